@@ -1,0 +1,231 @@
+//! The contract between core and a store.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_core::Stream;
+
+use crate::{
+    Acquired, BackendError, Claim, Extended, Extension, LeaseId, LeaseKey, ListFilter, Page, Released, ResourceName,
+    Snapshot, Token, Ttl,
+};
+
+/// A crate that keeps leases in one kind of store.
+///
+/// A resource is a first-in-first-out semaphore whose permits expire; every lock type is a face over it, so a
+/// backend implements this once and gets them all. `rlock-testkit` checks all of what follows.
+///
+/// # To ensure correctness
+///
+/// 1. **Exclusion.** The weights of the held leases of a resource never exceed its capacity, on the store's
+///    clock.
+/// 2. **Order.** Leases are granted in the order in which they were queued. A claim with
+///    [`IfBusy::Refuse`](crate::IfBusy::Refuse) that would have to wait is refused; it never overtakes the queue.
+///    Expired waiters are skipped at once, however many expired together.
+/// 3. **Tokens** strictly increase in grant order per resource: across release, expiry, a break, a restart of
+///    the store, and, as far as the store allows it, a failover that lost writes.
+/// 4. **Compare.** Extend and release act on one lease by its id. They never bring back a lease that is gone, and
+///    never touch another's.
+/// 5. **Extend** makes the remaining life at least the TTL asked for, and never shortens it. The failure of one
+///    lease in a batch fails no other.
+/// 6. **Expiry** is decided by the store's clock alone. An expired lease is, to every operation, as if it were
+///    absent. Queued leases expire as held ones do.
+/// 7. **Grant.** Whatever frees capacity (a release, an expiry noticed, a break) grants the next waiters in the
+///    same atomic step, with what is left of their lives, and then tells them by an [`Event`]. The event may get
+///    lost: the reply to the waiter's next extension says held as well.
+/// 8. **Idempotence.** Every request may arrive twice. A claim whose id is there already is answered with that
+///    lease's state, and changes nothing.
+/// 9. **Errors** say whether the request was applied.
+/// 10. **Names** are encoded so that none reaches another's keys. TTLs that the store cannot keep exactly are
+///     rounded up, and what was granted is reported.
+/// 11. **Nothing is left behind** by a resource that nobody uses, beyond what keeps its tokens increasing, and
+///     that is bounded.
+///
+/// Each call has to end within a bounded time of the backend's own, with [`BackendError::Unknown`] if need be.
+/// The calls take many leases and answer for each, in the order given; within one batch no two entries name the
+/// same lease.
+#[async_trait]
+pub trait Backend: fmt::Debug + Send + Sync + 'static {
+    /// What this store can do.
+    fn capabilities(&self) -> &Capabilities;
+
+    /// Claims leases.
+    ///
+    /// # Behavior
+    ///
+    /// - A claim that fits beside the held leases, with nobody queued in front of it, is held at once.
+    /// - One that does not is queued or refused as its [`if_busy`](Claim::if_busy) says; a refused claim leaves
+    ///   nothing behind and gets no token.
+    /// - A claim whose id is there already is answered with that lease's state.
+    ///
+    /// # Errors
+    ///
+    /// [`BackendError::CapacityMismatch`] if live leases of the resource were claimed with another capacity.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped call may have been applied in part or in whole, like one that answered
+    /// [`BackendError::Unknown`]. Core never drops one.
+    async fn acquire(&self, claims: &[Claim]) -> Vec<Result<Acquired, BackendError>>;
+
+    /// Keeps leases alive, and asks whether queued ones have been granted.
+    ///
+    /// # Behavior
+    ///
+    /// - The life left becomes at least the TTL asked for, and is never shortened; the token stays.
+    /// - A lease that the store does not have is [`Extended::Gone`], and stays gone.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store, for each lease on its own.
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`acquire`](Self::acquire).
+    async fn extend(&self, extensions: &[Extension]) -> Vec<Result<Extended, BackendError>>;
+
+    /// Ends leases, held or queued, and grants what that makes room for.
+    ///
+    /// # Behavior
+    ///
+    /// - [`Released::Released`] once, [`Released::Absent`] for a lease that is not there.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store, for each lease on its own.
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`acquire`](Self::acquire).
+    async fn release(&self, leases: &[LeaseKey]) -> Vec<Result<Released, BackendError>>;
+
+    /// Shows who holds a resource and who waits for it.
+    ///
+    /// # Behavior
+    ///
+    /// - Expired leases do not show. The ids of leases are not part of the answer.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the call has no effect on any lease.
+    async fn inspect(&self, resource: &ResourceName) -> Result<Snapshot, BackendError>;
+
+    /// Lists the resources that have live leases, a page at a time, in an order of the store's own.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store; [`BackendError::Rejected`] for a cursor that is not its own.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the call has no effect on any lease.
+    async fn list(&self, filter: &ListFilter) -> Result<Page, BackendError>;
+
+    /// Ends all held leases of a resource by force, and grants what that makes room for.
+    ///
+    /// # Behavior
+    ///
+    /// - Each holder is told by [`Event::Broken`]; its extensions and releases find the lease gone.
+    /// - Answers how many leases were ended. Queued leases stay.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped call may have been applied.
+    async fn break_leases(&self, resource: &ResourceName) -> Result<u64, BackendError>;
+
+    /// What the store tells this client of its own accord. Core calls this once.
+    ///
+    /// # Behavior
+    ///
+    /// - Events are hints: they may get lost, come late or twice.
+    /// - After any time in which events may have been lost, [`Event::Resync`] follows.
+    fn events(&self) -> EventStream;
+}
+
+#[async_trait]
+impl<B: Backend + ?Sized> Backend for Arc<B> {
+    fn capabilities(&self) -> &Capabilities {
+        (**self).capabilities()
+    }
+
+    async fn acquire(&self, claims: &[Claim]) -> Vec<Result<Acquired, BackendError>> {
+        (**self).acquire(claims).await
+    }
+
+    async fn extend(&self, extensions: &[Extension]) -> Vec<Result<Extended, BackendError>> {
+        (**self).extend(extensions).await
+    }
+
+    async fn release(&self, leases: &[LeaseKey]) -> Vec<Result<Released, BackendError>> {
+        (**self).release(leases).await
+    }
+
+    async fn inspect(&self, resource: &ResourceName) -> Result<Snapshot, BackendError> {
+        (**self).inspect(resource).await
+    }
+
+    async fn list(&self, filter: &ListFilter) -> Result<Page, BackendError> {
+        (**self).list(filter).await
+    }
+
+    async fn break_leases(&self, resource: &ResourceName) -> Result<u64, BackendError> {
+        (**self).break_leases(resource).await
+    }
+
+    fn events(&self) -> EventStream {
+        (**self).events()
+    }
+}
+
+/// What a store tells a client of its own accord.
+pub type EventStream = Pin<Box<dyn Stream<Item = Event> + Send>>;
+
+/// A hint from the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A queued lease of this client was granted, with what was left of its life.
+    Granted {
+        /// The lease.
+        id: LeaseId,
+        /// Its fencing token.
+        token: Token,
+    },
+    /// A held lease of this client was ended by force.
+    Broken {
+        /// The lease.
+        id: LeaseId,
+    },
+    /// Events may have been lost: ask about everything that is queued or held.
+    Resync,
+}
+
+/// What a store can do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capabilities {
+    /// The kind of store, in lower case, for metrics and messages: `redis`.
+    pub backend: &'static str,
+    /// The shortest TTL it keeps; a shorter one is rounded up to it.
+    pub min_ttl: Ttl,
+    /// The longest TTL it keeps; a longer one is refused.
+    pub max_ttl: Ttl,
+    /// What TTLs are multiples of; others are rounded up.
+    pub ttl_step: Duration,
+    /// Whether it keeps a queue. Without one it refuses every claim that would have to wait, and core asks
+    /// again with growing, jittered pauses: waiting is then in no order.
+    pub queue: bool,
+    /// Whether [`events`](Backend::events) reports grants. Without that core asks about queued leases at
+    /// intervals.
+    pub push: bool,
+}

@@ -1,0 +1,236 @@
+//! A connection to a store, as its users see it.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::engine::{Engine, Pending, Request, Settings};
+use crate::home::Home;
+use crate::{
+    Backend, BackendError, Capabilities, Clock, Guard, InvalidTtl, ListFilter, LockError, Owner, Page, ResourceName,
+    ShutdownError, Snapshot, Ttl,
+};
+
+/// A client of a store: what locks are made from. Clones share one connection and one scheduler.
+///
+/// By default all that concerns the store runs on a thread of the client's own, so that locks stay alive while
+/// the caller's runtime is blocked, and work without a runtime. The thread ends when the client and the last of its
+/// guards have gone and everything is given back.
+#[derive(Clone)]
+pub struct Client(Arc<Handle>);
+
+/// What clients and guards keep alive.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    pub(crate) engine: Arc<Engine>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.engine.no_more_users();
+    }
+}
+
+impl Client {
+    /// A client of `backend` with the defaults of [`builder`](Self::builder).
+    ///
+    /// The backend is used on a thread of the client's own. One whose connections belong to the runtime on which
+    /// they were made wants [`ClientBuilder::connect`].
+    pub fn new(backend: impl Backend) -> Self {
+        Self::builder().build(backend)
+    }
+
+    /// The settings of a client to be.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder {
+            runtime: None,
+            clock: Clock::boot(),
+            owner: Owner::current(),
+            default_ttl: Ttl::DEFAULT,
+            retry_for: ClientBuilder::RETRY_FOR,
+        }
+    }
+
+    /// What the store can do.
+    pub fn capabilities(&self) -> &Capabilities {
+        self.0.engine.backend().capabilities()
+    }
+
+    /// Who holds `resource` and who waits for it.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect.
+    pub async fn inspect(&self, resource: &ResourceName) -> Result<Snapshot, BackendError> {
+        let resource = resource.clone();
+        self.0.engine.ask("inspect", async move |backend| backend.inspect(&resource).await).await
+    }
+
+    /// The resources that are held or waited for, a page at a time.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect.
+    pub async fn list(&self, filter: &ListFilter) -> Result<Page, BackendError> {
+        let filter = filter.clone();
+        self.0.engine.ask("list", async move |backend| backend.list(&filter).await).await
+    }
+
+    /// Ends all held leases of `resource` by force, and says how many there were. Their holders are told at once.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// The request takes effect whether or not the future is dropped.
+    pub async fn break_leases(&self, resource: &ResourceName) -> Result<u64, BackendError> {
+        let resource = resource.clone();
+        self.0.engine.ask("break", async move |backend| backend.break_leases(&resource).await).await
+    }
+
+    /// Gives back everything that this client holds or waits for, and refuses what comes after. For handlers of
+    /// SIGTERM.
+    ///
+    /// Locks that are held are lost with [`LossReason::Shutdown`](crate::LossReason::Shutdown); `lock` futures end
+    /// with [`LockError::Closed`].
+    ///
+    /// # Errors
+    ///
+    /// [`ShutdownError`] if the store has not confirmed everything within `timeout`.
+    ///
+    /// # Cancel safety
+    ///
+    /// What is under way is given back whether or not the future is dropped.
+    pub async fn shutdown(&self, timeout: Duration) -> Result<(), ShutdownError> {
+        self.0.engine.shutdown(timeout).await
+    }
+
+    /// How many leases this client has not settled with the store: queued, held, or being given back.
+    pub fn open_leases(&self) -> usize {
+        self.0.engine.open_leases()
+    }
+
+    pub(crate) async fn acquire(&self, mut request: Request) -> Result<Guard, LockError> {
+        request.options = request.options.with_default_ttl(self.0.engine.settings().default_ttl);
+        let pending = Pending::new(self.0.clone(), request)?;
+        pending.granted().await
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("backend", self.0.engine.backend())
+            .field("open_leases", &self.open_leases())
+            .field("scheduled", &self.0.engine.scheduled())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The settings of a [`Client`] to be.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct ClientBuilder {
+    runtime: Option<tokio::runtime::Handle>,
+    clock: Clock,
+    owner: Owner,
+    default_ttl: Ttl,
+    retry_for: Duration,
+}
+
+impl ClientBuilder {
+    /// How long a failing store is asked again by default: 5 s.
+    pub const RETRY_FOR: Duration = Duration::from_secs(5);
+
+    /// Runs the client on `runtime`, with I/O and time enabled, in place of a thread of its own: the lowest latency,
+    /// but a runtime whose threads are blocked for longer than the TTL loses its locks.
+    pub fn runtime(mut self, runtime: tokio::runtime::Handle) -> Self {
+        self.runtime = Some(runtime);
+        self
+    }
+
+    /// Counts deadlines on `clock`; for tests.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// A label that others see beside host and process when they look at who holds a lock. Control characters are
+    /// left out of it, and what exceeds 255 bytes.
+    pub fn label(mut self, label: &str) -> Self {
+        self.owner = self.owner.with_label(label);
+        self
+    }
+
+    /// The TTL of locks whose options name none; 30 s if this is not called.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidTtl`] outside [`Ttl::MIN`] to [`Ttl::MAX`].
+    pub fn default_ttl(mut self, ttl: Duration) -> Result<Self, InvalidTtl> {
+        self.default_ttl = Ttl::new(ttl)?;
+        Ok(self)
+    }
+
+    /// How long a store that fails or does not answer is asked again, before `lock` and `unlock` report it; 5 s if
+    /// this is not called. It does not bound the waiting for a lock that others hold, nor the extensions of a held
+    /// one.
+    pub fn retry_for(mut self, patience: Duration) -> Self {
+        self.retry_for = patience;
+        self
+    }
+
+    /// A client of `backend`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the operating system refuses to start a thread.
+    pub fn build(self, backend: impl Backend) -> Client {
+        let home = self.home();
+        self.client(home, Arc::new(backend))
+    }
+
+    /// A client of the backend that `connect` makes. `connect` runs where the client will run, so that its
+    /// connections are served there.
+    ///
+    /// # Errors
+    ///
+    /// Whatever `connect` fails with.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the operating system refuses to start a thread, or if `connect` panics.
+    pub async fn connect<B, E, F>(self, connect: F) -> Result<Client, E>
+    where
+        B: Backend,
+        E: Send + 'static,
+        F: Future<Output = Result<B, E>> + Send + 'static,
+    {
+        let home = self.home();
+        let backend = home.runtime().spawn(connect).await.expect("the runtime runs and `connect` does not panic")?;
+        Ok(self.client(home, Arc::new(backend)))
+    }
+
+    fn home(&self) -> Home {
+        self.runtime.clone().map_or_else(Home::own_thread, Home::Caller)
+    }
+
+    fn client(self, home: Home, backend: Arc<dyn Backend>) -> Client {
+        let settings =
+            Settings { clock: self.clock, owner: self.owner, default_ttl: self.default_ttl, retry_for: self.retry_for };
+        let engine = Engine::new(backend, home.runtime().clone(), settings);
+        home.move_in(engine.clone().drive());
+        Client(Arc::new(Handle { engine }))
+    }
+}

@@ -1,0 +1,201 @@
+//! The clock that deadlines are counted on, and sleeping by it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// An instant of a [`Clock`]. Instants of different clocks have nothing to do with each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Moment(u64);
+
+impl Moment {
+    /// The instant `duration` later, or the last one that can be named.
+    #[must_use]
+    pub fn after(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(nanos(duration)))
+    }
+
+    /// The instant `duration` earlier, or the first one that can be named.
+    #[must_use]
+    pub fn before(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(nanos(duration)))
+    }
+
+    /// The time from `earlier` to this instant, zero if that is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    pub(crate) const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    pub(crate) const fn as_nanos(self) -> u64 {
+        self.0
+    }
+}
+
+/// A clock that never goes back, and runs on while the machine is suspended.
+///
+/// `std::time::Instant` is not that clock on Linux: it stops in suspend, and a holder who counted on it would
+/// believe in a lease that expired long ago.
+#[derive(Debug, Clone)]
+pub struct Clock {
+    source: Source,
+    ahead: Duration,
+}
+
+#[derive(Debug, Clone)]
+enum Source {
+    Boot,
+    Tokio(tokio::time::Instant),
+    Manual(Arc<AtomicU64>),
+}
+
+impl Clock {
+    /// The time since the machine booted: `CLOCK_BOOTTIME` on Linux, `std::time::Instant` elsewhere.
+    pub fn boot() -> Self {
+        Self { source: Source::Boot, ahead: Duration::ZERO }
+    }
+
+    /// tokio's clock, which tests can pause. Only for a client on the caller's runtime.
+    ///
+    /// # Panics
+    ///
+    /// [`now`](Self::now) panics outside a tokio runtime once that runtime's time is paused.
+    pub fn tokio() -> Self {
+        Self { source: Source::Tokio(tokio::time::Instant::now()), ahead: Duration::from_secs(1) }
+    }
+
+    /// A clock that stands still until it is [advanced](Self::advance): for a store in a test, not for a client.
+    pub fn manual() -> Self {
+        Self { source: Source::Manual(Arc::default()), ahead: Duration::from_secs(1) }
+    }
+
+    /// Moves a [manual](Self::manual) clock and its clones.
+    ///
+    /// # Panics
+    ///
+    /// Panics on any other clock.
+    pub fn advance(&self, by: Duration) {
+        let Source::Manual(nanos_passed) = &self.source else { panic!("only a manual clock can be moved") };
+        nanos_passed.fetch_add(nanos(by), Ordering::SeqCst);
+    }
+
+    /// The same clock, showing `offset` more: for tests of what a client's clock must not decide.
+    #[must_use]
+    pub fn ahead_by(mut self, offset: Duration) -> Self {
+        self.ahead += offset;
+        self
+    }
+
+    /// The present instant.
+    pub fn now(&self) -> Moment {
+        let passed = match &self.source {
+            Source::Boot => since_boot(),
+            Source::Tokio(start) => start.elapsed(),
+            Source::Manual(passed) => Duration::from_nanos(passed.load(Ordering::SeqCst)),
+        };
+        Moment::default().after(passed + self.ahead)
+    }
+
+    /// Sleeps until this clock shows `until`; a suspended machine that wakes up later counts as having slept.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future ends the sleep, and nothing else.
+    ///
+    /// # Panics
+    ///
+    /// Panics on a manual clock, and outside a tokio runtime with I/O and time enabled.
+    pub async fn sleep_until(&self, until: Moment) {
+        loop {
+            let left = until.since(self.now());
+            if left.is_zero() {
+                return;
+            }
+            match self.source {
+                Source::Boot => sleep_through_suspend(left).await,
+                Source::Tokio(_) => tokio::time::sleep(left).await,
+                Source::Manual(_) => panic!("a manual clock cannot be slept by"),
+            }
+        }
+    }
+}
+
+impl Default for Clock {
+    /// [`boot`](Self::boot).
+    fn default() -> Self {
+        Self::boot()
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(target_os = "linux")]
+fn since_boot() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::try_from(now).expect("CLOCK_BOOTTIME counts up from zero")
+}
+
+#[cfg(not(target_os = "linux"))]
+fn since_boot() -> Duration {
+    use std::sync::OnceLock;
+    use std::time::Instant;
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed() + Duration::from_secs(1)
+}
+
+/// A tokio sleep does not count the time in suspend; a timer on `CLOCK_BOOTTIME` fires the moment the machine
+/// wakes up.
+#[cfg(target_os = "linux")]
+async fn sleep_through_suspend(left: Duration) {
+    use rustix::time::{
+        Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+    };
+    use tokio::io::unix::AsyncFd;
+
+    const NEVER: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let Ok(timer) = timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC) else {
+        return tokio::time::sleep(left).await; // out of file descriptors
+    };
+    let at = Timespec::try_from(left).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 });
+    let once = Itimerspec { it_interval: NEVER, it_value: at };
+    if timerfd_settime(&timer, TimerfdTimerFlags::empty(), &once).is_err() {
+        return tokio::time::sleep(left).await;
+    }
+    // Deprecated for descriptors that may be closed behind its back; this one is owned. The new way is unsafe.
+    #[allow(deprecated)]
+    match AsyncFd::with_interest(timer, tokio::io::Interest::READABLE) {
+        Ok(timer) => drop(timer.readable().await),
+        Err(_) => tokio::time::sleep(left).await,
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+async fn sleep_through_suspend(left: Duration) {
+    tokio::time::sleep(left.min(Duration::from_secs(1))).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn sleeps_until_the_moment_and_not_less() {
+        let clock = Clock::boot();
+        let until = clock.now().after(Duration::from_millis(20));
+        clock.sleep_until(until).await;
+        assert!(clock.now() >= until);
+    }
+
+    #[test]
+    fn clones_of_a_manual_clock_move_together() {
+        let clock = Clock::manual();
+        let before = clock.now();
+        clock.clone().advance(Duration::from_secs(3));
+        assert_eq!(clock.now().since(before), Duration::from_secs(3));
+    }
+}

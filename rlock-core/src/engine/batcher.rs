@@ -1,0 +1,85 @@
+//! Requests of one kind on their way to the store: a few calls at a time, and what comes meanwhile goes along with
+//! the next.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The requests that wait for one of a few workers.
+///
+/// Nothing ever waits for more to come: a request that finds a worker free is sent at once and alone.
+#[derive(Debug)]
+pub(crate) struct Batcher<T> {
+    queue: Mutex<Queue<T>>,
+    max_workers: usize,
+    max_batch: usize,
+}
+
+#[derive(Debug)]
+struct Queue<T> {
+    waiting: VecDeque<T>,
+    workers: usize,
+}
+
+impl<T> Batcher<T> {
+    pub(crate) fn new(max_workers: usize, max_batch: usize) -> Self {
+        Self { queue: Mutex::new(Queue { waiting: VecDeque::new(), workers: 0 }), max_workers, max_batch }
+    }
+
+    /// Hands over a request. [`start`](Self::start) has to follow, after this one or after several.
+    pub(crate) fn push(&self, request: T) {
+        self.lock().waiting.push_back(request);
+    }
+
+    /// What a new worker is to send, if there is anything and a worker is free.
+    pub(crate) fn start(&self) -> Option<Vec<T>> {
+        let mut queue = self.lock();
+        if queue.workers == self.max_workers || queue.waiting.is_empty() {
+            return None;
+        }
+        queue.workers += 1;
+        Some(queue.take(self.max_batch))
+    }
+
+    /// What a worker that is done is to send next. `None` ends the worker.
+    pub(crate) fn next(&self) -> Option<Vec<T>> {
+        let mut queue = self.lock();
+        if queue.waiting.is_empty() {
+            queue.workers -= 1;
+            return None;
+        }
+        Some(queue.take(self.max_batch))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue<T>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Queue<T> {
+    fn take(&mut self, at_most: usize) -> Vec<T> {
+        let taken = self.waiting.len().min(at_most);
+        self.waiting.drain(..taken).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_while_all_workers_are_busy_goes_together() {
+        let batcher = Batcher::new(1, 3);
+        batcher.push(0);
+        assert_eq!(batcher.start(), Some(vec![0]));
+        for later in 1..=4 {
+            batcher.push(later);
+            assert_eq!(batcher.start(), None);
+        }
+        assert_eq!(batcher.next(), Some(vec![1, 2, 3]));
+        assert_eq!(batcher.next(), Some(vec![4]));
+        assert_eq!(batcher.next(), None);
+        batcher.push(5);
+        batcher.push(6);
+        assert_eq!(batcher.start(), Some(vec![5, 6]), "what comes together goes together");
+    }
+}

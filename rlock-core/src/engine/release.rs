@@ -1,0 +1,157 @@
+//! Giving leases back, until the store has confirmed it or they have ended by themselves.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::Engine;
+use super::lease::{Lease, Phase, State};
+use super::renewal::pause;
+use crate::metrics::Answer;
+use crate::{BackendError, LossReason, Lost, Released, UnlockError};
+
+impl Engine {
+    /// Releases a held lease. The release goes its way whether or not the answer is waited for.
+    pub(crate) fn unlock(
+        self: &Arc<Self>,
+        lease: &Arc<Lease>,
+    ) -> impl Future<Output = Result<(), UnlockError>> + use<> {
+        let resource = lease.key.resource.clone();
+        let (told, answer) = oneshot::channel();
+        let lost = self.loss(lease);
+        let mut state = lease.lock();
+        if lost.is_none() && state.lost.is_none() {
+            state.released = Some(told);
+        }
+        self.give_back(lease, &mut state);
+        self.reschedule(lease, &mut state);
+        let lost = state.lost;
+        drop(state);
+        async move {
+            match lost {
+                Some(reason) => Err(Lost { resource, reason }.into()),
+                None => answer.await.unwrap_or(Err(UnlockError::Closed { resource })),
+            }
+        }
+    }
+
+    /// Gives back a lease that nobody wants any more. Nothing happens to one that is on its way back already.
+    pub(crate) fn let_go(self: &Arc<Self>, lease: &Arc<Lease>) {
+        let mut state = lease.lock();
+        self.give_back(lease, &mut state);
+        self.reschedule(lease, &mut state);
+    }
+
+    /// Turns whatever a lease is in towards its end.
+    pub(super) fn give_back(self: &Arc<Self>, lease: &Arc<Lease>, state: &mut State) {
+        match state.phase {
+            Phase::Releasing | Phase::Settled => return,
+            // The claim's answer decides what there is to give back.
+            Phase::Asking if state.claiming => {
+                state.due = None;
+                self.enter(lease, state, Phase::Releasing);
+            }
+            Phase::Asking if !state.claim_unknown => self.settle(lease, state),
+            Phase::Lost if state.lost.is_some_and(LossReason::is_the_stores_word) => self.settle(lease, state),
+            Phase::Asking | Phase::Queued | Phase::Held(_) | Phase::Lost => self.send_release(lease, state),
+        }
+        if self.dead.load(Ordering::Acquire) {
+            self.abandon(lease, state);
+        }
+    }
+
+    /// Forgets a lease that can no longer be given back. It ends with its TTL.
+    pub(super) fn abandon(&self, lease: &Arc<Lease>, state: &mut State) {
+        if state.phase == Phase::Releasing {
+            if let Some(waiting) = state.released.take() {
+                let _nobody_waits = waiting.send(Err(UnlockError::Closed { resource: lease.key.resource.clone() }));
+            }
+            self.metrics.released(Answer::Failed);
+            self.settle(lease, state);
+        }
+    }
+
+    pub(super) fn send_release(self: &Arc<Self>, lease: &Arc<Lease>, state: &mut State) {
+        if state.phase != Phase::Releasing || !state.release_started {
+            let now = self.now();
+            let extended_by = state.renewal.as_ref().map_or(state.ttl, |renewal| renewal.extend_by.max(state.ttl));
+            state.release_started = true;
+            state.release_until = state.alive_until.max(now.after(extended_by.get()));
+            state.retry_until = now.after(self.settings.retry_for);
+            state.tries = 0;
+            self.enter(lease, state, Phase::Releasing);
+        }
+        state.due = None;
+        self.releases.push(lease.clone());
+        if let Some(first) = self.releases.start() {
+            self.work(first, |engine| &engine.releases, Self::run_releases);
+        }
+    }
+
+    async fn run_releases(self: Arc<Self>, batch: Vec<Arc<Lease>>) {
+        let keys: Vec<_> = batch.iter().map(|lease| lease.key.clone()).collect();
+        let answers = self.call("release", keys.len(), self.backend.release(&keys)).await;
+        for (lease, answer) in batch.iter().zip(answers) {
+            self.release_answered(lease, answer);
+        }
+    }
+
+    fn release_answered(self: &Arc<Self>, lease: &Arc<Lease>, answer: Result<Released, BackendError>) {
+        let mut state = lease.lock();
+        if state.phase != Phase::Releasing {
+            return;
+        }
+        let now = self.now();
+        match answer {
+            Ok(released) if state.claim_unknown && now < state.release_until.min(state.retry_until) => {
+                // A claim whose answer never came may be on its way still, and must not outlive this.
+                self.confirm(lease, &mut state, released == Released::Released);
+                self.release_later(&mut state);
+            }
+            Ok(released) => {
+                let kind = if released == Released::Released { Answer::Done } else { Answer::Gone };
+                self.metrics.released(kind);
+                // Absent after a release without an answer: that one has done it.
+                let ours = released == Released::Released || state.release_unknown;
+                self.confirm(lease, &mut state, ours);
+                self.settle(lease, &mut state);
+            }
+            Err(error) => {
+                state.release_unknown |= error.may_have_been_applied();
+                let given_up = !error.is_transient() || now >= state.release_until;
+                if given_up || now >= state.retry_until {
+                    let source = error.clone();
+                    let resource = lease.key.resource.clone();
+                    if let Some(waiting) = state.released.take() {
+                        let _nobody_waits = waiting.send(Err(UnlockError::Unconfirmed { resource, source }));
+                    }
+                }
+                if given_up {
+                    tracing::warn!(resource = %lease.key.resource, %error, "a lock was not given back; it ends with its TTL");
+                    self.metrics.released(Answer::Failed);
+                    self.settle(lease, &mut state);
+                } else {
+                    self.release_later(&mut state);
+                }
+            }
+        }
+        self.reschedule(lease, &mut state);
+    }
+
+    fn release_later(&self, state: &mut State) {
+        let most = (state.ttl.get() / 4).clamp(Duration::from_millis(10), Duration::from_secs(2));
+        state.due =
+            Some(self.now().after(pause(state.tries, Duration::from_millis(20), most)).min(state.release_until));
+        state.tries += 1;
+    }
+
+    fn confirm(&self, lease: &Lease, state: &mut State, ours: bool) {
+        let Some(waiting) = state.released.take() else { return };
+        let resource = lease.key.resource.clone();
+        let told = if ours { Ok(()) } else { Err(Lost { resource, reason: LossReason::Gone }.into()) };
+        let _nobody_waits = waiting.send(told);
+    }
+}

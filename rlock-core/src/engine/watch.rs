@@ -1,0 +1,111 @@
+//! What holders and their watchdogs ask for.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::Engine;
+use super::lease::{Lease, Phase, State};
+use super::renewal::Renewal;
+use crate::{ExtendError, InvalidConfig, LossReason, Lost, Ttl, WatchdogConfig, WatchdogStatus};
+
+impl Engine {
+    pub(crate) fn remaining(&self, lease: &Lease) -> Duration {
+        lease.deadline().map(|deadline| deadline.since(self.now())).unwrap_or_default()
+    }
+
+    /// The token that is cancelled when the lease is lost.
+    pub(crate) fn lost_signal(self: &Arc<Self>, lease: &Arc<Lease>) -> CancellationToken {
+        let signal = lease.lost_signal.get_or_init(CancellationToken::new);
+        // A loss between the two lines has seen no signal to cancel, or this one.
+        if self.loss(lease).is_some() {
+            signal.cancel();
+        }
+        signal.clone()
+    }
+
+    pub(crate) async fn extend_by_hand(self: &Arc<Self>, lease: &Arc<Lease>, ttl: Ttl) -> Result<(), ExtendError> {
+        let (answer, answered) = oneshot::channel();
+        {
+            let mut state = lease.lock();
+            state.by_hand.push((ttl, answer));
+            self.queue_extension(lease, &mut state);
+        }
+        self.send_extensions();
+        answered.await.unwrap_or_else(|_| Err(self.lost_error(lease).into()))
+    }
+
+    /// That the lease is lost; it is, or its runtime has gone.
+    pub(super) fn lost_error(&self, lease: &Lease) -> Lost {
+        let reason = lease.lock().lost.unwrap_or(LossReason::Shutdown);
+        Lost { resource: lease.key.resource.clone(), reason }
+    }
+
+    /// Starts a watchdog in place of the one that runs, and answers with the number that tells the two apart.
+    pub(crate) fn start_watchdog(
+        self: &Arc<Self>,
+        lease: &Arc<Lease>,
+        config: &WatchdogConfig,
+    ) -> Result<u64, InvalidConfig> {
+        let mut state = lease.lock();
+        let plan = config.plan(state.ttl)?;
+        let generation = self.new_generation();
+        if matches!(state.phase, Phase::Held(_)) {
+            let now = self.now();
+            self.end_watchdog(&mut state);
+            let little = state.alive_until.since(now) < plan.interval * 3 / 2;
+            let renewal = Renewal::start(plan, generation, now, little);
+            state.due = Some(renewal.due().max(now));
+            state.refresh = false;
+            state.tries = 0;
+            state.renewal = Some(Box::new(renewal));
+            self.metrics.watchdog_started();
+            self.reschedule(lease, &mut state);
+        }
+        Ok(generation)
+    }
+
+    pub(crate) fn running_watchdog(&self, lease: &Lease) -> Option<u64> {
+        lease.lock().renewal.as_ref().filter(|renewal| renewal.running).map(|renewal| renewal.generation)
+    }
+
+    /// Ends the watchdog of that number, if it still runs.
+    pub(crate) fn stop_watchdog(&self, lease: &Arc<Lease>, generation: Option<u64>) {
+        let mut state = lease.lock();
+        if state.renewal.as_ref().map(|renewal| renewal.generation) == generation {
+            self.end_watchdog(&mut state);
+            state.due = None;
+            self.reschedule(lease, &mut state);
+        }
+    }
+
+    pub(super) fn end_watchdog(&self, state: &mut State) {
+        if let Some(renewal) = state.renewal.as_mut().filter(|renewal| renewal.running) {
+            renewal.running = false;
+            self.metrics.watchdog_ended();
+        }
+    }
+
+    pub(crate) fn watchdog_status(&self, lease: &Lease, generation: u64) -> WatchdogStatus {
+        let state = lease.lock();
+        let Some(renewal) = state.renewal.as_ref().filter(|renewal| renewal.generation == generation) else {
+            return WatchdogStatus::default();
+        };
+        let next = renewal.next_at.since(self.now());
+        WatchdogStatus {
+            is_running: renewal.running,
+            extend_count: renewal.extend_count,
+            failure_count: renewal.failures,
+            last_extend_time: renewal.last_extend,
+            next_extend_time: renewal.running.then(|| SystemTime::now() + next),
+            last_error: renewal.last_error.clone(),
+        }
+    }
+
+    pub(super) fn new_generation(&self) -> u64 {
+        self.generations.fetch_add(1, Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,176 @@
+//! What can go wrong with a lock.
+
+use std::time::Duration;
+
+use crate::{BackendError, InvalidName, InvalidShare, InvalidTtl, Lost, ResourceName, Ttl};
+
+/// Why a lock was not acquired.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum LockError {
+    /// The wait that was asked for went by, and others still held the resource.
+    #[error("the lock on {resource:?} was not acquired within {wait:?}: others hold it")]
+    TimedOut {
+        /// The resource.
+        resource: ResourceName,
+        /// How long was waited.
+        wait: Duration,
+    },
+    /// The store could not be reached, or did not answer, for as long as the client retries.
+    #[error("the lock on {resource:?} was not acquired: {source}")]
+    Unavailable {
+        /// The resource.
+        resource: ResourceName,
+        /// The last failure.
+        source: BackendError,
+    },
+    /// The store refused, and will refuse again until somebody changes something.
+    #[error("the lock on {resource:?} was refused: {source}")]
+    Rejected {
+        /// The resource.
+        resource: ResourceName,
+        /// What the store refused.
+        source: BackendError,
+    },
+    /// The options cannot work.
+    #[error(transparent)]
+    InvalidConfig(#[from] InvalidConfig),
+    /// The client was shut down, or the runtime under it ended.
+    #[error("the lock on {resource:?} was not acquired: its client has been shut down; connect a new one")]
+    Closed {
+        /// The resource.
+        resource: ResourceName,
+    },
+}
+
+impl LockError {
+    /// Whether others held the resource for the whole time.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::TimedOut { .. })
+    }
+
+    /// Whether the store could not be reached or did not answer.
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+}
+
+/// Why a lock was not released by this call.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnlockError {
+    /// It had been lost before.
+    #[error(transparent)]
+    Lost(#[from] Lost),
+    /// The store did not confirm the release. It goes on being tried in the background, and the lease ends with
+    /// its TTL in any case.
+    #[error("the release of {resource:?} is not confirmed, and its lease may live on until its TTL ends: {source}")]
+    Unconfirmed {
+        /// The resource.
+        resource: ResourceName,
+        /// The last failure.
+        source: BackendError,
+    },
+    /// The client was shut down, or the runtime under it ended, before the release was confirmed.
+    #[error("the release of {resource:?} is not confirmed: its client has ended; the lease ends with its TTL")]
+    Closed {
+        /// The resource.
+        resource: ResourceName,
+    },
+}
+
+/// Why a lock was not extended by this call.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExtendError {
+    /// It has been lost.
+    #[error(transparent)]
+    Lost(#[from] Lost),
+    /// The TTL cannot be used.
+    #[error(transparent)]
+    InvalidTtl(#[from] InvalidTtl),
+    /// The store did not confirm the extension. The lock is held until its old deadline at least.
+    #[error("the lock on {resource:?} was not extended and keeps its old deadline: {source}")]
+    Unconfirmed {
+        /// The resource.
+        resource: ResourceName,
+        /// The failure.
+        source: BackendError,
+    },
+}
+
+/// Options or a configuration that cannot work, and what would.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidConfig {
+    /// A name that cannot be used.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+    /// A TTL that no store is asked for.
+    #[error(transparent)]
+    Ttl(#[from] InvalidTtl),
+    /// A share that could never be held.
+    #[error(transparent)]
+    Share(#[from] InvalidShare),
+    /// A TTL longer than the store can keep.
+    #[error("a TTL of {ttl} is longer than {backend} keeps: at most {max}")]
+    TtlTooLong {
+        /// The TTL that was asked for.
+        ttl: Ttl,
+        /// The kind of store.
+        backend: &'static str,
+        /// The longest that it keeps.
+        max: Ttl,
+    },
+    /// A watchdog that would extend too late.
+    #[error(
+        "a watchdog interval of {interval:?} does not work with leases of {extend_by:?}: it has to be shorter, \
+         a third ({third:?}) leaves room for two more tries", third = *extend_by / 3
+    )]
+    IntervalTooLong {
+        /// The interval that was asked for.
+        interval: Duration,
+        /// The life that each extension gives.
+        extend_by: Duration,
+    },
+    /// A watchdog that would extend without pause.
+    #[error("a watchdog interval of {interval:?} is too short: choose at least {min:?}", min = crate::WatchdogConfig::MIN_INTERVAL)]
+    IntervalTooShort {
+        /// The interval that was asked for.
+        interval: Duration,
+    },
+    /// A watchdog that gives up before its first failure.
+    #[error("max_failures cannot be 0: use 1 to give up at the first failed extension, or more to outlive some")]
+    NoFailureAllowed,
+    /// An interval for a watchdog that is switched off.
+    #[error("a watchdog interval was set, but the watchdog is off: drop one of the two")]
+    IntervalWithoutWatchdog,
+    /// A wait for a try.
+    #[error("a try does not wait: use lock_with for a wait of {wait:?}, or drop the wait")]
+    TryWithWait {
+        /// The wait that was asked for.
+        wait: Duration,
+    },
+}
+
+/// Why a watchdog was not started.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartWatchdogError {
+    /// The lock is lost already; there is nothing to keep alive.
+    #[error("no watchdog was started: {0}")]
+    Lost(#[from] Lost),
+    /// The configuration cannot work.
+    #[error("no watchdog was started: {0}")]
+    InvalidConfig(#[from] InvalidConfig),
+}
+
+/// Not everything was given back in time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{unconfirmed} leases were not confirmed as released within {timeout:?}; each ends with its TTL")]
+pub struct ShutdownError {
+    /// How many leases the store has not confirmed.
+    pub unconfirmed: usize,
+    /// How long was waited.
+    pub timeout: Duration,
+}

@@ -1,0 +1,43 @@
+//! What all lock types do alike: one claim of a share of a resource.
+
+use crate::engine::Request;
+use crate::lock_kind::LockKind;
+use crate::{Client, Guard, InvalidConfig, LockError, LockOptions, ResourceName, Share};
+
+/// A resource as one client sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct Face {
+    client: Client,
+    resource: ResourceName,
+}
+
+impl Face {
+    pub(crate) fn new(name: impl AsRef<str>, client: &Client) -> Result<Self, InvalidConfig> {
+        Ok(Self { client: client.clone(), resource: ResourceName::new(name)? })
+    }
+
+    pub(crate) fn resource(&self) -> &ResourceName {
+        &self.resource
+    }
+
+    pub(crate) async fn lock(&self, share: Share, kind: LockKind, options: LockOptions) -> Result<Guard, LockError> {
+        self.client.acquire(self.request(share, kind, options)).await
+    }
+
+    pub(crate) async fn try_lock(
+        &self,
+        share: Share,
+        kind: LockKind,
+        options: LockOptions,
+    ) -> Result<Option<Guard>, LockError> {
+        let request = self.request(share, kind, options).one_try()?;
+        match self.client.acquire(request).await {
+            Err(LockError::TimedOut { .. }) => Ok(None),
+            answer => answer.map(Some),
+        }
+    }
+
+    fn request(&self, share: Share, kind: LockKind, options: LockOptions) -> Request {
+        Request { resource: self.resource.clone(), share, kind, options }
+    }
+}

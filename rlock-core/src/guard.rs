@@ -1,0 +1,202 @@
+//! A held lock.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::client::Handle;
+use crate::engine::Lease;
+use crate::{
+    ExtendError, LossReason, Lost, ResourceName, StartWatchdogError, Token, Ttl, UnlockError, Watchdog, WatchdogConfig,
+};
+
+/// A held lock. Dropping it releases the lock in the background, from any thread, in or out of a runtime;
+/// [`unlock`](Self::unlock) is the way that reports.
+///
+/// The lock can be lost while the guard lives: when the store cannot be reached until the
+/// [deadline](Self::remaining), when somebody breaks the lock, when the process was frozen. The guard then says so
+/// by [`is_held`](Self::is_held), [`lost`](Self::lost) and [`cancellation_token`](Self::cancellation_token), once
+/// and for ever. What the guard cannot do is stop a process that acts without looking; send the
+/// [`token`](Self::token) along with what must not be written by a stale holder.
+#[must_use = "the lock is released as soon as the guard is dropped"]
+pub struct Guard {
+    client: Arc<Handle>,
+    lease: Arc<Lease>,
+    token: Token,
+}
+
+impl Guard {
+    pub(crate) fn new(client: Arc<Handle>, lease: Arc<Lease>, token: Token) -> Self {
+        Self { client, lease, token }
+    }
+
+    /// What is locked.
+    pub fn resource(&self) -> &ResourceName {
+        &self.lease.key.resource
+    }
+
+    /// The fencing token: strictly greater than every token granted before on this resource.
+    pub fn token(&self) -> Token {
+        self.token
+    }
+
+    /// Whether the lock is held at this instant, by the holder's own clock and what the store has said.
+    pub fn is_held(&self) -> bool {
+        self.loss().is_none()
+    }
+
+    /// Why the lock was lost, `None` while it is held.
+    pub fn loss(&self) -> Option<LossReason> {
+        self.client.engine.loss(&self.lease)
+    }
+
+    /// `Ok` while the lock is held; for `?` between two steps of the work.
+    ///
+    /// # Errors
+    ///
+    /// [`Lost`], with the reason, once it is not.
+    pub fn check(&self) -> Result<(), Lost> {
+        match self.loss() {
+            None => Ok(()),
+            Some(reason) => Err(Lost { resource: self.resource().clone(), reason }),
+        }
+    }
+
+    /// The time up to the deadline: the instant before the last successful request was sent, plus the TTL, less a
+    /// margin of 1 % or 2 ms. Zero once the lock is lost.
+    pub fn remaining(&self) -> Duration {
+        self.client.engine.remaining(&self.lease)
+    }
+
+    /// Resolves when the lock is lost, by the deadline at the latest; at once if it is lost already, and never if
+    /// it is released first. It can be moved elsewhere and may outlive the guard.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect; a new one tells the same.
+    pub fn lost(&self) -> impl Future<Output = LossReason> + Send + 'static {
+        let (engine, lease) = (self.client.engine.clone(), self.lease.clone());
+        async move {
+            let signal = engine.lost_signal(&lease);
+            let mut signalled = pin!(signal.cancelled());
+            std::future::poll_fn(|context| match engine.loss(&lease) {
+                Some(reason) => Poll::Ready(reason),
+                None => signalled.as_mut().poll(context).map(|()| engine.loss(&lease).unwrap_or(LossReason::Shutdown)),
+            })
+            .await
+        }
+    }
+
+    /// A token that is cancelled when the lock is lost, by the deadline at the latest, and not when it is released.
+    pub fn cancellation_token(&self) -> CancellationToken {
+        self.client.engine.lost_signal(&self.lease).child_token()
+    }
+
+    /// Extends the lease so that it lives for `ttl` from now at least, on top of what a watchdog does; it is never
+    /// shortened. Answers with the time up to the new deadline.
+    ///
+    /// # Errors
+    ///
+    /// [`ExtendError::Lost`] if the lock has been lost, [`ExtendError::Unconfirmed`] if the store did not answer:
+    /// the lock is then held until its old deadline at least.
+    ///
+    /// # Cancel safety
+    ///
+    /// The extension takes place whether or not the future is dropped.
+    pub async fn extend(&self, ttl: Duration) -> Result<Duration, ExtendError> {
+        let ttl = Ttl::new(ttl)?;
+        self.check()?;
+        self.client.engine.extend_by_hand(&self.lease, ttl).await?;
+        Ok(self.remaining())
+    }
+
+    /// Starts a watchdog, in place of the one that runs already if there is one.
+    ///
+    /// The first extension comes within an interval, at once if the lease has little left.
+    ///
+    /// # Errors
+    ///
+    /// [`StartWatchdogError::InvalidConfig`] says what cannot work and what would,
+    /// [`StartWatchdogError::Lost`] that there is nothing to keep alive.
+    pub fn start_watchdog(&self, config: WatchdogConfig) -> Result<Watchdog, StartWatchdogError> {
+        self.check()?;
+        let generation = self.client.engine.start_watchdog(&self.lease, &config)?;
+        Ok(Watchdog { engine: self.client.engine.clone(), lease: self.lease.clone(), generation })
+    }
+
+    /// The watchdog that runs; `None` without one.
+    pub fn watchdog(&self) -> Option<Watchdog> {
+        let generation = self.client.engine.running_watchdog(&self.lease)?;
+        Some(Watchdog { engine: self.client.engine.clone(), lease: self.lease.clone(), generation })
+    }
+
+    /// Runs `work` under the lock, and releases the lock after it has ended. When the lock is lost first, `work` is
+    /// dropped.
+    ///
+    /// The loss is looked for before `work` is polled, so that a process that wakes up after its deadline does not
+    /// go on. What `work` spawned elsewhere is not stopped by this; give it the
+    /// [`cancellation_token`](Self::cancellation_token).
+    ///
+    /// # Errors
+    ///
+    /// [`Lost`] if the lock was lost before `work` ended. A release that the store does not confirm is logged, and
+    /// tried again in the background.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops `work` and releases the lock in the background.
+    pub async fn run<T>(self, work: impl Future<Output = T>) -> Result<T, Lost> {
+        let output = {
+            let mut work = pin!(work);
+            let mut lost = pin!(self.lost());
+            std::future::poll_fn(|context| match lost.as_mut().poll(context) {
+                Poll::Ready(reason) => Poll::Ready(Err(Lost { resource: self.resource().clone(), reason })),
+                Poll::Pending => work.as_mut().poll(context).map(Ok),
+            })
+            .await?
+        };
+        let resource = self.resource().clone();
+        if let Err(error) = self.unlock().await {
+            tracing::warn!(%resource, %error, "released after the work had ended");
+        }
+        Ok(output)
+    }
+
+    /// Releases the lock, and says whether it was held until then.
+    ///
+    /// # Errors
+    ///
+    /// [`UnlockError::Lost`] if the lock had been lost before. [`UnlockError::Unconfirmed`] if the store has not
+    /// confirmed the release within the client's [`retry_for`](crate::ClientBuilder::retry_for): it goes on being
+    /// tried in the background until the lease has ended by itself.
+    ///
+    /// # Cancel safety
+    ///
+    /// The release takes place whether or not the future is dropped.
+    pub async fn unlock(self) -> Result<(), UnlockError> {
+        let confirmation = self.client.engine.unlock(&self.lease);
+        confirmation.await
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.client.engine.let_go(&self.lease);
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard")
+            .field("resource", self.resource())
+            .field("token", &self.token)
+            .field("remaining", &self.remaining())
+            .field("loss", &self.loss())
+            .finish()
+    }
+}

@@ -1,0 +1,323 @@
+//! The reference backend: the contract in as little code as shows that it is kept.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::StreamExt as _;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+use crate::{
+    Acquired, Backend, BackendError, Capabilities, Claim, Clock, Cursor, Entry, Event, EventStream, Extended,
+    Extension, Grant, Holder, IfBusy, LeaseId, LeaseKey, ListFilter, Moment, Namespace, Owner, Page, Place, Released,
+    ResourceName, Share, Snapshot, Token, Ttl, Waiter,
+};
+
+/// A store in memory, for tests and as the model that other backends are checked against. Its clients are
+/// [`MemoryBackend`]s of the same process.
+#[derive(Debug)]
+pub struct MemoryStore {
+    clock: Clock,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The last number given out; it serves for the tokens of all resources, so that empty ones can be dropped.
+    last_token: u64,
+    resources: HashMap<(Namespace, ResourceName), Resource>,
+}
+
+#[derive(Debug, Default)]
+struct Resource {
+    /// In grant order.
+    held: Vec<Lease>,
+    /// In queue order.
+    queue: Vec<Lease>,
+}
+
+#[derive(Debug)]
+struct Lease {
+    id: LeaseId,
+    share: Share,
+    owner: Arc<Owner>,
+    inbox: Inbox,
+    expires: Moment,
+    since: Moment,
+    /// Zero while queued.
+    token: u64,
+}
+
+type Inbox = Arc<Mutex<Option<UnboundedSender<Event>>>>;
+
+impl MemoryStore {
+    /// An empty store on the machine's clock.
+    pub fn new() -> Arc<Self> {
+        Self::with_clock(Clock::boot())
+    }
+
+    /// An empty store on a clock of the caller's.
+    pub fn with_clock(clock: Clock) -> Arc<Self> {
+        Arc::new(Self { clock, state: Mutex::default() })
+    }
+
+    /// A client of this store.
+    pub fn client(self: &Arc<Self>, namespace: Namespace) -> MemoryBackend {
+        MemoryBackend { store: self.clone(), namespace, inbox: Inbox::default() }
+    }
+
+    /// How many resources the store remembers.
+    pub fn resources(&self) -> usize {
+        lock(&self.state).resources.len()
+    }
+}
+
+/// A client of a [`MemoryStore`].
+pub struct MemoryBackend {
+    store: Arc<MemoryStore>,
+    namespace: Namespace,
+    inbox: Inbox,
+}
+
+impl MemoryBackend {
+    /// Runs `act` on a resource from which everything expired has gone, and forgets the resource if it is empty
+    /// afterwards. What `act` frees is granted before anybody else looks.
+    fn on<T>(&self, name: &ResourceName, act: impl FnOnce(&mut Resource, &mut u64, Moment) -> T) -> T {
+        let now = self.store.clock.now();
+        let mut state = lock(&self.store.state);
+        let State { last_token, resources } = &mut *state;
+        let key = (self.namespace.clone(), name.clone());
+        let resource = resources.entry(key.clone()).or_default();
+        resource.settle(last_token, now);
+        let answer = act(resource, last_token, now);
+        resource.settle(last_token, now);
+        if resource.is_empty() {
+            resources.remove(&key);
+        }
+        answer
+    }
+}
+
+impl Resource {
+    /// Drops what has expired, then grants from the head of the queue as far as the capacity goes.
+    fn settle(&mut self, last_token: &mut u64, now: Moment) {
+        self.held.retain(|lease| lease.expires > now);
+        self.queue.retain(|lease| lease.expires > now);
+        while let Some(head) = self.queue.first()
+            && self.fits(head.share)
+        {
+            let mut lease = self.queue.remove(0);
+            lease.grant(last_token, now);
+            let token = Token::new(lease.token);
+            tell(&lease.inbox, Event::Granted { id: lease.id, token });
+            self.held.push(lease);
+        }
+    }
+
+    fn fits(&self, share: Share) -> bool {
+        let taken: u64 = self.held.iter().map(|lease| u64::from(lease.share.weight())).sum();
+        taken + u64::from(share.weight()) <= u64::from(share.capacity())
+    }
+
+    fn acquire(&mut self, claim: &Claim, inbox: &Inbox, last_token: &mut u64, now: Moment) -> Answer {
+        if let Some(state) = self.state_of(claim.key.id, now) {
+            return Ok(state);
+        }
+        if let Some(actual) = self.capacity().filter(|&actual| actual != claim.share.capacity()) {
+            let (resource, asked) = (claim.key.resource.clone(), claim.share.capacity());
+            return Err(BackendError::CapacityMismatch { resource, asked, actual });
+        }
+        let mut lease = Lease {
+            id: claim.key.id,
+            share: claim.share,
+            owner: claim.owner.clone(),
+            inbox: inbox.clone(),
+            expires: now.after(claim.ttl.get()),
+            since: now,
+            token: 0,
+        };
+        if self.queue.is_empty() && self.fits(claim.share) {
+            lease.grant(last_token, now);
+            self.held.push(lease);
+        } else if claim.if_busy == IfBusy::Queue {
+            self.queue.push(lease);
+        } else {
+            return Ok(Acquired::Busy);
+        }
+        Ok(self.state_of(claim.key.id, now).expect("the lease was put there"))
+    }
+
+    fn extend(&mut self, extension: &Extension, now: Moment) -> Extended {
+        let id = extension.key.id;
+        for lease in self.held.iter_mut().chain(&mut self.queue).filter(|lease| lease.id == id) {
+            lease.expires = lease.expires.max(now.after(extension.ttl.get()));
+        }
+        match self.state_of(id, now) {
+            Some(Acquired::Held(grant)) => Extended::Held(grant),
+            Some(Acquired::Queued(place)) => Extended::Queued(place),
+            _ => Extended::Gone { taken: !self.held.is_empty() },
+        }
+    }
+
+    fn release(&mut self, id: LeaseId) -> Released {
+        let before = self.held.len() + self.queue.len();
+        self.held.retain(|lease| lease.id != id);
+        self.queue.retain(|lease| lease.id != id);
+        if self.held.len() + self.queue.len() < before { Released::Released } else { Released::Absent }
+    }
+
+    fn break_leases(&mut self) -> u64 {
+        let broken = std::mem::take(&mut self.held);
+        for lease in &broken {
+            tell(&lease.inbox, Event::Broken { id: lease.id });
+        }
+        broken.len() as u64
+    }
+
+    fn state_of(&self, id: LeaseId, now: Moment) -> Option<Acquired> {
+        if let Some(lease) = self.held.iter().find(|lease| lease.id == id) {
+            return Some(Acquired::Held(Grant { token: Token::new(lease.token), ttl: lease.expires.since(now) }));
+        }
+        let ahead = self.queue.iter().position(|lease| lease.id == id)?;
+        let holder = self.held.iter().map(|lease| lease.expires).min().unwrap_or(now);
+        let blocked_until = if ahead == 0 { holder } else { holder.max(self.queue[ahead - 1].expires) };
+        Some(Acquired::Queued(Place { ahead: ahead as u64, ask_again: blocked_until.since(now) }))
+    }
+
+    fn capacity(&self) -> Option<u32> {
+        self.held.iter().chain(&self.queue).next().map(|lease| lease.share.capacity())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.held.is_empty() && self.queue.is_empty()
+    }
+}
+
+impl Lease {
+    fn grant(&mut self, last_token: &mut u64, now: Moment) {
+        *last_token += 1;
+        self.token = *last_token;
+        self.since = now;
+    }
+}
+
+type Answer = Result<Acquired, BackendError>;
+
+#[async_trait]
+impl Backend for MemoryBackend {
+    fn capabilities(&self) -> &Capabilities {
+        const STEP: Duration = Duration::from_millis(1);
+        const CAN: Capabilities = Capabilities {
+            backend: "memory",
+            min_ttl: Ttl::MIN,
+            max_ttl: Ttl::MAX,
+            ttl_step: STEP,
+            queue: true,
+            push: true,
+        };
+        &CAN
+    }
+
+    async fn acquire(&self, claims: &[Claim]) -> Vec<Answer> {
+        let acquire = |claim: &Claim| {
+            self.on(&claim.key.resource, |resource, last_token, now| {
+                resource.acquire(claim, &self.inbox, last_token, now)
+            })
+        };
+        claims.iter().map(acquire).collect()
+    }
+
+    async fn extend(&self, extensions: &[Extension]) -> Vec<Result<Extended, BackendError>> {
+        let extend = |extension: &Extension| {
+            self.on(&extension.key.resource, |resource, _, now| resource.extend(extension, now))
+        };
+        extensions.iter().map(extend).map(Ok).collect()
+    }
+
+    async fn release(&self, leases: &[LeaseKey]) -> Vec<Result<Released, BackendError>> {
+        let release = |lease: &LeaseKey| self.on(&lease.resource, |resource, _, _| resource.release(lease.id));
+        leases.iter().map(release).map(Ok).collect()
+    }
+
+    async fn inspect(&self, name: &ResourceName) -> Result<Snapshot, BackendError> {
+        Ok(self.on(name, |resource, _, now| Snapshot {
+            resource: name.clone(),
+            capacity: resource.capacity(),
+            holders: resource.held.iter().map(|lease| lease.as_holder(now)).collect(),
+            queue: resource.queue.iter().map(|lease| lease.as_waiter(now)).collect(),
+        }))
+    }
+
+    async fn list(&self, filter: &ListFilter) -> Result<Page, BackendError> {
+        let after = filter.after.as_ref().map_or("", |cursor| &cursor.0);
+        let mut names: Vec<ResourceName> = lock(&self.store.state)
+            .resources
+            .keys()
+            .filter(|(namespace, name)| *namespace == self.namespace && name.as_str().starts_with(&filter.prefix))
+            .map(|(_, name)| name.clone())
+            .filter(|name| name.as_str() > after)
+            .collect();
+        names.sort();
+        let more = names.len() > filter.limit.max(1);
+        names.truncate(filter.limit.max(1));
+        let next = names.last().filter(|_| more).map(|name| Cursor(name.to_string()));
+        let entry = |name: &ResourceName| {
+            self.on(name, |resource, _, _| Entry {
+                resource: name.clone(),
+                holders: resource.held.len() as u64,
+                waiters: resource.queue.len() as u64,
+            })
+        };
+        let entries = names.iter().map(entry).filter(|entry| entry.holders + entry.waiters > 0).collect();
+        Ok(Page { entries, next })
+    }
+
+    async fn break_leases(&self, name: &ResourceName) -> Result<u64, BackendError> {
+        Ok(self.on(name, |resource, _, _| resource.break_leases()))
+    }
+
+    fn events(&self) -> EventStream {
+        let (sender, mut receiver) = unbounded_channel();
+        *lock(&self.inbox) = Some(sender);
+        futures_util::stream::poll_fn(move |context| receiver.poll_recv(context)).boxed()
+    }
+}
+
+impl Lease {
+    fn as_holder(&self, now: Moment) -> Holder {
+        Holder {
+            owner: Owner::clone(&self.owner),
+            token: Token::new(self.token),
+            weight: self.share.weight(),
+            held_for: now.since(self.since),
+            remaining: self.expires.since(now),
+        }
+    }
+
+    fn as_waiter(&self, now: Moment) -> Waiter {
+        Waiter {
+            owner: Owner::clone(&self.owner),
+            weight: self.share.weight(),
+            waiting_for: now.since(self.since),
+            remaining: self.expires.since(now),
+        }
+    }
+}
+
+fn tell(inbox: &Inbox, event: Event) {
+    if let Some(sender) = &*lock(inbox) {
+        let _client_gone = sender.send(event);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Debug for MemoryBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryBackend").field("namespace", &self.namespace).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,114 @@
+//! The reader-writer lock.
+
+use std::num::NonZeroU32;
+
+use crate::face::Face;
+use crate::lock_kind::LockKind;
+use crate::{Client, Guard, InvalidConfig, LockError, LockOptions, ResourceName, Share};
+
+/// A reader-writer lock: many readers or one writer of a name, over all clients of a store.
+///
+/// It is fair: a waiting writer holds up the readers that come after it, and the readers between two writers are
+/// let in together. A guard cannot be turned from one kind into the other; a task that holds one and waits for
+/// the other waits for itself.
+#[derive(Debug, Clone)]
+pub struct RwLock(Face);
+
+const READERS: NonZeroU32 = NonZeroU32::new(RwLock::MAX_READERS).expect("not zero");
+
+impl RwLock {
+    /// How many readers can hold the lock at a time: 2^29 − 1.
+    pub const MAX_READERS: u32 = u32::MAX >> 3;
+
+    /// The reader-writer lock called `name`. Nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig::Name`] if the name cannot be used ([`ResourceName`]).
+    pub fn new(name: impl AsRef<str>, client: &Client) -> Result<Self, InvalidConfig> {
+        Face::new(name, client).map(Self)
+    }
+
+    /// Waits to read, for ever if need be.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    pub async fn read(&self) -> Result<Guard, LockError> {
+        self.read_with(LockOptions::new()).await
+    }
+
+    /// Waits to read as `options` say.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    pub async fn read_with(&self, options: LockOptions) -> Result<Guard, LockError> {
+        self.0.lock(Share::one_of(READERS), LockKind::Read, options).await
+    }
+
+    /// Starts to read as `options` say, if nobody writes or waits to write.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::try_lock_with`](crate::SimpleLock::try_lock_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    pub async fn try_read_with(&self, options: LockOptions) -> Result<Option<Guard>, LockError> {
+        self.0.try_lock(Share::one_of(READERS), LockKind::Read, options).await
+    }
+
+    /// Waits to write, for ever if need be.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    pub async fn write(&self) -> Result<Guard, LockError> {
+        self.write_with(LockOptions::new()).await
+    }
+
+    /// Waits to write as `options` say.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    pub async fn write_with(&self, options: LockOptions) -> Result<Guard, LockError> {
+        self.0.lock(Share::all_of(READERS), LockKind::Write, options).await
+    }
+
+    /// Starts to write as `options` say, if nobody reads, writes or waits.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::try_lock_with`](crate::SimpleLock::try_lock_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    pub async fn try_write_with(&self, options: LockOptions) -> Result<Option<Guard>, LockError> {
+        self.0.try_lock(Share::all_of(READERS), LockKind::Write, options).await
+    }
+
+    /// What is being locked.
+    pub fn resource(&self) -> &ResourceName {
+        self.0.resource()
+    }
+}

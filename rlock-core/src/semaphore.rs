@@ -1,0 +1,86 @@
+//! The semaphore.
+
+use std::num::NonZeroU32;
+
+use crate::face::Face;
+use crate::lock_kind::LockKind;
+use crate::{Client, Guard, InvalidConfig, LockError, LockOptions, ResourceName, Share};
+
+/// A semaphore: a number of permits of a name, over all clients of a store.
+///
+/// Waiters are served in the order in which they came, so that one who asks for many permits is not passed by
+/// those who ask for few. All users of a name have to agree on the number of permits.
+#[derive(Debug, Clone)]
+pub struct Semaphore {
+    face: Face,
+    permits: NonZeroU32,
+}
+
+impl Semaphore {
+    /// The semaphore called `name`, of `permits` permits. Nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig::Name`] if the name cannot be used ([`ResourceName`]), [`InvalidConfig::Share`] without
+    /// permits.
+    pub fn new(name: impl AsRef<str>, permits: u32, client: &Client) -> Result<Self, InvalidConfig> {
+        let share = Share::new(1, permits)?;
+        let permits = NonZeroU32::new(share.capacity()).expect("a share's capacity is at least 1");
+        Ok(Self { face: Face::new(name, client)?, permits })
+    }
+
+    /// Waits for one permit, for ever if need be.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    pub async fn acquire(&self) -> Result<Guard, LockError> {
+        self.acquire_many_with(1, LockOptions::new()).await
+    }
+
+    /// Waits for `weight` permits as `options` say.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with); [`InvalidConfig::Share`] for no permits
+    /// or more than there are.
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    pub async fn acquire_many_with(&self, weight: u32, options: LockOptions) -> Result<Guard, LockError> {
+        self.face.lock(self.share(weight)?, LockKind::Semaphore, options).await
+    }
+
+    /// Takes `weight` permits as `options` say, if they are free and nobody waits.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::try_lock_with`](crate::SimpleLock::try_lock_with); [`InvalidConfig::Share`] for no
+    /// permits or more than there are.
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    pub async fn try_acquire_many_with(&self, weight: u32, options: LockOptions) -> Result<Option<Guard>, LockError> {
+        self.face.try_lock(self.share(weight)?, LockKind::Semaphore, options).await
+    }
+
+    /// What is being locked.
+    pub fn resource(&self) -> &ResourceName {
+        self.face.resource()
+    }
+
+    /// How many permits there are.
+    pub fn permits(&self) -> u32 {
+        self.permits.get()
+    }
+
+    fn share(&self, weight: u32) -> Result<Share, InvalidConfig> {
+        Ok(Share::new(weight, self.permits.get())?)
+    }
+}

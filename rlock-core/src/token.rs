@@ -1,0 +1,37 @@
+//! The fencing token.
+
+use std::fmt;
+
+/// What a lease gets when it is granted: a number strictly greater than every token granted before on that
+/// resource.
+///
+/// Send it along with every write to whatever the lock protects, and let that refuse a token smaller than the
+/// largest it has seen: a holder that was paused past its TTL is then harmless. A token is never 0 and stays
+/// below 2^53, so that it survives scripts and JSON that keep numbers as doubles. Extending a lease leaves its
+/// token unchanged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Token(u64);
+
+impl Token {
+    /// A token that a store has granted.
+    pub const fn new(token: u64) -> Self {
+        Self(token)
+    }
+
+    /// The number itself.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl From<Token> for u64 {
+    fn from(token: Token) -> Self {
+        token.0
+    }
+}
