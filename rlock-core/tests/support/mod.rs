@@ -1,4 +1,4 @@
-//! A client on virtual time, over a store whose answers to extensions a test decides.
+//! A client on virtual time, over a store whose answers a test decides.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 pub(crate) const TTL: Duration = Duration::from_secs(30);
 pub(crate) const INTERVAL: Duration = Duration::from_secs(10);
 
-/// What becomes of an extension.
+/// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Fate {
     #[default]
@@ -29,16 +29,25 @@ pub(crate) enum Fate {
     Panics,
 }
 
-/// The reference backend, with extensions that go as the test decides and are written down.
+/// The kinds of request that a test decides about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verb {
+    Acquire,
+    Extend,
+    Release,
+}
+
+/// The reference backend, with requests that go as the test decides; extensions are written down.
 #[derive(Debug)]
 pub(crate) struct Scripted {
     inner: MemoryBackend,
     script: Arc<Script>,
+    capabilities: Capabilities,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Script {
-    fate: Mutex<Fate>,
+    fates: Mutex<[Fate; 3]>,
     /// Extensions of this resource hang, whatever the fate of the others.
     hanging: Mutex<Option<String>>,
     calls: Mutex<Vec<Call>>,
@@ -52,8 +61,37 @@ pub(crate) struct Call {
 }
 
 impl Script {
+    /// Decides about extensions.
     pub(crate) fn set(&self, fate: Fate) {
-        *self.fate.lock().unwrap() = fate;
+        self.decide(Verb::Extend, fate);
+    }
+
+    pub(crate) fn decide(&self, verb: Verb, fate: Fate) {
+        self.fates.lock().unwrap()[verb as usize] = fate;
+    }
+
+    /// Runs a request as was decided.
+    async fn run<T>(
+        &self,
+        fate: Fate,
+        count: usize,
+        request: impl Future<Output = Vec<Result<T, BackendError>>>,
+    ) -> Vec<Result<T, BackendError>> {
+        let lost = || (0..count).map(|_| Err(failure())).collect();
+        match fate {
+            Fate::Answered => request.await,
+            Fate::AnswerLost => {
+                request.await;
+                lost()
+            }
+            Fate::Failed => lost(),
+            Fate::Hangs => std::future::pending().await,
+            Fate::Panics => panic!("the backend panics"),
+        }
+    }
+
+    fn fate(&self, verb: Verb) -> Fate {
+        self.fates.lock().unwrap()[verb as usize]
     }
 
     pub(crate) fn hang(&self, resource: &str) {
@@ -74,11 +112,11 @@ impl Script {
 #[async_trait]
 impl Backend for Scripted {
     fn capabilities(&self) -> &Capabilities {
-        self.inner.capabilities()
+        &self.capabilities
     }
 
     async fn acquire(&self, claims: &[Claim]) -> Vec<Result<Acquired, BackendError>> {
-        self.inner.acquire(claims).await
+        self.script.run(self.script.fate(Verb::Acquire), claims.len(), self.inner.acquire(claims)).await
     }
 
     async fn extend(&self, extensions: &[Extension]) -> Vec<Result<Extended, BackendError>> {
@@ -86,22 +124,12 @@ impl Backend for Scripted {
         let hanging = self.script.hanging.lock().unwrap().clone();
         let hangs = hanging.is_some_and(|hanging| resources.contains(&hanging));
         self.script.calls.lock().unwrap().push(Call { at: Instant::now(), resources });
-        let fate = if hangs { Fate::Hangs } else { *self.script.fate.lock().unwrap() };
-        let lost = || extensions.iter().map(|_| Err(failure())).collect();
-        match fate {
-            Fate::Answered => self.inner.extend(extensions).await,
-            Fate::AnswerLost => {
-                self.inner.extend(extensions).await;
-                lost()
-            }
-            Fate::Failed => lost(),
-            Fate::Hangs => std::future::pending().await,
-            Fate::Panics => panic!("the backend panics"),
-        }
+        let fate = if hangs { Fate::Hangs } else { self.script.fate(Verb::Extend) };
+        self.script.run(fate, extensions.len(), self.inner.extend(extensions)).await
     }
 
     async fn release(&self, leases: &[LeaseKey]) -> Vec<Result<Released, BackendError>> {
-        self.inner.release(leases).await
+        self.script.run(self.script.fate(Verb::Release), leases.len(), self.inner.release(leases)).await
     }
 
     async fn inspect(&self, resource: &ResourceName) -> Result<Snapshot, BackendError> {
@@ -117,12 +145,12 @@ impl Backend for Scripted {
     }
 
     fn events(&self) -> EventStream {
-        self.inner.events()
+        if self.capabilities.push { self.inner.events() } else { Box::pin(futures_util::stream::pending()) }
     }
 }
 
 fn failure() -> BackendError {
-    BackendError::Unknown(Failure::new("extend", "memory", "the answer got lost"))
+    BackendError::Unknown(Failure::new("ask", "memory", "the answer got lost"))
 }
 
 /// A store on virtual time.
@@ -134,9 +162,17 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// With a client whose backend can do less.
+    pub(crate) fn with(change: impl FnOnce(&mut Capabilities)) -> Self {
         let store = MemoryStore::with_clock(Clock::tokio());
         let script = Arc::new(Script::default());
-        let backend = Scripted { inner: store.client(Namespace::default()), script: script.clone() };
+        let inner = store.client(Namespace::default());
+        let mut capabilities = inner.capabilities().clone();
+        change(&mut capabilities);
+        let backend = Scripted { inner, script: script.clone(), capabilities };
         let client = on_this_runtime(backend);
         Self { store, script, client }
     }

@@ -1,0 +1,89 @@
+//! Clients, guards and the runtimes that they meet.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use rlock_core::{Client, LockError, LockOptions, LossReason, MemoryStore, Namespace, SimpleLock, UnlockError};
+use tokio::runtime::{Builder, Runtime};
+
+/// Waits for a future on a thread that has no runtime.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(std::thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+#[test]
+fn a_client_works_without_a_runtime() {
+    let store = MemoryStore::new();
+    let client = Client::new(store.client(Namespace::default()));
+    let lock = SimpleLock::new("job", &client).unwrap();
+    let options = LockOptions::new().ttl(Duration::from_millis(300));
+    let guard = block_on(lock.lock_with(options)).unwrap();
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(guard.is_held(), "a thread that sleeps keeps its lock");
+    drop(guard);
+    block_on(client.shutdown(Duration::from_secs(5))).unwrap();
+    assert_eq!(store.resources(), 0);
+}
+
+#[test]
+fn the_last_guard_is_given_back_though_its_client_has_gone() {
+    let store = MemoryStore::new();
+    let client = Client::new(store.client(Namespace::default()));
+    let lock = SimpleLock::new("job", &client).unwrap();
+    let guard = runtime().block_on(lock.lock()).unwrap();
+    drop((lock, client));
+    drop(guard);
+    let other = Client::new(store.client(Namespace::default()));
+    let lock = SimpleLock::new("job", &other).unwrap();
+    let soon = LockOptions::new().wait(Duration::from_secs(10));
+    let _guard = runtime().block_on(lock.lock_with(soon)).unwrap();
+}
+
+#[test]
+fn a_client_whose_runtime_has_gone_says_so() {
+    let store = MemoryStore::new();
+    let ended = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let client = Client::builder().runtime(ended.handle().clone()).build(store.client(Namespace::default()));
+    let lock = SimpleLock::new("job", &client).unwrap();
+    let (first, second) = ended.block_on(async {
+        (lock.lock().await.unwrap(), SimpleLock::new("other", &client).unwrap().lock().await.unwrap())
+    });
+    ended.shutdown_timeout(Duration::from_secs(5));
+
+    let elsewhere = runtime();
+    assert_eq!(elsewhere.block_on(first.lost()), LossReason::Shutdown);
+    assert!(matches!(elsewhere.block_on(first.unlock()), Err(UnlockError::Lost(_))));
+    drop(second);
+    assert!(matches!(elsewhere.block_on(lock.lock()), Err(LockError::Closed { .. })));
+    assert!(elsewhere.block_on(client.inspect(lock.resource())).is_err());
+    assert_eq!(client.open_leases(), 0);
+}
+
+#[test]
+fn lost_is_not_ready_while_the_lock_is_held() {
+    let client = Client::new(MemoryStore::new().client(Namespace::default()));
+    let guard = runtime().block_on(SimpleLock::new("job", &client).unwrap().lock()).unwrap();
+    assert_eq!(guard.lost().now_or_never(), None);
+    assert!(!guard.cancellation_token().is_cancelled());
+    assert!(guard.check().is_ok());
+}

@@ -1,0 +1,207 @@
+//! Waiting for a lock and giving it back while the store misbehaves, on virtual time.
+
+mod support;
+
+use std::time::Duration;
+
+use rlock_core::{LockError, LossReason, SimpleLock, UnlockError};
+use tokio::time::{Instant, sleep};
+
+use support::{Fate, TTL, Verb, World, options, settle};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// A wait that ends within a timer's resolution.
+const TICK: Duration = Duration::from_millis(2);
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_ends_when_it_should() {
+    let world = World::new();
+    let _held = world.lock("job").lock_with(options()).await.unwrap();
+    let asked = Instant::now();
+    let refused = world.lock("job").lock_with(options().wait(7 * SECOND)).await.unwrap_err();
+    assert!(refused.is_timeout(), "{refused}");
+    let waited = asked.elapsed();
+    assert!(waited >= 7 * SECOND && waited <= 7 * SECOND + TICK, "{waited:?}");
+    settle().await;
+    assert_eq!(world.client.open_leases(), 1, "the place in the queue was given up");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_ends_when_it_should_on_a_frozen_store() {
+    let world = World::new();
+    world.script.decide(Verb::Acquire, Fate::Hangs);
+    let asked = Instant::now();
+    let refused = world.lock("job").lock_with(options().wait(7 * SECOND)).await.unwrap_err();
+    assert!(refused.is_timeout(), "{refused}");
+    assert!(asked.elapsed() <= 7 * SECOND + TICK);
+    world.script.decide(Verb::Acquire, Fate::Answered);
+    sleep(100 * SECOND).await;
+    assert_eq!(world.client.open_leases(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unreachable_store_is_reported_after_the_patience() {
+    let world = World::new();
+    world.script.decide(Verb::Acquire, Fate::Failed);
+    let asked = Instant::now();
+    let failed = world.lock("job").lock_with(options()).await.unwrap_err();
+    assert!(failed.is_unavailable(), "{failed}");
+    let patience = rlock_core::ClientBuilder::RETRY_FOR;
+    assert!(asked.elapsed() >= patience && asked.elapsed() <= patience + SECOND, "{:?}", asked.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_whose_answer_got_lost_is_asked_for_again() {
+    let world = World::new();
+    world.script.decide(Verb::Acquire, Fate::AnswerLost);
+    let lock = world.lock("job");
+    let asking = tokio::spawn(async move { lock.lock_with(options()).await });
+    sleep(SECOND).await;
+    world.script.decide(Verb::Acquire, Fate::Answered);
+    let guard = asking.await.unwrap().unwrap();
+    let now = world.other_client().inspect(guard.resource()).await.unwrap();
+    assert_eq!((now.holders.len(), now.queue.len()), (1, 0));
+    assert_eq!(now.holders[0].token, guard.token());
+    // The first claim was one second ago, and the deadline counts from there.
+    assert!(guard.remaining() <= TTL - SECOND);
+    guard.unlock().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_lands_after_its_future_was_dropped_is_given_back() {
+    let world = World::new();
+    world.script.decide(Verb::Acquire, Fate::AnswerLost);
+    let lock = world.lock("job");
+    let asking = tokio::spawn(async move { lock.lock_with(options()).await });
+    settle().await;
+    asking.abort();
+    settle().await;
+    let now = world.other_client().inspect(world.lock("job").resource()).await.unwrap();
+    assert!(now.is_free(), "{now:?}");
+    sleep(TTL).await;
+    assert_eq!(world.client.open_leases(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_in_the_queue_is_waited_out() {
+    let world = World::new();
+    let other = world.other_client();
+    let held = SimpleLock::new("job", &other).unwrap().lock_with(options()).await.unwrap();
+    let lock = world.lock("job");
+    let waiting = tokio::spawn(async move { lock.lock_with(options()).await });
+    settle().await;
+    world.script.set(Fate::Failed);
+    sleep(TTL / 2).await;
+    world.script.set(Fate::Answered);
+    held.unlock().await.unwrap();
+    settle().await;
+    assert!(waiting.await.unwrap().unwrap().is_held());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_place_that_the_store_lost_is_taken_again() {
+    let world = World::new();
+    let other = world.other_client();
+    let held = SimpleLock::new("job", &other).unwrap().lock_with(options()).await.unwrap();
+    let lock = world.lock("job");
+    let waiting = tokio::spawn(async move { lock.lock_with(options()).await });
+    settle().await;
+    world.script.set(Fate::Failed);
+    sleep(3 * TTL).await;
+    assert!(other.inspect(held.resource()).await.unwrap().queue.is_empty(), "the place has expired");
+    world.script.set(Fate::Answered);
+    sleep(TTL).await;
+    assert_eq!(other.inspect(held.resource()).await.unwrap().queue.len(), 1);
+    held.unlock().await.unwrap();
+    assert!(waiting.await.unwrap().unwrap().is_held());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crashed_holder_costs_its_ttl_and_no_more() {
+    let world = World::new();
+    let crashed = world.lock("job").lock_with(options()).await.unwrap();
+    let taken = Instant::now();
+    world.script.set(Fate::Failed);
+    let other = SimpleLock::new("job", &world.other_client()).unwrap();
+    let guard = other.lock_with(options()).await.unwrap();
+    let cost = taken.elapsed();
+    assert!(cost >= TTL && cost <= TTL + 3 * TICK, "{cost:?}");
+    assert!(!crashed.is_held() && guard.token() > crashed.token());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_without_a_queue_is_polled() {
+    let world = World::with(|can| can.queue = false);
+    let held = world.lock("job").lock_with(options()).await.unwrap();
+    let lock = world.lock("job");
+    let waiting = tokio::spawn(async move { lock.lock_with(options()).await });
+    sleep(10 * SECOND).await;
+    held.unlock().await.unwrap();
+    let freed = Instant::now();
+    let _held = waiting.await.unwrap().unwrap();
+    assert!(freed.elapsed() <= Duration::from_millis(260), "{:?}", freed.elapsed());
+    assert!(world.lock("job").try_lock_with(options()).await.unwrap().is_none());
+    assert!(world.lock("job").lock_with(options().wait(SECOND)).await.unwrap_err().is_timeout());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_does_not_push_is_asked() {
+    let world = World::with(|can| can.push = false);
+    let held = world.lock("job").lock_with(options()).await.unwrap();
+    let lock = world.lock("job");
+    let waiting = tokio::spawn(async move { lock.lock_with(options()).await });
+    sleep(10 * SECOND).await;
+    held.unlock().await.unwrap();
+    let freed = Instant::now();
+    let _guard = waiting.await.unwrap().unwrap();
+    assert!(freed.elapsed() <= Duration::from_millis(510), "{:?}", freed.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unconfirmed_release_says_so_and_goes_on() {
+    let world = World::new();
+    let guard = world.lock("job").lock_with(options()).await.unwrap();
+    world.script.decide(Verb::Release, Fate::Failed);
+    let asked = Instant::now();
+    let error = guard.unlock().await.unwrap_err();
+    assert!(matches!(error, UnlockError::Unconfirmed { .. }), "{error}");
+    assert!(asked.elapsed() <= rlock_core::ClientBuilder::RETRY_FOR + 2 * SECOND);
+    world.script.decide(Verb::Release, Fate::Answered);
+    sleep(3 * SECOND).await;
+    assert_eq!(world.client.open_leases(), 0);
+    assert!(world.lock("job").try_lock_with(options()).await.unwrap().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_whose_answer_got_lost_succeeds() {
+    let world = World::new();
+    let guard = world.lock("job").lock_with(options()).await.unwrap();
+    world.script.decide(Verb::Release, Fate::AnswerLost);
+    let unlocking = tokio::spawn(guard.unlock());
+    settle().await;
+    world.script.decide(Verb::Release, Fate::Answered);
+    unlocking.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_ends_holders_and_waiters() {
+    let world = World::new();
+    let guard = world.lock("job").lock_with(options()).await.unwrap();
+    let lock = world.lock("job");
+    let waiting = tokio::spawn(async move { lock.lock_with(options()).await });
+    settle().await;
+    world.client.shutdown(SECOND).await.unwrap();
+    assert_eq!(guard.lost().await, LossReason::Shutdown);
+    assert!(matches!(waiting.await.unwrap(), Err(LockError::Closed { .. })));
+    assert!(matches!(world.lock("job").lock().await, Err(LockError::Closed { .. })));
+    assert_eq!(world.store.resources(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_says_what_it_could_not_give_back() {
+    let world = World::new();
+    let _guard = world.lock("job").lock_with(options()).await.unwrap();
+    world.script.decide(Verb::Release, Fate::Hangs);
+    let error = world.client.shutdown(SECOND).await.unwrap_err();
+    assert_eq!((error.unconfirmed, error.timeout), (1, SECOND));
+}
