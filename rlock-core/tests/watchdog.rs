@@ -126,10 +126,13 @@ async fn failed_tries_are_repeated_within_the_interval() {
     let guard = world.lock("job").lock_with(options()).await.unwrap();
     let watchdog = guard.watchdog().unwrap();
     world.script.set(Fate::AnswerLost);
-    sleep(INTERVAL + GRID).await;
+    while world.script.calls().is_empty() {
+        sleep(GRID).await;
+    }
+    sleep(INTERVAL / 2).await;
     assert!(world.script.times("job").len() >= 3, "{:?}", world.script.times("job"));
     world.script.set(Fate::Answered);
-    sleep(INTERVAL / 2).await;
+    sleep(INTERVAL / 3).await;
     let status = watchdog.status();
     assert!(status.extend_count >= 1 && status.failure_count == 0, "{status:?}");
 }

@@ -1,0 +1,203 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use rlock::{ResourceName, Ttl};
+
+use crate::exit::Exit;
+
+/// Runs programs under a distributed lock.
+#[derive(Debug, Parser)]
+#[command(name = "rlock", version, after_help = STORES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Takes a lock, runs a program, and gives the lock back when the program has ended
+    #[command(
+        override_usage = "rlock run [--url URL] [--ttl TIME] [--wait TIME | --try] NAME -- PROGRAM [ARG]...",
+        after_help = STORES,
+        after_long_help = RUN_HELP
+    )]
+    Run(RunArgs),
+    /// Shows who holds a lock and who waits for it
+    #[command(override_usage = "rlock show [--url URL] [--json] NAME", after_help = STORES, after_long_help = SHOW_HELP)]
+    Show(ShowArgs),
+    /// What `run` starts beside the program
+    #[command(hide = true)]
+    Keep,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The lock: 1 to 512 bytes of UTF-8 without control characters
+    #[arg(value_name = "NAME", value_parser = resource_name)]
+    pub(crate) name: ResourceName,
+
+    #[command(flatten)]
+    pub(crate) store: Store,
+
+    /// How long the lock outlives an rlock that crashed or lost the store: 500ms, 30s, 5m
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = ttl)]
+    pub(crate) ttl: Ttl,
+
+    /// Waits for the lock for so long at most; without this and --try, for ever
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) wait: Option<Duration>,
+
+    /// Does not wait: gives up at once if others hold the lock or wait for it
+    #[arg(long = "try", conflicts_with = "wait")]
+    pub(crate) once: bool,
+
+    /// What `rlock show` says about this holder [default: the program's name]
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) label: Option<String>,
+
+    /// The program and its arguments, started as they are, without a shell
+    #[arg(last = true, required = true, num_args = 1.., value_name = "PROGRAM")]
+    pub(crate) program: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// The lock
+    #[arg(value_name = "NAME", value_parser = resource_name)]
+    pub(crate) name: ResourceName,
+
+    #[command(flatten)]
+    pub(crate) store: Store,
+
+    /// Prints JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Store {
+    /// The store, such as redis://localhost:6379
+    ///
+    /// Other users of this machine can read a command line. Put a URL with a password into RLOCK_URL.
+    #[arg(id = "url", long = "url", value_name = "URL", env = "RLOCK_URL", hide_env_values = true)]
+    given: Option<String>,
+}
+
+impl Store {
+    /// Present once [`parse`] has returned.
+    pub(crate) fn url(&self) -> &str {
+        self.given.as_deref().unwrap_or_default()
+    }
+}
+
+/// The command, or the status to end with when there is none: the help was printed, or what is wrong.
+pub(crate) fn parse() -> Result<Command, Exit> {
+    Cli::try_parse().and_then(with_store).map_err(|error| {
+        let _reader_gone = error.print();
+        match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::OK,
+            _ => Exit::USAGE,
+        }
+    })
+}
+
+fn with_store(cli: Cli) -> Result<Command, clap::Error> {
+    let store = match &cli.command {
+        Command::Run(RunArgs { store, .. }) | Command::Show(ShowArgs { store, .. }) => store,
+        Command::Keep => return Ok(cli.command),
+    };
+    if store.url().is_empty() {
+        let missing = "no store is named: give --url URL or set RLOCK_URL, for example to redis://localhost:6379";
+        return Err(Cli::command().error(ErrorKind::MissingRequiredArgument, missing));
+    }
+    if store.url().trim_start().to_ascii_lowercase().starts_with("memory:") {
+        let alone = "memory: is a store inside one process, and would keep nobody out: name one that all can reach";
+        return Err(Cli::command().error(ErrorKind::InvalidValue, alone));
+    }
+    Ok(cli.command)
+}
+
+fn resource_name(name: &str) -> Result<ResourceName, String> {
+    ResourceName::new(name).map_err(|error| error.to_string())
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| format!("{error}; write a number and a unit: 500ms, 30s, 5m"))
+}
+
+fn ttl(text: &str) -> Result<Ttl, String> {
+    Ttl::new(time(text)?).map_err(|error| error.to_string())
+}
+
+macro_rules! stores {
+    () => {
+        "The store is named by --url or RLOCK_URL: redis://HOST:PORT, rediss://HOST:PORT."
+    };
+}
+
+const STORES: &str = stores!();
+
+const RUN_HELP: &str = concat!(
+    stores!(),
+    "
+
+The program runs in a process group of its own, with the standard streams and the terminal of rlock, and with \
+RLOCK_NAME and RLOCK_TOKEN in its environment. The token grows with every grant of the lock: send it along to \
+whatever has to refuse a stale holder. rlock passes TERM, INT, HUP, QUIT, USR1, USR2, WINCH, TSTP and CONT on to the \
+group, extends the lock while the program runs, and gives it back once the program has ended.
+
+If the lock cannot be extended, the group gets TERM when a quarter of the TTL is left (5s at most), and KILL shortly \
+before the lock ends. If the store says that the lock is gone, it gets TERM at once and KILL within that time (1s at \
+most). A program that is stopped together with rlock, by Ctrl-Z for example, loses the lock once the TTL has passed, \
+and is then killed instead of continued. When rlock is killed, the group is killed with it.
+
+Exit status:
+  the program's own; 128+n if signal n ended it, or ended the waiting
+   64  wrong usage
+   69  the store cannot be reached, or refuses
+   75  not acquired: others hold the lock (--try, --wait)
+   76  the lock was lost
+  126  the program cannot be executed
+  127  the program was not found
+
+Example:
+  export RLOCK_URL=redis://localhost:6379
+  rlock run nightly-report --wait 5m -- ./report --all"
+);
+
+const SHOW_HELP: &str = concat!(
+    stores!(),
+    "
+
+The fields of the JSON:
+  name            the lock
+  state           \"free\" or \"held\"
+  capacity        its permits, 1 for a mutex; null if nobody holds it or waits
+  holders         those who hold it, in the order in which they got it:
+    host, process, label    who it is; the label may be null
+    token                   the fencing token
+    weight                  the permits taken
+    since, held_for_ms      when it got the lock (UTC), and how long ago
+    remaining_ms            how long it keeps the lock unless it extends it
+  queue           those who wait, the first in line first:
+    host, process, label, weight, since, waiting_for_ms, remaining_ms
+
+Exit status:
+    0  the lock is free or held
+   64  wrong usage
+   69  the store cannot be reached, or refuses"
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,131 @@
+//! `rlock run`: a program under a lock.
+
+mod acquire;
+mod grace;
+mod keeper;
+mod program;
+mod signals;
+mod supervise;
+mod terminal;
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use rlock::{Client, ConnectError, ExtendError, LockError, ResourceName, UnlockError};
+
+use crate::args::RunArgs;
+use crate::exit::Exit;
+use crate::report::report;
+use crate::run::keeper::Keeper;
+use crate::run::program::{Program, StartError};
+use crate::run::signals::Signals;
+use crate::run::supervise::{Outcome, Supervision};
+use crate::run::terminal::Terminal;
+use crate::sys::Birth;
+
+/// How long giving back may take when nothing depends on it any more.
+const GIVING_BACK: Duration = Duration::from_secs(1);
+
+pub(crate) use keeper::keep;
+
+pub(crate) async fn run(args: RunArgs) -> Exit {
+    match connect_and_run(&args).await {
+        Ok(exit) => exit,
+        Err(error) => {
+            report!("{error}");
+            error.exit()
+        }
+    }
+}
+
+async fn connect_and_run(args: &RunArgs) -> Result<Exit, RunError> {
+    Terminal::block_sigttou().map_err(io::Error::from)?;
+    let mut signals = Signals::listen()?;
+    let connecting = rlock::connect_with(args.store.url(), Client::builder().label(&label(args)));
+    let client = tokio::select! {
+        client = connecting => client?,
+        signal = signals.next_to_end() => return Err(RunError::interrupted(args, signal)),
+    };
+    let result = take_and_run(args, &client, &mut signals).await;
+    if matches!(result, Err(_) | Ok(Exit::LOCK_LOST))
+        && let Err(error) = client.shutdown(GIVING_BACK).await
+    {
+        report!("{error}");
+    }
+    result
+}
+
+async fn take_and_run(args: &RunArgs, client: &Client, signals: &mut Signals) -> Result<Exit, RunError> {
+    let guard = acquire::acquire(args, client, signals).await?;
+    let name = guard.resource().clone();
+    report!("acquired {name} (token {})", guard.token());
+    signals.expect_program()?;
+    let mut keeper = Keeper::start()?;
+    let mut terminal = Terminal::of_stdin();
+    let birth = Birth { takes_terminal: terminal.as_mut().is_some_and(Terminal::lend) };
+    let program = Program::start(&args.program, &guard, birth)?;
+    keeper.keep(program.group());
+    let outcome = Supervision::new(&guard, args.ttl, program, terminal, signals).until_the_end().await;
+    drop(keeper);
+    let status = match outcome {
+        Outcome::Ended(status) => status,
+        Outcome::LockLost(status) => {
+            report!("the program has ended ({status}); {name} was lost");
+            return Ok(Exit::LOCK_LOST);
+        }
+    };
+    match guard.unlock().await {
+        Ok(()) => report!("released {name}"),
+        Err(error @ UnlockError::Lost(_)) => {
+            report!("{error}; the program had ended by itself ({status})");
+            return Ok(Exit::LOCK_LOST);
+        }
+        Err(error) => report!("{error}"),
+    }
+    Ok(Exit::of_program(status))
+}
+
+/// What others see beside host and process id.
+fn label(args: &RunArgs) -> String {
+    let program = || args.program.first().and_then(|program| Path::new(program).file_name());
+    args.label.clone().or_else(|| Some(program()?.to_string_lossy().into_owned())).unwrap_or_default()
+}
+
+/// Why a program was not run, or not to its end.
+#[derive(Debug, thiserror::Error)]
+enum RunError {
+    #[error("{name} was not acquired: others hold it or wait for it; leave out --try to wait, or see rlock show")]
+    Busy { name: ResourceName },
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("{name} was not acquired: ended by {signal} before")]
+    Interrupted { name: ResourceName, signal: Signal },
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    #[error("the program was not started: {0}")]
+    NotConfirmed(#[from] ExtendError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("the operating system refused: {0}")]
+    System(#[from] io::Error),
+}
+
+impl RunError {
+    fn interrupted(args: &RunArgs, signal: Signal) -> Self {
+        Self::Interrupted { name: args.name.clone(), signal }
+    }
+
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Busy { .. } => Exit::NOT_ACQUIRED,
+            Self::Connect(error) => Exit::of_connect_error(error),
+            Self::Interrupted { signal, .. } => Exit::of_signal(*signal),
+            Self::Lock(error) => Exit::of_lock_error(error),
+            Self::NotConfirmed(ExtendError::Lost(_)) => Exit::LOCK_LOST,
+            Self::NotConfirmed(_) | Self::System(_) => Exit::UNAVAILABLE,
+            Self::Start(error) => error.exit(),
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The signals that `rlock` gets.
+
+use std::io;
+use std::task::Poll;
+
+use nix::sys::signal::Signal;
+use tokio::signal::unix::{self, SignalKind};
+
+use crate::sys;
+
+/// Signals, one after another. Those that were ignored when `rlock` was started stay ignored, for the program too.
+pub(super) struct Signals(Vec<(Signal, unix::Signal)>);
+
+impl Signals {
+    /// What ends the waiting for a lock, or is passed on to the program.
+    const FROM_THE_START: [Signal; 8] = [
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGHUP,
+        Signal::SIGQUIT,
+        Signal::SIGUSR1,
+        Signal::SIGUSR2,
+        Signal::SIGWINCH,
+        Signal::SIGCONT,
+    ];
+
+    pub(super) fn listen() -> io::Result<Self> {
+        let mut signals = Self(Vec::new());
+        for signal in Self::FROM_THE_START {
+            signals.also(signal)?;
+        }
+        Ok(signals)
+    }
+
+    /// Listens to what concerns a program as well: that it changes its state, and that it has to be stopped.
+    pub(super) fn expect_program(&mut self) -> io::Result<()> {
+        self.0.push((Signal::SIGCHLD, unix::signal(SignalKind::child())?));
+        self.also(Signal::SIGTSTP)
+    }
+
+    fn also(&mut self, signal: Signal) -> io::Result<()> {
+        if !sys::is_ignored(signal) {
+            self.0.push((signal, unix::signal(SignalKind::from_raw(signal as i32))?));
+        }
+        Ok(())
+    }
+
+    /// The next signal. Several of one kind may arrive as one.
+    ///
+    /// # Cancel safety
+    ///
+    /// No signal is lost when the future is dropped.
+    pub(super) async fn next(&mut self) -> Signal {
+        std::future::poll_fn(|context| {
+            for (signal, stream) in &mut self.0 {
+                if stream.poll_recv(context).is_ready() {
+                    return Poll::Ready(*signal);
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// The next signal that asks `rlock` to end.
+    pub(super) async fn next_to_end(&mut self) -> Signal {
+        loop {
+            let signal = self.next().await;
+            if matches!(signal, Signal::SIGTERM | Signal::SIGINT | Signal::SIGHUP | Signal::SIGQUIT) {
+                return signal;
+            }
+        }
+    }
+}

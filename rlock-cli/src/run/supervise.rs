@@ -1,0 +1,255 @@
+//! A program and its lock: neither outlives the other.
+
+use std::pin::pin;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use nix::libc;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rlock::{Guard, LossReason, Ttl};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use crate::report::{self, report};
+use crate::run::grace::Grace;
+use crate::run::program::{Change, Program};
+use crate::run::signals::Signals;
+use crate::run::terminal::Terminal;
+
+/// A running program, its lock, and what may happen to either.
+pub(super) struct Supervision<'a> {
+    guard: &'a Guard,
+    ttl: Ttl,
+    grace: Grace,
+    program: Program,
+    terminal: Option<Terminal>,
+    signals: &'a mut Signals,
+    /// Since `rlock` got SIGTSTP, the program is to stop, and `rlock` after it.
+    is_to_stop: bool,
+    /// When the program goes on if `rlock` could not be stopped.
+    resume_at: Option<Instant>,
+    end: Option<End>,
+}
+
+/// The end that a program is being brought to.
+#[derive(Debug, Clone, Copy)]
+struct End {
+    kill_at: Instant,
+    is_killed: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Outcome {
+    /// The program ended, and the lock was held all the time.
+    Ended(ExitStatus),
+    /// The lock was lost or about to be, and the program has ended.
+    LockLost(ExitStatus),
+}
+
+impl<'a> Supervision<'a> {
+    /// A process that has been told to stop does so within this time, if it does at all.
+    const STOPS_WITHIN: Duration = Duration::from_millis(100);
+    const GROUP_POLL: Duration = Duration::from_millis(5);
+    /// Killed processes whose parents do not reap them may stay for ever.
+    const GROUP_PATIENCE: Duration = Duration::from_secs(1);
+    const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
+
+    pub(super) fn new(
+        guard: &'a Guard,
+        ttl: Ttl,
+        program: Program,
+        terminal: Option<Terminal>,
+        signals: &'a mut Signals,
+    ) -> Self {
+        let grace = Grace::of(ttl);
+        Self { guard, ttl, grace, program, terminal, signals, is_to_stop: false, resume_at: None, end: None }
+    }
+
+    /// Returns once the program has been reaped; on the loss of the lock, once its whole group has gone.
+    pub(super) async fn until_the_end(mut self) -> Outcome {
+        let status = self.status().await;
+        if self.end.is_none()
+            && let Some(reason) = self.guard.loss()
+        {
+            self.on_loss(reason);
+        }
+        let Some(end) = self.end else { return Outcome::Ended(status) };
+        self.clear_group(end).await;
+        Outcome::LockLost(status)
+    }
+
+    async fn status(&mut self) -> ExitStatus {
+        let mut lost = pin!(self.guard.lost());
+        let mut is_lost = false;
+        loop {
+            let next_check = self.next_check();
+            tokio::select! {
+                biased;
+                reason = &mut lost, if !is_lost => {
+                    is_lost = true;
+                    self.on_loss(reason);
+                }
+                signal = self.signals.next() => match signal {
+                    Signal::SIGCHLD => {
+                        if let Some(status) = self.on_changes() {
+                            return status;
+                        }
+                    }
+                    Signal::SIGCONT => self.resume().await,
+                    signal => {
+                        self.is_to_stop |= signal == Signal::SIGTSTP;
+                        self.program.signal(signal);
+                    }
+                },
+                () = sleep_until(next_check) => self.on_time().await,
+            }
+        }
+    }
+
+    fn next_check(&self) -> Instant {
+        let now = Instant::now();
+        match self.end {
+            Some(End { is_killed: true, .. }) => now + Self::NEVER,
+            Some(End { kill_at, .. }) => kill_at,
+            None => {
+                let worry_at = now + self.guard.remaining().saturating_sub(self.grace.term).min(Self::NEVER);
+                self.resume_at.map_or(worry_at, |resume_at| resume_at.min(worry_at))
+            }
+        }
+    }
+
+    async fn on_time(&mut self) {
+        let now = Instant::now();
+        match self.end {
+            Some(end) if now >= end.kill_at => self.kill(),
+            Some(_) => {}
+            None if self.resume_at.is_some_and(|resume_at| now >= resume_at) => self.resume().await,
+            None if self.guard.remaining() <= self.grace.term => self.on_danger(),
+            None => {}
+        }
+    }
+
+    fn on_danger(&mut self) {
+        let kill_at = self.last_moment();
+        let failure = self.guard.watchdog().and_then(|watchdog| watchdog.status().last_error);
+        let why = failure.map_or_else(|| "it could not be extended".into(), |failure| failure.to_string());
+        report!("losing {} in {:.1?}: {why}; ending the program", self.guard.resource(), self.guard.remaining());
+        self.ask_to_end(kill_at);
+    }
+
+    fn on_loss(&mut self, reason: LossReason) {
+        report!("lost {}: {reason}; ending the program", self.guard.resource());
+        match reason {
+            // From now on somebody else may hold it.
+            LossReason::Expired => self.kill(),
+            _ => self.ask_to_end(Instant::now() + self.grace.after_loss()),
+        }
+    }
+
+    /// When the program has to be killed to be dead before the lease is.
+    fn last_moment(&self) -> Instant {
+        let now = Instant::now();
+        now + self.guard.remaining().saturating_sub(self.grace.kill)
+    }
+
+    fn ask_to_end(&mut self, kill_at: Instant) {
+        if let Some(end) = &mut self.end {
+            end.kill_at = end.kill_at.min(kill_at);
+            return;
+        }
+        self.end = Some(End { kill_at, is_killed: false });
+        self.program.signal(Signal::SIGTERM);
+        // One that is stopped would not notice.
+        self.program.signal(Signal::SIGCONT);
+    }
+
+    fn kill(&mut self) {
+        if self.end.is_some_and(|end| end.is_killed) {
+            return;
+        }
+        self.end = Some(End { kill_at: Instant::now(), is_killed: true });
+        self.program.signal(Signal::SIGKILL);
+        report!("killed the program");
+    }
+
+    /// The program's status once it has been reaped.
+    fn on_changes(&mut self) -> Option<ExitStatus> {
+        while let Some(change) = self.program.change() {
+            match change {
+                Change::Ended(status) => return Some(status),
+                Change::Stopped(signal) => self.on_stop(signal),
+            }
+        }
+        None
+    }
+
+    fn on_stop(&mut self, signal: i32) {
+        if self.end.is_some() {
+            return;
+        }
+        let wants_terminal = matches!(signal, libc::SIGTTIN | libc::SIGTTOU);
+        if wants_terminal && self.terminal.as_ref().is_some_and(Terminal::is_ours) {
+            return self.go_on();
+        }
+        let was_foreground = self.terminal.as_ref().is_some_and(Terminal::is_given);
+        let with_the_job = was_foreground || std::mem::take(&mut self.is_to_stop);
+        let with_the_terminal = wants_terminal && self.terminal.is_some();
+        if !with_the_job && !with_the_terminal {
+            report!("the program was stopped by signal {signal}; {} stays held", self.guard.resource());
+            return;
+        }
+        if with_the_job {
+            // Without a shell that could continue it, this process does not stop.
+            self.resume_at = Some(Instant::now() + Self::STOPS_WITHIN);
+        }
+        report!("stopped; {} is lost unless this goes on within {:.1?}", self.guard.resource(), self.guard.remaining());
+        report::flush();
+        if let Some(terminal) = &mut self.terminal {
+            terminal.take_back();
+        }
+        // To the whole job, since the shell waits for all of it. SIGTSTP is taken for the program already.
+        let _cannot_fail = kill(Pid::from_raw(0), Signal::SIGTTIN);
+    }
+
+    async fn resume(&mut self) {
+        self.resume_at = None;
+        if self.end.is_some() || self.guard.loss().is_some() {
+            return;
+        }
+        if self.guard.remaining() > self.grace.term || self.is_extended_in_time().await {
+            self.go_on();
+        } else {
+            self.on_danger();
+            self.kill();
+        }
+    }
+
+    async fn is_extended_in_time(&self) -> bool {
+        let time = self.last_moment().saturating_duration_since(Instant::now());
+        matches!(timeout(time, self.guard.extend(self.ttl.get())).await, Ok(Ok(_)))
+    }
+
+    fn go_on(&mut self) {
+        report!("continued");
+        if let Some(terminal) = &mut self.terminal {
+            terminal.give(self.program.group());
+        }
+        self.program.signal(Signal::SIGCONT);
+    }
+
+    /// Waits until nobody is left of the group of a program that has been reaped, and kills who stays too long.
+    async fn clear_group(&mut self, end: End) {
+        let hopeless_at = end.kill_at + Self::GROUP_PATIENCE;
+        while !self.program.group_is_gone() {
+            let now = Instant::now();
+            if now >= end.kill_at {
+                self.kill();
+            }
+            if now >= hopeless_at {
+                report!("processes of the program are still there, though they were killed");
+                return;
+            }
+            sleep(Self::GROUP_POLL).await;
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Exit statuses, and what is said with them.
+
+use std::fs;
+
+use rlock_testkit::servers::Redis;
+
+use crate::support::{Folder, Rlock, rlock, unique};
+
+#[test]
+fn the_status_is_the_one_of_the_program_or_of_what_kept_it_from_running() {
+    let redis = Redis::start();
+    let folder = Folder::new();
+    fs::write(folder.path("text"), "not a program").unwrap();
+    let text = folder.path("text").display().to_string();
+    let cases: &[(&[&str], i32, &str)] = &[
+        (&["true"], 0, "released"),
+        (&["sh", "-c", "exit 7"], 7, "released"),
+        (&["sh", "-c", "exit 255"], 255, "released"),
+        (&["sh", "-c", "kill -TERM $$"], 143, "released"),
+        (&["sh", "-c", "kill -KILL $$"], 137, "released"),
+        (&["sh", "-c", "kill -40 $$"], 168, "released"),
+        (&[&text], 126, "check that it is an executable file"),
+        (&["/"], 126, "check that it is an executable file"),
+        (&["no-such-program"], 127, "check the name, the PATH"),
+        (&["/no/such/program"], 127, "check the name, the PATH"),
+    ];
+    for (program, status, said) in cases {
+        let name = unique("status");
+        let exited = Rlock::on(&redis, &[&["run", &name, "--"], *program].concat()).exit();
+        exited.assert(*status, &[&format!("rlock: acquired {name} (token "), said]);
+        Rlock::on(&redis, &["run", &name, "--try", "--", "true"]).exit().assert(0, &[]);
+    }
+}
+
+#[test]
+fn wrong_usage_is_64_and_says_what_to_do() {
+    let long = "x".repeat(513);
+    let url = ["--url", "redis://127.0.0.1:1"];
+    let cases: &[(&[&str], &str)] = &[
+        (&[], "Usage: rlock"),
+        (&["frobnicate"], "unrecognized subcommand"),
+        (&["run", "x", "--", "true"], "give --url URL or set RLOCK_URL"),
+        (&["show", "x"], "give --url URL or set RLOCK_URL"),
+        (&["run", "x", "--url", "", "--", "true"], "give --url URL or set RLOCK_URL"),
+        (&["run", "x", url[0], url[1]], "-- PROGRAM"),
+        (&["run", "x", url[0], url[1], "true"], "-- PROGRAM"),
+        (&["run", "x", url[0], url[1], "--try", "--wait", "1s", "--", "true"], "cannot be used with"),
+        (&["run", "x", url[0], url[1], "--ttl", "30", "--", "true"], "write a number and a unit: 500ms, 30s, 5m"),
+        (&["run", "x", url[0], url[1], "--wait", "soon", "--", "true"], "write a number and a unit: 500ms, 30s, 5m"),
+        (&["run", "x", url[0], url[1], "--ttl", "0s", "--", "true"], "choose one from 10ms"),
+        (&["run", "x", url[0], url[1], "--ttl", "2y", "--", "true"], "choose one from 10ms"),
+        (&["run", "", url[0], url[1], "--", "true"], "give it 1 to 512 bytes"),
+        (&["run", "a\nb", url[0], url[1], "--", "true"], "remove or escape it"),
+        (&["run", &long, url[0], url[1], "--", "true"], "shorten or hash it"),
+        (&["run", "x", "--url", "memory:", "--", "true"], "name one that all can reach"),
+        (&["run", "x", "--url", "localhost", "--", "true"], "redis://HOST:PORT"),
+        (&["run", "x", "--url", "etcd://localhost", "--", "true"], "redis://HOST:PORT"),
+        (&["run", "x", "--url", "redis://u:hunter2@h/0?tiemout=1s", "--", "true"], "unknown option"),
+        (&["show", "x", "--url", "redis://u:hunter2@h:port"], "redis://"),
+    ];
+    for (arguments, said) in cases {
+        let exited = Rlock::start(&mut rlock(arguments)).exit();
+        exited.assert(64, &[said]);
+        assert!(!exited.stderr.contains("hunter2"), "{}", exited.stderr);
+    }
+}
+
+#[test]
+fn help_and_version_are_0_and_on_standard_output() {
+    let cases: &[(&[&str], &str)] = &[
+        (&["--help"], "show"),
+        (&["--version"], env!("CARGO_PKG_VERSION")),
+        (&["run", "--help"], "76  the lock was lost"),
+        (&["show", "--help"], "remaining_ms"),
+    ];
+    for (arguments, said) in cases {
+        let exited = Rlock::start(rlock(arguments).env("RLOCK_URL", "redis://user:hunter2@host")).exit();
+        exited.assert(0, &[]);
+        assert!(exited.stdout.contains(said) && !exited.stdout.contains("hunter2"), "{}", exited.stdout);
+    }
+}
+
+#[test]
+fn a_store_that_is_down_is_69() {
+    let url = "redis://user:hunter2@127.0.0.1:1";
+    for arguments in [&["run", "x", "--url", url, "--", "true"][..], &["show", "x", "--url", url]] {
+        let exited = Rlock::start(&mut rlock(arguments)).exit();
+        exited.assert(69, &["redis://127.0.0.1:1", "is the server running?"]);
+        assert!(!exited.stderr.contains("hunter2"), "{}", exited.stderr);
+    }
+}
+
+#[test]
+fn a_wrong_password_is_69() {
+    let redis = Redis::start_durable();
+    redis.resp().command(&["CONFIG", "SET", "requirepass", "right"]);
+    let url = redis.url().replace("redis://", "redis://:hunter2@");
+    let exited = Rlock::start(&mut rlock(&["run", "x", "--url", &url, "--", "true"])).exit();
+    exited.assert(69, &["check the user and the password in the URL"]);
+    assert!(!exited.stderr.contains("hunter2"), "{}", exited.stderr);
+    let url = redis.url().replace("redis://", "redis://:right@");
+    Rlock::start(&mut rlock(&["run", "x", "--url", &url, "--", "true"])).exit().assert(0, &[]);
+}
+
+#[test]
+fn a_lock_that_others_hold_is_75_at_once_with_try_and_later_with_wait() {
+    let redis = Redis::start();
+    let name = unique("held");
+    let mut holder = Rlock::on(&redis, &["run", &name, "--", "cat"]);
+    holder.hear("acquired");
+    let exited = Rlock::on(&redis, &["run", &name, "--try", "--", "echo", "ran"]).exit();
+    exited.assert(75, &["leave out --try to wait"]);
+    assert_eq!(exited.stdout, "");
+    let exited = Rlock::on(&redis, &["run", &name, "--wait", "300ms", "--", "echo", "ran"]).exit();
+    exited.assert(75, &[&format!("waiting for {name}, held by "), "others hold it"]);
+    assert_eq!(exited.stdout, "");
+    holder.exit().assert(0, &["released"]);
+    Rlock::on(&redis, &["run", &name, "--try", "--", "true"]).exit().assert(0, &["released"]);
+}

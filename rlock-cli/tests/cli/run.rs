@@ -1,0 +1,81 @@
+//! What a program finds under a lock.
+
+use rlock_testkit::servers::Redis;
+
+use crate::support::{Folder, Observer, Rlock, rlock, unique};
+
+#[test]
+fn standard_input_and_output_are_the_programs() {
+    let redis = Redis::start();
+    let mut running = Rlock::on(&redis, &["run", &unique("streams"), "--", "cat"]);
+    running.say("one\ntwo");
+    let exited = running.exit();
+    exited.assert(0, &[]);
+    assert_eq!(exited.stdout, "one\ntwo");
+}
+
+#[test]
+fn arguments_reach_the_program_untouched_by_any_shell() {
+    let redis = Redis::start();
+    let exited =
+        Rlock::on(&redis, &["run", &unique("args"), "--", "printf", "%s|", "a b", "$HOME;", "--ttl", "*"]).exit();
+    assert_eq!(exited.stdout, "a b|$HOME;|--ttl|*|");
+}
+
+#[test]
+fn name_and_token_are_in_the_environment_in_place_of_inherited_ones() {
+    let redis = Redis::start();
+    let name = unique("büro 7/\"€\"");
+    let mut tokens = Vec::new();
+    for _ in 0..2 {
+        let mut command = rlock(&["run", &name, "--", "sh", "-c", "printf '%s\n' \"$RLOCK_NAME\" \"$RLOCK_TOKEN\""]);
+        let exited =
+            Rlock::start(command.env("RLOCK_URL", redis.url()).env("RLOCK_NAME", "x").env("RLOCK_TOKEN", "1")).exit();
+        let (got_name, token) = exited.stdout.trim().split_once('\n').unwrap();
+        assert_eq!(got_name, name);
+        exited.assert(0, &[&format!("rlock: acquired {name} (token {token})"), &format!("rlock: released {name}")]);
+        tokens.push(token.parse::<u64>().unwrap());
+    }
+    assert!(tokens[0] < tokens[1], "{tokens:?}");
+}
+
+#[test]
+fn the_second_starts_only_after_the_first_has_ended() {
+    let redis = Redis::start();
+    let folder = Folder::new();
+    let name = unique("exclusion");
+    let script = |who: &str| folder.script(&format!("echo {who} starts >> $D/log; cat; echo {who} ends >> $D/log"));
+    let mut first = Rlock::run_script(&redis, &name, &[], &script("first"));
+    folder.wait_for("log", 1);
+    let mut second = Rlock::run_script(&redis, &name, &["--wait", "1m"], &script("second"));
+    second.hear(&format!("rlock: waiting for {name}, held by "));
+    first.close_stdin();
+    second.hear("acquired");
+    first.exit().assert(0, &[]);
+    second.exit().assert(0, &["released"]);
+    assert_eq!(folder.read("log"), "first starts\nfirst ends\nsecond starts\nsecond ends\n");
+}
+
+#[test]
+fn a_lock_lives_as_long_as_its_program_many_ttls_long() {
+    let redis = Redis::start();
+    let name = unique("long");
+    let mut running = Rlock::on(&redis, &["run", &name, "--ttl", "1s", "--", "sleep", "5"]);
+    running.hear("acquired");
+    let observer = Observer::of(&redis);
+    let token = observer.holder(&name).unwrap().token;
+    while let Some(holder) = observer.holder(&name) {
+        assert_eq!(holder.token, token);
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    running.exit().assert(0, &["released"]);
+    assert!(observer.look(&name).is_free());
+}
+
+#[test]
+fn a_program_that_cannot_be_started_leaves_no_lock() {
+    let redis = Redis::start();
+    let name = unique("no-start");
+    Rlock::on(&redis, &["run", &name, "--ttl", "1h", "--", "no-such-program"]).exit().assert(127, &[]);
+    assert!(Observer::of(&redis).look(&name).is_free());
+}

@@ -1,0 +1,148 @@
+//! Signals: passed on, stopping, ending the wait, and the one that nobody can catch.
+
+use nix::sys::signal::{Signal, killpg};
+use rlock_testkit::servers::Redis;
+
+use crate::support::{Folder, Observer, Process, Rlock, rlock, unique};
+
+#[test]
+fn signals_reach_the_program() {
+    let redis = Redis::start();
+    for signal in ["TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "WINCH", "CONT"] {
+        let folder = Folder::new();
+        let script = folder.script(&format!(
+            "trap 'echo got >> $D/got; exit 42' {signal}; echo $$ > $D/ready; while :; do sleep 0.01; done"
+        ));
+        let running = Rlock::run_script(&redis, &unique("signals"), &[], &script);
+        folder.wait_for("ready", 1);
+        running.signal(format!("SIG{signal}").parse().unwrap());
+        running.exit().assert(42, &["released"]);
+        assert_eq!(folder.read("got"), "got\n");
+    }
+}
+
+#[test]
+fn signals_reach_what_the_program_has_started() {
+    let redis = Redis::start();
+    let folder = Folder::new();
+    let script = folder.script(
+        "trap 'wait; echo outer >> $D/got; exit 3' USR1; \
+         (trap 'echo inner >> $D/got; exit' USR1; echo > $D/ready; while :; do sleep 0.01; done) & \
+         while :; do sleep 0.01; done",
+    );
+    let running = Rlock::run_script(&redis, &unique("group"), &[], &script);
+    folder.wait_for("ready", 1);
+    running.signal(Signal::SIGUSR1);
+    running.exit().assert(3, &["released"]);
+    assert_eq!(folder.read("got"), "inner\nouter\n");
+}
+
+#[test]
+fn a_signal_that_was_ignored_from_the_start_stays_ignored() {
+    let redis = Redis::start();
+    let folder = Folder::new();
+    let inner = folder.script("echo > $D/ready; cat; kill -HUP $$; echo alive");
+    let outer = "trap '' HUP; exec \"$@\"";
+    let program = env!("CARGO_BIN_EXE_rlock");
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", outer, "sh", program, "run", &unique("nohup"), "--", "sh", "-c", &inner]);
+    let running = Rlock::start(command.env("RLOCK_URL", redis.url()));
+    folder.wait_for("ready", 1);
+    running.signal(Signal::SIGHUP);
+    let exited = running.exit();
+    exited.assert(0, &["released"]);
+    assert_eq!(exited.stdout, "alive\n");
+}
+
+#[test]
+fn a_killed_rlock_takes_its_program_along_and_what_that_has_started() {
+    let redis = Redis::start();
+    let folder = Folder::new();
+    let script = folder.script("sh -c 'echo $$ > '$D/inner'; exec sleep 600' & echo $$ > $D/pid; wait");
+    let running = Rlock::run_script(&redis, &unique("killed"), &[], &script);
+    let (program, inner) = (folder.wait_for_process("pid"), folder.wait_for_process("inner"));
+    assert!(program.is_alive() && inner.is_alive());
+    running.signal(Signal::SIGKILL);
+    program.wait_until_dead();
+    inner.wait_until_dead();
+}
+
+#[test]
+fn a_signal_ends_the_wait_and_leaves_no_place_in_the_queue() {
+    let redis = Redis::start();
+    let observer = Observer::of(&redis);
+    let name = unique("give-up");
+    let mut holder = Rlock::on(&redis, &["run", &name, "--", "cat"]);
+    holder.hear("acquired");
+    for (signal, status) in [(Signal::SIGTERM, 143), (Signal::SIGINT, 130), (Signal::SIGHUP, 129)] {
+        let mut waiter = Rlock::on(&redis, &["run", &name, "--ttl", "1h", "--", "echo", "ran"]);
+        waiter.hear("waiting for");
+        observer.wait_for_queue(&name, 1);
+        waiter.signal(signal);
+        let exited = waiter.exit();
+        exited.assert(status, &[&format!("{name} was not acquired: ended by {signal} before")]);
+        assert_eq!(exited.stdout, "");
+        assert_eq!(observer.look(&name).queue, []);
+    }
+    holder.exit().assert(0, &["released"]);
+}
+
+#[test]
+fn what_concerns_the_program_does_not_end_the_wait_for_it() {
+    let redis = Redis::start();
+    let name = unique("unmoved");
+    let mut holder = Rlock::on(&redis, &["run", &name, "--", "cat"]);
+    holder.hear("acquired");
+    let mut waiter = Rlock::on(&redis, &["run", &name, "--", "echo", "ran"]);
+    waiter.hear("waiting for");
+    for signal in [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGWINCH, Signal::SIGCONT] {
+        waiter.signal(signal);
+    }
+    holder.exit().assert(0, &[]);
+    waiter.exit().assert(0, &["acquired"]);
+}
+
+#[test]
+fn a_program_that_is_stopped_keeps_its_lock() {
+    let redis = Redis::start();
+    let observer = Observer::of(&redis);
+    let folder = Folder::new();
+    let name = unique("stopped");
+    let script = folder.script("echo $$ > $D/pid; exec cat");
+    let mut running = Rlock::run_script(&redis, &name, &["--ttl", "1s"], &script);
+    let program = folder.wait_for_process("pid");
+    killpg(program.pid(), Signal::SIGSTOP).unwrap();
+    running.hear(&format!("the program was stopped by signal 19; {name} stays held"));
+    let token = observer.holder(&name).unwrap().token;
+    std::thread::sleep(std::time::Duration::from_millis(2500)); // more than two TTLs
+    assert_eq!(observer.holder(&name).unwrap().token, token);
+    running.signal(Signal::SIGCONT);
+    running.exit().assert(0, &["released"]);
+}
+
+#[test]
+fn sigtstp_stops_both_and_sigcont_continues_both() {
+    let redis = Redis::start();
+    let folder = Folder::new();
+    let name = unique("suspended");
+    let script = folder.script("trap 'echo on > $D/on' CONT; echo $$ > $D/pid; read end; exit 0");
+    let mut running = Rlock::start(&mut in_session(&redis, &["run", &name, "--", "sh", "-c", &script]));
+    let program = folder.wait_for_process("pid");
+    let supervisor = Process::from(running.pid());
+    running.signal(Signal::SIGTSTP);
+    running.hear(&format!("stopped; {name} is lost unless this goes on within "));
+    program.wait_until_stopped();
+    supervisor.wait_until_stopped();
+    assert_eq!(folder.read("on"), "");
+    running.signal(Signal::SIGCONT);
+    running.exit().assert(0, &["released"]);
+    assert_eq!(folder.read("on"), "on\n");
+}
+
+/// As a job of a shell: in a process group whose leader's parent is in another group of the same session.
+pub(crate) fn in_session(redis: &Redis, arguments: &[&str]) -> std::process::Command {
+    use std::os::unix::process::CommandExt as _;
+    let mut command = rlock(arguments);
+    command.env("RLOCK_URL", redis.url()).process_group(0);
+    command
+}

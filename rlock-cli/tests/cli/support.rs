@@ -1,0 +1,276 @@
+//! What the tests of the program have in common.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rlock::{Client, Holder, ResourceName, Snapshot};
+use rlock_testkit::servers::Redis;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A name that no other test uses, on whatever server they share.
+pub(crate) fn unique(name: &str) -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    format!("{name}-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Asks until there is an answer.
+pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(started.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// `rlock`, started by a test. Dropping this kills it.
+pub(crate) struct Rlock {
+    child: Child,
+    lines: Receiver<(Instant, String)>,
+    heard: String,
+    stdout: Option<JoinHandle<String>>,
+}
+
+/// What `rlock` left behind.
+#[derive(Debug)]
+pub(crate) struct Exited {
+    pub(crate) status: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Rlock {
+    /// Runs it with `RLOCK_URL` set to the server.
+    pub(crate) fn on(redis: &Redis, arguments: &[&str]) -> Self {
+        Self::start(rlock(arguments).env("RLOCK_URL", redis.url()))
+    }
+
+    /// Runs `sh -c SCRIPT` under the lock `name`.
+    pub(crate) fn run_script(redis: &Redis, name: &str, options: &[&str], script: &str) -> Self {
+        Self::on(redis, &[&["run", name], options, &["--", "sh", "-c", script]].concat())
+    }
+
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the system starts another process");
+        let stderr = child.stderr.take().expect("its errors were asked for");
+        let (sender, lines) = channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let _nobody_listens = sender.send((Instant::now(), line));
+            }
+        });
+        let mut stdout = child.stdout.take().expect("its output was asked for");
+        let stdout = thread::spawn(move || {
+            let mut text = String::new();
+            stdout.read_to_string(&mut text).expect("the output is UTF-8");
+            text
+        });
+        Self { child, lines, heard: String::new(), stdout: Some(stdout) }
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed())
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal).expect("rlock has not been waited for");
+    }
+
+    /// Writes to its standard input.
+    pub(crate) fn say(&mut self, text: &str) {
+        let stdin = self.child.stdin.as_mut().expect("its input is open");
+        stdin.write_all(text.as_bytes()).expect("somebody reads the input");
+    }
+
+    pub(crate) fn close_stdin(&mut self) {
+        self.child.stdin = None;
+    }
+
+    /// The next line on standard error that contains `text`, and when it came.
+    pub(crate) fn hear(&mut self, text: &str) -> (Instant, String) {
+        let started = Instant::now();
+        loop {
+            match self.lines.recv_timeout(PATIENCE.saturating_sub(started.elapsed())) {
+                Ok((at, line)) => {
+                    self.heard.push_str(&line);
+                    self.heard.push('\n');
+                    if line.contains(text) {
+                        return (at, line);
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => panic!("it ended without {text:?}:\n{}", self.heard),
+                Err(RecvTimeoutError::Timeout) => panic!("{text:?}: not within {PATIENCE:?}:\n{}", self.heard),
+            }
+        }
+    }
+
+    /// Waits for its end.
+    pub(crate) fn exit(mut self) -> Exited {
+        self.close_stdin();
+        let status: ExitStatus = until("the end of rlock", || self.child.try_wait().expect("it is a child"));
+        while let Ok((_, line)) = self.lines.recv_timeout(PATIENCE) {
+            self.heard.push_str(&line);
+            self.heard.push('\n');
+        }
+        let stdout = self.stdout.take().expect("it ends once").join().expect("its output was read");
+        assert_eq!(status.signal(), None, "{}", self.heard);
+        Exited { status: status.code(), stdout, stderr: std::mem::take(&mut self.heard) }
+    }
+}
+
+impl Drop for Rlock {
+    fn drop(&mut self) {
+        let _ended_already = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
+
+impl Exited {
+    #[track_caller]
+    pub(crate) fn assert(&self, status: i32, stderr: &[&str]) {
+        assert_eq!(self.status, Some(status), "{}", self.stderr);
+        for text in stderr {
+            assert!(self.stderr.contains(text), "{text:?} is missing in:\n{}", self.stderr);
+        }
+    }
+}
+
+/// The program, without a store.
+pub(crate) fn rlock(arguments: &[impl AsRef<OsStr>]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rlock"));
+    command.args(arguments).env_remove("RLOCK_URL").env_remove("RLOCK_NAME").env_remove("RLOCK_TOKEN");
+    command
+}
+
+/// A folder for what the programs under locks tell.
+pub(crate) struct Folder(TempDir);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().expect("the system has a place for temporary files"))
+    }
+
+    pub(crate) fn path(&self, file: &str) -> PathBuf {
+        self.0.path().join(file)
+    }
+
+    /// A script in which `$D` is this folder.
+    pub(crate) fn script(&self, script: &str) -> String {
+        format!("D='{}'; {script}", self.0.path().display())
+    }
+
+    pub(crate) fn read(&self, file: &str) -> String {
+        fs::read_to_string(self.path(file)).unwrap_or_default()
+    }
+
+    /// The content of `file` once it has `lines` lines.
+    pub(crate) fn wait_for(&self, file: &str, lines: usize) -> String {
+        until(file, || Some(self.read(file)).filter(|text| text.matches('\n').count() >= lines))
+    }
+
+    /// The process id that `file` tells.
+    pub(crate) fn wait_for_process(&self, file: &str) -> Process {
+        Process(Pid::from_raw(self.wait_for(file, 1).trim().parse().expect("a process id")))
+    }
+}
+
+/// A process that a test did not start itself. Dropping this kills it.
+pub(crate) struct Process(Pid);
+
+impl Process {
+    pub(crate) fn pid(&self) -> Pid {
+        self.0
+    }
+
+    /// Whether it can still do something.
+    pub(crate) fn is_alive(&self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0)).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with(['Z', 'X']))
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0)).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('T'))
+    }
+
+    pub(crate) fn wait_until_dead(&self) {
+        until("the end of a process", || (!self.is_alive()).then_some(()));
+    }
+
+    pub(crate) fn wait_until_stopped(&self) {
+        until("the stop of a process", || self.is_stopped().then_some(()));
+    }
+}
+
+impl From<Pid> for Process {
+    fn from(pid: Pid) -> Self {
+        Self(pid)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.is_alive() {
+            let _ended_already = kill(self.0, Signal::SIGKILL);
+        }
+    }
+}
+
+/// A look at the store from a client of the test's own.
+pub(crate) struct Observer {
+    runtime: Runtime,
+    client: Client,
+}
+
+impl Observer {
+    pub(crate) fn of(redis: &Redis) -> Self {
+        let runtime = Runtime::new().expect("the system has threads left");
+        let client = runtime.block_on(rlock::connect(redis.url())).expect("the server runs");
+        Self { runtime, client }
+    }
+
+    pub(crate) fn look(&self, name: &str) -> Snapshot {
+        let name = ResourceName::new(name).expect("tests use good names");
+        self.runtime.block_on(self.client.inspect(&name)).expect("the server answers")
+    }
+
+    pub(crate) fn holder(&self, name: &str) -> Option<Holder> {
+        self.look(name).holders.into_iter().next()
+    }
+
+    pub(crate) fn break_lock(&self, name: &str) {
+        let name = ResourceName::new(name).expect("tests use good names");
+        assert_eq!(self.runtime.block_on(self.client.break_leases(&name)).expect("the server answers"), 1);
+    }
+
+    pub(crate) fn wait_for_queue(&self, name: &str, len: usize) {
+        until("the queue", || (self.look(name).queue.len() == len).then_some(()));
+    }
+}
+
+/// The process of a server that the test has for itself.
+pub(crate) fn server_process(redis: &Redis) -> Pid {
+    let info = redis.resp().command(&["INFO", "server"]).to_string();
+    let pid = info.lines().find_map(|line| line.strip_prefix("process_id:")).expect("the server knows its process");
+    Pid::from_raw(pid.trim().parse().expect("a process id"))
+}

@@ -1,0 +1,177 @@
+//! The terminal, as a person at a shell has it.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Instant;
+
+use nix::pty::openpty;
+use rlock_testkit::servers::Redis;
+
+use crate::support::{Observer, PATIENCE, unique};
+
+/// Says every line that it reads in angle brackets.
+const ECHO: &str = "sh -c 'echo ready-$((1+1)); while read line; do echo \"<$line>\"; done'";
+
+/// A program on a terminal of its own. Dropping this hangs the terminal up and kills the program.
+struct Session {
+    child: Child,
+    keyboard: File,
+    screen: Receiver<Vec<u8>>,
+    unread: String,
+}
+
+impl Session {
+    /// An interactive shell, in which `$RLOCK` is the program under test.
+    fn shell(redis: &Redis) -> Self {
+        let mut session = Self::start(redis, &["bash", "--norc", "--noprofile", "-i"]);
+        session.enter("PS1='% '; set -b; echo shell-$((1+1))");
+        session.expect("shell-2");
+        session
+    }
+
+    fn start(redis: &Redis, program: &[&str]) -> Self {
+        let pty = openpty(None, None).expect("the system has a terminal left");
+        let terminal = || Stdio::from(pty.slave.try_clone().expect("a descriptor is left"));
+        let child = Command::new("setsid")
+            .args(["--ctty", "--wait"])
+            .args(program)
+            .env("RLOCK_URL", redis.url())
+            .env("RLOCK", env!("CARGO_BIN_EXE_rlock"))
+            .stdin(terminal())
+            .stdout(terminal())
+            .stderr(terminal())
+            .spawn()
+            .expect("util-linux has setsid");
+        let keyboard = File::from(pty.master);
+        let mut master = keyboard.try_clone().expect("a descriptor is left");
+        let (sender, screen) = channel();
+        thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(len @ 1..) = master.read(&mut bytes) {
+                if sender.send(bytes[..len].to_vec()).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { child, keyboard, screen, unread: String::new() }
+    }
+
+    fn press(&mut self, keys: &str) {
+        self.keyboard.write_all(keys.as_bytes()).expect("the terminal is there");
+    }
+
+    fn enter(&mut self, line: &str) {
+        self.press(line);
+        self.press("\r");
+    }
+
+    /// Reads the screen up to `text`.
+    fn expect(&mut self, text: &str) {
+        let started = Instant::now();
+        loop {
+            if let Some(at) = self.unread.find(text) {
+                self.unread.drain(..at + text.len());
+                return;
+            }
+            match self.screen.recv_timeout(PATIENCE.saturating_sub(started.elapsed())) {
+                Ok(bytes) => self.unread.push_str(&String::from_utf8_lossy(&bytes)),
+                Err(error) => panic!("{text:?} does not appear ({error}):\n{}", self.unread),
+            }
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ended_already = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
+
+#[test]
+fn a_program_reads_from_the_terminal_and_the_shell_gets_it_back() {
+    let redis = Redis::start();
+    let mut session = Session::shell(&redis);
+    session.enter(&format!("$RLOCK run {} -- {ECHO}; echo status=$?", unique("read")));
+    session.expect("ready-2");
+    session.enter("hello");
+    session.expect("<hello>");
+    session.press("\u{4}");
+    session.expect("status=0");
+    session.enter("echo back-$((1+1))");
+    session.expect("back-2");
+}
+
+#[test]
+fn ctrl_c_reaches_the_program_and_its_status_comes_back() {
+    let redis = Redis::start();
+    let mut session = Session::shell(&redis);
+    let program =
+        "sh -c 'trap \"echo caught-\\$((1+1)); exit 9\" INT; echo ready-$((1+1)); while :; do sleep 0.01; done'";
+    session.enter(&format!("$RLOCK run {} -- {program}; echo status=$?", unique("interrupt")));
+    session.expect("ready-2");
+    session.press("\u{3}");
+    session.expect("caught-2");
+    session.expect("status=9");
+}
+
+#[test]
+fn ctrl_z_leads_back_to_the_shell_and_fg_to_the_program() {
+    let redis = Redis::start();
+    let observer = Observer::of(&redis);
+    let name = unique("suspend");
+    let mut session = Session::shell(&redis);
+    session.enter(&format!("$RLOCK run {name} -- {ECHO}"));
+    session.expect("ready-2");
+    for round in 0..3 {
+        session.press("\u{1a}");
+        session.expect("Stopped");
+        session.enter(&format!("echo {round}-shell-$((1+1))"));
+        session.expect(&format!("{round}-shell-2"));
+        assert!(observer.holder(&name).is_some());
+        session.enter("fg");
+        session.expect("continued");
+        session.enter(&format!("{round}"));
+        session.expect(&format!("<{round}>"));
+    }
+    session.press("\u{4}");
+    session.expect("released");
+    session.enter("echo status=$?");
+    session.expect("status=0");
+}
+
+#[test]
+fn a_program_in_the_background_gets_the_terminal_with_fg() {
+    let redis = Redis::start();
+    let mut session = Session::shell(&redis);
+    session.enter(&format!("$RLOCK run {} -- {ECHO} &", unique("background")));
+    session.expect("ready-2");
+    session.expect("stopped");
+    session.expect("Stopped");
+    session.enter("fg");
+    session.expect("continued");
+    session.enter("hello");
+    session.expect("<hello>");
+    session.press("\u{4}");
+    session.expect("released");
+    session.enter("echo status=$?");
+    session.expect("status=0");
+}
+
+#[test]
+fn without_a_shell_to_lead_back_to_ctrl_z_changes_nothing() {
+    let redis = Redis::start();
+    let program = env!("CARGO_BIN_EXE_rlock");
+    let echo = "echo ready-$((1+1)); while read line; do echo \"<$line>\"; done";
+    let mut session = Session::start(&redis, &[program, "run", &unique("alone"), "--", "sh", "-c", echo]);
+    session.expect("ready-2");
+    session.press("\u{1a}");
+    session.expect("continued");
+    session.enter("hello");
+    session.expect("<hello>");
+    session.press("\u{4}");
+    session.expect("released");
+}

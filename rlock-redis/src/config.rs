@@ -1,0 +1,248 @@
+//! Where the server is and how to talk to it.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use percent_encoding::percent_decode_str;
+use rlock_core::{InvalidName, Namespace};
+use url::Url;
+
+/// Where the Redis server is, and how to talk to it.
+///
+/// ```
+/// use rlock_redis::RedisConfig;
+///
+/// let config = RedisConfig::from_url("redis://jobs:secret@10.0.0.7:6379/2?namespace=billing&timeout=2s")?;
+/// assert_eq!(config.address(), "redis://10.0.0.7:6379/2");
+/// # Ok::<(), rlock_redis::ConfigError>(())
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedisConfig {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) tls: bool,
+    pub(crate) credentials: Option<Credentials>,
+    pub(crate) database: u8,
+    pub(crate) namespace: Namespace,
+    pub(crate) timeout: Duration,
+    pub(crate) connect_timeout: Duration,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Credentials {
+    pub(crate) user: Option<String>,
+    pub(crate) password: String,
+}
+
+const DEFAULT_PORT: u16 = 6379;
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
+
+impl RedisConfig {
+    /// Reads `redis://user:password@host:port/database?option=value&…`, or `rediss://…` for TLS.
+    ///
+    /// Everything but the scheme and the host may be left out: the port is then 6379, the database 0, and there
+    /// is no user (Redis calls that one `default`) and no password. What is special in a URL is percent-encoded.
+    ///
+    /// | option | what | without it |
+    /// | --- | --- | --- |
+    /// | `namespace` | the part of the database that is used, as in [`namespace`](Self::namespace) | `rlock` |
+    /// | `timeout` | how long a request may take, as `500ms`, `5s`, `1m` | `5s` |
+    /// | `connect_timeout` | how long connecting may take | `5s` |
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if it cannot be read or names an option that there is not. No error shows the URL, which
+    /// may have a password in it.
+    pub fn from_url(url: &str) -> Result<Self, ConfigError> {
+        if url.contains('#') {
+            return Err(ConfigError::Fragment);
+        }
+        let url = Url::parse(url).map_err(ConfigError::Malformed)?;
+        let tls = match url.scheme() {
+            "redis" => false,
+            "rediss" if cfg!(feature = "tls") => true,
+            "rediss" => return Err(ConfigError::TlsOff),
+            other => return Err(ConfigError::Scheme { scheme: other.to_owned() }),
+        };
+        let host = decode("host", url.host_str().unwrap_or_default())?;
+        if host.is_empty() {
+            return Err(ConfigError::NoHost);
+        }
+        let mut config = Self {
+            host,
+            port: url.port().unwrap_or(DEFAULT_PORT),
+            tls,
+            credentials: credentials(&url)?,
+            database: database(url.path())?,
+            namespace: Namespace::default(),
+            timeout: DEFAULT_TIMEOUT,
+            connect_timeout: DEFAULT_TIMEOUT,
+        };
+        for pair in url.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+            let (option, value) = pair.split_once('=').unwrap_or((pair, ""));
+            config = config.with_option(&decode("options", option)?, &decode("options", value)?)?;
+        }
+        Ok(config)
+    }
+
+    /// Keeps to a part of the database: equal names in two namespaces are two resources.
+    #[must_use]
+    pub fn namespace(mut self, namespace: Namespace) -> Self {
+        self.namespace = namespace;
+        self
+    }
+
+    /// How long a request may take, reconnecting excluded, before it counts as unanswered.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Option`] for zero, and for more than an hour.
+    pub fn timeout(mut self, timeout: Duration) -> Result<Self, ConfigError> {
+        self.timeout = checked_timeout("timeout", timeout)?;
+        Ok(self)
+    }
+
+    /// How long connecting may take, including TLS and logging in.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Option`] for zero, and for more than an hour.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Result<Self, ConfigError> {
+        self.connect_timeout = checked_timeout("connect_timeout", timeout)?;
+        Ok(self)
+    }
+
+    /// The server and the database, without the user and the password: what errors call the store.
+    pub fn address(&self) -> String {
+        let scheme = if self.tls { "rediss" } else { "redis" };
+        format!("{scheme}://{}:{}/{}", self.host, self.port, self.database)
+    }
+
+    fn with_option(self, option: &str, value: &str) -> Result<Self, ConfigError> {
+        match option {
+            "namespace" => {
+                Namespace::new(value).map(|namespace| self.namespace(namespace)).map_err(ConfigError::Namespace)
+            }
+            "timeout" => self.timeout(duration("timeout", value)?),
+            "connect_timeout" => self.connect_timeout(duration("connect_timeout", value)?),
+            _ => Err(ConfigError::UnknownOption { option: option.to_owned() }),
+        }
+    }
+}
+
+impl FromStr for RedisConfig {
+    type Err = ConfigError;
+
+    fn from_str(url: &str) -> Result<Self, ConfigError> {
+        Self::from_url(url)
+    }
+}
+
+impl fmt::Debug for RedisConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisConfig")
+            .field("address", &self.address())
+            .field("namespace", &self.namespace)
+            .field("timeout", &self.timeout)
+            .field("connect_timeout", &self.connect_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a URL or an option cannot be used, and what would work. It never shows the user or the password.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// It is not a URL.
+    #[error("the Redis URL cannot be read ({0}): write redis://user:password@host:port/database?option=value")]
+    Malformed(url::ParseError),
+    /// It is the URL of something else.
+    #[error("the scheme {scheme:?} is not one of Redis: use redis:// or, for TLS, rediss://")]
+    Scheme {
+        /// The scheme that was given.
+        scheme: String,
+    },
+    /// TLS is asked for and not built in.
+    #[error("rediss:// needs the feature \"tls\" of rlock-redis, which is off: enable it, or use redis://")]
+    TlsOff,
+    /// It does not say where the server is.
+    #[error("the Redis URL names no host: write redis://host:port/database, for instance redis://localhost")]
+    NoHost,
+    /// There is a `#` in it, which ends a URL.
+    #[error("the Redis URL has a # in it: if that belongs to the user or the password, write it as %23")]
+    Fragment,
+    /// There is a user without a password.
+    #[error("the Redis URL has a user but no password: write user:password@, or :password@ without a user")]
+    NoPassword,
+    /// What stands behind the host is not a database number.
+    #[error("{given:?} is not the number of a Redis database: use 0 to 255, or leave it out for 0")]
+    Database {
+        /// What stands there, without the leading slash.
+        given: String,
+    },
+    /// Percent-decoding did not give text.
+    #[error("the {part} of the Redis URL is not UTF-8 once percent-decoded: check the % in it")]
+    NotText {
+        /// The part of the URL.
+        part: &'static str,
+    },
+    /// There is no such option.
+    #[error("the Redis URL has an unknown option {option:?}: there are namespace, timeout and connect_timeout")]
+    UnknownOption {
+        /// The option that was given.
+        option: String,
+    },
+    /// The namespace cannot be used.
+    #[error("the option namespace of the Redis URL: {0}")]
+    Namespace(InvalidName),
+    /// An option has a value that cannot be used.
+    #[error("the option {option} cannot be {value:?}: {remedy}")]
+    Option {
+        /// The option.
+        option: &'static str,
+        /// The value that was given.
+        value: String,
+        /// What would work.
+        remedy: &'static str,
+    },
+}
+
+const DURATION_REMEDY: &str = "write a duration from 1ms to 1h, as 500ms, 5s, 1m";
+
+fn duration(option: &'static str, value: &str) -> Result<Duration, ConfigError> {
+    humantime::parse_duration(value).map_err(|_| ConfigError::Option {
+        option,
+        value: value.to_owned(),
+        remedy: DURATION_REMEDY,
+    })
+}
+
+fn checked_timeout(option: &'static str, timeout: Duration) -> Result<Duration, ConfigError> {
+    if timeout < Duration::from_millis(1) || timeout > MAX_TIMEOUT {
+        return Err(ConfigError::Option { option, value: format!("{timeout:?}"), remedy: DURATION_REMEDY });
+    }
+    Ok(timeout)
+}
+
+fn credentials(url: &Url) -> Result<Option<Credentials>, ConfigError> {
+    let user = Some(decode("user", url.username())?).filter(|user| !user.is_empty());
+    match url.password() {
+        Some(password) => Ok(Some(Credentials { user, password: decode("password", password)? })),
+        None if user.is_some() => Err(ConfigError::NoPassword),
+        None => Ok(None),
+    }
+}
+
+fn database(path: &str) -> Result<u8, ConfigError> {
+    match path.strip_prefix('/').unwrap_or(path) {
+        "" => Ok(0),
+        number => number.parse().map_err(|_| ConfigError::Database { given: number.to_owned() }),
+    }
+}
+
+fn decode(part: &'static str, text: &str) -> Result<String, ConfigError> {
+    let decoded = percent_decode_str(text).decode_utf8().map_err(|_| ConfigError::NotText { part })?;
+    Ok(decoded.into_owned())
+}

@@ -1,0 +1,356 @@
+//! One connection to the server. This is the only file that knows the client library, fred.
+//!
+//! fred is used for the protocol only. Its own reconnecting is off: it would keep commands while it reconnects and
+//! send them long after their callers gave up, and it does not notice a silent connection that is written to.
+//! So a connection that breaks stays broken, everything under way on it fails at once, and whoever needs one
+//! opens the next.
+
+use std::error::Error;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use fred::clients::Client;
+use fred::interfaces::{ClientLike as _, EventInterface as _, PubsubInterface as _};
+use fred::types::config::{
+    Config, ConnectionConfig, PerformanceConfig, Server, ServerConfig, TcpConfig, UnresponsiveConfig,
+};
+use fred::types::{Builder, ClusterHash, ConnectHandle, CustomCommand, Message, Resp3Frame, RespVersion, Value};
+use futures_util::future::poll_immediate;
+use tokio::sync::{Notify, broadcast};
+use tokio::time::timeout;
+
+use crate::RedisConfig;
+use crate::error::{CallError, Cause};
+
+/// How many commands may wait to be written before more are turned away.
+const MAX_UNSENT: usize = 16_384;
+/// How many messages may wait to be read before some are lost, which is noticed.
+const MAX_UNREAD: usize = 4_096;
+
+/// An open connection. Commands of all tasks go over it in the order in which they are sent, without waiting for
+/// each other's answers.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    client: Client,
+    timeout: Duration,
+    opened: Instant,
+    /// When the last answer came, in microseconds after `opened`.
+    last_answer: AtomicU64,
+    useless: Arc<Notify>,
+}
+
+/// What drives a connection. Dropping it closes the connection.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    task: ConnectHandle,
+    useless: Arc<Notify>,
+}
+
+impl Conn {
+    /// Connects, logs in and selects the database.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves no connection behind.
+    pub(crate) async fn open(config: &RedisConfig) -> Result<(Arc<Self>, Driver), CallError> {
+        let client = builder(config)?.build().map_err(unsent)?;
+        let driver = Driver::start(&client, config).await?;
+        let useless = driver.useless.clone();
+        let (timeout, opened) = (config.timeout, Instant::now());
+        Ok((Arc::new(Self { client, timeout, opened, last_answer: AtomicU64::new(0), useless }), driver))
+    }
+
+    /// The server's version, major and minor, where it says.
+    pub(crate) fn version(&self) -> Option<(u64, u64)> {
+        self.client.server_version().map(|version| (version.major, version.minor))
+    }
+
+    /// Sends a command and waits for the answer, for no longer than the timeout.
+    ///
+    /// # Cancel safety
+    ///
+    /// A command whose future is dropped may be carried out.
+    pub(crate) async fn command(&self, name: &'static str, args: Args) -> Result<Reply, CallError> {
+        // fred flushes each EVALSHA by itself, but writes commands that it does not know together.
+        let command = CustomCommand::new_static(name, ClusterHash::Random, false);
+        let sent = self.elapsed();
+        match timeout(self.timeout, self.client.custom_raw(command, args.0)).await {
+            Ok(Ok(frame)) => {
+                self.last_answer.store(self.elapsed(), Ordering::Relaxed);
+                Reply::from_answer(frame)
+            }
+            Ok(Err(error)) => Err(call_error(error)),
+            Err(_elapsed) => {
+                if self.last_answer.load(Ordering::Relaxed) < sent {
+                    self.give_up();
+                }
+                let reason = format!("no answer within {:?}: the server or the network is stuck or slow", self.timeout);
+                Err(CallError::Unanswered(Cause::new(reason)))
+            }
+        }
+    }
+
+    /// Has the connection replaced: it is silent, or leads to the wrong server.
+    pub(crate) fn give_up(&self) {
+        self.useless.notify_one();
+    }
+
+    /// Subscribes to a channel, and returns once the server has done so.
+    pub(crate) async fn subscribe(&self, channel: &str) -> Result<Messages, CallError> {
+        let messages = Messages(self.client.message_rx());
+        // This returns before anything is written; but the server answers in order.
+        self.client.subscribe(channel).await.map_err(call_error)?;
+        self.ping().await?;
+        Ok(messages)
+    }
+
+    pub(crate) async fn ping(&self) -> Result<(), CallError> {
+        self.command("PING", Args::default()).await.map(drop)
+    }
+
+    fn elapsed(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Driver {
+    async fn start(client: &Client, config: &RedisConfig) -> Result<Self, CallError> {
+        let mut connected = pin!(client.wait_for_connect());
+        // Polled once, it listens; an answer that came before that would be missed.
+        let _not_yet = poll_immediate(connected.as_mut()).await;
+        let driver = Self { task: client.connect(), useless: Arc::default() };
+        match timeout(config.connect_timeout, connected).await {
+            Ok(Ok(())) => Ok(driver),
+            Ok(Err(error)) => Err(connect_error(config, error)),
+            Err(_elapsed) => {
+                let (waited, question) = (config.connect_timeout, unanswered(config));
+                Err(CallError::Unsent(Cause::new(format!("no answer within {waited:?}: {question}"))))
+            }
+        }
+    }
+
+    /// Returns when the connection is closed or given up.
+    pub(crate) async fn ended(&mut self) {
+        tokio::select! {
+            _ = &mut self.task => {}
+            () = self.useless.notified() => {}
+        }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What comes in on a subscribed channel.
+pub(crate) struct Messages(broadcast::Receiver<Message>);
+
+/// A message, or the lack of some.
+pub(crate) enum Delivery {
+    Message(String),
+    Missed,
+}
+
+impl Messages {
+    /// The next message. After the connection has broken there is none, and this waits forever.
+    pub(crate) async fn next(&mut self) -> Delivery {
+        match self.0.recv().await {
+            Ok(message) => Delivery::Message(message.value.as_string().unwrap_or_default()),
+            Err(broadcast::error::RecvError::Lagged(_)) => Delivery::Missed,
+            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
+
+/// The arguments of a command.
+#[derive(Debug, Default)]
+pub(crate) struct Args(Vec<Value>);
+
+impl Args {
+    pub(crate) fn with_capacity(capacity: usize) -> Self {
+        Self(Vec::with_capacity(capacity))
+    }
+
+    pub(crate) fn text(&mut self, text: impl Into<String>) {
+        self.0.push(Value::from(text.into()));
+    }
+
+    pub(crate) fn fixed(&mut self, text: &'static str) {
+        self.0.push(Value::from_static_str(text));
+    }
+
+    pub(crate) fn number(&mut self, number: u64) {
+        self.text(number.to_string());
+    }
+}
+
+/// What a server answers, as far as it is needed here.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Reply {
+    Number(i64),
+    Text(String),
+    Array(Vec<Self>),
+    Other,
+}
+
+impl Reply {
+    fn from_answer(frame: Resp3Frame) -> Result<Self, CallError> {
+        match frame {
+            Resp3Frame::SimpleError { data, .. } => Err(CallError::Refused(data.to_string())),
+            Resp3Frame::BlobError { data, .. } => Err(CallError::Refused(String::from_utf8_lossy(&data).into_owned())),
+            frame => Ok(Self::from_frame(frame)),
+        }
+    }
+
+    fn from_frame(frame: Resp3Frame) -> Self {
+        match frame {
+            Resp3Frame::Number { data, .. } => Self::Number(data),
+            Resp3Frame::SimpleString { data, .. } | Resp3Frame::BlobString { data, .. } => {
+                Self::Text(String::from_utf8_lossy(&data).into_owned())
+            }
+            Resp3Frame::Array { data, .. } => Self::Array(data.into_iter().map(Self::from_frame).collect()),
+            _ => Self::Other,
+        }
+    }
+}
+
+fn builder(config: &RedisConfig) -> Result<Builder, CallError> {
+    let mut fred = Config {
+        server: ServerConfig::Centralized { server: server(config) },
+        version: RespVersion::RESP3,
+        database: Some(config.database),
+        fail_fast: true,
+        ..Config::default()
+    };
+    if let Some(credentials) = &config.credentials {
+        fred.username.clone_from(&credentials.user);
+        fred.password = Some(credentials.password.clone());
+    }
+    #[cfg(feature = "tls")]
+    if config.tls {
+        fred.tls = Some(tls()?.into());
+    }
+    let mut builder = Builder::from_config(fred);
+    builder
+        .set_connection_config(ConnectionConfig {
+            connection_timeout: config.connect_timeout,
+            internal_command_timeout: config.connect_timeout,
+            max_command_attempts: 1,
+            max_command_buffer_len: MAX_UNSENT,
+            unresponsive: UnresponsiveConfig { max_timeout: None, ..UnresponsiveConfig::default() },
+            tcp: TcpConfig { nodelay: Some(true), ..TcpConfig::default() },
+            // By default fred drops the connection at LOADING or READONLY, and with it what else is under way.
+            reconnect_errors: Vec::new(),
+            ..ConnectionConfig::default()
+        })
+        .set_performance_config(PerformanceConfig {
+            // `Conn::command` has the timeout.
+            default_command_timeout: Duration::ZERO,
+            broadcast_channel_capacity: MAX_UNREAD,
+            ..PerformanceConfig::default()
+        });
+    Ok(builder)
+}
+
+fn server(config: &RedisConfig) -> Server {
+    #[allow(unused_mut, reason = "it is changed for TLS only")]
+    let mut server = Server::new(config.host.as_str(), config.port);
+    #[cfg(feature = "tls")]
+    if config.tls {
+        // An IPv6 address stands in brackets in a URL and in a socket address, but not in a certificate.
+        let name = config.host.trim_start_matches('[').trim_end_matches(']');
+        server.tls_server_name = Some(name.into());
+    }
+    server
+}
+
+/// TLS with the system's certificates. fred's own default panics once a program has two crypto providers in it.
+#[cfg(feature = "tls")]
+fn tls() -> Result<fred::types::config::TlsConnector, CallError> {
+    use fred::rustls::{ClientConfig, RootCertStore, crypto::ring};
+
+    let found = fred::rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    let (added, _unreadable) = roots.add_parsable_certificates(found.certs);
+    if added == 0 {
+        let reason = "this system has no certificates to check the server's with: install ca-certificates";
+        return Err(CallError::Unsent(Cause::new(reason)));
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| {
+            CallError::Unsent(Cause { reason: "TLS cannot be set up".into(), source: Some(Arc::new(error)) })
+        })?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(config.into())
+}
+
+/// fred answers with an error of its own, never the server's, which comes as a frame.
+fn call_error(error: fred::error::Error) -> CallError {
+    use fred::error::ErrorKind;
+
+    // The two texts are those of a command that finds the connection's task gone.
+    let task_gone = ["Failed to send command to router.", "Client is not initialized."];
+    if *error.kind() == ErrorKind::Backpressure {
+        let reason = format!("more than {MAX_UNSENT} commands wait to be sent");
+        return CallError::Unsent(Cause { reason, source: source(error) });
+    }
+    if task_gone.contains(&error.details()) {
+        return CallError::Unsent(Cause { reason: "the connection is closed".into(), source: source(error) });
+    }
+    CallError::Unanswered(Cause { reason: "the connection broke".into(), source: source(error) })
+}
+
+fn connect_error(config: &RedisConfig, error: fred::error::Error) -> CallError {
+    use fred::error::ErrorKind;
+
+    let details = error.details();
+    let reason = match error.kind() {
+        ErrorKind::IO if details.contains("ConnectionRefused") => "the connection was refused: is the server running?",
+        ErrorKind::IO if details.contains("lookup") || details.contains("resolve") => {
+            "the host name is not known: check the host in the URL"
+        }
+        ErrorKind::Timeout => unanswered(config),
+        ErrorKind::Canceled => "the connection was closed while logging in",
+        _ if config.tls && is_of_transport(&error) => {
+            "TLS could not be set up: does the server speak TLS on this port, with a certificate that this system trusts?"
+        }
+        ErrorKind::IO => "the connection broke while logging in: does the server want TLS (rediss://)?",
+        _ if is_of_transport(&error) => "what answered does not speak the protocol of Redis",
+        // What the server answered while logging in comes as the details of an error.
+        _ => return CallError::Refused(details.to_owned()),
+    };
+    CallError::Unsent(Cause { reason: reason.into(), source: source(error) })
+}
+
+fn unanswered(config: &RedisConfig) -> &'static str {
+    if config.tls {
+        "is it a Redis server that speaks TLS on this port, and reachable?"
+    } else {
+        "is it a Redis server, and reachable?"
+    }
+}
+
+fn is_of_transport(error: &fred::error::Error) -> bool {
+    use fred::error::ErrorKind;
+
+    match error.kind() {
+        ErrorKind::IO | ErrorKind::Protocol | ErrorKind::Parse | ErrorKind::Url | ErrorKind::Config => true,
+        #[cfg(feature = "tls")]
+        ErrorKind::Tls => true,
+        _ => false,
+    }
+}
+
+fn unsent(error: fred::error::Error) -> CallError {
+    CallError::Unsent(Cause { reason: "the connection cannot be set up".into(), source: source(error) })
+}
+
+fn source(error: fred::error::Error) -> Option<Arc<dyn Error + Send + Sync>> {
+    Some(Arc::new(error))
+}

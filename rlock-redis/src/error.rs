@@ -1,0 +1,176 @@
+//! What the server's and the connection's errors say about a request.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+
+use rlock_core::{BackendError, Failure};
+
+/// Why [`RedisBackend::connect`](crate::RedisBackend::connect) did not.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// No server answered, or it is not ready; trying again may help.
+    #[error(transparent)]
+    Unreachable(Failure),
+    /// The server will go on refusing until somebody changes something.
+    #[error(transparent)]
+    Rejected(Failure),
+}
+
+/// How one command failed.
+#[derive(Debug, Clone)]
+pub(crate) enum CallError {
+    /// It never left this process.
+    Unsent(Cause),
+    /// It may have arrived, but no answer came.
+    Unanswered(Cause),
+    /// The server answered with an error.
+    Refused(String),
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Cause {
+    pub(crate) reason: String,
+    pub(crate) source: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+impl Cause {
+    pub(crate) fn new(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), source: None }
+    }
+}
+
+impl CallError {
+    pub(crate) fn is_refusal_with(&self, code: &str) -> bool {
+        matches!(self, Self::Refused(text) if code_of(text) == code)
+    }
+
+    pub(crate) fn into_backend_error(self, operation: &'static str, store: &Arc<str>) -> BackendError {
+        match self {
+            Self::Unsent(cause) => BackendError::NotApplied(cause.into_failure(operation, store)),
+            Self::Unanswered(cause) => BackendError::Unknown(cause.into_failure(operation, store)),
+            Self::Refused(text) => refused(&text, operation, store),
+        }
+    }
+
+    pub(crate) fn into_connect_error(self, store: &Arc<str>) -> ConnectError {
+        match self {
+            Self::Unsent(cause) | Self::Unanswered(cause) => {
+                ConnectError::Unreachable(cause.into_failure("connect", store))
+            }
+            Self::Refused(text) => match refused(&text, "connect", store) {
+                BackendError::NotApplied(failure) | BackendError::Unknown(failure) => {
+                    ConnectError::Unreachable(failure)
+                }
+                BackendError::Rejected(failure) => ConnectError::Rejected(failure),
+                other => ConnectError::Rejected(Failure::new("connect", store.clone(), other.to_string())),
+            },
+        }
+    }
+}
+
+impl Cause {
+    fn into_failure(self, operation: &'static str, store: &Arc<str>) -> Failure {
+        Failure { operation, store: store.clone(), reason: self.reason, source: self.source }
+    }
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unsent(cause) | Self::Unanswered(cause) => f.write_str(&cause.reason),
+            Self::Refused(text) => f.write_str(text),
+        }
+    }
+}
+
+/// What an error of the server, for a whole request or for one entry of it, says about that.
+///
+/// The scripts begin every step with the write that can be refused, so a refusal means that nothing was done.
+pub(crate) fn refused(text: &str, operation: &'static str, store: &Arc<str>) -> BackendError {
+    let code = code_of(text);
+    let failure = |hint: &str| {
+        let separator = if hint.is_empty() { "" } else { ": " };
+        Failure::new(operation, store.clone(), format!("the server answered {text:?}{separator}{hint}"))
+    };
+    match code {
+        "LOADING" => BackendError::NotApplied(failure("it is still loading its data")),
+        "BUSY" => BackendError::NotApplied(failure("somebody's script keeps it busy; SCRIPT KILL ends that")),
+        "OOM" => BackendError::NotApplied(failure("it is out of memory; raise maxmemory or remove something")),
+        "READONLY" => BackendError::NotApplied(failure("it is a replica; let the URL name the primary")),
+        "MASTERDOWN" => BackendError::NotApplied(failure("it is a replica that lost its primary")),
+        "NOREPLICAS" => BackendError::NotApplied(failure("it has fewer replicas than min-replicas-to-write asks for")),
+        "MISCONF" => BackendError::NotApplied(failure("it cannot save to its disk; see its log")),
+        "TRYAGAIN" => BackendError::NotApplied(failure("a slot is being moved")),
+        // The client library drops the connection at this answer, and gives it to every request under way.
+        "CLUSTERDOWN" => BackendError::Unknown(failure("the cluster is down")),
+        "NOAUTH" => BackendError::Rejected(failure("it wants a password; put user:password@ into the URL")),
+        "WRONGPASS" => BackendError::Rejected(failure("check the user and the password in the URL")),
+        "NOPERM" => BackendError::Rejected(failure(
+            "the user needs the keys rlock:*, the channels rlock:inbox:* and the commands \
+             @hash, @sortedset, @scripting, @pubsub, time, pexpireat, scan and select",
+        )),
+        "MOVED" | "ASK" | "CROSSSLOT" => {
+            BackendError::Rejected(failure("it is a node of a cluster; use a server that stands alone"))
+        }
+        "WRONGTYPE" => {
+            BackendError::Rejected(failure("somebody else uses the key of this resource; choose another namespace"))
+        }
+        "ERR" if text.contains("unknown command") => {
+            BackendError::Rejected(failure("Redis 6.2 or newer is needed, with this command enabled"))
+        }
+        "ERR" if text.contains("max number of clients") => BackendError::NotApplied(failure("raise its maxclients")),
+        "ERR" if text.contains("invalid password") || text.contains("AUTH") => {
+            BackendError::Rejected(failure("check the user and the password in the URL"))
+        }
+        "ERR" if text.contains("DB index") => BackendError::Rejected(failure("check the database number in the URL")),
+        _ => BackendError::Rejected(failure("")),
+    }
+}
+
+/// The first word of an error. Redis 6 puts the line of the script in front of it, once for each level.
+pub(crate) fn code_of(text: &str) -> &str {
+    let mut rest = text.trim_start();
+    while let Some(behind) = rest.strip_prefix("@user_script:").or_else(|| rest.strip_prefix("user_script:")) {
+        rest = behind.trim_start_matches([' ', ':', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']);
+    }
+    rest.trim_start_matches('-').split_whitespace().next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn classified(text: &str) -> BackendError {
+        refused(text, "acquire", &Arc::from("redis://localhost:6379/0"))
+    }
+
+    #[test]
+    fn errors_that_pass_are_not_applied_and_others_are_rejected() {
+        let passing =
+            ["LOADING Redis is loading the dataset in memory", "OOM command not allowed", "BUSY x", "READONLY x"];
+        for text in passing {
+            assert!(matches!(classified(text), BackendError::NotApplied(_)), "{text}");
+        }
+        let lasting = ["WRONGTYPE x", "NOAUTH x", "NOPERM x", "ERR unknown command 'EVALSHA'", "ERR user_script:1: x"];
+        for text in lasting {
+            assert!(matches!(classified(text), BackendError::Rejected(_)), "{text}");
+        }
+        assert!(matches!(classified("CLUSTERDOWN x"), BackendError::Unknown(_)));
+    }
+
+    #[test]
+    fn the_code_stands_behind_the_line_of_the_script() {
+        for text in ["WRONGTYPE x", "-WRONGTYPE x", "@user_script: 12: @user_script: 12: -WRONGTYPE Operation"] {
+            assert_eq!(code_of(text), "WRONGTYPE");
+        }
+    }
+
+    #[test]
+    fn a_message_says_what_was_tried_on_what_and_what_to_do() {
+        let message = classified("WRONGPASS invalid username-password pair").to_string();
+        assert!(message.starts_with("acquire on redis://localhost:6379/0 failed: "), "{message}");
+        assert!(message.contains("check the user and the password"), "{message}");
+    }
+}

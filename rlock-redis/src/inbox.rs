@@ -1,0 +1,132 @@
+//! What the server tells this client: a connection of its own, subscribed to the client's inbox.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use rlock_core::{Event, EventStream, LeaseId, Token};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+use crate::RedisConfig;
+use crate::conn::{Conn, Delivery, Driver, Messages};
+use crate::error::CallError;
+use crate::link::{Backoff, Task, reopen};
+
+/// How long the subscription may be silent before it is asked whether it is still there.
+const LONGEST_SILENCE: Duration = Duration::from_secs(5);
+
+/// Where events go.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Events(Arc<Mutex<Option<UnboundedSender<Event>>>>);
+
+impl Events {
+    /// The events from now on. A stream that was taken before ends.
+    pub(crate) fn stream(&self) -> EventStream {
+        let (sender, mut receiver) = unbounded_channel();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        futures_util::stream::poll_fn(move |context| receiver.poll_recv(context)).boxed()
+    }
+
+    pub(crate) fn resync(&self) {
+        self.send(Event::Resync);
+    }
+
+    fn send(&self, event: Event) {
+        if let Some(sender) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            let _nobody_listens = sender.send(event);
+        }
+    }
+}
+
+/// The subscription, which is renewed whenever its connection breaks.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    _listener: Task,
+}
+
+impl Inbox {
+    /// Subscribes to `channel`.
+    pub(crate) async fn open(config: Arc<RedisConfig>, channel: String, events: Events) -> Result<Self, CallError> {
+        let (conn, driver) = Conn::open(&config).await?;
+        let messages = conn.subscribe(&channel).await?;
+        Ok(Self { _listener: Task::spawn(listen(config, channel, events, (conn, driver, messages))) })
+    }
+}
+
+async fn listen(
+    config: Arc<RedisConfig>,
+    channel: String,
+    events: Events,
+    mut subscription: (Arc<Conn>, Driver, Messages),
+) {
+    let mut backoff = Backoff::default();
+    loop {
+        let (conn, driver, messages) = subscription;
+        deliver(&config, &conn, driver, messages, &events).await;
+        tracing::warn!(store = %config.address(), "the subscription to Redis is lost");
+        subscription = loop {
+            let (conn, driver) = reopen(&config, &mut backoff).await;
+            match conn.subscribe(&channel).await {
+                Ok(messages) => break (conn, driver, messages),
+                Err(error) => tracing::warn!(store = %config.address(), %error, "Redis refuses the subscription"),
+            }
+        };
+        events.resync();
+    }
+}
+
+/// Passes messages on until the connection breaks. Nothing is ever sent over it but a heartbeat, without which
+/// nobody would notice that it is dead.
+async fn deliver(config: &RedisConfig, conn: &Conn, mut driver: Driver, mut messages: Messages, events: &Events) {
+    let beat = async {
+        loop {
+            tokio::time::sleep(config.timeout.min(LONGEST_SILENCE)).await;
+            if conn.ping().await.is_err() {
+                return;
+            }
+        }
+    };
+    let pass_on = async {
+        loop {
+            match messages.next().await {
+                Delivery::Message(text) => match parse(&text) {
+                    Some(event) => events.send(event),
+                    None => tracing::warn!("a message in the inbox is not one of rlock's"),
+                },
+                Delivery::Missed => events.resync(),
+            }
+        }
+    };
+    tokio::select! {
+        () = driver.ended() => {}
+        () = beat => {}
+        () = pass_on => {}
+    }
+}
+
+/// Reads what the scripts publish: `g <id> <token>` for a grant, `b <id>` for a break.
+fn parse(text: &str) -> Option<Event> {
+    let mut words = text.split(' ');
+    let (kind, id) = (words.next()?, LeaseId::from_hex(words.next()?)?);
+    match kind {
+        "g" => Some(Event::Granted { id, token: Token::new(words.next()?.parse().ok()?) }),
+        "b" => Some(Event::Broken { id }),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_of_the_scripts_are_understood() {
+        let id = LeaseId::from_u128(7);
+        let granted = format!("g {} 1795362000000001", id.to_hex());
+        assert_eq!(parse(&granted), Some(Event::Granted { id, token: Token::new(1_795_362_000_000_001) }));
+        assert_eq!(parse(&format!("b {}", id.to_hex())), Some(Event::Broken { id }));
+        for foreign in ["", "g", "g 7 1", "x 00000000000000000000000000000007"] {
+            assert_eq!(parse(foreign), None);
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! rlock on Redis and Valkey, version 6.2 and newer.
+//!
+//! Users depend on the crate `rlock` and call `rlock::connect("redis://…")`; this crate is what does the work
+//! behind it, for one server that stands alone or is the primary of replicas.
+//!
+//! ```no_run
+//! use rlock_redis::{RedisBackend, RedisConfig};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = RedisConfig::from_url("redis://localhost?namespace=billing")?;
+//! let backend = RedisBackend::connect(config).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # How it works
+//!
+//! Each operation is one call of a Lua script, which the server runs without anything in between: it drops what
+//! has expired by the server's clock, does what was asked for, and grants the next waiters. A batch is a call for
+//! every 256 entries. A resource is one hash, `rlock:{namespace:name}`, and has up to three sorted sets beside it
+//! while somebody waits or shares it. An uncontended acquire and its release touch only that hash.
+//!
+//! A waiter that is granted is told on the inbox of its client, a channel that nobody else listens to. So a
+//! release wakes one client, however many wait, and costs the same number of commands.
+//!
+//! # What it guarantees
+//!
+//! All that [`rlock_core::Backend`] asks for, on one server that keeps its data:
+//!
+//! - Fencing tokens are max(previous + 1, the server's time in microseconds). They keep increasing when the server
+//!   has lost its data, unless its clock went back by more than the time since the last grant.
+//! - A resource that nobody uses leaves one hash with its last token behind, which expires half an hour to an hour
+//!   after the last lease did.
+//! - Everything expires by itself: a client that crashes leaves nothing behind.
+//!
+//! # What Redis cannot promise
+//!
+//! - **Failover.** Replication is asynchronous: a primary that fails may take the latest grants with it, and the
+//!   replica that takes over may grant them again. Two holders then overlap until the first one's TTL has passed or
+//!   it learns that its lease is gone. Only the fencing token protects what they write to.
+//! - **Restart.** A server without persistence forgets all leases, one with `appendfsync everysec` those of the
+//!   last second, with the same effect.
+//! - **Eviction.** All keys have an expiry, so a server with a `maxmemory-policy` of `volatile-*` or `allkeys-*`
+//!   evicts locks when it runs out of memory. Give locks a server with `noeviction`: that refuses new leases when
+//!   memory is short. Exclusive ones can be released then, shared and queued ones end when they expire.
+//! - **Clock.** TTLs are counted on the clock of the server's host. If somebody sets that clock, leases end early or
+//!   late by as much.
+
+mod answers;
+mod backend;
+mod config;
+mod conn;
+mod error;
+mod inbox;
+mod keys;
+mod link;
+mod list;
+mod scripts;
+
+pub use backend::RedisBackend;
+pub use config::{ConfigError, RedisConfig};
+pub use error::ConnectError;

@@ -1,0 +1,80 @@
+//! URLs: what they mean, and what is said about those that mean nothing.
+
+use std::time::Duration;
+
+use rlock_core::Namespace;
+use rlock_redis::{ConfigError, RedisConfig};
+
+#[test]
+fn a_url_may_say_everything_or_next_to_nothing() {
+    let whole = "redis://us%40r:p%23ss@[::1]:7000/3?namespace=my%20jobs&timeout=250ms&connect_timeout=1m";
+    let config = RedisConfig::from_url(whole).unwrap();
+    assert_eq!(config.address(), "redis://[::1]:7000/3");
+    let same = RedisConfig::from_url("redis://us%40r:p%23ss@[::1]:7000/3")
+        .unwrap()
+        .namespace(Namespace::new("my jobs").unwrap())
+        .timeout(Duration::from_millis(250))
+        .unwrap()
+        .connect_timeout(Duration::from_secs(60))
+        .unwrap();
+    assert_eq!(config, same);
+
+    for (url, address) in [
+        ("redis://localhost", "redis://localhost:6379/0"),
+        ("redis://localhost/", "redis://localhost:6379/0"),
+        ("redis://:secret@10.0.0.7:1/15?", "redis://10.0.0.7:1/15"),
+        ("rediss://redis.example.com", "rediss://redis.example.com:6379/0"),
+    ] {
+        assert_eq!(RedisConfig::from_url(url).unwrap().address(), address);
+    }
+}
+
+#[test]
+fn what_cannot_be_used_is_refused_with_a_remedy() {
+    let cases = [
+        ("nonsense", "redis://user:password@host"),
+        ("http://localhost", "use redis://"),
+        ("redis://", "names no host"),
+        ("redis:///0", "names no host"),
+        ("redis://user@localhost", "user:password@"),
+        ("redis://localhost/zero", "0 to 255"),
+        ("redis://localhost/256", "0 to 255"),
+        ("redis://localhost/0/1", "0 to 255"),
+        ("redis://:pa#ss@localhost", "%23"),
+        ("redis://:%ff@localhost", "password of the Redis URL is not UTF-8"),
+        ("redis://localhost?namspace=a", "namespace, timeout and connect_timeout"),
+        ("redis://localhost?namespace=", "1 to 128 bytes"),
+        ("redis://localhost?timeout=fast", "500ms"),
+        ("redis://localhost?timeout=5", "500ms"),
+        ("redis://localhost?timeout=0s", "from 1ms to 1h"),
+        ("redis://localhost?connect_timeout=2h", "from 1ms to 1h"),
+    ];
+    for (url, remedy) in cases {
+        let message = RedisConfig::from_url(url).expect_err(url).to_string();
+        assert!(message.contains(remedy), "{url}: {message}");
+    }
+}
+
+#[test]
+fn an_unknown_option_is_named() {
+    let error = RedisConfig::from_url("redis://localhost?namspace=a").unwrap_err();
+    assert_eq!(error, ConfigError::UnknownOption { option: "namspace".into() });
+}
+
+#[test]
+fn secrets_are_never_shown() {
+    let config = RedisConfig::from_url("redis://sam:secret@localhost/1").unwrap();
+    for shown in [format!("{config:?}"), config.address()] {
+        assert!(!shown.contains("secret") && !shown.contains("sam"), "{shown}");
+    }
+    for url in ["redis://sam:secret@localhost/x", "http://sam:secret@localhost", "redis://sam:secret@local host"] {
+        let message = RedisConfig::from_url(url).unwrap_err().to_string();
+        assert!(!message.contains("secret"), "{message}");
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+#[test]
+fn without_the_feature_tls_the_error_names_it() {
+    assert_eq!(RedisConfig::from_url("rediss://localhost"), Err(ConfigError::TlsOff));
+}

@@ -1,0 +1,71 @@
+//! rlock-redis passes the suite.
+
+use std::sync::Arc;
+
+use rlock_core::{Backend, Namespace};
+use rlock_redis::{RedisBackend, RedisConfig};
+use rlock_testkit::servers::{Redis, Reply};
+use rlock_testkit::{Harness, Restart, Shared, async_trait};
+
+rlock_testkit::conformance!(redis: RedisHarness);
+
+struct RedisHarness {
+    url: String,
+    server: Option<Redis>,
+}
+
+impl RedisHarness {
+    fn of(server: Redis) -> Self {
+        Self { url: server.url().to_owned(), server: Some(server) }
+    }
+
+    fn server(&self) -> &Redis {
+        self.server.as_ref().expect("only the test that started the server looks at it")
+    }
+}
+
+#[async_trait]
+impl Harness for RedisHarness {
+    async fn start() -> Self {
+        Self::of(Redis::start())
+    }
+
+    async fn connect(&self, namespace: &Namespace) -> Arc<dyn Backend> {
+        let config = RedisConfig::from_url(&self.url).expect("a URL of Redis").namespace(namespace.clone());
+        Arc::new(RedisBackend::connect(config).await.expect("Redis can be reached"))
+    }
+
+    async fn leftovers(&self, namespace: &Namespace) -> Vec<String> {
+        let mut resp = self.server().resp();
+        let mut keeps_only_tokens = |key: &String| {
+            let expires = matches!(resp.command(&["PTTL", key]), Reply::Int(1..));
+            expires
+                && resp.send(&["HKEYS", key]).is_ok_and(|fields| fields == Reply::List(vec![Reply::Text("g".into())]))
+        };
+        let mut keys = self.server().keys(&format!("rlock:{{{namespace}:*"));
+        keys.retain(|key| !keeps_only_tokens(key));
+        keys
+    }
+}
+
+#[async_trait]
+impl Shared for RedisHarness {
+    fn address(&self) -> String {
+        self.url.clone()
+    }
+
+    async fn attach(address: &str) -> Self {
+        Self { url: address.to_owned(), server: None }
+    }
+}
+
+#[async_trait]
+impl Restart for RedisHarness {
+    async fn start_durable() -> Self {
+        Self::of(Redis::start_durable())
+    }
+
+    async fn restart(&self) {
+        self.server().restart();
+    }
+}

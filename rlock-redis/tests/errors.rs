@@ -1,0 +1,231 @@
+//! What goes wrong, and what is said about it.
+
+mod support;
+
+use std::slice;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
+use rlock_core::{Acquired, Backend as _, BackendError, Event, Extended, Extension, IfBusy, Released, Share};
+use rlock_redis::{ConnectError, RedisBackend, RedisConfig};
+use support::{Server, claim, free_port, key, ttl};
+
+async fn connect(url: &str) -> Result<RedisBackend, ConnectError> {
+    RedisBackend::connect(RedisConfig::from_url(url).unwrap()).await
+}
+
+#[tokio::test]
+async fn nothing_listens() {
+    let port = free_port();
+    let error = connect(&format!("redis://:secret@127.0.0.1:{port}")).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Unreachable(_)), "{error}");
+    assert_eq!(
+        error.to_string(),
+        format!("connect on redis://127.0.0.1:{port}/0 failed: the connection was refused: is the server running?")
+    );
+    assert!(!format!("{error:?}").contains("secret"));
+}
+
+#[tokio::test]
+async fn nobody_answers() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let begun = Instant::now();
+    let error = connect(&format!("redis://{}?connect_timeout=200ms", silent.local_addr().unwrap())).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Unreachable(_)), "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn an_unknown_host() {
+    let error = connect("redis://nowhere.invalid").await.unwrap_err().to_string();
+    assert!(error.contains("check the host"), "{error}");
+}
+
+#[tokio::test]
+async fn a_wrong_password() {
+    let server = Server::start_with(Some("secret"));
+    for wrong in [":wrong@", "sam:secret@", ""] {
+        let error = connect(&format!("redis://{wrong}127.0.0.1:{}", server.port())).await.unwrap_err();
+        assert!(matches!(error, ConnectError::Rejected(_)), "{error}");
+        assert!(error.to_string().contains("password"), "{error}");
+        assert!(!format!("{error:?}").contains("secret"), "{error:?}");
+    }
+    connect(&server.url()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_there() {
+    let server = Server::start();
+    let error = connect(&format!("{}/200", server.url())).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Rejected(_)), "{error}");
+    assert!(error.to_string().contains("database number"), "{error}");
+}
+
+#[cfg(feature = "tls")]
+#[tokio::test]
+async fn tls_where_the_server_speaks_none() {
+    let server = Server::start();
+    let error = connect(&format!("rediss://localhost:{}", server.port())).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Unreachable(_)), "{error}");
+    assert!(error.to_string().contains("TLS"), "{error}");
+}
+
+#[tokio::test]
+async fn scripts_that_the_server_lost_are_loaded_again() {
+    let server = Server::start();
+    let client = server.client().await;
+    server.cli(&["SCRIPT", "FLUSH"]);
+    let claims: Vec<_> =
+        (0..600).map(|i| claim(&format!("r{i}"), i, Share::EXCLUSIVE, 30_000, IfBusy::Refuse)).collect();
+    for answer in client.acquire(&claims).await {
+        assert!(matches!(answer, Ok(Acquired::Held(_))), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_of_somebody_else_fails_only_its_entry() {
+    let server = Server::start();
+    let client = server.client_in("n").await;
+    server.cli(&["SET", "rlock:{n:b}", "x"]);
+    let claims = ["a", "b", "c"].map(|name| claim(name, 1, Share::EXCLUSIVE, 30_000, IfBusy::Refuse));
+    let answers = client.acquire(&claims).await;
+    assert!(matches!(answers[0], Ok(Acquired::Held(_))), "{:?}", answers[0]);
+    assert!(matches!(answers[2], Ok(Acquired::Held(_))), "{:?}", answers[2]);
+    let Err(BackendError::Rejected(failure)) = &answers[1] else { panic!("{:?}", answers[1]) };
+    assert!(failure.to_string().contains("somebody else uses the key"), "{failure}");
+    assert!(matches!(client.inspect(&claims[1].key.resource).await, Err(BackendError::Rejected(_))));
+
+    let page = client.list(&rlock_core::ListFilter { limit: 100, ..Default::default() }).await.unwrap();
+    assert_eq!(page.entries.len(), 2, "{page:?}");
+}
+
+#[tokio::test]
+async fn a_cursor_of_somebody_else_is_rejected() {
+    let server = Server::start();
+    let client = server.client().await;
+    let after = Some(rlock_core::Cursor("a name".into()));
+    let answer = client.list(&rlock_core::ListFilter { after, limit: 1, ..Default::default() }).await;
+    assert!(matches!(answer, Err(BackendError::Rejected(_))), "{answer:?}");
+}
+
+#[tokio::test]
+async fn without_memory_leases_are_refused_and_can_still_be_released() {
+    let server = Server::start();
+    let client = server.client().await;
+    let held = claim("held", 1, Share::EXCLUSIVE, 30_000, IfBusy::Queue);
+    let queued = claim("held", 2, Share::EXCLUSIVE, 30_000, IfBusy::Queue);
+    assert!(matches!(client.acquire(slice::from_ref(&held)).await[0], Ok(Acquired::Held(_))));
+    assert!(matches!(client.acquire(slice::from_ref(&queued)).await[0], Ok(Acquired::Queued(_))));
+    server.cli(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
+    server.cli(&["CONFIG", "SET", "maxmemory", "1"]);
+
+    let refused = &client.acquire(&[claim("new", 3, Share::EXCLUSIVE, 30_000, IfBusy::Queue)]).await[0];
+    let Err(BackendError::NotApplied(failure)) = refused else { panic!("{refused:?}") };
+    assert!(failure.to_string().contains("out of memory"), "{failure}");
+    assert!(matches!(client.release(&[held.key]).await[0], Ok(Released::Released)));
+
+    server.cli(&["CONFIG", "SET", "maxmemory", "0"]);
+    let extension = Extension { key: queued.key, ttl: ttl(30_000) };
+    assert!(matches!(client.extend(&[extension]).await[0], Ok(Extended::Held(_))));
+}
+
+#[tokio::test]
+async fn a_replica_applies_nothing_and_is_left_for_the_primary() {
+    let server = Server::start();
+    let client = server.client().await;
+    let request = claim("a", 1, Share::EXCLUSIVE, 30_000, IfBusy::Refuse);
+    server.cli(&["REPLICAOF", "127.0.0.1", &free_port().to_string()]);
+    let refused = client.acquire(slice::from_ref(&request)).await.remove(0);
+    let Err(BackendError::NotApplied(failure)) = refused else { panic!("{refused:?}") };
+    assert!(failure.to_string().contains("let the URL name the primary"), "{failure}");
+
+    server.cli(&["REPLICAOF", "NO", "ONE"]);
+    let until = Instant::now() + Duration::from_secs(10);
+    loop {
+        match client.acquire(slice::from_ref(&request)).await.remove(0) {
+            Ok(Acquired::Held(_)) => break,
+            Err(error) if error.is_transient() && Instant::now() < until => {}
+            other => panic!("{other:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_frozen_server_leaves_requests_unknown_within_the_timeout_and_is_served_again_after() {
+    let server = Server::start();
+    let config = RedisConfig::from_url(&format!("{}?timeout=300ms&connect_timeout=300ms", server.url())).unwrap();
+    let client = RedisBackend::connect(config).await.unwrap();
+    let mut events = client.events();
+    let request = claim("a", 1, Share::EXCLUSIVE, 30_000, IfBusy::Refuse);
+    server.cli(&["CLIENT", "PAUSE", "1000", "ALL"]);
+
+    let begun = Instant::now();
+    let answer = client.acquire(slice::from_ref(&request)).await.remove(0);
+    assert!(matches!(answer, Err(BackendError::Unknown(_))), "{answer:?}");
+    assert!(begun.elapsed() < Duration::from_millis(900), "{:?}", begun.elapsed());
+
+    let resynced = tokio::time::timeout(Duration::from_secs(10), events.next()).await;
+    assert_eq!(resynced.unwrap(), Some(Event::Resync));
+    let until = Instant::now() + Duration::from_secs(10);
+    loop {
+        match client.acquire(slice::from_ref(&request)).await.remove(0) {
+            Ok(Acquired::Held(_)) => break,
+            Err(error) if error.is_transient() && Instant::now() < until => {}
+            other => panic!("{other:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn while_the_server_is_gone_requests_fail_at_once_as_not_applied() {
+    let mut server = Server::start();
+    let client = server.client().await;
+    server.kill();
+    let request = claim("a", 1, Share::EXCLUSIVE, 30_000, IfBusy::Refuse);
+    let until = Instant::now() + Duration::from_secs(5);
+    loop {
+        let begun = Instant::now();
+        let answer = client.acquire(slice::from_ref(&request)).await.remove(0);
+        assert!(begun.elapsed() < Duration::from_secs(1), "{answer:?} after {:?}", begun.elapsed());
+        match answer {
+            Err(BackendError::NotApplied(_)) => break,
+            Err(BackendError::Unknown(_)) if Instant::now() < until => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_cut_connection_is_opened_again_and_events_flow_again() {
+    let server = Server::start();
+    let client = server.client().await;
+    let mut events = client.events();
+    let (first, second) = (key("a", 1), key("a", 2));
+    let request = |id| claim("a", id, Share::EXCLUSIVE, 30_000, IfBusy::Queue);
+    assert!(matches!(
+        client.acquire(&[request(1), request(2)]).await[..],
+        [Ok(Acquired::Held(_)), Ok(Acquired::Queued(_))]
+    ));
+
+    server.cli(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    assert_eq!(tokio::time::timeout(Duration::from_secs(5), events.next()).await.unwrap(), Some(Event::Resync));
+    assert!(matches!(client.release(&[first]).await[0], Ok(Released::Released)));
+    let event = tokio::time::timeout(Duration::from_secs(5), events.next()).await.unwrap();
+    assert!(matches!(event, Some(Event::Granted { id, .. }) if id == second.id), "{event:?}");
+}
+
+#[tokio::test]
+async fn dropping_the_backend_closes_its_connections() {
+    let server = Server::start();
+    let client = server.client().await;
+    let connections = || server.cli(&["CLIENT", "LIST"]).iter().filter(|line| line.contains("addr=")).count();
+    assert_eq!(connections(), 3, "two of the backend's, and redis-cli's");
+    drop(client);
+    let until = Instant::now() + Duration::from_secs(5);
+    while connections() > 1 {
+        assert!(Instant::now() < until);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

@@ -1,0 +1,193 @@
+//! What operations cost the server, and what they leave behind.
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use futures_util::{FutureExt as _, StreamExt as _};
+use rlock_core::{Acquired, Backend as _, Claim, Event, Extended, Extension, IfBusy, Released, Share};
+use support::{Server, claim, key, ttl};
+
+fn mutex(name: &str, id: u128) -> Claim {
+    claim(name, id, Share::EXCLUSIVE, 30_000, IfBusy::Queue)
+}
+
+/// How often each command was run by the scripts of `act`.
+async fn cost<T>(server: &Server, act: impl Future<Output = T>) -> (T, BTreeMap<String, u64>) {
+    server.cli(&["CONFIG", "RESETSTAT"]);
+    let result = act.await;
+    let calls = |line: &String| {
+        let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+        let counted = !["config", "info", "ping", "evalsha", "hello", "client", "command"]
+            .iter()
+            .any(|own| name.starts_with(own));
+        counted.then(|| (name.to_owned(), rest.split(',').next().unwrap().parse().unwrap()))
+    };
+    (result, server.cli(&["INFO", "commandstats"]).iter().filter_map(calls).collect())
+}
+
+fn commands(listed: &[(&str, u64)]) -> BTreeMap<String, u64> {
+    listed.iter().map(|&(name, calls)| (name.to_owned(), calls)).collect()
+}
+
+#[tokio::test]
+async fn an_uncontended_lock_costs_as_little_as_this() {
+    let server = Server::start();
+    let client = server.client().await;
+    let (_, first) = cost(&server, client.acquire(&[mutex("a", 1)])).await;
+    assert_eq!(first, commands(&[("time", 1), ("hmget", 1), ("hset", 1), ("pexpireat", 1)]));
+    let (_, extend) = cost(&server, client.extend(&[Extension { key: key("a", 1), ttl: ttl(40_000) }])).await;
+    assert_eq!(extend, commands(&[("time", 1), ("hmget", 1), ("hset", 1)]));
+    let (_, release) = cost(&server, client.release(&[key("a", 1)])).await;
+    assert_eq!(release, commands(&[("time", 1), ("hmget", 1), ("hdel", 1)]));
+    let (_, again) = cost(&server, client.acquire(&[mutex("a", 2)])).await;
+    assert_eq!(again, commands(&[("time", 1), ("hmget", 1), ("hset", 1)]));
+}
+
+#[tokio::test]
+async fn a_hand_over_costs_the_same_however_many_wait() {
+    let server = Server::start();
+    let mut costs = Vec::new();
+    for waiters in [2, 1_000] {
+        let client = server.client().await;
+        let claims: Vec<_> = (0..=waiters).map(|id| mutex("a", id)).collect();
+        client.acquire(&claims).await;
+        costs.push(cost(&server, client.release(&[key("a", 0)])).await.1);
+    }
+    assert_eq!(costs[0], costs[1]);
+    assert!(costs[0].values().sum::<u64>() <= 12, "{:?}", costs[0]);
+}
+
+#[tokio::test]
+async fn nothing_is_left_but_the_last_token_and_that_expires() {
+    let server = Server::start();
+    let client = server.client_in("n").await;
+    let reader = Share::new(1, 3).unwrap();
+    let writer = Share::new(3, 3).unwrap();
+    let claims = [(1, reader), (2, reader), (3, writer), (4, reader), (5, writer)]
+        .map(|(id, share)| claim("a", id, share, 30_000, IfBusy::Queue));
+    let answers = client.acquire(&claims).await;
+    assert_eq!(answers.iter().filter(|answer| matches!(answer, Ok(Acquired::Queued(_)))).count(), 3);
+    let mut keys = server.cli(&["KEYS", "*"]);
+    keys.sort();
+    assert_eq!(keys, ["rlock:{n:a}", "rlock:{n:a}:e", "rlock:{n:a}:q", "rlock:{n:a}:x"]);
+    for key in &keys {
+        let expires: u128 = server.cli(&["EVAL", "return redis.call('PTTL', KEYS[1])", "1", key])[0].parse().unwrap();
+        assert!((30 * 60_000..=62 * 60_000).contains(&expires), "{key} expires in {expires} ms");
+    }
+
+    for claim in claims {
+        assert!(matches!(client.release(&[claim.key]).await[0], Ok(Released::Released)));
+    }
+    assert_eq!(server.cli(&["KEYS", "*"]), ["rlock:{n:a}"]);
+    assert_eq!(server.cli(&["HKEYS", "rlock:{n:a}"]), ["g"]);
+    let expires: i64 = server.cli(&["PTTL", "rlock:{n:a}"])[0].parse().unwrap();
+    assert!(expires > 0);
+}
+
+#[tokio::test]
+async fn expired_and_broken_leases_leave_nothing_either() {
+    let server = Server::start();
+    let client = server.client_in("n").await;
+    let short = |id, share| claim("a", id, share, 20, IfBusy::Queue);
+    for share in [Share::EXCLUSIVE, Share::new(1, 2).unwrap()] {
+        client.acquire(&(0..3_000).map(|id| short(id, share)).collect::<Vec<_>>()).await;
+        tokio::time::sleep(std::time::Duration::from_millis(40)).await;
+        assert_eq!(client.release(&[key("a", 0)]).await[0].as_ref().unwrap(), &Released::Absent);
+        assert_eq!(server.cli(&["HKEYS", "rlock:{n:a}"]), ["g"]);
+        assert_eq!(server.cli(&["KEYS", "*"]), ["rlock:{n:a}"]);
+
+        let claims: Vec<_> = (0..2).map(|id| claim("a", id, share, 30_000, IfBusy::Queue)).collect();
+        client.acquire(&claims).await;
+        while client.break_leases(&claims[0].key.resource).await.unwrap() > 0 {}
+        assert_eq!(server.cli(&["HKEYS", "rlock:{n:a}"]), ["g"]);
+        assert_eq!(server.cli(&["KEYS", "*"]), ["rlock:{n:a}"]);
+    }
+}
+
+#[tokio::test]
+async fn an_expired_lease_that_nobody_has_cleared_away_is_absent_to_every_operation() {
+    let server = Server::start();
+    let client = server.client().await;
+    let expired = |name| claim(name, 1, Share::EXCLUSIVE, 20, IfBusy::Refuse);
+    let claims = ["released", "extended", "claimed"].map(expired);
+    let before = client.acquire(&claims).await.pop();
+    let Some(Ok(Acquired::Held(before))) = before else { panic!("{before:?}") };
+    tokio::time::sleep(std::time::Duration::from_millis(40)).await;
+
+    let [released, extended, claimed] = claims;
+    assert!(matches!(client.release(&[released.key]).await[0], Ok(Released::Absent)));
+    let extension = Extension { key: extended.key, ttl: ttl(30_000) };
+    assert!(matches!(client.extend(&[extension]).await[0], Ok(Extended::Gone { taken: false })));
+    let again = client.acquire(&[claimed]).await.remove(0);
+    assert!(matches!(again, Ok(Acquired::Held(grant)) if grant.token > before.token), "{again:?}");
+}
+
+#[tokio::test]
+async fn long_leases_keep_all_their_keys() {
+    let server = Server::start();
+    let client = server.client_in("n").await;
+    let share = Share::new(1, 2).unwrap();
+    let claims: Vec<_> = (0..3).map(|id| claim("a", id, share, 1_000, IfBusy::Queue)).collect();
+    client.acquire(&claims).await;
+    let day = 24 * 3_600_000;
+    client.extend(&[Extension { key: key("a", 2), ttl: ttl(day) }]).await;
+    for key in server.cli(&["KEYS", "*"]) {
+        let expires: u64 = server.cli(&["PTTL", &key])[0].parse().unwrap();
+        assert!(expires > day + 30 * 60_000, "{key} expires in {expires} ms");
+    }
+}
+
+#[tokio::test]
+async fn evicted_sets_do_not_block_a_resource_for_good() {
+    let server = Server::start();
+    let client = server.client_in("n").await;
+    let shared = Share::new(1, 2).unwrap();
+    let claims: Vec<_> = (0..4).map(|id| claim("a", id, shared, 30_000, IfBusy::Queue)).collect();
+    for evicted in [":e", ":q", ":x"] {
+        client.acquire(&claims).await;
+        server.cli(&["DEL", &format!("rlock:{{n:a}}{evicted}")]);
+        for claim in &claims {
+            client.release(std::slice::from_ref(&claim.key)).await.remove(0).unwrap();
+        }
+        let whole = claim("a", 9, Share::new(2, 2).unwrap(), 30_000, IfBusy::Refuse);
+        assert!(matches!(client.acquire(std::slice::from_ref(&whole)).await[0], Ok(Acquired::Held(_))), "{evicted}");
+        client.release(&[whole.key]).await.remove(0).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn batches_of_ten_thousand_are_answered_in_order() {
+    let server = Server::start();
+    let client = server.client().await;
+    let claims: Vec<_> = (0..10_000).map(|i| mutex(&format!("r{}", i % 5_000), i)).collect();
+    for (i, answer) in client.acquire(&claims).await.into_iter().enumerate() {
+        assert_eq!(matches!(answer, Ok(Acquired::Held(_))), i < 5_000, "{i}: {answer:?}");
+    }
+    let extensions: Vec<_> =
+        claims.iter().map(|claim| Extension { key: claim.key.clone(), ttl: ttl(60_000) }).collect();
+    for (i, answer) in client.extend(&extensions).await.into_iter().enumerate() {
+        assert_eq!(matches!(answer, Ok(Extended::Held(_))), i < 5_000, "{i}: {answer:?}");
+    }
+    let leases: Vec<_> = claims.into_iter().map(|claim| claim.key).collect();
+    assert!(client.release(&leases).await.iter().all(|answer| matches!(answer, Ok(Released::Released))));
+    assert!(client.acquire(&[]).await.is_empty());
+}
+
+#[tokio::test]
+async fn only_the_client_that_waits_is_told() {
+    let server = Server::start();
+    let (holder, waiter) = (server.client_in("n").await, server.client_in("n").await);
+    let (mut told_holder, mut told_waiter) = (holder.events(), waiter.events());
+    holder.acquire(&[mutex("a", 1)]).await;
+    waiter.acquire(&[mutex("a", 2)]).await;
+    holder.release(&[key("a", 1)]).await;
+    let Some(Event::Granted { id, token }) = told_waiter.next().await else { panic!() };
+    assert_eq!(id, key("a", 2).id);
+    let state = waiter.extend(&[Extension { key: key("a", 2), ttl: ttl(1_000) }]).await.remove(0).unwrap();
+    assert!(matches!(state, Extended::Held(grant) if grant.token == token), "{state:?}");
+
+    holder.break_leases(&key("a", 2).resource).await.unwrap();
+    assert_eq!(told_waiter.next().await, Some(Event::Broken { id }));
+    assert!(told_holder.next().now_or_never().is_none());
+}

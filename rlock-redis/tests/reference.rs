@@ -1,0 +1,369 @@
+//! Redis against the reference backend: the same random operations have to give the same answers.
+
+mod support;
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use futures_util::{FutureExt as _, StreamExt as _};
+use proptest::prelude::*;
+use proptest::test_runner::TestCaseError;
+use rlock_core::{
+    Acquired, Backend, BackendError, Clock, Entry, Event, EventStream, Extended, Extension, IfBusy, LeaseId, LeaseKey,
+    ListFilter, MemoryStore, Namespace, Place, ResourceName, Share, Snapshot, Token,
+};
+use support::{Server, claim, key, ttl};
+
+const RESOURCES: [&str; 2] = ["a:{1}", "b*é"];
+const IDS: u128 = 6;
+
+#[derive(Debug, Clone)]
+enum Operation {
+    Acquire { client: usize, claims: Vec<ClaimOf> },
+    Extend { client: usize, leases: Vec<(Lease, u64)> },
+    Release { client: usize, leases: Vec<Lease> },
+    Break { client: usize, resource: usize },
+    Inspect { resource: usize },
+    List,
+    Pass { millis: u64 },
+}
+
+/// Resource and id.
+type Lease = (usize, u128);
+
+#[derive(Debug, Clone)]
+struct ClaimOf {
+    lease: Lease,
+    share: Share,
+    millis: u64,
+    if_busy: IfBusy,
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    let lease = (0..RESOURCES.len(), 0..IDS);
+    let client = 0..2usize;
+    let millis = prop_oneof![2 => 40..200u64, 1 => Just(10_000), 1 => Just(100_000)];
+    // Mostly one capacity, so that leases meet rather than mismatch.
+    let share = prop_oneof![
+        3 => Just((1, 3)),
+        2 => Just((2, 3)),
+        3 => Just((3, 3)),
+        1 => Just((1, 1)),
+    ];
+    let share = share.prop_map(|(weight, capacity)| Share::new(weight, capacity).unwrap());
+    let if_busy = prop_oneof![1 => Just(IfBusy::Refuse), 4 => Just(IfBusy::Queue)];
+    let claim = (lease.clone(), share, millis.clone(), if_busy).prop_map(|(lease, share, millis, if_busy)| ClaimOf {
+        lease,
+        share,
+        millis,
+        if_busy,
+    });
+    let leases = prop::collection::vec((lease.clone(), millis), 1..4);
+    prop_oneof![
+        8 => (client.clone(), prop::collection::vec(claim, 1..4))
+            .prop_map(|(client, claims)| Operation::Acquire { client, claims }),
+        4 => (client.clone(), leases).prop_map(|(client, leases)| Operation::Extend { client, leases }),
+        4 => (client.clone(), prop::collection::vec(lease, 1..3))
+            .prop_map(|(client, leases)| Operation::Release { client, leases }),
+        1 => (client, 0..RESOURCES.len()).prop_map(|(client, resource)| Operation::Break { client, resource }),
+        2 => (0..RESOURCES.len()).prop_map(|resource| Operation::Inspect { resource }),
+        1 => Just(Operation::List),
+        3 => (0..120u64).prop_map(|millis| Operation::Pass { millis }),
+    ]
+}
+
+/// Both stores, and what was seen of them.
+struct Run {
+    redis: [rlock_redis::RedisBackend; 2],
+    redis_events: [EventStream; 2],
+    memory: [rlock_core::MemoryBackend; 2],
+    memory_events: [EventStream; 2],
+    clock: Clock,
+    /// What the clock of the model shows, and in which instants an operation on Redis may have happened.
+    shown: Instant,
+    /// When each lease may expire in Redis, at the earliest and at the latest. It errs on the side of too many.
+    expiries: HashMap<Lease, Vec<(Instant, Instant)>>,
+    /// The longest that an operation took, which bounds what the two clocks may disagree by.
+    longest: Duration,
+    /// The model's token for each of Redis, per resource.
+    tokens: [BTreeMap<u64, u64>; RESOURCES.len()],
+}
+
+impl Run {
+    async fn new(server: &Server, namespace: &str) -> Self {
+        let redis = [server.client_in(namespace).await, server.client_in(namespace).await];
+        let clock = Clock::manual();
+        let store = MemoryStore::with_clock(clock.clone());
+        let namespace = Namespace::new(namespace).unwrap();
+        let memory = [store.client(namespace.clone()), store.client(namespace)];
+        Self {
+            redis_events: [redis[0].events(), redis[1].events()],
+            memory_events: [memory[0].events(), memory[1].events()],
+            redis,
+            memory,
+            clock,
+            shown: Instant::now(),
+            expiries: HashMap::new(),
+            longest: Duration::ZERO,
+            tokens: Default::default(),
+        }
+    }
+
+    fn before(&mut self) -> Instant {
+        let now = Instant::now();
+        self.clock.advance(now - self.shown);
+        self.shown = now;
+        now
+    }
+
+    /// Whether it is certain which leases had expired when Redis did what it did between `begun` and now.
+    fn is_certain(&mut self, begun: Instant) -> bool {
+        let ended = Instant::now();
+        self.longest = self.longest.max(ended - begun);
+        self.expiries.values().flatten().all(|&(from, to)| to < begun || ended < from)
+    }
+
+    fn will_expire(&mut self, lease: Lease, begun: Instant, millis: u64) {
+        let ttl = Duration::from_millis(millis);
+        self.expiries.entry(lease).or_default().push((begun + ttl, Instant::now() + ttl));
+    }
+
+    /// Does one operation on both; false if the answers cannot be compared from here on.
+    async fn step(&mut self, operation: &Operation) -> Result<bool, TestCaseError> {
+        match operation {
+            Operation::Pass { millis } => tokio::time::sleep(Duration::from_millis(*millis)).await,
+            Operation::Acquire { client, claims } => {
+                let mut seen = HashSet::new();
+                let claims: Vec<_> = claims.iter().filter(|claim| seen.insert(claim.lease)).collect();
+                let request: Vec<_> = claims
+                    .iter()
+                    .map(|c| claim(RESOURCES[c.lease.0], c.lease.1, c.share, c.millis, c.if_busy))
+                    .collect();
+                let begun = self.before();
+                let real = self.redis[*client].acquire(&request).await;
+                if !self.is_certain(begun) {
+                    return Ok(false);
+                }
+                claims.iter().for_each(|claim| self.will_expire(claim.lease, begun, claim.millis));
+                let model = self.memory[*client].acquire(&request).await;
+                prop_assert_eq!(real.len(), model.len());
+                for ((real, model), claim) in real.into_iter().zip(model).zip(claims) {
+                    self.same_acquired(claim.lease.0, real, model)?;
+                }
+            }
+            Operation::Extend { client, leases } => {
+                let mut seen = HashSet::new();
+                let leases: Vec<_> = leases.iter().filter(|(lease, _)| seen.insert(*lease)).collect();
+                let request: Vec<_> =
+                    leases.iter().map(|(lease, millis)| Extension { key: key_of(*lease), ttl: ttl(*millis) }).collect();
+                let begun = self.before();
+                let real = self.redis[*client].extend(&request).await;
+                if !self.is_certain(begun) {
+                    return Ok(false);
+                }
+                leases.iter().for_each(|(lease, millis)| self.will_expire(*lease, begun, *millis));
+                let model = self.memory[*client].extend(&request).await;
+                for ((real, model), (lease, _)) in real.into_iter().zip(model).zip(leases) {
+                    self.same_extended(lease.0, real.unwrap(), model.unwrap())?;
+                }
+            }
+            Operation::Release { client, leases } => {
+                let mut seen = HashSet::new();
+                let request: Vec<_> =
+                    leases.iter().filter(|lease| seen.insert(**lease)).map(|lease| key_of(*lease)).collect();
+                let begun = self.before();
+                let real = self.redis[*client].release(&request).await;
+                if !self.is_certain(begun) {
+                    return Ok(false);
+                }
+                let model = self.memory[*client].release(&request).await;
+                for (real, model) in real.into_iter().zip(model) {
+                    prop_assert_eq!(real.unwrap(), model.unwrap());
+                }
+            }
+            Operation::Break { client, resource } => {
+                let begun = self.before();
+                let real = self.redis[*client].break_leases(&name_of(*resource)).await;
+                if !self.is_certain(begun) {
+                    return Ok(false);
+                }
+                prop_assert_eq!(real.unwrap(), self.memory[*client].break_leases(&name_of(*resource)).await.unwrap());
+            }
+            Operation::Inspect { resource } => {
+                let begun = self.before();
+                let real = self.redis[0].inspect(&name_of(*resource)).await;
+                if !self.is_certain(begun) {
+                    return Ok(false);
+                }
+                let model = self.memory[0].inspect(&name_of(*resource)).await;
+                self.same_snapshot(*resource, real.unwrap(), model.unwrap())?;
+            }
+            Operation::List => {
+                let begun = self.before();
+                let real = all(&self.redis[0]).await;
+                if !self.is_certain(begun) {
+                    return Ok(false);
+                }
+                prop_assert_eq!(real, all(&self.memory[0]).await);
+            }
+        }
+        Ok(true)
+    }
+
+    fn same_acquired(
+        &mut self,
+        resource: usize,
+        real: Result<Acquired, BackendError>,
+        model: Result<Acquired, BackendError>,
+    ) -> Result<(), TestCaseError> {
+        match (real, model) {
+            (Ok(Acquired::Held(real)), Ok(Acquired::Held(model))) => {
+                self.same_token(resource, real.token, model.token)?;
+                self.near(real.ttl, model.ttl)
+            }
+            (Ok(Acquired::Queued(real)), Ok(Acquired::Queued(model))) => self.same_place(real, model),
+            (Ok(Acquired::Busy), Ok(Acquired::Busy)) => Ok(()),
+            (Err(real), Err(model)) => {
+                prop_assert_eq!(real.to_string(), model.to_string());
+                Ok(())
+            }
+            (real, model) => Err(TestCaseError::fail(format!("Redis said {real:?}, and the model {model:?}"))),
+        }
+    }
+
+    fn same_extended(&mut self, resource: usize, real: Extended, model: Extended) -> Result<(), TestCaseError> {
+        match (real, model) {
+            (Extended::Held(real), Extended::Held(model)) => {
+                self.same_token(resource, real.token, model.token)?;
+                self.near(real.ttl, model.ttl)
+            }
+            (Extended::Queued(real), Extended::Queued(model)) => self.same_place(real, model),
+            (real, model) => {
+                prop_assert_eq!(real, model);
+                Ok(())
+            }
+        }
+    }
+
+    fn same_place(&self, real: Place, model: Place) -> Result<(), TestCaseError> {
+        prop_assert_eq!(real.ahead, model.ahead);
+        self.near(real.ask_again, model.ask_again)
+    }
+
+    fn same_snapshot(&mut self, resource: usize, real: Snapshot, model: Snapshot) -> Result<(), TestCaseError> {
+        prop_assert_eq!((&real.resource, real.capacity), (&model.resource, model.capacity));
+        prop_assert_eq!((real.holders.len(), real.queue.len()), (model.holders.len(), model.queue.len()));
+        for (real, model) in real.holders.iter().zip(&model.holders) {
+            prop_assert_eq!((&real.owner, real.weight), (&model.owner, model.weight));
+            self.same_token(resource, real.token, model.token)?;
+            self.near(real.held_for, model.held_for)?;
+            self.near(real.remaining, model.remaining)?;
+        }
+        for (real, model) in real.queue.iter().zip(&model.queue) {
+            prop_assert_eq!((&real.owner, real.weight), (&model.owner, model.weight));
+            self.near(real.waiting_for, model.waiting_for)?;
+            self.near(real.remaining, model.remaining)?;
+        }
+        Ok(())
+    }
+
+    /// The same lease has the same token, and an order of tokens in one is the order in the other.
+    fn same_token(&mut self, resource: usize, real: Token, model: Token) -> Result<(), TestCaseError> {
+        let tokens = &mut self.tokens[resource];
+        let known = *tokens.entry(real.get()).or_insert(model.get());
+        prop_assert_eq!(known, model.get());
+        prop_assert!(tokens.values().is_sorted(), "tokens in another order: {:?}", tokens);
+        Ok(())
+    }
+
+    fn near(&self, real: Duration, model: Duration) -> Result<(), TestCaseError> {
+        let tolerance = 2 * self.longest + Duration::from_millis(2);
+        prop_assert!(real.abs_diff(model) <= tolerance, "{:?} and {:?}, beyond {:?}", real, model, tolerance);
+        Ok(())
+    }
+
+    /// Each client was told of the same grants and breaks.
+    async fn same_events(&mut self) -> Result<(), TestCaseError> {
+        for client in 0..2 {
+            let mut expected = HashSet::new();
+            while let Some(event) = self.memory_events[client].next().now_or_never() {
+                expected.insert(plain(event.unwrap()));
+            }
+            let mut told = HashSet::new();
+            let mut how_many = 0;
+            while told != expected {
+                let next = tokio::time::timeout(Duration::from_secs(5), self.redis_events[client].next()).await;
+                let Ok(event) = next else { break };
+                told.insert(plain(event.unwrap()));
+                how_many += 1;
+                prop_assert!(how_many <= 1_000, "{:?}", told);
+            }
+            prop_assert_eq!(told, expected);
+        }
+        Ok(())
+    }
+}
+
+async fn all(backend: &dyn Backend) -> BTreeMap<String, (u64, u64)> {
+    let mut filter = ListFilter { limit: 1, ..ListFilter::default() };
+    let mut found = BTreeMap::new();
+    loop {
+        let page = backend.list(&filter).await.unwrap();
+        for Entry { resource, holders, waiters } in page.entries {
+            found.insert(resource.to_string(), (holders, waiters));
+        }
+        match page.next {
+            Some(next) => filter.after = Some(next),
+            None => return found,
+        }
+    }
+}
+
+/// Without the token, which was compared by the answers.
+fn plain(event: Event) -> (&'static str, LeaseId) {
+    match event {
+        Event::Granted { id, .. } => ("granted", id),
+        Event::Broken { id } => ("broken", id),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn key_of((resource, id): Lease) -> LeaseKey {
+    key(RESOURCES[resource], id)
+}
+
+fn name_of(resource: usize) -> ResourceName {
+    ResourceName::new(RESOURCES[resource]).unwrap()
+}
+
+#[test]
+fn random_operations_match_the_reference() {
+    let server = Server::start();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let cases = std::env::var("PROPTEST_CASES").map_or(40, |cases| cases.parse().unwrap());
+    let config =
+        ProptestConfig { cases, failure_persistence: None, max_shrink_time: 20_000, ..ProptestConfig::default() };
+    let (number, compared, cut_short) = (Cell::new(0), Cell::new(0), Cell::new(0));
+    let count = |counter: &Cell<u32>| counter.set(counter.get() + 1);
+    let mut runner = proptest::test_runner::TestRunner::new(config);
+    let sequences = prop::collection::vec(operation(), 1..60);
+    let outcome = runner.run(&sequences, |operations| {
+        runtime.block_on(async {
+            count(&number);
+            let mut run = Run::new(&server, &format!("case {}", number.get())).await;
+            for operation in &operations {
+                if !run.step(operation).await? {
+                    count(&cut_short);
+                    return Ok(());
+                }
+                count(&compared);
+            }
+            run.same_events().await
+        })
+    });
+    let (number, compared, cut_short) = (number.get(), compared.get(), cut_short.get());
+    println!("{number} sequences, {compared} operations compared, {cut_short} sequences cut short");
+    outcome.unwrap();
+    assert!(compared > number * 5, "nearly every sequence was cut short: {compared} operations in {number} sequences");
+}

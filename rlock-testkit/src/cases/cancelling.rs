@@ -1,0 +1,148 @@
+//! Promises 4 and 5: cancelling is safe at every await, and dropping a guard releases.
+
+use std::future::Future;
+use std::pin::pin;
+use std::thread;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use futures_util::poll;
+use rand::RngExt as _;
+use rand::rngs::StdRng;
+use rlock_core::{Client, LockError, LossReason};
+use tokio::runtime::Builder;
+
+use crate::Stage;
+use crate::chance::{chance, up_to};
+use crate::locking::{lock, lock_in_background, long, mutex, soon, try_lock, unlock};
+use crate::peer::SOON;
+use crate::wait::{eventually, linger, within};
+
+/// A `lock()` that is dropped at any of its polls leaves neither a lease nor a place in the queue, in three hundred
+/// tries.
+pub async fn dropped_acquire_leaves_nothing(stage: &Stage) {
+    let (client, other) = (stage.client().await, stage.client().await);
+    let mut chance = chance();
+    for _ in 0..300 {
+        let blocker = if chance.random_bool(0.5) { Some(lock(&other, "x").await) } else { None };
+        let polls = chance.random_range(0..6);
+        let lock = mutex(&client, "x");
+        drop(poll_some(lock.lock_with(long()), polls, &mut chance).await);
+        if let Some(guard) = blocker {
+            unlock(guard).await;
+        }
+    }
+    settles(&client).await;
+    stage.peer().await.sees_free("x").await;
+}
+
+/// A `lock()` that is dropped while it waits leaves the queue, and the holder alone.
+pub async fn dropped_wait_leaves_the_queue(stage: &Stage) {
+    let (holder, waiter) = (stage.client().await, stage.client().await);
+    let guard = lock(&holder, "x").await;
+    let waiting = lock_in_background(&waiter, "x");
+    stage.sees_waiting(1, "x").await;
+    waiting.abort();
+    settles(&waiter).await;
+    let snapshot = stage.peer().await.inspect("x").await;
+    assert_eq!((snapshot.holders.len(), snapshot.queue.len()), (1, 0));
+    assert!(guard.is_held());
+}
+
+/// An `unlock()` that is dropped at any of its polls releases the lock.
+pub async fn dropped_release_is_safe(stage: &Stage) {
+    let (mut holder, mut other) = (stage.client().await, stage.client().await);
+    let mut chance = chance();
+    for _ in 0..100 {
+        let guard = lock(&holder, "x").await;
+        let polls = chance.random_range(0..4);
+        poll_some(guard.unlock(), polls, &mut chance).await;
+        std::mem::swap(&mut holder, &mut other);
+    }
+    stage.peer().await.sees_free("x").await;
+}
+
+/// An `extend()` that is dropped at any of its polls leaves the lock held.
+pub async fn dropped_extend_is_safe(stage: &Stage) {
+    let (client, peer) = (stage.client().await, stage.peer().await);
+    let mut chance = chance();
+    let guard = lock(&client, "x").await;
+    for _ in 0..100 {
+        let polls = chance.random_range(0..4);
+        poll_some(guard.extend(SOON), polls, &mut chance).await;
+    }
+    soon("an extension", guard.extend(SOON)).await;
+    assert!(guard.is_held());
+    assert_eq!(peer.inspect("x").await.holders[0].token, guard.token());
+    unlock(guard).await;
+    settles(&client).await;
+    assert!(peer.inspect("x").await.is_free());
+}
+
+/// Dropping a guard releases its lock.
+pub async fn dropped_guard_frees(stage: &Stage) {
+    let (holder, other) = (stage.client().await, stage.client().await);
+    drop(lock(&holder, "x").await);
+    unlock(lock(&other, "x").await).await;
+    settles(&holder).await;
+}
+
+/// Dropping a guard on a thread without a runtime releases its lock.
+pub async fn guard_dropped_outside_a_runtime(stage: &Stage) {
+    let (holder, other) = (stage.client().await, stage.client().await);
+    let guard = lock(&holder, "x").await;
+    thread::spawn(move || drop(guard)).join().expect("dropping does not panic");
+    unlock(lock(&other, "x").await).await;
+}
+
+/// Dropping a guard on a runtime that ends at once releases its lock.
+pub async fn guard_dropped_on_another_runtime(stage: &Stage) {
+    let (holder, other) = (stage.client().await, stage.client().await);
+    let guard = lock(&holder, "x").await;
+    let drop_there = move || {
+        let runtime = Builder::new_current_thread().build().expect("the system has what a runtime takes");
+        runtime.block_on(async move { drop(guard) });
+    };
+    thread::spawn(drop_there).join().expect("dropping does not panic");
+    unlock(lock(&other, "x").await).await;
+}
+
+/// A shutdown gives back what is held and what is waited for, tells both, and refuses what comes after.
+pub async fn shutdown_gives_back_everything(stage: &Stage) {
+    let (client, other, peer) = (stage.client().await, stage.client().await, stage.peer().await);
+    let names: Vec<String> = (0..20).map(|number| format!("job/{number}")).collect();
+    let guards = join_all(names.iter().map(|name| lock(&client, name))).await;
+    let blocker = lock(&other, "x").await;
+    let waiters: Vec<_> = (0..5).map(|_| lock_in_background(&client, "x")).collect();
+    stage.sees_waiting(5, "x").await;
+
+    soon("a shutdown", client.shutdown(SOON)).await;
+    assert_eq!(client.open_leases(), 0);
+    assert_eq!(peer.list("", 100).await.len(), 1, "only the other client's lock is left");
+    assert_eq!(peer.inspect("x").await.queue.len(), 0);
+    assert!(guards.iter().all(|guard| guard.loss() == Some(LossReason::Shutdown)), "{guards:?}");
+    for waiter in waiters {
+        let answer = within(SOON, "the end of a wait", waiter).await.expect("the waiting task does not panic");
+        assert!(matches!(answer, Err(LockError::Closed { .. })), "{answer:?}");
+    }
+    let late = within(SOON, "a late lock", mutex(&client, "late").lock_with(long())).await;
+    assert!(matches!(late, Err(LockError::Closed { .. })), "{late:?}");
+    assert!(blocker.is_held());
+    assert!(try_lock(&other, &names[0]).await.is_some());
+}
+
+/// Polls `future` so many times with short pauses between, and drops it if it has not ended by then.
+async fn poll_some<F: Future>(future: F, polls: usize, chance: &mut StdRng) -> Option<F::Output> {
+    let mut future = pin!(future);
+    for _ in 0..polls {
+        if let std::task::Poll::Ready(output) = poll!(future.as_mut()) {
+            return Some(output);
+        }
+        linger(up_to(Duration::from_micros(500), chance)).await;
+    }
+    None
+}
+
+async fn settles(client: &Client) {
+    eventually(SOON, "everything to be given back", async || client.open_leases() == 0).await;
+}

@@ -1,0 +1,144 @@
+//! Rule 6: the store's clock alone decides what has expired.
+
+use std::time::{Duration, Instant};
+
+use rlock_core::{Client, Clock, Extended, Grant, InvalidConfig, LockError, LockOptions, Released, Ttl};
+use tokio::runtime::Builder;
+
+use crate::locking::{lock, lock_as, lock_in_background, mutex, served, soon, try_lock, unlock, unwatched};
+use crate::peer::{LONG, SOON, Shape, claim};
+use crate::wait::within;
+use crate::{Remotes, Stage};
+
+/// What a holder does not extend is free after its TTL.
+pub async fn expires_after_ttl(stage: &Stage) {
+    let (gone, peer) = (stage.peer().await, stage.peer().await);
+    gone.hold(&claim("x").living(stage.short())).await;
+    peer.hold_once_free(stage.short() + SOON, "x").await;
+}
+
+/// No lease ends before its TTL has passed since the request was sent, less the margin that holders subtract.
+pub async fn never_expires_early(stage: &Stage) {
+    let (holder, other) = (stage.peer().await, stage.peer().await);
+    for _ in 0..5 {
+        let claim = claim("x").living(stage.short());
+        let sent = Instant::now();
+        holder.hold(&claim).await;
+        let next = other.hold_once_free(stage.short() + SOON, "x").await;
+        let held_for = sent.elapsed();
+        assert!(held_for + claim.ttl.margin() >= claim.ttl.get(), "a lease of {} ended after {held_for:?}", claim.ttl);
+        other.release(&next.key).await;
+    }
+}
+
+/// An expired lease is, to every operation, as if it were absent.
+pub async fn expired_reads_as_free(stage: &Stage) {
+    let (gone, peer) = (stage.peer().await, stage.peer().await);
+    let held = gone.hold(&claim("x").living(stage.short())).await;
+    peer.sees_free("x").await;
+    assert_eq!(peer.inspect("x").await.capacity, None);
+    assert_eq!(peer.list("", 10).await, []);
+    assert_eq!(gone.state(&held.key).await, Extended::Gone { taken: false });
+    assert_eq!(gone.release(&held.key).await, Released::Absent);
+    assert_eq!(peer.break_leases("x").await, 0);
+}
+
+/// A client that ends without giving anything back costs its TTL, and no more.
+pub async fn crash_frees(stage: &Stage) {
+    let other = stage.client().await;
+    let doomed = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("the system has a thread");
+    let client = stage.client_of(Client::builder().runtime(doomed.handle().clone())).await;
+    let lost = lock_as(&client, "x", LockOptions::new().ttl(stage.brisk())).await;
+    doomed.shutdown_background();
+    let guard = within(stage.brisk() + SOON, "the crashed holder's TTL", lock(&other, "x")).await;
+    assert!(guard.token() > lost.token());
+}
+
+/// A process that is killed costs its TTL, and no more.
+pub async fn killed_process_frees(stage: &Stage, remotes: &Remotes) {
+    let client = stage.client().await;
+    let mut remote = remotes.start();
+    let token = remote.lock("x", stage.brisk()).await;
+    let waiting = lock_in_background(&client, "x");
+    stage.sees_waiting(1, "x").await;
+    remote.kill();
+    let guard = within(stage.brisk() + SOON, "the killed holder's TTL", served(waiting)).await;
+    assert!(guard.token().get() > token);
+}
+
+/// Clients whose clocks are hours apart exclude each other, and wait no longer for each other than others do.
+pub async fn client_clock_is_ignored(stage: &Stage) {
+    const HOUR: Duration = Duration::from_secs(60 * 60);
+    let behind = stage.client().await;
+    let ahead = stage.client_of(Client::builder().clock(Clock::boot().ahead_by(HOUR))).await;
+    for (holder, other) in [(&behind, &ahead), (&ahead, &behind)] {
+        let guard = lock(holder, "x").await;
+        assert!(try_lock(other, "x").await.is_none(), "the holder's lease expired on the other's clock");
+        assert!(guard.is_held());
+        unlock(guard).await;
+
+        let ttl = stage.brisk();
+        let started = Instant::now();
+        let _expires = lock_as(holder, "x", unwatched(ttl)).await;
+        let guard = lock(other, "x").await;
+        let waited = started.elapsed() + Ttl::new(ttl).expect("a TTL that can be used").margin();
+        assert!(waited >= ttl, "a lease of {ttl:?} ended after {waited:?}");
+        unlock(guard).await;
+    }
+}
+
+/// A waiter gets the lock when the holder's lease expires, long before its own lease has to be extended.
+pub async fn expiry_wakes_a_waiter(stage: &Stage) {
+    let (gone, client) = (stage.peer().await, stage.client().await);
+    gone.hold(&claim("x").living(stage.brisk())).await;
+    let waiting = lock_in_background(&client, "x");
+    unlock(within(stage.brisk() + Duration::from_secs(5), "the holder's TTL", served(waiting)).await).await;
+}
+
+/// A TTL is kept if the store can keep it, or rounded up to what it can, or refused.
+pub async fn ttl_bounds(stage: &Stage) {
+    let (peer, client) = (stage.peer().await, stage.client().await);
+    for ttl in [Duration::ZERO, Ttl::MIN.get() / 2, Ttl::MAX.get() * 2] {
+        let answer = within(SOON, "a try", mutex(&client, "x").try_lock_with(LockOptions::new().ttl(ttl))).await;
+        assert!(matches!(answer, Err(LockError::InvalidConfig(InvalidConfig::Ttl(_)))), "{ttl:?}: {answer:?}");
+    }
+    let (min, max) = (stage.capabilities().min_ttl, stage.capabilities().max_ttl);
+    if max < Ttl::MAX {
+        let too_long = LockOptions::new().ttl(Ttl::MAX.get());
+        let answer = within(SOON, "a try", mutex(&client, "x").try_lock_with(too_long)).await;
+        assert!(matches!(answer, Err(LockError::InvalidConfig(InvalidConfig::TtlTooLong { .. }))), "{answer:?}");
+    }
+    let huge = peer.hold(&claim("huge").living(max.get())).await;
+    assert!(huge.ttl + stage.capabilities().ttl_step >= max.get(), "{:?} of {max} were granted", huge.ttl);
+    assert!(peer.remaining("huge").await > max.get() - LONG);
+
+    let least = peer.hold(&claim("least").living(Ttl::MIN.get())).await;
+    assert!(least.ttl + stage.capabilities().ttl_step >= min.get(), "{:?} of {min} were granted", least.ttl);
+    peer.sees_free("least").await;
+    drop(soon("a lock below the floor", mutex(&client, "least").lock_with(unwatched(Ttl::MIN.get()))).await);
+}
+
+/// The life that an answer reports is what was asked for, rounded up as the capabilities say, and it is the life
+/// that the lease has.
+pub async fn granted_ttl_is_reported(stage: &Stage) {
+    let peer = stage.peer().await;
+    let step = stage.capabilities().ttl_step;
+    for ttl in [stage.short(), Duration::from_millis(12_345), SOON, LONG] {
+        let held = peer.hold(&claim("x").living(ttl)).await;
+        let reported = [held.ttl, state_ttl(peer.extend(&held.key, ttl).await)];
+        for reported in reported {
+            assert!(reported + step >= stage.kept(ttl), "{reported:?} were reported for {ttl:?}");
+            assert!(reported <= stage.kept(ttl) + step, "{reported:?} were reported for {ttl:?}");
+        }
+        let remaining = peer.remaining("x").await;
+        assert!(remaining <= reported[1] + step, "{remaining:?} are left of {:?}", reported[1]);
+        peer.release(&held.key).await;
+    }
+}
+
+fn state_ttl(state: Extended) -> Duration {
+    match state {
+        Extended::Held(Grant { ttl, .. }) => ttl,
+        other => panic!("the lease is held: {other:?}"),
+    }
+}

@@ -1,0 +1,171 @@
+//! Rule 7: whatever frees capacity grants the next waiters, and tells them.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use rlock_core::{Client, LossReason};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use crate::chance::{chance, up_to};
+use crate::locking::{lock, lock_in_background, long, mutex, served, soon, unlock};
+use crate::peer::{SOON, Shape, claim, resource};
+use crate::wait::{linger, within};
+use crate::{Observed, Record, Stage};
+
+/// Far less than the leases of these cases live, and than the time between two extensions: only a missed wake-up
+/// takes longer.
+const PROMPT: Duration = Duration::from_secs(5);
+
+/// A waiter gets the lock when the holder gives it back.
+pub async fn wakes_on_release(stage: &Stage) {
+    let (holder, waiter) = (stage.client().await, stage.client().await);
+    let guard = lock(&holder, "x").await;
+    let waiting = lock_in_background(&waiter, "x");
+    stage.sees_waiting(1, "x").await;
+    assert!(!waiting.is_finished(), "a waiter does not wait");
+    let token = guard.token();
+    unlock(guard).await;
+    let next = within(PROMPT, "the wake-up", served(waiting)).await;
+    assert!(next.token() > token);
+}
+
+/// Handing over takes far less than any TTL, also for the last of many waiters.
+pub async fn wake_up_is_prompt(stage: &Stage) {
+    let clients = [stage.client().await, stage.client().await];
+    let mut guard = lock(&clients[0], "x").await;
+    let mut waiters = Vec::new();
+    for (number, client) in clients.iter().cycle().take(20).enumerate() {
+        waiters.push(lock_in_background(client, "x"));
+        stage.sees_waiting(number + 1, "x").await;
+    }
+    for waiting in waiters {
+        let released = Instant::now();
+        unlock(guard).await;
+        guard = served(waiting).await;
+        assert!(released.elapsed() < PROMPT, "a waiter was woken after {:?}", released.elapsed());
+    }
+}
+
+/// A release between a waiter's request and its waiting is not missed, in a thousand tries.
+pub async fn no_lost_wake_up(stage: &Stage) {
+    let (mut holder, mut waiter) = (stage.client().await, stage.client().await);
+    let mut chance = chance();
+    let mut guard = lock(&holder, "x").await;
+    for _ in 0..1_000 {
+        let waiting = lock_in_background(&waiter, "x");
+        linger(up_to(Duration::from_micros(600), &mut chance)).await;
+        unlock(guard).await;
+        guard = within(PROMPT, "the wake-up", served(waiting)).await;
+        std::mem::swap(&mut holder, &mut waiter);
+    }
+}
+
+/// All of many waiters get their turn.
+pub async fn all_waiters_are_served(stage: &Stage) {
+    let clients = join_all((0..3).map(|_| stage.client())).await;
+    let mut waiters = JoinSet::new();
+    let guard = lock(&clients[0], "x").await;
+    for client in clients.iter().cycle().take(90) {
+        let waiting = lock_in_background(client, "x");
+        waiters.spawn(async move { unlock(served(waiting).await).await });
+    }
+    stage.sees_waiting(90, "x").await;
+    unlock(guard).await;
+    assert_eq!(within(SOON, "all turns", waiters.join_all()).await.len(), 90);
+}
+
+/// A wait ends when its time is over, not before and not long after, and leaves the queue.
+pub async fn wait_timeout_is_exact(stage: &Stage) {
+    const WAIT: Duration = Duration::from_millis(500);
+    let (holder, waiter) = (stage.client().await, stage.client().await);
+    let guard = lock(&holder, "x").await;
+    let started = Instant::now();
+    let error = within(SOON, "the wait", mutex(&waiter, "x").lock_with(long().wait(WAIT))).await.unwrap_err();
+    let waited = started.elapsed();
+    assert!(error.is_timeout(), "{error}");
+    assert!(waited >= WAIT, "it gave up after {waited:?}");
+    assert!(waited < WAIT + PROMPT, "it gave up after {waited:?}");
+    stage.peer().await.sees_queued(0, "x").await;
+    assert!(guard.is_held());
+}
+
+/// A wait of zero takes a free lock, and is one try at a held one.
+pub async fn zero_wait_is_one_try(stage: &Stage) {
+    let (holder, other) = (stage.client().await, stage.client().await);
+    let at_once = || long().wait(Duration::ZERO);
+    let guard = soon("a free lock", mutex(&holder, "x").lock_with(at_once())).await;
+    let started = Instant::now();
+    let error = within(SOON, "a try", mutex(&other, "x").lock_with(at_once())).await.unwrap_err();
+    assert!(error.is_timeout(), "{error}");
+    assert!(started.elapsed() < PROMPT, "it gave up after {:?}", started.elapsed());
+    stage.peer().await.sees_queued(0, "x").await;
+    unlock(guard).await;
+}
+
+/// A grant that comes while the wait ends is returned or given back, in two hundred tries.
+pub async fn grant_racing_timeout_is_not_leaked(stage: &Stage) {
+    let (holder, waiter) = (stage.client().await, stage.client().await);
+    let mut chance = chance();
+    let (mut granted, mut timed_out) = (0, 0);
+    for _ in 0..200 {
+        let guard = lock(&holder, "x").await;
+        let wait = up_to(Duration::from_millis(4), &mut chance);
+        let lock = mutex(&waiter, "x");
+        let waiting = tokio::spawn(async move { lock.lock_with(long().wait(wait)).await });
+        linger(up_to(Duration::from_millis(4), &mut chance)).await;
+        unlock(guard).await;
+        match within(SOON, "the wait", waiting).await.expect("the waiting task does not panic") {
+            Ok(guard) => {
+                granted += 1;
+                unlock(guard).await;
+            }
+            Err(error) => {
+                timed_out += 1;
+                assert!(error.is_timeout(), "{error}");
+            }
+        }
+    }
+    println!("{granted} were granted, {timed_out} timed out");
+    stage.peer().await.sees_free("x").await;
+}
+
+/// While nothing happens, a waiter hardly asks: at most twice a second.
+pub async fn idle_waiter_is_quiet(stage: &Stage) {
+    const WATCHED: Duration = Duration::from_secs(3);
+    let holder = stage.client().await;
+    let record = Arc::new(Record::default());
+    let watched = record.clone();
+    let waiter = stage.client_through(Client::builder(), |backend| Observed::new(backend, watched)).await;
+    let _guard = lock(&holder, "x").await;
+    let waiting = lock_in_background(&waiter, "x");
+    stage.sees_waiting(1, "x").await;
+    let before = record.calls();
+    sleep(WATCHED).await;
+    let calls = record.calls() - before;
+    assert!(calls <= 2 * WATCHED.as_secs(), "{calls} calls in {WATCHED:?}");
+    assert!(!waiting.is_finished(), "the waiter has stopped to wait");
+}
+
+/// A break grants the next waiter in the same step.
+pub async fn break_grants_the_next(stage: &Stage) {
+    let (holder, waiter) = (stage.peer().await, stage.peer().await);
+    let held = holder.hold(&claim("x")).await;
+    let next = claim("x").queued();
+    waiter.queue(&next).await;
+    assert_eq!(waiter.break_leases("x").await, 1);
+    let snapshot = holder.inspect("x").await;
+    assert_eq!((snapshot.holders.len(), snapshot.queue.len()), (1, 0));
+    assert!(waiter.token(&next.key).await.is_some_and(|token| token > held.token));
+    assert_eq!(holder.token(&held.key).await, None);
+}
+
+/// A holder whose lock is broken knows at once, long before it extends its lease, and why.
+pub async fn break_tells_the_holder(stage: &Stage) {
+    let (holder, other) = (stage.client().await, stage.client().await);
+    let guard = lock(&holder, "x").await;
+    assert_eq!(soon("a break", other.break_leases(&resource("x"))).await, 1);
+    assert_eq!(within(PROMPT, "the news of the break", guard.lost()).await, LossReason::Broken);
+    assert!(!guard.is_held());
+}

@@ -1,0 +1,120 @@
+//! Rules 10 and 11: what can be seen from outside, and what is left behind.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rlock_core::{Claim, Owner, Ttl};
+
+use crate::Stage;
+use crate::locking::{lock, lock_in_background, served, unlock};
+use crate::peer::{LONG, Peer, SOON, Shape, claim, nobodys};
+
+/// A list shows every resource with a live lease whose name has the prefix, on whichever page, and nothing else.
+pub async fn list_by_prefix_and_pages(stage: &Stage) {
+    let peer = stage.peer().await;
+    let names: Vec<String> = (0..25).map(|number| format!("job/{number}")).collect();
+    for name in names.iter().map(String::as_str).chain(["job", "jobs/1", "Job/1", "x"]) {
+        peer.hold(&claim(name).weighing(1, 2)).await;
+    }
+    peer.hold(&claim("job/7").weighing(1, 2)).await;
+
+    let listed = peer.list("job/", 10).await;
+    let holders: HashMap<_, _> = listed.iter().map(|entry| (entry.resource.as_str(), entry.holders)).collect();
+    let expected = names.iter().map(|name| (name.as_str(), if name == "job/7" { 2 } else { 1 }));
+    assert_eq!(holders, expected.collect());
+    assert!(listed.iter().all(|entry| entry.waiters == 0));
+
+    assert_eq!(peer.list("job/1", 100).await.len(), 11);
+    assert_eq!(peer.list("nothing/", 10).await, []);
+    assert_eq!(peer.list("", 3).await.len(), 29);
+    assert!(peer.page("job/", 5, None).await.entries.len() < 25, "a page of about 5");
+}
+
+/// A free resource shows as free, a held one with its holders, what they hold and how long.
+pub async fn inspect_free_and_held(stage: &Stage) {
+    let (one, other) = (stage.peer().await, stage.peer().await);
+    let free = other.inspect("x").await;
+    assert!(free.is_free() && free.capacity.is_none() && free.resource.as_str() == "x", "{free:?}");
+
+    let first = one.hold(&labelled(claim("x").weighing(2, 5), "first")).await;
+    let second = other.hold(&labelled(claim("x").weighing(3, 5).living(SOON), "second")).await;
+    let held = other.inspect("x").await;
+    assert_eq!(held.capacity, Some(5));
+    let shown: Vec<_> = held.holders.iter().map(|it| (it.owner.label(), it.token, it.weight)).collect();
+    assert_eq!(shown, [(Some("first"), first.token, 2), (Some("second"), second.token, 3)]);
+    assert_eq!(held.holders[0].owner.process(), std::process::id());
+    assert!(held.holders[0].remaining > SOON && held.holders[0].remaining <= stage.kept(LONG), "{held:?}");
+    assert!(held.holders[1].remaining <= stage.kept(SOON), "{held:?}");
+    assert!(held.holders.iter().all(|holder| holder.held_for < SOON), "{held:?}");
+    one.release_all(&[first.key, second.key]).await;
+    assert!(one.inspect("x").await.is_free());
+}
+
+/// A queue shows in its order, behind the holder.
+pub async fn inspect_free_held_queued(stage: &Stage) {
+    let (one, other) = (stage.peer().await, stage.peer().await);
+    one.hold(&labelled(claim("x").weighing(5, 5), "holder")).await;
+    for (label, weight) in [("first", 2), ("second", 5), ("third", 1)] {
+        other.queue(&labelled(claim("x").weighing(weight, 5).queued(), label)).await;
+    }
+    let queued = one.inspect("x").await;
+    assert_eq!(queued.holders.len(), 1);
+    let shown: Vec<_> = queued.queue.iter().map(|it| (it.owner.label(), it.weight)).collect();
+    assert_eq!(shown, [(Some("first"), 2), (Some("second"), 5), (Some("third"), 1)]);
+    assert!(queued.queue.iter().all(|waiter| waiter.remaining > SOON && waiter.waiting_for < SOON), "{queued:?}");
+    let [entry] = &*one.list("", 10).await else { panic!("one resource is in use") };
+    assert_eq!((entry.holders, entry.waiters), (1, 3));
+}
+
+/// Nothing of a lease's id is in what others see: who knows it can release the lease.
+pub async fn inspect_never_shows_the_id(stage: &Stage) {
+    let (peer, other) = (stage.peer().await, stage.peer().await);
+    let held = peer.hold(&claim("x")).await;
+    let seen = format!("{:?} {:?}", other.inspect("x").await, other.list("", 10).await);
+    let id = held.key.id;
+    assert!(seen.contains(&held.token.to_string()), "{seen}");
+    for secret in [&id.to_hex()[..16], &id.to_hex()[16..], &id.as_u128().to_string()] {
+        assert!(!seen.contains(secret), "{seen}");
+    }
+}
+
+/// After locks were held, waited for, expired, broken and asked about, the store keeps nothing of them beyond what
+/// keeps tokens increasing.
+pub async fn nothing_is_left_behind(stage: &Stage) {
+    let (peer, dead) = (stage.peer().await, stage.peer().await);
+    let clients = [stage.client().await, stage.client().await];
+    for number in 0..5 {
+        use_up(&peer, &dead, &format!("job/{number}"), stage).await;
+        let name = format!("lock/{number}");
+        let guard = lock(&clients[0], &name).await;
+        let waiting = lock_in_background(&clients[1], &name);
+        unlock(guard).await;
+        unlock(served(waiting).await).await;
+    }
+    stage.keeps_nothing(SOON).await;
+}
+
+/// Everything that a backend can be asked about a name.
+async fn use_up(peer: &Peer, dead: &Peer, name: &str, stage: &Stage) {
+    let held = peer.hold(&claim(name)).await;
+    assert!(peer.try_claim(&claim(name)).await.is_none());
+    if stage.capabilities().queue {
+        let waiter = claim(name).queued();
+        peer.queue(&waiter).await;
+        peer.queue(&claim(name).queued().living(stage.short())).await;
+        peer.release(&held.key).await;
+        peer.release(&waiter.key).await;
+    }
+    assert!(peer.break_leases(name).await <= 1);
+    assert!(peer.inspect(name).await.is_free());
+    peer.extend(&nobodys(name), LONG).await;
+    peer.extend(&nobodys(name), Ttl::MIN.get()).await;
+    peer.release(&nobodys(name)).await;
+    peer.break_leases(name).await;
+    dead.hold(&claim(name).living(stage.short())).await;
+    peer.sees_free(name).await;
+}
+
+fn labelled(claim: Claim, label: &str) -> Claim {
+    Claim { owner: Arc::new(Owner::current().with_label(label)), ..claim }
+}

@@ -1,0 +1,12 @@
+//! The cases, by what they are about. `conformance!` makes a test of each.
+
+pub mod cancelling;
+pub mod compare;
+pub mod exclusion;
+pub mod expiry;
+pub mod extend;
+pub mod grant;
+pub mod looking;
+pub mod names;
+pub mod order;
+pub mod tokens;

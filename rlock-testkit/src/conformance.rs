@@ -1,0 +1,214 @@
+//! The list of all cases, and the macro that makes tests of them.
+
+/// Makes a test of every conformance case, in a module named after the backend: `redis::fifo_across_clients`.
+///
+/// ```no_run
+/// use rlock_testkit::MemoryHarness;
+///
+/// rlock_testkit::conformance!(memory: MemoryHarness, without(processes, restart));
+/// # fn main() {}
+/// ```
+///
+/// The harness has to implement [`Shared`](crate::Shared) and [`Restart`](crate::Restart) beside
+/// [`Harness`](crate::Harness), unless `without` leaves out what needs them:
+///
+/// - `queue`, `push`: the backend's [`Capabilities`](rlock_core::Capabilities) declare that it has none. What they
+///   declare and what is left out has to agree.
+/// - `processes`: other processes cannot reach the store.
+/// - `restart`: the store cannot be restarted, or loses its data then.
+///
+/// A case that is left out does not exist; none is skipped at run time.
+#[macro_export]
+macro_rules! conformance {
+    ($backend:ident: $harness:ty) => {
+        $crate::conformance!($backend: $harness, without());
+    };
+    ($backend:ident: $harness:ty, without($($left_out:ident),* $(,)?)) => {
+        mod $backend {
+            #[allow(unused_imports)] // the harness may be named by its full path
+            use super::*;
+
+            $($crate::__can_be_left_out!($left_out);)*
+            $crate::__cases!([$backend $harness] [$($left_out)*]);
+
+            #[test]
+            fn declarations_are_true() {
+                let case = $crate::run::Case {
+                    backend: stringify!($backend),
+                    module: module_path!(),
+                    name: "declarations_are_true",
+                    rule: $crate::run::Rule::Declared,
+                };
+                let left_out: &[&str] = &[$(stringify!($left_out)),*];
+                $crate::run::declarations::<$harness>(case, left_out).unwrap_or_else(|broken| panic!("{broken}"));
+            }
+        }
+    };
+}
+
+/// All cases: the module they are in, the rule that they check, what they need, their names.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __cases {
+    ($tested:tt $left_out:tt) => {
+        $crate::__tests! { $tested $left_out
+            exclusion, Contract 1, anywhere: [
+                second_client_is_refused
+                same_client_is_refused
+                names_are_independent
+                reacquire_after_release
+                hundred_tasks_never_two
+                unlocked_counter_adds_up
+                acquire_races_release
+                weights_never_exceed_capacity
+                readers_share_writer_excludes
+                semaphore_fills_and_no_more
+                capacity_mismatch_is_an_error
+            ]
+            exclusion, Contract 1, processes: [two_processes_exclude]
+            order, Contract 2, queue: [
+                fifo_among_waiters
+                fifo_across_clients
+                try_does_not_overtake
+                waiting_writer_blocks_new_readers
+                readers_behind_a_writer_are_granted_together
+                expired_waiters_are_skipped_together
+                large_request_is_not_starved
+            ]
+            tokens, Contract 3, anywhere: [
+                token_increases
+                token_increases_after_release
+                token_increases_after_expiry
+                token_increases_after_break
+                token_unchanged_by_extend
+                token_unchanged_by_acquire_again
+                refused_acquire_gets_none
+                resource_rejects_stale_token
+                token_is_exact
+            ]
+            tokens, Contract 3, queue: [token_follows_grant_order]
+            tokens, Contract 3, restart: [token_increases_after_restart]
+            compare, Contract 4, anywhere: [
+                id_is_new_for_every_acquisition
+                foreign_release_does_nothing
+                foreign_extend_does_nothing
+                stale_release_spares_the_next_holder
+                stale_extend_spares_the_next_holder
+                extend_never_resurrects_released
+                extend_never_resurrects_expired
+                release_is_true_once
+                break_then_old_release_is_harmless
+            ]
+            extend, Contract 5, anywhere: [
+                extend_restores_the_ttl
+                outlives_ttl_five_times
+                extend_never_shortens
+                extend_longer_than_before
+                batch_answers_each
+                batch_with_one_lost
+                batch_of_ten_thousand
+                concurrent_extends
+                extend_races_release
+                opposite_batches_do_not_deadlock
+            ]
+            extend, Contract 5, queue: [queued_lease_lives_by_extends]
+            expiry, Contract 6, anywhere: [
+                expires_after_ttl
+                never_expires_early
+                expired_reads_as_free
+                crash_frees
+                client_clock_is_ignored
+                expiry_wakes_a_waiter
+                ttl_bounds
+                granted_ttl_is_reported
+            ]
+            expiry, Contract 6, processes: [killed_process_frees]
+            grant, Contract 7, anywhere: [
+                wakes_on_release
+                wake_up_is_prompt
+                no_lost_wake_up
+                all_waiters_are_served
+                wait_timeout_is_exact
+                zero_wait_is_one_try
+                grant_racing_timeout_is_not_leaked
+                idle_waiter_is_quiet
+            ]
+            grant, Contract 7, queue: [break_grants_the_next]
+            grant, Contract 7, push: [break_tells_the_holder]
+            names, Contract 10, anywhere: [
+                unicode
+                empty_is_refused
+                longest_and_one_longer
+                case_matters
+                hostile_names
+                prefixes_do_not_collide
+                namespaces_are_apart
+                ten_thousand_names
+            ]
+            looking, Contract 10, anywhere: [
+                list_by_prefix_and_pages
+                inspect_free_and_held
+                inspect_never_shows_the_id
+            ]
+            looking, Contract 10, queue: [inspect_free_held_queued]
+            looking, Contract 11, anywhere: [nothing_is_left_behind]
+            cancelling, Promise 4, anywhere: [
+                dropped_acquire_leaves_nothing
+                dropped_wait_leaves_the_queue
+                dropped_release_is_safe
+                dropped_extend_is_safe
+            ]
+            cancelling, Promise 5, anywhere: [
+                dropped_guard_frees
+                guard_dropped_outside_a_runtime
+                guard_dropped_on_another_runtime
+                shutdown_gives_back_everything
+            ]
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __tests {
+    (
+        [$backend:ident $harness:ty] $left_out:tt
+        $($module:ident, $kind:ident $number:literal, $needs:ident: [$($case:ident)*])*
+    ) => {$(
+        $crate::__unless! { $needs $left_out { $(
+            #[test]
+            fn $case() {
+                let case = $crate::run::Case {
+                    backend: stringify!($backend),
+                    module: module_path!(),
+                    name: stringify!($case),
+                    rule: $crate::run::Rule::$kind($number),
+                };
+                let verdict = $crate::run::$needs::<$harness>(case, $crate::cases::$module::$case);
+                verdict.unwrap_or_else(|broken| panic!("{broken}"));
+            }
+        )* } }
+    )*};
+}
+
+/// Expands to what is in the braces unless the word before the brackets is in the brackets.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __unless {
+    (queue [queue $($rest:ident)*] $tests:tt) => {};
+    (push [push $($rest:ident)*] $tests:tt) => {};
+    (processes [processes $($rest:ident)*] $tests:tt) => {};
+    (restart [restart $($rest:ident)*] $tests:tt) => {};
+    ($needs:ident [$other:ident $($rest:ident)*] $tests:tt) => { $crate::__unless! { $needs [$($rest)*] $tests } };
+    ($needs:ident [] { $($tests:tt)* }) => { $($tests)* };
+}
+
+/// Refuses to compile for a word that `without` does not know.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __can_be_left_out {
+    (queue) => {};
+    (push) => {};
+    (processes) => {};
+    (restart) => {};
+}

@@ -1,0 +1,62 @@
+//! Locks as users take them, where every call ends or fails the test.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::time::Duration;
+
+use rlock_core::{Client, Guard, LockError, LockOptions, SimpleLock};
+
+use crate::peer::{LONG, SOON};
+use crate::wait::within;
+
+/// The mutex `name`.
+pub(crate) fn mutex(client: &Client, name: &str) -> SimpleLock {
+    SimpleLock::new(name, client).expect("a name that can be used")
+}
+
+/// Options for a lock that lives [`LONG`], so that nothing but a message can wake its waiters in time.
+pub(crate) fn long() -> LockOptions {
+    LockOptions::new().ttl(LONG)
+}
+
+/// Options for a lock that nothing extends.
+pub(crate) fn unwatched(ttl: Duration) -> LockOptions {
+    LockOptions::new().ttl(ttl).watchdog(false)
+}
+
+/// What `future` answers, which has to be soon and good.
+pub(crate) async fn soon<T, E: Debug>(what: &str, future: impl Future<Output = Result<T, E>>) -> T {
+    within(SOON, what, future).await.unwrap_or_else(|error| panic!("{what}: {error:?}"))
+}
+
+/// Takes the mutex `name` as soon as it can be had.
+pub(crate) async fn lock(client: &Client, name: &str) -> Guard {
+    lock_as(client, name, long()).await
+}
+
+/// Takes the mutex `name` as `options` say.
+pub(crate) async fn lock_as(client: &Client, name: &str, options: LockOptions) -> Guard {
+    soon("a lock", mutex(client, name).lock_with(options)).await
+}
+
+/// Takes the mutex `name` if nobody has it.
+pub(crate) async fn try_lock(client: &Client, name: &str) -> Option<Guard> {
+    soon("a try", mutex(client, name).try_lock_with(long())).await
+}
+
+/// Gives a lock back, which has to have been held until then.
+pub(crate) async fn unlock(guard: Guard) {
+    soon("an unlock", guard.unlock()).await;
+}
+
+/// Waits for the mutex `name` in a task of its own.
+pub(crate) fn lock_in_background(client: &Client, name: &str) -> tokio::task::JoinHandle<Result<Guard, LockError>> {
+    let lock = mutex(client, name);
+    tokio::spawn(async move { lock.lock_with(long()).await })
+}
+
+/// What a task of [`lock_in_background`] got, which has to be soon and good.
+pub(crate) async fn served(task: tokio::task::JoinHandle<Result<Guard, LockError>>) -> Guard {
+    let task = async { task.await.expect("the waiting task does not panic") };
+    soon("a lock that was waited for", task).await
+}

@@ -1,0 +1,94 @@
+//! A backend that is watched.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use rlock_core::{
+    Acquired, Backend, BackendError, Capabilities, Claim, EventStream, Extended, Extension, LeaseId, LeaseKey,
+    ListFilter, Page, Released, ResourceName, Snapshot,
+};
+
+/// What a client asked of its backend.
+#[derive(Debug, Default)]
+pub struct Record {
+    calls: AtomicU64,
+    claimed: Mutex<Vec<LeaseId>>,
+}
+
+impl Record {
+    /// How many calls there were.
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::SeqCst)
+    }
+
+    /// The ids of all claims, in the order of the calls.
+    pub fn claimed(&self) -> Vec<LeaseId> {
+        self.claimed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn call(&self) {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn claim(&self, claims: &[Claim]) {
+        let mut claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
+        claimed.extend(claims.iter().map(|claim| claim.key.id));
+    }
+}
+
+/// A backend that keeps a [`Record`] of what it is asked.
+#[derive(Debug)]
+pub struct Observed<B> {
+    backend: B,
+    record: Arc<Record>,
+}
+
+impl<B: Backend> Observed<B> {
+    /// Records into `record` what `backend` is asked from now on.
+    pub fn new(backend: B, record: Arc<Record>) -> Self {
+        Self { backend, record }
+    }
+}
+
+#[async_trait]
+impl<B: Backend> Backend for Observed<B> {
+    fn capabilities(&self) -> &Capabilities {
+        self.backend.capabilities()
+    }
+
+    async fn acquire(&self, claims: &[Claim]) -> Vec<Result<Acquired, BackendError>> {
+        self.record.call();
+        self.record.claim(claims);
+        self.backend.acquire(claims).await
+    }
+
+    async fn extend(&self, extensions: &[Extension]) -> Vec<Result<Extended, BackendError>> {
+        self.record.call();
+        self.backend.extend(extensions).await
+    }
+
+    async fn release(&self, leases: &[LeaseKey]) -> Vec<Result<Released, BackendError>> {
+        self.record.call();
+        self.backend.release(leases).await
+    }
+
+    async fn inspect(&self, resource: &ResourceName) -> Result<Snapshot, BackendError> {
+        self.record.call();
+        self.backend.inspect(resource).await
+    }
+
+    async fn list(&self, filter: &ListFilter) -> Result<Page, BackendError> {
+        self.record.call();
+        self.backend.list(filter).await
+    }
+
+    async fn break_leases(&self, resource: &ResourceName) -> Result<u64, BackendError> {
+        self.record.call();
+        self.backend.break_leases(resource).await
+    }
+
+    fn events(&self) -> EventStream {
+        self.backend.events()
+    }
+}

@@ -1,0 +1,261 @@
+//! A client at the level of the contract, where every call ends or fails the test.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rlock_core::{
+    Acquired, Backend, BackendError, Capabilities, Claim, Cursor, Entry, Extended, Extension, Grant, IfBusy, LeaseId,
+    LeaseKey, ListFilter, Owner, Page, Released, ResourceName, Share, Snapshot, Token, Ttl,
+};
+
+use crate::wait::{eventually, within};
+
+/// A TTL that no test outlives.
+pub const LONG: Duration = Duration::from_secs(120);
+
+/// How long anything may take that waits for nothing but a busy machine.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// A claim on all of `name` that lives [`LONG`] and is refused if it has to wait; [`Shape`] makes others of it.
+pub fn claim(name: &str) -> Claim {
+    Claim {
+        key: LeaseKey { resource: resource(name), id: LeaseId::random() },
+        share: Share::EXCLUSIVE,
+        ttl: ttl(LONG),
+        if_busy: IfBusy::Refuse,
+        owner: Arc::new(Owner::current()),
+    }
+}
+
+/// Makes other claims of a claim.
+pub trait Shape {
+    /// One that lives for `ttl`.
+    #[must_use]
+    fn living(self, ttl: Duration) -> Self;
+    /// One that waits.
+    #[must_use]
+    fn queued(self) -> Self;
+    /// One on `weight` of `capacity` permits.
+    #[must_use]
+    fn weighing(self, weight: u32, capacity: u32) -> Self;
+}
+
+impl Shape for Claim {
+    fn living(mut self, life: Duration) -> Self {
+        self.ttl = ttl(life);
+        self
+    }
+
+    fn queued(mut self) -> Self {
+        self.if_busy = IfBusy::Queue;
+        self
+    }
+
+    fn weighing(mut self, weight: u32, capacity: u32) -> Self {
+        self.share = Share::new(weight, capacity).expect("a share that can be held");
+        self
+    }
+}
+
+/// A name that can be used.
+pub fn resource(name: &str) -> ResourceName {
+    ResourceName::new(name).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// A TTL that can be used.
+pub fn ttl(ttl: Duration) -> Ttl {
+    Ttl::new(ttl).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The key of a lease of `name` that nobody has.
+pub fn nobodys(name: &str) -> LeaseKey {
+    LeaseKey { resource: resource(name), id: LeaseId::random() }
+}
+
+/// A lease that a peer holds.
+#[derive(Debug, Clone)]
+pub struct Held {
+    /// Which lease.
+    pub key: LeaseKey,
+    /// Its token.
+    pub token: Token,
+    /// The life that the store said it had.
+    pub ttl: Duration,
+}
+
+/// A client at the level of the contract. Its calls fail the test if they fail, or take longer than [`SOON`].
+#[derive(Debug, Clone)]
+pub struct Peer {
+    backend: Arc<dyn Backend>,
+}
+
+impl Peer {
+    /// A peer that calls `backend`.
+    pub fn new(backend: Arc<dyn Backend>) -> Self {
+        Self { backend }
+    }
+
+    /// The backend itself.
+    pub fn backend(&self) -> &Arc<dyn Backend> {
+        &self.backend
+    }
+
+    /// What its store can do.
+    pub fn capabilities(&self) -> &Capabilities {
+        self.backend.capabilities()
+    }
+
+    /// Makes one claim.
+    pub async fn ask(&self, claim: &Claim) -> Result<Acquired, BackendError> {
+        only(soon("acquire", self.backend.acquire(std::slice::from_ref(claim))).await)
+    }
+
+    /// Makes a claim that may be refused, and not queued.
+    pub async fn try_claim(&self, claim: &Claim) -> Option<Held> {
+        match self.ask(claim).await {
+            Ok(Acquired::Held(Grant { token, ttl })) => Some(Held { key: claim.key.clone(), token, ttl }),
+            Ok(Acquired::Busy) => None,
+            other => panic!("a claim on {:?} that should be held or refused: {other:?}", claim.key.resource),
+        }
+    }
+
+    /// Makes a claim that has to be granted at once.
+    pub async fn hold(&self, claim: &Claim) -> Held {
+        let held = self.try_claim(claim).await;
+        held.unwrap_or_else(|| panic!("a claim on {:?} was refused, with nobody in its way", claim.key.resource))
+    }
+
+    /// Makes a claim that has to wait, and answers how many are in front of it.
+    pub async fn queue(&self, claim: &Claim) -> u64 {
+        match self.ask(claim).await {
+            Ok(Acquired::Queued(place)) => place.ahead,
+            other => panic!("a claim on {:?} that should be queued: {other:?}", claim.key.resource),
+        }
+    }
+
+    /// Makes many claims in one call.
+    pub async fn acquire(&self, claims: &[Claim]) -> Vec<Acquired> {
+        all(claims.len(), soon("acquire", self.backend.acquire(claims)).await)
+    }
+
+    /// Extends one lease.
+    pub async fn extend(&self, key: &LeaseKey, life: Duration) -> Extended {
+        self.extend_all(&[Extension { key: key.clone(), ttl: ttl(life) }]).await[0]
+    }
+
+    /// Extends many leases in one call.
+    pub async fn extend_all(&self, extensions: &[Extension]) -> Vec<Extended> {
+        all(extensions.len(), soon("extend", self.backend.extend(extensions)).await)
+    }
+
+    /// What has become of a lease; asking leaves its life as it is, or at the shortest TTL if it has less.
+    pub async fn state(&self, key: &LeaseKey) -> Extended {
+        self.extend(key, Ttl::MIN.get()).await
+    }
+
+    /// The token of a lease if it is held.
+    pub async fn token(&self, key: &LeaseKey) -> Option<Token> {
+        match self.state(key).await {
+            Extended::Held(grant) => Some(grant.token),
+            _ => None,
+        }
+    }
+
+    /// Waits until a queued lease is held, and answers its token. Asks again and again, so that no event is needed.
+    pub async fn granted(&self, limit: Duration, key: &LeaseKey) -> Token {
+        let mut token = None;
+        let is_held = async || {
+            token = self.token(key).await;
+            token.is_some()
+        };
+        eventually(limit, "the grant of a queued lease", is_held).await;
+        token.expect("that was waited for")
+    }
+
+    /// Takes `name` again and again until it is free.
+    pub async fn hold_once_free(&self, limit: Duration, name: &str) -> Held {
+        let mut held = None;
+        let is_held = async || {
+            held = self.try_claim(&claim(name)).await;
+            held.is_some()
+        };
+        eventually(limit, "a resource to become free", is_held).await;
+        held.expect("that was waited for")
+    }
+
+    /// Releases one lease.
+    pub async fn release(&self, key: &LeaseKey) -> Released {
+        self.release_all(std::slice::from_ref(key)).await[0]
+    }
+
+    /// Releases many leases in one call.
+    pub async fn release_all(&self, keys: &[LeaseKey]) -> Vec<Released> {
+        all(keys.len(), soon("release", self.backend.release(keys)).await)
+    }
+
+    /// Who has `name`.
+    pub async fn inspect(&self, name: &str) -> Snapshot {
+        well(soon("inspect", self.backend.inspect(&resource(name))).await)
+    }
+
+    /// What the only holder of `name` has left.
+    pub async fn remaining(&self, name: &str) -> Duration {
+        let snapshot = self.inspect(name).await;
+        let [holder] = &*snapshot.holders else { panic!("one holder was expected: {snapshot:?}") };
+        holder.remaining
+    }
+
+    /// Waits until `count` leases are queued for `name`.
+    pub async fn sees_queued(&self, count: usize, name: &str) {
+        eventually(SOON, "waiters to join the queue", async || self.inspect(name).await.queue.len() == count).await;
+    }
+
+    /// Waits until nobody has `name`, nor waits for it.
+    pub async fn sees_free(&self, name: &str) {
+        eventually(SOON, "a resource to become free", async || self.inspect(name).await.is_free()).await;
+    }
+
+    /// Ends all held leases of `name`.
+    pub async fn break_leases(&self, name: &str) -> u64 {
+        well(soon("break", self.backend.break_leases(&resource(name))).await)
+    }
+
+    /// One page of resources.
+    pub async fn page(&self, prefix: &str, limit: usize, after: Option<Cursor>) -> Page {
+        let filter = ListFilter { prefix: prefix.into(), after, limit };
+        well(soon("list", self.backend.list(&filter)).await)
+    }
+
+    /// All resources, by pages of about `limit`.
+    pub async fn list(&self, prefix: &str, limit: usize) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        let mut after = None;
+        loop {
+            let page = self.page(prefix, limit, after).await;
+            entries.extend(page.entries);
+            after = page.next;
+            if after.is_none() {
+                return entries;
+            }
+        }
+    }
+}
+
+async fn soon<T>(what: &str, call: impl Future<Output = T>) -> T {
+    within(SOON, what, call).await
+}
+
+fn well<T>(answer: Result<T, BackendError>) -> T {
+    answer.unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn only<T>(answers: Vec<T>) -> T {
+    let [answer] = <[T; 1]>::try_from(answers).unwrap_or_else(|answers| panic!("{} answers to one", answers.len()));
+    answer
+}
+
+fn all<T>(asked: usize, answers: Vec<Result<T, BackendError>>) -> Vec<T> {
+    assert_eq!(answers.len(), asked, "as many answers as questions");
+    answers.into_iter().map(well).collect()
+}

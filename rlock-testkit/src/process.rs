@@ -1,0 +1,209 @@
+//! Other processes: a test starts itself again, in a role.
+//!
+//! A process of its own is what a lock has to survive the death of. The test's own executable serves as the
+//! program, so that there is nothing to build and to find; the test function looks first whether it was started as
+//! a helper:
+//!
+//! ```no_run
+//! use rlock_testkit::process::{Helper, Program};
+//!
+//! fn killed_holder_is_replaced() {
+//!     if let Some(helper) = Helper::current() {
+//!         helper.say(format_args!("hello, I am a {}", helper.role()));
+//!         return;
+//!     }
+//!     let holder = Program::this_test(module_path!(), "killed_holder_is_replaced").start("holder");
+//!     holder.kill();
+//! }
+//! ```
+
+use std::fmt::Display;
+use std::io::{self, BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::Duration;
+use std::{env, thread};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use crate::wait::within;
+
+const ROLE: &str = "RLOCK_TEST_HELPER";
+const SETTING: &str = "RLOCK_TEST_HELPER_";
+/// In front of each line of a helper's, to tell it from what the test framework prints.
+const MARK: &str = "rlock-helper: ";
+const HEARD_WITHIN: Duration = Duration::from_secs(30);
+
+/// This process, if a test started it as its helper.
+///
+/// It ends by itself when the test that started it has gone.
+#[derive(Debug)]
+pub struct Helper {
+    role: String,
+    heard: UnboundedReceiver<String>,
+}
+
+impl Helper {
+    /// `None` in a process that a person or a test runner started. To be called once.
+    pub fn current() -> Option<Self> {
+        let role = env::var(ROLE).ok()?;
+        let (lines, heard) = unbounded_channel();
+        thread::spawn(move || {
+            for line in io::stdin().lines().map_while(Result::ok) {
+                let _nobody_listens = lines.send(line);
+            }
+            std::process::exit(0)
+        });
+        Some(Self { role, heard })
+    }
+
+    /// What it was started as.
+    pub fn role(&self) -> &str {
+        &self.role
+    }
+
+    /// What was handed to it by [`Program::with`].
+    ///
+    /// # Panics
+    ///
+    /// Panics if nothing was.
+    pub fn setting(&self, name: &str) -> String {
+        env::var(format!("{SETTING}{name}")).unwrap_or_else(|_| panic!("the helper was started without {name}"))
+    }
+
+    /// Says a line to the test.
+    pub fn say(&self, line: impl Display) {
+        let mut stdout = io::stdout().lock();
+        let _test_gone = writeln!(stdout, "\n{MARK}{line}").and_then(|()| stdout.flush());
+    }
+
+    /// The next line from the test. It stays pending once the test has gone, with which this process ends.
+    ///
+    /// # Cancel safety
+    ///
+    /// No line is lost when the future is dropped.
+    pub async fn hear(&mut self) -> String {
+        match self.heard.recv().await {
+            Some(line) => line,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// A test function as a program that can be started in roles.
+#[derive(Debug, Clone)]
+pub struct Program {
+    test: String,
+    settings: Vec<(String, String)>,
+}
+
+impl Program {
+    /// The test `function` of the module that `module_path!()` says.
+    pub fn this_test(module_path: &str, function: &str) -> Self {
+        let test = match module_path.split_once("::") {
+            Some((_crate, module)) => format!("{module}::{function}"),
+            None => function.into(),
+        };
+        Self { test, settings: Vec::new() }
+    }
+
+    /// Hands `value` to its [`Helper::setting`].
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Display) -> Self {
+        self.settings.push((format!("{SETTING}{name}"), value.to_string()));
+        self
+    }
+
+    /// Starts it in `role`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the operating system refuses.
+    pub fn start(&self, role: &str) -> Process {
+        let mut child = Command::new(env::current_exe().expect("the system knows which program this is"))
+            .args([&self.test, "--exact", "--nocapture"])
+            .env(ROLE, role)
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the system starts another process");
+        let stdout = child.stdout.take().expect("its output was asked for");
+        let (lines, heard) = unbounded_channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if let Some(line) = line.strip_prefix(MARK) {
+                    let _nobody_listens = lines.send(line.to_owned());
+                }
+            }
+        });
+        Process { stdin: child.stdin.take(), child, heard }
+    }
+}
+
+/// A helper that was started. Dropping this kills it.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    heard: UnboundedReceiver<String>,
+}
+
+impl Process {
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Says a line to it.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it has ended.
+    pub fn say(&mut self, line: impl Display) {
+        let stdin = self.stdin.as_mut().expect("its input was asked for");
+        writeln!(stdin, "{line}").and_then(|()| stdin.flush()).expect("the helper listens");
+    }
+
+    /// The next line that it says.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it ends without one, or says nothing for 30 s.
+    pub async fn hear(&mut self) -> String {
+        within(HEARD_WITHIN, "a line from another process", self.heard.recv()).await.expect("the helper has not ended")
+    }
+
+    /// The lines that it has said and nobody has heard yet.
+    pub fn unheard(&mut self) -> Vec<String> {
+        std::iter::from_fn(|| self.heard.try_recv().ok()).collect()
+    }
+
+    /// Kills it with SIGKILL: it has no chance to give anything back.
+    pub fn kill(self) {
+        drop(self);
+    }
+
+    /// Freezes it with SIGSTOP.
+    pub fn pause(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    /// Lets it run again after a [`pause`](Self::pause).
+    pub fn resume(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.child.id()).expect("process ids are positive numbers of 31 bits");
+        kill(Pid::from_raw(id), signal).expect("the helper has not been waited for");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ended_already = self.child.kill();
+        let _status = self.child.wait();
+    }
+}

@@ -1,0 +1,96 @@
+//! Clients in other processes.
+
+use std::time::Duration;
+
+use rlock_core::{Guard, LockOptions};
+
+use crate::locking;
+use crate::process::{Helper, Process, Program};
+use crate::stage::Stage;
+
+pub(crate) const ADDRESS: &str = "address";
+pub(crate) const NAMESPACE: &str = "namespace";
+const ROLE: &str = "remote";
+
+/// Starts clients in processes of their own.
+#[derive(Debug)]
+pub struct Remotes {
+    program: Program,
+}
+
+impl Remotes {
+    pub(crate) fn new(program: Program) -> Self {
+        Self { program }
+    }
+
+    /// A client in another process.
+    pub fn start(&self) -> Remote {
+        Remote { process: self.program.start(ROLE) }
+    }
+}
+
+/// A client in another process, which holds one mutex at a time. Dropping this kills it.
+#[derive(Debug)]
+pub struct Remote {
+    process: Process,
+}
+
+impl Remote {
+    /// Takes the mutex `name` once it can be had, keeps it alive, and answers its token.
+    pub async fn lock(&mut self, name: &str, ttl: Duration) -> u64 {
+        let answer = self.request(&format!("lock {} {name}", ttl.as_millis())).await;
+        token_in(&answer).unwrap_or_else(|| panic!("the other process should have got {name:?}: {answer}"))
+    }
+
+    /// Takes the mutex `name` if nobody has it.
+    pub async fn try_lock(&mut self, name: &str, ttl: Duration) -> Option<u64> {
+        token_in(&self.request(&format!("try {} {name}", ttl.as_millis())).await)
+    }
+
+    /// Gives the mutex back.
+    pub async fn unlock(&mut self) {
+        assert_eq!(self.request("unlock").await, "released", "the other process holds it until then");
+    }
+
+    /// Kills the process with SIGKILL, so that it gives nothing back.
+    pub fn kill(self) {
+        self.process.kill();
+    }
+
+    async fn request(&mut self, line: &str) -> String {
+        self.process.say(line);
+        self.process.hear().await
+    }
+}
+
+fn token_in(answer: &str) -> Option<u64> {
+    answer.strip_prefix("held ")?.parse().ok()
+}
+
+/// Does what the test says, until that goes away.
+pub(crate) async fn obey(stage: &Stage, mut helper: Helper) {
+    let client = stage.client().await;
+    let mut held: Option<Guard> = None;
+    loop {
+        let request = helper.hear().await;
+        let mut words = request.splitn(3, ' ');
+        let verb = words.next().unwrap_or_default();
+        if verb == "unlock" {
+            locking::unlock(held.take().expect("the test had it lock before")).await;
+            helper.say("released");
+            continue;
+        }
+        let millis = words.next().and_then(|word| word.parse().ok()).expect("a TTL in ms");
+        let options = LockOptions::new().ttl(Duration::from_millis(millis));
+        let mutex = locking::mutex(&client, words.next().expect("a name"));
+        held = match verb {
+            "lock" => Some(locking::soon("a lock", mutex.lock_with(options)).await),
+            "try" => locking::soon("a try", mutex.try_lock_with(options)).await,
+            _ => panic!("a helper cannot {request:?}"),
+        };
+        match &held {
+            Some(guard) => helper.say(format_args!("held {}", guard.token())),
+            None => helper.say("busy"),
+        }
+    }
+}

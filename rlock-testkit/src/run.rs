@@ -1,0 +1,183 @@
+//! Running one case: what the tests that `conformance!` generates call.
+
+use std::any::Any;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rlock_core::Namespace;
+use tokio::runtime::Builder;
+use tokio::time::timeout;
+
+use crate::process::{Helper, Program};
+use crate::remote::{self, Remotes};
+use crate::stage::Stage;
+use crate::{Harness, Restart, Shared};
+
+/// How long a case may take: 60 s.
+pub const LIMIT: Duration = Duration::from_secs(60);
+
+/// How long what a case has left running may take to end.
+const WIND_UP: Duration = Duration::from_secs(1);
+
+/// A case, and the rule that it checks.
+#[derive(Debug, Clone, Copy)]
+pub struct Case {
+    /// What the tests call the backend.
+    pub backend: &'static str,
+    /// The `module_path!()` of the test.
+    pub module: &'static str,
+    /// The name of the case, and of its test function.
+    pub name: &'static str,
+    /// What is broken if the case fails.
+    pub rule: Rule,
+}
+
+/// What a case checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rule {
+    /// What the backend declares of itself in its capabilities.
+    Declared,
+    /// A rule of the contract, numbered as on [`Backend`](rlock_core::Backend).
+    Contract(u8),
+    /// A promise to the holder of a lock, numbered as in the design: 4 is that cancelling is safe, 5 that dropping a
+    /// guard releases.
+    Promise(u8),
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Declared => f.write_str("declared capabilities"),
+            Self::Contract(number) => write!(f, "contract rule {number}"),
+            Self::Promise(number) => write!(f, "promise {number} to the holder"),
+        }
+    }
+}
+
+/// A case that failed: `[contract rule 4] redis, foreign_release_does_nothing: ...`.
+#[derive(Debug, Clone)]
+pub struct Broken {
+    case: Case,
+    what: String,
+}
+
+impl Broken {
+    /// What the case had to say.
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{}] {}, {}: {}", self.case.rule, self.case.backend, self.case.name, self.what)
+    }
+}
+
+impl std::error::Error for Broken {}
+
+/// Runs a case that any store can be asked to pass.
+///
+/// # Errors
+///
+/// [`Broken`] if the case panics, or takes longer than [`LIMIT`].
+pub fn anywhere<H: Harness>(case: Case, body: impl AsyncFnOnce(&Stage)) -> Result<(), Broken> {
+    judge(case, async { body(&Stage::new(Arc::new(H::start().await)).await).await })
+}
+
+/// Runs a case that needs a queue.
+///
+/// # Errors
+///
+/// As [`anywhere`]; if the backend declares that it has no queue, as well.
+pub fn queue<H: Harness>(case: Case, body: impl AsyncFnOnce(&Stage)) -> Result<(), Broken> {
+    anywhere::<H>(case, async |stage: &Stage| {
+        assert!(stage.capabilities().queue, "the backend declares no queue: say `without(queue)`");
+        body(stage).await;
+    })
+}
+
+/// Runs a case that needs to be told of things by the store.
+///
+/// # Errors
+///
+/// As [`anywhere`]; if the backend declares that it does not push, as well.
+pub fn push<H: Harness>(case: Case, body: impl AsyncFnOnce(&Stage)) -> Result<(), Broken> {
+    anywhere::<H>(case, async |stage: &Stage| {
+        assert!(stage.capabilities().push, "the backend declares no push: say `without(push)`");
+        body(stage).await;
+    })
+}
+
+/// Runs a case that needs other processes, or, in such a process, what it was started for.
+///
+/// # Errors
+///
+/// As [`anywhere`].
+pub fn processes<H: Shared>(case: Case, body: impl AsyncFnOnce(&Stage, &Remotes)) -> Result<(), Broken> {
+    if let Some(helper) = Helper::current() {
+        return judge_for(Duration::MAX, case, async {
+            let harness = Arc::new(H::attach(&helper.setting(remote::ADDRESS)).await);
+            let namespace = Namespace::new(helper.setting(remote::NAMESPACE)).expect("the test's own namespace");
+            remote::obey(&Stage::in_namespace(harness, namespace).await, helper).await;
+        });
+    }
+    judge(case, async {
+        let harness = H::start().await;
+        let address = harness.address();
+        let stage = Stage::new(Arc::new(harness)).await;
+        let program = Program::this_test(case.module, case.name);
+        let remotes = Remotes::new(program.with(remote::ADDRESS, address).with(remote::NAMESPACE, stage.namespace()));
+        body(&stage, &remotes).await;
+    })
+}
+
+/// Runs a case that needs to restart the store.
+///
+/// # Errors
+///
+/// As [`anywhere`].
+pub fn restart<H: Restart>(case: Case, body: impl AsyncFnOnce(&Stage, &dyn Restart)) -> Result<(), Broken> {
+    judge(case, async {
+        let harness = Arc::new(H::start_durable().await);
+        body(&Stage::new(harness.clone()).await, &*harness).await;
+    })
+}
+
+/// Checks that the tests leave out nothing that the backend declares, nor the other way round.
+///
+/// # Errors
+///
+/// [`Broken`] with what is left out wrongly.
+pub fn declarations<H: Harness>(case: Case, left_out: &[&str]) -> Result<(), Broken> {
+    anywhere::<H>(case, async |stage: &Stage| {
+        let declared = [("queue", stage.capabilities().queue), ("push", stage.capabilities().push)];
+        for (capability, has_it) in declared {
+            let checked = !left_out.contains(&capability);
+            assert_eq!(has_it, checked, "{capability}: the backend has it / the tests check it");
+        }
+    })
+}
+
+fn judge(case: Case, body: impl Future<Output = ()>) -> Result<(), Broken> {
+    judge_for(LIMIT, case, body)
+}
+
+fn judge_for(limit: Duration, case: Case, body: impl Future<Output = ()>) -> Result<(), Broken> {
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("the system has threads");
+    let verdict = catch_unwind(AssertUnwindSafe(|| runtime.block_on(async { timeout(limit, body).await })));
+    runtime.shutdown_timeout(WIND_UP);
+    let what = match verdict {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(_elapsed)) => format!("not done within {limit:?}"),
+        Err(panic) => words_of(&*panic).to_owned(),
+    };
+    Err(Broken { case, what })
+}
+
+fn words_of(panic: &(dyn Any + Send)) -> &str {
+    let words = panic.downcast_ref::<String>().map(String::as_str);
+    words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked")
+}

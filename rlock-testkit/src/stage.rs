@@ -1,0 +1,122 @@
+//! What a case works with.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rlock_core::{Backend, Capabilities, Client, ClientBuilder, Namespace};
+use tokio::time::timeout;
+
+use crate::Harness;
+use crate::peer::Peer;
+use crate::wait::eventually;
+
+/// A store and a namespace for one case, and clients of them.
+#[derive(Clone)]
+pub struct Stage {
+    harness: Arc<dyn Harness>,
+    namespace: Namespace,
+    capabilities: Capabilities,
+}
+
+impl Stage {
+    /// A namespace of its own in the store of `harness`.
+    pub async fn new(harness: Arc<dyn Harness>) -> Self {
+        let namespace = format!("rlock-test-{:016x}", rand::random::<u64>());
+        Self::in_namespace(harness, Namespace::new(namespace).expect("it is short and plain")).await
+    }
+
+    pub(crate) async fn in_namespace(harness: Arc<dyn Harness>, namespace: Namespace) -> Self {
+        let capabilities = harness.connect(&namespace).await.capabilities().clone();
+        Self { harness, namespace, capabilities }
+    }
+
+    /// The namespace of the case.
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// What the store can do.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// An independent client at the level of the contract.
+    pub async fn peer(&self) -> Peer {
+        self.peer_in(&self.namespace).await
+    }
+
+    /// The same in another namespace of the store.
+    pub async fn peer_in(&self, namespace: &Namespace) -> Peer {
+        Peer::new(self.harness.connect(namespace).await)
+    }
+
+    /// An independent client as users have it.
+    pub async fn client(&self) -> Client {
+        self.client_of(Client::builder()).await
+    }
+
+    /// An independent client with settings of the case's.
+    pub async fn client_of(&self, builder: ClientBuilder) -> Client {
+        self.client_through(builder, |backend| backend).await
+    }
+
+    /// An independent client that sees the store through `wrap`.
+    pub async fn client_through<B: Backend>(
+        &self,
+        builder: ClientBuilder,
+        wrap: impl FnOnce(Arc<dyn Backend>) -> B + Send + 'static,
+    ) -> Client {
+        let (harness, namespace) = (self.harness.clone(), self.namespace.clone());
+        let Ok(client) =
+            builder.connect(async move { Ok::<_, Infallible>(wrap(harness.connect(&namespace).await)) }).await;
+        client
+    }
+
+    /// `ttl` as this store keeps it: rounded up.
+    pub fn kept(&self, ttl: Duration) -> Duration {
+        let step = self.capabilities.ttl_step.max(Duration::from_nanos(1));
+        let steps = ttl.max(self.capabilities.min_ttl.get()).as_nanos().div_ceil(step.as_nanos());
+        step * u32::try_from(steps).expect("the TTLs of tests are short, or multiples of the step")
+    }
+
+    /// A TTL to let pass: 300 ms, or what the store can keep.
+    pub fn short(&self) -> Duration {
+        self.kept(Duration::from_millis(300))
+    }
+
+    /// A TTL to keep alive on a machine that is busy: 1 s, or what the store can keep.
+    pub fn brisk(&self) -> Duration {
+        self.kept(Duration::from_secs(1))
+    }
+
+    /// Waits until `count` clients wait for `name`, as far as the store can know: only one with a queue does.
+    pub async fn sees_waiting(&self, count: usize, name: &str) {
+        if self.capabilities.queue {
+            self.peer().await.sees_queued(count, name).await;
+        }
+    }
+
+    /// Waits until the store keeps nothing of the case's namespace beyond what keeps tokens increasing.
+    ///
+    /// # Panics
+    ///
+    /// Panics with what is there after `limit`.
+    pub async fn keeps_nothing(&self, limit: Duration) {
+        let mut left = Vec::new();
+        let is_empty = async || {
+            left = self.harness.leftovers(&self.namespace).await;
+            left.is_empty()
+        };
+        if timeout(limit, eventually(Duration::MAX, "an empty store", is_empty)).await.is_err() {
+            panic!("the store still keeps {} things: {left:?}", left.len());
+        }
+    }
+}
+
+impl fmt::Debug for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stage").field("namespace", &self.namespace).finish_non_exhaustive()
+    }
+}

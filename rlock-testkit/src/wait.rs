@@ -1,0 +1,40 @@
+//! Waiting that ends.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep, timeout};
+
+/// The output of `future`.
+///
+/// # Panics
+///
+/// Panics with `what` if it takes longer than `limit`.
+pub async fn within<T>(limit: Duration, what: &str, future: impl Future<Output = T>) -> T {
+    match timeout(limit, future).await {
+        Ok(output) => output,
+        Err(_) => panic!("{what}: not within {limit:?}"),
+    }
+}
+
+/// Asks again and again until `is_so` answers yes: for what a store does not tell of its own accord.
+///
+/// # Panics
+///
+/// Panics with `what` if that takes longer than `limit`.
+pub async fn eventually(limit: Duration, what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    const BETWEEN: Duration = Duration::from_millis(5);
+    let started = Instant::now();
+    while !within(limit.saturating_sub(started.elapsed()), what, is_so()).await {
+        sleep(BETWEEN).await;
+    }
+}
+
+/// Lets other tasks run for `time`, which may be far shorter than what a timer can do.
+pub(crate) async fn linger(time: Duration) {
+    let started = std::time::Instant::now();
+    while started.elapsed() < time {
+        yield_now().await;
+    }
+}

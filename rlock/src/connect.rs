@@ -1,0 +1,155 @@
+//! From a URL to a client.
+
+use rlock_core::{Client, ClientBuilder, Failure};
+
+use crate::memory;
+#[cfg(feature = "redis")]
+use crate::redis::{self, RedisBackend, RedisConfig};
+
+/// A client of the store that `url` names, with the defaults of [`Client::builder`].
+///
+/// The schemes are `redis:` and `rediss:` with the feature `redis`, and `memory:`. The store is asked before this
+/// returns, so that a wrong address or password shows here and not at the first lock.
+///
+/// # Errors
+///
+/// [`ConnectError`] says what is wrong with the URL or the store, and what to do. It never contains a password.
+///
+/// # Cancel safety
+///
+/// Dropping the future drops the connection.
+pub async fn connect(url: &str) -> Result<Client, ConnectError> {
+    connect_with(url, Client::builder()).await
+}
+
+/// As [`connect`], with settings of the caller's: a label, another TTL, the caller's runtime.
+///
+/// ```
+/// # async fn doc() -> Result<(), rlock::ConnectError> {
+/// let builder = rlock::Client::builder().label("invoices").runtime(tokio::runtime::Handle::current());
+/// let client = rlock::connect_with("memory:", builder).await?;
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+///
+/// As for [`connect`].
+///
+/// # Cancel safety
+///
+/// As for [`connect`].
+pub async fn connect_with(url: &str, builder: ClientBuilder) -> Result<Client, ConnectError> {
+    match scheme(url)?.as_str() {
+        "memory" => Ok(builder.build(memory::open(url)?)),
+        #[cfg(feature = "redis")]
+        "redis" | "rediss" => {
+            let config = RedisConfig::from_url(url)?;
+            Ok(builder.connect(RedisBackend::connect(config)).await?)
+        }
+        scheme => Err(refusal(scheme)),
+    }
+}
+
+/// The scheme in lower case. What stands in its place without being one may be a secret and is not repeated.
+fn scheme(url: &str) -> Result<String, ConnectError> {
+    let (scheme, _) = url.split_once(':').ok_or(ConnectError::NoScheme)?;
+    let well_formed = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+    if well_formed { Ok(scheme.to_ascii_lowercase()) } else { Err(ConnectError::NoScheme) }
+}
+
+/// Which feature brings which scheme.
+const FEATURES: [(&str, &str); 2] = [("redis", "redis"), ("rediss", "redis")];
+
+fn refusal(scheme: &str) -> ConnectError {
+    match FEATURES.iter().find(|(name, _)| *name == scheme) {
+        Some((scheme, feature)) => ConnectError::FeatureOff { scheme, feature },
+        None => ConnectError::UnknownScheme { scheme: scheme.to_owned() },
+    }
+}
+
+/// Why there is no client. Neither its text nor its `Debug` contains a password.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The scheme belongs to a feature that this program was built without.
+    #[error(
+        "this program was built without {scheme}: switch the feature on in its Cargo.toml: \
+         rlock = {{ version = \"{version}\", features = [\"{feature}\"] }}", version = env!("CARGO_PKG_VERSION")
+    )]
+    FeatureOff {
+        /// The scheme.
+        scheme: &'static str,
+        /// The feature that brings it.
+        feature: &'static str,
+    },
+    /// A `memory:` URL with something wrong in it.
+    #[error(transparent)]
+    Memory(#[from] memory::InvalidUrl),
+    /// What was given does not begin as a URL does.
+    #[error(
+        "the address of a store has to be a URL that begins with its scheme: \
+         redis://HOST:PORT, rediss://HOST:PORT or memory:"
+    )]
+    NoScheme,
+    /// A `redis:` or `rediss:` URL with something wrong in it.
+    #[cfg(feature = "redis")]
+    #[error(transparent)]
+    Redis(#[from] redis::ConfigError),
+    /// The store refuses, and will refuse again until somebody changes something: a wrong password, for example.
+    #[error(transparent)]
+    Rejected(Failure),
+    /// No store has this scheme.
+    #[error("no store has the scheme {scheme:?}: use redis://HOST:PORT, rediss://HOST:PORT or memory:")]
+    UnknownScheme {
+        /// The scheme.
+        scheme: String,
+    },
+    /// The store did not answer, or is not ready.
+    #[error(transparent)]
+    Unreachable(Failure),
+}
+
+impl ConnectError {
+    /// Whether the store did not answer or is not ready, so that trying again may help.
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Unreachable(_))
+    }
+
+    /// Whether the store answered and refused.
+    pub fn is_rejected(&self) -> bool {
+        matches!(self, Self::Rejected(_))
+    }
+}
+
+#[cfg(feature = "redis")]
+impl From<redis::ConnectError> for ConnectError {
+    fn from(error: redis::ConnectError) -> Self {
+        match error {
+            redis::ConnectError::Unreachable(failure) => Self::Unreachable(failure),
+            redis::ConnectError::Rejected(failure) => Self::Rejected(failure),
+            other => Self::Rejected(Failure::new("connect", "redis", other.to_string())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scheme_whose_feature_is_off_names_the_feature_and_the_line() {
+        for (scheme, _) in FEATURES {
+            let message = refusal(scheme).to_string();
+            assert!(message.contains(r#"features = ["redis"]"#) && message.contains(scheme), "{message}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_scheme_is_not_repeated() {
+        for secret in ["", "hunter2", ":hunter2@host", "hunter2@host:6379", "//user:hunter2@host", "2hunter2:x"] {
+            let message = scheme(secret).unwrap_err().to_string();
+            assert!(message.contains("redis://HOST:PORT") && !message.contains("hunter2"), "{message}");
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Distributed locks that stay held exactly as long as the work under them runs, on the store that is there already.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use rlock::{LockOptions, SimpleLock};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = rlock::connect("memory:").await?; // or "redis://localhost:6379"
+//! let lock = SimpleLock::new("invoice/42", &client)?;
+//!
+//! let guard = lock.lock_with(LockOptions::new().ttl(Duration::from_secs(30)).wait(Duration::from_secs(60))).await?;
+//! println!("held with token {}", guard.token());
+//! // A watchdog extends the lease for as long as the guard lives.
+//! guard.unlock().await?;
+//! # Ok(()) }
+//! ```
+//!
+//! # Stores
+//!
+//! | URL | feature | store |
+//! | --- | --- | --- |
+//! | `redis://host:port/db`, `rediss://…` | `redis`, on by default | Redis 6.2 and later, Valkey; see [`redis`] for the options |
+//! | `memory:`, `memory:?namespace=x` | none | this process; see [`memory`] |
+//!
+//! [`connect`] takes any of them, so that a store is swapped by its URL. A store of one's own implements
+//! [`Backend`](backend::Backend) and is given to [`Client::new`].
+//!
+//! # Locks
+//!
+//! [`SimpleLock`] is a mutex, [`RwLock`] lets many readers or one writer in, [`Semaphore`] has a number of permits.
+//! All are fair: whoever waits is served in the order of coming. Each hands out a [`Guard`].
+//!
+//! # What is guaranteed
+//!
+//! - At most one holder at a time, on the store's clock, for as long as the store keeps what it has confirmed.
+//! - A [`token`](Guard::token) that grows with every grant, for the resource that has to reject a stale holder.
+//! - The loss of a lock is [told](Guard::lost) before the store can give the lock to somebody else, by a timer of
+//!   its own: a hanging store or a cut network delays nothing. An outage shorter than the TTL loses nothing.
+//! - Locks stay alive while the caller's runtime is blocked; the client has a thread of its own.
+//! - Every `await` can be dropped: neither a lock nor a place in the queue stays behind.
+//!
+//! # What is not
+//!
+//! A process that is frozen past its deadline and then acts without looking at its guard acts beside the next holder;
+//! so does everybody after a failover of the store that lost writes. The token is what protects then.
+
+#![cfg_attr(not(feature = "redis"), allow(rustdoc::broken_intra_doc_links, reason = "`redis` is a feature"))]
+
+pub mod backend;
+mod connect;
+pub mod memory;
+
+/// Locks in Redis and Valkey.
+#[cfg(feature = "redis")]
+pub mod redis {
+    pub use rlock_redis::{ConfigError, ConnectError, RedisBackend, RedisConfig};
+}
+
+pub use connect::{ConnectError, connect, connect_with};
+pub use rlock_core::metrics;
+pub use rlock_core::{
+    BackendError, Client, ClientBuilder, Clock, Cursor, Entry, ExtendError, ExtensionFailure, Failure, FailureCallback,
+    Guard, Holder, InvalidConfig, InvalidName, InvalidShare, InvalidTtl, ListFilter, LockError, LockOptions,
+    LossReason, Lost, Moment, Namespace, Owner, Page, ResourceName, RwLock, Semaphore, Share, ShutdownError,
+    SimpleLock, Snapshot, StartWatchdogError, SuccessCallback, Token, Ttl, UnlockError, Waiter, Watchdog,
+    WatchdogConfig, WatchdogFailure, WatchdogManager, WatchdogStats, WatchdogStatus,
+};

@@ -1,0 +1,70 @@
+//! Locks in the memory of this process: for tests, and for programs that need no store yet.
+//!
+//! `memory:` names one store, shared by every client of the process. `memory:?namespace=x` keeps its names apart from
+//! those of other namespaces. [`MemoryStore`] makes stores that share nothing.
+
+use std::sync::{Arc, LazyLock};
+
+use rlock_core::{InvalidName, Namespace};
+use url::Url;
+
+pub use rlock_core::{MemoryBackend, MemoryStore};
+
+static STORE: LazyLock<Arc<MemoryStore>> = LazyLock::new(MemoryStore::new);
+
+pub(crate) fn open(url: &str) -> Result<MemoryBackend, InvalidUrl> {
+    Ok(STORE.client(namespace(url)?))
+}
+
+fn namespace(url: &str) -> Result<Namespace, InvalidUrl> {
+    let url = Url::parse(url).map_err(|_| InvalidUrl::NotAlone)?;
+    if url.has_host() || !matches!(url.path(), "" | "/") || url.fragment().is_some() {
+        return Err(InvalidUrl::NotAlone);
+    }
+    let mut namespace = None;
+    for (option, value) in url.query_pairs() {
+        if option != "namespace" {
+            return Err(InvalidUrl::UnknownOption { option: option.into_owned() });
+        }
+        if namespace.replace(Namespace::new(value)?).is_some() {
+            return Err(InvalidUrl::Repeated);
+        }
+    }
+    Ok(namespace.unwrap_or_default())
+}
+
+/// Why a `memory:` URL cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidUrl {
+    /// Its namespace cannot be used.
+    #[error("the URL memory: cannot be used: {0}")]
+    Namespace(#[from] InvalidName),
+    /// It names a host or a path.
+    #[error("the URL memory: takes no host, path or fragment: write memory: or memory:?namespace=NAME")]
+    NotAlone,
+    /// It names more than one namespace.
+    #[error("the URL memory: takes one namespace: drop all but one")]
+    Repeated,
+    /// It has an option that does not exist.
+    #[error("the URL memory: has no option {option:?}: it takes namespace alone")]
+    UnknownOption {
+        /// The option, without its value.
+        option: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_is_read_and_the_rest_is_refused() {
+        assert_eq!(namespace("memory:"), Ok(Namespace::default()));
+        assert_eq!(namespace("memory://"), Ok(Namespace::default()));
+        assert_eq!(namespace("MEMORY:?namespace=b%C3%BCro"), Ok(Namespace::new("büro").unwrap()));
+        assert_eq!(namespace("memory:x"), Err(InvalidUrl::NotAlone));
+        assert_eq!(namespace("memory://user:secret@host"), Err(InvalidUrl::NotAlone));
+        assert_eq!(namespace("memory:?namespace=a&namespace=b"), Err(InvalidUrl::Repeated));
+    }
+}

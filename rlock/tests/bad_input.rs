@@ -1,0 +1,171 @@
+//! Bad input: each is refused with an error that says what to do.
+
+use std::error::Error;
+use std::time::Duration;
+
+use rlock::{Client, LockOptions, Semaphore, SimpleLock, WatchdogConfig};
+
+type Refusal = Box<dyn Error>;
+
+fn assert_tells(what: &str, refused: Result<(), Refusal>, remedy: &str) {
+    let error = refused.expect_err(what).to_string();
+    assert!(error.contains(remedy), "{what}: {remedy:?} is missing in {error:?}");
+    assert!(!error.contains("hunter2"), "{what}: {error}");
+}
+
+async fn client() -> Client {
+    rlock::connect("memory:").await.expect("memory is always there")
+}
+
+#[tokio::test]
+async fn names() {
+    let client = client().await;
+    let long = "é".repeat(257);
+    let cases = [
+        ("empty", "", "give it 1 to 512 bytes"),
+        ("too long", &long, "shorten or hash it"),
+        ("a line break", "a\nb", "remove or escape it"),
+        ("NUL", "a\0b", "remove or escape it"),
+        ("an escape", "\u{1b}[31m", "remove or escape it"),
+        ("a control character of its second page", "a\u{85}", "remove or escape it"),
+    ];
+    for (what, name, remedy) in cases {
+        assert_tells(what, SimpleLock::new(name, &client).map(drop).map_err(Into::into), remedy);
+    }
+}
+
+#[tokio::test]
+async fn hostile_names_that_are_names_lock_nothing_but_themselves() {
+    let client = client().await;
+    let names =
+        ["*", "{a}", "a:b", "rlock:{x:y}", "' OR 1=1 --", "../..", "%00", "$(reboot)", "a/", "a", "A", "à", "a\u{300}"];
+    let mut guards = Vec::new();
+    for name in names {
+        let lock = SimpleLock::new(name, &client).unwrap();
+        guards.push(lock.try_lock().await.unwrap().unwrap_or_else(|| panic!("{name} is another lock's")));
+    }
+}
+
+#[tokio::test]
+async fn options() {
+    let client = client().await;
+    let lock = SimpleLock::new("options", &client).unwrap();
+    let ms = Duration::from_millis;
+    let cases = [
+        ("a TTL of zero", LockOptions::new().ttl(Duration::ZERO), "choose one from 10ms"),
+        ("a TTL of an age", LockOptions::new().ttl(Duration::MAX), "choose one from 10ms"),
+        ("an interval of the TTL", LockOptions::new().ttl(ms(300)).watchdog_interval(ms(300)), "a third (100ms)"),
+        ("an interval of zero", LockOptions::new().watchdog_interval(Duration::ZERO), "choose at least 1ms"),
+        ("an interval for nothing", LockOptions::new().watchdog(false).watchdog_interval(ms(9)), "drop one of the two"),
+    ];
+    for (what, options, remedy) in cases {
+        assert_tells(what, lock.lock_with(options).await.map(drop).map_err(Into::into), remedy);
+    }
+    let waiting = LockOptions::new().wait(ms(5));
+    assert_tells("a try that waits", lock.try_lock_with(waiting).await.map(drop).map_err(Into::into), "use lock_with");
+    assert_tells("no permits", Semaphore::new("options", 0, &client).map(drop).map_err(Into::into), "at least 1");
+    assert_tells("a default TTL of zero", Client::builder().default_ttl(ms(0)).map(drop).map_err(Into::into), "10ms");
+}
+
+#[tokio::test]
+async fn watchdogs() {
+    let client = client().await;
+    let guard = SimpleLock::new("watchdogs", &client).unwrap().lock().await.unwrap();
+    let ms = |ms| Some(Duration::from_millis(ms));
+    let new = WatchdogConfig::new;
+    let cases = [
+        (
+            "interval = extend_by",
+            WatchdogConfig { interval: ms(50), extend_by: ms(50), ..new() },
+            "it has to be shorter",
+        ),
+        (
+            "interval > extend_by",
+            WatchdogConfig { interval: ms(60), extend_by: ms(50), ..new() },
+            "it has to be shorter",
+        ),
+        ("extend_by of zero", WatchdogConfig { extend_by: ms(0), ..new() }, "choose one from 10ms"),
+        ("interval of zero", WatchdogConfig { interval: ms(0), ..new() }, "choose at least 1ms"),
+        ("no failure allowed", WatchdogConfig { max_failures: 0, ..new() }, "use 1 to give up"),
+    ];
+    for (what, config, remedy) in cases {
+        assert_tells(what, guard.start_watchdog(config).map(drop).map_err(Into::into), remedy);
+    }
+}
+
+async fn assert_no_connection(what: &str, url: &str, remedy: &str) {
+    assert_tells(what, rlock::connect(url).await.map(drop).map_err(Into::into), remedy);
+}
+
+#[tokio::test]
+async fn urls() {
+    let cases = [
+        ("nothing", "", "redis://HOST:PORT"),
+        ("no scheme", "hunter2@localhost/0", "redis://HOST:PORT"),
+        ("host and port", "localhost:6379", "redis://HOST:PORT"),
+        ("an unknown scheme", "etcd://user:hunter2@localhost", "redis://HOST:PORT"),
+        ("memory with a host", "memory://user:hunter2@host", "write memory:"),
+        ("an option of memory", "memory:?password=hunter2", "namespace alone"),
+        ("an empty namespace", "memory:?namespace=", "give it 1 to 128 bytes"),
+    ];
+    for (what, url, remedy) in cases {
+        assert_no_connection(what, url, remedy).await;
+    }
+}
+
+#[cfg(not(feature = "redis"))]
+#[tokio::test]
+async fn a_feature_that_is_off() {
+    for url in ["redis://user:hunter2@localhost", "rediss://localhost", "REDIS://localhost"] {
+        assert_no_connection("feature off", url, r#"features = ["redis"]"#).await;
+    }
+}
+
+#[cfg(feature = "redis")]
+mod redis {
+    use rlock_testkit::servers::Redis;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn urls() {
+        let cases = [
+            ("no host", "redis://", "redis://host:port"),
+            ("a bad port", "redis://user:hunter2@host:port", "redis://"),
+            ("a bad database", "redis://user:hunter2@host/x", "use 0 to 255"),
+            ("an unknown option", "redis://host?tiemout=1s", "there are namespace, timeout"),
+            ("a time-out without a unit", "redis://host?timeout=5", "500ms"),
+            ("an empty namespace", "redis://host?namespace=", "give it 1 to 128 bytes"),
+        ];
+        for (what, url, remedy) in cases {
+            assert_no_connection(what, url, remedy).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_store_that_is_down() {
+        let error = rlock::connect("redis://user:hunter2@127.0.0.1:1").await.unwrap_err();
+        assert!(error.is_unavailable() && !error.is_rejected(), "{error:?}");
+        assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+        assert_tells("down", Err(error.into()), "is the server running?");
+    }
+
+    #[tokio::test]
+    async fn a_wrong_password() {
+        let redis = Redis::start_durable();
+        redis.resp().command(&["CONFIG", "SET", "requirepass", "right"]);
+        let with = |credentials: &str| redis.url().replace("redis://", &format!("redis://{credentials}@"));
+        let cases = [
+            ("no password", redis.url().to_owned(), "put user:password@ into the URL"),
+            ("a wrong password", with(":hunter2"), "check the user and the password"),
+            ("a wrong user", with("somebody:right"), "check the user and the password"),
+        ];
+        for (what, url, remedy) in cases {
+            let error = rlock::connect(&url).await.unwrap_err();
+            assert!(error.is_rejected() && !error.is_unavailable(), "{error:?}");
+            assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+            assert_tells(what, Err(error.into()), remedy);
+        }
+        rlock::connect(&with(":right")).await.unwrap();
+    }
+}

@@ -1,0 +1,50 @@
+//! One client for every URL.
+
+use std::time::Duration;
+
+use rlock::{Client, ResourceName, SimpleLock};
+
+async fn assert_locks_are_shared(url: &str) {
+    let one = rlock::connect(url).await.unwrap();
+    let two = rlock::connect(url).await.unwrap();
+    let guard = SimpleLock::new("shared", &one).unwrap().lock().await.unwrap();
+    let lock = SimpleLock::new("shared", &two).unwrap();
+    assert!(lock.try_lock().await.unwrap().is_none());
+    guard.unlock().await.unwrap();
+    let next = lock.try_lock().await.unwrap().unwrap();
+    next.unlock().await.unwrap();
+}
+
+#[tokio::test]
+async fn clients_of_memory_share_the_store_of_the_process() {
+    assert_locks_are_shared("memory:").await;
+    assert_locks_are_shared("memory:?namespace=b%C3%BCro").await;
+}
+
+#[tokio::test]
+async fn namespaces_of_memory_are_apart() {
+    let mut guards = Vec::new();
+    for url in ["memory:?namespace=left", "memory:?namespace=right"] {
+        let client = rlock::connect(url).await.unwrap();
+        guards.push(SimpleLock::new("apart", &client).unwrap().try_lock().await.unwrap().unwrap());
+    }
+}
+
+#[tokio::test]
+async fn the_settings_of_the_caller_count() {
+    let ttl = Duration::from_secs(77);
+    let builder =
+        Client::builder().label("billing").default_ttl(ttl).unwrap().runtime(tokio::runtime::Handle::current());
+    let client = rlock::connect_with("memory:?namespace=settings", builder).await.unwrap();
+    let guard = SimpleLock::new("x", &client).unwrap().lock().await.unwrap();
+    let snapshot = client.inspect(&ResourceName::new("x").unwrap()).await.unwrap();
+    assert_eq!(snapshot.holders[0].owner.label(), Some("billing"));
+    assert!(guard.remaining() > ttl / 2 && guard.remaining() < ttl);
+}
+
+#[cfg(feature = "redis")]
+#[tokio::test]
+async fn clients_of_redis_share_its_store() {
+    let redis = rlock_testkit::servers::Redis::start();
+    assert_locks_are_shared(&format!("{}?namespace=connect-{}", redis.url(), std::process::id())).await;
+}
