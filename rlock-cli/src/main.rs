@@ -7,6 +7,7 @@ mod run;
 mod show;
 mod sys;
 
+use std::future::Future;
 use std::process::ExitCode;
 
 use crate::args::Command;
@@ -14,27 +15,23 @@ use crate::exit::Exit;
 use crate::report::report;
 
 fn main() -> ExitCode {
-    let command = match args::parse() {
-        Ok(command) => command,
-        Err(exit) => return exit.into(),
-    };
-    if let Command::Keep = command {
-        run::keep();
-        return Exit::OK.into();
-    }
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            report!("the operating system refused to start a runtime: {error}");
-            report::flush();
-            return Exit::UNAVAILABLE.into();
-        }
-    };
-    let exit = match command {
-        Command::Run(args) => runtime.block_on(run::run(args)),
-        Command::Show(args) => runtime.block_on(show::show(args)),
-        Command::Keep => Exit::OK,
+    let exit = match args::parse() {
+        Ok(Command::Run(args)) => on_this_thread(run::run(args)),
+        Ok(Command::Show(args)) => on_this_thread(show::show(args)),
+        Ok(Command::Keep) => run::keep(),
+        Err(exit) => exit,
     };
     report::flush();
     exit.into()
+}
+
+/// A program dies with the thread that started it, and this one lives to the end.
+fn on_this_thread(command: impl Future<Output = Exit>) -> Exit {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(command),
+        Err(error) => {
+            report!("the operating system refused to start a runtime: {error}");
+            Exit::UNAVAILABLE
+        }
+    }
 }

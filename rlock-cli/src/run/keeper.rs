@@ -12,6 +12,8 @@ use std::process::{Child, Command, Stdio};
 use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::unistd::Pid;
 
+use crate::exit::Exit;
+
 const ALL_IS_WELL: &str = "all is well";
 
 /// A running keeper. Dropping this tells it that all is well.
@@ -45,13 +47,17 @@ impl Drop for Keeper {
 }
 
 /// What the keeper does. It outlives the signals that end a whole service.
-pub(crate) fn keep() {
+pub(crate) fn keep() -> Exit {
     let _cannot_fail = SigSet::all().thread_block();
     let mut lines = io::stdin().lock().lines().map_while(Result::ok);
-    let Some(group) = lines.next().and_then(|line| line.parse().ok()) else { return };
-    if lines.next().is_none_or(|line| line != ALL_IS_WELL) {
+    let group = lines.next().and_then(|line| line.parse().ok());
+    let is_well = lines.next().is_some_and(|line| line == ALL_IS_WELL);
+    if let Some(group) = group
+        && !is_well
+    {
         let _nobody_left = killpg(Pid::from_raw(group), Signal::SIGKILL);
     }
+    Exit::OK
 }
 
 /// This program, on Linux also if its file has been replaced meanwhile.
