@@ -144,7 +144,7 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// A dropped call may have been applied.
     async fn break_leases(&self, resource: &ResourceName) -> Result<u64, BackendError>;
 
-    /// What the store tells this client of its own accord. Core calls this once.
+    /// What the store tells this client of its own accord. Core calls this once, before the first claim.
     ///
     /// # Behavior
     ///

@@ -229,8 +229,8 @@ impl ClientBuilder {
     fn client(self, home: Home, backend: Arc<dyn Backend>) -> Client {
         let settings =
             Settings { clock: self.clock, owner: self.owner, default_ttl: self.default_ttl, retry_for: self.retry_for };
-        let engine = Engine::new(backend, home.runtime().clone(), settings);
-        home.move_in(engine.clone().drive());
+        let (engine, events) = Engine::new(backend, home.runtime().clone(), settings);
+        home.move_in(engine.clone().drive(events));
         Client(Arc::new(Handle { engine }))
     }
 }

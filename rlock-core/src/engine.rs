@@ -34,7 +34,8 @@ use self::lease::{Phase, State};
 use self::schedule::Schedule;
 use crate::metrics::ClientMetrics;
 use crate::{
-    Backend, BackendError, Clock, Event, Failure, LeaseId, LockError, LossReason, Moment, Owner, ShutdownError, Ttl,
+    Backend, BackendError, Clock, Event, EventStream, Failure, LeaseId, LockError, LossReason, Moment, Owner,
+    ShutdownError, Ttl,
 };
 
 /// What a client is told at its start.
@@ -78,18 +79,24 @@ const CALL_LIMIT: Duration = Duration::from_secs(60);
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
 impl Engine {
-    pub(crate) fn new(backend: Arc<dyn Backend>, runtime: Handle, settings: Settings) -> Arc<Self> {
+    /// The engine, and the events that [`drive`](Self::drive) is to attend to. They are asked for here, before the
+    /// first claim can be made: one that is granted at once must not miss its event.
+    pub(crate) fn new(backend: Arc<dyn Backend>, runtime: Handle, settings: Settings) -> (Arc<Self>, EventStream) {
         let name = backend.capabilities().backend;
-        Arc::new(Self {
+        let events = {
+            let _context = runtime.enter();
+            backend.events()
+        };
+        let engine = Self {
             store: Arc::from(name),
             owner: Arc::new(settings.owner.clone()),
             settings,
             runtime,
             leases: Mutex::default(),
             schedule: Schedule::default(),
-            claims: Batcher::new(2, 256),
+            claims: Batcher::new(3, 256),
             extensions: Batcher::new(8, 1024),
-            releases: Batcher::new(2, 256),
+            releases: Batcher::new(3, 256),
             callbacks: Arc::default(),
             metrics: ClientMetrics::new(name),
             generations: AtomicU64::new(0),
@@ -98,7 +105,8 @@ impl Engine {
             dead: AtomicBool::new(false),
             all_settled: Notify::new(),
             backend,
-        })
+        };
+        (Arc::new(engine), events)
     }
 
     pub(crate) fn backend(&self) -> &dyn Backend {
@@ -118,9 +126,9 @@ impl Engine {
     }
 
     /// Attends to the schedule and to the store's events until nobody uses the client any more.
-    pub(crate) async fn drive(self: Arc<Self>) {
+    pub(crate) async fn drive(self: Arc<Self>, events: EventStream) {
         let _on_every_way_out = MarkDead(self.clone());
-        let listener = self.runtime.spawn(self.clone().listen());
+        let listener = self.runtime.spawn(self.clone().listen(events));
         let mut due = Vec::new();
         let mut drained = None;
         loop {
@@ -147,9 +155,8 @@ impl Engine {
         listener.abort();
     }
 
-    async fn listen(self: Arc<Self>) {
+    async fn listen(self: Arc<Self>, mut events: EventStream) {
         let listening = AssertUnwindSafe(async {
-            let mut events = self.backend.events();
             while let Some(event) = events.next().await {
                 self.hear(event);
             }

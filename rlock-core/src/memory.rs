@@ -27,6 +27,8 @@ pub struct MemoryStore {
 struct State {
     /// The last number given out; it serves for the tokens of all resources, so that empty ones can be dropped.
     last_token: u64,
+    /// How many resources were left when those without live leases were last dropped.
+    swept: usize,
     resources: HashMap<(Namespace, ResourceName), Resource>,
 }
 
@@ -87,7 +89,11 @@ impl MemoryBackend {
     fn on<T>(&self, name: &ResourceName, act: impl FnOnce(&mut Resource, &mut u64, Moment) -> T) -> T {
         let now = self.store.clock.now();
         let mut state = lock(&self.store.state);
-        let State { last_token, resources } = &mut *state;
+        let State { last_token, swept, resources } = &mut *state;
+        if resources.len() > 2 * *swept + 16 {
+            resources.retain(|_, resource| resource.has_live(now));
+            *swept = resources.len();
+        }
         let key = (self.namespace.clone(), name.clone());
         let resource = resources.entry(key.clone()).or_default();
         resource.settle(last_token, now);
@@ -188,6 +194,10 @@ impl Resource {
 
     fn capacity(&self) -> Option<u32> {
         self.held.iter().chain(&self.queue).next().map(|lease| lease.share.capacity())
+    }
+
+    fn has_live(&self, now: Moment) -> bool {
+        self.held.iter().chain(&self.queue).any(|lease| lease.expires > now)
     }
 
     fn is_empty(&self) -> bool {

@@ -176,12 +176,13 @@ pub enum ConfigError {
     /// There is a user without a password.
     #[error("the Redis URL has a user but no password: write user:password@, or :password@ without a user")]
     NoPassword,
-    /// What stands behind the host is not a database number.
-    #[error("{given:?} is not the number of a Redis database: use 0 to 255, or leave it out for 0")]
-    Database {
-        /// What stands there, without the leading slash.
-        given: String,
-    },
+    /// What stands behind the host is not a database number. It is not repeated: where a password has a slash in
+    /// it that is not written as %2F, this is the rest of the password.
+    #[error(
+        "what stands behind the host of the Redis URL is not the number of a database: use 0 to 255, or leave it out \
+         for 0; a slash in a password is written %2F"
+    )]
+    Database,
     /// Percent-decoding did not give text.
     #[error("the {part} of the Redis URL is not UTF-8 once percent-decoded: check the % in it")]
     NotText {
@@ -238,7 +239,7 @@ fn credentials(url: &Url) -> Result<Option<Credentials>, ConfigError> {
 fn database(path: &str) -> Result<u8, ConfigError> {
     match path.strip_prefix('/').unwrap_or(path) {
         "" => Ok(0),
-        number => number.parse().map_err(|_| ConfigError::Database { given: number.to_owned() }),
+        number => number.parse().map_err(|_| ConfigError::Database),
     }
 }
 

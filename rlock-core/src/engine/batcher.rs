@@ -14,6 +14,9 @@ pub(crate) struct Batcher<T> {
     max_batch: usize,
 }
 
+/// Up to this many requests go together rather than over several workers.
+const WORTH_A_CALL: usize = 16;
+
 #[derive(Debug)]
 struct Queue<T> {
     waiting: VecDeque<T>,
@@ -37,7 +40,7 @@ impl<T> Batcher<T> {
             return None;
         }
         queue.workers += 1;
-        Some(queue.take(self.max_batch))
+        Some(self.take(&mut queue))
     }
 
     /// What a worker that is done is to send next. `None` ends the worker.
@@ -47,18 +50,19 @@ impl<T> Batcher<T> {
             queue.workers -= 1;
             return None;
         }
-        Some(queue.take(self.max_batch))
+        Some(self.take(&mut queue))
+    }
+
+    /// A worker's share of what waits: all of it if that is little, else so much that every worker has something to
+    /// send. The store then works on one call while this side works on what came of another.
+    fn take(&self, queue: &mut Queue<T>) -> Vec<T> {
+        let share = queue.waiting.len().div_ceil(self.max_workers).max(WORTH_A_CALL).min(self.max_batch);
+        let taken = share.min(queue.waiting.len());
+        queue.waiting.drain(..taken).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue<T>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<T> Queue<T> {
-    fn take(&mut self, at_most: usize) -> Vec<T> {
-        let taken = self.waiting.len().min(at_most);
-        self.waiting.drain(..taken).collect()
     }
 }
 
@@ -81,5 +85,14 @@ mod tests {
         batcher.push(5);
         batcher.push(6);
         assert_eq!(batcher.start(), Some(vec![5, 6]), "what comes together goes together");
+    }
+
+    #[test]
+    fn what_is_many_is_shared_among_the_workers() {
+        let batcher = Batcher::new(3, 1000);
+        (0..90).for_each(|request| batcher.push(request));
+        let shares = [batcher.start(), batcher.start(), batcher.start(), batcher.start()];
+        assert_eq!(shares.map(|share| share.map(|share| share.len())), [Some(30), Some(20), Some(16), None]);
+        assert_eq!(batcher.next().map(|rest| rest.len()), Some(16));
     }
 }

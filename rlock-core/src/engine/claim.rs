@@ -304,7 +304,10 @@ impl Engine {
         let resource = lease.key.resource.clone();
         let error = match (state.phase, state.last_error.take()) {
             (Phase::Asking, Some(source)) => LockError::Unavailable { resource, source: *source },
-            _ => LockError::TimedOut { resource, wait: self.now().since(state.since) },
+            _ => {
+                let wait = state.wait_until.map(|until| until.since(state.since)).unwrap_or_default();
+                LockError::TimedOut { resource, wait }
+            }
         };
         self.fail(lease, state, error);
     }
