@@ -144,8 +144,8 @@ impl Guard {
     ///
     /// # Errors
     ///
-    /// [`Lost`] if the lock was lost before `work` ended. A release that the store does not confirm is logged, and
-    /// tried again in the background.
+    /// [`Lost`] if the lock was lost before `work` ended, also when only the release shows it. A release that the
+    /// store does not confirm is logged, and tried again in the background.
     ///
     /// # Cancel safety
     ///
@@ -161,10 +161,14 @@ impl Guard {
             .await?
         };
         let resource = self.resource().clone();
-        if let Err(error) = self.unlock().await {
-            tracing::warn!(%resource, %error, "released after the work had ended");
+        match self.unlock().await {
+            Ok(()) => Ok(output),
+            Err(UnlockError::Lost(lost)) => Err(lost),
+            Err(error) => {
+                tracing::warn!(%resource, %error, "the work has ended, and its lock may live on for a while");
+                Ok(output)
+            }
         }
-        Ok(output)
     }
 
     /// Releases the lock, and says whether it was held until then.

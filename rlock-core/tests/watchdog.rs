@@ -297,7 +297,13 @@ async fn run_stops_the_work() {
     world.script.set(Fate::Answered);
     let guard = world.lock("other").lock_with(options()).await.unwrap();
     assert_eq!(guard.run(async { 7 }).await, Ok(7));
-    assert!(world.client.inspect(world.lock("other").resource()).await.unwrap().is_free());
+    let other = world.lock("other");
+    assert!(world.client.inspect(other.resource()).await.unwrap().is_free());
+
+    let guard = other.lock_with(options()).await.unwrap();
+    world.script.set(Fate::Failed);
+    let broken = async { world.other_client().break_leases(other.resource()).await.unwrap() };
+    assert_eq!(guard.run(broken).await.unwrap_err().reason, LossReason::Gone, "the release shows it");
 }
 
 #[tokio::test(start_paused = true)]
