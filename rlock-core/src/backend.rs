@@ -68,7 +68,7 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// # Cancel safety
     ///
     /// A dropped call may have been applied in part or in whole, like one that answered
-    /// [`BackendError::Unknown`]. Core never drops one.
+    /// [`BackendError::Unknown`]. Core drops one only if it takes longer than a minute, or its runtime ends.
     async fn acquire(&self, claims: &[Claim]) -> Vec<Result<Acquired, BackendError>>;
 
     /// Keeps leases alive, and asks whether queued ones have been granted.

@@ -16,7 +16,7 @@ use crate::{
 ///
 /// By default all that concerns the store runs on a thread of the client's own, so that locks stay alive while
 /// the caller's runtime is blocked, and work without a runtime. The thread ends when the client and the last of its
-/// guards have gone and everything is given back.
+/// guards have gone and everything is given back, or ten seconds later.
 #[derive(Clone)]
 pub struct Client(Arc<Handle>);
 

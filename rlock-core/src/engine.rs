@@ -125,9 +125,17 @@ impl Engine {
         self.schedule.len()
     }
 
-    /// Attends to the schedule and to the store's events until nobody uses the client any more.
-    pub(crate) async fn drive(self: Arc<Self>, events: EventStream) {
-        let _on_every_way_out = MarkDead(self.clone());
+    /// Attends to the schedule and to the store's events until nobody uses the client any more. The engine ends with
+    /// the future, even if that is never polled.
+    pub(crate) fn drive(self: Arc<Self>, events: EventStream) -> impl Future<Output = ()> + Send {
+        let on_every_way_out = MarkDead(self.clone());
+        async move {
+            let _on_every_way_out = on_every_way_out;
+            self.attend_to_all(events).await;
+        }
+    }
+
+    async fn attend_to_all(self: Arc<Self>, events: EventStream) {
         let listener = self.runtime.spawn(self.clone().listen(events));
         let mut due = Vec::new();
         let mut drained = None;
@@ -192,7 +200,10 @@ impl Engine {
     fn attend(self: &Arc<Self>, lease: &Arc<Lease>) {
         let mut state = lease.lock();
         let now = self.now();
-        state.timer = None;
+        // It may have been given another one since it was taken out.
+        if state.timer.is_some_and(|(at, _)| at <= now) {
+            state.timer = None;
+        }
         let due = state.due.is_some_and(|due| due <= now);
         match state.phase {
             Phase::Asking | Phase::Queued if state.wait_until.is_some_and(|until| until <= now) => {
@@ -300,13 +311,13 @@ impl Engine {
         };
         for lease in leases {
             let mut state = lease.lock();
-            match state.phase {
-                Phase::Asking | Phase::Queued => {
-                    state.outcome = Some(LockError::Closed { resource: lease.key.resource.clone() });
-                    lease.changed.notify_one();
-                }
-                Phase::Held(_) => self.lose(&lease, &mut state, LossReason::Shutdown),
-                _ => {}
+            if matches!(state.phase, Phase::Held(_)) {
+                self.lose(&lease, &mut state, LossReason::Shutdown);
+            }
+            if !matches!(state.phase, Phase::Releasing | Phase::Settled) {
+                // For whoever waits for the lock, even if it was granted and nobody has looked yet.
+                state.outcome = Some(LockError::Closed { resource: lease.key.resource.clone() });
+                lease.changed.notify_one();
             }
             self.give_back(&lease, &mut state);
             self.reschedule(&lease, &mut state);
@@ -342,12 +353,13 @@ impl Engine {
     {
         let this = self.clone();
         self.runtime.spawn(async move {
+            let place = Place(batcher(&this));
             let mut batch = first;
             loop {
                 send(this.clone(), batch).await;
-                match batcher(&this).next() {
+                match place.0.next() {
                     Some(next) => batch = next,
-                    None => return,
+                    None => return std::mem::forget(place),
                 }
             }
         });
@@ -379,6 +391,15 @@ impl Engine {
     fn not_to_be_had(&self, operation: &'static str) -> BackendError {
         let reason = "the runtime under the client has ended, or the backend panicked; connect a new client";
         BackendError::Unknown(Failure::new(operation, self.store.clone(), reason))
+    }
+}
+
+/// A worker's place, which is free again if the worker panics.
+struct Place<'a>(&'a Batcher<Arc<Lease>>);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.leave();
     }
 }
 

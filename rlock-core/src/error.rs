@@ -88,7 +88,7 @@ pub enum ExtendError {
     Lost(#[from] Lost),
     /// The TTL cannot be used.
     #[error(transparent)]
-    InvalidTtl(#[from] InvalidTtl),
+    InvalidConfig(#[from] InvalidConfig),
     /// The store did not confirm the extension. The lock is held until its old deadline at least.
     #[error("the lock on {resource:?} was not extended and keeps its old deadline: {source}")]
     Unconfirmed {

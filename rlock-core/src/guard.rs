@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 use crate::client::Handle;
 use crate::engine::Lease;
 use crate::{
-    ExtendError, LossReason, Lost, ResourceName, StartWatchdogError, Token, Ttl, UnlockError, Watchdog, WatchdogConfig,
+    ExtendError, InvalidConfig, LossReason, Lost, ResourceName, StartWatchdogError, Token, Ttl, UnlockError, Watchdog,
+    WatchdogConfig,
 };
 
 /// A held lock. Dropping it releases the lock in the background, from any thread, in or out of a runtime;
@@ -102,14 +103,15 @@ impl Guard {
     ///
     /// # Errors
     ///
-    /// [`ExtendError::Lost`] if the lock has been lost, [`ExtendError::Unconfirmed`] if the store did not answer:
+    /// [`ExtendError::InvalidConfig`] for a TTL that cannot be used, [`ExtendError::Lost`] if the lock has been lost,
+    /// [`ExtendError::Unconfirmed`] if the store did not answer:
     /// the lock is then held until its old deadline at least.
     ///
     /// # Cancel safety
     ///
     /// The extension takes place whether or not the future is dropped.
     pub async fn extend(&self, ttl: Duration) -> Result<Duration, ExtendError> {
-        let ttl = Ttl::new(ttl)?;
+        let ttl = Ttl::new(ttl).map_err(InvalidConfig::from)?;
         self.check()?;
         self.client.engine.extend_by_hand(&self.lease, ttl).await?;
         Ok(self.remaining())

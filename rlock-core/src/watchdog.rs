@@ -164,10 +164,10 @@ pub struct Watchdog {
 impl Watchdog {
     /// Ends the extensions. The lock is then held until its deadline, and lost unless it is released before.
     ///
-    /// No extension starts after this has returned; one that is under way may still take effect. Stopping twice,
-    /// or after the lock has ended, does nothing.
+    /// No extension is scheduled after this has returned; one that is on its way may still take effect. Stopping
+    /// twice, or after the lock has ended, does nothing.
     pub fn stop(&self) {
-        self.engine.stop_watchdog(&self.lease, Some(self.generation));
+        self.engine.stop_watchdog(&self.lease, self.generation);
     }
 
     /// What it has done so far.

@@ -80,6 +80,16 @@ fn a_client_whose_runtime_has_gone_says_so() {
 }
 
 #[test]
+fn a_client_on_a_runtime_that_had_ended_says_so() {
+    let ended = runtime();
+    let handle = ended.handle().clone();
+    drop(ended);
+    let client = Client::builder().runtime(handle).build(MemoryStore::new().client(Namespace::default()));
+    let lock = SimpleLock::new("job", &client).unwrap();
+    assert!(matches!(block_on(lock.lock()), Err(LockError::Closed { .. })));
+}
+
+#[test]
 fn lost_is_not_ready_while_the_lock_is_held() {
     let client = Client::new(MemoryStore::new().client(Namespace::default()));
     let guard = runtime().block_on(SimpleLock::new("job", &client).unwrap().lock()).unwrap();

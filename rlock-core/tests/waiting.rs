@@ -4,6 +4,7 @@ mod support;
 
 use std::time::Duration;
 
+use futures_util::poll;
 use rlock_core::{LockError, LossReason, SimpleLock, UnlockError};
 use tokio::time::{Instant, sleep};
 
@@ -204,4 +205,90 @@ async fn shutdown_says_what_it_could_not_give_back() {
     world.script.decide(Verb::Release, Fate::Hangs);
     let error = world.client.shutdown(SECOND).await.unwrap_err();
     assert_eq!((error.unconfirmed, error.timeout), (1, SECOND));
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_reaches_who_has_not_looked_at_the_grant() {
+    let world = World::new();
+    let lock = world.lock("job");
+    let mut asking = Box::pin(lock.lock_with(options()));
+    assert!(poll!(asking.as_mut()).is_pending());
+    settle().await;
+    assert_eq!(world.other_client().inspect(lock.resource()).await.unwrap().holders.len(), 1);
+    world.client.shutdown(SECOND).await.unwrap();
+    assert!(matches!(asking.await, Err(LockError::Closed { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_that_ran_out_before_anybody_looked_is_nobodys_lock() {
+    let world = World::new();
+    let lock = world.lock("job");
+    let mut asking = Box::pin(lock.lock_with(options().watchdog(false)));
+    assert!(poll!(asking.as_mut()).is_pending());
+    sleep(2 * TTL).await;
+    let guard = asking.await.unwrap();
+    assert!(guard.is_held());
+    assert_eq!(world.client.open_leases(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watchdog_that_is_stopped_late_leaves_the_release_alone() {
+    let world = World::new();
+    let guard = world.lock("job").lock_with(options()).await.unwrap();
+    let watchdog = guard.watchdog().unwrap();
+    world.script.decide(Verb::Release, Fate::Failed);
+    let unlocking = tokio::spawn(guard.unlock());
+    settle().await;
+    watchdog.stop();
+    world.script.decide(Verb::Release, Fate::Answered);
+    unlocking.await.unwrap().unwrap();
+    assert_eq!(world.client.open_leases(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_succeeds_though_both_first_answers_got_lost() {
+    let world = World::new();
+    world.script.decide(Verb::Acquire, Fate::AnswerLost);
+    let lock = world.lock("job");
+    let asking = tokio::spawn(async move { lock.lock_with(options()).await });
+    settle().await;
+    world.script.decide(Verb::Acquire, Fate::Answered);
+    let guard = asking.await.unwrap().unwrap();
+    world.script.decide(Verb::Release, Fate::AnswerLost);
+    let unlocking = tokio::spawn(guard.unlock());
+    settle().await;
+    world.script.decide(Verb::Release, Fate::Answered);
+    unlocking.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_place_whose_answer_got_lost_counts_from_the_first_claim() {
+    let world = World::new();
+    let other = world.other_client();
+    let held = SimpleLock::new("job", &other).unwrap().lock_with(options()).await.unwrap();
+    world.script.decide(Verb::Acquire, Fate::AnswerLost);
+    let lock = world.lock("job");
+    let asking = tokio::spawn(async move { lock.lock_with(options()).await });
+    sleep(2 * SECOND).await;
+    // From now on the store can neither extend nor be asked: what is granted lives as long as the first claim.
+    world.script.set(Fate::Failed);
+    world.script.decide(Verb::Acquire, Fate::Answered);
+    sleep(2 * SECOND).await;
+    held.unlock().await.unwrap();
+    let guard = asking.await.unwrap().unwrap();
+    assert!(guard.remaining() <= TTL - 4 * SECOND, "{:?}", guard.remaining());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hiccup_does_not_end_the_wait_at_a_store_without_a_queue() {
+    let world = World::with(|can| can.queue = false);
+    let held = SimpleLock::new("job", &world.other_client()).unwrap().lock_with(options()).await.unwrap();
+    let lock = world.lock("job");
+    let waiting = tokio::spawn(async move { lock.lock_with(options()).await });
+    sleep(10 * SECOND).await;
+    world.script.decide(Verb::Acquire, Fate::Failed);
+    sleep(SECOND).await;
+    world.script.decide(Verb::Acquire, Fate::Answered);
+    held.unlock().await.unwrap();
+    assert!(waiting.await.unwrap().unwrap().is_held());
 }

@@ -53,6 +53,11 @@ impl<T> Batcher<T> {
         Some(self.take(&mut queue))
     }
 
+    /// Takes back the place of a worker that has ended otherwise than by [`next`](Self::next).
+    pub(crate) fn leave(&self) {
+        self.lock().workers -= 1;
+    }
+
     /// A worker's share of what waits: all of it if that is little, else so much that every worker has something to
     /// send. The store then works on one call while this side works on what came of another.
     fn take(&self, queue: &mut Queue<T>) -> Vec<T> {

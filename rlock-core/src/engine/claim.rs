@@ -13,8 +13,8 @@ use crate::lock_kind::LockKind;
 use crate::metrics::{AcquireOutcome, WakeUp};
 use crate::ttl::margin;
 use crate::{
-    Acquired, BackendError, Claim, Grant, IfBusy, InvalidConfig, LeaseId, LeaseKey, LockError, LockOptions, LossReason,
-    Moment, Place, ResourceName, Share, Token, Ttl,
+    Acquired, BackendError, Claim, Failure, Grant, IfBusy, InvalidConfig, LeaseId, LeaseKey, LockError, LockOptions,
+    LossReason, Moment, Place, ResourceName, Share, Token, Ttl,
 };
 
 /// What somebody asks for.
@@ -40,6 +40,8 @@ pub(crate) struct Pending {
     lease: Arc<Lease>,
     request: Request,
     started: Moment,
+    /// How many grants have run out before anybody looked.
+    run_out: u32,
     over: bool,
 }
 
@@ -47,7 +49,7 @@ impl Pending {
     pub(crate) fn new(client: Arc<Handle>, request: Request) -> Result<Self, LockError> {
         let started = client.engine.now();
         let lease = client.engine.claim(&request, started)?;
-        Ok(Self { client, lease, request, started, over: false })
+        Ok(Self { client, lease, request, started, run_out: 0, over: false })
     }
 
     pub(crate) async fn granted(mut self) -> Result<Guard, LockError> {
@@ -57,17 +59,36 @@ impl Pending {
             let outcome = match engine.outcome(&self.lease) {
                 Outcome::Open => continue,
                 Outcome::Granted(token) => Ok(token),
-                Outcome::RanOut => {
-                    engine.let_go(&self.lease);
-                    self.lease = engine.claim(&self.request, self.started)?;
-                    continue;
-                }
+                Outcome::Ended(reason) => match self.begin_again(reason) {
+                    Ok(()) => continue,
+                    Err(error) => Err(error),
+                },
                 Outcome::Failed(error) => Err(error),
             };
+            let engine = &self.client.engine;
             self.over = true;
             engine.acquire_ended(&self.lease, &outcome, self.started);
             return outcome.map(|token| Guard::new(self.client.clone(), self.lease.clone(), token));
         }
+    }
+
+    /// Claims the lock anew, by another lease, after one that ended before it was anybody's lock: the store lost its
+    /// place in the queue, or the grant ran out before anybody looked.
+    fn begin_again(&mut self, reason: LossReason) -> Result<(), LockError> {
+        const MOST: u32 = 3;
+        let engine = &self.client.engine;
+        engine.let_go(&self.lease);
+        if reason == LossReason::Expired {
+            self.run_out += 1;
+        }
+        if self.run_out == MOST {
+            let reason = "each grant ran out before it could be used: the TTL is too short for the time that the \
+                          store takes to answer, or the caller to look; use a longer TTL";
+            let source = BackendError::NotApplied(Failure::new("acquire", engine.store.clone(), reason));
+            return Err(LockError::Unavailable { resource: self.request.resource.clone(), source });
+        }
+        self.lease = engine.claim(&self.request, self.started)?;
+        Ok(())
     }
 }
 
@@ -75,8 +96,8 @@ impl Pending {
 enum Outcome {
     Open,
     Granted(Token),
-    /// Nobody looked for so long that the lease was granted and lost: it was never anybody's lock.
-    RanOut,
+    /// The lease ended before it was anybody's lock.
+    Ended(LossReason),
     Failed(LockError),
 }
 
@@ -95,13 +116,10 @@ impl Engine {
     /// Registers a lease and sends its claim.
     fn claim(self: &Arc<Self>, request: &Request, started: Moment) -> Result<Arc<Lease>, LockError> {
         let terms = request.options.parse()?;
-        let can = self.backend.capabilities();
-        if terms.ttl > can.max_ttl {
-            let (ttl, backend, max) = (terms.ttl, can.backend, can.max_ttl);
-            return Err(InvalidConfig::TtlTooLong { ttl, backend, max }.into());
-        }
+        self.check_max(terms.ttl)?;
         let key = LeaseKey { resource: request.resource.clone(), id: LeaseId::random() };
-        let state = State::new(terms.ttl, terms.watchdog, started, terms.wait, self.settings.retry_for);
+        let mut state = State::new(terms.ttl, terms.watchdog, started, terms.wait);
+        state.retry_until = self.now().after(self.settings.retry_for);
         let lease = Arc::new(Lease::new(key, request.share, request.kind, state));
         {
             let mut table = self.table();
@@ -144,7 +162,7 @@ impl Engine {
         };
         let claims: Vec<Claim> = batch.iter().map(claim).collect();
         let sent = self.now();
-        let answers = self.call("acquire", claims.len(), self.backend.acquire(&claims)).await;
+        let answers = self.call("acquire", claims.len(), async { self.backend.acquire(&claims).await }).await;
         for (lease, answer) in batch.iter().zip(answers) {
             self.claim_answered(lease, sent, answer);
         }
@@ -169,19 +187,31 @@ impl Engine {
     fn claim_answered(self: &Arc<Self>, lease: &Arc<Lease>, sent: Moment, answer: Result<Acquired, BackendError>) {
         let mut state = lease.lock();
         state.claiming = false;
-        state.claim_unknown |= answer.as_ref().is_err_and(BackendError::may_have_been_applied);
+        if answer.as_ref().is_err_and(BackendError::may_have_been_applied) {
+            state.claim_unknown = true;
+            state.first_sent.get_or_insert(sent);
+        }
         let may_be_there = state.claim_unknown || matches!(answer, Ok(Acquired::Held(_) | Acquired::Queued(_)));
         match (state.phase, answer) {
             (Phase::Asking, Ok(Acquired::Held(grant))) => {
+                state.first_sent = None;
                 let full = grant.ttl >= state.ttl.get().mul_f64(0.9);
                 state.alive_until = deadline(sent, state.ttl, grant);
                 self.grant(lease, &mut state, grant.token, full);
             }
-            (Phase::Asking, Ok(Acquired::Queued(place))) => self.queued(lease, &mut state, sent, place),
+            (Phase::Asking, Ok(Acquired::Queued(place))) => {
+                // An earlier claim whose answer got lost has put it there, and its life counts from that one. It is
+                // extended at once.
+                let first_sent = state.first_sent.take();
+                state.granted_early |= first_sent.is_some();
+                self.queued(lease, &mut state, first_sent.unwrap_or(sent), place);
+            }
             (Phase::Asking, Ok(Acquired::Busy)) if state.waits => {
-                let tries = state.tries;
+                let (tries, now) = (state.tries, self.now());
                 state.tries += 1;
-                state.due = Some(self.now().after(pause(tries, Duration::from_millis(5), Duration::from_millis(250))));
+                state.last_error = None;
+                state.retry_until = now.after(self.settings.retry_for);
+                state.due = Some(now.after(pause(tries, Duration::from_millis(5), Duration::from_millis(250))));
             }
             (Phase::Asking, Ok(Acquired::Busy)) => {
                 let wait = Duration::ZERO;
@@ -283,7 +313,7 @@ impl Engine {
         let mut state = lease.lock();
         match (state.phase, state.outcome.take()) {
             (_, Some(error)) => Outcome::Failed(error),
-            (Phase::Lost, None) => Outcome::RanOut,
+            (Phase::Lost, None) => Outcome::Ended(state.lost.unwrap_or(LossReason::Gone)),
             (Phase::Held(token), None) if !lost => Outcome::Granted(token),
             _ => Outcome::Open,
         }

@@ -116,7 +116,7 @@ impl Engine {
             return;
         }
         let sent = self.now();
-        let answers = self.call("extend", extensions.len(), self.backend.extend(&extensions)).await;
+        let answers = self.call("extend", extensions.len(), async { self.backend.extend(&extensions).await }).await;
         for ((lease, ttl, by_hand), answer) in sending.into_iter().zip(answers) {
             self.extension_answered(&lease, sent, ttl, by_hand, answer);
         }
@@ -193,10 +193,11 @@ impl Engine {
             Ok(Extended::Queued(place)) => self.queued(lease, state, sent, place),
             Ok(Extended::Gone { .. }) => {
                 tracing::warn!(resource = %lease.key.resource, "the store lost a place in the queue; queuing again");
-                self.enter(lease, state, Phase::Asking);
-                state.tries = 0;
-                state.retry_until = self.now().after(self.settings.retry_for);
-                self.send_claim(lease, state);
+                // Whoever waits claims the lock anew by another lease: what was said of this one may still come in.
+                state.lost = Some(LossReason::Gone);
+                state.due = None;
+                self.enter(lease, state, Phase::Lost);
+                lease.changed.notify_one();
             }
             Err(error) if error.is_transient() => {
                 tracing::debug!(resource = %lease.key.resource, %error, "asking about the place in the queue again");
@@ -235,7 +236,10 @@ impl Engine {
             Ok(Extended::Gone { .. }) if state.broken => self.lose(lease, state, LossReason::Broken),
             Ok(Extended::Gone { taken: true }) => self.lose(lease, state, LossReason::TakenOver),
             // Held with another token, or back in the queue: the store lost the grant and has made another.
-            Ok(_) => self.lose(lease, state, LossReason::Gone),
+            Ok(other) => {
+                state.still_there = !matches!(other, Extended::Gone { .. });
+                self.lose(lease, state, LossReason::Gone);
+            }
             Err(error) => {
                 let interval = state.renewal.as_ref().map_or(state.ttl.get() / 3, |renewal| renewal.interval);
                 let next = now.after(pause(state.tries, interval / 32, interval / 4));

@@ -74,6 +74,8 @@ pub(super) struct State {
 
     /// A claim is under way.
     pub(super) claiming: bool,
+    /// When the first claim was sent whose answer got lost, until an answer has come.
+    pub(super) first_sent: Option<Moment>,
     /// A claim was sent whose outcome never came, so that it may still take effect.
     pub(super) claim_unknown: bool,
     /// An extension is waiting to be sent.
@@ -84,10 +86,14 @@ pub(super) struct State {
     pub(super) granted_early: bool,
     /// The store said by an event that the lease was broken.
     pub(super) broken: bool,
+    /// The lease was lost, but the store has it, in another state: it is to be released.
+    pub(super) still_there: bool,
     /// The first release has been handed over.
     pub(super) release_started: bool,
     /// A release was sent whose outcome never came.
     pub(super) release_unknown: bool,
+    /// An answer to a release has been counted.
+    pub(super) release_counted: bool,
     /// Until when an unconfirmed release is sent again.
     pub(super) release_until: Moment,
     /// Tells whoever waits for the release.
@@ -130,7 +136,7 @@ impl Lease {
 }
 
 impl State {
-    pub(super) fn new(ttl: Ttl, plan: Option<Plan>, now: Moment, wait: Option<Duration>, patience: Duration) -> Self {
+    pub(super) fn new(ttl: Ttl, plan: Option<Plan>, now: Moment, wait: Option<Duration>) -> Self {
         Self {
             phase: Phase::Asking,
             ttl,
@@ -145,20 +151,28 @@ impl State {
             due: None,
             timer: None,
             tries: 0,
-            retry_until: now.after(patience),
+            retry_until: now,
             last_error: None,
             claiming: false,
+            first_sent: None,
             claim_unknown: false,
+            still_there: false,
             extend_queued: false,
             by_hand: Vec::new(),
             granted_early: false,
             broken: false,
             release_started: false,
             release_unknown: false,
+            release_counted: false,
             release_until: now,
             released: None,
             since: now,
         }
+    }
+
+    /// Whether the lease was lost by the store's word, and nothing can bring it back.
+    pub(super) fn is_gone_for_good(&self) -> bool {
+        self.lost.is_some_and(LossReason::is_the_stores_word) && !self.still_there && !self.claim_unknown
     }
 
     /// When the lease next needs attention.

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::Engine;
 use super::lease::{Lease, Phase, State};
 use super::renewal::pause;
+use super::{CALL_LIMIT, Engine};
 use crate::metrics::Answer;
 use crate::{BackendError, LossReason, Lost, Released, UnlockError};
 
@@ -55,7 +55,7 @@ impl Engine {
                 self.enter(lease, state, Phase::Releasing);
             }
             Phase::Asking if !state.claim_unknown => self.settle(lease, state),
-            Phase::Lost if state.lost.is_some_and(LossReason::is_the_stores_word) => self.settle(lease, state),
+            Phase::Lost if state.is_gone_for_good() => self.settle(lease, state),
             Phase::Asking | Phase::Queued | Phase::Held(_) | Phase::Lost => self.send_release(lease, state),
         }
         if self.dead.load(Ordering::Acquire) {
@@ -79,6 +79,8 @@ impl Engine {
             let now = self.now();
             let extended_by = state.renewal.as_ref().map_or(state.ttl, |renewal| renewal.extend_by.max(state.ttl));
             state.release_started = true;
+            // Nothing is on its way for so long.
+            state.claim_unknown &= state.first_sent.is_some() || now.since(state.since) < CALL_LIMIT;
             state.release_until = state.alive_until.max(now.after(extended_by.get()));
             state.retry_until = now.after(self.settings.retry_for);
             state.tries = 0;
@@ -93,7 +95,7 @@ impl Engine {
 
     async fn run_releases(self: Arc<Self>, batch: Vec<Arc<Lease>>) {
         let keys: Vec<_> = batch.iter().map(|lease| lease.key.clone()).collect();
-        let answers = self.call("release", keys.len(), self.backend.release(&keys)).await;
+        let answers = self.call("release", keys.len(), async { self.backend.release(&keys).await }).await;
         for (lease, answer) in batch.iter().zip(answers) {
             self.release_answered(lease, answer);
         }
@@ -106,18 +108,20 @@ impl Engine {
         }
         let now = self.now();
         match answer {
-            Ok(released) if state.claim_unknown && now < state.release_until.min(state.retry_until) => {
-                // A claim whose answer never came may be on its way still, and must not outlive this.
-                self.confirm(lease, &mut state, released == Released::Released);
-                self.release_later(&mut state);
-            }
             Ok(released) => {
-                let kind = if released == Released::Released { Answer::Done } else { Answer::Gone };
-                self.metrics.released(kind);
+                if !std::mem::replace(&mut state.release_counted, true) {
+                    let kind = if released == Released::Released { Answer::Done } else { Answer::Gone };
+                    self.metrics.released(kind);
+                }
                 // Absent after a release without an answer: that one has done it.
                 let ours = released == Released::Released || state.release_unknown;
                 self.confirm(lease, &mut state, ours);
-                self.settle(lease, &mut state);
+                if state.claim_unknown && now < state.release_until.min(state.retry_until) {
+                    // A claim whose answer never came may be on its way still, and must not outlive this.
+                    self.release_later(&mut state);
+                } else {
+                    self.settle(lease, &mut state);
+                }
             }
             Err(error) => {
                 state.release_unknown |= error.may_have_been_applied();

@@ -20,19 +20,23 @@ impl Engine {
     /// The token that is cancelled when the lease is lost.
     pub(crate) fn lost_signal(self: &Arc<Self>, lease: &Arc<Lease>) -> CancellationToken {
         let signal = lease.lost_signal.get_or_init(CancellationToken::new);
-        // A loss between the two lines has seen no signal to cancel, or this one.
-        if self.loss(lease).is_some() {
+        // Under the lease's lock: a loss before this has seen no signal to cancel, one after it sees this one.
+        let by_the_clock = self.loss(lease).is_some();
+        if by_the_clock || lease.lock().lost.is_some() {
             signal.cancel();
         }
         signal.clone()
     }
 
     pub(crate) async fn extend_by_hand(self: &Arc<Self>, lease: &Arc<Lease>, ttl: Ttl) -> Result<(), ExtendError> {
+        self.check_max(ttl)?;
         let (answer, answered) = oneshot::channel();
         {
             let mut state = lease.lock();
-            state.by_hand.push((ttl, answer));
-            self.queue_extension(lease, &mut state);
+            if matches!(state.phase, Phase::Held(_)) {
+                state.by_hand.push((ttl, answer));
+                self.queue_extension(lease, &mut state);
+            }
         }
         self.send_extensions();
         answered.await.unwrap_or_else(|_| Err(self.lost_error(lease).into()))
@@ -52,6 +56,7 @@ impl Engine {
     ) -> Result<u64, InvalidConfig> {
         let mut state = lease.lock();
         let plan = config.plan(state.ttl)?;
+        self.check_max(plan.extend_by)?;
         let generation = self.new_generation();
         if matches!(state.phase, Phase::Held(_)) {
             let now = self.now();
@@ -73,9 +78,10 @@ impl Engine {
     }
 
     /// Ends the watchdog of that number, if it still runs.
-    pub(crate) fn stop_watchdog(&self, lease: &Arc<Lease>, generation: Option<u64>) {
+    pub(crate) fn stop_watchdog(&self, lease: &Arc<Lease>, generation: u64) {
         let mut state = lease.lock();
-        if state.renewal.as_ref().map(|renewal| renewal.generation) == generation {
+        let runs = |renewal: &Renewal| renewal.running && renewal.generation == generation;
+        if state.renewal.as_deref().is_some_and(runs) {
             self.end_watchdog(&mut state);
             state.due = None;
             self.reschedule(lease, &mut state);
@@ -103,6 +109,15 @@ impl Engine {
             next_extend_time: renewal.running.then(|| SystemTime::now() + next),
             last_error: renewal.last_error.clone(),
         }
+    }
+
+    /// Refuses a TTL that the store cannot keep.
+    pub(super) fn check_max(&self, ttl: Ttl) -> Result<(), InvalidConfig> {
+        let can = self.backend.capabilities();
+        if ttl > can.max_ttl {
+            return Err(InvalidConfig::TtlTooLong { ttl, backend: can.backend, max: can.max_ttl });
+        }
+        Ok(())
     }
 
     pub(super) fn new_generation(&self) -> u64 {
