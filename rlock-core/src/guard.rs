@@ -206,3 +206,22 @@ impl fmt::Debug for Guard {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime;
+
+    use super::*;
+    use crate::{Client, MemoryStore, Namespace, SimpleLock};
+
+    #[tokio::test]
+    async fn an_extension_that_comes_just_after_the_loss_is_answered() {
+        let client = Client::builder().runtime(runtime::Handle::current());
+        let client = client.build(MemoryStore::new().client(Namespace::default()));
+        let guard = SimpleLock::new("job", &client).unwrap().lock().await.unwrap();
+        client.shutdown(Duration::from_secs(5)).await.unwrap();
+        let engine = guard.client.engine.clone();
+        let answer = tokio::time::timeout(Duration::from_secs(5), engine.extend_by_hand(&guard.lease, Ttl::DEFAULT));
+        assert!(matches!(answer.await.expect("it is answered"), Err(ExtendError::Lost(_))));
+    }
+}

@@ -31,12 +31,17 @@ impl Engine {
     pub(crate) async fn extend_by_hand(self: &Arc<Self>, lease: &Arc<Lease>, ttl: Ttl) -> Result<(), ExtendError> {
         self.check_max(ttl)?;
         let (answer, answered) = oneshot::channel();
-        {
+        let is_held = {
             let mut state = lease.lock();
-            if matches!(state.phase, Phase::Held(_)) {
+            let is_held = matches!(state.phase, Phase::Held(_));
+            if is_held {
                 state.by_hand.push((ttl, answer));
                 self.queue_extension(lease, &mut state);
             }
+            is_held
+        };
+        if !is_held {
+            return Err(self.lost_error(lease).into());
         }
         self.send_extensions();
         answered.await.unwrap_or_else(|_| Err(self.lost_error(lease).into()))
