@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use rlock_core::{Backend, Namespace};
 use rlock_redis::{RedisBackend, RedisConfig};
+use rlock_testkit::faults::Control;
 use rlock_testkit::servers::{Redis, Reply};
-use rlock_testkit::{Harness, Restart, Shared, async_trait};
+use rlock_testkit::{Controlled, Harness, Shared, async_trait};
 
 rlock_testkit::conformance!(redis: RedisHarness);
 
@@ -19,7 +20,7 @@ impl RedisHarness {
         Self { url: server.url().to_owned(), server: Some(server) }
     }
 
-    fn server(&self) -> &Redis {
+    fn store(&self) -> &Redis {
         self.server.as_ref().expect("only the test that started the server looks at it")
     }
 }
@@ -36,13 +37,13 @@ impl Harness for RedisHarness {
     }
 
     async fn leftovers(&self, namespace: &Namespace) -> Vec<String> {
-        let mut resp = self.server().resp();
+        let mut resp = self.store().resp();
         let mut keeps_only_tokens = |key: &String| {
             let expires = matches!(resp.command(&["PTTL", key]), Reply::Int(1..));
             expires
                 && resp.send(&["HKEYS", key]).is_ok_and(|fields| fields == Reply::List(vec![Reply::Text("g".into())]))
         };
-        let mut keys = self.server().keys(&format!("rlock:{{{namespace}:*"));
+        let mut keys = self.store().keys(&format!("rlock:{{{namespace}:*"));
         keys.retain(|key| !keeps_only_tokens(key));
         keys
     }
@@ -60,12 +61,12 @@ impl Shared for RedisHarness {
 }
 
 #[async_trait]
-impl Restart for RedisHarness {
+impl Controlled for RedisHarness {
     async fn start_durable() -> Self {
         Self::of(Redis::start_durable())
     }
 
-    async fn restart(&self) {
-        self.server().restart();
+    fn server(&self) -> &dyn Control {
+        self.server.as_ref().expect("only the test that started the server tampers with it")
     }
 }

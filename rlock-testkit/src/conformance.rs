@@ -5,17 +5,18 @@
 /// ```no_run
 /// use rlock_testkit::MemoryHarness;
 ///
-/// rlock_testkit::conformance!(memory: MemoryHarness, without(processes, restart));
+/// rlock_testkit::conformance!(memory: MemoryHarness, without(processes, network, control));
 /// # fn main() {}
 /// ```
 ///
-/// The harness has to implement [`Shared`](crate::Shared) and [`Restart`](crate::Restart) beside
+/// The harness has to implement [`Shared`](crate::Shared) and [`Controlled`](crate::Controlled) beside
 /// [`Harness`](crate::Harness), unless `without` leaves out what needs them:
 ///
 /// - `queue`, `push`: the backend's [`Capabilities`](rlock_core::Capabilities) declare that it has none. What they
 ///   declare and what is left out has to agree.
 /// - `processes`: other processes cannot reach the store.
-/// - `restart`: the store cannot be restarted, or loses its data then.
+/// - `network`: its clients do not reach it by TCP.
+/// - `control`: its server cannot be paused, killed and restarted, or loses its data then.
 ///
 /// A case that is left out does not exist; none is skipped at run time.
 #[macro_export]
@@ -52,7 +53,7 @@ macro_rules! conformance {
 macro_rules! __cases {
     ($tested:tt $left_out:tt) => {
         $crate::__tests! { $tested $left_out
-            exclusion, Contract 1, anywhere: [
+            exclusion, Contract(1), anywhere: [
                 second_client_is_refused
                 same_client_is_refused
                 names_are_independent
@@ -65,8 +66,8 @@ macro_rules! __cases {
                 semaphore_fills_and_no_more
                 capacity_mismatch_is_an_error
             ]
-            exclusion, Contract 1, processes: [two_processes_exclude]
-            order, Contract 2, queue: [
+            exclusion, Contract(1), processes: [two_processes_exclude]
+            order, Contract(2), queue: [
                 fifo_among_waiters
                 fifo_across_clients
                 try_does_not_overtake
@@ -75,7 +76,7 @@ macro_rules! __cases {
                 expired_waiters_are_skipped_together
                 large_request_is_not_starved
             ]
-            tokens, Contract 3, anywhere: [
+            tokens, Contract(3), anywhere: [
                 token_increases
                 token_increases_after_release
                 token_increases_after_expiry
@@ -86,9 +87,9 @@ macro_rules! __cases {
                 resource_rejects_stale_token
                 token_is_exact
             ]
-            tokens, Contract 3, queue: [token_follows_grant_order]
-            tokens, Contract 3, restart: [token_increases_after_restart]
-            compare, Contract 4, anywhere: [
+            tokens, Contract(3), queue: [token_follows_grant_order]
+            tokens, Contract(3), control: [token_increases_after_restart]
+            compare, Contract(4), anywhere: [
                 id_is_new_for_every_acquisition
                 foreign_release_does_nothing
                 foreign_extend_does_nothing
@@ -99,7 +100,7 @@ macro_rules! __cases {
                 release_is_true_once
                 break_then_old_release_is_harmless
             ]
-            extend, Contract 5, anywhere: [
+            extend, Contract(5), anywhere: [
                 extend_restores_the_ttl
                 outlives_ttl_five_times
                 extend_never_shortens
@@ -111,8 +112,8 @@ macro_rules! __cases {
                 extend_races_release
                 opposite_batches_do_not_deadlock
             ]
-            extend, Contract 5, queue: [queued_lease_lives_by_extends]
-            expiry, Contract 6, anywhere: [
+            extend, Contract(5), queue: [queued_lease_lives_by_extends]
+            expiry, Contract(6), anywhere: [
                 expires_after_ttl
                 never_expires_early
                 expired_reads_as_free
@@ -122,8 +123,8 @@ macro_rules! __cases {
                 ttl_bounds
                 granted_ttl_is_reported
             ]
-            expiry, Contract 6, processes: [killed_process_frees]
-            grant, Contract 7, anywhere: [
+            expiry, Contract(6), processes: [killed_process_frees]
+            grant, Contract(7), anywhere: [
                 wakes_on_release
                 wake_up_is_prompt
                 no_lost_wake_up
@@ -133,9 +134,9 @@ macro_rules! __cases {
                 grant_racing_timeout_is_not_leaked
                 idle_waiter_is_quiet
             ]
-            grant, Contract 7, queue: [break_grants_the_next]
-            grant, Contract 7, push: [break_tells_the_holder]
-            names, Contract 10, anywhere: [
+            grant, Contract(7), queue: [break_grants_the_next]
+            grant, Contract(7), push: [break_tells_the_holder]
+            names, Contract(10), anywhere: [
                 unicode
                 empty_is_refused
                 longest_and_one_longer
@@ -145,20 +146,20 @@ macro_rules! __cases {
                 namespaces_are_apart
                 ten_thousand_names
             ]
-            looking, Contract 10, anywhere: [
+            looking, Contract(10), anywhere: [
                 list_by_prefix_and_pages
                 inspect_free_and_held
                 inspect_never_shows_the_id
             ]
-            looking, Contract 10, queue: [inspect_free_held_queued]
-            looking, Contract 11, anywhere: [nothing_is_left_behind]
-            cancelling, Promise 4, anywhere: [
+            looking, Contract(10), queue: [inspect_free_held_queued]
+            looking, Contract(11), anywhere: [nothing_is_left_behind]
+            cancelling, Promise(4), anywhere: [
                 dropped_acquire_leaves_nothing
                 dropped_wait_leaves_the_queue
                 dropped_release_is_safe
                 dropped_extend_is_safe
             ]
-            cancelling, Promise 5, anywhere: [
+            cancelling, Promise(5), anywhere: [
                 dropped_guard_frees
                 guard_dropped_outside_a_runtime
                 guard_dropped_on_another_runtime
@@ -173,16 +174,17 @@ macro_rules! __cases {
 macro_rules! __tests {
     (
         [$backend:ident $harness:ty] $left_out:tt
-        $($module:ident, $kind:ident $number:literal, $needs:ident: [$($case:ident)*])*
+        $($module:ident, $rule:expr, $needs:ident: [$($case:ident)*])*
     ) => {$(
         $crate::__unless! { $needs $left_out { $(
             #[test]
             fn $case() {
+                use $crate::run::Rule::*;
                 let case = $crate::run::Case {
                     backend: stringify!($backend),
                     module: module_path!(),
                     name: stringify!($case),
-                    rule: $crate::run::Rule::$kind($number),
+                    rule: $rule,
                 };
                 let verdict = $crate::run::$needs::<$harness>(case, $crate::cases::$module::$case);
                 verdict.unwrap_or_else(|broken| panic!("{broken}"));
@@ -198,7 +200,8 @@ macro_rules! __unless {
     (queue [queue $($rest:ident)*] $tests:tt) => {};
     (push [push $($rest:ident)*] $tests:tt) => {};
     (processes [processes $($rest:ident)*] $tests:tt) => {};
-    (restart [restart $($rest:ident)*] $tests:tt) => {};
+    (network [network $($rest:ident)*] $tests:tt) => {};
+    (control [control $($rest:ident)*] $tests:tt) => {};
     ($needs:ident [$other:ident $($rest:ident)*] $tests:tt) => { $crate::__unless! { $needs [$($rest)*] $tests } };
     ($needs:ident [] { $($tests:tt)* }) => { $($tests)* };
 }
@@ -210,5 +213,6 @@ macro_rules! __can_be_left_out {
     (queue) => {};
     (push) => {};
     (processes) => {};
-    (restart) => {};
+    (network) => {};
+    (control) => {};
 }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use rlock_core::{Backend, Namespace};
 
+use crate::faults::Control;
+
 /// A store for one test, and how to reach it. Dropping it ends what was started for it.
 ///
 /// Every test starts one, and uses namespaces of its own in it, so that one long-lived server can serve all tests.
@@ -30,27 +32,28 @@ pub trait Harness: Send + Sync + 'static {
     async fn leftovers(&self, namespace: &Namespace) -> Vec<String>;
 }
 
-/// A store that other processes can reach as well.
+/// A store that is reached at an address, by other processes as well.
 #[async_trait]
 pub trait Shared: Harness {
-    /// Where the store is, in one line for [`attach`](Self::attach).
+    /// Where the store is: a URL with host and port, from which the cases make that of a [`Proxy`] in front of it.
+    ///
+    /// [`Proxy`]: crate::faults::Proxy
     fn address(&self) -> String;
 
-    /// The store at `address`, which another process started and will end.
+    /// The store at `address`, which was started elsewhere and will be ended there.
     async fn attach(address: &str) -> Self
     where
         Self: Sized;
 }
 
-/// A store that can be restarted without losing what it has confirmed.
+/// A store whose server can be paused, killed and restarted.
 #[async_trait]
-pub trait Restart: Harness {
-    /// As [`start`](Harness::start), for a store that is going to be restarted.
+pub trait Controlled: Shared {
+    /// As [`start`](Harness::start), for a server of the case's own that keeps on disk what it has confirmed.
     async fn start_durable() -> Self
     where
         Self: Sized;
 
-    /// Ends the store as a crash would, and starts it again at the same address with its data. Answers when it is
-    /// ready.
-    async fn restart(&self);
+    /// The server.
+    fn server(&self) -> &dyn Control;
 }

@@ -27,7 +27,7 @@
 //!     }
 //! }
 //!
-//! rlock_testkit::conformance!(mine: MyHarness, without(processes, restart));
+//! rlock_testkit::conformance!(mine: MyHarness, without(processes, network, control));
 //! # fn main() {}
 //! ```
 //!
@@ -35,14 +35,16 @@
 //! `[contract rule 4] mine, foreign_release_does_nothing: ...`.
 //!
 //! What the cases are made of serves other tests too: [`servers`], [`process`] for tests with processes that are
-//! killed and frozen, [`peer`] for talking to a backend with every call bounded, [`wait`].
+//! killed and frozen, [`faults`], [`peer`] for talking to a backend with every call bounded, [`wait`].
 
 pub mod cases;
 mod chance;
 mod conformance;
+pub mod faults;
 mod harness;
 mod locking;
 mod memory;
+mod network;
 mod observed;
 pub mod peer;
 pub mod process;
@@ -53,8 +55,10 @@ mod stage;
 pub mod wait;
 
 pub use async_trait::async_trait;
-pub use harness::{Harness, Restart, Shared};
+pub use harness::{Controlled, Harness, Shared};
+
 pub use memory::MemoryHarness;
+pub use network::Network;
 pub use observed::{Observed, Record};
 pub use remote::{Remote, Remotes};
 pub use stage::Stage;

@@ -10,10 +10,12 @@ use rlock_core::Namespace;
 use tokio::runtime::Builder;
 use tokio::time::timeout;
 
+use crate::faults::Control;
+use crate::network::Network;
 use crate::process::{Helper, Program};
 use crate::remote::{self, Remotes};
 use crate::stage::Stage;
-use crate::{Harness, Restart, Shared};
+use crate::{Controlled, Harness, Shared};
 
 /// How long a case may take: 60 s.
 pub const LIMIT: Duration = Duration::from_secs(60);
@@ -41,9 +43,13 @@ pub enum Rule {
     Declared,
     /// A rule of the contract, numbered as on [`Backend`](rlock_core::Backend).
     Contract(u8),
-    /// A promise to the holder of a lock, numbered as in the design: 4 is that cancelling is safe, 5 that dropping a
-    /// guard releases.
+    /// A promise to the holder of a lock, numbered as in the design: 1 is that the deadline is conservative and local,
+    /// 2 that loss is signalled by then, 3 that a short outage loses nothing, 4 that cancelling is safe, 5 that
+    /// dropping a guard releases, 6 that the watchdog does not depend on the caller's runtime, 7 that work can be tied
+    /// to the lock.
     Promise(u8),
+    /// The answers of the reference backend.
+    Reference,
 }
 
 impl fmt::Display for Rule {
@@ -52,6 +58,7 @@ impl fmt::Display for Rule {
             Self::Declared => f.write_str("declared capabilities"),
             Self::Contract(number) => write!(f, "contract rule {number}"),
             Self::Promise(number) => write!(f, "promise {number} to the holder"),
+            Self::Reference => f.write_str("the reference backend's answers"),
         }
     }
 }
@@ -118,31 +125,60 @@ pub fn push<H: Harness>(case: Case, body: impl AsyncFnOnce(&Stage)) -> Result<()
 /// As [`anywhere`].
 pub fn processes<H: Shared>(case: Case, body: impl AsyncFnOnce(&Stage, &Remotes)) -> Result<(), Broken> {
     if let Some(helper) = Helper::current() {
-        return judge_for(Duration::MAX, case, async {
-            let harness = Arc::new(H::attach(&helper.setting(remote::ADDRESS)).await);
-            let namespace = Namespace::new(helper.setting(remote::NAMESPACE)).expect("the test's own namespace");
-            remote::obey(&Stage::in_namespace(harness, namespace).await, helper).await;
-        });
+        return serve::<H>(case, helper);
     }
     judge(case, async {
         let harness = H::start().await;
         let address = harness.address();
         let stage = Stage::new(Arc::new(harness)).await;
-        let program = Program::this_test(case.module, case.name);
-        let remotes = Remotes::new(program.with(remote::ADDRESS, address).with(remote::NAMESPACE, stage.namespace()));
-        body(&stage, &remotes).await;
+        body(&stage, &remotes(case, &stage, &address)).await;
     })
 }
 
-/// Runs a case that needs to restart the store.
+/// Runs a case that needs a network with faults between client and store.
 ///
 /// # Errors
 ///
 /// As [`anywhere`].
-pub fn restart<H: Restart>(case: Case, body: impl AsyncFnOnce(&Stage, &dyn Restart)) -> Result<(), Broken> {
+pub fn network<H: Shared>(case: Case, body: impl AsyncFnOnce(&Stage, &Network)) -> Result<(), Broken> {
+    judge(case, async {
+        let harness = H::start().await;
+        let address = harness.address();
+        let stage = Stage::new(Arc::new(harness)).await;
+        let network = Network::new::<H>(address, stage.namespace().clone());
+        body(&stage, &network).await;
+    })
+}
+
+/// Runs a case that needs to tamper with the store's server, or, in a process of such a case, what it was started for.
+///
+/// # Errors
+///
+/// As [`anywhere`].
+pub fn control<H: Controlled>(
+    case: Case,
+    body: impl AsyncFnOnce(&Stage, &dyn Control, &Remotes),
+) -> Result<(), Broken> {
+    if let Some(helper) = Helper::current() {
+        return serve::<H>(case, helper);
+    }
     judge(case, async {
         let harness = Arc::new(H::start_durable().await);
-        body(&Stage::new(harness.clone()).await, &*harness).await;
+        let stage = Stage::new(harness.clone()).await;
+        body(&stage, harness.server(), &remotes(case, &stage, &harness.address())).await;
+    })
+}
+
+fn remotes(case: Case, stage: &Stage, address: &str) -> Remotes {
+    let program = Program::this_test(case.module, case.name);
+    Remotes::new(program.with(remote::ADDRESS, address).with(remote::NAMESPACE, stage.namespace()))
+}
+
+fn serve<H: Shared>(case: Case, helper: Helper) -> Result<(), Broken> {
+    judge_for(Duration::MAX, case, async {
+        let harness = Arc::new(H::attach(&helper.setting(remote::ADDRESS)).await);
+        let namespace = Namespace::new(helper.setting(remote::NAMESPACE)).expect("the test's own namespace");
+        remote::obey(&Stage::in_namespace(harness, namespace).await, helper).await;
     })
 }
 

@@ -2,4 +2,4 @@
 
 use rlock_testkit::MemoryHarness;
 
-rlock_testkit::conformance!(memory: MemoryHarness, without(processes, restart));
+rlock_testkit::conformance!(memory: MemoryHarness, without(processes, network, control));

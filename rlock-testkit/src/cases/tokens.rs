@@ -2,10 +2,11 @@
 
 use rlock_core::{Acquired, Extended, Token};
 
+use crate::faults::{Control, Data};
 use crate::locking::{lock, lock_as, unlock, unwatched};
 use crate::peer::{Held, LONG, Peer, SOON, Shape, claim};
 use crate::wait::within;
-use crate::{Restart, Stage};
+use crate::{Remotes, Stage};
 
 /// Leases that are held side by side have tokens in the order of their grants, across clients.
 pub async fn token_increases(stage: &Stage) {
@@ -43,11 +44,11 @@ pub async fn token_increases_after_break(stage: &Stage) {
 }
 
 /// The token after a crash and restart of the store is greater than all before.
-pub async fn token_increases_after_restart(stage: &Stage, store: &dyn Restart) {
+pub async fn token_increases_after_restart(stage: &Stage, server: &dyn Control, _: &Remotes) {
     let peer = stage.peer().await;
     let held = peer.hold(&claim("x")).await;
     peer.release(&held.key).await;
-    within(SOON, "a restart of the store", store.restart()).await;
+    within(SOON, "a restart of the store", server.restart(Data::Kept)).await;
     grows(held.token, &stage.peer().await.hold(&claim("x")).await);
 }
 

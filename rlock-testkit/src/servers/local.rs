@@ -8,6 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 use std::{env, io};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 const READY_WITHIN: Duration = Duration::from_secs(20);
 const BETWEEN_PROBES: Duration = Duration::from_millis(5);
 
@@ -48,6 +51,23 @@ impl Program {
             }
             thread::sleep(BETWEEN_PROBES);
         }
+    }
+}
+
+impl Program {
+    /// Freezes it with SIGSTOP.
+    pub(super) fn pause(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    /// Lets it run again after a [`pause`](Self::pause).
+    pub(super) fn resume(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.child.id()).expect("process ids are positive numbers of 31 bits");
+        kill(Pid::from_raw(id), signal).expect("the server has not been waited for");
     }
 }
 

@@ -2,13 +2,15 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use async_trait::async_trait;
 use tempfile::TempDir;
 
 use super::Source;
 use super::local::{self, Program};
 use super::resp::{Reply, Resp};
+use crate::faults::{Control, Data};
 
 /// A Redis server for tests: the one at `RLOCK_TEST_REDIS_URL`, or else `redis-server` or `valkey-server` from the
 /// `PATH`, started on a free port of the loopback interface and killed when this is dropped.
@@ -53,7 +55,7 @@ impl Redis {
         }
     }
 
-    /// A server of the caller's own that keeps every write it has confirmed when it is [restarted](Self::restart).
+    /// A server of the caller's own that keeps every write it has confirmed when it is restarted.
     ///
     /// It is started as a program even if the environment names a server, since that is not ours to restart.
     ///
@@ -68,19 +70,6 @@ impl Redis {
     /// Where it listens: `redis://127.0.0.1:41234`.
     pub fn url(&self) -> &str {
         &self.url
-    }
-
-    /// Kills the server and starts it again on the same port, with the data that it has on disk.
-    ///
-    /// # Panics
-    ///
-    /// Panics if the server is not of [`start_durable`](Self::start_durable), or does not come back.
-    pub fn restart(&self) {
-        let durable = self.own.as_ref().filter(|own| matches!(own.durability, Durability::KeepsEveryWrite));
-        let own = durable.expect("only a server of start_durable keeps its data");
-        let mut program = own.program.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(program.take());
-        *program = Some(own.run().unwrap_or_else(|error| panic!("Redis did not come back: {error}")));
     }
 
     /// A connection to look at the server from outside.
@@ -120,6 +109,10 @@ impl Redis {
         stats.lines().filter_map(calls).sum()
     }
 
+    fn own(&self) -> &Own {
+        self.own.as_ref().expect("a server from the environment is not ours to tamper with")
+    }
+
     fn start_program(durability: Durability) -> Self {
         let mut tried = 0;
         loop {
@@ -139,7 +132,36 @@ impl Redis {
     }
 }
 
+#[async_trait]
+impl Control for Redis {
+    async fn pause(&self) {
+        self.own().program().as_ref().expect("the server runs").pause();
+    }
+
+    async fn resume(&self) {
+        self.own().program().as_ref().expect("the server runs").resume();
+    }
+
+    async fn kill(&self) {
+        self.own().program().take();
+    }
+
+    async fn restart(&self, data: Data) {
+        let own = self.own();
+        let mut program = own.program();
+        drop(program.take());
+        if data == Data::Lost {
+            let _not_there = std::fs::remove_dir_all(own.folder.path().join("appendonlydir"));
+        }
+        *program = Some(own.run().unwrap_or_else(|error| panic!("Redis did not come back: {error}")));
+    }
+}
+
 impl Own {
+    fn program(&self) -> MutexGuard<'_, Option<Program>> {
+        self.program.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn run(&self) -> std::io::Result<Program> {
         let Some(program) = Program::find(&Redis::PROGRAMS) else {
             panic!(

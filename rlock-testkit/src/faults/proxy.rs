@@ -1,0 +1,263 @@
+//! A way to a server that can be spoilt.
+
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{oneshot, watch};
+use tokio::time::sleep;
+use url::Url;
+
+/// A TCP proxy in front of one server, on a port of the loopback interface. It passes everything on until it is told
+/// otherwise; each method holds for the connections that are there and for those to come.
+///
+/// It runs on a thread of its own, so that a test which blocks its runtime does not stall it. Dropping it closes
+/// every connection.
+#[derive(Debug)]
+pub struct Proxy {
+    url: String,
+    state: watch::Sender<State>,
+    _stop: oneshot::Sender<()>,
+}
+
+/// Which way bytes go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// What clients send.
+    ToServer,
+    /// What the server sends.
+    ToClient,
+    /// Everything.
+    Both,
+}
+
+#[derive(Debug, Clone)]
+struct State {
+    server: String,
+    is_cut: bool,
+    /// Grows with each cut; a connection ends when it does.
+    cuts: u64,
+    to_server: Flow,
+    to_client: Flow,
+    latency: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    Passes,
+    Waits,
+    GetsLost,
+}
+
+impl Proxy {
+    /// A proxy in front of the server at `url`, which names host and port.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it does not, or if the system has no port or thread to spare.
+    pub fn in_front_of(url: &str) -> Self {
+        let mut front = Url::parse(url).unwrap_or_else(|error| panic!("{url}: {error}"));
+        let server = authority(&front);
+        let (state, watched) = watch::channel(State::through_to(server));
+        let (stop, stopped) = oneshot::channel();
+        let address = start(watched, stopped);
+        let is_set = front.set_host(Some("127.0.0.1")).is_ok() && front.set_port(Some(address.port())).is_ok();
+        assert!(is_set, "{url}: no URL with host and port");
+        Self { url: front.into(), state, _stop: stop }
+    }
+
+    /// The URL that it was made with, leading through it.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Resets all connections, and new ones as soon as they come.
+    pub fn cut(&self) {
+        self.change(|state| {
+            state.cuts += 1;
+            state.is_cut = true;
+        });
+    }
+
+    /// Resets all connections; new ones get through.
+    pub fn reset(&self) {
+        self.change(|state| state.cuts += 1);
+    }
+
+    /// Keeps bytes back, to be delivered after a [`heal`](Self::heal).
+    pub fn stall(&self, way: Way) {
+        self.flow(way, Flow::Waits);
+    }
+
+    /// Loses bytes without telling anybody: connections are half-open. One that has lost bytes stays silent for good,
+    /// as if its other end were gone.
+    pub fn lose(&self, way: Way) {
+        self.flow(way, Flow::GetsLost);
+    }
+
+    /// Delivers bytes that much later, one portion after the other.
+    pub fn slow(&self, latency: Duration) {
+        self.change(|state| state.latency = latency);
+    }
+
+    /// Ends whatever goes wrong. Connections that were reset or have lost bytes stay as they are.
+    pub fn heal(&self) {
+        self.change(|state| {
+            *state = State { cuts: state.cuts, ..State::through_to(state.server.clone()) };
+        });
+    }
+
+    /// Leads new connections to the server at `url` from now on, and resets those that there are: a failover.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the URL does not name host and port.
+    pub fn lead_to(&self, url: &str) {
+        let server = authority(&Url::parse(url).unwrap_or_else(|error| panic!("{url}: {error}")));
+        self.change(|state| {
+            state.cuts += 1;
+            state.server = server;
+        });
+    }
+
+    fn flow(&self, way: Way, flow: Flow) {
+        self.change(|state| {
+            if way != Way::ToClient {
+                state.to_server = flow;
+            }
+            if way != Way::ToServer {
+                state.to_client = flow;
+            }
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        self.state.send_modify(change);
+    }
+}
+
+impl State {
+    fn through_to(server: String) -> Self {
+        let (to_server, to_client) = (Flow::Passes, Flow::Passes);
+        Self { server, is_cut: false, cuts: 0, to_server, to_client, latency: Duration::ZERO }
+    }
+}
+
+fn authority(url: &Url) -> String {
+    let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
+        panic!("{}: no URL with host and port", url.as_str())
+    };
+    format!("{host}:{port}")
+}
+
+/// Runs a proxy on a thread of its own, and answers where it listens.
+fn start(state: watch::Receiver<State>, stopped: oneshot::Receiver<()>) -> SocketAddr {
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("the loopback interface has a port");
+    let address = listener.local_addr().expect("a bound listener has an address");
+    listener.set_nonblocking(true).expect("a listener can be non-blocking");
+    thread::Builder::new()
+        .name("proxy".into())
+        .spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("the system has what a runtime takes").block_on(async {
+                let listener = TcpListener::from_std(listener).expect("the runtime takes a listener");
+                tokio::select! {
+                    () = accept(&listener, state) => {}
+                    _ = stopped => {}
+                }
+            });
+        })
+        .expect("the system has a thread");
+    address
+}
+
+async fn accept(listener: &TcpListener, state: watch::Receiver<State>) {
+    loop {
+        if let Ok((client, _)) = listener.accept().await {
+            tokio::spawn(serve(client, state.clone()));
+        }
+    }
+}
+
+/// One connection, until either end closes it or it is cut.
+async fn serve(client: TcpStream, mut state: watch::Receiver<State>) {
+    let begun = state.borrow_and_update().clone();
+    let server = if begun.is_cut { None } else { TcpStream::connect(&begun.server).await.ok() };
+    let Some(server) = server else {
+        let _resets = client.set_zero_linger();
+        return;
+    };
+    let _prompt = (client.set_nodelay(true), server.set_nodelay(true));
+    let is_dead = AtomicBool::new(false);
+    let requests = pass(&client, &server, state.clone(), |state| state.to_server, &is_dead);
+    let replies = pass(&server, &client, state.clone(), |state| state.to_client, &is_dead);
+    tokio::select! {
+        () = requests => {}
+        () = replies => {}
+        _ = state.wait_for(|state| state.cuts > begun.cuts) => {
+            let _resets = (client.set_zero_linger(), server.set_zero_linger());
+        }
+    }
+}
+
+/// Passes bytes on until `from` is closed; for ever, if the news of that gets lost as well.
+async fn pass(
+    from: &TcpStream,
+    to: &TcpStream,
+    mut state: watch::Receiver<State>,
+    flow: impl Fn(&State) -> Flow,
+    is_dead: &AtomicBool,
+) {
+    let mut bytes = vec![0; 16 * 1024];
+    loop {
+        let len = read(from, &mut bytes).await;
+        let latency = state.borrow().latency;
+        if !latency.is_zero() {
+            sleep(latency).await;
+        }
+        let gets_lost = match state.wait_for(|state| flow(state) != Flow::Waits).await {
+            Ok(state) => flow(&state) == Flow::GetsLost,
+            Err(_proxy_gone) => return,
+        };
+        if gets_lost || is_dead.load(Ordering::SeqCst) {
+            is_dead.store(true, Ordering::SeqCst);
+            if len == 0 {
+                return std::future::pending().await;
+            }
+        } else if len == 0 || !write_all(to, &bytes[..len]).await {
+            return;
+        }
+    }
+}
+
+/// How many bytes came; none if the stream has ended.
+async fn read(from: &TcpStream, bytes: &mut [u8]) -> usize {
+    loop {
+        if from.readable().await.is_err() {
+            return 0;
+        }
+        match from.try_read(bytes) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(_) => return 0,
+            Ok(len) => return len,
+        }
+    }
+}
+
+/// Whether all could be written.
+async fn write_all(to: &TcpStream, mut bytes: &[u8]) -> bool {
+    while !bytes.is_empty() {
+        if to.writable().await.is_err() {
+            return false;
+        }
+        match to.try_write(bytes) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(_) => return false,
+            Ok(len) => bytes = &bytes[len..],
+        }
+    }
+    true
+}
