@@ -21,7 +21,8 @@ impl Store {
             Ok(url) => Self { url, _server: None },
             Err(_) => {
                 let server = Redis::start();
-                Self { url: server.url().to_owned(), _server: Some(server) }
+                // Nobody held anything in it before.
+                Self { url: format!("{}?restart_grace=0s", server.url()), _server: Some(server) }
             }
         }
     }

@@ -104,12 +104,12 @@ impl Guard {
     /// # Errors
     ///
     /// [`ExtendError::InvalidConfig`] for a TTL that cannot be used, [`ExtendError::Lost`] if the lock has been lost,
-    /// [`ExtendError::Unconfirmed`] if the store did not answer:
-    /// the lock is then held until its old deadline at least.
+    /// [`ExtendError::Unconfirmed`] if the store did not answer, however often it was asked within the client's
+    /// [`retry_for`](crate::ClientBuilder::retry_for): the lock is then held until its old deadline at least.
     ///
     /// # Cancel safety
     ///
-    /// The extension takes place whether or not the future is dropped.
+    /// The extension that is under way takes place whether or not the future is dropped; it is not asked for again.
     pub async fn extend(&self, ttl: Duration) -> Result<Duration, ExtendError> {
         let ttl = Ttl::new(ttl).map_err(InvalidConfig::from)?;
         self.check()?;

@@ -124,7 +124,13 @@ impl RedisBackend {
         script: &Script,
         build: impl Fn(&mut Args),
     ) -> Result<Reply, BackendError> {
-        let call = async { script.call(&*self.link.conn()?, build).await };
+        let call = async {
+            let conn = self.link.conn()?;
+            if std::ptr::eq(script, &scripts::ACQUIRE) {
+                conn.may_grant().await;
+            }
+            script.call(&conn, build).await
+        };
         call.await.map_err(|error| {
             if error.is_refusal_with("READONLY") {
                 self.leave_replica();

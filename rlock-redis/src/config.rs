@@ -27,6 +27,7 @@ pub struct RedisConfig {
     pub(crate) namespace: Namespace,
     pub(crate) timeout: Duration,
     pub(crate) connect_timeout: Duration,
+    pub(crate) restart_grace: Duration,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -37,7 +38,8 @@ pub(crate) struct Credentials {
 
 const DEFAULT_PORT: u16 = 6379;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
-const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
+const DEFAULT_RESTART_GRACE: Duration = Duration::from_secs(2);
+const LONGEST: Duration = Duration::from_secs(3600);
 
 impl RedisConfig {
     /// Reads `redis://user:password@host:port/database?option=value&…`, or `rediss://…` for TLS.
@@ -50,6 +52,7 @@ impl RedisConfig {
     /// | `namespace` | the part of the database that is used, as in [`namespace`](Self::namespace) | `rlock` |
     /// | `timeout` | how long a request may take, as `500ms`, `5s`, `1m` | `5s` |
     /// | `connect_timeout` | how long connecting may take | `5s` |
+    /// | `restart_grace` | how old a server has to be before it grants, as in [`restart_grace`](Self::restart_grace) | `2s` |
     ///
     /// # Errors
     ///
@@ -79,6 +82,7 @@ impl RedisConfig {
             namespace: Namespace::default(),
             timeout: DEFAULT_TIMEOUT,
             connect_timeout: DEFAULT_TIMEOUT,
+            restart_grace: DEFAULT_RESTART_GRACE,
         };
         for pair in url.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (option, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -114,6 +118,26 @@ impl RedisConfig {
         Ok(self)
     }
 
+    /// How long after the start of the server claims are held back, to within the second that it tells its age in.
+    ///
+    /// A server that was restarted without its data would grant at once what others believe to hold. The grace leaves
+    /// them the time to connect again and to be told of the loss; one as long as the longest TTL in use covers also
+    /// those who cannot connect (the delayed restart of Redlock, <https://redis.io/docs/latest/develop/clients/patterns/distributed-locks/>).
+    /// Zero does without, for a server that keeps every write, or that nobody used before. Where the server does not
+    /// tell its age, because its access rules forbid `INFO`, nothing is held back.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Option`] for more than an hour.
+    pub fn restart_grace(mut self, grace: Duration) -> Result<Self, ConfigError> {
+        if grace > LONGEST {
+            let (value, remedy) = (format!("{grace:?}"), GRACE_REMEDY);
+            return Err(ConfigError::Option { option: "restart_grace", value, remedy });
+        }
+        self.restart_grace = grace;
+        Ok(self)
+    }
+
     /// The server and the database, without the user and the password: what errors call the store.
     pub fn address(&self) -> String {
         let scheme = if self.tls { "rediss" } else { "redis" };
@@ -125,8 +149,9 @@ impl RedisConfig {
             "namespace" => {
                 Namespace::new(value).map(|namespace| self.namespace(namespace)).map_err(ConfigError::Namespace)
             }
-            "timeout" => self.timeout(duration("timeout", value)?),
-            "connect_timeout" => self.connect_timeout(duration("connect_timeout", value)?),
+            "timeout" => self.timeout(duration("timeout", value, DURATION_REMEDY)?),
+            "connect_timeout" => self.connect_timeout(duration("connect_timeout", value, DURATION_REMEDY)?),
+            "restart_grace" => self.restart_grace(duration("restart_grace", value, GRACE_REMEDY)?),
             _ => Err(ConfigError::UnknownOption { option: option.to_owned() }),
         }
     }
@@ -147,6 +172,7 @@ impl fmt::Debug for RedisConfig {
             .field("namespace", &self.namespace)
             .field("timeout", &self.timeout)
             .field("connect_timeout", &self.connect_timeout)
+            .field("restart_grace", &self.restart_grace)
             .finish_non_exhaustive()
     }
 }
@@ -190,7 +216,9 @@ pub enum ConfigError {
         part: &'static str,
     },
     /// There is no such option.
-    #[error("the Redis URL has an unknown option {option:?}: there are namespace, timeout and connect_timeout")]
+    #[error(
+        "the Redis URL has an unknown option {option:?}: there are namespace, timeout, connect_timeout and restart_grace"
+    )]
     UnknownOption {
         /// The option that was given.
         option: String,
@@ -211,17 +239,14 @@ pub enum ConfigError {
 }
 
 const DURATION_REMEDY: &str = "write a duration from 1ms to 1h, as 500ms, 5s, 1m";
+const GRACE_REMEDY: &str = "write a duration up to 1h, as 0s, 5s, 1m";
 
-fn duration(option: &'static str, value: &str) -> Result<Duration, ConfigError> {
-    humantime::parse_duration(value).map_err(|_| ConfigError::Option {
-        option,
-        value: value.to_owned(),
-        remedy: DURATION_REMEDY,
-    })
+fn duration(option: &'static str, value: &str, remedy: &'static str) -> Result<Duration, ConfigError> {
+    humantime::parse_duration(value).map_err(|_| ConfigError::Option { option, value: value.to_owned(), remedy })
 }
 
 fn checked_timeout(option: &'static str, timeout: Duration) -> Result<Duration, ConfigError> {
-    if timeout < Duration::from_millis(1) || timeout > MAX_TIMEOUT {
+    if timeout < Duration::from_millis(1) || timeout > LONGEST {
         return Err(ConfigError::Option { option, value: format!("{timeout:?}"), remedy: DURATION_REMEDY });
     }
     Ok(timeout)

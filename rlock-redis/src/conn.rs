@@ -38,6 +38,8 @@ pub(crate) struct Conn {
     opened: Instant,
     /// When the last answer came, in microseconds after `opened`.
     last_answer: AtomicU64,
+    /// When the server is old enough to grant, in so far as it tells its age.
+    grants_from: Instant,
     useless: Arc<Notify>,
 }
 
@@ -59,7 +61,34 @@ impl Conn {
         let driver = Driver::start(&client, config).await?;
         let useless = driver.useless.clone();
         let (timeout, opened) = (config.timeout, Instant::now());
-        Ok((Arc::new(Self { client, timeout, opened, last_answer: AtomicU64::new(0), useless }), driver))
+        let mut conn = Self { client, timeout, opened, last_answer: AtomicU64::new(0), grants_from: opened, useless };
+        if !config.restart_grace.is_zero()
+            && let Some(age) = conn.least_age().await?
+        {
+            conn.grants_from += config.restart_grace.saturating_sub(age);
+        }
+        Ok((Arc::new(conn), driver))
+    }
+
+    /// How old the server is at least, where it says.
+    async fn least_age(&self) -> Result<Option<Duration>, CallError> {
+        let mut server = Args::default();
+        server.fixed("server");
+        match self.command("INFO", server).await {
+            Ok(Reply::Text(info)) => {
+                let uptime = info.lines().find_map(|line| line.strip_prefix("uptime_in_seconds:"));
+                let seconds = uptime.and_then(|seconds| seconds.trim().parse::<u64>().ok());
+                // Both ends of the span are cut to seconds before the one is taken from the other.
+                Ok(seconds.map(|seconds| Duration::from_secs(seconds.saturating_sub(1))))
+            }
+            Ok(_) | Err(CallError::Refused(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns once the server has been up for the grace that restarts get.
+    pub(crate) async fn may_grant(&self) {
+        tokio::time::sleep_until(self.grants_from.into()).await;
     }
 
     /// The server's version, major and minor, where it says.
@@ -212,6 +241,7 @@ impl Reply {
             Resp3Frame::SimpleString { data, .. } | Resp3Frame::BlobString { data, .. } => {
                 Self::Text(String::from_utf8_lossy(&data).into_owned())
             }
+            Resp3Frame::VerbatimString { data, .. } => Self::Text(String::from_utf8_lossy(&data).into_owned()),
             Resp3Frame::Array { data, .. } => Self::Array(data.into_iter().map(Self::from_frame).collect()),
             _ => Self::Other,
         }

@@ -7,7 +7,8 @@ use rlock_redis::{ConfigError, RedisConfig};
 
 #[test]
 fn a_url_may_say_everything_or_next_to_nothing() {
-    let whole = "redis://us%40r:p%23ss@[::1]:7000/3?namespace=my%20jobs&timeout=250ms&connect_timeout=1m";
+    let whole =
+        "redis://us%40r:p%23ss@[::1]:7000/3?namespace=my%20jobs&timeout=250ms&connect_timeout=1m&restart_grace=0s";
     let config = RedisConfig::from_url(whole).unwrap();
     assert_eq!(config.address(), "redis://[::1]:7000/3");
     let same = RedisConfig::from_url("redis://us%40r:p%23ss@[::1]:7000/3")
@@ -16,6 +17,8 @@ fn a_url_may_say_everything_or_next_to_nothing() {
         .timeout(Duration::from_millis(250))
         .unwrap()
         .connect_timeout(Duration::from_secs(60))
+        .unwrap()
+        .restart_grace(Duration::ZERO)
         .unwrap();
     assert_eq!(config, same);
 
@@ -42,12 +45,14 @@ fn what_cannot_be_used_is_refused_with_a_remedy() {
         ("redis://localhost/0/1", "0 to 255"),
         ("redis://:pa#ss@localhost", "%23"),
         ("redis://:%ff@localhost", "password of the Redis URL is not UTF-8"),
-        ("redis://localhost?namspace=a", "namespace, timeout and connect_timeout"),
+        ("redis://localhost?namspace=a", "namespace, timeout, connect_timeout and restart_grace"),
         ("redis://localhost?namespace=", "1 to 128 bytes"),
         ("redis://localhost?timeout=fast", "500ms"),
         ("redis://localhost?timeout=5", "500ms"),
         ("redis://localhost?timeout=0s", "from 1ms to 1h"),
         ("redis://localhost?connect_timeout=2h", "from 1ms to 1h"),
+        ("redis://localhost?restart_grace=2h", "up to 1h"),
+        ("redis://localhost?restart_grace=-1s", "up to 1h"),
     ];
     for (url, remedy) in cases {
         let message = RedisConfig::from_url(url).expect_err(url).to_string();

@@ -16,8 +16,8 @@ struct RedisHarness {
 }
 
 impl RedisHarness {
-    fn of(server: Redis) -> Self {
-        Self { url: server.url().to_owned(), server: Some(server) }
+    fn of(server: Redis, options: &str) -> Self {
+        Self { url: format!("{}{options}", server.url()), server: Some(server) }
     }
 
     fn store(&self) -> &Redis {
@@ -28,7 +28,7 @@ impl RedisHarness {
 #[async_trait]
 impl Harness for RedisHarness {
     async fn start() -> Self {
-        Self::of(Redis::start())
+        Self::of(Redis::start(), "?restart_grace=0s") // it is never restarted
     }
 
     async fn connect(&self, namespace: &Namespace) -> Arc<dyn Backend> {
@@ -63,7 +63,7 @@ impl Shared for RedisHarness {
 #[async_trait]
 impl Controlled for RedisHarness {
     async fn start_durable() -> Self {
-        Self::of(Redis::start_durable())
+        Self::of(Redis::start_durable(), "")
     }
 
     fn server(&self) -> &dyn Control {

@@ -240,7 +240,8 @@ impl Place {
     }
 
     async fn client(&self) -> Client {
-        let config = RedisConfig::from_url(&self.url).expect("a URL of Redis").namespace(self.namespace.clone());
+        let config = RedisConfig::from_url(&format!("{}?restart_grace=0s", self.url)).expect("a URL of Redis");
+        let config = config.namespace(self.namespace.clone());
         Client::builder().connect(RedisBackend::connect(config)).await.expect("Redis can be reached")
     }
 

@@ -133,9 +133,24 @@ macro_rules! __cases {
                 zero_wait_is_one_try
                 grant_racing_timeout_is_not_leaked
                 idle_waiter_is_quiet
+                lost_event_is_repaired
             ]
+            grant, Contract(7), network: [waiter_survives_its_connection]
             grant, Contract(7), queue: [break_grants_the_next]
             grant, Contract(7), push: [break_tells_the_holder]
+            idempotence, Contract(8), anywhere: [
+                reply_lost_on_acquire
+                reply_lost_on_extend
+                reply_lost_on_release
+                lost_requests_are_sent_again
+                requests_arrive_twice
+                acquire_sent_twice_is_one_lease
+                late_acquire_is_cleaned_up
+            ]
+            errors, Contract(9), network: [
+                error_says_whether_applied
+                transient_error_is_no_loss
+            ]
             names, Contract(10), anywhere: [
                 unicode
                 empty_is_refused
@@ -165,6 +180,30 @@ macro_rules! __cases {
                 guard_dropped_on_another_runtime
                 shutdown_gives_back_everything
             ]
+            cancelling, Promise(4), network: [connection_comes_back_clean]
+            loss, Promise(1), anywhere: [late_grant_is_extended_in_time]
+            loss, Promise(2), network: [
+                partition_signals_before_the_ttl
+                half_open_connection_signals_too
+                healed_partition_does_not_revive
+            ]
+            loss, Promise(2), processes: [frozen_process_knows_on_waking]
+            loss, Promise(2), control: [
+                frozen_store
+                store_restart_never_two
+                failover_loss_is_reported
+            ]
+            loss, Promise(2), anywhere: [
+                loss_is_final_and_has_a_reason
+                late_subscriber_sees_loss
+            ]
+            loss, Promise(3), network: [connection_killed]
+            loss, Promise(3), control: [
+                short_outage_loses_nothing
+                waiter_recovers_from_restart
+            ]
+            loss, Promise(6), anywhere: [watchdog_survives_a_blocked_runtime]
+            loss, Promise(7), anywhere: [run_stops_the_work]
         }
     };
 }

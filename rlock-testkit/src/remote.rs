@@ -52,6 +52,31 @@ impl Remote {
         assert_eq!(self.request("unlock").await, "released", "the other process holds it until then");
     }
 
+    /// Whether it may believe that it holds the mutex.
+    pub async fn believes(&mut self) -> bool {
+        self.request("check").await == "held"
+    }
+
+    /// Asks the same without waiting for the answer, which [`heard_belief`](Self::heard_belief) takes.
+    pub fn ask_belief(&mut self) {
+        self.process.say("check");
+    }
+
+    /// The answer to [`ask_belief`](Self::ask_belief).
+    pub async fn heard_belief(&mut self) -> bool {
+        self.process.hear().await == "held"
+    }
+
+    /// Freezes the process with SIGSTOP.
+    pub fn pause(&self) {
+        self.process.pause();
+    }
+
+    /// Lets it run again after a [`pause`](Self::pause).
+    pub fn resume(&self) {
+        self.process.resume();
+    }
+
     /// Kills the process with SIGKILL, so that it gives nothing back.
     pub fn kill(self) {
         self.process.kill();
@@ -75,6 +100,11 @@ pub(crate) async fn obey(stage: &Stage, mut helper: Helper) {
         let request = helper.hear().await;
         let mut words = request.splitn(3, ' ');
         let verb = words.next().unwrap_or_default();
+        if verb == "check" {
+            let guard = held.as_ref().expect("the test had it lock before");
+            helper.say(if guard.is_held() { "held" } else { "lost" });
+            continue;
+        }
         if verb == "unlock" {
             locking::unlock(held.take().expect("the test had it lock before")).await;
             helper.say("released");

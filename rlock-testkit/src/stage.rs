@@ -9,6 +9,7 @@ use rlock_core::{Backend, Capabilities, Client, ClientBuilder, Namespace};
 use tokio::time::timeout;
 
 use crate::Harness;
+use crate::faults::{Faults, Faulty};
 use crate::peer::Peer;
 use crate::wait::eventually;
 
@@ -72,6 +73,12 @@ impl Stage {
         let Ok(client) =
             builder.connect(async move { Ok::<_, Infallible>(wrap(harness.connect(&namespace).await)) }).await;
         client
+    }
+
+    /// An independent client to whose requests `faults` happen.
+    pub async fn faulty_client(&self, faults: &Faults) -> Client {
+        let faults = faults.clone();
+        self.client_through(Client::builder(), |backend| Faulty::new(backend, faults)).await
     }
 
     /// `ttl` as this store keeps it: rounded up.

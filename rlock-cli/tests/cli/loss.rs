@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
+use rlock_testkit::faults::{Proxy, Way};
 use rlock_testkit::servers::Redis;
 
-use crate::proxy::Proxy;
 use crate::signals::in_session;
-use crate::support::{Folder, Observer, Process, Rlock, rlock, server_process, unique, until};
+use crate::support::{Folder, Observer, Process, Rlock, rlock, server_process, unique, until, url};
 
 const TTL: Duration = Duration::from_secs(4);
 
@@ -91,7 +91,7 @@ fn that_nobody_reads_what_is_said_delays_nothing() {
     let script = folder.script("trap '' TERM; cat /dev/zero >&2 & echo $$ > $D/pid; while :; do sleep 0.01; done");
     let mut command = rlock(&["run", &name, "--ttl", "4s", "--", "sh", "-c", &script]);
     let (unread, stderr) = std::io::pipe().unwrap();
-    let mut running = command.env("RLOCK_URL", redis.url()).stderr(stderr).spawn().unwrap();
+    let mut running = command.env("RLOCK_URL", url(&redis)).stderr(stderr).spawn().unwrap();
     let program = folder.wait_for_process("pid");
     let lease_ends = freeze_after_extension(&redis, &observer, &name);
     program.wait_until_dead();
@@ -200,18 +200,18 @@ fn a_job_that_was_suspended_past_the_ttl_is_not_continued() {
 #[test]
 fn the_next_one_starts_only_after_a_lost_program_has_ended() {
     let redis = Redis::start_durable();
-    let proxy = Proxy::to(redis.url());
+    let proxy = Proxy::in_front_of(&url(&redis));
     let observer = Observer::of(&redis);
     let folder = Folder::new();
     let name = unique("successor");
     let script =
         folder.script("trap 'echo first ends >> $D/log; exit' TERM; echo > $D/ready; while :; do sleep 0.01; done");
-    let options = ["--ttl", "4s", "--url", &proxy.url()];
+    let options = ["--ttl", "4s", "--url", proxy.url()];
     let mut first = Rlock::run_script(&redis, &name, &options, &script);
     folder.wait_for("ready", 1);
     let second = Rlock::run_script(&redis, &name, &["--ttl", "4s"], &folder.script("echo second starts >> $D/log"));
     observer.wait_for_queue(&name, 1);
-    proxy.cut();
+    proxy.lose(Way::Both);
     first.hear("the program has ended");
     first.exit().assert(76, &[]);
     second.exit().assert(0, &["released"]);

@@ -2,7 +2,6 @@
 
 mod exit;
 mod loss;
-mod proxy;
 mod run;
 mod show;
 mod signals;

@@ -2,7 +2,7 @@
 
 use rlock_testkit::servers::Redis;
 
-use crate::support::{Folder, Observer, Rlock, rlock, unique};
+use crate::support::{Folder, Observer, Rlock, rlock, unique, url};
 
 #[test]
 fn standard_input_and_output_are_the_programs() {
@@ -30,7 +30,7 @@ fn name_and_token_are_in_the_environment_in_place_of_inherited_ones() {
     for _ in 0..2 {
         let mut command = rlock(&["run", &name, "--", "sh", "-c", "printf '%s\n' \"$RLOCK_NAME\" \"$RLOCK_TOKEN\""]);
         let exited =
-            Rlock::start(command.env("RLOCK_URL", redis.url()).env("RLOCK_NAME", "x").env("RLOCK_TOKEN", "1")).exit();
+            Rlock::start(command.env("RLOCK_URL", url(&redis)).env("RLOCK_NAME", "x").env("RLOCK_TOKEN", "1")).exit();
         let (got_name, token) = exited.stdout.trim().split_once('\n').unwrap();
         assert_eq!(got_name, name);
         exited.assert(0, &[&format!("rlock: acquired {name} (token {token})"), &format!("rlock: released {name}")]);

@@ -3,7 +3,7 @@
 use rlock_testkit::servers::Redis;
 use serde_json::{Value, json};
 
-use crate::support::{Observer, Rlock, unique};
+use crate::support::{Observer, Rlock, unique, url};
 
 fn show(redis: &Redis, name: &str) -> String {
     let exited = Rlock::on(redis, &["show", name]).exit();
@@ -87,7 +87,7 @@ fn a_reader_that_has_gone_is_no_error() {
     let redis = Redis::start();
     let exited = std::process::Command::new("sh")
         .args(["-c", "\"$0\" show x | true", env!("CARGO_BIN_EXE_rlock")])
-        .env("RLOCK_URL", redis.url())
+        .env("RLOCK_URL", url(&redis))
         .output()
         .unwrap();
     assert_eq!(String::from_utf8_lossy(&exited.stderr), "");

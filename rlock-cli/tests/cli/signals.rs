@@ -3,7 +3,7 @@
 use nix::sys::signal::{Signal, killpg};
 use rlock_testkit::servers::Redis;
 
-use crate::support::{Folder, Observer, Process, Rlock, rlock, unique};
+use crate::support::{Folder, Observer, Process, Rlock, rlock, unique, url};
 
 #[test]
 fn signals_reach_the_program() {
@@ -46,7 +46,7 @@ fn a_signal_that_was_ignored_from_the_start_stays_ignored() {
     let program = env!("CARGO_BIN_EXE_rlock");
     let mut command = std::process::Command::new("sh");
     command.args(["-c", outer, "sh", program, "run", &unique("nohup"), "--", "sh", "-c", &inner]);
-    let running = Rlock::start(command.env("RLOCK_URL", redis.url()));
+    let running = Rlock::start(command.env("RLOCK_URL", url(&redis)));
     folder.wait_for("ready", 1);
     running.signal(Signal::SIGHUP);
     let exited = running.exit();
@@ -143,6 +143,6 @@ fn sigtstp_stops_both_and_sigcont_continues_both() {
 pub(crate) fn in_session(redis: &Redis, arguments: &[&str]) -> std::process::Command {
     use std::os::unix::process::CommandExt as _;
     let mut command = rlock(arguments);
-    command.env("RLOCK_URL", redis.url()).process_group(0);
+    command.env("RLOCK_URL", url(&redis)).process_group(0);
     command
 }

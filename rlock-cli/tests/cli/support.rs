@@ -54,10 +54,15 @@ pub(crate) struct Exited {
     pub(crate) stderr: String,
 }
 
+/// The URL of a server that was started just now, and that nobody else used before.
+pub(crate) fn url(redis: &Redis) -> String {
+    format!("{}?restart_grace=0s", redis.url())
+}
+
 impl Rlock {
     /// Runs it with `RLOCK_URL` set to the server.
     pub(crate) fn on(redis: &Redis, arguments: &[&str]) -> Self {
-        Self::start(rlock(arguments).env("RLOCK_URL", redis.url()))
+        Self::start(rlock(arguments).env("RLOCK_URL", url(redis)))
     }
 
     /// Runs `sh -c SCRIPT` under the lock `name`.
@@ -245,7 +250,7 @@ pub(crate) struct Observer {
 impl Observer {
     pub(crate) fn of(redis: &Redis) -> Self {
         let runtime = Runtime::new().expect("the system has threads left");
-        let client = runtime.block_on(rlock::connect(redis.url())).expect("the server runs");
+        let client = runtime.block_on(rlock::connect(&url(redis))).expect("the server runs");
         Self { runtime, client }
     }
 

@@ -10,7 +10,7 @@ use std::time::Instant;
 use nix::pty::openpty;
 use rlock_testkit::servers::Redis;
 
-use crate::support::{Observer, PATIENCE, unique};
+use crate::support::{Observer, PATIENCE, unique, url};
 
 /// Says every line that it reads in angle brackets.
 const ECHO: &str = "sh -c 'echo ready-$((1+1)); while read line; do echo \"<$line>\"; done'";
@@ -38,7 +38,7 @@ impl Session {
         let child = Command::new("setsid")
             .args(["--ctty", "--wait"])
             .args(program)
-            .env("RLOCK_URL", redis.url())
+            .env("RLOCK_URL", url(redis))
             .env("RLOCK", env!("CARGO_BIN_EXE_rlock"))
             .stdin(terminal())
             .stdout(terminal())

@@ -284,9 +284,13 @@ impl Engine {
         self.reschedule(lease, &mut state);
     }
 
-    /// The lease is held. `full` says that it has its whole life before it.
+    /// The lease is held. `full` says that the store has given it its whole life.
     pub(super) fn grant(self: &Arc<Self>, lease: &Arc<Lease>, state: &mut State, token: Token, full: bool) {
         let now = self.now();
+        // Of which not much may be left: the answer has taken its time.
+        let interval = state.plan.as_ref().map_or(state.ttl.get() / 3, |plan| plan.interval);
+        let enough = interval + state.ttl.get().saturating_sub(interval) / 2;
+        let full = full && state.alive_until.since(now) >= enough;
         let generation = state.plan.as_ref().map(|_| self.new_generation());
         let renewal = state.plan.take().zip(generation);
         let renewal = renewal.map(|(plan, generation)| Box::new(Renewal::start(plan, generation, now, !full)));

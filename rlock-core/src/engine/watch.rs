@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Engine;
 use super::lease::{Lease, Phase, State};
-use super::renewal::Renewal;
+use super::renewal::{Renewal, pause};
 use crate::{ExtendError, InvalidConfig, LossReason, Lost, Ttl, WatchdogConfig, WatchdogStatus};
 
 impl Engine {
@@ -30,6 +30,21 @@ impl Engine {
 
     pub(crate) async fn extend_by_hand(self: &Arc<Self>, lease: &Arc<Lease>, ttl: Ttl) -> Result<(), ExtendError> {
         self.check_max(ttl)?;
+        let give_up = self.now().after(self.settings.retry_for);
+        for tries in 0.. {
+            match self.extend_once(lease, ttl).await {
+                Err(ExtendError::Unconfirmed { source, .. }) if source.is_transient() && self.now() < give_up => {}
+                answer => return answer,
+            }
+            let next = self.now().after(pause(tries, ttl.get() / 100, ttl.get() / 12)).min(give_up);
+            let clock = self.settings.clock.clone();
+            // The caller may be on no runtime.
+            let _runtime_gone = self.runtime.spawn(async move { clock.sleep_until(next).await }).await;
+        }
+        unreachable!("the tries end by being answered, or by the time")
+    }
+
+    async fn extend_once(self: &Arc<Self>, lease: &Arc<Lease>, ttl: Ttl) -> Result<(), ExtendError> {
         let (answer, answered) = oneshot::channel();
         let is_held = {
             let mut state = lease.lock();

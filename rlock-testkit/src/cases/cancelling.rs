@@ -12,11 +12,11 @@ use rand::rngs::StdRng;
 use rlock_core::{Client, LockError, LossReason};
 use tokio::runtime::Builder;
 
-use crate::Stage;
 use crate::chance::{chance, up_to};
 use crate::locking::{lock, lock_in_background, long, mutex, soon, try_lock, unlock};
 use crate::peer::SOON;
 use crate::wait::{eventually, linger, within};
+use crate::{Network, Stage};
 
 /// A `lock()` that is dropped at any of its polls leaves neither a lease nor a place in the queue, in three hundred
 /// tries.
@@ -77,6 +77,34 @@ pub async fn dropped_extend_is_safe(stage: &Stage) {
     unlock(guard).await;
     settles(&client).await;
     assert!(peer.inspect("x").await.is_free());
+}
+
+/// Requests that nobody waits for any more do not make a connection answer others with their replies.
+pub async fn connection_comes_back_clean(stage: &Stage, network: &Network) {
+    const LOCKS: usize = 50;
+    let (behind, proxy) = network.proxied().await;
+    let (client, peer) = (behind.client().await, stage.peer().await);
+    let mut chance = chance();
+    proxy.slow(Duration::from_millis(5));
+    let dropped = (0..LOCKS).map(|number| {
+        let wait = up_to(Duration::from_millis(30), &mut chance);
+        let lock = mutex(&client, &format!("dropped/{number}"));
+        async move { drop(tokio::time::timeout(wait, lock.lock_with(long())).await) }
+    });
+    join_all(dropped.collect::<Vec<_>>()).await;
+
+    let names: Vec<String> = (0..LOCKS).map(|number| number.to_string()).collect();
+    let guards = join_all(names.iter().map(|name| lock(&client, name))).await;
+    proxy.heal();
+    for guard in &guards {
+        let tokens: Vec<_> =
+            peer.inspect(guard.resource().as_str()).await.holders.iter().map(|holder| holder.token).collect();
+        assert_eq!(tokens, [guard.token()], "{:?} was answered for another", guard.resource());
+    }
+    join_all(guards.iter().map(|guard| async { soon("an extension", guard.extend(SOON)).await })).await;
+    join_all(guards.into_iter().map(unlock)).await;
+    settles(&client).await;
+    assert_eq!(peer.list("", LOCKS).await, []);
 }
 
 /// Dropping a guard releases its lock.

@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use rlock_core::{Client, LossReason};
+use rlock_core::{Client, LockOptions, LossReason};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::chance::{chance, up_to};
+use crate::faults::Faults;
 use crate::locking::{lock, lock_in_background, long, mutex, served, soon, unlock};
 use crate::peer::{SOON, Shape, claim, resource};
-use crate::wait::{linger, within};
-use crate::{Observed, Record, Stage};
+use crate::wait::{eventually, linger, within};
+use crate::{Network, Observed, Record, Stage};
 
 /// Far less than the leases of these cases live, and than the time between two extensions: only a missed wake-up
 /// takes longer.
@@ -59,6 +60,51 @@ pub async fn no_lost_wake_up(stage: &Stage) {
         unlock(guard).await;
         guard = within(PROMPT, "the wake-up", served(waiting)).await;
         std::mem::swap(&mut holder, &mut waiter);
+    }
+}
+
+/// A waiter that no event reaches gets the lock all the same, by what its next extension is answered.
+pub async fn lost_event_is_repaired(stage: &Stage) {
+    let faults = Faults::none();
+    faults.lose_events(true);
+    let (holder, waiter) = (stage.client().await, stage.faulty_client(&faults).await);
+    for _ in 0..3 {
+        let guard = lock(&holder, "x").await;
+        let name = mutex(&waiter, "x");
+        let options = LockOptions::new().ttl(stage.brisk());
+        let waiting = tokio::spawn(async move { name.lock_with(options).await });
+        stage.sees_waiting(1, "x").await;
+        unlock(guard).await;
+        let guard = within(stage.brisk() + PROMPT, "the repair", served(waiting)).await;
+        assert!(guard.is_held());
+        unlock(guard).await;
+    }
+}
+
+/// A waiter whose connections are reset keeps its place, and is told of its turn by the new ones.
+pub async fn waiter_survives_its_connection(stage: &Stage, network: &Network) {
+    let (behind, proxy) = network.proxied().await;
+    let (holder, waiter, later) = (stage.client().await, behind.client().await, stage.client().await);
+    let mut guard = lock(&holder, "x").await;
+    for _ in 0..3 {
+        let first = lock_in_background(&waiter, "x");
+        stage.sees_waiting(1, "x").await;
+        let second = lock_in_background(&later, "x");
+        stage.sees_waiting(2, "x").await;
+        proxy.reset();
+        let answers = async || waiter.inspect(&resource("x")).await.is_ok();
+        eventually(SOON, "a new connection", answers).await;
+        unlock(guard).await;
+        if stage.capabilities().queue {
+            let turn = within(PROMPT, "the first waiter's turn", served(first)).await;
+            assert!(!second.is_finished(), "a waiter lost its place with its connection");
+            unlock(turn).await;
+            guard = within(PROMPT, "the second waiter's turn", served(second)).await;
+        } else {
+            let turns = [first, second].map(|waiting| async { unlock(served(waiting).await).await });
+            join_all(turns).await;
+            guard = lock(&holder, "x").await;
+        }
     }
 }
 

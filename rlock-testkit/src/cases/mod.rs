@@ -2,11 +2,14 @@
 
 pub mod cancelling;
 pub mod compare;
+pub mod errors;
 pub mod exclusion;
 pub mod expiry;
 pub mod extend;
 pub mod grant;
+pub mod idempotence;
 pub mod looking;
+pub mod loss;
 pub mod names;
 pub mod order;
 pub mod tokens;

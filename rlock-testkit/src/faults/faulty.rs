@@ -28,6 +28,8 @@ pub enum Fault {
     DropReply,
     /// The request reaches the store twice, one right after the other; the caller gets the first reply.
     Duplicate,
+    /// The caller is told at once that the request may have been applied, and it reaches the store that much later.
+    Late(Duration),
 }
 
 /// The calls that faults can happen to.
@@ -156,7 +158,7 @@ impl Faults {
     /// Runs a call of `verb` about `count` leases as was decided.
     async fn run<T, C>(&self, verb: Verb, count: usize, call: impl Fn() -> C) -> Vec<Result<T, BackendError>>
     where
-        C: Future<Output = Vec<Result<T, BackendError>>>,
+        C: Future<Output = Vec<Result<T, BackendError>>> + Send + 'static,
     {
         let fault = self.decide(verb);
         self.thawed().await;
@@ -176,6 +178,14 @@ impl Faults {
                 let answers = call().await;
                 call().await;
                 answers
+            }
+            Some(Fault::Late(delay)) => {
+                let late = call();
+                tokio::spawn(async move {
+                    sleep(delay).await;
+                    late.await;
+                });
+                lost(verb, count, "the request was delayed on purpose")
             }
         }
     }
@@ -220,14 +230,14 @@ fn lost<T>(verb: Verb, count: usize, reason: &str) -> Vec<Result<T, BackendError
 
 /// A backend to which things happen that its [`Faults`] decide.
 pub struct Faulty<B> {
-    backend: B,
+    backend: Arc<B>,
     faults: Faults,
 }
 
 impl<B: Backend> Faulty<B> {
     /// Lets `faults` happen to `backend`.
     pub fn new(backend: B, faults: Faults) -> Self {
-        Self { backend, faults }
+        Self { backend: Arc::new(backend), faults }
     }
 }
 
@@ -238,15 +248,30 @@ impl<B: Backend> Backend for Faulty<B> {
     }
 
     async fn acquire(&self, claims: &[Claim]) -> Vec<Result<Acquired, BackendError>> {
-        self.faults.run(Verb::Acquire, claims.len(), || self.backend.acquire(claims)).await
+        self.faults
+            .run(Verb::Acquire, claims.len(), || {
+                let (backend, claims) = (self.backend.clone(), claims.to_vec());
+                async move { backend.acquire(&claims).await }
+            })
+            .await
     }
 
     async fn extend(&self, extensions: &[Extension]) -> Vec<Result<Extended, BackendError>> {
-        self.faults.run(Verb::Extend, extensions.len(), || self.backend.extend(extensions)).await
+        self.faults
+            .run(Verb::Extend, extensions.len(), || {
+                let (backend, extensions) = (self.backend.clone(), extensions.to_vec());
+                async move { backend.extend(&extensions).await }
+            })
+            .await
     }
 
     async fn release(&self, leases: &[LeaseKey]) -> Vec<Result<Released, BackendError>> {
-        self.faults.run(Verb::Release, leases.len(), || self.backend.release(leases)).await
+        self.faults
+            .run(Verb::Release, leases.len(), || {
+                let (backend, leases) = (self.backend.clone(), leases.to_vec());
+                async move { backend.release(&leases).await }
+            })
+            .await
     }
 
     async fn inspect(&self, resource: &ResourceName) -> Result<Snapshot, BackendError> {

@@ -1,0 +1,101 @@
+//! Rule 9: errors say whether the request was applied, and none of them is a loss.
+
+use std::time::Duration;
+
+use rand::RngExt as _;
+use rlock_core::{Acquired, BackendError, Claim, Extended, LockOptions, Released};
+use tokio::time::{sleep, timeout};
+
+use crate::chance::{chance, up_to};
+use crate::faults::{Proxy, Way};
+use crate::locking::{lock_as, unlock};
+use crate::peer::{Peer, SOON, claim, resource};
+use crate::wait::{eventually, within};
+use crate::{Network, Stage};
+
+/// Whatever happens to a connection while claims and releases are under way: what is said to be not applied has had
+/// no effect and gets none later, and what was answered has.
+pub async fn error_says_whether_applied(stage: &Stage, network: &Network) {
+    const ROUNDS: usize = 30;
+    let (behind, proxy) = network.proxied().await;
+    let (peer, direct) = (behind.peer().await, stage.peer().await);
+    let mut chance = chance();
+    for round in 0..ROUNDS {
+        is_reached(&peer).await;
+        let claims: Vec<Claim> = (0..10).map(|number| claim(&format!("{round}/{number}"))).collect();
+        let held: Vec<Claim> = (0..10).map(|number| claim(&format!("{round}/held/{number}"))).collect();
+        direct.acquire(&held).await;
+        let keys: Vec<_> = held.iter().map(|claim| claim.key.clone()).collect();
+
+        let (before, after) =
+            (up_to(Duration::from_millis(2), &mut chance), up_to(Duration::from_millis(50), &mut chance));
+        let kind = chance.random_range(0..4);
+        let spoil = async {
+            sleep(before).await;
+            spoil(&proxy, kind);
+            sleep(after).await;
+            proxy.heal();
+        };
+        let calls = async { tokio::join!(peer.backend().acquire(&claims), peer.backend().release(&keys)) };
+        let ((acquired, released), ()) = within(SOON, "answers", async { tokio::join!(calls, spoil) }).await;
+
+        is_reached(&peer).await;
+        for (claim, answer) in claims.iter().zip(acquired) {
+            let is_there = !matches!(direct.state(&claim.key).await, Extended::Gone { .. });
+            match answer {
+                Ok(Acquired::Held(_)) => assert!(is_there, "a claim that was answered had no effect"),
+                Err(BackendError::NotApplied(failure)) => assert!(!is_there, "it was applied, and: {failure}"),
+                Err(BackendError::Unknown(_)) => {}
+                other => panic!("a claim that nothing stands in the way of: {other:?}"),
+            }
+        }
+        for (key, answer) in keys.iter().zip(released) {
+            let is_there = !matches!(direct.state(key).await, Extended::Gone { .. });
+            match answer {
+                Ok(Released::Released) => assert!(!is_there, "a release that was answered had no effect"),
+                Err(BackendError::NotApplied(failure)) => assert!(is_there, "it was applied, and: {failure}"),
+                Err(BackendError::Unknown(_)) => {}
+                other => panic!("a release of a lease that is there: {other:?}"),
+            }
+        }
+    }
+}
+
+/// A connection that cannot be had for less than the life of a lease loses nothing: a broken connection is not a loss.
+pub async fn transient_error_is_no_loss(stage: &Stage, network: &Network) {
+    let (behind, proxy) = network.proxied().await;
+    let (client, peer) = (behind.client().await, stage.peer().await);
+    let ttl = stage.brisk() * 3;
+    let guard = lock_as(&client, "x", LockOptions::new().ttl(ttl)).await;
+    for _ in 0..3 {
+        proxy.cut();
+        // Long enough for an extension to fall due.
+        sleep(ttl * 4 / 10).await;
+        let answer = within(SOON, "an answer", client.inspect(&resource("x"))).await;
+        assert!(answer.is_err(), "the connection was not cut");
+        proxy.heal();
+        assert!(guard.is_held(), "{:?}", guard.loss());
+        sleep(ttl / 2).await;
+    }
+    assert!(guard.is_held(), "{:?}", guard.loss());
+    assert_eq!(peer.inspect("x").await.holders[0].token, guard.token());
+    unlock(guard).await;
+}
+
+fn spoil(proxy: &Proxy, kind: u32) {
+    match kind {
+        0 => proxy.cut(),
+        1 => proxy.reset(),
+        2 => proxy.stall(Way::Both),
+        _ => proxy.stall(Way::ToClient),
+    }
+}
+
+/// Waits until the store answers this peer.
+pub(super) async fn is_reached(peer: &Peer) {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let name = resource("is anybody there");
+    let answers =
+        async || timeout(PATIENCE, peer.backend().inspect(&name)).await.is_ok_and(|snapshot| snapshot.is_ok());
+    eventually(SOON, "an answer of the store", answers).await;
+}

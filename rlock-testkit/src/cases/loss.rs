@@ -1,0 +1,354 @@
+//! Promises 1, 2 and 3: the loss of a lock is signalled by its deadline, whatever goes wrong, and a short outage loses
+//! nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
+use rlock_core::{Client, Guard, LockOptions, LossReason, SimpleLock, Ttl};
+use tokio::runtime::Builder;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use super::errors::is_reached;
+use crate::faults::{Control, Data, Fault, Faults, Proxy, Verb, Way};
+use crate::locking::{lock, lock_as, lock_in_background, mutex, served, soon, try_lock, unlock, unwatched};
+use crate::peer::{SOON, resource};
+use crate::wait::{eventually, within};
+use crate::{Network, Remotes, Stage};
+
+/// Far less than the leases that nobody extends live here.
+const PROMPT: Duration = Duration::from_secs(5);
+
+/// A lock whose grant took most of its TTL to arrive counts from when it was asked for, and is extended in time.
+pub async fn late_grant_is_extended_in_time(stage: &Stage) {
+    let faults = Faults::none();
+    let (client, other) = (stage.faulty_client(&faults).await, stage.client().await);
+    let ttl = patient(stage);
+    faults.next(Verb::Acquire, Fault::Delay(ttl * 85 / 100));
+    let guard = lock_as(&client, "x", LockOptions::new().ttl(ttl)).await;
+    sleep(ttl).await;
+    assert!(guard.is_held(), "{:?}", guard.loss());
+    assert!(try_lock(&other, "x").await.is_none());
+    unlock(guard).await;
+}
+
+/// A holder whose connections are cut, and refused, knows of the loss before anybody else can have the lock.
+pub async fn partition_signals_before_the_ttl(stage: &Stage, network: &Network) {
+    is_signalled_first(stage, network, Proxy::cut).await;
+}
+
+/// A holder whose connections have died without a word, both ways or one way, knows of the loss before anybody else
+/// can have the lock.
+pub async fn half_open_connection_signals_too(stage: &Stage, network: &Network) {
+    for way in [Way::Both, Way::ToServer, Way::ToClient] {
+        is_signalled_first(stage, network, |proxy| proxy.lose(way)).await;
+    }
+}
+
+async fn is_signalled_first(stage: &Stage, network: &Network, spoil: impl FnOnce(&Proxy)) {
+    let (behind, proxy) = network.proxied().await;
+    let (client, other) = (behind.client().await, stage.client().await);
+    let options = LockOptions::new().ttl(patient(stage));
+    let guard = lock_as(&client, "x", options).await;
+    let waiting = lock_in_background(&other, "x");
+    stage.sees_waiting(1, "x").await;
+
+    let told = Told::of([&guard]);
+    spoil(&proxy);
+    let limit = patient(stage) * 3 + SOON;
+    let next = within(limit, "the lost holder's TTL", served(waiting)).await;
+    let granted = Instant::now();
+    assert!(!guard.is_held(), "two holders believe in the lock");
+    let (at, reason) = told.all(SOON).await.remove(0);
+    assert_eq!(reason, LossReason::Expired);
+    assert!(at <= granted, "the loss was signalled {:?} after the next holder had the lock", at - granted);
+    assert!(next.token() > guard.token());
+    unlock(next).await;
+}
+
+/// While the store stands still, every holder is told by its deadline, and stays told when the store goes on.
+pub async fn frozen_store(stage: &Stage, server: &dyn Control, _: &Remotes) {
+    let (client, other) = (stage.client().await, stage.client().await);
+    let ttl = Ttl::new(patient(stage)).expect("a TTL that can be used");
+    let guards = join_all((0..20).map(|number| held(&client, number, ttl.get()))).await;
+    sleep(ttl.get() / 2).await;
+    server.pause().await;
+    sleep(ttl.get() / 20).await; // what was under way has been answered
+    let begun = Instant::now();
+    let deadlines: Vec<Instant> = guards.iter().map(|guard| begun + guard.remaining()).collect();
+    let told = Told::of(&guards);
+    sleep(ttl.get() * 2).await;
+    for (deadline, (at, reason)) in deadlines.into_iter().zip(told.all(Duration::ZERO).await) {
+        assert_eq!(reason, LossReason::Expired);
+        let late = at.saturating_duration_since(deadline);
+        assert!(late <= ttl.margin(), "a holder was told {late:?} after its deadline");
+    }
+    server.resume().await;
+    is_reached(&stage.peer().await).await;
+    assert!(guards.iter().all(|guard| guard.loss() == Some(LossReason::Expired)), "{guards:?}");
+    let next = join_all((0..20).map(|number| held(&other, number, ttl.get()))).await;
+    assert!(next.iter().zip(&guards).all(|(next, old)| next.token() > old.token()));
+    assert!(next.iter().all(Guard::is_held), "an extension of a lost lock hit the next holder: {next:?}");
+}
+
+/// A store that stands still for half a TTL costs no holder its lock, and no waiter its place.
+pub async fn short_outage_loses_nothing(stage: &Stage, server: &dyn Control, _: &Remotes) {
+    let (client, other) = (stage.client().await, stage.client().await);
+    let ttl = patient(stage);
+    let guards = join_all((0..20).map(|number| held(&client, number, ttl))).await;
+    let waiter = SimpleLock::new("0", &other).expect("a name that can be used");
+    let waiting = tokio::spawn(async move { waiter.lock_with(LockOptions::new().ttl(ttl)).await });
+    stage.sees_waiting(1, "0").await;
+    for _ in 0..2 {
+        server.pause().await;
+        sleep(ttl / 2).await;
+        server.resume().await;
+        sleep(ttl).await;
+    }
+    let lost: Vec<_> = guards.iter().filter(|guard| !guard.is_held()).collect();
+    assert!(lost.is_empty(), "{lost:?}");
+    stage.sees_waiting(1, "0").await;
+    for guard in guards {
+        unlock(guard).await;
+    }
+    unlock(served(waiting).await).await;
+}
+
+/// A process that was frozen for longer than its lock lives knows of the loss when it wakes up, before anything else.
+pub async fn frozen_process_knows_on_waking(stage: &Stage, remotes: &Remotes) {
+    let client = stage.client().await;
+    let mut remote = remotes.start();
+    let token = remote.lock("x", stage.brisk()).await;
+    assert!(remote.believes().await);
+    let waiting = lock_in_background(&client, "x");
+    stage.sees_waiting(1, "x").await;
+    remote.pause();
+    let guard = within(stage.brisk() + SOON, "the frozen holder's TTL", served(waiting)).await;
+    assert!(guard.token().get() > token);
+    remote.ask_belief();
+    remote.resume();
+    assert!(!remote.heard_belief().await, "a holder that woke up believes in a lock that somebody else has");
+    assert!(!remote.believes().await);
+    assert!(guard.is_held());
+    unlock(guard).await;
+}
+
+/// A lock that was lost in a partition stays lost after it, and nothing that was held back hits the next holder.
+pub async fn healed_partition_does_not_revive(stage: &Stage, network: &Network) {
+    let (behind, proxy) = network.proxied().await;
+    let (client, other) = (behind.client().await, stage.client().await);
+    let lost = lock_as(&client, "x", LockOptions::new().ttl(stage.brisk())).await;
+    proxy.stall(Way::Both);
+    let guard = within(stage.brisk() * 3 + SOON, "the lost holder's TTL", lock(&other, "x")).await;
+    proxy.heal();
+    is_reached(&behind.peer().await).await;
+    assert_eq!(lost.loss(), Some(LossReason::Expired));
+    assert!(lost.extend(SOON).await.is_err());
+    sleep(stage.brisk()).await;
+    assert!(lost.unlock().await.is_err());
+    assert!(guard.is_held());
+    assert_eq!(stage.peer().await.inspect("x").await.holders[0].token, guard.token());
+    let waiting = lock_in_background(&client, "x");
+    stage.sees_waiting(1, "x").await;
+    unlock(guard).await;
+    unlock(served(waiting).await).await;
+}
+
+/// A holder whose connections are reset over and over keeps its lock, and can go on taking others.
+pub async fn connection_killed(stage: &Stage, network: &Network) {
+    let (behind, proxy) = network.proxied().await;
+    let (client, peer) = (behind.client().await, behind.peer().await);
+    let ttl = patient(stage);
+    let guard = lock_as(&client, "x", LockOptions::new().ttl(ttl)).await;
+    let begun = Instant::now();
+    while begun.elapsed() < ttl * 3 / 2 {
+        proxy.reset();
+        unlock(lock(&client, "y").await).await;
+        sleep(ttl / 10).await;
+    }
+    is_reached(&peer).await;
+    assert!(guard.is_held(), "{:?}", guard.loss());
+    assert_eq!(peer.inspect("x").await.holders[0].token, guard.token());
+    unlock(guard).await;
+}
+
+/// A store that is killed and comes back, with its data or without, never has two holders who both believe in a lock.
+pub async fn store_restart_never_two(stage: &Stage, server: &dyn Control, _: &Remotes) {
+    const LOCKS: usize = 20;
+    let ttl = patient(stage);
+    let (holder, waiter) = (stage.client().await, stage.client().await);
+    for data in [Data::Kept, Data::Lost, Data::Lost] {
+        let guards = join_all((0..LOCKS).map(|number| held(&holder, number, ttl))).await;
+        let waiters: Vec<_> = (0..LOCKS / 2).map(|number| lock_in_background(&waiter, &number.to_string())).collect();
+        for number in 0..LOCKS / 2 {
+            stage.sees_waiting(1, &number.to_string()).await;
+        }
+        server.restart(data).await;
+        let newcomer = stage.client().await;
+        let newcomers = (LOCKS / 2..LOCKS).map(|number| lock_in_background(&newcomer, &number.to_string()));
+        let waiters = waiters.into_iter().chain(newcomers);
+        if data == Data::Kept {
+            sleep(ttl).await;
+            assert!(guards.iter().all(Guard::is_held), "{guards:?}");
+            join_all(guards.into_iter().map(unlock)).await;
+            join_all(waiters.map(|waiting| async { unlock(served(waiting).await).await })).await;
+            continue;
+        }
+        let next = guards.iter().zip(waiters).map(|(old, waiting)| async move {
+            let next = served(waiting).await;
+            assert!(!old.is_held(), "two holders believe in {:?} after the store lost its data", old.resource());
+            assert!(next.token() > old.token(), "token {} was granted after {}", next.token(), old.token());
+            unlock(next).await;
+        });
+        join_all(next).await;
+    }
+}
+
+/// Who waits when the store is killed waits on when it comes back, with its data or without, and is served.
+pub async fn waiter_recovers_from_restart(stage: &Stage, server: &dyn Control, _: &Remotes) {
+    let (holder, waiter) = (stage.client().await, stage.client().await);
+    for data in [Data::Kept, Data::Lost] {
+        let guard = lock_as(&holder, "x", LockOptions::new().ttl(patient(stage))).await;
+        let waiting = lock_in_background(&waiter, "x");
+        stage.sees_waiting(1, "x").await;
+        server.kill().await;
+        sleep(Duration::from_millis(200)).await;
+        assert!(!waiting.is_finished(), "a waiter gave up");
+        server.restart(data).await;
+        if data == Data::Kept {
+            unlock(guard).await;
+        }
+        unlock(served(waiting).await).await;
+    }
+}
+
+/// A holder whose lease is gone from a store that lost it, as in a failover that lost writes, is told as soon as the
+/// store can be asked, not only by the deadline; and the tokens after it are greater.
+pub async fn failover_loss_is_reported(stage: &Stage, server: &dyn Control, _: &Remotes) {
+    let (holder, other) = (stage.client().await, stage.client().await);
+    let guard = lock(&holder, "x").await;
+    server.restart(Data::Lost).await;
+    let reason = within(PROMPT, "the news of the loss", guard.lost()).await;
+    assert!(matches!(reason, LossReason::Gone | LossReason::TakenOver), "{reason:?}");
+    assert!(guard.remaining().is_zero());
+    let next = lock(&other, "x").await;
+    assert!(next.token() > guard.token(), "token {} was granted after {}", next.token(), guard.token());
+}
+
+/// A lock that is lost stays lost, for the reason that it was lost for, whatever happens afterwards.
+pub async fn loss_is_final_and_has_a_reason(stage: &Stage) {
+    let (client, other, peer) = (stage.client().await, stage.client().await, stage.peer().await);
+    let expired = lock_as(&client, "x", unwatched(stage.short())).await;
+    assert_eq!(within(stage.short() + SOON, "the loss", expired.lost()).await, LossReason::Expired);
+    peer.sees_free("x").await;
+
+    let broken = lock_as(&client, "y", LockOptions::new().ttl(stage.brisk())).await;
+    assert_eq!(soon("a break", other.break_leases(&resource("y"))).await, 1);
+    let reason = within(stage.brisk() + SOON, "the loss", broken.lost()).await;
+    assert!(matches!(reason, LossReason::Broken | LossReason::Gone), "{reason:?}");
+
+    for (guard, reason) in [(expired, LossReason::Expired), (broken, reason)] {
+        let name = guard.resource().to_string();
+        let next = lock(&client, &name).await;
+        assert!(guard.extend(SOON).await.is_err());
+        assert!(guard.start_watchdog(rlock_core::WatchdogConfig::default()).is_err());
+        assert_eq!(guard.loss(), Some(reason));
+        assert_eq!(guard.check().expect_err("it is lost").reason, reason);
+        assert!(guard.remaining().is_zero());
+        assert!(guard.unlock().await.is_err());
+        assert!(next.is_held());
+        assert!(try_lock(&other, &name).await.is_none(), "the lost guard's unlock hit the next holder");
+    }
+}
+
+/// Whoever looks after the loss sees it at once, in every way in which it can be seen.
+pub async fn late_subscriber_sees_loss(stage: &Stage) {
+    let client = stage.client().await;
+    let guard = lock_as(&client, "x", unwatched(stage.short())).await;
+    let early = guard.cancellation_token();
+    assert!(!early.is_cancelled());
+    within(stage.short() + SOON, "the loss", early.cancelled()).await;
+    assert_eq!(guard.lost().now_or_never(), Some(LossReason::Expired));
+    assert!(guard.cancellation_token().is_cancelled());
+    assert!(!guard.is_held());
+    let late = guard.lost();
+    drop(guard);
+    assert_eq!(late.now_or_never(), Some(LossReason::Expired), "the guard's end changed the reason");
+}
+
+/// A holder that blocks its own runtime for several TTLs keeps its lock.
+pub async fn watchdog_survives_a_blocked_runtime(stage: &Stage) {
+    let (client, other) = (stage.client().await, stage.client().await);
+    let ttl = stage.brisk();
+    let lock = mutex(&client, "x");
+    let blocked = thread::spawn(move || {
+        let runtime = Builder::new_current_thread().enable_all().build().expect("the system has what a runtime takes");
+        runtime.block_on(async {
+            let guard = lock.lock_with(LockOptions::new().ttl(ttl)).await.expect("nobody has it");
+            thread::sleep(ttl * 3);
+            (guard.is_held(), guard.unlock().await.is_ok())
+        })
+    });
+    sleep(ttl * 2).await;
+    assert!(try_lock(&other, "x").await.is_none(), "the lease of a busy holder expired");
+    eventually(ttl * 3 + SOON, "the busy holder", async || blocked.is_finished()).await;
+    assert_eq!(blocked.join().expect("the holder does not panic"), (true, true));
+}
+
+/// Work that is tied to a lock is dropped when the lock is lost, and the lock given back when the work ends.
+pub async fn run_stops_the_work(stage: &Stage) {
+    let (client, other) = (stage.client().await, stage.client().await);
+    let guard = lock(&client, "x").await;
+    assert_eq!(within(SOON, "the work", guard.run(async { 7 })).await.expect("nothing went wrong"), 7);
+    unlock(try_lock(&other, "x").await.expect("it was given back")).await;
+
+    let steps = Arc::new(AtomicU64::new(0));
+    let counted = steps.clone();
+    let work = async move {
+        loop {
+            counted.fetch_add(1, Ordering::SeqCst);
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let guard = lock_as(&client, "x", LockOptions::new().ttl(stage.brisk())).await;
+    let running = tokio::spawn(guard.run::<()>(work));
+    eventually(SOON, "the work to begin", async || steps.load(Ordering::SeqCst) > 3).await;
+    soon("a break", other.break_leases(&resource("x"))).await;
+    let ended = within(stage.brisk() + SOON, "the end of the work", running).await.expect("it does not panic");
+    assert!(matches!(ended.expect_err("it was lost").reason, LossReason::Broken | LossReason::Gone));
+    assert_eq!(Arc::strong_count(&steps), 1, "the work lives on");
+}
+
+/// A TTL that leaves room for a busy machine within its margin.
+fn patient(stage: &Stage) -> Duration {
+    stage.brisk() * 3
+}
+
+async fn held(client: &Client, number: usize, ttl: Duration) -> Guard {
+    lock_as(client, &number.to_string(), LockOptions::new().ttl(ttl)).await
+}
+
+/// Who is told of a loss, when.
+struct Told(Vec<JoinHandle<(Instant, LossReason)>>);
+
+impl Told {
+    fn of<'a>(guards: impl IntoIterator<Item = &'a Guard>) -> Self {
+        let told = |guard: &Guard| {
+            let lost = guard.lost();
+            tokio::spawn(async move {
+                let reason = lost.await;
+                (Instant::now(), reason)
+            })
+        };
+        Self(guards.into_iter().map(told).collect())
+    }
+
+    async fn all(self, limit: Duration) -> Vec<(Instant, LossReason)> {
+        let all = within(limit.max(Duration::from_secs(1)), "the signals of all losses", join_all(self.0)).await;
+        all.into_iter().map(|told| told.expect("waiting for a signal does not panic")).collect()
+    }
+}
