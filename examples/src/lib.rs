@@ -1,7 +1,12 @@
-//! What the examples share: a store to run on.
+//! What the examples share: a store to run on, and a store of one's own.
+
+mod key_value;
+mod key_value_backend;
 
 use std::env;
 
+pub use key_value::{Conflict, KeyValue, Versioned};
+pub use key_value_backend::KeyValueBackend;
 use rlock_testkit::servers::Redis;
 
 /// The store at `RLOCK_URL`, or a Redis server that is started for the example and ends with it.

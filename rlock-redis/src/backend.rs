@@ -11,6 +11,8 @@ use rlock_core::{
     LeaseKey, ListFilter, Page, Released, ResourceName, Snapshot, Ttl,
 };
 
+use tokio::sync::Notify;
+
 use crate::answers::{self, Answer, Unreadable};
 use crate::conn::{Args, Conn, Reply};
 use crate::error::code_of;
@@ -62,8 +64,10 @@ impl RedisBackend {
         scripts::load_all(&conn).await.map_err(failed)?;
         let inbox = LeaseId::random().to_hex();
         let events = Events::default();
-        let subscription = Inbox::open(config.clone(), inbox_channel(&inbox), events.clone()).await.map_err(failed)?;
-        let link = Link::new(config.clone(), conn, driver, events.clone());
+        let doubted = Arc::new(Notify::new());
+        let subscription = Inbox::open(config.clone(), inbox_channel(&inbox), events.clone(), doubted.clone());
+        let subscription = subscription.await.map_err(failed)?;
+        let link = Link::new(config.clone(), conn, driver, events.clone(), doubted);
         let keys = Keys::new(&config.namespace);
         Ok(Self { config, store, keys, inbox, link, events, _inbox: subscription })
     }

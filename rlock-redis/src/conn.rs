@@ -26,6 +26,9 @@ use crate::error::{CallError, Cause};
 
 /// How many commands may wait to be written before more are turned away.
 const MAX_UNSENT: usize = 16_384;
+/// How long a connection may be silent, with a request under way, before another one is opened to see whether it is
+/// dead or the server slow.
+const SUSPICIOUS: Duration = Duration::from_millis(500);
 /// How many messages may wait to be read before some are lost, which is noticed.
 const MAX_UNREAD: usize = 4_096;
 
@@ -41,7 +44,12 @@ pub(crate) struct Conn {
     /// When the server is old enough to grant, in so far as it tells its age.
     grants_from: Instant,
     useless: Arc<Notify>,
+    suspicious: Notify,
 }
+
+/// Since when a connection is silent.
+#[derive(Debug)]
+pub(crate) struct Silence(u64);
 
 /// What drives a connection. Dropping it closes the connection.
 #[derive(Debug)]
@@ -61,7 +69,15 @@ impl Conn {
         let driver = Driver::start(&client, config).await?;
         let useless = driver.useless.clone();
         let (timeout, opened) = (config.timeout, Instant::now());
-        let mut conn = Self { client, timeout, opened, last_answer: AtomicU64::new(0), grants_from: opened, useless };
+        let mut conn = Self {
+            client,
+            timeout,
+            opened,
+            last_answer: AtomicU64::new(0),
+            grants_from: opened,
+            useless,
+            suspicious: Notify::new(),
+        };
         if !config.restart_grace.is_zero()
             && let Some(age) = conn.least_age().await?
         {
@@ -105,20 +121,44 @@ impl Conn {
         // fred flushes each EVALSHA by itself, but writes commands that it does not know together.
         let command = CustomCommand::new_static(name, ClusterHash::Random, false);
         let sent = self.elapsed();
-        match timeout(self.timeout, self.client.custom_raw(command, args.0)).await {
+        let mut answer = pin!(self.client.custom_raw(command, args.0));
+        let mut answered = timeout(self.timeout.min(SUSPICIOUS), &mut answer).await;
+        if answered.is_err() {
+            if self.is_silent_since(sent) {
+                self.suspicious.notify_one();
+            }
+            answered = timeout(self.timeout.saturating_sub(SUSPICIOUS), answer).await;
+        }
+        match answered {
             Ok(Ok(frame)) => {
                 self.last_answer.store(self.elapsed(), Ordering::Relaxed);
                 Reply::from_answer(frame)
             }
             Ok(Err(error)) => Err(call_error(error)),
             Err(_elapsed) => {
-                if self.last_answer.load(Ordering::Relaxed) < sent {
+                if self.is_silent_since(sent) {
                     self.give_up();
                 }
                 let reason = format!("no answer within {:?}: the server or the network is stuck or slow", self.timeout);
                 Err(CallError::Unanswered(Cause::new(reason)))
             }
         }
+    }
+
+    /// Returns when a request has got no answer for a suspiciously long time, nor has any after it; with the instant
+    /// from which on an answer would dispel the suspicion.
+    pub(crate) async fn suspected(&self) -> Silence {
+        self.suspicious.notified().await;
+        Silence(self.elapsed())
+    }
+
+    /// Whether it is still silent.
+    pub(crate) fn is_silent(&self, since: &Silence) -> bool {
+        self.is_silent_since(since.0)
+    }
+
+    fn is_silent_since(&self, elapsed: u64) -> bool {
+        self.last_answer.load(Ordering::Relaxed) < elapsed
     }
 
     /// Has the connection replaced: it is silent, or leads to the wrong server.

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use rlock_core::{Event, EventStream, LeaseId, Token};
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::RedisConfig;
 use crate::conn::{Conn, Delivery, Driver, Messages};
 use crate::error::CallError;
-use crate::link::{Backoff, Task, reopen};
+use crate::link::{Backoff, Task, outlived, reopen};
 
 /// How long the subscription may be silent before it is asked whether it is still there.
 const LONGEST_SILENCE: Duration = Duration::from_secs(5);
@@ -45,11 +46,16 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
-    /// Subscribes to `channel`.
-    pub(crate) async fn open(config: Arc<RedisConfig>, channel: String, events: Events) -> Result<Self, CallError> {
+    /// Subscribes to `channel`. When `doubted` is notified, the subscription is asked whether it is still there.
+    pub(crate) async fn open(
+        config: Arc<RedisConfig>,
+        channel: String,
+        events: Events,
+        doubted: Arc<Notify>,
+    ) -> Result<Self, CallError> {
         let (conn, driver) = Conn::open(&config).await?;
         let messages = conn.subscribe(&channel).await?;
-        Ok(Self { _listener: Task::spawn(listen(config, channel, events, (conn, driver, messages))) })
+        Ok(Self { _listener: Task::spawn(listen(config, channel, events, doubted, (conn, driver, messages))) })
     }
 }
 
@@ -57,15 +63,19 @@ async fn listen(
     config: Arc<RedisConfig>,
     channel: String,
     events: Events,
+    doubted: Arc<Notify>,
     mut subscription: (Arc<Conn>, Driver, Messages),
 ) {
     let mut backoff = Backoff::default();
     loop {
         let (conn, driver, messages) = subscription;
-        deliver(&config, &conn, driver, messages, &events).await;
+        let mut opened = deliver(&config, &conn, driver, messages, &events, &doubted).await;
         tracing::warn!(store = %config.address(), "the subscription to Redis is lost");
         subscription = loop {
-            let (conn, driver) = reopen(&config, &mut backoff).await;
+            let (conn, driver) = match opened.take() {
+                Some(opened) => opened,
+                None => reopen(&config, &mut backoff).await,
+            };
             match conn.subscribe(&channel).await {
                 Ok(messages) => break (conn, driver, messages),
                 Err(error) => tracing::warn!(store = %config.address(), %error, "Redis refuses the subscription"),
@@ -75,12 +85,20 @@ async fn listen(
     }
 }
 
-/// Passes messages on until the connection breaks. Nothing is ever sent over it but a heartbeat, without which
-/// nobody would notice that it is dead.
-async fn deliver(config: &RedisConfig, conn: &Conn, mut driver: Driver, mut messages: Messages, events: &Events) {
+/// Passes messages on until the connection breaks, or has turned out to be dead, with the one that showed it. Nothing is
+/// ever sent over it but a heartbeat, without which nobody would notice that.
+async fn deliver(
+    config: &RedisConfig,
+    conn: &Conn,
+    mut driver: Driver,
+    mut messages: Messages,
+    events: &Events,
+    doubted: &Notify,
+) -> Option<(Arc<Conn>, Driver)> {
     let beat = async {
         loop {
-            tokio::time::sleep(config.timeout.min(LONGEST_SILENCE)).await;
+            let _whichever_is_first =
+                tokio::time::timeout(config.timeout.min(LONGEST_SILENCE), doubted.notified()).await;
             if conn.ping().await.is_err() {
                 return;
             }
@@ -98,9 +116,9 @@ async fn deliver(config: &RedisConfig, conn: &Conn, mut driver: Driver, mut mess
         }
     };
     tokio::select! {
-        () = driver.ended() => {}
-        () = beat => {}
-        () = pass_on => {}
+        opened = outlived(config, conn, &mut driver) => opened,
+        () = beat => None,
+        () = pass_on => None,
     }
 }
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::RedisConfig;
 use crate::conn::{Conn, Driver};
@@ -20,9 +20,16 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(config: Arc<RedisConfig>, conn: Arc<Conn>, driver: Driver, events: Events) -> Self {
-        let (publish, current) = watch::channel(Some(conn));
-        Self { current, _keeper: Task::spawn(keep_open(config, driver, publish, events)) }
+    /// `replaced` is told when a connection turned out to be dead, so that others are looked at as well.
+    pub(crate) fn new(
+        config: Arc<RedisConfig>,
+        conn: Arc<Conn>,
+        driver: Driver,
+        events: Events,
+        replaced: Arc<Notify>,
+    ) -> Self {
+        let (publish, current) = watch::channel(Some(conn.clone()));
+        Self { current, _keeper: Task::spawn(keep_open(config, (conn, driver), publish, events, replaced)) }
     }
 
     /// The connection, or an error at once while it is being opened again.
@@ -34,21 +41,50 @@ impl Link {
 
 async fn keep_open(
     config: Arc<RedisConfig>,
-    mut driver: Driver,
+    mut opened: (Arc<Conn>, Driver),
     publish: watch::Sender<Option<Arc<Conn>>>,
     events: Events,
+    replaced: Arc<Notify>,
 ) {
     let mut backoff = Backoff::default();
     loop {
-        driver.ended().await;
-        publish.send_replace(None);
-        drop(driver);
-        tracing::warn!(store = %config.address(), "the connection to Redis is lost");
-        let conn;
-        (conn, driver) = reopen(&config, &mut backoff).await;
+        let (conn, mut driver) = opened;
+        opened = match outlived(&config, &conn, &mut driver).await {
+            Some(next) => next,
+            None => {
+                publish.send_replace(None);
+                drop(driver);
+                tracing::warn!(store = %config.address(), "the connection to Redis is lost");
+                reopen(&config, &mut backoff).await
+            }
+        };
         tracing::info!(store = %config.address(), "the connection to Redis is open again");
-        publish.send_replace(Some(conn));
+        publish.send_replace(Some(opened.0.clone()));
+        replaced.notify_one();
         events.resync();
+    }
+}
+
+/// Returns when a connection has ended, or has turned out to be dead, with the one that showed it: while the old one
+/// was silent, the server answered on the new one.
+pub(crate) async fn outlived(config: &RedisConfig, conn: &Conn, driver: &mut Driver) -> Option<(Arc<Conn>, Driver)> {
+    let dead = async {
+        loop {
+            let silence = conn.suspected().await;
+            let mut backoff = Backoff::default();
+            while conn.is_silent(&silence) {
+                if let Ok(opened) = backoff.try_open(config).await
+                    && conn.is_silent(&silence)
+                {
+                    tracing::warn!(store = %config.address(), "a connection to Redis is dead, and was replaced");
+                    return opened;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = driver.ended() => None,
+        opened = dead => Some(opened),
     }
 }
 
@@ -56,8 +92,7 @@ async fn keep_open(
 pub(crate) async fn reopen(config: &RedisConfig, backoff: &mut Backoff) -> (Arc<Conn>, Driver) {
     let mut reported = String::new();
     loop {
-        backoff.wait().await;
-        match Conn::open(config).await {
+        match backoff.try_open(config).await {
             Ok(opened) => return opened,
             Err(error) => {
                 let error = error.to_string();
@@ -80,8 +115,18 @@ pub(crate) struct Backoff {
 impl Backoff {
     const FIRST: Duration = Duration::from_millis(50);
     const LONGEST: Duration = Duration::from_secs(1);
+    /// How long the first try may take; those after it may take longer, as the pauses grow. A try that got stuck in a
+    /// network that has healed since would otherwise be waited for.
+    const PATIENCE: u32 = 20;
 
-    pub(crate) async fn wait(&mut self) {
+    async fn try_open(&mut self, config: &RedisConfig) -> Result<(Arc<Conn>, Driver), CallError> {
+        self.wait().await;
+        let patience = (self.pause * Self::PATIENCE).min(config.connect_timeout);
+        let unanswered = || CallError::Unsent(Cause::new(format!("no answer within {patience:?}")));
+        timeout(patience, Conn::open(config)).await.unwrap_or_else(|_elapsed| Err(unanswered()))
+    }
+
+    async fn wait(&mut self) {
         let lasted = self.tried.is_none_or(|tried| tried.elapsed() > Self::LONGEST);
         self.pause = if lasted { Self::FIRST } else { (self.pause * 2).min(Self::LONGEST) };
         tokio::time::sleep(self.pause.mul_f64(rand::random_range(0.5..1.0))).await;

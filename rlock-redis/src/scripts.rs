@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use crate::conn::{Args, Conn, Reply};
-use crate::error::{CallError, Cause};
+use crate::error::CallError;
 
 /// A script: the texts that all share, and its own.
 pub(crate) struct Script {
@@ -44,26 +44,21 @@ pub(crate) async fn load_all(conn: &Conn) -> Result<(), CallError> {
 
 impl Script {
     /// Runs the script. `build` adds to the arguments the number of keys, the keys and the script's arguments; it
-    /// is called again if the server has lost the script, which does not count as having run it.
+    /// is called again if the server has lost the script, and is sent the whole text.
     pub(crate) async fn call(&self, conn: &Conn, build: impl Fn(&mut Args)) -> Result<Reply, CallError> {
-        let answer = self.call_once(conn, &build).await;
-        match answer {
-            Err(error) if error.is_refusal_with("NOSCRIPT") => {
-                self.load(conn).await.map_err(not_run)?;
-                self.call_once(conn, &build).await
+        if let Some(digest) = self.digest.get() {
+            let mut args = Args::with_capacity(16);
+            args.text(digest.as_str());
+            build(&mut args);
+            match conn.command("EVALSHA", args).await {
+                Err(error) if error.is_refusal_with("NOSCRIPT") => {}
+                answer => return answer,
             }
-            answer => answer,
         }
-    }
-
-    async fn call_once(&self, conn: &Conn, build: impl Fn(&mut Args)) -> Result<Reply, CallError> {
-        let Some(digest) = self.digest.get() else {
-            return Err(CallError::Refused("NOSCRIPT it was never loaded".into()));
-        };
         let mut args = Args::with_capacity(16);
-        args.text(digest.as_str());
+        args.fixed(self.source);
         build(&mut args);
-        conn.command("EVALSHA", args).await
+        conn.command("EVAL", args).await
     }
 
     async fn load(&self, conn: &Conn) -> Result<(), CallError> {
@@ -77,15 +72,5 @@ impl Script {
             }
             other => Err(CallError::Refused(format!("{other:?} to SCRIPT LOAD"))),
         }
-    }
-}
-
-/// When loading has failed, the script has not been run, whatever became of the loading.
-fn not_run(error: CallError) -> CallError {
-    match error {
-        CallError::Unanswered(cause) => {
-            CallError::Unsent(Cause { reason: format!("{}, while loading a script", cause.reason), ..cause })
-        }
-        other => other,
     }
 }

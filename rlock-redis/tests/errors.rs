@@ -43,14 +43,14 @@ async fn an_unknown_host() {
 
 #[tokio::test]
 async fn a_wrong_password() {
-    let server = Server::start_with(Some("secret"));
+    let server = Server::start_with_password("secret");
     for wrong in [":wrong@", "sam:secret@", ""] {
         let error = connect(&format!("redis://{wrong}127.0.0.1:{}", server.port())).await.unwrap_err();
         assert!(matches!(error, ConnectError::Rejected(_)), "{error}");
         assert!(error.to_string().contains("password"), "{error}");
         assert!(!format!("{error:?}").contains("secret"), "{error:?}");
     }
-    connect(&server.url()).await.unwrap();
+    connect(server.url()).await.unwrap();
 }
 
 #[tokio::test]
@@ -74,7 +74,7 @@ async fn tls_where_the_server_speaks_none() {
 async fn scripts_that_the_server_lost_are_loaded_again() {
     let server = Server::start();
     let client = server.client().await;
-    server.cli(&["SCRIPT", "FLUSH"]);
+    server.run(&["SCRIPT", "FLUSH"]);
     let claims: Vec<_> =
         (0..600).map(|i| claim(&format!("r{i}"), i, Share::EXCLUSIVE, 30_000, IfBusy::Refuse)).collect();
     for answer in client.acquire(&claims).await {
@@ -86,7 +86,7 @@ async fn scripts_that_the_server_lost_are_loaded_again() {
 async fn a_key_of_somebody_else_fails_only_its_entry() {
     let server = Server::start();
     let client = server.client_in("n").await;
-    server.cli(&["SET", "rlock:{n:b}", "x"]);
+    server.run(&["SET", "rlock:{n:b}", "x"]);
     let claims = ["a", "b", "c"].map(|name| claim(name, 1, Share::EXCLUSIVE, 30_000, IfBusy::Refuse));
     let answers = client.acquire(&claims).await;
     assert!(matches!(answers[0], Ok(Acquired::Held(_))), "{:?}", answers[0]);
@@ -116,15 +116,15 @@ async fn without_memory_leases_are_refused_and_can_still_be_released() {
     let queued = claim("held", 2, Share::EXCLUSIVE, 30_000, IfBusy::Queue);
     assert!(matches!(client.acquire(slice::from_ref(&held)).await[0], Ok(Acquired::Held(_))));
     assert!(matches!(client.acquire(slice::from_ref(&queued)).await[0], Ok(Acquired::Queued(_))));
-    server.cli(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
-    server.cli(&["CONFIG", "SET", "maxmemory", "1"]);
+    server.run(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
+    server.run(&["CONFIG", "SET", "maxmemory", "1"]);
 
     let refused = &client.acquire(&[claim("new", 3, Share::EXCLUSIVE, 30_000, IfBusy::Queue)]).await[0];
     let Err(BackendError::NotApplied(failure)) = refused else { panic!("{refused:?}") };
     assert!(failure.to_string().contains("out of memory"), "{failure}");
     assert!(matches!(client.release(&[held.key]).await[0], Ok(Released::Released)));
 
-    server.cli(&["CONFIG", "SET", "maxmemory", "0"]);
+    server.run(&["CONFIG", "SET", "maxmemory", "0"]);
     let extension = Extension { key: queued.key, ttl: ttl(30_000) };
     assert!(matches!(client.extend(&[extension]).await[0], Ok(Extended::Held(_))));
 }
@@ -134,12 +134,12 @@ async fn a_replica_applies_nothing_and_is_left_for_the_primary() {
     let server = Server::start();
     let client = server.client().await;
     let request = claim("a", 1, Share::EXCLUSIVE, 30_000, IfBusy::Refuse);
-    server.cli(&["REPLICAOF", "127.0.0.1", &free_port().to_string()]);
+    server.run(&["REPLICAOF", "127.0.0.1", &free_port().to_string()]);
     let refused = client.acquire(slice::from_ref(&request)).await.remove(0);
     let Err(BackendError::NotApplied(failure)) = refused else { panic!("{refused:?}") };
     assert!(failure.to_string().contains("let the URL name the primary"), "{failure}");
 
-    server.cli(&["REPLICAOF", "NO", "ONE"]);
+    server.run(&["REPLICAOF", "NO", "ONE"]);
     let until = Instant::now() + Duration::from_secs(10);
     loop {
         match client.acquire(slice::from_ref(&request)).await.remove(0) {
@@ -154,11 +154,12 @@ async fn a_replica_applies_nothing_and_is_left_for_the_primary() {
 #[tokio::test]
 async fn a_frozen_server_leaves_requests_unknown_within_the_timeout_and_is_served_again_after() {
     let server = Server::start();
-    let config = RedisConfig::from_url(&format!("{}?timeout=300ms&connect_timeout=300ms", server.url())).unwrap();
+    let options = "timeout=300ms&connect_timeout=300ms&restart_grace=0s";
+    let config = RedisConfig::from_url(&format!("{}?{options}", server.url())).unwrap();
     let client = RedisBackend::connect(config).await.unwrap();
     let mut events = client.events();
     let request = claim("a", 1, Share::EXCLUSIVE, 30_000, IfBusy::Refuse);
-    server.cli(&["CLIENT", "PAUSE", "1000", "ALL"]);
+    server.run(&["CLIENT", "PAUSE", "1000", "ALL"]);
 
     let begun = Instant::now();
     let answer = client.acquire(slice::from_ref(&request)).await.remove(0);
@@ -180,9 +181,9 @@ async fn a_frozen_server_leaves_requests_unknown_within_the_timeout_and_is_serve
 
 #[tokio::test]
 async fn while_the_server_is_gone_requests_fail_at_once_as_not_applied() {
-    let mut server = Server::start();
+    let server = Server::start();
     let client = server.client().await;
-    server.kill();
+    server.kill().await;
     let request = claim("a", 1, Share::EXCLUSIVE, 30_000, IfBusy::Refuse);
     let until = Instant::now() + Duration::from_secs(5);
     loop {
@@ -209,7 +210,7 @@ async fn a_cut_connection_is_opened_again_and_events_flow_again() {
         [Ok(Acquired::Held(_)), Ok(Acquired::Queued(_))]
     ));
 
-    server.cli(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    server.run(&["CLIENT", "KILL", "TYPE", "pubsub"]);
     assert_eq!(tokio::time::timeout(Duration::from_secs(5), events.next()).await.unwrap(), Some(Event::Resync));
     assert!(matches!(client.release(&[first]).await[0], Ok(Released::Released)));
     let event = tokio::time::timeout(Duration::from_secs(5), events.next()).await.unwrap();
@@ -220,8 +221,8 @@ async fn a_cut_connection_is_opened_again_and_events_flow_again() {
 async fn dropping_the_backend_closes_its_connections() {
     let server = Server::start();
     let client = server.client().await;
-    let connections = || server.cli(&["CLIENT", "LIST"]).iter().filter(|line| line.contains("addr=")).count();
-    assert_eq!(connections(), 3, "two of the backend's, and redis-cli's");
+    let connections = || server.run(&["CLIENT", "LIST"]).iter().filter(|line| line.contains("addr=")).count();
+    assert_eq!(connections(), 3, "two of the backend's, and the one that asks");
     drop(client);
     let until = Instant::now() + Duration::from_secs(5);
     while connections() > 1 {

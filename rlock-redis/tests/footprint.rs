@@ -14,7 +14,7 @@ fn mutex(name: &str, id: u128) -> Claim {
 
 /// How often each command was run by the scripts of `act`.
 async fn cost<T>(server: &Server, act: impl Future<Output = T>) -> (T, BTreeMap<String, u64>) {
-    server.cli(&["CONFIG", "RESETSTAT"]);
+    server.run(&["CONFIG", "RESETSTAT"]);
     let result = act.await;
     let calls = |line: &String| {
         let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
@@ -23,7 +23,7 @@ async fn cost<T>(server: &Server, act: impl Future<Output = T>) -> (T, BTreeMap<
             .any(|own| name.starts_with(own));
         counted.then(|| (name.to_owned(), rest.split(',').next().unwrap().parse().unwrap()))
     };
-    (result, server.cli(&["INFO", "commandstats"]).iter().filter_map(calls).collect())
+    (result, server.run(&["INFO", "commandstats"]).iter().filter_map(calls).collect())
 }
 
 fn commands(listed: &[(&str, u64)]) -> BTreeMap<String, u64> {
@@ -68,20 +68,20 @@ async fn nothing_is_left_but_the_last_token_and_that_expires() {
         .map(|(id, share)| claim("a", id, share, 30_000, IfBusy::Queue));
     let answers = client.acquire(&claims).await;
     assert_eq!(answers.iter().filter(|answer| matches!(answer, Ok(Acquired::Queued(_)))).count(), 3);
-    let mut keys = server.cli(&["KEYS", "*"]);
+    let mut keys = server.run(&["KEYS", "*"]);
     keys.sort();
     assert_eq!(keys, ["rlock:{n:a}", "rlock:{n:a}:e", "rlock:{n:a}:q", "rlock:{n:a}:x"]);
     for key in &keys {
-        let expires: u128 = server.cli(&["EVAL", "return redis.call('PTTL', KEYS[1])", "1", key])[0].parse().unwrap();
+        let expires: u128 = server.run(&["EVAL", "return redis.call('PTTL', KEYS[1])", "1", key])[0].parse().unwrap();
         assert!((30 * 60_000..=62 * 60_000).contains(&expires), "{key} expires in {expires} ms");
     }
 
     for claim in claims {
         assert!(matches!(client.release(&[claim.key]).await[0], Ok(Released::Released)));
     }
-    assert_eq!(server.cli(&["KEYS", "*"]), ["rlock:{n:a}"]);
-    assert_eq!(server.cli(&["HKEYS", "rlock:{n:a}"]), ["g"]);
-    let expires: i64 = server.cli(&["PTTL", "rlock:{n:a}"])[0].parse().unwrap();
+    assert_eq!(server.run(&["KEYS", "*"]), ["rlock:{n:a}"]);
+    assert_eq!(server.run(&["HKEYS", "rlock:{n:a}"]), ["g"]);
+    let expires: i64 = server.run(&["PTTL", "rlock:{n:a}"])[0].parse().unwrap();
     assert!(expires > 0);
 }
 
@@ -94,14 +94,14 @@ async fn expired_and_broken_leases_leave_nothing_either() {
         client.acquire(&(0..3_000).map(|id| short(id, share)).collect::<Vec<_>>()).await;
         tokio::time::sleep(std::time::Duration::from_millis(40)).await;
         assert_eq!(client.release(&[key("a", 0)]).await[0].as_ref().unwrap(), &Released::Absent);
-        assert_eq!(server.cli(&["HKEYS", "rlock:{n:a}"]), ["g"]);
-        assert_eq!(server.cli(&["KEYS", "*"]), ["rlock:{n:a}"]);
+        assert_eq!(server.run(&["HKEYS", "rlock:{n:a}"]), ["g"]);
+        assert_eq!(server.run(&["KEYS", "*"]), ["rlock:{n:a}"]);
 
         let claims: Vec<_> = (0..2).map(|id| claim("a", id, share, 30_000, IfBusy::Queue)).collect();
         client.acquire(&claims).await;
         while client.break_leases(&claims[0].key.resource).await.unwrap() > 0 {}
-        assert_eq!(server.cli(&["HKEYS", "rlock:{n:a}"]), ["g"]);
-        assert_eq!(server.cli(&["KEYS", "*"]), ["rlock:{n:a}"]);
+        assert_eq!(server.run(&["HKEYS", "rlock:{n:a}"]), ["g"]);
+        assert_eq!(server.run(&["KEYS", "*"]), ["rlock:{n:a}"]);
     }
 }
 
@@ -132,8 +132,8 @@ async fn long_leases_keep_all_their_keys() {
     client.acquire(&claims).await;
     let day = 24 * 3_600_000;
     client.extend(&[Extension { key: key("a", 2), ttl: ttl(day) }]).await;
-    for key in server.cli(&["KEYS", "*"]) {
-        let expires: u64 = server.cli(&["PTTL", &key])[0].parse().unwrap();
+    for key in server.run(&["KEYS", "*"]) {
+        let expires: u64 = server.run(&["PTTL", &key])[0].parse().unwrap();
         assert!(expires > day + 30 * 60_000, "{key} expires in {expires} ms");
     }
 }
@@ -146,7 +146,7 @@ async fn evicted_sets_do_not_block_a_resource_for_good() {
     let claims: Vec<_> = (0..4).map(|id| claim("a", id, shared, 30_000, IfBusy::Queue)).collect();
     for evicted in [":e", ":q", ":x"] {
         client.acquire(&claims).await;
-        server.cli(&["DEL", &format!("rlock:{{n:a}}{evicted}")]);
+        server.run(&["DEL", &format!("rlock:{{n:a}}{evicted}")]);
         for claim in &claims {
             client.release(std::slice::from_ref(&claim.key)).await.remove(0).unwrap();
         }

@@ -197,13 +197,24 @@ macro_rules! __cases {
                 loss_is_final_and_has_a_reason
                 late_subscriber_sees_loss
             ]
-            loss, Promise(3), network: [connection_killed]
+            loss, Promise(3), network: [
+                connection_killed
+                dead_connection_is_replaced
+            ]
             loss, Promise(3), control: [
                 short_outage_loses_nothing
                 waiter_recovers_from_restart
             ]
             loss, Promise(6), anywhere: [watchdog_survives_a_blocked_runtime]
             loss, Promise(7), anywhere: [run_stops_the_work]
+            histories, Contract(1), anywhere: [
+                mutex_history
+                rw_history
+                semaphore_history
+            ]
+            histories, Contract(3), anywhere: [fenced_register]
+            histories, Promise(2), control: [under_kills_and_pauses]
+            reference, Reference, anywhere: [random_operations_match_the_reference]
         }
     };
 }

@@ -35,13 +35,16 @@
 //! `[contract rule 4] mine, foreign_release_does_nothing: ...`.
 //!
 //! What the cases are made of serves other tests too: [`servers`], [`process`] for tests with processes that are
-//! killed and frozen, [`faults`], [`peer`] for talking to a backend with every call bounded, [`wait`].
+//! killed and frozen, [`history`] for judging what these noted, [`faults`], [`peer`] for talking to a backend with
+//! every call bounded, [`wait`].
 
 pub mod cases;
 mod chance;
 mod conformance;
+pub mod contest;
 pub mod faults;
 mod harness;
+pub mod history;
 mod locking;
 mod memory;
 mod network;

@@ -26,6 +26,7 @@ use std::{env, thread};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::timeout;
 
 use crate::wait::within;
 
@@ -91,10 +92,10 @@ impl Helper {
     }
 }
 
-/// A test function as a program that can be started in roles.
+/// A test function, or this whole program, as a program that can be started in roles.
 #[derive(Debug, Clone)]
 pub struct Program {
-    test: String,
+    arguments: Vec<String>,
     settings: Vec<(String, String)>,
 }
 
@@ -105,7 +106,12 @@ impl Program {
             Some((_crate, module)) => format!("{module}::{function}"),
             None => function.into(),
         };
-        Self { test, settings: Vec::new() }
+        Self { arguments: vec![test, "--exact".into(), "--nocapture".into()], settings: Vec::new() }
+    }
+
+    /// This program, whose `main` has to look at [`Helper::current`] first.
+    pub fn this_one() -> Self {
+        Self { arguments: Vec::new(), settings: Vec::new() }
     }
 
     /// Hands `value` to its [`Helper::setting`].
@@ -122,7 +128,7 @@ impl Program {
     /// Panics if the operating system refuses.
     pub fn start(&self, role: &str) -> Process {
         let mut child = Command::new(env::current_exe().expect("the system knows which program this is"))
-            .args([&self.test, "--exact", "--nocapture"])
+            .args(&self.arguments)
             .env(ROLE, role)
             .envs(self.settings.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
@@ -173,6 +179,11 @@ impl Process {
     /// Panics if it ends without one, or says nothing for 30 s.
     pub async fn hear(&mut self) -> String {
         within(HEARD_WITHIN, "a line from another process", self.heard.recv()).await.expect("the helper has not ended")
+    }
+
+    /// The next line that it says; `None` if it ends without one, or says nothing for so long.
+    pub async fn hear_within(&mut self, limit: Duration) -> Option<String> {
+        timeout(limit, self.heard.recv()).await.ok().flatten()
     }
 
     /// The lines that it has said and nobody has heard yet.

@@ -16,11 +16,22 @@ const ROLE: &str = "remote";
 #[derive(Debug)]
 pub struct Remotes {
     program: Program,
+    address: String,
 }
 
 impl Remotes {
-    pub(crate) fn new(program: Program) -> Self {
-        Self { program }
+    /// Processes of `program`, which is told where the store is.
+    pub(crate) fn new(program: Program, address: &str) -> Self {
+        Self { program: program.with(ADDRESS, address), address: address.to_owned() }
+    }
+
+    pub(crate) fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// Where the store is.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
     }
 
     /// A client in another process.

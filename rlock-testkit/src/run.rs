@@ -10,6 +10,7 @@ use rlock_core::Namespace;
 use tokio::runtime::Builder;
 use tokio::time::timeout;
 
+use crate::contest;
 use crate::faults::Control;
 use crate::network::Network;
 use crate::process::{Helper, Program};
@@ -171,14 +172,17 @@ pub fn control<H: Controlled>(
 
 fn remotes(case: Case, stage: &Stage, address: &str) -> Remotes {
     let program = Program::this_test(case.module, case.name);
-    Remotes::new(program.with(remote::ADDRESS, address).with(remote::NAMESPACE, stage.namespace()))
+    Remotes::new(program.with(remote::NAMESPACE, stage.namespace()), address)
 }
 
 fn serve<H: Shared>(case: Case, helper: Helper) -> Result<(), Broken> {
     judge_for(Duration::MAX, case, async {
-        let harness = Arc::new(H::attach(&helper.setting(remote::ADDRESS)).await);
         let namespace = Namespace::new(helper.setting(remote::NAMESPACE)).expect("the test's own namespace");
-        remote::obey(&Stage::in_namespace(harness, namespace).await, helper).await;
+        let stage = async |address: &str| Stage::in_namespace(Arc::new(H::attach(address).await), namespace).await;
+        match helper.role() {
+            contest::ROLE => contest::contend_as_told(helper, async |at| stage(at).await.client().await).await,
+            _ => remote::obey(&stage(&helper.setting(remote::ADDRESS)).await, helper).await,
+        }
     })
 }
 

@@ -2,26 +2,25 @@
 
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use rlock_testkit::faults::{Proxy, Way};
+use nix::sys::signal::Signal;
+use rlock_testkit::faults::{Control as _, Proxy, Way};
 use rlock_testkit::servers::Redis;
 
 use crate::signals::in_session;
-use crate::support::{Folder, Observer, Process, Rlock, rlock, server_process, unique, until, url};
+use crate::support::{Folder, Observer, Process, Rlock, rlock, unique, until, url, wait_for};
 
 const TTL: Duration = Duration::from_secs(4);
 
 /// Freezes the server right after the lease of `name` was extended. Answers with the first instant at which the lease
 /// can have ended.
 fn freeze_after_extension(redis: &Redis, observer: &Observer, name: &str) -> Instant {
-    let server = server_process(redis);
     let extended_and_asked_at = until("an extension", || {
         let asked_at = Instant::now();
         let left = observer.holder(name)?.remaining;
         let is_fresh = left > TTL.mul_f64(0.9) && asked_at.elapsed() < Duration::from_millis(10);
         is_fresh.then_some((asked_at, left))
     });
-    kill(server, Signal::SIGSTOP).expect("the server runs");
+    wait_for(redis.pause());
     let (asked_at, left) = extended_and_asked_at;
     asked_at + left
 }
@@ -109,10 +108,9 @@ fn a_short_outage_costs_nothing() {
     let mut running = Rlock::on(&redis, &["run", &name, "--ttl", "4s", "--", "cat"]);
     running.hear("acquired");
     let token = observer.holder(&name).unwrap().token;
-    let server = server_process(&redis);
     freeze_after_extension(&redis, &observer, &name);
     std::thread::sleep(TTL * 55 / 100);
-    kill(server, Signal::SIGCONT).unwrap();
+    wait_for(redis.resume());
     assert_eq!(observer.holder(&name).unwrap().token, token);
     running.exit().assert(0, &["released"]);
 }
@@ -124,7 +122,7 @@ fn a_release_that_nobody_confirms_leaves_the_programs_status() {
     let script = folder.script("echo > $D/ready; cat; exit 7");
     let running = Rlock::run_script(&redis, &unique("unconfirmed"), &[], &script);
     folder.wait_for("ready", 1);
-    kill(server_process(&redis), Signal::SIGSTOP).unwrap();
+    wait_for(redis.pause());
     running.exit().assert(7, &["not confirmed"]);
 }
 

@@ -273,9 +273,7 @@ impl Observer {
     }
 }
 
-/// The process of a server that the test has for itself.
-pub(crate) fn server_process(redis: &Redis) -> Pid {
-    let info = redis.resp().command(&["INFO", "server"]).to_string();
-    let pid = info.lines().find_map(|line| line.strip_prefix("process_id:")).expect("the server knows its process");
-    Pid::from_raw(pid.trim().parse().expect("a process id"))
+/// Waits for what is done to a server.
+pub(crate) fn wait_for(done: impl Future<Output = ()>) {
+    Runtime::new().expect("the system has threads left").block_on(done);
 }

@@ -1,59 +1,37 @@
-//! A Redis server for one test file, and what the tests say to it behind the library's back.
+//! A Redis server for one test, and what the tests say to it behind the library's back.
 
 #![allow(dead_code, reason = "each test file uses a part of this")]
 
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rlock_core::{Claim, IfBusy, LeaseId, LeaseKey, Namespace, Owner, ResourceName, Share, Ttl};
 use rlock_redis::{RedisBackend, RedisConfig};
+use rlock_testkit::faults::Control as _;
+use rlock_testkit::servers::{Redis, Reply};
+use url::Url;
 
-pub(crate) struct Server {
-    child: Child,
-    port: u16,
-    password: Option<&'static str>,
-    _folder: tempfile::TempDir,
-}
+/// A server of the test's own, which it may configure and kill.
+pub(crate) struct Server(Redis);
 
 impl Server {
     pub(crate) fn start() -> Self {
-        Self::start_with(None)
+        Self(Redis::start_with(&[]))
     }
 
-    pub(crate) fn start_with(password: Option<&'static str>) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let port = free_port();
-        let mut command = Command::new("redis-server");
-        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
-        if let Some(password) = password {
-            command.args(["--requirepass", password]);
-        }
-        let child = command
-            .arg("--dir")
-            .arg(folder.path())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("these tests need redis-server on the PATH");
-        let until = Instant::now() + Duration::from_secs(20);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < until, "redis-server did not come up");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Self { child, port, password, _folder: folder }
+    pub(crate) fn start_with_password(password: &str) -> Self {
+        Self(Redis::start_with(&["--requirepass", password]))
     }
 
-    pub(crate) fn url(&self) -> String {
-        match self.password {
-            Some(password) => format!("redis://:{password}@127.0.0.1:{}", self.port),
-            None => format!("redis://127.0.0.1:{}", self.port),
-        }
+    /// With the password, if it has one.
+    pub(crate) fn url(&self) -> &str {
+        self.0.url()
     }
 
     pub(crate) fn port(&self) -> u16 {
-        self.port
+        Url::parse(self.url()).unwrap().port().unwrap()
     }
 
     /// A client in a namespace of its own.
@@ -63,32 +41,21 @@ impl Server {
     }
 
     pub(crate) async fn client_in(&self, namespace: &str) -> RedisBackend {
-        let config = RedisConfig::from_url(&self.url()).unwrap().namespace(Namespace::new(namespace).unwrap());
+        let config = RedisConfig::from_url(self.url()).unwrap().namespace(Namespace::new(namespace).unwrap());
+        let config = config.restart_grace(Duration::ZERO).unwrap(); // nobody held anything in it before
         RedisBackend::connect(config).await.unwrap()
     }
 
-    /// Runs a command, and answers what redis-cli prints, line by line.
-    pub(crate) fn cli(&self, args: &[&str]) -> Vec<String> {
-        let mut command = Command::new("redis-cli");
-        command.args(["-p", &self.port.to_string(), "--raw", "--no-auth-warning"]);
-        if let Some(password) = self.password {
-            command.args(["-a", password]);
+    /// Runs a command on a connection of its own, and answers the reply line by line.
+    pub(crate) fn run(&self, command: &[&str]) -> Vec<String> {
+        match self.0.resp().command(command) {
+            Reply::List(replies) => replies.iter().map(Reply::to_string).collect(),
+            reply => reply.to_string().lines().map(str::to_owned).collect(),
         }
-        let output = command.args(args).output().expect("these tests need redis-cli on the PATH");
-        assert!(output.status.success(), "{args:?}: {output:?}");
-        String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
     }
 
-    pub(crate) fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _already_gone = self.child.kill();
-        let _already_reaped = self.child.wait();
+    pub(crate) async fn kill(&self) {
+        self.0.kill().await;
     }
 }
 

@@ -22,13 +22,14 @@ pub async fn error_says_whether_applied(stage: &Stage, network: &Network) {
     let mut chance = chance();
     for round in 0..ROUNDS {
         is_reached(&peer).await;
+        proxy.slow(Duration::from_millis(1)); // so that there is something on its way to be lost
         let claims: Vec<Claim> = (0..10).map(|number| claim(&format!("{round}/{number}"))).collect();
         let held: Vec<Claim> = (0..10).map(|number| claim(&format!("{round}/held/{number}"))).collect();
         direct.acquire(&held).await;
         let keys: Vec<_> = held.iter().map(|claim| claim.key.clone()).collect();
 
         let (before, after) =
-            (up_to(Duration::from_millis(2), &mut chance), up_to(Duration::from_millis(50), &mut chance));
+            (up_to(Duration::from_millis(6), &mut chance), up_to(Duration::from_millis(50), &mut chance));
         let kind = chance.random_range(0..4);
         let spoil = async {
             sleep(before).await;

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use rlock_core::{Client, Clock, Extended, Grant, InvalidConfig, LockError, LockOptions, Released, Ttl};
+use rlock_core::{Client, Clock, Extended, Grant, InvalidConfig, LockError, LockOptions, Released, Semaphore, Ttl};
 use tokio::runtime::Builder;
 
-use crate::locking::{lock, lock_as, lock_in_background, mutex, served, soon, try_lock, unlock, unwatched};
+use crate::locking::{lock, lock_as, lock_in_background, long, mutex, served, soon, try_lock, unlock, unwatched};
 use crate::peer::{LONG, SOON, Shape, claim};
 use crate::wait::within;
 use crate::{Remotes, Stage};
@@ -87,12 +87,14 @@ pub async fn client_clock_is_ignored(stage: &Stage) {
     }
 }
 
-/// A waiter gets the lock when the holder's lease expires, long before its own lease has to be extended.
+/// A waiter gets its permit when the lease of the first of the holders expires, long before its own has to be extended.
 pub async fn expiry_wakes_a_waiter(stage: &Stage) {
     let (gone, client) = (stage.peer().await, stage.client().await);
-    gone.hold(&claim("x").living(stage.brisk())).await;
-    let waiting = lock_in_background(&client, "x");
-    unlock(within(stage.brisk() + Duration::from_secs(5), "the holder's TTL", served(waiting)).await).await;
+    gone.hold(&claim("x").weighing(1, 2).living(stage.brisk())).await;
+    gone.hold(&claim("x").weighing(1, 2)).await;
+    let semaphore = Semaphore::new("x", 2, &client).expect("a good semaphore");
+    let waiting = soon("a permit", semaphore.acquire_many_with(1, long()));
+    unlock(within(stage.brisk() + Duration::from_secs(5), "the first holder's TTL", waiting).await).await;
 }
 
 /// A TTL is kept if the store can keep it, or rounded up to what it can, or refused.

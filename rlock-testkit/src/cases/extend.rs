@@ -164,6 +164,7 @@ pub async fn queued_lease_lives_by_extends(stage: &Stage) {
     assert_eq!(peer.inspect("x").await.queue.len(), 1);
     dead.release(&holder.key).await;
     assert!(peer.token(&live.key).await.is_some());
+    assert!(peer.remaining("x").await <= stage.brisk(), "its grant prolonged it");
 }
 
 async fn extended(peer: &Peer, key: &LeaseKey, life: Duration) -> Grant {

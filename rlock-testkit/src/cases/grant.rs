@@ -194,17 +194,19 @@ pub async fn idle_waiter_is_quiet(stage: &Stage) {
     assert!(!waiting.is_finished(), "the waiter has stopped to wait");
 }
 
-/// A break grants the next waiter in the same step.
+/// A break ends all held leases, and grants the next waiter in the same step.
 pub async fn break_grants_the_next(stage: &Stage) {
     let (holder, waiter) = (stage.peer().await, stage.peer().await);
-    let held = holder.hold(&claim("x")).await;
-    let next = claim("x").queued();
+    let held = [holder.hold(&claim("x").weighing(1, 2)).await, waiter.hold(&claim("x").weighing(1, 2)).await];
+    let next = claim("x").weighing(2, 2).queued();
     waiter.queue(&next).await;
-    assert_eq!(waiter.break_leases("x").await, 1);
+    assert_eq!(waiter.break_leases("x").await, 2);
     let snapshot = holder.inspect("x").await;
     assert_eq!((snapshot.holders.len(), snapshot.queue.len()), (1, 0));
-    assert!(waiter.token(&next.key).await.is_some_and(|token| token > held.token));
-    assert_eq!(holder.token(&held.key).await, None);
+    for held in held {
+        assert!(waiter.token(&next.key).await.is_some_and(|token| token > held.token));
+        assert_eq!(holder.token(&held.key).await, None);
+    }
 }
 
 /// A holder whose lock is broken knows at once, long before it extends its lease, and why.

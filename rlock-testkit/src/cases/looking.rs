@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use rlock_core::{Claim, Owner, Ttl};
+use tokio::time::sleep;
 
 use crate::Stage;
 use crate::locking::{lock, lock_in_background, served, unlock};
@@ -53,7 +54,7 @@ pub async fn inspect_free_and_held(stage: &Stage) {
 /// A queue shows in its order, behind the holder.
 pub async fn inspect_free_held_queued(stage: &Stage) {
     let (one, other) = (stage.peer().await, stage.peer().await);
-    one.hold(&labelled(claim("x").weighing(5, 5), "holder")).await;
+    let holder = one.hold(&labelled(claim("x").weighing(5, 5), "holder")).await;
     for (label, weight) in [("first", 2), ("second", 5), ("third", 1)] {
         other.queue(&labelled(claim("x").weighing(weight, 5).queued(), label)).await;
     }
@@ -64,6 +65,11 @@ pub async fn inspect_free_held_queued(stage: &Stage) {
     assert!(queued.queue.iter().all(|waiter| waiter.remaining > SOON && waiter.waiting_for < SOON), "{queued:?}");
     let [entry] = &*one.list("", 10).await else { panic!("one resource is in use") };
     assert_eq!((entry.holders, entry.waiters), (1, 3));
+
+    sleep(stage.brisk()).await;
+    one.release(&holder.key).await;
+    let held_for = one.inspect("x").await.holders[0].held_for;
+    assert!(held_for < stage.brisk(), "the time that it waited counts as held: {held_for:?}");
 }
 
 /// Nothing of a lease's id is in what others see: who knows it can release the lease.

@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use rlock_core::{Client, Guard, LockOptions, LossReason, SimpleLock, Ttl};
 use tokio::runtime::Builder;
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::errors::is_reached;
 use crate::faults::{Control, Data, Fault, Faults, Proxy, Verb, Way};
@@ -173,6 +173,23 @@ pub async fn connection_killed(stage: &Stage, network: &Network) {
     is_reached(&peer).await;
     assert!(guard.is_held(), "{:?}", guard.loss());
     assert_eq!(peer.inspect("x").await.holders[0].token, guard.token());
+    unlock(guard).await;
+}
+
+/// A holder whose connections have died without a word keeps its lock, if new ones can be had.
+pub async fn dead_connection_is_replaced(stage: &Stage, network: &Network) {
+    let (behind, proxy) = network.proxied().await;
+    let client = behind.client().await;
+    let ttl = patient(stage) * 2;
+    let guard = lock_as(&client, "x", LockOptions::new().ttl(ttl)).await;
+    for _ in 0..2 {
+        proxy.lose(Way::Both);
+        let dead = timeout(ttl / 20, client.inspect(&resource("x"))).await;
+        assert!(dead.is_err(), "the connection lives: {dead:?}");
+        proxy.heal();
+        sleep(ttl).await;
+        assert!(guard.is_held(), "{:?}", guard.loss());
+    }
     unlock(guard).await;
 }
 

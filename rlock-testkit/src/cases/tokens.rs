@@ -85,12 +85,13 @@ pub async fn token_unchanged_by_acquire_again(stage: &Stage) {
     let again = claim("x");
     let held = peer.hold(&again).await;
     for peer in [&peer, &other] {
-        match peer.ask(&again).await {
+        match peer.ask(&again.clone().living(LONG * 10)).await {
             Ok(Acquired::Held(grant)) => assert_eq!(grant.token, held.token),
             answer => panic!("the claim is held already: {answer:?}"),
         }
     }
     assert_eq!(holders(&peer).await, [held.token]);
+    assert!(peer.remaining("x").await <= LONG, "a claim that came again prolonged the lease");
 }
 
 /// A claim that was refused has no lease, then or later.

@@ -1,41 +1,36 @@
 //! The servers that tests run on.
 //!
-//! They come from a URL in the environment (`RLOCK_TEST_REDIS_URL`), or else from a server program on the `PATH`
-//! that is started in a temporary folder and stopped when the value that stands for it is dropped.
-//! `RLOCK_TEST_SERVERS=local` passes over the URL. With neither of them, starting a server panics and says what to
-//! install: a suite that found no server has failed.
+//! They come from the first of these that is there:
+//!
+//! 1. the server that the environment names (`RLOCK_TEST_REDIS_URL=redis://host:port`), which all tests share;
+//! 2. a container, if a Docker engine of this machine answers (feature `containers`, on by default);
+//! 3. a server program on the `PATH`, started in a temporary folder.
+//!
+//! With none of them, starting a server panics and says what to install: a suite that found no server has failed.
+//! What was started for a test listens on the loopback interface only, and is gone when the value that stands for it
+//! is dropped.
+//!
+//! | variable | what it says |
+//! | --- | --- |
+//! | `RLOCK_TEST_REDIS_URL` | the server of the first kind |
+//! | `RLOCK_TEST_SERVERS` | `containers` or `local`: only the second, or only the third kind |
+//! | `RLOCK_TEST_REDIS_IMAGE` | the image of the second kind, as `name:tag`, in place of the official one |
+//! | `DOCKER_HOST` | where the Docker engine listens, if not at the usual socket |
+//!
+//! A server that a test configures, pauses, kills or restarts is always one of the last two kinds: the one in the
+//! environment is not ours to tamper with.
+//!
+//! Containers carry the label `rlock-test`. A test that panics or is ended by SIGTERM or SIGINT removes its own; one
+//! that is killed leaves them to `docker ps --quiet --all --filter label=rlock-test | xargs -r docker rm -fv`.
 
+#[cfg(feature = "containers")]
+mod containers;
 mod local;
 mod redis;
 mod resp;
-
-use std::env;
+mod server;
+mod source;
+mod store;
 
 pub use redis::Redis;
 pub use resp::{Reply, Resp};
-
-/// Where `RLOCK_TEST_SERVERS` wants servers to come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
-    Any,
-    Local,
-}
-
-impl Source {
-    fn wanted() -> Self {
-        match env::var("RLOCK_TEST_SERVERS").as_deref() {
-            Err(_) | Ok("") => Self::Any,
-            Ok("local") => Self::Local,
-            Ok("containers") => {
-                panic!("RLOCK_TEST_SERVERS=containers: containers are not supported yet; unset it, or say `local`")
-            }
-            Ok(other) => panic!("RLOCK_TEST_SERVERS={other}: not one of `local` and `containers`"),
-        }
-    }
-
-    /// The URL in the variable, unless local servers are forced.
-    fn url(variable: &str) -> Option<String> {
-        let forced = Self::wanted() == Self::Local;
-        env::var(variable).ok().filter(|url| !forced && !url.is_empty())
-    }
-}

@@ -2,74 +2,66 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use tempfile::TempDir;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::Source;
-use super::local::{self, Program};
 use super::resp::{Reply, Resp};
+use super::server::Server;
+use super::store::Store;
 use crate::faults::{Control, Data};
 
-/// A Redis server for tests: the one at `RLOCK_TEST_REDIS_URL`, or else `redis-server` or `valkey-server` from the
-/// `PATH`, started on a free port of the loopback interface and killed when this is dropped.
+/// A Redis server for tests, from one of the sources that [`servers`](super) lists; the programs are `redis-server`
+/// and `valkey-server`.
 ///
 /// A server from the environment is shared by all tests, so that each needs a namespace of its own there.
 #[derive(Debug)]
 pub struct Redis {
-    url: String,
-    own: Option<Own>,
-}
-
-/// A server program that was started here.
-#[derive(Debug)]
-struct Own {
-    /// `None` only while it is being restarted. In front of the folder, to be dropped first.
-    program: Mutex<Option<Program>>,
-    folder: TempDir,
-    port: u16,
-    durability: Durability,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Durability {
-    Forgets,
-    KeepsEveryWrite,
+    server: Server,
 }
 
 impl Redis {
-    const PROGRAMS: [&str; 2] = ["redis-server", "valkey-server"];
-    const URL: &str = "RLOCK_TEST_REDIS_URL";
-    const TRIES: u32 = 5;
-
     /// A server that keeps nothing on disk; the one from the environment as it is.
     ///
     /// # Panics
     ///
     /// Panics if there is no server to be had, and says what to install.
     pub fn start() -> Self {
-        match Source::url(Self::URL) {
-            Some(url) => Self { url, own: None },
-            None => Self::start_program(Durability::Forgets),
-        }
+        Self { server: Server::start(Arguments::new(FORGETS, &[])) }
     }
 
-    /// A server of the caller's own that keeps every write it has confirmed when it is restarted.
-    ///
-    /// It is started as a program even if the environment names a server, since that is not ours to restart.
+    /// A server of the caller's own, never that of the environment, that keeps every write it has confirmed when it is
+    /// restarted.
     ///
     /// # Panics
     ///
     /// As [`start`](Self::start).
     pub fn start_durable() -> Self {
-        let _checks_the_environment = Source::wanted();
-        Self::start_program(Durability::KeepsEveryWrite)
+        Self { server: Server::start_own(Arguments::new(KEEPS_EVERY_WRITE, &[])) }
     }
 
-    /// Where it listens: `redis://127.0.0.1:41234`.
+    /// A server of the caller's own, never that of the environment, with more arguments: `&["--requirepass",
+    /// "secret"]`. It keeps nothing on disk, unless they say otherwise.
+    ///
+    /// # Panics
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_with(arguments: &[&str]) -> Self {
+        Self { server: Server::start_own(Arguments::new(FORGETS, arguments)) }
+    }
+
+    /// Where it listens: `redis://127.0.0.1:41234`, with the password that `--requirepass` has set.
     pub fn url(&self) -> &str {
-        &self.url
+        self.server.url()
+    }
+
+    /// Where another server that was started here reaches it: host and port, for `REPLICAOF`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it is the server from the environment.
+    pub fn address_for_servers(&self) -> (String, u16) {
+        self.server.address_for_servers()
     }
 
     /// A connection to look at the server from outside.
@@ -78,7 +70,7 @@ impl Redis {
     ///
     /// Panics if the server cannot be reached.
     pub fn resp(&self) -> Resp {
-        Resp::connect(&self.url).unwrap_or_else(|error| panic!("no connection to Redis at {}: {error}", self.url))
+        Resp::connect(self.url()).unwrap_or_else(|error| panic!("no connection to Redis at {}: {error}", self.url()))
     }
 
     /// The keys that match `pattern`, sorted.
@@ -108,87 +100,81 @@ impl Redis {
         };
         stats.lines().filter_map(calls).sum()
     }
-
-    fn own(&self) -> &Own {
-        self.own.as_ref().expect("a server from the environment is not ours to tamper with")
-    }
-
-    fn start_program(durability: Durability) -> Self {
-        let mut tried = 0;
-        loop {
-            let folder = tempfile::tempdir().expect("the system has a place for temporary files");
-            let own = Own { program: Mutex::default(), folder, port: local::free_port(), durability };
-            tried += 1;
-            match own.run() {
-                Ok(program) => {
-                    let url = own.url();
-                    *own.program.lock().unwrap_or_else(PoisonError::into_inner) = Some(program);
-                    return Self { url, own: Some(own) };
-                }
-                Err(_) if tried < Self::TRIES => {} // somebody else may have taken the port
-                Err(error) => panic!("Redis did not start: {error}"),
-            }
-        }
-    }
 }
 
 #[async_trait]
 impl Control for Redis {
     async fn pause(&self) {
-        self.own().program().as_ref().expect("the server runs").pause();
+        self.server.pause().await;
     }
 
     async fn resume(&self) {
-        self.own().program().as_ref().expect("the server runs").resume();
+        self.server.resume().await;
     }
 
     async fn kill(&self) {
-        self.own().program().take();
+        self.server.kill().await;
     }
 
     async fn restart(&self, data: Data) {
-        let own = self.own();
-        let mut program = own.program();
-        drop(program.take());
-        if data == Data::Lost {
-            let _not_there = std::fs::remove_dir_all(own.folder.path().join("appendonlydir"));
-        }
-        *program = Some(own.run().unwrap_or_else(|error| panic!("Redis did not come back: {error}")));
+        self.server.restart(data).await;
     }
 }
 
-impl Own {
-    fn program(&self) -> MutexGuard<'_, Option<Program>> {
-        self.program.lock().unwrap_or_else(PoisonError::into_inner)
+const FORGETS: &[&str] = &["--save", "", "--appendonly", "no"];
+const KEEPS_EVERY_WRITE: &[&str] = &["--save", "", "--appendonly", "yes", "--appendfsync", "always"];
+
+/// What a server is started with, beside where it listens.
+#[derive(Debug, Clone)]
+struct Arguments(Vec<String>);
+
+impl Arguments {
+    fn new(durability: &[&str], more: &[&str]) -> Self {
+        Self(durability.iter().chain(more).map(ToString::to_string).collect())
     }
 
-    fn run(&self) -> std::io::Result<Program> {
-        let Some(program) = Program::find(&Redis::PROGRAMS) else {
-            panic!(
-                "no Redis to test on: install `redis-server` or `valkey-server` on the PATH (Debian: apt-get install \
-                 redis-server), or name a running one in {}=redis://host:port",
-                Redis::URL
-            )
-        };
-        let url = self.url();
-        let is_it = |process: u32| {
-            let info = Resp::connect(&url).and_then(|mut resp| resp.send(&["INFO", "server"]));
-            info.is_ok_and(|info| info.to_string().contains(&format!("\r\nprocess_id:{process}\r\n")))
-        };
-        Program::start(self.command(&program), self.folder.path(), is_it)
+    fn password(&self) -> Option<&str> {
+        let name = self.0.iter().position(|argument| argument == "--requirepass")?;
+        self.0.get(name + 1).map(String::as_str)
     }
+}
 
-    fn command(&self, program: &Path) -> Command {
+impl Store for Arguments {
+    const NAME: &'static str = "Redis";
+    const VARIABLE: &'static str = "REDIS";
+    const URL: &'static str = "redis://host:port";
+    const PROGRAMS: &'static [&'static str] = &["redis-server", "valkey-server"];
+    const PACKAGE: &'static str = "redis-server";
+    const IMAGE: &'static str = "redis:7-alpine";
+    const PORT: u16 = 6379;
+
+    fn command(&self, program: &Path, port: u16) -> Command {
         let mut command = Command::new(program);
-        command.args(["--bind", "127.0.0.1", "--port", &self.port.to_string(), "--save", ""]);
-        match self.durability {
-            Durability::Forgets => command.args(["--appendonly", "no"]),
-            Durability::KeepsEveryWrite => command.args(["--appendonly", "yes", "--appendfsync", "always"]),
-        };
+        command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]).args(&self.0);
         command
     }
 
-    fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+    fn arguments(&self) -> Vec<String> {
+        // The first begins with a dash, which makes the official image run redis-server with all of them.
+        ["--bind", "0.0.0.0", "--protected-mode", "no"].map(String::from).into_iter().chain(self.0.clone()).collect()
+    }
+
+    fn url(&self, port: u16) -> String {
+        match self.password() {
+            Some(password) => format!("redis://:{}@127.0.0.1:{port}", utf8_percent_encode(password, NON_ALPHANUMERIC)),
+            None => format!("redis://127.0.0.1:{port}"),
+        }
+    }
+
+    fn is_ready(&self, url: &str, process: Option<u32>) -> bool {
+        let info = Resp::connect(url).and_then(|mut resp| {
+            resp.send(&["PING"])?; // refused while data is loaded
+            resp.send(&["INFO", "server"])
+        });
+        let is_it = |process| {
+            let line = format!("\r\nprocess_id:{process}\r\n");
+            info.as_ref().is_ok_and(|info| info.to_string().contains(&line))
+        };
+        process.map_or(info.is_ok(), is_it)
     }
 }

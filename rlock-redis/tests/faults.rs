@@ -1,0 +1,87 @@
+//! Faults that only Redis has, and what becomes of locks in them.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rlock_core::{Client, Guard, LockOptions, LossReason, SimpleLock};
+use rlock_redis::{RedisBackend, RedisConfig};
+use rlock_testkit::faults::Proxy;
+use rlock_testkit::servers::Redis;
+use rlock_testkit::wait::{eventually, within};
+
+const SOON: Duration = Duration::from_secs(10);
+
+async fn client(url: &str) -> Client {
+    let config = RedisConfig::from_url(&format!("{url}?restart_grace=0s")).expect("a URL of Redis");
+    let connect = RedisBackend::connect(config);
+    Client::builder().connect(connect).await.expect("Redis can be reached")
+}
+
+async fn lock(client: &Client, name: &str, ttl: Duration) -> Guard {
+    let lock = SimpleLock::new(name, client).expect("a good name");
+    within(SOON, "a lock", lock.lock_with(LockOptions::new().ttl(ttl))).await.expect("nobody has it")
+}
+
+#[tokio::test]
+async fn script_cache_flushed() {
+    const TTL: Duration = Duration::from_secs(1);
+    let server = Redis::start();
+    let client = client(server.url()).await;
+    let guard = lock(&client, "kept", TTL).await;
+    let ended = Arc::new(AtomicBool::new(false));
+    let stop = ended.clone();
+    let mut resp = server.resp();
+    let flushing = std::thread::spawn(move || {
+        let mut flushes = 0_u32;
+        while !stop.load(Ordering::SeqCst) {
+            resp.command(&["SCRIPT", "FLUSH"]);
+            flushes += 1;
+        }
+        flushes
+    });
+    let mut cycles = 0_u32;
+    let until = tokio::time::Instant::now() + TTL * 3;
+    while tokio::time::Instant::now() < until {
+        lock(&client, "cycle", TTL).await.unlock().await.expect("it was held");
+        cycles += 1;
+    }
+    ended.store(true, Ordering::SeqCst);
+    let flushes = flushing.join().expect("the server takes it");
+    assert!(cycles > 10 && flushes > 10, "{cycles} cycles, {flushes} flushes");
+    assert!(guard.is_held(), "{:?}", guard.loss());
+    guard.unlock().await.expect("it was held");
+}
+
+/// A replica takes over that lacks the last writes: the locks that it knows go on, the others are reported as lost, and
+/// what is granted next has a greater token.
+#[tokio::test]
+async fn failover_loses_what_was_not_replicated_and_says_so() {
+    const TTL: Duration = Duration::from_secs(60);
+    let at_once = ["--repl-diskless-sync-delay", "0"];
+    let (primary, replica) = (Redis::start_with(&at_once), Redis::start_with(&[]));
+    let (host, port) = primary.address_for_servers();
+    let to_replica = Mutex::new(replica.resp());
+    let tell = |command: &[&str]| to_replica.lock().expect("one at a time").command(command).to_string();
+    tell(&["REPLICAOF", &host, &port.to_string()]);
+    let proxy = Proxy::in_front_of(primary.url());
+    let holder = client(proxy.url()).await;
+    let known = lock(&holder, "known", TTL).await;
+    eventually(SOON, "the replication", async || tell(&["EXISTS", "rlock:{rlock:known}"]) == "1").await;
+
+    tell(&["REPLICAOF", "NO", "ONE"]);
+    let unknown = lock(&holder, "unknown", TTL).await;
+    proxy.lead_to(replica.url());
+
+    let reason = within(SOON, "the news of the loss", unknown.lost()).await;
+    assert_eq!(reason, LossReason::Gone);
+    let newcomer = client(replica.url()).await;
+    let next = lock(&newcomer, "unknown", TTL).await;
+    assert!(next.token() > unknown.token());
+    let known_by_newcomer = SimpleLock::new("known", &newcomer).expect("a good name");
+    assert!(known_by_newcomer.try_lock().await.expect("the replica serves").is_none());
+    assert!(known.is_held());
+    known.extend(TTL * 2).await.expect("the replica has it");
+    known.unlock().await.expect("it was held");
+    assert!(known_by_newcomer.try_lock().await.expect("the replica serves").is_some());
+}

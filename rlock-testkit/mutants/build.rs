@@ -1,0 +1,177 @@
+//! Makes the crate's own copy of the reference backend, in which each mutant of `mutants.txt` can be switched on.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+use std::{env, fs};
+
+const REFERENCE: &str = "../../rlock-core/src/memory.rs";
+const TABLE: &str = "mutants.txt";
+
+/// A block of the table.
+#[derive(Default)]
+struct Mutant {
+    name: String,
+    cases: Vec<String>,
+    place: Place,
+}
+
+/// Where a mutant differs from the original.
+enum Place {
+    /// In the reference, in one or several pieces.
+    Reference(Vec<Hunk>),
+    /// In a file of this crate, which asks for the mutant by name.
+    File(String),
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self::Reference(Vec::new())
+    }
+}
+
+/// The lines around a change, the original, the mutated text.
+#[derive(Default)]
+struct Hunk {
+    before: String,
+    original: String,
+    mutated: String,
+    after: String,
+}
+
+fn main() {
+    println!("cargo::rerun-if-changed={REFERENCE}");
+    println!("cargo::rerun-if-changed={TABLE}");
+    println!("cargo::rerun-if-changed=src");
+    let table = fs::read_to_string(TABLE).expect("the table is there");
+    let (mutants, out_of_reach) = parse(&table);
+    let out = env::var_os("OUT_DIR").expect("cargo says where to write");
+    let write = |file: &str, text: String| fs::write(Path::new(&out).join(file), text).expect("it can be written");
+    write("memory.rs", mutate(&reference(), &mutants));
+    write("table.rs", listed(&mutants, &out_of_reach));
+}
+
+/// The reference as a module of this crate, without indentation, so that snippets of several lines are easy to find.
+fn reference() -> String {
+    let source = fs::read_to_string(REFERENCE).expect("the reference backend is there");
+    let kept = source.lines().map(str::trim).filter(|line| !line.starts_with("//!"));
+    let source = kept.collect::<Vec<_>>().join("\n");
+    assert_eq!(source.matches("use crate::{").count(), 1, "{REFERENCE} has one import of its crate");
+    source.replace("use crate::{", "use rlock_core::{")
+}
+
+/// The blocks of the table, and the cases that no mutant can trip, with the reason.
+fn parse(table: &str) -> (Vec<Mutant>, Vec<(String, String)>) {
+    let (mut mutants, mut out_of_reach) = (Vec::<Mutant>::new(), Vec::new());
+    let without_comments = table.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n");
+    for block in without_comments.split("\n\n").map(|block| block.trim_matches('\n')).filter(|block| !block.is_empty())
+    {
+        if let Some(rest) = block.strip_prefix("out of reach: ") {
+            let (case, reason) = rest.split_once(", ").unwrap_or_else(|| panic!("{TABLE}: no reason for {rest:?}"));
+            out_of_reach.push((case.to_owned(), reason.replace('\n', " ")));
+            continue;
+        }
+        let mutant = block_of(block);
+        let is_new = mutants.iter().all(|other| other.name != mutant.name);
+        assert!(is_new, "{TABLE}: there are two mutants {}", mutant.name);
+        mutants.push(mutant);
+    }
+    (mutants, out_of_reach)
+}
+
+fn block_of(block: &str) -> Mutant {
+    let mut lines = block.lines();
+    let name = lines.next().unwrap_or_default().trim().to_owned();
+    let mut mutant = Mutant { name, ..Mutant::default() };
+    let mut hunks = vec![<[Vec<&str>; 4]>::default()];
+    for line in lines {
+        let hunk = hunks.last_mut().expect("it begins with one");
+        if let Some(cases) = line.strip_prefix("caught by ") {
+            mutant.cases.extend(cases.split(", ").map(|case| case.trim().to_owned()));
+        } else if let Some(file) = line.strip_prefix("in ") {
+            mutant.place = Place::File(file.to_owned());
+        } else if line == "and" {
+            hunks.push(Default::default());
+        } else if let Some(line) = line.strip_prefix('-') {
+            hunk[1].push(line.trim());
+        } else if let Some(line) = line.strip_prefix('+') {
+            hunk[2].push(line.trim());
+        } else if let Some(line) = line.strip_prefix("  ") {
+            hunk[if hunk[1].is_empty() { 0 } else { 3 }].push(line.trim());
+        } else {
+            panic!("{TABLE}, mutant {}: a line that means nothing: {line:?}", mutant.name);
+        }
+    }
+    let name = &mutant.name;
+    assert!(!mutant.cases.is_empty(), "{TABLE}, mutant {name}: no case is to catch it");
+    match &mut mutant.place {
+        Place::Reference(places) => {
+            for hunk in hunks {
+                assert!(!hunk[1].is_empty(), "{TABLE}, mutant {name}: it says neither a snippet nor a file");
+                let [before, original, mutated, after] = hunk.map(|lines| lines.join("\n"));
+                places.push(Hunk { before, original, mutated, after });
+            }
+        }
+        Place::File(file) => {
+            let source = fs::read_to_string(&file).unwrap_or_else(|error| panic!("mutant {name}: {file}: {error}"));
+            assert!(source.contains(&format!("is_on({name:?})")), "mutant {name}: {file} never asks for it");
+        }
+    }
+    mutant
+}
+
+/// Where a choice is, and the arms of it; what begins earlier and ends later comes first.
+type Sites = BTreeMap<(usize, Reverse<usize>), Vec<String>>;
+
+/// The reference with a choice at each place where a mutant differs.
+fn mutate(reference: &str, mutants: &[Mutant]) -> String {
+    let mut sites = Sites::new();
+    for Mutant { name, place, .. } in mutants {
+        let Place::Reference(hunks) = place else { continue };
+        for hunk in hunks {
+            let Range { start, end } = find(reference, name, hunk);
+            let arm = format!("{name:?} => {{ {} }}", hunk.mutated);
+            sites.entry((start, Reverse(end))).or_default().push(arm);
+        }
+    }
+    rewrite(reference, 0..reference.len(), &mut sites)
+}
+
+/// Where the original stands, which has to be in one place.
+fn find(reference: &str, name: &str, hunk: &Hunk) -> Range<usize> {
+    let joined = |parts: [&str; 2]| parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n");
+    let until_change = joined([&hunk.before, &hunk.original]);
+    let whole = joined([&until_change, &hunk.after]);
+    let mut found = reference.match_indices(&whole);
+    let (Some((at, _)), None) = (found.next(), found.next()) else {
+        let times = reference.matches(&whole).count();
+        panic!("mutant {name}: its snippet occurs {times} times in {REFERENCE}, not once: adapt {TABLE}\n{whole}");
+    };
+    let end = at + until_change.len();
+    end - hunk.original.len()..end
+}
+
+/// Writes out `range` with a choice at each site in it; sites may lie inside the original of others.
+fn rewrite(reference: &str, range: Range<usize>, sites: &mut Sites) -> String {
+    let (mut text, mut at) = (String::new(), range.start);
+    while let Some(site) = sites.first_entry().filter(|site| site.key().0 < range.end) {
+        let ((start, Reverse(end)), arms) = site.remove_entry();
+        let arms = arms.join("\n");
+        assert!(end <= range.end, "the snippets of two mutants overlap, one of them:\n{arms}");
+        let original = &reference[start..end];
+        let rest = rewrite(reference, start..end, sites);
+        let choice = format!("match crate::mutant() {{\n{arms}\n_ => {{ {rest} }}\n}}");
+        let is_statement = original.ends_with([';', '}']);
+        text += &reference[at..start];
+        text += &if is_statement { choice } else { format!("({choice})") };
+        at = end;
+    }
+    text + &reference[at..range.end]
+}
+
+/// The table as an expression of Rust.
+fn listed(mutants: &[Mutant], out_of_reach: &[(String, String)]) -> String {
+    let row = |it: &Mutant| format!("Mutant {{ name: {:?}, cases: &{:?} }},", it.name, it.cases);
+    format!("(&[{}], &{out_of_reach:?})", mutants.iter().map(row).collect::<Vec<_>>().join("\n"))
+}

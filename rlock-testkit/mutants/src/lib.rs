@@ -1,0 +1,54 @@
+//! Proof that the conformance suite can fail.
+//!
+//! The build script makes a copy of the reference backend that has a choice wherever a mutant of `mutants.txt` differs
+//! from it; the variable [`SWITCH`] in the environment says which mutant a process is. [`Server`] is that store in a
+//! process of its own, [`Served`] its client, so that the cases with networks, processes and restarts run on the
+//! reference as well. The tests run the whole suite on the original, and every mutant against the cases that have to
+//! catch it.
+
+mod client;
+mod memory;
+mod server;
+mod wire;
+
+use std::env;
+use std::sync::OnceLock;
+
+pub use client::Served;
+pub use server::Server;
+
+/// The variable in the environment that names the mutant.
+pub const SWITCH: &str = "RLOCK_MUTANT";
+
+/// A mistake that the author of a backend could make.
+#[derive(Debug, Clone, Copy)]
+pub struct Mutant {
+    /// What goes wrong, as a sentence.
+    pub name: &'static str,
+    /// The cases that have to notice.
+    pub cases: &'static [&'static str],
+}
+
+/// All mutants.
+pub const MUTANTS: &[Mutant] = TABLE.0;
+
+/// The cases that no store can fail, and why.
+pub const OUT_OF_REACH: &[(&str, &str)] = TABLE.1;
+
+const TABLE: (&[Mutant], &[(&str, &str)]) = include!(concat!(env!("OUT_DIR"), "/table.rs"));
+
+/// The mutant that this process is; empty if it is the original.
+fn mutant() -> &'static str {
+    static SWITCHED_ON: OnceLock<&str> = OnceLock::new();
+    SWITCHED_ON.get_or_init(|| match env::var(SWITCH) {
+        Ok(name) if !name.is_empty() => {
+            let known = MUTANTS.iter().find(|mutant| mutant.name == name);
+            known.unwrap_or_else(|| panic!("{SWITCH}={name}: there is no such mutant")).name
+        }
+        _ => "",
+    })
+}
+
+fn is_on(name: &str) -> bool {
+    mutant() == name
+}

@@ -1,0 +1,8 @@
+//! The reference, as a server, passes the whole suite; and each of its mutants is caught.
+
+mod harness;
+mod mutants;
+
+use harness::Store;
+
+rlock_testkit::conformance!(reference: Store);

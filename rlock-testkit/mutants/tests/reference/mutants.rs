@@ -1,0 +1,140 @@
+//! Every mutant, against the cases that have to catch it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{Read as _, Seek as _};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use std::{env, thread};
+
+use rlock_mutants::{MUTANTS, OUT_OF_REACH, SWITCH};
+
+use crate::harness::OURS;
+
+/// How many run at a time. They wait far more than they compute.
+const AT_A_TIME: usize = 12;
+
+/// What is left to chance is the same each time.
+const SEED: (&str, &str) = ("RLOCK_TEST_SEED", "1");
+
+/// A case ends after a minute by itself.
+const LIMIT: Duration = Duration::from_secs(100);
+
+/// A mutant is caught by each case that the table names, and there is no case that cannot fail.
+#[test]
+fn every_mutant_is_caught() {
+    let cases = cases();
+    let runs: Vec<(&str, &str)> =
+        MUTANTS.iter().flat_map(|mutant| mutant.cases.iter().map(|case| (mutant.name, *case))).collect();
+    let mut complaints = gaps(&cases, &runs);
+
+    let started = Instant::now();
+    let mut verdicts = run_all(&runs);
+    verdicts.sort_by_key(|(run, ..)| *run);
+    for (run, took, verdict) in verdicts {
+        let (mutant, case) = runs[run];
+        match verdict {
+            Ok(said) => println!("{mutant} | {case} | {:.1} s | {said}", took.as_secs_f64()),
+            Err(why) => complaints.push(format!("{mutant} | {case} | {:.1} s | {why}", took.as_secs_f64())),
+        }
+    }
+    println!("{} mutants, {} runs, {} cases, {:?}", MUTANTS.len(), runs.len(), cases.len(), started.elapsed());
+    assert!(complaints.is_empty(), "{} complaints:\n{}", complaints.len(), complaints.join("\n"));
+}
+
+/// The cases of the suite, as this program lists its tests.
+fn cases() -> BTreeSet<String> {
+    let output = Command::new(this_program()).args(["--list", "--format", "terse"]).output();
+    let listed = String::from_utf8(output.expect("this program can list its tests").stdout).expect("names are text");
+    let case = |line: &str| Some(line.strip_suffix(": test")?.strip_prefix("reference::")?.to_owned());
+    let cases: BTreeSet<String> = listed.lines().filter_map(case).collect();
+    assert!(cases.len() > 50, "a suite of {} cases", cases.len());
+    cases
+}
+
+/// What the table leaves out, or invents.
+fn gaps(cases: &BTreeSet<String>, runs: &[(&str, &str)]) -> Vec<String> {
+    let mut caught: BTreeMap<&str, usize> = cases.iter().map(|case| (case.as_str(), 0)).collect();
+    let mut complaints = Vec::new();
+    let named = runs.iter().map(|(_, case)| *case).chain(OUT_OF_REACH.iter().map(|(case, _)| *case));
+    for case in named {
+        match caught.get_mut(case) {
+            Some(times) => *times += 1,
+            None => complaints.push(format!("the table names {case}, which is no case")),
+        }
+    }
+    let never = caught.iter().filter(|(_, times)| **times == 0);
+    complaints.extend(never.map(|(case, _)| format!("no mutant is to be caught by {case}: can it fail?")));
+    complaints
+}
+
+type Verdict = Result<String, String>;
+
+fn run_all(runs: &[(&str, &str)]) -> Vec<(usize, Duration, Verdict)> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        loop {
+            let run = next.fetch_add(1, Ordering::Relaxed);
+            let Some((mutant, case)) = runs.get(run) else { return done };
+            let started = Instant::now();
+            let verdict = run_one(mutant, case);
+            done.push((run, started.elapsed(), verdict));
+        }
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..AT_A_TIME).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().expect("a worker does not panic")).collect()
+    })
+}
+
+/// What the case said against the mutant, or what is wrong with that.
+fn run_one(mutant: &str, case: &str) -> Verdict {
+    let mut output = tempfile::tempfile().expect("the system has a place for temporary files");
+    let to = || Stdio::from(output.try_clone().expect("a file can be had twice"));
+    let mut child = Command::new(this_program())
+        .args([&format!("reference::{case}"), "--exact", "--nocapture"])
+        .env(SWITCH, mutant)
+        .env(SEED.0, SEED.1)
+        .env("RUST_BACKTRACE", "0")
+        .stdin(Stdio::null())
+        .stdout(to())
+        .stderr(to())
+        .spawn()
+        .expect("the system starts another process");
+    let passed = ends(&mut child)?;
+    let said = contents(&mut output);
+    let words = said.lines().find(|line| line.starts_with('[') && line.contains(&format!("] reference, {case}: ")));
+    match words {
+        _ if passed => Err("it was not noticed".to_owned()),
+        Some(words) if !words.contains(OURS) => Ok(words.to_owned()),
+        _ => Err(format!("the case did not fail as cases do:\n{said}")),
+    }
+}
+
+/// Whether the test passed.
+fn ends(child: &mut Child) -> Result<bool, String> {
+    let started = Instant::now();
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return Ok(status.success()),
+            Ok(None) if started.elapsed() < LIMIT => thread::sleep(Duration::from_millis(10)),
+            Ok(None) => {
+                let _ended_meanwhile = (child.kill(), child.wait());
+                return Err(format!("it hung for {LIMIT:?}"));
+            }
+            Err(error) => return Err(format!("nobody knows what became of it: {error}")),
+        }
+    }
+}
+
+fn contents(file: &mut File) -> String {
+    let mut bytes = Vec::new();
+    file.rewind().and_then(|()| file.read_to_end(&mut bytes)).expect("what was written can be read");
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn this_program() -> std::path::PathBuf {
+    env::current_exe().expect("the system knows which program this is")
+}

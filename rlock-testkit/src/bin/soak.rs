@@ -1,0 +1,132 @@
+//! Processes that contend for locks on one store while everything goes wrong, and whether the store stood it.
+//!
+//! ```text
+//! cargo run -p rlock-testkit --bin soak -- --url redis: --processes 8 --minutes 5 --faults all --seed 7
+//! ```
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use rlock::{Client, connect};
+use rlock_testkit::contest::{Arena, Mishap, Outcome, Plan, contend_as_told};
+use rlock_testkit::faults::Control;
+use rlock_testkit::process::{Helper, Program};
+use rlock_testkit::servers::Redis;
+use tokio::runtime::Runtime;
+
+/// Lets processes contend for locks while processes die and freeze, connections break and the server is paused,
+/// killed and robbed of its data. Ends with counts and a verdict; the exit status is 1 if anything was wrong.
+#[derive(Debug, Parser)]
+#[command(name = "soak")]
+struct Options {
+    /// The store. A scheme alone, as in `redis:`, starts a server for it, which is what faults of the server need.
+    #[arg(long, default_value = "redis:")]
+    url: String,
+    /// How many processes contend, each for three locks at a time.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    processes: u32,
+    /// How long, in minutes.
+    #[arg(long, default_value_t = 5.0, value_parser = minutes)]
+    minutes: f64,
+    /// The TTL of the locks, as `500ms`, `2s`.
+    #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
+    ttl: Duration,
+    /// What goes wrong: `all`, `none`, or some of process-killed, process-frozen, cut, stalled, half-open, slow,
+    /// server-paused, server-killed, data-lost.
+    #[arg(long, default_value = "all", value_delimiter = ',')]
+    faults: Vec<String>,
+    /// What chance begins with; a new one if it is left out.
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+/// A store that is there, or was started.
+struct Store {
+    url: String,
+    server: Option<Redis>,
+}
+
+fn main() -> ExitCode {
+    let runtime = Runtime::new().expect("the system has threads");
+    if let Some(helper) = Helper::current() {
+        runtime.block_on(contend_as_told(helper, connected));
+        return ExitCode::SUCCESS;
+    }
+    match runtime.block_on(soak(Options::parse())) {
+        Ok(outcome) => verdict(outcome),
+        Err(problem) => {
+            eprintln!("soak: {problem}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn connected(url: &str) -> Client {
+    connect(url).await.unwrap_or_else(|error| panic!("{error}"))
+}
+
+async fn soak(options: Options) -> Result<Outcome, String> {
+    let mishaps = mishaps(&options.faults)?;
+    let seed = options.seed.unwrap_or_else(rand::random);
+    let store = Store::open(&options.url, &mishaps)?;
+    // A grace as long as the TTL, so that not even the loss of all data makes two holders.
+    let separator = if store.url.contains('?') { '&' } else { '?' };
+    let url = format!("{}{separator}namespace=soak-{seed}&restart_grace={}ms", store.url, options.ttl.as_millis());
+    connect(&url).await.map_err(|error| error.to_string())?;
+
+    let Options { processes, minutes, ttl, .. } = options;
+    println!("{processes} processes for {minutes} minutes, TTL {ttl:?}, seed {seed}");
+    let plan = Plan { ttl, hold: ttl / 10, tasks: 3, mutexes: 3, rw_locks: 1, semaphores: 1 };
+    let server = store.server.as_ref().map(|server| server as &dyn Control);
+    let arena = Arena::new(plan, Program::this_one(), &url, server, processes as usize, seed).await;
+    let begun = Instant::now();
+    let outcome = arena.run(Duration::from_secs_f64(minutes * 60.0), &mishaps).await;
+    println!("after {:.0} s:", begun.elapsed().as_secs_f64());
+    Ok(outcome)
+}
+
+impl Store {
+    fn open(url: &str, mishaps: &[Mishap]) -> Result<Self, String> {
+        if url == "redis:" {
+            let server = Redis::start_durable();
+            return Ok(Self { url: server.url().to_owned(), server: Some(server) });
+        }
+        match mishaps.iter().find(|mishap| mishap.is_of_the_server()) {
+            Some(mishap) => Err(format!(
+                "{mishap} needs a server that is the soak's own: say --url redis: to have one started, or name other \
+                 --faults"
+            )),
+            None => Ok(Self { url: url.to_owned(), server: None }),
+        }
+    }
+}
+
+fn mishaps(names: &[String]) -> Result<Vec<Mishap>, String> {
+    match names {
+        [all] if all == "all" => Ok(Mishap::ALL.to_vec()),
+        [none] if none == "none" => Ok(Vec::new()),
+        names => names.iter().map(|name| name.parse()).collect(),
+    }
+}
+
+fn minutes(text: &str) -> Result<f64, String> {
+    let minutes = text.parse().ok().filter(|minutes| (0.01..=10_000.0).contains(minutes));
+    minutes.ok_or_else(|| "a number of minutes from 0.01 to 10000".to_owned())
+}
+
+fn verdict(Outcome { verdict, mishaps }: Outcome) -> ExitCode {
+    let mishaps: Vec<String> = mishaps.iter().map(|(mishap, count)| format!("{count} {mishap}")).collect();
+    println!("mishaps   {}", mishaps.join(", "));
+    println!("{}", verdict.counts);
+    match verdict.violation {
+        None => {
+            println!("nothing was wrong");
+            ExitCode::SUCCESS
+        }
+        Some(violation) => {
+            println!("{violation}");
+            ExitCode::FAILURE
+        }
+    }
+}

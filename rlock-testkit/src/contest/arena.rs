@@ -1,0 +1,304 @@
+//! Where processes contend, and things go wrong.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::fmt;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use rlock_core::{Client, Ttl};
+use tempfile::TempDir;
+use tokio::sync::{Mutex, RwLock};
+use tokio::time::{Instant, sleep};
+
+use super::contender::contend;
+use super::{Mishap, Plan, Registers, registers};
+use crate::faults::{Control, Data, Proxy, Way};
+use crate::history::{History, Recorder, Register, Verdict, What};
+use crate::process::{Helper, Process, Program};
+use crate::remote::ADDRESS;
+
+/// What a process of an arena is started as.
+pub(crate) const ROLE: &str = "contender";
+
+const PLAN: &str = "plan";
+const FOLDER: &str = "folder";
+const NUMBER: &str = "number";
+const SEED: &str = "seed";
+const REGISTERS: &str = "registers";
+
+/// How long a process may take to connect.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// How many mishaps can happen to processes at a time, beside one to the server.
+const LANES: u64 = 3;
+
+/// Processes that contend for the locks of one store, and what happens to them.
+pub struct Arena<'a> {
+    plan: Plan,
+    program: Program,
+    /// Where the store is.
+    address: String,
+    server: Option<&'a dyn Control>,
+    folder: TempDir,
+    recorder: Recorder,
+    places: Vec<Mutex<Place>>,
+    next: AtomicU32,
+    /// Held for writing while the server is down: a process that starts has to reach it.
+    is_up: RwLock<()>,
+    happened: StdMutex<BTreeMap<Mishap, u64>>,
+    seed: u64,
+}
+
+/// A process, and its way to the store.
+struct Place {
+    proxy: Proxy,
+    process: Option<(u32, Process)>,
+}
+
+/// How it went.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What the check of the history found.
+    pub verdict: Verdict,
+    /// What went wrong how often.
+    pub mishaps: BTreeMap<Mishap, u64>,
+}
+
+impl<'a> Arena<'a> {
+    /// An arena for so many processes, which are `program` in the role of [`contend_as_told`], each with a proxy of its
+    /// own in front of the store at `address`. What happens follows from the seed, as far as processes can be repeated.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the system has no folder or port for it.
+    pub async fn new(
+        plan: Plan,
+        program: Program,
+        address: &str,
+        server: Option<&'a dyn Control>,
+        processes: usize,
+        seed: u64,
+    ) -> Self {
+        let folder = tempfile::tempdir().expect("the system has a place for temporary files");
+        let recorder = recorder(folder.path(), 0);
+        let registers =
+            registers::serve(Register::new(recorder.clone())).await.expect("the loopback interface has a port");
+        let program = program
+            .with(PLAN, &plan)
+            .with(FOLDER, folder.path().display())
+            .with(REGISTERS, SocketAddr::to_string(&registers));
+        let place = |_| Mutex::new(Place { proxy: Proxy::in_front_of(address), process: None });
+        Self {
+            plan,
+            program,
+            address: address.to_owned(),
+            server,
+            folder,
+            recorder,
+            places: (0..processes).map(place).collect(),
+            next: AtomicU32::new(1),
+            is_up: RwLock::default(),
+            happened: StdMutex::default(),
+            seed,
+        }
+    }
+
+    /// Lets the processes contend for so long while `mishaps` happen, has them come to an end, and judges what they did.
+    ///
+    /// A loss counts as signalled late if it is noted after the life of the lease, which ends a margin after its
+    /// deadline.
+    ///
+    /// # Panics
+    ///
+    /// Panics if a process cannot connect to the store when nothing is wrong with it, or one panics.
+    pub async fn run(&self, time: Duration, mishaps: &[Mishap]) -> Outcome {
+        join_all(self.places.iter().map(|place| async { self.start(&mut *place.lock().await).await })).await;
+        let end = Instant::now() + time;
+        let (server, others): (Vec<Mishap>, Vec<Mishap>) = mishaps.iter().partition(|mishap| mishap.is_of_the_server());
+        let lanes = (0..LANES).map(|lane| self.lane(lane, &others, end));
+        tokio::join!(self.server_lane(&server, end), join_all(lanes), tokio::time::sleep_until(end));
+        join_all(self.places.iter().map(|place| async { place.lock().await.finish().await })).await;
+        self.recorder.note(What::End);
+
+        let history = History::read(self.folder.path()).unwrap_or_else(|error| panic!("{error}"));
+        let margin = Ttl::new(self.plan.ttl).expect("locks were taken with it").margin();
+        let mishaps = self.happened.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Outcome { verdict: history.check(margin), mishaps }
+    }
+
+    /// Starts a process, and returns when it is connected.
+    async fn start(&self, place: &mut Place) {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let program = self.program.clone().with(NUMBER, number).with(ADDRESS, place.proxy.url());
+        let mut process = program.with(SEED, self.seed.wrapping_add(number.into())).start(ROLE);
+        let heard = process.hear_within(READY_WITHIN).await;
+        assert_eq!(heard.as_deref(), Some("ready"), "a process should have connected to {}", self.address);
+        place.process = Some((number, process));
+    }
+
+    /// One mishap after the other, each to a process that nothing else happens to.
+    async fn lane(&self, lane: u64, mishaps: &[Mishap], end: Instant) {
+        let mut chance = self.chance(lane + 1);
+        while !mishaps.is_empty() && self.pause(0.1..1.5, &mut chance, end).await {
+            let mishap = mishaps[chance.random_range(0..mishaps.len())];
+            let mut place = self.places[chance.random_range(0..self.places.len())].lock().await;
+            let time = self.time(&mut chance);
+            self.count(mishap);
+            match mishap {
+                Mishap::ProcessKilled => {
+                    let _up = self.is_up.read().await;
+                    if let Some((process, killed)) = place.process.take() {
+                        killed.kill();
+                        self.recorder.note(What::Died { process });
+                    }
+                    self.start(&mut place).await;
+                }
+                Mishap::ProcessFrozen => {
+                    if let Some((process, frozen)) = &place.process {
+                        let process = *process;
+                        frozen.pause();
+                        self.recorder.note(What::Frozen { process });
+                        sleep(time).await;
+                        frozen.resume();
+                        self.recorder.note(What::Woken { process });
+                    }
+                }
+                _ => {
+                    spoil(&place.proxy, mishap, &mut chance);
+                    sleep(time).await;
+                    place.proxy.heal();
+                }
+            }
+        }
+    }
+
+    async fn server_lane(&self, mishaps: &[Mishap], end: Instant) {
+        let Some(server) = self.server else {
+            assert!(mishaps.is_empty(), "{mishaps:?} need a server of the arena's own");
+            return;
+        };
+        let mut chance = self.chance(0);
+        while !mishaps.is_empty() && self.pause(0.5..5.0, &mut chance, end).await {
+            let mishap = mishaps[chance.random_range(0..mishaps.len())];
+            let time = self.time(&mut chance);
+            let _down = self.is_up.write().await;
+            self.count(mishap);
+            self.recorder.note(What::Down);
+            match mishap {
+                Mishap::ServerPaused => {
+                    server.pause().await;
+                    sleep(time).await;
+                    server.resume().await;
+                }
+                Mishap::DataLost => {
+                    server.kill().await;
+                    sleep(time / 4).await;
+                    server.restart(Data::Lost).await;
+                }
+                _ => {
+                    server.kill().await;
+                    sleep(time).await;
+                    server.restart(Data::Kept).await;
+                }
+            }
+            self.recorder.note(What::Up);
+        }
+    }
+
+    /// Waits for so many TTLs, and answers whether there is time for another mishap.
+    async fn pause(&self, ttls: Range<f64>, chance: &mut StdRng, end: Instant) -> bool {
+        let next = Instant::now() + self.plan.ttl.mul_f64(chance.random_range(ttls));
+        tokio::time::sleep_until(next.min(end)).await;
+        next < end
+    }
+
+    /// How long a mishap lasts: mostly less than a TTL, at times up to two.
+    fn time(&self, chance: &mut StdRng) -> Duration {
+        let most = if chance.random_bool(0.7) { 0.6 } else { 2.0 };
+        self.plan.ttl.mul_f64(chance.random_range(0.05..most))
+    }
+
+    fn chance(&self, lane: u64) -> StdRng {
+        StdRng::seed_from_u64(self.seed.wrapping_mul(LANES + 1).wrapping_add(lane))
+    }
+
+    fn count(&self, mishap: Mishap) {
+        *self.happened.lock().unwrap_or_else(PoisonError::into_inner).entry(mishap).or_default() += 1;
+    }
+}
+
+impl Place {
+    /// Has the process end when it holds nothing and waits for nothing. One that does not is left to be found out.
+    async fn finish(&mut self) {
+        let Some((number, process)) = &mut self.process else { return };
+        process.say("stop");
+        if let Some(line) = process.hear_within(READY_WITHIN).await {
+            assert_eq!(line, "done", "process {number} came to no good end");
+        }
+    }
+}
+
+fn spoil(proxy: &Proxy, mishap: Mishap, chance: &mut StdRng) {
+    let ways = [Way::ToServer, Way::ToClient, Way::Both];
+    let way = ways[chance.random_range(0..ways.len())];
+    match mishap {
+        Mishap::Cut => proxy.cut(),
+        Mishap::Stalled => proxy.stall(way),
+        Mishap::HalfOpen => proxy.lose(way),
+        _ => proxy.slow(Duration::from_millis(chance.random_range(1..100))),
+    }
+}
+
+/// What a process of an [`Arena`] does: it contends until it is told to stop. `connect` has to answer with a client of
+/// the store at the address that it is given.
+///
+/// # Panics
+///
+/// Panics if the process was started by something else.
+pub async fn contend_as_told(mut helper: Helper, connect: impl AsyncFnOnce(&str) -> Client) {
+    let client = connect(&helper.setting(ADDRESS)).await;
+    let number: u32 = parsed(&helper, NUMBER);
+    let recorder = recorder(Path::new(&helper.setting(FOLDER)), number);
+    let plan: Plan = parsed(&helper, PLAN);
+    let seed: u64 = parsed(&helper, SEED);
+    let ends = Arc::new(AtomicBool::new(false));
+    let mut tasks = Vec::new();
+    for task in 0..plan.tasks {
+        let mut registers = Registers::at(&helper.setting(REGISTERS)).await.expect("the arena serves the registers");
+        let (client, recorder, plan, ends) = (client.clone(), recorder.clone(), plan.clone(), ends.clone());
+        let mut chance = StdRng::seed_from_u64(seed ^ ((task as u64) << 32));
+        tasks.push(tokio::spawn(async move {
+            let goes_on = || !ends.load(Ordering::SeqCst);
+            contend(&client, &recorder, &mut registers, &plan, &mut chance, goes_on).await;
+        }));
+    }
+    helper.say("ready");
+    assert_eq!(helper.hear().await, "stop");
+    ends.store(true, Ordering::SeqCst);
+    let ended = join_all(tasks).await.into_iter().all(|task| task.is_ok());
+    helper.say(if ended { "done" } else { "a task panicked" });
+    std::future::pending::<Infallible>().await;
+}
+
+fn recorder(folder: &Path, process: u32) -> Recorder {
+    Recorder::in_folder(folder, process).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn parsed<T: std::str::FromStr>(helper: &Helper, name: &str) -> T {
+    let text = helper.setting(name);
+    text.parse().unwrap_or_else(|_| panic!("the arena says {name} = {text:?}"))
+}
+
+impl fmt::Debug for Arena<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Arena").field("address", &self.address).field("plan", &self.plan).finish_non_exhaustive()
+    }
+}

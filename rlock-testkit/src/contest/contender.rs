@@ -1,0 +1,116 @@
+//! One who wants locks, over and over.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use rand::RngExt as _;
+use rand::rngs::StdRng;
+use rlock_core::{Client, Guard, LockError, LossReason};
+use tokio::time::{Instant, sleep_until};
+
+use super::Registers;
+use super::plan::{Plan, Want};
+use crate::chance::up_to;
+use crate::history::{Op, Recorder, What, now};
+
+/// How often a holder looks at its lock.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Asks for locks, works under them and ends them, for as long as `goes_on` says, and notes everything.
+///
+/// Who writes reads the register first and adds one to it, so that every update that is lost can be seen. Most locks
+/// are given back, some dropped. A lock that is lost is left at once.
+///
+/// # Panics
+///
+/// Panics if the store refuses what it should not.
+pub async fn contend(
+    client: &Client,
+    recorder: &Recorder,
+    registers: &mut Registers,
+    plan: &Plan,
+    chance: &mut StdRng,
+    mut goes_on: impl FnMut() -> bool,
+) {
+    while goes_on() {
+        let want = plan.want(chance);
+        let op = recorder.op();
+        recorder.note(What::Asked { op, resource: want.resource(), share: want.share() });
+        match want.ask(client, plan.ttl, plan.patience(chance)).await {
+            Ok(Some(guard)) => {
+                let begun = now();
+                let until = begun + guard.remaining();
+                recorder.note(What::Granted { op, token: guard.token().get(), until });
+                // Now and then for so long that the lock has to be extended many times, and can be lost.
+                let longest = if chance.random_bool(0.1) { plan.ttl * 3 } else { plan.hold };
+                let time = up_to(longest, chance);
+                Work { op, want, recorder, until, time }.run(guard, registers, chance).await;
+            }
+            Ok(None) | Err(LockError::TimedOut { .. }) => recorder.note(What::Refused { op }),
+            Err(LockError::Unavailable { .. }) => recorder.note(What::Unknown { op }),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// What is done under one lock.
+struct Work<'a> {
+    op: Op,
+    want: Want,
+    recorder: &'a Recorder,
+    /// The deadline that the holder knew last.
+    until: Duration,
+    time: Duration,
+}
+
+impl Work<'_> {
+    async fn run(mut self, guard: Guard, registers: &mut Registers, chance: &mut StdRng) {
+        let (op, resource, token) = (self.op, guard.resource().clone(), guard.token().get());
+        let value = match self.want.is_exclusive() {
+            true => registers.open(op, &resource, token).await,
+            false => None,
+        };
+        if let Err(reason) = self.hold(&guard).await {
+            self.lost(reason);
+            return;
+        }
+        if let Some(value) = value {
+            let _refused_if_stale = registers.write(op, &resource, token, value).await;
+        }
+        self.recorder.note(What::Releasing { op });
+        if chance.random_bool(0.1) {
+            drop(guard);
+            self.recorder.note(What::Released { op, known: false });
+            return;
+        }
+        // What comes to light after the lock was let go of, nobody has to be told in time.
+        let known = guard.unlock().await.is_ok();
+        self.recorder.note(What::Released { op, known });
+    }
+
+    /// Holds the lock for its time, and looks at it all the while.
+    async fn hold(&mut self, guard: &Guard) -> Result<(), LossReason> {
+        let mut lost = pin!(guard.lost());
+        let end = Instant::now() + self.time;
+        loop {
+            tokio::select! {
+                biased;
+                reason = &mut lost => return Err(reason),
+                () = sleep_until(end.min(Instant::now() + LOOK)) => {}
+            }
+            let begun = now();
+            let remaining = guard.remaining();
+            if !remaining.is_zero() {
+                self.until = begun + remaining;
+                self.recorder.note_at(begun, What::Believed { op: self.op, until: self.until });
+            }
+            if Instant::now() >= end {
+                return guard.loss().map_or(Ok(()), Err);
+            }
+        }
+    }
+
+    fn lost(&self, reason: LossReason) {
+        self.recorder.note(What::Lost { op: self.op, reason, until: Some(self.until) });
+    }
+}

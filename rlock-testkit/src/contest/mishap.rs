@@ -1,0 +1,79 @@
+//! What goes wrong.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The kinds of things that go wrong in an [`Arena`](super::Arena).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Mishap {
+    /// A process is killed, and another one started in its place.
+    ProcessKilled,
+    /// A process is frozen for a while.
+    ProcessFrozen,
+    /// The connections of a process are reset, and refused for a while.
+    Cut,
+    /// What a process and the server tell each other is held back for a while, one way or both.
+    Stalled,
+    /// What a process and the server tell each other gets lost for a while, one way or both, and the connections
+    /// stay dead afterwards.
+    HalfOpen,
+    /// What a process and the server tell each other is late for a while.
+    Slow,
+    /// The server stands still for a while.
+    ServerPaused,
+    /// The server is killed and restarted with its data.
+    ServerKilled,
+    /// The server is killed and restarted without its data.
+    DataLost,
+}
+
+impl Mishap {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::ProcessKilled,
+        Self::ProcessFrozen,
+        Self::Cut,
+        Self::Stalled,
+        Self::HalfOpen,
+        Self::Slow,
+        Self::ServerPaused,
+        Self::ServerKilled,
+        Self::DataLost,
+    ];
+
+    /// Whether it needs a server that is the arena's own.
+    pub const fn is_of_the_server(self) -> bool {
+        matches!(self, Self::ServerPaused | Self::ServerKilled | Self::DataLost)
+    }
+
+    /// Its name on a command line: `process-killed`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ProcessKilled => "process-killed",
+            Self::ProcessFrozen => "process-frozen",
+            Self::Cut => "cut",
+            Self::Stalled => "stalled",
+            Self::HalfOpen => "half-open",
+            Self::Slow => "slow",
+            Self::ServerPaused => "server-paused",
+            Self::ServerKilled => "server-killed",
+            Self::DataLost => "data-lost",
+        }
+    }
+}
+
+impl fmt::Display for Mishap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Mishap {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let known = || Self::ALL.map(Self::as_str).join(", ");
+        let found = Self::ALL.into_iter().find(|mishap| mishap.as_str() == name);
+        found.ok_or_else(|| format!("no fault is called {name:?}: there are {}", known()))
+    }
+}

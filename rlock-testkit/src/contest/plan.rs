@@ -1,0 +1,155 @@
+//! What is contended for.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use rand::RngExt as _;
+use rand::rngs::StdRng;
+use rlock_core::{Client, Guard, LockError, LockOptions, ResourceName, RwLock, Semaphore, Share, SimpleLock};
+
+/// What is contended for, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The TTL of every lock.
+    pub ttl: Duration,
+    /// How long a lock is held at most, but for the one in ten that is held for up to three TTLs.
+    pub hold: Duration,
+    /// How many locks each process wants at a time.
+    pub tasks: usize,
+    /// How many mutexes there are.
+    pub mutexes: usize,
+    /// How many reader-writer locks there are.
+    pub rw_locks: usize,
+    /// How many semaphores of three permits there are.
+    pub semaphores: usize,
+}
+
+const READERS: u32 = RwLock::MAX_READERS;
+const PERMITS: u32 = 3;
+
+/// What somebody wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Want {
+    Mutex(usize),
+    Read(usize),
+    Write(usize),
+    Permits(usize, u32),
+}
+
+/// How long somebody waits for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Patience {
+    Endless,
+    For(Duration),
+    None,
+}
+
+impl Plan {
+    /// Something that there is.
+    pub(super) fn want(&self, chance: &mut StdRng) -> Want {
+        let drawn = chance.random_range(0..self.mutexes + self.rw_locks + self.semaphores);
+        let (rw_lock, semaphore) = (drawn.checked_sub(self.mutexes), drawn.checked_sub(self.mutexes + self.rw_locks));
+        match (rw_lock, semaphore) {
+            (_, Some(number)) => Want::Permits(number, chance.random_range(1..=PERMITS)),
+            (Some(number), None) if chance.random_bool(0.3) => Want::Write(number),
+            (Some(number), None) => Want::Read(number),
+            (None, None) => Want::Mutex(drawn),
+        }
+    }
+
+    pub(super) fn patience(&self, chance: &mut StdRng) -> Patience {
+        match chance.random_range(0..10) {
+            0 => Patience::None,
+            1 => Patience::For(self.ttl.mul_f64(chance.random_range(0.0..1.0))),
+            _ => Patience::Endless,
+        }
+    }
+}
+
+impl Want {
+    pub(super) fn resource(self) -> ResourceName {
+        let name = match self {
+            Self::Mutex(number) => format!("mutex-{number}"),
+            Self::Read(number) | Self::Write(number) => format!("rw-{number}"),
+            Self::Permits(number, _) => format!("semaphore-{number}"),
+        };
+        ResourceName::new(name).expect("it is short and plain")
+    }
+
+    pub(super) fn share(self) -> Share {
+        let (weight, capacity) = match self {
+            Self::Mutex(_) => (1, 1),
+            Self::Read(_) => (1, READERS),
+            Self::Write(_) => (READERS, READERS),
+            Self::Permits(_, weight) => (weight, PERMITS),
+        };
+        Share::new(weight, capacity).expect("no weight is above its capacity")
+    }
+
+    /// Whether who has it may write.
+    pub(super) fn is_exclusive(self) -> bool {
+        matches!(self, Self::Mutex(_) | Self::Write(_))
+    }
+
+    pub(super) async fn ask(
+        self,
+        client: &Client,
+        ttl: Duration,
+        patience: Patience,
+    ) -> Result<Option<Guard>, LockError> {
+        let name = self.resource();
+        let options = LockOptions::new().ttl(ttl);
+        let options = if let Patience::For(wait) = patience { options.wait(wait) } else { options };
+        let tries = patience == Patience::None;
+        match self {
+            Self::Mutex(_) => {
+                let lock = SimpleLock::new(name, client)?;
+                if tries { lock.try_lock_with(options).await } else { lock.lock_with(options).await.map(Some) }
+            }
+            Self::Read(_) => {
+                let lock = RwLock::new(name, client)?;
+                if tries { lock.try_read_with(options).await } else { lock.read_with(options).await.map(Some) }
+            }
+            Self::Write(_) => {
+                let lock = RwLock::new(name, client)?;
+                if tries { lock.try_write_with(options).await } else { lock.write_with(options).await.map(Some) }
+            }
+            Self::Permits(_, weight) => {
+                let lock = Semaphore::new(name, PERMITS, client)?;
+                if tries {
+                    lock.try_acquire_many_with(weight, options).await
+                } else {
+                    lock.acquire_many_with(weight, options).await.map(Some)
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Plan {
+    /// A line for another process to read.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ttl, hold, tasks, mutexes, rw_locks, semaphores } = self;
+        write!(f, "{} {} {tasks} {mutexes} {rw_locks} {semaphores}", ttl.as_millis(), hold.as_millis())
+    }
+}
+
+impl FromStr for Plan {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(line: &str) -> Result<Self, Self::Err> {
+        let mut words = line.split(' ').map(str::parse::<u32>);
+        let mut next = || words.next().unwrap_or_else(|| "".parse());
+        let (ttl, hold) = (next()?, next()?);
+        let mut count = || next().map(|count| count as usize);
+        Ok(Self {
+            ttl: Duration::from_millis(ttl.into()),
+            hold: Duration::from_millis(hold.into()),
+            tasks: count()?,
+            mutexes: count()?,
+            rw_locks: count()?,
+            semaphores: count()?,
+        })
+    }
+}

@@ -1,0 +1,72 @@
+//! A register never goes back, and loses no update.
+
+use std::collections::HashMap;
+
+use rlock_core::ResourceName;
+
+use super::Found;
+use crate::history::History;
+use crate::history::entry::{Op, What};
+use crate::history::violation::Breach;
+
+/// What a register has taken so far.
+#[derive(Default)]
+struct Taken {
+    /// The greatest token, and the entry with it.
+    greatest: Option<(u64, usize)>,
+    /// The value, and the entry that shows it.
+    value: Option<(u64, usize)>,
+    /// The entries in which it was opened.
+    opened: HashMap<Op, usize>,
+}
+
+/// Something that a register took.
+struct Step<'a> {
+    place: usize,
+    op: Op,
+    resource: &'a ResourceName,
+    token: u64,
+    /// What was read or replaced.
+    base: u64,
+    /// What is there now.
+    value: u64,
+}
+
+pub(super) fn check(history: &History) -> Found {
+    let mut found = Found::default();
+    let mut registers: HashMap<&ResourceName, Taken> = HashMap::new();
+    for (place, entry) in history.entries().iter().enumerate() {
+        let step = match entry.what {
+            What::Opened { op, ref resource, token, value } => Step { place, op, resource, token, base: value, value },
+            What::Wrote { op, ref resource, token, base, value } => Step { place, op, resource, token, base, value },
+            _ => continue,
+        };
+        let register = registers.entry(step.resource).or_default();
+        if let Some((breach, shown)) = register.take(&step) {
+            found.add_shown(entry.at, || (breach, shown));
+        }
+        if let What::Opened { op, .. } = entry.what {
+            register.opened.insert(op, place);
+        }
+    }
+    found
+}
+
+impl Taken {
+    /// Takes a step, and answers what was wrong with it, with the entries that show it.
+    fn take(&mut self, step: &Step<'_>) -> Option<(Breach, Vec<usize>)> {
+        let &Step { place, op, resource, token, base, value } = step;
+        let resource = resource.clone();
+        let before = self.value.replace((value, place));
+        if let Some((greatest, shown)) = self.greatest.filter(|(greatest, _)| token < *greatest) {
+            return Some((Breach::RegisterBack { resource, op, token, greatest }, vec![shown, place]));
+        }
+        if self.greatest.is_none_or(|(greatest, _)| token > greatest) {
+            self.greatest = Some((token, place));
+        }
+        let (value, shown) = before.filter(|(value, _)| base != *value)?;
+        let mut shown = vec![shown, place];
+        shown.extend(self.opened.get(&op));
+        Some((Breach::RegisterGap { resource, op, base, value }, shown))
+    }
+}

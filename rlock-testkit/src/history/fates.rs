@@ -1,0 +1,113 @@
+//! What became of the processes and of the store.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use rlock_core::ResourceName;
+
+use super::entry::{Entry, What};
+
+/// From, and to; an end that was not noted is [`Duration::MAX`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) from: Duration,
+    pub(super) to: Duration,
+}
+
+/// What was done to processes, store and resources.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Fates {
+    processes: HashMap<u32, Process>,
+    downs: Vec<Span>,
+    /// How long the store had been down before each of `downs`.
+    down_before: Vec<Duration>,
+    breaks: HashMap<ResourceName, Vec<Duration>>,
+    end: Option<Duration>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Process {
+    deaths: Vec<Duration>,
+    freezes: Vec<Span>,
+}
+
+impl Fates {
+    /// The fates in `entries`, which are sorted.
+    pub(super) fn of(entries: &[Entry]) -> Self {
+        let mut fates = Self::default();
+        for Entry { at, what } in entries {
+            match what {
+                What::Died { process } => {
+                    let process = fates.processes.entry(*process).or_default();
+                    close(&mut process.freezes, *at);
+                    process.deaths.push(*at);
+                }
+                What::Frozen { process } => open(&mut fates.processes.entry(*process).or_default().freezes, *at),
+                What::Woken { process } => close(&mut fates.processes.entry(*process).or_default().freezes, *at),
+                What::Down => open(&mut fates.downs, *at),
+                What::Up => close(&mut fates.downs, *at),
+                What::Breaking { resource } => fates.breaks.entry(resource.clone()).or_default().push(*at),
+                What::End => fates.end = Some(*at),
+                _ => {}
+            }
+        }
+        let mut total = Duration::ZERO;
+        for down in &fates.downs {
+            fates.down_before.push(total);
+            total = total.saturating_add(down.to - down.from);
+        }
+        fates
+    }
+
+    /// When the process that asked at `asked` died.
+    pub(super) fn death(&self, process: u32, asked: Duration) -> Option<Duration> {
+        let deaths = &self.processes.get(&process)?.deaths;
+        deaths.get(deaths.partition_point(|&death| death < asked)).copied()
+    }
+
+    /// The times in which the process was frozen, one after the other.
+    pub(super) fn freezes(&self, process: u32) -> &[Span] {
+        self.processes.get(&process).map_or(&[], |process| &process.freezes)
+    }
+
+    /// The last time in which the process was frozen that began before `before`.
+    pub(super) fn last_freeze(&self, process: u32, before: Duration) -> Option<Span> {
+        let freezes = self.freezes(process);
+        let begun = freezes.partition_point(|freeze| freeze.from < before);
+        Some(freezes[begun.checked_sub(1)?])
+    }
+
+    /// The first time from `from` on that the leases of `resource` were ended by force.
+    pub(super) fn first_break(&self, resource: &ResourceName, from: Duration) -> Option<Duration> {
+        let breaks = self.breaks.get(resource)?;
+        breaks.get(breaks.partition_point(|&at| at < from)).copied()
+    }
+
+    /// When the recording ended, if that was noted.
+    pub(super) fn end(&self) -> Option<Duration> {
+        self.end
+    }
+
+    /// How much of the time from `from` to `to` the store was up.
+    pub(super) fn up_between(&self, from: Duration, to: Duration) -> Duration {
+        to - from - (self.down_until(to) - self.down_until(from))
+    }
+
+    fn down_until(&self, at: Duration) -> Duration {
+        let begun = self.downs.partition_point(|down| down.from < at);
+        let Some(last) = begun.checked_sub(1) else { return Duration::ZERO };
+        self.down_before[last] + (self.downs[last].to.min(at) - self.downs[last].from)
+    }
+}
+
+fn open(spans: &mut Vec<Span>, from: Duration) {
+    if spans.last().is_none_or(|last| last.to != Duration::MAX) {
+        spans.push(Span { from, to: Duration::MAX });
+    }
+}
+
+fn close(spans: &mut [Span], to: Duration) {
+    if let Some(last) = spans.last_mut().filter(|last| last.to == Duration::MAX) {
+        last.to = to;
+    }
+}

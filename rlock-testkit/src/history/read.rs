@@ -1,0 +1,88 @@
+//! Reading what was written down.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::entry::{Entry, Op};
+use super::line::parse;
+
+/// A history that cannot be judged, because it cannot be read or does not make sense.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HistoryError {
+    /// A file or folder cannot be read or written.
+    #[error("the history {path:?} cannot be read or written: {source}")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A line is no entry. The last line of a file may be cut short; any other may not.
+    #[error("line {number} of the history {path:?} is no entry: {text:?}")]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        number: usize,
+        /// What is on it.
+        text: String,
+    },
+    /// One number was given to two questions.
+    #[error("{op} asks twice: each question needs a number of its own, see Recorder::op")]
+    AskedTwice {
+        /// Whose.
+        op: Op,
+    },
+    /// Something is noted of a question that nobody has asked.
+    #[error("{op} never asked: note What::Asked before the request is sent")]
+    NeverAsked {
+        /// Whose.
+        op: Op,
+    },
+    /// One question was granted two times.
+    #[error("{op} is granted twice: each question needs a number of its own, see Recorder::op")]
+    GrantedTwice {
+        /// Whose.
+        op: Op,
+    },
+}
+
+/// The entries of all files in `folder` that a [`Recorder`](super::Recorder) wrote.
+pub(super) fn read_folder(folder: &Path) -> Result<Vec<Entry>, HistoryError> {
+    let failed = |source| HistoryError::Io { path: folder.to_owned(), source };
+    let mut paths = Vec::new();
+    for found in std::fs::read_dir(folder).map_err(failed)? {
+        paths.push(found.map_err(failed)?.path());
+    }
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "history"));
+    paths.sort();
+    let mut entries = Vec::new();
+    for path in paths {
+        entries.extend(read_file(&path)?);
+    }
+    Ok(entries)
+}
+
+/// The entries of one file, in its order.
+pub(super) fn read_file(path: &Path) -> Result<Vec<Entry>, HistoryError> {
+    let text = std::fs::read(path).map_err(|source| HistoryError::Io { path: path.to_owned(), source })?;
+    let lines = whole_lines(&text).split_inclusive(|&byte| byte == b'\n').enumerate();
+    lines
+        .map(|(index, line)| {
+            let text = String::from_utf8_lossy(&line[..line.len() - 1]);
+            let entry = parse(&text);
+            entry.ok_or_else(|| HistoryError::Line {
+                path: path.to_owned(),
+                number: index + 1,
+                text: text.into_owned(),
+            })
+        })
+        .collect()
+}
+
+/// `text` up to the end of its last whole line.
+pub(super) fn whole_lines(text: &[u8]) -> &[u8] {
+    let end = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+    &text[..end]
+}

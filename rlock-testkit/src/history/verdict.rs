@@ -1,0 +1,105 @@
+//! What a check found.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use super::violation::Violation;
+
+/// What a check found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub struct Verdict {
+    /// What happened how often.
+    pub counts: Counts,
+    /// The earliest violation.
+    pub violation: Option<Violation>,
+}
+
+impl Verdict {
+    /// The counts, if nothing was wrong.
+    ///
+    /// # Errors
+    ///
+    /// The earliest [`Violation`].
+    pub fn into_result(self) -> Result<Counts, Violation> {
+        match self.violation {
+            None => Ok(self.counts),
+            Some(violation) => Err(violation),
+        }
+    }
+}
+
+/// What happened how often. Its `Display` is a short table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Entries in the history.
+    pub entries: u64,
+    /// Locks that were granted.
+    pub acquisitions: u64,
+    /// Questions that were refused.
+    pub refusals: u64,
+    /// Questions whose answer never came.
+    pub unknowns: u64,
+    /// Locks that were lost, by [reason](rlock_core::LossReason::as_str).
+    pub losses: BTreeMap<&'static str, u64>,
+    /// Releases that the store answered.
+    pub releases: u64,
+    /// Releases of an unknown outcome.
+    pub unknown_releases: u64,
+    /// Processes that died.
+    pub deaths: u64,
+    /// Processes that were frozen.
+    pub freezes: u64,
+    /// Times that the store went down.
+    pub downs: u64,
+    /// Times that locks were broken by force.
+    pub breaks: u64,
+    /// Registers that were opened.
+    pub opens: u64,
+    /// Registers that were not opened because of their token.
+    pub refused_opens: u64,
+    /// Values that were written.
+    pub writes: u64,
+    /// Values that were not written because of their token.
+    pub refused_writes: u64,
+    /// Grants that made a resource hold more than its capacity.
+    pub overlaps: u64,
+    /// Tokens that were given twice, or out of order.
+    pub wrong_tokens: u64,
+    /// Opens and writes that a register should not have taken.
+    pub wrong_writes: u64,
+    /// Losses that were signalled too late.
+    pub late_signals: u64,
+    /// Waiters that were forgotten.
+    pub forgotten: u64,
+    /// The longest time in which a resource that somebody waited for was held by nobody whose hold is known, without
+    /// the time in which the store was down or all who waited were frozen.
+    pub worst_takeover: Duration,
+}
+
+impl Counts {
+    /// How much was wrong.
+    pub fn violations(&self) -> u64 {
+        self.overlaps + self.wrong_tokens + self.wrong_writes + self.late_signals + self.forgotten
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let losses: Vec<String> = self.losses.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+        let losses = if losses.is_empty() { "none".to_owned() } else { losses.join(", ") };
+        let Self { acquisitions, refusals, unknowns, releases, unknown_releases, .. } = self;
+        let Self { deaths, freezes, downs, breaks, opens, refused_opens, writes, refused_writes, .. } = self;
+        let Self { overlaps, wrong_tokens, wrong_writes, late_signals, forgotten, .. } = self;
+        let takeover = self.worst_takeover.as_secs_f64() * 1e3;
+        writeln!(f, "asked     {acquisitions} granted, {refusals} refused, {unknowns} unknown")?;
+        writeln!(f, "ended     {releases} released, {unknown_releases} release unknown; lost: {losses}")?;
+        writeln!(f, "faults    {deaths} deaths, {freezes} freezes, {downs} times down, {breaks} broken by force")?;
+        writeln!(f, "register  {opens} opened, {refused_opens} refused; {writes} written, {refused_writes} refused")?;
+        writeln!(f, "takeover  {takeover:.3} ms at worst")?;
+        write!(f, "wrong     {overlaps} overlaps, {wrong_tokens} tokens, {wrong_writes} writes, ")?;
+        write!(f, "{late_signals} late signals, {forgotten} forgotten")
+    }
+}

@@ -1,0 +1,169 @@
+//! A server of whatever store, from whichever source.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use std::{fmt, io, thread};
+
+use async_trait::async_trait;
+use tokio::sync::oneshot;
+
+use super::local::Local;
+use super::source::{self, Source};
+use super::store::Store;
+use crate::faults::{Control, Data};
+
+const TRIES: u32 = 5;
+const READY_WITHIN: Duration = Duration::from_secs(20);
+const BETWEEN_PROBES: Duration = Duration::from_millis(5);
+
+/// A running server. Dropping this ends it, if it was started here.
+#[derive(Debug)]
+pub(super) struct Server {
+    url: String,
+    own: Option<Own>,
+}
+
+/// `None` once the server was dropped.
+type Own = Arc<Mutex<Option<Box<dyn Place>>>>;
+
+/// Where a server of ours runs. What it does blocks. Dropping it ends the server and removes what it wrote.
+pub(super) trait Place: fmt::Debug + Send {
+    /// See [`Control::pause`]; more than once is as good as once.
+    fn pause(&mut self) -> io::Result<()>;
+
+    /// See [`Control::resume`]; what was not paused goes on.
+    fn resume(&mut self) -> io::Result<()>;
+
+    /// See [`Control::kill`]; more than once is as good as once.
+    fn kill(&mut self) -> io::Result<()>;
+
+    /// See [`Control::restart`]. Answers when the server is ready.
+    fn restart(&mut self, data: Data) -> io::Result<()>;
+
+    /// Where another server from the same source reaches it: host and port.
+    fn address_for_servers(&self) -> io::Result<(String, u16)>;
+}
+
+impl Server {
+    /// The one from the environment, or else one of the caller's own.
+    pub(super) fn start<S: Store>(store: S) -> Self {
+        match source::url::<S>() {
+            Some(url) => Self { url, own: None },
+            None => Self::start_own(store),
+        }
+    }
+
+    /// One of the caller's own.
+    pub(super) fn start_own<S: Store>(store: S) -> Self {
+        let source = Source::of::<S>();
+        let mut tried = 0;
+        loop {
+            let port = free_port();
+            let place: io::Result<Box<dyn Place>> = match &source {
+                #[cfg(feature = "containers")]
+                Source::Image(image) => super::containers::Container::start(store.clone(), image, port),
+                Source::Program(program) => Local::start(store.clone(), program, port),
+            };
+            tried += 1;
+            match place {
+                Ok(place) => return Self { url: store.url(port), own: Some(Arc::new(Mutex::new(Some(place)))) },
+                // Somebody else may have taken the port.
+                Err(error) if tried < TRIES && error.kind() == io::ErrorKind::Other => {}
+                Err(error) => panic!("{} did not start: {error}", S::NAME),
+            }
+        }
+    }
+
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// See [`Place::address_for_servers`].
+    pub(super) fn address_for_servers(&self) -> (String, u16) {
+        let own = self.own.as_ref().expect("other servers cannot be led to one from the environment");
+        let address = lock(own).as_ref().expect("it was not dropped").address_for_servers();
+        address.unwrap_or_else(|error| panic!("other servers cannot reach that at {}: {error}", self.url))
+    }
+
+    /// Lets `act` block on a thread of its own, and not one of the caller's runtime.
+    async fn act(&self, what: &str, act: impl FnOnce(&mut dyn Place) -> io::Result<()> + Send + 'static) {
+        let own = self.own.as_ref().expect("a server from the environment is not ours to tamper with");
+        let own = Arc::clone(own);
+        let (done, outcome) = oneshot::channel();
+        thread::spawn(move || {
+            if let Some(place) = lock(&own).as_deref_mut() {
+                let _caller_gone = done.send(act(place));
+            }
+        });
+        match outcome.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => panic!("cannot {what} the server at {}: {error}", self.url),
+            Err(_) => panic!("cannot {what} the server at {}: its thread panicked", self.url),
+        }
+    }
+}
+
+#[async_trait]
+impl Control for Server {
+    async fn pause(&self) {
+        self.act("pause", |place| place.pause()).await;
+    }
+
+    async fn resume(&self) {
+        self.act("resume", |place| place.resume()).await;
+    }
+
+    async fn kill(&self) {
+        self.act("kill", |place| place.kill()).await;
+    }
+
+    async fn restart(&self, data: Data) {
+        self.act("restart", move |place| place.restart(data)).await;
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // A call whose future was dropped may still be at work; it ends before the server does.
+        drop(self.own.take().and_then(|own| lock(&own).take()));
+    }
+}
+
+fn lock(own: &Own) -> MutexGuard<'_, Option<Box<dyn Place>>> {
+    own.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A port of the loopback interface that was free a moment ago.
+pub(super) fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("the loopback interface has a free port");
+    listener.local_addr().expect("a bound listener has an address").port()
+}
+
+/// Waits for a server that was just started.
+///
+/// # Errors
+///
+/// [`TimedOut`](io::ErrorKind::TimedOut) if it took too long, [`Other`](io::ErrorKind::Other) if it ended before it was
+/// ready: with what it had to say.
+pub(super) fn wait_until_ready(
+    is_ready: impl Fn() -> bool,
+    mut has_ended: impl FnMut() -> io::Result<bool>,
+    log: impl FnOnce() -> String,
+) -> io::Result<()> {
+    let started = Instant::now();
+    loop {
+        let ended = has_ended()?;
+        if !ended && is_ready() {
+            return Ok(());
+        }
+        if ended {
+            return Err(io::Error::other(format!("it ended before it was ready: {}", log())));
+        }
+        if started.elapsed() > READY_WITHIN {
+            let message = format!("it was not ready within {READY_WITHIN:?}: {}", log());
+            return Err(io::Error::new(io::ErrorKind::TimedOut, message));
+        }
+        thread::sleep(BETWEEN_PROBES);
+    }
+}

@@ -1,0 +1,98 @@
+//! Where servers come from.
+
+use std::env;
+use std::path::PathBuf;
+
+use super::local::Program;
+use super::store::Store;
+
+const VARIABLE: &str = "RLOCK_TEST_SERVERS";
+
+/// Where `RLOCK_TEST_SERVERS` wants servers to come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Any,
+    Containers,
+    Local,
+}
+
+/// How a server is started.
+#[derive(Debug)]
+pub(super) enum Source {
+    #[cfg(feature = "containers")]
+    Image(String),
+    Program(PathBuf),
+}
+
+impl Source {
+    /// The way to start a server of `S`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is none, and says what to install.
+    pub(super) fn of<S: Store>() -> Self {
+        match Wanted::here() {
+            Wanted::Any => Self::container::<S>().or_else(|why| Self::program::<S>().ok_or(why)).unwrap_or_else(|why| {
+                panic!(
+                    "no {} to test on: install {}, or start a Docker engine ({why}); tests that leave the server as \
+                     it is also take a running one from RLOCK_TEST_{}_URL={}",
+                    S::NAME,
+                    package::<S>(),
+                    S::VARIABLE,
+                    S::URL
+                )
+            }),
+            Wanted::Containers => Self::container::<S>().unwrap_or_else(|why| {
+                panic!(
+                    "{VARIABLE}=containers, but {why}: start a Docker engine that this user may use (Debian: apt-get \
+                     install docker.io), name one in DOCKER_HOST, or unset {VARIABLE}"
+                )
+            }),
+            Wanted::Local => Self::program::<S>().unwrap_or_else(|| {
+                panic!("{VARIABLE}=local, but there is no {} here: install {}", S::NAME, package::<S>())
+            }),
+        }
+    }
+
+    #[cfg(feature = "containers")]
+    fn container<S: Store>() -> Result<Self, String> {
+        super::containers::engine()?;
+        let image = non_empty(&format!("RLOCK_TEST_{}_IMAGE", S::VARIABLE));
+        Ok(Self::Image(image.unwrap_or_else(|| S::IMAGE.into())))
+    }
+
+    #[cfg(not(feature = "containers"))]
+    fn container<S: Store>() -> Result<Self, String> {
+        Err("rlock-testkit was built without its feature `containers`".into())
+    }
+
+    fn program<S: Store>() -> Option<Self> {
+        Program::find(S::PROGRAMS, S::FOLDERS).map(Self::Program)
+    }
+}
+
+impl Wanted {
+    fn here() -> Self {
+        match non_empty(VARIABLE).as_deref() {
+            None => Self::Any,
+            Some("containers") => Self::Containers,
+            Some("local") => Self::Local,
+            Some(other) => panic!("{VARIABLE}={other}: not one of `containers` and `local`"),
+        }
+    }
+}
+
+/// The URL of a running server of `S` in the environment, unless servers are wanted from elsewhere.
+pub(super) fn url<S: Store>() -> Option<String> {
+    let any = Wanted::here() == Wanted::Any;
+    non_empty(&format!("RLOCK_TEST_{}_URL", S::VARIABLE)).filter(|_| any)
+}
+
+fn non_empty(variable: &str) -> Option<String> {
+    env::var(variable).ok().filter(|value| !value.is_empty())
+}
+
+fn package<S: Store>() -> String {
+    let programs: Vec<_> = S::PROGRAMS.iter().map(|program| format!("`{program}`")).collect();
+    format!("{} on the PATH (Debian: apt-get install {})", programs.join(" or "), S::PACKAGE)
+}

@@ -1,0 +1,272 @@
+//! The checker against one of the general kind: stateright's, which looks for an order of all operations that a lock
+//! could have gone through one by one.
+//!
+//! On histories of a mutex whose leases do not expire, where each process tries to lock, and unlocks what it got:
+//!
+//! - *With refusals that may come at any time*, the checker finds nothing wrong exactly if the history is linearizable.
+//!   Both hold for all histories, however wrong.
+//! - *With refusals only while somebody holds*, which the checker does not judge, what it finds wrong is not
+//!   linearizable, and what a right lock did is linearizable and nothing is wrong with it.
+
+use std::collections::HashMap;
+
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom as _;
+use rand::{RngExt as _, SeedableRng as _};
+use rlock_testkit::history::{Entry, Op, What};
+use stateright::semantics::{ConsistencyTester as _, LinearizabilityTester, SequentialSpec};
+
+use crate::{asked, at, check, granted, released, releasing};
+
+const HISTORIES: u64 = 4000;
+
+#[derive(Debug, Clone)]
+struct Lock {
+    holder: Option<u32>,
+    last_token: u64,
+    /// Whether a try may be refused though nobody holds.
+    refuses_at_will: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Call {
+    TryLock(u32),
+    Unlock(u32),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Answer {
+    Token(u64),
+    Refused,
+    Unlocked,
+}
+
+impl SequentialSpec for Lock {
+    type Op = Call;
+    type Ret = Answer;
+
+    fn invoke(&mut self, call: &Call) -> Answer {
+        match *call {
+            Call::TryLock(_) if self.holder.is_some() => Answer::Refused,
+            Call::TryLock(process) => {
+                self.holder = Some(process);
+                self.last_token += 1;
+                Answer::Token(self.last_token)
+            }
+            Call::Unlock(_) => {
+                self.holder = None;
+                Answer::Unlocked
+            }
+        }
+    }
+
+    fn is_valid_step(&mut self, call: &Call, answer: &Answer) -> bool {
+        match (*call, *answer) {
+            (Call::TryLock(process), Answer::Token(token)) => {
+                let is_right = self.holder.is_none() && token > self.last_token;
+                (self.holder, self.last_token) = (Some(process), token);
+                is_right
+            }
+            (Call::TryLock(_), Answer::Refused) => self.refuses_at_will || self.holder.is_some(),
+            (Call::Unlock(process), Answer::Unlocked) => self.holder.take() == Some(process),
+            _ => false,
+        }
+    }
+}
+
+fn is_linearizable(entries: &[Entry], refuses_at_will: bool) -> bool {
+    let mut tester = LinearizabilityTester::new(Lock { holder: None, last_token: 0, refuses_at_will });
+    for entry in entries {
+        let process = entry.what.op().expect("all of it is done by processes").process;
+        match entry.what {
+            What::Asked { .. } => tester.on_invoke(process, Call::TryLock(process)),
+            What::Granted { token, .. } => tester.on_return(process, Answer::Token(token)),
+            What::Refused { .. } => tester.on_return(process, Answer::Refused),
+            What::Releasing { .. } => tester.on_invoke(process, Call::Unlock(process)),
+            What::Released { .. } => tester.on_return(process, Answer::Unlocked),
+            _ => unreachable!("nothing else is generated"),
+        }
+        .expect("a process does one thing after the other");
+    }
+    tester.is_consistent()
+}
+
+fn is_right(entries: &[Entry]) -> bool {
+    check(entries.iter().cloned()).violation.is_none()
+}
+
+/// What a process does next.
+#[derive(Clone, Copy)]
+enum Next {
+    Ask,
+    /// The request takes effect.
+    Reach(Op),
+    Hear(Op, Answer),
+    Release(Op),
+    ReachRelease(Op),
+    HearReleased(Op),
+}
+
+/// A history of 2 to 4 processes and at most 8 operations on a lock that is right; each operation takes effect at some
+/// instant between its two notes.
+fn right_history(chance: &mut StdRng) -> Vec<Entry> {
+    let mut processes: Vec<(u32, u64, Next)> = (1..=chance.random_range(2..=4)).map(|p| (p, 0, Next::Ask)).collect();
+    let mut lock = Lock { holder: None, last_token: 0, refuses_at_will: false };
+    let mut entries = Vec::new();
+    let mut operations = chance.random_range(3..=8);
+    for millis in 0..chance.random_range(10..60) {
+        let chosen = chance.random_range(0..processes.len());
+        let (process, sequence, next) = &mut processes[chosen];
+        let process = *process;
+        let mut begin = |what| {
+            let may_begin = operations > 0;
+            if may_begin {
+                operations -= 1;
+                entries.push(at(millis, what));
+            }
+            may_begin
+        };
+        *next = match *next {
+            Next::Ask => {
+                let op = Op { process, sequence: *sequence };
+                *sequence += 1;
+                if begin(asked(op)) { Next::Reach(op) } else { Next::Ask }
+            }
+            Next::Reach(op) => {
+                let answer = lock.invoke(&Call::TryLock(process));
+                lock.last_token += chance.random_range(0..2); // tokens may have gaps
+                Next::Hear(op, answer)
+            }
+            Next::Hear(op, Answer::Token(token)) => {
+                entries.push(at(millis, granted(op, token, 1000)));
+                Next::Release(op)
+            }
+            Next::Hear(op, _) => {
+                entries.push(at(millis, What::Refused { op }));
+                Next::Ask
+            }
+            Next::Release(op) => {
+                if begin(releasing(op)) {
+                    Next::ReachRelease(op)
+                } else {
+                    Next::Release(op)
+                }
+            }
+            Next::ReachRelease(op) => {
+                lock.invoke(&Call::Unlock(process));
+                Next::HearReleased(op)
+            }
+            Next::HearReleased(op) => {
+                entries.push(at(millis, released(op)));
+                Next::Ask
+            }
+        };
+    }
+    entries
+}
+
+/// A history in which processes do one thing after the other, and nothing else is right about it but by chance.
+fn any_history(chance: &mut StdRng) -> Vec<Entry> {
+    let mut tokens: Vec<u64> = (1..=8).collect();
+    if chance.random_bool(0.5) {
+        tokens.shuffle(chance);
+    }
+    if chance.random_bool(0.1) {
+        tokens[3] = tokens[1];
+    }
+    let mut tokens = tokens.into_iter();
+    let mut processes: Vec<(u32, u64, Next)> = (1..=chance.random_range(2..=4)).map(|p| (p, 0, Next::Ask)).collect();
+    let mut entries = Vec::new();
+    for millis in 0..chance.random_range(4..14) {
+        let chosen = chance.random_range(0..processes.len());
+        let (process, sequence, next) = &mut processes[chosen];
+        let op = Op { process: *process, sequence: *sequence };
+        let (what, then) = match *next {
+            Next::Ask => (asked(op), Next::Hear(op, Answer::Refused)),
+            Next::Hear(op, _) if chance.random_bool(0.8) => {
+                (granted(op, tokens.next().expect("there are enough"), 1000), Next::Release(op))
+            }
+            Next::Release(op) => (releasing(op), Next::HearReleased(op)),
+            Next::HearReleased(op) => (released(op), Next::Ask),
+            _ => (What::Refused { op }, Next::Ask),
+        };
+        *sequence += u64::from(matches!(then, Next::Ask));
+        *next = then;
+        entries.push(at(millis, what));
+    }
+    entries
+}
+
+/// Lets something be wrong that the checker is for, if there is enough in `entries` for that.
+fn mutate(entries: &mut Vec<Entry>, chance: &mut StdRng) -> bool {
+    let grants: Vec<usize> = (0..entries.len()).filter(|place| token(&entries[*place]).is_some()).collect();
+    let &[.., earlier, later] = &grants[..] else { return false };
+    let (Some(first), Some(second)) = (token(&entries[earlier]), token(&entries[later])) else { return false };
+    match chance.random_range(0..3) {
+        0 => {
+            set_token(&mut entries[earlier], second);
+            set_token(&mut entries[later], first);
+        }
+        1 => set_token(&mut entries[later], first),
+        _ => {
+            // The later grant comes before the release, just after the earlier grant if it was asked for by then.
+            let op = entries[later].what.op();
+            let asked = entries.iter().position(|entry| entry.what.op() == op).expect("it was asked for");
+            let gives_back = releasing(entries[earlier].what.op().expect("grants are somebody's"));
+            let back = entries.iter().position(|entry| entry.what == gives_back).expect("the later one was granted");
+            if asked > back {
+                return false;
+            }
+            let moved = entries.remove(later);
+            entries.insert(back, moved);
+            for (entry, millis) in entries.iter_mut().zip(0..) {
+                entry.at = crate::ms(millis);
+            }
+        }
+    }
+    true
+}
+
+fn token(entry: &Entry) -> Option<u64> {
+    match entry.what {
+        What::Granted { token, .. } => Some(token),
+        _ => None,
+    }
+}
+
+fn set_token(entry: &mut Entry, new: u64) {
+    if let What::Granted { token, .. } = &mut entry.what {
+        *token = new;
+    }
+}
+
+#[test]
+fn any_history_is_right_exactly_if_it_is_linearizable() {
+    let mut verdicts: HashMap<bool, u64> = HashMap::new();
+    for seed in 0..HISTORIES {
+        let entries = any_history(&mut StdRng::seed_from_u64(seed));
+        let is_right = is_right(&entries);
+        assert_eq!(is_right, is_linearizable(&entries, true), "seed {seed}: {entries:#?}");
+        if !is_right {
+            assert!(!is_linearizable(&entries, false), "seed {seed}: {entries:#?}");
+        }
+        *verdicts.entry(is_right).or_default() += 1;
+    }
+    assert!(verdicts.values().all(|count| *count > HISTORIES / 10) && verdicts.len() == 2, "{verdicts:?}");
+}
+
+#[test]
+fn what_a_right_lock_did_is_right_and_linearizable_until_it_is_mutated() {
+    let mut mutated = 0;
+    for seed in 0..HISTORIES {
+        let mut chance = StdRng::seed_from_u64(seed);
+        let mut entries = right_history(&mut chance);
+        assert!(is_right(&entries) && is_linearizable(&entries, false), "seed {seed}: {entries:#?}");
+        if mutate(&mut entries, &mut chance) {
+            mutated += 1;
+            assert!(!is_right(&entries), "seed {seed}: {entries:#?}");
+            assert!(!is_linearizable(&entries, false), "seed {seed}: {entries:#?}");
+        }
+    }
+    assert!(mutated > HISTORIES / 10, "only {mutated} histories could be mutated");
+}

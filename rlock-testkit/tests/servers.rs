@@ -1,0 +1,375 @@
+//! Servers for tests: the same whether they run in containers or as programs of this machine.
+//!
+//! `RLOCK_TEST_SERVERS=containers` and `RLOCK_TEST_SERVERS=local` run these tests on the one and on the other.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::{Command, Output};
+use std::time::Duration;
+use std::{env, io};
+
+use rlock_testkit::faults::{Control, Data};
+use rlock_testkit::servers::{Redis, Reply, Resp};
+
+/// Other tests run this one again, in environments of their own.
+#[test]
+fn a_server_starts_and_answers() {
+    let redis = Redis::start();
+    println!("it is at {}", redis.url());
+    assert_eq!(redis.resp().command(&["PING"]), Reply::Text("PONG".into()));
+}
+
+/// And this one.
+#[test]
+fn a_server_with_arguments_is_the_tests_own() {
+    let redis = Redis::start_with(&["--requirepass", "pass/word", "--databases", "3"]);
+    println!("it is at {}", redis.url());
+    assert!(redis.url().starts_with("redis://:pass%2Fword@127.0.0.1:"), "{}", redis.url());
+    assert_eq!(redis.resp().command(&["CONFIG", "GET", "databases"]), list(&["databases", "3"]));
+    let without = format!("redis://127.0.0.1:{}", port(redis.url()));
+    let refused = Resp::connect(&without).and_then(|mut resp| resp.send(&["PING"])).unwrap_err();
+    assert!(refused.to_string().contains("NOAUTH"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_paused_server_is_silent_until_it_is_resumed() {
+    let redis = Redis::start_with(&[]);
+    let mut connection = connect(redis.url()).unwrap();
+    redis.pause().await;
+    redis.pause().await;
+    connection.write_all(b"PING\r\n").unwrap();
+    connection.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    let mut reply = [0; 7];
+    let silent = connection.read(&mut reply).unwrap_err();
+    assert!(matches!(silent.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut), "{silent}");
+
+    redis.resume().await;
+    redis.resume().await;
+    connection.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    connection.read_exact(&mut reply).unwrap();
+    assert_eq!(&reply, b"+PONG\r\n");
+}
+
+#[tokio::test]
+async fn a_durable_server_comes_back_with_what_it_had_confirmed() {
+    let redis = Redis::start_durable();
+    let url = redis.url().to_owned();
+    redis.resp().command(&["SET", "key", "1"]);
+    redis.kill().await;
+    refuses(&url);
+    redis.kill().await;
+    redis.restart(Data::Kept).await;
+    assert_eq!(redis.resp().command(&["INCR", "key"]), Reply::Int(2));
+
+    redis.restart(Data::Kept).await; // while it runs
+    assert_eq!(redis.resp().command(&["INCR", "key"]), Reply::Int(3));
+
+    redis.pause().await;
+    redis.kill().await;
+    refuses(&url);
+    redis.restart(Data::Kept).await;
+    assert_eq!(redis.resp().command(&["INCR", "key"]), Reply::Int(4));
+
+    redis.pause().await;
+    redis.restart(Data::Kept).await;
+    assert_eq!(redis.resp().command(&["INCR", "key"]), Reply::Int(5));
+    assert_eq!(redis.url(), url);
+}
+
+#[tokio::test]
+async fn a_durable_server_that_lost_its_data_is_empty_and_keeps_again() {
+    let redis = Redis::start_durable();
+    redis.resp().command(&["SET", "key", "1"]);
+    redis.kill().await;
+    redis.restart(Data::Lost).await;
+    assert_eq!(redis.keys("*"), [""; 0]);
+
+    redis.resp().command(&["SET", "other", "1"]);
+    redis.restart(Data::Kept).await;
+    assert_eq!(redis.keys("*"), ["other"]);
+    redis.pause().await;
+    redis.restart(Data::Lost).await; // while it is paused
+    assert_eq!(redis.keys("*"), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_server_that_keeps_nothing_comes_back_empty() {
+    let redis = Redis::start_with(&[]);
+    redis.resp().command(&["SET", "key", "1"]);
+    redis.restart(Data::Kept).await;
+    assert_eq!(redis.keys("*"), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_dropped_server_is_gone_whatever_became_of_it() {
+    let (running, paused, killed) = (Redis::start_with(&[]), Redis::start_durable(), Redis::start_durable());
+    paused.pause().await;
+    killed.kill().await;
+    for redis in [running, paused, killed] {
+        let url = redis.url().to_owned();
+        drop(redis);
+        refuses(&url);
+    }
+}
+
+#[test]
+fn servers_start_and_end_inside_runtimes_and_outlive_them() {
+    let mut builders = [tokio::runtime::Builder::new_current_thread(), tokio::runtime::Builder::new_multi_thread()];
+    for builder in &mut builders {
+        let runtime = builder.enable_all().build().unwrap();
+        let left = runtime.block_on(async {
+            let redis = Redis::start_with(&[]);
+            drop(Redis::start_with(&[]));
+            redis
+        });
+        drop(runtime);
+        assert_eq!(left.resp().command(&["PING"]), Reply::Text("PONG".into()));
+        futures_util::future::FutureExt::now_or_never(left.pause()); // no runtime, and nobody who waits for it
+        let url = left.url().to_owned();
+        drop(left);
+        refuses(&url);
+    }
+}
+
+#[tokio::test]
+async fn a_runtime_goes_on_while_its_server_restarts() {
+    let redis = Redis::start_durable();
+    let restarted = redis.restart(Data::Kept);
+    let mut ticks = 0;
+    let ticking = async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            ticks += 1;
+        }
+    };
+    tokio::select! {
+        () = restarted => {}
+        () = ticking => {}
+    }
+    assert!(ticks > 1, "{ticks}");
+}
+
+#[test]
+fn the_environments_server_is_taken_where_it_is_not_tampered_with() {
+    let redis = Redis::start_with(&[]);
+    let mut named = vec![("RLOCK_TEST_REDIS_URL", redis.url())];
+    if env::var("RLOCK_TEST_SERVERS").is_ok_and(|source| source == "local") {
+        named.push(("DOCKER_HOST", NOWHERE)); // the variable itself would pass over the URL
+    }
+    let line = format!("it is at {}\n", redis.url());
+    let shared = run("a_server_starts_and_answers", &named);
+    assert!(shared.status.success() && text(&shared).contains(&line), "{}", text(&shared));
+    let own = run("a_server_with_arguments_is_the_tests_own", &named);
+    assert!(own.status.success() && !text(&own).contains(&line), "{}", text(&own));
+}
+
+#[test]
+fn an_unknown_source_is_refused() {
+    let told = failure(&[("RLOCK_TEST_SERVERS", "docker")]);
+    assert!(told.contains("RLOCK_TEST_SERVERS=docker: not one of `containers` and `local`"), "{told}");
+}
+
+#[cfg(not(feature = "containers"))]
+#[test]
+fn containers_need_the_feature() {
+    let told = failure(&[("RLOCK_TEST_SERVERS", "containers")]);
+    assert!(told.contains("without its feature `containers`"), "{told}");
+}
+
+#[test]
+fn local_servers_need_a_program() {
+    let told = failure(&[("RLOCK_TEST_SERVERS", "local"), ("PATH", "")]);
+    for part in ["there is no Redis here", "`redis-server` or `valkey-server`", "apt-get install redis-server"] {
+        assert!(told.contains(part), "{told}");
+    }
+}
+
+#[test]
+fn without_any_server_the_failure_says_what_to_install() {
+    let told = failure(&[("DOCKER_HOST", NOWHERE), ("PATH", "")]);
+    for part in
+        ["no Redis to test on", "apt-get install redis-server", "Docker engine", "RLOCK_TEST_REDIS_URL=redis://"]
+    {
+        assert!(told.contains(part), "{told}");
+    }
+}
+
+fn port(url: &str) -> &str {
+    url.rsplit_once(':').unwrap().1
+}
+
+fn connect(url: &str) -> io::Result<TcpStream> {
+    TcpStream::connect(format!("127.0.0.1:{}", port(url)))
+}
+
+#[track_caller]
+fn refuses(url: &str) {
+    let error = connect(url).map(drop).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+}
+
+fn list(texts: &[&str]) -> Reply {
+    Reply::List(texts.iter().map(|&text| Reply::Text(text.into())).collect())
+}
+
+const NOWHERE: &str = "unix:///nowhere/docker.sock";
+
+/// What the first test says when it fails in an environment with `variables`.
+fn failure(variables: &[(&str, &str)]) -> String {
+    let failed = run("a_server_starts_and_answers", variables);
+    assert!(!failed.status.success(), "{}", text(&failed));
+    text(&failed)
+}
+
+/// Runs one of these tests again. Of the variables about servers, it gets only `variables` and the names of images.
+fn run(name: &str, variables: &[(&str, &str)]) -> Output {
+    test(name, variables).output().unwrap()
+}
+
+fn test(name: &str, variables: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.args([name, "--exact", "--nocapture"]);
+    command.env_remove("RLOCK_TEST_SERVERS").env_remove("RLOCK_TEST_REDIS_URL");
+    command.envs(variables.iter().copied());
+    command
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[cfg(feature = "containers")]
+mod engine {
+    //! What becomes of a test whose Docker engine does not do as it should.
+
+    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+
+    use super::{NOWHERE, failure, test};
+
+    #[test]
+    fn containers_need_an_engine_that_answers() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let silent = format!("tcp://{}", listener.local_addr().unwrap());
+        for host in [NOWHERE, "tcp://127.0.0.1:1", &silent, "nonsense"] {
+            let begun = Instant::now();
+            let told = failure(&[("RLOCK_TEST_SERVERS", "containers"), ("DOCKER_HOST", host)]);
+            assert!(begun.elapsed() < Duration::from_secs(10), "{host}: {:?}", begun.elapsed());
+            for part in
+                ["RLOCK_TEST_SERVERS=containers, but no Docker engine answers: ", "install docker.io", "DOCKER_HOST"]
+            {
+                assert!(told.contains(part), "{host}: {told}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_container_needs_an_image_that_is_there_or_can_be_pulled() {
+        let engine = Engine::start(|request| match request {
+            Request("GET", "/_ping") => Some("200 OK"),
+            _ => Some("404 Not Found"),
+        });
+        let told = failure(&[("DOCKER_HOST", &engine.url), ("RLOCK_TEST_REDIS_IMAGE", "127.0.0.1:1/redis:none")]);
+        for part in ["no image `127.0.0.1:1/redis:none`", "RLOCK_TEST_REDIS_IMAGE=name:tag", "RLOCK_TEST_SERVERS=local"]
+        {
+            assert!(told.contains(part), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_signal_that_ends_a_test_removes_its_containers_first() {
+        for (signal, status) in [(Signal::SIGTERM, 143), (Signal::SIGINT, 130)] {
+            let engine = Engine::start(|request| match request {
+                Request("POST", path) if path.contains("/create") => Some("201 Created"),
+                Request("POST", path) if path.contains("/start") => None,
+                _ => Some("200 OK"),
+            });
+            let mut test = test("a_server_starts_and_answers", &[("DOCKER_HOST", &engine.url)]).spawn().unwrap();
+            let name = engine.wait_for("POST", "/containers/create?");
+            let (_, name) = name.split_once("name=").unwrap();
+            assert!(name.starts_with("rlock-test-redis-"), "{name}");
+            let name = name.split('&').next().unwrap();
+            engine.wait_for("POST", "/start");
+            kill(Pid::from_raw(test.id().cast_signed()), signal).unwrap();
+            engine.wait_for("DELETE", name);
+            assert_eq!(test.wait().unwrap().code(), Some(status));
+        }
+    }
+
+    /// What listens where a Docker engine is expected.
+    struct Engine {
+        url: String,
+        requests: mpsc::Receiver<(String, String)>,
+    }
+
+    /// A method and a path.
+    struct Request<'a>(&'a str, &'a str);
+
+    impl Engine {
+        /// It answers requests with the status that `answer` says, or not at all.
+        fn start(answer: fn(Request<'_>) -> Option<&'static str>) -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let url = format!("tcp://{}", listener.local_addr().unwrap());
+            let (sender, requests) = mpsc::channel();
+            thread::spawn(move || {
+                let mut unanswered = Vec::new();
+                for mut connection in listener.incoming().map_while(Result::ok) {
+                    let (method, path) = read_request(&connection);
+                    match answer(Request(&method, &path)) {
+                        Some(status) => {
+                            let body = if status.starts_with("201") {
+                                r#"{"Id":"0","Warnings":[]}"#
+                            } else {
+                                r#"{"message":"no"}"#
+                            };
+                            let head =
+                                format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\nconnection: close");
+                            let len = body.len();
+                            let _gone = write!(connection, "{head}\r\ncontent-length: {len}\r\n\r\n{body}");
+                        }
+                        None => unanswered.push(connection),
+                    }
+                    let _test_gone = sender.send((method, path));
+                }
+            });
+            Self { url, requests }
+        }
+
+        /// The path of the next request with this method and this part of a path.
+        fn wait_for(&self, method: &str, part: &str) -> String {
+            loop {
+                let (got, path) = self.requests.recv_timeout(Duration::from_secs(20)).expect(part);
+                if got == method && path.contains(part) {
+                    return path;
+                }
+            }
+        }
+    }
+
+    fn read_request(connection: &TcpStream) -> (String, String) {
+        let mut reader = BufReader::new(connection);
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        let mut words = line.split(' ').map(str::to_owned);
+        let (method, path) = (words.next().unwrap(), words.next().unwrap_or_default());
+        let mut len = 0;
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line).unwrap();
+            if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+                len = value.trim().parse().unwrap();
+            }
+            if line.trim_end().is_empty() {
+                break;
+            }
+        }
+        reader.read_exact(&mut vec![0; len]).unwrap();
+        (method, path)
+    }
+}
