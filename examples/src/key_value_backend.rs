@@ -34,14 +34,8 @@ const TRIES: usize = 100;
 impl KeyValueBackend {
     /// Locks in `store`, apart from those of other namespaces.
     pub fn new(store: Arc<KeyValue>, namespace: &Namespace) -> Self {
-        let capabilities = Capabilities {
-            backend: "key_value",
-            min_ttl: Ttl::MIN,
-            max_ttl: Ttl::MAX,
-            ttl_step: Duration::from_millis(1),
-            queue: false,
-            push: false,
-        };
+        let (min_ttl, max_ttl, ttl_step) = (Ttl::MIN, Ttl::MAX, Duration::from_millis(1));
+        let capabilities = Capabilities { backend: "key_value", min_ttl, max_ttl, ttl_step, queue: false, push: false };
         Self { store, prefix: Self::prefix(namespace), capabilities }
     }
 
@@ -65,9 +59,8 @@ impl KeyValueBackend {
             let (found, now) = self.store.get(&key).await;
             let version = found.as_ref().map(|found| found.version);
             let mut record = Record { now, leases: Vec::new() };
-            if let Some(found) = &found {
-                let leases = serde_json::from_slice(&found.value);
-                record.leases = leases.map_err(|error| {
+            if let Some(found) = found {
+                record.leases = serde_json::from_slice(&found.value).map_err(|error| {
                     BackendError::Rejected(failure(operation, format!("{key:?} is no record")).caused_by(error))
                 })?;
                 record.set_tokens(found.version);
@@ -78,7 +71,8 @@ impl KeyValueBackend {
             if record.leases == before {
                 return Ok((answer, record));
             }
-            let value = (!record.leases.is_empty()).then(|| serde_json::to_vec(&record.leases).expect("plain data"));
+            let value =
+                (!record.leases.is_empty()).then(|| serde_json::to_vec(&record.leases).expect("it is plain data"));
             if let Ok(version) = self.store.compare_and_set(&key, version, value).await {
                 record.set_tokens(version);
                 return Ok((answer, record));
@@ -122,12 +116,15 @@ impl Backend for KeyValueBackend {
 
     async fn inspect(&self, resource: &ResourceName) -> Result<Snapshot, BackendError> {
         let ((), record) = self.update("inspect", resource, |_| ()).await?;
-        Ok(Snapshot {
-            resource: resource.clone(),
-            capacity: record.capacity(),
-            holders: record.leases.iter().map(|lease| lease.holder(record.now)).collect(),
-            queue: Vec::new(),
-        })
+        let holder = |lease: &Lease| Holder {
+            owner: Owner::from_record(&lease.owner),
+            token: Token::new(lease.token.unwrap_or_default()),
+            weight: lease.weight,
+            held_for: record.now - lease.granted,
+            remaining: lease.expires - record.now,
+        };
+        let holders = record.leases.iter().map(holder).collect();
+        Ok(Snapshot { resource: resource.clone(), capacity: record.capacity(), holders, queue: Vec::new() })
     }
 
     async fn list(&self, filter: &ListFilter) -> Result<Page, BackendError> {
@@ -243,18 +240,6 @@ impl Record {
     fn set_tokens(&mut self, version: u64) {
         for lease in &mut self.leases {
             lease.token.get_or_insert(version);
-        }
-    }
-}
-
-impl Lease {
-    fn holder(&self, now: Duration) -> Holder {
-        Holder {
-            owner: Owner::from_record(&self.owner),
-            token: Token::new(self.token.unwrap_or_default()),
-            weight: self.weight,
-            held_for: now - self.granted,
-            remaining: self.expires - now,
         }
     }
 }

@@ -35,3 +35,15 @@ fn stale_token() {
     let out = run(env!("CARGO_BIN_EXE_stale_token"));
     assert!(out.contains("wakes up and is rejected"), "{out}");
 }
+
+#[test]
+fn custom_backend() {
+    let out = run(env!("CARGO_BIN_EXE_custom_backend"));
+    let lines: Vec<&str> = out.lines().collect();
+    let (last, turns) = lines.split_last().unwrap();
+    for turn in turns.chunks(2) {
+        let (worker, _) = turn[0].split_once(": my turn").unwrap_or_else(|| panic!("{out}"));
+        assert!(turn[1].starts_with(&format!("{worker}: done")), "two at a time: {out}");
+    }
+    assert_eq!((turns.len(), *last), (12, "all turns are over, 0 keys are left in the store"), "{out}");
+}

@@ -177,6 +177,8 @@ pub async fn capacity_mismatch_is_an_error(stage: &Stage) {
         Err(BackendError::CapacityMismatch { resource, asked: 3, actual: 1 }) => assert_eq!(resource.as_str(), "x"),
         answer => panic!("a mutex was claimed as a semaphore of 3: {answer:?}"),
     }
+    let both = other.backend().acquire(&[claim("x").weighing(1, 3), claim("y")]).await;
+    assert!(matches!(&both[..], [Err(_), Ok(Acquired::Held(_))]), "a claim failed with another: {both:?}");
     one.release(&held.key).await;
     assert!(matches!(other.ask(&semaphore).await, Ok(Acquired::Held(_))), "the name is out of use");
 }

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use rlock_core::{Client, Clock, Extended, Grant, InvalidConfig, LockError, LockOptions, Released, Semaphore, Ttl};
+use rlock_core::{
+    Acquired, Client, Clock, Extended, Grant, InvalidConfig, LockError, LockOptions, Released, Semaphore, Ttl,
+};
 use tokio::runtime::Builder;
 
 use crate::locking::{lock, lock_as, lock_in_background, long, mutex, served, soon, try_lock, unlock, unwatched};
@@ -31,16 +33,21 @@ pub async fn never_expires_early(stage: &Stage) {
     }
 }
 
-/// An expired lease is, to every operation, as if it were absent.
+/// An expired lease is, to every operation, as if it were absent, also if nobody has looked at its resource since.
 pub async fn expired_reads_as_free(stage: &Stage) {
     let (gone, peer) = (stage.peer().await, stage.peer().await);
-    let held = gone.hold(&claim("x").living(stage.short())).await;
-    peer.sees_free("x").await;
-    assert_eq!(peer.inspect("x").await.capacity, None);
-    assert_eq!(peer.list("", 10).await, []);
-    assert_eq!(gone.state(&held.key).await, Extended::Gone { taken: false });
-    assert_eq!(gone.release(&held.key).await, Released::Absent);
-    assert_eq!(peer.break_leases("x").await, 0);
+    let names = ["extended", "released", "broken", "listed", "claimed", "inspected"];
+    let claims = names.map(|name| claim(name).living(stage.short()));
+    let [extended, released, _, _, claimed, _] = &claims;
+    let acquired = gone.acquire(&claims).await;
+    let Acquired::Held(before) = acquired[4] else { panic!("nobody is in the way: {acquired:?}") };
+    peer.sees_free("inspected").await;
+    assert_eq!(peer.inspect("inspected").await.capacity, None);
+    assert_eq!(gone.extend(&extended.key, LONG).await, Extended::Gone { taken: false });
+    assert_eq!(gone.release(&released.key).await, Released::Absent);
+    assert_eq!(peer.break_leases("broken").await, 0);
+    assert_eq!(peer.list("listed", 10).await, []);
+    assert!(gone.hold(claimed).await.token > before.token, "a claim was answered with an expired lease");
 }
 
 /// A client that ends without giving anything back costs its TTL, and no more.

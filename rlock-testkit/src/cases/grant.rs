@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use rlock_core::{Client, LockOptions, LossReason};
+use rlock_core::{Client, LockOptions, LossReason, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -209,11 +209,15 @@ pub async fn break_grants_the_next(stage: &Stage) {
     }
 }
 
-/// A holder whose lock is broken knows at once, long before it extends its lease, and why.
+/// Each holder whose lock is broken knows at once, long before it extends its lease, and why.
 pub async fn break_tells_the_holder(stage: &Stage) {
-    let (holder, other) = (stage.client().await, stage.client().await);
-    let guard = lock(&holder, "x").await;
-    assert_eq!(soon("a break", other.break_leases(&resource("x"))).await, 1);
-    assert_eq!(within(PROMPT, "the news of the break", guard.lost()).await, LossReason::Broken);
-    assert!(!guard.is_held());
+    let (one, two, other) = (stage.client().await, stage.client().await, stage.client().await);
+    let [first, second] = [&one, &two].map(|client| Semaphore::new("x", 2, client).expect("a good semaphore"));
+    let permits = [&first, &second].map(|semaphore| soon("a permit", semaphore.acquire_many_with(1, long())));
+    let permits = join_all(permits).await;
+    assert_eq!(soon("a break", other.break_leases(&resource("x"))).await, 2);
+    for permit in permits {
+        assert_eq!(within(PROMPT, "the news of the break", permit.lost()).await, LossReason::Broken);
+        assert!(!permit.is_held());
+    }
 }

@@ -125,6 +125,6 @@ pub async fn under_kills_and_pauses(stage: &Stage, server: &dyn Control, remotes
     let outcome = arena.run(ttl * 6, &Mishap::ALL).await;
     println!("{:?}\n{}", outcome.mishaps, outcome.verdict.counts);
     let counts = outcome.verdict.into_result().unwrap_or_else(|violation| panic!("{violation}"));
-    assert!(counts.acquisitions > 50, "{counts}");
+    assert!(counts.acquisitions > 10, "{counts}");
     assert!(outcome.mishaps.values().sum::<u64>() > 5, "nothing went wrong");
 }

@@ -204,6 +204,9 @@ pub async fn store_restart_never_two(stage: &Stage, server: &dyn Control, _: &Re
         for number in 0..LOCKS / 2 {
             stage.sees_waiting(1, &number.to_string()).await;
         }
+        if data == Data::Kept {
+            sleep(ttl).await; // so that they live by their extensions
+        }
         server.restart(data).await;
         let newcomer = stage.client().await;
         let newcomers = (LOCKS / 2..LOCKS).map(|number| lock_in_background(&newcomer, &number.to_string()));

@@ -1,0 +1,56 @@
+//! The program `soak`.
+
+use std::process::{Command, Output};
+
+use rlock_testkit::servers::Redis;
+
+fn soak(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_soak")).args(arguments).output().expect("the program runs")
+}
+
+fn printed(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn a_short_soak_with_all_faults_finds_nothing_wrong() {
+    let output = soak(&["--minutes", "0.2", "--processes", "3", "--faults", "all", "--seed", "1", "--url", "redis:"]);
+    let printed = printed(&output);
+    println!("{printed}");
+    assert!(output.status.success(), "{output:?}");
+    assert!(printed.contains("0 overlaps, 0 tokens, 0 writes, 0 late signals, 0 forgotten"));
+    assert!(printed.ends_with("nothing was wrong\n"));
+}
+
+#[test]
+fn a_server_of_somebody_else_is_not_tampered_with() {
+    let server = Redis::start();
+    let output = soak(&["--minutes", "0.05", "--url", server.url()]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("server-paused needs a server that is the soak's own: say --url redis:"), "{said}");
+
+    let some = ["--minutes", "0.05", "--processes", "2", "--faults", "process-killed,reset", "--url", server.url()];
+    let said = String::from_utf8_lossy(&soak(&some).stderr).into_owned();
+    assert!(said.contains("no fault is called \"reset\""), "{said}");
+
+    let some = ["--minutes", "0.05", "--processes", "2", "--faults", "process-killed,cut", "--url", server.url()];
+    let output = soak(&some);
+    assert!(output.status.success(), "{output:?}");
+    assert!(printed(&output).contains("granted"), "{output:?}");
+}
+
+#[test]
+fn what_it_cannot_do_it_says() {
+    for (arguments, problem) in [
+        (["--url", "redis://127.0.0.1:1", "--faults", "cut"], "refused"),
+        (["--url", "nonsense", "--faults", "cut"], "scheme"),
+        (["--minutes", "0", "--faults", "cut"], "0.01 to 10000"),
+        (["--processes", "0", "--faults", "cut"], "1..=1000"),
+    ] {
+        let output = soak(&arguments);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains(problem), "{arguments:?}: {said}");
+    }
+}
