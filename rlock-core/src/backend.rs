@@ -26,13 +26,17 @@ use crate::{
 ///    [`IfBusy::Refuse`](crate::IfBusy::Refuse) that would have to wait is refused; it never overtakes the queue.
 ///    Expired waiters are skipped at once, however many expired together.
 /// 3. **Tokens** strictly increase in grant order per resource: across release, expiry, a break, a restart of
-///    the store, and, as far as the store allows it, a failover that lost writes.
+///    the store, and, as far as the store allows it, a failover that lost writes. So a record that is deleted when
+///    its resource is free must not take its counter along; and a counter or a clock that is read before the write
+///    that grants can be overtaken by a grant and a release in between. Number a grant by the write itself, as by a
+///    revision of the whole store, or compare with a counter that outlives the record.
 /// 4. **Compare.** Extend and release act on one lease by its id. They never bring back a lease that is gone, and
 ///    never touch another's.
 /// 5. **Extend** makes the remaining life at least the TTL asked for, and never shortens it. The failure of one
 ///    lease in a batch fails no other.
 /// 6. **Expiry** is decided by the store's clock alone. An expired lease is, to every operation, as if it were
-///    absent. Queued leases expire as held ones do.
+///    absent. Queued leases expire as held ones do. With compare-and-set, whoever reports an expired lease as absent
+///    has to write that down, or an extension that read the record before brings it back afterwards.
 /// 7. **Grant.** Whatever frees capacity (a release, an expiry noticed, a break) grants the next waiters in the
 ///    same atomic step, with what is left of their lives, and then tells them by an [`Event`]. The event may get
 ///    lost: the reply to the waiter's next extension says held as well.
@@ -42,11 +46,16 @@ use crate::{
 /// 10. **Names** are encoded so that none reaches another's keys. TTLs that the store cannot keep exactly are
 ///     rounded up, and what was granted is reported.
 /// 11. **Nothing is left behind** by a resource that nobody uses, beyond what keeps its tokens increasing, and
-///     that is bounded.
+///     that is bounded. A store that drops nothing by itself drops what has expired when a call comes across it,
+///     [`inspect`](Self::inspect) and [`list`](Self::list) included.
 ///
-/// Each call has to end within a bounded time of the backend's own, with [`BackendError::Unknown`] if need be.
+/// Each call has to end within a bounded time of the backend's own, with [`BackendError::Unknown`] if need be, or with
+/// [`BackendError::NotApplied`] where others were always quicker: core pauses and asks again.
 /// The calls take many leases and answer for each, in the order given; within one batch no two entries name the
-/// same lease.
+/// same lease, though several may name one resource, and it does not matter which of them comes first.
+///
+/// A backend is made for one [`Namespace`](crate::Namespace), which its constructor takes. Write it with
+/// `#[async_trait]` of the crate `async-trait`.
 #[async_trait]
 pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// What this store can do.
@@ -132,7 +141,8 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Behavior
     ///
-    /// - Each holder is told by [`Event::Broken`]; its extensions and releases find the lease gone.
+    /// - Each holder is told by [`Event::Broken`], if the store pushes; its extensions and releases find the lease
+    ///   gone.
     /// - Answers how many leases were ended. Queued leases stay.
     ///
     /// # Errors
@@ -150,6 +160,7 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     ///
     /// - Events are hints: they may get lost, come late or twice.
     /// - After any time in which events may have been lost, [`Event::Resync`] follows.
+    /// - A store that tells nothing answers with a stream that yields nothing, as `futures_util::stream::pending()`.
     fn events(&self) -> EventStream;
 }
 
@@ -225,7 +236,7 @@ pub struct Capabilities {
     /// Whether it keeps a queue. Without one it refuses every claim that would have to wait, and core asks
     /// again with growing, jittered pauses: waiting is then in no order.
     pub queue: bool,
-    /// Whether [`events`](Backend::events) reports grants. Without that core asks about queued leases at
-    /// intervals.
+    /// Whether [`events`](Backend::events) reports grants and breaks. Without that core asks about queued leases at
+    /// intervals, and holders learn of a break by their next extension.
     pub push: bool,
 }

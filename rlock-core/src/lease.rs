@@ -74,7 +74,7 @@ pub struct Claim {
 pub enum IfBusy {
     /// It is refused, and leaves nothing behind.
     Refuse,
-    /// It joins the end of the queue.
+    /// It joins the end of the queue. Only asked of stores that [have one](crate::Capabilities::queue).
     Queue,
 }
 
@@ -107,7 +107,7 @@ pub enum Extended {
     Queued(Place),
     /// The store has no such lease: it was released, it expired, it was broken, or the store lost it.
     Gone {
-        /// Whether the resource is held by somebody else now.
+        /// Whether somebody else holds the resource now, or a part of it.
         taken: bool,
     },
 }
@@ -117,7 +117,8 @@ pub enum Extended {
 pub struct Grant {
     /// Its fencing token.
     pub token: Token,
-    /// The life it had left when the store answered.
+    /// The life it had left when the store answered. Core counts it from before it sent the request, so a reading of
+    /// the store's clock from any step of the call will do.
     pub ttl: Duration,
 }
 

@@ -63,14 +63,15 @@ pub struct ListFilter {
     pub limit: usize,
 }
 
-/// Where a page ended. Its content is the backend's own.
+/// Where a page ended. Its content is the backend's own; it is given back with the prefix that it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor(pub String);
 
 /// A part of the resources that have live leases.
 #[derive(Debug, Clone, Default)]
 pub struct Page {
-    /// The resources of this page. One that is there throughout appears on at least one page.
+    /// The resources of this page. One that is there throughout appears on at least one page; a page may be empty,
+    /// and others follow.
     pub entries: Vec<Entry>,
     /// Where to go on; `None` on the last page.
     pub next: Option<Cursor>,

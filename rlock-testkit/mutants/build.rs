@@ -45,11 +45,11 @@ fn main() {
     println!("cargo::rerun-if-changed={TABLE}");
     println!("cargo::rerun-if-changed=src");
     let table = fs::read_to_string(TABLE).expect("the table is there");
-    let (mutants, out_of_reach) = parse(&table);
+    let mutants = parse(&table);
     let out = env::var_os("OUT_DIR").expect("cargo says where to write");
     let write = |file: &str, text: String| fs::write(Path::new(&out).join(file), text).expect("it can be written");
     write("memory.rs", mutate(&reference(), &mutants));
-    write("table.rs", listed(&mutants, &out_of_reach));
+    write("table.rs", listed(&mutants));
 }
 
 /// The reference as a module of this crate, without indentation, so that snippets of several lines are easy to find.
@@ -61,23 +61,17 @@ fn reference() -> String {
     source.replace("use crate::{", "use rlock_core::{")
 }
 
-/// The blocks of the table, and the cases that no mutant can trip, with the reason.
-fn parse(table: &str) -> (Vec<Mutant>, Vec<(String, String)>) {
-    let (mut mutants, mut out_of_reach) = (Vec::<Mutant>::new(), Vec::new());
+fn parse(table: &str) -> Vec<Mutant> {
+    let mut mutants = Vec::<Mutant>::new();
     let without_comments = table.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n");
     for block in without_comments.split("\n\n").map(|block| block.trim_matches('\n')).filter(|block| !block.is_empty())
     {
-        if let Some(rest) = block.strip_prefix("out of reach: ") {
-            let (case, reason) = rest.split_once(", ").unwrap_or_else(|| panic!("{TABLE}: no reason for {rest:?}"));
-            out_of_reach.push((case.to_owned(), reason.replace('\n', " ")));
-            continue;
-        }
         let mutant = block_of(block);
         let is_new = mutants.iter().all(|other| other.name != mutant.name);
         assert!(is_new, "{TABLE}: there are two mutants {}", mutant.name);
         mutants.push(mutant);
     }
-    (mutants, out_of_reach)
+    mutants
 }
 
 fn block_of(block: &str) -> Mutant {
@@ -171,7 +165,7 @@ fn rewrite(reference: &str, range: Range<usize>, sites: &mut Sites) -> String {
 }
 
 /// The table as an expression of Rust.
-fn listed(mutants: &[Mutant], out_of_reach: &[(String, String)]) -> String {
+fn listed(mutants: &[Mutant]) -> String {
     let row = |it: &Mutant| format!("Mutant {{ name: {:?}, cases: &{:?} }},", it.name, it.cases);
-    format!("(&[{}], &{out_of_reach:?})", mutants.iter().map(row).collect::<Vec<_>>().join("\n"))
+    format!("&[{}]", mutants.iter().map(row).collect::<Vec<_>>().join("\n"))
 }

@@ -28,7 +28,7 @@ pub trait Harness: Send + Sync + 'static {
     /// What the store still keeps for `namespace`, beyond what keeps tokens increasing and goes away by itself:
     /// keys or rows, in words for people. Looks at the store itself, not through the backend.
     ///
-    /// Cases ask when all leases have been released, or have expired and been looked for since.
+    /// Cases ask when all leases have been released, or have expired and been looked for since, by `inspect`.
     async fn leftovers(&self, namespace: &Namespace) -> Vec<String>;
 }
 

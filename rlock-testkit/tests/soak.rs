@@ -14,7 +14,9 @@ fn printed(output: &Output) -> String {
 
 #[test]
 fn a_short_soak_with_all_faults_finds_nothing_wrong() {
-    let output = soak(&["--minutes", "0.2", "--processes", "3", "--faults", "all", "--seed", "1", "--url", "redis:"]);
+    let options = ["--url", "redis:", "--minutes", "0.2", "--processes", "3", "--faults", "all", "--seed", "1"];
+    let beside_other_tests = ["--late", "250ms"];
+    let output = soak(&[&options[..], &beside_other_tests].concat());
     let printed = printed(&output);
     println!("{printed}");
     assert!(output.status.success(), "{output:?}");

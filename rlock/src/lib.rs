@@ -30,7 +30,8 @@
 //! # Locks
 //!
 //! [`SimpleLock`] is a mutex, [`RwLock`] lets many readers or one writer in, [`Semaphore`] has a number of permits.
-//! All are fair: whoever waits is served in the order of coming. Each hands out a [`Guard`].
+//! All are fair: whoever waits is served in the order of coming, on every store that keeps a queue, as all of these do.
+//! Each hands out a [`Guard`].
 //!
 //! # What is guaranteed
 //!

@@ -207,11 +207,12 @@ impl Engine {
                 self.queued(lease, &mut state, first_sent.unwrap_or(sent), place);
             }
             (Phase::Asking, Ok(Acquired::Busy)) if state.waits => {
-                let (tries, now) = (state.tries, self.now());
-                state.tries += 1;
+                let (polls, now) = (state.polls, self.now());
+                state.polls += 1;
+                state.tries = 0;
                 state.last_error = None;
                 state.retry_until = now.after(self.settings.retry_for);
-                state.due = Some(now.after(pause(tries, Duration::from_millis(5), Duration::from_millis(250))));
+                state.due = Some(now.after(pause(polls, Duration::from_millis(5), Duration::from_millis(250))));
             }
             (Phase::Asking, Ok(Acquired::Busy)) => {
                 let wait = Duration::ZERO;

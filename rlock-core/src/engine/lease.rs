@@ -68,6 +68,8 @@ pub(super) struct State {
     pub(super) timer: Option<Timer>,
     /// How often in a row the present request has failed.
     pub(super) tries: u32,
+    /// How often a store without a queue has refused it.
+    pub(super) polls: u32,
     /// Until when a failing store is asked again on behalf of somebody who waits.
     pub(super) retry_until: Moment,
     pub(super) last_error: Option<Box<BackendError>>,
@@ -151,6 +153,7 @@ impl State {
             due: None,
             timer: None,
             tries: 0,
+            polls: 0,
             retry_until: now,
             last_error: None,
             claiming: false,

@@ -36,6 +36,10 @@ struct Options {
     /// server-paused, server-killed, data-lost.
     #[arg(long, default_value = "all", value_delimiter = ',')]
     faults: Vec<String>,
+    /// How long after its deadline a loss may be signalled; a hundredth of the TTL if it is left out, after which the
+    /// store may grant the lock to somebody else.
+    #[arg(long, value_parser = humantime::parse_duration)]
+    late: Option<Duration>,
     /// What chance begins with; a new one if it is left out.
     #[arg(long)]
     seed: Option<u64>,
@@ -75,13 +79,14 @@ async fn soak(options: Options) -> Result<Outcome, String> {
     let url = format!("{}{separator}namespace=soak-{seed}&restart_grace={}ms", store.url, options.ttl.as_millis());
     connect(&url).await.map_err(|error| error.to_string())?;
 
-    let Options { processes, minutes, ttl, .. } = options;
+    let Options { processes, minutes, ttl, late, .. } = options;
+    let late = late.unwrap_or(ttl / 100);
     println!("{processes} processes for {minutes} minutes, TTL {ttl:?}, seed {seed}");
-    let plan = Plan { ttl, hold: ttl / 10, tasks: 3, mutexes: 3, rw_locks: 1, semaphores: 1 };
+    let plan = Plan { ttl, hold: ttl / 10, long_holds: 20, tasks: 3, mutexes: 3, rw_locks: 1, semaphores: 1 };
     let server = store.server.as_ref().map(|server| server as &dyn Control);
     let arena = Arena::new(plan, Program::this_one(), &url, server, processes as usize, seed).await;
     let begun = Instant::now();
-    let outcome = arena.run(Duration::from_secs_f64(minutes * 60.0), &mishaps).await;
+    let outcome = arena.run(Duration::from_secs_f64(minutes * 60.0), &mishaps, late).await;
     println!("after {:.0} s:", begun.elapsed().as_secs_f64());
     Ok(outcome)
 }

@@ -37,7 +37,7 @@ pub async fn semaphore_history(stage: &Stage) {
 
 fn plan(stage: &Stage) -> Plan {
     let (ttl, hold) = (stage.brisk() * 2, Duration::from_millis(10));
-    Plan { ttl, hold, tasks: 1, mutexes: 0, rw_locks: 0, semaphores: 0 }
+    Plan { ttl, hold, long_holds: 2, tasks: 1, mutexes: 0, rw_locks: 0, semaphores: 0 }
 }
 
 async fn judged(stage: &Stage, plan: Plan) {
@@ -119,10 +119,10 @@ fn right(recorder: &Recorder) -> Counts {
 /// two hold a lock, tokens grow, no update is lost, every loss is signalled in time, nobody is forgotten.
 pub async fn under_kills_and_pauses(stage: &Stage, server: &dyn Control, remotes: &Remotes) {
     let ttl = stage.brisk() * 2;
-    let plan = Plan { ttl, hold: ttl / 10, tasks: 2, mutexes: 2, rw_locks: 1, semaphores: 1 };
+    let plan = Plan { ttl, hold: ttl / 10, long_holds: 20, tasks: 2, mutexes: 2, rw_locks: 1, semaphores: 1 };
     let seed = chance().random();
     let arena = Arena::new(plan, remotes.program().clone(), remotes.address(), Some(server), 4, seed).await;
-    let outcome = arena.run(ttl * 6, &Mishap::ALL).await;
+    let outcome = arena.run(ttl * 6, &Mishap::ALL, LATE).await;
     println!("{:?}\n{}", outcome.mishaps, outcome.verdict.counts);
     let counts = outcome.verdict.into_result().unwrap_or_else(|violation| panic!("{violation}"));
     assert!(counts.acquisitions > 10, "{counts}");

@@ -12,10 +12,11 @@ pub async fn unicode(stage: &Stage) {
     are_kept_apart(stage, &["замок/🔒", "é", "e\u{301}", "锁", "ﬁ", "fi", "\u{a0}", " "]).await;
 }
 
-/// A lock without a name is refused before anything is sent.
+/// A lock without a name is refused before anything is sent; what only looks empty is a name.
 pub async fn empty_is_refused(stage: &Stage) {
     let refused = SimpleLock::new("", &stage.client().await).err();
     assert!(matches!(refused, Some(InvalidConfig::Name(InvalidName::Empty { .. }))), "{refused:?}");
+    are_kept_apart(stage, &[" ", "  ", "\u{3000}", "."]).await;
 }
 
 /// The longest names work, in full length, and one byte more is refused.

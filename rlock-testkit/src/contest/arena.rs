@@ -8,12 +8,13 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use rlock_core::{Client, Ttl};
+use rlock_core::Client;
 use tempfile::TempDir;
 use tokio::sync::{Mutex, RwLock};
 use tokio::time::{Instant, sleep};
@@ -21,7 +22,7 @@ use tokio::time::{Instant, sleep};
 use super::contender::contend;
 use super::{Mishap, Plan, Registers, registers};
 use crate::faults::{Control, Data, Proxy, Way};
-use crate::history::{History, Recorder, Register, Verdict, What};
+use crate::history::{History, Recorder, Register, Verdict, What, now};
 use crate::process::{Helper, Process, Program};
 use crate::remote::ADDRESS;
 
@@ -113,13 +114,13 @@ impl<'a> Arena<'a> {
 
     /// Lets the processes contend for so long while `mishaps` happen, has them come to an end, and judges what they did.
     ///
-    /// A loss counts as signalled late if it is noted after the life of the lease, which ends a margin after its
-    /// deadline.
+    /// A loss counts as signalled late if it is noted more than `late_allowed` after the deadline, where it is not the
+    /// machine that did not let the process run.
     ///
     /// # Panics
     ///
     /// Panics if a process cannot connect to the store when nothing is wrong with it, or one panics.
-    pub async fn run(&self, time: Duration, mishaps: &[Mishap]) -> Outcome {
+    pub async fn run(&self, time: Duration, mishaps: &[Mishap], late_allowed: Duration) -> Outcome {
         join_all(self.places.iter().map(|place| async { self.start(&mut *place.lock().await).await })).await;
         let end = Instant::now() + time;
         let (server, others): (Vec<Mishap>, Vec<Mishap>) = mishaps.iter().partition(|mishap| mishap.is_of_the_server());
@@ -129,9 +130,8 @@ impl<'a> Arena<'a> {
         self.recorder.note(What::End);
 
         let history = History::read(self.folder.path()).unwrap_or_else(|error| panic!("{error}"));
-        let margin = Ttl::new(self.plan.ttl).expect("locks were taken with it").margin();
         let mishaps = self.happened.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Outcome { verdict: history.check(margin), mishaps }
+        Outcome { verdict: history.check(late_allowed), mishaps }
     }
 
     /// Starts a process, and returns when it is connected.
@@ -280,12 +280,39 @@ pub async fn contend_as_told(mut helper: Helper, connect: impl AsyncFnOnce(&str)
             contend(&client, &recorder, &mut registers, &plan, &mut chance, goes_on).await;
         }));
     }
+    notice_starvation(&recorder);
     helper.say("ready");
     assert_eq!(helper.hear().await, "stop");
     ends.store(true, Ordering::SeqCst);
     let ended = join_all(tasks).await.into_iter().all(|task| task.is_ok());
     helper.say(if ended { "done" } else { "a task panicked" });
     std::future::pending::<Infallible>().await;
+}
+
+/// Notes when the machine does not let this process run: a thread or a task that sleeps for a moment sleeps for longer.
+fn notice_starvation(recorder: &Recorder) {
+    const MOMENT: Duration = Duration::from_millis(5);
+    fn note(recorder: &Recorder, since: Duration) {
+        if now() - since > 2 * MOMENT {
+            recorder.note(What::Starved { process: recorder.process(), since });
+        }
+    }
+
+    let (of_thread, of_task) = (recorder.clone(), recorder.clone());
+    thread::spawn(move || {
+        loop {
+            let since = now();
+            thread::sleep(MOMENT);
+            note(&of_thread, since);
+        }
+    });
+    tokio::spawn(async move {
+        loop {
+            let since = now();
+            sleep(MOMENT).await;
+            note(&of_task, since);
+        }
+    });
 }
 
 fn recorder(folder: &Path, process: u32) -> Recorder {

@@ -42,7 +42,7 @@ pub async fn contend(
                 let until = begun + guard.remaining();
                 recorder.note(What::Granted { op, token: guard.token().get(), until });
                 // Now and then for so long that the lock has to be extended many times, and can be lost.
-                let longest = if chance.random_bool(0.1) { plan.ttl * 3 } else { plan.hold };
+                let longest = if chance.random_ratio(plan.long_holds, 100) { plan.ttl * 3 } else { plan.hold };
                 let time = up_to(longest, chance);
                 Work { op, want, recorder, until, time }.run(guard, registers, chance).await;
             }

@@ -13,8 +13,10 @@ use rlock_core::{Client, Guard, LockError, LockOptions, ResourceName, RwLock, Se
 pub struct Plan {
     /// The TTL of every lock.
     pub ttl: Duration,
-    /// How long a lock is held at most, but for the one in ten that is held for up to three TTLs.
+    /// How long a lock is held at most, but for the long holds.
     pub hold: Duration,
+    /// Of a hundred holds, how many last for up to three TTLs.
+    pub long_holds: u32,
     /// How many locks each process wants at a time.
     pub tasks: usize,
     /// How many mutexes there are.
@@ -130,8 +132,9 @@ impl Want {
 impl fmt::Display for Plan {
     /// A line for another process to read.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { ttl, hold, tasks, mutexes, rw_locks, semaphores } = self;
-        write!(f, "{} {} {tasks} {mutexes} {rw_locks} {semaphores}", ttl.as_millis(), hold.as_millis())
+        let Self { ttl, hold, long_holds, tasks, mutexes, rw_locks, semaphores } = self;
+        write!(f, "{} {} {long_holds} ", ttl.as_millis(), hold.as_millis())?;
+        write!(f, "{tasks} {mutexes} {rw_locks} {semaphores}")
     }
 }
 
@@ -141,11 +144,12 @@ impl FromStr for Plan {
     fn from_str(line: &str) -> Result<Self, Self::Err> {
         let mut words = line.split(' ').map(str::parse::<u32>);
         let mut next = || words.next().unwrap_or_else(|| "".parse());
-        let (ttl, hold) = (next()?, next()?);
+        let (ttl, hold, long_holds) = (next()?, next()?, next()?);
         let mut count = || next().map(|count| count as usize);
         Ok(Self {
             ttl: Duration::from_millis(ttl.into()),
             hold: Duration::from_millis(hold.into()),
+            long_holds,
             tasks: count()?,
             mutexes: count()?,
             rw_locks: count()?,

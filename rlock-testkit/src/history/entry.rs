@@ -159,6 +159,14 @@ pub enum What {
         /// Its number.
         process: u32,
     },
+    /// The machine did not let a process run, or much of it, from `since` on. Noted when it ran again, by itself: what
+    /// it is told of in such a time, it learns late.
+    Starved {
+        /// Its number.
+        process: u32,
+        /// The last instant before.
+        since: Duration,
+    },
     /// The store cannot be reached. Noted before that.
     Down,
     /// The store can be reached again. Noted after that.
@@ -187,6 +195,7 @@ impl What {
             | Self::Died { .. }
             | Self::Frozen { .. }
             | Self::Woken { .. }
+            | Self::Starved { .. }
             | Self::Down
             | Self::Up
             | Self::End => None,

@@ -29,6 +29,7 @@ pub(super) struct Fates {
 struct Process {
     deaths: Vec<Duration>,
     freezes: Vec<Span>,
+    starvations: Vec<Span>,
 }
 
 impl Fates {
@@ -44,6 +45,10 @@ impl Fates {
                 }
                 What::Frozen { process } => open(&mut fates.processes.entry(*process).or_default().freezes, *at),
                 What::Woken { process } => close(&mut fates.processes.entry(*process).or_default().freezes, *at),
+                What::Starved { process, since } => {
+                    let span = Span { from: *since, to: *at };
+                    fates.processes.entry(*process).or_default().starvations.push(span);
+                }
                 What::Down => open(&mut fates.downs, *at),
                 What::Up => close(&mut fates.downs, *at),
                 What::Breaking { resource } => fates.breaks.entry(resource.clone()).or_default().push(*at),
@@ -75,6 +80,13 @@ impl Fates {
         let freezes = self.freezes(process);
         let begun = freezes.partition_point(|freeze| freeze.from < before);
         Some(freezes[begun.checked_sub(1)?])
+    }
+
+    /// When the process ran again after it had been starved, if that began between `from` and `to`, or went on then.
+    pub(super) fn ran_again(&self, process: u32, from: Duration, to: Duration) -> Option<Duration> {
+        let starvations = self.processes.get(&process)?.starvations.iter();
+        let during = starvations.rev().take_while(|span| span.to > from).filter(|span| span.from < to);
+        during.map(|span| span.to).max()
     }
 
     /// The first time from `from` on that the leases of `resource` were ended by force.

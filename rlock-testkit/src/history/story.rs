@@ -61,7 +61,9 @@ fn fates_between(entries: &[Entry], breach: &Breach, places: &BTreeSet<usize>) -
     let (Some(&first), Some(&last), true) = (first, places.last(), is_about_time) else { return Vec::new() };
     let processes: HashSet<u32> = places.iter().filter_map(|place| Some(entries[*place].what.op()?.process)).collect();
     let is_fate = |what: &What| match what {
-        What::Died { process } | What::Frozen { process } | What::Woken { process } => processes.contains(process),
+        What::Died { process } | What::Frozen { process } | What::Woken { process } | What::Starved { process, .. } => {
+            processes.contains(process)
+        }
         What::Breaking { resource } => matches!(breach, Breach::Overlap { resource: held, .. } if held == resource),
         _ => false,
     };
@@ -131,6 +133,9 @@ fn happened(what: &What, start: Duration) -> String {
         What::Died { process } => format!("process {process} is dead"),
         What::Frozen { process } => format!("process {process} is frozen"),
         What::Woken { process } => format!("process {process} goes on"),
+        What::Starved { process, since } => {
+            format!("process {process} runs again, as it did not since {}", after(*since, start))
+        }
         What::Down => "the store goes down".into(),
         What::Up => "the store is up".into(),
         What::End => "the end".into(),

@@ -52,6 +52,8 @@ pub struct Counts {
     pub deaths: u64,
     /// Processes that were frozen.
     pub freezes: u64,
+    /// Times that the machine did not let a process run.
+    pub starvations: u64,
     /// Times that the store went down.
     pub downs: u64,
     /// Times that locks were broken by force.
@@ -91,12 +93,16 @@ impl fmt::Display for Counts {
         let losses: Vec<String> = self.losses.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
         let losses = if losses.is_empty() { "none".to_owned() } else { losses.join(", ") };
         let Self { acquisitions, refusals, unknowns, releases, unknown_releases, .. } = self;
+        let Self { starvations, .. } = self;
         let Self { deaths, freezes, downs, breaks, opens, refused_opens, writes, refused_writes, .. } = self;
         let Self { overlaps, wrong_tokens, wrong_writes, late_signals, forgotten, .. } = self;
         let takeover = self.worst_takeover.as_secs_f64() * 1e3;
         writeln!(f, "asked     {acquisitions} granted, {refusals} refused, {unknowns} unknown")?;
         writeln!(f, "ended     {releases} released, {unknown_releases} release unknown; lost: {losses}")?;
-        writeln!(f, "faults    {deaths} deaths, {freezes} freezes, {downs} times down, {breaks} broken by force")?;
+        writeln!(
+            f,
+            "faults    {deaths} deaths, {freezes} freezes, {downs} times down, {breaks} broken by force, {starvations} starved"
+        )?;
         writeln!(f, "register  {opens} opened, {refused_opens} refused; {writes} written, {refused_writes} refused")?;
         writeln!(f, "takeover  {takeover:.3} ms at worst")?;
         write!(f, "wrong     {overlaps} overlaps, {wrong_tokens} tokens, {wrong_writes} writes, ")?;

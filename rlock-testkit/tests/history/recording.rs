@@ -36,6 +36,7 @@ fn one_of_each() -> Vec<Entry> {
         What::Died { process: 1 },
         What::Frozen { process: 2 },
         What::Woken { process: 3 },
+        What::Starved { process: 3, since: ms(2) },
         What::Down,
         What::Up,
         What::End,

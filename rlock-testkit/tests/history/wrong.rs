@@ -384,6 +384,27 @@ The holder's promise 2 (loss is signalled by the deadline) is broken: p1#0 was t
 }
 
 #[test]
+fn loss_that_is_signalled_late_after_a_starvation_is_found() {
+    let entries = |told| {
+        [
+            at(0, asked(A)),
+            at(1, granted(A, 1, 100)),
+            at(300, What::Starved { process: 1, since: ms(90) }),
+            at(told, lost(A, LossReason::Expired, 100)),
+        ]
+    };
+    assert!(matches!(violation(entries(351)).breach, Breach::LateSignal { late, .. } if late == ms(51)));
+    assert_eq!(check(entries(350)).violation, None);
+    let of_another = [
+        at(0, asked(A)),
+        at(1, granted(A, 1, 100)),
+        at(151, lost(A, LossReason::Expired, 100)),
+        at(300, What::Starved { process: 2, since: ms(90) }),
+    ];
+    assert!(matches!(violation(of_another).breach, Breach::LateSignal { .. }));
+}
+
+#[test]
 fn loss_that_is_signalled_late_after_a_freeze_is_found() {
     let entries = [
         at(0, asked(A)),

@@ -124,6 +124,7 @@ fn count(history: &History) -> Counts {
             What::Breaking { .. } => &mut counts.breaks,
             What::Died { .. } => &mut counts.deaths,
             What::Frozen { .. } => &mut counts.freezes,
+            What::Starved { .. } => &mut counts.starvations,
             What::Down => &mut counts.downs,
             What::Asked { .. }
             | What::Believed { .. }

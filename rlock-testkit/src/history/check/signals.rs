@@ -17,6 +17,9 @@ pub(super) fn check(history: &History, allowed: Duration) -> Found {
             // It cannot have been told before it went on.
             due = due.max(freeze.to);
         }
+        if let Some(ran) = history.fates.ran_again(asking.op.process, due, loss.at) {
+            due = due.max(ran);
+        }
         let late = loss.at.saturating_sub(due);
         if late > allowed {
             let (resource, op) = (asking.resource.clone(), asking.op);
