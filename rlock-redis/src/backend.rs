@@ -131,7 +131,7 @@ impl RedisBackend {
         let call = async {
             let conn = self.link.conn()?;
             if std::ptr::eq(script, &scripts::ACQUIRE) {
-                conn.may_grant().await;
+                conn.may_grant().await?;
             }
             script.call(&conn, build).await
         };

@@ -118,13 +118,18 @@ impl RedisConfig {
         Ok(self)
     }
 
-    /// How long after the start of the server claims are held back, to within the second that it tells its age in.
+    /// How long after the start of the server nothing is claimed, to within the second that it tells its age in.
     ///
     /// A server that was restarted without its data would grant at once what others believe to hold. The grace leaves
     /// them the time to connect again and to be told of the loss; one as long as the longest TTL in use covers also
     /// those who cannot connect (the delayed restart of Redlock, <https://redis.io/docs/latest/develop/clients/patterns/distributed-locks/>).
-    /// Zero does without, for a server that keeps every write, or that nobody used before. Where the server does not
-    /// tell its age, because its access rules forbid `INFO`, nothing is held back.
+    /// Zero does without, for a server that keeps every write, or that nobody used before.
+    ///
+    /// Claims are tried again meanwhile, for as long as the client's
+    /// [`retry_for`](rlock_core::ClientBuilder::retry_for): with a longer grace, give it more. Three things are not
+    /// covered, and leave the token as the only protection: the time that a server takes to load its data counts as part
+    /// of its age; one that comes back with data older than what it confirmed may hand on at once to those who wait;
+    /// and where the server does not tell its age, because its access rules forbid `INFO`, nothing is held back.
     ///
     /// # Errors
     ///

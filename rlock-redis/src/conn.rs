@@ -45,6 +45,8 @@ pub(crate) struct Conn {
     grants_from: Instant,
     useless: Arc<Notify>,
     suspicious: Notify,
+    /// When the last request was sent that became suspicious, as `last_answer`.
+    suspicious_since: AtomicU64,
 }
 
 /// Since when a connection is silent.
@@ -77,11 +79,12 @@ impl Conn {
             grants_from: opened,
             useless,
             suspicious: Notify::new(),
+            suspicious_since: AtomicU64::new(0),
         };
         if !config.restart_grace.is_zero()
             && let Some(age) = conn.least_age().await?
         {
-            conn.grants_from += config.restart_grace.saturating_sub(age);
+            conn.grants_from = Instant::now() + config.restart_grace.saturating_sub(age);
         }
         Ok((Arc::new(conn), driver))
     }
@@ -102,9 +105,24 @@ impl Conn {
         }
     }
 
-    /// Returns once the server has been up for the grace that restarts get.
-    pub(crate) async fn may_grant(&self) {
-        tokio::time::sleep_until(self.grants_from.into()).await;
+    /// An error for as long as the server has not been up for the grace that restarts get; it may take a moment, so that
+    /// nobody asks all the time.
+    pub(crate) async fn may_grant(&self) -> Result<(), CallError> {
+        const MOMENT: Duration = Duration::from_millis(200);
+        let left = self.grants_from.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        tokio::time::sleep(left.min(MOMENT)).await;
+        if left <= MOMENT {
+            return Ok(());
+        }
+        let reason = format!(
+            "the server was started a moment ago, and whoever held locks in it before has {:?} left to learn of their \
+             loss (restart_grace)",
+            left - MOMENT
+        );
+        Err(CallError::Unsent(Cause::new(reason)))
     }
 
     /// The server's version, major and minor, where it says.
@@ -125,6 +143,7 @@ impl Conn {
         let mut answered = timeout(self.timeout.min(SUSPICIOUS), &mut answer).await;
         if answered.is_err() {
             if self.is_silent_since(sent) {
+                self.suspicious_since.fetch_max(sent, Ordering::Relaxed);
                 self.suspicious.notify_one();
             }
             answered = timeout(self.timeout.saturating_sub(SUSPICIOUS), answer).await;
@@ -148,8 +167,21 @@ impl Conn {
     /// Returns when a request has got no answer for a suspiciously long time, nor has any after it; with the instant
     /// from which on an answer would dispel the suspicion.
     pub(crate) async fn suspected(&self) -> Silence {
-        self.suspicious.notified().await;
-        Silence(self.elapsed())
+        loop {
+            self.suspicious.notified().await;
+            let silence = Silence(self.suspicious_since.load(Ordering::Relaxed));
+            if self.is_silent(&silence) {
+                return silence;
+            }
+        }
+    }
+
+    /// Whether the server runs scripts. It may answer to everything else while it holds back what could write.
+    pub(crate) async fn runs_scripts(&self) -> bool {
+        let mut args = Args::default();
+        args.fixed("return 1");
+        args.fixed("0");
+        self.command("EVAL", args).await.is_ok()
     }
 
     /// Whether it is still silent.

@@ -69,7 +69,7 @@ async fn listen(
     let mut backoff = Backoff::default();
     loop {
         let (conn, driver, messages) = subscription;
-        let mut opened = deliver(&config, &conn, driver, messages, &events, &doubted).await;
+        let mut opened = deliver(&config, (&conn, driver, messages), &events, &doubted, &mut backoff).await;
         tracing::warn!(store = %config.address(), "the subscription to Redis is lost");
         subscription = loop {
             let (conn, driver) = match opened.take() {
@@ -89,11 +89,10 @@ async fn listen(
 /// ever sent over it but a heartbeat, without which nobody would notice that.
 async fn deliver(
     config: &RedisConfig,
-    conn: &Conn,
-    mut driver: Driver,
-    mut messages: Messages,
+    (conn, mut driver, mut messages): (&Conn, Driver, Messages),
     events: &Events,
     doubted: &Notify,
+    backoff: &mut Backoff,
 ) -> Option<(Arc<Conn>, Driver)> {
     let beat = async {
         loop {
@@ -116,7 +115,7 @@ async fn deliver(
         }
     };
     tokio::select! {
-        opened = outlived(config, conn, &mut driver) => opened,
+        opened = outlived(config, conn, &mut driver, backoff) => opened,
         () = beat => None,
         () = pass_on => None,
     }

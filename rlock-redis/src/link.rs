@@ -49,7 +49,7 @@ async fn keep_open(
     let mut backoff = Backoff::default();
     loop {
         let (conn, mut driver) = opened;
-        opened = match outlived(&config, &conn, &mut driver).await {
+        opened = match outlived(&config, &conn, &mut driver, &mut backoff).await {
             Some(next) => next,
             None => {
                 publish.send_replace(None);
@@ -66,14 +66,20 @@ async fn keep_open(
 }
 
 /// Returns when a connection has ended, or has turned out to be dead, with the one that showed it: while the old one
-/// was silent, the server answered on the new one.
-pub(crate) async fn outlived(config: &RedisConfig, conn: &Conn, driver: &mut Driver) -> Option<(Arc<Conn>, Driver)> {
+/// was silent, the server ran a script on the new one.
+pub(crate) async fn outlived(
+    config: &RedisConfig,
+    conn: &Conn,
+    driver: &mut Driver,
+    backoff: &mut Backoff,
+) -> Option<(Arc<Conn>, Driver)> {
     let dead = async {
         loop {
             let silence = conn.suspected().await;
-            let mut backoff = Backoff::default();
             while conn.is_silent(&silence) {
                 if let Ok(opened) = backoff.try_open(config).await
+                    && conn.is_silent(&silence)
+                    && timeout(Backoff::PATIENCE, opened.0.runs_scripts()).await == Ok(true)
                     && conn.is_silent(&silence)
                 {
                     tracing::warn!(store = %config.address(), "a connection to Redis is dead, and was replaced");
@@ -105,32 +111,36 @@ pub(crate) async fn reopen(config: &RedisConfig, backoff: &mut Backoff) -> (Arc<
     }
 }
 
-/// Jittered pauses that grow while connections fail or last for less than a second.
+/// Jittered pauses between tries to connect, which grow, as does the time that a try may take, until a connection lasts
+/// for more than a second.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
-    pause: Duration,
-    tried: Option<Instant>,
+    tries: u32,
+    ended: Option<Instant>,
 }
 
 impl Backoff {
     const FIRST: Duration = Duration::from_millis(50);
-    const LONGEST: Duration = Duration::from_secs(1);
-    /// How long the first try may take; those after it may take longer, as the pauses grow. A try that got stuck in a
-    /// network that has healed since would otherwise be waited for.
-    const PATIENCE: u32 = 20;
+    /// Short enough for a lock with a TTL of seconds to survive an outage that is nearly as long.
+    const LONGEST: Duration = Duration::from_millis(250);
+    /// How long the first try may take. One that got stuck in a network that has healed since would otherwise be waited
+    /// for as long as a slow one.
+    const PATIENCE: Duration = Duration::from_secs(1);
+    const LASTED: Duration = Duration::from_secs(1);
 
     async fn try_open(&mut self, config: &RedisConfig) -> Result<(Arc<Conn>, Driver), CallError> {
-        self.wait().await;
-        let patience = (self.pause * Self::PATIENCE).min(config.connect_timeout);
+        if self.ended.is_none_or(|ended| ended.elapsed() > Self::LASTED) {
+            self.tries = 0;
+        }
+        let doubled = |time: Duration| time * (1 << self.tries.min(8));
+        let pause = doubled(Self::FIRST).min(Self::LONGEST);
+        tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+        let patience = doubled(Self::PATIENCE).min(config.connect_timeout);
         let unanswered = || CallError::Unsent(Cause::new(format!("no answer within {patience:?}")));
-        timeout(patience, Conn::open(config)).await.unwrap_or_else(|_elapsed| Err(unanswered()))
-    }
-
-    async fn wait(&mut self) {
-        let lasted = self.tried.is_none_or(|tried| tried.elapsed() > Self::LONGEST);
-        self.pause = if lasted { Self::FIRST } else { (self.pause * 2).min(Self::LONGEST) };
-        tokio::time::sleep(self.pause.mul_f64(rand::random_range(0.5..1.0))).await;
-        self.tried = Some(Instant::now());
+        let opened = timeout(patience, Conn::open(config)).await.unwrap_or_else(|_elapsed| Err(unanswered()));
+        self.tries += 1;
+        self.ended = Some(Instant::now());
+        opened
     }
 }
 

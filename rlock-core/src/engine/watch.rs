@@ -36,7 +36,10 @@ impl Engine {
                 Err(ExtendError::Unconfirmed { source, .. }) if source.is_transient() && self.now() < give_up => {}
                 answer => return answer,
             }
-            let next = self.now().after(pause(tries, ttl.get() / 100, ttl.get() / 12)).min(give_up);
+            let left = ttl.get().min(self.remaining(lease));
+            let (first, most) = (left / 100, left / 12);
+            let pause = pause(tries, first.max(Duration::from_millis(5)), most.max(Duration::from_millis(20)));
+            let next = self.now().after(pause).min(give_up);
             let clock = self.settings.clock.clone();
             // The caller may be on no runtime.
             let _runtime_gone = self.runtime.spawn(async move { clock.sleep_until(next).await }).await;

@@ -125,6 +125,10 @@ fn verdict(Outcome { verdict, mishaps }: Outcome) -> ExitCode {
     println!("mishaps   {}", mishaps.join(", "));
     println!("{}", verdict.counts);
     match verdict.violation {
+        None if verdict.counts.acquisitions == 0 => {
+            println!("nobody ever got a lock");
+            ExitCode::FAILURE
+        }
         None => {
             println!("nothing was wrong");
             ExitCode::SUCCESS

@@ -14,7 +14,7 @@ use crate::wait::{eventually, within};
 use crate::{Network, Stage};
 
 /// Whatever happens to a connection while claims and releases are under way: what is said to be not applied has had
-/// no effect and gets none later, and what was answered has.
+/// no effect and gets none later, and what was answered has. Where nothing can be sent, that is said.
 pub async fn error_says_whether_applied(stage: &Stage, network: &Network) {
     const ROUNDS: usize = 30;
     let (behind, proxy) = network.proxied().await;
@@ -60,6 +60,9 @@ pub async fn error_says_whether_applied(stage: &Stage, network: &Network) {
             }
         }
     }
+    proxy.cut();
+    let says_so = async || matches!(peer.ask(&claim("nowhere")).await, Err(BackendError::NotApplied(_)));
+    eventually(SOON, "the word that nothing was applied", says_so).await;
 }
 
 /// A connection that cannot be had for less than the life of a lease loses nothing: a broken connection is not a loss.

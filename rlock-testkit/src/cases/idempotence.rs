@@ -9,7 +9,7 @@ use crate::Stage;
 use crate::faults::{Fault, Faults, Verb};
 use crate::locking::{lock, lock_as, lock_in_background, long, mutex, served, soon, try_lock, unlock};
 use crate::peer::{SOON, Shape, claim};
-use crate::wait::within;
+use crate::wait::{eventually, within};
 
 const VERBS: [Verb; 3] = [Verb::Acquire, Verb::Extend, Verb::Release];
 
@@ -146,6 +146,7 @@ pub async fn late_acquire_is_cleaned_up(stage: &Stage) {
     let error = within(SOON, "a wait", mutex(&client, "x").lock_with(wait)).await.expect_err("the claim comes late");
     assert!(error.is_timeout(), "{error}");
     sleep(LATE).await;
+    eventually(SOON, "the end of what nobody waits for", async || client.open_leases() == 0).await;
     peer.sees_free("x").await;
 
     faults.next(Verb::Acquire, Fault::Late(LATE));

@@ -57,7 +57,7 @@ async fn is_signalled_first(stage: &Stage, network: &Network, spoil: impl FnOnce
     let waiting = lock_in_background(&other, "x");
     stage.sees_waiting(1, "x").await;
 
-    let told = Told::of([&guard]);
+    let (told, oversleeping) = (Told::of([&guard]), Oversleeping::watch());
     spoil(&proxy);
     let limit = patient(stage) * 3 + SOON;
     let next = within(limit, "the lost holder's TTL", served(waiting)).await;
@@ -65,7 +65,8 @@ async fn is_signalled_first(stage: &Stage, network: &Network, spoil: impl FnOnce
     assert!(!guard.is_held(), "two holders believe in the lock");
     let (at, reason) = told.all(SOON).await.remove(0);
     assert_eq!(reason, LossReason::Expired);
-    assert!(at <= granted, "the loss was signalled {:?} after the next holder had the lock", at - granted);
+    let late = at.saturating_duration_since(granted);
+    assert!(late <= oversleeping.worst(), "the loss was signalled {late:?} after the next holder had the lock");
     assert!(next.token() > guard.token());
     unlock(next).await;
 }
@@ -80,12 +81,13 @@ pub async fn frozen_store(stage: &Stage, server: &dyn Control, _: &Remotes) {
     sleep(ttl.get() / 20).await; // what was under way has been answered
     let begun = Instant::now();
     let deadlines: Vec<Instant> = guards.iter().map(|guard| begun + guard.remaining()).collect();
-    let told = Told::of(&guards);
+    let (told, oversleeping) = (Told::of(&guards), Oversleeping::watch());
     sleep(ttl.get() * 2).await;
     for (deadline, (at, reason)) in deadlines.into_iter().zip(told.all(Duration::ZERO).await) {
         assert_eq!(reason, LossReason::Expired);
         let late = at.saturating_duration_since(deadline);
-        assert!(late <= ttl.margin(), "a holder was told {late:?} after its deadline");
+        let allowed = ttl.margin() + oversleeping.worst();
+        assert!(late <= allowed, "a holder was told {late:?} after its deadline, and {allowed:?} are allowed");
     }
     server.resume().await;
     is_reached(&stage.peer().await).await;
@@ -350,6 +352,32 @@ fn patient(stage: &Stage) -> Duration {
 
 async fn held(client: &Client, number: usize, ttl: Duration) -> Guard {
     lock_as(client, &number.to_string(), LockOptions::new().ttl(ttl)).await
+}
+
+/// By how much the machine lets this process oversleep, which is no fault of anybody who has to be told in time.
+struct Oversleeping(Arc<AtomicU64>);
+
+impl Oversleeping {
+    const MOMENT: Duration = Duration::from_millis(5);
+
+    fn watch() -> Self {
+        let worst = Arc::new(AtomicU64::new(0));
+        let watched = Arc::downgrade(&worst);
+        tokio::spawn(async move {
+            loop {
+                let begun = Instant::now();
+                sleep(Self::MOMENT).await;
+                let over = begun.elapsed().saturating_sub(Self::MOMENT).as_nanos();
+                let Some(worst) = watched.upgrade() else { return };
+                worst.fetch_max(u64::try_from(over).unwrap_or(u64::MAX), Ordering::SeqCst);
+            }
+        });
+        Self(worst)
+    }
+
+    fn worst(&self) -> Duration {
+        Duration::from_nanos(self.0.load(Ordering::SeqCst))
+    }
 }
 
 /// Who is told of a loss, when.

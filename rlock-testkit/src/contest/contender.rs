@@ -77,6 +77,7 @@ impl Work<'_> {
         if let Some(value) = value {
             let _refused_if_stale = registers.write(op, &resource, token, value).await;
         }
+        self.look(&guard);
         self.recorder.note(What::Releasing { op });
         if chance.random_bool(0.1) {
             drop(guard);
@@ -98,15 +99,19 @@ impl Work<'_> {
                 reason = &mut lost => return Err(reason),
                 () = sleep_until(end.min(Instant::now() + LOOK)) => {}
             }
-            let begun = now();
-            let remaining = guard.remaining();
-            if !remaining.is_zero() {
-                self.until = begun + remaining;
-                self.recorder.note_at(begun, What::Believed { op: self.op, until: self.until });
-            }
+            self.look(guard);
             if Instant::now() >= end {
                 return guard.loss().map_or(Ok(()), Err);
             }
+        }
+    }
+
+    fn look(&mut self, guard: &Guard) {
+        let begun = now();
+        let remaining = guard.remaining();
+        if !remaining.is_zero() {
+            self.until = begun + remaining;
+            self.recorder.note_at(begun, What::Believed { op: self.op, until: self.until });
         }
     }
 

@@ -34,6 +34,11 @@ pub enum Way {
     Both,
 }
 
+/// How long a connection that is half-open stays so on one side after the other has closed it. Keeping them for ever would
+/// use up the system's descriptors.
+const FORGOTTEN: Duration = Duration::from_secs(30);
+const NO_HURRY: Duration = Duration::from_millis(50);
+
 #[derive(Debug, Clone)]
 struct State {
     server: String,
@@ -176,8 +181,9 @@ fn start(state: watch::Receiver<State>, stopped: oneshot::Receiver<()>) -> Socke
 
 async fn accept(listener: &TcpListener, state: watch::Receiver<State>) {
     loop {
-        if let Ok((client, _)) = listener.accept().await {
-            tokio::spawn(serve(client, state.clone()));
+        match listener.accept().await {
+            Ok((client, _)) => drop(tokio::spawn(serve(client, state.clone()))),
+            Err(_no_descriptor_left) => sleep(NO_HURRY).await,
         }
     }
 }
@@ -203,7 +209,7 @@ async fn serve(client: TcpStream, mut state: watch::Receiver<State>) {
     }
 }
 
-/// Passes bytes on until `from` is closed; for ever, if the news of that gets lost as well.
+/// Passes bytes on until `from` is closed; if the news of that gets lost as well, for a while after it.
 async fn pass(
     from: &TcpStream,
     to: &TcpStream,
@@ -225,7 +231,7 @@ async fn pass(
         if gets_lost || is_dead.load(Ordering::SeqCst) {
             is_dead.store(true, Ordering::SeqCst);
             if len == 0 {
-                return std::future::pending().await;
+                return sleep(FORGOTTEN).await;
             }
         } else if len == 0 || !write_all(to, &bytes[..len]).await {
             return;

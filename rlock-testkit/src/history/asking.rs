@@ -21,7 +21,8 @@ pub(super) struct Asking {
     pub(super) grant: Option<Grant>,
     pub(super) loss: Option<Loss>,
     releasing: Option<Duration>,
-    released: bool,
+    /// What the release was answered with: whether the store confirmed it.
+    released: Option<bool>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -65,9 +66,19 @@ impl Asking {
         Ok(askings)
     }
 
+    /// When the holder was told of its loss, or let go of a lock without having been told that it was lost already, and
+    /// the deadline that it knew then. A release that the store has confirmed shows that there was nothing to tell.
+    pub(super) fn end_of_belief(&self) -> Option<(Duration, Duration)> {
+        match (self.loss, self.releasing, self.grant) {
+            (Some(loss), ..) => Some((loss.at, loss.until?)),
+            (None, Some(releasing), Some(grant)) if self.released == Some(false) => Some((releasing, grant.until)),
+            _ => None,
+        }
+    }
+
     fn new(op: Op, resource: ResourceName, share: Share, asked: Duration) -> Self {
         let (answered, grant, loss, releasing) = (None, None, None, None);
-        Self { op, resource, share, asked, answered, grant, loss, releasing, released: false }
+        Self { op, resource, share, asked, answered, grant, loss, releasing, released: None }
     }
 
     fn hear(&mut self, at: Duration, what: &What) -> Result<(), HistoryError> {
@@ -88,7 +99,7 @@ impl Asking {
             What::Refused { .. } | What::Unknown { .. } => _ = self.answered.get_or_insert(at),
             What::Lost { reason, until, .. } => _ = self.loss.get_or_insert(Loss { at, reason, until }),
             What::Releasing { .. } => _ = self.releasing.get_or_insert(at),
-            What::Released { known, .. } => self.released |= known,
+            What::Released { known, .. } => self.released = Some(known),
             _ => {}
         }
         Ok(())
@@ -117,7 +128,7 @@ impl Asking {
         let mut to = Duration::MAX;
         if let Some(releasing) = self.releasing {
             // The store's word that it was there to be released shows that it was held all the time.
-            to = if self.released { releasing } else { releasing.min(grant.until) };
+            to = if self.released == Some(true) { releasing } else { releasing.min(grant.until) };
         }
         if let Some(Loss { at, reason, until }) = self.loss {
             to = to.min(match reason {
@@ -139,7 +150,7 @@ impl Asking {
 
     /// `to`, or when its lease may have been ended by force.
     fn broken(&self, grant: Grant, fates: &Fates, to: Duration) -> Duration {
-        if self.released && self.loss.is_none() {
+        if self.released == Some(true) && self.loss.is_none() {
             return to;
         }
         // It may have hit between the store's grant and the news of it.

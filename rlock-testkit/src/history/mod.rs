@@ -40,7 +40,8 @@
 //! - **Fencing.** A [`Register`] never takes a token smaller than one that it has seen, and each value is written over
 //!   the one that was there: no update is lost.
 //! - **Waiters.** Whoever asks, in a process that lives to the [`End`](What::End), is answered.
-//! - **Signals.** A holder whose lease has expired is told, within what the caller of [`History::check`] allows. Time in
+//! - **Signals.** A holder knows of its loss by its deadline, within what the caller of [`History::check`] allows, whatever
+//!   the reason is in the end; who lets go later than that, without the store's word that it was held, was not told. Time in
 //!   which its process was frozen, or [starved](What::Starved), is not counted.
 //!
 //! # What is not judged

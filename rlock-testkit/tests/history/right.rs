@@ -36,7 +36,7 @@ fn one_after_the_other() {
         counts.to_string(),
         "asked     2 granted, 0 refused, 0 unknown
 ended     2 released, 0 release unknown; lost: none
-faults    0 deaths, 0 freezes, 0 times down, 0 broken by force
+faults    0 deaths, 0 freezes, 0 times down, 0 broken by force, 0 starved
 register  2 opened, 0 refused; 2 written, 1 refused
 takeover  1.000 ms at worst
 wrong     0 overlaps, 0 tokens, 0 writes, 0 late signals, 0 forgotten"

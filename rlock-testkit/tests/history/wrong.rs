@@ -384,6 +384,27 @@ The holder's promise 2 (loss is signalled by the deadline) is broken: p1#0 was t
 }
 
 #[test]
+fn loss_that_only_the_store_told_of_after_the_deadline_is_found() {
+    let entries = [at(0, asked(A)), at(1, granted(A, 1, 100)), at(151, lost(A, LossReason::TakenOver, 100))];
+    assert!(matches!(violation(entries).breach, Breach::LateSignal { late, .. } if late == ms(51)));
+}
+
+#[test]
+fn loss_that_was_never_signalled_is_found() {
+    let entries = |known| {
+        [
+            at(0, asked(A)),
+            at(1, granted(A, 1, 100)),
+            at(90, believed(A, 100)),
+            at(151, releasing(A)),
+            at(152, What::Released { op: A, known }),
+        ]
+    };
+    assert!(matches!(violation(entries(false)).breach, Breach::LateSignal { late, .. } if late == ms(51)));
+    assert_eq!(check(entries(true)).violation, None, "the store knows that it was held");
+}
+
+#[test]
 fn loss_that_is_signalled_late_after_a_starvation_is_found() {
     let entries = |told| {
         [
