@@ -8,7 +8,7 @@
 use std::error::Error;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use fred::clients::Client;
@@ -43,7 +43,7 @@ pub(crate) struct Conn {
     last_answer: AtomicU64,
     /// When the server is old enough to grant, in so far as it tells its age.
     grants_from: Instant,
-    useless: Arc<Notify>,
+    end: Arc<End>,
     suspicious: Notify,
     /// When the last request was sent that became suspicious, as `last_answer`.
     suspicious_since: AtomicU64,
@@ -57,7 +57,17 @@ pub(crate) struct Silence(u64);
 #[derive(Debug)]
 pub(crate) struct Driver {
     task: ConnectHandle,
-    useless: Arc<Notify>,
+    end: Arc<End>,
+}
+
+/// How a connection ends.
+#[derive(Debug, Default)]
+struct End {
+    /// It is to be replaced.
+    useless: Notify,
+    /// It is gone. Not every command that is under way then is told by fred.
+    closed: Notify,
+    is_closed: AtomicBool,
 }
 
 impl Conn {
@@ -69,7 +79,7 @@ impl Conn {
     pub(crate) async fn open(config: &RedisConfig) -> Result<(Arc<Self>, Driver), CallError> {
         let client = builder(config)?.build().map_err(unsent)?;
         let driver = Driver::start(&client, config).await?;
-        let useless = driver.useless.clone();
+        let end = driver.end.clone();
         let (timeout, opened) = (config.timeout, Instant::now());
         let mut conn = Self {
             client,
@@ -77,7 +87,7 @@ impl Conn {
             opened,
             last_answer: AtomicU64::new(0),
             grants_from: opened,
-            useless,
+            end,
             suspicious: Notify::new(),
             suspicious_since: AtomicU64::new(0),
         };
@@ -136,6 +146,18 @@ impl Conn {
     ///
     /// A command whose future is dropped may be carried out.
     pub(crate) async fn command(&self, name: &'static str, args: Args) -> Result<Reply, CallError> {
+        let closed = self.end.closed.notified();
+        if self.end.is_closed.load(Ordering::Acquire) {
+            return Err(CallError::Unsent(Cause::new("the connection is closed")));
+        }
+        tokio::select! {
+            biased;
+            reply = self.send(name, args) => reply,
+            () = closed => Err(CallError::Unanswered(Cause::new("the connection broke"))),
+        }
+    }
+
+    async fn send(&self, name: &'static str, args: Args) -> Result<Reply, CallError> {
         // fred flushes each EVALSHA by itself, but writes commands that it does not know together.
         let command = CustomCommand::new_static(name, ClusterHash::Random, false);
         let sent = self.elapsed();
@@ -195,7 +217,7 @@ impl Conn {
 
     /// Has the connection replaced: it is silent, or leads to the wrong server.
     pub(crate) fn give_up(&self) {
-        self.useless.notify_one();
+        self.end.useless.notify_one();
     }
 
     /// Subscribes to a channel, and returns once the server has done so.
@@ -221,7 +243,7 @@ impl Driver {
         let mut connected = pin!(client.wait_for_connect());
         // Polled once, it listens; an answer that came before that would be missed.
         let _not_yet = poll_immediate(connected.as_mut()).await;
-        let driver = Self { task: client.connect(), useless: Arc::default() };
+        let driver = Self { task: client.connect(), end: Arc::default() };
         match timeout(config.connect_timeout, connected).await {
             Ok(Ok(())) => Ok(driver),
             Ok(Err(error)) => Err(connect_error(config, error)),
@@ -236,7 +258,7 @@ impl Driver {
     pub(crate) async fn ended(&mut self) {
         tokio::select! {
             _ = &mut self.task => {}
-            () = self.useless.notified() => {}
+            () = self.end.useless.notified() => {}
         }
     }
 }
@@ -244,6 +266,8 @@ impl Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         self.task.abort();
+        self.end.is_closed.store(true, Ordering::Release);
+        self.end.closed.notify_waiters();
     }
 }
 

@@ -20,6 +20,10 @@
 //! every 256 entries. A resource is one hash, `rlock:{namespace:name}`, and has up to three sorted sets beside it
 //! while somebody waits or shares it. An uncontended acquire and its release touch only that hash.
 //!
+//! A client has two connections, for commands and for its inbox. One that is cut is opened again at once. One that is
+//! silent for half a second is held against a new one, and replaced if the server runs a script on that: requests on it
+//! then fail as unknown, and are sent again.
+//!
 //! A waiter that is granted is told on the inbox of its client, a channel that nobody else listens to. So a
 //! release wakes one client, however many wait, and costs the same number of commands.
 //!
@@ -38,8 +42,10 @@
 //! - **Failover.** Replication is asynchronous: a primary that fails may take the latest grants with it, and the
 //!   replica that takes over may grant them again. Two holders then overlap until the first one's TTL has passed or
 //!   it learns that its lease is gone. Only the fencing token protects what they write to.
-//! - **Restart.** A server without persistence forgets all leases, one with `appendfsync everysec` those of the
-//!   last second, with the same effect.
+//! - **Restart.** A server without persistence forgets all leases. Nothing is claimed in it for its first seconds, in
+//!   which holders that can reach it learn of their loss; with a [`restart_grace`](RedisConfig::restart_grace) as long as
+//!   the longest TTL, the others have learned of it by their deadlines. A server with `appendfsync everysec` forgets the
+//!   last second: a waiter may then be granted what somebody still believes to hold, until that one's deadline.
 //! - **Eviction.** All keys have an expiry, so a server with a `maxmemory-policy` of `volatile-*` or `allkeys-*`
 //!   evicts locks when it runs out of memory. Give locks a server with `noeviction`: that refuses new leases when
 //!   memory is short. Exclusive ones can be released then, shared and queued ones end when they expire.

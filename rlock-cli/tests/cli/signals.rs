@@ -143,6 +143,6 @@ fn sigtstp_stops_both_and_sigcont_continues_both() {
 pub(crate) fn in_session(redis: &Redis, arguments: &[&str]) -> std::process::Command {
     use std::os::unix::process::CommandExt as _;
     let mut command = rlock(arguments);
-    command.env("RLOCK_URL", url(&redis)).process_group(0);
+    command.env("RLOCK_URL", url(redis)).process_group(0);
     command
 }
