@@ -52,9 +52,11 @@
 //!
 //! # #[async_trait]
 //! # impl Harness for MyHarness {
-//! #     async fn start() -> Self { unimplemented!() }
-//! #     async fn connect(&self, namespace: &Namespace) -> Arc<dyn Backend> { unimplemented!() }
-//! #     async fn leftovers(&self, _namespace: &Namespace) -> Vec<String> { unimplemented!() }
+//! #     async fn start() -> Self { Self::start_durable().await }
+//! #     async fn connect(&self, namespace: &Namespace) -> Arc<dyn Backend> {
+//! #         Arc::new(rlock_core::MemoryStore::new().client(namespace.clone()))
+//! #     }
+//! #     async fn leftovers(&self, _namespace: &Namespace) -> Vec<String> { Vec::new() }
 //! # }
 //! #[async_trait]
 //! impl Shared for MyHarness {
