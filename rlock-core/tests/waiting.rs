@@ -292,3 +292,22 @@ async fn a_hiccup_does_not_end_the_wait_at_a_store_without_a_queue() {
     held.unlock().await.unwrap();
     assert!(waiting.await.unwrap().unwrap().is_held());
 }
+
+#[tokio::test(start_paused = true)]
+async fn having_polled_for_long_does_not_slow_down_the_next_try_after_a_failure() {
+    let world = World::with(|can| can.queue = false);
+    let other = world.other_client();
+    let held = SimpleLock::new("job", &other).unwrap().lock_with(options()).await.unwrap();
+    let lock = world.lock("job");
+    let asking = tokio::spawn(async move { lock.lock_with(options()).await });
+    sleep(5 * SECOND).await;
+    world.script.decide(Verb::Acquire, Fate::Failed);
+    held.unlock().await.unwrap();
+    // As long as the longest pause between two polls, so that one of them fails.
+    sleep(Duration::from_millis(251)).await;
+    world.script.decide(Verb::Acquire, Fate::Answered);
+    let healed = Instant::now();
+    assert!(asking.await.unwrap().unwrap().is_held());
+    // Pauses double from 10 ms, and six tries fit into the outage.
+    assert!(healed.elapsed() <= Duration::from_millis(330), "it asked again after {:?}", healed.elapsed());
+}

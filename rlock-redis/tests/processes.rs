@@ -50,42 +50,6 @@ async fn holds_until_killed(mut helper: Helper, ttl: Duration) {
 }
 
 #[test]
-fn frozen_holder_reports_the_loss_before_it_does_anything_else() {
-    if let Some(helper) = Helper::current() {
-        return block_on(works_when_told(helper));
-    }
-    block_on(async {
-        let place = Place::new();
-        let client = place.client().await;
-        let mut holder = place.program("frozen_holder_reports_the_loss_before_it_does_anything_else").start("holder");
-        number_in("held", &holder.hear().await);
-        holder.say("work");
-        assert_eq!(holder.hear().await, "worked");
-
-        holder.pause();
-        let guard = within(SOON, "the frozen holder's TTL", lock(client, LockOptions::new())).await;
-        assert_eq!(holder.unheard(), Vec::<String>::new());
-        holder.say("work");
-        holder.resume();
-        assert_eq!(holder.hear().await, "lost", "a holder that woke up went on");
-        holder.say("work");
-        assert_eq!(holder.hear().await, "lost");
-        assert!(guard.is_held());
-    });
-}
-
-/// Works as often as the test says so, and looks at the lock before each time.
-async fn works_when_told(mut helper: Helper) {
-    let client = Place::of(&helper).client().await;
-    let guard = lock(client, LockOptions::new().ttl(Duration::from_secs(1))).await;
-    helper.say(format_args!("held {}", guard.token()));
-    loop {
-        assert_eq!(helper.hear().await, "work");
-        helper.say(if guard.check().is_ok() { "worked" } else { "lost" });
-    }
-}
-
-#[test]
 fn thousand_waiters_of_ten_processes_are_served_in_order_at_a_constant_cost() {
     const PROCESSES: usize = 10;
     if let Some(helper) = Helper::current() {

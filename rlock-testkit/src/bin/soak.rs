@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use rlock::{Client, connect};
-use rlock_testkit::contest::{Arena, Mishap, Outcome, Plan, contend_as_told};
+use rlock_testkit::contest::{Arena, Mishap, Outcome, Plan, UnknownMishap, contend_as_told};
 use rlock_testkit::faults::Control;
 use rlock_testkit::process::{Helper, Program};
 use rlock_testkit::servers::Redis;
@@ -111,7 +111,7 @@ fn mishaps(names: &[String]) -> Result<Vec<Mishap>, String> {
     match names {
         [all] if all == "all" => Ok(Mishap::ALL.to_vec()),
         [none] if none == "none" => Ok(Vec::new()),
-        names => names.iter().map(|name| name.parse()).collect(),
+        names => names.iter().map(|name| name.parse()).collect::<Result<_, UnknownMishap>>().map_err(|e| e.to_string()),
     }
 }
 

@@ -69,11 +69,18 @@ impl fmt::Display for Mishap {
 }
 
 impl FromStr for Mishap {
-    type Err = String;
+    type Err = UnknownMishap;
 
-    fn from_str(name: &str) -> Result<Self, String> {
-        let known = || Self::ALL.map(Self::as_str).join(", ");
+    fn from_str(name: &str) -> Result<Self, UnknownMishap> {
         let found = Self::ALL.into_iter().find(|mishap| mishap.as_str() == name);
-        found.ok_or_else(|| format!("no fault is called {name:?}: there are {}", known()))
+        found.ok_or_else(|| UnknownMishap { name: name.to_owned() })
     }
+}
+
+/// A name that no [`Mishap`] has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no fault is called {name:?}: there are {}", Mishap::ALL.map(Mishap::as_str).join(", "))]
+pub struct UnknownMishap {
+    /// The name.
+    pub name: String,
 }

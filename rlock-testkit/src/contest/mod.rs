@@ -13,6 +13,6 @@ mod registers;
 pub(crate) use arena::ROLE;
 pub use arena::{Arena, Outcome, contend_as_told};
 pub use contender::contend;
-pub use mishap::Mishap;
+pub use mishap::{Mishap, UnknownMishap};
 pub use plan::Plan;
 pub use registers::Registers;
