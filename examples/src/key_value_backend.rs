@@ -34,8 +34,15 @@ const TRIES: usize = 100;
 impl KeyValueBackend {
     /// Locks in `store`, apart from those of other namespaces.
     pub fn new(store: Arc<KeyValue>, namespace: &Namespace) -> Self {
-        let (min_ttl, max_ttl, ttl_step) = (Ttl::MIN, Ttl::MAX, Duration::from_millis(1));
-        let capabilities = Capabilities { backend: "key_value", min_ttl, max_ttl, ttl_step, queue: false, push: false };
+        let capabilities = Capabilities {
+            backend: "key_value",
+            min_ttl: Ttl::MIN,
+            max_ttl: Ttl::MAX,
+            ttl_step: Duration::from_millis(1),
+            expiry_lag: Duration::ZERO,
+            queue: false,
+            push: false,
+        };
         Self { store, prefix: Self::prefix(namespace), capabilities }
     }
 

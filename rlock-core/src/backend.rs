@@ -213,7 +213,8 @@ pub enum Event {
         /// Its fencing token.
         token: Token,
     },
-    /// A held lease of this client was ended by force.
+    /// A held lease of this client was ended by force. A store that cannot tell why one has ended may say so of any that
+    /// this client did not release.
     Broken {
         /// The lease.
         id: LeaseId,
@@ -233,6 +234,10 @@ pub struct Capabilities {
     pub max_ttl: Ttl,
     /// What TTLs are multiples of; others are rounded up.
     pub ttl_step: Duration,
+    /// How long an expired lease may still be there and be in the way of others, because the store ends what has expired at
+    /// intervals. Such a store tells waiters of an expiry, as of a release; their [`ask_again`](crate::Place::ask_again) may
+    /// then be later than the expiry. Zero for one that looks at its clock whenever it is asked.
+    pub expiry_lag: Duration,
     /// Whether it keeps a queue. Without one it refuses every claim that would have to wait, and core asks
     /// again with growing, jittered pauses: waiting is then in no order.
     pub queue: bool,

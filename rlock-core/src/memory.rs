@@ -224,6 +224,7 @@ impl Backend for MemoryBackend {
             min_ttl: Ttl::MIN,
             max_ttl: Ttl::MAX,
             ttl_step: STEP,
+            expiry_lag: Duration::ZERO,
             queue: true,
             push: true,
         };

@@ -208,6 +208,7 @@ impl Backend for RedisBackend {
             min_ttl: Ttl::MIN,
             max_ttl: Ttl::MAX,
             ttl_step: STEP,
+            expiry_lag: Duration::ZERO,
             queue: true,
             push: true,
         };

@@ -250,6 +250,7 @@ fn capabilities() -> Capabilities {
         min_ttl: Ttl::MIN,
         max_ttl: Ttl::MAX,
         ttl_step: Duration::from_millis(1),
+        expiry_lag: Duration::ZERO,
         queue: true,
         push: !is_on("grants_are_told_but_not_declared"),
     }

@@ -101,8 +101,9 @@ impl<S: Store> Container<S> {
     fn request(&self) -> ContainerRequest<GenericImage> {
         let port = S::PORT.tcp();
         let (name, tag) = name_and_tag(&self.image);
-        let request = GenericImage::new(name, tag)
-            .with_exposed_port(port)
+        let image = GenericImage::new(name, tag).with_exposed_port(port);
+        let image = S::ENTRYPOINT.iter().fold(image, |image, program| image.with_entrypoint(program));
+        let request = image
             .with_container_name(&self.name)
             .with_label(LABEL, S::NAME)
             .with_cmd(self.store.arguments())

@@ -12,25 +12,37 @@
 //!
 //! | variable | what it says |
 //! | --- | --- |
-//! | `RLOCK_TEST_REDIS_URL` | the server of the first kind |
+//! | `RLOCK_TEST_REDIS_URL`, `RLOCK_TEST_ETCD_URL` | the server of the first kind |
 //! | `RLOCK_TEST_SERVERS` | `containers` or `local`: only the second, or only the third kind |
-//! | `RLOCK_TEST_REDIS_IMAGE` | the image of the second kind, as `name:tag`, in place of the official one |
+//! | `RLOCK_TEST_REDIS_IMAGE`, `RLOCK_TEST_ETCD_IMAGE` | the image of the second kind, as `name:tag`, in place of the official one |
 //! | `DOCKER_HOST` | where the Docker engine listens, if not at the usual socket |
 //!
 //! A server that a test configures, pauses, kills or restarts is always one of the last two kinds: the one in the
 //! environment is not ours to tamper with.
 //!
+//! An [`EtcdCluster`] is made of programs of this machine always.
+//!
 //! Containers carry the label `rlock-test`. A test that panics or is ended by SIGTERM or SIGINT removes its own; one
 //! that is killed leaves them to `docker ps --quiet --all --filter label=rlock-test | xargs -r docker rm -fv`.
 
+mod base64;
 #[cfg(feature = "containers")]
 mod containers;
+mod etcd;
+mod etcd_cluster;
+mod gateway;
+mod http;
 mod local;
+mod member;
+mod peers;
 mod redis;
 mod resp;
 mod server;
 mod source;
 mod store;
 
+pub use etcd::Etcd;
+pub use etcd_cluster::{EtcdCluster, EtcdNode};
+pub use gateway::Gateway;
 pub use redis::Redis;
 pub use resp::{Reply, Resp};

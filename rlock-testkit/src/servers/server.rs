@@ -56,11 +56,15 @@ impl Server {
 
     /// One of the caller's own.
     pub(super) fn start_own<S: Store>(store: S) -> Self {
-        let source = Source::of::<S>();
+        Self::start_from(&Source::of::<S>(), store)
+    }
+
+    /// One of the caller's own, from that source.
+    pub(super) fn start_from<S: Store>(source: &Source, store: S) -> Self {
         let mut tried = 0;
         loop {
             let port = free_port();
-            let place: io::Result<Box<dyn Place>> = match &source {
+            let place: io::Result<Box<dyn Place>> = match source {
                 #[cfg(feature = "containers")]
                 Source::Image(image) => super::containers::Container::start(store.clone(), image, port),
                 Source::Program(program) => Local::start(store.clone(), program, port),

@@ -54,6 +54,17 @@ impl Source {
         }
     }
 
+    /// A server program, whatever the environment wants.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is none, and says what to install.
+    pub(super) fn program_of<S: Store>() -> Self {
+        Self::program::<S>().unwrap_or_else(|| {
+            panic!("no {} here, which has to be a program of this machine: install {}", S::NAME, package::<S>())
+        })
+    }
+
     #[cfg(feature = "containers")]
     fn container<S: Store>() -> Result<Self, String> {
         super::containers::engine()?;

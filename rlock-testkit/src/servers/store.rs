@@ -21,6 +21,8 @@ pub(super) trait Store: fmt::Debug + Clone + Send + Sync + 'static {
     const PACKAGE: &'static str;
     /// The official image.
     const IMAGE: &'static str;
+    /// The program of the image that takes [`arguments`](Self::arguments), if the image would not lead them to it.
+    const ENTRYPOINT: Option<&'static str> = None;
     /// What the image needs in its environment.
     const ENVIRONMENT: &'static [(&'static str, &'static str)] = &[];
     /// Where the server in a container listens.
@@ -35,7 +37,7 @@ pub(super) trait Store: fmt::Debug + Clone + Send + Sync + 'static {
     /// The URL of the server at 127.0.0.1:`port`.
     fn url(&self, port: u16) -> String;
 
-    /// Whether the server at `url` serves clients. If it is a program, its process id has to be `process`: on a port
-    /// that was free a moment ago, somebody else's server may be listening by now.
+    /// Whether the server at `url` serves clients. If it is a program, it has to be the one whose process id is
+    /// `process`: on a port that was free a moment ago, somebody else's server may be listening by now.
     fn is_ready(&self, url: &str, process: Option<u32>) -> bool;
 }

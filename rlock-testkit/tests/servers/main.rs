@@ -2,6 +2,9 @@
 //!
 //! `RLOCK_TEST_SERVERS=containers` and `RLOCK_TEST_SERVERS=local` run these tests on the one and on the other.
 
+mod etcd;
+mod etcd_cluster;
+
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Command, Output};
@@ -216,7 +219,12 @@ const NOWHERE: &str = "unix:///nowhere/docker.sock";
 
 /// What the first test says when it fails in an environment with `variables`.
 fn failure(variables: &[(&str, &str)]) -> String {
-    let failed = run("a_server_starts_and_answers", variables);
+    failure_of("a_server_starts_and_answers", variables)
+}
+
+/// What a test says when it fails in an environment with `variables`.
+fn failure_of(name: &str, variables: &[(&str, &str)]) -> String {
+    let failed = run(name, variables);
     assert!(!failed.status.success(), "{}", text(&failed));
     text(&failed)
 }
@@ -229,7 +237,7 @@ fn run(name: &str, variables: &[(&str, &str)]) -> Output {
 fn test(name: &str, variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env::current_exe().unwrap());
     command.args([name, "--exact", "--nocapture"]);
-    command.env_remove("RLOCK_TEST_SERVERS").env_remove("RLOCK_TEST_REDIS_URL");
+    command.env_remove("RLOCK_TEST_SERVERS").env_remove("RLOCK_TEST_REDIS_URL").env_remove("RLOCK_TEST_ETCD_URL");
     command.envs(variables.iter().copied());
     command
 }

@@ -1,0 +1,125 @@
+//! A member of an etcd cluster, which may be its only one.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use super::gateway::Gateway;
+use super::peers::Peers;
+use super::server::free_port;
+use super::store::Store;
+use crate::faults::Proxy;
+
+/// How an etcd server is started.
+#[derive(Debug, Clone)]
+pub(super) struct Member {
+    /// By which it is told from somebody else's server.
+    name: String,
+    arguments: Vec<String>,
+    /// `None` if it is alone.
+    seat: Option<Seat>,
+}
+
+/// A member's place among others.
+#[derive(Debug, Clone)]
+pub(super) struct Seat {
+    pub(super) index: usize,
+    pub(super) peers: Arc<Peers>,
+    /// In front of it, for clients.
+    pub(super) front: Arc<Proxy>,
+}
+
+const QUIET: [&str; 4] = ["--logger", "zap", "--log-level", "warn"];
+
+/// The shortest lease is one and a half election timeouts, rounded up to seconds. A member that is alone has nobody who
+/// could take its leadership for such timings.
+const QUICK: [&str; 4] = ["--heartbeat-interval", "10", "--election-timeout", "100"];
+
+/// Where a member that is alone says that it can be found: nobody looks there.
+const NOWHERE: &str = "http://127.0.0.1:1";
+
+impl Member {
+    /// The only member of a cluster, started with `more` arguments.
+    pub(super) fn alone(more: &[&str]) -> Self {
+        let name = random_name();
+        let members = format!("{name}={NOWHERE}");
+        let cluster = ["--initial-cluster", &members, "--initial-advertise-peer-urls", NOWHERE];
+        let peers = ["--listen-peer-urls", "http://127.0.0.1:0"];
+        let arguments = cluster.iter().chain(&peers).chain(&QUICK).chain(more);
+        Self { arguments: arguments.map(ToString::to_string).collect(), name, seat: None }
+    }
+
+    /// The members of one cluster, in these seats, with the timings that etcd has by itself.
+    pub(super) fn cluster(seats: Vec<Seat>) -> Vec<Self> {
+        // Among what other clusters have left on the same ports, the token tells which are of this one.
+        let token = random_name();
+        let name = |seat: &Seat| format!("{token}-{}", seat.index);
+        let peer_url = |seat: &Seat| format!("http://127.0.0.1:{}", seat.peers.front(seat.index));
+        let members: Vec<_> = seats.iter().map(|seat| format!("{}={}", name(seat), peer_url(seat))).collect();
+        let members = members.join(",");
+        let member = |seat: Seat| {
+            let cluster = ["--initial-cluster-token", &token, "--initial-cluster", &members];
+            let own = ["--initial-advertise-peer-urls", &peer_url(&seat)].map(String::from);
+            let arguments = cluster.map(String::from).into_iter().chain(own).collect();
+            Self { name: name(&seat), arguments, seat: Some(seat) }
+        };
+        seats.into_iter().map(member).collect()
+    }
+
+    /// What it is started with, to listen for clients at one URL, of which they are told another.
+    fn serving(&self, listen: &str, advertised: &str, folder: &str) -> Vec<String> {
+        let clients = ["--listen-client-urls", listen, "--advertise-client-urls", advertised];
+        let named = ["--name", &self.name, "--data-dir", folder];
+        let ours = clients.iter().chain(&named).chain(&QUIET).map(ToString::to_string);
+        ours.chain(self.arguments.clone()).collect()
+    }
+}
+
+fn random_name() -> String {
+    format!("rlock-test-{:016x}", rand::random::<u64>())
+}
+
+impl Store for Member {
+    const NAME: &'static str = "etcd";
+    const VARIABLE: &'static str = "ETCD";
+    const URL: &'static str = "etcd://host:port";
+    const PROGRAMS: &'static [&'static str] = &["etcd"];
+    const PACKAGE: &'static str = "etcd-server";
+    const IMAGE: &'static str = "gcr.io/etcd-development/etcd:v3.5.24";
+    // The official image has a command instead, which arguments would replace.
+    const ENTRYPOINT: Option<&'static str> = Some("etcd");
+    const PORT: u16 = 2379;
+
+    fn command(&self, program: &Path, port: u16) -> Command {
+        let mut command = Command::new(program);
+        let listen = format!("http://127.0.0.1:{port}");
+        let Some(Seat { index, peers, front }) = &self.seat else {
+            command.args(self.serving(&listen, &listen, "data"));
+            return command;
+        };
+        let peer_port = free_port();
+        peers.lead_to(*index, peer_port);
+        front.lead_to(&self.url(port));
+        let advertised = front.url().replacen("etcd:", "http:", 1);
+        command.args(self.serving(&listen, &advertised, "data"));
+        command.args(["--listen-peer-urls", &format!("http://127.0.0.1:{peer_port}")]);
+        command
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let port = Self::PORT;
+        self.serving(&format!("http://0.0.0.0:{port}"), &format!("http://127.0.0.1:{port}"), "/etcd-data")
+    }
+
+    fn url(&self, port: u16) -> String {
+        format!("etcd://127.0.0.1:{port}")
+    }
+
+    fn is_ready(&self, url: &str, process: Option<u32>) -> bool {
+        // It has just been started, and cannot be ready before the others know who it is.
+        if let (Some(seat), Some(process)) = (&self.seat, process) {
+            seat.peers.is_process(seat.index, process);
+        }
+        Gateway::new(url).is_ok_and(|gateway| gateway.is_ready(&self.name))
+    }
+}
