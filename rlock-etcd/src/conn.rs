@@ -1,0 +1,159 @@
+//! One connection to one server.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use etcd_client::{Client, ConnectOptions, GetOptions, KvClient, LeaseClient, WatchClient};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use crate::EtcdConfig;
+use crate::config::Endpoint;
+use crate::epoch::{Epoch, EpochKeys};
+use crate::error::{CallError, Kind};
+
+/// How often an idle connection is asked whether it is still there. A server turns away who asks more often than every
+/// five seconds, its `--grpc-keepalive-min-time`.
+const HEARTBEAT: Duration = Duration::from_secs(6);
+const HEARTBEAT_LIMIT: Duration = Duration::from_secs(2);
+/// How long to wait before a server without a leader is asked again.
+const PAUSE: Duration = Duration::from_millis(50);
+/// The longest answer that is read: a queue of some hundred thousand.
+const LONGEST_ANSWER: usize = 64 << 20;
+
+/// An open connection, of which everybody uses clones.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    kv: Opaque<KvClient>,
+    lease: Opaque<LeaseClient>,
+    watch: Opaque<WatchClient>,
+    /// What it is a connection to.
+    pub(crate) endpoint: String,
+    /// The last that is set: what the tokens of its server are counted from.
+    epoch: OnceLock<Epoch>,
+    keys: EpochKeys,
+    ended: watch::Sender<bool>,
+}
+
+/// Something that has no `Debug`.
+struct Opaque<T>(T);
+
+impl Conn {
+    /// Connects, logs in, and has the server answer a question that it needs the others for.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves no connection behind.
+    pub(crate) async fn open(config: &EtcdConfig, endpoint: &Endpoint) -> Result<Arc<Self>, CallError> {
+        let mut options = ConnectOptions::new()
+            .with_connect_timeout(config.connect_timeout)
+            .with_keep_alive(HEARTBEAT, HEARTBEAT_LIMIT)
+            .with_keep_alive_while_idle(true)
+            // A server that has lost the others says so then, and ends its streams.
+            .with_require_leader(true);
+        if let Some(credentials) = &config.credentials {
+            options = options.with_user(&credentials.user, &credentials.password).with_auto_token_refresh(true);
+        }
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &config.tls {
+            options = options.with_tls(tls_options(tls)?);
+        }
+        let scheme = if config.tls.is_some() { "https" } else { "http" };
+        let at = format!("{}:{}", endpoint.host, endpoint.port);
+        let url = format!("{scheme}://{at}");
+        let open = async {
+            let client = Client::connect([url], Some(options)).await?;
+            let conn = Arc::new(Self {
+                kv: Opaque(client.kv_client().max_decoding_message_size(LONGEST_ANSWER)),
+                lease: Opaque(client.lease_client()),
+                watch: Opaque(client.watch_client()),
+                endpoint: at,
+                epoch: OnceLock::new(),
+                keys: EpochKeys::new(&config.namespace, config.restart_grace),
+                ended: watch::Sender::new(false),
+            });
+            loop {
+                match conn.keys.read_or_begin(&conn).await {
+                    Ok(epoch) => {
+                        conn.epoch.get_or_init(|| epoch);
+                        return Ok(conn);
+                    }
+                    // The servers have not agreed on a leader, or on another than before.
+                    Err(error) if error.kind == Kind::Unanswered || error.has_no_leader() => sleep(PAUSE).await,
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        let unanswered =
+            |_| CallError::new(Kind::Unsent, format!("no answer within {:?}: {IS_IT}", config.connect_timeout));
+        timeout(config.connect_timeout, open).await.map_err(unanswered)?
+    }
+
+    pub(crate) fn kv(&self) -> KvClient {
+        self.kv.0.clone()
+    }
+
+    pub(crate) fn lease(&self) -> LeaseClient {
+        self.lease.0.clone()
+    }
+
+    pub(crate) fn watch(&self) -> WatchClient {
+        self.watch.0.clone()
+    }
+
+    /// Whether the server answers, and is not cut off from most others: the answer needs a round of them.
+    pub(crate) async fn probe(&self) -> Result<(), CallError> {
+        let options = GetOptions::new().with_count_only();
+        self.kv().get(self.keys.any(), Some(options)).await?;
+        Ok(())
+    }
+
+    /// What the server's tokens are counted from.
+    pub(crate) fn epoch(&self) -> Epoch {
+        *self.epoch.get().expect("it was read before anybody had the connection")
+    }
+
+    pub(crate) fn keys(&self) -> &EpochKeys {
+        &self.keys
+    }
+
+    /// Has everything that is under way on it fail, and the connection replaced.
+    pub(crate) fn give_up(&self) {
+        self.ended.send_replace(true);
+    }
+
+    /// Returns when the connection was given up.
+    pub(crate) async fn ended(&self) {
+        let mut ended = self.ended.subscribe();
+        let _sender_is_here = ended.wait_for(|&ended| ended).await;
+    }
+}
+
+const IS_IT: &str = "is it an etcd server, reachable, with a leader?";
+
+#[cfg(feature = "tls")]
+fn tls_options(tls: &crate::config::Tls) -> Result<etcd_client::TlsOptions, CallError> {
+    use etcd_client::{Certificate, Identity, TlsOptions};
+
+    let read = |path: &std::path::Path| {
+        std::fs::read(path).map_err(|error| {
+            let reason = format!("the file {} cannot be read: {error}", path.display());
+            CallError { kind: Kind::Refused, reason, source: Some(Arc::new(error)) }
+        })
+    };
+    let mut options = TlsOptions::new();
+    options = match &tls.ca {
+        Some(ca) => options.ca_certificate(Certificate::from_pem(read(ca)?)),
+        None => options.with_enabled_roots(),
+    };
+    if let Some((certificate, key)) = &tls.identity {
+        options = options.identity(Identity::from_pem(read(certificate)?, read(key)?));
+    }
+    Ok(options)
+}
+
+impl<T> std::fmt::Debug for Opaque<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("…")
+    }
+}

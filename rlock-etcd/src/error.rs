@@ -1,0 +1,186 @@
+//! What the servers' and the connection's errors say about a request.
+
+use std::error::Error as _;
+use std::fmt;
+use std::sync::Arc;
+
+use etcd_client::Error;
+use rlock_core::{BackendError, Failure};
+
+/// Why [`EtcdBackend::connect`](crate::EtcdBackend::connect) did not.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// No server answered, or it has no leader; trying again may help.
+    #[error(transparent)]
+    Unreachable(Failure),
+    /// The servers will go on refusing until somebody changes something.
+    #[error(transparent)]
+    Rejected(Failure),
+}
+
+/// How one call failed.
+#[derive(Debug, Clone)]
+pub(crate) struct CallError {
+    pub(crate) kind: Kind,
+    pub(crate) reason: String,
+    pub(crate) source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// It was never carried out.
+    Unsent,
+    /// It may have been carried out, but no answer came.
+    Unanswered,
+    /// The connection is of no use any more; the request may have been carried out.
+    Broken,
+    /// The servers have answered that they will not do it.
+    Refused,
+    /// There is no such lease. Nothing else of the request was carried out.
+    NoLease,
+    /// There is such a lease already.
+    LeaseExists,
+}
+
+impl CallError {
+    pub(crate) fn new(kind: Kind, reason: impl Into<String>) -> Self {
+        Self { kind, reason: reason.into(), source: None }
+    }
+
+    /// That the request got no answer in time.
+    pub(crate) fn late(limit: std::time::Duration) -> Self {
+        Self::new(Kind::Unanswered, format!("no answer within {limit:?}: the servers or the network are stuck or slow"))
+    }
+
+    /// Whether the servers have to agree on a leader first.
+    pub(crate) fn has_no_leader(&self) -> bool {
+        self.kind == Kind::Unsent && self.reason.contains(NO_LEADER)
+    }
+
+    /// Whether sending the request again would be answered likewise.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self.kind, Kind::Refused | Kind::NoLease | Kind::LeaseExists)
+    }
+
+    pub(crate) fn into_backend_error(self, operation: &'static str, store: &Arc<str>) -> BackendError {
+        let failure = Failure { operation, store: store.clone(), reason: self.reason, source: self.source };
+        match self.kind {
+            Kind::Unsent => BackendError::NotApplied(failure),
+            Kind::Unanswered | Kind::Broken | Kind::NoLease | Kind::LeaseExists => BackendError::Unknown(failure),
+            Kind::Refused => BackendError::Rejected(failure),
+        }
+    }
+
+    pub(crate) fn into_connect_error(self, store: &Arc<str>) -> ConnectError {
+        let failure = Failure { operation: "connect", store: store.clone(), reason: self.reason, source: self.source };
+        if self.kind == Kind::Refused { ConnectError::Rejected(failure) } else { ConnectError::Unreachable(failure) }
+    }
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl From<Error> for CallError {
+    fn from(error: Error) -> Self {
+        let (kind, reason) = match &error {
+            Error::GRpcStatus(status) => explain(status.code() as i32, status.message(), status.source()),
+            Error::TransportError(_) | Error::IoError(_) => transport(error.source()),
+            Error::WatchError(_) | Error::LeaseKeepAliveError(_) => (Kind::Broken, "the stream has ended".to_owned()),
+            _ => (Kind::Refused, error.to_string()),
+        };
+        Self { kind, reason, source: Some(Arc::new(error)) }
+    }
+}
+
+const NO_LEADER: &str = "no leader";
+
+// The codes of gRPC.
+const CANCELLED: i32 = 1;
+const UNKNOWN: i32 = 2;
+const INVALID_ARGUMENT: i32 = 3;
+const DEADLINE_EXCEEDED: i32 = 4;
+const NOT_FOUND: i32 = 5;
+const PERMISSION_DENIED: i32 = 7;
+const RESOURCE_EXHAUSTED: i32 = 8;
+const FAILED_PRECONDITION: i32 = 9;
+const UNAVAILABLE: i32 = 14;
+const UNAUTHENTICATED: i32 = 16;
+
+/// What a status says about a request, by its code and the server's words.
+fn explain(code: i32, message: &str, source: Option<&(dyn std::error::Error + 'static)>) -> (Kind, String) {
+    let answered = |hint: &str| {
+        let separator = if hint.is_empty() { "" } else { ": " };
+        format!("etcd answered {message:?}{separator}{hint}")
+    };
+    // A status with an error beneath it is the client's own word, not the server's.
+    if source.is_some() || !message.starts_with("etcdserver:") && !message.starts_with("etcdclient:") {
+        return match code {
+            UNAVAILABLE | UNKNOWN | CANCELLED | DEADLINE_EXCEEDED => transport(source),
+            UNAUTHENTICATED | PERMISSION_DENIED => {
+                (Kind::Refused, answered("check the user and the password in the URL"))
+            }
+            _ if message.contains("auth") => (Kind::Refused, answered("")),
+            _ => (Kind::Broken, format!("the connection broke: {message}")),
+        };
+    }
+    match code {
+        _ if message.contains("lease not found") => (Kind::NoLease, answered("")),
+        _ if message.contains("lease already exists") => (Kind::LeaseExists, answered("")),
+        UNAVAILABLE if message.contains(NO_LEADER) => {
+            (Kind::Unsent, answered("most of its members are down, or cut off from it"))
+        }
+        UNAVAILABLE | CANCELLED | DEADLINE_EXCEEDED | UNKNOWN => (Kind::Unanswered, answered("")),
+        RESOURCE_EXHAUSTED if message.contains("space") => (
+            Kind::Unsent,
+            answered(
+                "its database is full; compact and defragment it, or raise --quota-backend-bytes, and disarm the alarm",
+            ),
+        ),
+        RESOURCE_EXHAUSTED => (Kind::Unsent, answered("it has too much to do")),
+        PERMISSION_DENIED => (
+            Kind::Refused,
+            answered("the user's role has to read and write all keys that begin with the namespace and a slash"),
+        ),
+        // Tokens end with their time, and with the server that gave them; a new connection gets a new one.
+        UNAUTHENTICATED => (Kind::Broken, answered("")),
+        INVALID_ARGUMENT if message.contains("user name is empty") => {
+            (Kind::Refused, answered("it wants a user; put user:password@ into the URL"))
+        }
+        INVALID_ARGUMENT if message.contains("authentication failed") => {
+            (Kind::Refused, answered("check the user and the password in the URL"))
+        }
+        FAILED_PRECONDITION if message.contains("authentication is not enabled") => {
+            (Kind::Refused, answered("it has no users; leave user:password@ out of the URL"))
+        }
+        NOT_FOUND | INVALID_ARGUMENT | FAILED_PRECONDITION => (Kind::Refused, answered("")),
+        _ => (Kind::Refused, answered("")),
+    }
+}
+
+/// What is behind an error of the connection: whether a request can have got through, and words for it.
+fn transport(source: Option<&(dyn std::error::Error + 'static)>) -> (Kind, String) {
+    let mut causes = Vec::new();
+    let mut next = source;
+    while let Some(cause) = next {
+        causes.push(cause.to_string());
+        next = cause.source();
+    }
+    let said = |words: &str| causes.iter().any(|cause| cause.to_lowercase().contains(words));
+    let reason = if said("connection refused") {
+        "the connection was refused: is the server running?"
+    } else if said("lookup") || said("resolve") {
+        "the host name is not known: check the hosts in the URL"
+    } else if said("certificate") || said("tls") || said("handshake") {
+        "TLS could not be set up: does the server speak TLS on this port, with a certificate that is trusted here, and does it want one of the client?"
+    } else if said("connect") && said("timed out") || said("deadline has elapsed") {
+        "the server could not be reached in time"
+    } else {
+        let reason = causes.last().map_or_else(String::new, |cause| format!(": {cause}"));
+        return (Kind::Broken, format!("the connection broke{reason}"));
+    };
+    (Kind::Unsent, reason.to_owned())
+}

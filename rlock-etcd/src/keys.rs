@@ -1,0 +1,111 @@
+//! How leases are named in etcd.
+
+use percent_encoding::percent_decode_str;
+use rlock_core::{LeaseId, LeaseKey, Namespace, ResourceName};
+
+/// The keys of one namespace.
+///
+/// A lease is `namespace/name/id`, and the leases of a resource are the keys that begin with `namespace/name/`. A slash
+/// or a percent sign in the name or the namespace is percent-encoded: two resources never share a key, and names stay
+/// readable.
+#[derive(Debug, Clone)]
+pub(crate) struct Keys {
+    /// `namespace/`
+    front: String,
+}
+
+impl Keys {
+    pub(crate) fn new(namespace: &Namespace) -> Self {
+        Self { front: format!("{}/", encode(namespace.as_str())) }
+    }
+
+    /// What all keys begin with. It is no key itself.
+    pub(crate) fn front(&self) -> &str {
+        &self.front
+    }
+
+    /// What the keys of a resource begin with.
+    pub(crate) fn line(&self, name: &ResourceName) -> String {
+        format!("{}{}/", self.front, encode(name.as_str()))
+    }
+
+    pub(crate) fn lease(&self, key: &LeaseKey) -> String {
+        format!("{}{}", self.line(&key.resource), key.id.to_hex())
+    }
+
+    /// What the keys of all resources begin with whose names begin with `prefix`.
+    pub(crate) fn starting(&self, prefix: &str) -> String {
+        format!("{}{}", self.front, encode(prefix))
+    }
+
+    /// The lease at `key`; `None` if that is not one of ours.
+    pub(crate) fn read(&self, key: &[u8]) -> Option<LeaseKey> {
+        let (encoded, id) = std::str::from_utf8(key).ok()?.strip_prefix(&self.front)?.split_once('/')?;
+        let resource = ResourceName::new(percent_decode_str(encoded).decode_utf8().ok()?).ok()?;
+        let lease = LeaseKey { resource, id: LeaseId::from_hex(id)? };
+        (self.lease(&lease).as_bytes() == key).then_some(lease)
+    }
+}
+
+/// Encodes character by character, so that the encoded prefix of a name is a prefix of the encoded name.
+fn encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '%' => encoded.push_str("%25"),
+            '/' => encoded.push_str("%2F"),
+            _ => encoded.push(character),
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(namespace: &str) -> Keys {
+        Keys::new(&Namespace::new(namespace).unwrap())
+    }
+
+    fn lease(name: &str) -> LeaseKey {
+        LeaseKey { resource: ResourceName::new(name).unwrap(), id: LeaseId::from_u128(7) }
+    }
+
+    #[test]
+    fn keys_read_back_and_never_collide() {
+        let names = ["a", "a/b", "a%2Fb", "/", "jobs/7 *", "größe", "%", "a/00000000000000000000000000000007"];
+        let mut seen = std::collections::HashSet::new();
+        for namespace in ["n", "n/a", "n%"] {
+            for name in names {
+                let key = keys(namespace).lease(&lease(name));
+                assert_eq!(keys(namespace).read(key.as_bytes()), Some(lease(name)));
+                assert!(seen.insert(key));
+            }
+        }
+    }
+
+    #[test]
+    fn keys_of_others_are_not_taken_for_leases() {
+        let id = "00000000000000000000000000000007";
+        for key in [
+            "n/",
+            "n/a",
+            "n/a/7",
+            &format!("n//{id}"),
+            &format!("m/a/{id}"),
+            &format!("n/%61/{id}"),
+            &format!("n/a/b/{id}"),
+        ] {
+            assert_eq!(keys("n").read(key.as_bytes()), None, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_of_a_name_is_a_prefix_of_its_keys() {
+        let key = keys("n").lease(&lease("a/b%c"));
+        for prefix in ["", "a", "a/", "a/b%", "a/b%c"] {
+            assert!(key.starts_with(&keys("n").starting(prefix)), "{prefix}");
+        }
+    }
+}

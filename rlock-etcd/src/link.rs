@@ -1,0 +1,289 @@
+//! Keeps a connection open to one of the servers, and carries calls over it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::select_ok;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+
+use crate::EtcdConfig;
+use crate::conn::Conn;
+use crate::error::{CallError, Kind};
+
+/// How long a call may be unanswered before its connection is doubted, and the call sent once more. What a server has sent
+/// on to a leader that then died is answered only when it gives up, after seven seconds; what is sent after the election
+/// is answered at once.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a call waits for a connection, while there is none.
+const CONNECTED_WITHIN: Duration = Duration::from_millis(250);
+/// How long to wait before a call that failed is sent again.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+/// How much time the doubted connection has to dispel the doubt before others are tried.
+const HEAD_START: Duration = Duration::from_millis(250);
+
+/// The connection that calls go over, while there is one.
+#[derive(Debug)]
+pub(crate) struct Link {
+    current: watch::Receiver<Option<Arc<Conn>>>,
+    doubted: Arc<Notify>,
+    timeout: Duration,
+    _keeper: Task,
+}
+
+/// An answer, and whether it may be that of a request that came a second time.
+#[derive(Debug)]
+pub(crate) struct Answer<T> {
+    pub(crate) value: T,
+    pub(crate) repeated: bool,
+}
+
+impl Link {
+    /// Connects to whichever server answers first.
+    pub(crate) async fn open(config: Arc<EtcdConfig>) -> Result<Self, CallError> {
+        let conn = first_of_all(&config).await?;
+        let (publish, current) = watch::channel(Some(conn.clone()));
+        let doubted = Arc::new(Notify::new());
+        let timeout = config.timeout;
+        let keeper = Task::spawn(keep_open(config, conn, publish, doubted.clone()));
+        Ok(Self { current, doubted, timeout, _keeper: keeper })
+    }
+
+    /// The connection, or an error at once while another one is being opened.
+    pub(crate) fn conn(&self) -> Result<Arc<Conn>, CallError> {
+        self.current.borrow().clone().ok_or_else(lost)
+    }
+
+    /// The connection, as soon as there is one other than `before`.
+    pub(crate) async fn another(&self, before: Option<&Arc<Conn>>) -> Arc<Conn> {
+        let mut current = self.current.clone();
+        let is_another = |conn: &Option<Arc<Conn>>| match (conn, before) {
+            (Some(conn), Some(before)) => !Arc::ptr_eq(conn, before),
+            (conn, _) => conn.is_some(),
+        };
+        let conn = current.wait_for(is_another).await.ok().and_then(|conn| conn.clone());
+        match conn {
+            Some(conn) => conn,
+            None => std::future::pending().await, // the client is being closed
+        }
+    }
+
+    /// Has the connection replaced if it is dead, or its server is cut off from the others.
+    pub(crate) fn doubt(&self) {
+        self.doubted.notify_one();
+    }
+
+    /// Makes a call, which may be carried out more than once: where it gets stuck, on a dead connection or behind a dead
+    /// leader, or fails for a reason that passes, it is sent again, and whichever is answered first counts.
+    ///
+    /// # Cancel safety
+    ///
+    /// A call whose future is dropped may be carried out.
+    pub(crate) async fn call<T, F>(&self, request: impl Fn(Arc<Conn>) -> F) -> Result<Answer<T>, CallError>
+    where
+        F: Future<Output = Result<T, CallError>>,
+    {
+        let deadline = Instant::now() + self.timeout;
+        let mut under_way = FuturesUnordered::new();
+        let (mut sent, mut patience, mut pause) = (0, PATIENCE, FIRST_PAUSE);
+        let mut failed: Option<CallError> = None;
+        loop {
+            let conn = match under_way.is_empty() {
+                true => timeout(CONNECTED_WITHIN, self.another(None)).await.ok(),
+                false => self.current.borrow().clone(),
+            };
+            match conn {
+                Some(conn) => {
+                    under_way.push(on(conn.clone(), request(conn)));
+                    sent += 1;
+                }
+                None if under_way.is_empty() => return Err(failed.unwrap_or_else(lost)),
+                None => {}
+            }
+            let again = (Instant::now() + patience).min(deadline);
+            patience = (patience * 2).min(self.timeout);
+            loop {
+                match timeout_at(again, under_way.next()).await {
+                    Ok(Some(Ok(value))) => return Ok(Answer { value, repeated: sent > 1 }),
+                    Ok(Some(Err(error))) if error.is_final() => return Err(error),
+                    Ok(Some(Err(error))) => failed = Some(worse(failed.take(), error)),
+                    Ok(None) => break,
+                    Err(_elapsed) => {
+                        self.doubt();
+                        break;
+                    }
+                }
+            }
+            if under_way.is_empty() {
+                sleep_until((Instant::now() + pause).min(deadline)).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+            if Instant::now() >= deadline {
+                let late = CallError::late(self.timeout);
+                return Err(if under_way.is_empty() { failed.unwrap_or(late) } else { late });
+            }
+        }
+    }
+}
+
+fn lost() -> CallError {
+    CallError::new(Kind::Unsent, "the connection is lost, and being opened again")
+}
+
+/// What to say of a call of which two copies failed: that it may have been carried out, if one of them may.
+fn worse(one: Option<CallError>, other: CallError) -> CallError {
+    match one {
+        Some(one) if matches!(one.kind, Kind::Unanswered | Kind::Broken) => one,
+        _ => other,
+    }
+}
+
+/// A request on a connection, which fails when the connection is given up.
+async fn on<T>(conn: Arc<Conn>, request: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
+    let answer = tokio::select! {
+        biased;
+        answer = request => answer,
+        () = conn.ended() => Err(CallError::new(Kind::Unanswered, "the connection broke")),
+    };
+    if answer.as_ref().is_err_and(|error| error.kind == Kind::Broken) {
+        conn.give_up();
+    }
+    answer
+}
+
+async fn keep_open(
+    config: Arc<EtcdConfig>,
+    mut conn: Arc<Conn>,
+    publish: watch::Sender<Option<Arc<Conn>>>,
+    doubted: Arc<Notify>,
+) {
+    let mut backoff = Backoff::default();
+    loop {
+        let next = tokio::select! {
+            () = conn.ended() => None,
+            () = doubted.notified() => match dispel_or_replace(&config, &conn).await {
+                Doubt::Dispelled => continue,
+                Doubt::Confirmed(next) => Some(next),
+            },
+        };
+        tracing::warn!(store = %config.address(), endpoint = %conn.endpoint, "the connection to etcd is lost");
+        publish.send_replace(None);
+        conn.give_up();
+        conn = match next {
+            Some(next) => next,
+            None => reopen(&config, &mut backoff).await,
+        };
+        tracing::info!(store = %config.address(), endpoint = %conn.endpoint, "connected to etcd again");
+        publish.send_replace(Some(conn.clone()));
+    }
+}
+
+enum Doubt {
+    Dispelled,
+    Confirmed(Arc<Conn>),
+}
+
+/// Asks the doubted connection and all servers, and goes by who answers first. While there is no leader nobody does.
+async fn dispel_or_replace(config: &EtcdConfig, conn: &Arc<Conn>) -> Doubt {
+    let dispelled = async {
+        match conn.probe().await {
+            Ok(()) => Doubt::Dispelled,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    let replaced = async {
+        sleep(HEAD_START).await;
+        let mut backoff = Backoff::default();
+        Doubt::Confirmed(reopen(config, &mut backoff).await)
+    };
+    tokio::select! {
+        biased;
+        doubt = dispelled => doubt,
+        doubt = replaced => doubt,
+    }
+}
+
+/// Connects to whichever server answers first. If none does, the error is the one that tells most.
+async fn first_of_all(config: &EtcdConfig) -> Result<Arc<Conn>, CallError> {
+    let open = |endpoint| Conn::open(config, endpoint).boxed();
+    let mut endpoints: Vec<_> = config.endpoints.iter().collect();
+    if let [only] = endpoints[..] {
+        return open(only).await;
+    }
+    // So that not all clients of a host end up at the same server.
+    rand::seq::SliceRandom::shuffle(&mut endpoints[..], &mut rand::rng());
+    match select_ok(endpoints.iter().map(|endpoint| open(endpoint))).await {
+        Ok((conn, _slower)) => Ok(conn),
+        Err(last) => Err(last),
+    }
+}
+
+/// Connects again, however long that takes.
+async fn reopen(config: &EtcdConfig, backoff: &mut Backoff) -> Arc<Conn> {
+    let mut reported = String::new();
+    loop {
+        match backoff.try_open(config).await {
+            Ok(conn) => return conn,
+            Err(error) => {
+                let error = error.to_string();
+                if error != reported {
+                    tracing::warn!(store = %config.address(), error, "etcd is out of reach");
+                    reported = error;
+                }
+            }
+        }
+    }
+}
+
+/// Jittered pauses between tries to connect, which grow, as does the time that a try may take, until a connection lasts
+/// for more than a second.
+#[derive(Debug, Default)]
+struct Backoff {
+    tries: u32,
+    ended: Option<Instant>,
+}
+
+impl Backoff {
+    const FIRST: Duration = Duration::from_millis(50);
+    /// Short enough for a lock with a TTL of seconds to survive an outage that is nearly as long.
+    const LONGEST: Duration = Duration::from_millis(250);
+    /// How long the first try may take. One that got stuck in a network that has healed since would otherwise be waited
+    /// for as long as a slow one.
+    const PATIENCE: Duration = Duration::from_secs(1);
+    const LASTED: Duration = Duration::from_secs(1);
+
+    async fn try_open(&mut self, config: &EtcdConfig) -> Result<Arc<Conn>, CallError> {
+        if self.ended.is_none_or(|ended| ended.elapsed() > Self::LASTED) {
+            self.tries = 0;
+        }
+        let doubled = |time: Duration| time * (1 << self.tries.min(8));
+        let pause = doubled(Self::FIRST).min(Self::LONGEST);
+        sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+        let patience = doubled(Self::PATIENCE).min(config.connect_timeout);
+        let unanswered = |_| CallError::new(Kind::Unsent, format!("no answer within {patience:?}"));
+        let opened = timeout(patience, first_of_all(config)).await;
+        self.tries += 1;
+        self.ended = Some(Instant::now());
+        opened.map_err(unanswered)?
+    }
+}
+
+/// A task that ends with its owner.
+#[derive(Debug)]
+pub(crate) struct Task(JoinHandle<()>);
+
+impl Task {
+    pub(crate) fn spawn(future: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(future))
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

@@ -1,0 +1,202 @@
+//! etcd's leases: taken from a pool, and given back to it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use etcd_client::LeaseGrantOptions;
+use futures_util::future::join_all;
+use rlock_core::{Clock, Moment};
+use tokio::sync::Semaphore;
+
+use crate::error::{CallError, Kind};
+use crate::keeper::Keeper;
+use crate::link::{Link, Task};
+
+/// How many spare leases are kept alive, for those who come after a pause. All others end when their time is up.
+const KEPT: usize = 8;
+/// How many spare leases of one TTL there may be; what comes beyond them is revoked.
+const MOST: usize = 256;
+/// How many leases are granted or revoked at a time.
+const MOST_WRITES: usize = 128;
+const TENDED_EVERY: Duration = Duration::from_millis(250);
+
+/// A lease of etcd's: what the keys that are attached to it end with.
+///
+/// One that belongs to a lock must be attached to nothing else, ever: it would keep that alive as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Lease {
+    pub(crate) id: i64,
+    /// The life that it has when it is kept alive.
+    pub(crate) ttl: Duration,
+    /// When the request was sent that it was granted or last kept alive by.
+    pub(crate) touched: Moment,
+}
+
+impl Lease {
+    /// How long it lives at least.
+    pub(crate) fn left(&self, now: Moment) -> Duration {
+        self.touched.after(self.ttl).since(now).min(self.ttl)
+    }
+}
+
+/// Leases that nothing is attached to, by their TTLs. A lock that takes one needs no write but that of its own key.
+pub(crate) struct Pool {
+    link: Arc<Link>,
+    keeper: Keeper,
+    clock: Clock,
+    /// The shortest TTL that the servers grant.
+    min_ttl: Duration,
+    /// A server turns requests away when it has thousands of them under way.
+    writing: Semaphore,
+    /// The most recently used last.
+    spares: Mutex<HashMap<Duration, Vec<Lease>>>,
+}
+
+impl Pool {
+    /// A pool, and what has to be run for it.
+    pub(crate) async fn open(link: Arc<Link>, timeout: Duration) -> Result<(Arc<Self>, Task), CallError> {
+        let clock = Clock::boot();
+        let touched = clock.now();
+        let conn = link.conn()?;
+        let granted = conn.lease().grant(1, None).await?;
+        let first = Lease { id: granted.id(), ttl: seconds(granted.ttl()), touched };
+        let keeper = Keeper::new(&link, timeout);
+        let spares = Mutex::new(HashMap::from([(first.ttl, vec![first])]));
+        let writing = Semaphore::new(MOST_WRITES);
+        let pool = Arc::new(Self { link, keeper, clock, min_ttl: first.ttl, writing, spares });
+        let tended = pool.clone();
+        let tend = Task::spawn(async move {
+            loop {
+                tokio::time::sleep(TENDED_EVERY).await;
+                tended.tend().await;
+            }
+        });
+        Ok((pool, tend))
+    }
+
+    pub(crate) fn min_ttl(&self) -> Duration {
+        self.min_ttl
+    }
+
+    pub(crate) fn now(&self) -> Moment {
+        self.clock.now()
+    }
+
+    /// What a lease is granted for `ttl`: whole seconds, and not too few.
+    pub(crate) fn kept(&self, ttl: Duration) -> Duration {
+        let whole = Duration::from_secs(ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0));
+        whole.max(self.min_ttl)
+    }
+
+    /// A spare lease that lives for `ttl` after it is touched, or a new one.
+    pub(crate) async fn take(&self, ttl: Duration) -> Result<Lease, CallError> {
+        let ttl = self.kept(ttl);
+        match self.spare(ttl) {
+            Some(lease) => Ok(lease),
+            None => self.grant(ttl).await,
+        }
+    }
+
+    /// A new lease.
+    pub(crate) async fn grant(&self, ttl: Duration) -> Result<Lease, CallError> {
+        let (id, asked) = (rand::random_range(1..i64::MAX), self.kept(ttl));
+        let secs = i64::try_from(asked.as_secs()).unwrap_or(i64::MAX);
+        let _turn = self.writing.acquire().await;
+        let touched = self.now();
+        let grant = self.link.call(|conn| async move {
+            match conn.lease().grant(secs, Some(LeaseGrantOptions::new().with_id(id))).await.map_err(CallError::from) {
+                Ok(granted) => Ok(seconds(granted.ttl())),
+                // An earlier request, whose answer got lost.
+                Err(error) if error.kind == Kind::LeaseExists => Ok(asked),
+                Err(error) => Err(error),
+            }
+        });
+        Ok(Lease { id, ttl: grant.await?.value, touched })
+    }
+
+    /// Takes back a lease that nothing is attached to, nor will be by a request that is under way still.
+    pub(crate) fn give_back(self: &Arc<Self>, lease: Lease) {
+        let mut spares = self.spares();
+        let spares = spares.entry(lease.ttl).or_default();
+        if spares.len() < MOST {
+            spares.push(lease);
+        } else {
+            self.revoke(lease.id);
+        }
+    }
+
+    /// Ends a lease, and whatever is attached to it or will be, in the background.
+    pub(crate) fn revoke(self: &Arc<Self>, id: i64) {
+        let this = self.clone();
+        tokio::spawn(async move {
+            let _turn = this.writing.acquire().await;
+            let revoke = this.link.call(|conn| async move {
+                match conn.lease().revoke(id).await.map_err(CallError::from) {
+                    Err(error) if error.kind != Kind::NoLease => Err(error),
+                    _ => Ok(()),
+                }
+            });
+            if let Err(error) = revoke.await {
+                tracing::debug!(%error, "a lease was not revoked; it ends with its TTL");
+            }
+        });
+    }
+
+    /// Gives a lease its whole life again. Whether the servers know it; see [`Keeper::keep_alive`].
+    pub(crate) async fn touch(&self, lease: &mut Lease) -> Result<bool, CallError> {
+        let now = self.now();
+        let known = self.keeper.keep_alive(lease.id).await?;
+        if known {
+            lease.touched = lease.touched.max(now);
+        }
+        Ok(known)
+    }
+
+    fn spare(&self, ttl: Duration) -> Option<Lease> {
+        let now = self.now();
+        let mut spares = self.spares();
+        let spares = spares.get_mut(&ttl)?;
+        while let Some(lease) = spares.pop() {
+            if !lease.left(now).is_zero() {
+                return Some(lease);
+            }
+        }
+        None
+    }
+
+    /// Forgets spare leases that are over, and keeps a few of the others alive.
+    async fn tend(&self) {
+        let now = self.now();
+        let mut due = Vec::new();
+        {
+            let mut spares = self.spares();
+            spares.values_mut().for_each(|leases| leases.retain(|lease| !lease.left(now).is_zero()));
+            spares.retain(|_, leases| !leases.is_empty());
+            let mut recent: Vec<_> = spares.values().flat_map(|leases| leases.iter().rev().take(KEPT)).collect();
+            recent.sort_by_key(|lease| std::cmp::Reverse(lease.touched));
+            due.extend(recent.into_iter().take(KEPT).filter(|lease| lease.left(now) < lease.ttl * 2 / 3).copied());
+        }
+        let touch = async |mut lease: Lease| self.touch(&mut lease).await.is_ok_and(|known| known).then_some(lease);
+        for touched in join_all(due.into_iter().map(touch)).await.into_iter().flatten() {
+            let mut spares = self.spares();
+            let spares = spares.get_mut(&touched.ttl).into_iter().flatten();
+            // It may have been taken meanwhile.
+            spares.filter(|lease| lease.id == touched.id).for_each(|lease| lease.touched = touched.touched);
+        }
+    }
+
+    fn spares(&self) -> MutexGuard<'_, HashMap<Duration, Vec<Lease>>> {
+        self.spares.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn seconds(secs: i64) -> Duration {
+    Duration::from_secs(u64::try_from(secs).unwrap_or_default())
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pool").field("min_ttl", &self.min_ttl).finish_non_exhaustive()
+    }
+}

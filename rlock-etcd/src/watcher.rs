@@ -1,0 +1,274 @@
+//! What the servers tell this client: one stream, on which it watches the keys of its leases, and what is in front of
+//! those that wait.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use etcd_client::{EventType, WatchFilterType, WatchOptions, WatchRequestSender, WatchResponse, WatchStream};
+use rlock_core::LeaseId;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use crate::conn::Conn;
+use crate::error::{CallError, Kind};
+use crate::link::Link;
+
+/// How long a lease has to be held before its key is watched. Most are released before, and cost no watch.
+const SETTLED: Duration = Duration::from_millis(30);
+/// How long a stream may take to open before its connection is doubted.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a stream that broke is left alone.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// What to watch for a lease.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// The lease waits: its own key, and those of which one has to go before it can be held.
+    Queued { id: LeaseId, key: String, blockers: Vec<String>, read_at: i64 },
+    /// The lease is held: its own key.
+    Held { id: LeaseId, key: String, read_at: i64 },
+    /// The lease is no concern of this client's any more.
+    Forget(LeaseId),
+}
+
+/// What was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sight {
+    /// Something in front of the lease has gone, or may have.
+    Changed(LeaseId),
+    /// The key of the lease is gone, as of that revision.
+    Gone(LeaseId, i64),
+    /// The lease has been held for a while.
+    Settled(LeaseId),
+    /// Whatever happened before has not been seen.
+    Resync,
+}
+
+/// The task behind the stream.
+pub(crate) struct Watcher {
+    link: Arc<Link>,
+    commands: UnboundedReceiver<Command>,
+    sights: UnboundedSender<Sight>,
+    next_id: i64,
+    /// What is watched for each lease.
+    leases: HashMap<LeaseId, Watched>,
+    /// What each watch is for.
+    watches: HashMap<i64, (LeaseId, Purpose)>,
+    /// Held leases whose keys are to be watched, by when.
+    settling: VecDeque<(Instant, LeaseId, String, i64)>,
+    /// What the server is to be asked for.
+    outbox: VecDeque<Ask>,
+}
+
+#[derive(Debug, Default)]
+struct Watched {
+    own: Option<i64>,
+    blockers: Vec<(String, i64)>,
+    settling: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Purpose {
+    Own,
+    /// A key that was there at this revision.
+    Blocker(i64),
+}
+
+#[derive(Debug, Clone)]
+enum Ask {
+    Watch { id: i64, key: String, from: i64 },
+    Cancel(i64),
+}
+
+impl Watcher {
+    pub(crate) fn new(link: Arc<Link>, commands: UnboundedReceiver<Command>, sights: UnboundedSender<Sight>) -> Self {
+        Self {
+            link,
+            commands,
+            sights,
+            next_id: FIRST_ID,
+            leases: HashMap::new(),
+            watches: HashMap::new(),
+            settling: VecDeque::new(),
+            outbox: VecDeque::new(),
+        }
+    }
+
+    /// Watches until the client is dropped. A stream that ends is replaced; what happened meanwhile has to be asked for.
+    pub(crate) async fn run(mut self) {
+        let mut before = false;
+        loop {
+            let conn = self.link.another(None).await;
+            let end = tokio::select! {
+                end = self.serve(&conn, &mut before) => end,
+                () = conn.ended() => Ok(()),
+            };
+            match end {
+                Err(error) if error.kind == Kind::Broken => conn.give_up(),
+                _ => self.link.doubt(),
+            }
+            self.watches.clear();
+            self.outbox.clear();
+            self.leases.clear();
+            self.settling.clear();
+            sleep(PAUSE).await;
+        }
+    }
+
+    async fn serve(&mut self, conn: &Conn, before: &mut bool) -> Result<(), CallError> {
+        let stream = match timeout(PATIENCE, open(conn)).await {
+            Ok(opened) => opened?,
+            Err(_elapsed) => return Ok(()),
+        };
+        let (mut requests, mut responses) = stream.split();
+        if std::mem::replace(before, true) {
+            tracing::info!(endpoint = %conn.endpoint, "watching etcd again");
+            self.see(Sight::Resync);
+        }
+        loop {
+            let settled = self.settling.front().map(|(at, ..)| *at);
+            tokio::select! {
+                response = responses.message() => match response? {
+                    Some(response) => self.hear(&response),
+                    None => return Ok(()),
+                },
+                command = self.commands.recv() => match command {
+                    Some(command) => self.obey(command),
+                    None => std::future::pending().await,
+                },
+                sent = send(&mut requests, self.outbox.front()), if !self.outbox.is_empty() => {
+                    sent?;
+                    self.outbox.pop_front();
+                }
+                () = sleep_until(settled.unwrap_or_else(Instant::now)), if settled.is_some() => self.settle(),
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Queued { id, key, blockers, read_at } => {
+                if self.leases.entry(id).or_default().own.is_none() {
+                    self.watch_own(id, key, read_at);
+                }
+                self.watch_blockers(id, blockers, read_at);
+            }
+            Command::Held { id, key, read_at } => {
+                self.watch_blockers(id, Vec::new(), read_at);
+                let watched = self.leases.entry(id).or_default();
+                if !std::mem::replace(&mut watched.settling, true) {
+                    self.settling.push_back((Instant::now() + SETTLED, id, key, read_at));
+                }
+            }
+            Command::Forget(id) => {
+                if let Some(watched) = self.leases.remove(&id) {
+                    let blockers = watched.blockers.into_iter().map(|(_, watch)| watch);
+                    watched.own.into_iter().chain(blockers).for_each(|watch| self.cancel(watch));
+                }
+            }
+        }
+    }
+
+    fn settle(&mut self) {
+        let now = Instant::now();
+        while self.settling.front().is_some_and(|(at, ..)| *at <= now) {
+            let Some((_, id, key, read_at)) = self.settling.pop_front() else { return };
+            let Some(watched) = self.leases.get(&id) else { continue };
+            if watched.own.is_none() {
+                self.watch_own(id, key, read_at);
+            }
+            self.see(Sight::Settled(id));
+        }
+    }
+
+    fn watch_own(&mut self, id: LeaseId, key: String, read_at: i64) {
+        // Behind what others have written meanwhile, the server is some time late with this; but nothing waits for it.
+        let watch = self.watch(id, Purpose::Own, key, read_at + 1);
+        self.leases.entry(id).or_default().own = Some(watch);
+    }
+
+    fn watch_blockers(&mut self, id: LeaseId, keys: Vec<String>, read_at: i64) {
+        let before = std::mem::take(&mut self.leases.entry(id).or_default().blockers);
+        let (kept, over): (Vec<_>, Vec<_>) = before.into_iter().partition(|(key, _)| keys.contains(key));
+        over.into_iter().for_each(|(_, watch)| self.cancel(watch));
+        let is_new = |key: &String| !kept.iter().any(|(known, _)| known == key);
+        let new: Vec<_> = keys.into_iter().filter(is_new).collect();
+        let mut blockers = kept;
+        for key in new {
+            // From now on, which is prompt. Whether anything has happened since the key was read, the answer tells.
+            let watch = self.watch(id, Purpose::Blocker(read_at), key.clone(), 0);
+            blockers.push((key, watch));
+        }
+        self.leases.entry(id).or_default().blockers = blockers;
+    }
+
+    fn watch(&mut self, lease: LeaseId, purpose: Purpose, key: String, from: i64) -> i64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.watches.insert(id, (lease, purpose));
+        self.outbox.push_back(Ask::Watch { id, key, from });
+        id
+    }
+
+    fn cancel(&mut self, watch: i64) {
+        self.watches.remove(&watch);
+        let asked = self.outbox.iter().position(|ask| matches!(ask, Ask::Watch { id, .. } if *id == watch));
+        match asked {
+            Some(at) => drop(self.outbox.remove(at)),
+            None => self.outbox.push_back(Ask::Cancel(watch)),
+        }
+    }
+
+    fn hear(&mut self, response: &WatchResponse) {
+        let Some(&(lease, purpose)) = self.watches.get(&response.watch_id()) else { return };
+        let revision = response.header().map_or(0, etcd_client::ResponseHeader::revision);
+        if response.canceled() {
+            // It was to begin before what the servers remember, or may not be watched.
+            tracing::debug!(reason = response.cancel_reason(), "a watch was cancelled");
+            self.watches.remove(&response.watch_id());
+            return self.see(Sight::Changed(lease));
+        }
+        if response.created() {
+            if matches!(purpose, Purpose::Blocker(read_at) if revision > read_at) {
+                self.see(Sight::Changed(lease));
+            }
+            return;
+        }
+        let deleted = response.events().iter().rev().find(|event| event.event_type() == EventType::Delete);
+        let Some(deleted) = deleted else { return };
+        let at = deleted.kv().map_or(revision, etcd_client::KeyValue::mod_revision);
+        self.see(match purpose {
+            Purpose::Own => Sight::Gone(lease, at),
+            Purpose::Blocker(_) => Sight::Changed(lease),
+        });
+    }
+
+    fn see(&self, sight: Sight) {
+        let _client_gone = self.sights.send(sight);
+    }
+}
+
+/// Smaller ones are given by the server.
+const FIRST_ID: i64 = 1_000;
+
+/// A stream is opened by its first watch, which is for nothing.
+async fn open(conn: &Conn) -> Result<WatchStream, CallError> {
+    let mut stream = conn.watch().watch(conn.keys().any(), None).await?;
+    while stream.message().await?.is_some_and(|response| !response.created()) {}
+    Ok(stream)
+}
+
+/// # Cancel safety
+///
+/// Dropped before it is done, it has sent nothing.
+async fn send(requests: &mut WatchRequestSender, ask: Option<&Ask>) -> Result<(), CallError> {
+    match ask.cloned() {
+        Some(Ask::Watch { id, key, from }) => {
+            let options = WatchOptions::new().with_watch_id(id).with_start_revision(from);
+            Ok(requests.watch(key, Some(options.with_filters([WatchFilterType::NoPut]))).await?)
+        }
+        Some(Ask::Cancel(id)) => Ok(requests.cancel(id).await?),
+        None => Ok(()),
+    }
+}

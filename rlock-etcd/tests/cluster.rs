@@ -1,0 +1,232 @@
+//! Locks on three etcd servers of which one fails.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use futures_util::future::join_all;
+use rlock_core::{Client, Guard, LockOptions, ResourceName, SimpleLock};
+use rlock_etcd::{EtcdBackend, EtcdConfig};
+use rlock_testkit::contest::{Arena, Mishap, Plan, contend_as_told};
+use rlock_testkit::faults::{Control, Data};
+use rlock_testkit::process::{Helper, Program};
+use rlock_testkit::servers::EtcdCluster;
+use rlock_testkit::wait::{eventually, within};
+
+/// Long enough for an election, which takes one to two seconds, and for what was under way when it began.
+const TTL: Duration = Duration::from_secs(9);
+const SOON: Duration = Duration::from_secs(30);
+
+/// How the leader fails, and comes back.
+#[derive(Debug, Clone, Copy)]
+enum Failure {
+    Killed,
+    Stopped,
+    CutOff,
+}
+
+impl Failure {
+    async fn begin(self, cluster: &EtcdCluster, index: usize) {
+        match self {
+            Self::Killed => cluster.node(index).kill().await,
+            Self::Stopped => cluster.node(index).pause().await,
+            Self::CutOff => cluster.cut_off(index),
+        }
+    }
+
+    async fn end(self, cluster: &EtcdCluster, index: usize) {
+        match self {
+            Self::Killed | Self::Stopped => cluster.node(index).restart(Data::Kept).await,
+            Self::CutOff => cluster.heal(index),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_lock_is_lost_when_the_leader_is_killed() {
+    loses_nothing(Failure::Killed).await;
+}
+
+/// Longer than any TTL. It is killed then: a leader of etcd before 3.4.31 and 3.5.13 that wakes up after so long ends the
+/// leases that were extended while it stood still (etcd issue 15247).
+#[tokio::test(flavor = "multi_thread")]
+async fn no_lock_is_lost_when_the_leader_stands_still() {
+    loses_nothing(Failure::Stopped).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_lock_is_lost_when_the_leader_stands_still_and_wakes_up() {
+    let cluster = EtcdCluster::start();
+    let url = cluster.url();
+    let clients = join_all((0..4).map(|_| client(&url, ""))).await;
+    let names: Vec<String> = (0..20).map(|number| format!("job/{number}")).collect();
+    let guards = join_all(names.iter().zip(clients.iter().cycle()).map(|(name, client)| lock(client, name))).await;
+    for _ in 0..3 {
+        let leader = cluster.leader().await;
+        cluster.node(leader).pause().await;
+        tokio::time::sleep(TTL / 2).await;
+        cluster.node(leader).resume().await;
+        tokio::time::sleep(TTL / 2).await;
+        let lost: Vec<_> = guards.iter().filter(|guard| !guard.is_held()).collect();
+        assert!(lost.is_empty(), "{} of {} locks were lost: {lost:?}", lost.len(), guards.len());
+    }
+    for guard in guards {
+        within(SOON, "an unlock", guard.unlock()).await.expect("it is held");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_lock_is_lost_when_the_leader_is_cut_off() {
+    loses_nothing(Failure::CutOff).await;
+}
+
+/// Clients that hold locks and wait for them, wherever they are connected to, live through the failure of two leaders in
+/// turn, and others are served meanwhile.
+async fn loses_nothing(failure: Failure) {
+    let cluster = EtcdCluster::start();
+    let url = cluster.url();
+    let clients = join_all((0..4).map(|_| client(&url, ""))).await;
+    let names: Vec<String> = (0..20).map(|number| format!("job/{number}")).collect();
+    let guards = join_all(names.iter().zip(clients.iter().cycle()).map(|(name, client)| lock(client, name))).await;
+    let waiting: Vec<_> = (0..4).map(|number| in_background(&clients[(number + 1) % 4], &names[number])).collect();
+    for name in &names[..4] {
+        sees_queued(&clients[0], name).await;
+    }
+    for (round, client) in clients.iter().enumerate().take(2) {
+        let leader = cluster.leader().await;
+        let failed = Instant::now();
+        failure.begin(&cluster, leader).await;
+        let other = within(SOON, "a lock after the leader failed", lock(client, &format!("new/{round}"))).await;
+        println!("{failure:?}: a new lock {:?} after the leader failed", failed.elapsed());
+        tokio::time::sleep((TTL + TTL / 3).saturating_sub(failed.elapsed())).await;
+        let lost: Vec<_> = guards.iter().filter(|guard| !guard.is_held()).collect();
+        assert!(lost.is_empty(), "{failure:?}: {} of {} locks were lost: {lost:?}", lost.len(), guards.len());
+        assert!(other.is_held());
+        failure.end(&cluster, leader).await;
+        assert!(waiting.iter().all(|waiting| !waiting.is_finished()), "two hold one lock");
+    }
+    for guard in guards {
+        within(SOON, "an unlock", guard.unlock()).await.expect("it is held");
+    }
+    for waiting in waiting {
+        let guard = within(SOON, "the waiter's turn", waiting).await.expect("no waiting task panics");
+        within(SOON, "an unlock", guard.unlock()).await.expect("it is held");
+    }
+}
+
+/// Processes that are killed and frozen, and cut off from one of the servers, take turns while leaders are killed, stopped
+/// and cut off: never two hold a lock, tokens grow, no update is lost, every loss is signalled in time, nobody is forgotten.
+#[test]
+fn histories_of_processes_are_right_while_leaders_fail() {
+    const ALL: [Mishap; 8] = [
+        Mishap::ProcessKilled,
+        Mishap::ProcessFrozen,
+        Mishap::Cut,
+        Mishap::Stalled,
+        Mishap::HalfOpen,
+        Mishap::Slow,
+        Mishap::ServerPaused,
+        Mishap::ServerKilled,
+    ];
+    if let Some(helper) = Helper::current() {
+        let others = helper.setting("others");
+        return block_on(contend_as_told(helper, async |url| client(url, &others).await));
+    }
+    block_on(async {
+        let cluster = EtcdCluster::start();
+        let ttl = Duration::from_secs(4);
+        let plan = Plan { ttl, hold: ttl / 20, long_holds: 20, tasks: 2, mutexes: 2, rw_locks: 1, semaphores: 1 };
+        let program = Program::this_test(module_path!(), "histories_of_processes_are_right_while_leaders_fail");
+        // A process has a proxy of its own to one of the servers, and the others as they are.
+        let others = format!(",{}", hosts(&cluster.url()).split_once(',').expect("there are three").1);
+        let program = program.with("others", others);
+        let (leaders, seed) = (Leaders::of(&cluster, ttl), rand::random());
+        println!("seed {seed}");
+        let arena = Arena::new(plan, program, cluster.node(0).url(), Some(&leaders), 6, seed).await;
+        let outcome = arena.run(Duration::from_secs(40), &ALL, Duration::from_millis(250)).await;
+        println!("{:?}\n{}", outcome.mishaps, outcome.verdict.counts);
+        let counts = outcome.verdict.into_result().unwrap_or_else(|violation| panic!("{violation}"));
+        assert!(counts.acquisitions > 30, "{counts}");
+    });
+}
+
+/// Whoever leads, as the one server that something happens to.
+struct Leaders<'a> {
+    cluster: &'a EtcdCluster,
+    failed: Mutex<Option<(usize, Failure, Instant)>>,
+    /// How long a leader may stand still and wake up again.
+    longest: Duration,
+}
+
+impl<'a> Leaders<'a> {
+    fn of(cluster: &'a EtcdCluster, ttl: Duration) -> Self {
+        Self { cluster, failed: Mutex::default(), longest: ttl / 2 }
+    }
+
+    async fn fail(&self, failure: Failure) {
+        let leader = self.cluster.leader().await;
+        *self.failed.lock().expect("nobody panics with it") = Some((leader, failure, Instant::now()));
+        failure.begin(self.cluster, leader).await;
+    }
+
+    async fn heal(&self) {
+        let failed = self.failed.lock().expect("nobody panics with it").take();
+        let (leader, failure, since) = failed.expect("what failed comes back once");
+        match failure {
+            Failure::Stopped if since.elapsed() < self.longest => self.cluster.node(leader).resume().await,
+            _ => failure.end(self.cluster, leader).await,
+        }
+    }
+}
+
+#[async_trait]
+impl Control for Leaders<'_> {
+    async fn pause(&self) {
+        self.fail(if rand::random() { Failure::Stopped } else { Failure::CutOff }).await;
+    }
+
+    async fn resume(&self) {
+        self.heal().await;
+    }
+
+    async fn kill(&self) {
+        self.fail(Failure::Killed).await;
+    }
+
+    async fn restart(&self, data: Data) {
+        assert_eq!(data, Data::Kept, "no cluster loses all its data by one of its servers");
+        self.heal().await;
+    }
+}
+
+/// A client of the servers at `url`, and of `others`.
+async fn client(url: &str, others: &str) -> Client {
+    let url = format!("etcd://{}{others}?restart_grace=0s", hosts(url));
+    let config = EtcdConfig::from_url(&url).expect("a URL of etcd");
+    Client::builder().connect(EtcdBackend::connect(config)).await.expect("etcd can be reached")
+}
+
+fn hosts(url: &str) -> &str {
+    url.strip_prefix("etcd://").expect("a URL of etcd").trim_end_matches('/')
+}
+
+async fn lock(client: &Client, name: &str) -> Guard {
+    let lock = SimpleLock::new(name, client).expect("a good name");
+    lock.lock_with(LockOptions::new().ttl(TTL)).await.expect("the lock can be had")
+}
+
+fn in_background(client: &Client, name: &str) -> tokio::task::JoinHandle<Guard> {
+    let (client, name) = (client.clone(), name.to_owned());
+    tokio::spawn(async move { lock(&client, &name).await })
+}
+
+async fn sees_queued(client: &Client, name: &str) {
+    let name = ResourceName::new(name).expect("a good name");
+    let is_queued = async || client.inspect(&name).await.expect("etcd answers").queue.len() == 1;
+    eventually(SOON, "a waiter to queue", is_queued).await;
+}
+
+fn block_on(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.expect("the system has threads").block_on(test);
+}

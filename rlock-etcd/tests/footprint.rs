@@ -1,0 +1,278 @@
+//! What operations cost the servers, and what they leave behind.
+
+mod support;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::{join_all, select_all};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _, stream};
+use rlock_core::{
+    Acquired, Backend as _, Claim, Event, Extended, IfBusy, LockOptions, LossReason, Released, Share, SimpleLock,
+};
+use rlock_etcd::EtcdBackend;
+use rlock_testkit::wait::{eventually, within};
+use support::{SOON, Server, claim, extension, mutex, try_mutex};
+
+/// How many proposals of clients there were while `act` ran.
+async fn cost<T>(server: &Server, act: impl Future<Output = T>) -> (T, u64) {
+    let before = server.proposals();
+    let result = act.await;
+    (result, server.proposals() - before)
+}
+
+async fn hold(client: &EtcdBackend, claims: &[Claim]) {
+    for answer in client.acquire(claims).await {
+        assert!(matches!(answer, Ok(Acquired::Held(_))), "{answer:?}");
+    }
+}
+
+async fn release(client: &EtcdBackend, claims: &[Claim]) {
+    let leases: Vec<_> = claims.iter().map(|claim| claim.key.clone()).collect();
+    for answer in client.release(&leases).await {
+        assert!(matches!(answer, Ok(Released::Released)), "{answer:?}");
+    }
+}
+
+async fn cycle(client: &EtcdBackend, claims: &[Claim]) {
+    hold(client, claims).await;
+    release(client, claims).await;
+}
+
+#[tokio::test]
+async fn a_lock_and_its_release_cost_a_proposal_each() {
+    let server = Server::start();
+    let client = server.client().await;
+    let (_, first) = cost(&server, cycle(&client, &[mutex("a", 0)])).await;
+    assert_eq!(first, 3, "a lease of etcd's is granted, for those who come later as well");
+    let ((), all) = cost(&server, async {
+        for id in 1..=50 {
+            cycle(&client, &[mutex("a", id)]).await;
+        }
+    })
+    .await;
+    assert_eq!(all, 2 * 50);
+}
+
+#[tokio::test]
+async fn a_refused_try_writes_nothing_and_one_that_succeeds_as_little_as_a_lock() {
+    let server = Server::start();
+    let (holder, other) = (server.client_in("n").await, server.client_in("n").await);
+    cycle(&other, &[try_mutex("warm", 1)]).await;
+    hold(&holder, &[mutex("a", 1)]).await;
+    let revision = server.revision();
+    let ((), refused) = cost(&server, async {
+        for id in 2..102 {
+            let answer = other.acquire(&[try_mutex("a", id)]).await.remove(0);
+            assert!(matches!(answer, Ok(Acquired::Busy)), "{answer:?}");
+        }
+    })
+    .await;
+    assert_eq!((refused, server.revision()), (0, revision));
+
+    release(&holder, &[mutex("a", 1)]).await;
+    let ((), served) = cost(&server, cycle(&other, &[try_mutex("a", 2)])).await;
+    assert_eq!(served, 2);
+}
+
+#[tokio::test]
+async fn extending_writes_nothing() {
+    let server = Server::start();
+    let client = server.client().await;
+    let claims: Vec<_> = (0..100).map(|id| mutex(&format!("r{id}"), id)).collect();
+    hold(&client, &claims).await;
+    let extensions: Vec<_> = claims.iter().map(|claim| extension(claim.key.clone(), 30_000)).collect();
+    let renewals = || server.metric("etcd_debugging_lease_renewed_total");
+    let renewed_before = renewals();
+    let ((), all) = cost(&server, async {
+        for _ in 0..10 {
+            for answer in client.extend(&extensions).await {
+                assert!(matches!(answer, Ok(Extended::Held(_))), "{answer:?}");
+            }
+        }
+    })
+    .await;
+    assert_eq!(all, 0);
+    assert!(renewals() >= renewed_before + 10 * 100, "each extension has renewed the lease");
+}
+
+/// The release, and some time later the note since when the next one holds the lock.
+#[tokio::test]
+async fn a_hand_over_costs_two_proposals_however_many_wait() {
+    let server = Server::start();
+    for waiters in [2, 300] {
+        let client = server.client().await;
+        let mut events = client.events();
+        hold(&client, &[mutex("a", 0)]).await;
+        let claims: Vec<_> = (1..=waiters).map(|id| mutex("a", id)).collect();
+        for answer in client.acquire(&claims).await {
+            assert!(matches!(answer, Ok(Acquired::Queued(_))), "{answer:?}");
+        }
+        let revision = server.revision();
+        let ((), all) = cost(&server, async {
+            release(&client, &[mutex("a", 0)]).await;
+            let event = within(SOON, "the grant", events.next()).await;
+            assert!(matches!(event, Some(Event::Granted { .. })), "{event:?}");
+            eventually(SOON, "the note", async || server.revision() >= revision + 2).await;
+            // Whatever else the others would have to write, they have had the occasion.
+            let extensions: Vec<_> = claims.iter().map(|claim| extension(claim.key.clone(), 30_000)).collect();
+            let answers = client.extend(&extensions).await;
+            let held = answers.iter().filter(|answer| matches!(answer, Ok(Extended::Held(_)))).count();
+            let queued = answers.iter().filter(|answer| matches!(answer, Ok(Extended::Queued(_)))).count();
+            assert_eq!((held, queued), (1, claims.len() - 1));
+        })
+        .await;
+        assert_eq!((all, server.revision()), (2, revision + 2), "with {waiters} waiters");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_costs_one_proposal() {
+    let server = Server::start();
+    let client = server.client().await;
+    let claims = |first| (first..first + 64).map(|id| mutex(&format!("r{id}"), id)).collect::<Vec<_>>();
+    cycle(&client, &claims(0)).await;
+    let claims = claims(64);
+    let ((), claimed) = cost(&server, hold(&client, &claims)).await;
+    let ((), released) = cost(&server, release(&client, &claims)).await;
+    assert_eq!((claimed, released), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_locks_are_kept_over_a_handful_of_streams() {
+    const LOCKS: usize = 10_000;
+    const TTL: Duration = Duration::from_secs(10);
+    let server = Server::start();
+    let client = server.locks_in("many").await;
+    let lock = async |number: usize| {
+        let lock = SimpleLock::new(format!("r{number}"), &client).unwrap();
+        lock.lock_with(LockOptions::new().ttl(TTL)).await.unwrap()
+    };
+    let guards: Vec<_> = stream::iter((0..LOCKS).map(lock)).buffer_unordered(500).collect().await;
+
+    let lost = select_all(guards.iter().map(|guard| guard.lost().boxed()));
+    if let Ok((reason, at, _)) = tokio::time::timeout(TTL * 2, lost).await {
+        panic!("{} was lost: {reason}", guards[at].resource());
+    }
+    assert!(guards.iter().all(|guard| guard.is_held()));
+    assert_eq!(server.keys("many/").len(), 1 + LOCKS);
+    let opened = server.metric(r#"grpc_server_started_total{grpc_method="LeaseKeepAlive""#);
+    assert!((1..=10).contains(&opened), "{opened} streams");
+    assert_eq!(server.metric("etcd_debugging_mvcc_watch_stream_total"), 1);
+    let watched = server.metric("etcd_debugging_mvcc_watcher_total");
+    assert!((LOCKS as u64..LOCKS as u64 + 10).contains(&watched), "{watched} watches");
+
+    for released in join_all(guards.into_iter().map(|guard| guard.unlock())).await {
+        released.unwrap();
+    }
+    assert_eq!(server.keys("many/"), ["many/"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_leaves_nothing_behind() {
+    const TTL: Duration = Duration::from_secs(2);
+    const LONGER: Duration = Duration::from_secs(4);
+    let server = Server::start();
+    let options = || LockOptions::new().ttl(TTL);
+    {
+        let (one, other) = (server.locks_in("n").await, server.locks_in("n").await);
+        let waiting = SimpleLock::new("a", &other).unwrap();
+        let guard = SimpleLock::new("a", &one).unwrap().lock_with(options()).await.unwrap();
+        let waiter = tokio::spawn(async move { waiting.lock_with(options()).await.unwrap() });
+        eventually(SOON, "the waiter", async || server.keys("n/a/").len() == 2).await;
+        guard.extend(LONGER).await.unwrap();
+        guard.unlock().await.unwrap();
+        let guard = within(SOON, "the hand-over", waiter).await.unwrap();
+        guard.extend(LONGER).await.unwrap();
+
+        let resource = guard.resource().clone();
+        assert_eq!(one.break_leases(&resource).await.unwrap(), 1);
+        let reason = within(SOON, "the news", guard.lost()).await;
+        assert!(matches!(reason, LossReason::Broken | LossReason::Gone), "{reason}");
+        drop(guard);
+        SimpleLock::new("b", &one).unwrap().lock_with(options()).await.unwrap().unlock().await.unwrap();
+    }
+    assert_eq!(server.keys("n"), ["n/"]);
+    eventually(LONGER + Duration::from_secs(2), "no lease is left", async || server.leases() == 0).await;
+    assert_eq!(server.keys("n"), ["n/"]);
+}
+
+#[tokio::test]
+async fn extending_beyond_its_ttl_moves_a_lock_to_another_lease_and_frees_the_one_before() {
+    let server = Server::start();
+    let client = server.client_in("n").await;
+    let claim = claim("a", 1, Share::EXCLUSIVE, 2_000, IfBusy::Queue);
+    let Ok(Acquired::Held(grant)) = client.acquire(&[claim.clone()]).await.remove(0) else { panic!("nobody has it") };
+    let front = format!("n/a/{}", claim.key.id.to_hex());
+    assert_eq!(server.granted_ttl(&front).await, Duration::from_secs(2));
+
+    let granted = || server.metric("etcd_debugging_lease_granted_total");
+    let before = granted();
+    let answer = client.extend(&[extension(claim.key.clone(), 60_000)]).await.remove(0);
+    let Ok(Extended::Held(longer)) = answer else { panic!("{answer:?}") };
+    assert_eq!(longer.token, grant.token);
+    assert!(longer.ttl > Duration::from_secs(50) && longer.ttl <= Duration::from_secs(60), "{:?}", longer.ttl);
+    assert_eq!(server.granted_ttl(&front).await, Duration::from_secs(60));
+    assert_eq!(granted(), before + 1);
+
+    let next = support::claim("b", 2, Share::EXCLUSIVE, 2_000, IfBusy::Queue);
+    hold(&client, &[next]).await;
+    assert_eq!(granted(), before + 1, "another lock has the lease that became free");
+    // That one is let go of: what it was attached to goes, and the lock that has moved stays.
+    let only_one = async || server.keys("n/") == ["n/", &front];
+    eventually(SOON, "the end of the lock that nobody extends", only_one).await;
+}
+
+#[tokio::test]
+async fn a_ttl_that_etcd_does_not_grant_becomes_the_shortest_that_it_does() {
+    let server = Server::start();
+    let client = server.client_in("n").await;
+    let shortest = client.capabilities().min_ttl.get();
+    assert_eq!(shortest, Duration::from_secs(1), "of this server");
+    let claim = claim("a", 1, Share::EXCLUSIVE, 300, IfBusy::Queue);
+    let answer = client.acquire(&[claim.clone()]).await.remove(0);
+    let Ok(Acquired::Held(grant)) = answer else { panic!("{answer:?}") };
+    assert!(grant.ttl > Duration::from_millis(300) && grant.ttl <= shortest, "{:?}", grant.ttl);
+    assert_eq!(server.granted_ttl(&format!("n/a/{}", claim.key.id.to_hex())).await, shortest);
+    let answer = client.extend(&[extension(claim.key, 300)]).await.remove(0);
+    let Ok(Extended::Held(grant)) = answer else { panic!("{answer:?}") };
+    assert!(grant.ttl <= shortest, "{:?}", grant.ttl);
+}
+
+/// Both leases of a lock that is on its way from one to the other end with their TTLs.
+#[test]
+fn a_client_that_goes_away_amid_extensions_leaves_nothing_beyond_their_ttl() {
+    const LOCKS: usize = 200;
+    let server = Server::start();
+    for round in 0..6 {
+        let done_before = rand::random_range(0..LOCKS);
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let client = runtime.block_on(async {
+            let client = Arc::new(server.client_in("n").await);
+            let id = |number: usize| (round * LOCKS + number) as u128;
+            let claim =
+                |number: usize| claim(&format!("r{number}"), id(number), Share::EXCLUSIVE, 1_000, IfBusy::Queue);
+            let claims: Vec<_> = (0..LOCKS).map(claim).collect();
+            hold(&client, &claims).await;
+            let mut extending = FuturesUnordered::new();
+            for claim in claims {
+                let client = client.clone();
+                let extend = async move { client.extend(&[extension(claim.key, 3_000)]).await };
+                extending.push(tokio::spawn(extend));
+            }
+            for _ in 0..done_before {
+                extending.next().await.unwrap().unwrap();
+            }
+            client
+        });
+        runtime.shutdown_background();
+        drop(client);
+        let gone_by = Instant::now() + Duration::from_secs(3 + 2);
+        while server.leases() > 0 {
+            assert!(Instant::now() < gone_by, "{} leases are left, {done_before} were extended", server.leases());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(server.keys("n"), ["n/"]);
+    }
+}

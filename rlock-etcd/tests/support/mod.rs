@@ -1,0 +1,149 @@
+//! An etcd server for one test, and what the tests ask it behind the library's back.
+
+#![allow(dead_code, reason = "each test file uses a part of this")]
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use rlock_core::{Claim, Client, Extension, IfBusy, LeaseId, LeaseKey, Namespace, Owner, ResourceName, Share, Ttl};
+use rlock_etcd::{EtcdBackend, EtcdConfig};
+use rlock_testkit::faults::{Control as _, Data};
+use rlock_testkit::servers::{Etcd, Gateway};
+
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+/// A server of the test's own, which it may configure and kill.
+pub(crate) struct Server(Etcd);
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    pub(crate) fn start_with(arguments: &[&str]) -> Self {
+        Self(Etcd::start_with(arguments))
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        self.0.url()
+    }
+
+    /// `host:port`
+    pub(crate) fn address(&self) -> &str {
+        self.url().trim_start_matches("etcd://")
+    }
+
+    pub(crate) fn gateway(&self) -> Gateway {
+        self.0.gateway()
+    }
+
+    pub(crate) fn keys(&self, prefix: &str) -> Vec<String> {
+        self.0.keys(prefix)
+    }
+
+    pub(crate) fn delete(&self, prefix: &str) -> u64 {
+        self.0.delete(prefix)
+    }
+
+    pub(crate) fn leases(&self) -> usize {
+        self.0.leases()
+    }
+
+    pub(crate) fn revision(&self) -> u64 {
+        self.0.revision()
+    }
+
+    /// How many proposals came from clients: leases that have run out are ended by proposals of the server's own.
+    pub(crate) fn proposals(&self) -> u64 {
+        loop {
+            let ended = self.metric("etcd_debugging_server_lease_expired_total");
+            let proposals = self.0.raft_proposals();
+            if self.metric("etcd_debugging_server_lease_expired_total") == ended {
+                return proposals - ended;
+            }
+        }
+    }
+
+    /// The sum of the metrics whose lines begin with `front`: a name, or a name and labels.
+    pub(crate) fn metric(&self, front: &str) -> u64 {
+        let mut stream = TcpStream::connect(self.address()).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+        let mut page = String::new();
+        stream.read_to_string(&mut page).unwrap();
+        let value = |line: &str| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap();
+        let values: Vec<_> = page.lines().filter(|line| line.starts_with(front)).map(value).collect();
+        assert!(!values.is_empty(), "etcd has no metric {front}");
+        values.iter().sum::<f64>().round() as u64
+    }
+
+    /// The life that the lease was granted which `key` is attached to.
+    pub(crate) async fn granted_ttl(&self, key: &str) -> Duration {
+        let mut admin = self.admin().await;
+        let got = admin.get(key, None).await.unwrap();
+        let life = admin.lease_time_to_live(got.kvs()[0].lease(), None).await.unwrap();
+        Duration::from_secs(life.granted_ttl().try_into().unwrap())
+    }
+
+    /// etcd's own client, without a user.
+    pub(crate) async fn admin(&self) -> etcd_client::Client {
+        etcd_client::Client::connect([self.address()], None).await.unwrap()
+    }
+
+    /// A client in a namespace of its own.
+    pub(crate) async fn client(&self) -> EtcdBackend {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        self.client_in(&format!("test {}", NEXT.fetch_add(1, Ordering::Relaxed))).await
+    }
+
+    pub(crate) async fn client_in(&self, namespace: &str) -> EtcdBackend {
+        EtcdBackend::connect(self.config(namespace)).await.unwrap()
+    }
+
+    /// What users have: a client with guards and watchdogs.
+    pub(crate) async fn locks_in(&self, namespace: &str) -> Client {
+        Client::builder().connect(EtcdBackend::connect(self.config(namespace))).await.unwrap()
+    }
+
+    pub(crate) fn config(&self, namespace: &str) -> EtcdConfig {
+        let config = EtcdConfig::from_url(self.url()).unwrap().namespace(Namespace::new(namespace).unwrap());
+        config.restart_grace(Duration::ZERO).unwrap() // nobody held anything in it before
+    }
+
+    pub(crate) async fn restart(&self) {
+        self.0.restart(Data::Kept).await;
+    }
+}
+
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+}
+
+pub(crate) fn key(resource: &str, id: u128) -> LeaseKey {
+    LeaseKey { resource: ResourceName::new(resource).unwrap(), id: LeaseId::from_u128(id) }
+}
+
+pub(crate) fn ttl(millis: u64) -> Ttl {
+    Ttl::new(Duration::from_millis(millis)).unwrap()
+}
+
+pub(crate) fn claim(resource: &str, id: u128, share: Share, millis: u64, if_busy: IfBusy) -> Claim {
+    let owner = Arc::new(Owner::current().with_label(&format!("owner of {id}")));
+    Claim { key: key(resource, id), share, ttl: ttl(millis), if_busy, owner }
+}
+
+/// A claim on a mutex for half a minute, which waits.
+pub(crate) fn mutex(name: &str, id: u128) -> Claim {
+    claim(name, id, Share::EXCLUSIVE, 30_000, IfBusy::Queue)
+}
+
+/// The same, which does not wait.
+pub(crate) fn try_mutex(name: &str, id: u128) -> Claim {
+    claim(name, id, Share::EXCLUSIVE, 30_000, IfBusy::Refuse)
+}
+
+pub(crate) fn extension(key: LeaseKey, millis: u64) -> Extension {
+    Extension { key, ttl: ttl(millis) }
+}
