@@ -135,7 +135,8 @@ fn ttl(text: &str) -> Result<Ttl, String> {
 
 macro_rules! stores {
     () => {
-        "The store is named by --url or RLOCK_URL: redis://HOST:PORT, rediss://HOST:PORT."
+        "The store is named by --url or RLOCK_URL: redis://HOST:PORT, rediss://HOST:PORT, etcd://HOST:PORT,HOST:PORT, \
+        etcds://HOST:PORT."
     };
 }
 

@@ -2,14 +2,17 @@
 
 use rlock_core::{Client, ClientBuilder, Failure};
 
+#[cfg(feature = "etcd")]
+use crate::etcd::{self, EtcdBackend, EtcdConfig};
 use crate::memory;
 #[cfg(feature = "redis")]
 use crate::redis::{self, RedisBackend, RedisConfig};
 
 /// A client of the store that `url` names, with the defaults of [`Client::builder`].
 ///
-/// The schemes are `redis:` and `rediss:` with the feature `redis`, and `memory:`. The store is asked before this
-/// returns, so that a wrong address or password shows here and not at the first lock.
+/// The schemes are `redis:` and `rediss:` with the feature `redis`, `etcd:` and `etcds:` with the feature `etcd`, and
+/// `memory:`. The store is asked before this returns, so that a wrong address or password shows here and not at the
+/// first lock.
 ///
 /// # Errors
 ///
@@ -46,6 +49,11 @@ pub async fn connect_with(url: &str, builder: ClientBuilder) -> Result<Client, C
             let config = RedisConfig::from_url(url)?;
             Ok(builder.connect(RedisBackend::connect(config)).await?)
         }
+        #[cfg(feature = "etcd")]
+        "etcd" | "etcds" => {
+            let config = EtcdConfig::from_url(url)?;
+            Ok(builder.connect(EtcdBackend::connect(config)).await?)
+        }
         scheme => Err(refusal(scheme)),
     }
 }
@@ -58,13 +66,24 @@ fn scheme(url: &str) -> Result<String, ConnectError> {
     if well_formed { Ok(scheme.to_ascii_lowercase()) } else { Err(ConnectError::NoScheme) }
 }
 
+/// What to write in place of something that is no store.
+const STORES: &str = "redis://HOST:PORT, rediss://HOST:PORT, etcd://HOST:PORT, etcds://HOST:PORT or memory:";
+
 /// Which feature brings which scheme.
-const FEATURES: [(&str, &str); 2] = [("redis", "redis"), ("rediss", "redis")];
+const FEATURES: [(&str, &str); 4] = [("redis", "redis"), ("rediss", "redis"), ("etcd", "etcd"), ("etcds", "etcd")];
 
 fn refusal(scheme: &str) -> ConnectError {
     match FEATURES.iter().find(|(name, _)| *name == scheme) {
         Some((scheme, feature)) => ConnectError::FeatureOff { scheme, feature },
         None => ConnectError::UnknownScheme { scheme: scheme.to_owned() },
+    }
+}
+
+/// What has to be there for a build with `feature`, beside the line that switches it on.
+fn needed_for(feature: &str) -> &'static str {
+    match feature {
+        "etcd" => "; building it needs protoc (Debian: apt-get install protobuf-compiler libprotobuf-dev)",
+        _ => "",
     }
 }
 
@@ -75,7 +94,9 @@ pub enum ConnectError {
     /// The scheme belongs to a feature that this program was built without.
     #[error(
         "this program was built without {scheme}: switch the feature on in its Cargo.toml: \
-         rlock = {{ version = \"{version}\", features = [\"{feature}\"] }}", version = env!("CARGO_PKG_VERSION")
+         rlock = {{ version = \"{version}\", features = [\"{feature}\"] }}{needed}",
+        version = env!("CARGO_PKG_VERSION"),
+        needed = needed_for(feature)
     )]
     FeatureOff {
         /// The scheme.
@@ -83,14 +104,15 @@ pub enum ConnectError {
         /// The feature that brings it.
         feature: &'static str,
     },
+    /// An `etcd:` or `etcds:` URL with something wrong in it.
+    #[cfg(feature = "etcd")]
+    #[error(transparent)]
+    Etcd(#[from] etcd::ConfigError),
     /// A `memory:` URL with something wrong in it.
     #[error(transparent)]
     Memory(#[from] memory::InvalidUrl),
     /// What was given does not begin as a URL does.
-    #[error(
-        "the address of a store has to be a URL that begins with its scheme: \
-         redis://HOST:PORT, rediss://HOST:PORT or memory:"
-    )]
+    #[error("the address of a store has to be a URL that begins with its scheme: {STORES}")]
     NoScheme,
     /// A `redis:` or `rediss:` URL with something wrong in it.
     #[cfg(feature = "redis")]
@@ -100,7 +122,7 @@ pub enum ConnectError {
     #[error(transparent)]
     Rejected(Failure),
     /// No store has this scheme.
-    #[error("no store has the scheme {scheme:?}: use redis://HOST:PORT, rediss://HOST:PORT or memory:")]
+    #[error("no store has the scheme {scheme:?}: use {STORES}")]
     UnknownScheme {
         /// The scheme.
         scheme: String,
@@ -133,15 +155,36 @@ impl From<redis::ConnectError> for ConnectError {
     }
 }
 
+#[cfg(feature = "etcd")]
+impl From<etcd::ConnectError> for ConnectError {
+    fn from(error: etcd::ConnectError) -> Self {
+        match error {
+            etcd::ConnectError::Unreachable(failure) => Self::Unreachable(failure),
+            etcd::ConnectError::Rejected(failure) => Self::Rejected(failure),
+            other => Self::Rejected(Failure::new("connect", "etcd", other.to_string())),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_scheme_whose_feature_is_off_names_the_feature_and_the_line() {
-        for (scheme, _) in FEATURES {
+        for (scheme, feature) in FEATURES {
             let message = refusal(scheme).to_string();
-            assert!(message.contains(r#"features = ["redis"]"#) && message.contains(scheme), "{message}");
+            let line = format!("features = [\"{feature}\"]");
+            assert!(message.contains(&line) && message.contains(scheme), "{message}");
+            assert_eq!(message.contains("apt-get install protobuf-compiler"), feature == "etcd", "{message}");
+        }
+    }
+
+    #[test]
+    fn a_scheme_of_no_store_is_answered_with_those_that_there_are() {
+        let message = refusal("mysql").to_string();
+        for (scheme, _) in FEATURES {
+            assert!(message.contains(&format!(" {scheme}://HOST:PORT")), "{message}");
         }
     }
 

@@ -7,7 +7,7 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let client = rlock::connect("memory:").await?; // or "redis://localhost:6379"
+//! let client = rlock::connect("memory:").await?; // or "redis://localhost:6379", "etcd://localhost:2379"
 //! let lock = SimpleLock::new("invoice/42", &client)?;
 //!
 //! let guard = lock.lock_with(LockOptions::new().ttl(Duration::from_secs(30)).wait(Duration::from_secs(60))).await?;
@@ -22,6 +22,7 @@
 //! | URL | feature | store |
 //! | --- | --- | --- |
 //! | `redis://host:port/db`, `rediss://…` | `redis`, on by default | Redis 6.2 and later, Valkey; see [`redis`] for the options |
+//! | `etcd://host:port,host:port`, `etcds://…` | `etcd`; its build needs `protoc` | etcd 3.4 and later; see [`etcd`] for the options |
 //! | `memory:`, `memory:?namespace=x` | none | this process; see [`memory`] |
 //!
 //! [`connect`] takes any of them, so that a store is swapped by its URL. A store of one's own implements
@@ -47,11 +48,24 @@
 //! A process that is frozen past its deadline and then acts without looking at its guard acts beside the next holder;
 //! so does everybody after a failover of the store that lost writes. The token is what protects then.
 
-#![cfg_attr(not(feature = "redis"), allow(rustdoc::broken_intra_doc_links, reason = "`redis` is a feature"))]
+#![cfg_attr(
+    not(all(feature = "etcd", feature = "redis")),
+    allow(rustdoc::broken_intra_doc_links, reason = "each of them is a feature")
+)]
 
 pub mod backend;
 mod connect;
 pub mod memory;
+
+/// Locks in etcd.
+///
+/// The crate that does the work is built with `protoc`, the compiler of Protocol Buffers, which has to be on the
+/// `PATH`, or where `PROTOC` points to, with the definitions that come with it. On Debian they are in the packages
+/// `protobuf-compiler` and `libprotobuf-dev`.
+#[cfg(feature = "etcd")]
+pub mod etcd {
+    pub use rlock_etcd::{ConfigError, ConnectError, EtcdBackend, EtcdConfig};
+}
 
 /// Locks in Redis and Valkey.
 #[cfg(feature = "redis")]

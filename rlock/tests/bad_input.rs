@@ -103,7 +103,7 @@ async fn urls() {
         ("nothing", "", "redis://HOST:PORT"),
         ("no scheme", "hunter2@localhost/0", "redis://HOST:PORT"),
         ("host and port", "localhost:6379", "redis://HOST:PORT"),
-        ("an unknown scheme", "etcd://user:hunter2@localhost", "redis://HOST:PORT"),
+        ("an unknown scheme", "mysql://user:hunter2@localhost", "etcd://HOST:PORT"),
         ("memory with a host", "memory://user:hunter2@host", "write memory:"),
         ("an option of memory", "memory:?password=hunter2", "namespace alone"),
         ("an empty namespace", "memory:?namespace=", "give it 1 to 128 bytes"),
@@ -113,11 +113,52 @@ async fn urls() {
     }
 }
 
+#[cfg(not(feature = "etcd"))]
+#[tokio::test]
+async fn the_feature_etcd_that_is_off() {
+    for url in ["etcd://user:hunter2@localhost", "etcds://a,b", "ETCD://localhost"] {
+        assert_no_connection("feature off", url, r#"features = ["etcd"]"#).await;
+        assert_no_connection("feature off", url, "apt-get install protobuf-compiler").await;
+    }
+}
+
 #[cfg(not(feature = "redis"))]
 #[tokio::test]
-async fn a_feature_that_is_off() {
+async fn the_feature_redis_that_is_off() {
     for url in ["redis://user:hunter2@localhost", "rediss://localhost", "REDIS://localhost"] {
         assert_no_connection("feature off", url, r#"features = ["redis"]"#).await;
+    }
+}
+
+#[cfg(feature = "etcd")]
+mod etcd {
+    use super::*;
+
+    #[tokio::test]
+    async fn urls() {
+        let cases = [
+            ("no host", "etcd://", "etcd://host:port"),
+            ("a bad port", "etcd://user:hunter2@host,other:port", "1 to 65535"),
+            ("a path", "etcd://user:hunter2@host/x", "?namespace="),
+            ("an unknown option", "etcd://host?tiemout=1s", "there are namespace, timeout"),
+            ("a time-out without a unit", "etcd://host?timeout=5", "500ms"),
+            ("an empty namespace", "etcd://host?namespace=", "give it 1 to 128 bytes"),
+            ("a certificate without TLS", "etcd://host?ca=ca.pem", "write etcds://"),
+            ("a certificate that is not there", "etcds://host?ca=/no/such/ca.pem", "/no/such/ca.pem"),
+        ];
+        for (what, url, remedy) in cases {
+            assert_no_connection(what, url, remedy).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_store_that_is_down() {
+        for url in ["etcd://user:hunter2@127.0.0.1:1", "etcd://user:hunter2@127.0.0.1:1,[::1]:1"] {
+            let error = rlock::connect(url).await.unwrap_err();
+            assert!(error.is_unavailable() && !error.is_rejected(), "{error:?}");
+            assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+            assert_tells("down", Err(error.into()), "is the server running?");
+        }
     }
 }
 

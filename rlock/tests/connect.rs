@@ -42,6 +42,13 @@ async fn the_settings_of_the_caller_count() {
     assert!(guard.remaining() > ttl / 2 && guard.remaining() < ttl);
 }
 
+#[cfg(feature = "etcd")]
+#[tokio::test]
+async fn clients_of_etcd_share_its_store() {
+    let etcd = rlock_testkit::servers::Etcd::start();
+    assert_locks_are_shared(&format!("{}?restart_grace=0s&namespace=connect-{}", etcd.url(), std::process::id())).await;
+}
+
 #[cfg(feature = "redis")]
 #[tokio::test]
 async fn clients_of_redis_share_its_store() {

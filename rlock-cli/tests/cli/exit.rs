@@ -2,13 +2,12 @@
 
 use std::fs;
 
-use rlock_testkit::servers::Redis;
-
-use crate::support::{Folder, Rlock, rlock, unique};
+use super::Server;
+use crate::support::{Folder, Rlock, Store as _, rlock, unique};
 
 #[test]
 fn the_status_is_the_one_of_the_program_or_of_what_kept_it_from_running() {
-    let redis = Redis::start();
+    let server = Server::start();
     let folder = Folder::new();
     fs::write(folder.path("text"), "not a program").unwrap();
     let text = folder.path("text").display().to_string();
@@ -26,16 +25,19 @@ fn the_status_is_the_one_of_the_program_or_of_what_kept_it_from_running() {
     ];
     for (program, status, said) in cases {
         let name = unique("status");
-        let exited = Rlock::on(&redis, &[&["run", &name, "--"], *program].concat()).exit();
+        let exited = Rlock::on(&server, &[&["run", &name, "--"], *program].concat()).exit();
         exited.assert(*status, &[&format!("rlock: acquired {name} (token "), said]);
-        Rlock::on(&redis, &["run", &name, "--try", "--", "true"]).exit().assert(0, &[]);
+        Rlock::on(&server, &["run", &name, "--try", "--", "true"]).exit().assert(0, &[]);
     }
 }
 
 #[test]
 fn wrong_usage_is_64_and_says_what_to_do() {
     let long = "x".repeat(513);
-    let url = ["--url", "redis://127.0.0.1:1"];
+    let of_store = |rest: &str| format!("{}://{rest}", Server::SCHEME);
+    let (down, misspelt, no_port) =
+        (of_store("127.0.0.1:1"), of_store("u:hunter2@h?tiemout=1s"), of_store("u:hunter2@h:port"));
+    let url = ["--url", &down];
     let cases: &[(&[&str], &str)] = &[
         (&[], "Usage: rlock"),
         (&["frobnicate"], "unrecognized subcommand"),
@@ -54,9 +56,9 @@ fn wrong_usage_is_64_and_says_what_to_do() {
         (&["run", &long, url[0], url[1], "--", "true"], "shorten or hash it"),
         (&["run", "x", "--url", "memory:", "--", "true"], "name one that all can reach"),
         (&["run", "x", "--url", "localhost", "--", "true"], "redis://HOST:PORT"),
-        (&["run", "x", "--url", "etcd://localhost", "--", "true"], "redis://HOST:PORT"),
-        (&["run", "x", "--url", "redis://u:hunter2@h/0?tiemout=1s", "--", "true"], "unknown option"),
-        (&["show", "x", "--url", "redis://u:hunter2@h:port"], "redis://"),
+        (&["run", "x", "--url", "mysql://localhost", "--", "true"], "redis://HOST:PORT"),
+        (&["run", "x", "--url", &misspelt, "--", "true"], "unknown option"),
+        (&["show", "x", "--url", &no_port], "port"),
     ];
     for (arguments, said) in cases {
         let exited = Rlock::start(&mut rlock(arguments)).exit();
@@ -82,38 +84,27 @@ fn help_and_version_are_0_and_on_standard_output() {
 
 #[test]
 fn a_store_that_is_down_is_69() {
-    let url = "redis://user:hunter2@127.0.0.1:1";
-    for arguments in [&["run", "x", "--url", url, "--", "true"][..], &["show", "x", "--url", url]] {
+    let scheme = Server::SCHEME;
+    let url = format!("{scheme}://user:hunter2@127.0.0.1:1");
+    for arguments in [&["run", "x", "--url", &url, "--", "true"][..], &["show", "x", "--url", &url]] {
         let exited = Rlock::start(&mut rlock(arguments)).exit();
-        exited.assert(69, &["redis://127.0.0.1:1", "is the server running?"]);
+        exited.assert(69, &[&format!("{scheme}://127.0.0.1:1"), "is the server running?"]);
         assert!(!exited.stderr.contains("hunter2"), "{}", exited.stderr);
     }
 }
 
 #[test]
-fn a_wrong_password_is_69() {
-    let redis = Redis::start_durable();
-    redis.resp().command(&["CONFIG", "SET", "requirepass", "right"]);
-    let url = redis.url().replace("redis://", "redis://:hunter2@");
-    let exited = Rlock::start(&mut rlock(&["run", "x", "--url", &url, "--", "true"])).exit();
-    exited.assert(69, &["check the user and the password in the URL"]);
-    assert!(!exited.stderr.contains("hunter2"), "{}", exited.stderr);
-    let url = redis.url().replace("redis://", "redis://:right@");
-    Rlock::start(&mut rlock(&["run", "x", "--url", &url, "--", "true"])).exit().assert(0, &[]);
-}
-
-#[test]
 fn a_lock_that_others_hold_is_75_at_once_with_try_and_later_with_wait() {
-    let redis = Redis::start();
+    let server = Server::start();
     let name = unique("held");
-    let mut holder = Rlock::on(&redis, &["run", &name, "--", "cat"]);
+    let mut holder = Rlock::on(&server, &["run", &name, "--", "cat"]);
     holder.hear("acquired");
-    let exited = Rlock::on(&redis, &["run", &name, "--try", "--", "echo", "ran"]).exit();
+    let exited = Rlock::on(&server, &["run", &name, "--try", "--", "echo", "ran"]).exit();
     exited.assert(75, &["leave out --try to wait"]);
     assert_eq!(exited.stdout, "");
-    let exited = Rlock::on(&redis, &["run", &name, "--wait", "300ms", "--", "echo", "ran"]).exit();
+    let exited = Rlock::on(&server, &["run", &name, "--wait", "300ms", "--", "echo", "ran"]).exit();
     exited.assert(75, &[&format!("waiting for {name}, held by "), "others hold it"]);
     assert_eq!(exited.stdout, "");
     holder.exit().assert(0, &["released"]);
-    Rlock::on(&redis, &["run", &name, "--try", "--", "true"]).exit().assert(0, &["released"]);
+    Rlock::on(&server, &["run", &name, "--try", "--", "true"]).exit().assert(0, &["released"]);
 }

@@ -1,9 +1,9 @@
-//! The program `rlock` on a real Redis server.
+//! The program `rlock` on real servers: the same tests for each store, and those that one store has for itself.
+#![allow(clippy::duplicate_mod, reason = "the tests are there once for each store")]
 
-mod exit;
-mod loss;
-mod run;
-mod show;
-mod signals;
+#[cfg(feature = "etcd")]
+mod etcd;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(any(feature = "etcd", feature = "redis"))]
 mod support;
-mod terminal;

@@ -1,13 +1,12 @@
 //! What a program finds under a lock.
 
-use rlock_testkit::servers::Redis;
-
+use super::Server;
 use crate::support::{Folder, Observer, Rlock, rlock, unique, url};
 
 #[test]
 fn standard_input_and_output_are_the_programs() {
-    let redis = Redis::start();
-    let mut running = Rlock::on(&redis, &["run", &unique("streams"), "--", "cat"]);
+    let server = Server::start();
+    let mut running = Rlock::on(&server, &["run", &unique("streams"), "--", "cat"]);
     running.say("one\ntwo");
     let exited = running.exit();
     exited.assert(0, &[]);
@@ -16,21 +15,21 @@ fn standard_input_and_output_are_the_programs() {
 
 #[test]
 fn arguments_reach_the_program_untouched_by_any_shell() {
-    let redis = Redis::start();
+    let server = Server::start();
     let exited =
-        Rlock::on(&redis, &["run", &unique("args"), "--", "printf", "%s|", "a b", "$HOME;", "--ttl", "*"]).exit();
+        Rlock::on(&server, &["run", &unique("args"), "--", "printf", "%s|", "a b", "$HOME;", "--ttl", "*"]).exit();
     assert_eq!(exited.stdout, "a b|$HOME;|--ttl|*|");
 }
 
 #[test]
 fn name_and_token_are_in_the_environment_in_place_of_inherited_ones() {
-    let redis = Redis::start();
+    let server = Server::start();
     let name = unique("büro 7/\"€\"");
     let mut tokens = Vec::new();
     for _ in 0..2 {
         let mut command = rlock(&["run", &name, "--", "sh", "-c", "printf '%s\n' \"$RLOCK_NAME\" \"$RLOCK_TOKEN\""]);
         let exited =
-            Rlock::start(command.env("RLOCK_URL", url(&redis)).env("RLOCK_NAME", "x").env("RLOCK_TOKEN", "1")).exit();
+            Rlock::start(command.env("RLOCK_URL", url(&server)).env("RLOCK_NAME", "x").env("RLOCK_TOKEN", "1")).exit();
         let (got_name, token) = exited.stdout.trim().split_once('\n').unwrap();
         assert_eq!(got_name, name);
         exited.assert(0, &[&format!("rlock: acquired {name} (token {token})"), &format!("rlock: released {name}")]);
@@ -41,13 +40,13 @@ fn name_and_token_are_in_the_environment_in_place_of_inherited_ones() {
 
 #[test]
 fn the_second_starts_only_after_the_first_has_ended() {
-    let redis = Redis::start();
+    let server = Server::start();
     let folder = Folder::new();
     let name = unique("exclusion");
     let script = |who: &str| folder.script(&format!("echo {who} starts >> $D/log; cat; echo {who} ends >> $D/log"));
-    let mut first = Rlock::run_script(&redis, &name, &[], &script("first"));
+    let mut first = Rlock::run_script(&server, &name, &[], &script("first"));
     folder.wait_for("log", 1);
-    let mut second = Rlock::run_script(&redis, &name, &["--wait", "1m"], &script("second"));
+    let mut second = Rlock::run_script(&server, &name, &["--wait", "1m"], &script("second"));
     second.hear(&format!("rlock: waiting for {name}, held by "));
     first.close_stdin();
     second.hear("acquired");
@@ -58,11 +57,11 @@ fn the_second_starts_only_after_the_first_has_ended() {
 
 #[test]
 fn a_lock_lives_as_long_as_its_program_many_ttls_long() {
-    let redis = Redis::start();
+    let server = Server::start();
     let name = unique("long");
-    let mut running = Rlock::on(&redis, &["run", &name, "--ttl", "1s", "--", "sleep", "5"]);
+    let mut running = Rlock::on(&server, &["run", &name, "--ttl", "1s", "--", "sleep", "5"]);
     running.hear("acquired");
-    let observer = Observer::of(&redis);
+    let observer = Observer::of(&server);
     let token = observer.holder(&name).unwrap().token;
     while let Some(holder) = observer.holder(&name) {
         assert_eq!(holder.token, token);
@@ -74,8 +73,8 @@ fn a_lock_lives_as_long_as_its_program_many_ttls_long() {
 
 #[test]
 fn a_program_that_cannot_be_started_leaves_no_lock() {
-    let redis = Redis::start();
+    let server = Server::start();
     let name = unique("no-start");
-    Rlock::on(&redis, &["run", &name, "--ttl", "1h", "--", "no-such-program"]).exit().assert(127, &[]);
-    assert!(Observer::of(&redis).look(&name).is_free());
+    Rlock::on(&server, &["run", &name, "--ttl", "1h", "--", "no-such-program"]).exit().assert(127, &[]);
+    assert!(Observer::of(&server).look(&name).is_free());
 }

@@ -1,48 +1,48 @@
 //! `rlock show`.
 
-use rlock_testkit::servers::Redis;
 use serde_json::{Value, json};
 
+use super::Server;
 use crate::support::{Observer, Rlock, unique, url};
 
-fn show(redis: &Redis, name: &str) -> String {
-    let exited = Rlock::on(redis, &["show", name]).exit();
+fn show(server: &Server, name: &str) -> String {
+    let exited = Rlock::on(server, &["show", name]).exit();
     exited.assert(0, &[]);
     assert_eq!(exited.stderr, "");
     exited.stdout
 }
 
-fn show_json(redis: &Redis, name: &str) -> Value {
-    let exited = Rlock::on(redis, &["show", name, "--json"]).exit();
+fn show_json(server: &Server, name: &str) -> Value {
+    let exited = Rlock::on(server, &["show", name, "--json"]).exit();
     exited.assert(0, &[]);
     serde_json::from_str(&exited.stdout).unwrap()
 }
 
 #[test]
 fn a_free_lock() {
-    let redis = Redis::start();
+    let server = Server::start();
     let name = unique("free");
-    assert_eq!(show(&redis, &name), format!("{name} is free\n"));
+    assert_eq!(show(&server, &name), format!("{name} is free\n"));
     let expected = json!({ "name": name, "state": "free", "capacity": null, "holders": [], "queue": [] });
-    assert_eq!(show_json(&redis, &name), expected);
+    assert_eq!(show_json(&server, &name), expected);
 }
 
 #[test]
 fn a_held_lock_and_its_queue() {
-    let redis = Redis::start();
-    let observer = Observer::of(&redis);
+    let server = Server::start();
+    let observer = Observer::of(&server);
     let name = unique("held");
-    let mut holder = Rlock::on(&redis, &["run", &name, "--ttl", "1m", "--label", "night shift", "--", "cat"]);
+    let mut holder = Rlock::on(&server, &["run", &name, "--ttl", "1m", "--label", "night shift", "--", "cat"]);
     holder.hear("acquired");
     let waiters: Vec<_> = (1..=2)
         .map(|place| {
-            let waiter = Rlock::on(&redis, &["run", &name, "--", "/bin/true"]);
+            let waiter = Rlock::on(&server, &["run", &name, "--", "/bin/true"]);
             observer.wait_for_queue(&name, place);
             waiter
         })
         .collect();
 
-    let seen = show_json(&redis, &name);
+    let seen = show_json(&server, &name);
     let held = &seen["holders"][0];
     assert_eq!((&seen["name"], &seen["state"], &seen["capacity"]), (&json!(name), &json!("held"), &json!(1)));
     assert_eq!(seen["holders"].as_array().unwrap().len(), 1);
@@ -61,7 +61,7 @@ fn a_held_lock_and_its_queue() {
         assert!(queued["waiting_for_ms"].as_u64().unwrap() < 60_000, "{queued}");
     }
 
-    let text = show(&redis, &name);
+    let text = show(&server, &name);
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(lines[0], format!("{name} is held"));
     let token = held["token"].to_string();
@@ -84,10 +84,10 @@ fn a_held_lock_and_its_queue() {
 
 #[test]
 fn a_reader_that_has_gone_is_no_error() {
-    let redis = Redis::start();
+    let server = Server::start();
     let exited = std::process::Command::new("sh")
         .args(["-c", "\"$0\" show x | true", env!("CARGO_BIN_EXE_rlock")])
-        .env("RLOCK_URL", url(&redis))
+        .env("RLOCK_URL", url(&server))
         .output()
         .unwrap();
     assert_eq!(String::from_utf8_lossy(&exited.stderr), "");

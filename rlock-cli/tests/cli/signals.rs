@@ -1,19 +1,19 @@
 //! Signals: passed on, stopping, ending the wait, and the one that nobody can catch.
 
 use nix::sys::signal::{Signal, killpg};
-use rlock_testkit::servers::Redis;
 
+use super::Server;
 use crate::support::{Folder, Observer, Process, Rlock, rlock, unique, url};
 
 #[test]
 fn signals_reach_the_program() {
-    let redis = Redis::start();
+    let server = Server::start();
     for signal in ["TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "WINCH", "CONT"] {
         let folder = Folder::new();
         let script = folder.script(&format!(
             "trap 'echo got >> $D/got; exit 42' {signal}; echo $$ > $D/ready; while :; do sleep 0.01; done"
         ));
-        let running = Rlock::run_script(&redis, &unique("signals"), &[], &script);
+        let running = Rlock::run_script(&server, &unique("signals"), &[], &script);
         folder.wait_for("ready", 1);
         running.signal(format!("SIG{signal}").parse().unwrap());
         running.exit().assert(42, &["released"]);
@@ -23,14 +23,14 @@ fn signals_reach_the_program() {
 
 #[test]
 fn signals_reach_what_the_program_has_started() {
-    let redis = Redis::start();
+    let server = Server::start();
     let folder = Folder::new();
     let script = folder.script(
         "trap 'wait; echo outer >> $D/got; exit 3' USR1; \
          (trap 'echo inner >> $D/got; exit' USR1; echo > $D/ready; while :; do sleep 0.01; done) & \
          while :; do sleep 0.01; done",
     );
-    let running = Rlock::run_script(&redis, &unique("group"), &[], &script);
+    let running = Rlock::run_script(&server, &unique("group"), &[], &script);
     folder.wait_for("ready", 1);
     running.signal(Signal::SIGUSR1);
     running.exit().assert(3, &["released"]);
@@ -39,14 +39,14 @@ fn signals_reach_what_the_program_has_started() {
 
 #[test]
 fn a_signal_that_was_ignored_from_the_start_stays_ignored() {
-    let redis = Redis::start();
+    let server = Server::start();
     let folder = Folder::new();
     let inner = folder.script("echo > $D/ready; cat; kill -HUP $$; echo alive");
     let outer = "trap '' HUP; exec \"$@\"";
     let program = env!("CARGO_BIN_EXE_rlock");
     let mut command = std::process::Command::new("sh");
     command.args(["-c", outer, "sh", program, "run", &unique("nohup"), "--", "sh", "-c", &inner]);
-    let running = Rlock::start(command.env("RLOCK_URL", url(&redis)));
+    let running = Rlock::start(command.env("RLOCK_URL", url(&server)));
     folder.wait_for("ready", 1);
     running.signal(Signal::SIGHUP);
     let exited = running.exit();
@@ -56,10 +56,10 @@ fn a_signal_that_was_ignored_from_the_start_stays_ignored() {
 
 #[test]
 fn a_killed_rlock_takes_its_program_along_and_what_that_has_started() {
-    let redis = Redis::start();
+    let server = Server::start();
     let folder = Folder::new();
     let script = folder.script("sh -c 'echo $$ > '$D/inner'; exec sleep 600' & echo $$ > $D/pid; wait");
-    let running = Rlock::run_script(&redis, &unique("killed"), &[], &script);
+    let running = Rlock::run_script(&server, &unique("killed"), &[], &script);
     let (program, inner) = (folder.wait_for_process("pid"), folder.wait_for_process("inner"));
     assert!(program.is_alive() && inner.is_alive());
     running.signal(Signal::SIGKILL);
@@ -69,13 +69,13 @@ fn a_killed_rlock_takes_its_program_along_and_what_that_has_started() {
 
 #[test]
 fn a_signal_ends_the_wait_and_leaves_no_place_in_the_queue() {
-    let redis = Redis::start();
-    let observer = Observer::of(&redis);
+    let server = Server::start();
+    let observer = Observer::of(&server);
     let name = unique("give-up");
-    let mut holder = Rlock::on(&redis, &["run", &name, "--", "cat"]);
+    let mut holder = Rlock::on(&server, &["run", &name, "--", "cat"]);
     holder.hear("acquired");
     for (signal, status) in [(Signal::SIGTERM, 143), (Signal::SIGINT, 130), (Signal::SIGHUP, 129)] {
-        let mut waiter = Rlock::on(&redis, &["run", &name, "--ttl", "1h", "--", "echo", "ran"]);
+        let mut waiter = Rlock::on(&server, &["run", &name, "--ttl", "1h", "--", "echo", "ran"]);
         waiter.hear("waiting for");
         observer.wait_for_queue(&name, 1);
         waiter.signal(signal);
@@ -89,11 +89,11 @@ fn a_signal_ends_the_wait_and_leaves_no_place_in_the_queue() {
 
 #[test]
 fn what_concerns_the_program_does_not_end_the_wait_for_it() {
-    let redis = Redis::start();
+    let server = Server::start();
     let name = unique("unmoved");
-    let mut holder = Rlock::on(&redis, &["run", &name, "--", "cat"]);
+    let mut holder = Rlock::on(&server, &["run", &name, "--", "cat"]);
     holder.hear("acquired");
-    let mut waiter = Rlock::on(&redis, &["run", &name, "--", "echo", "ran"]);
+    let mut waiter = Rlock::on(&server, &["run", &name, "--", "echo", "ran"]);
     waiter.hear("waiting for");
     for signal in [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGWINCH, Signal::SIGCONT] {
         waiter.signal(signal);
@@ -104,12 +104,12 @@ fn what_concerns_the_program_does_not_end_the_wait_for_it() {
 
 #[test]
 fn a_program_that_is_stopped_keeps_its_lock() {
-    let redis = Redis::start();
-    let observer = Observer::of(&redis);
+    let server = Server::start();
+    let observer = Observer::of(&server);
     let folder = Folder::new();
     let name = unique("stopped");
     let script = folder.script("echo $$ > $D/pid; exec cat");
-    let mut running = Rlock::run_script(&redis, &name, &["--ttl", "1s"], &script);
+    let mut running = Rlock::run_script(&server, &name, &["--ttl", "1s"], &script);
     let program = folder.wait_for_process("pid");
     killpg(program.pid(), Signal::SIGSTOP).unwrap();
     running.hear(&format!("the program was stopped by signal 19; {name} stays held"));
@@ -122,11 +122,11 @@ fn a_program_that_is_stopped_keeps_its_lock() {
 
 #[test]
 fn sigtstp_stops_both_and_sigcont_continues_both() {
-    let redis = Redis::start();
+    let server = Server::start();
     let folder = Folder::new();
     let name = unique("suspended");
     let script = folder.script("trap 'echo on > $D/on' CONT; echo $$ > $D/pid; read end; exit 0");
-    let mut running = Rlock::start(&mut in_session(&redis, &["run", &name, "--", "sh", "-c", &script]));
+    let mut running = Rlock::start(&mut in_session(&server, &["run", &name, "--", "sh", "-c", &script]));
     let program = folder.wait_for_process("pid");
     let supervisor = Process::from(running.pid());
     running.signal(Signal::SIGTSTP);
@@ -140,9 +140,9 @@ fn sigtstp_stops_both_and_sigcont_continues_both() {
 }
 
 /// As a job of a shell: in a process group whose leader's parent is in another group of the same session.
-pub(crate) fn in_session(redis: &Redis, arguments: &[&str]) -> std::process::Command {
+pub(crate) fn in_session(server: &Server, arguments: &[&str]) -> std::process::Command {
     use std::os::unix::process::CommandExt as _;
     let mut command = rlock(arguments);
-    command.env("RLOCK_URL", url(redis)).process_group(0);
+    command.env("RLOCK_URL", url(server)).process_group(0);
     command
 }

@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rlock::{Client, Holder, ResourceName, Snapshot};
-use rlock_testkit::servers::Redis;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -54,20 +53,30 @@ pub(crate) struct Exited {
     pub(crate) stderr: String,
 }
 
-/// The URL of a server that was started just now, and that nobody else used before.
-pub(crate) fn url(redis: &Redis) -> String {
-    format!("{}?restart_grace=0s", redis.url())
+/// A server of the store that the tests run on, and what they have to know about the store.
+pub(crate) trait Store {
+    /// What the URLs of the store begin with.
+    const SCHEME: &str;
+    /// A TTL that is over soon, and that the client can keep up.
+    const SHORT_TTL: &str;
+
+    /// The URL of a server that was started just now, and that nobody else used before.
+    fn fresh_url(&self) -> String;
+}
+
+pub(crate) fn url(server: &impl Store) -> String {
+    server.fresh_url()
 }
 
 impl Rlock {
     /// Runs it with `RLOCK_URL` set to the server.
-    pub(crate) fn on(redis: &Redis, arguments: &[&str]) -> Self {
-        Self::start(rlock(arguments).env("RLOCK_URL", url(redis)))
+    pub(crate) fn on(server: &impl Store, arguments: &[&str]) -> Self {
+        Self::start(rlock(arguments).env("RLOCK_URL", url(server)))
     }
 
     /// Runs `sh -c SCRIPT` under the lock `name`.
-    pub(crate) fn run_script(redis: &Redis, name: &str, options: &[&str], script: &str) -> Self {
-        Self::on(redis, &[&["run", name], options, &["--", "sh", "-c", script]].concat())
+    pub(crate) fn run_script(server: &impl Store, name: &str, options: &[&str], script: &str) -> Self {
+        Self::on(server, &[&["run", name], options, &["--", "sh", "-c", script]].concat())
     }
 
     pub(crate) fn start(command: &mut Command) -> Self {
@@ -248,9 +257,9 @@ pub(crate) struct Observer {
 }
 
 impl Observer {
-    pub(crate) fn of(redis: &Redis) -> Self {
+    pub(crate) fn of(server: &impl Store) -> Self {
         let runtime = Runtime::new().expect("the system has threads left");
-        let client = runtime.block_on(rlock::connect(&url(redis))).expect("the server runs");
+        let client = runtime.block_on(rlock::connect(&url(server))).expect("the server runs");
         Self { runtime, client }
     }
 

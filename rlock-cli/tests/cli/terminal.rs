@@ -8,8 +8,8 @@ use std::thread;
 use std::time::Instant;
 
 use nix::pty::openpty;
-use rlock_testkit::servers::Redis;
 
+use super::Server;
 use crate::support::{Observer, PATIENCE, unique, url};
 
 /// Says every line that it reads in angle brackets.
@@ -25,20 +25,20 @@ struct Session {
 
 impl Session {
     /// An interactive shell, in which `$RLOCK` is the program under test.
-    fn shell(redis: &Redis) -> Self {
-        let mut session = Self::start(redis, &["bash", "--norc", "--noprofile", "-i"]);
+    fn shell(server: &Server) -> Self {
+        let mut session = Self::start(server, &["bash", "--norc", "--noprofile", "-i"]);
         session.enter("PS1='% '; set -b; echo shell-$((1+1))");
         session.expect("shell-2");
         session
     }
 
-    fn start(redis: &Redis, program: &[&str]) -> Self {
+    fn start(server: &Server, program: &[&str]) -> Self {
         let pty = openpty(None, None).expect("the system has a terminal left");
         let terminal = || Stdio::from(pty.slave.try_clone().expect("a descriptor is left"));
         let child = Command::new("setsid")
             .args(["--ctty", "--wait"])
             .args(program)
-            .env("RLOCK_URL", url(redis))
+            .env("RLOCK_URL", url(server))
             .env("RLOCK", env!("CARGO_BIN_EXE_rlock"))
             .stdin(terminal())
             .stdout(terminal())
@@ -93,8 +93,8 @@ impl Drop for Session {
 
 #[test]
 fn a_program_reads_from_the_terminal_and_the_shell_gets_it_back() {
-    let redis = Redis::start();
-    let mut session = Session::shell(&redis);
+    let server = Server::start();
+    let mut session = Session::shell(&server);
     session.enter(&format!("$RLOCK run {} -- {ECHO}; echo status=$?", unique("read")));
     session.expect("ready-2");
     session.enter("hello");
@@ -107,8 +107,8 @@ fn a_program_reads_from_the_terminal_and_the_shell_gets_it_back() {
 
 #[test]
 fn ctrl_c_reaches_the_program_and_its_status_comes_back() {
-    let redis = Redis::start();
-    let mut session = Session::shell(&redis);
+    let server = Server::start();
+    let mut session = Session::shell(&server);
     let program =
         "sh -c 'trap \"echo caught-\\$((1+1)); exit 9\" INT; echo ready-$((1+1)); while :; do sleep 0.01; done'";
     session.enter(&format!("$RLOCK run {} -- {program}; echo status=$?", unique("interrupt")));
@@ -120,10 +120,10 @@ fn ctrl_c_reaches_the_program_and_its_status_comes_back() {
 
 #[test]
 fn ctrl_z_leads_back_to_the_shell_and_fg_to_the_program() {
-    let redis = Redis::start();
-    let observer = Observer::of(&redis);
+    let server = Server::start();
+    let observer = Observer::of(&server);
     let name = unique("suspend");
-    let mut session = Session::shell(&redis);
+    let mut session = Session::shell(&server);
     session.enter(&format!("$RLOCK run {name} -- {ECHO}"));
     session.expect("ready-2");
     for round in 0..3 {
@@ -145,8 +145,8 @@ fn ctrl_z_leads_back_to_the_shell_and_fg_to_the_program() {
 
 #[test]
 fn a_program_in_the_background_gets_the_terminal_with_fg() {
-    let redis = Redis::start();
-    let mut session = Session::shell(&redis);
+    let server = Server::start();
+    let mut session = Session::shell(&server);
     session.enter(&format!("$RLOCK run {} -- {ECHO} &", unique("background")));
     session.expect("ready-2");
     session.expect("stopped");
@@ -163,10 +163,10 @@ fn a_program_in_the_background_gets_the_terminal_with_fg() {
 
 #[test]
 fn without_a_shell_to_lead_back_to_ctrl_z_changes_nothing() {
-    let redis = Redis::start();
+    let server = Server::start();
     let program = env!("CARGO_BIN_EXE_rlock");
     let echo = "echo ready-$((1+1)); while read line; do echo \"<$line>\"; done";
-    let mut session = Session::start(&redis, &[program, "run", &unique("alone"), "--", "sh", "-c", echo]);
+    let mut session = Session::start(&server, &[program, "run", &unique("alone"), "--", "sh", "-c", echo]);
     session.expect("ready-2");
     session.press("\u{1a}");
     session.expect("continued");

@@ -1,0 +1,27 @@
+//! On etcd.
+
+#[path = "exit.rs"]
+mod exit;
+#[path = "loss.rs"]
+mod loss;
+#[path = "run.rs"]
+mod run;
+#[path = "show.rs"]
+mod show;
+#[path = "signals.rs"]
+mod signals;
+#[path = "terminal.rs"]
+mod terminal;
+
+use rlock_testkit::servers::Etcd as Server;
+
+use crate::support::Store;
+
+impl Store for Server {
+    const SCHEME: &str = "etcd";
+    const SHORT_TTL: &str = "1s"; // etcd counts in seconds
+
+    fn fresh_url(&self) -> String {
+        format!("{}?restart_grace=0s", self.url())
+    }
+}
