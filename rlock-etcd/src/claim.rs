@@ -11,7 +11,7 @@ use crate::inner::Inner;
 use crate::line::{Entry, Line, Standing};
 use crate::pool::Lease;
 use crate::record::{Record, Since};
-use crate::txn::{self, CHUNK, Put};
+use crate::txn::{self, At, CHUNK, Outcome, Put};
 
 /// How often a claim is made anew with other leases of etcd's, because it turned out that there are none of those that it
 /// was made with.
@@ -169,8 +169,11 @@ impl Inner {
                         attempts.iter().for_each(|attempt| self.table.taint(attempt.claim.key.id));
                     }
                     let at = answer.value.at;
-                    let line = |outcome| self.line(at, outcome);
-                    let lines: Result<Vec<_>, _> = answer.value.answers.iter().map(line).collect();
+                    let line = |(attempt, outcome): (&Attempt<'a>, &Outcome)| match outcome {
+                        Outcome::Written => Ok(self.joined(attempt, at)),
+                        outcome => self.line(at, outcome),
+                    };
+                    let lines: Result<Vec<_>, _> = attempts.iter().zip(&answer.value.answers).map(line).collect();
                     return match lines {
                         Ok(lines) => Ok(attempts.into_iter().zip(lines).collect()),
                         Err(error) => Err((attempts, error)),
@@ -186,6 +189,15 @@ impl Inner {
             }
         }
         unreachable!("the tries are counted")
+    }
+
+    /// The line as it is once a claim has found room in it.
+    fn joined(&self, attempt: &Attempt<'_>, at: At) -> Line {
+        let Put { lease, granted: record, .. } = self.put(attempt);
+        let (created, written) = (at.revision, at.revision);
+        let entry = Entry { id: attempt.claim.key.id, created, written, token: at.epoch.token(created), lease, record };
+        let before = attempt.line.as_ref().map_or_else(Vec::new, |line| line.leases.clone());
+        Line::new(at.revision, before.into_iter().chain([entry]).collect())
     }
 
     /// Gives leases that were touched a while ago their whole life again.

@@ -49,7 +49,7 @@ impl Line {
         Self::new(at.revision, kvs.iter().filter_map(|kv| Entry::read(keys, at.epoch, kv)).collect())
     }
 
-    fn new(revision: i64, mut leases: Vec<Entry>) -> Self {
+    pub(crate) fn new(revision: i64, mut leases: Vec<Entry>) -> Self {
         leases.sort_unstable_by_key(|entry| entry.created);
         let capacity = leases.first().map_or(0, |first| u64::from(first.record.share.capacity()));
         let mut taken = 0;

@@ -1,6 +1,7 @@
 //! What this client knows of its own leases.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -55,11 +56,13 @@ pub(crate) struct Table {
     commands: UnboundedSender<Command>,
     events: Events,
     known: Mutex<HashMap<LeaseId, Known>>,
+    /// How many were left when those that had ended were last dropped.
+    swept: AtomicUsize,
 }
 
 impl Table {
     pub(crate) fn new(keys: Keys, pool: Arc<Pool>, commands: UnboundedSender<Command>, events: Events) -> Self {
-        Self { keys, pool, commands, events, known: Mutex::default() }
+        Self { keys, pool, commands, events, known: Mutex::default(), swept: AtomicUsize::new(0) }
     }
 
     /// A lease that may be extended or looked at.
@@ -214,12 +217,18 @@ impl Table {
     /// Forgets leases that ended long ago, which nobody has asked about since.
     pub(crate) fn sweep(&self) {
         let now = self.pool.now();
-        let is_over = |known: &Known| known.lease.touched.after(known.lease.ttl * 2) < now;
-        let over: Vec<_> = self.lock().values().filter(|known| is_over(known)).map(|known| known.key.id).collect();
-        for id in over {
-            self.lock().remove(&id);
-            self.command(Command::Forget(id));
+        let mut table = self.lock();
+        if table.len() <= 2 * self.swept.load(Ordering::Relaxed) + 64 {
+            return;
         }
+        table.retain(|&id, known| {
+            let lives = known.lease.touched.after(known.lease.ttl * 2) >= now;
+            if !lives {
+                self.command(Command::Forget(id));
+            }
+            lives
+        });
+        self.swept.store(table.len(), Ordering::Relaxed);
     }
 
     pub(crate) fn now(&self) -> Moment {

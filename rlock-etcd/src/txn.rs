@@ -26,32 +26,29 @@ pub(crate) struct Put {
     pub(crate) asked: Record,
 }
 
-/// Joins the line, unless the lease is there already, or others have another capacity. Answers with the line.
+/// Joins the line, unless the lease is there already, or others have another capacity. Answers with the line, unless the
+/// lease is alone in it.
 pub(crate) fn join(put: &Put) -> TxnOp {
-    let absent = || Compare::create_revision(put.key.as_str(), CompareOp::Equal, 0);
+    let absent = Compare::create_revision(put.key.as_str(), CompareOp::Equal, 0);
     let alone = Compare::create_revision(put.line.as_str(), CompareOp::Equal, 0).with_prefix();
     let capacity = put.asked.share.capacity();
     let all = |is, bound: String| Compare::value(put.line.as_str(), is, bound).with_prefix();
     let beside = Txn::new()
         .when([
-            absent(),
+            absent,
             all(CompareOp::Greater, Record::from_capacity(capacity)),
             all(CompareOp::Less, Record::to_capacity(capacity)),
         ])
         .and_then([write(put, &put.asked), line(&put.line)])
         .or_else([line(&put.line)]);
-    let join = Txn::new()
-        .when([absent(), alone])
-        .and_then([write(put, &put.granted), line(&put.line)])
-        .or_else([TxnOp::txn(beside)]);
+    let join = Txn::new().when([alone]).and_then([write(put, &put.granted)]).or_else([TxnOp::txn(beside)]);
     TxnOp::txn(join)
 }
 
-/// Joins a line that had room, unless anybody has joined it after `revision`. Answers with the line.
+/// Joins a line that had room, unless anybody has joined it after `revision`; then it answers with the line.
 pub(crate) fn enter(put: &Put, revision: i64) -> TxnOp {
     let unchanged = Compare::create_revision(put.line.as_str(), CompareOp::Less, revision + 1).with_prefix();
-    let enter =
-        Txn::new().when([unchanged]).and_then([write(put, &put.granted), line(&put.line)]).or_else([line(&put.line)]);
+    let enter = Txn::new().when([unchanged]).and_then([write(put, &put.granted)]).or_else([line(&put.line)]);
     TxnOp::txn(enter)
 }
 
@@ -114,6 +111,8 @@ pub(crate) enum Outcome {
         kvs: Vec<KeyValue>,
         count: i64,
     },
+    /// It was written, and nothing else has to be known.
+    Written,
     /// Nothing that is needed.
     Other,
 }
@@ -156,7 +155,7 @@ fn outcome(response: TxnOpResponse) -> Outcome {
         TxnOpResponse::Get(mut get) => found(&mut get),
         TxnOpResponse::Delete(deleted) => Outcome::Deleted(deleted.deleted() > 0),
         TxnOpResponse::Txn(nested) => last(&nested),
-        TxnOpResponse::Put(_) => Outcome::Other,
+        TxnOpResponse::Put(_) => Outcome::Written,
     }
 }
 

@@ -100,8 +100,8 @@ impl Etcd {
         self.expect("read its revision", self.gateway().revision())
     }
 
-    /// How many proposals the server has committed so far: each change of keys and of leases is one, reads and renewals
-    /// of leases are none.
+    /// How many proposals the server has committed so far. Each write of keys is one, and each grant and end of a lease;
+    /// reads and renewals of leases are none. A look at `/health` is one as well, which starting a server takes.
     ///
     /// # Panics
     ///
