@@ -301,7 +301,7 @@ impl Inner {
             let id = attempt.claim.key.id;
             match error.kind {
                 // None of it was carried out, nor will be.
-                Kind::Unsent | Kind::Refused | Kind::NoLease => self.table.refused(id),
+                Kind::Unsent | Kind::Denied | Kind::Refused | Kind::NoLease => self.table.refused(id),
                 Kind::Unanswered | Kind::Broken | Kind::LeaseExists => self.table.taint(id),
             }
             let kind = if error.kind == Kind::NoLease { Kind::Unsent } else { error.kind };

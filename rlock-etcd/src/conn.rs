@@ -86,7 +86,11 @@ impl Conn {
         };
         let unanswered =
             |_| CallError::new(Kind::Unsent, format!("no answer within {:?}: {IS_IT}", config.connect_timeout));
-        timeout(config.connect_timeout, open).await.map_err(unanswered)?
+        let opened = timeout(config.connect_timeout, open).await.map_err(unanswered)?;
+        opened.map_err(|error: CallError| match error.kind {
+            Kind::Broken => CallError { reason: format!("{}: {}", error.reason, is_it(config)), ..error },
+            _ => error,
+        })
     }
 
     pub(crate) fn kv(&self) -> KvClient {
@@ -131,23 +135,38 @@ impl Conn {
 
 const IS_IT: &str = "is it an etcd server, reachable, with a leader?";
 
+fn is_it(config: &EtcdConfig) -> &'static str {
+    if config.tls.is_some() {
+        "is it an etcd server that speaks TLS on this port, and does it want another certificate of the client (cert, key)?"
+    } else {
+        "is it an etcd server, and does it want TLS (etcds://)?"
+    }
+}
+
 #[cfg(feature = "tls")]
 fn tls_options(tls: &crate::config::Tls) -> Result<etcd_client::TlsOptions, CallError> {
     use etcd_client::{Certificate, Identity, TlsOptions};
 
-    let read = |path: &std::path::Path| {
-        std::fs::read(path).map_err(|error| {
+    let read = |path: &std::path::Path, what: &str| {
+        let text = std::fs::read(path).map_err(|error| {
             let reason = format!("the file {} cannot be read: {error}", path.display());
             CallError { kind: Kind::Refused, reason, source: Some(Arc::new(error)) }
-        })
+        })?;
+        let begins =
+            |line: &[u8]| line.starts_with(b"-----BEGIN ") && line.windows(what.len()).any(|at| at == what.as_bytes());
+        if text.split(|&byte| byte == b'\n').any(begins) {
+            return Ok(text);
+        }
+        let reason = format!("the file {} has no {what} in the form PEM in it", path.display());
+        Err(CallError::new(Kind::Refused, reason))
     };
     let mut options = TlsOptions::new();
     options = match &tls.ca {
-        Some(ca) => options.ca_certificate(Certificate::from_pem(read(ca)?)),
+        Some(ca) => options.ca_certificate(Certificate::from_pem(read(ca, "CERTIFICATE")?)),
         None => options.with_enabled_roots(),
     };
     if let Some((certificate, key)) = &tls.identity {
-        options = options.identity(Identity::from_pem(read(certificate)?, read(key)?));
+        options = options.identity(Identity::from_pem(read(certificate, "CERTIFICATE")?, read(key, "PRIVATE KEY")?));
     }
     Ok(options)
 }

@@ -35,6 +35,8 @@ pub(crate) enum Kind {
     Unanswered,
     /// The connection is of no use any more; the request may have been carried out.
     Broken,
+    /// The servers have answered that they cannot do it now. They will not be able to in a moment either.
+    Denied,
     /// The servers have answered that they will not do it.
     Refused,
     /// There is no such lease. Nothing else of the request was carried out.
@@ -60,13 +62,13 @@ impl CallError {
 
     /// Whether sending the request again would be answered likewise.
     pub(crate) fn is_final(&self) -> bool {
-        matches!(self.kind, Kind::Refused | Kind::NoLease | Kind::LeaseExists)
+        matches!(self.kind, Kind::Denied | Kind::Refused | Kind::NoLease | Kind::LeaseExists)
     }
 
     pub(crate) fn into_backend_error(self, operation: &'static str, store: &Arc<str>) -> BackendError {
         let failure = Failure { operation, store: store.clone(), reason: self.reason, source: self.source };
         match self.kind {
-            Kind::Unsent => BackendError::NotApplied(failure),
+            Kind::Unsent | Kind::Denied => BackendError::NotApplied(failure),
             Kind::Unanswered | Kind::Broken | Kind::NoLease | Kind::LeaseExists => BackendError::Unknown(failure),
             Kind::Refused => BackendError::Rejected(failure),
         }
@@ -135,7 +137,7 @@ fn explain(code: i32, message: &str, source: Option<&(dyn std::error::Error + 's
         }
         UNAVAILABLE | CANCELLED | DEADLINE_EXCEEDED | UNKNOWN => (Kind::Unanswered, answered("")),
         RESOURCE_EXHAUSTED if message.contains("space") => (
-            Kind::Unsent,
+            Kind::Denied,
             answered(
                 "its database is full; compact and defragment it, or raise --quota-backend-bytes, and disarm the alarm",
             ),

@@ -229,8 +229,11 @@ impl Inner {
                 async move { txn::run_if(&conn, txn).await }
             });
             // Without an answer, the new lease may be what the key is attached to: the next extension finds that out. It ends
-            // by itself otherwise.
-            let attached = attached.await?;
+            // by itself otherwise. A server that runs out of space may have carried out the write that it denies.
+            let attached = attached.await.map_err(|error| match error.kind {
+                Kind::Denied => CallError { kind: Kind::Unanswered, ..error },
+                _ => error,
+            })?;
             if attached.value {
                 if let Some(known) = ours {
                     self.table.attached(id, lease, attached.repeated);

@@ -58,7 +58,8 @@
 //! - **Old servers.** Before 3.4.31 and 3.5.13 a leader that stood still for longer than a TTL and wakes up may end leases that
 //!   were extended meanwhile (etcd issue 15247), and so a lock that is held; its holder is told at once. Before 3.4.38, 3.5.23
 //!   and 3.6.5 an extension may be confirmed although the lease was ended (issue 20615); that is why keys are looked at.
-//! - **A full database.** etcd then refuses claims, but not releases, nor does it forget to keep leases alive.
+//! - **A full database.** etcd then grants no leases, and may refuse claims; locks that are held can be extended, though not
+//!   beyond the TTL that they were granted, and released.
 
 mod backend;
 mod claim;

@@ -109,7 +109,12 @@ impl Link {
             loop {
                 match timeout_at(again, under_way.next()).await {
                     Ok(Some(Ok(value))) => return Ok(Answer { value, repeated: sent > 1 }),
-                    Ok(Some(Err(error))) if error.is_final() => return Err(error),
+                    Ok(Some(Err(error))) if error.is_final() => {
+                        // Without the lease that it was to be attached to, nothing comes of the others either.
+                        let sure = under_way.is_empty() || error.kind == Kind::NoLease;
+                        let error = if sure { error } else { CallError { kind: Kind::Unanswered, ..error } };
+                        return Err(worse(failed.filter(|_| error.kind != Kind::NoLease), error));
+                    }
                     Ok(Some(Err(error))) => failed = Some(worse(failed.take(), error)),
                     Ok(None) => break,
                     Err(_elapsed) => {

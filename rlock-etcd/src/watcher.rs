@@ -130,6 +130,10 @@ impl Watcher {
             let settled = self.settling.front().map(|(at, ..)| *at);
             tokio::select! {
                 response = responses.message() => match response? {
+                    // The server does not know the user any more, by the name that the stream was opened with.
+                    Some(response) if response.canceled() && response.watch_id() < 0 => {
+                        return Err(CallError::new(Kind::Broken, response.cancel_reason()));
+                    }
                     Some(response) => self.hear(&response),
                     None => return Ok(()),
                 },

@@ -4,9 +4,9 @@ mod support;
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
-use std::slice;
 use std::time::{Duration, Instant};
 
+use etcd_client::{AlarmAction, AlarmOptions, AlarmType, CompactionOptions};
 use rlock_core::{Acquired, Backend as _, BackendError, Extended, Released};
 use rlock_etcd::{ConnectError, EtcdBackend, EtcdConfig};
 use support::{Server, extension, free_port, mutex, try_mutex};
@@ -60,9 +60,10 @@ async fn a_server_of_something_else() {
             let _gone = stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 5\r\n\r\nhello");
         }
     });
-    let error = connect(&format!("etcd://{address}?connect_timeout=2s")).await.unwrap_err();
+    let error = connect(&format!("etcd://jobs:secret@{address}?connect_timeout=2s")).await.unwrap_err();
     assert!(matches!(error, ConnectError::Unreachable(_)), "{error:?}");
-    println!("HTTP/1.1: {error}\n{error:?}");
+    assert!(error.to_string().contains("is it an etcd server"), "{error}");
+    assert!(!format!("{error:?}").contains("secret"), "{error:?}");
 }
 
 #[tokio::test]
@@ -101,54 +102,47 @@ async fn a_namespace_that_somebody_else_uses() {
 #[tokio::test]
 async fn without_space_new_locks_are_refused_and_those_there_are_live_on() {
     let server = Server::start_with(&["--quota-backend-bytes", "16777216"]);
-    let client = server.client_in("n").await;
-    let claims = [mutex("held", 1), mutex("kept", 2)];
-    for answer in client.acquire(&claims).await {
+    // A refusal is asked for again until then.
+    let config = server.config("n").timeout(Duration::from_millis(500)).unwrap();
+    let client = EtcdBackend::connect(config).await.unwrap();
+    let (released, kept) = (mutex("released", 1), mutex("kept", 2));
+    for answer in client.acquire(&[released.clone(), kept.clone()]).await {
         assert!(matches!(answer, Ok(Acquired::Held(_))), "{answer:?}");
     }
     let mut admin = server.admin().await;
-    let mut full = None;
-    for size in [1 << 20, 1 << 16, 1 << 12, 1 << 8] {
-        for number in 0..1000 {
-            if let Err(error) = admin.put(format!("filler/{number}"), vec![b'x'; size], None).await {
-                full = Some(error.to_string());
-                break;
-            }
+    let megabyte = vec![b'x'; 1 << 20];
+    let mut written = 0;
+    let full = loop {
+        match admin.put("filler", megabyte.clone(), None).await {
+            Ok(_) => written += 1,
+            Err(error) => break error.to_string(),
         }
-        println!(
-            "{size}: {} of {}",
-            server.metric("etcd_mvcc_db_total_size_in_bytes"),
-            server.metric("etcd_server_quota_backend_bytes")
-        );
-    }
-    for number in 0..500 {
-        client.acquire(&[mutex("pooled", 6)]).await;
-        client.release(&[mutex("pooled", 6).key]).await;
-        if number % 100 == 0 {
-            println!(
-                "{number}: {} of {}",
-                server.metric("etcd_mvcc_db_total_size_in_bytes"),
-                server.metric("etcd_server_quota_backend_bytes")
-            );
-        }
-    }
-    assert!(full.as_ref().is_some_and(|error| error.contains("space")), "{full:?}");
+        assert!(written < 64, "there is space still");
+    };
+    assert!(full.contains("space"), "{full}");
 
     let refused = client.acquire(&[mutex("new", 3)]).await.remove(0);
-    println!("new: {refused:?}");
-    let queued = client.acquire(&[mutex("kept", 4)]).await.remove(0);
-    println!("queued: {queued:?}");
-    let tried = client.acquire(&[try_mutex("tried", 5)]).await.remove(0);
-    println!("tried: {tried:?}");
-    let extended = client.extend(&[extension(claims[1].key.clone(), 30_000)]).await.remove(0);
-    println!("extended: {extended:?}");
-    let extended = client.extend(&[extension(claims[1].key.clone(), 40_000)]).await.remove(0);
-    println!("extended beyond: {extended:?}");
-    let released = client.release(slice::from_ref(&claims[0].key)).await.remove(0);
-    println!("released: {released:?}");
-    let inspected = client.inspect(&claims[1].key.resource).await;
-    println!("inspect: {inspected:?}");
-    let pooled = client.acquire(&[mutex("pooled", 6)]).await.remove(0);
-    println!("pooled: {pooled:?}");
-    panic!();
+    let Err(BackendError::NotApplied(failure)) = refused else { panic!("{refused:?}") };
+    let text = failure.to_string();
+    for word in ["its database is full", "--quota-backend-bytes", "disarm"] {
+        assert!(text.contains(word), "{word} in {text}");
+    }
+    let longer = client.extend(&[extension(kept.key.clone(), 60_000)]).await.remove(0);
+    assert!(matches!(longer, Err(BackendError::NotApplied(_))), "{longer:?}");
+    let extended = client.extend(&[extension(kept.key.clone(), 30_000)]).await.remove(0);
+    assert!(matches!(extended, Ok(Extended::Held(_))), "{extended:?}");
+    let given_back = client.release(&[released.key]).await.remove(0);
+    assert!(matches!(given_back, Ok(Released::Released)), "{given_back:?}");
+
+    let revision = admin.delete("filler", None).await.unwrap().header().unwrap().revision();
+    admin.compact(revision, Some(CompactionOptions::new().with_physical())).await.unwrap();
+    admin.defragment().await.unwrap();
+    let member = admin.status().await.unwrap().leader();
+    let mut options = AlarmOptions::new();
+    options.with_member(member);
+    admin.alarm(AlarmAction::Deactivate, AlarmType::Nospace, Some(options)).await.unwrap();
+    let extended = client.extend(&[extension(kept.key, 60_000)]).await.remove(0);
+    assert!(matches!(extended, Ok(Extended::Held(_))), "{extended:?}");
+    let served = client.acquire(&[mutex("new", 3)]).await.remove(0);
+    assert!(matches!(served, Ok(Acquired::Held(_))), "{served:?}");
 }

@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::slice;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -203,7 +204,8 @@ async fn extending_beyond_its_ttl_moves_a_lock_to_another_lease_and_frees_the_on
     let server = Server::start();
     let client = server.client_in("n").await;
     let claim = claim("a", 1, Share::EXCLUSIVE, 2_000, IfBusy::Queue);
-    let Ok(Acquired::Held(grant)) = client.acquire(&[claim.clone()]).await.remove(0) else { panic!("nobody has it") };
+    let answer = client.acquire(slice::from_ref(&claim)).await.remove(0);
+    let Ok(Acquired::Held(grant)) = answer else { panic!("{answer:?}") };
     let front = format!("n/a/{}", claim.key.id.to_hex());
     assert_eq!(server.granted_ttl(&front).await, Duration::from_secs(2));
 
@@ -231,7 +233,7 @@ async fn a_ttl_that_etcd_does_not_grant_becomes_the_shortest_that_it_does() {
     let shortest = client.capabilities().min_ttl.get();
     assert_eq!(shortest, Duration::from_secs(1), "of this server");
     let claim = claim("a", 1, Share::EXCLUSIVE, 300, IfBusy::Queue);
-    let answer = client.acquire(&[claim.clone()]).await.remove(0);
+    let answer = client.acquire(slice::from_ref(&claim)).await.remove(0);
     let Ok(Acquired::Held(grant)) = answer else { panic!("{answer:?}") };
     assert!(grant.ttl > Duration::from_millis(300) && grant.ttl <= shortest, "{:?}", grant.ttl);
     assert_eq!(server.granted_ttl(&format!("n/a/{}", claim.key.id.to_hex())).await, shortest);

@@ -76,7 +76,7 @@ impl Server {
         let value = |line: &str| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap();
         let values: Vec<_> = page.lines().filter(|line| line.starts_with(front)).map(value).collect();
         assert!(!values.is_empty(), "etcd has no metric {front}");
-        values.iter().sum::<f64>().round() as u64
+        format!("{:.0}", values.iter().sum::<f64>()).parse().expect("counts are not negative")
     }
 
     /// The life that the lease was granted which `key` is attached to.

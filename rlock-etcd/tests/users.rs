@@ -1,0 +1,136 @@
+//! Servers that know users, and what they refuse them.
+
+mod support;
+
+use std::time::Duration;
+
+use etcd_client::Permission;
+use rlock_core::{Backend as _, BackendError, Client, Guard, LockOptions, SimpleLock};
+use rlock_etcd::{ConnectError, EtcdBackend, EtcdConfig};
+use rlock_testkit::wait::{eventually, within};
+use support::{SOON, Server, mutex};
+
+const TTL: Duration = Duration::from_secs(30);
+/// For what is told, and not found out when the TTL is over.
+const AT_ONCE: Duration = Duration::from_secs(3);
+
+/// Has the server know a user `jobs` with the password `secret`, who may read and write `billing/…`.
+async fn add_users(server: &Server) {
+    let mut admin = server.admin().await;
+    admin.user_add("root", "root secret", None).await.unwrap();
+    admin.role_add("root").await.unwrap();
+    admin.user_grant_role("root", "root").await.unwrap();
+    admin.user_add("jobs", "secret", None).await.unwrap();
+    admin.role_add("jobs").await.unwrap();
+    admin.role_grant_permission("jobs", Permission::read_write("billing/").with_prefix()).await.unwrap();
+    admin.user_grant_role("jobs", "jobs").await.unwrap();
+    admin.auth_enable().await.unwrap();
+}
+
+async fn with_users(arguments: &[&str]) -> Server {
+    let server = Server::start_with(&[&["--bcrypt-cost", "4"], arguments].concat());
+    add_users(&server).await;
+    server
+}
+
+fn config(server: &Server, user: &str, namespace: &str) -> EtcdConfig {
+    let url = format!("etcd://{user}{}?namespace={namespace}&restart_grace=0s", server.address());
+    EtcdConfig::from_url(&url).unwrap()
+}
+
+async fn jobs(server: &Server) -> Client {
+    let config = config(server, "jobs:secret@", "billing");
+    Client::builder().connect(EtcdBackend::connect(config)).await.unwrap()
+}
+
+async fn lock(client: &Client, name: &str) -> Guard {
+    let lock = SimpleLock::new(name, client).unwrap();
+    within(SOON, "a lock", lock.lock_with(LockOptions::new().ttl(TTL))).await.unwrap()
+}
+
+/// One holds a lock that the other waits for, and gives it back; the other is told of it.
+async fn hand_over(from: &Client, to: &Client) {
+    let guard = lock(from, "a").await;
+    guard.extend(TTL).await.unwrap();
+    guard.extend(TTL * 2).await.unwrap();
+    let (resource, waiting) = (guard.resource().clone(), to.clone());
+    let waiter = tokio::spawn(async move { lock(&waiting, "a").await });
+    eventually(SOON, "the waiter", async || from.inspect(&resource).await.unwrap().queue.len() == 1).await;
+    guard.unlock().await.unwrap();
+    let next = within(AT_ONCE, "the hand-over", waiter).await.unwrap();
+    next.unlock().await.unwrap();
+}
+
+/// That connecting is refused for good, for a reason that says `hint`, and without what is secret.
+async fn rejects(config: EtcdConfig, hint: &str) {
+    assert!(!format!("{config:?}").contains("secret"), "{config:?}");
+    let error = EtcdBackend::connect(config).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Rejected(_)), "{error:?}");
+    assert!(error.to_string().contains(hint), "{error}");
+    assert!(!format!("{error} {error:?}").contains("secret"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_user_with_the_rights_to_a_namespace_has_locks_in_it() {
+    let server = with_users(&[]).await;
+    let (one, other) = (jobs(&server).await, jobs(&server).await);
+    hand_over(&one, &other).await;
+    assert!(!format!("{one:?}").contains("secret"), "{one:?}");
+
+    let guard = lock(&one, "broken").await;
+    assert_eq!(other.break_leases(guard.resource()).await.unwrap(), 1);
+    within(AT_ONCE, "the news", guard.lost()).await;
+}
+
+#[tokio::test]
+async fn a_wrong_password_or_none() {
+    let server = with_users(&[]).await;
+    for wrong in ["jobs:my%20secret@", "secretary:secret@"] {
+        rejects(config(&server, wrong, "billing"), "check the user and the password in the URL").await;
+    }
+    rejects(config(&server, "", "billing"), "it wants a user; put user:password@ into the URL").await;
+}
+
+#[tokio::test]
+async fn a_user_without_rights_to_the_namespace() {
+    let server = with_users(&[]).await;
+    let hint = "has to read and write all keys that begin with";
+    rejects(config(&server, "jobs:secret@", "bills"), hint).await;
+}
+
+#[tokio::test]
+async fn a_user_where_the_server_knows_none() {
+    let server = Server::start();
+    rejects(config(&server, "jobs:secret@", "billing"), "leave user:password@ out of the URL").await;
+}
+
+#[tokio::test]
+async fn a_client_outlives_the_token_that_it_logged_in_with() {
+    let server = with_users(&["--auth-token-ttl", "1"]).await;
+    let (one, other) = (jobs(&server).await, jobs(&server).await);
+    // A token that is not used ends after its time, and nobody tells.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    hand_over(&one, &other).await;
+}
+
+#[tokio::test]
+async fn a_server_that_has_been_restarted_and_knows_no_tokens_any_more() {
+    let server = with_users(&[]).await;
+    let (one, other) = (jobs(&server).await, jobs(&server).await);
+    let guard = lock(&one, "kept").await;
+    server.restart().await;
+    hand_over(&one, &other).await;
+    assert!(guard.is_held());
+    guard.extend(TTL * 2).await.unwrap();
+    guard.unlock().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_comes_to_know_users_while_a_client_without_one_is_connected() {
+    let server = Server::start_with(&["--bcrypt-cost", "4"]);
+    let client = EtcdBackend::connect(config(&server, "", "billing")).await.unwrap();
+    add_users(&server).await;
+    let refused = client.acquire(&[mutex("a", 1)]).await.remove(0);
+    let Err(BackendError::Rejected(failure)) = refused else { panic!("{refused:?}") };
+    assert!(failure.to_string().contains("it wants a user; put user:password@ into the URL"), "{failure}");
+}
