@@ -14,7 +14,7 @@ use rlock_testkit::servers::EtcdCluster;
 use rlock_testkit::wait::{eventually, within};
 
 /// Long enough for an election, which takes one to two seconds, and for what was under way when it began.
-const TTL: Duration = Duration::from_secs(9);
+const TTL: Duration = Duration::from_secs(12);
 const SOON: Duration = Duration::from_secs(30);
 
 /// How the leader fails, and comes back.
@@ -103,6 +103,9 @@ async fn loses_nothing(failure: Failure) {
         assert!(lost.is_empty(), "{failure:?}: {} of {} locks were lost: {lost:?}", lost.len(), guards.len());
         assert!(other.is_held());
         failure.end(&cluster, leader).await;
+        // Until it has caught up, there would be no majority without the next leader.
+        let has_caught_up = async || cluster.node(leader).gateway().revision().is_ok();
+        eventually(SOON, "a majority without the next leader", has_caught_up).await;
         assert!(waiting.iter().all(|waiting| !waiting.is_finished()), "two hold one lock");
     }
     for guard in guards {
@@ -203,7 +206,9 @@ impl Control for Leaders<'_> {
 async fn client(url: &str, others: &str) -> Client {
     let url = format!("etcd://{}{others}?restart_grace=0s", hosts(url));
     let config = EtcdConfig::from_url(&url).expect("a URL of etcd");
-    Client::builder().connect(EtcdBackend::connect(config)).await.expect("etcd can be reached")
+    // Elections take their time on a busy machine.
+    let builder = Client::builder().retry_for(SOON);
+    builder.connect(EtcdBackend::connect(config)).await.expect("etcd can be reached")
 }
 
 fn hosts(url: &str) -> &str {

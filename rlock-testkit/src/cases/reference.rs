@@ -197,11 +197,20 @@ impl Run {
 
     /// Gives a lease that has ended another id.
     async fn renew(&mut self, lease: Lease) -> Result<(), TestCaseError> {
-        let ask = Extension { key: self.key(lease), ttl: Ttl::MIN };
-        if let Extended::Gone { .. } = well(self.memory[0].extend(&[ask]).await.remove(0))? {
+        let key = self.key(lease);
+        if well(self.memory[0].inspect(&key.resource).await)?.is_free() || !self.is_there(key).await {
             *self.generations.entry(lease).or_default() += 1;
         }
         Ok(())
+    }
+
+    /// Whether the reference has a lease, of a resource that is not free: one that it has not is refused for a capacity that
+    /// no other has.
+    async fn is_there(&self, key: LeaseKey) -> bool {
+        let share = Share::new(1, 7).expect("a share that can be held");
+        let owner = Arc::new(Owner::current());
+        let claim = Claim { key, share, ttl: Ttl::MIN, if_busy: IfBusy::Refuse, owner };
+        self.memory[0].acquire(&[claim]).await.remove(0).is_ok()
     }
 
     fn key(&self, (resource, id): Lease) -> LeaseKey {
