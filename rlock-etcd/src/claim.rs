@@ -54,7 +54,8 @@ impl Inner {
 
     /// Makes claims that may wait: each joins the line, and what it is there follows from those in front of it.
     async fn queue_up(&self, begun: Moment, claims: &[(usize, &Claim)]) -> Vec<(usize, Answer)> {
-        let (attempts, mut answers) = self.begin(claims.iter().map(|&(at, claim)| (at, claim, None)).collect()).await;
+        let claims = claims.iter().map(|&(at, claim)| (at, claim, None)).collect();
+        let (attempts, mut answers) = self.begin(begun, claims).await;
         let put = |attempt: &Attempt<'_>| txn::join(&self.put(attempt));
         match self.send(attempts, put).await {
             Ok(lines) => {
@@ -91,7 +92,7 @@ impl Inner {
                 free.push((at, claim, Some(line)));
             }
         }
-        let (mut attempts, failed) = self.begin(free).await;
+        let (mut attempts, failed) = self.begin(begun, free).await;
         answers.extend(failed);
         while !attempts.is_empty() {
             let put = |attempt: &Attempt<'_>| {
@@ -122,6 +123,7 @@ impl Inner {
     /// Finds a lease of etcd's for each claim. One that was made before, and not answered, keeps the one it had.
     async fn begin<'a>(
         &self,
+        begun: Moment,
         claims: Vec<(usize, &'a Claim, Option<Line>)>,
     ) -> (Vec<Attempt<'a>>, Vec<(usize, Answer)>) {
         let begin = async |(at, claim, line): (usize, &'a Claim, Option<Line>)| {
@@ -130,7 +132,7 @@ impl Inner {
             }
             match self.pool.take(claim.ttl.get()).await {
                 Ok(lease) => {
-                    self.table.claimed(&claim.key, lease, false);
+                    self.table.claimed(&claim.key, lease, begun);
                     Ok(Attempt { at, claim, lease, again: false, line })
                 }
                 // Nothing is attached to a lease that was granted without our knowing.
@@ -221,7 +223,7 @@ impl Inner {
         let granted = join_all(attempts.iter().map(|attempt| self.pool.grant(attempt.claim.ttl.get()))).await;
         for (attempt, lease) in attempts.iter_mut().zip(granted) {
             attempt.lease = lease?;
-            self.table.claimed(&attempt.claim.key, attempt.lease, false);
+            self.table.claimed(&attempt.claim.key, attempt.lease, attempt.lease.touched);
         }
         Ok(())
     }
@@ -273,7 +275,10 @@ impl Inner {
             self.table.seen(id, line);
         }
         match standing {
-            Standing::Queued(_) => Ok(Acquired::Queued(self.place(line, entry, standing))),
+            Standing::Queued(_) => match self.fill(claim).await {
+                Ok(()) => Ok(Acquired::Queued(self.place(line, entry, standing))),
+                Err(error) => Err(self.failed(error, "acquire")),
+            },
             Standing::Held => {
                 let ttl = match self.table.find(id) {
                     Some(known) => known.lease.left(begun),
@@ -285,6 +290,22 @@ impl Inner {
                 Ok(Acquired::Held(Grant { token: entry.token, ttl }))
             }
         }
+    }
+
+    /// Makes sure that a queued lease has its whole life from when it was claimed: what is said of it does not tell how much
+    /// it has. It may be attached to a lease of etcd's that was spare for a while, and was not touched because that failed.
+    async fn fill(&self, claim: &Claim) -> Result<(), CallError> {
+        let Some(known) = self.table.find(claim.key.id) else { return Ok(()) };
+        let mut lease = known.lease;
+        if lease.touched.after(lease.ttl) >= known.asked.after(claim.ttl.get()) {
+            return Ok(());
+        }
+        if !self.pool.touch(&mut lease).await? {
+            let reason = "a server does not know the lease that the claim was made with; it may be behind the others";
+            return Err(CallError::new(Kind::Unanswered, reason));
+        }
+        self.table.touched(claim.key.id, lease);
+        Ok(())
     }
 
     pub(crate) fn place(&self, line: &Line, entry: &Entry, standing: Standing) -> Place {

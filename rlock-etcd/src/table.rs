@@ -20,6 +20,8 @@ use crate::watcher::Command;
 pub(crate) struct Known {
     pub(crate) key: LeaseKey,
     pub(crate) lease: Lease,
+    /// When it was claimed first. Its life counts from then on.
+    pub(crate) asked: Moment,
     pub(crate) place: Place,
     /// The revision that created its key.
     pub(crate) created: i64,
@@ -71,14 +73,15 @@ impl Table {
     }
 
     /// Notes a claim before it is sent.
-    pub(crate) fn claimed(&self, key: &LeaseKey, lease: Lease, tainted: bool) {
+    pub(crate) fn claimed(&self, key: &LeaseKey, lease: Lease, asked: Moment) {
         let known = Known {
             key: key.clone(),
             lease,
+            asked,
             place: Place::Asked,
             created: 0,
             seen: 0,
-            tainted,
+            tainted: false,
             asking: true,
             releasing: false,
             unwritten: None,
