@@ -53,6 +53,12 @@ impl Remote {
         token_in(&answer).unwrap_or_else(|| panic!("the other process should have got {name:?}: {answer}"))
     }
 
+    /// Takes the mutex `name` once it can be had, for its TTL alone, and answers its token.
+    pub async fn lock_unwatched(&mut self, name: &str, ttl: Duration) -> u64 {
+        let answer = self.request(&format!("hold {} {name}", ttl.as_millis())).await;
+        token_in(&answer).unwrap_or_else(|| panic!("the other process should have got {name:?}: {answer}"))
+    }
+
     /// Takes the mutex `name` if nobody has it.
     pub async fn try_lock(&mut self, name: &str, ttl: Duration) -> Option<u64> {
         token_in(&self.request(&format!("try {} {name}", ttl.as_millis())).await)
@@ -122,10 +128,12 @@ pub(crate) async fn obey(stage: &Stage, mut helper: Helper) {
             continue;
         }
         let millis = words.next().and_then(|word| word.parse().ok()).expect("a TTL in ms");
-        let options = LockOptions::new().ttl(Duration::from_millis(millis));
+        let ttl = Duration::from_millis(millis);
+        let options = LockOptions::new().ttl(ttl);
         let mutex = locking::mutex(&client, words.next().expect("a name"));
         held = match verb {
             "lock" => Some(locking::soon("a lock", mutex.lock_with(options)).await),
+            "hold" => Some(locking::soon("a lock", mutex.lock_with(locking::unwatched(ttl))).await),
             "try" => locking::soon("a try", mutex.try_lock_with(options)).await,
             _ => panic!("a helper cannot {request:?}"),
         };

@@ -124,7 +124,8 @@ pub async fn short_outage_loses_nothing(stage: &Stage, server: &dyn Control, _: 
 pub async fn frozen_process_knows_on_waking(stage: &Stage, remotes: &Remotes) {
     let client = stage.client().await;
     let mut remote = remotes.start();
-    let token = remote.lock("x", stage.brisk()).await;
+    // Without a watchdog, whose next extension would tell as well.
+    let token = remote.lock_unwatched("x", stage.brisk()).await;
     assert!(remote.believes().await);
     let waiting = lock_in_background(&client, "x");
     stage.sees_waiting(1, "x").await;
