@@ -62,11 +62,10 @@ async fn take_and_run(args: &RunArgs, client: &Client, signals: &mut Signals) ->
     let name = guard.resource().clone();
     report!("acquired {name} (token {})", guard.token());
     signals.expect_program()?;
-    let mut keeper = Keeper::start()?;
+    let keeper = Keeper::start()?;
     let mut terminal = Terminal::of_stdin();
-    let birth = Birth { takes_terminal: terminal.as_mut().is_some_and(Terminal::lend) };
-    let program = Program::start(&args.program, &guard, birth)?;
-    keeper.keep(program.group());
+    let takes_terminal = terminal.as_mut().is_some_and(Terminal::lend);
+    let program = Program::start(&args.program, &guard, Birth { keeper: keeper.cradle()?, takes_terminal })?;
     let outcome = Supervision::new(&guard, args.ttl, program, terminal, signals).until_the_end().await;
     drop(keeper);
     let status = match outcome {

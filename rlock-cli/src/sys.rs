@@ -3,6 +3,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Command, ExitStatus};
 
@@ -11,8 +12,10 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{Pid, getpgrp, tcsetpgrp};
 
 /// What a program does between its start and its first instruction.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Birth {
+    /// Is told the process id, which is that of the program's group.
+    pub(crate) keeper: OwnedFd,
     /// Makes its group the foreground group of the terminal that is its standard input.
     pub(crate) takes_terminal: bool,
 }
@@ -27,6 +30,7 @@ pub(crate) fn prepare(command: &mut Command, birth: Birth) {
     unsafe {
         command.pre_exec(move || {
             die_with(parent)?;
+            nix::unistd::write(&birth.keeper, &nix::unistd::getpid().as_raw().to_ne_bytes())?;
             if birth.takes_terminal { take_terminal() } else { Ok(()) }
         });
     }

@@ -1,61 +1,60 @@
 //! The keeper: a process that ends the program's group when `rlock` was killed.
 //!
 //! The system can end a program with its parent (on Linux), but not what the program has started. The keeper holds
-//! the reading end of a pipe whose writing end only `rlock` has. It is told the group first, and that all is well at
-//! last; when the pipe ends without that, `rlock` has died.
+//! the reading end of a pipe. The program itself, before its first instruction, writes its process id there, which is
+//! that of its group: were it `rlock` that wrote it, a group could live before its keeper knew of it. `rlock` writes at
+//! last that all is well; when the pipe ends without that, `rlock` has died.
 
-use std::io::{self, BufRead as _, Write as _};
+use std::io::{self, PipeReader, PipeWriter, Read as _, Write as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::unistd::Pid;
 
 use crate::exit::Exit;
 
-const ALL_IS_WELL: &str = "all is well";
+const ALL_IS_WELL: u8 = b'!';
 
 /// A running keeper. Dropping this tells it that all is well.
 #[derive(Debug)]
-pub(super) struct Keeper(Child);
+pub(super) struct Keeper {
+    pipe: PipeWriter,
+    /// Open, so that nobody who writes is killed by SIGPIPE because somebody has killed the keeper.
+    _reader: PipeReader,
+}
 
 impl Keeper {
     /// Starts one that keeps nothing yet, away from the signals of the terminal.
     pub(super) fn start() -> io::Result<Self> {
+        let (reader, pipe) = io::pipe()?;
         let mut command = Command::new(this_program()?);
         command.arg0("rlock").arg("keep").process_group(0);
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().map(Self)
+        command.stdin(reader.try_clone()?).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        Ok(Self { pipe, _reader: reader })
     }
 
-    /// From now on it keeps `group`.
-    pub(super) fn keep(&mut self, group: Pid) {
-        self.say(&group.to_string());
-    }
-
-    fn say(&mut self, line: &str) {
-        if let Some(pipe) = &mut self.0.stdin {
-            let _somebody_killed_it = pipe.write_all(format!("{line}\n").as_bytes());
-        }
+    /// Where a program writes its process id, as the bytes of an `i32`, before its first instruction.
+    pub(super) fn cradle(&self) -> io::Result<OwnedFd> {
+        self.pipe.try_clone().map(OwnedFd::from)
     }
 }
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        self.say(ALL_IS_WELL);
+        let _the_reader_is_open = self.pipe.write_all(&[ALL_IS_WELL]);
     }
 }
 
 /// What the keeper does. It outlives the signals that end a whole service.
 pub(crate) fn keep() -> Exit {
     let _cannot_fail = SigSet::all().thread_block();
-    let mut lines = io::stdin().lock().lines().map_while(Result::ok);
-    let group = lines.next().and_then(|line| line.parse().ok());
-    let is_well = lines.next().is_some_and(|line| line == ALL_IS_WELL);
-    if let Some(group) = group
-        && !is_well
-    {
-        let _nobody_left = killpg(Pid::from_raw(group), Signal::SIGKILL);
+    let mut pipe = io::stdin().lock();
+    let mut group = [0; size_of::<i32>()];
+    if pipe.read_exact(&mut group).is_ok() && pipe.read_exact(&mut [0]).is_err() {
+        let _nobody_left = killpg(Pid::from_raw(i32::from_ne_bytes(group)), Signal::SIGKILL);
     }
     Exit::OK
 }
