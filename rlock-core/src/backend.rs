@@ -232,7 +232,8 @@ pub struct Capabilities {
     pub min_ttl: Ttl,
     /// The longest TTL it keeps; a longer one is refused.
     pub max_ttl: Ttl,
-    /// What TTLs are multiples of; others are rounded up.
+    /// What TTLs are multiples of; others are rounded up. A lease may have lost a tenth of it when it is granted, as one from
+    /// a pool has: the grant says what is left.
     pub ttl_step: Duration,
     /// How long an expired lease may still be there and be in the way of others, because the store ends what has expired at
     /// intervals. Such a store tells waiters of an expiry, as of a release; their [`ask_again`](crate::Place::ask_again) may
