@@ -5,15 +5,12 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use futures_util::StreamExt as _;
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
-
 use crate::{
-    Acquired, Backend, BackendError, Capabilities, Claim, Clock, Cursor, Entry, Event, EventStream, Extended,
+    Acquired, Backend, BackendError, Capabilities, Claim, Clock, Cursor, Entry, Event, EventStream, Events, Extended,
     Extension, Grant, Holder, IfBusy, LeaseId, LeaseKey, ListFilter, Moment, Namespace, Owner, Page, Place, Released,
     ResourceName, Share, Snapshot, Token, Ttl, Waiter,
 };
+use async_trait::async_trait;
 
 /// A store in memory, for tests and as the model that other backends are checked against. Its clients are
 /// [`MemoryBackend`]s of the same process.
@@ -45,14 +42,12 @@ struct Lease {
     id: LeaseId,
     share: Share,
     owner: Arc<Owner>,
-    inbox: Inbox,
+    events: Events,
     expires: Moment,
     since: Moment,
     /// Zero while queued.
     token: u64,
 }
-
-type Inbox = Arc<Mutex<Option<UnboundedSender<Event>>>>;
 
 impl MemoryStore {
     /// An empty store on the machine's clock.
@@ -67,7 +62,7 @@ impl MemoryStore {
 
     /// A client of this store.
     pub fn client(self: &Arc<Self>, namespace: Namespace) -> MemoryBackend {
-        MemoryBackend { store: self.clone(), namespace, inbox: Inbox::default() }
+        MemoryBackend { store: self.clone(), namespace, events: Events::default() }
     }
 
     /// How many resources the store remembers.
@@ -80,7 +75,7 @@ impl MemoryStore {
 pub struct MemoryBackend {
     store: Arc<MemoryStore>,
     namespace: Namespace,
-    inbox: Inbox,
+    events: Events,
 }
 
 impl MemoryBackend {
@@ -117,7 +112,7 @@ impl Resource {
             let mut lease = self.queue.remove(0);
             lease.grant(last_token, now);
             let token = Token::new(lease.token);
-            tell(&lease.inbox, Event::Granted { id: lease.id, token });
+            lease.events.send(Event::Granted { id: lease.id, token });
             self.held.push(lease);
         }
     }
@@ -127,7 +122,7 @@ impl Resource {
         taken + u64::from(share.weight()) <= u64::from(share.capacity())
     }
 
-    fn acquire(&mut self, claim: &Claim, inbox: &Inbox, last_token: &mut u64, now: Moment) -> Answer {
+    fn acquire(&mut self, claim: &Claim, events: &Events, last_token: &mut u64, now: Moment) -> Answer {
         if let Some(state) = self.state_of(claim.key.id, now) {
             return Ok(state);
         }
@@ -139,7 +134,7 @@ impl Resource {
             id: claim.key.id,
             share: claim.share,
             owner: claim.owner.clone(),
-            inbox: inbox.clone(),
+            events: events.clone(),
             expires: now.after(claim.ttl.get()),
             since: now,
             token: 0,
@@ -177,7 +172,7 @@ impl Resource {
     fn break_leases(&mut self) -> u64 {
         let broken = std::mem::take(&mut self.held);
         for lease in &broken {
-            tell(&lease.inbox, Event::Broken { id: lease.id });
+            lease.events.send(Event::Broken { id: lease.id });
         }
         broken.len() as u64
     }
@@ -234,7 +229,7 @@ impl Backend for MemoryBackend {
     async fn acquire(&self, claims: &[Claim]) -> Vec<Answer> {
         let acquire = |claim: &Claim| {
             self.on(&claim.key.resource, |resource, last_token, now| {
-                resource.acquire(claim, &self.inbox, last_token, now)
+                resource.acquire(claim, &self.events, last_token, now)
             })
         };
         claims.iter().map(acquire).collect()
@@ -290,9 +285,7 @@ impl Backend for MemoryBackend {
     }
 
     fn events(&self) -> EventStream {
-        let (sender, mut receiver) = unbounded_channel();
-        *lock(&self.inbox) = Some(sender);
-        futures_util::stream::poll_fn(move |context| receiver.poll_recv(context)).boxed()
+        self.events.stream()
     }
 }
 
@@ -314,12 +307,6 @@ impl Lease {
             waiting_for: now.since(self.since),
             remaining: self.expires.since(now),
         }
-    }
-}
-
-fn tell(inbox: &Inbox, event: Event) {
-    if let Some(sender) = &*lock(inbox) {
-        let _client_gone = sender.send(event);
     }
 }
 

@@ -9,13 +9,12 @@ use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use futures_util::stream;
 use rlock_core::{
-    Acquired, Backend, BackendError, Capabilities, Claim, EventStream, Extended, Extension, Holder, LeaseKey,
+    Acquired, Backend, BackendError, Capabilities, Claim, EventStream, Events, Extended, Extension, Holder, LeaseKey,
     ListFilter, Page, Released, ResourceName, Snapshot, Ttl, Waiter,
 };
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::error::{CallError, Kind};
-use crate::events::Events;
 use crate::inner::{Inner, foreign};
 use crate::keys::Keys;
 use crate::line::Entry;

@@ -6,11 +6,10 @@ use etcd_client::TxnOp;
 use futures_util::StreamExt as _;
 use futures_util::future::{join, join_all};
 use futures_util::stream::FuturesUnordered;
-use rlock_core::{BackendError, Event, LeaseId, ResourceName};
+use rlock_core::{BackendError, Event, Events, LeaseId, ResourceName};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::error::{CallError, Kind};
-use crate::events::Events;
 use crate::keys::Keys;
 use crate::line::Line;
 use crate::link::{Answer, Link};

@@ -67,7 +67,6 @@ mod config;
 mod conn;
 mod epoch;
 mod error;
-mod events;
 mod extend;
 mod inner;
 mod keeper;

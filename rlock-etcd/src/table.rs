@@ -5,10 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use rlock_core::{Event, LeaseId, LeaseKey, Moment};
+use rlock_core::{Event, Events, LeaseId, LeaseKey, Moment};
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::events::Events;
 use crate::keys::Keys;
 use crate::line::{Entry, Line, Standing};
 use crate::pool::{Lease, Pool};

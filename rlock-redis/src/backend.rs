@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use rlock_core::{
-    Acquired, Backend, BackendError, Capabilities, Claim, EventStream, Extended, Extension, Failure, IfBusy, LeaseId,
-    LeaseKey, ListFilter, Page, Released, ResourceName, Snapshot, Ttl,
+    Acquired, Backend, BackendError, Capabilities, Claim, EventStream, Events, Extended, Extension, Failure, IfBusy,
+    LeaseId, LeaseKey, ListFilter, Page, Released, ResourceName, Snapshot, Ttl,
 };
 
 use tokio::sync::Notify;
@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use crate::answers::{self, Answer, Unreadable};
 use crate::conn::{Args, Conn, Reply};
 use crate::error::code_of;
-use crate::inbox::{Events, Inbox};
+use crate::inbox::Inbox;
 use crate::keys::{Keys, inbox_channel};
 use crate::link::Link;
 use crate::scripts::{self, Script};

@@ -1,12 +1,10 @@
 //! What the server tells this client: a connection of its own, subscribed to the client's inbox.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
-use rlock_core::{Event, EventStream, LeaseId, Token};
+use rlock_core::{Event, Events, LeaseId, Token};
 use tokio::sync::Notify;
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::RedisConfig;
 use crate::conn::{Conn, Delivery, Driver, Messages};
@@ -15,29 +13,6 @@ use crate::link::{Backoff, Task, outlived, reopen};
 
 /// How long the subscription may be silent before it is asked whether it is still there.
 const LONGEST_SILENCE: Duration = Duration::from_secs(5);
-
-/// Where events go.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Events(Arc<Mutex<Option<UnboundedSender<Event>>>>);
-
-impl Events {
-    /// The events from now on. A stream that was taken before ends.
-    pub(crate) fn stream(&self) -> EventStream {
-        let (sender, mut receiver) = unbounded_channel();
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
-        futures_util::stream::poll_fn(move |context| receiver.poll_recv(context)).boxed()
-    }
-
-    pub(crate) fn resync(&self) {
-        self.send(Event::Resync);
-    }
-
-    fn send(&self, event: Event) {
-        if let Some(sender) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            let _nobody_listens = sender.send(event);
-        }
-    }
-}
 
 /// The subscription, which is renewed whenever its connection breaks.
 #[derive(Debug)]
@@ -81,7 +56,7 @@ async fn listen(
                 Err(error) => tracing::warn!(store = %config.address(), %error, "Redis refuses the subscription"),
             }
         };
-        events.resync();
+        events.send(Event::Resync);
     }
 }
 
@@ -110,7 +85,7 @@ async fn deliver(
                     Some(event) => events.send(event),
                     None => tracing::warn!("a message in the inbox is not one of rlock's"),
                 },
-                Delivery::Missed => events.resync(),
+                Delivery::Missed => events.send(Event::Resync),
             }
         }
     };

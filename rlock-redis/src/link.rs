@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rlock_core::{Event, Events};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
@@ -10,7 +11,6 @@ use tokio::time::{Instant, timeout};
 use crate::RedisConfig;
 use crate::conn::{Conn, Driver};
 use crate::error::{CallError, Cause};
-use crate::inbox::Events;
 
 /// The connection that commands go over, while there is one.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ async fn keep_open(
         tracing::info!(store = %config.address(), "the connection to Redis is open again");
         publish.send_replace(Some(opened.0.clone()));
         replaced.notify_one();
-        events.resync();
+        events.send(Event::Resync);
     }
 }
 

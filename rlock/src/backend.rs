@@ -5,6 +5,6 @@
 //! and nothing else.
 
 pub use rlock_core::{
-    Acquired, Backend, BackendError, Capabilities, Claim, Event, EventStream, Extended, Extension, Failure, Grant,
-    IfBusy, LeaseId, LeaseKey, Place, Released,
+    Acquired, Backend, BackendError, Capabilities, Claim, Event, EventStream, Events, Extended, Extension, Failure,
+    Grant, IfBusy, LeaseId, LeaseKey, Place, Released,
 };
