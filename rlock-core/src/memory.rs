@@ -5,12 +5,15 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
+use futures_util::StreamExt as _;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
 use crate::{
-    Acquired, Backend, BackendError, Capabilities, Claim, Clock, Cursor, Entry, Event, EventStream, Events, Extended,
+    Acquired, Backend, BackendError, Capabilities, Claim, Clock, Cursor, Entry, Event, EventStream, Extended,
     Extension, Grant, Holder, IfBusy, LeaseId, LeaseKey, ListFilter, Moment, Namespace, Owner, Page, Place, Released,
     ResourceName, Share, Snapshot, Token, Ttl, Waiter,
 };
-use async_trait::async_trait;
 
 /// A store in memory, for tests and as the model that other backends are checked against. Its clients are
 /// [`MemoryBackend`]s of the same process.
@@ -42,12 +45,14 @@ struct Lease {
     id: LeaseId,
     share: Share,
     owner: Arc<Owner>,
-    events: Events,
+    inbox: Inbox,
     expires: Moment,
     since: Moment,
     /// Zero while queued.
     token: u64,
 }
+
+type Inbox = Arc<Mutex<Option<UnboundedSender<Event>>>>;
 
 impl MemoryStore {
     /// An empty store on the machine's clock.
@@ -62,7 +67,7 @@ impl MemoryStore {
 
     /// A client of this store.
     pub fn client(self: &Arc<Self>, namespace: Namespace) -> MemoryBackend {
-        MemoryBackend { store: self.clone(), namespace, events: Events::default() }
+        MemoryBackend { store: self.clone(), namespace, inbox: Inbox::default() }
     }
 
     /// How many resources the store remembers.
@@ -75,7 +80,7 @@ impl MemoryStore {
 pub struct MemoryBackend {
     store: Arc<MemoryStore>,
     namespace: Namespace,
-    events: Events,
+    inbox: Inbox,
 }
 
 impl MemoryBackend {
@@ -112,7 +117,7 @@ impl Resource {
             let mut lease = self.queue.remove(0);
             lease.grant(last_token, now);
             let token = Token::new(lease.token);
-            lease.events.send(Event::Granted { id: lease.id, token });
+            tell(&lease.inbox, Event::Granted { id: lease.id, token });
             self.held.push(lease);
         }
     }
@@ -122,7 +127,7 @@ impl Resource {
         taken + u64::from(share.weight()) <= u64::from(share.capacity())
     }
 
-    fn acquire(&mut self, claim: &Claim, events: &Events, last_token: &mut u64, now: Moment) -> Answer {
+    fn acquire(&mut self, claim: &Claim, inbox: &Inbox, last_token: &mut u64, now: Moment) -> Answer {
         if let Some(state) = self.state_of(claim.key.id, now) {
             return Ok(state);
         }
@@ -134,7 +139,7 @@ impl Resource {
             id: claim.key.id,
             share: claim.share,
             owner: claim.owner.clone(),
-            events: events.clone(),
+            inbox: inbox.clone(),
             expires: now.after(claim.ttl.get()),
             since: now,
             token: 0,
@@ -172,7 +177,7 @@ impl Resource {
     fn break_leases(&mut self) -> u64 {
         let broken = std::mem::take(&mut self.held);
         for lease in &broken {
-            lease.events.send(Event::Broken { id: lease.id });
+            tell(&lease.inbox, Event::Broken { id: lease.id });
         }
         broken.len() as u64
     }
@@ -229,7 +234,7 @@ impl Backend for MemoryBackend {
     async fn acquire(&self, claims: &[Claim]) -> Vec<Answer> {
         let acquire = |claim: &Claim| {
             self.on(&claim.key.resource, |resource, last_token, now| {
-                resource.acquire(claim, &self.events, last_token, now)
+                resource.acquire(claim, &self.inbox, last_token, now)
             })
         };
         claims.iter().map(acquire).collect()
@@ -285,7 +290,9 @@ impl Backend for MemoryBackend {
     }
 
     fn events(&self) -> EventStream {
-        self.events.stream()
+        let (sender, mut receiver) = unbounded_channel();
+        *lock(&self.inbox) = Some(sender);
+        futures_util::stream::poll_fn(move |context| receiver.poll_recv(context)).boxed()
     }
 }
 
@@ -307,6 +314,12 @@ impl Lease {
             waiting_for: now.since(self.since),
             remaining: self.expires.since(now),
         }
+    }
+}
+
+fn tell(inbox: &Inbox, event: Event) {
+    if let Some(sender) = &*lock(inbox) {
+        let _client_gone = sender.send(event);
     }
 }
 
