@@ -29,6 +29,10 @@ pub(crate) enum Command {
     /// Shows who holds a lock and who waits for it
     #[command(override_usage = "rlock show [--url URL] [--json] NAME", after_help = STORES, after_long_help = SHOW_HELP)]
     Show(ShowArgs),
+    /// Prints the SQL that makes rlock's tables in Postgres, or makes them
+    #[cfg(feature = "postgres")]
+    #[command(override_usage = "rlock schema [--url URL] [--create]", after_long_help = SCHEMA_HELP)]
+    Schema(SchemaArgs),
     /// What `run` starts beside the program
     #[command(hide = true)]
     Keep,
@@ -94,6 +98,17 @@ impl Store {
     }
 }
 
+#[cfg(feature = "postgres")]
+#[derive(Debug, Args)]
+pub(crate) struct SchemaArgs {
+    #[command(flatten)]
+    pub(crate) store: Store,
+
+    /// Makes the tables, if they are not there yet, by a role that may create a schema in the database
+    #[arg(long)]
+    pub(crate) create: bool,
+}
+
 /// The command, or the status to end with when there is none: the help was printed, or what is wrong.
 pub(crate) fn parse() -> Result<Command, Exit> {
     Cli::try_parse().and_then(with_store).map_err(|error| {
@@ -108,6 +123,10 @@ pub(crate) fn parse() -> Result<Command, Exit> {
 fn with_store(cli: Cli) -> Result<Command, clap::Error> {
     let store = match &cli.command {
         Command::Run(RunArgs { store, .. }) | Command::Show(ShowArgs { store, .. }) => store,
+        #[cfg(feature = "postgres")]
+        Command::Schema(SchemaArgs { create: false, .. }) => return Ok(cli.command),
+        #[cfg(feature = "postgres")]
+        Command::Schema(SchemaArgs { store, .. }) => store,
         Command::Keep => return Ok(cli.command),
     };
     if store.url().is_empty() {
@@ -136,7 +155,7 @@ fn ttl(text: &str) -> Result<Ttl, String> {
 macro_rules! stores {
     () => {
         "The store is named by --url or RLOCK_URL: redis://HOST:PORT, rediss://HOST:PORT, etcd://HOST:PORT,HOST:PORT, \
-        etcds://HOST:PORT."
+        etcds://HOST:PORT, postgres://HOST:PORT/DATABASE."
     };
 }
 
@@ -192,6 +211,20 @@ Exit status:
    64  wrong usage
    69  the store cannot be reached, or refuses"
 );
+
+#[cfg(feature = "postgres")]
+const SCHEMA_HELP: &str = "\
+The store is named by --url or RLOCK_URL: postgres://USER:PASSWORD@HOST:PORT/DATABASE. Its option schema=NAME names the \
+schema, which is rlock without it. What is printed does not depend on the rest of the URL, and may be run again.
+
+Exit status:
+    0  printed, or made
+   64  wrong usage
+   69  the store cannot be reached, or refuses
+
+Examples:
+  rlock schema | psql app
+  rlock schema --create --url postgres://admin@db.example.org/app";
 
 #[cfg(test)]
 mod tests {

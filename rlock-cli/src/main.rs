@@ -4,6 +4,8 @@ mod args;
 mod exit;
 mod report;
 mod run;
+#[cfg(feature = "postgres")]
+mod schema;
 mod show;
 mod sys;
 
@@ -18,6 +20,8 @@ fn main() -> ExitCode {
     let exit = match args::parse() {
         Ok(Command::Run(args)) => on_this_thread(run::run(args)),
         Ok(Command::Show(args)) => on_this_thread(show::show(args)),
+        #[cfg(feature = "postgres")]
+        Ok(Command::Schema(args)) => on_this_thread(schema::schema(args)),
         Ok(Command::Keep) => run::keep(),
         Err(exit) => exit,
     };

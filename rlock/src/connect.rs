@@ -5,13 +5,15 @@ use rlock_core::{Client, ClientBuilder, Failure};
 #[cfg(feature = "etcd")]
 use crate::etcd::{self, EtcdBackend, EtcdConfig};
 use crate::memory;
+#[cfg(feature = "postgres")]
+use crate::postgres::{self, PostgresBackend, PostgresConfig};
 #[cfg(feature = "redis")]
 use crate::redis::{self, RedisBackend, RedisConfig};
 
 /// A client of the store that `url` names, with the defaults of [`Client::builder`].
 ///
-/// The schemes are `redis:` and `rediss:` with the feature `redis`, `etcd:` and `etcds:` with the feature `etcd`, and
-/// `memory:`. The store is asked before this returns, so that a wrong address or password shows here and not at the
+/// The schemes are `redis:` and `rediss:` with the feature `redis`, `etcd:` and `etcds:` with the feature `etcd`,
+/// `postgres:` and `postgresql:` with the feature `postgres`, and `memory:`. The store is asked before this returns, so that a wrong address or password shows here and not at the
 /// first lock.
 ///
 /// # Errors
@@ -54,6 +56,11 @@ pub async fn connect_with(url: &str, builder: ClientBuilder) -> Result<Client, C
             let config = EtcdConfig::from_url(url)?;
             Ok(builder.connect(EtcdBackend::connect(config)).await?)
         }
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => {
+            let config = PostgresConfig::from_url(url)?;
+            Ok(builder.connect(PostgresBackend::connect(config)).await?)
+        }
         scheme => Err(refusal(scheme)),
     }
 }
@@ -67,10 +74,18 @@ fn scheme(url: &str) -> Result<String, ConnectError> {
 }
 
 /// What to write in place of something that is no store.
-const STORES: &str = "redis://HOST:PORT, rediss://HOST:PORT, etcd://HOST:PORT, etcds://HOST:PORT or memory:";
+const STORES: &str = "redis://HOST:PORT, rediss://HOST:PORT, etcd://HOST:PORT, etcds://HOST:PORT, \
+                      postgres://HOST:PORT/DATABASE, postgresql://HOST:PORT/DATABASE or memory:";
 
 /// Which feature brings which scheme.
-const FEATURES: [(&str, &str); 4] = [("redis", "redis"), ("rediss", "redis"), ("etcd", "etcd"), ("etcds", "etcd")];
+const FEATURES: [(&str, &str); 6] = [
+    ("redis", "redis"),
+    ("rediss", "redis"),
+    ("etcd", "etcd"),
+    ("etcds", "etcd"),
+    ("postgres", "postgres"),
+    ("postgresql", "postgres"),
+];
 
 fn refusal(scheme: &str) -> ConnectError {
     match FEATURES.iter().find(|(name, _)| *name == scheme) {
@@ -114,6 +129,10 @@ pub enum ConnectError {
     /// What was given does not begin as a URL does.
     #[error("the address of a store has to be a URL that begins with its scheme: {STORES}")]
     NoScheme,
+    /// A `postgres:` or `postgresql:` URL with something wrong in it.
+    #[cfg(feature = "postgres")]
+    #[error(transparent)]
+    Postgres(#[from] postgres::ConfigError),
     /// A `redis:` or `rediss:` URL with something wrong in it.
     #[cfg(feature = "redis")]
     #[error(transparent)]
@@ -162,6 +181,17 @@ impl From<etcd::ConnectError> for ConnectError {
             etcd::ConnectError::Unreachable(failure) => Self::Unreachable(failure),
             etcd::ConnectError::Rejected(failure) => Self::Rejected(failure),
             other => Self::Rejected(Failure::new("connect", "etcd", other.to_string())),
+        }
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl From<postgres::ConnectError> for ConnectError {
+    fn from(error: postgres::ConnectError) -> Self {
+        match error {
+            postgres::ConnectError::Unreachable(failure) => Self::Unreachable(failure),
+            postgres::ConnectError::Rejected(failure) => Self::Rejected(failure),
+            other => Self::Rejected(Failure::new("connect", "postgres", other.to_string())),
         }
     }
 }

@@ -7,7 +7,7 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let client = rlock::connect("memory:").await?; // or "redis://localhost:6379", "etcd://localhost:2379"
+//! let client = rlock::connect("memory:").await?; // or "redis://localhost:6379", "postgres://localhost/app"
 //! let lock = SimpleLock::new("invoice/42", &client)?;
 //!
 //! let guard = lock.lock_with(LockOptions::new().ttl(Duration::from_secs(30)).wait(Duration::from_secs(60))).await?;
@@ -23,6 +23,7 @@
 //! | --- | --- | --- |
 //! | `redis://host:port/db`, `rediss://…` | `redis`, on by default | Redis 6.2 and later, Valkey; see [`redis`] for the options |
 //! | `etcd://host:port,host:port`, `etcds://…` | `etcd`; its build needs `protoc` | etcd 3.4 and later; see [`etcd`] for the options |
+//! | `postgres://host:port/database`, `postgresql://…` | `postgres` | Postgres 13 and later; see [`postgres`] for the options and the tables it needs |
 //! | `memory:`, `memory:?namespace=x` | none | this process; see [`memory`] |
 //!
 //! [`connect`] takes any of them, so that a store is swapped by its URL. A store of one's own implements
@@ -49,7 +50,7 @@
 //! so does everybody after a failover of the store that lost writes. The token is what protects then.
 
 #![cfg_attr(
-    not(all(feature = "etcd", feature = "redis")),
+    not(all(feature = "etcd", feature = "postgres", feature = "redis")),
     allow(rustdoc::broken_intra_doc_links, reason = "each of them is a feature")
 )]
 
@@ -65,6 +66,15 @@ pub mod memory;
 #[cfg(feature = "etcd")]
 pub mod etcd {
     pub use rlock_etcd::{ConfigError, ConnectError, EtcdBackend, EtcdConfig};
+}
+
+/// Locks in Postgres.
+///
+/// They are in tables, which [`PostgresBackend::ensure_schema`](postgres::PostgresBackend::ensure_schema) makes once, or an
+/// administrator, from what `rlock schema` prints.
+#[cfg(feature = "postgres")]
+pub mod postgres {
+    pub use rlock_postgres::{ConfigError, ConnectError, PostgresBackend, PostgresConfig};
 }
 
 /// Locks in Redis and Valkey.

@@ -13,7 +13,7 @@ use super::gateway::{Gateway, Status};
 use super::member::{Member, Seat};
 use super::peers::Peers;
 use super::server::Server;
-use super::source::Source;
+use super::source;
 use crate::faults::{Control, Data, Proxy, Way};
 
 const SIZE: usize = 3;
@@ -51,7 +51,7 @@ impl EtcdCluster {
         if !cfg!(target_os = "linux") {
             panic!("a cluster of etcd servers needs Linux, whose /proc says who calls whom");
         }
-        let program = Source::program_of::<Member>();
+        let program = source::program_of::<Member>();
         let peers = Arc::new(Peers::new(SIZE));
         let front = || Arc::new(Proxy::in_front_of("etcd://127.0.0.1:1")); // led to the server when it is started
         let seat = |index| Seat { index, peers: Arc::clone(&peers), front: front() };
@@ -60,7 +60,7 @@ impl EtcdCluster {
 
         // None is ready before another is.
         let servers: Vec<Server> = thread::scope(|scope| {
-            let start = |member| scope.spawn(|| Server::start_from(&program, member));
+            let start = |member| scope.spawn(|| Server::start_program(&program, member));
             let starting: Vec<_> = Member::cluster(seats).into_iter().map(start).collect();
             let started: Vec<_> = starting.into_iter().map(|server| server.join()).collect();
             started.into_iter().map(|server| server.expect("it has said why it did not start")).collect()

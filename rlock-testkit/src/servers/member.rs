@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::gateway::Gateway;
 use super::peers::Peers;
 use super::server::free_port;
+use super::service::Service;
 use super::store::Store;
 use crate::faults::Proxy;
 
@@ -79,16 +80,10 @@ fn random_name() -> String {
     format!("rlock-test-{:016x}", rand::random::<u64>())
 }
 
-impl Store for Member {
+impl Service for Member {
     const NAME: &'static str = "etcd";
-    const VARIABLE: &'static str = "ETCD";
-    const URL: &'static str = "etcd://host:port";
     const PROGRAMS: &'static [&'static str] = &["etcd"];
     const PACKAGE: &'static str = "etcd-server";
-    const IMAGE: &'static str = "gcr.io/etcd-development/etcd:v3.5.24";
-    // The official image has a command instead, which arguments would replace.
-    const ENTRYPOINT: Option<&'static str> = Some("etcd");
-    const PORT: u16 = 2379;
 
     fn command(&self, program: &Path, port: u16) -> Command {
         let mut command = Command::new(program);
@@ -106,11 +101,6 @@ impl Store for Member {
         command
     }
 
-    fn arguments(&self) -> Vec<String> {
-        let port = Self::PORT;
-        self.serving(&format!("http://0.0.0.0:{port}"), &format!("http://127.0.0.1:{port}"), "/etcd-data")
-    }
-
     fn url(&self, port: u16) -> String {
         format!("etcd://127.0.0.1:{port}")
     }
@@ -121,5 +111,19 @@ impl Store for Member {
             seat.peers.is_process(seat.index, process);
         }
         Gateway::new(url).is_ok_and(|gateway| gateway.is_ready(&self.name))
+    }
+}
+
+impl Store for Member {
+    const VARIABLE: &'static str = "ETCD";
+    const URL: &'static str = "etcd://host:port";
+    const IMAGE: &'static str = "gcr.io/etcd-development/etcd:v3.5.24";
+    // The official image has a command instead, which arguments would replace.
+    const ENTRYPOINT: Option<&'static str> = Some("etcd");
+    const PORT: u16 = 2379;
+
+    fn arguments(&self) -> Vec<String> {
+        let port = Self::PORT;
+        self.serving(&format!("http://0.0.0.0:{port}"), &format!("http://127.0.0.1:{port}"), "/etcd-data")
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! 1. the server that the environment names (`RLOCK_TEST_REDIS_URL=redis://host:port`), which all tests share;
 //! 2. a container, if a Docker engine of this machine answers (feature `containers`, on by default);
-//! 3. a server program on the `PATH`, started in a temporary folder.
+//! 3. a server program on the `PATH`, or where Debian keeps it, started in a temporary folder.
 //!
 //! With none of them, starting a server panics and says what to install: a suite that found no server has failed.
 //! What was started for a test listens on the loopback interface only, and is gone when the value that stands for it
@@ -12,15 +12,15 @@
 //!
 //! | variable | what it says |
 //! | --- | --- |
-//! | `RLOCK_TEST_REDIS_URL`, `RLOCK_TEST_ETCD_URL` | the server of the first kind |
+//! | `RLOCK_TEST_REDIS_URL`, `RLOCK_TEST_ETCD_URL`, `RLOCK_TEST_POSTGRES_URL` | the server of the first kind |
 //! | `RLOCK_TEST_SERVERS` | `containers` or `local`: only the second, or only the third kind |
-//! | `RLOCK_TEST_REDIS_IMAGE`, `RLOCK_TEST_ETCD_IMAGE` | the image of the second kind, as `name:tag`, in place of the official one |
+//! | `RLOCK_TEST_REDIS_IMAGE`, `RLOCK_TEST_ETCD_IMAGE`, `RLOCK_TEST_POSTGRES_IMAGE` | the image of the second kind, as `name:tag`, in place of the official one |
 //! | `DOCKER_HOST` | where the Docker engine listens, if not at the usual socket |
 //!
 //! A server that a test configures, pauses, kills or restarts is always one of the last two kinds: the one in the
 //! environment is not ours to tamper with.
 //!
-//! An [`EtcdCluster`] is made of programs of this machine always.
+//! An [`EtcdCluster`] and a [`PgBouncer`] are programs of this machine always.
 //!
 //! Containers carry the label `rlock-test`. A test that panics or is ended by SIGTERM or SIGINT removes its own; one
 //! that is killed leaves them to `docker ps --quiet --all --filter label=rlock-test | xargs -r docker rm -fv`.
@@ -32,17 +32,29 @@ mod etcd;
 mod etcd_cluster;
 mod gateway;
 mod http;
+mod initdb;
 mod local;
 mod member;
 mod peers;
+mod pg_url;
+mod pgbouncer;
+mod pgwire;
+mod postgres;
+mod program;
 mod redis;
 mod resp;
 mod server;
+mod service;
 mod source;
 mod store;
+mod tree;
+mod unprivileged;
 
 pub use etcd::Etcd;
 pub use etcd_cluster::{EtcdCluster, EtcdNode};
 pub use gateway::Gateway;
+pub use pgbouncer::PgBouncer;
+pub use pgwire::PgWire;
+pub use postgres::Postgres;
 pub use redis::Redis;
 pub use resp::{Reply, Resp};

@@ -8,6 +8,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::resp::{Reply, Resp};
 use super::server::Server;
+use super::service::Service;
 use super::store::Store;
 use crate::faults::{Control, Data};
 
@@ -139,24 +140,15 @@ impl Arguments {
     }
 }
 
-impl Store for Arguments {
+impl Service for Arguments {
     const NAME: &'static str = "Redis";
-    const VARIABLE: &'static str = "REDIS";
-    const URL: &'static str = "redis://host:port";
     const PROGRAMS: &'static [&'static str] = &["redis-server", "valkey-server"];
     const PACKAGE: &'static str = "redis-server";
-    const IMAGE: &'static str = "redis:7-alpine";
-    const PORT: u16 = 6379;
 
     fn command(&self, program: &Path, port: u16) -> Command {
         let mut command = Command::new(program);
         command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]).args(&self.0);
         command
-    }
-
-    fn arguments(&self) -> Vec<String> {
-        // The first begins with a dash, which makes the official image run redis-server with all of them.
-        ["--bind", "0.0.0.0", "--protected-mode", "no"].map(String::from).into_iter().chain(self.0.clone()).collect()
     }
 
     fn url(&self, port: u16) -> String {
@@ -176,5 +168,17 @@ impl Store for Arguments {
             info.as_ref().is_ok_and(|info| info.to_string().contains(&line))
         };
         process.map_or(info.is_ok(), is_it)
+    }
+}
+
+impl Store for Arguments {
+    const VARIABLE: &'static str = "REDIS";
+    const URL: &'static str = "redis://host:port";
+    const IMAGE: &'static str = "redis:7-alpine";
+    const PORT: u16 = 6379;
+
+    fn arguments(&self) -> Vec<String> {
+        // The first begins with a dash, which makes the official image run redis-server with all of them.
+        ["--bind", "0.0.0.0", "--protected-mode", "no"].map(String::from).into_iter().chain(self.0.clone()).collect()
     }
 }

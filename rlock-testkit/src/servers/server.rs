@@ -1,6 +1,7 @@
 //! A server of whatever store, from whichever source.
 
 use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fmt, io, thread};
@@ -9,6 +10,7 @@ use async_trait::async_trait;
 use tokio::sync::oneshot;
 
 use super::local::Local;
+use super::service::Service;
 use super::source::{self, Source};
 use super::store::Store;
 use crate::faults::{Control, Data};
@@ -56,22 +58,28 @@ impl Server {
 
     /// One of the caller's own.
     pub(super) fn start_own<S: Store>(store: S) -> Self {
-        Self::start_from(&Source::of::<S>(), store)
+        match Source::of::<S>() {
+            #[cfg(feature = "containers")]
+            Source::Image(image) => {
+                let start = |port| super::containers::Container::start(store.clone(), &image, port);
+                Self::start_somewhere(&store, start)
+            }
+            Source::Program(program) => Self::start_program(&program, store),
+        }
     }
 
-    /// One of the caller's own, from that source.
-    pub(super) fn start_from<S: Store>(source: &Source, store: S) -> Self {
+    /// One of the caller's own, which is a program of this machine.
+    pub(super) fn start_program<S: Service>(program: &Path, service: S) -> Self {
+        Self::start_somewhere(&service, |port| Local::start(service.clone(), program, port))
+    }
+
+    fn start_somewhere<S: Service>(service: &S, start: impl Fn(u16) -> io::Result<Box<dyn Place>>) -> Self {
         let mut tried = 0;
         loop {
             let port = free_port();
-            let place: io::Result<Box<dyn Place>> = match source {
-                #[cfg(feature = "containers")]
-                Source::Image(image) => super::containers::Container::start(store.clone(), image, port),
-                Source::Program(program) => Local::start(store.clone(), program, port),
-            };
             tried += 1;
-            match place {
-                Ok(place) => return Self { url: store.url(port), own: Some(Arc::new(Mutex::new(Some(place)))) },
+            match start(port) {
+                Ok(place) => return Self { url: service.url(port), own: Some(Arc::new(Mutex::new(Some(place)))) },
                 // Somebody else may have taken the port.
                 Err(error) if tried < TRIES && error.kind() == io::ErrorKind::Other => {}
                 Err(error) => panic!("{} did not start: {error}", S::NAME),

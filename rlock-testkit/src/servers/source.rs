@@ -3,7 +3,8 @@
 use std::env;
 use std::path::PathBuf;
 
-use super::local::Program;
+use super::program::Program;
+use super::service::Service;
 use super::store::Store;
 
 const VARIABLE: &str = "RLOCK_TEST_SERVERS";
@@ -32,7 +33,7 @@ impl Source {
     /// Panics if there is none, and says what to install.
     pub(super) fn of<S: Store>() -> Self {
         match Wanted::here() {
-            Wanted::Any => Self::container::<S>().or_else(|why| Self::program::<S>().ok_or(why)).unwrap_or_else(|why| {
+            Wanted::Any => Self::container::<S>().or_else(|why| program::<S>().map(Self::Program).ok_or(why)).unwrap_or_else(|why| {
                 panic!(
                     "no {} to test on: install {}, or start a Docker engine ({why}); tests that leave the server as \
                      it is also take a running one from RLOCK_TEST_{}_URL={}",
@@ -48,21 +49,10 @@ impl Source {
                      install docker.io), name one in DOCKER_HOST, or unset {VARIABLE}"
                 )
             }),
-            Wanted::Local => Self::program::<S>().unwrap_or_else(|| {
+            Wanted::Local => program::<S>().map(Self::Program).unwrap_or_else(|| {
                 panic!("{VARIABLE}=local, but there is no {} here: install {}", S::NAME, package::<S>())
             }),
         }
-    }
-
-    /// A server program, whatever the environment wants.
-    ///
-    /// # Panics
-    ///
-    /// Panics if there is none, and says what to install.
-    pub(super) fn program_of<S: Store>() -> Self {
-        Self::program::<S>().unwrap_or_else(|| {
-            panic!("no {} here, which has to be a program of this machine: install {}", S::NAME, package::<S>())
-        })
     }
 
     #[cfg(feature = "containers")]
@@ -75,10 +65,6 @@ impl Source {
     #[cfg(not(feature = "containers"))]
     fn container<S: Store>() -> Result<Self, String> {
         Err("rlock-testkit was built without its feature `containers`".into())
-    }
-
-    fn program<S: Store>() -> Option<Self> {
-        Program::find(S::PROGRAMS, S::FOLDERS).map(Self::Program)
     }
 }
 
@@ -93,6 +79,21 @@ impl Wanted {
     }
 }
 
+/// A server program, whatever the environment wants.
+///
+/// # Panics
+///
+/// Panics if there is none, and says what to install.
+pub(super) fn program_of<S: Service>() -> PathBuf {
+    program::<S>().unwrap_or_else(|| {
+        panic!("no {} here, which has to be a program of this machine: install {}", S::NAME, package::<S>())
+    })
+}
+
+fn program<S: Service>() -> Option<PathBuf> {
+    Program::find(S::PROGRAMS, S::FOLDERS)
+}
+
 /// The URL of a running server of `S` in the environment, unless servers are wanted from elsewhere.
 pub(super) fn url<S: Store>() -> Option<String> {
     let any = Wanted::here() == Wanted::Any;
@@ -103,7 +104,7 @@ fn non_empty(variable: &str) -> Option<String> {
     env::var(variable).ok().filter(|value| !value.is_empty())
 }
 
-fn package<S: Store>() -> String {
+fn package<S: Service>() -> String {
     let programs: Vec<_> = S::PROGRAMS.iter().map(|program| format!("`{program}`")).collect();
     format!("{} on the PATH (Debian: apt-get install {})", programs.join(" or "), S::PACKAGE)
 }

@@ -4,6 +4,8 @@
 
 mod etcd;
 mod etcd_cluster;
+mod pgbouncer;
+mod postgres;
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -198,7 +200,7 @@ fn without_any_server_the_failure_says_what_to_install() {
 }
 
 fn port(url: &str) -> &str {
-    url.rsplit_once(':').unwrap().1
+    url.rsplit_once(':').unwrap().1.split('/').next().unwrap()
 }
 
 fn connect(url: &str) -> io::Result<TcpStream> {
@@ -237,7 +239,9 @@ fn run(name: &str, variables: &[(&str, &str)]) -> Output {
 fn test(name: &str, variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env::current_exe().unwrap());
     command.args([name, "--exact", "--nocapture"]);
-    command.env_remove("RLOCK_TEST_SERVERS").env_remove("RLOCK_TEST_REDIS_URL").env_remove("RLOCK_TEST_ETCD_URL");
+    for variable in ["SERVERS", "REDIS_URL", "ETCD_URL", "POSTGRES_URL"] {
+        command.env_remove(format!("RLOCK_TEST_{variable}"));
+    }
     command.envs(variables.iter().copied());
     command
 }

@@ -1,0 +1,32 @@
+//! `rlock schema`: the tables that Postgres needs.
+
+use std::io::Write as _;
+
+use rlock::ConnectError;
+use rlock::postgres::{PostgresBackend, PostgresConfig};
+
+use crate::args::SchemaArgs;
+use crate::exit::Exit;
+use crate::report::report;
+
+pub(crate) async fn schema(args: SchemaArgs) -> Exit {
+    match print_or_create(&args).await {
+        Ok(()) => Exit::OK,
+        Err(error) => {
+            report!("{error}");
+            Exit::of_connect_error(&error)
+        }
+    }
+}
+
+async fn print_or_create(args: &SchemaArgs) -> Result<(), ConnectError> {
+    const ANY: &str = "postgres://localhost";
+    let url = args.store.url();
+    let config = PostgresConfig::from_url(if url.is_empty() { ANY } else { url })?;
+    if args.create {
+        PostgresBackend::ensure_schema(&config).await?;
+    } else {
+        let _reader_gone = write!(std::io::stdout(), "{}", PostgresBackend::schema_sql(&config));
+    }
+    Ok(())
+}

@@ -1,0 +1,46 @@
+//! On Postgres.
+
+#[path = "exit.rs"]
+mod exit;
+#[path = "loss.rs"]
+mod loss;
+#[path = "run.rs"]
+mod run;
+#[path = "show.rs"]
+mod show;
+#[path = "signals.rs"]
+mod signals;
+#[path = "terminal.rs"]
+mod terminal;
+
+use rlock_testkit::servers::Postgres as Server;
+
+use crate::support::{Store, rlock};
+
+impl Store for Server {
+    const SCHEME: &str = "postgres";
+    const SHORT_TTL: &str = "300ms";
+
+    fn fresh_url(&self) -> String {
+        let url = format!("{}?restart_grace=0s", self.url());
+        let made = rlock(&["schema", "--create", "--url", &url]).status();
+        assert!(made.expect("the system starts another process").success());
+        url
+    }
+}
+
+#[test]
+fn the_tables_that_are_printed_are_those_that_are_needed() {
+    let server = Server::start();
+    let url = format!("{}?restart_grace=0s&schema=locks", server.url());
+    let run = || rlock(&["run", "x", "--url", &url, "--", "true"]).output().expect("the system starts another process");
+    let missing = run();
+    let said = String::from_utf8_lossy(&missing.stderr).into_owned();
+    assert_eq!(missing.status.code(), Some(69), "{said}");
+    assert!(said.contains("create them by `rlock schema`"), "{said}");
+
+    let printed = rlock(&["schema", "--url", &url]).output().expect("the system starts another process");
+    assert_eq!(printed.status.code(), Some(0));
+    server.query(&String::from_utf8(printed.stdout).expect("SQL is text"));
+    assert_eq!(run().status.code(), Some(0));
+}

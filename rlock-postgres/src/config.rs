@@ -1,0 +1,744 @@
+//! Where the server is and how to talk to it.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use rlock_core::{InvalidName, Namespace};
+use sqlx::ConnectOptions as _;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgSslMode};
+use url::{ParseError, Url};
+
+/// Where the Postgres server is, and how to talk to it.
+///
+/// ```
+/// use rlock_postgres::PostgresConfig;
+///
+/// let config = PostgresConfig::from_url("postgres://jobs:secret@10.0.0.7:5432/app?namespace=billing&timeout=2s")?;
+/// assert_eq!(config.address(), "postgres://10.0.0.7:5432/app");
+/// # Ok::<(), rlock_postgres::ConfigError>(())
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct PostgresConfig {
+    pub(crate) server: Server,
+    pub(crate) listen: Listen,
+    /// For requests; the one that listens comes on top.
+    pub(crate) connections: u32,
+    pub(crate) terms: Terms,
+}
+
+/// What holds for requests, whoever has opened the connections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Terms {
+    pub(crate) namespace: Namespace,
+    pub(crate) schema: Schema,
+    pub(crate) timeout: Duration,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) keep_unused: Duration,
+    pub(crate) restart_grace: Duration,
+}
+
+/// Whether a connection listens, and where to.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Listen {
+    Auto,
+    Off,
+    /// To the server itself, because the URL leads to a pooler.
+    At(Box<Server>),
+}
+
+/// A server: the URL without rlock's options, and what sqlx makes of that, of the environment and of the password file.
+#[derive(Clone)]
+pub(crate) struct Server {
+    url: Url,
+    options: PgConnectOptions,
+}
+
+/// The name of the schema that has rlock's tables: an identifier that can be put into SQL text. It may be a reserved
+/// word, so it stands in quotes there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Schema(String);
+
+const DEFAULT_CONNECTIONS: u32 = 4;
+const MOST_CONNECTIONS: u32 = 64;
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+const DEFAULT_RESTART_GRACE: Duration = Duration::from_secs(2);
+const DEFAULT_KEEP: Duration = Duration::from_secs(3600);
+const LONGEST: Duration = Duration::from_secs(3600);
+
+impl PostgresConfig {
+    /// Reads `postgres://user:password@host:port/database?option=value&…`, or `postgresql://…`.
+    ///
+    /// In place of the host may stand the directory of a socket, as `%2Fvar%2Frun%2Fpostgresql`, or nothing, if the host
+    /// or the directory is given by the parameter `host`. What is special in a URL is percent-encoded, an `@` in an
+    /// option too; a `+` is a plus.
+    ///
+    /// | option | what | without it |
+    /// | --- | --- | --- |
+    /// | `namespace` | the part of the database that is used, as in [`namespace`](Self::namespace) | `rlock` |
+    /// | `schema` | the schema that has rlock's tables, as in [`schema`](Self::schema) | `rlock` |
+    /// | `connections` | the most connections for requests, 1 to 64; one more listens | `4` |
+    /// | `timeout` | how long a request may take, as `500ms`, `5s`, `1m` | `5s` |
+    /// | `connect_timeout` | how long connecting may take | `5s` |
+    /// | `restart_grace` | how old the tables have to be for claims, as in [`restart_grace`](Self::restart_grace) | `2s` |
+    /// | `listen` | `auto`, or `off`, as in [`without_listening`](Self::without_listening) | `auto` |
+    /// | `listen_url` | the URL of the server behind a pooler, percent-encoded, as in [`listen_url`](Self::listen_url) | the server of this URL |
+    ///
+    /// The rest is sqlx's, with the meaning that
+    /// [`PgConnectOptions`](https://docs.rs/sqlx/0.9/sqlx/postgres/struct.PgConnectOptions.html) gives it:
+    ///
+    /// | parameter | what | without it |
+    /// | --- | --- | --- |
+    /// | `sslmode` | `disable`, `prefer`, `require` (encrypted, whoever the server is), `verify-ca` or `verify-full` (it is the one that the URL names); not for sockets | `prefer` |
+    /// | `sslrootcert` | with `verify-*`: a file of certificates to trust as well | those that the system trusts |
+    /// | `sslcert`, `sslkey` | files of the client's certificate | none |
+    /// | `host` or `hostaddr`, `port`, `user`, `password`, `dbname` | the same as in front of the `?`, and counts in its place | |
+    /// | `application_name` | what the server calls the connections | `rlock` |
+    /// | `options`, `options[…]` | settings of the session, as `options[work_mem]=8MB` | none |
+    ///
+    /// What the URL leaves out, except the host, sqlx takes from the environment where it is there (`PGPORT`, `PGUSER`,
+    /// `PGPASSWORD`, `PGDATABASE`, `PGSSLMODE` and so on), and the password from `~/.pgpass`: both are read here and
+    /// now. Files of certificates are read when a connection is opened.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if it cannot be read, or has an option twice or one that there is not. No error shows the URL,
+    /// which may have a password in it.
+    pub fn from_url(url: &str) -> Result<Self, ConfigError> {
+        let parts = Parts::of(url)?;
+        let mut config = Self {
+            server: Server::at(parts.url)?,
+            listen: Listen::Auto,
+            connections: DEFAULT_CONNECTIONS,
+            terms: Terms::default(),
+        };
+        for (option, value) in parts.ours {
+            config = config.with_option(option, &value)?;
+        }
+        Ok(config)
+    }
+
+    /// Reaches the server by the settings of a pool that the application has.
+    ///
+    /// The connections are rlock's own, so that locks stay alive when the application has taken all that its pool may
+    /// open. [`connections`](Self::connections) says how many there may be.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::TlsOff`] if they are to be encrypted, and the feature `tls` is off.
+    pub fn from_pool(pool: &PgPool) -> Result<Self, ConfigError> {
+        let options = PgConnectOptions::clone(&pool.connect_options());
+        let server = Server::with(options.to_url_lossy(), options)?;
+        Ok(Self { server, listen: Listen::Auto, connections: DEFAULT_CONNECTIONS, terms: Terms::default() })
+    }
+
+    /// Keeps to a part of the database: equal names in two namespaces are two resources.
+    #[must_use]
+    pub fn namespace(mut self, namespace: Namespace) -> Self {
+        self.terms.namespace = namespace;
+        self
+    }
+
+    /// Uses the tables in this schema, of 1 to 63 letters from `a` to `z`, digits and `_`, with no digit in front.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Option`] for any other name, and for one that begins with `pg_`, which Postgres keeps for itself.
+    pub fn schema(mut self, schema: &str) -> Result<Self, ConfigError> {
+        self.terms.schema = Schema::new(schema)?;
+        Ok(self)
+    }
+
+    /// Opens up to so many connections for requests, from 1 to 64. One more is for notifications.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Option`] for zero, and for more than 64.
+    pub fn connections(mut self, connections: u32) -> Result<Self, ConfigError> {
+        if !(1..=MOST_CONNECTIONS).contains(&connections) {
+            return Err(unusable("connections", connections, CONNECTIONS_REMEDY));
+        }
+        self.connections = connections;
+        Ok(self)
+    }
+
+    /// How long a request may take, reconnecting excluded, before it counts as unanswered.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Option`] for less than a millisecond, and for more than an hour.
+    pub fn timeout(mut self, timeout: Duration) -> Result<Self, ConfigError> {
+        self.terms.timeout = checked_timeout("timeout", timeout)?;
+        Ok(self)
+    }
+
+    /// How long connecting may take, including TLS and logging in.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Option`] for less than a millisecond, and for more than an hour.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Result<Self, ConfigError> {
+        self.terms.connect_timeout = checked_timeout("connect_timeout", timeout)?;
+        Ok(self)
+    }
+
+    /// How long after the tables were made nothing is claimed in them.
+    ///
+    /// A database that was made anew, without its data, would grant at once what others believe to hold. The grace leaves
+    /// them the time to connect again and to be told of the loss; one as long as the longest TTL in use covers also those
+    /// who cannot connect. Zero does without, where nobody held locks before. A standby that is promoted has old tables:
+    /// it is not covered, and its lost writes leave the token as the only protection.
+    ///
+    /// Claims are tried again meanwhile, for as long as the client's
+    /// [`retry_for`](rlock_core::ClientBuilder::retry_for): with a longer grace, give it more.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Option`] for more than an hour.
+    pub fn restart_grace(mut self, grace: Duration) -> Result<Self, ConfigError> {
+        if grace > LONGEST {
+            return Err(unusable("restart_grace", format!("{grace:?}"), "write a duration up to 1h, as 0s, 5s, 1m"));
+        }
+        self.terms.restart_grace = grace;
+        Ok(self)
+    }
+
+    /// Keeps the row of a resource for so long after its last lease, for the sake of its tokens; from a second to a year,
+    /// and without this an hour. Clients of one database should agree on it: each deletes by its own.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Option`] for less than a second, and for more than a year.
+    pub fn keep_unused(mut self, time: Duration) -> Result<Self, ConfigError> {
+        if time < Duration::from_secs(1) || time > Duration::from_secs(365 * 24 * 3600) {
+            return Err(unusable("keep_unused", format!("{time:?}"), "write a duration from 1s to 365days"));
+        }
+        self.terms.keep_unused = time;
+        Ok(self)
+    }
+
+    /// Does without the connection for notifications, which a pooler in transaction mode does not let through: those
+    /// who wait ask again and again.
+    #[must_use]
+    pub fn without_listening(mut self) -> Self {
+        self.listen = Listen::Off;
+        self
+    }
+
+    /// Listens for notifications at `url`, for when the other connections lead through a pooler in transaction mode:
+    /// the server itself, with the same database. It may have sqlx's parameters, but none of rlock's options.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::ListenUrl`] if it cannot be used.
+    pub fn listen_url(mut self, url: &str) -> Result<Self, ConfigError> {
+        let parts = Parts::of(url).map_err(ConfigError::in_listen_url)?;
+        if let Some((option, _)) = parts.ours.first() {
+            return Err(ConfigError::in_listen_url(ConfigError::NotForListening { option }));
+        }
+        self.listen = Listen::At(Box::new(Server::at(parts.url).map_err(ConfigError::in_listen_url)?));
+        Ok(self)
+    }
+
+    /// The server and the database, without the user and the password: what errors call the store.
+    ///
+    /// With a socket it is `postgres:///database?host=/directory&port=5432`. It ends behind the port if the URL and the
+    /// environment leave it to the server which database it is.
+    pub fn address(&self) -> String {
+        self.server.address()
+    }
+
+    /// Whether the connections for requests lead to the server that is listened to, by the same way.
+    pub(crate) fn listens_where_it_asks(&self) -> bool {
+        self.listen == Listen::Auto
+    }
+
+    pub(crate) fn is_to_listen(&self) -> bool {
+        self.listen != Listen::Off
+    }
+
+    /// How connections for requests are opened.
+    pub(crate) fn connect_options(&self) -> PgConnectOptions {
+        self.server.options.clone()
+    }
+
+    /// How the connection for notifications is opened, if there is to be one.
+    pub(crate) fn listen_options(&self) -> Option<PgConnectOptions> {
+        match &self.listen {
+            Listen::Auto => Some(self.connect_options()),
+            Listen::Off => None,
+            Listen::At(server) => Some(server.options.clone()),
+        }
+    }
+
+    fn with_option(self, option: &'static str, value: &str) -> Result<Self, ConfigError> {
+        match option {
+            "namespace" => {
+                Namespace::new(value).map(|namespace| self.namespace(namespace)).map_err(ConfigError::Namespace)
+            }
+            "schema" => self.schema(value),
+            "connections" => {
+                let number = value.parse().map_err(|_| unusable("connections", value, CONNECTIONS_REMEDY))?;
+                self.connections(number)
+            }
+            "restart_grace" => self.restart_grace(duration("restart_grace", value)?),
+            "timeout" => self.timeout(duration("timeout", value)?),
+            "connect_timeout" => self.connect_timeout(duration("connect_timeout", value)?),
+            "listen" => match value {
+                "auto" => Ok(self),
+                "off" if self.listen != Listen::Auto => Err(ConfigError::ListenTwice),
+                "off" => Ok(self.without_listening()),
+                _ => Err(unusable("listen", value, "write auto, or off")),
+            },
+            "listen_url" if self.listen == Listen::Off => Err(ConfigError::ListenTwice),
+            "listen_url" => self.listen_url(value),
+            _ => Err(ConfigError::UnknownOption { option: option.to_owned() }),
+        }
+    }
+}
+
+impl FromStr for PostgresConfig {
+    type Err = ConfigError;
+
+    fn from_str(url: &str) -> Result<Self, ConfigError> {
+        Self::from_url(url)
+    }
+}
+
+impl fmt::Debug for PostgresConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresConfig")
+            .field("address", &self.address())
+            .field("listen", &self.listen)
+            .field("connections", &self.connections)
+            .field("terms", &self.terms)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("Auto"),
+            Self::Off => f.write_str("Off"),
+            Self::At(server) => f.debug_tuple("At").field(&server.address()).finish(),
+        }
+    }
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self {
+            namespace: Namespace::default(),
+            schema: Schema("rlock".to_owned()),
+            timeout: DEFAULT_TIMEOUT,
+            connect_timeout: DEFAULT_TIMEOUT,
+            keep_unused: DEFAULT_KEEP,
+            restart_grace: DEFAULT_RESTART_GRACE,
+        }
+    }
+}
+
+impl Schema {
+    fn new(name: &str) -> Result<Self, ConfigError> {
+        let plain = name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+        let leading_digit = name.starts_with(|c: char| c.is_ascii_digit());
+        if !plain || leading_digit || !(1..=63).contains(&name.len()) || name.starts_with("pg_") {
+            return Err(unusable("schema", name, SCHEMA_REMEDY));
+        }
+        Ok(Self(name.to_owned()))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// As it stands in SQL.
+    pub(crate) fn quoted(&self) -> String {
+        format!("\"{}\"", self.0)
+    }
+}
+
+impl Server {
+    fn at(url: Url) -> Result<Self, ConfigError> {
+        // What sqlx says against a URL may repeat a part of it.
+        let options = PgConnectOptions::from_url(&url).map_err(|_| ConfigError::NotAccepted)?;
+        Self::with(url, options)
+    }
+
+    fn with(url: Url, options: PgConnectOptions) -> Result<Self, ConfigError> {
+        let mut options = options.disable_statement_logging();
+        // Nothing that rlock reads is a fraction, and poolers refuse to connect whoever sends this.
+        options = options.extra_float_digits(None);
+        if options.get_application_name().is_none() {
+            options = options.application_name("rlock");
+        }
+        if options.get_socket().is_some() {
+            options = options.ssl_mode(PgSslMode::Disable); // as libpq does
+        }
+        let encrypted =
+            matches!(options.get_ssl_mode(), PgSslMode::Require | PgSslMode::VerifyCa | PgSslMode::VerifyFull);
+        if encrypted && !cfg!(feature = "tls") {
+            return Err(ConfigError::TlsOff);
+        }
+        Ok(Self { url, options })
+    }
+
+    fn address(&self) -> String {
+        let encoded = |text: &str| utf8_percent_encode(text, SPECIAL).to_string();
+        let database = self.options.get_database().map(encoded);
+        let port = self.options.get_port();
+        if let Some(directory) = self.options.get_socket() {
+            let directory = encoded(&directory.to_string_lossy());
+            return format!("postgres:///{}?host={directory}&port={port}", database.unwrap_or_default());
+        }
+        let host = self.options.get_host();
+        let host = if host.contains(':') { format!("[{host}]") } else { encoded(host) };
+        format!("postgres://{host}:{port}{}", database.map_or_else(String::new, |name| format!("/{name}")))
+    }
+}
+
+/// What a text and the environment make of a server follows from the text, as long as the environment stays the same.
+impl PartialEq for Server {
+    fn eq(&self, other: &Self) -> bool {
+        self.url == other.url
+    }
+}
+
+impl Eq for Server {}
+
+/// Why a URL or an option cannot be used, and what would work. It never shows the user or the password.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// It is not a URL.
+    #[error("the Postgres URL cannot be read ({0}): write postgres://user:password@host:port/database?option=value")]
+    Malformed(ParseError),
+    /// It is the URL of something else.
+    #[error("the scheme {scheme:?} is not one of Postgres: use postgres:// or postgresql://")]
+    Scheme {
+        /// The scheme that was given.
+        scheme: String,
+    },
+    /// TLS is asked for, by the URL or by `PGSSLMODE`, and not built in.
+    #[error(
+        "an sslmode stricter than prefer needs the feature \"tls\" of rlock-postgres, which is off: enable it, or use \
+         sslmode=prefer"
+    )]
+    TlsOff,
+    /// It does not say where the server is.
+    #[error(
+        "the Postgres URL names no host: write postgres://host:port/database, or for a socket the directory it is in, \
+         as postgres://%2Fvar%2Frun%2Fpostgresql/database"
+    )]
+    NoHost,
+    /// What stands for the host is none, or several.
+    #[error(
+        "the host {host:?} of the Postgres URL cannot be used: write one name, one address, or the whole path of the \
+         directory of a socket; for several servers, a name that leads to the primary"
+    )]
+    Host {
+        /// The host that was given.
+        host: String,
+    },
+    /// The port is zero.
+    #[error("the port of the Postgres URL cannot be 0: use 1 to 65535, or leave it out for 5432")]
+    Port,
+    /// There is an `@` where no user and no password can be.
+    #[error(
+        "the Postgres URL has an @ behind its host: in a password write / as %2F and ? as %3F, in an option @ as %40"
+    )]
+    At,
+    /// There is a `#` in it, which ends a URL.
+    #[error("the Postgres URL has a # in it: if that belongs to the user or the password, write it as %23")]
+    Fragment,
+    /// Percent-decoding did not give text.
+    #[error("the {part} of the Postgres URL is not UTF-8 without zero bytes once percent-decoded: check the % in it")]
+    NotText {
+        /// The part of the URL.
+        part: &'static str,
+    },
+    /// sqlx, which opens the connections, does not read it.
+    #[error("sqlx cannot connect by the Postgres URL: write postgres://user:password@host:port/database?option=value")]
+    NotAccepted,
+    /// There is no such option.
+    #[error("the Postgres URL has an unknown option {option:?}: there are {}, and sqlx's {}", OURS.join(", "), SQLX)]
+    UnknownOption {
+        /// The option that was given.
+        option: String,
+    },
+    /// There is no such option. It is not repeated: where a password has an `&` in it that is not written as `%26`, this
+    /// is the rest of the password.
+    #[error(
+        "the Postgres URL has an unknown option behind a password: write & in a password as %26; there are {}, and \
+         sqlx's {}", OURS.join(", "), SQLX
+    )]
+    UnknownBehindPassword,
+    /// An option is there twice.
+    #[error("the Postgres URL has the option {option} twice: keep one of them")]
+    Repeated {
+        /// The option, by the first of its names.
+        option: &'static str,
+    },
+    /// The namespace cannot be used.
+    #[error("the option namespace of the Postgres URL: {0}")]
+    Namespace(InvalidName),
+    /// There is somewhere to listen, and nobody is to.
+    #[error("listen=off and listen_url contradict each other: leave one of them out")]
+    ListenTwice,
+    /// The URL of the server to listen to cannot be used.
+    #[error("the option listen_url cannot be used: {0}")]
+    ListenUrl(Box<Self>),
+    /// The URL of the server to listen to has one of rlock's options.
+    #[error(
+        "the option {option} is not for the URL to listen to: give it to the main one, and percent-encode what belongs \
+         to listen_url"
+    )]
+    NotForListening {
+        /// The option.
+        option: &'static str,
+    },
+    /// An option has a value that cannot be used.
+    #[error("the option {option} cannot be {value:?}: {remedy}")]
+    Option {
+        /// The option.
+        option: &'static str,
+        /// The value that was given.
+        value: String,
+        /// What would work.
+        remedy: &'static str,
+    },
+}
+
+impl ConfigError {
+    fn in_listen_url(self) -> Self {
+        Self::ListenUrl(Box::new(self))
+    }
+}
+
+const DURATION_REMEDY: &str = "write a duration from 1ms to 1h, as 500ms, 5s, 1m";
+const CONNECTIONS_REMEDY: &str = "write a number from 1 to 64";
+const SCHEMA_REMEDY: &str =
+    "it becomes part of SQL, so write 1 to 63 of a to z, 0 to 9 and _, with no digit and no pg_ in front";
+
+const OURS: [&str; 8] =
+    ["namespace", "schema", "connections", "timeout", "connect_timeout", "restart_grace", "listen", "listen_url"];
+const SQLX: &str = "sslmode, sslrootcert, sslcert, sslkey, host, hostaddr, port, dbname, user, password, \
+                    application_name, options and options[…]";
+
+/// All that would end a part of a URL, or be odd to read in one.
+const SPECIAL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
+
+/// A URL taken apart: what is left of it for sqlx, and rlock's options.
+struct Parts {
+    url: Url,
+    ours: Vec<(&'static str, String)>,
+}
+
+impl Parts {
+    fn of(text: &str) -> Result<Self, ConfigError> {
+        if text.contains('#') {
+            return Err(ConfigError::Fragment);
+        }
+        // Before anything is said about what stands there: it may be the rest of a password.
+        let behind = |rest: &'_ str| rest.find(['/', '?']).is_some_and(|end| rest[end..].contains('@'));
+        if text.split_once("://").is_some_and(|(_, rest)| behind(rest)) {
+            return Err(ConfigError::At);
+        }
+        let mut url = Url::parse(text).map_err(|error| match error {
+            ParseError::EmptyHost => ConfigError::NoHost,
+            error => ConfigError::Malformed(error),
+        })?;
+        if !url.has_authority() {
+            return Err(ConfigError::Malformed(ParseError::RelativeUrlWithoutBase));
+        }
+        if !matches!(url.scheme(), "postgres" | "postgresql") {
+            return Err(ConfigError::Scheme { scheme: url.scheme().to_owned() });
+        }
+        if url.port() == Some(0) {
+            return Err(ConfigError::Port);
+        }
+        for (part, text) in
+            [("user", url.username()), ("password", url.password().unwrap_or_default()), ("database", url.path())]
+        {
+            decode(part, text)?;
+        }
+        let Query { ours, mut theirs } = Query::of(url.query().unwrap_or_default())?;
+        let host = decode("host", url.host_str().unwrap_or_default())?;
+        if !theirs.iter().any(|(parameter, _)| matches!(parameter.as_str(), "host" | "hostaddr")) {
+            // sqlx would take the host as it stands in the URL, encoded and in brackets.
+            let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host);
+            theirs.push(("host".to_owned(), checked_host(host)?));
+        } else if host.starts_with('/') {
+            // sqlx would prefer a socket to the host that counts.
+            url.set_host(Some("localhost")).map_err(ConfigError::Malformed)?;
+        }
+        url.query_pairs_mut().clear().extend_pairs(theirs);
+        Ok(Self { url, ours })
+    }
+}
+
+/// The options of a URL, decoded.
+#[derive(Default)]
+struct Query {
+    ours: Vec<(&'static str, String)>,
+    theirs: Vec<(String, String)>,
+}
+
+impl Query {
+    fn of(text: &str) -> Result<Self, ConfigError> {
+        let mut query = Self::default();
+        let mut seen = Vec::new();
+        for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+            let (option, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let (option, value) = (decode("options", option)?, decode("options", value)?);
+            let ours = OURS.into_iter().find(|ours| *ours == option);
+            let Some(name) = ours.or_else(|| parameter(&option)) else {
+                let secret = seen.contains(&"password") || seen.contains(&"listen_url");
+                return Err(if secret {
+                    ConfigError::UnknownBehindPassword
+                } else {
+                    ConfigError::UnknownOption { option }
+                });
+            };
+            if seen.contains(&name) && name != "options" {
+                return Err(ConfigError::Repeated { option: name });
+            }
+            seen.push(name);
+            if ours.is_some() {
+                query.ours.push((name, value));
+            } else {
+                check_parameter(name, &value)?;
+                query.theirs.push((option, value));
+            }
+        }
+        Ok(query)
+    }
+}
+
+/// The parameter of sqlx that goes by this name, by the first of its names.
+fn parameter(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "sslmode" | "ssl-mode" => "sslmode",
+        "sslrootcert" | "ssl-root-cert" | "ssl-ca" => "sslrootcert",
+        "sslcert" | "ssl-cert" => "sslcert",
+        "sslkey" | "ssl-key" => "sslkey",
+        "statement-cache-capacity" => "statement-cache-capacity",
+        "host" => "host",
+        "hostaddr" => "hostaddr",
+        "port" => "port",
+        "dbname" => "dbname",
+        "user" => "user",
+        "password" => "password",
+        "application_name" => "application_name",
+        "options" => "options",
+        _ => {
+            let setting = name.strip_prefix("options[")?.strip_suffix(']')?;
+            return (!setting.is_empty()).then_some("options");
+        }
+    })
+}
+
+/// That sqlx can use it: what it says itself repeats the value, and of some it says nothing until it connects.
+fn check_parameter(name: &'static str, value: &str) -> Result<(), ConfigError> {
+    let remedy = match name {
+        "sslmode" if value.parse::<PgSslMode>().is_err() => {
+            "write disable, allow, prefer, require, verify-ca or verify-full"
+        }
+        "sslrootcert" | "sslcert" | "sslkey" if value.is_empty() => "write the name of a PEM file",
+        "statement-cache-capacity" => "rlock knows how many statements it has; leave it out",
+        "host" => return checked_host(value).map(drop),
+        "hostaddr" if value.parse::<IpAddr>().is_err() => "write an address, as 10.0.0.7 or ::1",
+        "port" if !value.parse::<u16>().is_ok_and(|port| port > 0) => "write a number from 1 to 65535",
+        _ => return Ok(()),
+    };
+    Err(unusable(name, value, remedy))
+}
+
+fn checked_host(host: &str) -> Result<String, ConfigError> {
+    let odd = |c: char| c.is_control() || c.is_whitespace() || matches!(c, ',' | '/' | '[' | ']');
+    match host {
+        "" => Err(ConfigError::NoHost),
+        path if path.starts_with('/') && !path.contains(char::is_control) => Ok(path.to_owned()),
+        name if name.contains(odd) => Err(ConfigError::Host { host: name.to_owned() }),
+        name => Ok(name.to_owned()),
+    }
+}
+
+fn unusable(option: &'static str, value: impl ToString, remedy: &'static str) -> ConfigError {
+    ConfigError::Option { option, value: value.to_string(), remedy }
+}
+
+fn duration(option: &'static str, value: &str) -> Result<Duration, ConfigError> {
+    humantime::parse_duration(value).map_err(|_| unusable(option, value, DURATION_REMEDY))
+}
+
+fn checked_timeout(option: &'static str, timeout: Duration) -> Result<Duration, ConfigError> {
+    if timeout < Duration::from_millis(1) || timeout > LONGEST {
+        return Err(unusable(option, format!("{timeout:?}"), DURATION_REMEDY));
+    }
+    Ok(timeout)
+}
+
+fn decode(part: &'static str, text: &str) -> Result<String, ConfigError> {
+    let decoded = percent_decode_str(text).decode_utf8().map_err(|_| ConfigError::NotText { part })?;
+    // Postgres ends a text at a zero byte; what stands behind it would be read as something else.
+    if decoded.contains('\0') {
+        return Err(ConfigError::NotText { part });
+    }
+    Ok(decoded.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(url: &str) -> PgConnectOptions {
+        PostgresConfig::from_url(url).unwrap().connect_options()
+    }
+
+    #[test]
+    fn what_the_url_says_reaches_the_connection() {
+        let url = "postgres://us%40r:p%23s+s@db:7000/my%20db?namespace=x&sslmode=disable&options[work_mem]=8MB\
+                   &options=-c%20a=b+c";
+        let options = options(url);
+        assert_eq!(options.get_username(), "us@r");
+        assert_eq!((options.get_host(), options.get_port()), ("db", 7000));
+        assert_eq!(options.get_database(), Some("my db"));
+        assert!(matches!(options.get_ssl_mode(), PgSslMode::Disable));
+        assert_eq!(options.get_options(), Some("-c work_mem=8MB -c a=b+c"));
+        assert_eq!(options.to_url_lossy().password(), Some("p%23s%2Bs"));
+    }
+
+    #[test]
+    fn connections_are_called_rlock_unless_the_url_calls_them_something_else() {
+        assert_eq!(options("postgres://a").get_application_name(), Some("rlock"));
+        assert_eq!(options("postgres://a?application_name=jobs").get_application_name(), Some("jobs"));
+    }
+
+    #[test]
+    fn hosts_are_given_to_the_connection_in_the_form_that_it_can_look_up() {
+        assert_eq!(options("postgres://[::1]:1/db").get_host(), "::1");
+        assert_eq!(options("postgres://b%C3%BCcher.example/db").get_host(), "bücher.example");
+    }
+
+    #[test]
+    fn a_socket_is_not_encrypted() {
+        for url in ["postgres://%2Frun%2Fpg/db?sslmode=require", "postgres:///db?host=/run/pg&sslmode=require"] {
+            assert!(matches!(options(url).get_ssl_mode(), PgSslMode::Disable), "{url}");
+        }
+    }
+
+    #[test]
+    fn the_connection_that_listens_leads_where_it_is_told_to() {
+        let host = |url: &str| {
+            let options = PostgresConfig::from_url(url).unwrap().listen_options();
+            options.map(|options| options.get_host().to_owned())
+        };
+        assert_eq!(host("postgres://pooler/db").as_deref(), Some("pooler"));
+        assert_eq!(host("postgres://pooler/db?listen=auto&listen_url=postgres://db/db").as_deref(), Some("db"));
+        assert_eq!(host("postgres://pooler/db?listen=off"), None);
+    }
+}

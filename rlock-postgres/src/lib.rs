@@ -1,0 +1,75 @@
+//! rlock on Postgres, version 13 and newer, with nothing installed in it but tables, and by a role without privileges.
+//!
+//! Users depend on the crate `rlock` and call `rlock::connect("postgres://…")`; this crate is what does the work behind it.
+//!
+//! ```no_run
+//! use rlock_postgres::{PostgresBackend, PostgresConfig};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = PostgresConfig::from_url("postgres://jobs@localhost/app?namespace=billing")?;
+//! PostgresBackend::ensure_schema(&config).await?; // once, by a role that may make tables
+//! let backend = PostgresBackend::connect(config).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # How it works
+//!
+//! A resource is one row, with its leases in arrays. Each operation is one statement, a transaction of its own: one round
+//! trip and one flush of the log. A lease that is alone in its row, which most are, has a short statement for each verb,
+//! that finds by the way whether it is. Everything else is done by one longer statement, for up to 64 leases at a time: it
+//! locks the rows that have to change, in the order of their names, drops what has expired by the server's clock, does
+//! what was asked for, and grants from the head of the queue. It writes nothing if nothing has to change, as when a claim
+//! is refused.
+//!
+//! No index has what changes, so that the server keeps new versions of a row on its page, and clears away old ones by the
+//! way. A row without leases stays for an hour; whoever deletes it notes its last token, above which all rows begin.
+//!
+//! A waiter that is granted is told by NOTIFY on a channel of its client's own, by a statement of its own: the server lets
+//! those that notify commit one after the other, and a grant should not wait in that line for its flush. It is not sent
+//! when nobody waits.
+//!
+//! # Poolers
+//!
+//! Behind a pooler that gives sessions away after each transaction, as PgBouncer with `pool_mode=transaction`, statements
+//! cannot be prepared, and nobody can listen. Connecting finds that out. Statements then have their arguments in their
+//! text, and what clients are told is put into a table for those that cannot listen, in the transaction that grants. They
+//! look there while they wait: 10 ms after they began to, then after a tenth of the time that they have waited, and every
+//! 200 ms at last. A look is a read of one index. While they hold locks, they look every second, for somebody may break
+//! them. With `listen_url` they listen to the server itself.
+//!
+//! # What it guarantees
+//!
+//! All that [`rlock_core::Backend`] asks for, on a server that keeps what it has confirmed:
+//!
+//! - Fencing tokens are max(previous + 1, the server's time in microseconds). They keep increasing when the server was
+//!   restored from a backup, unless its clock went back as well.
+//! - What is held survives a restart and a crash of the server, for it is in its log.
+//! - A statement that gets no answer within a second is sent again over a new connection; the longest wait doubles for as
+//!   long as nothing answers.
+//!
+//! # What Postgres cannot promise
+//!
+//! - **Failover.** A standby that is promoted may lack the latest grants, unless replication is synchronous, and grant
+//!   them again. Two holders then overlap until the first one's TTL has passed or it learns that its lease is gone. Only the
+//!   fencing token protects what they write to.
+//! - **Durability.** With `synchronous_commit=off` or `fsync=off` a crash forgets the latest grants, as in a failover.
+//! - **Clock.** TTLs are counted on the clock of the server's host. If somebody sets that clock, leases end early or late by
+//!   as much.
+//! - **Long transactions** of anybody in the database keep old versions of rows from being cleared away: a row that is
+//!   changed often then grows, and is read more slowly, until the transaction ends.
+
+mod answers;
+mod backend;
+mod config;
+mod error;
+mod inbox;
+mod link;
+mod list;
+mod schema;
+mod statement;
+mod sweep;
+
+pub use backend::PostgresBackend;
+pub use config::{ConfigError, PostgresConfig};
+pub use error::ConnectError;

@@ -1,0 +1,51 @@
+-- What rlock keeps in a database. It may be run again, and by several at once.
+--
+-- The role that programs connect by needs no more than this:
+--   GRANT USAGE ON SCHEMA {schema} TO its_name;
+--   GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO its_name;
+
+BEGIN;
+SELECT pg_advisory_xact_lock(7813576094128);
+CREATE SCHEMA IF NOT EXISTS {schema};
+
+-- A resource is a row, which outlives its leases for the sake of its tokens, and is deleted an hour after the last.
+-- Its leases are in arrays: holders in the order of their grants, and behind them waiters in the order of the queue.
+-- So each operation is one statement that changes one row; no index has what changes, and the dead versions of a row
+-- are cleared away by whoever comes by its page.
+CREATE TABLE IF NOT EXISTS {schema}.locks (
+  namespace text COLLATE "C" NOT NULL,
+  name text COLLATE "C" NOT NULL,
+  last bigint NOT NULL,     -- the last token given out: max(the one before + 1, the server's time in µs)
+  capacity bigint NOT NULL, -- that the leases were claimed with
+  ids uuid[] NOT NULL,
+  weights bigint[] NOT NULL,
+  tokens bigint[] NOT NULL, -- 0 while it waits
+  expires bigint[] NOT NULL, -- µs since 1970 by the server's clock, as is since
+  since bigint[] NOT NULL,  -- when it was granted, or queued
+  inboxes text[] NOT NULL,  -- where its client is told: 'rlock_…' is a channel it listens to, 'mail_…' it reads below
+  owners text[] NOT NULL,   -- who that is, for people
+  PRIMARY KEY (namespace, name)
+) WITH (
+  fillfactor = 50,
+  autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0
+);
+
+-- What clients are told that cannot listen, because a pooler is between them and the server.
+CREATE TABLE IF NOT EXISTS {schema}.mail (
+  inbox text COLLATE "C" NOT NULL,
+  message text NOT NULL,
+  sent bigint NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX IF NOT EXISTS mail_inbox ON {schema}.mail (inbox);
+
+-- One row.
+CREATE TABLE IF NOT EXISTS {schema}.state (
+  id smallint PRIMARY KEY CHECK (id = 1),
+  version integer NOT NULL, -- of these tables
+  made bigint NOT NULL,     -- when that was, in µs: nothing is claimed in a database that has just lost everything
+  floor bigint NOT NULL,    -- the highest token of the rows that were deleted
+  swept bigint NOT NULL     -- when somebody last looked for rows to delete, in µs
+);
+INSERT INTO {schema}.state VALUES (1, 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, 0, 0)
+  ON CONFLICT DO NOTHING;
+COMMIT;

@@ -1,0 +1,135 @@
+//! A pooler in front of a Postgres server.
+
+use std::path::Path;
+use std::process::Command;
+use std::{fs, io};
+
+use async_trait::async_trait;
+
+use super::pg_url::PgUrl;
+use super::pgwire::PgWire;
+use super::server::Server;
+use super::service::Service;
+use super::source;
+use super::unprivileged;
+use crate::faults::{Control, Data};
+
+/// A PgBouncer that lends the sessions of a Postgres server to its clients, for a transaction each: a program of this
+/// machine always, whatever `RLOCK_TEST_SERVERS` says.
+///
+/// To the server, each of its clients is the user of the URL that it was started with. It has no data to be lost by a
+/// restart.
+#[derive(Debug)]
+pub struct PgBouncer {
+    server: Server,
+}
+
+impl PgBouncer {
+    /// A pooler in front of the server at `postgres://user@host:port/database`, which has to trust the user.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the URL is no such URL; if there is no program `pgbouncer`, and says what to install.
+    pub fn start(postgres: &str) -> Self {
+        let target = PgUrl::parse(postgres).unwrap_or_else(|error| panic!("{postgres}: {error}"));
+        let name = format!("rlock-test-{:016x}", rand::random::<u64>());
+        Self { server: Server::start_program(&source::program_of::<Pooler>(), Pooler { target, name }) }
+    }
+
+    /// Where it listens, for the user and the database of the server's URL: `postgres://postgres@127.0.0.1:41234/postgres`.
+    pub fn url(&self) -> &str {
+        self.server.url()
+    }
+}
+
+#[async_trait]
+impl Control for PgBouncer {
+    async fn pause(&self) {
+        self.server.pause().await;
+    }
+
+    async fn resume(&self) {
+        self.server.resume().await;
+    }
+
+    async fn kill(&self) {
+        self.server.kill().await;
+    }
+
+    async fn restart(&self, data: Data) {
+        self.server.restart(data).await;
+    }
+}
+
+/// How a PgBouncer is started.
+#[derive(Debug, Clone)]
+struct Pooler {
+    target: PgUrl,
+    /// By which it is told from somebody else's.
+    name: String,
+}
+
+const SETTINGS: &str = "pgbouncer.ini";
+
+impl Pooler {
+    fn settings(&self, port: u16) -> String {
+        let PgUrl { user, host, port: postgres, .. } = &self.target;
+        let name = &self.name;
+        format!(
+            "[databases]\n\
+             * = host={host} port={postgres} user={user}\n\
+             [pgbouncer]\n\
+             job_name = {name}\n\
+             listen_addr = 127.0.0.1\n\
+             listen_port = {port}\n\
+             unix_socket_dir =\n\
+             auth_type = any\n\
+             pool_mode = transaction\n\
+             max_client_conn = 1000\n\
+             default_pool_size = 20\n\
+             ; sqlx sets it\n\
+             ignore_startup_parameters = extra_float_digits\n\
+             ; seconds, of 15: a server that comes back is found at once\n\
+             server_login_retry = 0.1\n",
+            user = quoted(user),
+            host = quoted(host),
+        )
+    }
+}
+
+fn quoted(value: &str) -> String {
+    format!("'{}'", value.replace('\'', "''"))
+}
+
+impl Service for Pooler {
+    const NAME: &'static str = "PgBouncer";
+    const PROGRAMS: &'static [&'static str] = &["pgbouncer"];
+    const FOLDERS: &'static [&'static str] = &["/usr/sbin"];
+    const PACKAGE: &'static str = "pgbouncer";
+
+    fn prepare(&self, _program: &Path, folder: &Path, port: u16) -> io::Result<()> {
+        let settings = folder.join(SETTINGS);
+        fs::write(&settings, self.settings(port))?;
+        unprivileged::give(&settings)?;
+        unprivileged::give(folder)
+    }
+
+    fn command(&self, program: &Path, _port: u16) -> Command {
+        let mut command = unprivileged::command(program);
+        command.arg(SETTINGS);
+        command
+    }
+
+    fn url(&self, port: u16) -> String {
+        self.target.at(port)
+    }
+
+    fn is_ready(&self, url: &str, _process: Option<u32>) -> bool {
+        // The pooler's own database answers whether or not there is a server behind it.
+        let own = PgUrl::parse(url).map(|url| PgUrl { database: "pgbouncer".into(), ..url });
+        let settings =
+            own.and_then(|own| PgWire::connect(&own.at(own.port))).and_then(|mut own| own.query("SHOW CONFIG"));
+        let names_it = |row: &Vec<_>| row.iter().flatten().take(2).eq(["job_name", &self.name]);
+        settings.is_ok_and(|settings| settings.iter().any(names_it))
+    }
+}

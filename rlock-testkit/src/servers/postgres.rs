@@ -1,0 +1,174 @@
+//! A Postgres server.
+
+use std::io;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use async_trait::async_trait;
+
+use super::initdb::{self, DATA};
+use super::pgwire::PgWire;
+use super::server::Server;
+use super::service::Service;
+use super::store::Store;
+use super::unprivileged;
+use crate::faults::{Control, Data};
+
+/// A Postgres server for tests, from one of the sources that [`servers`](super) lists; the program is `postgres`, with
+/// `initdb` beside it, on Linux only. Where root runs the test, the user `postgres` or `nobody` runs the server.
+///
+/// Those that are started here keep every write that they have confirmed when they are killed and restarted, and trust
+/// whoever comes. A server from the environment is shared by all tests, so that each needs a namespace of its own there.
+#[derive(Debug)]
+pub struct Postgres {
+    server: Server,
+}
+
+impl Postgres {
+    /// A server of the caller's own that leaves it to the system when what it writes gets to the disk; the one from the
+    /// environment as it is.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is no server to be had, and says what to install.
+    pub fn start() -> Self {
+        Self { server: Server::start(Arguments::new(UNSYNCED, &[])) }
+    }
+
+    /// A server of the caller's own, never that of the environment, that has on the disk what it has confirmed.
+    ///
+    /// # Panics
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_durable() -> Self {
+        Self { server: Server::start_own(Arguments::new(&[], &[])) }
+    }
+
+    /// A server of the caller's own, never that of the environment, with more arguments: `&["-c",
+    /// "max_connections=20"]`. It writes as [`start`](Self::start) has it, unless they say otherwise.
+    ///
+    /// # Panics
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_with(arguments: &[&str]) -> Self {
+        Self { server: Server::start_own(Arguments::new(UNSYNCED, arguments)) }
+    }
+
+    /// Where it listens: `postgres://postgres@127.0.0.1:41234/postgres`, for a superuser.
+    pub fn url(&self) -> &str {
+        self.server.url()
+    }
+
+    /// What the server answers on a connection of its own; see [`PgWire::query`].
+    ///
+    /// # Panics
+    ///
+    /// Panics if the server cannot be reached, or refuses.
+    pub fn query(&self, sql: &str) -> Vec<Vec<Option<String>>> {
+        self.expect(sql, PgWire::connect(self.url()).and_then(|mut wire| wire.query(sql)))
+    }
+
+    fn expect<T>(&self, what: &str, result: io::Result<T>) -> T {
+        result.unwrap_or_else(|error| panic!("cannot {what}, of Postgres at {}: {error}", self.url()))
+    }
+}
+
+#[async_trait]
+impl Control for Postgres {
+    async fn pause(&self) {
+        self.server.pause().await;
+    }
+
+    async fn resume(&self) {
+        self.server.resume().await;
+    }
+
+    async fn kill(&self) {
+        self.server.kill().await;
+    }
+
+    async fn restart(&self, data: Data) {
+        self.server.restart(data).await;
+    }
+}
+
+const UNSYNCED: &[&str] = &["-c", "fsync=off"];
+const QUICK: &[&str] = &["-c", "shared_buffers=16MB", "-c", "max_connections=100"];
+
+/// What a server is started with, beside where it listens.
+#[derive(Debug, Clone)]
+struct Arguments(Vec<String>);
+
+impl Arguments {
+    fn new(durability: &[&str], more: &[&str]) -> Self {
+        Self(QUICK.iter().chain(durability).chain(more).map(ToString::to_string).collect())
+    }
+}
+
+impl Service for Arguments {
+    const NAME: &'static str = "Postgres";
+    const PROGRAMS: &'static [&'static str] = &["postgres"];
+    const FOLDERS: &'static [&'static str] = &[
+        "/usr/lib/postgresql/17/bin",
+        "/usr/lib/postgresql/16/bin",
+        "/usr/lib/postgresql/15/bin",
+        "/usr/lib/postgresql/14/bin",
+        "/usr/lib/postgresql/13/bin",
+    ];
+    const PACKAGE: &'static str = "postgresql";
+
+    fn prepare(&self, program: &Path, folder: &Path, _port: u16) -> io::Result<()> {
+        if !cfg!(target_os = "linux") {
+            let message = "as a program it needs Linux, whose /proc says which processes it consists of";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, message));
+        }
+        initdb::unpack(program, folder)
+    }
+
+    fn command(&self, program: &Path, port: u16) -> Command {
+        let mut command = unprivileged::command(program);
+        command.args(["-D", DATA, "-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
+        // Nothing outside of its folder, where a killed one would leave it.
+        command.args(["-c", "unix_socket_directories=", "-c", "dynamic_shared_memory_type=mmap"]).args(&self.0);
+        command
+    }
+
+    /// Of a killed server the system keeps a segment of shared memory, and would run out of them in the end: Linux has
+    /// 4096. And it would not start again if a process of its user had come by its id, which is in the file.
+    fn tidy(&self, folder: &Path) {
+        let file = folder.join(DATA).join(PID_FILE);
+        let Ok(text) = std::fs::read_to_string(&file) else { return };
+        if let Some(segment) = text.lines().nth(6).and_then(|line| line.split_whitespace().nth(1)) {
+            let mut ipcrm = Command::new("ipcrm");
+            let _gone = ipcrm.args(["-m", segment]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        }
+        let _gone = std::fs::remove_file(file);
+    }
+
+    fn url(&self, port: u16) -> String {
+        format!("postgres://postgres@127.0.0.1:{port}/postgres")
+    }
+
+    fn is_ready(&self, url: &str, process: Option<u32>) -> bool {
+        let ask = format!("SELECT split_part(pg_read_file('{PID_FILE}'), E'\\n', 1)");
+        let answer = PgWire::connect(url).and_then(|mut wire| wire.query(&ask));
+        let is_it = |process: u32| answer.as_ref().is_ok_and(|rows| *rows == [[Some(process.to_string())]]);
+        process.map_or(answer.is_ok(), is_it)
+    }
+}
+
+impl Store for Arguments {
+    const VARIABLE: &'static str = "POSTGRES";
+    const URL: &'static str = "postgres://user@host:port/database";
+    const IMAGE: &'static str = "postgres:17-alpine";
+    const ENVIRONMENT: &'static [(&'static str, &'static str)] = &[("POSTGRES_HOST_AUTH_METHOD", "trust")];
+    const PORT: u16 = 5432;
+
+    fn arguments(&self) -> Vec<String> {
+        // The first begins with a dash, which makes the official image run postgres with all of them.
+        self.0.clone()
+    }
+}
+
+/// In the data directory: the process id in its first line, the segment of shared memory in its seventh.
+const PID_FILE: &str = "postmaster.pid";
