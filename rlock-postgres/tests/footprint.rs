@@ -1,0 +1,137 @@
+//! What locks cost the server: what is written, and what is left behind.
+
+mod support;
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use rlock_core::{Acquired, Backend as _, Extended, Extension, IfBusy, Released, Share};
+use rlock_postgres::PostgresBackend;
+
+use support::{Server, claim, key, release, ttl};
+
+#[tokio::test]
+async fn a_refused_try_writes_nothing() {
+    let server = Server::start().await;
+    let (holder, other) = (server.client().await, server.client().await);
+    let three = NonZeroU32::new(3).unwrap();
+    let held = [
+        claim("mutex", 1, Share::EXCLUSIVE, IfBusy::Refuse),
+        claim("semaphore", 2, Share::new(2, 3).unwrap(), IfBusy::Refuse),
+    ];
+    for claim in held {
+        assert!(matches!(holder.acquire(&[claim]).await[0], Ok(Acquired::Held(_))));
+    }
+    let tries = [
+        claim("mutex", 3, Share::EXCLUSIVE, IfBusy::Refuse),
+        claim("semaphore", 4, Share::new(2, 3).unwrap(), IfBusy::Refuse),
+        claim("semaphore", 5, Share::all_of(three), IfBusy::Refuse),
+    ];
+    server.query("CHECKPOINT"); // what it writes in the background, it has written
+    let before = server.logged();
+    for _ in 0..20 {
+        for answer in other.acquire(&tries).await {
+            assert!(matches!(answer, Ok(Acquired::Busy)), "{answer:?}");
+        }
+        for claim in &tries {
+            let answer = other.acquire(std::slice::from_ref(claim)).await.remove(0);
+            assert!(matches!(answer, Ok(Acquired::Busy)), "{answer:?}");
+        }
+    }
+    let written = server.logged() - before;
+    assert!(written < 1_000, "{written} bytes of log for 120 tries that were refused");
+}
+
+#[tokio::test]
+async fn a_cycle_flushes_the_log_twice_and_a_batch_as_often_as_one() {
+    let server = Server::start_with(&["-c", "fsync=on"]).await;
+    let client = server.client().await;
+    cycle(&client, 1).await;
+    let flushes = async || {
+        let_statistics_be_told(&client).await;
+        server.number("SELECT wal_sync FROM pg_stat_wal")
+    };
+    let before = flushes().await;
+    for _ in 0..50 {
+        cycle(&client, 1).await;
+    }
+    let alone = flushes().await - before;
+    assert!((98..=110).contains(&alone), "{alone} flushes for 50 cycles");
+
+    let before = flushes().await;
+    for _ in 0..10 {
+        cycle(&client, 64).await;
+    }
+    let together = flushes().await - before;
+    assert!((18..=30).contains(&together), "{together} flushes for 10 cycles of 64 locks");
+}
+
+#[tokio::test]
+async fn nothing_piles_up_over_many_cycles() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    cycle(&client, 10).await;
+    for _ in 0..1_000 {
+        cycle(&client, 10).await;
+    }
+    let_statistics_be_told(&client).await;
+    let size = server.number("SELECT pg_relation_size('rlock.locks')");
+    assert!(size <= 10 * 8192, "the table has grown to {size} bytes");
+    let moved = server.number("SELECT n_tup_upd - n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'locks'");
+    let updates = server.number("SELECT n_tup_upd FROM pg_stat_user_tables WHERE relname = 'locks'");
+    assert!(updates >= 20_000 && moved <= updates / 100, "{moved} of {updates} updates went to other pages");
+}
+
+#[tokio::test]
+async fn what_is_unused_is_swept_and_its_tokens_are_not_given_again() {
+    let server = Server::start().await;
+    let config = server.config().keep_unused(Duration::from_secs(1)).unwrap();
+    let client = PostgresBackend::connect(config).await.unwrap();
+    let used = claim("used", 1, Share::EXCLUSIVE, IfBusy::Refuse);
+    assert!(matches!(client.acquire(&[used]).await[0], Ok(Acquired::Held(_))));
+    let unused = claim("unused", 2, Share::EXCLUSIVE, IfBusy::Refuse);
+    let Ok(Acquired::Held(before)) = client.acquire(&[unused]).await.remove(0) else { panic!("it is free") };
+    release(&client, "unused", 2).await;
+    // The clock of the server is ahead of what it will be next time.
+    server.query("UPDATE rlock.locks SET last = last + 500000 WHERE name = 'unused'");
+    while server.number("SELECT count(*) FROM rlock.locks") > 1 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(server.value("SELECT name FROM rlock.locks"), "used");
+    server.query("UPDATE rlock.state SET floor = floor + 3600000000");
+    let again = claim("unused", 3, Share::EXCLUSIVE, IfBusy::Refuse);
+    let Ok(Acquired::Held(after)) = client.acquire(&[again]).await.remove(0) else { panic!("it is free") };
+    assert!(after.token.get() > before.token.get() + 3_600_000_000, "{} after {}", after.token, before.token);
+}
+
+/// A session tells its statistics at the end of a transaction, if it has not done so for a second.
+async fn let_statistics_be_told(client: &PostgresBackend) {
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    client.inspect(&key("name 0", 0).resource).await.unwrap();
+}
+
+async fn cycle(client: &PostgresBackend, locks: u128) {
+    let claims: Vec<_> =
+        (0..locks).map(|id| claim(&format!("name {id}"), id, Share::EXCLUSIVE, IfBusy::Refuse)).collect();
+    for answer in client.acquire(&claims).await {
+        assert!(matches!(answer, Ok(Acquired::Held(_))), "{answer:?}");
+    }
+    let keys: Vec<_> = (0..locks).map(|id| key(&format!("name {id}"), id)).collect();
+    for answer in client.release(&keys).await {
+        assert!(matches!(answer, Ok(Released::Released)), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_of_extensions_is_answered_one_by_one() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    let claims: Vec<_> =
+        (0..200).map(|id| claim(&format!("name {id}"), id, Share::EXCLUSIVE, IfBusy::Refuse)).collect();
+    client.acquire(&claims).await;
+    let extensions: Vec<_> =
+        (0..201).map(|id| Extension { key: key(&format!("name {id}"), id), ttl: ttl(60_000) }).collect();
+    let answers = client.extend(&extensions).await;
+    assert!(answers[..200].iter().all(|answer| matches!(answer, Ok(Extended::Held(_)))));
+    assert!(matches!(answers[200], Ok(Extended::Gone { taken: false })), "{:?}", answers[200]);
+}

@@ -1,0 +1,75 @@
+//! A Postgres server for one test, and what the tests say to it behind the library's back.
+
+#![allow(dead_code, reason = "each test file uses a part of this")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rlock_core::{Backend as _, Claim, IfBusy, LeaseId, LeaseKey, Owner, Released, ResourceName, Share, Ttl};
+use rlock_postgres::{PostgresBackend, PostgresConfig};
+use rlock_testkit::servers::Postgres;
+
+/// A server of the test's own, with the tables.
+pub(crate) struct Server(pub(crate) Postgres);
+
+impl Server {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(&["-c", "fsync=off"]).await
+    }
+
+    pub(crate) async fn start_with(arguments: &[&str]) -> Self {
+        let server = Self(Postgres::start_with(arguments));
+        PostgresBackend::ensure_schema(&server.config()).await.unwrap();
+        server
+    }
+
+    pub(crate) fn config(&self) -> PostgresConfig {
+        self.config_of(self.0.url())
+    }
+
+    /// By another user, or another way.
+    pub(crate) fn config_of(&self, url: &str) -> PostgresConfig {
+        let config = PostgresConfig::from_url(url).unwrap();
+        config.restart_grace(Duration::ZERO).unwrap() // nobody held anything in it before
+    }
+
+    pub(crate) async fn client(&self) -> PostgresBackend {
+        PostgresBackend::connect(self.config()).await.unwrap()
+    }
+
+    pub(crate) fn query(&self, sql: &str) -> Vec<Vec<Option<String>>> {
+        self.0.query(sql)
+    }
+
+    /// The one value that a query answers.
+    pub(crate) fn value(&self, sql: &str) -> String {
+        self.query(sql).remove(0).remove(0).unwrap()
+    }
+
+    pub(crate) fn number(&self, sql: &str) -> i64 {
+        self.value(sql).parse().unwrap()
+    }
+
+    /// How far the log has been written, in bytes.
+    pub(crate) fn logged(&self) -> i64 {
+        self.number("SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint")
+    }
+}
+
+pub(crate) fn key(resource: &str, id: u128) -> LeaseKey {
+    LeaseKey { resource: ResourceName::new(resource).unwrap(), id: LeaseId::from_u128(id) }
+}
+
+pub(crate) fn ttl(millis: u64) -> Ttl {
+    Ttl::new(Duration::from_millis(millis)).unwrap()
+}
+
+pub(crate) fn claim(resource: &str, id: u128, share: Share, if_busy: IfBusy) -> Claim {
+    let owner = Arc::new(Owner::current().with_label(&format!("owner of {id}")));
+    Claim { key: key(resource, id), share, ttl: ttl(30_000), if_busy, owner }
+}
+
+pub(crate) async fn release(backend: &PostgresBackend, resource: &str, id: u128) {
+    let released = backend.release(&[key(resource, id)]).await.remove(0);
+    assert!(matches!(released, Ok(Released::Released)), "{released:?}");
+}

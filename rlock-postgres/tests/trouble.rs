@@ -1,0 +1,149 @@
+//! A server that does not do what is asked of it, and others that are in the way.
+
+mod support;
+
+use std::time::Duration;
+
+use rlock_core::{Acquired, Backend as _, BackendError, Client, Extended, Extension, IfBusy, Share, SimpleLock};
+use rlock_postgres::{ConnectError, PostgresBackend, PostgresConfig};
+use rlock_testkit::servers::Postgres;
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{Connection as _, Executor as _, PgConnection};
+
+use support::{Server, claim, key, release, ttl};
+
+#[tokio::test]
+async fn a_role_needs_no_more_than_to_read_and_write_the_tables() {
+    let server = Server::start().await;
+    server.query(
+        "CREATE ROLE jobs LOGIN; GRANT USAGE ON SCHEMA rlock TO jobs; \
+         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA rlock TO jobs; CREATE ROLE nobody LOGIN",
+    );
+    let url = |user: &str| server.0.url().replace("//postgres@", &format!("//{user}@"));
+    let (one, other) = (
+        PostgresBackend::connect(server.config_of(&url("jobs"))).await.unwrap(),
+        PostgresBackend::connect(server.config_of(&url("jobs"))).await.unwrap(),
+    );
+    assert!(matches!(one.acquire(&[exclusive("x", 1)]).await[0], Ok(Acquired::Held(_))));
+    assert!(matches!(other.acquire(&[exclusive("x", 2)]).await[0], Ok(Acquired::Queued(_))));
+    let extension = Extension { key: key("x", 1), ttl: ttl(60_000) };
+    assert!(matches!(one.extend(&[extension]).await[0], Ok(Extended::Held(_))));
+    assert_eq!(one.inspect(&key("x", 1).resource).await.unwrap().queue.len(), 1);
+    assert_eq!(one.break_leases(&key("x", 1).resource).await.unwrap(), 1);
+    release(&other, "x", 2).await;
+    // It makes no tables, and does not have to.
+    PostgresBackend::ensure_schema(&server.config_of(&url("jobs"))).await.unwrap();
+
+    let refused = PostgresBackend::connect(server.config_of(&url("nobody"))).await.unwrap_err();
+    let message = refused.to_string();
+    assert!(matches!(refused, ConnectError::Rejected(_)), "{message}");
+    assert!(message.contains("USAGE on the schema \"rlock\", and SELECT, INSERT, UPDATE and DELETE"), "{message}");
+}
+
+#[tokio::test]
+async fn tables_are_made_once_by_whoever_comes_first() {
+    let server = Postgres::start_with(&["-c", "fsync=off"]);
+    let config = PostgresConfig::from_url(server.url()).unwrap().schema("select").unwrap();
+    let missing = PostgresBackend::connect(config.clone()).await.unwrap_err();
+    assert!(matches!(missing, ConnectError::Rejected(_)), "{missing}");
+    assert!(missing.to_string().contains("create them by `rlock schema`"), "{missing}");
+
+    let make = |config: PostgresConfig| async move { PostgresBackend::ensure_schema(&config).await };
+    let made: Vec<_> = (0..16).map(|_| tokio::spawn(make(config.clone()))).collect();
+    for made in made {
+        made.await.unwrap().unwrap();
+    }
+    server.query(&PostgresBackend::schema_sql(&config));
+    assert_eq!(server.query("SELECT count(*) FROM \"select\".state"), [[Some("1".to_owned())]]);
+    PostgresBackend::connect(config).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_row_that_somebody_has_locked_holds_up_no_other() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    let claims = ["a", "b", "c"].map(|name| exclusive(name, 1));
+    client.acquire(&claims).await;
+    let mut admin = PgConnection::connect(server.0.url()).await.unwrap();
+    admin.execute("BEGIN; SELECT FROM rlock.locks WHERE name = 'b' FOR UPDATE").await.unwrap();
+
+    let extensions = ["a", "b", "c"].map(|name| Extension { key: key(name, 1), ttl: ttl(60_000) });
+    let answers = client.extend(&extensions).await;
+    assert!(matches!(answers[0], Ok(Extended::Held(_))) && matches!(answers[2], Ok(Extended::Held(_))), "{answers:?}");
+    assert!(matches!(answers[1], Err(BackendError::NotApplied(_))), "{answers:?}");
+    admin.execute("COMMIT").await.unwrap();
+    assert!(matches!(client.extend(&extensions).await[1], Ok(Extended::Held(_))));
+}
+
+#[tokio::test]
+async fn sessions_that_an_administrator_ends_lose_no_lock() {
+    let server = Server::start().await;
+    let lock = |client: Client, name: &'static str| async move {
+        SimpleLock::new(name, &client).unwrap().lock().await.unwrap()
+    };
+    let client = Client::builder().connect(PostgresBackend::connect(server.config())).await.unwrap();
+    let other = Client::builder().connect(PostgresBackend::connect(server.config())).await.unwrap();
+    for _ in 0..10 {
+        let guard = lock(client.clone(), "x").await;
+        let waiting = tokio::spawn(lock(other.clone(), "x"));
+        while server.number("SELECT count(*) FROM rlock.locks WHERE cardinality(ids) = 2") == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        server.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'rlock'");
+        assert!(guard.is_held());
+        guard.unlock().await.unwrap();
+        waiting.await.unwrap().unlock().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_read_only_for_a_while_loses_no_lock() {
+    let server = Server::start().await;
+    let client = Client::builder().connect(PostgresBackend::connect(server.config())).await.unwrap();
+    let guard = SimpleLock::new("x", &client).unwrap().lock().await.unwrap();
+    let read_only = |on: &str| {
+        server.query(&format!("ALTER SYSTEM SET default_transaction_read_only = {on}"));
+        server.query("SELECT pg_reload_conf()");
+        while server.value("SHOW default_transaction_read_only") != on {}
+    };
+    read_only("on");
+    let backend = server.client().await;
+    let refused = backend.acquire(&[exclusive("y", 1)]).await.remove(0);
+    assert!(matches!(refused, Err(BackendError::NotApplied(_))), "{refused:?}");
+    assert!(guard.extend(Duration::from_secs(60)).await.is_err());
+    read_only("off");
+    guard.extend(Duration::from_secs(60)).await.unwrap();
+    guard.unlock().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_database_that_isolates_its_transactions_more_refuses_none() {
+    let server = Server::start().await;
+    server.query("ALTER DATABASE postgres SET default_transaction_isolation = 'serializable'");
+    let clients = [server.client().await, server.client().await];
+    let cycles = clients.iter().enumerate().map(|(number, client)| async move {
+        for cycle in 0..200 {
+            let id = 2 * cycle + number as u128;
+            let answer = client.acquire(&[claim("x", id, Share::new(1, 5).unwrap(), IfBusy::Queue)]).await.remove(0);
+            assert!(matches!(answer, Ok(Acquired::Held(_))), "{answer:?}");
+            release(client, "x", id).await;
+        }
+    });
+    futures_util::future::join_all(cycles).await;
+}
+
+#[tokio::test]
+async fn an_application_that_has_taken_all_of_its_pool_keeps_its_locks() {
+    let server = Server::start().await;
+    let pool = PgPoolOptions::new().max_connections(1).connect(server.0.url()).await.unwrap();
+    let config = PostgresConfig::from_pool(&pool).unwrap().restart_grace(Duration::ZERO).unwrap();
+    let client = Client::builder().connect(PostgresBackend::connect(config)).await.unwrap();
+    let _all_there_are = pool.acquire().await.unwrap();
+    let guard = SimpleLock::new("x", &client).unwrap().lock().await.unwrap();
+    guard.extend(Duration::from_secs(60)).await.unwrap();
+    guard.unlock().await.unwrap();
+}
+
+fn exclusive(name: &str, id: u128) -> rlock_core::Claim {
+    claim(name, id, Share::EXCLUSIVE, IfBusy::Queue)
+}
