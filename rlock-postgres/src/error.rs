@@ -442,8 +442,6 @@ mod tests {
     #[test]
     fn a_message_says_what_was_tried_on_what_and_what_to_do() {
         for (code, remedy) in [
-            ("42P01", "the schema \"locks\" has no tables of rlock's: create them by `rlock schema`"),
-            ("3F000", "PostgresBackend::ensure_schema"),
             ("42703", "the tables in the schema \"locks\" are of another version"),
             ("42501", "USAGE on the schema \"locks\", and SELECT, INSERT, UPDATE and DELETE"),
             ("22021", "the encoding UTF8"),
@@ -452,6 +450,15 @@ mod tests {
             let message = rejected(code);
             let start = format!("acquire on postgres://localhost:5432/app failed: the server answered {code}, no: ");
             assert!(message.starts_with(&start) && message.contains(remedy), "{message}");
+        }
+    }
+
+    #[test]
+    fn tables_that_have_gone_may_come_back() {
+        for code in ["42P01", "3F000"] {
+            let error = executing(answer(code, "no"));
+            let remedy = "the schema \"locks\" has no tables of rlock's: create them by `rlock schema`";
+            assert!(error.kind == Kind::Unsent && error.reason.contains(remedy), "{error}");
         }
     }
 

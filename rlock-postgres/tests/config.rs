@@ -120,7 +120,7 @@ fn what_cannot_be_used_is_refused_with_a_remedy() {
         ("postgres://localhost?password=%ff", "options of the Postgres URL is not UTF-8"),
         (
             "postgres://localhost?namspace=a",
-            "namespace, schema, connections, timeout, connect_timeout, listen, listen_url",
+            "namespace, schema, connections, timeout, connect_timeout, restart_grace, listen, listen_url",
         ),
         ("postgres://localhost?ssl=on", "and sqlx's sslmode, sslrootcert"),
         ("postgres://localhost?options[=x", "options[…]"),

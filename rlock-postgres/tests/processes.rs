@@ -1,0 +1,78 @@
+//! Locks on Postgres, held by processes whose sessions are ended, on a server that fails.
+
+mod support;
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use rlock_core::Client;
+use rlock_postgres::{PostgresBackend, PostgresConfig};
+use rlock_testkit::contest::{Arena, Mishap, Plan, contend_as_told};
+use rlock_testkit::process::{Helper, Program};
+use sqlx::{Connection as _, Executor as _, PgConnection};
+use tokio::time::timeout;
+
+use support::Server;
+
+/// Processes that are killed, frozen and cut off take turns while the server ends some of their sessions, stands still, is
+/// killed and restarted: never two hold a lock, tokens grow, no update is lost, every loss is signalled in time, nobody is
+/// forgotten.
+#[test]
+fn histories_of_processes_are_right_while_sessions_end_and_the_server_fails() {
+    const TEST: &str = "histories_of_processes_are_right_while_sessions_end_and_the_server_fails";
+    const ALL: [Mishap; 8] = [
+        Mishap::ProcessKilled,
+        Mishap::ProcessFrozen,
+        Mishap::Cut,
+        Mishap::Stalled,
+        Mishap::HalfOpen,
+        Mishap::Slow,
+        Mishap::ServerPaused,
+        Mishap::ServerKilled,
+    ];
+    if let Some(helper) = Helper::current() {
+        return block_on(contend_as_told(helper, client));
+    }
+    block_on(async {
+        let server = Server::start_with(&["-c", "fsync=on"]).await;
+        let ttl = Duration::from_secs(2);
+        let plan = Plan { ttl, hold: ttl / 20, long_holds: 20, tasks: 2, mutexes: 2, rw_locks: 1, semaphores: 1 };
+        let seed = rand::random();
+        println!("seed {seed}");
+        let program = Program::this_test(module_path!(), TEST);
+        let arena = Arena::new(plan, program, server.0.url(), Some(&server.0), 6, seed).await;
+        let ended = Cell::new(0);
+        let outcome = tokio::select! {
+            outcome = arena.run(Duration::from_secs(40), &ALL, Duration::from_millis(250)) => outcome,
+            () = end_sessions(server.0.url(), &ended) => unreachable!("it goes on for ever"),
+        };
+        let ended = ended.get();
+        println!("{ended} sessions ended, {:?}\n{}", outcome.mishaps, outcome.verdict.counts);
+        let counts = outcome.verdict.into_result().unwrap_or_else(|violation| panic!("{violation}"));
+        assert!(counts.acquisitions > 100 && ended > 10, "{ended} sessions ended, {counts}");
+    });
+}
+
+async fn client(url: &str) -> Client {
+    let config = PostgresConfig::from_url(url).unwrap().restart_grace(Duration::ZERO).unwrap();
+    Client::builder().connect(PostgresBackend::connect(config)).await.unwrap()
+}
+
+/// Ends a session of rlock's every now and then, for as long as it is polled.
+async fn end_sessions(url: &str, ended: &Cell<usize>) {
+    const END_ONE: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'rlock' \
+                           ORDER BY random() LIMIT 1";
+    loop {
+        tokio::time::sleep(Duration::from_millis(rand::random_range(50..500))).await;
+        let end = async { PgConnection::connect(url).await?.fetch_all(END_ONE).await };
+        // It stands still or is down, now and then.
+        if let Ok(Ok(sessions)) = timeout(Duration::from_secs(1), end).await {
+            ended.set(ended.get() + sessions.len());
+        }
+    }
+}
+
+fn block_on(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.expect("the system has threads").block_on(test);
+}
