@@ -57,10 +57,13 @@ impl Answers {
             let answer = Answer { what: row.try_get(0)?, x: row.try_get(2)?, y: row.try_get(3)? };
             match answer.what {
                 GRANTED | BROKEN => {
-                    let (inbox, id): (String, String) = (row.try_get(4)?, row.try_get(5)?);
-                    let message =
-                        if answer.what == GRANTED { format!("g {id} {}", answer.x) } else { format!("b {id}") };
-                    answers.letters.push(Letter { inbox, message });
+                    let (inbox, id) = (row.try_get(4)?, row.try_get(5)?);
+                    let letter = if answer.what == GRANTED {
+                        Letter::granted(inbox, id, answer.x)
+                    } else {
+                        Letter::broken(inbox, id)
+                    };
+                    answers.letters.push(letter);
                 }
                 _ => {
                     let number: i64 = row.try_get(1)?;
@@ -70,6 +73,16 @@ impl Answers {
             }
         }
         Ok(answers)
+    }
+}
+
+impl Letter {
+    fn granted(inbox: String, id: &str, token: i64) -> Self {
+        Self { inbox, message: format!("g {id} {token}") }
+    }
+
+    fn broken(inbox: String, id: &str) -> Self {
+        Self { inbox, message: format!("b {id}") }
     }
 }
 
@@ -101,6 +114,11 @@ impl Answer {
         }
     }
 
+    /// How many leases are left in the row, after a release.
+    pub(crate) fn leases_left(self) -> i64 {
+        self.x
+    }
+
     /// How long it is until the tables are old enough for claims, if they are not.
     pub(crate) fn is_early_by(self) -> Option<Duration> {
         (self.what == EARLY).then(|| micros(self.x))
@@ -120,10 +138,26 @@ impl Answer {
     }
 }
 
-/// The answer of sql/extend.sql, and of sql/acquire.sql to a claim that is held.
+/// The answer of sql/acquire.sql to a claim that is held.
 pub(crate) fn held(row: &PgRow) -> sqlx::Result<Option<Grant>> {
     let (token, ttl): (Option<i64>, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
     Ok(token.zip(ttl).map(|(token, ttl)| grant(token, ttl)))
+}
+
+/// The answer of sql/extend.sql.
+pub(crate) fn extended(row: &PgRow) -> sqlx::Result<Extended> {
+    let (token, ttl): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+    if token > 0 {
+        return Ok(Extended::Held(grant(token, ttl)));
+    }
+    let (ahead, blocked): (i32, i64) = (row.try_get(2)?, row.try_get(3)?);
+    Ok(Extended::Queued(Place { ahead: natural(ahead.into()), ask_again: micros(blocked) }))
+}
+
+/// What sql/release.sql answers: whom it has granted the resource to, if there is somebody.
+pub(crate) fn letter_to_next(row: &PgRow) -> sqlx::Result<Option<Letter>> {
+    let Some(token) = row.try_get::<Option<i64>, _>(0)? else { return Ok(None) };
+    Ok(Some(Letter::granted(row.try_get(1)?, row.try_get(2)?, token)))
 }
 
 /// Whether sql/acquire.sql says that what is there is in the way.

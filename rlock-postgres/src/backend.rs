@@ -13,8 +13,9 @@ use rlock_core::{
 use sqlx::postgres::PgRow;
 use tokio::time::sleep;
 
-use crate::answers::{self, Answer, Answers, Claimed, LATE};
+use crate::answers::{self, Answer, Answers, Claimed, LATE, Letter};
 use crate::error::{CallError, Kind};
+use crate::guesses::Guesses;
 use crate::inbox::{Inbox, Standing, Task};
 use crate::link::Link;
 use crate::statement::{self, Statement, Value};
@@ -38,6 +39,10 @@ pub struct PostgresBackend {
     link: Arc<Link>,
     capabilities: Capabilities,
     statements: Statements,
+    /// By somebody else, when a claim comes.
+    is_taken: Guesses,
+    /// By several, when a lease is released.
+    is_shared: Guesses,
     inbox: Inbox,
     events: Events,
     _sweeping: Task,
@@ -150,8 +155,18 @@ impl PostgresBackend {
             queue: true,
             push: true,
         };
-        let config = Arc::new(config);
-        Ok(Self { config, store, link, capabilities, statements, inbox, events, _sweeping: Task::spawn(sweeping) })
+        Ok(Self {
+            config: Arc::new(config),
+            store,
+            link,
+            capabilities,
+            statements,
+            is_taken: Guesses::new(),
+            is_shared: Guesses::new(),
+            inbox,
+            events,
+            _sweeping: Task::spawn(sweeping),
+        })
     }
 
     /// Makes rlock's tables in the [schema](PostgresConfig::from_url) of `config`, if they are not there yet.
@@ -179,6 +194,11 @@ impl PostgresBackend {
         schema::sql(&config.terms.schema)
     }
 
+    /// Whether the short statement is likely to do: it knows a resource that is free, and one that is in the way of all.
+    fn is_worth_asking_first(&self, claim: &Claim) -> bool {
+        claim.if_busy == IfBusy::Refuse && claim.share.is_exclusive() || !self.is_taken.is_likely(&claim.key.resource)
+    }
+
     /// Claims a lease of a resource that is free, in one short statement. `None` if more has to be done.
     async fn acquire_free(&self, claim: &Claim) -> Result<Option<Acquired>, CallError> {
         let values = vec![
@@ -201,19 +221,24 @@ impl PostgresBackend {
         Ok((is_busy && claim.if_busy == IfBusy::Refuse).then_some(Acquired::Busy))
     }
 
-    /// Extends a lease that is alone, in one short statement. `None` if it is not, or is gone.
-    async fn extend_alone(&self, extension: &Extension) -> Result<Option<Extended>, CallError> {
+    /// Extends a lease of a resource where none has expired, in one short statement. `None` if one has, or it is gone.
+    async fn extend_settled(&self, extension: &Extension) -> Result<Option<Extended>, CallError> {
         let mut values = self.lease(&extension.key);
         values.push(Value::Number(micros(extension.ttl)));
         let rows = self.link.call(&self.statements.extend, values).await?;
-        let grant = rows.first().map(answers::held).transpose().map_err(CallError::unreadable)?;
-        Ok(grant.flatten().map(Extended::Held))
+        rows.first().map(answers::extended).transpose().map_err(CallError::unreadable)
     }
 
-    /// Releases a lease that is alone, in one short statement. `None` if it is not, or is gone.
+    /// Releases a lease that has its resource to itself, in one short statement. `None` if it has not, or is gone.
     async fn release_alone(&self, lease: &LeaseKey) -> Result<Option<Released>, CallError> {
         let rows = self.link.call(&self.statements.release, self.lease(lease)).await?;
-        Ok(rows.first().map(|_| Released::Released))
+        let Some(row) = rows.first() else { return Ok(None) };
+        let next = answers::letter_to_next(row).map_err(CallError::unreadable)?;
+        if next.is_none() {
+            self.is_taken.note(&lease.resource, false);
+        }
+        self.tell(next.as_slice()).await;
+        Ok(Some(Released::Released))
     }
 
     fn lease(&self, lease: &LeaseKey) -> Vec<Value> {
@@ -279,15 +304,15 @@ impl PostgresBackend {
         ];
         let rows = self.link.call(&self.statements.change, values).await?;
         let answers = Answers::read(&rows, operations.len()).map_err(CallError::unreadable)?;
-        self.tell(&answers).await;
+        self.tell(&answers.letters).await;
         answers.operations.into_iter().map(|answer| answer.ok_or_else(CallError::foreign)).collect()
     }
 
     /// Tells clients what has become of their leases. Not in the transaction that does it: those that notify wait for each
     /// other, to the end of their commits.
-    async fn tell(&self, answers: &Answers) {
+    async fn tell(&self, letters: &[Letter]) {
         let (mut channels, mut messages) = (Vec::new(), Vec::new());
-        for letter in &answers.letters {
+        for letter in letters {
             if letter.inbox == self.inbox.name {
                 self.inbox.deliver(&letter.message);
             } else {
@@ -324,10 +349,6 @@ impl PostgresBackend {
 
     pub(crate) fn failed(&self, error: CallError, operation: &'static str) -> BackendError {
         error.into_backend_error(operation, &self.store)
-    }
-
-    fn noted(&self, id: LeaseId, standing: Standing) {
-        self.inbox.note(id, standing);
     }
 }
 
@@ -392,12 +413,14 @@ impl Backend for PostgresBackend {
 
     async fn acquire(&self, claims: &[Claim]) -> Vec<Result<Acquired, BackendError>> {
         let failed = |error| self.failed(error, "acquire");
-        if let [claim] = claims {
+        if let [claim] = claims
+            && self.is_worth_asking_first(claim)
+        {
             match self.acquire_free(claim).await {
-                Ok(None) => {}
+                Ok(None) => self.is_taken.note(&claim.key.resource, true),
                 Ok(Some(acquired)) => {
                     if let Acquired::Held(_) = acquired {
-                        self.noted(claim.key.id, Standing::Held);
+                        self.inbox.note(claim.key.id, Standing::Held);
                     }
                     return vec![Ok(acquired)];
                 }
@@ -418,8 +441,8 @@ impl Backend for PostgresBackend {
                 }
             };
             match acquired {
-                Acquired::Held(_) => self.noted(claim.key.id, Standing::Held),
-                Acquired::Queued(_) => self.noted(claim.key.id, Standing::Queued),
+                Acquired::Held(_) => self.inbox.note(claim.key.id, Standing::Held),
+                Acquired::Queued(_) => self.inbox.note(claim.key.id, Standing::Queued),
                 Acquired::Busy => {}
             }
             Ok(acquired)
@@ -434,44 +457,49 @@ impl Backend for PostgresBackend {
     }
 
     async fn extend(&self, extensions: &[Extension]) -> Vec<Result<Extended, BackendError>> {
-        let failed = |error| self.failed(error, "extend");
-        if let [extension] = extensions {
-            match self.extend_alone(extension).await {
-                Ok(None) => {}
-                Ok(Some(extended)) => return vec![Ok(extended)],
-                Err(error) => return vec![Err(failed(error))],
-            }
-        }
-        let operations: Vec<_> = extensions.iter().map(Operation::extending).collect();
-        let answer = |(answer, extension): (Result<Answer, CallError>, &Extension)| {
-            let extended =
-                answer.and_then(|answer| answer.extended().ok_or_else(CallError::foreign)).map_err(failed)?;
+        let answered = |(answer, extension): (Result<Extended, CallError>, &Extension)| {
+            let extended = answer.map_err(|error| self.failed(error, "extend"))?;
             let standing = match extended {
                 Extended::Held(_) => Standing::Held,
                 Extended::Queued(_) => Standing::Queued,
                 Extended::Gone { .. } => Standing::Over,
             };
-            self.noted(extension.key.id, standing);
+            self.inbox.note(extension.key.id, standing);
             Ok(extended)
         };
-        self.change(&operations).await.into_iter().zip(extensions).map(answer).collect()
+        if let [extension] = extensions
+            && let Some(answer) = self.extend_settled(extension).await.transpose()
+        {
+            return vec![answered((answer, extension))];
+        }
+        let operations: Vec<_> = extensions.iter().map(Operation::extending).collect();
+        let read = |answer: Answer| answer.extended().ok_or_else(CallError::foreign);
+        let answers = self.change(&operations).await.into_iter().map(|answer| answer.and_then(read));
+        answers.zip(extensions).map(answered).collect()
     }
 
     async fn release(&self, leases: &[LeaseKey]) -> Vec<Result<Released, BackendError>> {
         let failed = |error| self.failed(error, "release");
-        leases.iter().for_each(|lease| self.noted(lease.id, Standing::Over));
-        if let [lease] = leases {
+        leases.iter().for_each(|lease| self.inbox.note(lease.id, Standing::Over));
+        if let [lease] = leases
+            && !self.is_shared.is_likely(&lease.resource)
+        {
             match self.release_alone(lease).await {
-                Ok(None) => {}
+                Ok(None) => self.is_shared.note(&lease.resource, true),
                 Ok(Some(released)) => return vec![Ok(released)],
                 Err(error) => return vec![Err(failed(error))],
             }
         }
         let operations: Vec<_> = leases.iter().map(Operation::releasing).collect();
-        let answer = |answer: Result<Answer, CallError>| {
-            answer.and_then(|answer| answer.released().ok_or_else(CallError::foreign)).map_err(failed)
+        let answer = |(answer, lease): (Result<Answer, CallError>, &LeaseKey)| {
+            let answer = answer.map_err(failed)?;
+            if answer.leases_left() == 0 {
+                self.is_taken.note(&lease.resource, false);
+                self.is_shared.note(&lease.resource, false);
+            }
+            answer.released().ok_or_else(CallError::foreign).map_err(failed)
         };
-        self.change(&operations).await.into_iter().map(answer).collect()
+        self.change(&operations).await.into_iter().zip(leases).map(answer).collect()
     }
 
     async fn inspect(&self, resource: &ResourceName) -> Result<Snapshot, BackendError> {

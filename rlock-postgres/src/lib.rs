@@ -63,6 +63,7 @@ mod answers;
 mod backend;
 mod config;
 mod error;
+mod guesses;
 mod inbox;
 mod link;
 mod list;

@@ -15,19 +15,19 @@ impl PostgresBackend {
     pub(crate) async fn page(&self, filter: &ListFilter) -> Result<Page, CallError> {
         let after = filter.after.as_ref().map_or("", |Cursor(name)| name);
         let limit = filter.limit.clamp(1, LONGEST_PAGE);
-        let found = self.read_page(filter, after, limit).await?;
-        let stale: Vec<&ResourceName> =
-            found.iter().filter(|(_, is_stale)| *is_stale).map(|(entry, _)| &entry.resource).collect();
-        let found = if stale.is_empty() {
-            found
-        } else {
+        let found = loop {
+            let found = self.read_page(filter, after, limit).await?;
+            let stale: Vec<_> =
+                found.iter().filter(|(_, is_stale)| *is_stale).map(|(entry, _)| &entry.resource).collect();
+            if stale.is_empty() {
+                break found;
+            }
+            // Some may have no leases then, and others, as stale, come into the page in their place.
             self.settle(&stale).await?;
-            self.read_page(filter, after, limit).await?
         };
         let next =
             (found.len() == limit).then(|| found.last().map(|(entry, _)| Cursor(entry.resource.to_string()))).flatten();
-        let is_live = |(entry, is_stale): &(Entry, bool)| !is_stale && entry.holders + entry.waiters > 0;
-        Ok(Page { entries: found.into_iter().filter(is_live).map(|(entry, _)| entry).collect(), next })
+        Ok(Page { entries: found.into_iter().map(|(entry, _)| entry).collect(), next })
     }
 
     async fn read_page(&self, filter: &ListFilter, after: &str, limit: usize) -> Result<Vec<(Entry, bool)>, CallError> {

@@ -5,7 +5,8 @@ mod support;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use rlock_core::{Acquired, Backend as _, Extended, Extension, IfBusy, Released, Share};
+use futures_util::StreamExt as _;
+use rlock_core::{Acquired, Backend as _, Event, Extended, Extension, IfBusy, Released, Share};
 use rlock_postgres::PostgresBackend;
 
 use support::{Server, claim, key, release, ttl};
@@ -64,6 +65,43 @@ async fn a_cycle_flushes_the_log_twice_and_a_batch_as_often_as_one() {
     }
     let together = flushes().await - before;
     assert!((18..=30).contains(&together), "{together} flushes for 10 cycles of 64 locks");
+}
+
+#[tokio::test]
+async fn a_turn_of_a_lock_that_two_want_flushes_the_log_twice() {
+    const TURNS: u8 = 50;
+    let server = Server::start_with(&["-c", "fsync=on"]).await;
+    let one_connection = || server.config().connections(1).unwrap();
+    let clients = [
+        PostgresBackend::connect(one_connection()).await.unwrap(),
+        PostgresBackend::connect(one_connection()).await.unwrap(),
+    ];
+    let mut events = clients.each_ref().map(|client| client.events());
+    let queued = |id: u8| claim("x", id.into(), Share::EXCLUSIVE, IfBusy::Queue);
+    assert!(matches!(clients[0].acquire(&[queued(0)]).await[0], Ok(Acquired::Held(_))));
+    let counts = async || {
+        let_statistics_be_told(&clients[0]).await;
+        let_statistics_be_told(&clients[1]).await;
+        let updates = server.number("SELECT sum(n_tup_upd) FROM pg_stat_user_tables WHERE relname = 'locks'");
+        (updates, server.number("SELECT wal_sync FROM pg_stat_wal"))
+    };
+    let mut before = (0, 0);
+    for turn in 0..TURNS + 2 {
+        if turn == 2 {
+            before = counts().await; // by then both have seen that others want it
+        }
+        let (holder, waiter) = (usize::from(turn % 2), usize::from((turn + 1) % 2));
+        let answer = clients[waiter].acquire(&[queued(turn + 1)]).await.remove(0);
+        assert!(matches!(answer, Ok(Acquired::Queued(_))), "{answer:?}");
+        release(&clients[holder], "x", turn.into()).await;
+        let granted = events[waiter].next().await;
+        assert!(matches!(granted, Some(Event::Granted { .. })), "{granted:?}");
+    }
+    let after = counts().await;
+    let (updates, flushes) = (after.0 - before.0, after.1 - before.1);
+    let two_each = 2 * i64::from(TURNS);
+    assert_eq!(updates, two_each);
+    assert!((two_each - 2..=two_each + 10).contains(&flushes), "{flushes} flushes for {TURNS} turns");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use rlock_core::Client;
-use rlock_postgres::{PostgresBackend, PostgresConfig};
+use rlock_postgres::{ConnectError, PostgresBackend, PostgresConfig};
 use rlock_testkit::contest::{Arena, Mishap, Plan, contend_as_told};
 use rlock_testkit::process::{Helper, Program};
 use sqlx::{Connection as _, Executor as _, PgConnection};
@@ -53,9 +53,15 @@ fn histories_of_processes_are_right_while_sessions_end_and_the_server_fails() {
     });
 }
 
+/// Connects again as long as what it has begun is ended.
 async fn client(url: &str) -> Client {
     let config = PostgresConfig::from_url(url).unwrap().restart_grace(Duration::ZERO).unwrap();
-    Client::builder().connect(PostgresBackend::connect(config)).await.unwrap()
+    loop {
+        match Client::builder().connect(PostgresBackend::connect(config.clone())).await {
+            Err(ConnectError::Unreachable(failure)) => println!("{failure}"),
+            other => return other.unwrap(),
+        }
+    }
 }
 
 /// Ends a session of rlock's every now and then, for as long as it is polled.

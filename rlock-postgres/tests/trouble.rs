@@ -4,7 +4,9 @@ mod support;
 
 use std::time::Duration;
 
-use rlock_core::{Acquired, Backend as _, BackendError, Client, Extended, Extension, IfBusy, Share, SimpleLock};
+use rlock_core::{
+    Acquired, Backend as _, BackendError, Client, Extended, Extension, IfBusy, ListFilter, Share, SimpleLock,
+};
 use rlock_postgres::{ConnectError, PostgresBackend, PostgresConfig};
 use rlock_testkit::servers::Postgres;
 use sqlx::postgres::PgPoolOptions;
@@ -56,6 +58,23 @@ async fn tables_are_made_once_by_whoever_comes_first() {
     server.query(&PostgresBackend::schema_sql(&config));
     assert_eq!(server.query("SELECT count(*) FROM \"select\".state"), [[Some("1".to_owned())]]);
     PostgresBackend::connect(config).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_listing_skips_nothing_that_comes_after_what_has_expired() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    let mut claims = [exclusive("a", 1), claim("b", 2, Share::new(1, 2).unwrap(), IfBusy::Refuse)];
+    claims.iter_mut().for_each(|claim| claim.ttl = ttl(100));
+    client.acquire(&claims).await;
+    client.acquire(&[claim("b", 3, Share::new(1, 2).unwrap(), IfBusy::Refuse)]).await;
+    let left = "SELECT max(expires[1] - extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM rlock.locks";
+    while server.number(left) > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let page = client.list(&ListFilter { limit: 1, ..ListFilter::default() }).await.unwrap();
+    let [entry] = &page.entries[..] else { panic!("{page:?}") };
+    assert_eq!((entry.resource.as_str(), entry.holders), ("b", 1));
 }
 
 #[tokio::test]

@@ -123,8 +123,9 @@ WITH asked AS MATERIALIZED (
     a.verb IN (3, 4) AND f.name IS NULL AND (SELECT rest > 0 FROM grace) AS is_early,
     CASE a.verb
       WHEN 1 THEN (SELECT count(*) FROM numbered AS o WHERE o.name = a.name AND o.token > 0)
+      WHEN 2 THEN (SELECT count(*) FROM numbered AS o WHERE o.name = a.name)
       WHEN 5 THEN (SELECT count(*) FROM live AS o WHERE o.name = a.name AND o.token > 0)
-    END AS holders
+    END AS others
   FROM asked AS a
     LEFT JOIN found AS f ON f.name = a.name
     LEFT JOIN claims AS c ON c.nr = a.nr
@@ -138,7 +139,7 @@ UNION ALL
 SELECT CASE verb WHEN 2 THEN CASE WHEN before IS NULL THEN 7 ELSE 6 END WHEN 5 THEN 8 WHEN 6 THEN 8
     ELSE CASE WHEN token > 0 THEN 1 WHEN token = 0 THEN 2 WHEN verb = 1 THEN 5 WHEN other_capacity > 0 THEN 4 ELSE 3 END END,
   nr,
-  coalesce(CASE WHEN token > 0 THEN token WHEN token = 0 THEN ahead ELSE coalesce(other_capacity, holders) END, 0),
+  coalesce(CASE WHEN token > 0 THEN token WHEN token = 0 THEN ahead ELSE coalesce(other_capacity, others) END, 0),
   coalesce(CASE WHEN token > 0 THEN expires - (SELECT now FROM clock) WHEN token = 0 THEN blocked - (SELECT now FROM clock) END, 0),
   NULL, NULL
 FROM answers WHERE NOT is_late AND NOT is_early

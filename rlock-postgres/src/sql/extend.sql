@@ -1,7 +1,19 @@
--- Extends a lease that holds its resource, has no other beside it, and nobody behind it.
+-- Extends a lease that holds or waits, of a resource where none has expired. Answers its token, its life in µs, how many
+-- wait in front of it, and for how long it is known to wait, in µs.
 -- $1 namespace, $2 name, $3 id, $4 TTL in µs
-UPDATE {schema}.locks
-SET expires = ARRAY[greatest(expires[1], (extract(epoch FROM clock_timestamp()) * 1000000)::bigint + $4::bigint)]
-WHERE namespace = $1 AND name = $2 AND ids = ARRAY[$3::uuid] AND tokens[1] > 0
-  AND expires[1] > (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
-RETURNING tokens[1] AS token, expires[1] - (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS ttl
+WITH clock AS MATERIALIZED (
+  SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now
+)
+UPDATE {schema}.locks AS l
+SET expires[array_position(ids, $3::uuid)] = greatest(expires[array_position(ids, $3::uuid)], now + $4::bigint)
+FROM clock
+WHERE namespace = $1 AND name = $2 AND $3::uuid = ANY (ids)
+  -- By the time of now, for this may have waited for somebody else at the row.
+  AND (extract(epoch FROM clock_timestamp()) * 1000000)::bigint < ALL (expires)
+RETURNING tokens[array_position(ids, $3::uuid)] AS token, expires[array_position(ids, $3::uuid)] - now AS ttl,
+  array_position(ids, $3::uuid) - array_position(tokens, 0) AS ahead,
+  -- The end of the first holder, or of who waits in front of it.
+  CASE 0 WHEN tokens[array_position(ids, $3::uuid)] THEN coalesce(greatest(
+    (SELECT min(u.expires) FROM unnest(l.tokens, l.expires) AS u (token, expires) WHERE u.token > 0),
+    CASE 0 WHEN tokens[array_position(ids, $3::uuid) - 1] THEN expires[array_position(ids, $3::uuid) - 1] END
+  ) - now, 0) END AS blocked
