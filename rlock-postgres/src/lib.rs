@@ -16,18 +16,19 @@
 //! # How it works
 //!
 //! A resource is one row, with its leases in arrays. Each operation is one statement, a transaction of its own: one round
-//! trip and one flush of the log. A lease that is alone in its row, which most are, has a short statement for each verb,
-//! that finds by the way whether it is. Everything else is done by one longer statement, for up to 64 leases at a time: it
-//! locks the rows that have to change, in the order of their names, drops what has expired by the server's clock, does
-//! what was asked for, and grants from the head of the queue. It writes nothing if nothing has to change, as when a claim
-//! is refused.
+//! trip and one flush of the log. What most of them are has a short statement: to claim what is free, to extend a lease,
+//! to release a mutex and hand it over to whoever is next. The statement finds by the way whether it will do. Everything
+//! else is done by one longer statement, for up to 64 leases at a time: it locks the rows that have to change, in the order
+//! of their names, drops what has expired by the server's clock, does what was asked for, and grants from the head of the
+//! queue. A client remembers which resources took the longer one, and begins with it the next time. Nothing is written if
+//! nothing has to change, as when a claim is refused.
 //!
 //! No index has what changes, so that the server keeps new versions of a row on its page, and clears away old ones by the
 //! way. A row without leases stays for an hour; whoever deletes it notes its last token, above which all rows begin.
 //!
 //! A waiter that is granted is told by NOTIFY on a channel of its client's own, by a statement of its own: the server lets
-//! those that notify commit one after the other, and a grant should not wait in that line for its flush. It is not sent
-//! when nobody waits.
+//! those that notify commit one after the other, and a grant should not wait in that line for its flush. A transaction that
+//! only notifies is not flushed. It is not sent when nobody waits.
 //!
 //! # Poolers
 //!

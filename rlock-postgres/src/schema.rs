@@ -5,13 +5,14 @@ use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 
 use crate::config::Schema;
 use crate::error::{CallError, Kind};
+use crate::statement::written_for;
 
 /// Of the tables that this crate makes, and works on.
 const VERSION: i32 = 1;
 
 /// The SQL that makes the tables, in one transaction; see [`PostgresBackend::schema_sql`](crate::PostgresBackend).
 pub(crate) fn sql(schema: &Schema) -> String {
-    include_str!("sql/schema.sql").replace("{schema}", &schema.quoted())
+    written_for(schema, include_str!("sql/schema.sql"))
 }
 
 /// Makes what is missing.

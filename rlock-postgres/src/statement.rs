@@ -38,7 +38,7 @@ impl Statement {
     pub(crate) fn new(text: &str, schema: &Schema) -> Self {
         let is_code = |line: &&str| !line.trim_start().starts_with("--");
         let code: Vec<_> = text.lines().filter(is_code).collect();
-        Self(code.join("\n").replace("{schema}", &schema.quoted()).into())
+        Self(written_for(schema, &code.join("\n")).into())
     }
 
     /// Runs it in a session that is ours.
@@ -68,6 +68,12 @@ impl Statement {
             text.push_str(&part[digits..]);
         }
     }
+}
+
+/// A text of ours with the name of the schema, and for `{now}` the time of the server's clock at that moment, in µs.
+pub(crate) fn written_for(schema: &Schema, text: &str) -> String {
+    const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+    text.replace("{schema}", &schema.quoted()).replace("{now}", NOW)
 }
 
 /// Sets up a session of ours.

@@ -163,6 +163,52 @@ async fn an_application_that_has_taken_all_of_its_pool_keeps_its_locks() {
     guard.unlock().await.unwrap();
 }
 
+#[tokio::test]
+async fn a_server_that_has_no_connection_left_keeps_the_locks_of_who_has_one() {
+    let server = Server::start_with(&["-c", "max_connections=10"]).await;
+    let client = server.client().await;
+    assert!(matches!(client.acquire(&[exclusive("x", 1)]).await[0], Ok(Acquired::Held(_))));
+    let mut others = Vec::new();
+    while let Ok(other) = PgConnection::connect(server.0.url()).await {
+        others.push(other);
+    }
+    let extension = Extension { key: key("x", 1), ttl: ttl(60_000) };
+    assert!(matches!(client.extend(&[extension]).await[0], Ok(Extended::Held(_))));
+    let refused = PostgresBackend::connect(server.config()).await.unwrap_err();
+    assert!(matches!(refused, ConnectError::Unreachable(_)), "{refused}");
+    assert!(refused.to_string().contains("max_connections"), "{refused}");
+    release(&client, "x", 1).await;
+    drop(others);
+    while PostgresBackend::connect(server.config()).await.is_err() {}
+}
+
+/// Each statement locks the rows of its batch in the order of their names, whatever theirs is.
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_in_opposite_orders_do_not_lock_each_other_out() {
+    let server = Server::start().await;
+    let clients = [server.client().await, server.client().await];
+    let semaphore = |name: &str, id: u128| claim(name, id, Share::new(1, 2).unwrap(), IfBusy::Refuse);
+    let names: Vec<_> = (0..64).map(|number| format!("name {number}")).collect();
+    for (id, client) in clients.iter().enumerate() {
+        let claims: Vec<_> = names.iter().map(|name| semaphore(name, id as u128)).collect();
+        assert!(client.acquire(&claims).await.iter().all(|answer| matches!(answer, Ok(Acquired::Held(_)))));
+    }
+    let extend = async |id: usize| {
+        let extension = |name| Extension { key: key(name, id as u128), ttl: ttl(60_000) };
+        let mut extensions: Vec<_> = names.iter().map(|name| extension(name)).collect();
+        if id == 1 {
+            extensions.reverse();
+        }
+        for _ in 0..100 {
+            let answers = clients[id].extend(&extensions).await;
+            assert!(answers.iter().all(|answer| matches!(answer, Ok(Extended::Held(_)))), "{answers:?}");
+        }
+    };
+    tokio::join!(extend(0), extend(1));
+    let deadlocks = server.number("SELECT deadlocks FROM pg_stat_database WHERE datname = 'postgres'");
+    assert_eq!(deadlocks, 0);
+}
+
 fn exclusive(name: &str, id: u128) -> rlock_core::Claim {
     claim(name, id, Share::EXCLUSIVE, IfBusy::Queue)
 }

@@ -11,17 +11,16 @@ WITH asked AS MATERIALIZED (
     WITH ORDINALITY AS a (name, id, verb, ttl, weight, capacity, owner, nr)
 ), seen AS MATERIALIZED (
   -- One look-up by the primary key for each name, whatever the planner thinks of the table.
-  SELECT l.*, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint >= ANY (l.expires) AND EXISTS (
+  SELECT l.*, {now} >= ANY (l.expires) AND EXISTS (
     -- Whoever waits in front of everybody may have been waiting for what has expired.
-    SELECT FROM unnest(l.tokens, l.expires) AS u (token, expires)
-    WHERE u.token = 0 AND u.expires > (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+    SELECT FROM unnest(l.tokens, l.expires) AS u (token, expires) WHERE u.token = 0 AND u.expires > {now}
   ) OR EXISTS (
     SELECT FROM asked AS a WHERE a.name = l.name AND CASE
       WHEN a.verb IN (1, 2) THEN a.id = ANY (l.ids)
       WHEN a.verb = 4 THEN a.id = ANY (l.ids) OR NOT EXISTS (
-        SELECT FROM unnest(l.weights, l.tokens, l.expires) AS u (weight, token, expires)
-        WHERE u.expires > (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
-        HAVING bool_or(u.token = 0) OR sum(u.weight) + a.weight > l.capacity OR l.capacity <> a.capacity AND count(*) > 0)
+        SELECT FROM unnest(l.weights, l.tokens, l.expires) AS u (weight, token, expires) WHERE u.expires > {now}
+        HAVING bool_or(u.token = 0) OR sum(u.weight) + a.weight > l.capacity
+          OR l.capacity <> a.capacity AND count(*) > 0)
       ELSE true
     END
   ) AS is_needed
@@ -32,7 +31,7 @@ WITH asked AS MATERIALIZED (
     LATERAL (SELECT * FROM {schema}.locks AS l WHERE l.namespace = $1 AND l.name = n.name FOR NO KEY UPDATE) AS l
 ), clock AS MATERIALIZED (
   -- Read when all rows are locked.
-  SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now FROM (SELECT count(*) FROM locked) AS l
+  SELECT {now} AS now FROM (SELECT count(*) FROM locked) AS l
 ), found AS MATERIALIZED (
   SELECT *, true AS is_locked FROM locked
   UNION ALL
@@ -53,7 +52,8 @@ WITH asked AS MATERIALIZED (
   SELECT made + $10::bigint - (SELECT now FROM clock) AS rest FROM {schema}.state WHERE id = 1
 ), claims AS MATERIALIZED (
   -- Those that may be refused come last, the smallest first: then one that is refused makes room for none behind it.
-  SELECT a.*, coalesce(v.capacity, first_value(a.capacity) OVER turn) AS actual, 1000000000 + row_number() OVER turn AS pos
+  SELECT a.*, coalesce(v.capacity, first_value(a.capacity) OVER turn) AS actual,
+    1000000000 + row_number() OVER turn AS pos
   FROM asked AS a LEFT JOIN (SELECT DISTINCT name, capacity FROM live) AS v ON v.name = a.name
   WHERE a.verb IN (3, 4) AND (a.name IN (SELECT name FROM seen) OR (SELECT rest <= 0 FROM grace))
     AND NOT EXISTS (SELECT FROM live AS there WHERE there.name = a.name AND there.id = a.id)
@@ -66,18 +66,20 @@ WITH asked AS MATERIALIZED (
   WHERE v.name IN (SELECT name FROM unsettled) OR a.verb IS DISTINCT FROM 2
     AND NOT (v.token > 0 AND EXISTS (SELECT FROM asked AS b WHERE b.verb = 5 AND b.name = v.name))
   UNION ALL
-  SELECT a.name, coalesce(f.last, (SELECT floor FROM {schema}.state WHERE id = 1)), a.actual, coalesce(f.is_locked, true), a.pos, a.verb, a.id, a.weight, 0,
-    (SELECT now FROM clock) + a.ttl, (SELECT now FROM clock), $9::text, a.owner
+  SELECT a.name, coalesce(f.last, (SELECT floor FROM {schema}.state WHERE id = 1)), a.actual,
+    coalesce(f.is_locked, true), a.pos, a.verb, a.id, a.weight, 0, (SELECT now FROM clock) + a.ttl,
+    (SELECT now FROM clock), $9::text, a.owner
   FROM claims AS a LEFT JOIN found AS f ON f.name = a.name
   WHERE a.capacity = a.actual
 ), fitting AS (
   -- Holders come first, so what does not fit is in front of nothing that does.
-  SELECT *, is_locked AND token = 0 AND sum(weight) OVER (PARTITION BY name ORDER BY pos) <= capacity AS is_new FROM kept
+  SELECT *, is_locked AND token = 0 AND sum(weight) OVER (PARTITION BY name ORDER BY pos) <= capacity AS is_new
+  FROM kept
 ), numbered AS MATERIALIZED (
   SELECT k.name, k.capacity, k.is_locked, k.pos, k.claimed, k.is_new, k.id, k.weight, k.expires, k.inbox, k.owner,
     CASE WHEN is_new THEN (SELECT now FROM clock) ELSE k.since END AS since,
-    CASE WHEN is_new THEN
-      greatest(k.last + 1, (SELECT now FROM clock)) - 1 + count(*) FILTER (WHERE is_new) OVER (PARTITION BY name ORDER BY pos)
+    CASE WHEN is_new THEN greatest(k.last + 1, (SELECT now FROM clock)) - 1
+      + count(*) FILTER (WHERE is_new) OVER (PARTITION BY name ORDER BY pos)
     ELSE k.token END AS token
   FROM fitting AS k WHERE is_new OR claimed <> 4
 ), next AS MATERIALIZED (
@@ -93,7 +95,8 @@ WITH asked AS MATERIALIZED (
     since = coalesce(n.since, '{}'), inboxes = coalesce(n.inboxes, '{}'), owners = coalesce(n.owners, '{}')
   FROM found AS f LEFT JOIN next AS n ON n.name = f.name
   WHERE l.namespace = f.namespace AND l.name = f.name AND f.is_locked
-    AND (coalesce(n.ids, '{}'), coalesce(n.tokens, '{}'), coalesce(n.expires, '{}')) IS DISTINCT FROM (f.ids, f.tokens, f.expires)
+    AND (coalesce(n.ids, '{}'), coalesce(n.tokens, '{}'), coalesce(n.expires, '{}'))
+      IS DISTINCT FROM (f.ids, f.tokens, f.expires)
 ), made AS (
   INSERT INTO {schema}.locks
   SELECT $1, name, last, capacity, ids, weights, tokens, expires, since, inboxes, owners
@@ -106,7 +109,8 @@ WITH asked AS MATERIALIZED (
   WHERE v.token > 0 AND v.name NOT IN (SELECT name FROM unsettled)
 ), mailed AS (
   INSERT INTO {schema}.mail
-  SELECT inbox, CASE what WHEN 9 THEN format('g %s %s', replace(id::text, '-', ''), token) ELSE format('b %s', replace(id::text, '-', '')) END, (SELECT now FROM clock)
+  SELECT inbox, CASE what WHEN 9 THEN 'g ' ELSE 'b ' END || replace(id::text, '-', '')
+    || CASE what WHEN 9 THEN ' ' || token ELSE '' END, (SELECT now FROM clock)
   FROM told WHERE inbox LIKE 'mail%'
 ), standing AS (
   SELECT name, id, token, expires, count(*) FILTER (WHERE token = 0) OVER turn - 1 AS ahead,
@@ -136,11 +140,19 @@ SELECT 0 AS what, nr, 0 AS x, 0 AS y, NULL AS inbox, NULL AS id FROM answers WHE
 UNION ALL
 SELECT 11, nr, (SELECT rest FROM grace), 0, NULL, NULL FROM answers WHERE is_early
 UNION ALL
-SELECT CASE verb WHEN 2 THEN CASE WHEN before IS NULL THEN 7 ELSE 6 END WHEN 5 THEN 8 WHEN 6 THEN 8
-    ELSE CASE WHEN token > 0 THEN 1 WHEN token = 0 THEN 2 WHEN verb = 1 THEN 5 WHEN other_capacity > 0 THEN 4 ELSE 3 END END,
+SELECT
+  CASE
+    WHEN verb = 2 THEN CASE WHEN before IS NULL THEN 7 ELSE 6 END
+    WHEN verb IN (5, 6) THEN 8
+    WHEN token > 0 THEN 1
+    WHEN token = 0 THEN 2
+    WHEN verb = 1 THEN 5
+    WHEN other_capacity > 0 THEN 4
+    ELSE 3
+  END,
   nr,
   coalesce(CASE WHEN token > 0 THEN token WHEN token = 0 THEN ahead ELSE coalesce(other_capacity, others) END, 0),
-  coalesce(CASE WHEN token > 0 THEN expires - (SELECT now FROM clock) WHEN token = 0 THEN blocked - (SELECT now FROM clock) END, 0),
+  coalesce(CASE WHEN token > 0 THEN expires WHEN token = 0 THEN blocked END - (SELECT now FROM clock), 0),
   NULL, NULL
 FROM answers WHERE NOT is_late AND NOT is_early
 UNION ALL

@@ -2,14 +2,14 @@
 -- wait in front of it, and for how long it is known to wait, in µs.
 -- $1 namespace, $2 name, $3 id, $4 TTL in µs
 WITH clock AS MATERIALIZED (
-  SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now
+  SELECT {now} AS now
 )
 UPDATE {schema}.locks AS l
 SET expires[array_position(ids, $3::uuid)] = greatest(expires[array_position(ids, $3::uuid)], now + $4::bigint)
 FROM clock
 WHERE namespace = $1 AND name = $2 AND $3::uuid = ANY (ids)
   -- By the time of now, for this may have waited for somebody else at the row.
-  AND (extract(epoch FROM clock_timestamp()) * 1000000)::bigint < ALL (expires)
+  AND {now} < ALL (expires)
 RETURNING tokens[array_position(ids, $3::uuid)] AS token, expires[array_position(ids, $3::uuid)] - now AS ttl,
   array_position(ids, $3::uuid) - array_position(tokens, 0) AS ahead,
   -- The end of the first holder, or of who waits in front of it.

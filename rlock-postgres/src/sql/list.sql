@@ -3,6 +3,6 @@
 SELECT l.name, (clock.now >= ANY (l.expires)) AS is_stale,
   (SELECT count(*) FROM unnest(l.tokens) AS token WHERE token > 0) AS holders,
   (SELECT count(*) FROM unnest(l.tokens) AS token WHERE token = 0) AS waiters
-FROM {schema}.locks AS l, (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now) AS clock
+FROM {schema}.locks AS l, (SELECT {now} AS now) AS clock
 WHERE l.namespace = $1 AND l.name > $3 AND l.name >= $2 AND starts_with(l.name, $2) AND l.ids <> '{}'
 ORDER BY l.name LIMIT $4::bigint

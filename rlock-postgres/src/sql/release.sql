@@ -2,7 +2,7 @@
 -- Answers the token of that grant, and the inbox and the id to tell it to.
 -- $1 namespace, $2 name, $3 id
 WITH clock AS MATERIALIZED (
-  SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now
+  SELECT {now} AS now
 )
 UPDATE {schema}.locks AS l SET
   last = CASE cardinality(ids) WHEN 1 THEN last ELSE greatest(last + 1, now) END,
@@ -15,6 +15,6 @@ UPDATE {schema}.locks AS l SET
 FROM clock
 WHERE namespace = $1 AND name = $2 AND ids[1] = $3::uuid AND tokens[1] > 0
   -- By the time of now, for this may have waited for somebody else at the row.
-  AND (extract(epoch FROM clock_timestamp()) * 1000000)::bigint < ALL (expires)
+  AND {now} < ALL (expires)
   AND (cardinality(ids) = 1 OR weights[1] = capacity AND weights[2] = capacity AND starts_with(inboxes[2], 'rlock'))
 RETURNING tokens[1] AS token, inboxes[1] AS inbox, replace(ids[1]::text, '-', '') AS id

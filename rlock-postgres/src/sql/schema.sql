@@ -46,6 +46,6 @@ CREATE TABLE IF NOT EXISTS {schema}.state (
   floor bigint NOT NULL,    -- the highest token of the rows that were deleted
   swept bigint NOT NULL     -- when somebody last looked for rows to delete, in µs
 );
-INSERT INTO {schema}.state VALUES (1, 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, 0, 0)
+INSERT INTO {schema}.state VALUES (1, 1, {now}, 0, 0)
   ON CONFLICT DO NOTHING;
 COMMIT;

@@ -2,13 +2,14 @@
 -- tokens of rows that are made anew begin above theirs, whatever the clock says then. Answers where the stretch ends.
 -- $1, $2 namespace and name that the stretch before ended with, $3 how long ago, in µs, $4 how many rows to look at
 WITH stretch AS MATERIALIZED (
-  SELECT namespace, name FROM {schema}.locks WHERE (namespace, name) > ($1, $2) ORDER BY namespace, name LIMIT $4::bigint
+  SELECT namespace, name FROM {schema}.locks WHERE (namespace, name) > ($1, $2)
+  ORDER BY namespace, name LIMIT $4::bigint
 ), unused AS MATERIALIZED (
   SELECT l.namespace, l.name, l.last FROM stretch AS s, LATERAL (
     SELECT * FROM {schema}.locks AS l
     WHERE l.namespace = s.namespace AND l.name = s.name
-      AND l.last < (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - $3::bigint
-      AND NOT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - $3::bigint < ANY (l.expires)
+      AND l.last < {now} - $3::bigint
+      AND NOT {now} - $3::bigint < ANY (l.expires)
     FOR UPDATE SKIP LOCKED
   ) AS l
 ), deleted AS (
@@ -17,6 +18,6 @@ WITH stretch AS MATERIALIZED (
   UPDATE {schema}.state SET floor = greatest(floor, d.last) FROM (SELECT max(last) AS last FROM deleted) AS d
   WHERE id = 1 AND d.last > floor
 ), read AS (
-  DELETE FROM {schema}.mail WHERE sent < (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - $3::bigint
+  DELETE FROM {schema}.mail WHERE sent < {now} - $3::bigint
 )
 SELECT namespace, name FROM stretch ORDER BY namespace DESC, name DESC LIMIT 1
