@@ -1,0 +1,200 @@
+//! Where the file is.
+
+use std::env;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use percent_encoding::percent_decode_str;
+use rlock_core::{InvalidName, Namespace};
+
+/// Which file the locks are in.
+///
+/// ```
+/// use rlock_sqlite::SqliteConfig;
+///
+/// let config = SqliteConfig::from_url("sqlite:/var/lib/app/locks.db?namespace=billing")?;
+/// assert_eq!(config.address(), "sqlite:/var/lib/app/locks.db");
+/// # Ok::<(), rlock_sqlite::ConfigError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SqliteConfig {
+    pub(crate) path: PathBuf,
+    pub(crate) namespace: Namespace,
+    pub(crate) timeout: Duration,
+}
+
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+const OPTIONS: [&str; 2] = ["namespace", "timeout"];
+
+/// A URL of a file that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// It is the URL of something else.
+    #[error("the address {url:?} is not one of SQLite: write sqlite:path/to/file, or sqlite: for the user's own")]
+    Scheme {
+        /// What was given.
+        url: String,
+    },
+    /// SQLite would keep it in the memory of this process.
+    #[error("a database in memory is no place for locks that processes share: write sqlite:path/to/file, or memory:")]
+    InMemory,
+    /// What stands for the file names none.
+    #[error("the path {path:?} of the SQLite URL cannot be used: {remedy}")]
+    Path {
+        /// The path.
+        path: String,
+        /// What to write in its place.
+        remedy: &'static str,
+    },
+    /// No folder is known in which the user's own file would be.
+    #[error("neither XDG_STATE_HOME nor HOME is set to a folder: write the path of the file, as sqlite:path/to/file")]
+    NoHome,
+    /// There is no such option.
+    #[error("the SQLite URL has an unknown option {option:?}: there are {}; a ? in a path is written %3F", OPTIONS.join(", "))]
+    UnknownOption {
+        /// The option.
+        option: String,
+    },
+    /// An option is there twice.
+    #[error("the SQLite URL has the option {option} twice: leave one out")]
+    Repeated {
+        /// The option.
+        option: &'static str,
+    },
+    /// The namespace is not one.
+    #[error("the namespace of the SQLite URL: {0}")]
+    Namespace(#[source] InvalidName),
+    /// The time-out is not a duration, or too short or long.
+    #[error("the timeout {value:?} of the SQLite URL cannot be used: write a duration from 1ms to 1h, as 500ms, 5s")]
+    Timeout {
+        /// The value.
+        value: String,
+    },
+}
+
+impl SqliteConfig {
+    /// Reads `sqlite:path?option=value&…`. The path is from the current folder unless it begins with a `/`; what is special
+    /// in a URL is percent-encoded in it. Without one it is [the user's own file](Self::user).
+    ///
+    /// | option | what | without it |
+    /// | --- | --- | --- |
+    /// | `namespace` | the part of the file that is used, as in [`namespace`](Self::namespace) | `rlock` |
+    /// | `timeout` | how long a request may wait for others that write, as `500ms`, `5s` | `5s` |
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if it cannot be read, or has an option twice or one that there is not.
+    pub fn from_url(url: &str) -> Result<Self, ConfigError> {
+        let scheme = || ConfigError::Scheme { url: url.to_owned() };
+        let (name, rest) = url.split_once(':').ok_or_else(scheme)?;
+        if !name.eq_ignore_ascii_case("sqlite") {
+            return Err(scheme());
+        }
+        let (path, options) = rest.split_once('?').unwrap_or((rest, ""));
+        let path = path.strip_prefix("//").unwrap_or(path);
+        let mut config = if path.is_empty() { Self::user()? } else { Self::at(decoded(path)?)? };
+        let mut seen = Vec::new();
+        for option in options.split('&').filter(|option| !option.is_empty()) {
+            let (name, value) = option.split_once('=').unwrap_or((option, ""));
+            let Some(name) = OPTIONS.into_iter().find(|known| *known == name) else {
+                return Err(ConfigError::UnknownOption { option: name.to_owned() });
+            };
+            if seen.contains(&name) {
+                return Err(ConfigError::Repeated { option: name });
+            }
+            seen.push(name);
+            let value = decoded(value)?;
+            config = match name {
+                "namespace" => config.namespace(Namespace::new(value).map_err(ConfigError::Namespace)?),
+                _ => {
+                    let timeout = humantime::parse_duration(&value);
+                    config.timeout(timeout.map_err(|_| ConfigError::Timeout { value })?)?
+                }
+            };
+        }
+        Ok(config)
+    }
+
+    /// The file at `path`, which is created when it is connected to.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if no file can have this path.
+    pub fn at(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        let path = path.as_ref();
+        let shown = path.to_string_lossy();
+        let unusable = |remedy| Err(ConfigError::Path { path: shown.clone().into_owned(), remedy });
+        if shown.starts_with(":memory:") {
+            return Err(ConfigError::InMemory);
+        }
+        if shown.contains('\0') || path.to_str().is_none() {
+            return unusable("it has to be UTF-8 without zero bytes");
+        }
+        if shown.starts_with("~/") || shown == "~" {
+            return unusable("no shell has put a folder in place of the ~: write $HOME there");
+        }
+        if path.file_name().is_none() || shown.ends_with('/') || path.is_dir() {
+            return unusable("it is a folder: write the path of a file in it");
+        }
+        Ok(Self { path: path.to_owned(), namespace: Namespace::default(), timeout: DEFAULT_TIMEOUT })
+    }
+
+    /// The user's own file: `rlock/locks.db` in `$XDG_STATE_HOME`, or else in `~/.local/state`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::NoHome`] if the environment names neither.
+    pub fn user() -> Result<Self, ConfigError> {
+        let folder = |name| env::var_os(name).map(PathBuf::from).filter(|folder| folder.is_absolute());
+        let state = folder("XDG_STATE_HOME").or_else(|| folder("HOME").map(|home| home.join(".local/state")));
+        Self::at(state.ok_or(ConfigError::NoHome)?.join("rlock/locks.db"))
+    }
+
+    /// Keeps to a part of the file: equal names in two namespaces are two resources.
+    #[must_use]
+    pub fn namespace(mut self, namespace: Namespace) -> Self {
+        self.namespace = namespace;
+        self
+    }
+
+    /// How long a request may wait for others that write.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Timeout`] for less than a millisecond, and for more than an hour.
+    pub fn timeout(mut self, timeout: Duration) -> Result<Self, ConfigError> {
+        if !(Duration::from_millis(1)..=Duration::from_secs(3600)).contains(&timeout) {
+            return Err(ConfigError::Timeout { value: format!("{timeout:?}") });
+        }
+        self.timeout = timeout;
+        Ok(self)
+    }
+
+    /// What errors call the store.
+    pub fn address(&self) -> String {
+        format!("sqlite:{}", self.path.display())
+    }
+}
+
+impl FromStr for SqliteConfig {
+    type Err = ConfigError;
+
+    fn from_str(url: &str) -> Result<Self, ConfigError> {
+        Self::from_url(url)
+    }
+}
+
+fn decoded(part: &str) -> Result<String, ConfigError> {
+    let remedy = "it has to be UTF-8 once percent-decoded: check the % in it";
+    let text = percent_decode_str(part).decode_utf8();
+    text.map(String::from).map_err(|_| ConfigError::Path { path: part.to_owned(), remedy })
+}
+
+impl fmt::Display for SqliteConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.address())
+    }
+}

@@ -1,0 +1,129 @@
+//! What the errors of SQLite and of the file system say about a request.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use rlock_core::{BackendError, Failure};
+
+/// Why [`SqliteBackend::connect`](crate::SqliteBackend::connect) did not.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The file is in use, or the disk full; trying again may help.
+    #[error(transparent)]
+    Unreachable(Failure),
+    /// It will fail again until somebody changes something.
+    #[error(transparent)]
+    Rejected(Failure),
+}
+
+/// How one call failed.
+#[derive(Debug, Clone)]
+pub(crate) struct CallError {
+    pub(crate) kind: Kind,
+    reason: String,
+    source: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Nothing was done, and it may be another time.
+    Undone,
+    /// It may have been done.
+    Uncertain,
+    /// It will not be done.
+    Refused,
+}
+
+impl CallError {
+    pub(crate) fn new(kind: Kind, reason: impl Into<String>) -> Self {
+        Self { kind, reason: reason.into(), source: None }
+    }
+
+    pub(crate) fn caused_by(mut self, source: impl Error + Send + Sync + 'static) -> Self {
+        self.source = Some(Arc::new(source));
+        self
+    }
+
+    /// What came of a transaction that was not committed.
+    pub(crate) fn undone(error: sqlx::Error) -> Self {
+        Self::of(error, Kind::Undone)
+    }
+
+    /// What came of the commit.
+    pub(crate) fn committing(error: sqlx::Error) -> Self {
+        Self::of(error, Kind::Uncertain)
+    }
+
+    /// What the file system says of a file or a folder.
+    pub(crate) fn file(what: &str, path: &Path, error: io::Error) -> Self {
+        let (kind, remedy) = match error.kind() {
+            io::ErrorKind::PermissionDenied => (Kind::Refused, "; choose a place that this user may write to"),
+            io::ErrorKind::NotFound => (Kind::Refused, "; create what is missing, or choose another place"),
+            io::ErrorKind::ReadOnlyFilesystem => (Kind::Refused, "; choose a place that can be written to"),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => (Kind::Undone, "; make room on the disk"),
+            io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory | io::ErrorKind::InvalidFilename => {
+                (Kind::Refused, "; choose another place")
+            }
+            _ => (Kind::Undone, ""),
+        };
+        Self::new(kind, format!("cannot {what} {}: {error}{remedy}", path.display())).caused_by(error)
+    }
+
+    fn of(error: sqlx::Error, otherwise: Kind) -> Self {
+        let (kind, reason) = match &error {
+            sqlx::Error::Database(answer) => {
+                let code = answer.code().and_then(|code| code.parse::<u32>().ok()).unwrap_or_default();
+                explained(code, answer.message(), otherwise)
+            }
+            sqlx::Error::WorkerCrashed => (otherwise, "the thread that works on the file has ended".to_owned()),
+            error => (otherwise, error.to_string()),
+        };
+        Self::new(kind, reason).caused_by(error)
+    }
+
+    pub(crate) fn into_backend_error(self, operation: &'static str, store: &Arc<str>) -> BackendError {
+        let kind = self.kind;
+        let failure = self.into_failure(operation, store);
+        match kind {
+            Kind::Undone => BackendError::NotApplied(failure),
+            Kind::Uncertain => BackendError::Unknown(failure),
+            Kind::Refused => BackendError::Rejected(failure),
+        }
+    }
+
+    pub(crate) fn into_connect_error(self, store: &Arc<str>) -> ConnectError {
+        let kind = self.kind;
+        let failure = self.into_failure("connect", store);
+        if kind == Kind::Refused { ConnectError::Rejected(failure) } else { ConnectError::Unreachable(failure) }
+    }
+
+    fn into_failure(self, operation: &'static str, store: &Arc<str>) -> Failure {
+        Failure { operation, store: store.clone(), reason: self.reason, source: self.source }
+    }
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+/// By the result codes of SQLite, of which the lower eight bits are the kind: <https://sqlite.org/rescode.html>.
+fn explained(code: u32, message: &str, otherwise: Kind) -> (Kind, String) {
+    let (kind, remedy) = match code & 0xff {
+        3 | 23 => (Kind::Refused, "this user may not write to the file"),
+        5 | 6 => (Kind::Undone, "another program has the file locked; if it goes on, find it by lsof"),
+        8 => (Kind::Refused, "the file, its folder or its file system cannot be written to by this user"),
+        10 => (otherwise, "the disk, or its file system, fails"),
+        11 => (Kind::Refused, "the file is damaged: move it away, with the ones beside it that are named alike"),
+        13 => (Kind::Undone, "the disk is full; make room on it"),
+        14 => (Kind::Refused, "the file cannot be opened: has this user the right to its folder?"),
+        26 => (Kind::Refused, "this is no file of rlock's: choose another one"),
+        _ => return (otherwise, format!("SQLite says: {message} ({code})")),
+    };
+    (kind, format!("{remedy} (SQLite says: {message}, {code})"))
+}

@@ -1,0 +1,266 @@
+//! The task that works on the file for a client.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rlock_core::{Acquired, Event, Events, Extended, LeaseId};
+use sqlx::{Connection as _, query, query_scalar};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{sleep, timeout};
+
+use crate::SqliteConfig;
+use crate::error::{CallError, Kind};
+use crate::file::OpenFile;
+use crate::host::HostClock;
+use crate::place;
+use crate::table::{Answer, Operation, Table};
+use crate::turns::Turns;
+
+/// Operations, and who waits for the answers.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) operations: Vec<Operation>,
+    pub(crate) reply: oneshot::Sender<Result<Vec<Answer>, CallError>>,
+}
+
+/// How many jobs share a transaction.
+const MOST_TOGETHER: usize = 64;
+
+/// The file for one client. Its jobs are done one after the other, those that come together in one transaction.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    config: Arc<SqliteConfig>,
+    turns: Turns,
+    file: Option<OpenFile>,
+    namespace: Arc<str>,
+    inbox: Arc<str>,
+    events: Events,
+    clock: HostClock,
+    expecting: Expecting,
+}
+
+impl Keeper {
+    /// Opens the file, and makes it if it is not there.
+    pub(crate) async fn open(config: Arc<SqliteConfig>, events: Events) -> Result<Self, CallError> {
+        let mut keeper = Self {
+            turns: Turns::at(&config.path),
+            file: None,
+            namespace: config.namespace.as_str().into(),
+            inbox: LeaseId::random().to_hex().into(),
+            events,
+            clock: HostClock::new(),
+            expecting: Expecting::default(),
+            config,
+        };
+        keeper.reopen().await?;
+        Ok(keeper)
+    }
+
+    /// Does jobs until nobody can send any more, and looks for mail while there may be some.
+    pub(crate) async fn keep(mut self, mut jobs: mpsc::Receiver<Job>) {
+        loop {
+            let look = async {
+                match self.expecting.next_look() {
+                    Some(pause) => sleep(pause).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let mut batch = Vec::new();
+            tokio::select! {
+                biased;
+                received = jobs.recv_many(&mut batch, MOST_TOGETHER) => if received == 0 { return },
+                () = look => {}
+            }
+            if batch.is_empty() {
+                self.look().await;
+            } else {
+                self.work(batch).await;
+            }
+        }
+    }
+
+    /// Looks whether there is mail, and reads it.
+    async fn look(&mut self) {
+        let looked = async {
+            let Some(file) = &mut self.file else { return Ok::<_, CallError>(true) };
+            file.check(&self.config)?;
+            file.notice().await.map_err(CallError::undone)?;
+            if file.is_unread {
+                let is_mail = query_scalar("SELECT EXISTS (SELECT 1 FROM mail WHERE inbox = ?)").bind(&*self.inbox);
+                file.is_unread = is_mail.fetch_one(&mut file.conn).await.map_err(CallError::undone)?;
+            }
+            Ok(file.is_unread)
+        };
+        match looked.await {
+            Ok(false) => {}
+            Ok(true) => self.work(Vec::new()).await,
+            Err(error) => {
+                tracing::warn!(%error, file = %self.config.path.display(), "rlock's file cannot be read");
+                self.file = None;
+            }
+        }
+    }
+
+    async fn work(&mut self, jobs: Vec<Job>) {
+        // For a disk that does not answer: everything else has its own limit.
+        let longest = 4 * self.config.timeout;
+        let outcome = match timeout(longest, self.transact(&jobs)).await {
+            Ok(outcome) => outcome,
+            Err(_elapsed) => {
+                self.file = None;
+                Err(CallError::new(Kind::Uncertain, format!("no answer within {longest:?}: the disk is stuck or slow")))
+            }
+        };
+        match outcome {
+            Ok((answers, events)) => {
+                for event in &events {
+                    self.expecting.heard(event);
+                    self.events.send(*event);
+                }
+                for (job, answers) in jobs.into_iter().zip(answers) {
+                    self.expecting.answered(&job.operations, &answers);
+                    let _nobody_waits_any_more = job.reply.send(Ok(answers));
+                }
+            }
+            Err(error) => {
+                if jobs.is_empty() {
+                    tracing::warn!(%error, file = %self.config.path.display(), "rlock's file cannot be read");
+                }
+                for job in jobs {
+                    let _nobody_waits_any_more = job.reply.send(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    /// Does jobs in one transaction.
+    async fn transact(&mut self, jobs: &[Job]) -> Result<(Vec<Vec<Answer>>, Vec<Event>), CallError> {
+        if let Some(file) = &self.file
+            && let Err(replaced) = file.check(&self.config)
+        {
+            self.file = None;
+            // Those who hold are told by it to ask, and find that they do not.
+            self.reopen().await?;
+            return Err(replaced);
+        }
+        if self.file.is_none() {
+            self.reopen().await?;
+        }
+        let Some(file) = &mut self.file else { unreachable!("it has been opened") };
+        let _turn = self.turns.take(self.config.timeout).await?;
+        file.notice().await.map_err(CallError::undone)?;
+        let mut transaction = file.conn.begin_with("BEGIN IMMEDIATE").await.map_err(CallError::undone)?;
+        let mut table = Table {
+            conn: &mut transaction,
+            namespace: self.namespace.clone(),
+            inbox: self.inbox.clone(),
+            // Nobody else writes from here on.
+            now: self.clock.now(),
+            events: Vec::new(),
+        };
+        let answers = async {
+            table.sweep().await?;
+            if file.is_unread {
+                table.collect().await?;
+            }
+            let mut answers = Vec::with_capacity(jobs.len());
+            for job in jobs {
+                let mut of_job = Vec::with_capacity(job.operations.len());
+                for operation in &job.operations {
+                    of_job.push(table.run(operation).await?);
+                }
+                answers.push(of_job);
+            }
+            Ok(answers)
+        };
+        let answers = answers.await.map_err(CallError::undone)?;
+        let events = std::mem::take(&mut table.events);
+        transaction.commit().await.map_err(CallError::committing)?;
+        file.is_unread = false;
+        Ok((answers, events))
+    }
+
+    async fn reopen(&mut self) -> Result<(), CallError> {
+        place::prepare(&self.config.path)?;
+        let _turn = self.turns.take(self.config.timeout).await?;
+        let mut file = OpenFile::open(&self.config).await?;
+        // Whoever held something before the host was started again does not any more.
+        let mut transaction = file.conn.begin_with("BEGIN IMMEDIATE").await.map_err(CallError::undone)?;
+        let enter = async {
+            let entered = query("UPDATE state SET boot = ?1 WHERE boot <> ?1")
+                .bind(self.clock.name())
+                .execute(&mut *transaction)
+                .await?;
+            if entered.rows_affected() > 0 {
+                query("DELETE FROM leases").execute(&mut *transaction).await?;
+                query("DELETE FROM mail").execute(&mut *transaction).await?;
+            }
+            Ok(())
+        };
+        enter.await.map_err(CallError::undone)?;
+        transaction.commit().await.map_err(CallError::undone)?;
+        self.file = Some(file);
+        self.events.send(Event::Resync);
+        Ok(())
+    }
+}
+
+/// What decides how often mail is looked for.
+#[derive(Debug, Default)]
+struct Expecting {
+    /// Whether it waits, of each lease of this client.
+    leases: HashMap<LeaseId, bool>,
+    queued: usize,
+}
+
+impl Expecting {
+    /// While leases wait. A look is one read of a counter, unless others have written.
+    const EAGER: Duration = Duration::from_millis(10);
+    /// While leases are held, which somebody may break.
+    const CALM: Duration = Duration::from_millis(100);
+
+    fn next_look(&self) -> Option<Duration> {
+        if self.queued > 0 { Some(Self::EAGER) } else { (!self.leases.is_empty()).then_some(Self::CALM) }
+    }
+
+    fn note(&mut self, id: LeaseId, is_queued: Option<bool>) {
+        let before = match is_queued {
+            Some(is_queued) => self.leases.insert(id, is_queued),
+            None => self.leases.remove(&id),
+        };
+        self.queued += usize::from(is_queued == Some(true));
+        self.queued -= usize::from(before == Some(true));
+    }
+
+    fn heard(&mut self, event: &Event) {
+        match event {
+            Event::Granted { id, .. } => self.note(*id, Some(false)),
+            Event::Broken { id } => self.note(*id, None),
+            _ => {}
+        }
+    }
+
+    fn answered(&mut self, operations: &[Operation], answers: &[Answer]) {
+        for pair in operations.iter().zip(answers) {
+            match pair {
+                (Operation::Acquire(claim), Answer::Acquired(Acquired::Held(_))) => {
+                    self.note(claim.key.id, Some(false))
+                }
+                (Operation::Acquire(claim), Answer::Acquired(Acquired::Queued(_))) => {
+                    self.note(claim.key.id, Some(true))
+                }
+                (Operation::Extend(extension), Answer::Extended(extended)) => {
+                    let is_queued = match extended {
+                        Extended::Held(_) => Some(false),
+                        Extended::Queued(_) => Some(true),
+                        Extended::Gone { .. } => None,
+                    };
+                    self.note(extension.key.id, is_queued);
+                }
+                (Operation::Release(lease), _) => self.note(lease.id, None),
+                _ => {}
+            }
+        }
+    }
+}

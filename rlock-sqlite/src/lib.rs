@@ -1,0 +1,55 @@
+//! rlock in a file, for the processes of one host: no server is needed.
+//!
+//! Users depend on the crate `rlock` and call `rlock::connect("sqlite:path/to/file")`; this crate is what does the work
+//! behind it.
+//!
+//! ```no_run
+//! use rlock_sqlite::{SqliteBackend, SqliteConfig};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let backend = SqliteBackend::connect(SqliteConfig::from_url("sqlite:locks.db")?).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # How it works
+//!
+//! The file is a database of SQLite, which is built in, with its log beside it (WAL). Each client has one task and one
+//! connection. What comes while it works is done in one transaction afterwards, which drops whatever has expired, does what
+//! was asked for, and grants from the heads of the queues. Writers take turns by a lock on a second file, in the order in
+//! which the kernel queues them.
+//!
+//! A lease expires by the time since the host was started (`CLOCK_BOOTTIME`), so that nobody frees a lock or keeps it by
+//! setting a clock. The first one who connects after another start deletes all leases. Where the system does not say which
+//! start it is, the wall clock decides.
+//!
+//! A waiter of another process is told by a row in a table. Whoever waits looks every 10 ms whether others have written at
+//! all, which is one read of shared memory, and whoever holds every 100 ms, for somebody may break the lock.
+//!
+//! # What it guarantees
+//!
+//! All that [`rlock_core::Backend`] asks for, among the processes of one host that open the same file. Fencing tokens are
+//! max(previous + 1, the host's time in microseconds), so that they keep increasing in a file that is made anew.
+//!
+//! # What it cannot promise
+//!
+//! - **One host.** On a network file system the processes of several hosts would not see each other; it is refused.
+//! - **A stopped writer.** A process that is stopped in the middle of a write, which takes a fraction of a millisecond,
+//!   holds up all others until it goes on or dies.
+//! - **A deleted file.** Whoever holds a lock in it is told within 100 ms. Somebody else may have it by then in a new file;
+//!   only the fencing token protects what they write to.
+//! - **Power.** What was written last may be lost with the power, together with everybody who held something.
+
+mod backend;
+mod config;
+mod error;
+mod file;
+mod host;
+mod keeper;
+mod place;
+mod table;
+mod turns;
+
+pub use backend::SqliteBackend;
+pub use config::{ConfigError, SqliteConfig};
+pub use error::ConnectError;

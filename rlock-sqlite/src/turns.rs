@@ -1,0 +1,96 @@
+//! Taking turns at writing.
+//!
+//! SQLite lets whoever writes next be found out by chance: the others sleep for longer and longer, and look again. A lock
+//! on a file beside it has a queue in the kernel instead, and whoever dies in it is out of it.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::error::{CallError, Kind};
+use crate::place;
+
+/// A client's place among those who want to write.
+#[derive(Debug)]
+pub(crate) struct Turns {
+    path: Arc<Path>,
+    file: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Closed,
+    Open(File),
+    /// A thread stands in the queue.
+    Queued(oneshot::Receiver<io::Result<File>>),
+}
+
+/// The right to write, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Turn<'a>(&'a File);
+
+impl Turns {
+    pub(crate) fn at(path: &Path) -> Self {
+        Self { path: place::turns_of(path).into(), file: State::Closed }
+    }
+
+    /// Waits for the turn for so long. What has queued for it stays in its place after that, for the next time.
+    pub(crate) async fn take(&mut self, limit: Duration) -> Result<Turn<'_>, CallError> {
+        let path = self.path.clone();
+        let failed = |error| CallError::file("lock", &path, error);
+        if let State::Closed = self.file {
+            let file = place::for_user_alone_file().read(true).append(true).create(true).open(&self.path);
+            self.file = State::Open(file.map_err(failed)?);
+        }
+        if let State::Open(file) = &self.file {
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => self.queue()?,
+                Err(TryLockError::Error(error)) => return Err(failed(error)),
+            }
+        }
+        if let State::Queued(queued) = &mut self.file {
+            let Ok(taken) = timeout(limit, queued).await else {
+                let reason = format!(
+                    "others have been writing for longer than {limit:?}: a process that was stopped in the middle of it \
+                     holds up all; `lsof {}` shows who has the file open",
+                    self.path.display()
+                );
+                return Err(CallError::new(Kind::Undone, reason));
+            };
+            self.file = State::Closed;
+            let taken = taken.map_err(|_| failed(io::Error::other("the thread that waits for it has ended")))?;
+            self.file = State::Open(taken.map_err(failed)?);
+        }
+        match &self.file {
+            State::Open(file) => Ok(Turn(file)),
+            State::Closed | State::Queued(_) => unreachable!("it has been opened and locked"),
+        }
+    }
+
+    /// Leaves the file to a thread that stands in the queue. Not to one of the runtime's, which would wait for it to end.
+    fn queue(&mut self) -> Result<(), CallError> {
+        let State::Open(file) = std::mem::replace(&mut self.file, State::Closed) else { return Ok(()) };
+        let (sender, receiver) = oneshot::channel();
+        let wait = move || {
+            let taken = file.lock().map(|()| file);
+            let _nobody_waits_any_more = sender.send(taken);
+        };
+        let thread = std::thread::Builder::new().name("rlock-sqlite-turn".into()).spawn(wait);
+        thread.map_err(|error| CallError::file("wait for", &self.path, error))?;
+        self.file = State::Queued(receiver);
+        Ok(())
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        // It fails for no lock that is held.
+        let _unlocked = self.0.unlock();
+    }
+}
