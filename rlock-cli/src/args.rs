@@ -84,17 +84,20 @@ pub(crate) struct ShowArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct Store {
-    /// The store, such as redis://localhost:6379
+    /// The store, such as redis://localhost:6379 [default: a file of the user's]
     ///
     /// Other users of this machine can read a command line. Put a URL with a password into RLOCK_URL.
     #[arg(id = "url", long = "url", value_name = "URL", env = "RLOCK_URL", hide_env_values = true)]
     given: Option<String>,
 }
 
+/// The user's own file, where it is built in.
+const DEFAULT: &str = if cfg!(feature = "sqlite") { "sqlite:" } else { "" };
+
 impl Store {
-    /// Present once [`parse`] has returned.
+    /// Not empty once [`parse`] has returned.
     pub(crate) fn url(&self) -> &str {
-        self.given.as_deref().unwrap_or_default()
+        self.given.as_deref().unwrap_or(DEFAULT)
     }
 }
 
@@ -130,7 +133,10 @@ fn with_store(cli: Cli) -> Result<Command, clap::Error> {
         Command::Keep => return Ok(cli.command),
     };
     if store.url().is_empty() {
-        let missing = "no store is named: give --url URL or set RLOCK_URL, for example to redis://localhost:6379";
+        let missing = match store.given {
+            Some(_) => "the URL is empty: leave out --url, or unset RLOCK_URL",
+            None => "no store is named: give --url URL or set RLOCK_URL, for example to redis://localhost:6379",
+        };
         return Err(Cli::command().error(ErrorKind::MissingRequiredArgument, missing));
     }
     if store.url().trim_start().to_ascii_lowercase().starts_with("memory:") {
@@ -155,7 +161,8 @@ fn ttl(text: &str) -> Result<Ttl, String> {
 macro_rules! stores {
     () => {
         "The store is named by --url or RLOCK_URL: redis://HOST:PORT, rediss://HOST:PORT, etcd://HOST:PORT,HOST:PORT, \
-        etcds://HOST:PORT, postgres://HOST:PORT/DATABASE."
+        etcds://HOST:PORT, postgres://HOST:PORT/DATABASE, sqlite:PATH. Without it, it is a file of the user's, which the \
+        processes of this host share."
     };
 }
 
@@ -184,9 +191,9 @@ Exit status:
   126  the program cannot be executed
   127  the program was not found
 
-Example:
-  export RLOCK_URL=redis://localhost:6379
-  rlock run nightly-report --wait 5m -- ./report --all"
+Examples:
+  rlock run nightly-report --wait 5m -- ./report --all
+  rlock run nightly-report --url redis://localhost:6379 -- ./report --all"
 );
 
 const SHOW_HELP: &str = concat!(

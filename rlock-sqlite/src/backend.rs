@@ -101,12 +101,19 @@ impl Backend for SqliteBackend {
 
     async fn acquire(&self, claims: &[Claim]) -> Vec<Result<Acquired, BackendError>> {
         let acquire = |claim: &Claim| Operation::Acquire(Claim { ttl: at_least(claim.ttl), ..claim.clone() });
+        let early = |left| {
+            let reason = format!(
+                "the file is in the place of a deleted one, in which others may have held locks, for {left:?} yet"
+            );
+            CallError::new(Kind::Undone, reason).into_backend_error("acquire", &self.store)
+        };
         self.run("acquire", claims.iter().map(acquire).collect(), |operation, answer| match (operation, answer) {
             (_, Answer::Acquired(acquired)) => Some(Ok(acquired)),
             (Operation::Acquire(claim), Answer::OtherCapacity(actual)) => {
                 let (resource, asked) = (claim.key.resource.clone(), claim.share.capacity());
                 Some(Err(BackendError::CapacityMismatch { resource, asked, actual }))
             }
+            (_, Answer::Early(left)) => Some(Err(early(left))),
             _ => None,
         })
         .await

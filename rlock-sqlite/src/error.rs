@@ -65,9 +65,10 @@ impl CallError {
             io::ErrorKind::NotFound => (Kind::Refused, "; create what is missing, or choose another place"),
             io::ErrorKind::ReadOnlyFilesystem => (Kind::Refused, "; choose a place that can be written to"),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => (Kind::Undone, "; make room on the disk"),
-            io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory | io::ErrorKind::InvalidFilename => {
-                (Kind::Refused, "; choose another place")
-            }
+            io::ErrorKind::AlreadyExists
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::IsADirectory
+            | io::ErrorKind::InvalidFilename => (Kind::Refused, "; choose another place"),
             _ => (Kind::Undone, ""),
         };
         Self::new(kind, format!("cannot {what} {}: {error}{remedy}", path.display())).caused_by(error)

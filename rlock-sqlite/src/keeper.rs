@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rlock_core::{Acquired, Event, Events, Extended, LeaseId};
+use rlock_core::{Acquired, Event, Events, Extended, LeaseId, Moment};
 use sqlx::{Connection as _, query, query_scalar};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
@@ -14,7 +14,7 @@ use crate::error::{CallError, Kind};
 use crate::file::OpenFile;
 use crate::host::HostClock;
 use crate::place;
-use crate::table::{Answer, Operation, Table};
+use crate::table::{Answer, Operation, Table, micros};
 use crate::turns::Turns;
 
 /// Operations, and who waits for the answers.
@@ -24,6 +24,9 @@ pub(crate) struct Job {
     pub(crate) reply: oneshot::Sender<Result<Vec<Answer>, CallError>>,
 }
 
+/// How long nothing is claimed in a file that has come in the place of a deleted one, so that whoever held something in
+/// that one learns of it first: they look every [`CALM`](Expecting::CALM).
+const GRACE: Duration = Duration::from_secs(1);
 /// How many jobs share a transaction.
 const MOST_TOGETHER: usize = 64;
 
@@ -182,7 +185,7 @@ impl Keeper {
     }
 
     async fn reopen(&mut self) -> Result<(), CallError> {
-        place::prepare(&self.config.path)?;
+        let was_deleted = place::prepare(&self.config.path)?;
         let _turn = self.turns.take(self.config.timeout).await?;
         let mut file = OpenFile::open(&self.config).await?;
         // Whoever held something before the host was started again does not any more.
@@ -196,6 +199,8 @@ impl Keeper {
                 query("DELETE FROM leases").execute(&mut *transaction).await?;
                 query("DELETE FROM mail").execute(&mut *transaction).await?;
             }
+            let opens = if was_deleted { self.clock.now().after(GRACE) } else { Moment::default() };
+            query("UPDATE state SET opens = max(opens, ?)").bind(micros(opens)).execute(&mut *transaction).await?;
             Ok(())
         };
         enter.await.map_err(CallError::undone)?;

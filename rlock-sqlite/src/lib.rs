@@ -36,8 +36,9 @@
 //! - **One host.** On a network file system the processes of several hosts would not see each other; it is refused.
 //! - **A stopped writer.** A process that is stopped in the middle of a write, which takes a fraction of a millisecond,
 //!   holds up all others until it goes on or dies.
-//! - **A deleted file.** Whoever holds a lock in it is told within 100 ms. Somebody else may have it by then in a new file;
-//!   only the fencing token protects what they write to.
+//! - **A deleted file.** Whoever holds a lock in it is told within 100 ms, and in a new one nothing is claimed for a second.
+//!   A process that is stopped meanwhile does not learn of it, nor does anybody if the file `…-turn` beside it is deleted
+//!   too; only the fencing token protects what they write to.
 //! - **Power.** What was written last may be lost with the power, together with everybody who held something.
 
 mod backend;

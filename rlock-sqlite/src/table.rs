@@ -40,6 +40,8 @@ pub(crate) enum Answer {
     Acquired(Acquired),
     /// Live leases have this capacity.
     OtherCapacity(u32),
+    /// Nothing is claimed for so long.
+    Early(Duration),
     Extended(Extended),
     Released(Released),
     Inspected(Snapshot),
@@ -49,7 +51,7 @@ pub(crate) enum Answer {
 
 /// How long a lease lies around that has expired, or a message, in µs. Its client has died.
 const LONGEST_UNUSED: i64 = 60_000_000;
-const LONGEST_PAGE: usize = 1_000;
+const LONGEST_PAGE: u32 = 1_000;
 
 /// The rows, for a client, in a transaction.
 #[derive(Debug)]
@@ -110,7 +112,7 @@ impl Table<'_> {
     async fn acquire(&mut self, claim: &Claim) -> sqlx::Result<Answer> {
         const LOOK: &str = "SELECT (SELECT capacity FROM leases WHERE namespace = ?1 AND name = ?2 LIMIT 1), \
              (SELECT coalesce(sum(weight), 0) FROM leases WHERE namespace = ?1 AND name = ?2 AND token > 0), \
-             EXISTS (SELECT 1 FROM leases WHERE namespace = ?1 AND name = ?2 AND token = 0)";
+             EXISTS (SELECT 1 FROM leases WHERE namespace = ?1 AND name = ?2 AND token = 0), (SELECT opens FROM state)";
         const ADD: &str = "INSERT INTO leases (namespace, name, id, weight, capacity, token, expires, since, inbox, owner) \
              VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
         if let Some(acquired) = self.standing(&claim.key).await? {
@@ -122,6 +124,10 @@ impl Table<'_> {
             (look.try_get(0)?, look.try_get(1)?, look.try_get(2)?);
         if let Some(actual) = capacity.filter(|&actual| actual != claim.share.capacity()) {
             return Ok(Answer::OtherCapacity(actual));
+        }
+        let early = self.until(look.try_get(3)?);
+        if !early.is_zero() {
+            return Ok(Answer::Early(early));
         }
         let fits = taken + i64::from(claim.share.weight()) <= i64::from(claim.share.capacity());
         let token = match (fits && !is_queue, claim.if_busy) {
@@ -266,8 +272,8 @@ impl Table<'_> {
              WHERE namespace = ?1 AND name > ?2 AND name >= ?3 AND substr(name, 1, length(?3)) = ?3 \
              GROUP BY name ORDER BY name LIMIT ?4";
         let after = filter.after.as_ref().map_or("", |Cursor(name)| name);
-        let limit = filter.limit.clamp(1, LONGEST_PAGE);
-        let list = query(LIST).bind(&*self.namespace).bind(after).bind(&*filter.prefix).bind(limit as i64);
+        let limit = u32::try_from(filter.limit).unwrap_or(u32::MAX).clamp(1, LONGEST_PAGE);
+        let list = query(LIST).bind(&*self.namespace).bind(after).bind(&*filter.prefix).bind(limit);
         let rows = list.fetch_all(&mut *self.conn).await?;
         let mut entries = Vec::with_capacity(rows.len());
         for row in &rows {
@@ -276,7 +282,8 @@ impl Table<'_> {
             let (holders, waiters): (u32, u32) = (row.try_get(1)?, row.try_get(2)?);
             entries.push(Entry { resource, holders: holders.into(), waiters: waiters.into() });
         }
-        let next = entries.last().filter(|_| entries.len() == limit).map(|entry| Cursor(entry.resource.to_string()));
+        let next =
+            entries.last().filter(|_| entries.len() == limit as usize).map(|entry| Cursor(entry.resource.to_string()));
         Ok(Page { entries, next })
     }
 
@@ -330,6 +337,6 @@ fn lease_id(row: &SqliteRow, column: usize) -> sqlx::Result<LeaseId> {
     Ok(LeaseId::from_u128(u128::from_be_bytes(bytes)))
 }
 
-fn micros(moment: Moment) -> i64 {
+pub(crate) fn micros(moment: Moment) -> i64 {
     i64::try_from(moment.since(Moment::default()).as_micros()).unwrap_or(i64::MAX)
 }

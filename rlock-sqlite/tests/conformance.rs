@@ -31,8 +31,8 @@ impl Harness for SqliteHarness {
 
     async fn leftovers(&self, namespace: &Namespace) -> Vec<String> {
         const LEFT: &str = "SELECT name FROM leases WHERE namespace = ? UNION ALL SELECT 'a message' FROM mail";
-        let mut file =
-            SqliteConnection::connect(&format!("sqlite:{}", self.path.display())).await.expect("it is there");
+        let url = format!("sqlite:{}", self.path.display());
+        let mut file = SqliteConnection::connect(&url).await.expect("it is there");
         let rows = sqlx::query(LEFT).bind(namespace.as_str()).fetch_all(&mut file).await.expect("it has these tables");
         rows.iter().map(|row| row.get(0)).collect()
     }

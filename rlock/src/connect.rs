@@ -9,12 +9,14 @@ use crate::memory;
 use crate::postgres::{self, PostgresBackend, PostgresConfig};
 #[cfg(feature = "redis")]
 use crate::redis::{self, RedisBackend, RedisConfig};
+#[cfg(feature = "sqlite")]
+use crate::sqlite::{self, SqliteBackend, SqliteConfig};
 
 /// A client of the store that `url` names, with the defaults of [`Client::builder`].
 ///
 /// The schemes are `redis:` and `rediss:` with the feature `redis`, `etcd:` and `etcds:` with the feature `etcd`,
-/// `postgres:` and `postgresql:` with the feature `postgres`, and `memory:`. The store is asked before this returns, so that a wrong address or password shows here and not at the
-/// first lock.
+/// `postgres:` and `postgresql:` with the feature `postgres`, `sqlite:` with the feature `sqlite`, and `memory:`. The store
+/// is asked before this returns, so that a wrong address or password shows here and not at the first lock.
 ///
 /// # Errors
 ///
@@ -61,6 +63,11 @@ pub async fn connect_with(url: &str, builder: ClientBuilder) -> Result<Client, C
             let config = PostgresConfig::from_url(url)?;
             Ok(builder.connect(PostgresBackend::connect(config)).await?)
         }
+        #[cfg(feature = "sqlite")]
+        "sqlite" => {
+            let config = SqliteConfig::from_url(url)?;
+            Ok(builder.connect(SqliteBackend::connect(config)).await?)
+        }
         scheme => Err(refusal(scheme)),
     }
 }
@@ -75,16 +82,17 @@ fn scheme(url: &str) -> Result<String, ConnectError> {
 
 /// What to write in place of something that is no store.
 const STORES: &str = "redis://HOST:PORT, rediss://HOST:PORT, etcd://HOST:PORT, etcds://HOST:PORT, \
-                      postgres://HOST:PORT/DATABASE, postgresql://HOST:PORT/DATABASE or memory:";
+                      postgres://HOST:PORT/DATABASE, postgresql://HOST:PORT/DATABASE, sqlite:PATH or memory:";
 
 /// Which feature brings which scheme.
-const FEATURES: [(&str, &str); 6] = [
+const FEATURES: [(&str, &str); 7] = [
     ("redis", "redis"),
     ("rediss", "redis"),
     ("etcd", "etcd"),
     ("etcds", "etcd"),
     ("postgres", "postgres"),
     ("postgresql", "postgres"),
+    ("sqlite", "sqlite"),
 ];
 
 fn refusal(scheme: &str) -> ConnectError {
@@ -97,6 +105,7 @@ fn refusal(scheme: &str) -> ConnectError {
 /// What has to be there for a build with `feature`, beside the line that switches it on.
 fn needed_for(feature: &str) -> &'static str {
     match feature {
+        "sqlite" => "; building it needs a C compiler",
         "etcd" => "; building it needs protoc (Debian: apt-get install protobuf-compiler libprotobuf-dev)",
         _ => "",
     }
@@ -146,6 +155,10 @@ pub enum ConnectError {
         /// The scheme.
         scheme: String,
     },
+    /// A `sqlite:` URL with something wrong in it.
+    #[cfg(feature = "sqlite")]
+    #[error(transparent)]
+    Sqlite(#[from] sqlite::ConfigError),
     /// The store did not answer, or is not ready.
     #[error(transparent)]
     Unreachable(Failure),
@@ -192,6 +205,17 @@ impl From<postgres::ConnectError> for ConnectError {
             postgres::ConnectError::Unreachable(failure) => Self::Unreachable(failure),
             postgres::ConnectError::Rejected(failure) => Self::Rejected(failure),
             other => Self::Rejected(Failure::new("connect", "postgres", other.to_string())),
+        }
+    }
+}
+
+#[cfg(feature = "sqlite")]
+impl From<sqlite::ConnectError> for ConnectError {
+    fn from(error: sqlite::ConnectError) -> Self {
+        match error {
+            sqlite::ConnectError::Unreachable(failure) => Self::Unreachable(failure),
+            sqlite::ConnectError::Rejected(failure) => Self::Rejected(failure),
+            other => Self::Rejected(Failure::new("connect", "sqlite", other.to_string())),
         }
     }
 }

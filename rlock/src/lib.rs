@@ -24,6 +24,7 @@
 //! | `redis://host:port/db`, `rediss://…` | `redis`, on by default | Redis 6.2 and later, Valkey; see [`redis`] for the options |
 //! | `etcd://host:port,host:port`, `etcds://…` | `etcd`; its build needs `protoc` | etcd 3.4 and later; see [`etcd`] for the options |
 //! | `postgres://host:port/database`, `postgresql://…` | `postgres` | Postgres 13 and later; see [`postgres`] for the options and the tables it needs |
+//! | `sqlite:path`, `sqlite:` for a file of the user's | `sqlite`, on by default; its build needs a C compiler | a file, for the processes of one host; see [`sqlite`] |
 //! | `memory:`, `memory:?namespace=x` | none | this process; see [`memory`] |
 //!
 //! [`connect`] takes any of them, so that a store is swapped by its URL. A store of one's own implements
@@ -50,7 +51,7 @@
 //! so does everybody after a failover of the store that lost writes. The token is what protects then.
 
 #![cfg_attr(
-    not(all(feature = "etcd", feature = "postgres", feature = "redis")),
+    not(all(feature = "etcd", feature = "postgres", feature = "redis", feature = "sqlite")),
     allow(rustdoc::broken_intra_doc_links, reason = "each of them is a feature")
 )]
 
@@ -81,6 +82,12 @@ pub mod postgres {
 #[cfg(feature = "redis")]
 pub mod redis {
     pub use rlock_redis::{ConfigError, ConnectError, RedisBackend, RedisConfig};
+}
+
+/// Locks in a file, for the processes of one host.
+#[cfg(feature = "sqlite")]
+pub mod sqlite {
+    pub use rlock_sqlite::{ConfigError, ConnectError, SqliteBackend, SqliteConfig};
 }
 
 pub use connect::{ConnectError, connect, connect_with};

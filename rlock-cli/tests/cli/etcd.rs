@@ -4,6 +4,8 @@
 mod exit;
 #[path = "loss.rs"]
 mod loss;
+#[path = "network.rs"]
+mod network;
 #[path = "run.rs"]
 mod run;
 #[path = "show.rs"]

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use rlock_testkit::faults::{Control as _, Proxy, Way};
+use rlock_testkit::faults::Control as _;
 
 use super::Server;
 use super::signals::in_session;
@@ -183,25 +183,4 @@ fn a_job_that_was_suspended_past_the_ttl_is_not_continued() {
     running.signal(Signal::SIGCONT);
     running.exit().assert(76, &["killed the program"]);
     assert_eq!(folder.read("on"), "");
-}
-
-#[test]
-fn the_next_one_starts_only_after_a_lost_program_has_ended() {
-    let server = Server::start_durable();
-    let proxy = Proxy::in_front_of(&url(&server));
-    let observer = Observer::of(&server);
-    let folder = Folder::new();
-    let name = unique("successor");
-    let script =
-        folder.script("trap 'echo first ends >> $D/log; exit' TERM; echo > $D/ready; while :; do sleep 0.01; done");
-    let options = ["--ttl", "4s", "--url", proxy.url()];
-    let mut first = Rlock::run_script(&server, &name, &options, &script);
-    folder.wait_for("ready", 1);
-    let second = Rlock::run_script(&server, &name, &["--ttl", "4s"], &folder.script("echo second starts >> $D/log"));
-    observer.wait_for_queue(&name, 1);
-    proxy.lose(Way::Both);
-    first.hear("the program has ended");
-    first.exit().assert(76, &[]);
-    second.exit().assert(0, &["released"]);
-    assert_eq!(folder.read("log"), "first ends\nsecond starts\n");
 }

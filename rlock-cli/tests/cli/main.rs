@@ -7,5 +7,7 @@ mod etcd;
 mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 #[cfg(any(feature = "etcd", feature = "postgres", feature = "redis"))]
 mod support;

@@ -3,9 +3,10 @@
 CREATE TABLE state (
   id INTEGER PRIMARY KEY CHECK (id = 1),
   boot TEXT NOT NULL,
-  last INTEGER NOT NULL -- the last token given out: max(the one before + 1, the host's time in µs)
+  last INTEGER NOT NULL, -- the last token given out: max(the one before + 1, the host's time in µs)
+  opens INTEGER NOT NULL -- when claims begin, in µs since the boot: not at once where there was another file before
 ) STRICT;
-INSERT INTO state VALUES (1, '', 0);
+INSERT INTO state VALUES (1, '', 0, 0);
 
 -- Times are µs since the boot.
 CREATE TABLE leases (

@@ -60,7 +60,8 @@ pub struct Arena<'a> {
 
 /// A process, and its way to the store.
 struct Place {
-    proxy: Proxy,
+    /// `None` for a store that is no server.
+    proxy: Option<Proxy>,
     process: Option<(u32, Process)>,
 }
 
@@ -75,7 +76,7 @@ pub struct Outcome {
 
 impl<'a> Arena<'a> {
     /// An arena for so many processes, which are `program` in the role of [`contend_as_told`], each with a proxy of its
-    /// own in front of the store at `address`. What happens follows from the seed, as far as processes can be repeated.
+    /// own in front of the store at `address`, if that is the URL of a server. What happens follows from the seed, as far as processes can be repeated.
     ///
     /// # Panics
     ///
@@ -96,7 +97,8 @@ impl<'a> Arena<'a> {
             .with(PLAN, &plan)
             .with(FOLDER, folder.path().display())
             .with(REGISTERS, SocketAddr::to_string(&registers));
-        let place = |_| Mutex::new(Place { proxy: Proxy::in_front_of(address), process: None });
+        let is_server = address.contains("://");
+        let place = |_| Mutex::new(Place { proxy: is_server.then(|| Proxy::in_front_of(address)), process: None });
         Self {
             plan,
             program,
@@ -137,7 +139,11 @@ impl<'a> Arena<'a> {
     /// Starts a process, and returns when it is connected.
     async fn start(&self, place: &mut Place) {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let program = self.program.clone().with(NUMBER, number).with(ADDRESS, place.proxy.url());
+        let program = self
+            .program
+            .clone()
+            .with(NUMBER, number)
+            .with(ADDRESS, place.proxy.as_ref().map_or(&*self.address, Proxy::url));
         let mut process = program.with(SEED, self.seed.wrapping_add(number.into())).start(ROLE);
         let heard = process.hear_within(READY_WITHIN).await;
         assert_eq!(heard.as_deref(), Some("ready"), "a process should have connected to {}", self.address);
@@ -172,9 +178,12 @@ impl<'a> Arena<'a> {
                     }
                 }
                 _ => {
-                    spoil(&place.proxy, mishap, &mut chance);
+                    let Some(proxy) = &place.proxy else {
+                        panic!("{mishap} needs a store that is reached by a network")
+                    };
+                    spoil(proxy, mishap, &mut chance);
                     sleep(time).await;
-                    place.proxy.heal();
+                    proxy.heal();
                 }
             }
         }

@@ -1,0 +1,128 @@
+//! On SQLite.
+
+#[path = "exit.rs"]
+mod exit;
+#[path = "loss.rs"]
+mod loss;
+#[path = "run.rs"]
+mod run;
+#[path = "show.rs"]
+mod show;
+#[path = "signals.rs"]
+mod signals;
+#[path = "terminal.rs"]
+mod terminal;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+
+use rlock_testkit::async_trait;
+use rlock_testkit::faults::{Control, Data};
+use sqlx::{Connection as _, Executor as _, SqliteConnection};
+use tempfile::TempDir;
+use tokio::sync::Mutex;
+
+use crate::support::{Folder, Rlock, Store, rlock};
+
+/// A file, and whoever is in the middle of writing to it.
+struct Server {
+    folder: TempDir,
+    writer: Mutex<Option<SqliteConnection>>,
+}
+
+impl Server {
+    fn start() -> Self {
+        Self {
+            folder: tempfile::tempdir().expect("the system has a place for temporary files"),
+            writer: Mutex::default(),
+        }
+    }
+
+    fn start_durable() -> Self {
+        Self::start()
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("locks.db")
+    }
+}
+
+impl Store for Server {
+    const SCHEME: &str = "sqlite";
+    const SHORT_TTL: &str = "300ms";
+
+    fn fresh_url(&self) -> String {
+        format!("sqlite:{}", self.path().display())
+    }
+}
+
+/// Nobody can write any more, as if a process had been stopped in the middle of it.
+#[async_trait]
+impl Control for Server {
+    async fn pause(&self) {
+        let url = format!("sqlite:{}", self.path().display());
+        let mut writer = SqliteConnection::connect(&url).await.expect("it is there");
+        writer.execute("BEGIN IMMEDIATE").await.expect("others write for a moment");
+        *self.writer.lock().await = Some(writer);
+    }
+
+    async fn resume(&self) {
+        let writer = self.writer.lock().await.take();
+        writer.expect("it was paused").close().await.expect("it is closed");
+    }
+
+    async fn kill(&self) {
+        self.pause().await;
+    }
+
+    async fn restart(&self, data: Data) {
+        assert_eq!(data, Data::Kept, "nobody deletes it");
+        self.resume().await;
+    }
+}
+
+#[test]
+fn without_a_url_it_is_the_users_own_file() {
+    let home = Folder::new();
+    let state = home.path("state");
+    let command = |arguments: &[&str]| {
+        let mut command = rlock(arguments);
+        command.env("HOME", home.path("")).env("XDG_STATE_HOME", &state);
+        command
+    };
+    let script = home.script("echo > $D/ready; cat");
+    let holder = Rlock::start(&mut command(&["run", "nightly", "--", "sh", "-c", &script]));
+    home.wait_for("ready", 1);
+    Rlock::start(&mut command(&["run", "nightly", "--try", "--", "true"])).exit().assert(75, &[]);
+    let shown = Rlock::start(&mut command(&["show", "nightly"])).exit();
+    assert!(shown.stdout.contains("held"), "{}", shown.stdout);
+    holder.exit().assert(0, &["released"]);
+
+    let mode = |path: &str| fs::metadata(state.join(path)).expect(path).permissions().mode() & 0o777;
+    assert_eq!(mode("rlock"), 0o700);
+    assert_eq!((mode("rlock/locks.db"), mode("rlock/locks.db-turn")), (0o600, 0o600));
+
+    let elsewhere = command(&["run", "nightly", "--", "true"]).env_remove("XDG_STATE_HOME").status();
+    assert!(elsewhere.expect("the system starts another process").success());
+    assert!(home.path(".local/state/rlock/locks.db").is_file());
+    let nowhere =
+        Rlock::start(command(&["run", "x", "--", "true"]).env_remove("XDG_STATE_HOME").env_remove("HOME")).exit();
+    nowhere.assert(64, &["write the path of the file, as sqlite:path/to/file"]);
+}
+
+#[test]
+fn a_file_that_cannot_be_used_is_69_and_says_what_to_do() {
+    let folder = Folder::new();
+    fs::write(folder.path("text"), "x".repeat(4096)).expect("the folder is there");
+    fs::write(folder.path("file"), "").expect("the folder is there");
+    for (path, said) in [
+        (folder.path("text"), "this is no file of rlock's"),
+        (folder.path("file/locks.db"), "choose another place"),
+        ("/proc/locks.db".into(), "/proc"),
+    ] {
+        let url = format!("sqlite:{}", path.display());
+        let exited = Rlock::start(&mut rlock(&["run", "x", "--url", &url, "--", "true"])).exit();
+        exited.assert(69, &[said]);
+    }
+}

@@ -1,0 +1,42 @@
+//! Locks in a file, held by processes that are killed and frozen.
+
+use std::time::Duration;
+
+use rlock_core::Client;
+use rlock_sqlite::{SqliteBackend, SqliteConfig};
+use rlock_testkit::contest::{Arena, Mishap, Plan, contend_as_told};
+use rlock_testkit::process::{Helper, Program};
+
+/// Never two hold a lock, tokens grow, no update is lost, every loss is signalled in time, nobody is forgotten.
+#[test]
+fn histories_of_processes_are_right_while_they_are_killed_and_frozen() {
+    const TEST: &str = "histories_of_processes_are_right_while_they_are_killed_and_frozen";
+    if let Some(helper) = Helper::current() {
+        return block_on(contend_as_told(helper, client));
+    }
+    block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let ttl = Duration::from_secs(2);
+        let plan = Plan { ttl, hold: ttl / 20, long_holds: 20, tasks: 2, mutexes: 2, rw_locks: 1, semaphores: 1 };
+        let seed = rand::random();
+        println!("seed {seed}");
+        let program = Program::this_test(module_path!(), TEST);
+        let path = folder.path().join("locks.db");
+        let arena = Arena::new(plan, program, path.to_str().unwrap(), None, 6, seed).await;
+        let mishaps = [Mishap::ProcessKilled, Mishap::ProcessKilled, Mishap::ProcessFrozen];
+        let outcome = arena.run(Duration::from_secs(30), &mishaps, Duration::from_millis(250)).await;
+        println!("{:?}\n{}", outcome.mishaps, outcome.verdict.counts);
+        let counts = outcome.verdict.into_result().unwrap_or_else(|violation| panic!("{violation}"));
+        assert!(counts.acquisitions > 100, "{counts}");
+    });
+}
+
+async fn client(path: &str) -> Client {
+    let config = SqliteConfig::at(path).unwrap();
+    Client::builder().connect(SqliteBackend::connect(config)).await.unwrap()
+}
+
+fn block_on(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.expect("the system has threads").block_on(test);
+}
