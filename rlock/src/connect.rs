@@ -238,7 +238,7 @@ mod tests {
     fn a_scheme_of_no_store_is_answered_with_those_that_there_are() {
         let message = refusal("mysql").to_string();
         for (scheme, _) in FEATURES {
-            assert!(message.contains(&format!(" {scheme}://HOST:PORT")), "{message}");
+            assert!(message.contains(&format!(" {scheme}:")), "{message}");
         }
     }
 

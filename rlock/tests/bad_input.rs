@@ -130,6 +130,32 @@ async fn the_feature_redis_that_is_off() {
     }
 }
 
+#[cfg(not(feature = "sqlite"))]
+#[tokio::test]
+async fn the_feature_sqlite_that_is_off() {
+    assert_no_connection("feature off", "sqlite:locks.db", r#"features = ["sqlite"]"#).await;
+    assert_no_connection("feature off", "sqlite:locks.db", "a C compiler").await;
+}
+
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn urls_of_sqlite() {
+    let cases = [
+        ("in memory", "sqlite::memory:", "write sqlite:path/to/file, or memory:"),
+        ("a folder", "sqlite:/tmp/", "write the path of a file in it"),
+        ("what a shell has not expanded", "sqlite:~/locks.db", "write $HOME"),
+        ("an unknown option", "sqlite:locks.db?mode=ro", "there are namespace, timeout"),
+        ("an option twice", "sqlite:locks.db?timeout=1s&timeout=2s", "leave one out"),
+        ("a time-out without a unit", "sqlite:locks.db?timeout=5", "500ms"),
+        ("an empty namespace", "sqlite:locks.db?namespace=", "give it 1 to 128 bytes"),
+        ("not UTF-8", "sqlite:%ff", "UTF-8"),
+        ("no place for a file", "sqlite:/proc/no/locks.db", "cannot create the folder /proc/no"),
+    ];
+    for (what, url, remedy) in cases {
+        assert_no_connection(what, url, remedy).await;
+    }
+}
+
 #[cfg(feature = "etcd")]
 mod etcd {
     use super::*;

@@ -49,6 +49,13 @@ async fn clients_of_etcd_share_its_store() {
     assert_locks_are_shared(&format!("{}?restart_grace=0s&namespace=connect-{}", etcd.url(), std::process::id())).await;
 }
 
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn clients_of_a_file_share_it() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_locks_are_shared(&format!("sqlite:{}/locks.db", folder.path().display())).await;
+}
+
 #[cfg(feature = "redis")]
 #[tokio::test]
 async fn clients_of_redis_share_its_store() {
