@@ -88,7 +88,7 @@ pub(crate) struct Store {
     ///
     /// Other users of this machine can read a command line. Put a URL with a password into RLOCK_URL.
     #[arg(id = "url", long = "url", value_name = "URL", env = "RLOCK_URL", hide_env_values = true)]
-    given: Option<String>,
+    pub(crate) given: Option<String>,
 }
 
 /// The user's own file, where it is built in.

@@ -21,8 +21,8 @@ pub(crate) async fn schema(args: SchemaArgs) -> Exit {
 
 async fn print_or_create(args: &SchemaArgs) -> Result<(), ConnectError> {
     const ANY: &str = "postgres://localhost";
-    let url = args.store.url();
-    let config = PostgresConfig::from_url(if url.is_empty() { ANY } else { url })?;
+    let url = if args.create { args.store.url() } else { args.store.given.as_deref().unwrap_or(ANY) };
+    let config = PostgresConfig::from_url(url)?;
     if args.create {
         PostgresBackend::ensure_schema(&config).await?;
     } else {

@@ -32,6 +32,16 @@ impl Store for Server {
 }
 
 #[test]
+fn tables_are_printed_without_a_url_and_made_with_one() {
+    let printed = rlock(&["schema"]).output().expect("the system starts another process");
+    assert_eq!(printed.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&printed.stdout).contains("CREATE TABLE IF NOT EXISTS \"rlock\".locks"));
+    let made = rlock(&["schema", "--create"]).output().expect("the system starts another process");
+    assert_eq!(made.status.code(), Some(64));
+    assert!(String::from_utf8_lossy(&made.stderr).contains("write postgres://"));
+}
+
+#[test]
 fn the_tables_that_are_printed_are_those_that_are_needed() {
     let server = Server::start();
     let url = format!("{}?restart_grace=0s&schema=locks", server.url());
