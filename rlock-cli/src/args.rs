@@ -21,7 +21,7 @@ struct Cli {
 pub(crate) enum Command {
     /// Takes a lock, runs a program, and gives the lock back when the program has ended
     #[command(
-        override_usage = "rlock run [--url URL] [--ttl TIME] [--wait TIME | --try] NAME -- PROGRAM [ARG]...",
+        override_usage = "rlock run [--url URL] [--ttl TIME] [--wait TIME | --try] [--shared | --exclusive | --slots N] NAME -- PROGRAM [ARG]...",
         after_help = STORES,
         after_long_help = RUN_HELP
     )]
@@ -29,6 +29,15 @@ pub(crate) enum Command {
     /// Shows who holds a lock and who waits for it
     #[command(override_usage = "rlock show [--url URL] [--json] NAME", after_help = STORES, after_long_help = SHOW_HELP)]
     Show(ShowArgs),
+    /// Lists the locks that are held or waited for
+    #[command(override_usage = "rlock list [--url URL] [--json] [PREFIX]", after_help = STORES, after_long_help = LIST_HELP)]
+    List(ListArgs),
+    /// Returns when nobody holds a lock or waits for it
+    #[command(override_usage = "rlock wait [--url URL] [--wait TIME] NAME", after_help = STORES, after_long_help = WAIT_HELP)]
+    Wait(WaitArgs),
+    /// Takes a lock away from whoever holds it
+    #[command(override_usage = "rlock break [--url URL] [--yes] NAME", after_help = STORES, after_long_help = BREAK_HELP)]
+    Break(BreakArgs),
     /// Prints the SQL that makes rlock's tables in Postgres, or makes them
     #[cfg(feature = "postgres")]
     #[command(override_usage = "rlock schema [--url URL] [--create]", after_long_help = SCHEMA_HELP)]
@@ -55,6 +64,31 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) wait: Option<Duration>,
 
+    /// Shares the lock with others that say --shared, and keeps out those that say --exclusive
+    #[arg(long, conflicts_with_all = ["exclusive", "slots"])]
+    pub(crate) shared: bool,
+
+    /// Has the lock alone, beside nobody that says --shared
+    #[arg(long, conflicts_with = "slots")]
+    pub(crate) exclusive: bool,
+
+    /// Lets so many run at a time; all who use the lock have to say the same number
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) slots: Option<u32>,
+
+    /// Ends with status 0, not 75, if others hold the lock
+    #[arg(long)]
+    pub(crate) skip_ok: bool,
+
+    /// Keeps the lock for so long at least, though the program has ended, so that a host whose clock is behind does not run
+    /// it again
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) min_hold: Option<Duration>,
+
+    /// How often the lock is extended [default: a third of the TTL]
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) interval: Option<Duration>,
+
     /// Does not wait: gives up at once if others hold the lock or wait for it
     #[arg(long = "try", conflicts_with = "wait")]
     pub(crate) once: bool,
@@ -80,6 +114,48 @@ pub(crate) struct ShowArgs {
     /// Prints JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Only locks whose names begin with this
+    #[arg(value_name = "PREFIX", default_value = "", hide_default_value = true)]
+    pub(crate) prefix: String,
+
+    #[command(flatten)]
+    pub(crate) store: Store,
+
+    /// Prints JSON, an object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WaitArgs {
+    /// The lock
+    #[arg(value_name = "NAME", value_parser = resource_name)]
+    pub(crate) name: ResourceName,
+
+    #[command(flatten)]
+    pub(crate) store: Store,
+
+    /// Waits for so long at most; without this for ever
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) wait: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BreakArgs {
+    /// The lock
+    #[arg(value_name = "NAME", value_parser = resource_name)]
+    pub(crate) name: ResourceName,
+
+    #[command(flatten)]
+    pub(crate) store: Store,
+
+    /// Does not ask, as on a terminal it does otherwise
+    #[arg(short, long)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]
@@ -125,7 +201,11 @@ pub(crate) fn parse() -> Result<Command, Exit> {
 
 fn with_store(cli: Cli) -> Result<Command, clap::Error> {
     let store = match &cli.command {
-        Command::Run(RunArgs { store, .. }) | Command::Show(ShowArgs { store, .. }) => store,
+        Command::Run(RunArgs { store, .. })
+        | Command::Show(ShowArgs { store, .. })
+        | Command::List(ListArgs { store, .. })
+        | Command::Wait(WaitArgs { store, .. })
+        | Command::Break(BreakArgs { store, .. }) => store,
         #[cfg(feature = "postgres")]
         Command::Schema(SchemaArgs { create: false, .. }) => return Ok(cli.command),
         #[cfg(feature = "postgres")]
@@ -215,6 +295,50 @@ The fields of the JSON:
 
 Exit status:
     0  the lock is free or held
+   64  wrong usage
+   69  the store cannot be reached, or refuses"
+);
+
+const LIST_HELP: &str = concat!(
+    stores!(),
+    "
+
+The fields of the JSON:
+  name      the lock
+  holders   how many hold it
+  waiters   how many wait for it
+
+Exit status:
+    0  listed
+   64  wrong usage
+   69  the store cannot be reached, or refuses"
+);
+
+const WAIT_HELP: &str = concat!(
+    stores!(),
+    "
+
+It looks every half a second at least, and takes no place in the queue: somebody else may have the lock by the time that \
+this returns. To do something while nobody else can, use rlock run.
+
+Exit status:
+    0  the lock is free
+   64  wrong usage
+   69  the store cannot be reached, or refuses
+   75  the lock did not get free in time (--wait)"
+);
+
+const BREAK_HELP: &str = concat!(
+    stores!(),
+    "
+
+All who hold the lock are told at once, and the next in the queue get it. An rlock run ends its program then, within a \
+second. Whoever does not listen goes on with its work beside the next holder: what the lock guards can only tell them apart \
+by the token.
+
+Exit status:
+    0  nobody who held it before holds it any more
+    1  not broken, by the answer on the terminal
    64  wrong usage
    69  the store cannot be reached, or refuses"
 );

@@ -12,6 +12,8 @@ pub(crate) struct Exit(u8);
 
 impl Exit {
     pub(crate) const OK: Self = Self(0);
+    /// Somebody was asked, and said no.
+    pub(crate) const DECLINED: Self = Self(1);
     /// `EX_USAGE`.
     pub(crate) const USAGE: Self = Self(64);
     /// `EX_UNAVAILABLE`.

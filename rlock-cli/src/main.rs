@@ -1,13 +1,17 @@
 //! The program `rlock`: runs other programs under a distributed lock, and shows who holds one.
 
 mod args;
+mod ask;
+mod break_lock;
 mod exit;
+mod list;
 mod report;
 mod run;
 #[cfg(feature = "postgres")]
 mod schema;
 mod show;
 mod sys;
+mod wait;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -20,6 +24,9 @@ fn main() -> ExitCode {
     let exit = match args::parse() {
         Ok(Command::Run(args)) => on_this_thread(run::run(args)),
         Ok(Command::Show(args)) => on_this_thread(show::show(args)),
+        Ok(Command::List(args)) => on_this_thread(list::list(args)),
+        Ok(Command::Wait(args)) => on_this_thread(wait::wait(args)),
+        Ok(Command::Break(args)) => on_this_thread(break_lock::break_lock(args)),
         #[cfg(feature = "postgres")]
         Ok(Command::Schema(args)) => on_this_thread(schema::schema(args)),
         Ok(Command::Keep) => run::keep(),

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use rlock::{Client, ConnectError, ExtendError, LockError, ResourceName, UnlockError};
+use tokio::time::{Instant, sleep};
 
 use crate::args::RunArgs;
 use crate::exit::Exit;
@@ -35,7 +36,10 @@ pub(crate) async fn run(args: RunArgs) -> Exit {
         Ok(exit) => exit,
         Err(error) => {
             report!("{error}");
-            error.exit()
+            match error.exit() {
+                Exit::NOT_ACQUIRED if args.skip_ok => Exit::OK,
+                exit => exit,
+            }
         }
     }
 }
@@ -61,6 +65,7 @@ async fn take_and_run(args: &RunArgs, client: &Client, signals: &mut Signals) ->
     let guard = acquire::acquire(args, client, signals).await?;
     let name = guard.resource().clone();
     report!("acquired {name} (token {})", guard.token());
+    let acquired = Instant::now();
     signals.expect_program()?;
     let keeper = Keeper::start()?;
     let mut terminal = Terminal::of_stdin();
@@ -75,6 +80,15 @@ async fn take_and_run(args: &RunArgs, client: &Client, signals: &mut Signals) ->
             return Ok(Exit::LOCK_LOST);
         }
     };
+    if let Some(min_hold) = args.min_hold {
+        let left = min_hold.saturating_sub(acquired.elapsed());
+        report!("keeping {name} for {}", humantime::format_duration(Duration::from_secs(left.as_secs())));
+        tokio::select! {
+            () = sleep(left) => {}
+            _ = signals.next_to_end() => {}
+            _ = guard.lost() => {}
+        }
+    }
     match guard.unlock().await {
         Ok(()) => report!("released {name}"),
         Err(error @ UnlockError::Lost(_)) => {

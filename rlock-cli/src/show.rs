@@ -6,26 +6,14 @@ mod table;
 use std::io::Write as _;
 use std::time::{Duration, SystemTime};
 
-use rlock::Client;
-
 use crate::args::ShowArgs;
+use crate::ask::ask;
 use crate::exit::Exit;
-use crate::report::report;
 
 pub(crate) async fn show(args: ShowArgs) -> Exit {
-    let client = match rlock::connect_with(args.store.url(), Client::builder()).await {
-        Ok(client) => client,
-        Err(error) => {
-            report!("{error}");
-            return Exit::of_connect_error(&error);
-        }
-    };
-    let snapshot = match client.inspect(&args.name).await {
+    let snapshot = match ask(&args.store, async |client| client.inspect(&args.name).await).await {
         Ok(snapshot) => snapshot,
-        Err(error) => {
-            report!("{error}");
-            return Exit::UNAVAILABLE;
-        }
+        Err(exit) => return exit,
     };
     let text = if args.json { json::render(&snapshot) } else { table::render(&snapshot) };
     let _reader_gone = writeln!(std::io::stdout(), "{text}");

@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use rlock::{Client, Guard, LockError, LockOptions, SimpleLock};
+use rlock::{Client, Guard, LockError, LockOptions, RwLock, Semaphore, SimpleLock};
 
 use super::RunError;
 use crate::args::RunArgs;
@@ -34,12 +34,44 @@ pub(super) async fn acquire(args: &RunArgs, client: &Client, signals: &mut Signa
 }
 
 async fn take(args: &RunArgs, client: &Client) -> Result<Guard, RunError> {
-    let lock = SimpleLock::new(&args.name, client).map_err(LockError::from)?;
     let options = LockOptions::new().ttl(args.ttl.get());
+    let options = args.interval.into_iter().fold(options, LockOptions::watchdog_interval);
     if args.once {
-        return lock.try_lock_with(options).await?.ok_or_else(|| RunError::Busy { name: args.name.clone() });
+        let guard = try_take(args, client, options).await?;
+        return guard.ok_or_else(|| RunError::Busy { name: args.name.clone() });
     }
-    Ok(lock.lock_with(args.wait.into_iter().fold(options, LockOptions::wait)).await?)
+    let options = args.wait.into_iter().fold(options, LockOptions::wait);
+    if let Some(slots) = args.slots {
+        return Ok(semaphore(args, slots, client)?.acquire_many_with(1, options).await?);
+    }
+    match (args.shared, args.exclusive) {
+        (true, _) => Ok(rw_lock(args, client)?.read_with(options).await?),
+        (_, true) => Ok(rw_lock(args, client)?.write_with(options).await?),
+        _ => Ok(mutex(args, client)?.lock_with(options).await?),
+    }
+}
+
+async fn try_take(args: &RunArgs, client: &Client, options: LockOptions) -> Result<Option<Guard>, LockError> {
+    if let Some(slots) = args.slots {
+        return semaphore(args, slots, client)?.try_acquire_many_with(1, options).await;
+    }
+    match (args.shared, args.exclusive) {
+        (true, _) => rw_lock(args, client)?.try_read_with(options).await,
+        (_, true) => rw_lock(args, client)?.try_write_with(options).await,
+        _ => mutex(args, client)?.try_lock_with(options).await,
+    }
+}
+
+fn mutex(args: &RunArgs, client: &Client) -> Result<SimpleLock, LockError> {
+    Ok(SimpleLock::new(&args.name, client)?)
+}
+
+fn rw_lock(args: &RunArgs, client: &Client) -> Result<RwLock, LockError> {
+    Ok(RwLock::new(&args.name, client)?)
+}
+
+fn semaphore(args: &RunArgs, slots: u32, client: &Client) -> Result<Semaphore, LockError> {
+    Ok(Semaphore::new(&args.name, slots, client)?)
 }
 
 async fn announce(args: &RunArgs, client: &Client) {

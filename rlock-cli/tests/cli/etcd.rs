@@ -2,8 +2,12 @@
 
 #[path = "exit.rs"]
 mod exit;
+#[path = "kinds.rs"]
+mod kinds;
 #[path = "loss.rs"]
 mod loss;
+#[path = "manage.rs"]
+mod manage;
 #[path = "network.rs"]
 mod network;
 #[path = "run.rs"]

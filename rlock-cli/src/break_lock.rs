@@ -1,0 +1,54 @@
+//! `rlock break`: ends what is held by force.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use rlock::Snapshot;
+
+use crate::args::BreakArgs;
+use crate::ask::ask;
+use crate::exit::Exit;
+use crate::report::{self, report};
+
+pub(crate) async fn break_lock(args: BreakArgs) -> Exit {
+    let name = &args.name;
+    let broken = ask(&args.store, async |client| {
+        if !args.yes && io::stdin().is_terminal() {
+            let snapshot = client.inspect(name).await?;
+            if !snapshot.holders.is_empty() && !is_confirmed(&snapshot) {
+                return Ok(None);
+            }
+        }
+        client.break_leases(name).await.map(Some)
+    });
+    match broken.await {
+        Ok(None) => {
+            report!("{name} was left as it is");
+            Exit::DECLINED
+        }
+        Ok(Some(0)) => {
+            report!("nobody holds {name}");
+            Exit::OK
+        }
+        Ok(Some(1)) => {
+            report!("broke {name}: its holder is told, and ends its program if it is an rlock run");
+            Exit::OK
+        }
+        Ok(Some(count)) => {
+            report!("broke {name}: its {count} holders are told, and end their programs if they are an rlock run");
+            Exit::OK
+        }
+        Err(exit) => exit,
+    }
+}
+
+fn is_confirmed(snapshot: &Snapshot) -> bool {
+    for holder in &snapshot.holders {
+        let seconds = std::time::Duration::from_secs(holder.held_for.as_secs());
+        report!("{} is held by {} for {}", snapshot.resource, holder.owner, humantime::format_duration(seconds));
+    }
+    report::flush();
+    let mut stderr = io::stderr();
+    let _terminal_gone = write!(stderr, "rlock: break it? The holder may still be at work. [y/N] ");
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+}

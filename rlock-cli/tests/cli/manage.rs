@@ -1,0 +1,68 @@
+//! `rlock list`, `rlock wait` and `rlock break`.
+
+use serde_json::{Value, json};
+
+use super::Server;
+use crate::support::{Folder, Observer, Rlock, unique};
+
+#[test]
+fn locks_are_listed_by_their_prefix() {
+    let server = Server::start();
+    let prefix = unique("listed");
+    let names = ["b", "a"].map(|name| format!("{prefix}/{name}"));
+    let mut holders = Vec::new();
+    for name in &names {
+        let mut holder = Rlock::on(&server, &["run", name, "--", "cat"]);
+        holder.hear("acquired");
+        holders.push(holder);
+    }
+    let waiter = Rlock::on(&server, &["run", &names[0], "--", "true"]);
+    Observer::of(&server).wait_for_queue(&names[0], 1);
+
+    let listed = Rlock::on(&server, &["list", &format!("{prefix}/")]).exit();
+    listed.assert(0, &[]);
+    let mut lines: Vec<_> = listed.stdout.lines().map(str::to_owned).collect();
+    assert_eq!(lines.remove(0), "   HELD  QUEUED  NAME");
+    lines.sort();
+    assert_eq!(lines, [format!("      1       0  {}", names[1]), format!("      1       1  {}", names[0])]);
+
+    let listed = Rlock::on(&server, &["list", "--json", &names[0]]).exit();
+    let line: Value = serde_json::from_str(&listed.stdout).unwrap();
+    assert_eq!(line, json!({ "name": names[0], "holders": 1, "waiters": 1 }));
+    let listed = Rlock::on(&server, &["list", &unique("none")]).exit();
+    assert_eq!((listed.status, &*listed.stdout), (Some(0), ""));
+    for holder in holders {
+        holder.exit().assert(0, &["released"]);
+    }
+    waiter.exit().assert(0, &["released"]);
+}
+
+#[test]
+fn waiting_ends_when_the_lock_is_free_or_the_time_is_up() {
+    let server = Server::start();
+    let name = unique("awaited");
+    Rlock::on(&server, &["wait", &name]).exit().assert(0, &[]);
+    let mut holder = Rlock::on(&server, &["run", &name, "--", "cat"]);
+    holder.hear("acquired");
+    Rlock::on(&server, &["wait", &name, "--wait", "200ms"]).exit().assert(75, &["did not get free in time"]);
+    let waiting = Rlock::on(&server, &["wait", &name]);
+    holder.exit().assert(0, &["released"]);
+    waiting.exit().assert(0, &[]);
+}
+
+#[test]
+fn breaking_ends_the_program_and_lets_the_next_one_in() {
+    let server = Server::start();
+    let observer = Observer::of(&server);
+    let folder = Folder::new();
+    let name = unique("broken");
+    Rlock::on(&server, &["break", &name]).exit().assert(0, &[&format!("nobody holds {name}")]);
+    let script = folder.script("echo > $D/ready; sleep 600");
+    let holder = Rlock::run_script(&server, &name, &["--ttl", "1m"], &script);
+    folder.wait_for("ready", 1);
+    let next = Rlock::on(&server, &["run", &name, "--", "true"]);
+    observer.wait_for_queue(&name, 1);
+    Rlock::on(&server, &["break", &name]).exit().assert(0, &[&format!("broke {name}")]);
+    holder.exit().assert(76, &["it was broken by force"]);
+    next.exit().assert(0, &["released"]);
+}
