@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use rlock::{ResourceName, Ttl};
 
 use crate::exit::Exit;
@@ -85,6 +85,14 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) min_hold: Option<Duration>,
 
+    /// What happens to the program when the lock is lost, or cannot be extended in time
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = OnLost::Term)]
+    pub(crate) on_lost: OnLost,
+
+    /// Kills the program if it has not ended so long after rlock passed on TERM, INT, HUP or QUIT
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) kill_after: Option<Duration>,
+
     /// How often the lock is extended [default: a third of the TTL]
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) interval: Option<Duration>,
@@ -100,6 +108,26 @@ pub(crate) struct RunArgs {
     /// The program and its arguments, started as they are, without a shell
     #[arg(last = true, required = true, num_args = 1.., value_name = "PROGRAM")]
     pub(crate) program: Vec<OsString>,
+}
+
+/// What happens to a program whose lock is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnLost {
+    /// It gets TERM, and KILL before somebody else can have the lock
+    Term,
+    /// It gets KILL at once
+    Kill,
+    /// It goes on, beside whoever gets the lock; the status is its own
+    Ignore,
+}
+
+impl OnLost {
+    pub(crate) fn says(self) -> &'static str {
+        match self {
+            Self::Term | Self::Kill => "ending the program",
+            Self::Ignore => "the program goes on",
+        }
+    }
 }
 
 #[derive(Debug, Args)]

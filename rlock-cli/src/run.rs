@@ -16,7 +16,7 @@ use nix::sys::signal::Signal;
 use rlock::{Client, ConnectError, ExtendError, LockError, ResourceName, UnlockError};
 use tokio::time::{Instant, sleep};
 
-use crate::args::RunArgs;
+use crate::args::{OnLost, RunArgs};
 use crate::exit::Exit;
 use crate::report::report;
 use crate::run::keeper::Keeper;
@@ -71,7 +71,7 @@ async fn take_and_run(args: &RunArgs, client: &Client, signals: &mut Signals) ->
     let mut terminal = Terminal::of_stdin();
     let takes_terminal = terminal.as_mut().is_some_and(Terminal::lend);
     let program = Program::start(&args.program, &guard, Birth { keeper: keeper.cradle()?, takes_terminal })?;
-    let outcome = Supervision::new(&guard, args.ttl, program, terminal, signals).until_the_end().await;
+    let outcome = Supervision::new(&guard, args, program, terminal, signals).until_the_end().await;
     drop(keeper);
     let status = match outcome {
         Outcome::Ended(status) => status,
@@ -93,7 +93,9 @@ async fn take_and_run(args: &RunArgs, client: &Client, signals: &mut Signals) ->
         Ok(()) => report!("released {name}"),
         Err(error @ UnlockError::Lost(_)) => {
             report!("{error}; the program had ended by itself ({status})");
-            return Ok(Exit::LOCK_LOST);
+            if args.on_lost != OnLost::Ignore {
+                return Ok(Exit::LOCK_LOST);
+            }
         }
         Err(error) => report!("{error}"),
     }

@@ -66,9 +66,13 @@ impl Signals {
     pub(super) async fn next_to_end(&mut self) -> Signal {
         loop {
             let signal = self.next().await;
-            if matches!(signal, Signal::SIGTERM | Signal::SIGINT | Signal::SIGHUP | Signal::SIGQUIT) {
+            if asks_to_end(signal) {
                 return signal;
             }
         }
     }
+}
+
+pub(super) fn asks_to_end(signal: Signal) -> bool {
+    matches!(signal, Signal::SIGTERM | Signal::SIGINT | Signal::SIGHUP | Signal::SIGQUIT)
 }

@@ -7,19 +7,20 @@ use std::time::Duration;
 use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use rlock::{Guard, LossReason, Ttl};
+use rlock::{Guard, LossReason};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use crate::args::{OnLost, RunArgs};
 use crate::report::{self, report};
 use crate::run::grace::Grace;
 use crate::run::program::{Change, Program};
-use crate::run::signals::Signals;
+use crate::run::signals::{self, Signals};
 use crate::run::terminal::Terminal;
 
 /// A running program, its lock, and what may happen to either.
 pub(super) struct Supervision<'a> {
     guard: &'a Guard,
-    ttl: Ttl,
+    args: &'a RunArgs,
     grace: Grace,
     program: Program,
     terminal: Option<Terminal>,
@@ -29,6 +30,10 @@ pub(super) struct Supervision<'a> {
     /// When the program goes on if `rlock` could not be stopped.
     resume_at: Option<Instant>,
     end: Option<End>,
+    /// When the program is killed that was sent a signal to end by whoever sent it to `rlock`.
+    force_at: Option<Instant>,
+    /// The lock is lost or about to be, and the program goes on.
+    is_ignored: bool,
 }
 
 /// The end that a program is being brought to.
@@ -56,19 +61,31 @@ impl<'a> Supervision<'a> {
 
     pub(super) fn new(
         guard: &'a Guard,
-        ttl: Ttl,
+        args: &'a RunArgs,
         program: Program,
         terminal: Option<Terminal>,
         signals: &'a mut Signals,
     ) -> Self {
-        let grace = Grace::of(ttl);
-        Self { guard, ttl, grace, program, terminal, signals, is_to_stop: false, resume_at: None, end: None }
+        Self {
+            guard,
+            args,
+            grace: Grace::of(args.ttl),
+            program,
+            terminal,
+            signals,
+            is_to_stop: false,
+            resume_at: None,
+            end: None,
+            force_at: None,
+            is_ignored: false,
+        }
     }
 
     /// Returns once the program has been reaped; on the loss of the lock, once its whole group has gone.
     pub(super) async fn until_the_end(mut self) -> Outcome {
         let status = self.status().await;
         if self.end.is_none()
+            && self.args.on_lost != OnLost::Ignore
             && let Some(reason) = self.guard.loss()
         {
             self.on_loss(reason);
@@ -99,6 +116,11 @@ impl<'a> Supervision<'a> {
                     signal => {
                         self.is_to_stop |= signal == Signal::SIGTSTP;
                         self.program.signal(signal);
+                        if signals::asks_to_end(signal)
+                            && let Some(patience) = self.args.kill_after
+                        {
+                            self.force_at.get_or_insert(Instant::now() + patience);
+                        }
                     }
                 },
                 () = sleep_until(next_check) => self.on_time().await,
@@ -108,23 +130,30 @@ impl<'a> Supervision<'a> {
 
     fn next_check(&self) -> Instant {
         let now = Instant::now();
-        match self.end {
+        let check = match self.end {
             Some(End { is_killed: true, .. }) => now + Self::NEVER,
             Some(End { kill_at, .. }) => kill_at,
+            None if self.is_ignored => self.resume_at.unwrap_or(now + Self::NEVER),
             None => {
                 let worry_at = now + self.guard.remaining().saturating_sub(self.grace.term).min(Self::NEVER);
                 self.resume_at.map_or(worry_at, |resume_at| resume_at.min(worry_at))
             }
-        }
+        };
+        self.force_at.map_or(check, |force_at| force_at.min(check))
     }
 
     async fn on_time(&mut self) {
         let now = Instant::now();
+        if self.force_at.is_some_and(|force_at| now >= force_at) {
+            self.force_at = None;
+            report!("killed the program, which did not end when it was asked to");
+            self.program.signal(Signal::SIGKILL);
+        }
         match self.end {
             Some(end) if now >= end.kill_at => self.kill(),
             Some(_) => {}
             None if self.resume_at.is_some_and(|resume_at| now >= resume_at) => self.resume().await,
-            None if self.guard.remaining() <= self.grace.term => self.on_danger(),
+            None if !self.is_ignored && self.guard.remaining() <= self.grace.term => self.on_danger(),
             None => {}
         }
     }
@@ -133,16 +162,22 @@ impl<'a> Supervision<'a> {
         let kill_at = self.last_moment();
         let failure = self.guard.watchdog().and_then(|watchdog| watchdog.status().last_error);
         let why = failure.map_or_else(|| "it could not be extended".into(), |failure| failure.to_string());
-        report!("losing {} in {:.1?}: {why}; ending the program", self.guard.resource(), self.guard.remaining());
-        self.ask_to_end(kill_at);
+        let (name, left, then) = (self.guard.resource(), self.guard.remaining(), self.args.on_lost.says());
+        report!("losing {name} in {left:.1?}: {why}; {then}");
+        match self.args.on_lost {
+            OnLost::Term => self.ask_to_end(kill_at),
+            OnLost::Kill => self.kill(),
+            OnLost::Ignore => self.is_ignored = true,
+        }
     }
 
     fn on_loss(&mut self, reason: LossReason) {
-        report!("lost {}: {reason}; ending the program", self.guard.resource());
-        match reason {
+        report!("lost {}: {reason}; {}", self.guard.resource(), self.args.on_lost.says());
+        match (self.args.on_lost, reason) {
+            (OnLost::Ignore, _) => self.is_ignored = true,
             // From now on somebody else may hold it.
-            LossReason::Expired => self.kill(),
-            _ => self.ask_to_end(Instant::now() + self.grace.after_loss()),
+            (OnLost::Kill, _) | (OnLost::Term, LossReason::Expired) => self.kill(),
+            (OnLost::Term, _) => self.ask_to_end(Instant::now() + self.grace.after_loss()),
         }
     }
 
@@ -213,10 +248,11 @@ impl<'a> Supervision<'a> {
 
     async fn resume(&mut self) {
         self.resume_at = None;
-        if self.end.is_some() || self.guard.loss().is_some() {
+        let is_ignored = self.args.on_lost == OnLost::Ignore;
+        if self.end.is_some() || self.guard.loss().is_some() && !is_ignored {
             return;
         }
-        if self.guard.remaining() > self.grace.term || self.is_extended_in_time().await {
+        if is_ignored || self.guard.remaining() > self.grace.term || self.is_extended_in_time().await {
             self.go_on();
         } else {
             self.on_danger();
@@ -226,7 +262,7 @@ impl<'a> Supervision<'a> {
 
     async fn is_extended_in_time(&self) -> bool {
         let time = self.last_moment().saturating_duration_since(Instant::now());
-        matches!(timeout(time, self.guard.extend(self.ttl.get())).await, Ok(Ok(_)))
+        matches!(timeout(time, self.guard.extend(self.args.ttl.get())).await, Ok(Ok(_)))
     }
 
     fn go_on(&mut self) {

@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
+
 use super::Server;
-use crate::support::{Observer, Rlock, unique};
+use crate::support::{Folder, Observer, Rlock, unique};
 
 #[test]
 fn shared_locks_are_held_together_and_an_exclusive_one_alone() {
@@ -82,4 +84,36 @@ fn an_interval_that_is_no_shorter_than_the_ttl_is_refused() {
         |interval| Rlock::on(&server, &["run", &name, "--ttl", "4s", "--interval", interval, "--", "true"]).exit();
     run("500ms").assert(0, &["released"]);
     run("4s").assert(64, &["interval"]);
+}
+
+#[test]
+fn a_program_that_does_not_end_when_it_is_asked_to_is_killed() {
+    let server = Server::start();
+    let folder = Folder::new();
+    let script = folder.script("trap '' TERM; echo > $D/ready; while :; do sleep 0.01; done");
+    let running = Rlock::run_script(&server, &unique("forced"), &["--kill-after", "200ms"], &script);
+    folder.wait_for("ready", 1);
+    running.signal(Signal::SIGTERM);
+    running.exit().assert(137, &["killed the program", "released"]);
+}
+
+#[test]
+fn a_lost_program_is_killed_at_once_or_goes_on_as_it_is_told() {
+    let server = Server::start();
+    let observer = Observer::of(&server);
+    let folder = Folder::new();
+    let script = folder
+        .script("trap 'echo term > $D/got' TERM; echo > $D/ready; until [ -e $D/end ]; do sleep 0.01; done; exit 7");
+    for (on_lost, status, said) in [("kill", 76, "killed the program"), ("ignore", 7, "the program goes on")] {
+        let name = unique("lost");
+        let mut running = Rlock::run_script(&server, &name, &["--on-lost", on_lost, "--ttl", "1m"], &script);
+        folder.wait_for("ready", 1);
+        observer.break_lock(&name);
+        running.hear(said);
+        std::fs::write(folder.path("end"), "").unwrap();
+        running.exit().assert(status, &["it was broken by force"]);
+        assert_eq!(folder.read("got"), "");
+        std::fs::remove_file(folder.path("ready")).unwrap();
+        std::fs::remove_file(folder.path("end")).unwrap();
+    }
 }
