@@ -12,7 +12,7 @@ use crate::exit::Exit;
 /// Runs programs under a distributed lock.
 #[derive(Debug, Parser)]
 #[command(name = "rlock", version, after_help = STORES)]
-struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
 }
@@ -42,6 +42,16 @@ pub(crate) enum Command {
     #[cfg(feature = "postgres")]
     #[command(override_usage = "rlock schema [--url URL] [--create]", after_long_help = SCHEMA_HELP)]
     Schema(SchemaArgs),
+    /// Prints what a shell completes the command line by
+    #[command(after_help = "Example:\n  rlock completions bash > ~/.local/share/bash-completion/completions/rlock")]
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Prints the manual page
+    #[command(after_help = "Example:\n  rlock man > ~/.local/share/man/man1/rlock.1")]
+    Man,
     /// What `run` starts beside the program
     #[command(hide = true)]
     Keep,
@@ -238,7 +248,7 @@ fn with_store(cli: Cli) -> Result<Command, clap::Error> {
         Command::Schema(SchemaArgs { create: false, .. }) => return Ok(cli.command),
         #[cfg(feature = "postgres")]
         Command::Schema(SchemaArgs { store, .. }) => store,
-        Command::Keep => return Ok(cli.command),
+        Command::Completions { .. } | Command::Man | Command::Keep => return Ok(cli.command),
     };
     if store.url().is_empty() {
         let missing = match store.given {

@@ -5,6 +5,7 @@ mod ask;
 mod break_lock;
 mod exit;
 mod list;
+mod pages;
 mod report;
 mod run;
 #[cfg(feature = "postgres")]
@@ -29,6 +30,8 @@ fn main() -> ExitCode {
         Ok(Command::Break(args)) => on_this_thread(break_lock::break_lock(args)),
         #[cfg(feature = "postgres")]
         Ok(Command::Schema(args)) => on_this_thread(schema::schema(args)),
+        Ok(Command::Completions { shell }) => pages::completions(shell),
+        Ok(Command::Man) => pages::man(),
         Ok(Command::Keep) => run::keep(),
         Err(exit) => exit,
     };

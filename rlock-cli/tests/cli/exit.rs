@@ -70,6 +70,9 @@ fn help_and_version_are_0_and_on_standard_output() {
         (&["--version"], env!("CARGO_PKG_VERSION")),
         (&["run", "--help"], "76  the lock was lost"),
         (&["show", "--help"], "remaining_ms"),
+        (&["man"], ".TH rlock"),
+        (&["completions", "bash"], "complete -F _rlock"),
+        (&["completions", "fish"], "__fish_rlock"),
     ];
     for (arguments, said) in cases {
         let exited = Rlock::start(rlock(arguments).env("RLOCK_URL", "redis://user:hunter2@host")).exit();
