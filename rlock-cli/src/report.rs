@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
@@ -18,6 +19,12 @@ pub(crate) use report;
 /// How long the end of `rlock` may wait for a reader.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// Back to the beginning of a line, and clears it.
+const CLEAR: &str = "\r\x1b[K";
+
+/// Whether the terminal shows a line that the next one takes the place of.
+static IS_PASSING: AtomicBool = AtomicBool::new(false);
+
 static MESSAGES: OnceLock<Sender<Message>> = OnceLock::new();
 
 enum Message {
@@ -27,7 +34,16 @@ enum Message {
 }
 
 pub(crate) fn tell(line: String) {
-    send(Message::Line(line));
+    let clear = if IS_PASSING.swap(false, Ordering::Relaxed) { CLEAR } else { "" };
+    send(Message::Line(format!("{clear}{line}")));
+}
+
+/// Shows a line on the terminal until the next one comes.
+pub(crate) fn pass(line: &str) {
+    let columns = terminal_size::terminal_size_of(std::io::stderr()).map_or(80, |(width, _)| usize::from(width.0));
+    let shown: String = format!("rlock: {line}").chars().take(columns.saturating_sub(1)).collect();
+    IS_PASSING.store(true, Ordering::Relaxed);
+    send(Message::Line(format!("{CLEAR}{shown}")));
 }
 
 /// Waits until all that was told has been written, but not for ever.

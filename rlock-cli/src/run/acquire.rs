@@ -1,17 +1,21 @@
 //! Taking the lock, and waiting for it.
 
+use std::io::{self, IsTerminal as _};
 use std::pin::pin;
 use std::time::Duration;
 
-use rlock::{Client, Guard, LockError, LockOptions, RwLock, Semaphore, SimpleLock};
+use rlock::{Client, Guard, LockError, LockOptions, Owner, RwLock, Semaphore, SimpleLock, Snapshot};
+use tokio::time::sleep;
 
-use super::RunError;
+use super::{RunError, label};
 use crate::args::RunArgs;
-use crate::report::report;
+use crate::report::{self, report};
 use crate::run::signals::Signals;
 
 /// After so long, it is said that this waits.
 const UNREMARKABLE: Duration = Duration::from_millis(100);
+/// And so often it is shown on a terminal how that goes.
+const REFRESH: Duration = Duration::from_secs(1);
 
 /// The lock, with enough of its lease left to start a program.
 pub(super) async fn acquire(args: &RunArgs, client: &Client, signals: &mut Signals) -> Result<Guard, RunError> {
@@ -74,21 +78,41 @@ fn semaphore(args: &RunArgs, slots: u32, client: &Client) -> Result<Semaphore, L
     Ok(Semaphore::new(&args.name, slots, client)?)
 }
 
+/// Says once what this waits for, and on a terminal shows it from then on.
 async fn announce(args: &RunArgs, client: &Client) {
-    tokio::time::sleep(UNREMARKABLE).await;
     let name = &args.name;
+    sleep(UNREMARKABLE).await;
     match client.inspect(name).await {
-        Ok(snapshot) => match snapshot.holders.first() {
-            Some(holder) => {
-                let held_for = humantime::format_duration(Duration::from_secs(holder.held_for.as_secs()));
-                report!(
-                    "waiting for {name}, held by {} for {held_for}; {} in the queue",
-                    holder.owner,
-                    snapshot.queue.len()
-                );
-            }
-            None => report!("waiting for {name}"),
-        },
+        Ok(snapshot) if snapshot.holders.is_empty() => report!("waiting for {name}"),
+        Ok(snapshot) => report!("waiting for {name}, {}; {} in the queue", held(&snapshot), snapshot.queue.len()),
         Err(error) => report!("waiting for {name}: {error}"),
     }
+    if !io::stderr().is_terminal() {
+        return;
+    }
+    let own = Owner::current().with_label(&label(args));
+    loop {
+        sleep(REFRESH).await;
+        match client.inspect(name).await {
+            Ok(snapshot) if snapshot.holders.is_empty() => {}
+            Ok(snapshot) => {
+                let place = snapshot.queue.iter().position(|waiter| waiter.owner == own);
+                let place = place.map_or_else(|| "in the queue".into(), |place| format!("place {}", place + 1));
+                report::pass(&format!("waiting for {name}: {place} of {}, {}", snapshot.queue.len(), held(&snapshot)));
+            }
+            Err(error) => report::pass(&format!("waiting for {name}: {error}")),
+        }
+    }
+}
+
+/// By whom, and for how long.
+fn held(snapshot: &Snapshot) -> String {
+    let seconds = |time: Duration| humantime::format_duration(Duration::from_secs(time.as_secs()));
+    let others = match snapshot.holders.len() {
+        0 | 1 => String::new(),
+        count => format!(" and {} more", count - 1),
+    };
+    let first = snapshot.holders.first();
+    first
+        .map_or_else(String::new, |holder| format!("held by {}{others} for {}", holder.owner, seconds(holder.held_for)))
 }

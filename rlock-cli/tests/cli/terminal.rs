@@ -10,7 +10,7 @@ use std::time::Instant;
 use nix::pty::openpty;
 
 use super::Server;
-use crate::support::{Observer, PATIENCE, unique, url};
+use crate::support::{Observer, PATIENCE, Rlock, unique, url};
 
 /// Says every line that it reads in angle brackets.
 const ECHO: &str = "sh -c 'echo ready-$((1+1)); while read line; do echo \"<$line>\"; done'";
@@ -173,5 +173,19 @@ fn without_a_shell_to_lead_back_to_ctrl_z_changes_nothing() {
     session.enter("hello");
     session.expect("<hello>");
     session.press("\u{4}");
+    session.expect("released");
+}
+
+#[test]
+fn whoever_waits_at_a_terminal_sees_the_holder_and_the_place() {
+    let server = Server::start();
+    let name = unique("watched");
+    let mut holder = Rlock::on(&server, &["run", &name, "--label", "night shift", "--", "cat"]);
+    holder.hear("acquired");
+    let mut session = Session::start(&server, &[env!("CARGO_BIN_EXE_rlock"), "run", &name, "--", "true"]);
+    session.expect("(night shift)");
+    session.expect("place 1 of 1, held by");
+    holder.exit().assert(0, &["released"]);
+    session.expect("\r\x1b[Krlock: acquired");
     session.expect("released");
 }
