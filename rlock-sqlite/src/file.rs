@@ -1,16 +1,25 @@
 //! The file, open.
 
+use std::time::Duration;
+
+use rlock_core::Moment;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Connection as _, Executor as _, query_scalar};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _, query, query_scalar};
 
 use crate::SqliteConfig;
 use crate::error::{CallError, Kind};
+use crate::host::HostClock;
 use crate::place::{self, Identity};
+use crate::table::micros;
+use crate::turns::Turn;
 
 /// Of the tables that this crate makes, and works on.
 const VERSION: i64 = 1;
 /// In the header of the file: "rlok".
 const APPLICATION: i64 = 0x726c_6f6b;
+/// How long nothing is claimed in a file that has come in the place of a deleted one, so that whoever held something in
+/// that one learns of it first: they look ten times as often.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// A connection, which is a thread of its own.
 #[derive(Debug)]
@@ -25,7 +34,7 @@ pub(crate) struct OpenFile {
 
 impl OpenFile {
     /// Opens it, and makes the tables if it is new. By whoever has the turn: others may be about to do the same.
-    pub(crate) async fn open(config: &SqliteConfig) -> Result<Self, CallError> {
+    pub(crate) async fn open(config: &SqliteConfig, clock: &HostClock, turn: &Turn<'_>) -> Result<Self, CallError> {
         let options = SqliteConnectOptions::new()
             .filename(&config.path)
             .create_if_missing(false)
@@ -41,7 +50,7 @@ impl OpenFile {
                 "its file system has no memory that processes share, which rlock needs there: choose another place";
             return Err(CallError::new(Kind::Refused, reason));
         }
-        prepare(&mut conn).await?;
+        prepare(&mut conn, clock, turn).await?;
         let Some(identity) = place::identity(&config.path) else { return Err(replaced()) };
         Ok(Self { conn, identity, version: None, is_unread: true })
     }
@@ -64,14 +73,16 @@ fn replaced() -> CallError {
 }
 
 /// Makes the tables, or looks whose they are.
-async fn prepare(conn: &mut SqliteConnection) -> Result<(), CallError> {
+async fn prepare(conn: &mut SqliteConnection, clock: &HostClock, turn: &Turn<'_>) -> Result<(), CallError> {
     let number = async |conn: &mut SqliteConnection, sql: &'static str| -> Result<i64, CallError> {
         query_scalar(sql).fetch_one(conn).await.map_err(CallError::undone)
     };
     let application = number(conn, "PRAGMA application_id").await?;
     let version = number(conn, "PRAGMA user_version").await?;
     if application == 0 && version == 0 && number(conn, "SELECT count(*) FROM sqlite_schema").await? == 0 {
-        return create(conn).await.map_err(CallError::undone);
+        let opens = if turn.is_first() { Moment::default() } else { clock.now().after(GRACE) };
+        create(conn, opens).await.map_err(CallError::undone)?;
+        return turn.mark().map_err(|error| CallError::new(Kind::Undone, format!("the file beside it: {error}")));
     }
     if application != APPLICATION {
         return Err(CallError::new(Kind::Refused, "this is a database of another program's: choose another file"));
@@ -86,9 +97,10 @@ async fn prepare(conn: &mut SqliteConnection) -> Result<(), CallError> {
     Ok(())
 }
 
-async fn create(conn: &mut SqliteConnection) -> sqlx::Result<()> {
+async fn create(conn: &mut SqliteConnection, opens: Moment) -> sqlx::Result<()> {
     let mut transaction = conn.begin_with("BEGIN IMMEDIATE").await?;
     transaction.execute(include_str!("sql/schema.sql")).await?;
+    query("UPDATE state SET opens = ?").bind(micros(opens)).execute(&mut *transaction).await?;
     transaction.execute(sqlx::AssertSqlSafe(format!("PRAGMA application_id = {APPLICATION}"))).await?;
     transaction.execute(sqlx::AssertSqlSafe(format!("PRAGMA user_version = {VERSION}"))).await?;
     transaction.commit().await

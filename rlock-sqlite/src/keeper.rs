@@ -14,7 +14,7 @@ use crate::error::{CallError, Kind};
 use crate::file::OpenFile;
 use crate::host::HostClock;
 use crate::place;
-use crate::table::{Answer, Operation, Table, micros};
+use crate::table::{Answer, Operation, Table};
 use crate::turns::Turns;
 
 /// Operations, and who waits for the answers.
@@ -24,9 +24,6 @@ pub(crate) struct Job {
     pub(crate) reply: oneshot::Sender<Result<Vec<Answer>, CallError>>,
 }
 
-/// How long nothing is claimed in a file that has come in the place of a deleted one, so that whoever held something in
-/// that one learns of it first: they look every [`CALM`](Expecting::CALM).
-const GRACE: Duration = Duration::from_secs(1);
 /// How many jobs share a transaction.
 const MOST_TOGETHER: usize = 64;
 
@@ -85,6 +82,7 @@ impl Keeper {
 
     /// Looks whether there is mail, and reads it.
     async fn look(&mut self) {
+        self.expecting.prune(self.clock.now());
         let looked = async {
             let Some(file) = &mut self.file else { return Ok::<_, CallError>(true) };
             file.check(&self.config)?;
@@ -117,12 +115,13 @@ impl Keeper {
         };
         match outcome {
             Ok((answers, events)) => {
+                let now = self.clock.now();
                 for event in &events {
                     self.expecting.heard(event);
                     self.events.send(*event);
                 }
                 for (job, answers) in jobs.into_iter().zip(answers) {
-                    self.expecting.answered(&job.operations, &answers);
+                    self.expecting.answered(&job.operations, &answers, now);
                     let _nobody_waits_any_more = job.reply.send(Ok(answers));
                 }
             }
@@ -185,9 +184,9 @@ impl Keeper {
     }
 
     async fn reopen(&mut self) -> Result<(), CallError> {
-        let was_deleted = place::prepare(&self.config.path)?;
-        let _turn = self.turns.take(self.config.timeout).await?;
-        let mut file = OpenFile::open(&self.config).await?;
+        place::prepare(&self.config.path)?;
+        let turn = self.turns.take(self.config.timeout).await?;
+        let mut file = OpenFile::open(&self.config, &self.clock, &turn).await?;
         // Whoever held something before the host was started again does not any more.
         let mut transaction = file.conn.begin_with("BEGIN IMMEDIATE").await.map_err(CallError::undone)?;
         let enter = async {
@@ -199,8 +198,6 @@ impl Keeper {
                 query("DELETE FROM leases").execute(&mut *transaction).await?;
                 query("DELETE FROM mail").execute(&mut *transaction).await?;
             }
-            let opens = if was_deleted { self.clock.now().after(GRACE) } else { Moment::default() };
-            query("UPDATE state SET opens = max(opens, ?)").bind(micros(opens)).execute(&mut *transaction).await?;
             Ok(())
         };
         enter.await.map_err(CallError::undone)?;
@@ -214,9 +211,16 @@ impl Keeper {
 /// What decides how often mail is looked for.
 #[derive(Debug, Default)]
 struct Expecting {
-    /// Whether it waits, of each lease of this client.
-    leases: HashMap<LeaseId, bool>,
+    leases: HashMap<LeaseId, Expected>,
     queued: usize,
+}
+
+/// A lease of this client.
+#[derive(Debug, Clone, Copy)]
+struct Expected {
+    is_queued: bool,
+    /// When it is over, if nobody says so before.
+    until: Moment,
 }
 
 impl Expecting {
@@ -229,41 +233,51 @@ impl Expecting {
         if self.queued > 0 { Some(Self::EAGER) } else { (!self.leases.is_empty()).then_some(Self::CALM) }
     }
 
-    fn note(&mut self, id: LeaseId, is_queued: Option<bool>) {
-        let before = match is_queued {
-            Some(is_queued) => self.leases.insert(id, is_queued),
-            None => self.leases.remove(&id),
-        };
-        self.queued += usize::from(is_queued == Some(true));
-        self.queued -= usize::from(before == Some(true));
+    /// Forgets what is over.
+    fn prune(&mut self, now: Moment) {
+        self.leases.retain(|_, lease| lease.until > now);
+        self.queued = self.leases.values().filter(|lease| lease.is_queued).count();
+    }
+
+    fn expect(&mut self, id: LeaseId, is_queued: bool, until: Moment) {
+        let before = self.leases.get(&id).map_or(until, |before| before.until);
+        self.forget(id);
+        self.queued += usize::from(is_queued);
+        self.leases.insert(id, Expected { is_queued, until: until.max(before) });
+    }
+
+    fn forget(&mut self, id: LeaseId) {
+        let before = self.leases.remove(&id);
+        self.queued -= usize::from(before.is_some_and(|lease| lease.is_queued));
     }
 
     fn heard(&mut self, event: &Event) {
         match event {
-            Event::Granted { id, .. } => self.note(*id, Some(false)),
-            Event::Broken { id } => self.note(*id, None),
+            Event::Granted { id, .. } => {
+                if let Some(Expected { until, .. }) = self.leases.get(id).copied() {
+                    self.expect(*id, false, until);
+                }
+            }
+            Event::Broken { id } => self.forget(*id),
             _ => {}
         }
     }
 
-    fn answered(&mut self, operations: &[Operation], answers: &[Answer]) {
+    fn answered(&mut self, operations: &[Operation], answers: &[Answer], now: Moment) {
         for pair in operations.iter().zip(answers) {
             match pair {
                 (Operation::Acquire(claim), Answer::Acquired(Acquired::Held(_))) => {
-                    self.note(claim.key.id, Some(false))
+                    self.expect(claim.key.id, false, now.after(claim.ttl.get()));
                 }
                 (Operation::Acquire(claim), Answer::Acquired(Acquired::Queued(_))) => {
-                    self.note(claim.key.id, Some(true))
+                    self.expect(claim.key.id, true, now.after(claim.ttl.get()));
                 }
-                (Operation::Extend(extension), Answer::Extended(extended)) => {
-                    let is_queued = match extended {
-                        Extended::Held(_) => Some(false),
-                        Extended::Queued(_) => Some(true),
-                        Extended::Gone { .. } => None,
-                    };
-                    self.note(extension.key.id, is_queued);
-                }
-                (Operation::Release(lease), _) => self.note(lease.id, None),
+                (Operation::Extend(extension), Answer::Extended(extended)) => match extended {
+                    Extended::Held(grant) => self.expect(extension.key.id, false, now.after(grant.ttl)),
+                    Extended::Queued(_) => self.expect(extension.key.id, true, now.after(extension.ttl.get())),
+                    Extended::Gone { .. } => self.forget(extension.key.id),
+                },
+                (Operation::Release(lease), _) => self.forget(lease.id),
                 _ => {}
             }
         }

@@ -9,18 +9,17 @@ use crate::error::{CallError, Kind};
 /// What tells one file from another at the same path.
 pub(crate) type Identity = (u64, u64);
 
-/// Creates what is missing: the folders for the user alone, and the file. Answers whether there was a file before that
-/// somebody has deleted: the one beside it is still there.
+/// Creates what is missing: the folders for the user alone, and the file.
 ///
 /// A file that is there is not opened: closing it again would end the locks that SQLite has on it by other connections of
 /// this process (<https://sqlite.org/howtocorrupt.html>, section 2.2).
-pub(crate) fn prepare(path: &Path) -> Result<bool, CallError> {
+pub(crate) fn prepare(path: &Path) -> Result<(), CallError> {
     let folder = folder(path);
     for_user_alone_dir().create(&folder).map_err(|error| CallError::file("create the folder", &folder, error))?;
     refuse_network(&folder)?;
     match for_user_alone_file().write(true).create_new(true).open(path) {
-        Ok(_) => Ok(turns_of(path).exists()),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(CallError::file("create", path, error)),
     }
 }

@@ -4,7 +4,7 @@
 //! on a file beside it has a queue in the kernel instead, and whoever dies in it is out of it.
 
 use std::fs::{File, TryLockError};
-use std::io;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,6 +85,19 @@ impl Turns {
         thread.map_err(|error| CallError::file("wait for", &self.path, error))?;
         self.file = State::Queued(receiver);
         Ok(())
+    }
+}
+
+impl Turn<'_> {
+    /// Whether there was a file to write to before, though it may have been deleted since.
+    pub(crate) fn is_first(&self) -> bool {
+        self.0.metadata().is_ok_and(|metadata| metadata.len() == 0)
+    }
+
+    /// Says to those who come later that there is a file.
+    pub(crate) fn mark(&self) -> io::Result<()> {
+        let mut file = self.0;
+        file.write_all(b"Turns at writing to the file beside this one.\n")
     }
 }
 
