@@ -32,6 +32,9 @@ pub(crate) enum Command {
     /// Lists the locks that are held or waited for
     #[command(override_usage = "rlock list [--url URL] [--json] [PREFIX]", after_help = STORES, after_long_help = LIST_HELP)]
     List(ListArgs),
+    /// Shows the locks that are held or waited for, as they change
+    #[command(override_usage = "rlock watch [--url URL] [--json] [PREFIX]", after_help = STORES, after_long_help = WATCH_HELP)]
+    Watch(WatchArgs),
     /// Returns when nobody holds a lock or waits for it
     #[command(override_usage = "rlock wait [--url URL] [--wait TIME] NAME", after_help = STORES, after_long_help = WAIT_HELP)]
     Wait(WaitArgs),
@@ -169,6 +172,24 @@ pub(crate) struct ListArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    /// Only locks whose names begin with this
+    #[arg(value_name = "PREFIX", default_value = "", hide_default_value = true)]
+    pub(crate) prefix: String,
+
+    #[command(flatten)]
+    pub(crate) store: Store,
+
+    /// How often it looks
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
+    pub(crate) interval: Duration,
+
+    /// Prints JSON: each time a line for each lock, as rlock show has it
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct WaitArgs {
     /// The lock
     #[arg(value_name = "NAME", value_parser = resource_name)]
@@ -242,6 +263,7 @@ fn with_store(cli: Cli) -> Result<Command, clap::Error> {
         Command::Run(RunArgs { store, .. })
         | Command::Show(ShowArgs { store, .. })
         | Command::List(ListArgs { store, .. })
+        | Command::Watch(WatchArgs { store, .. })
         | Command::Wait(WaitArgs { store, .. })
         | Command::Break(BreakArgs { store, .. }) => store,
         #[cfg(feature = "postgres")]
@@ -348,6 +370,19 @@ The fields of the JSON:
 
 Exit status:
     0  listed
+   64  wrong usage
+   69  the store cannot be reached, or refuses"
+);
+
+const WATCH_HELP: &str = concat!(
+    stores!(),
+    "
+
+On a terminal it takes the whole screen until Ctrl-C. The bars show what is left of the longest life that this has seen of a \
+lease: one that is extended stays near the full.
+
+Exit status:
+    0  ended by Ctrl-C, TERM or HUP, or because nobody reads
    64  wrong usage
    69  the store cannot be reached, or refuses"
 );

@@ -13,6 +13,7 @@ mod schema;
 mod show;
 mod sys;
 mod wait;
+mod watch;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         Ok(Command::Run(args)) => on_this_thread(run::run(args)),
         Ok(Command::Show(args)) => on_this_thread(show::show(args)),
         Ok(Command::List(args)) => on_this_thread(list::list(args)),
+        Ok(Command::Watch(args)) => on_this_thread(watch::watch(args)),
         Ok(Command::Wait(args)) => on_this_thread(wait::wait(args)),
         Ok(Command::Break(args)) => on_this_thread(break_lock::break_lock(args)),
         #[cfg(feature = "postgres")]

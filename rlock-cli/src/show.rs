@@ -1,6 +1,6 @@
 //! `rlock show`: who holds a lock and who waits for it.
 
-mod json;
+pub(crate) mod json;
 mod table;
 
 use std::io::Write as _;

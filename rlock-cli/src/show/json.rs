@@ -11,6 +11,11 @@ pub(super) fn render(snapshot: &Snapshot) -> String {
     serde_json::to_string_pretty(&View::new(snapshot)).expect("every field of a view has a form in JSON")
 }
 
+/// The same without line breaks.
+pub(crate) fn line(snapshot: &Snapshot) -> String {
+    serde_json::to_string(&View::new(snapshot)).expect("every field of a view has a form in JSON")
+}
+
 #[derive(Debug, Serialize)]
 struct View<'a> {
     name: &'a str,

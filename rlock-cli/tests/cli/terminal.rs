@@ -189,3 +189,21 @@ fn whoever_waits_at_a_terminal_sees_the_holder_and_the_place() {
     session.expect("\r\x1b[Krlock: acquired");
     session.expect("released");
 }
+
+#[test]
+fn watching_shows_what_changes_and_gives_the_screen_back() {
+    let server = Server::start();
+    let name = unique("watched");
+    let mut session = Session::shell(&server);
+    session.enter(&format!("$RLOCK watch {name} --interval 100ms; echo status=$?"));
+    session.expect("nobody holds a lock or waits for one");
+    let mut holder = Rlock::on(&server, &["run", &name, "--label", "night shift", "--", "cat"]);
+    holder.hear("acquired");
+    session.expect("██████████");
+    session.expect("(night shift)");
+    holder.exit().assert(0, &["released"]);
+    session.expect("nobody holds a lock or waits for one");
+    session.press("\u{3}");
+    session.expect("\x1b[?1049l");
+    session.expect("status=0");
+}

@@ -1,0 +1,182 @@
+//! `rlock watch`: who holds what, as it changes.
+
+use std::collections::HashMap;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::time::Duration;
+
+use rlock::{BackendError, Client, ListFilter, Snapshot, Token};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::sleep;
+
+use crate::args::WatchArgs;
+use crate::ask::ask;
+use crate::exit::Exit;
+use crate::show::json;
+
+/// More than a screen has lines.
+const MOST: usize = 200;
+const ENTER: &str = "\x1b[?1049h\x1b[?25l";
+const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
+const HOME: &str = "\x1b[H";
+const CLEAR_REST: &str = "\x1b[J";
+const CLEAR_LINE_REST: &str = "\x1b[K";
+
+pub(crate) async fn watch(args: WatchArgs) -> Exit {
+    let is_screen = io::stdout().is_terminal() && !args.json;
+    let ends = async {
+        let signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
+        let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = signals else { return };
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    };
+    let mut is_entered = false;
+    let watching = ask(&args.store, async |client| {
+        let mut lives = Lives::default();
+        loop {
+            let (snapshots, is_more) = look(client, &args.prefix).await?;
+            let written = if args.json {
+                let lines: String = snapshots.iter().map(|snapshot| json::line(snapshot) + "\n").collect();
+                io::stdout().write_all(lines.as_bytes())
+            } else {
+                let frame = lives.frame(&snapshots, is_more, columns());
+                if is_screen {
+                    let enter = if std::mem::replace(&mut is_entered, true) { "" } else { ENTER };
+                    let lines = frame.replace('\n', &format!("{CLEAR_LINE_REST}\r\n"));
+                    write!(io::stdout(), "{enter}{HOME}{lines}{CLEAR_REST}").and_then(|()| io::stdout().flush())
+                } else {
+                    writeln!(io::stdout(), "{frame}")
+                }
+            };
+            if written.is_err() {
+                return Ok(()); // nobody reads any more
+            }
+            sleep(args.interval).await;
+        }
+    });
+    let outcome = tokio::select! {
+        outcome = watching => outcome,
+        () = ends => Ok(()),
+    };
+    if is_entered {
+        let _terminal_gone = write!(io::stdout(), "{LEAVE}").and_then(|()| io::stdout().flush());
+    }
+    outcome.err().unwrap_or(Exit::OK)
+}
+
+/// The locks whose names begin so, and whether there are more than are shown.
+async fn look(client: &Client, prefix: &str) -> Result<(Vec<Snapshot>, bool), BackendError> {
+    let mut filter = ListFilter { prefix: prefix.to_owned(), after: None, limit: MOST };
+    let mut snapshots = Vec::new();
+    loop {
+        let page = client.list(&filter).await?;
+        for entry in page.entries {
+            if snapshots.len() == MOST {
+                return Ok((snapshots, true));
+            }
+            let snapshot = client.inspect(&entry.resource).await?;
+            if !snapshot.is_free() {
+                snapshots.push(snapshot);
+            }
+        }
+        let Some(next) = page.next else { return Ok((snapshots, false)) };
+        filter.after = Some(next);
+    }
+}
+
+fn columns() -> usize {
+    terminal_size::terminal_size().map_or(100, |(width, _)| usize::from(width.0))
+}
+
+/// The longest that each lease was seen to have left, which is about its TTL.
+#[derive(Debug, Default)]
+struct Lives(HashMap<Token, Duration>);
+
+impl Lives {
+    /// A line for each holder, cut to the width.
+    fn frame(&mut self, snapshots: &[Snapshot], is_more: bool, columns: usize) -> String {
+        let held = snapshots.iter().flat_map(|snapshot| &snapshot.holders).map(|holder| holder.token);
+        let held: std::collections::HashSet<_> = held.collect();
+        self.0.retain(|token, _| held.contains(token));
+        let width =
+            snapshots.iter().map(|snapshot| snapshot.resource.as_str().chars().count()).max().unwrap_or_default();
+        let width = width.clamp(4, 40);
+        let mut lines = vec![format!("{:width$}  TIME LEFT        HELD FOR  QUEUED  HOLDER", "NAME")];
+        for snapshot in snapshots {
+            let name: String = snapshot.resource.as_str().chars().take(width).collect();
+            let queued = snapshot.queue.len();
+            if snapshot.holders.is_empty() {
+                lines.push(format!("{name:width$}  {:15}  {:>8}  {queued:6}  nobody yet", "", ""));
+            }
+            for holder in &snapshot.holders {
+                let life = self.0.entry(holder.token).or_default();
+                *life = holder.remaining.max(*life);
+                let (bar, left) = (bar(holder.remaining, *life), shortly(holder.remaining));
+                let held_for = shortly(holder.held_for);
+                lines.push(format!("{name:width$}  {bar} {left:>4}  {held_for:>8}  {queued:6}  {}", holder.owner));
+            }
+        }
+        if snapshots.is_empty() {
+            lines.push("nobody holds a lock or waits for one".into());
+        }
+        if is_more {
+            lines.push(format!("there are more than these {MOST}: name a prefix"));
+        }
+        let cut = |line: String| line.chars().take(columns).collect::<String>();
+        lines.into_iter().map(|line| cut(line) + "\n").collect()
+    }
+}
+
+fn bar(left: Duration, life: Duration) -> String {
+    const CELLS: u32 = 10;
+    let filled = (0..CELLS).filter(|before| left > life / CELLS * *before).count();
+    "█".repeat(filled) + &"░".repeat(CELLS as usize - filled)
+}
+
+/// In at most four characters: `59s`, `59m`, `23h`, `364d`.
+fn shortly(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m", seconds / 60),
+        3600..86_400 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rlock::{Holder, Owner, ResourceName};
+
+    use super::*;
+
+    fn held(remaining: u64) -> Snapshot {
+        Snapshot {
+            resource: ResourceName::new("nightly").unwrap(),
+            capacity: Some(1),
+            holders: vec![Holder {
+                owner: Owner::from_record("build-7\u{1f}42\u{1f}report"),
+                token: Token::new(9),
+                weight: 1,
+                held_for: Duration::from_secs(150),
+                remaining: Duration::from_secs(remaining),
+            }],
+            queue: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_bar_shows_what_is_left_of_the_longest_that_was_seen() {
+        let mut lives = Lives::default();
+        let line = |frame: String| frame.lines().nth(1).unwrap().to_owned();
+        let full = line(lives.frame(&[held(30)], false, 100));
+        assert_eq!(full, "nightly  ██████████  30s        2m       0  build-7, process 42 (report)");
+        let less = line(lives.frame(&[held(6)], false, 100));
+        assert_eq!(less, "nightly  ██░░░░░░░░   6s        2m       0  build-7, process 42 (report)");
+        assert_eq!(line(lives.frame(&[held(6)], false, 20)), "nightly  ██░░░░░░░░ ");
+        assert!(lives.frame(&[], false, 100).contains("nobody holds"));
+        assert!(lives.0.is_empty());
+    }
+}
