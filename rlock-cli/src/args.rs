@@ -21,7 +21,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Takes a lock, runs a program, and gives the lock back when the program has ended
     #[command(
-        override_usage = "rlock run [--url URL] [--ttl TIME] [--wait TIME | --try] [--shared | --exclusive | --slots N] NAME -- PROGRAM [ARG]...",
+        override_usage = "rlock run [--url URL] [--ttl TIME] [--wait TIME | --try] [--shared | --exclusive | --slots N] NAME [--name NAME]... -- PROGRAM [ARG]...",
         after_help = STORES,
         after_long_help = RUN_HELP
     )]
@@ -63,8 +63,15 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     /// The lock: 1 to 512 bytes of UTF-8 without control characters
-    #[arg(value_name = "NAME", value_parser = resource_name)]
-    pub(crate) name: ResourceName,
+    #[arg(value_name = "NAME", value_parser = resource_name, required_unless_present = "names")]
+    name: Option<ResourceName>,
+
+    /// Another lock that the program needs as well; may be repeated
+    ///
+    /// They are taken one after the other in the order of their names, so that nobody waits for ever for somebody who waits
+    /// for him.
+    #[arg(long = "name", id = "names", value_name = "NAME", value_parser = resource_name)]
+    more: Vec<ResourceName>,
 
     #[command(flatten)]
     pub(crate) store: Store,
@@ -121,6 +128,16 @@ pub(crate) struct RunArgs {
     /// The program and its arguments, started as they are, without a shell
     #[arg(last = true, required = true, num_args = 1.., value_name = "PROGRAM")]
     pub(crate) program: Vec<OsString>,
+}
+
+impl RunArgs {
+    /// The locks, each once, in the order in which they are taken.
+    pub(crate) fn names(&self) -> Vec<ResourceName> {
+        let mut names: Vec<_> = self.name.iter().chain(&self.more).cloned().collect();
+        names.sort();
+        names.dedup();
+        names
+    }
 }
 
 /// What happens to a program whose lock is lost.
@@ -313,7 +330,7 @@ const RUN_HELP: &str = concat!(
     "
 
 The program runs in a process group of its own, with the standard streams and the terminal of rlock, and with \
-RLOCK_NAME and RLOCK_TOKEN in its environment. The token grows with every grant of the lock: send it along to \
+RLOCK_NAME and RLOCK_TOKEN in its environment, a line each for several locks. The token grows with every grant of the lock: send it along to \
 whatever has to refuse a stale holder. rlock passes TERM, INT, HUP, QUIT, USR1, USR2, WINCH, TSTP and CONT on to the \
 group, extends the lock while the program runs, and gives it back once the program has ended.
 

@@ -2,6 +2,7 @@
 
 mod acquire;
 mod grace;
+mod held;
 mod keeper;
 mod program;
 mod signals;
@@ -62,35 +63,34 @@ async fn connect_and_run(args: &RunArgs) -> Result<Exit, RunError> {
 }
 
 async fn take_and_run(args: &RunArgs, client: &Client, signals: &mut Signals) -> Result<Exit, RunError> {
-    let guard = acquire::acquire(args, client, signals).await?;
-    let name = guard.resource().clone();
-    report!("acquired {name} (token {})", guard.token());
+    let held = acquire::acquire(args, client, signals).await?;
+    let names = held.names();
     let acquired = Instant::now();
     signals.expect_program()?;
     let keeper = Keeper::start()?;
     let mut terminal = Terminal::of_stdin();
     let takes_terminal = terminal.as_mut().is_some_and(Terminal::lend);
-    let program = Program::start(&args.program, &guard, Birth { keeper: keeper.cradle()?, takes_terminal })?;
-    let outcome = Supervision::new(&guard, args, program, terminal, signals).until_the_end().await;
+    let program = Program::start(&args.program, &held, Birth { keeper: keeper.cradle()?, takes_terminal })?;
+    let outcome = Supervision::new(&held, args, program, terminal, signals).until_the_end().await;
     drop(keeper);
     let status = match outcome {
         Outcome::Ended(status) => status,
         Outcome::LockLost(status) => {
-            report!("the program has ended ({status}); {name} was lost");
+            report!("the program has ended ({status}); {names} was lost");
             return Ok(Exit::LOCK_LOST);
         }
     };
     if let Some(min_hold) = args.min_hold {
         let left = min_hold.saturating_sub(acquired.elapsed());
-        report!("keeping {name} for {}", humantime::format_duration(Duration::from_secs(left.as_secs())));
+        report!("keeping {names} for {}", humantime::format_duration(Duration::from_secs(left.as_secs())));
         tokio::select! {
             () = sleep(left) => {}
             _ = signals.next_to_end() => {}
-            _ = guard.lost() => {}
+            () = held.lost() => {}
         }
     }
-    match guard.unlock().await {
-        Ok(()) => report!("released {name}"),
+    match held.unlock().await {
+        Ok(()) => report!("released {names}"),
         Err(error @ UnlockError::Lost(_)) => {
             report!("{error}; the program had ended by itself ({status})");
             if args.on_lost != OnLost::Ignore {
@@ -115,8 +115,8 @@ enum RunError {
     Busy { name: ResourceName },
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    #[error("{name} was not acquired: ended by {signal} before")]
-    Interrupted { name: ResourceName, signal: Signal },
+    #[error("{names} was not acquired: ended by {signal} before")]
+    Interrupted { names: String, signal: Signal },
     #[error(transparent)]
     Lock(#[from] LockError),
     #[error("the program was not started: {0}")]
@@ -129,7 +129,7 @@ enum RunError {
 
 impl RunError {
     fn interrupted(args: &RunArgs, signal: Signal) -> Self {
-        Self::Interrupted { name: args.name.clone(), signal }
+        Self::Interrupted { names: held::joined(args.names().iter(), ", "), signal }
     }
 
     fn exit(&self) -> Exit {

@@ -8,9 +8,9 @@ use std::process::{Command, ExitStatus};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use rlock::Guard;
 
 use crate::exit::Exit;
+use crate::run::held::Held;
 use crate::sys::{self, Birth};
 
 /// A program that has been started, and its process group.
@@ -30,11 +30,11 @@ pub(super) enum Change {
 
 impl Program {
     /// Starts `command`. To be called on the main thread: on Linux the program dies with the thread that started it.
-    pub(super) fn start(command: &[OsString], guard: &Guard, birth: Birth) -> Result<Self, StartError> {
+    pub(super) fn start(command: &[OsString], held: &Held, birth: Birth) -> Result<Self, StartError> {
         let (program, arguments) = command.split_first().expect("the command line demands a program");
         let mut command = Command::new(program);
         command.args(arguments);
-        command.env("RLOCK_NAME", guard.resource().as_str()).env("RLOCK_TOKEN", guard.token().to_string());
+        command.envs(held.environment());
         adopt_orphans();
         sys::prepare(&mut command, birth);
         let child = command.spawn().map_err(|source| StartError::new(program, source))?;

@@ -7,19 +7,20 @@ use std::time::Duration;
 use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use rlock::{Guard, LossReason};
+use rlock::LossReason;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::args::{OnLost, RunArgs};
 use crate::report::{self, report};
 use crate::run::grace::Grace;
+use crate::run::held::Held;
 use crate::run::program::{Change, Program};
 use crate::run::signals::{self, Signals};
 use crate::run::terminal::Terminal;
 
 /// A running program, its lock, and what may happen to either.
 pub(super) struct Supervision<'a> {
-    guard: &'a Guard,
+    held: &'a Held,
     args: &'a RunArgs,
     grace: Grace,
     program: Program,
@@ -60,14 +61,14 @@ impl<'a> Supervision<'a> {
     const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
 
     pub(super) fn new(
-        guard: &'a Guard,
+        held: &'a Held,
         args: &'a RunArgs,
         program: Program,
         terminal: Option<Terminal>,
         signals: &'a mut Signals,
     ) -> Self {
         Self {
-            guard,
+            held,
             args,
             grace: Grace::of(args.ttl),
             program,
@@ -84,11 +85,8 @@ impl<'a> Supervision<'a> {
     /// Returns once the program has been reaped; on the loss of the lock, once its whole group has gone.
     pub(super) async fn until_the_end(mut self) -> Outcome {
         let status = self.status().await;
-        if self.end.is_none()
-            && self.args.on_lost != OnLost::Ignore
-            && let Some(reason) = self.guard.loss()
-        {
-            self.on_loss(reason);
+        if self.end.is_none() && self.args.on_lost != OnLost::Ignore && self.held.loss().is_some() {
+            self.on_loss();
         }
         let Some(end) = self.end else { return Outcome::Ended(status) };
         self.clear_group(end).await;
@@ -96,15 +94,15 @@ impl<'a> Supervision<'a> {
     }
 
     async fn status(&mut self) -> ExitStatus {
-        let mut lost = pin!(self.guard.lost());
+        let mut lost = pin!(self.held.lost());
         let mut is_lost = false;
         loop {
             let next_check = self.next_check();
             tokio::select! {
                 biased;
-                reason = &mut lost, if !is_lost => {
+                () = &mut lost, if !is_lost => {
                     is_lost = true;
-                    self.on_loss(reason);
+                    self.on_loss();
                 }
                 signal = self.signals.next() => match signal {
                     Signal::SIGCHLD => {
@@ -135,7 +133,7 @@ impl<'a> Supervision<'a> {
             Some(End { kill_at, .. }) => kill_at,
             None if self.is_ignored => self.resume_at.unwrap_or(now + Self::NEVER),
             None => {
-                let worry_at = now + self.guard.remaining().saturating_sub(self.grace.term).min(Self::NEVER);
+                let worry_at = now + self.held.remaining().saturating_sub(self.grace.term).min(Self::NEVER);
                 self.resume_at.map_or(worry_at, |resume_at| resume_at.min(worry_at))
             }
         };
@@ -153,17 +151,17 @@ impl<'a> Supervision<'a> {
             Some(end) if now >= end.kill_at => self.kill(),
             Some(_) => {}
             None if self.resume_at.is_some_and(|resume_at| now >= resume_at) => self.resume().await,
-            None if !self.is_ignored && self.guard.remaining() <= self.grace.term => self.on_danger(),
+            None if !self.is_ignored && self.held.remaining() <= self.grace.term => self.on_danger(),
             None => {}
         }
     }
 
     fn on_danger(&mut self) {
         let kill_at = self.last_moment();
-        let failure = self.guard.watchdog().and_then(|watchdog| watchdog.status().last_error);
+        let failure = self.held.last_failure();
         let why = failure.map_or_else(|| "it could not be extended".into(), |failure| failure.to_string());
-        let (name, left, then) = (self.guard.resource(), self.guard.remaining(), self.args.on_lost.says());
-        report!("losing {name} in {left:.1?}: {why}; {then}");
+        let (names, left, then) = (self.held.names(), self.held.remaining(), self.args.on_lost.says());
+        report!("losing {names} in {left:.1?}: {why}; {then}");
         match self.args.on_lost {
             OnLost::Term => self.ask_to_end(kill_at),
             OnLost::Kill => self.kill(),
@@ -171,8 +169,9 @@ impl<'a> Supervision<'a> {
         }
     }
 
-    fn on_loss(&mut self, reason: LossReason) {
-        report!("lost {}: {reason}; {}", self.guard.resource(), self.args.on_lost.says());
+    fn on_loss(&mut self) {
+        let Some((name, reason)) = self.held.loss() else { return };
+        report!("lost {name}: {reason}; {}", self.args.on_lost.says());
         match (self.args.on_lost, reason) {
             (OnLost::Ignore, _) => self.is_ignored = true,
             // From now on somebody else may hold it.
@@ -184,7 +183,7 @@ impl<'a> Supervision<'a> {
     /// When the program has to be killed to be dead before the lease is.
     fn last_moment(&self) -> Instant {
         let now = Instant::now();
-        now + self.guard.remaining().saturating_sub(self.grace.kill)
+        now + self.held.remaining().saturating_sub(self.grace.kill)
     }
 
     fn ask_to_end(&mut self, kill_at: Instant) {
@@ -230,14 +229,14 @@ impl<'a> Supervision<'a> {
         let with_the_job = was_foreground || std::mem::take(&mut self.is_to_stop);
         let with_the_terminal = wants_terminal && self.terminal.is_some();
         if !with_the_job && !with_the_terminal {
-            report!("the program was stopped by signal {signal}; {} stays held", self.guard.resource());
+            report!("the program was stopped by signal {signal}; {} stays held", self.held.names());
             return;
         }
         if with_the_job {
             // Without a shell that could continue it, this process does not stop.
             self.resume_at = Some(Instant::now() + Self::STOPS_WITHIN);
         }
-        report!("stopped; {} is lost unless this goes on within {:.1?}", self.guard.resource(), self.guard.remaining());
+        report!("stopped; {} is lost unless this goes on within {:.1?}", self.held.names(), self.held.remaining());
         report::flush();
         if let Some(terminal) = &mut self.terminal {
             terminal.take_back();
@@ -249,10 +248,10 @@ impl<'a> Supervision<'a> {
     async fn resume(&mut self) {
         self.resume_at = None;
         let is_ignored = self.args.on_lost == OnLost::Ignore;
-        if self.end.is_some() || self.guard.loss().is_some() && !is_ignored {
+        if self.end.is_some() || self.held.loss().is_some() && !is_ignored {
             return;
         }
-        if is_ignored || self.guard.remaining() > self.grace.term || self.is_extended_in_time().await {
+        if is_ignored || self.held.remaining() > self.grace.term || self.is_extended_in_time().await {
             self.go_on();
         } else {
             self.on_danger();
@@ -262,7 +261,7 @@ impl<'a> Supervision<'a> {
 
     async fn is_extended_in_time(&self) -> bool {
         let time = self.last_moment().saturating_duration_since(Instant::now());
-        matches!(timeout(time, self.guard.extend(self.args.ttl.get())).await, Ok(Ok(_)))
+        matches!(timeout(time, self.held.extend(self.args.ttl.get())).await, Ok(Ok(_)))
     }
 
     fn go_on(&mut self) {

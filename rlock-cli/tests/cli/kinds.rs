@@ -117,3 +117,42 @@ fn a_lost_program_is_killed_at_once_or_goes_on_as_it_is_told() {
         std::fs::remove_file(folder.path("end")).unwrap();
     }
 }
+
+#[test]
+fn several_locks_are_taken_together_in_the_order_of_their_names() {
+    let server = Server::start();
+    let observer = Observer::of(&server);
+    let (a, b) = (unique("several-a"), unique("several-b"));
+    let script = "echo \"$RLOCK_NAME\"; echo \"$RLOCK_TOKEN\"; cat";
+    let mut both = Rlock::run_script(&server, &b, &["--name", &a, "--name", &b], script);
+    both.hear(&format!("acquired {a}"));
+    both.hear(&format!("acquired {b}"));
+    for name in [&a, &b] {
+        Rlock::on(&server, &["run", name, "--try", "--", "true"]).exit().assert(75, &[]);
+    }
+    let tokens = [&a, &b].map(|name| observer.holder(name).unwrap().token.to_string());
+    let exited = both.exit();
+    exited.assert(0, &[&format!("released {a}, {b}")]);
+    assert_eq!(exited.stdout.lines().collect::<Vec<_>>(), [&*a, &*b, &*tokens[0], &*tokens[1]]);
+
+    // What it has is given back if it does not get the rest.
+    let mut holder = Rlock::on(&server, &["run", &b, "--", "cat"]);
+    holder.hear("acquired");
+    Rlock::on(&server, &["run", &a, "--name", &b, "--wait", "100ms", "--", "true"]).exit().assert(75, &[]);
+    Rlock::on(&server, &["run", &a, "--try", "--", "true"]).exit().assert(0, &[]);
+    holder.exit().assert(0, &["released"]);
+}
+
+#[test]
+fn the_loss_of_one_of_several_locks_ends_the_program() {
+    let server = Server::start();
+    let observer = Observer::of(&server);
+    let folder = Folder::new();
+    let (a, b) = (unique("one-a"), unique("one-b"));
+    let script = folder.script("echo > $D/ready; sleep 600");
+    let running = Rlock::run_script(&server, &a, &["--name", &b, "--ttl", "1m"], &script);
+    folder.wait_for("ready", 1);
+    observer.break_lock(&b);
+    running.exit().assert(76, &[&format!("lost {b}: it was broken by force")]);
+    Rlock::on(&server, &["run", &a, "--try", "--", "true"]).exit().assert(0, &[]);
+}

@@ -1,0 +1,69 @@
+//! The locks that a program runs under.
+
+use std::time::Duration;
+
+use futures_util::future::select_all;
+use rlock::{ExtendError, ExtensionFailure, Guard, LossReason, ResourceName, UnlockError};
+
+/// One lock or several. Without all of them the program may not run.
+#[derive(Debug)]
+pub(super) struct Held(Vec<Guard>);
+
+impl Held {
+    pub(super) fn new(guards: Vec<Guard>) -> Self {
+        Self(guards)
+    }
+
+    /// For people.
+    pub(super) fn names(&self) -> String {
+        joined(self.0.iter().map(Guard::resource), ", ")
+    }
+
+    /// For the program: a line each, in the same order as the tokens.
+    pub(super) fn environment(&self) -> [(&'static str, String); 2] {
+        let names = joined(self.0.iter().map(Guard::resource), "\n");
+        let tokens = joined(self.0.iter().map(Guard::token), "\n");
+        [("RLOCK_NAME", names), ("RLOCK_TOKEN", tokens)]
+    }
+
+    /// How long all of them are held.
+    pub(super) fn remaining(&self) -> Duration {
+        self.0.iter().map(Guard::remaining).min().unwrap_or_default()
+    }
+
+    /// Which one is lost, and why, if one is.
+    pub(super) fn loss(&self) -> Option<(&ResourceName, LossReason)> {
+        self.0.iter().find_map(|guard| Some((guard.resource(), guard.loss()?)))
+    }
+
+    /// Ends when one of them is lost.
+    pub(super) fn lost(&self) -> impl Future<Output = ()> + 'static {
+        let lost = select_all(self.0.iter().map(|guard| Box::pin(guard.lost())));
+        async { drop(lost.await) }
+    }
+
+    /// Why one of them was not extended the last time.
+    pub(super) fn last_failure(&self) -> Option<ExtensionFailure> {
+        self.0.iter().find_map(|guard| guard.watchdog()?.status().last_error)
+    }
+
+    pub(super) async fn extend(&self, ttl: Duration) -> Result<(), ExtendError> {
+        for guard in &self.0 {
+            guard.extend(ttl).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives all of them back, and answers with the first thing that went wrong.
+    pub(super) async fn unlock(self) -> Result<(), UnlockError> {
+        let mut outcome = Ok(());
+        for guard in self.0.into_iter().rev() {
+            outcome = outcome.and(guard.unlock().await);
+        }
+        outcome
+    }
+}
+
+pub(super) fn joined(parts: impl Iterator<Item = impl ToString>, separator: &str) -> String {
+    parts.map(|part| part.to_string()).collect::<Vec<_>>().join(separator)
+}
