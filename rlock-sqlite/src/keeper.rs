@@ -1,6 +1,7 @@
 //! The task that works on the file for a client.
 
 use std::collections::HashMap;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
 use crate::SqliteConfig;
+use crate::bell::Bell;
 use crate::error::{CallError, Kind};
 use crate::file::OpenFile;
 use crate::host::HostClock;
@@ -32,6 +34,7 @@ const MOST_TOGETHER: usize = 64;
 pub(crate) struct Keeper {
     config: Arc<SqliteConfig>,
     turns: Turns,
+    bell: Option<Bell>,
     file: Option<OpenFile>,
     namespace: Arc<str>,
     inbox: Arc<str>,
@@ -45,6 +48,7 @@ impl Keeper {
     pub(crate) async fn open(config: Arc<SqliteConfig>, events: Events) -> Result<Self, CallError> {
         let mut keeper = Self {
             turns: Turns::at(&config.path),
+            bell: None,
             file: None,
             namespace: config.namespace.as_str().into(),
             inbox: LeaseId::random().to_hex().into(),
@@ -61,9 +65,10 @@ impl Keeper {
     pub(crate) async fn keep(mut self, mut jobs: mpsc::Receiver<Job>) {
         loop {
             let look = async {
-                match self.expecting.next_look() {
-                    Some(pause) => sleep(pause).await,
-                    None => std::future::pending().await,
+                let Some(pause) = self.expecting.next_look(self.bell.is_some()) else { return pending().await };
+                tokio::select! {
+                    () = sleep(pause) => {}
+                    () = rung(self.bell.as_ref()) => {}
                 }
             };
             let mut batch = Vec::new();
@@ -150,7 +155,7 @@ impl Keeper {
             self.reopen().await?;
         }
         let Some(file) = &mut self.file else { unreachable!("it has been opened") };
-        let _turn = self.turns.take(self.config.timeout).await?;
+        let turn = self.turns.take(self.config.timeout).await?;
         file.notice().await.map_err(CallError::undone)?;
         let mut transaction = file.conn.begin_with("BEGIN IMMEDIATE").await.map_err(CallError::undone)?;
         let mut table = Table {
@@ -160,6 +165,7 @@ impl Keeper {
             // Nobody else writes from here on.
             now: self.clock.now(),
             events: Vec::new(),
+            is_mail: false,
         };
         let answers = async {
             table.sweep().await?;
@@ -177,9 +183,12 @@ impl Keeper {
             Ok(answers)
         };
         let answers = answers.await.map_err(CallError::undone)?;
-        let events = std::mem::take(&mut table.events);
+        let (events, is_mail) = (std::mem::take(&mut table.events), table.is_mail);
         transaction.commit().await.map_err(CallError::committing)?;
         file.is_unread = false;
+        if is_mail {
+            turn.ring();
+        }
         Ok((answers, events))
     }
 
@@ -202,9 +211,18 @@ impl Keeper {
         };
         enter.await.map_err(CallError::undone)?;
         transaction.commit().await.map_err(CallError::undone)?;
+        drop(turn);
+        self.bell = Bell::at(self.turns.path());
         self.file = Some(file);
         self.events.send(Event::Resync);
         Ok(())
+    }
+}
+
+async fn rung(bell: Option<&Bell>) {
+    match bell {
+        Some(bell) => bell.rung().await,
+        None => pending().await,
     }
 }
 
@@ -224,13 +242,14 @@ struct Expected {
 }
 
 impl Expecting {
-    /// While leases wait. A look is one read of a counter, unless others have written.
+    /// While leases wait, and there is no bell.
     const EAGER: Duration = Duration::from_millis(10);
-    /// While leases are held, which somebody may break.
+    /// While leases are held, which somebody may break, or wait for the bell.
     const CALM: Duration = Duration::from_millis(100);
 
-    fn next_look(&self) -> Option<Duration> {
-        if self.queued > 0 { Some(Self::EAGER) } else { (!self.leases.is_empty()).then_some(Self::CALM) }
+    fn next_look(&self, is_bell: bool) -> Option<Duration> {
+        let pause = if self.queued > 0 && !is_bell { Self::EAGER } else { Self::CALM };
+        (!self.leases.is_empty()).then_some(pause)
     }
 
     /// Forgets what is over.

@@ -23,8 +23,10 @@
 //! setting a clock. The first one who connects after another start deletes all leases. Where the system does not say which
 //! start it is, the wall clock decides.
 //!
-//! A waiter of another process is told by a row in a table. Whoever waits looks every 10 ms whether others have written at
-//! all, which is one read of shared memory, and whoever holds every 100 ms, for somebody may break the lock.
+//! A waiter of another process is told by a row in a table, and by a write to the second file, of which Linux tells all who
+//! watch it (inotify): those who wait, and those who hold, for somebody may break the lock. They look every 100 ms all the
+//! same; where the system does not tell, whoever waits looks every 10 ms. A look is one read of shared memory, unless
+//! others have written.
 //!
 //! # What it guarantees
 //!
@@ -42,6 +44,7 @@
 //! - **Power.** What was written last may be lost with the power, together with everybody who held something.
 
 mod backend;
+mod bell;
 mod config;
 mod error;
 mod file;

@@ -62,6 +62,8 @@ pub(crate) struct Table<'c> {
     pub(crate) now: Moment,
     /// For this client.
     pub(crate) events: Vec<Event>,
+    /// Whether there is mail for others.
+    pub(crate) is_mail: bool,
 }
 
 impl Table<'_> {
@@ -304,6 +306,7 @@ impl Table<'_> {
             self.events.push(event(id, token));
             return Ok(());
         }
+        self.is_mail = true;
         query("INSERT INTO mail VALUES (?, ?, ?, ?)")
             .bind(inbox)
             .bind(id.as_u128().to_be_bytes().to_vec())

@@ -4,7 +4,7 @@
 //! on a file beside it has a queue in the kernel instead, and whoever dies in it is out of it.
 
 use std::fs::{File, TryLockError};
-use std::io::{self, Write as _};
+use std::io::{self, Seek as _, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,8 @@ use tokio::time::timeout;
 
 use crate::error::{CallError, Kind};
 use crate::place;
+
+const TEXT: &[u8] = b"Turns at writing to the file beside this one.\n";
 
 /// A client's place among those who want to write.
 #[derive(Debug)]
@@ -39,12 +41,17 @@ impl Turns {
         Self { path: place::turns_of(path).into(), file: State::Closed }
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Waits for the turn for so long. What has queued for it stays in its place after that, for the next time.
     pub(crate) async fn take(&mut self, limit: Duration) -> Result<Turn<'_>, CallError> {
         let path = self.path.clone();
         let failed = |error| CallError::file("lock", &path, error);
         if let State::Closed = self.file {
-            let file = place::for_user_alone_file().read(true).append(true).create(true).open(&self.path);
+            let file =
+                place::for_user_alone_file().read(true).write(true).create(true).truncate(false).open(&self.path);
             self.file = State::Open(file.map_err(failed)?);
         }
         if let State::Open(file) = &self.file {
@@ -97,7 +104,15 @@ impl Turn<'_> {
     /// Says to those who come later that there is a file.
     pub(crate) fn mark(&self) -> io::Result<()> {
         let mut file = self.0;
-        file.write_all(b"Turns at writing to the file beside this one.\n")
+        file.write_all(TEXT)
+    }
+
+    /// Has those look who watch the file.
+    pub(crate) fn ring(&self) {
+        let mut file = self.0;
+        if let Err(error) = file.rewind().and_then(|()| file.write_all(TEXT)) {
+            tracing::debug!(%error, "nobody was told to look; they do so by themselves");
+        }
     }
 }
 
