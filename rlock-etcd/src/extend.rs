@@ -173,7 +173,10 @@ impl Inner {
         let lease = match (&ours, touched) {
             (Some(_), Some(lease)) => lease?,
             // Another client's, or one that was attached to another lease of etcd's when nobody heard of it.
-            _ => self.touch_foreign(extension, entry).await?,
+            _ => match self.touch_foreign(extension, entry).await? {
+                Some(lease) => lease,
+                None => return self.gone(&extension.key).await,
+            },
         };
         let ttl = extension.ttl.get();
         let lease = if lease.left(begun) >= ttl || ttl <= lease.ttl {
@@ -181,7 +184,7 @@ impl Inner {
         } else {
             match self.attach(extension, entry, ours).await? {
                 Some(lease) => lease,
-                None => return Ok(Extended::Gone { taken: self.is_taken(&extension.key).await? }),
+                None => return self.gone(&extension.key).await,
             }
         };
         let standing =
@@ -192,23 +195,23 @@ impl Inner {
         })
     }
 
-    /// Keeps a lease of etcd's alive of which only its number is known, if it has less left than it is to have.
-    async fn touch_foreign(&self, extension: &Extension, entry: &Entry) -> Result<Lease, CallError> {
+    /// Keeps a lease of etcd's alive of which only its number is known, if it has less left than it is to have; `None` if it
+    /// has ended meanwhile.
+    async fn touch_foreign(&self, extension: &Extension, entry: &Entry) -> Result<Option<Lease>, CallError> {
         let asked = self.table.now();
         let life = self.life(entry.lease).await?;
         let touched = asked.before(life.granted.saturating_sub(life.left));
         let mut lease = Lease { id: entry.lease, ttl: life.granted, touched };
         let ttl = extension.ttl.get();
         if life.left < ttl && ttl <= life.granted && !self.pool.touch(&mut lease).await? {
-            let reason = "the lease ended while it was extended";
-            return Err(CallError::new(Kind::Unanswered, reason));
+            return Ok(None);
         }
         if self.table.find(extension.key.id).is_some_and(|known| known.lease.id != lease.id) {
             // One that may have come to belong to it by a request whose answer was lost is used for nothing else.
             self.table.touched(extension.key.id, lease);
             self.table.taint(extension.key.id);
         }
-        Ok(lease)
+        Ok(Some(lease))
     }
 
     /// Attaches a lease to another one of etcd's, which lives longer; `None` if it is gone.
@@ -253,7 +256,7 @@ impl Inner {
                 // Somebody else has attached it to one that lives long enough.
                 Some(now) if now.created == entry.created => {
                     self.pool.revoke(lease.id);
-                    return self.touch_foreign(extension, &now).await.map(Some);
+                    return self.touch_foreign(extension, &now).await;
                 }
                 _ => {
                     self.pool.revoke(lease.id);
@@ -265,9 +268,17 @@ impl Inner {
         Err(CallError::new(Kind::Unsent, "others keep writing the lease"))
     }
 
-    async fn is_taken(&self, key: &LeaseKey) -> Result<bool, CallError> {
-        match self.look(vec![txn::count(&self.keys.line(&key.resource))]).await?.pop() {
-            Some((_, Outcome::Found { count, .. })) => Ok(count > 0),
+    /// What to say of a lease whose lease of etcd's has ended: that it is gone, unless it was attached to another one.
+    async fn gone(&self, key: &LeaseKey) -> Result<Extended, CallError> {
+        let ops = vec![txn::lease(&self.keys.lease(key)), txn::count(&self.keys.line(&key.resource))];
+        match &self.look(ops).await?[..] {
+            [(_, Outcome::Found { kvs, .. }), (_, Outcome::Found { count, .. })] if kvs.is_empty() => {
+                Ok(Extended::Gone { taken: *count > 0 })
+            }
+            [(_, Outcome::Found { .. }), _] => Err(CallError::new(
+                Kind::Unanswered,
+                "the lease was attached to another one of etcd's while it was extended",
+            )),
             _ => Err(foreign()),
         }
     }
