@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use futures_core::Stream;
 
 use crate::{
-    Acquired, BackendError, Claim, Extended, Extension, LeaseId, LeaseKey, ListFilter, Page, Released, ResourceName,
-    Snapshot, Token, Ttl,
+    Acquired, BackendError, Claim, Extended, Extension, Finding, LeaseId, LeaseKey, ListFilter, Page, Released,
+    ResourceName, Snapshot, Token, Ttl,
 };
 
 /// A crate that keeps leases in one kind of store.
@@ -154,6 +154,24 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// A dropped call may have been applied.
     async fn break_leases(&self, resource: &ResourceName) -> Result<u64, BackendError>;
 
+    /// Looks at the store's version and settings, for what endangers locks: for people who set one up, as by `rlock check`.
+    ///
+    /// # Behavior
+    ///
+    /// - It changes nothing, and what this user may not look at is a note, not an error.
+    /// - Without an implementation nothing is found.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the call has no effect.
+    async fn examine(&self) -> Result<Vec<Finding>, BackendError> {
+        Ok(Vec::new())
+    }
+
     /// What the store tells this client of its own accord. Core calls this once, before the first claim.
     ///
     /// # Behavior
@@ -192,6 +210,10 @@ impl<B: Backend + ?Sized> Backend for Arc<B> {
 
     async fn break_leases(&self, resource: &ResourceName) -> Result<u64, BackendError> {
         (**self).break_leases(resource).await
+    }
+
+    async fn examine(&self) -> Result<Vec<Finding>, BackendError> {
+        (**self).examine().await
     }
 
     fn events(&self) -> EventStream {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::engine::{Engine, Pending, Request, Settings};
 use crate::home::Home;
 use crate::{
-    Backend, BackendError, Capabilities, Clock, Guard, InvalidTtl, ListFilter, LockError, Owner, Page, ResourceName,
-    ShutdownError, Snapshot, Ttl,
+    Backend, BackendError, Capabilities, Clock, Finding, Guard, InvalidTtl, ListFilter, LockError, Owner, Page,
+    ResourceName, ShutdownError, Snapshot, Ttl,
 };
 
 /// A client of a store: what locks are made from. Clones share one connection and one scheduler.
@@ -97,6 +97,19 @@ impl Client {
     pub async fn break_leases(&self, resource: &ResourceName) -> Result<u64, BackendError> {
         let resource = resource.clone();
         self.0.engine.ask("break", async move |backend| backend.break_leases(&resource).await).await
+    }
+
+    /// Looks at the store's version and settings, for what endangers locks.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect.
+    pub async fn examine(&self) -> Result<Vec<Finding>, BackendError> {
+        self.0.engine.ask("examine", async move |backend| backend.examine().await).await
     }
 
     /// Gives back everything that this client holds or waits for, and refuses what comes after. For handlers of

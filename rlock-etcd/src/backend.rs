@@ -9,8 +9,8 @@ use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use futures_util::stream;
 use rlock_core::{
-    Acquired, Backend, BackendError, Capabilities, Claim, EventStream, Events, Extended, Extension, Holder, LeaseKey,
-    ListFilter, Page, Released, ResourceName, Snapshot, Ttl, Waiter,
+    Acquired, Backend, BackendError, Capabilities, Claim, EventStream, Events, Extended, Extension, Finding, Holder,
+    LeaseKey, ListFilter, Page, Released, ResourceName, Snapshot, Ttl, Waiter,
 };
 use tokio::sync::mpsc::unbounded_channel;
 
@@ -113,6 +113,10 @@ impl Backend for EtcdBackend {
 
     async fn break_leases(&self, resource: &ResourceName) -> Result<u64, BackendError> {
         self.inner.break_leases(resource).await.map_err(|error| self.inner.failed(error, "break"))
+    }
+
+    async fn examine(&self) -> Result<Vec<Finding>, BackendError> {
+        self.inner.findings().await
     }
 
     fn events(&self) -> EventStream {

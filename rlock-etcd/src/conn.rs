@@ -3,7 +3,9 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use etcd_client::{Client, ConnectOptions, GetOptions, KvClient, LeaseClient, WatchClient};
+use etcd_client::{
+    Client, ClusterClient, ConnectOptions, GetOptions, KvClient, LeaseClient, MaintenanceClient, WatchClient,
+};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
@@ -27,6 +29,8 @@ pub(crate) struct Conn {
     kv: Opaque<KvClient>,
     lease: Opaque<LeaseClient>,
     watch: Opaque<WatchClient>,
+    maintenance: Opaque<MaintenanceClient>,
+    cluster: Opaque<ClusterClient>,
     /// What it is a connection to.
     pub(crate) endpoint: String,
     /// The last that is set: what the tokens of its server are counted from.
@@ -67,6 +71,8 @@ impl Conn {
                 kv: Opaque(client.kv_client().max_decoding_message_size(LONGEST_ANSWER)),
                 lease: Opaque(client.lease_client()),
                 watch: Opaque(client.watch_client()),
+                maintenance: Opaque(client.maintenance_client()),
+                cluster: Opaque(client.cluster_client()),
                 endpoint: at,
                 epoch: OnceLock::new(),
                 keys: EpochKeys::new(&config.namespace, config.restart_grace),
@@ -103,6 +109,14 @@ impl Conn {
 
     pub(crate) fn watch(&self) -> WatchClient {
         self.watch.0.clone()
+    }
+
+    pub(crate) fn maintenance(&self) -> MaintenanceClient {
+        self.maintenance.0.clone()
+    }
+
+    pub(crate) fn cluster(&self) -> ClusterClient {
+        self.cluster.0.clone()
     }
 
     /// Whether the server answers, and is not cut off from most others: the answer needs a round of them.

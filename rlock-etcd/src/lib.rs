@@ -67,6 +67,7 @@ mod config;
 mod conn;
 mod epoch;
 mod error;
+mod examine;
 mod extend;
 mod inner;
 mod keeper;

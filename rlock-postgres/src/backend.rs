@@ -7,13 +7,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use rlock_core::{
-    Acquired, Backend, BackendError, Capabilities, Claim, EventStream, Events, Extended, Extension, IfBusy, LeaseId,
-    LeaseKey, ListFilter, Page, Released, ResourceName, Snapshot, Ttl,
+    Acquired, Backend, BackendError, Capabilities, Claim, EventStream, Events, Extended, Extension, Finding, IfBusy,
+    LeaseId, LeaseKey, ListFilter, Page, Released, ResourceName, Snapshot, Ttl,
 };
 use sqlx::postgres::PgRow;
 use tokio::time::sleep;
 
 use crate::answers::{self, Answer, Answers, Claimed, LATE, Letter};
+use crate::config::Schema;
 use crate::error::{CallError, Kind};
 use crate::guesses::Guesses;
 use crate::inbox::{Inbox, Standing, Task};
@@ -337,6 +338,10 @@ impl PostgresBackend {
         &self.statements.list
     }
 
+    pub(crate) fn schema(&self) -> &Schema {
+        &self.config.terms.schema
+    }
+
     pub(crate) fn namespace_value(&self) -> Value {
         self.namespace()
     }
@@ -515,6 +520,10 @@ impl Backend for PostgresBackend {
         answer
             .and_then(|answer| answer.broken().ok_or_else(CallError::foreign))
             .map_err(|error| self.failed(error, "break"))
+    }
+
+    async fn examine(&self) -> Result<Vec<Finding>, BackendError> {
+        self.findings().await.map_err(|error| self.failed(error, "examine"))
     }
 
     fn events(&self) -> EventStream {

@@ -64,6 +64,7 @@ mod answers;
 mod backend;
 mod config;
 mod error;
+mod examine;
 mod guesses;
 mod inbox;
 mod link;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use rlock_core::{
-    Acquired, Backend, BackendError, Capabilities, Claim, EventStream, Events, Extended, Extension, Failure, IfBusy,
-    LeaseId, LeaseKey, ListFilter, Page, Released, ResourceName, Snapshot, Ttl,
+    Acquired, Backend, BackendError, Capabilities, Claim, EventStream, Events, Extended, Extension, Failure, Finding,
+    IfBusy, LeaseId, LeaseKey, ListFilter, Page, Released, ResourceName, Snapshot, Ttl,
 };
 
 use tokio::sync::Notify;
@@ -178,6 +178,10 @@ impl RedisBackend {
         self.config.timeout
     }
 
+    pub(crate) fn restart_grace(&self) -> Duration {
+        self.config.restart_grace
+    }
+
     /// After a failover the name of the primary may lead to another server; only a new connection finds out.
     fn leave_replica(&self) {
         if let Ok(conn) = self.link.conn() {
@@ -266,6 +270,10 @@ impl Backend for RedisBackend {
             Reply::Number(count) => Ok(u64::try_from(count).unwrap_or_default()),
             other => Err(self.failed(answers::foreign(&other), "break")),
         }
+    }
+
+    async fn examine(&self) -> Result<Vec<Finding>, BackendError> {
+        self.findings().await
     }
 
     fn events(&self) -> EventStream {

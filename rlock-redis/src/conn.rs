@@ -318,6 +318,7 @@ impl Args {
 pub(crate) enum Reply {
     Number(i64),
     Text(String),
+    /// A map is one as well, of keys that are followed by their values.
     Array(Vec<Self>),
     Other,
 }
@@ -339,6 +340,10 @@ impl Reply {
             }
             Resp3Frame::VerbatimString { data, .. } => Self::Text(String::from_utf8_lossy(&data).into_owned()),
             Resp3Frame::Array { data, .. } => Self::Array(data.into_iter().map(Self::from_frame).collect()),
+            Resp3Frame::Map { data, .. } => {
+                let pairs = data.into_iter().flat_map(|(key, value)| [key, value]);
+                Self::Array(pairs.map(Self::from_frame).collect())
+            }
             _ => Self::Other,
         }
     }

@@ -57,6 +57,7 @@ mod backend;
 mod config;
 mod conn;
 mod error;
+mod examine;
 mod inbox;
 mod keys;
 mod link;

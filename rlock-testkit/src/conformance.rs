@@ -1,5 +1,14 @@
 //! The list of all cases, and the macro that makes tests of them.
 
+use crate::Harness;
+use crate::run::{Case, Rule, Runnable};
+
+/// The cases that need nothing of a store but that it is there, with a queue and push: for a store that somebody uses,
+/// which is called `backend` in what they say. As with the macro, each can be run by itself, on any thread.
+pub fn cases_for<H: Harness>(backend: &'static str) -> Vec<Runnable> {
+    crate::__cases!(__table [backend H] [processes network control])
+}
+
 /// Makes a test of every conformance case, in a module named after the backend: `redis::fifo_across_clients`.
 ///
 /// ```no_run
@@ -30,7 +39,7 @@ macro_rules! conformance {
             use super::*;
 
             $($crate::__can_be_left_out!($left_out);)*
-            $crate::__cases!([$backend $harness] [$($left_out)*]);
+            $crate::__cases!(__tests [$backend $harness] [$($left_out)*]);
 
             #[test]
             fn declarations_are_true() {
@@ -51,8 +60,8 @@ macro_rules! conformance {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __cases {
-    ($tested:tt $left_out:tt) => {
-        $crate::__tests! { $tested $left_out
+    ($make:ident $tested:tt $left_out:tt) => {
+        $crate::$make! { $tested $left_out
             exclusion, Contract(1), anywhere: [
                 second_client_is_refused
                 same_client_is_refused
@@ -241,6 +250,25 @@ macro_rules! __tests {
             }
         )* } }
     )*};
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __table {
+    (
+        [$backend:ident $harness:ty] $left_out:tt
+        $($module:ident, $rule:expr, $needs:ident: [$($case:ident)*])*
+    ) => {{
+        use Rule::*;
+        let mut table = Vec::new();
+        $($crate::__unless! { $needs $left_out { table.extend([$(
+            Runnable {
+                case: Case { backend: $backend, module: module_path!(), name: stringify!($case), rule: $rule },
+                run: |case| $crate::run::$needs::<$harness>(case, $crate::cases::$module::$case),
+            }
+        ),*]); } })*
+        table
+    }};
 }
 
 /// Expands to what is in the braces unless the word before the brackets is in the brackets.

@@ -125,6 +125,7 @@ mod stage;
 pub mod wait;
 
 pub use async_trait::async_trait;
+pub use conformance::cases_for;
 pub use harness::{Controlled, Harness, Shared};
 
 pub use memory::MemoryHarness;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use rlock_core::{
-    Acquired, Backend, BackendError, Capabilities, Claim, EventStream, Extended, Extension, LeaseId, LeaseKey,
+    Acquired, Backend, BackendError, Capabilities, Claim, EventStream, Extended, Extension, Finding, LeaseId, LeaseKey,
     ListFilter, Page, Released, ResourceName, Snapshot,
 };
 
@@ -86,6 +86,11 @@ impl<B: Backend> Backend for Observed<B> {
     async fn break_leases(&self, resource: &ResourceName) -> Result<u64, BackendError> {
         self.record.call();
         self.backend.break_leases(resource).await
+    }
+
+    async fn examine(&self) -> Result<Vec<Finding>, BackendError> {
+        self.record.call();
+        self.backend.examine().await
     }
 
     fn events(&self) -> EventStream {

@@ -37,6 +37,29 @@ pub struct Case {
     pub rule: Rule,
 }
 
+/// A case, and what runs it on a store.
+#[derive(Debug, Clone, Copy)]
+pub struct Runnable {
+    pub(crate) case: Case,
+    pub(crate) run: fn(Case) -> Result<(), Broken>,
+}
+
+impl Runnable {
+    /// The case.
+    pub fn case(&self) -> &Case {
+        &self.case
+    }
+
+    /// Runs it, on a runtime of its own, and returns once it has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`Broken`] if the case panics, or takes longer than [`LIMIT`].
+    pub fn run(&self) -> Result<(), Broken> {
+        (self.run)(self.case)
+    }
+}
+
 /// What a case checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {

@@ -6,5 +6,7 @@
 
 pub use rlock_core::{
     Acquired, Backend, BackendError, Capabilities, Claim, Event, EventStream, Events, Extended, Extension, Failure,
-    Grant, IfBusy, LeaseId, LeaseKey, Place, Released,
+    Finding, Grant, IfBusy, LeaseId, LeaseKey, Place, Released, Verdict,
 };
+
+pub use crate::connect::open;

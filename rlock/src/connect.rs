@@ -1,6 +1,8 @@
 //! From a URL to a client.
 
-use rlock_core::{Client, ClientBuilder, Failure};
+use std::sync::Arc;
+
+use rlock_core::{Backend, Client, ClientBuilder, Failure, Namespace};
 
 #[cfg(feature = "etcd")]
 use crate::etcd::{self, EtcdBackend, EtcdConfig};
@@ -46,29 +48,53 @@ pub async fn connect(url: &str) -> Result<Client, ConnectError> {
 ///
 /// As for [`connect`].
 pub async fn connect_with(url: &str, builder: ClientBuilder) -> Result<Client, ConnectError> {
+    let url = url.to_owned();
+    builder.connect(async move { open(&url, None).await }).await
+}
+
+/// The backend of the store that `url` names, connected on this runtime, for whoever wants it without a client around it:
+/// to check a store by the cases of `rlock-testkit`, for example. With a `namespace`, that is used, and not the one in the
+/// URL.
+///
+/// # Errors
+///
+/// As for [`connect`].
+///
+/// # Cancel safety
+///
+/// As for [`connect`].
+pub async fn open(url: &str, namespace: Option<&Namespace>) -> Result<Arc<dyn Backend>, ConnectError> {
     match scheme(url)?.as_str() {
-        "memory" => Ok(builder.build(memory::open(url)?)),
+        "memory" => Ok(Arc::new(memory::open(url, namespace)?)),
         #[cfg(feature = "redis")]
         "redis" | "rediss" => {
-            let config = RedisConfig::from_url(url)?;
-            Ok(builder.connect(RedisBackend::connect(config)).await?)
+            let config = within(namespace, RedisConfig::from_url(url)?, RedisConfig::namespace);
+            Ok(Arc::new(RedisBackend::connect(config).await?))
         }
         #[cfg(feature = "etcd")]
         "etcd" | "etcds" => {
-            let config = EtcdConfig::from_url(url)?;
-            Ok(builder.connect(EtcdBackend::connect(config)).await?)
+            let config = within(namespace, EtcdConfig::from_url(url)?, EtcdConfig::namespace);
+            Ok(Arc::new(EtcdBackend::connect(config).await?))
         }
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => {
-            let config = PostgresConfig::from_url(url)?;
-            Ok(builder.connect(PostgresBackend::connect(config)).await?)
+            let config = within(namespace, PostgresConfig::from_url(url)?, PostgresConfig::namespace);
+            Ok(Arc::new(PostgresBackend::connect(config).await?))
         }
         #[cfg(feature = "sqlite")]
         "sqlite" => {
-            let config = SqliteConfig::from_url(url)?;
-            Ok(builder.connect(SqliteBackend::connect(config)).await?)
+            let config = within(namespace, SqliteConfig::from_url(url)?, SqliteConfig::namespace);
+            Ok(Arc::new(SqliteBackend::connect(config).await?))
         }
         scheme => Err(refusal(scheme)),
+    }
+}
+
+#[cfg(any(feature = "etcd", feature = "postgres", feature = "redis", feature = "sqlite"))]
+fn within<C>(namespace: Option<&Namespace>, config: C, set: impl FnOnce(C, Namespace) -> C) -> C {
+    match namespace {
+        Some(namespace) => set(config, namespace.clone()),
+        None => config,
     }
 }
 

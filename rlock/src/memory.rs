@@ -12,11 +12,12 @@ pub use rlock_core::{MemoryBackend, MemoryStore};
 
 static STORE: LazyLock<Arc<MemoryStore>> = LazyLock::new(MemoryStore::new);
 
-pub(crate) fn open(url: &str) -> Result<MemoryBackend, InvalidUrl> {
-    Ok(STORE.client(namespace(url)?))
+pub(crate) fn open(url: &str, namespace: Option<&Namespace>) -> Result<MemoryBackend, InvalidUrl> {
+    let of_url = of_url(url)?;
+    Ok(STORE.client(namespace.cloned().unwrap_or(of_url)))
 }
 
-fn namespace(url: &str) -> Result<Namespace, InvalidUrl> {
+fn of_url(url: &str) -> Result<Namespace, InvalidUrl> {
     let url = Url::parse(url).map_err(|_| InvalidUrl::NotAlone)?;
     if url.has_host() || !matches!(url.path(), "" | "/") || url.fragment().is_some() {
         return Err(InvalidUrl::NotAlone);
@@ -60,11 +61,11 @@ mod tests {
 
     #[test]
     fn a_namespace_is_read_and_the_rest_is_refused() {
-        assert_eq!(namespace("memory:"), Ok(Namespace::default()));
-        assert_eq!(namespace("memory://"), Ok(Namespace::default()));
-        assert_eq!(namespace("MEMORY:?namespace=b%C3%BCro"), Ok(Namespace::new("büro").unwrap()));
-        assert_eq!(namespace("memory:x"), Err(InvalidUrl::NotAlone));
-        assert_eq!(namespace("memory://user:secret@host"), Err(InvalidUrl::NotAlone));
-        assert_eq!(namespace("memory:?namespace=a&namespace=b"), Err(InvalidUrl::Repeated));
+        assert_eq!(of_url("memory:"), Ok(Namespace::default()));
+        assert_eq!(of_url("memory://"), Ok(Namespace::default()));
+        assert_eq!(of_url("MEMORY:?namespace=b%C3%BCro"), Ok(Namespace::new("büro").unwrap()));
+        assert_eq!(of_url("memory:x"), Err(InvalidUrl::NotAlone));
+        assert_eq!(of_url("memory://user:secret@host"), Err(InvalidUrl::NotAlone));
+        assert_eq!(of_url("memory:?namespace=a&namespace=b"), Err(InvalidUrl::Repeated));
     }
 }

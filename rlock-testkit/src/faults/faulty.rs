@@ -11,8 +11,8 @@ use futures_util::StreamExt as _;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use rlock_core::{
-    Acquired, Backend, BackendError, Capabilities, Claim, Event, EventStream, Extended, Extension, Failure, LeaseKey,
-    ListFilter, Page, Released, ResourceName, Snapshot,
+    Acquired, Backend, BackendError, Capabilities, Claim, Event, EventStream, Extended, Extension, Failure, Finding,
+    LeaseKey, ListFilter, Page, Released, ResourceName, Snapshot,
 };
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -287,6 +287,11 @@ impl<B: Backend> Backend for Faulty<B> {
     async fn break_leases(&self, resource: &ResourceName) -> Result<u64, BackendError> {
         self.faults.thawed().await;
         self.backend.break_leases(resource).await
+    }
+
+    async fn examine(&self) -> Result<Vec<Finding>, BackendError> {
+        self.faults.thawed().await;
+        self.backend.examine().await
     }
 
     fn events(&self) -> EventStream {

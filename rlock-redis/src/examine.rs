@@ -1,0 +1,187 @@
+//! Looking at the server's settings.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rlock_core::{BackendError, Finding};
+
+use crate::RedisBackend;
+use crate::conn::{Args, Reply};
+
+/// Less is within what a request takes, and what clocks that are kept right differ by.
+const SKEW: Duration = Duration::from_secs(1);
+
+impl RedisBackend {
+    pub(crate) async fn findings(&self) -> Result<Vec<Finding>, BackendError> {
+        let Some(Reply::Text(info)) = self.if_allowed("INFO", Args::default()).await? else {
+            let text = "this user may not use INFO, so the server's settings were not looked at: +info allows it, and \
+                        restart_grace needs it";
+            return Ok(vec![Finding::note("settings", text)]);
+        };
+        let mut appendfsync = Args::default();
+        appendfsync.fixed("GET");
+        appendfsync.fixed("appendfsync");
+        let flushed = match self.if_allowed("CONFIG", appendfsync).await? {
+            Some(Reply::Array(pair)) => pair.into_iter().nth(1),
+            _ => None,
+        };
+        let flushed = if let Some(Reply::Text(when)) = flushed { Some(when) } else { None };
+        let info = Info(&info);
+        let mut findings = vec![version(&info), eviction(&info), self.persistence(&info, flushed.as_deref())];
+        findings.extend(replication(&info));
+        if info.is("cluster_enabled", "1") {
+            let text = "the server is part of a cluster, of which rlock uses this one server: requests about several locks \
+                        fail; use a server of its own";
+            findings.push(Finding::risk("cluster", text));
+        }
+        findings.extend(self.clock().await?);
+        Ok(findings)
+    }
+
+    /// What the server answers, unless this user may not ask for it.
+    async fn if_allowed(&self, name: &'static str, args: Args) -> Result<Option<Reply>, BackendError> {
+        match self.command("examine", name, args).await {
+            Ok(reply) => Ok(Some(reply)),
+            Err(BackendError::Rejected(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn persistence(&self, info: &Info<'_>, flushed: Option<&str>) -> Finding {
+        let subject = "persistence";
+        if info.is("aof_last_write_status", "err") || info.is("rdb_last_bgsave_status", "err") {
+            return Finding::risk(subject, "the server could not write to its disk the last time: see its log");
+        }
+        if !info.is("aof_enabled", "1") {
+            let grace = self.restart_grace();
+            let text = format!(
+                "the server keeps no log (appendonly no): after a restart it has forgotten locks, and grants them to others \
+                 {grace:?} later (restart_grace), though a holder that was cut off meanwhile has not learned of it; set \
+                 appendonly yes and appendfsync always, or restart_grace to the longest TTL"
+            );
+            return Finding::risk(subject, text);
+        }
+        match flushed {
+            Some("always") => {
+                Finding::good(subject, "the log is flushed before a lock is granted (appendfsync always)")
+            }
+            Some("everysec") => {
+                let text = "the log is flushed each second (appendfsync everysec): a crash of the host, not of the server \
+                            alone, forgets what was granted in the last one; `always` forgets nothing";
+                Finding::note(subject, text)
+            }
+            Some(when) => {
+                let text = format!(
+                    "the log is flushed when the system likes (appendfsync {when}): a crash of the host forgets what was \
+                     granted in the last half minute; set it to always, or everysec"
+                );
+                Finding::risk(subject, text)
+            }
+            None => {
+                Finding::note(subject, "the server keeps a log (appendonly yes); this user may not see appendfsync")
+            }
+        }
+    }
+
+    async fn clock(&self) -> Result<Option<Finding>, BackendError> {
+        let Some(Reply::Array(time)) = self.if_allowed("TIME", Args::default()).await? else { return Ok(None) };
+        let Some(Reply::Text(seconds)) = time.first() else { return Ok(None) };
+        let theirs = Duration::from_secs(seconds.parse().unwrap_or_default());
+        let ours = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        // The server's is cut to seconds.
+        let skew = ours.abs_diff(theirs).saturating_sub(Duration::from_secs(1));
+        Ok(Some(if skew < SKEW {
+            Finding::good("clock", "the server's agrees with this host's")
+        } else {
+            let text = format!(
+                "the server's clock is {}s off this host's; that harms nothing, but setting it right at a stroke would end \
+                 locks early, or late: let it be kept by NTP",
+                skew.as_secs()
+            );
+            Finding::note("clock", text)
+        }))
+    }
+}
+
+/// The answer to INFO.
+#[derive(Debug)]
+struct Info<'a>(&'a str);
+
+impl<'a> Info<'a> {
+    fn get(&self, field: &str) -> Option<&'a str> {
+        let line = self.0.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        line.map(str::trim)
+    }
+
+    fn is(&self, field: &str, value: &str) -> bool {
+        self.get(field) == Some(value)
+    }
+}
+
+fn version(info: &Info<'_>) -> Finding {
+    let (name, version) = match info.get("valkey_version") {
+        Some(version) => ("Valkey", version),
+        None => ("Redis", info.get("redis_version").unwrap_or("of a version that it does not tell")),
+    };
+    Finding::good("version", format!("{name} {version}"))
+}
+
+fn eviction(info: &Info<'_>) -> Finding {
+    let (limit, policy) = (info.get("maxmemory").unwrap_or("0"), info.get("maxmemory_policy").unwrap_or("noeviction"));
+    let subject = "eviction";
+    if policy == "noeviction" {
+        return Finding::good(subject, "nothing is removed to make room (maxmemory-policy noeviction)");
+    }
+    if limit == "0" {
+        let text = format!(
+            "nothing is removed to make room, for maxmemory is not set; if it ever is, maxmemory-policy {policy} removes \
+             locks: set noeviction"
+        );
+        return Finding::note(subject, text);
+    }
+    let text = format!(
+        "the server removes locks that are held when its memory is full (maxmemory-policy {policy}): set noeviction, or \
+         give locks a server of their own"
+    );
+    Finding::risk(subject, text)
+}
+
+fn replication(info: &Info<'_>) -> Option<Finding> {
+    let subject = "replication";
+    if !info.is("role", "master") {
+        return Some(Finding::risk(subject, "the server is a replica, which grants nothing: name the primary"));
+    }
+    let replicas = info.get("connected_slaves").filter(|&count| count != "0")?;
+    let text = format!(
+        "{replicas} replicas, which get to know of a lock after it was granted: a failover forgets what was granted in the \
+         moments before; fencing tokens protect what accepts them"
+    );
+    Some(Finding::note(subject, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use rlock_core::Verdict;
+
+    use super::*;
+
+    #[test]
+    fn eviction_is_a_risk_once_memory_is_limited() {
+        let judged = |limit, policy| {
+            let info = format!("# Memory\r\nmaxmemory:{limit}\r\nmaxmemory_policy:{policy}\r\n");
+            eviction(&Info(&info)).verdict
+        };
+        assert_eq!(judged("0", "noeviction"), Verdict::Good);
+        assert_eq!(judged("1048576", "noeviction"), Verdict::Good);
+        assert_eq!(judged("0", "volatile-lru"), Verdict::Note);
+        assert_eq!(judged("1048576", "volatile-lru"), Verdict::Risk);
+        assert_eq!(judged("1048576", "allkeys-random"), Verdict::Risk);
+    }
+
+    #[test]
+    fn replicas_are_told_of_and_a_replica_is_no_store() {
+        let judged = |info| replication(&Info(info)).map(|finding| finding.verdict);
+        assert_eq!(judged("role:master\r\nconnected_slaves:0\r\n"), None);
+        assert_eq!(judged("role:master\r\nconnected_slaves:2\r\n"), Some(Verdict::Note));
+        assert_eq!(judged("role:slave\r\n"), Some(Verdict::Risk));
+    }
+}
