@@ -1,12 +1,13 @@
 //! The contract of core, on a file.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use rlock_core::{
-    Acquired, Backend, BackendError, Capabilities, Claim, EventStream, Events, Extended, Extension, LeaseKey,
+    Acquired, Backend, BackendError, Capabilities, Claim, EventStream, Events, Extended, Extension, Finding, LeaseKey,
     ListFilter, Page, Released, ResourceName, Snapshot, Ttl,
 };
 use tokio::sync::{mpsc, oneshot};
@@ -16,8 +17,10 @@ use crate::keeper::{Job, Keeper};
 use crate::table::{Answer, Operation};
 use crate::{ConnectError, SqliteConfig};
 
-/// How many calls can be on their way.
+/// How many jobs can be on their way.
 const QUEUE: usize = 64;
+/// How many operations are one job, so that others can write between them.
+const PART: usize = 64;
 /// A write takes as long as the disk, now and then.
 const MIN_TTL: Duration = Duration::from_millis(50);
 
@@ -63,30 +66,50 @@ impl SqliteBackend {
         Ok(Self { config, store, capabilities, jobs, events })
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.config.path
+    }
+
     /// Has operations done, and `read`s the answers.
-    async fn run<T>(
+    pub(crate) async fn run<T>(
         &self,
         name: &'static str,
         operations: Vec<Operation>,
         read: impl Fn(&Operation, Answer) -> Option<Result<T, BackendError>>,
     ) -> Vec<Result<T, BackendError>> {
         let failed = |error: CallError| error.into_backend_error(name, &self.store);
-        let (reply, answers) = oneshot::channel();
-        let ended = || CallError::new(Kind::Uncertain, "the runtime that it was connected on has ended");
-        let job = Job { operations: operations.clone(), reply };
-        let answers = match self.jobs.send(job).await {
-            Ok(()) => answers.await.unwrap_or_else(|_| Err(ended())),
-            Err(_) => Err(ended()),
-        };
-        match answers {
-            Ok(answers) => {
-                let foreign = || Err(failed(CallError::new(Kind::Uncertain, "the answer is to something else")));
-                let pairs = operations.iter().zip(answers);
-                pairs.map(|(operation, answer)| read(operation, answer).unwrap_or_else(foreign)).collect()
-            }
-            Err(error) => operations.iter().map(|_| Err(failed(error.clone()))).collect(),
+        let mut sent = Vec::new();
+        for operations in parts(operations) {
+            let (reply, answers) = oneshot::channel();
+            // If it cannot be sent, the reply goes away with it.
+            let _keeper_gone = self.jobs.send(Job { operations: operations.clone(), reply }).await;
+            sent.push((operations, answers));
         }
+        let mut results = Vec::new();
+        for (operations, answers) in sent {
+            let ended = || Err(CallError::new(Kind::Uncertain, "the runtime that it was connected on has ended"));
+            match answers.await.unwrap_or_else(|_| ended()) {
+                Ok(answers) => {
+                    let foreign = || Err(failed(CallError::new(Kind::Uncertain, "the answer is to something else")));
+                    let pairs = operations.iter().zip(answers);
+                    results.extend(pairs.map(|(operation, answer)| read(operation, answer).unwrap_or_else(foreign)));
+                }
+                Err(error) => results.extend(operations.iter().map(|_| Err(failed(error.clone())))),
+            }
+        }
+        results
     }
+}
+
+/// Parts that need not be done in one transaction.
+fn parts(mut operations: Vec<Operation>) -> Vec<Arc<[Operation]>> {
+    let mut parts = Vec::with_capacity(operations.len().div_ceil(PART));
+    while !operations.is_empty() {
+        let later = operations.split_off(operations.len().min(PART));
+        parts.push(operations.into());
+        operations = later;
+    }
+    parts
 }
 
 fn at_least(ttl: Ttl) -> Ttl {
@@ -159,6 +182,10 @@ impl Backend for SqliteBackend {
             _ => None,
         });
         answers.await.remove(0)
+    }
+
+    async fn examine(&self) -> Result<Vec<Finding>, BackendError> {
+        self.findings().await
     }
 
     fn events(&self) -> EventStream {

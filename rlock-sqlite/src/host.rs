@@ -23,8 +23,13 @@ impl HostClock {
         self.boot.as_deref().unwrap_or("wall clock")
     }
 
+    /// Whether it is the time since the host was started.
+    pub(crate) fn is_of_boot(&self) -> bool {
+        self.boot.is_some()
+    }
+
     pub(crate) fn now(&self) -> Moment {
-        if self.boot.is_some() {
+        if self.is_of_boot() {
             self.clock.now()
         } else {
             Moment::default().after(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())

@@ -22,12 +22,15 @@ use crate::turns::Turns;
 /// Operations, and who waits for the answers.
 #[derive(Debug)]
 pub(crate) struct Job {
-    pub(crate) operations: Vec<Operation>,
+    pub(crate) operations: Arc<[Operation]>,
     pub(crate) reply: oneshot::Sender<Result<Vec<Answer>, CallError>>,
 }
 
-/// How many jobs share a transaction.
-const MOST_TOGETHER: usize = 64;
+/// How many operations share a transaction, about; meanwhile nobody else can write.
+const MOST_TOGETHER: usize = 256;
+
+/// How often what nobody uses any more is looked for, by each client that writes.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// The file for one client. Its jobs are done one after the other, those that come together in one transaction.
 #[derive(Debug)]
@@ -41,6 +44,7 @@ pub(crate) struct Keeper {
     events: Events,
     clock: HostClock,
     expecting: Expecting,
+    sweep_at: Moment,
 }
 
 impl Keeper {
@@ -55,6 +59,7 @@ impl Keeper {
             events,
             clock: HostClock::new(),
             expecting: Expecting::default(),
+            sweep_at: Moment::default(),
             config,
         };
         keeper.reopen().await?;
@@ -75,12 +80,17 @@ impl Keeper {
             tokio::select! {
                 biased;
                 received = jobs.recv_many(&mut batch, MOST_TOGETHER) => if received == 0 { return },
-                () = look => {}
+                () = look => self.look().await,
             }
-            if batch.is_empty() {
-                self.look().await;
-            } else {
-                self.work(batch).await;
+            while !batch.is_empty() {
+                let mut operations = 0;
+                let mut is_enough = |job: &Job| {
+                    operations += job.operations.len();
+                    operations >= MOST_TOGETHER
+                };
+                let last = batch.iter().position(&mut is_enough).unwrap_or(batch.len() - 1);
+                let later = batch.split_off(last + 1);
+                self.work(std::mem::replace(&mut batch, later)).await;
             }
         }
     }
@@ -158,33 +168,54 @@ impl Keeper {
         let turn = self.turns.take(self.config.timeout).await?;
         file.notice().await.map_err(CallError::undone)?;
         let mut transaction = file.conn.begin_with("BEGIN IMMEDIATE").await.map_err(CallError::undone)?;
+        // Nobody else writes from here on.
+        let now = self.clock.now();
+        let is_to_sweep = now >= self.sweep_at;
+        if is_to_sweep {
+            self.sweep_at = now.after(SWEEP_EVERY);
+        }
         let mut table = Table {
             conn: &mut transaction,
             namespace: self.namespace.clone(),
             inbox: self.inbox.clone(),
-            // Nobody else writes from here on.
-            now: self.clock.now(),
+            now,
             events: Vec::new(),
             is_mail: false,
         };
         let answers = async {
-            table.sweep().await?;
+            if is_to_sweep {
+                table.sweep().await?;
+            }
             if file.is_unread {
                 table.collect().await?;
             }
             let mut answers = Vec::with_capacity(jobs.len());
             for job in jobs {
                 let mut of_job = Vec::with_capacity(job.operations.len());
-                for operation in &job.operations {
+                for operation in &*job.operations {
                     of_job.push(table.run(operation).await?);
                 }
                 answers.push(of_job);
             }
             Ok(answers)
         };
-        let answers = answers.await.map_err(CallError::undone)?;
+        let answers = answers.await.map_err(CallError::undone);
         let (events, is_mail) = (std::mem::take(&mut table.events), table.is_mail);
-        transaction.commit().await.map_err(CallError::committing)?;
+        let committed = match answers {
+            Ok(answers) => transaction.commit().await.map(|()| answers).map_err(CallError::committing),
+            Err(error) => {
+                drop(transaction);
+                Err(error)
+            }
+        };
+        let answers = match committed {
+            Ok(answers) => answers,
+            Err(error) => {
+                // On some errors SQLite has ended the transaction by itself, of which sqlx does not know.
+                self.file = None;
+                return Err(error);
+            }
+        };
         file.is_unread = false;
         if is_mail {
             turn.ring();

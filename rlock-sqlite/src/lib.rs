@@ -16,14 +16,15 @@
 //!
 //! The file is a database of SQLite, which is built in, with its log beside it (WAL). Each client has one task and one
 //! connection. What comes while it works is done in one transaction afterwards, which drops whatever has expired, does what
-//! was asked for, and grants from the heads of the queues. Writers take turns by a lock on a second file, in the order in
-//! which the kernel queues them.
+//! was asked for, and grants from the heads of the queues. Writers take turns by locks on
+//! two files beside it, in the order in which the kernel queues them. What takes longer, such as a batch of thousands, is
+//! done in parts, between which others write.
 //!
 //! A lease expires by the time since the host was started (`CLOCK_BOOTTIME`), so that nobody frees a lock or keeps it by
 //! setting a clock. The first one who connects after another start deletes all leases. Where the system does not say which
 //! start it is, the wall clock decides.
 //!
-//! A waiter of another process is told by a row in a table, and by a write to the second file, of which Linux tells all who
+//! A waiter of another process is told by a row in a table, and by a write to one of these files, of which Linux tells all who
 //! watch it (inotify): those who wait, and those who hold, for somebody may break the lock. They look every 100 ms all the
 //! same; where the system does not tell, whoever waits looks every 10 ms. A look is one read of shared memory, unless
 //! others have written.
@@ -47,6 +48,7 @@ mod backend;
 mod bell;
 mod config;
 mod error;
+mod examine;
 mod file;
 mod host;
 mod keeper;

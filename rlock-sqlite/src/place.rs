@@ -24,10 +24,10 @@ pub(crate) fn prepare(path: &Path) -> Result<(), CallError> {
     }
 }
 
-/// The file beside it by which processes take turns at writing.
-pub(crate) fn turns_of(path: &Path) -> PathBuf {
+/// A file that is named alike.
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push("-turn");
+    name.push(suffix);
     name.into()
 }
 
@@ -64,6 +64,18 @@ pub(crate) fn identity(path: &Path) -> Option<Identity> {
 #[cfg(not(unix))]
 pub(crate) fn identity(_path: &Path) -> Option<Identity> {
     Some((0, 0))
+}
+
+/// How much may be written yet to where the file is, in bytes, where the system says.
+#[cfg(target_os = "linux")]
+pub(crate) fn room(path: &Path) -> Option<u64> {
+    let found = rustix::fs::statvfs(folder(path)).ok()?;
+    Some(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn room(_path: &Path) -> Option<u64> {
+    None
 }
 
 /// The processes of two hosts would not see each other's locks on the file, nor the memory that they share.

@@ -8,7 +8,7 @@ use rlock_core::{
     Moment, Owner, Page, Place, Released, ResourceName, Snapshot, Token, Waiter,
 };
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::{Row as _, query};
+use sqlx::{Row as _, query, query_scalar};
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -19,17 +19,18 @@ pub(crate) enum Operation {
     Inspect(ResourceName),
     List(ListFilter),
     Break(ResourceName),
+    /// Of SQLite.
+    Version,
 }
 
 impl Operation {
-    /// What it is about, if that is one resource.
-    fn resource(&self) -> Option<&ResourceName> {
+    /// Whose expired leases have to be out of the way before. A claim looks for them itself.
+    fn resource_to_expire(&self) -> Option<&ResourceName> {
         match self {
-            Self::Acquire(claim) => Some(&claim.key.resource),
             Self::Extend(extension) => Some(&extension.key.resource),
             Self::Release(lease) => Some(&lease.resource),
             Self::Inspect(resource) | Self::Break(resource) => Some(resource),
-            Self::List(_) => None,
+            Self::Acquire(_) | Self::List(_) | Self::Version => None,
         }
     }
 }
@@ -47,6 +48,7 @@ pub(crate) enum Answer {
     Inspected(Snapshot),
     Listed(Page),
     Broken(u64),
+    Version(String),
 }
 
 /// How long a lease lies around that has expired, or a message, in µs. Its client has died.
@@ -98,7 +100,7 @@ impl Table<'_> {
     }
 
     pub(crate) async fn run(&mut self, operation: &Operation) -> sqlx::Result<Answer> {
-        if let Some(resource) = operation.resource() {
+        if let Some(resource) = operation.resource_to_expire() {
             self.expire(resource.as_str()).await?;
         }
         Ok(match operation {
@@ -108,26 +110,40 @@ impl Table<'_> {
             Operation::Inspect(resource) => Answer::Inspected(self.inspect(resource).await?),
             Operation::List(filter) => Answer::Listed(self.list(filter).await?),
             Operation::Break(resource) => Answer::Broken(self.break_leases(resource).await?),
+            Operation::Version => {
+                Answer::Version(query_scalar("SELECT sqlite_version()").fetch_one(&mut *self.conn).await?)
+            }
         })
     }
 
     async fn acquire(&mut self, claim: &Claim) -> sqlx::Result<Answer> {
-        const LOOK: &str = "SELECT (SELECT capacity FROM leases WHERE namespace = ?1 AND name = ?2 LIMIT 1), \
-             (SELECT coalesce(sum(weight), 0) FROM leases WHERE namespace = ?1 AND name = ?2 AND token > 0), \
-             EXISTS (SELECT 1 FROM leases WHERE namespace = ?1 AND name = ?2 AND token = 0), (SELECT opens FROM state)";
+        const LOOK: &str = "SELECT max(capacity), coalesce(sum(weight) FILTER (WHERE token > 0), 0), \
+             coalesce(max(token = 0), FALSE), coalesce(max(expires <= ?3), FALSE), coalesce(max(id = ?4), FALSE), \
+             (SELECT opens FROM state) FROM leases WHERE namespace = ?1 AND name = ?2";
         const ADD: &str = "INSERT INTO leases (namespace, name, id, weight, capacity, token, expires, since, inbox, owner) \
              VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
-        if let Some(acquired) = self.standing(&claim.key).await? {
+        let name = claim.key.resource.as_str();
+        let id = claim.key.id.as_u128().to_be_bytes().to_vec();
+        let look = async |this: &mut Self| {
+            let look = query(LOOK).bind(&*this.namespace).bind(name).bind(micros(this.now)).bind(&id);
+            look.fetch_one(&mut *this.conn).await
+        };
+        let mut seen = look(self).await?;
+        let is_stale: bool = seen.try_get(3)?;
+        if is_stale {
+            self.expire(name).await?;
+            seen = look(self).await?;
+        }
+        let is_there: bool = seen.try_get(4)?;
+        if is_there && let Some(acquired) = self.standing(&claim.key).await? {
             return Ok(Answer::Acquired(acquired));
         }
-        let name = claim.key.resource.as_str();
-        let look = query(LOOK).bind(&*self.namespace).bind(name).fetch_one(&mut *self.conn).await?;
         let (capacity, taken, is_queue): (Option<u32>, i64, bool) =
-            (look.try_get(0)?, look.try_get(1)?, look.try_get(2)?);
+            (seen.try_get(0)?, seen.try_get(1)?, seen.try_get(2)?);
         if let Some(actual) = capacity.filter(|&actual| actual != claim.share.capacity()) {
             return Ok(Answer::OtherCapacity(actual));
         }
-        let early = self.until(look.try_get(3)?);
+        let early = self.until(seen.try_get(5)?);
         if !early.is_zero() {
             return Ok(Answer::Early(early));
         }
@@ -140,7 +156,7 @@ impl Table<'_> {
         query(ADD)
             .bind(&*self.namespace)
             .bind(name)
-            .bind(claim.key.id.as_u128().to_be_bytes().to_vec())
+            .bind(&id)
             .bind(claim.share.weight())
             .bind(claim.share.capacity())
             .bind(token)

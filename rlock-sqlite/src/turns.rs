@@ -1,11 +1,13 @@
 //! Taking turns at writing.
 //!
 //! SQLite lets whoever writes next be found out by chance: the others sleep for longer and longer, and look again. A lock
-//! on a file beside it has a queue in the kernel instead, and whoever dies in it is out of it.
+//! on a file beside it has a queue in the kernel instead, and whoever dies in it is out of it. But who unlocks it may lock
+//! it again before the next one has woken up; so there is a second such file, of which one has to have the lock while one
+//! waits for the first.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Seek as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,16 +22,47 @@ const TEXT: &[u8] = b"Turns at writing to the file beside this one.\n";
 /// A client's place among those who want to write.
 #[derive(Debug)]
 pub(crate) struct Turns {
-    path: Arc<Path>,
-    file: State,
+    paths: Arc<[PathBuf; 2]>,
+    state: State,
 }
 
 #[derive(Debug)]
 enum State {
     Closed,
-    Open(File),
+    Open(Files),
     /// A thread stands in the queue.
-    Queued(oneshot::Receiver<io::Result<File>>),
+    Queued(oneshot::Receiver<io::Result<Files>>),
+}
+
+#[derive(Debug)]
+struct Files {
+    /// Locked by whoever waits for his turn.
+    next: File,
+    /// Locked by whoever has it.
+    turn: File,
+}
+
+impl Files {
+    fn open([next, turn]: &[PathBuf; 2]) -> io::Result<Self> {
+        let mut options = place::for_user_alone_file();
+        options.read(true).write(true).create(true).truncate(false);
+        Ok(Self { next: options.open(next)?, turn: options.open(turn)? })
+    }
+
+    /// Takes the turn if nobody has it or waits for it.
+    fn try_take(&self) -> Result<(), TryLockError> {
+        self.next.try_lock()?;
+        let taken = self.turn.try_lock();
+        let unlocked = self.next.unlock();
+        taken?;
+        unlocked.map_err(TryLockError::Error)
+    }
+
+    fn take(&self) -> io::Result<()> {
+        self.next.lock()?;
+        self.turn.lock()?;
+        self.next.unlock()
+    }
 }
 
 /// The right to write, until it is dropped.
@@ -38,59 +71,59 @@ pub(crate) struct Turn<'a>(&'a File);
 
 impl Turns {
     pub(crate) fn at(path: &Path) -> Self {
-        Self { path: place::turns_of(path).into(), file: State::Closed }
+        let paths = ["-next", "-turn"].map(|suffix| place::beside(path, suffix));
+        Self { paths: Arc::new(paths), state: State::Closed }
     }
 
+    /// The file that is [rung](Turn::ring).
     pub(crate) fn path(&self) -> &Path {
-        &self.path
+        &self.paths[1]
     }
 
     /// Waits for the turn for so long. What has queued for it stays in its place after that, for the next time.
     pub(crate) async fn take(&mut self, limit: Duration) -> Result<Turn<'_>, CallError> {
-        let path = self.path.clone();
-        let failed = |error| CallError::file("lock", &path, error);
-        if let State::Closed = self.file {
-            let file =
-                place::for_user_alone_file().read(true).write(true).create(true).truncate(false).open(&self.path);
-            self.file = State::Open(file.map_err(failed)?);
+        let paths = self.paths.clone();
+        let failed = |error| CallError::file("lock", &paths[1], error);
+        if let State::Closed = self.state {
+            self.state = State::Open(Files::open(&paths).map_err(failed)?);
         }
-        if let State::Open(file) = &self.file {
-            match file.try_lock() {
+        if let State::Open(files) = &self.state {
+            match files.try_take() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => self.queue()?,
                 Err(TryLockError::Error(error)) => return Err(failed(error)),
             }
         }
-        if let State::Queued(queued) = &mut self.file {
+        if let State::Queued(queued) = &mut self.state {
             let Ok(taken) = timeout(limit, queued).await else {
                 let reason = format!(
                     "others have been writing for longer than {limit:?}: a process that was stopped in the middle of it \
                      holds up all; `lsof {}` shows who has the file open",
-                    self.path.display()
+                    paths[1].display()
                 );
                 return Err(CallError::new(Kind::Undone, reason));
             };
-            self.file = State::Closed;
+            self.state = State::Closed;
             let taken = taken.map_err(|_| failed(io::Error::other("the thread that waits for it has ended")))?;
-            self.file = State::Open(taken.map_err(failed)?);
+            self.state = State::Open(taken.map_err(failed)?);
         }
-        match &self.file {
-            State::Open(file) => Ok(Turn(file)),
+        match &self.state {
+            State::Open(files) => Ok(Turn(&files.turn)),
             State::Closed | State::Queued(_) => unreachable!("it has been opened and locked"),
         }
     }
 
-    /// Leaves the file to a thread that stands in the queue. Not to one of the runtime's, which would wait for it to end.
+    /// Leaves the files to a thread that stands in the queue. Not to one of the runtime's, which would wait for it to end.
     fn queue(&mut self) -> Result<(), CallError> {
-        let State::Open(file) = std::mem::replace(&mut self.file, State::Closed) else { return Ok(()) };
+        let State::Open(files) = std::mem::replace(&mut self.state, State::Closed) else { return Ok(()) };
         let (sender, receiver) = oneshot::channel();
         let wait = move || {
-            let taken = file.lock().map(|()| file);
+            let taken = files.take().map(|()| files);
             let _nobody_waits_any_more = sender.send(taken);
         };
         let thread = std::thread::Builder::new().name("rlock-sqlite-turn".into()).spawn(wait);
-        thread.map_err(|error| CallError::file("wait for", &self.path, error))?;
-        self.file = State::Queued(receiver);
+        thread.map_err(|error| CallError::file("wait for", &self.paths[1], error))?;
+        self.state = State::Queued(receiver);
         Ok(())
     }
 }

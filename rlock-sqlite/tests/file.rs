@@ -22,7 +22,7 @@ async fn it_is_made_for_the_user_alone() {
     assert!(matches!(claim(&backend, "x", 1).await, Ok(Acquired::Held(_))));
     let mode = |path: &str| fs::metadata(folder.path().join(path)).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode("a"), mode("a/b")), (0o700, 0o700));
-    for file in ["locks.db", "locks.db-wal", "locks.db-shm", "locks.db-turn"] {
+    for file in ["locks.db", "locks.db-wal", "locks.db-shm", "locks.db-turn", "locks.db-next"] {
         assert_eq!(mode(&format!("a/b/{file}")), 0o600, "{file}");
     }
 }
@@ -119,6 +119,23 @@ async fn a_writer_that_stands_still_costs_nothing_once_it_goes_on() {
     assert!(matches!(claim(&backend, "x", 1).await, Ok(Acquired::Held(_))));
 }
 
+#[tokio::test]
+async fn a_large_batch_lets_others_in() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("locks.db");
+    let (one, other) = (open(&path).await, open(&path).await);
+    let claims: Vec<_> = (0..5_000).map(|id| claim_of(&format!("x/{id}"), id)).collect();
+    let batch = tokio::spawn(async move { one.acquire(&claims).await });
+    let mut turns = 0;
+    while !batch.is_finished() {
+        assert!(matches!(claim(&other, &format!("y/{turns}"), turns).await, Ok(Acquired::Held(_))));
+        turns += 1;
+    }
+    assert!(batch.await.unwrap().iter().all(|answer| matches!(answer, Ok(Acquired::Held(_)))));
+    // It is done in some twenty transactions.
+    assert!(turns > 10, "{turns} turns of somebody else's meanwhile");
+}
+
 async fn open(path: &Path) -> SqliteBackend {
     SqliteBackend::connect(SqliteConfig::at(path).unwrap()).await.unwrap()
 }
@@ -131,9 +148,12 @@ fn key(name: &str, id: u128) -> LeaseKey {
     LeaseKey { resource: ResourceName::new(name).unwrap(), id: LeaseId::from_u128(id) }
 }
 
-async fn claim(backend: &SqliteBackend, name: &str, id: u128) -> Result<Acquired, BackendError> {
+fn claim_of(name: &str, id: u128) -> Claim {
     let ttl = Ttl::new(Duration::from_secs(30)).unwrap();
     let owner = Arc::new(Owner::current());
-    let claim = Claim { key: key(name, id), share: Share::EXCLUSIVE, ttl, if_busy: IfBusy::Queue, owner };
-    backend.acquire(&[claim]).await.remove(0)
+    Claim { key: key(name, id), share: Share::EXCLUSIVE, ttl, if_busy: IfBusy::Queue, owner }
+}
+
+async fn claim(backend: &SqliteBackend, name: &str, id: u128) -> Result<Acquired, BackendError> {
+    backend.acquire(&[claim_of(name, id)]).await.remove(0)
 }

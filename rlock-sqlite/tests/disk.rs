@@ -1,0 +1,119 @@
+//! Disks that are full, and that cannot be written to: each a file system in memory, which nobody else sees.
+#![cfg(target_os = "linux")]
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rlock_core::{
+    Acquired, Backend as _, BackendError, Claim, Extended, Extension, IfBusy, LeaseId, LeaseKey, Owner, ResourceName,
+    Share, Ttl,
+};
+use rlock_sqlite::{ConnectError, SqliteBackend, SqliteConfig};
+use rlock_testkit::wait::eventually;
+use tempfile::TempDir;
+
+const DISK: &str = "RLOCK_TEST_DISK";
+
+#[test]
+fn a_full_disk_loses_no_lock_that_there_is_room_for_in_time() {
+    let Some(disk) = on_a_disk_of_its_own("a_full_disk_loses_no_lock_that_there_is_room_for_in_time") else { return };
+    run(async {
+        let backend = SqliteBackend::connect(config(&disk)).await.unwrap();
+        let held = claim("held", 1);
+        assert!(matches!(acquire(&backend, &held).await, Ok(Acquired::Held(_))));
+        let filler = disk.join("filler");
+        fill(&filler);
+        let refused = loop {
+            if let Err(refused) = extend(&backend, &held).await {
+                break refused;
+            }
+        };
+        assert!(matches!(refused, BackendError::NotApplied(_)), "{refused}");
+        assert!(refused.to_string().contains("the disk is full; make room on it"), "{refused}");
+        fs::remove_file(filler).unwrap();
+        let extended = extend(&backend, &held).await;
+        assert!(matches!(extended, Ok(Extended::Held(_))), "{extended:?}");
+        assert!(matches!(acquire(&backend, &claim("another", 2)).await, Ok(Acquired::Held(_))));
+    });
+}
+
+#[test]
+fn a_full_disk_has_no_room_for_a_file() {
+    let Some(disk) = on_a_disk_of_its_own("a_full_disk_has_no_room_for_a_file") else { return };
+    run(async {
+        fill(&disk.join("filler"));
+        let refused = SqliteBackend::connect(config(&disk)).await.unwrap_err();
+        assert!(matches!(refused, ConnectError::Unreachable(_)), "{refused}");
+        assert!(refused.to_string().contains("make room on"), "{refused}");
+    });
+}
+
+#[test]
+fn a_disk_that_cannot_be_written_to_is_refused() {
+    let Some(disk) = on_a_disk_of_its_own("a_disk_that_cannot_be_written_to_is_refused") else { return };
+    run(async {
+        let backend = SqliteBackend::connect(config(&disk)).await.unwrap();
+        assert!(matches!(acquire(&backend, &claim("held", 1)).await, Ok(Acquired::Held(_))));
+        drop(backend);
+        // The file is closed in the background.
+        let is_remounted =
+            async || Command::new("mount").args(["-o", "remount,ro"]).arg(&disk).output().unwrap().status.success();
+        eventually(Duration::from_secs(10), "the disk can be mounted for reading alone", is_remounted).await;
+        let refused = SqliteBackend::connect(config(&disk)).await.unwrap_err();
+        assert!(matches!(refused, ConnectError::Rejected(_)), "{refused}");
+        assert!(refused.to_string().contains("choose a place that can be written to"), "{refused}");
+    });
+}
+
+/// Starts this test again where it has a small disk of its own, and returns the disk there.
+fn on_a_disk_of_its_own(test: &str) -> Option<PathBuf> {
+    if let Some(disk) = std::env::var_os(DISK) {
+        return Some(disk.into());
+    }
+    let folder = TempDir::new().unwrap();
+    let status = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c"])
+        .arg("mount -t tmpfs -o size=1m none \"$RLOCK_TEST_DISK\" && exec \"$@\"")
+        .arg("sh")
+        .arg(std::env::current_exe().unwrap())
+        .args([test, "--exact", "--nocapture"])
+        .env(DISK, folder.path())
+        .status()
+        .expect("unshare is part of util-linux");
+    assert!(
+        status.success(),
+        "it failed, or the system lets nobody mount a file system in a namespace (unshare --user --mount)"
+    );
+    None
+}
+
+fn run(test: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(test);
+}
+
+fn config(disk: &Path) -> SqliteConfig {
+    SqliteConfig::at(disk.join("locks.db")).unwrap()
+}
+
+fn fill(path: &Path) {
+    let mut filler = File::create(path).unwrap();
+    while filler.write_all(&[0; 512]).is_ok() {}
+}
+
+fn claim(name: &str, id: u128) -> Claim {
+    let key = LeaseKey { resource: ResourceName::new(name).unwrap(), id: LeaseId::from_u128(id) };
+    let ttl = Ttl::new(Duration::from_secs(30)).unwrap();
+    Claim { key, share: Share::EXCLUSIVE, ttl, if_busy: IfBusy::Queue, owner: Arc::new(Owner::current()) }
+}
+
+async fn acquire(backend: &SqliteBackend, claim: &Claim) -> Result<Acquired, BackendError> {
+    backend.acquire(std::slice::from_ref(claim)).await.remove(0)
+}
+
+async fn extend(backend: &SqliteBackend, claim: &Claim) -> Result<Extended, BackendError> {
+    backend.extend(&[Extension { key: claim.key.clone(), ttl: claim.ttl }]).await.remove(0)
+}
