@@ -41,6 +41,13 @@ pub(crate) enum Command {
     /// Takes a lock away from whoever holds it
     #[command(override_usage = "rlock break [--url URL] [--yes] NAME", after_help = STORES, after_long_help = BREAK_HELP)]
     Break(BreakArgs),
+    /// Tells whether a store is fit for locks
+    #[command(override_usage = "rlock check [--json] [--no-suite | --case NAME]... [URL]", after_help = STORES, after_long_help = CHECK_HELP)]
+    Check(CheckArgs),
+    /// What `check` starts for each case of the suite
+    #[cfg(feature = "suite")]
+    #[command(hide = true)]
+    Case { name: String },
     /// Prints the SQL that makes rlock's tables in Postgres, or makes them
     #[cfg(feature = "postgres")]
     #[command(override_usage = "rlock schema [--url URL] [--create]", after_long_help = SCHEMA_HELP)]
@@ -116,6 +123,10 @@ pub(crate) struct RunArgs {
     /// How often the lock is extended [default: a third of the TTL]
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) interval: Option<Duration>,
+
+    /// Tells what happens in JSON, an object a line, on standard error
+    #[arg(long)]
+    pub(crate) json: bool,
 
     /// Does not wait: gives up at once if others hold the lock or wait for it
     #[arg(long = "try", conflicts_with = "wait")]
@@ -235,6 +246,30 @@ pub(crate) struct BreakArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// The store; the same as --url
+    #[arg(value_name = "URL")]
+    at: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) store: Store,
+
+    /// Leaves out the conformance suite, which takes some minutes
+    #[cfg(feature = "suite")]
+    #[arg(long)]
+    pub(crate) no_suite: bool,
+
+    /// Runs only this case of the conformance suite; may be repeated
+    #[cfg(feature = "suite")]
+    #[arg(long = "case", value_name = "NAME", conflicts_with = "no_suite")]
+    pub(crate) cases: Vec<String>,
+
+    /// Prints JSON, an object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Store {
     /// The store, such as redis://localhost:6379 [default: a file of the user's]
     ///
@@ -275,14 +310,22 @@ pub(crate) fn parse() -> Result<Command, Exit> {
     })
 }
 
-fn with_store(cli: Cli) -> Result<Command, clap::Error> {
+fn with_store(mut cli: Cli) -> Result<Command, clap::Error> {
+    if let Command::Check(CheckArgs { at, store, .. }) = &mut cli.command
+        && let Some(url) = at.take()
+    {
+        store.given = Some(url);
+    }
     let store = match &cli.command {
         Command::Run(RunArgs { store, .. })
         | Command::Show(ShowArgs { store, .. })
         | Command::List(ListArgs { store, .. })
         | Command::Watch(WatchArgs { store, .. })
         | Command::Wait(WaitArgs { store, .. })
-        | Command::Break(BreakArgs { store, .. }) => store,
+        | Command::Break(BreakArgs { store, .. })
+        | Command::Check(CheckArgs { store, .. }) => store,
+        #[cfg(feature = "suite")]
+        Command::Case { .. } => return Ok(cli.command),
         #[cfg(feature = "postgres")]
         Command::Schema(SchemaArgs { create: false, .. }) => return Ok(cli.command),
         #[cfg(feature = "postgres")]
@@ -347,6 +390,16 @@ Exit status:
    76  the lock was lost
   126  the program cannot be executed
   127  the program was not found
+
+With --json each line on standard error is an object with the fields time (UTC), event, message (as without it), and:
+  waiting    name, holders, queue        how many hold it and wait for it
+  acquired   name, token
+  losing     names, remaining_ms         it cannot be extended, and ends then
+  lost       name, reason                \"broken\", \"expired\", \"gone\", \"taken_over\" and others
+  killed, stopped, continued             the program was
+  keeping    names, for_ms               by --min-hold
+  released   names
+  message                                anything else, such as an error
 
 Examples:
   rlock run nightly-report --wait 5m -- ./report --all
@@ -429,6 +482,27 @@ by the token.
 Exit status:
     0  nobody who held it before holds it any more
     1  not broken, by the answer on the terminal
+   64  wrong usage
+   69  the store cannot be reached, or refuses"
+);
+
+const CHECK_HELP: &str = concat!(
+    stores!(),
+    "
+
+It tells whether the store can be reached, how long an answer takes, its version, and which of its settings endanger locks. \
+Then it runs the conformance suite, in namespaces of its own: that changes nothing of anybody else's, but is a load of \
+some thousand requests a second. Each line begins with good, note (worth knowing), or risk (locks can get lost, or be granted \
+twice).
+
+The fields of the JSON:
+  verdict   \"good\", \"note\" or \"risk\"
+  subject   what was looked at
+  text      what was found, and what to do
+
+Exit status:
+    0  there is no risk
+    1  there is one
    64  wrong usage
    69  the store cannot be reached, or refuses"
 );

@@ -14,6 +14,8 @@ impl Exit {
     pub(crate) const OK: Self = Self(0);
     /// Somebody was asked, and said no.
     pub(crate) const DECLINED: Self = Self(1);
+    /// A store is not fit.
+    pub(crate) const AT_RISK: Self = Self(1);
     /// `EX_USAGE`.
     pub(crate) const USAGE: Self = Self(64);
     /// `EX_UNAVAILABLE`.

@@ -3,6 +3,7 @@
 mod args;
 mod ask;
 mod break_lock;
+mod check;
 mod exit;
 mod list;
 mod pages;
@@ -30,6 +31,9 @@ fn main() -> ExitCode {
         Ok(Command::Watch(args)) => on_this_thread(watch::watch(args)),
         Ok(Command::Wait(args)) => on_this_thread(wait::wait(args)),
         Ok(Command::Break(args)) => on_this_thread(break_lock::break_lock(args)),
+        Ok(Command::Check(args)) => on_this_thread(check::check(args)),
+        #[cfg(feature = "suite")]
+        Ok(Command::Case { name }) => check::suite::case(&name),
         #[cfg(feature = "postgres")]
         Ok(Command::Schema(args)) => on_this_thread(schema::schema(args)),
         Ok(Command::Completions { shell }) => pages::completions(shell),

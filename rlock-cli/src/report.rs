@@ -1,20 +1,30 @@
 //! What happens, on standard error, one line an event.
 
-use std::io::Write as _;
+use std::fmt::Arguments;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-/// Tells one line. It never waits for a reader: a program has to be ended in time even if nobody reads.
-macro_rules! report {
-    ($($text:tt)*) => {
-        $crate::report::tell(format!("rlock: {}\n", format_args!($($text)*)))
+use serde_json::{Map, Value};
+
+/// Tells what has happened: a word for it, its fields in JSON, and a line for people. It never waits for a reader: a program has to be ended in time even if nobody reads.
+macro_rules! event {
+    ($event:literal $(, $field:ident: $value:expr)*; $($text:tt)*) => {
+        $crate::report::tell($event, [$((stringify!($field), serde_json::json!($value))),*], format_args!($($text)*))
     };
 }
 
-pub(crate) use report;
+/// Tells what has come of it.
+macro_rules! report {
+    ($($text:tt)*) => {
+        $crate::report::event!("message"; $($text)*)
+    };
+}
+
+pub(crate) use {event, report};
 
 /// How long the end of `rlock` may wait for a reader.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -25,6 +35,8 @@ const CLEAR: &str = "\r\x1b[K";
 /// Whether the terminal shows a line that the next one takes the place of.
 static IS_PASSING: AtomicBool = AtomicBool::new(false);
 
+static IS_JSON: AtomicBool = AtomicBool::new(false);
+
 static MESSAGES: OnceLock<Sender<Message>> = OnceLock::new();
 
 enum Message {
@@ -33,17 +45,40 @@ enum Message {
     Written(Sender<()>),
 }
 
-pub(crate) fn tell(line: String) {
-    let clear = if IS_PASSING.swap(false, Ordering::Relaxed) { CLEAR } else { "" };
-    send(Message::Line(format!("{clear}{line}")));
+/// Has everything told in JSON from now on.
+pub(crate) fn in_json() {
+    IS_JSON.store(true, Ordering::Relaxed);
 }
 
-/// Shows a line on the terminal until the next one comes.
+pub(crate) fn tell<const N: usize>(event: &str, fields: [(&str, Value); N], text: Arguments<'_>) {
+    if IS_JSON.load(Ordering::Relaxed) {
+        let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+        let always = [("time", time.into()), ("event", event.into()), ("message", text.to_string().into())];
+        let object: Map<_, _> =
+            always.into_iter().chain(fields).map(|(name, value)| (name.to_owned(), value)).collect();
+        return send(Message::Line(format!("{}\n", Value::Object(object))));
+    }
+    let clear = if IS_PASSING.swap(false, Ordering::Relaxed) { CLEAR } else { "" };
+    send(Message::Line(format!("{clear}rlock: {text}\n")));
+}
+
+/// Shows a line until the next one comes, if there is a terminal to show it on.
 pub(crate) fn pass(line: &str) {
-    let columns = terminal_size::terminal_size_of(std::io::stderr()).map_or(80, |(width, _)| usize::from(width.0));
+    if IS_JSON.load(Ordering::Relaxed) || !io::stderr().is_terminal() {
+        return;
+    }
+    let columns = terminal_size::terminal_size_of(io::stderr()).map_or(80, |(width, _)| usize::from(width.0));
     let shown: String = format!("rlock: {line}").chars().take(columns.saturating_sub(1)).collect();
     IS_PASSING.store(true, Ordering::Relaxed);
     send(Message::Line(format!("{CLEAR}{shown}")));
+}
+
+/// Takes such a line away.
+#[cfg(feature = "suite")]
+pub(crate) fn clear() {
+    if IS_PASSING.swap(false, Ordering::Relaxed) {
+        send(Message::Line(CLEAR.into()));
+    }
 }
 
 /// Waits until all that was told has been written, but not for ever.
@@ -67,7 +102,7 @@ fn send(message: Message) {
 fn write(messages: Receiver<Message>) {
     for message in messages {
         match message {
-            Message::Line(line) => drop(std::io::stderr().write_all(line.as_bytes())),
+            Message::Line(line) => drop(io::stderr().write_all(line.as_bytes())),
             Message::Written(sender) => drop(sender.send(())),
         }
     }

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::args::{OnLost, RunArgs};
 use crate::exit::Exit;
-use crate::report::report;
+use crate::report::{self, event, report};
 use crate::run::keeper::Keeper;
 use crate::run::program::{Program, StartError};
 use crate::run::signals::Signals;
@@ -33,6 +33,9 @@ const GIVING_BACK: Duration = Duration::from_secs(1);
 pub(crate) use keeper::keep;
 
 pub(crate) async fn run(args: RunArgs) -> Exit {
+    if args.json {
+        report::in_json();
+    }
     match connect_and_run(&args).await {
         Ok(exit) => exit,
         Err(error) => {
@@ -82,15 +85,17 @@ async fn take_and_run(args: &RunArgs, client: &Client, signals: &mut Signals) ->
     };
     if let Some(min_hold) = args.min_hold {
         let left = min_hold.saturating_sub(acquired.elapsed());
-        report!("keeping {names} for {}", humantime::format_duration(Duration::from_secs(left.as_secs())));
+        let shown = humantime::format_duration(Duration::from_secs(left.as_secs()));
+        event!("keeping", names: held.list(), for_ms: held::millis(left); "keeping {names} for {shown}");
         tokio::select! {
             () = sleep(left) => {}
             _ = signals.next_to_end() => {}
             () = held.lost() => {}
         }
     }
+    let list = held.list();
     match held.unlock().await {
-        Ok(()) => report!("released {names}"),
+        Ok(()) => event!("released", names: list; "released {names}"),
         Err(error @ UnlockError::Lost(_)) => {
             report!("{error}; the program had ended by itself ({status})");
             if args.on_lost != OnLost::Ignore {

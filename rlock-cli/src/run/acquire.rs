@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{RunError, label};
 use crate::args::RunArgs;
-use crate::report::{self, report};
+use crate::report::{self, event};
 use crate::run::held::Held;
 use crate::run::signals::Signals;
 
@@ -34,7 +34,7 @@ pub(super) async fn acquire(args: &RunArgs, client: &Client, signals: &mut Signa
                 () = &mut announcing, if !is_announced => is_announced = true,
             }
         };
-        report!("acquired {name} (token {})", guard.token());
+        event!("acquired", name: name.as_str(), token: guard.token().get(); "acquired {name} (token {})", guard.token());
         guards.push(guard);
     }
     let held = Held::new(guards);
@@ -96,9 +96,12 @@ fn semaphore(name: &ResourceName, slots: u32, client: &Client) -> Result<Semapho
 async fn announce(args: &RunArgs, name: &ResourceName, client: &Client) {
     sleep(UNREMARKABLE).await;
     match client.inspect(name).await {
-        Ok(snapshot) if snapshot.holders.is_empty() => report!("waiting for {name}"),
-        Ok(snapshot) => report!("waiting for {name}, {}; {} in the queue", held(&snapshot), snapshot.queue.len()),
-        Err(error) => report!("waiting for {name}: {error}"),
+        Ok(snapshot) => {
+            let (holders, queue) = (snapshot.holders.len(), snapshot.queue.len());
+            let by = if holders > 0 { format!(", {}; {queue} in the queue", held(&snapshot)) } else { String::new() };
+            event!("waiting", name: name.as_str(), holders: holders, queue: queue; "waiting for {name}{by}");
+        }
+        Err(error) => event!("waiting", name: name.as_str(); "waiting for {name}: {error}"),
     }
     if !io::stderr().is_terminal() {
         return;

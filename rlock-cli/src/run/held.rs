@@ -19,6 +19,10 @@ impl Held {
         joined(self.0.iter().map(Guard::resource), ", ")
     }
 
+    pub(super) fn list(&self) -> Vec<String> {
+        self.0.iter().map(|guard| guard.resource().to_string()).collect()
+    }
+
     /// For the program: a line each, in the same order as the tokens.
     pub(super) fn environment(&self) -> [(&'static str, String); 2] {
         let names = joined(self.0.iter().map(Guard::resource), "\n");
@@ -62,6 +66,10 @@ impl Held {
         }
         outcome
     }
+}
+
+pub(super) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 pub(super) fn joined(parts: impl Iterator<Item = impl ToString>, separator: &str) -> String {

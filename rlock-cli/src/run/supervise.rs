@@ -11,9 +11,9 @@ use rlock::LossReason;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::args::{OnLost, RunArgs};
-use crate::report::{self, report};
+use crate::report::{self, event, report};
 use crate::run::grace::Grace;
-use crate::run::held::Held;
+use crate::run::held::{Held, millis};
 use crate::run::program::{Change, Program};
 use crate::run::signals::{self, Signals};
 use crate::run::terminal::Terminal;
@@ -144,7 +144,7 @@ impl<'a> Supervision<'a> {
         let now = Instant::now();
         if self.force_at.is_some_and(|force_at| now >= force_at) {
             self.force_at = None;
-            report!("killed the program, which did not end when it was asked to");
+            event!("killed"; "killed the program, which did not end when it was asked to");
             self.program.signal(Signal::SIGKILL);
         }
         match self.end {
@@ -161,7 +161,8 @@ impl<'a> Supervision<'a> {
         let failure = self.held.last_failure();
         let why = failure.map_or_else(|| "it could not be extended".into(), |failure| failure.to_string());
         let (names, left, then) = (self.held.names(), self.held.remaining(), self.args.on_lost.says());
-        report!("losing {names} in {left:.1?}: {why}; {then}");
+        let (list, remaining_ms) = (self.held.list(), millis(left));
+        event!("losing", names: list, remaining_ms: remaining_ms; "losing {names} in {left:.1?}: {why}; {then}");
         match self.args.on_lost {
             OnLost::Term => self.ask_to_end(kill_at),
             OnLost::Kill => self.kill(),
@@ -171,7 +172,7 @@ impl<'a> Supervision<'a> {
 
     fn on_loss(&mut self) {
         let Some((name, reason)) = self.held.loss() else { return };
-        report!("lost {name}: {reason}; {}", self.args.on_lost.says());
+        event!("lost", name: name.as_str(), reason: reason.as_str(); "lost {name}: {reason}; {}", self.args.on_lost.says());
         match (self.args.on_lost, reason) {
             (OnLost::Ignore, _) => self.is_ignored = true,
             // From now on somebody else may hold it.
@@ -203,7 +204,7 @@ impl<'a> Supervision<'a> {
         }
         self.end = Some(End { kill_at: Instant::now(), is_killed: true });
         self.program.signal(Signal::SIGKILL);
-        report!("killed the program");
+        event!("killed"; "killed the program");
     }
 
     /// The program's status once it has been reaped.
@@ -229,14 +230,14 @@ impl<'a> Supervision<'a> {
         let with_the_job = was_foreground || std::mem::take(&mut self.is_to_stop);
         let with_the_terminal = wants_terminal && self.terminal.is_some();
         if !with_the_job && !with_the_terminal {
-            report!("the program was stopped by signal {signal}; {} stays held", self.held.names());
+            event!("stopped"; "the program was stopped by signal {signal}; {} stays held", self.held.names());
             return;
         }
         if with_the_job {
             // Without a shell that could continue it, this process does not stop.
             self.resume_at = Some(Instant::now() + Self::STOPS_WITHIN);
         }
-        report!("stopped; {} is lost unless this goes on within {:.1?}", self.held.names(), self.held.remaining());
+        event!("stopped"; "stopped; {} is lost unless this goes on within {:.1?}", self.held.names(), self.held.remaining());
         report::flush();
         if let Some(terminal) = &mut self.terminal {
             terminal.take_back();
@@ -265,7 +266,7 @@ impl<'a> Supervision<'a> {
     }
 
     fn go_on(&mut self) {
-        report!("continued");
+        event!("continued"; "continued");
         if let Some(terminal) = &mut self.terminal {
             terminal.give(self.program.group());
         }

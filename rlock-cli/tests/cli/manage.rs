@@ -1,9 +1,9 @@
-//! `rlock list`, `rlock wait` and `rlock break`.
+//! `rlock list`, `rlock wait`, `rlock break` and `rlock check`.
 
 use serde_json::{Value, json};
 
 use super::Server;
-use crate::support::{Folder, Observer, Rlock, unique};
+use crate::support::{Folder, Observer, Rlock, Store as _, rlock, unique, url};
 
 #[test]
 fn locks_are_listed_by_their_prefix() {
@@ -65,4 +65,26 @@ fn breaking_ends_the_program_and_lets_the_next_one_in() {
     Rlock::on(&server, &["break", &name]).exit().assert(0, &[&format!("broke {name}")]);
     holder.exit().assert(76, &["it was broken by force"]);
     next.exit().assert(0, &["released"]);
+}
+
+#[test]
+fn a_store_is_checked_and_the_suite_is_run_on_it() {
+    let server = Server::start();
+    let cases = ["--case", "fifo_across_clients", "--case", "nothing_is_left_behind"];
+    let checked = Rlock::on(&server, &[&["check", "--json"], &cases[..]].concat()).exit();
+    let lines: Vec<Value> = checked.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of =
+        |subject: &str| lines.iter().find(|line| line["subject"] == subject).unwrap_or_else(|| panic!("{lines:?}"));
+    assert!(of("reachable")["text"].as_str().unwrap().starts_with(Server::SCHEME), "{lines:?}");
+    assert!(of("round trip")["text"].as_str().unwrap().contains("at the median"), "{lines:?}");
+    assert!(of("version")["text"].as_str().unwrap().contains('.'), "{lines:?}");
+    assert_eq!(of("suite")["verdict"], "good");
+    assert!(of("suite")["text"].as_str().unwrap().starts_with("2 cases passed"), "{lines:?}");
+    let is_risk = lines.iter().any(|line| line["verdict"] == "risk");
+    checked.assert(i32::from(is_risk), &[]);
+
+    let quick = Rlock::start(&mut rlock(&["check", "--no-suite", &url(&server)])).exit();
+    assert!(quick.stdout.starts_with("good  reachable"), "{}", quick.stdout);
+    assert!(!quick.stdout.contains("cases"), "{}", quick.stdout);
+    Rlock::on(&server, &["check", "--case", "no_such"]).exit().assert(64, &["there is no case", "fifo_across_clients"]);
 }

@@ -55,3 +55,31 @@ fn a_loss_that_shows_only_at_the_release_is_a_loss() {
     server.resp().command(&["FLUSHALL"]);
     running.exit().assert(76, &["was lost", "the program had ended by itself (exit status: 0)"]);
 }
+
+#[test]
+fn what_endangers_locks_is_a_risk() {
+    let server = Server::start_durable();
+    let checked = Rlock::on(&server, &["check", "--no-suite"]).exit();
+    assert!(checked.stdout.contains("good  eviction "), "{}", checked.stdout);
+    for setting in [["maxmemory-policy", "allkeys-lru"], ["maxmemory", "100mb"], ["appendonly", "no"]] {
+        server.resp().command(&["CONFIG", "SET", setting[0], setting[1]]);
+    }
+    let checked = Rlock::on(&server, &["check", "--no-suite"]).exit();
+    checked.assert(1, &[]);
+    assert!(checked.stdout.contains("risk  eviction "), "{}", checked.stdout);
+    assert!(checked.stdout.contains("risk  persistence "), "{}", checked.stdout);
+}
+
+#[test]
+fn a_case_of_the_suite_that_fails_is_a_risk_and_says_what_is_broken() {
+    let server = Server::start_durable();
+    server.resp().command(&["CONFIG", "SET", "maxmemory", "1"]);
+    let checked = Rlock::on(&server, &["check", "--case", "token_increases"]).exit();
+    checked.assert(1, &[]);
+    assert!(
+        checked.stdout.contains("risk  suite        [contract rule 3] this store, token_increases: "),
+        "{}",
+        checked.stdout
+    );
+    assert!(checked.stdout.contains("1 of 1 cases failed"), "{}", checked.stdout);
+}

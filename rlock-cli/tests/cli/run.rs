@@ -78,3 +78,56 @@ fn a_program_that_cannot_be_started_leaves_no_lock() {
     Rlock::on(&server, &["run", &name, "--ttl", "1h", "--", "no-such-program"]).exit().assert(127, &[]);
     assert!(Observer::of(&server).look(&name).is_free());
 }
+
+#[test]
+fn events_are_told_in_json() {
+    let server = Server::start();
+    let observer = Observer::of(&server);
+    let name = unique("told \"so\"");
+    let mut holder = Rlock::on(&server, &["run", &name, "--", "cat"]);
+    holder.hear("acquired");
+    let mut waiter = Rlock::on(&server, &["run", &name, "--json", "--ttl", "1m", "--", "sleep", "600"]);
+    let waiting = json(&waiter.hear("waiting").1);
+    assert_eq!(waiting["event"], "waiting");
+    assert_eq!(
+        (&waiting["name"], &waiting["holders"], &waiting["queue"]),
+        (&name.as_str().into(), &1.into(), &1.into())
+    );
+    holder.exit().assert(0, &["released"]);
+    let acquired = json(&waiter.hear("acquired").1);
+    assert_eq!(acquired["token"], observer.holder(&name).unwrap().token.get());
+    assert!(acquired["message"].as_str().unwrap().starts_with(&format!("acquired {name}")), "{acquired}");
+    observer.break_lock(&name);
+    let exited = waiter.exit();
+    exited.assert(76, &[]);
+    let told: Vec<_> = exited.stderr.lines().map(json).collect();
+    let lost = told.iter().find(|event| event["event"] == "lost").unwrap_or_else(|| panic!("{told:?}"));
+    assert_eq!((&lost["name"], &lost["reason"]), (&name.as_str().into(), &"broken".into()));
+    assert!(lost["time"].as_str().unwrap().ends_with('Z'), "{lost}");
+}
+
+fn json(line: &str) -> serde_json::Value {
+    serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"))
+}
+
+#[test]
+fn a_reader_that_has_gone_ends_the_program_and_not_the_lock() {
+    let server = Server::start();
+    let name = unique("pipe");
+    let script = "\"$RLOCK\" run \"$0\" -- yes | head -n 1; \"$RLOCK\" run \"$0\" --try -- echo free";
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", script, &name]).env("RLOCK", env!("CARGO_BIN_EXE_rlock")).env("RLOCK_URL", url(&server));
+    let exited = Rlock::start(&mut command).exit();
+    exited.assert(0, &["released"]);
+    assert_eq!(exited.stdout, "y\nfree\n");
+}
+
+#[test]
+fn nobody_has_to_read_what_it_tells() {
+    let server = Server::start();
+    let name = unique("deaf");
+    let script = "\"$RLOCK\" run \"$0\" -- sh -c 'echo ran; exit 7' 2>&-; echo $?";
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", script, &name]).env("RLOCK", env!("CARGO_BIN_EXE_rlock")).env("RLOCK_URL", url(&server));
+    assert_eq!(Rlock::start(&mut command).exit().stdout, "ran\n7\n");
+}

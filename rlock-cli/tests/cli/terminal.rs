@@ -1,16 +1,17 @@
 //! The terminal, as a person at a shell has it.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{PipeWriter, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Instant;
 
 use nix::pty::openpty;
+use rustix::event::{PollFd, PollFlags, poll};
 
 use super::Server;
-use crate::support::{Observer, PATIENCE, Rlock, unique, url};
+use crate::support::{Folder, Observer, PATIENCE, Rlock, unique, until, url};
 
 /// Says every line that it reads in angle brackets.
 const ECHO: &str = "sh -c 'echo ready-$((1+1)); while read line; do echo \"<$line>\"; done'";
@@ -20,6 +21,8 @@ struct Session {
     child: Child,
     keyboard: File,
     screen: Receiver<Vec<u8>>,
+    /// Dropped, it has nobody look at the screen any more.
+    closes: Option<PipeWriter>,
     unread: String,
 }
 
@@ -34,6 +37,7 @@ impl Session {
 
     fn start(server: &Server, program: &[&str]) -> Self {
         let pty = openpty(None, None).expect("the system has a terminal left");
+        rustix::io::fcntl_setfd(&pty.master, rustix::io::FdFlags::CLOEXEC).expect("it is open");
         let terminal = || Stdio::from(pty.slave.try_clone().expect("a descriptor is left"));
         let child = Command::new("setsid")
             .args(["--ctty", "--wait"])
@@ -48,15 +52,22 @@ impl Session {
         let keyboard = File::from(pty.master);
         let mut master = keyboard.try_clone().expect("a descriptor is left");
         let (sender, screen) = channel();
+        let (closed, closes) = std::io::pipe().expect("a descriptor is left");
         thread::spawn(move || {
             let mut bytes = [0; 4096];
-            while let Ok(len @ 1..) = master.read(&mut bytes) {
+            loop {
+                let mut events = [PollFd::new(&master, PollFlags::IN), PollFd::new(&closed, PollFlags::IN)];
+                poll(&mut events, None).expect("both are open");
+                if !events[1].revents().is_empty() {
+                    break;
+                }
+                let Ok(len @ 1..) = master.read(&mut bytes) else { break };
                 if sender.send(bytes[..len].to_vec()).is_err() {
                     break;
                 }
             }
         });
-        Self { child, keyboard, screen, unread: String::new() }
+        Self { child, keyboard, screen, closes: Some(closes), unread: String::new() }
     }
 
     fn press(&mut self, keys: &str) {
@@ -68,13 +79,25 @@ impl Session {
         self.press("\r");
     }
 
+    /// Makes the window larger or smaller.
+    fn resize(&self, rows: u16, columns: u16) {
+        let size = rustix::termios::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        rustix::termios::tcsetwinsize(&self.keyboard, size).expect("the terminal is there");
+    }
+
+    /// Closes the window, as a terminal does whose person does not wait for the shell.
+    fn close(&mut self) {
+        let nobody = File::open("/dev/null").expect("the system has it");
+        self.keyboard = nobody;
+        self.closes.take();
+    }
+
     /// Reads the screen up to `text`.
-    fn expect(&mut self, text: &str) {
+    fn expect(&mut self, text: &str) -> String {
         let started = Instant::now();
         loop {
             if let Some(at) = self.unread.find(text) {
-                self.unread.drain(..at + text.len());
-                return;
+                return self.unread.drain(..at + text.len()).collect();
             }
             match self.screen.recv_timeout(PATIENCE.saturating_sub(started.elapsed())) {
                 Ok(bytes) => self.unread.push_str(&String::from_utf8_lossy(&bytes)),
@@ -206,4 +229,93 @@ fn watching_shows_what_changes_and_gives_the_screen_back() {
     session.press("\u{3}");
     session.expect("\x1b[?1049l");
     session.expect("status=0");
+}
+
+#[test]
+fn ctrl_c_reaches_the_program_each_time_that_it_is_pressed() {
+    let server = Server::start();
+    let mut session = Session::shell(&server);
+    let program = "sh -c 'trap \"echo first-\\$((1+1)); trap \\\"exit 9\\\" INT\" INT; echo ready-$((1+1)); while :; do sleep 0.01; done'";
+    session.enter(&format!("$RLOCK run {} -- {program}; echo status=$?", unique("twice")));
+    session.expect("ready-2");
+    session.press("\u{3}");
+    session.expect("first-2");
+    session.press("\u{3}");
+    session.expect("released");
+    session.expect("status=9");
+}
+
+#[test]
+fn ctrl_c_ends_the_wait() {
+    let server = Server::start();
+    let name = unique("impatient");
+    let mut holder = Rlock::on(&server, &["run", &name, "--", "cat"]);
+    holder.hear("acquired");
+    let mut session = Session::shell(&server);
+    session.enter(&format!("$RLOCK run {name} -- echo ran; echo status=$?"));
+    session.expect("waiting for");
+    session.press("\u{3}");
+    session.expect("was not acquired: ended by SIGINT before");
+    session.enter("echo status=$?");
+    session.expect("status=130");
+    holder.exit().assert(0, &["released"]);
+}
+
+#[test]
+fn a_terminal_that_is_closed_ends_the_program_and_gives_the_lock_back() {
+    let server = Server::start();
+    let observer = Observer::of(&server);
+    let folder = Folder::new();
+    let job = folder.path("job");
+    std::fs::write(&job, folder.script("echo $$ > $D/pid; exec sleep 600")).unwrap();
+    for has_shell in [true, false] {
+        let name = unique("closed");
+        let arguments = ["run", &name, "--ttl", "1h", "--", "sh", job.to_str().unwrap()];
+        let mut session = if has_shell {
+            let mut session = Session::shell(&server);
+            session.enter(&format!("$RLOCK {}", arguments.join(" ")));
+            session
+        } else {
+            Session::start(&server, &[&[env!("CARGO_BIN_EXE_rlock")], &arguments[..]].concat())
+        };
+        let program = folder.wait_for_process("pid");
+        assert!(observer.holder(&name).is_some());
+        session.close();
+        program.wait_until_dead();
+        until("a free lock", || observer.holder(&name).is_none().then_some(()));
+        std::fs::remove_file(folder.path("pid")).unwrap();
+    }
+}
+
+#[test]
+fn a_full_screen_program_has_every_key_and_the_size_to_itself() {
+    let server = Server::start();
+    let mut session = Session::shell(&server);
+    let read_key = "dd bs=1 count=1 2>/dev/null | od -An -to1";
+    let program = format!(
+        "sh -c 'trap \"stty size\" WINCH; stty raw -echo; printf \"\\033[?1049hready-$((1+1))\"; {read_key}; {read_key}; \
+         while ! [ \"$(stty size)\" = \"33 99\" ]; do sleep 0.01; done; echo wide-$((1+1)); stty sane'"
+    );
+    session.enter(&format!("$RLOCK run {} -- {program}; echo status=$?", unique("screen")));
+    session.expect("\x1b[?1049hready-2");
+    session.press("\u{3}");
+    session.expect("003");
+    session.press("\u{1a}");
+    session.expect("032");
+    session.resize(33, 99);
+    session.expect("wide-2");
+    session.expect("status=0");
+}
+
+#[test]
+fn colours_are_left_out_where_nobody_wants_them() {
+    let server = Server::start();
+    for (environment, is_coloured) in [("-u NO_COLOR", true), ("NO_COLOR=1", false)] {
+        let mut session = Session::shell(&server);
+        session.enter(&format!("env {environment} TERM=xterm $RLOCK run --help | cat; env {environment} TERM=xterm $RLOCK run --help; echo end-$((1+1))"));
+        let screen = session.expect("end-2");
+        let (piped, shown) = screen.split_at(screen.rfind("Takes a lock, runs").expect("the help twice"));
+        assert!(!piped.contains("\x1b[1m"), "{piped}");
+        assert_eq!(shown.contains("\x1b[1m"), is_coloured, "{shown}");
+    }
 }

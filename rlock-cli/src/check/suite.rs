@@ -1,0 +1,128 @@
+//! The conformance suite on a store that somebody uses: each case in a process and a namespace of its own.
+
+use std::env;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+use std::time::Instant;
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use rlock::backend::{Backend, Finding};
+use rlock::{Client, ListFilter, Namespace};
+use rlock_testkit::run::Runnable;
+use rlock_testkit::{Harness, async_trait, cases_for};
+use tokio::process::Command;
+
+use crate::args::CheckArgs;
+use crate::exit::Exit;
+use crate::report::{self, report};
+
+const URL: &str = "RLOCK_URL";
+const SUBJECT: &str = "suite";
+
+/// The cases to run.
+pub(super) fn chosen(args: &CheckArgs) -> Result<Vec<Runnable>, Exit> {
+    let all = cases_for::<AtUrl>("this store");
+    let is_known = |name: &&String| all.iter().any(|case| case.case().name == **name);
+    if let Some(name) = args.cases.iter().find(|name| !is_known(name)) {
+        let names: Vec<_> = all.iter().map(|case| case.case().name).collect();
+        report!("there is no case {name:?} in the suite; there are: {}", names.join(", "));
+        return Err(Exit::USAGE);
+    }
+    let is_chosen = |case: &Runnable| args.cases.is_empty() || args.cases.iter().any(|name| name == case.case().name);
+    Ok(all.into_iter().filter(is_chosen).collect())
+}
+
+/// Runs cases, as many at a time as there are processors, and tells of those that fail. They run once more alone: some go by
+/// the time, and fail where everything is busy.
+pub(super) async fn run(url: &str, cases: &[Runnable], mut tell: impl FnMut(Finding)) {
+    let (started, count) = (Instant::now(), cases.len());
+    let at_a_time = available_parallelism().map_or(1, usize::from);
+    let outcome = async |case: &'static str| (case, in_a_process(url, case).await);
+    let mut outcomes = stream::iter(cases).map(|case| outcome(case.case().name)).buffer_unordered(at_a_time);
+    let (mut done, mut again) = (0, Vec::new());
+    while let Some((case, broken)) = outcomes.next().await {
+        done += 1;
+        again.extend(broken.map(|broken| (case, broken)));
+        report::pass(&format!("{done} of {count} cases of the suite"));
+    }
+    let mut failed = 0;
+    for (case, broken_beside_others) in again {
+        report::pass(&format!("{case} once more"));
+        let broken = in_a_process(url, case).await;
+        report::clear();
+        failed += usize::from(broken.is_some());
+        tell(match broken {
+            Some(broken) => Finding::risk(SUBJECT, broken),
+            None => {
+                let text =
+                    format!("passed alone, but beside others failed, for want of time perhaps: {broken_beside_others}");
+                Finding::note(SUBJECT, text)
+            }
+        });
+    }
+    report::clear();
+    let took = started.elapsed().as_secs();
+    tell(match failed {
+        0 => Finding::good(SUBJECT, format!("{count} cases passed in {took}s")),
+        _ => Finding::risk(SUBJECT, format!("{failed} of {count} cases failed, in {took}s: do not rely on its locks")),
+    });
+}
+
+/// What a case has to say if it fails.
+async fn in_a_process(url: &str, name: &str) -> Option<String> {
+    let program = env::current_exe().map_err(|error| format!("{name}: this program does not find itself: {error}"));
+    let output = match program {
+        Ok(program) => {
+            let mut command = Command::new(program);
+            // Not as an argument, for it may have a password in it.
+            command.arg("case").arg(name).env(URL, url).stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+            command.output().await.map_err(|error| format!("{name}: the process was not started: {error}"))
+        }
+        Err(error) => Err(error),
+    };
+    match output {
+        Ok(output) if output.status.success() => None,
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+            Some(if said.is_empty() { format!("{name}: its process ended by {}", output.status) } else { said })
+        }
+        Err(error) => Some(error),
+    }
+}
+
+/// What such a process does.
+pub(crate) fn case(name: &str) -> Exit {
+    let cases = cases_for::<AtUrl>("this store");
+    let Some(case) = cases.iter().find(|case| case.case().name == name) else { return Exit::USAGE };
+    match case.run() {
+        Ok(()) => Exit::OK,
+        Err(broken) => {
+            println!("{broken}");
+            Exit::AT_RISK
+        }
+    }
+}
+
+/// The store that the environment names.
+#[derive(Debug)]
+struct AtUrl(String);
+
+#[async_trait]
+impl Harness for AtUrl {
+    async fn start() -> Self {
+        Self(env::var(URL).expect("the process that started this one has set it"))
+    }
+
+    async fn connect(&self, namespace: &Namespace) -> Arc<dyn Backend> {
+        rlock::backend::open(&self.0, Some(namespace)).await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// What can be seen through the backend: how a store looks inside, only its own tests know.
+    async fn leftovers(&self, namespace: &Namespace) -> Vec<String> {
+        let client = Client::builder().runtime(tokio::runtime::Handle::current()).build(self.connect(namespace).await);
+        let page = client.list(&ListFilter::default()).await.unwrap_or_else(|error| panic!("{error}"));
+        page.entries.iter().map(|entry| entry.resource.to_string()).collect()
+    }
+}
