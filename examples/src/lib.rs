@@ -7,27 +7,27 @@ use std::env;
 
 pub use key_value::{Conflict, KeyValue, Versioned};
 pub use key_value_backend::KeyValueBackend;
-use rlock_testkit::servers::Redis;
+use tempfile::TempDir;
 
-/// The store at `RLOCK_URL`, or a Redis server that is started for the example and ends with it.
+/// The store at `RLOCK_URL`, or a file that is made for the example and ends with it.
 pub struct Store {
     url: String,
-    _server: Option<Redis>,
+    _folder: Option<TempDir>,
 }
 
 impl Store {
-    /// The store at `RLOCK_URL`, or a new Redis server.
+    /// The store at `RLOCK_URL`, or a new file.
     ///
     /// # Panics
     ///
-    /// Panics without `RLOCK_URL` if `redis-server` is not installed.
+    /// Panics without `RLOCK_URL` if the system has no place for temporary files.
     pub fn open() -> Self {
         match env::var("RLOCK_URL") {
-            Ok(url) => Self { url, _server: None },
+            Ok(url) => Self { url, _folder: None },
             Err(_) => {
-                let server = Redis::start();
-                // Nobody held anything in it before.
-                Self { url: format!("{}?restart_grace=0s", server.url()), _server: Some(server) }
+                let folder = TempDir::new().expect("the system has a place for temporary files");
+                let url = format!("sqlite:{}", folder.path().join("locks.db").display());
+                Self { url, _folder: Some(folder) }
             }
         }
     }

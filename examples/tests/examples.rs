@@ -1,44 +1,163 @@
-//! Every example runs as it stands, and shows what it says it shows.
+//! Every example runs as it stands, on every store, and shows what it says it shows.
 
 use std::process::Command;
 
-fn run(program: &str) -> String {
-    let output = Command::new(program).env_remove("RLOCK_URL").output().unwrap();
+use rlock_testkit::servers::Redis;
+
+/// Tests of the examples by their names. What each has printed is judged by the function of that name.
+macro_rules! on_every_store {
+    ($($example:ident),* $(,)?) => {
+        /// On a file, as without RLOCK_URL.
+        mod sqlite {
+            $(#[test] fn $example() {
+                super::$example(&super::run(env!(concat!("CARGO_BIN_EXE_", stringify!($example))), None));
+            })*
+        }
+
+        mod redis {
+            $(#[test] fn $example() {
+                let server = super::Redis::start();
+                let url = format!("{}?restart_grace=0s", server.url());
+                super::$example(&super::run(env!(concat!("CARGO_BIN_EXE_", stringify!($example))), Some(&url)));
+            })*
+        }
+
+        #[cfg(feature = "etcd")]
+        mod etcd {
+            $(#[test] fn $example() {
+                let server = rlock_testkit::servers::Etcd::start();
+                let url = format!("{}?restart_grace=0s", server.url());
+                super::$example(&super::run(env!(concat!("CARGO_BIN_EXE_", stringify!($example))), Some(&url)));
+            })*
+        }
+
+        #[cfg(feature = "postgres")]
+        mod postgres {
+            $(#[test] fn $example() {
+                let server = rlock_testkit::servers::Postgres::start();
+                let url = format!("{}?restart_grace=0s", server.url());
+                super::make_tables(&url);
+                super::$example(&super::run(env!(concat!("CARGO_BIN_EXE_", stringify!($example))), Some(&url)));
+            })*
+        }
+    };
+}
+
+on_every_store! {
+    alerting_callbacks,
+    batch_that_resumes,
+    debug_logging,
+    guarded_service,
+    live_status,
+    long_running_job,
+    prometheus,
+    quickstart,
+    retry_with_recovery,
+    scheduled_job,
+    stale_token,
+    waiting_process,
+}
+
+fn run(program: &str, url: Option<&str>) -> String {
+    let mut command = Command::new(program);
+    command.env_remove("RLOCK_URL").env_remove("RUST_LOG").envs(url.map(|url| ("RLOCK_URL", url)));
+    let output = command.output().unwrap();
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{program}: {}\n{out}{err}", output.status);
     out.into_owned()
 }
 
-#[test]
-fn quickstart() {
-    let out = run(env!("CARGO_BIN_EXE_quickstart"));
-    assert!(out.contains("held with token") && out.ends_with("given back\n"), "{out}");
+#[cfg(feature = "postgres")]
+fn make_tables(url: &str) {
+    use rlock::postgres::{PostgresBackend, PostgresConfig};
+
+    let config = PostgresConfig::from_url(url).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(PostgresBackend::ensure_schema(&config)).unwrap();
 }
 
-#[test]
-fn long_running_job() {
-    let out = run(env!("CARGO_BIN_EXE_long_running_job"));
+/// That these are there, in this order.
+fn in_order(out: &str, lines: &[&str]) {
+    let at: Vec<usize> =
+        lines.iter().map(|line| out.find(line).unwrap_or_else(|| panic!("no {line:?}:\n{out}"))).collect();
+    assert!(at.is_sorted(), "{lines:?}:\n{out}");
+}
+
+fn alerting_callbacks(out: &str) {
+    in_order(out, &["WARNING the watchdog of", "OK extended again", "CRITICAL the lock is lost: its deadline passed"]);
+    assert_eq!(out.matches("WARNING").count(), 2, "{out}");
+}
+
+fn batch_that_resumes(out: &str) {
+    in_order(
+        out,
+        &[
+            "begins at batch 1",
+            "batch 3 is done",
+            "batch 4 was dropped",
+            "begins at batch 4",
+            "batch 4 is done",
+            "each once",
+        ],
+    );
+}
+
+fn debug_logging(out: &str) {
+    in_order(out, &["acquired the lock", "extended the lock"]);
+    assert!(out.contains("nightly-report"), "{out}");
+}
+
+fn guarded_service(out: &str) {
+    in_order(out, &["first: ready", "second: standing by", "second: ready"]);
+}
+
+fn live_status(out: &str) {
+    in_order(out, &["watchdog of report: running true", "3 active", "locks: 3 acquired, 3 released, 0 lost, 0 held"]);
+}
+
+fn long_running_job(out: &str) {
     assert!(out.contains("batch 6 is done") && out.ends_with(", 0 failed\n"), "{out}");
 }
 
-#[test]
-fn waiting_process() {
-    let out = run(env!("CARGO_BIN_EXE_waiting_process"));
-    let order = ["first: working", "second: waiting", "first: done, 1 waits", "second: my turn"];
-    let at: Vec<usize> =
-        order.iter().map(|line| out.find(line).unwrap_or_else(|| panic!("no {line}: {out}"))).collect();
-    assert!(at.is_sorted(), "{out}");
+fn prometheus(out: &str) {
+    for sample in [
+        "rlock_lost_total{backend=",
+        "rlock_extends_total{backend=",
+        "# HELP rlock_held ",
+        "rlock_acquire_duration_seconds_bucket{",
+    ] {
+        assert!(out.contains(sample), "no {sample}:\n{out}");
+    }
 }
 
-#[test]
-fn stale_token() {
-    let out = run(env!("CARGO_BIN_EXE_stale_token"));
+fn quickstart(out: &str) {
+    assert!(out.contains("held with token") && out.ends_with("given back\n"), "{out}");
+}
+
+fn retry_with_recovery(out: &str) {
+    in_order(
+        out,
+        &["attempt 1: the lock on", "attempt 2: the lock on", "attempt 3: the work failed", "attempt 4: done"],
+    );
+}
+
+fn scheduled_job(out: &str) {
+    assert_eq!(out.matches("the job runs on another node").count(), 2, "{out}");
+    assert!(out.ends_with("the job ran on one node of 3\n"), "{out}");
+}
+
+fn stale_token(out: &str) {
     assert!(out.contains("wakes up and is rejected"), "{out}");
 }
 
+fn waiting_process(out: &str) {
+    in_order(out, &["first: working", "second: waiting", "first: done, 1 waits", "second: my turn"]);
+}
+
+/// On the store of its own that it is about.
 #[test]
 fn custom_backend() {
-    let out = run(env!("CARGO_BIN_EXE_custom_backend"));
+    let out = run(env!("CARGO_BIN_EXE_custom_backend"), None);
     let lines: Vec<&str> = out.lines().collect();
     let (last, turns) = lines.split_last().unwrap();
     for turn in turns.chunks(2) {

@@ -1,7 +1,8 @@
 //! A job that runs much longer than its lock's TTL, and stops at once if the lock is lost.
 //!
-//! `cargo run -p rlock-examples --bin long_running_job`, with `redis-server` installed or `RLOCK_URL` set. The TTL is
-//! half a second and the job takes three; it prints the batches, and what the watchdog did meanwhile.
+//! `cargo run -p rlock-examples --bin long_running_job`. Nothing has to be started: the lock is in a temporary file, or in the
+//! store that `RLOCK_URL` names. The TTL is half a second and the job takes three; it prints the batches, and what the
+//! watchdog did meanwhile.
 
 use std::time::Duration;
 

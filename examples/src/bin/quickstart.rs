@@ -1,7 +1,8 @@
 //! Takes a lock, works under it, gives it back.
 //!
-//! `cargo run -p rlock-examples --bin quickstart`, with `redis-server` installed or `RLOCK_URL` set. It prints the
-//! token that the lock was granted with, that a second try is refused, and that the lock was given back.
+//! `cargo run -p rlock-examples --bin quickstart`. Nothing has to be started: the lock is in a temporary file, or in the
+//! store that `RLOCK_URL` names. It prints the token that the lock was granted with, that a second try is refused, and that
+//! the lock was given back.
 
 use rlock::SimpleLock;
 use rlock_examples::Store;

@@ -1,7 +1,8 @@
 //! A resource that rejects a stale token: what protects from a holder that was frozen past its TTL.
 //!
-//! `cargo run -p rlock-examples --bin stale_token`, with `redis-server` installed or `RLOCK_URL` set. A holder whose
-//! watchdog is off loses its lock, somebody else takes it and writes, and then the first one writes too late.
+//! `cargo run -p rlock-examples --bin stale_token`. Nothing has to be started: the lock is in a temporary file, or in the
+//! store that `RLOCK_URL` names. A holder whose watchdog is off loses its lock, somebody else takes it and writes, and then
+//! the first one writes too late.
 
 use std::time::Duration;
 

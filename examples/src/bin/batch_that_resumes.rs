@@ -1,0 +1,88 @@
+//! A batch over a large data set that stops at once when its lock is lost, and resumes where it was.
+//!
+//! `cargo run -p rlock-examples --bin batch_that_resumes`. Nothing has to be started: the lock is in a temporary file,
+//! or in the store that `RLOCK_URL` names. Halfway somebody breaks the lock, as an operator would by `rlock break`. It
+//! prints the batches, which one was dropped in the middle, and that each was done once.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use rlock::{Client, LockOptions, SimpleLock, Token};
+use rlock_examples::Store;
+use tokio::time::sleep;
+
+const BATCHES: u32 = 8;
+
+/// Where the results go. It takes them from nobody whose lock is older than one that it has seen, as a table would by
+/// `UPDATE … WHERE token <= $1`.
+#[derive(Debug, Default)]
+struct Results {
+    done: Vec<u32>,
+    newest: Option<Token>,
+}
+
+impl Results {
+    fn commit(&mut self, batch: u32, token: Token) -> anyhow::Result<()> {
+        ensure!(self.newest.is_none_or(|newest| newest <= token), "token {token} is stale");
+        self.newest = Some(token);
+        self.done.push(batch);
+        Ok(())
+    }
+
+    fn next(&self) -> u32 {
+        self.done.last().map_or(1, |last| last + 1)
+    }
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let store = Store::open();
+    let client = rlock::connect(store.url()).await?;
+    let lock = SimpleLock::new("data-processing", &client)?;
+    let options = LockOptions::new().ttl(Duration::from_secs(60)).watchdog_interval(Duration::from_secs(15));
+    let mut results = Results::default();
+    let mut operator = Some(client.clone());
+
+    while results.next() <= BATCHES {
+        let guard = lock.lock_with(options.clone()).await?;
+        let token = guard.token();
+        println!("begins at batch {} with token {token}", results.next());
+        let mut batch = results.next();
+        let work = async {
+            while batch <= BATCHES {
+                if batch == 4
+                    && let Some(client) = operator.take()
+                {
+                    break_it(client);
+                }
+                process(batch).await;
+                results.commit(batch, token)?;
+                println!("batch {batch} is done");
+                batch += 1;
+            }
+            anyhow::Ok(())
+        };
+        // The moment the lock is lost, the work is dropped where it stands.
+        match guard.run(work).await {
+            Ok(outcome) => outcome?,
+            Err(lost) => println!("batch {batch} was dropped: {lost}"),
+        }
+    }
+
+    ensure!(results.done == (1..=BATCHES).collect::<Vec<_>>(), "each batch once: {:?}", results.done);
+    println!("all {BATCHES} batches are done, each once");
+    Ok(())
+}
+
+async fn process(_batch: u32) {
+    sleep(Duration::from_millis(100)).await;
+}
+
+/// Somebody else breaks the lock, in the middle of a batch.
+fn break_it(client: Client) {
+    tokio::spawn(async move {
+        sleep(Duration::from_millis(30)).await;
+        let name = SimpleLock::new("data-processing", &client)?.resource().clone();
+        client.break_leases(&name).await.context("the operator could not break the lock")
+    });
+}

@@ -1,0 +1,60 @@
+//! What a watchdog and all watchdogs of the process are doing, while they do it.
+//!
+//! `cargo run -p rlock-examples --bin live_status`. Nothing has to be started: the locks are in a temporary file, or in the
+//! store that `RLOCK_URL` names. Five times it prints the status of one watchdog, and the statistics of three.
+
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, ensure};
+use rlock::{LockOptions, SimpleLock, WatchdogManager, metrics};
+use rlock_examples::Store;
+use tokio::time::sleep;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let store = Store::open();
+    let client = rlock::connect(store.url()).await?;
+    let options = LockOptions::new().ttl(Duration::from_secs(5)).watchdog_interval(Duration::from_millis(100));
+    let mut guards = Vec::new();
+    for name in ["report", "index", "mail"] {
+        guards.push(SimpleLock::new(name, &client)?.lock_with(options.clone()).await?);
+    }
+
+    let watchdog = guards[0].watchdog().context("it is on by default")?;
+    for _ in 0..5 {
+        sleep(Duration::from_millis(250)).await;
+        let status = watchdog.status();
+        let in_ms =
+            |time: Option<SystemTime>| time.map(|time| time.duration_since(SystemTime::now()).unwrap_or_default());
+        println!(
+            "watchdog of {}: running {}, extended {} times, {} failures in a row, next in {:?}, last error {:?}",
+            guards[0].resource(),
+            status.is_running,
+            status.extend_count,
+            status.failure_count,
+            in_ms(status.next_extend_time).unwrap_or_default(),
+            status.last_error,
+        );
+        let stats = WatchdogManager::global().stats();
+        println!(
+            "all watchdogs: {} active, {} extensions, {} succeeded, {} failed, {:?} on average",
+            stats.active_watchdogs,
+            stats.total_extends,
+            stats.successful_extends,
+            stats.failed_extends,
+            stats.average_extend_time,
+        );
+    }
+    ensure!(watchdog.status().extend_count >= 5, "extended every 100 ms");
+
+    for guard in guards {
+        guard.unlock().await?;
+    }
+    let locks = metrics::global().stats().locks;
+    println!(
+        "locks: {} acquired, {} released, {} lost, {} held",
+        locks.acquired, locks.released, locks.lost, locks.held
+    );
+    ensure!(WatchdogManager::global().stats().active_watchdogs == 0, "they end with their locks");
+    Ok(())
+}

@@ -1,0 +1,88 @@
+//! A job that is due on every node at the same time, and runs on one of them.
+//!
+//! `cargo run -p rlock-examples --bin scheduled_job`. Nothing has to be started: the lock is in a temporary file, or in the
+//! store that `RLOCK_URL` names. It starts three processes as nodes, has them begin together, and prints which one ran the
+//! job, and that the others left it to that one.
+
+use std::env;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use rlock::{LockOptions, SimpleLock};
+use rlock_examples::Store;
+
+const NODE: &str = "RLOCK_EXAMPLE_NODE";
+const NODES: usize = 3;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    match env::var(NODE) {
+        Ok(name) => node(&name).await,
+        Err(_) => cluster(),
+    }
+}
+
+/// What each node does when the job is due.
+async fn node(name: &str) -> anyhow::Result<()> {
+    let client = rlock::connect(&env::var("RLOCK_URL")?).await?;
+    let lock = SimpleLock::new("scheduled-job", &client)?;
+    // The hour is what a node that crashed in the job costs the next run, not how long the job may take.
+    let options = LockOptions::new().ttl(Duration::from_secs(3600)).watchdog_interval(Duration::from_secs(900));
+    until_told();
+    let Some(guard) = lock.try_lock_with(options).await? else {
+        println!("{name}: the job runs on another node");
+        return Ok(());
+    };
+    println!("{name}: running the job with token {}", guard.token());
+    until_told(); // the job
+    guard.unlock().await?;
+    println!("{name}: done");
+    Ok(())
+}
+
+fn until_told() {
+    let _what = std::io::stdin().lines().next();
+}
+
+/// Starts nodes, and tells what they say.
+fn cluster() -> anyhow::Result<()> {
+    let store = Store::open();
+    let mut nodes = Vec::new();
+    for number in 1..=NODES {
+        let mut node = Command::new(env::current_exe()?)
+            .env("RLOCK_URL", store.url())
+            .env(NODE, format!("node {number}"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let lines = BufReader::new(node.stdout.take().context("it was asked for")?).lines();
+        nodes.push((node, lines));
+    }
+    for (node, _) in &mut nodes {
+        tell(node)?;
+    }
+    let mut runs = 0;
+    for (_, lines) in &mut nodes {
+        let line = lines.next().context("a node has ended without a word")??;
+        println!("{line}");
+        runs += usize::from(line.contains("running the job"));
+    }
+    ensure!(runs == 1, "{runs} nodes run the job");
+    for (node, lines) in &mut nodes {
+        let _has_ended = tell(node);
+        for line in lines {
+            println!("{}", line?);
+        }
+        ensure!(node.wait()?.success(), "a node failed");
+    }
+    println!("the job ran on one node of {NODES}");
+    Ok(())
+}
+
+fn tell(node: &mut Child) -> anyhow::Result<()> {
+    let stdin = node.stdin.as_mut().context("it was asked for")?;
+    writeln!(stdin, "go")?;
+    Ok(stdin.flush()?)
+}
