@@ -3,6 +3,30 @@
 //!
 //! Users depend on the crate `rlock`, which adds the stores. A backend of one's own implements [`Backend`] and is
 //! checked by `rlock-testkit`.
+//!
+//! ```
+//! use rlock_core::{Client, MemoryStore, Namespace, SimpleLock};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = MemoryStore::new(); // the reference of what a backend does, in the memory of this process
+//! let client = Client::new(store.client(Namespace::default()));
+//! let guard = SimpleLock::new("invoice/42", &client)?.lock().await?;
+//! println!("held with token {} for {:?}", guard.token(), guard.remaining());
+//! guard.unlock().await?;
+//! # Ok(()) }
+//! ```
+//!
+//! # What is in it
+//!
+//! - [`Client`] drives the leases of all locks of a store: one timer, one request for what is due together.
+//! - [`SimpleLock`], [`RwLock`] and [`Semaphore`] hand out a [`Guard`], which tells of a loss by its deadline at the latest, on
+//!   the holder's own clock.
+//! - [`Backend`] is what a store has to do. Its documentation is the contract; [`MemoryBackend`] is the reference.
+//! - [`metrics`] counts, for exporters and as a snapshot.
+//!
+//! It has no features. What it cannot do is to keep a holder that was frozen past its deadline from acting before it looks;
+//! [`Guard::token`] is for whatever the lock guards to tell.
 
 mod backend;
 mod backend_error;

@@ -311,3 +311,24 @@ async fn having_polled_for_long_does_not_slow_down_the_next_try_after_a_failure(
     // Pauses double from 10 ms, and six tries fit into the outage.
     assert!(healed.elapsed() <= Duration::from_millis(330), "it asked again after {:?}", healed.elapsed());
 }
+
+/// The answer is about the time before the grant, of which an event has told meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_late_answer_about_the_place_in_the_queue_takes_no_lock_away() {
+    let world = World::new();
+    let holder = SimpleLock::new("job", &world.other_client()).unwrap().lock_with(options()).await.unwrap();
+    let lock = world.lock("job");
+    let waiting = tokio::spawn(async move { lock.lock_with(options()).await });
+    settle().await;
+    world.script.set(Fate::AnsweredLate(3 * SECOND));
+    while world.script.times("job").is_empty() {
+        sleep(SECOND / 10).await;
+    }
+    world.script.set(Fate::Answered);
+    holder.unlock().await.unwrap();
+    let guard = waiting.await.unwrap().unwrap();
+    sleep(4 * SECOND).await;
+    assert!(guard.is_held(), "{:?}", guard.loss());
+    sleep(2 * TTL).await;
+    guard.unlock().await.unwrap();
+}

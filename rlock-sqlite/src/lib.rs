@@ -3,13 +3,18 @@
 //! Users depend on the crate `rlock` and call `rlock::connect("sqlite:path/to/file")`; this crate is what does the work
 //! behind it.
 //!
-//! ```no_run
+//! ```
+//! use rlock_core::{Client, SimpleLock};
 //! use rlock_sqlite::{SqliteBackend, SqliteConfig};
 //!
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let backend = SqliteBackend::connect(SqliteConfig::from_url("sqlite:locks.db")?).await?;
-//! # Ok(())
-//! # }
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().join("locks.db");
+//! let client = Client::builder().connect(SqliteBackend::connect(SqliteConfig::at(path)?)).await?;
+//! let guard = SimpleLock::new("invoice/42", &client)?.lock().await?;
+//! guard.unlock().await?;
+//! # Ok(()) }
 //! ```
 //!
 //! # How it works

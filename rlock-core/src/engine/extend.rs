@@ -221,6 +221,9 @@ impl Engine {
         ttl: Ttl,
         answer: Result<Extended, BackendError>,
     ) {
+        if matches!(answer, Ok(Extended::Queued(_))) && sent <= state.since {
+            return; // from before the grant, of which an event has told meanwhile
+        }
         let now = self.now();
         let kind = match &answer {
             Ok(Extended::Held(_)) => Answer::Done,

@@ -24,6 +24,8 @@ pub(crate) enum Fate {
     Answered,
     /// It takes effect, and the answer gets lost.
     AnswerLost,
+    /// It takes effect, and the answer comes so much later.
+    AnsweredLate(Duration),
     Failed,
     Hangs,
     Panics,
@@ -83,6 +85,11 @@ impl Script {
             Fate::AnswerLost => {
                 request.await;
                 lost()
+            }
+            Fate::AnsweredLate(delay) => {
+                let answers = request.await;
+                tokio::time::sleep(delay).await;
+                answers
             }
             Fate::Failed => lost(),
             Fate::Hangs => std::future::pending().await,
