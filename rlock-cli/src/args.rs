@@ -36,10 +36,10 @@ pub(crate) enum Command {
     #[command(override_usage = "rlock watch [--url URL] [--json] [PREFIX]", after_help = STORES, after_long_help = WATCH_HELP)]
     Watch(WatchArgs),
     /// Returns when nobody holds a lock or waits for it
-    #[command(override_usage = "rlock wait [--url URL] [--wait TIME] NAME", after_help = STORES, after_long_help = WAIT_HELP)]
+    #[command(override_usage = "rlock wait [--url URL] [--json] [--wait TIME] NAME", after_help = STORES, after_long_help = WAIT_HELP)]
     Wait(WaitArgs),
     /// Takes a lock away from whoever holds it
-    #[command(override_usage = "rlock break [--url URL] [--yes] NAME", after_help = STORES, after_long_help = BREAK_HELP)]
+    #[command(override_usage = "rlock break [--url URL] [--json] [--yes] NAME", after_help = STORES, after_long_help = BREAK_HELP)]
     Break(BreakArgs),
     /// Tells whether a store is fit for locks
     #[command(override_usage = "rlock check [--json] [--no-suite | --case NAME]... [URL]", after_help = STORES, after_long_help = CHECK_HELP)]
@@ -229,6 +229,10 @@ pub(crate) struct WaitArgs {
     /// Waits for so long at most; without this for ever
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) wait: Option<Duration>,
+
+    /// Tells what happens in JSON, an object a line, on standard error
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -243,6 +247,10 @@ pub(crate) struct BreakArgs {
     /// Does not ask, as on a terminal it does otherwise
     #[arg(short, long)]
     pub(crate) yes: bool,
+
+    /// Tells what happens in JSON, an object a line, on standard error
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -464,6 +472,9 @@ const WAIT_HELP: &str = concat!(
 It looks every half a second at least, and takes no place in the queue: somebody else may have the lock by the time that \
 this returns. To do something while nobody else can, use rlock run.
 
+With --json each line on standard error is an object with the fields time (UTC), event, message (as without it); the event \
+is late if the time was up, with the field name.
+
 Exit status:
     0  the lock is free
    64  wrong usage
@@ -478,6 +489,9 @@ const BREAK_HELP: &str = concat!(
 All who hold the lock are told at once, and the next in the queue get it. An rlock run ends its program then, within a \
 second. Whoever does not listen goes on with its work beside the next holder: what the lock guards can only tell them apart \
 by the token.
+
+With --json each line on standard error is an object with the fields time (UTC), event, message (as without it), and for the \
+event broken: name, and holders, how many held it.
 
 Exit status:
     0  nobody who held it before holds it any more

@@ -7,9 +7,12 @@ use rlock::Snapshot;
 use crate::args::BreakArgs;
 use crate::ask::ask;
 use crate::exit::Exit;
-use crate::report::{self, report};
+use crate::report::{self, event, report};
 
 pub(crate) async fn break_lock(args: BreakArgs) -> Exit {
+    if args.json {
+        report::in_json();
+    }
     let name = &args.name;
     let broken = ask(&args.store, async |client| {
         if !args.yes && io::stdin().is_terminal() {
@@ -25,16 +28,15 @@ pub(crate) async fn break_lock(args: BreakArgs) -> Exit {
             report!("{name} was left as it is");
             Exit::DECLINED
         }
-        Ok(Some(0)) => {
-            report!("nobody holds {name}");
-            Exit::OK
-        }
-        Ok(Some(1)) => {
-            report!("broke {name}: its holder is told, and ends its program if it is an rlock run");
-            Exit::OK
-        }
         Ok(Some(count)) => {
-            report!("broke {name}: its {count} holders are told, and end their programs if they are an rlock run");
+            let told = match count {
+                0 => format!("nobody holds {name}"),
+                1 => format!("broke {name}: its holder is told, and ends its program if it is an rlock run"),
+                _ => format!(
+                    "broke {name}: its {count} holders are told, and end their programs if they are an rlock run"
+                ),
+            };
+            event!("broken", name: name.as_str(), holders: count; "{told}");
             Exit::OK
         }
         Err(exit) => exit,

@@ -7,13 +7,16 @@ use tokio::time::{Instant, sleep};
 use crate::args::WaitArgs;
 use crate::ask::ask;
 use crate::exit::Exit;
-use crate::report::report;
+use crate::report::{self, event};
 
 /// Between looks, at first and at most. Nobody queues: whoever does has to be granted the lock, and others wait meanwhile.
 const SOONEST: Duration = Duration::from_millis(20);
 const LATEST: Duration = Duration::from_millis(500);
 
 pub(crate) async fn wait(args: WaitArgs) -> Exit {
+    if args.json {
+        report::in_json();
+    }
     let end = args.wait.map(|wait| Instant::now() + wait);
     let is_free = ask(&args.store, async |client| {
         let mut pause = SOONEST;
@@ -32,7 +35,7 @@ pub(crate) async fn wait(args: WaitArgs) -> Exit {
     match is_free.await {
         Ok(true) => Exit::OK,
         Ok(false) => {
-            report!("{} did not get free in time", args.name);
+            event!("late", name: args.name.as_str(); "{} did not get free in time", args.name);
             Exit::NOT_ACQUIRED
         }
         Err(exit) => exit,

@@ -65,6 +65,10 @@ fn breaking_ends_the_program_and_lets_the_next_one_in() {
     Rlock::on(&server, &["break", &name]).exit().assert(0, &[&format!("broke {name}")]);
     holder.exit().assert(76, &["it was broken by force"]);
     next.exit().assert(0, &["released"]);
+
+    let told = Rlock::on(&server, &["break", "--json", &name]).exit();
+    let event: Value = serde_json::from_str(&told.stderr).unwrap();
+    assert_eq!((&event["event"], &event["name"], &event["holders"]), (&json!("broken"), &json!(name), &json!(0)));
 }
 
 #[test]
