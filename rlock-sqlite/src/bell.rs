@@ -29,6 +29,12 @@ mod linux {
             AsyncFd::with_interest(events, Interest::READABLE).ok().map(Self)
         }
 
+        /// Closes it. That takes some ten milliseconds, because the system waits for whoever may be about to ring.
+        pub(crate) fn put_away(self) {
+            // Without a thread it is closed here and now.
+            let _thread = std::thread::Builder::new().name("rlock-sqlite-bell".into()).spawn(move || drop(self));
+        }
+
         /// Waits until it was rung since this was called last.
         ///
         /// # Cancel safety
@@ -59,6 +65,8 @@ mod nowhere {
         pub(crate) fn at(_path: &Path) -> Option<Self> {
             None
         }
+
+        pub(crate) fn put_away(self) {}
 
         pub(crate) async fn rung(&self) {
             match *self {}

@@ -37,6 +37,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 pub(crate) struct Keeper {
     config: Arc<SqliteConfig>,
     turns: Turns,
+    /// While leases wait.
     bell: Option<Bell>,
     file: Option<OpenFile>,
     namespace: Arc<str>,
@@ -69,6 +70,14 @@ impl Keeper {
     /// Does jobs until nobody can send any more, and looks for mail while there may be some.
     pub(crate) async fn keep(mut self, mut jobs: mpsc::Receiver<Job>) {
         loop {
+            let is_deaf = self.expecting.is_queued() && self.bell.is_none();
+            if is_deaf {
+                self.bell = Bell::at(self.turns.path());
+                if self.bell.is_some() {
+                    // It may have been rung for this client before.
+                    self.look().await;
+                }
+            }
             let look = async {
                 let Some(pause) = self.expecting.next_look(self.bell.is_some()) else { return pending().await };
                 tokio::select! {
@@ -98,6 +107,14 @@ impl Keeper {
     /// Looks whether there is mail, and reads it.
     async fn look(&mut self) {
         self.expecting.prune(self.clock.now());
+        if !self.expecting.is_queued()
+            && let Some(bell) = self.bell.take()
+        {
+            bell.put_away();
+        }
+        if self.expecting.leases.is_empty() {
+            return;
+        }
         let looked = async {
             let Some(file) = &mut self.file else { return Ok::<_, CallError>(true) };
             file.check(&self.config)?;
@@ -243,7 +260,7 @@ impl Keeper {
         enter.await.map_err(CallError::undone)?;
         transaction.commit().await.map_err(CallError::undone)?;
         drop(turn);
-        self.bell = Bell::at(self.turns.path());
+        self.bell = None; // the one that there may be belongs to a file that is gone
         self.file = Some(file);
         self.events.send(Event::Resync);
         Ok(())
@@ -275,12 +292,16 @@ struct Expected {
 impl Expecting {
     /// While leases wait, and there is no bell.
     const EAGER: Duration = Duration::from_millis(10);
-    /// While leases are held, which somebody may break, or wait for the bell.
+    /// While leases are held, which somebody may break, or wait for the bell; and before that is put away.
     const CALM: Duration = Duration::from_millis(100);
 
+    fn is_queued(&self) -> bool {
+        self.queued > 0
+    }
+
     fn next_look(&self, is_bell: bool) -> Option<Duration> {
-        let pause = if self.queued > 0 && !is_bell { Self::EAGER } else { Self::CALM };
-        (!self.leases.is_empty()).then_some(pause)
+        let pause = if self.is_queued() && !is_bell { Self::EAGER } else { Self::CALM };
+        (!self.leases.is_empty() || is_bell).then_some(pause)
     }
 
     /// Forgets what is over.

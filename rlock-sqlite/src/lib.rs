@@ -30,8 +30,8 @@
 //! start it is, the wall clock decides.
 //!
 //! A waiter of another process is told by a row in a table, and by a write to one of these files, of which Linux tells all who
-//! watch it (inotify): those who wait, and those who hold, for somebody may break the lock. They look every 100 ms all the
-//! same; where the system does not tell, whoever waits looks every 10 ms. A look is one read of shared memory, unless
+//! watch it (inotify): those who wait. They look every 100 ms all the same, as do those who hold, for somebody may break the
+//! lock; where the system does not tell, whoever waits looks every 10 ms. A look is one read of shared memory, unless
 //! others have written.
 //!
 //! # What it guarantees

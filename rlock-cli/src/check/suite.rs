@@ -85,8 +85,9 @@ async fn in_a_process(url: &str, name: &str) -> Option<String> {
     match output {
         Ok(output) if output.status.success() => None,
         Ok(output) => {
-            let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-            Some(if said.is_empty() { format!("{name}: its process ended by {}", output.status) } else { said })
+            let said = String::from_utf8_lossy(&output.stdout);
+            let broken = said.lines().find(|line| line.starts_with('['));
+            Some(broken.map_or_else(|| format!("{name}: its process ended by {}", output.status), str::to_owned))
         }
         Err(error) => Some(error),
     }
@@ -105,6 +106,18 @@ pub(crate) fn case(name: &str) -> Exit {
     }
 }
 
+/// Nobody held anything before in a namespace that is new, so nothing has to be held back.
+fn without_grace(url: &str) -> String {
+    const GRACE: &str = "restart_grace=";
+    if url.to_ascii_lowercase().starts_with("sqlite:") {
+        return url.to_owned();
+    }
+    let (address, options) = url.split_once('?').unwrap_or((url, ""));
+    let others = options.split('&').filter(|option| !option.is_empty() && !option.starts_with(GRACE));
+    let options: Vec<_> = others.map(str::to_owned).chain([format!("{GRACE}0s")]).collect();
+    format!("{address}?{}", options.join("&"))
+}
+
 /// The store that the environment names.
 #[derive(Debug)]
 struct AtUrl(String);
@@ -112,7 +125,7 @@ struct AtUrl(String);
 #[async_trait]
 impl Harness for AtUrl {
     async fn start() -> Self {
-        Self(env::var(URL).expect("the process that started this one has set it"))
+        Self(without_grace(&env::var(URL).expect("the process that started this one has set it")))
     }
 
     async fn connect(&self, namespace: &Namespace) -> Arc<dyn Backend> {
@@ -124,5 +137,17 @@ impl Harness for AtUrl {
         let client = Client::builder().runtime(tokio::runtime::Handle::current()).build(self.connect(namespace).await);
         let page = client.list(&ListFilter::default()).await.unwrap_or_else(|error| panic!("{error}"));
         page.entries.iter().map(|entry| entry.resource.to_string()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grace_is_taken_out_of_the_url_and_nothing_else() {
+        assert_eq!(without_grace("redis://h:1/2"), "redis://h:1/2?restart_grace=0s");
+        assert_eq!(without_grace("etcd://a,b?restart_grace=5s&timeout=2s"), "etcd://a,b?timeout=2s&restart_grace=0s");
+        assert_eq!(without_grace("sqlite:locks.db?timeout=2s"), "sqlite:locks.db?timeout=2s");
     }
 }
