@@ -235,7 +235,7 @@ fn watching_shows_what_changes_and_gives_the_screen_back() {
 fn ctrl_c_reaches_the_program_each_time_that_it_is_pressed() {
     let server = Server::start();
     let mut session = Session::shell(&server);
-    let program = "sh -c 'trap \"echo first-\\$((1+1)); trap \\\"exit 9\\\" INT\" INT; echo ready-$((1+1)); while :; do sleep 0.01; done'";
+    let program = "sh -c 'trap \"trap \\\"exit 9\\\" INT; echo first-\\$((1+1))\" INT; echo ready-$((1+1)); while :; do sleep 0.01; done'";
     session.enter(&format!("$RLOCK run {} -- {program}; echo status=$?", unique("twice")));
     session.expect("ready-2");
     session.press("\u{3}");
