@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use super::errors::is_reached;
 use crate::faults::{Control, Data, Fault, Faults, Proxy, Verb, Way};
 use crate::locking::{lock, lock_as, lock_in_background, mutex, served, soon, try_lock, unlock, unwatched};
-use crate::peer::{SOON, resource};
+use crate::peer::{LONG, SOON, resource};
 use crate::wait::{eventually, within};
 use crate::{Network, Remotes, Stage};
 
@@ -235,7 +235,8 @@ pub async fn store_restart_never_two(stage: &Stage, server: &dyn Control, _: &Re
 pub async fn waiter_recovers_from_restart(stage: &Stage, server: &dyn Control, _: &Remotes) {
     let (holder, waiter) = (stage.client().await, stage.client().await);
     for data in [Data::Kept, Data::Lost] {
-        let guard = lock_as(&holder, "x", LockOptions::new().ttl(patient(stage))).await;
+        // Nobody can say how long a server takes to start.
+        let guard = lock_as(&holder, "x", LockOptions::new().ttl(LONG)).await;
         let waiting = lock_in_background(&waiter, "x");
         stage.sees_waiting(1, "x").await;
         server.kill().await;
