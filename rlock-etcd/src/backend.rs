@@ -62,7 +62,7 @@ impl EtcdBackend {
         let config = Arc::new(config);
         let keys = Keys::new(&config.namespace);
         let link = Arc::new(Link::open(config.clone()).await.map_err(failed)?);
-        let (pool, tend) = Pool::open(link.clone(), config.timeout).await.map_err(failed)?;
+        let (pool, tend) = Pool::open(link.clone(), &config).await.map_err(failed)?;
         let (commands, watched) = unbounded_channel();
         let (seen, sights) = unbounded_channel();
         let events = Events::default();

@@ -53,11 +53,6 @@ impl Link {
         Ok(Self { current, doubted, timeout, _keeper: keeper })
     }
 
-    /// The connection, or an error at once while another one is being opened.
-    pub(crate) fn conn(&self) -> Result<Arc<Conn>, CallError> {
-        self.current.borrow().clone().ok_or_else(lost)
-    }
-
     /// The connection, as soon as there is one other than `before`.
     pub(crate) async fn another(&self, before: Option<&Arc<Conn>>) -> Arc<Conn> {
         let mut current = self.current.clone();

@@ -8,7 +8,9 @@ use etcd_client::LeaseGrantOptions;
 use futures_util::future::join_all;
 use rlock_core::{Clock, Moment};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
+use crate::EtcdConfig;
 use crate::error::{CallError, Kind};
 use crate::keeper::Keeper;
 use crate::link::{Link, Task};
@@ -55,13 +57,10 @@ pub(crate) struct Pool {
 
 impl Pool {
     /// A pool, and what has to be run for it.
-    pub(crate) async fn open(link: Arc<Link>, timeout: Duration) -> Result<(Arc<Self>, Task), CallError> {
+    pub(crate) async fn open(link: Arc<Link>, config: &EtcdConfig) -> Result<(Arc<Self>, Task), CallError> {
         let clock = Clock::boot();
-        let touched = clock.now();
-        let conn = link.conn()?;
-        let granted = conn.lease().grant(1, None).await?;
-        let first = Lease { id: granted.id(), ttl: seconds(granted.ttl()), touched };
-        let keeper = Keeper::new(&link, timeout);
+        let first = shortest(&link, &clock, config.connect_timeout).await?;
+        let keeper = Keeper::new(&link, config.timeout);
         let spares = Mutex::new(HashMap::from([(first.ttl, vec![first])]));
         let writing = Semaphore::new(MOST_WRITES);
         let pool = Arc::new(Self { link, keeper, clock, min_ttl: first.ttl, writing, spares });
@@ -188,6 +187,21 @@ impl Pool {
 
     fn spares(&self) -> MutexGuard<'_, HashMap<Duration, Vec<Lease>>> {
         self.spares.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A lease of the shortest TTL that the servers grant. Should a server fail meanwhile, another one is asked.
+async fn shortest(link: &Link, clock: &Clock, within: Duration) -> Result<Lease, CallError> {
+    let deadline = Instant::now() + within;
+    loop {
+        let touched = clock.now();
+        // Without an id of ours, for each copy to be told what it was granted. One too many ends by itself.
+        let grant = link.call(|conn| async move { Ok(conn.lease().grant(1, None).await?) });
+        match grant.await {
+            Ok(granted) => return Ok(Lease { id: granted.value.id(), ttl: seconds(granted.value.ttl()), touched }),
+            Err(error) if error.is_final() || Instant::now() >= deadline => return Err(error),
+            Err(_) => {}
+        }
     }
 }
 

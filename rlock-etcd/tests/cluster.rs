@@ -1,10 +1,11 @@
 //! Locks on three etcd servers of which one fails.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use rlock_core::{Client, Guard, LockOptions, ResourceName, SimpleLock};
 use rlock_etcd::{EtcdBackend, EtcdConfig};
 use rlock_testkit::contest::{Arena, Mishap, Plan, contend_as_told};
@@ -117,6 +118,33 @@ async fn loses_nothing(failure: Failure) {
     }
 }
 
+/// Whatever of connecting is under way when the leader fails is done once there is another one.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_connect_while_the_leader_fails() {
+    let cluster = EtcdCluster::start();
+    let url = cluster.url();
+    let holder = client(&url, "").await;
+    let is_over = AtomicBool::new(false);
+    let connect_again_and_again = async || {
+        while !is_over.load(Ordering::Relaxed) {
+            client(&url, "").await;
+        }
+    };
+    let fail_twice = async {
+        for round in 0..2 {
+            let leader = cluster.leader().await;
+            Failure::Killed.begin(&cluster, leader).await;
+            let guard = within(SOON, "a lock after the leader failed", lock(&holder, &format!("new/{round}"))).await;
+            guard.unlock().await.expect("it is held");
+            Failure::Killed.end(&cluster, leader).await;
+            let has_caught_up = async || cluster.node(leader).gateway().revision().is_ok();
+            eventually(SOON, "a majority without the next leader", has_caught_up).await;
+        }
+        is_over.store(true, Ordering::Relaxed);
+    };
+    join(join_all((0..4).map(|_| connect_again_and_again())), fail_twice).await;
+}
+
 /// Processes that are killed and frozen, and cut off from one of the servers, take turns while leaders are killed, stopped
 /// and cut off: never two hold a lock, tokens grow, no update is lost, every loss is signalled in time, nobody is forgotten.
 #[test]
@@ -206,7 +234,8 @@ impl Control for Leaders<'_> {
 async fn client(url: &str, others: &str) -> Client {
     let url = format!("etcd://{}{others}?restart_grace=0s", hosts(url));
     let config = EtcdConfig::from_url(&url).expect("a URL of etcd");
-    // Elections take their time on a busy machine.
+    // Elections take their time on a busy machine, and begin again where votes are split.
+    let config = config.connect_timeout(SOON).expect("it is in bounds");
     let builder = Client::builder().retry_for(SOON);
     builder.connect(EtcdBackend::connect(config)).await.expect("etcd can be reached")
 }
