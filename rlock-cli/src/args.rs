@@ -1,5 +1,7 @@
 //! The command line.
 
+mod help;
+
 use std::ffi::OsString;
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use crate::exit::Exit;
 
 /// Runs programs under a distributed lock.
 #[derive(Debug, Parser)]
-#[command(name = "rlock", version, after_help = STORES)]
+#[command(name = "rlock", version, after_help = help::STORES)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -22,27 +24,27 @@ pub(crate) enum Command {
     /// Takes a lock, runs a program, and gives the lock back when the program has ended
     #[command(
         override_usage = "rlock run [--url URL] [--ttl TIME] [--wait TIME | --try] [--shared | --exclusive | --slots N] NAME [--name NAME]... -- PROGRAM [ARG]...",
-        after_help = STORES,
-        after_long_help = RUN_HELP
+        after_help = help::STORES,
+        after_long_help = help::RUN
     )]
     Run(RunArgs),
     /// Shows who holds a lock and who waits for it
-    #[command(override_usage = "rlock show [--url URL] [--json] NAME", after_help = STORES, after_long_help = SHOW_HELP)]
+    #[command(override_usage = "rlock show [--url URL] [--json] NAME", after_help = help::STORES, after_long_help = help::SHOW)]
     Show(ShowArgs),
     /// Lists the locks that are held or waited for
-    #[command(override_usage = "rlock list [--url URL] [--json] [PREFIX]", after_help = STORES, after_long_help = LIST_HELP)]
+    #[command(override_usage = "rlock list [--url URL] [--json] [PREFIX]", after_help = help::STORES, after_long_help = help::LIST)]
     List(ListArgs),
     /// Shows the locks that are held or waited for, as they change
-    #[command(override_usage = "rlock watch [--url URL] [--json] [PREFIX]", after_help = STORES, after_long_help = WATCH_HELP)]
+    #[command(override_usage = "rlock watch [--url URL] [--json] [PREFIX]", after_help = help::STORES, after_long_help = help::WATCH)]
     Watch(WatchArgs),
     /// Returns when nobody holds a lock or waits for it
-    #[command(override_usage = "rlock wait [--url URL] [--json] [--wait TIME] NAME", after_help = STORES, after_long_help = WAIT_HELP)]
+    #[command(override_usage = "rlock wait [--url URL] [--json] [--wait TIME] NAME", after_help = help::STORES, after_long_help = help::WAIT)]
     Wait(WaitArgs),
     /// Takes a lock away from whoever holds it
-    #[command(override_usage = "rlock break [--url URL] [--json] [--yes] NAME", after_help = STORES, after_long_help = BREAK_HELP)]
+    #[command(override_usage = "rlock break [--url URL] [--json] [--yes] NAME", after_help = help::STORES, after_long_help = help::BREAK)]
     Break(BreakArgs),
     /// Tells whether a store is fit for locks
-    #[command(override_usage = "rlock check [--json] [--no-suite | --case NAME]... [URL]", after_help = STORES, after_long_help = CHECK_HELP)]
+    #[command(override_usage = "rlock check [--json] [--no-suite | --case NAME]... [URL]", after_help = help::STORES, after_long_help = help::CHECK)]
     Check(CheckArgs),
     /// What `check` starts for each case of the suite
     #[cfg(feature = "suite")]
@@ -50,7 +52,7 @@ pub(crate) enum Command {
     Case { name: String },
     /// Prints the SQL that makes rlock's tables in Postgres, or makes them
     #[cfg(feature = "postgres")]
-    #[command(override_usage = "rlock schema [--url URL] [--create]", after_long_help = SCHEMA_HELP)]
+    #[command(override_usage = "rlock schema [--url URL] [--create]", after_long_help = help::SCHEMA)]
     Schema(SchemaArgs),
     /// Prints what a shell completes the command line by
     #[command(after_help = "Example:\n  rlock completions bash > ~/.local/share/bash-completion/completions/rlock")]
@@ -365,175 +367,6 @@ fn time(text: &str) -> Result<Duration, String> {
 fn ttl(text: &str) -> Result<Ttl, String> {
     Ttl::new(time(text)?).map_err(|error| error.to_string())
 }
-
-macro_rules! stores {
-    () => {
-        "The store is named by --url or RLOCK_URL: redis://HOST:PORT, rediss://HOST:PORT, etcd://HOST:PORT,HOST:PORT, \
-        etcds://HOST:PORT, postgres://HOST:PORT/DATABASE, sqlite:PATH. Without it, it is a file of the user's, which the \
-        processes of this host share."
-    };
-}
-
-const STORES: &str = stores!();
-
-const RUN_HELP: &str = concat!(
-    stores!(),
-    "
-
-The program runs in a process group of its own, with the standard streams and the terminal of rlock, and with \
-RLOCK_NAME and RLOCK_TOKEN in its environment, a line each for several locks. The token grows with every grant of the lock: send it along to \
-whatever has to refuse a stale holder. rlock passes TERM, INT, HUP, QUIT, USR1, USR2, WINCH, TSTP and CONT on to the \
-group, extends the lock while the program runs, and gives it back once the program has ended.
-
-If the lock cannot be extended, the group gets TERM when a quarter of the TTL is left (5s at most), and KILL shortly \
-before the lock ends. If the store says that the lock is gone, it gets TERM at once and KILL within that time (1s at \
-most). A program that is stopped together with rlock, by Ctrl-Z for example, loses the lock once the TTL has passed, \
-and is then killed instead of continued. When rlock is killed, the group is killed with it.
-
-Exit status:
-  the program's own; 128+n if signal n ended it, or ended the waiting
-   64  wrong usage
-   69  the store cannot be reached, or refuses
-   75  not acquired: others hold the lock (--try, --wait)
-   76  the lock was lost
-  126  the program cannot be executed
-  127  the program was not found
-
-With --json each line on standard error is an object with the fields time (UTC), event, message (as without it), and:
-  waiting    name, holders, queue        how many hold it and wait for it
-  acquired   name, token
-  losing     names, remaining_ms         it cannot be extended, and ends then
-  lost       name, reason                \"broken\", \"expired\", \"gone\", \"taken_over\" and others
-  killed, stopped, continued             the program was
-  keeping    names, for_ms               by --min-hold
-  released   names
-  message                                anything else, such as an error
-
-Examples:
-  rlock run nightly-report --wait 5m -- ./report --all
-  rlock run nightly-report --url redis://localhost:6379 -- ./report --all"
-);
-
-const SHOW_HELP: &str = concat!(
-    stores!(),
-    "
-
-The fields of the JSON:
-  name            the lock
-  state           \"free\" or \"held\"
-  capacity        its permits, 1 for a mutex; null if nobody holds it or waits
-  holders         those who hold it, in the order in which they got it:
-    host, process, label    who it is; the label may be null
-    token                   the fencing token
-    weight                  the permits taken
-    since, held_for_ms      when it got the lock (UTC), and how long ago
-    remaining_ms            how long it keeps the lock unless it extends it
-  queue           those who wait, the first in line first:
-    host, process, label, weight, since, waiting_for_ms, remaining_ms
-
-Exit status:
-    0  the lock is free or held
-   64  wrong usage
-   69  the store cannot be reached, or refuses"
-);
-
-const LIST_HELP: &str = concat!(
-    stores!(),
-    "
-
-The fields of the JSON:
-  name      the lock
-  holders   how many hold it
-  waiters   how many wait for it
-
-Exit status:
-    0  listed
-   64  wrong usage
-   69  the store cannot be reached, or refuses"
-);
-
-const WATCH_HELP: &str = concat!(
-    stores!(),
-    "
-
-On a terminal it takes the whole screen until Ctrl-C. The bars show what is left of the longest life that this has seen of a \
-lease: one that is extended stays near the full.
-
-Exit status:
-    0  ended by Ctrl-C, TERM or HUP, or because nobody reads
-   64  wrong usage
-   69  the store cannot be reached, or refuses"
-);
-
-const WAIT_HELP: &str = concat!(
-    stores!(),
-    "
-
-It looks every half a second at least, and takes no place in the queue: somebody else may have the lock by the time that \
-this returns. To do something while nobody else can, use rlock run.
-
-With --json each line on standard error is an object with the fields time (UTC), event, message (as without it); the event \
-is late if the time was up, with the field name.
-
-Exit status:
-    0  the lock is free
-   64  wrong usage
-   69  the store cannot be reached, or refuses
-   75  the lock did not get free in time (--wait)"
-);
-
-const BREAK_HELP: &str = concat!(
-    stores!(),
-    "
-
-All who hold the lock are told at once, and the next in the queue get it. An rlock run ends its program then, within a \
-second. Whoever does not listen goes on with its work beside the next holder: what the lock guards can only tell them apart \
-by the token.
-
-With --json each line on standard error is an object with the fields time (UTC), event, message (as without it), and for the \
-event broken: name, and holders, how many held it.
-
-Exit status:
-    0  nobody who held it before holds it any more
-    1  not broken, by the answer on the terminal
-   64  wrong usage
-   69  the store cannot be reached, or refuses"
-);
-
-const CHECK_HELP: &str = concat!(
-    stores!(),
-    "
-
-It tells whether the store can be reached, how long an answer takes, its version, and which of its settings endanger locks. \
-Then it runs the conformance suite, in namespaces of its own: that changes nothing of anybody else's, but is a load of \
-some thousand requests a second. Each line begins with good, note (worth knowing), or risk (locks can get lost, or be granted \
-twice).
-
-The fields of the JSON:
-  verdict   \"good\", \"note\" or \"risk\"
-  subject   what was looked at
-  text      what was found, and what to do
-
-Exit status:
-    0  there is no risk
-    1  there is one
-   64  wrong usage
-   69  the store cannot be reached, or refuses"
-);
-
-#[cfg(feature = "postgres")]
-const SCHEMA_HELP: &str = "\
-The store is named by --url or RLOCK_URL: postgres://USER:PASSWORD@HOST:PORT/DATABASE. Its option schema=NAME names the \
-schema, which is rlock without it. What is printed does not depend on the rest of the URL, and may be run again.
-
-Exit status:
-    0  printed, or made
-   64  wrong usage
-   69  the store cannot be reached, or refuses
-
-Examples:
-  rlock schema | psql app
-  rlock schema --create --url postgres://admin@db.example.org/app";
 
 #[cfg(test)]
 mod tests {

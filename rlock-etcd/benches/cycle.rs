@@ -1,11 +1,12 @@
 //! What a lock costs beside the transactions that it cannot do without, side by side on one server.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use etcd_client::{Compare, CompareOp, PutOptions, Txn, TxnOp};
 use futures_util::future::join_all;
-use rlock_core::{Client, SimpleLock};
+use rlock_core::Client;
 use rlock_etcd::{EtcdBackend, EtcdConfig};
+use rlock_testkit::measure::{cycle, median, ratio, timed};
 use rlock_testkit::servers::Etcd;
 use tokio::runtime::Handle;
 
@@ -67,11 +68,6 @@ async fn times<F: Future<Output = ()>>(mut cycle: impl FnMut() -> F) {
     }
 }
 
-async fn cycle(client: &Client, name: &str) {
-    let lock = SimpleLock::new(name, client).expect("a good name");
-    lock.lock().await.expect("it is free").unlock().await.expect("it is held");
-}
-
 async fn two_transactions(client: &etcd_client::Client, lease: i64, key: &str) {
     let mut kv = client.kv_client();
     let options = PutOptions::new().with_lease(lease);
@@ -81,19 +77,4 @@ async fn two_transactions(client: &etcd_client::Client, lease: i64, key: &str) {
     let same = Compare::create_revision(key, CompareOp::Greater, 0);
     let delete = Txn::new().when([same]).and_then([TxnOp::delete(key, None)]);
     assert!(kv.txn(delete).await.expect("etcd answers").succeeded());
-}
-
-async fn timed<T>(act: impl Future<Output = T>) -> Duration {
-    let begun = Instant::now();
-    act.await;
-    begun.elapsed()
-}
-
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 2]
-}
-
-fn ratio(one: Duration, other: Duration) -> f64 {
-    one.as_secs_f64() / other.as_secs_f64()
 }

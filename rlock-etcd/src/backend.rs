@@ -13,12 +13,13 @@ use rlock_core::{
     LeaseKey, ListFilter, Page, Released, ResourceName, Snapshot, Ttl, Waiter,
 };
 use tokio::sync::mpsc::unbounded_channel;
+use tokio::task::JoinSet;
 
 use crate::error::{CallError, Kind};
 use crate::inner::{Inner, foreign};
 use crate::keys::Keys;
 use crate::line::Entry;
-use crate::link::{Link, Task};
+use crate::link::Link;
 use crate::pool::Pool;
 use crate::record::{Since, ago};
 use crate::table::Table;
@@ -40,7 +41,7 @@ pub struct EtcdBackend {
     config: Arc<EtcdConfig>,
     capabilities: Capabilities,
     inner: Arc<Inner>,
-    _tasks: [Task; 3],
+    _tasks: JoinSet<()>,
 }
 
 impl EtcdBackend {
@@ -62,14 +63,15 @@ impl EtcdBackend {
         let config = Arc::new(config);
         let keys = Keys::new(&config.namespace);
         let link = Arc::new(Link::open(config.clone()).await.map_err(failed)?);
-        let (pool, tend) = Pool::open(link.clone(), &config).await.map_err(failed)?;
+        let mut tasks = JoinSet::new();
+        let pool = Pool::open(link.clone(), &config, &mut tasks).await.map_err(failed)?;
         let (commands, watched) = unbounded_channel();
         let (seen, sights) = unbounded_channel();
         let events = Events::default();
-        let watch = Task::spawn(Watcher::new(link.clone(), watched, seen).run());
+        tasks.spawn(Watcher::new(link.clone(), watched, seen).run());
         let table = Table::new(keys.clone(), pool.clone(), commands, events.clone());
         let inner = Arc::new(Inner { store, keys, link, pool, table, events });
-        let attend = Task::spawn(inner.clone().attend(sights));
+        tasks.spawn(inner.clone().attend(sights));
         let capabilities = Capabilities {
             backend: "etcd",
             min_ttl: Ttl::new(inner.pool.min_ttl()).unwrap_or(Ttl::MIN),
@@ -79,7 +81,7 @@ impl EtcdBackend {
             queue: true,
             push: true,
         };
-        Ok(Self { config, capabilities, inner, _tasks: [tend, watch, attend] })
+        Ok(Self { config, capabilities, inner, _tasks: tasks })
     }
 }
 

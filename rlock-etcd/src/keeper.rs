@@ -7,11 +7,12 @@ use std::time::Duration;
 use etcd_client::{Error, LeaseKeepAliveStream, LeaseKeeper};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::conn::Conn;
 use crate::error::{CallError, Kind};
-use crate::link::{Link, Task};
+use crate::link::Link;
 
 /// A server works on the requests of one stream one after the other. Where it is not the leader, it asks that for each.
 const STREAMS: usize = 8;
@@ -29,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub(crate) struct Keeper {
     streams: Vec<UnboundedSender<Request>>,
     timeout: Duration,
-    _tasks: Vec<Task>,
+    _tasks: JoinSet<()>,
 }
 
 #[derive(Debug)]
@@ -42,7 +43,7 @@ impl Keeper {
     pub(crate) fn new(link: &Arc<Link>, timeout: Duration) -> Self {
         let start = |_| {
             let (sender, receiver) = unbounded_channel();
-            (sender, Task::spawn(Stream::new(link.clone(), receiver).run()))
+            (sender, Stream::new(link.clone(), receiver).run())
         };
         let (streams, tasks) = (0..STREAMS).map(start).unzip();
         Self { streams, timeout, _tasks: tasks }

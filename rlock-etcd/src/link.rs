@@ -7,7 +7,7 @@ use futures_util::future::select_ok;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use crate::EtcdConfig;
@@ -32,7 +32,7 @@ pub(crate) struct Link {
     current: watch::Receiver<Option<Arc<Conn>>>,
     doubted: Arc<Notify>,
     timeout: Duration,
-    _keeper: Task,
+    _keeper: JoinSet<()>,
 }
 
 /// An answer, and whether it may be that of a request that came a second time.
@@ -49,7 +49,7 @@ impl Link {
         let (publish, current) = watch::channel(Some(conn.clone()));
         let doubted = Arc::new(Notify::new());
         let timeout = config.timeout;
-        let keeper = Task::spawn(keep_open(config, conn, publish, doubted.clone()));
+        let keeper = JoinSet::from_iter([keep_open(config, conn, publish, doubted.clone())]);
         Ok(Self { current, doubted, timeout, _keeper: keeper })
     }
 
@@ -269,21 +269,5 @@ impl Backoff {
         self.tries += 1;
         self.ended = Some(Instant::now());
         opened.map_err(unanswered)?
-    }
-}
-
-/// A task that ends with its owner.
-#[derive(Debug)]
-pub(crate) struct Task(JoinHandle<()>);
-
-impl Task {
-    pub(crate) fn spawn(future: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self(tokio::spawn(future))
-    }
-}
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }

@@ -8,12 +8,13 @@ use etcd_client::LeaseGrantOptions;
 use futures_util::future::join_all;
 use rlock_core::{Clock, Moment};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::EtcdConfig;
 use crate::error::{CallError, Kind};
 use crate::keeper::Keeper;
-use crate::link::{Link, Task};
+use crate::link::Link;
 
 /// How many spare leases are kept alive, for those who come after a pause. All others end when their time is up.
 const KEPT: usize = 8;
@@ -56,8 +57,12 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// A pool, and what has to be run for it.
-    pub(crate) async fn open(link: Arc<Link>, config: &EtcdConfig) -> Result<(Arc<Self>, Task), CallError> {
+    /// A pool, which one of `tasks` tends.
+    pub(crate) async fn open(
+        link: Arc<Link>,
+        config: &EtcdConfig,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<Arc<Self>, CallError> {
         let clock = Clock::boot();
         let first = shortest(&link, &clock, config.connect_timeout).await?;
         let keeper = Keeper::new(&link, config.timeout);
@@ -65,13 +70,13 @@ impl Pool {
         let writing = Semaphore::new(MOST_WRITES);
         let pool = Arc::new(Self { link, keeper, clock, min_ttl: first.ttl, writing, spares });
         let tended = pool.clone();
-        let tend = Task::spawn(async move {
+        tasks.spawn(async move {
             loop {
                 tokio::time::sleep(TENDED_EVERY).await;
                 tended.tend().await;
             }
         });
-        Ok((pool, tend))
+        Ok(pool)
     }
 
     pub(crate) fn min_ttl(&self) -> Duration {

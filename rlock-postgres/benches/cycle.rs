@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use rlock_core::{Client, ResourceName, SimpleLock};
+use rlock_core::{Client, ResourceName};
 use rlock_postgres::{PostgresBackend, PostgresConfig};
+use rlock_testkit::measure::{cycle, hand_over, median, ratio, timed};
 use rlock_testkit::servers::Postgres;
 use sqlx::postgres::{PgConnection, PgListener, PgPool, PgPoolOptions};
 use sqlx::{Connection as _, Executor};
@@ -89,28 +90,6 @@ async fn times<F: Future<Output = ()>>(mut cycle: impl FnMut() -> F) {
     }
 }
 
-async fn cycle(client: &Client, name: &str) {
-    let lock = SimpleLock::new(name, client).expect("a good name");
-    lock.lock().await.expect("it is free").unlock().await.expect("it is held");
-}
-
-/// From the moment that one client begins to unlock to the moment that another one has its turn.
-async fn hand_over(one: &Client, other: &Client) -> Duration {
-    let guard = SimpleLock::new("turns", one).expect("a good name").lock().await.expect("it is free");
-    let lock = SimpleLock::new("turns", other).expect("a good name");
-    let waiting = tokio::spawn(async move {
-        let guard = lock.lock().await.expect("it is handed over");
-        (Instant::now(), guard)
-    });
-    while one.inspect(guard.resource()).await.expect("Postgres answers").queue.is_empty() {}
-    let begun = Instant::now();
-    let (unlocked, waited) = tokio::join!(guard.unlock(), waiting);
-    unlocked.expect("it is held");
-    let (turn, guard) = waited.expect("it does not panic");
-    guard.unlock().await.expect("it is held");
-    turn - begun
-}
-
 async fn updates_of(pool: &PgPool, name: &str) {
     update(pool, name).await;
     update(pool, name).await;
@@ -133,19 +112,4 @@ async fn flushes(server: &Postgres, client: &Client) -> u64 {
         .await;
     let rows = server.query("SELECT wal_sync FROM pg_stat_wal");
     rows[0][0].as_deref().and_then(|count| count.parse().ok()).expect("a count")
-}
-
-async fn timed<T>(act: impl Future<Output = T>) -> Duration {
-    let begun = Instant::now();
-    act.await;
-    begun.elapsed()
-}
-
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 2]
-}
-
-fn ratio(one: Duration, other: Duration) -> f64 {
-    one.as_secs_f64() / other.as_secs_f64()
 }

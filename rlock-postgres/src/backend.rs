@@ -8,17 +8,19 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use rlock_core::{
     Acquired, Backend, BackendError, Capabilities, Claim, EventStream, Events, Extended, Extension, Finding, IfBusy,
-    LeaseId, LeaseKey, ListFilter, Page, Released, ResourceName, Snapshot, Ttl,
+    LeaseKey, ListFilter, Page, Released, ResourceName, Snapshot, Ttl,
 };
 use sqlx::postgres::PgRow;
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::answers::{self, Answer, Answers, Claimed, LATE, Letter};
 use crate::config::Schema;
 use crate::error::{CallError, Kind};
 use crate::guesses::Guesses;
-use crate::inbox::{Inbox, Standing, Task};
+use crate::inbox::{Inbox, Standing};
 use crate::link::Link;
+use crate::operation::{Operation, Verb};
 use crate::statement::{self, Statement, Value};
 use crate::{ConnectError, PostgresConfig, schema, sweep};
 
@@ -46,7 +48,7 @@ pub struct PostgresBackend {
     is_shared: Guesses,
     inbox: Inbox,
     events: Events,
-    _sweeping: Task,
+    _sweeping: JoinSet<()>,
 }
 
 #[derive(Debug)]
@@ -58,23 +60,6 @@ struct Statements {
     list: Statement,
     release: Statement,
     tell: Statement,
-}
-
-/// One operation of sql/change.sql.
-#[derive(Debug, Clone, Copy)]
-struct Operation<'a> {
-    resource: &'a ResourceName,
-    verb: Verb<'a>,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Verb<'a> {
-    Extend(LeaseId, Ttl),
-    Release(LeaseId),
-    Claim(&'a Claim),
-    Break,
-    /// Only drops and grants.
-    Settle,
 }
 
 impl PostgresBackend {
@@ -166,7 +151,7 @@ impl PostgresBackend {
             is_shared: Guesses::new(),
             inbox,
             events,
-            _sweeping: Task::spawn(sweeping),
+            _sweeping: JoinSet::from_iter([sweeping]),
         })
     }
 
@@ -354,55 +339,6 @@ impl PostgresBackend {
 
     pub(crate) fn failed(&self, error: CallError, operation: &'static str) -> BackendError {
         error.into_backend_error(operation, &self.store)
-    }
-}
-
-impl<'a> Operation<'a> {
-    fn claiming(claim: &'a Claim) -> Self {
-        Self { resource: &claim.key.resource, verb: Verb::Claim(claim) }
-    }
-
-    fn extending(extension: &'a Extension) -> Self {
-        Self { resource: &extension.key.resource, verb: Verb::Extend(extension.key.id, extension.ttl) }
-    }
-
-    fn releasing(lease: &'a LeaseKey) -> Self {
-        Self { resource: &lease.resource, verb: Verb::Release(lease.id) }
-    }
-
-    fn claim(&self) -> Option<&'a Claim> {
-        if let Verb::Claim(claim) = self.verb { Some(claim) } else { None }
-    }
-
-    fn id(&self) -> LeaseId {
-        match self.verb {
-            Verb::Extend(id, _) | Verb::Release(id) => id,
-            Verb::Claim(claim) => claim.key.id,
-            Verb::Break | Verb::Settle => LeaseId::from_u128(0),
-        }
-    }
-
-    fn ttl(&self) -> Option<Ttl> {
-        match self.verb {
-            Verb::Extend(_, ttl) => Some(ttl),
-            _ => self.claim().map(|claim| claim.ttl),
-        }
-    }
-
-    fn owner(&self) -> String {
-        self.claim().map(|claim| claim.owner.to_record()).unwrap_or_default()
-    }
-
-    /// As in sql/change.sql.
-    fn number(&self) -> i64 {
-        match self.verb {
-            Verb::Extend(..) => 1,
-            Verb::Release(_) => 2,
-            Verb::Claim(claim) if claim.if_busy == IfBusy::Queue => 3,
-            Verb::Claim(_) => 4,
-            Verb::Break => 5,
-            Verb::Settle => 6,
-        }
     }
 }
 

@@ -1,15 +1,20 @@
 //! Where the server is and how to talk to it.
 
+mod error;
+mod parts;
+
 use std::fmt;
-use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use rlock_core::{InvalidName, Namespace};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use rlock_core::Namespace;
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgSslMode};
-use url::{ParseError, Url};
+use url::Url;
+
+pub use self::error::ConfigError;
+use self::parts::Parts;
 
 /// Where the Postgres server is, and how to talk to it.
 ///
@@ -409,263 +414,13 @@ impl PartialEq for Server {
 
 impl Eq for Server {}
 
-/// Why a URL or an option cannot be used, and what would work. It never shows the user or the password.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// It is not a URL.
-    #[error("the Postgres URL cannot be read ({0}): write postgres://user:password@host:port/database?option=value")]
-    Malformed(ParseError),
-    /// It is the URL of something else.
-    #[error("the scheme {scheme:?} is not one of Postgres: use postgres:// or postgresql://")]
-    Scheme {
-        /// The scheme that was given.
-        scheme: String,
-    },
-    /// TLS is asked for, by the URL or by `PGSSLMODE`, and not built in.
-    #[error(
-        "an sslmode stricter than prefer needs the feature \"tls\" of rlock-postgres, which is off: enable it, or use \
-         sslmode=prefer"
-    )]
-    TlsOff,
-    /// It does not say where the server is.
-    #[error(
-        "the Postgres URL names no host: write postgres://host:port/database, or for a socket the directory it is in, \
-         as postgres://%2Fvar%2Frun%2Fpostgresql/database"
-    )]
-    NoHost,
-    /// What stands for the host is none, or several.
-    #[error(
-        "the host {host:?} of the Postgres URL cannot be used: write one name, one address, or the whole path of the \
-         directory of a socket; for several servers, a name that leads to the primary"
-    )]
-    Host {
-        /// The host that was given.
-        host: String,
-    },
-    /// The port is zero.
-    #[error("the port of the Postgres URL cannot be 0: use 1 to 65535, or leave it out for 5432")]
-    Port,
-    /// There is an `@` where no user and no password can be.
-    #[error(
-        "the Postgres URL has an @ behind its host: in a password write / as %2F and ? as %3F, in an option @ as %40"
-    )]
-    At,
-    /// There is a `#` in it, which ends a URL.
-    #[error("the Postgres URL has a # in it: if that belongs to the user or the password, write it as %23")]
-    Fragment,
-    /// Percent-decoding did not give text.
-    #[error("the {part} of the Postgres URL is not UTF-8 without zero bytes once percent-decoded: check the % in it")]
-    NotText {
-        /// The part of the URL.
-        part: &'static str,
-    },
-    /// sqlx, which opens the connections, does not read it.
-    #[error("sqlx cannot connect by the Postgres URL: write postgres://user:password@host:port/database?option=value")]
-    NotAccepted,
-    /// There is no such option.
-    #[error("the Postgres URL has an unknown option {option:?}: there are {}, and sqlx's {}", OURS.join(", "), SQLX)]
-    UnknownOption {
-        /// The option that was given.
-        option: String,
-    },
-    /// There is no such option. It is not repeated: where a password has an `&` in it that is not written as `%26`, this
-    /// is the rest of the password.
-    #[error(
-        "the Postgres URL has an unknown option behind a password: write & in a password as %26; there are {}, and \
-         sqlx's {}", OURS.join(", "), SQLX
-    )]
-    UnknownBehindPassword,
-    /// An option is there twice.
-    #[error("the Postgres URL has the option {option} twice: keep one of them")]
-    Repeated {
-        /// The option, by the first of its names.
-        option: &'static str,
-    },
-    /// The namespace cannot be used.
-    #[error("the option namespace of the Postgres URL: {0}")]
-    Namespace(InvalidName),
-    /// There is somewhere to listen, and nobody is to.
-    #[error("listen=off and listen_url contradict each other: leave one of them out")]
-    ListenTwice,
-    /// The URL of the server to listen to cannot be used.
-    #[error("the option listen_url cannot be used: {0}")]
-    ListenUrl(Box<Self>),
-    /// The URL of the server to listen to has one of rlock's options.
-    #[error(
-        "the option {option} is not for the URL to listen to: give it to the main one, and percent-encode what belongs \
-         to listen_url"
-    )]
-    NotForListening {
-        /// The option.
-        option: &'static str,
-    },
-    /// An option has a value that cannot be used.
-    #[error("the option {option} cannot be {value:?}: {remedy}")]
-    Option {
-        /// The option.
-        option: &'static str,
-        /// The value that was given.
-        value: String,
-        /// What would work.
-        remedy: &'static str,
-    },
-}
-
-impl ConfigError {
-    fn in_listen_url(self) -> Self {
-        Self::ListenUrl(Box::new(self))
-    }
-}
-
 const DURATION_REMEDY: &str = "write a duration from 1ms to 1h, as 500ms, 5s, 1m";
 const CONNECTIONS_REMEDY: &str = "write a number from 1 to 64";
 const SCHEMA_REMEDY: &str =
     "it becomes part of SQL, so write 1 to 63 of a to z, 0 to 9 and _, with no digit and no pg_ in front";
 
-const OURS: [&str; 8] =
-    ["namespace", "schema", "connections", "timeout", "connect_timeout", "restart_grace", "listen", "listen_url"];
-const SQLX: &str = "sslmode, sslrootcert, sslcert, sslkey, host, hostaddr, port, dbname, user, password, \
-                    application_name, options and options[…]";
-
 /// All that would end a part of a URL, or be odd to read in one.
 const SPECIAL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
-
-/// A URL taken apart: what is left of it for sqlx, and rlock's options.
-struct Parts {
-    url: Url,
-    ours: Vec<(&'static str, String)>,
-}
-
-impl Parts {
-    fn of(text: &str) -> Result<Self, ConfigError> {
-        if text.contains('#') {
-            return Err(ConfigError::Fragment);
-        }
-        // Before anything is said about what stands there: it may be the rest of a password.
-        let behind = |rest: &'_ str| rest.find(['/', '?']).is_some_and(|end| rest[end..].contains('@'));
-        if text.split_once("://").is_some_and(|(_, rest)| behind(rest)) {
-            return Err(ConfigError::At);
-        }
-        let mut url = Url::parse(text).map_err(|error| match error {
-            ParseError::EmptyHost => ConfigError::NoHost,
-            error => ConfigError::Malformed(error),
-        })?;
-        if !url.has_authority() {
-            return Err(ConfigError::Malformed(ParseError::RelativeUrlWithoutBase));
-        }
-        if !matches!(url.scheme(), "postgres" | "postgresql") {
-            return Err(ConfigError::Scheme { scheme: url.scheme().to_owned() });
-        }
-        if url.port() == Some(0) {
-            return Err(ConfigError::Port);
-        }
-        for (part, text) in
-            [("user", url.username()), ("password", url.password().unwrap_or_default()), ("database", url.path())]
-        {
-            decode(part, text)?;
-        }
-        let Query { ours, mut theirs } = Query::of(url.query().unwrap_or_default())?;
-        let host = decode("host", url.host_str().unwrap_or_default())?;
-        if !theirs.iter().any(|(parameter, _)| matches!(parameter.as_str(), "host" | "hostaddr")) {
-            // sqlx would take the host as it stands in the URL, encoded and in brackets.
-            let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host);
-            theirs.push(("host".to_owned(), checked_host(host)?));
-        } else if host.starts_with('/') {
-            // sqlx would prefer a socket to the host that counts.
-            url.set_host(Some("localhost")).map_err(ConfigError::Malformed)?;
-        }
-        url.query_pairs_mut().clear().extend_pairs(theirs);
-        Ok(Self { url, ours })
-    }
-}
-
-/// The options of a URL, decoded.
-#[derive(Default)]
-struct Query {
-    ours: Vec<(&'static str, String)>,
-    theirs: Vec<(String, String)>,
-}
-
-impl Query {
-    fn of(text: &str) -> Result<Self, ConfigError> {
-        let mut query = Self::default();
-        let mut seen = Vec::new();
-        for pair in text.split('&').filter(|pair| !pair.is_empty()) {
-            let (option, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let (option, value) = (decode("options", option)?, decode("options", value)?);
-            let ours = OURS.into_iter().find(|ours| *ours == option);
-            let Some(name) = ours.or_else(|| parameter(&option)) else {
-                let secret = seen.contains(&"password") || seen.contains(&"listen_url");
-                return Err(if secret {
-                    ConfigError::UnknownBehindPassword
-                } else {
-                    ConfigError::UnknownOption { option }
-                });
-            };
-            if seen.contains(&name) && name != "options" {
-                return Err(ConfigError::Repeated { option: name });
-            }
-            seen.push(name);
-            if ours.is_some() {
-                query.ours.push((name, value));
-            } else {
-                check_parameter(name, &value)?;
-                query.theirs.push((option, value));
-            }
-        }
-        Ok(query)
-    }
-}
-
-/// The parameter of sqlx that goes by this name, by the first of its names.
-fn parameter(name: &str) -> Option<&'static str> {
-    Some(match name {
-        "sslmode" | "ssl-mode" => "sslmode",
-        "sslrootcert" | "ssl-root-cert" | "ssl-ca" => "sslrootcert",
-        "sslcert" | "ssl-cert" => "sslcert",
-        "sslkey" | "ssl-key" => "sslkey",
-        "statement-cache-capacity" => "statement-cache-capacity",
-        "host" => "host",
-        "hostaddr" => "hostaddr",
-        "port" => "port",
-        "dbname" => "dbname",
-        "user" => "user",
-        "password" => "password",
-        "application_name" => "application_name",
-        "options" => "options",
-        _ => {
-            let setting = name.strip_prefix("options[")?.strip_suffix(']')?;
-            return (!setting.is_empty()).then_some("options");
-        }
-    })
-}
-
-/// That sqlx can use it: what it says itself repeats the value, and of some it says nothing until it connects.
-fn check_parameter(name: &'static str, value: &str) -> Result<(), ConfigError> {
-    let remedy = match name {
-        "sslmode" if value.parse::<PgSslMode>().is_err() => {
-            "write disable, allow, prefer, require, verify-ca or verify-full"
-        }
-        "sslrootcert" | "sslcert" | "sslkey" if value.is_empty() => "write the name of a PEM file",
-        "statement-cache-capacity" => "rlock knows how many statements it has; leave it out",
-        "host" => return checked_host(value).map(drop),
-        "hostaddr" if value.parse::<IpAddr>().is_err() => "write an address, as 10.0.0.7 or ::1",
-        "port" if !value.parse::<u16>().is_ok_and(|port| port > 0) => "write a number from 1 to 65535",
-        _ => return Ok(()),
-    };
-    Err(unusable(name, value, remedy))
-}
-
-fn checked_host(host: &str) -> Result<String, ConfigError> {
-    let odd = |c: char| c.is_control() || c.is_whitespace() || matches!(c, ',' | '/' | '[' | ']');
-    match host {
-        "" => Err(ConfigError::NoHost),
-        path if path.starts_with('/') && !path.contains(char::is_control) => Ok(path.to_owned()),
-        name if name.contains(odd) => Err(ConfigError::Host { host: name.to_owned() }),
-        name => Ok(name.to_owned()),
-    }
-}
 
 fn unusable(option: &'static str, value: impl ToString, remedy: &'static str) -> ConfigError {
     ConfigError::Option { option, value: value.to_string(), remedy }
@@ -680,15 +435,6 @@ fn checked_timeout(option: &'static str, timeout: Duration) -> Result<Duration, 
         return Err(unusable(option, format!("{timeout:?}"), DURATION_REMEDY));
     }
     Ok(timeout)
-}
-
-fn decode(part: &'static str, text: &str) -> Result<String, ConfigError> {
-    let decoded = percent_decode_str(text).decode_utf8().map_err(|_| ConfigError::NotText { part })?;
-    // Postgres ends a text at a zero byte; what stands behind it would be read as something else.
-    if decoded.contains('\0') {
-        return Err(ConfigError::NotText { part });
-    }
-    Ok(decoded.into_owned())
 }
 
 #[cfg(test)]

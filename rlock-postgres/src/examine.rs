@@ -10,9 +10,6 @@ use crate::PostgresBackend;
 use crate::error::CallError;
 use crate::statement::Statement;
 
-/// Less is what clocks that are kept right differ by, and an answer takes.
-const SKEW: Duration = Duration::from_secs(1);
-
 impl PostgresBackend {
     pub(crate) async fn findings(&self) -> Result<Vec<Finding>, CallError> {
         let statement = Statement::new(include_str!("sql/examine.sql"), self.schema());
@@ -20,7 +17,7 @@ impl PostgresBackend {
         let row = rows.first().ok_or_else(CallError::foreign)?;
         let settings = Settings::read(row).map_err(CallError::unreadable)?;
         let version = Finding::good("version", format!("Postgres {}", settings.version));
-        let clock = clock(settings.now, SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+        let clock = Finding::clock(UNIX_EPOCH + settings.now, SystemTime::now());
         Ok([Some(version), Some(durability(&settings)), replication(&settings), Some(clock)]
             .into_iter()
             .flatten()
@@ -96,19 +93,6 @@ fn replication(settings: &Settings) -> Option<Finding> {
     })
 }
 
-fn clock(theirs: Duration, ours: Duration) -> Finding {
-    let skew = ours.abs_diff(theirs);
-    if skew < SKEW {
-        return Finding::good("clock", "the server's agrees with this host's");
-    }
-    let text = format!(
-        "the server's clock is {}s off this host's; that harms nothing, but setting it right at a stroke would end locks \
-         early, or late: let it be kept by NTP",
-        skew.as_secs()
-    );
-    Finding::note("clock", text)
-}
-
 #[cfg(test)]
 mod tests {
     use rlock_core::Verdict;
@@ -141,12 +125,5 @@ mod tests {
         let waited = Settings { replicas: 1, synchronous_standby_names: names, ..Settings::default() };
         assert_eq!(judged(waited), Some(Verdict::Good));
         assert_eq!(judged(Settings { is_replica: true, ..Settings::default() }), Some(Verdict::Risk));
-    }
-
-    #[test]
-    fn a_clock_that_is_off_is_told_of() {
-        let hour = Duration::from_secs(3600);
-        assert_eq!(clock(hour, hour + SKEW / 2).verdict, Verdict::Good);
-        assert!(clock(hour, hour + 90 * SKEW).text.contains("90s off"));
     }
 }

@@ -8,7 +8,7 @@ use rlock_core::{Event, Events, LeaseId, Token};
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{Executor as _, Row as _};
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::error::{CallError, Kind};
@@ -26,7 +26,7 @@ pub(crate) struct Inbox {
     events: Events,
     /// `None` if it listens.
     reader: Option<Arc<Reader>>,
-    _task: Task,
+    _task: JoinSet<()>,
 }
 
 impl Inbox {
@@ -49,7 +49,7 @@ impl Inbox {
             return Ok(None);
         }
         let listening = listen(options, name.clone(), connect_timeout, events.clone(), listener);
-        Ok(Some(Self { name, events, reader: None, _task: Task::spawn(listening) }))
+        Ok(Some(Self { name, events, reader: None, _task: JoinSet::from_iter([listening]) }))
     }
 
     /// Reads mail, from time to time while there may be some.
@@ -57,7 +57,7 @@ impl Inbox {
         let name = format!("mail_{}", LeaseId::random().to_hex());
         let reader = Arc::new(Reader::default());
         let reading = read(reader.clone(), link, collect, name.clone(), events.clone());
-        Self { name, events, reader: Some(reader), _task: Task::spawn(reading) }
+        Self { name, events, reader: Some(reader), _task: JoinSet::from_iter([reading]) }
     }
 
     /// Tells this client itself.
@@ -247,22 +247,6 @@ fn parse(message: &str) -> Option<Event> {
         "g" => Some(Event::Granted { id, token: Token::new(words.next()?.parse().ok()?) }),
         "b" => Some(Event::Broken { id }),
         _ => None,
-    }
-}
-
-/// A task that ends with its owner.
-#[derive(Debug)]
-pub(crate) struct Task(JoinHandle<()>);
-
-impl Task {
-    pub(crate) fn spawn(future: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self(tokio::spawn(future))
-    }
-}
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 

@@ -69,6 +69,7 @@ mod guesses;
 mod inbox;
 mod link;
 mod list;
+mod operation;
 mod schema;
 mod statement;
 mod sweep;

@@ -7,9 +7,6 @@ use rlock_core::{BackendError, Finding};
 use crate::RedisBackend;
 use crate::conn::{Args, Reply};
 
-/// Less is within what a request takes, and what clocks that are kept right differ by.
-const SKEW: Duration = Duration::from_secs(1);
-
 impl RedisBackend {
     pub(crate) async fn findings(&self) -> Result<Vec<Finding>, BackendError> {
         let Some(Reply::Text(info)) = self.if_allowed("INFO", Args::default()).await? else {
@@ -84,21 +81,10 @@ impl RedisBackend {
 
     async fn clock(&self) -> Result<Option<Finding>, BackendError> {
         let Some(Reply::Array(time)) = self.if_allowed("TIME", Args::default()).await? else { return Ok(None) };
-        let Some(Reply::Text(seconds)) = time.first() else { return Ok(None) };
-        let theirs = Duration::from_secs(seconds.parse().unwrap_or_default());
-        let ours = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        // The server's is cut to seconds.
-        let skew = ours.abs_diff(theirs).saturating_sub(Duration::from_secs(1));
-        Ok(Some(if skew < SKEW {
-            Finding::good("clock", "the server's agrees with this host's")
-        } else {
-            let text = format!(
-                "the server's clock is {}s off this host's; that harms nothing, but setting it right at a stroke would end \
-                 locks early, or late: let it be kept by NTP",
-                skew.as_secs()
-            );
-            Finding::note("clock", text)
-        }))
+        let [Reply::Text(seconds), Reply::Text(micros)] = &time[..] else { return Ok(None) };
+        let (Ok(seconds), Ok(micros)) = (seconds.parse(), micros.parse()) else { return Ok(None) };
+        let theirs = UNIX_EPOCH + Duration::from_secs(seconds) + Duration::from_micros(micros);
+        Ok(Some(Finding::clock(theirs, SystemTime::now())))
     }
 }
 

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use rlock_core::{Event, Events, LeaseId, Token};
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 
 use crate::RedisConfig;
 use crate::conn::{Conn, Delivery, Driver, Messages};
 use crate::error::CallError;
-use crate::link::{Backoff, Task, outlived, reopen};
+use crate::link::{Backoff, outlived, reopen};
 
 /// How long the subscription may be silent before it is asked whether it is still there.
 const LONGEST_SILENCE: Duration = Duration::from_secs(5);
@@ -17,7 +18,7 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(5);
 /// The subscription, which is renewed whenever its connection breaks.
 #[derive(Debug)]
 pub(crate) struct Inbox {
-    _listener: Task,
+    _listener: JoinSet<()>,
 }
 
 impl Inbox {
@@ -30,7 +31,7 @@ impl Inbox {
     ) -> Result<Self, CallError> {
         let (conn, driver) = Conn::open(&config).await?;
         let messages = conn.subscribe(&channel).await?;
-        Ok(Self { _listener: Task::spawn(listen(config, channel, events, doubted, (conn, driver, messages))) })
+        Ok(Self { _listener: JoinSet::from_iter([listen(config, channel, events, doubted, (conn, driver, messages))]) })
     }
 }
 

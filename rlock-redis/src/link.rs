@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rlock_core::{Event, Events};
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use crate::RedisConfig;
@@ -16,7 +16,7 @@ use crate::error::{CallError, Cause};
 #[derive(Debug)]
 pub(crate) struct Link {
     current: watch::Receiver<Option<Arc<Conn>>>,
-    _keeper: Task,
+    _keeper: JoinSet<()>,
 }
 
 impl Link {
@@ -29,7 +29,7 @@ impl Link {
         replaced: Arc<Notify>,
     ) -> Self {
         let (publish, current) = watch::channel(Some(conn.clone()));
-        Self { current, _keeper: Task::spawn(keep_open(config, (conn, driver), publish, events, replaced)) }
+        Self { current, _keeper: JoinSet::from_iter([keep_open(config, (conn, driver), publish, events, replaced)]) }
     }
 
     /// The connection, or an error at once while it is being opened again.
@@ -141,21 +141,5 @@ impl Backoff {
         self.tries += 1;
         self.ended = Some(Instant::now());
         opened
-    }
-}
-
-/// A task that ends with its owner.
-#[derive(Debug)]
-pub(crate) struct Task(JoinHandle<()>);
-
-impl Task {
-    pub(crate) fn spawn(future: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self(tokio::spawn(future))
-    }
-}
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }

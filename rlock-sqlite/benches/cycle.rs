@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use rlock_core::{Client, ClientBuilder, SimpleLock};
 use rlock_sqlite::{SqliteBackend, SqliteConfig};
+use rlock_testkit::measure::{cycle, hand_over, median, ratio, timed};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Executor as _};
 use tokio::runtime::Handle;
@@ -95,29 +96,8 @@ async fn two_writes(conn: &mut SqliteConnection) {
     sqlx::query("DELETE FROM bare WHERE name = ?").bind("bare").execute(conn).await.expect("it is there");
 }
 
-async fn cycle(client: &Client, name: &str) {
-    let lock = SimpleLock::new(name, client).expect("a good name");
-    lock.lock().await.expect("it is free").unlock().await.expect("it is held");
-}
-
 async fn lock(client: Client, name: &'static str) -> rlock_core::Guard {
     SimpleLock::new(name, &client).expect("a good name").lock().await.expect("it can be had")
-}
-
-async fn hand_over(one: &Client, other: &Client) -> Duration {
-    let guard = lock(one.clone(), "turns").await;
-    let other = other.clone();
-    let waiting = tokio::spawn(async move {
-        let guard = lock(other, "turns").await;
-        (Instant::now(), guard)
-    });
-    while one.inspect(guard.resource()).await.expect("it can be read").queue.is_empty() {}
-    let begun = Instant::now();
-    let (unlocked, waited) = tokio::join!(guard.unlock(), waiting);
-    unlocked.expect("it is held");
-    let (turn, guard) = waited.expect("it does not panic");
-    guard.unlock().await.expect("it is held");
-    turn - begun
 }
 
 /// What this process has used so far.
@@ -126,19 +106,4 @@ fn cpu() -> Duration {
     let fields: Vec<_> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
     let ticks = |at: usize| fields[at].parse::<u64>().expect("a number of ticks");
     Duration::from_millis((ticks(11) + ticks(12)) * 10)
-}
-
-async fn timed<T>(act: impl Future<Output = T>) -> Duration {
-    let begun = Instant::now();
-    act.await;
-    begun.elapsed()
-}
-
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 2]
-}
-
-fn ratio(one: Duration, other: Duration) -> f64 {
-    one.as_secs_f64() / other.as_secs_f64()
 }

@@ -96,7 +96,7 @@
 //!
 //! What the cases are made of serves other tests too: [`servers`], [`faults`], [`process`] for processes that are killed
 //! and frozen, [`contest`] for having many of them want the same locks, [`history`] for judging what they noted, [`peer`]
-//! for talking to a backend with every call bounded, [`wait`]. The program `soak` has processes contend for as long as
+//! for talking to a backend with every call bounded, [`wait`], and [`measure`] for benches. The program `soak` has processes contend for as long as
 //! one likes while everything goes wrong:
 //!
 //! ```text
@@ -113,6 +113,7 @@ pub mod faults;
 mod harness;
 pub mod history;
 mod locking;
+pub mod measure;
 mod memory;
 mod network;
 mod observed;

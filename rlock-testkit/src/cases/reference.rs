@@ -1,5 +1,7 @@
 //! The backend against the reference: the same random operations have to give the same answers.
 
+mod operation;
+
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -16,6 +18,7 @@ use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+use self::operation::{ClaimOf, Lease, Operation, operation};
 use crate::Stage;
 use crate::peer::{resource, ttl};
 
@@ -64,61 +67,6 @@ fn compare(stage: &Stage, runtime: &Handle) {
     println!("{number} sequences, {compared} operations compared, {cut_short} sequences cut short");
     outcome.unwrap_or_else(|error| panic!("{error}"));
     assert!(compared > number * 5, "nearly every sequence was cut short: {compared} operations in {number} sequences");
-}
-
-#[derive(Debug, Clone)]
-enum Operation {
-    Acquire { client: usize, claims: Vec<ClaimOf> },
-    Extend { client: usize, leases: Vec<(Lease, u64)> },
-    Release { client: usize, leases: Vec<Lease> },
-    Break { client: usize, resource: usize },
-    Inspect { resource: usize },
-    List,
-    Pass { millis: u64 },
-}
-
-/// Resource and id.
-type Lease = (usize, u128);
-
-#[derive(Debug, Clone)]
-struct ClaimOf {
-    lease: Lease,
-    share: Share,
-    millis: u64,
-    if_busy: IfBusy,
-}
-
-fn operation() -> impl Strategy<Value = Operation> {
-    let lease = (0..RESOURCES.len(), 0..IDS);
-    let client = 0..2usize;
-    let millis = prop_oneof![2 => 40..200u64, 1 => Just(10_000), 1 => Just(100_000)];
-    // Mostly one capacity, so that leases meet rather than mismatch.
-    let share = prop_oneof![
-        3 => Just((1, 3)),
-        2 => Just((2, 3)),
-        3 => Just((3, 3)),
-        1 => Just((1, 1)),
-    ];
-    let share = share.prop_map(|(weight, capacity)| Share::new(weight, capacity).expect("a share that can be held"));
-    let if_busy = prop_oneof![1 => Just(IfBusy::Refuse), 4 => Just(IfBusy::Queue)];
-    let claim = (lease.clone(), share, millis.clone(), if_busy).prop_map(|(lease, share, millis, if_busy)| ClaimOf {
-        lease,
-        share,
-        millis,
-        if_busy,
-    });
-    let leases = prop::collection::vec((lease.clone(), millis), 1..4);
-    prop_oneof![
-        8 => (client.clone(), prop::collection::vec(claim, 1..4))
-            .prop_map(|(client, claims)| Operation::Acquire { client, claims }),
-        4 => (client.clone(), leases).prop_map(|(client, leases)| Operation::Extend { client, leases }),
-        4 => (client.clone(), prop::collection::vec(lease, 1..3))
-            .prop_map(|(client, leases)| Operation::Release { client, leases }),
-        1 => (client, 0..RESOURCES.len()).prop_map(|(client, resource)| Operation::Break { client, resource }),
-        2 => (0..RESOURCES.len()).prop_map(|resource| Operation::Inspect { resource }),
-        1 => Just(Operation::List),
-        3 => (0..120u64).prop_map(|millis| Operation::Pass { millis }),
-    ]
 }
 
 /// Both stores, and what was seen of them.

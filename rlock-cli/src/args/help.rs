@@ -1,0 +1,170 @@
+//! What `rlock help` says beyond the options.
+
+macro_rules! stores {
+    () => {
+        "The store is named by --url or RLOCK_URL: redis://HOST:PORT, rediss://HOST:PORT, etcd://HOST:PORT,HOST:PORT, \
+        etcds://HOST:PORT, postgres://HOST:PORT/DATABASE, sqlite:PATH. Without it, it is a file of the user's, which the \
+        processes of this host share."
+    };
+}
+
+pub(super) const STORES: &str = stores!();
+
+pub(super) const RUN: &str = concat!(
+    stores!(),
+    "
+
+The program runs in a process group of its own, with the standard streams and the terminal of rlock, and with \
+RLOCK_NAME and RLOCK_TOKEN in its environment, a line each for several locks. The token grows with every grant of the lock: send it along to \
+whatever has to refuse a stale holder. rlock passes TERM, INT, HUP, QUIT, USR1, USR2, WINCH, TSTP and CONT on to the \
+group, extends the lock while the program runs, and gives it back once the program has ended.
+
+If the lock cannot be extended, the group gets TERM when a quarter of the TTL is left (5s at most), and KILL shortly \
+before the lock ends. If the store says that the lock is gone, it gets TERM at once and KILL within that time (1s at \
+most). A program that is stopped together with rlock, by Ctrl-Z for example, loses the lock once the TTL has passed, \
+and is then killed instead of continued. When rlock is killed, the group is killed with it.
+
+Exit status:
+  the program's own; 128+n if signal n ended it, or ended the waiting
+   64  wrong usage
+   69  the store cannot be reached, or refuses
+   75  not acquired: others hold the lock (--try, --wait)
+   76  the lock was lost
+  126  the program cannot be executed
+  127  the program was not found
+
+With --json each line on standard error is an object with the fields time (UTC), event, message (as without it), and:
+  waiting    name, holders, queue        how many hold it and wait for it
+  acquired   name, token
+  losing     names, remaining_ms         it cannot be extended, and ends then
+  lost       name, reason                \"broken\", \"expired\", \"gone\", \"taken_over\" and others
+  killed, stopped, continued             the program was
+  keeping    names, for_ms               by --min-hold
+  released   names
+  message                                anything else, such as an error
+
+Examples:
+  rlock run nightly-report --wait 5m -- ./report --all
+  rlock run nightly-report --url redis://localhost:6379 -- ./report --all"
+);
+
+pub(super) const SHOW: &str = concat!(
+    stores!(),
+    "
+
+The fields of the JSON:
+  name            the lock
+  state           \"free\" or \"held\"
+  capacity        its permits, 1 for a mutex; null if nobody holds it or waits
+  holders         those who hold it, in the order in which they got it:
+    host, process, label    who it is; the label may be null
+    token                   the fencing token
+    weight                  the permits taken
+    since, held_for_ms      when it got the lock (UTC), and how long ago
+    remaining_ms            how long it keeps the lock unless it extends it
+  queue           those who wait, the first in line first:
+    host, process, label, weight, since, waiting_for_ms, remaining_ms
+
+Exit status:
+    0  the lock is free or held
+   64  wrong usage
+   69  the store cannot be reached, or refuses"
+);
+
+pub(super) const LIST: &str = concat!(
+    stores!(),
+    "
+
+The fields of the JSON:
+  name      the lock
+  holders   how many hold it
+  waiters   how many wait for it
+
+Exit status:
+    0  listed
+   64  wrong usage
+   69  the store cannot be reached, or refuses"
+);
+
+pub(super) const WATCH: &str = concat!(
+    stores!(),
+    "
+
+On a terminal it takes the whole screen until Ctrl-C. The bars show what is left of the longest life that this has seen of a \
+lease: one that is extended stays near the full.
+
+Exit status:
+    0  ended by Ctrl-C, TERM or HUP, or because nobody reads
+   64  wrong usage
+   69  the store cannot be reached, or refuses"
+);
+
+pub(super) const WAIT: &str = concat!(
+    stores!(),
+    "
+
+It looks every half a second at least, and takes no place in the queue: somebody else may have the lock by the time that \
+this returns. To do something while nobody else can, use rlock run.
+
+With --json each line on standard error is an object with the fields time (UTC), event, message (as without it); the event \
+is late if the time was up, with the field name.
+
+Exit status:
+    0  the lock is free
+   64  wrong usage
+   69  the store cannot be reached, or refuses
+   75  the lock did not get free in time (--wait)"
+);
+
+pub(super) const BREAK: &str = concat!(
+    stores!(),
+    "
+
+All who hold the lock are told at once, and the next in the queue get it. An rlock run ends its program then, within a \
+second. Whoever does not listen goes on with its work beside the next holder: what the lock guards can only tell them apart \
+by the token.
+
+With --json each line on standard error is an object with the fields time (UTC), event, message (as without it), and for the \
+event broken: name, and holders, how many held it.
+
+Exit status:
+    0  nobody who held it before holds it any more
+    1  not broken, by the answer on the terminal
+   64  wrong usage
+   69  the store cannot be reached, or refuses"
+);
+
+pub(super) const CHECK: &str = concat!(
+    stores!(),
+    "
+
+It tells whether the store can be reached, how long an answer takes, its version, and which of its settings endanger locks. \
+Then it runs the conformance suite, in namespaces of its own: that changes nothing of anybody else's, but is a load of \
+some thousand requests a second. Each line begins with good, note (worth knowing), or risk (locks can get lost, or be granted \
+twice).
+
+The fields of the JSON:
+  verdict   \"good\", \"note\" or \"risk\"
+  subject   what was looked at
+  text      what was found, and what to do
+
+Exit status:
+    0  there is no risk
+    1  there is one
+   64  wrong usage
+   69  the store cannot be reached, or refuses"
+);
+
+#[cfg(feature = "postgres")]
+pub(super) const SCHEMA: &str = "\
+The store is named by --url or RLOCK_URL: postgres://USER:PASSWORD@HOST:PORT/DATABASE. Its option schema=NAME names the \
+schema, which is rlock without it. What is printed does not depend on the rest of the URL, and may be run again.
+
+Exit status:
+    0  printed, or made
+   64  wrong usage
+   69  the store cannot be reached, or refuses
+
+Examples:
+  rlock schema | psql app
+  rlock schema --create --url postgres://admin@db.example.org/app";

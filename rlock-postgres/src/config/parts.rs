@@ -1,0 +1,160 @@
+//! A URL taken apart, into rlock's options and what sqlx reads.
+
+use std::net::IpAddr;
+
+use percent_encoding::percent_decode_str;
+use sqlx::postgres::PgSslMode;
+use url::{ParseError, Url};
+
+use super::error::ConfigError;
+use super::unusable;
+
+pub(super) const OURS: [&str; 8] =
+    ["namespace", "schema", "connections", "timeout", "connect_timeout", "restart_grace", "listen", "listen_url"];
+pub(super) const SQLX: &str = "sslmode, sslrootcert, sslcert, sslkey, host, hostaddr, port, dbname, user, password, \
+                    application_name, options and options[…]";
+
+/// A URL taken apart: what is left of it for sqlx, and rlock's options.
+pub(super) struct Parts {
+    pub(super) url: Url,
+    pub(super) ours: Vec<(&'static str, String)>,
+}
+
+impl Parts {
+    pub(super) fn of(text: &str) -> Result<Self, ConfigError> {
+        if text.contains('#') {
+            return Err(ConfigError::Fragment);
+        }
+        // Before anything is said about what stands there: it may be the rest of a password.
+        let behind = |rest: &'_ str| rest.find(['/', '?']).is_some_and(|end| rest[end..].contains('@'));
+        if text.split_once("://").is_some_and(|(_, rest)| behind(rest)) {
+            return Err(ConfigError::At);
+        }
+        let mut url = Url::parse(text).map_err(|error| match error {
+            ParseError::EmptyHost => ConfigError::NoHost,
+            error => ConfigError::Malformed(error),
+        })?;
+        if !url.has_authority() {
+            return Err(ConfigError::Malformed(ParseError::RelativeUrlWithoutBase));
+        }
+        if !matches!(url.scheme(), "postgres" | "postgresql") {
+            return Err(ConfigError::Scheme { scheme: url.scheme().to_owned() });
+        }
+        if url.port() == Some(0) {
+            return Err(ConfigError::Port);
+        }
+        for (part, text) in
+            [("user", url.username()), ("password", url.password().unwrap_or_default()), ("database", url.path())]
+        {
+            decode(part, text)?;
+        }
+        let Query { ours, mut theirs } = Query::of(url.query().unwrap_or_default())?;
+        let host = decode("host", url.host_str().unwrap_or_default())?;
+        if !theirs.iter().any(|(parameter, _)| matches!(parameter.as_str(), "host" | "hostaddr")) {
+            // sqlx would take the host as it stands in the URL, encoded and in brackets.
+            let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host);
+            theirs.push(("host".to_owned(), checked_host(host)?));
+        } else if host.starts_with('/') {
+            // sqlx would prefer a socket to the host that counts.
+            url.set_host(Some("localhost")).map_err(ConfigError::Malformed)?;
+        }
+        url.query_pairs_mut().clear().extend_pairs(theirs);
+        Ok(Self { url, ours })
+    }
+}
+
+/// The options of a URL, decoded.
+#[derive(Default)]
+struct Query {
+    ours: Vec<(&'static str, String)>,
+    theirs: Vec<(String, String)>,
+}
+
+impl Query {
+    fn of(text: &str) -> Result<Self, ConfigError> {
+        let mut query = Self::default();
+        let mut seen = Vec::new();
+        for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+            let (option, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let (option, value) = (decode("options", option)?, decode("options", value)?);
+            let ours = OURS.into_iter().find(|ours| *ours == option);
+            let Some(name) = ours.or_else(|| parameter(&option)) else {
+                let secret = seen.contains(&"password") || seen.contains(&"listen_url");
+                return Err(if secret {
+                    ConfigError::UnknownBehindPassword
+                } else {
+                    ConfigError::UnknownOption { option }
+                });
+            };
+            if seen.contains(&name) && name != "options" {
+                return Err(ConfigError::Repeated { option: name });
+            }
+            seen.push(name);
+            if ours.is_some() {
+                query.ours.push((name, value));
+            } else {
+                check_parameter(name, &value)?;
+                query.theirs.push((option, value));
+            }
+        }
+        Ok(query)
+    }
+}
+
+/// The parameter of sqlx that goes by this name, by the first of its names.
+fn parameter(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "sslmode" | "ssl-mode" => "sslmode",
+        "sslrootcert" | "ssl-root-cert" | "ssl-ca" => "sslrootcert",
+        "sslcert" | "ssl-cert" => "sslcert",
+        "sslkey" | "ssl-key" => "sslkey",
+        "statement-cache-capacity" => "statement-cache-capacity",
+        "host" => "host",
+        "hostaddr" => "hostaddr",
+        "port" => "port",
+        "dbname" => "dbname",
+        "user" => "user",
+        "password" => "password",
+        "application_name" => "application_name",
+        "options" => "options",
+        _ => {
+            let setting = name.strip_prefix("options[")?.strip_suffix(']')?;
+            return (!setting.is_empty()).then_some("options");
+        }
+    })
+}
+
+/// That sqlx can use it: what it says itself repeats the value, and of some it says nothing until it connects.
+fn check_parameter(name: &'static str, value: &str) -> Result<(), ConfigError> {
+    let remedy = match name {
+        "sslmode" if value.parse::<PgSslMode>().is_err() => {
+            "write disable, allow, prefer, require, verify-ca or verify-full"
+        }
+        "sslrootcert" | "sslcert" | "sslkey" if value.is_empty() => "write the name of a PEM file",
+        "statement-cache-capacity" => "rlock knows how many statements it has; leave it out",
+        "host" => return checked_host(value).map(drop),
+        "hostaddr" if value.parse::<IpAddr>().is_err() => "write an address, as 10.0.0.7 or ::1",
+        "port" if !value.parse::<u16>().is_ok_and(|port| port > 0) => "write a number from 1 to 65535",
+        _ => return Ok(()),
+    };
+    Err(unusable(name, value, remedy))
+}
+
+fn checked_host(host: &str) -> Result<String, ConfigError> {
+    let odd = |c: char| c.is_control() || c.is_whitespace() || matches!(c, ',' | '/' | '[' | ']');
+    match host {
+        "" => Err(ConfigError::NoHost),
+        path if path.starts_with('/') && !path.contains(char::is_control) => Ok(path.to_owned()),
+        name if name.contains(odd) => Err(ConfigError::Host { host: name.to_owned() }),
+        name => Ok(name.to_owned()),
+    }
+}
+
+fn decode(part: &'static str, text: &str) -> Result<String, ConfigError> {
+    let decoded = percent_decode_str(text).decode_utf8().map_err(|_| ConfigError::NotText { part })?;
+    // Postgres ends a text at a zero byte; what stands behind it would be read as something else.
+    if decoded.contains('\0') {
+        return Err(ConfigError::NotText { part });
+    }
+    Ok(decoded.into_owned())
+}

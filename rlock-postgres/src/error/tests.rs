@@ -1,0 +1,195 @@
+use sqlx::error::ErrorKind;
+
+use super::*;
+use crate::PostgresConfig;
+
+/// An answer of the server, which sqlx's own type lets nobody make.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+struct Answer {
+    code: &'static str,
+    message: &'static str,
+}
+
+impl DatabaseError for Answer {
+    fn message(&self) -> &str {
+        self.message
+    }
+
+    fn code(&self) -> Option<Cow<'_, str>> {
+        Some(self.code.into())
+    }
+
+    fn as_error(&self) -> &(dyn Error + Send + Sync + 'static) {
+        self
+    }
+
+    fn as_error_mut(&mut self) -> &mut (dyn Error + Send + Sync + 'static) {
+        self
+    }
+
+    fn into_error(self: Box<Self>) -> Box<dyn Error + Send + Sync + 'static> {
+        self
+    }
+
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Other
+    }
+}
+
+fn answer(code: &'static str, message: &'static str) -> sqlx::Error {
+    sqlx::Error::Database(Box::new(Answer { code, message }))
+}
+
+fn executing(error: sqlx::Error) -> CallError {
+    let config = PostgresConfig::from_url("postgres://localhost/app?schema=locks").unwrap();
+    CallError::executing(error, &config.terms.schema)
+}
+
+fn connecting(error: sqlx::Error) -> CallError {
+    CallError::connecting(error, 4)
+}
+
+fn rejected(code: &'static str) -> String {
+    let store = Arc::from("postgres://localhost:5432/app");
+    match executing(answer(code, "no")).into_backend_error("acquire", &store) {
+        BackendError::Rejected(failure) => failure.to_string(),
+        other => panic!("{code}: {other:?}"),
+    }
+}
+
+#[test]
+fn an_error_that_passes_is_of_a_statement_that_was_not_applied() {
+    for code in ["40001", "40P01", "55P03", "57014", "53100", "53300", "53400", "57P03", "55006", "26000", "42P05"] {
+        assert_eq!(executing(answer(code, "x")).kind, Kind::Unsent, "{code}");
+    }
+}
+
+#[test]
+fn a_server_that_does_not_write_is_marked_and_has_not_applied_it() {
+    let error = executing(answer("25006", "cannot execute INSERT in a read-only transaction"));
+    assert!(error.is_read_only() && !executing(answer("40001", "x")).is_read_only());
+    let error = error.into_backend_error("acquire", &Arc::from("x"));
+    assert!(matches!(error, BackendError::NotApplied(_)), "{error:?}");
+}
+
+#[test]
+fn an_error_that_ends_the_connection_leaves_open_whether_the_statement_was_applied() {
+    for code in ["57P01", "57P02", "57P05", "25P04", "08006", "08P01", "58000", "40003"] {
+        assert_eq!(executing(answer(code, "x")).kind, Kind::Unanswered, "{code}");
+    }
+}
+
+#[test]
+fn an_error_that_ends_a_login_has_left_everything_unsent() {
+    for code in ["57P01", "57P02", "57P03", "08006", "08P01", "58000", "53300"] {
+        assert_eq!(connecting(answer(code, "server login has been failing")).kind, Kind::Unsent, "{code}");
+    }
+}
+
+#[test]
+fn a_login_that_somebody_has_to_change_is_rejected() {
+    for (code, message, remedy) in [
+        ("28P01", "password authentication failed", "the user and the password"),
+        ("28000", "no pg_hba.conf entry for host \"::1\", no encryption", "sslmode=require"),
+        ("08P01", "SSL required", "sslmode=require"),
+        ("28000", "role \"sam\" does not exist", "the user and the password"),
+        ("3D000", "database \"app\" does not exist", "create the database"),
+        ("42501", "permission denied for database", "CONNECT"),
+        ("08P01", "unsupported startup parameter: options", "ignore_startup_parameters"),
+        ("08P01", "no such user: sam", "the user and the password"),
+        ("08P01", "no such database: app", "create the database"),
+    ] {
+        match connecting(answer(code, message)).into_connect_error(&Arc::from("x")) {
+            ConnectError::Rejected(failure) => assert!(failure.reason.contains(remedy), "{failure}"),
+            other => panic!("{code}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_message_says_what_was_tried_on_what_and_what_to_do() {
+    for (code, remedy) in [
+        ("42703", "the tables in the schema \"locks\" are of another version"),
+        ("42501", "USAGE on the schema \"locks\", and SELECT, INSERT, UPDATE and DELETE"),
+        ("22021", "the encoding UTF8"),
+        ("22P05", "the encoding UTF8"),
+    ] {
+        let message = rejected(code);
+        let start = format!("acquire on postgres://localhost:5432/app failed: the server answered {code}, no: ");
+        assert!(message.starts_with(&start) && message.contains(remedy), "{message}");
+    }
+}
+
+#[test]
+fn tables_that_have_gone_may_come_back() {
+    for code in ["42P01", "3F000"] {
+        let error = executing(answer(code, "no"));
+        let remedy = "the schema \"locks\" has no tables of rlock's: create them by `rlock schema`";
+        assert!(error.kind == Kind::Unsent && error.reason.contains(remedy), "{error}");
+    }
+}
+
+#[test]
+fn an_error_that_nothing_is_known_of_is_rejected_in_the_words_of_the_server() {
+    assert!(rejected("XX000").ends_with("the server answered XX000, no"));
+}
+
+#[test]
+fn a_connection_that_breaks_leaves_open_whether_the_statement_was_applied() {
+    let broken = [
+        sqlx::Error::Io(io::ErrorKind::UnexpectedEof.into()),
+        sqlx::Error::Io(io::ErrorKind::ConnectionRefused.into()),
+        sqlx::Error::Protocol("x".into()),
+        sqlx::Error::Tls("x".into()),
+        sqlx::Error::WorkerCrashed,
+        sqlx::Error::RowNotFound,
+        sqlx::Error::Decode("x".into()),
+    ];
+    for error in broken {
+        let error = executing(error);
+        assert_eq!(error.kind, Kind::Unanswered, "{error}");
+    }
+    assert_eq!(CallError::late(Duration::from_secs(5)).kind, Kind::Unanswered);
+}
+
+#[test]
+fn a_server_that_cannot_be_reached_has_been_sent_nothing() {
+    for (error, words) in [
+        (sqlx::Error::Io(io::ErrorKind::ConnectionRefused.into()), "is the server running"),
+        (sqlx::Error::Io(io::ErrorKind::NotFound.into()), "socket"),
+        (sqlx::Error::Io(io::Error::other("failed to lookup address information")), "host name is not known"),
+        (sqlx::Error::Protocol("x".into()), "the connection broke"),
+        (sqlx::Error::Tls("unexpected EOF".into()), "TLS could not be set up"),
+        (sqlx::Error::PoolTimedOut, "all 4 connections are in use"),
+    ] {
+        let error = connecting(error);
+        assert!(error.kind == Kind::Unsent && error.reason.contains(words), "{error:?}");
+    }
+}
+
+#[test]
+fn a_certificate_that_is_not_trusted_is_for_somebody_to_change() {
+    for error in [
+        sqlx::Error::Io(io::Error::new(io::ErrorKind::InvalidData, "invalid peer certificate: UnknownIssuer")),
+        sqlx::Error::Io(io::Error::new(io::ErrorKind::InvalidData, "received fatal alert: UnknownCA")),
+        sqlx::Error::Tls("Invalid certificate file: ca.pem".into()),
+        sqlx::Error::Tls("server does not support TLS".into()),
+        sqlx::Error::Configuration("user auth key and certs must be given together".into()),
+    ] {
+        let error = connecting(error);
+        assert_eq!(error.kind, Kind::Refused, "{error}");
+    }
+}
+
+#[test]
+fn a_pool_that_was_closed_is_for_somebody_to_change() {
+    assert_eq!(connecting(sqlx::Error::PoolClosed).kind, Kind::Refused);
+    assert_eq!(executing(sqlx::Error::PoolClosed).kind, Kind::Refused);
+}
+
+#[test]
+fn a_character_that_a_password_cannot_have_is_not_shown() {
+    let error = connecting(sqlx::Error::Configuration("Failed to saslprep password: ('\\u{7}')".into()));
+    assert!(error.kind == Kind::Refused && !format!("{error:?}").contains("u{7}"), "{error:?}");
+}
