@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use rlock::{ResourceName, Ttl};
+use rlock::{ResourceName, Ttl, WatchdogConfig};
 
 use crate::exit::Exit;
 
@@ -110,7 +110,7 @@ pub(crate) struct RunArgs {
     pub(crate) skip_ok: bool,
 
     /// Keeps the lock for so long at least, though the program has ended, so that a host whose clock is behind does not run
-    /// it again
+    /// it again; TERM and INT end that
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) min_hold: Option<Duration>,
 
@@ -122,7 +122,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) kill_after: Option<Duration>,
 
-    /// How often the lock is extended [default: a third of the TTL]
+    /// How often the lock is extended: from 1ms to half of the TTL [default: a third of it]
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) interval: Option<Duration>,
 
@@ -342,6 +342,13 @@ fn with_store(mut cli: Cli) -> Result<Command, clap::Error> {
         Command::Schema(SchemaArgs { store, .. }) => store,
         Command::Completions { .. } | Command::Man | Command::Keep => return Ok(cli.command),
     };
+    if let Command::Run(RunArgs { interval: Some(interval), ttl, .. }) = &cli.command
+        && !(WatchdogConfig::MIN_INTERVAL..=ttl.get() / 2).contains(interval)
+    {
+        // A longer one would come when the program is being ended because little is left.
+        let wrong = format!("--interval {interval:?} is not from 1ms to {:?}, half of the TTL", ttl.get() / 2);
+        return Err(Cli::command().error(ErrorKind::InvalidValue, wrong));
+    }
     if store.url().is_empty() {
         let missing = match store.given {
             Some(_) => "the URL is empty: leave out --url, or unset RLOCK_URL",
@@ -375,5 +382,19 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_commands_in_the_readmes_are_well_formed() {
+        for page in [include_str!("../../README.md"), include_str!("../../README.zh-CN.md")] {
+            let blocks = page.split("```").skip(1).step_by(2).filter_map(|block| block.strip_prefix("sh\n"));
+            let commands: Vec<_> = blocks.flat_map(str::lines).filter(|line| line.starts_with("rlock ")).collect();
+            assert!(commands.len() >= 10, "{commands:?}");
+            for line in commands {
+                let command = line.split(['#', '|', '&']).next().unwrap_or_default();
+                let parsed = Cli::try_parse_from(command.split_whitespace());
+                assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+            }
+        }
     }
 }

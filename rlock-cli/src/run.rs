@@ -14,17 +14,18 @@ use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use rlock::{Client, ConnectError, ExtendError, LockError, ResourceName, UnlockError};
+use rlock::{Client, ConnectError, ExtendError, LockError, ResourceName, StartWatchdogError, UnlockError};
 use tokio::time::{Instant, sleep};
 
 use crate::args::{OnLost, RunArgs};
 use crate::exit::Exit;
 use crate::report::{self, event, report};
+use crate::run::held::Held;
 use crate::run::keeper::Keeper;
 use crate::run::program::{Program, StartError};
 use crate::run::signals::Signals;
 use crate::run::supervise::{Outcome, Supervision};
-use crate::run::terminal::Terminal;
+use crate::run::terminal::{Terminal, stop_the_job};
 use crate::sys::Birth;
 
 /// How long giving back may take when nothing depends on it any more.
@@ -70,28 +71,23 @@ async fn take_and_run(args: &RunArgs, client: &Client, signals: &mut Signals) ->
     let names = held.names();
     let acquired = Instant::now();
     signals.expect_program()?;
-    let keeper = Keeper::start()?;
-    let mut terminal = Terminal::of_stdin();
-    let takes_terminal = terminal.as_mut().is_some_and(Terminal::lend);
-    let program = Program::start(&args.program, &held, Birth { keeper: keeper.cradle()?, takes_terminal })?;
+    let mut keeper = Keeper::start()?;
+    let mut terminal = Terminal::of_the_session();
+    let birth = Birth { keeper: keeper.cradle()?, terminal: terminal.as_mut().and_then(Terminal::lend) };
+    let program = Program::start(&args.program, &held, birth)?;
     let outcome = Supervision::new(&held, args, program, terminal, signals).until_the_end().await;
-    drop(keeper);
-    let status = match outcome {
-        Outcome::Ended(status) => status,
+    keeper.dismiss();
+    let (status, is_asked_to) = match outcome {
+        Outcome::Ended { status, is_asked_to } => (status, is_asked_to),
         Outcome::LockLost(status) => {
             report!("the program has ended ({status}); {names} was lost");
             return Ok(Exit::LOCK_LOST);
         }
     };
-    if let Some(min_hold) = args.min_hold {
-        let left = min_hold.saturating_sub(acquired.elapsed());
-        let shown = humantime::format_duration(Duration::from_secs(left.as_secs()));
-        event!("keeping", names: held.list(), for_ms: held::millis(left); "keeping {names} for {shown}");
-        tokio::select! {
-            () = sleep(left) => {}
-            _ = signals.next_to_end() => {}
-            () = held.lost() => {}
-        }
+    if let Some(min_hold) = args.min_hold
+        && !is_asked_to
+    {
+        keep_for(min_hold.saturating_sub(acquired.elapsed()), &held, signals).await;
     }
     let list = held.list();
     match held.unlock().await {
@@ -105,6 +101,26 @@ async fn take_and_run(args: &RunArgs, client: &Client, signals: &mut Signals) ->
         Err(error) => report!("{error}"),
     }
     Ok(Exit::of_program(status))
+}
+
+/// Keeps the locks though the program has ended, until somebody asks `rlock` to end.
+async fn keep_for(time: Duration, held: &Held, signals: &mut Signals) {
+    let (names, shown) = (held.names(), humantime::format_duration(Duration::from_secs(time.as_secs())));
+    event!("keeping", names: held.list(), for_ms: held::millis(time); "keeping {names} for {shown}");
+    let is_asked_to_end = async {
+        loop {
+            match signals.next().await {
+                Signal::SIGTSTP => stop_the_job(),
+                signal if signals::asks_to_end(signal) => return,
+                _ => {}
+            }
+        }
+    };
+    tokio::select! {
+        () = sleep(time) => {}
+        () = is_asked_to_end => {}
+        () = held.lost() => {}
+    }
 }
 
 /// What others see beside host and process id.
@@ -126,6 +142,8 @@ enum RunError {
     Lock(#[from] LockError),
     #[error("the program was not started: {0}")]
     NotConfirmed(#[from] ExtendError),
+    #[error("the program was not started: {0}")]
+    NotWatched(#[from] StartWatchdogError),
     #[error(transparent)]
     Start(#[from] StartError),
     #[error("the operating system refused: {0}")]
@@ -143,7 +161,8 @@ impl RunError {
             Self::Connect(error) => Exit::of_connect_error(error),
             Self::Interrupted { signal, .. } => Exit::of_signal(*signal),
             Self::Lock(error) => Exit::of_lock_error(error),
-            Self::NotConfirmed(ExtendError::Lost(_)) => Exit::LOCK_LOST,
+            Self::NotConfirmed(ExtendError::Lost(_)) | Self::NotWatched(StartWatchdogError::Lost(_)) => Exit::LOCK_LOST,
+            Self::NotWatched(_) => Exit::USAGE,
             Self::NotConfirmed(_) | Self::System(_) => Exit::UNAVAILABLE,
             Self::Start(error) => error.exit(),
         }

@@ -16,8 +16,8 @@ use nix::unistd::{Pid, getpgrp, tcsetpgrp};
 pub(crate) struct Birth {
     /// Is told the process id, which is that of the program's group.
     pub(crate) keeper: OwnedFd,
-    /// Makes its group the foreground group of the terminal that is its standard input.
-    pub(crate) takes_terminal: bool,
+    /// Whose foreground group it makes its own.
+    pub(crate) terminal: Option<OwnedFd>,
 }
 
 /// Lets the child live in a process group of its own, and die with this process where the system can do that. There
@@ -31,7 +31,7 @@ pub(crate) fn prepare(command: &mut Command, birth: Birth) {
         command.pre_exec(move || {
             die_with(parent)?;
             nix::unistd::write(&birth.keeper, &nix::unistd::getpid().as_raw().to_ne_bytes())?;
-            if birth.takes_terminal { take_terminal() } else { Ok(()) }
+            start_in_front(birth.terminal.as_ref())
         });
     }
 }
@@ -48,12 +48,12 @@ fn die_with(_parent: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// A group in the background may do this only while it blocks SIGTTOU.
-fn take_terminal() -> io::Result<()> {
+/// Takes the terminal, which a group in the background may do only while it blocks SIGTTOU, as this process does. The
+/// program is not to inherit that.
+fn start_in_front(terminal: Option<&OwnedFd>) -> io::Result<()> {
+    let taken = terminal.map_or(Ok(()), |terminal| tcsetpgrp(terminal, getpgrp()));
     let mut blocked = SigSet::empty();
     blocked.add(Signal::SIGTTOU);
-    blocked.thread_block()?;
-    let taken = tcsetpgrp(io::stdin(), getpgrp());
     blocked.thread_unblock()?;
     Ok(taken?)
 }

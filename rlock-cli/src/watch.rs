@@ -1,9 +1,12 @@
 //! `rlock watch`: who holds what, as it changes.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use rlock::{BackendError, Client, ListFilter, Snapshot, Token};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
@@ -15,6 +18,8 @@ use crate::show::json;
 
 /// More than a screen has lines.
 const MOST: usize = 200;
+/// How wide lines are where nobody can tell how wide they may be.
+const PIPED: usize = 100;
 const ENTER: &str = "\x1b[?1049h\x1b[?25l";
 const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
 const HOME: &str = "\x1b[H";
@@ -23,16 +28,33 @@ const CLEAR_LINE_REST: &str = "\x1b[K";
 
 pub(crate) async fn watch(args: WatchArgs) -> Exit {
     let is_screen = io::stdout().is_terminal() && !args.json;
-    let ends = async {
-        let signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
-        let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = signals else { return };
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
+    let is_entered = Cell::new(false);
+    let leave = || {
+        if is_entered.take() {
+            let _terminal_gone = write!(io::stdout(), "{LEAVE}").and_then(|()| io::stdout().flush());
         }
     };
-    let mut is_entered = false;
+    let ends = async {
+        let (hangup, quit) = (SignalKind::hangup(), SignalKind::quit());
+        let stop = SignalKind::from_raw(Signal::SIGTSTP as i32);
+        let signals = [SignalKind::interrupt(), SignalKind::terminate(), hangup, quit, stop].map(signal);
+        let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup), Ok(mut quit), Ok(mut stop)] = signals else {
+            return;
+        };
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => return,
+                _ = terminate.recv() => return,
+                _ = hangup.recv() => return,
+                _ = quit.recv() => return,
+                _ = stop.recv() => {
+                    leave();
+                    // The shell waits for the whole job. This returns when it is continued.
+                    let _cannot_fail = kill(Pid::from_raw(0), Signal::SIGTTOU);
+                }
+            }
+        }
+    };
     let watching = ask(&args.store, async |client| {
         let mut lives = Lives::default();
         loop {
@@ -41,12 +63,14 @@ pub(crate) async fn watch(args: WatchArgs) -> Exit {
                 let lines: String = snapshots.iter().map(|snapshot| json::line(snapshot) + "\n").collect();
                 io::stdout().write_all(lines.as_bytes())
             } else {
-                let frame = lives.frame(&snapshots, is_more, columns());
                 if is_screen {
-                    let enter = if std::mem::replace(&mut is_entered, true) { "" } else { ENTER };
+                    let (columns, rows) = size();
+                    let frame = lives.frame(&snapshots, is_more, columns, rows);
+                    let enter = if is_entered.replace(true) { "" } else { ENTER };
                     let lines = frame.replace('\n', &format!("{CLEAR_LINE_REST}\r\n"));
                     write!(io::stdout(), "{enter}{HOME}{lines}{CLEAR_REST}").and_then(|()| io::stdout().flush())
                 } else {
+                    let frame = lives.frame(&snapshots, is_more, PIPED, usize::MAX);
                     writeln!(io::stdout(), "{frame}")
                 }
             };
@@ -60,9 +84,7 @@ pub(crate) async fn watch(args: WatchArgs) -> Exit {
         outcome = watching => outcome,
         () = ends => Ok(()),
     };
-    if is_entered {
-        let _terminal_gone = write!(io::stdout(), "{LEAVE}").and_then(|()| io::stdout().flush());
-    }
+    leave();
     outcome.err().unwrap_or(Exit::OK)
 }
 
@@ -86,8 +108,10 @@ async fn look(client: &Client, prefix: &str) -> Result<(Vec<Snapshot>, bool), Ba
     }
 }
 
-fn columns() -> usize {
-    terminal_size::terminal_size().map_or(100, |(width, _)| usize::from(width.0))
+/// The terminal's columns, and its rows but the last, in which the cursor stands.
+fn size() -> (usize, usize) {
+    let (width, height) = terminal_size::terminal_size().map_or((100, 24), |(width, height)| (width.0, height.0));
+    (width.into(), usize::from(height).saturating_sub(1).max(1))
 }
 
 /// The longest that each lease was seen to have left, which is about its TTL.
@@ -95,8 +119,8 @@ fn columns() -> usize {
 struct Lives(HashMap<Token, Duration>);
 
 impl Lives {
-    /// A line for each holder, cut to the width.
-    fn frame(&mut self, snapshots: &[Snapshot], is_more: bool, columns: usize) -> String {
+    /// A line for each holder, cut to the width, as many as there are rows for.
+    fn frame(&mut self, snapshots: &[Snapshot], is_more: bool, columns: usize, rows: usize) -> String {
         let held = snapshots.iter().flat_map(|snapshot| &snapshot.holders).map(|holder| holder.token);
         let held: std::collections::HashSet<_> = held.collect();
         self.0.retain(|token, _| held.contains(token));
@@ -123,6 +147,11 @@ impl Lives {
         }
         if is_more {
             lines.push(format!("there are more than these {MOST}: name a prefix"));
+        }
+        if lines.len() > rows {
+            let hidden = lines.len() + 1 - rows;
+            lines.truncate(rows - 1);
+            lines.push(format!("and {hidden} lines more: make the window larger, or name a prefix"));
         }
         let cut = |line: String| line.chars().take(columns).collect::<String>();
         lines.into_iter().map(|line| cut(line) + "\n").collect()
@@ -171,12 +200,20 @@ mod tests {
     fn a_bar_shows_what_is_left_of_the_longest_that_was_seen() {
         let mut lives = Lives::default();
         let line = |frame: String| frame.lines().nth(1).unwrap().to_owned();
-        let full = line(lives.frame(&[held(30)], false, 100));
+        let full = line(lives.frame(&[held(30)], false, 100, 9));
         assert_eq!(full, "nightly  ██████████  30s        2m       0  build-7, process 42 (report)");
-        let less = line(lives.frame(&[held(6)], false, 100));
+        let less = line(lives.frame(&[held(6)], false, 100, 9));
         assert_eq!(less, "nightly  ██░░░░░░░░   6s        2m       0  build-7, process 42 (report)");
-        assert_eq!(line(lives.frame(&[held(6)], false, 20)), "nightly  ██░░░░░░░░ ");
-        assert!(lives.frame(&[], false, 100).contains("nobody holds"));
+        assert_eq!(line(lives.frame(&[held(6)], false, 20, 9)), "nightly  ██░░░░░░░░ ");
+        assert!(lives.frame(&[], false, 100, 9).contains("nobody holds"));
         assert!(lives.0.is_empty());
+    }
+
+    #[test]
+    fn what_has_no_room_is_counted() {
+        let frame = Lives::default().frame(&[held(30), held(30), held(30)], false, 100, 3);
+        let lines: Vec<_> = frame.lines().collect();
+        assert_eq!(lines.len(), 3, "{frame}");
+        assert!(lines[0].starts_with("NAME") && lines[2].starts_with("and 2 lines more"), "{frame}");
     }
 }

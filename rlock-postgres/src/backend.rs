@@ -361,7 +361,7 @@ impl Backend for PostgresBackend {
                 Ok(None) => self.is_taken.note(&claim.key.resource, true),
                 Ok(Some(acquired)) => {
                     if let Acquired::Held(_) = acquired {
-                        self.inbox.note(claim.key.id, Standing::Held);
+                        self.inbox.note(claim.key.id, Standing::Held(claim.ttl));
                     }
                     return vec![Ok(acquired)];
                 }
@@ -382,8 +382,8 @@ impl Backend for PostgresBackend {
                 }
             };
             match acquired {
-                Acquired::Held(_) => self.inbox.note(claim.key.id, Standing::Held),
-                Acquired::Queued(_) => self.inbox.note(claim.key.id, Standing::Queued),
+                Acquired::Held(_) => self.inbox.note(claim.key.id, Standing::Held(claim.ttl)),
+                Acquired::Queued(_) => self.inbox.note(claim.key.id, Standing::Queued(claim.ttl)),
                 Acquired::Busy => {}
             }
             Ok(acquired)
@@ -401,8 +401,8 @@ impl Backend for PostgresBackend {
         let answered = |(answer, extension): (Result<Extended, CallError>, &Extension)| {
             let extended = answer.map_err(|error| self.failed(error, "extend"))?;
             let standing = match extended {
-                Extended::Held(_) => Standing::Held,
-                Extended::Queued(_) => Standing::Queued,
+                Extended::Held(_) => Standing::Held(extension.ttl),
+                Extended::Queued(_) => Standing::Queued(extension.ttl),
                 Extended::Gone { .. } => Standing::Over,
             };
             self.inbox.note(extension.key.id, standing);

@@ -1,15 +1,15 @@
 //! What other clients tell this one: by NOTIFY, or by mail where a pooler makes it impossible to listen.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rlock_core::{Event, Events, LeaseId, Token};
+use rlock_core::{Event, Events, LeaseId, Token, Ttl};
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{Executor as _, Row as _};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::error::{CallError, Kind};
 use crate::link::Link;
@@ -66,17 +66,17 @@ impl Inbox {
         deliver(&self.events, message);
     }
 
-    /// Notes what was said of a lease of this client: that it waits, that it is held, or that it is neither.
+    /// Notes what was said of a lease of this client.
     pub(crate) fn note(&self, id: LeaseId, standing: Standing) {
         self.reader.iter().for_each(|reader| reader.note(id, standing));
     }
 }
 
-/// What a lease is, as far as somebody may write about it.
+/// What a lease is, as far as somebody may write about it. It is neither any more once it was not extended for its TTL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
-    Queued,
-    Held,
+    Queued(Ttl),
+    Held(Ttl),
     Over,
 }
 
@@ -137,10 +137,18 @@ struct Reader {
 
 #[derive(Debug, Default)]
 struct Expecting {
-    queued: HashSet<LeaseId>,
+    queued: HashMap<LeaseId, Life>,
     /// When the last one joined the queue.
     since: Option<Instant>,
-    held: HashSet<LeaseId>,
+    held: HashMap<LeaseId, Life>,
+    /// When those that are over by their TTLs were last forgotten.
+    forgot: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Life {
+    ttl: Ttl,
+    until: Instant,
 }
 
 impl Reader {
@@ -152,28 +160,36 @@ impl Reader {
 
     fn note(&self, id: LeaseId, standing: Standing) {
         let mut expecting = self.lock();
-        let had = expecting.queued.remove(&id) | expecting.held.remove(&id);
+        let (queued, held) = (expecting.queued.remove(&id), expecting.held.remove(&id));
+        let is_new = queued.is_none() && held.is_none();
         match standing {
-            Standing::Queued => {
-                expecting.queued.insert(id);
-                if !had {
+            Standing::Queued(ttl) => {
+                expecting.queued.insert(id, Life::of(ttl));
+                if is_new {
                     expecting.since = Some(Instant::now());
-                    self.more.notify_one();
                 }
             }
-            Standing::Held => {
-                expecting.held.insert(id);
-                if !had {
-                    self.more.notify_one();
-                }
+            Standing::Held(ttl) => {
+                expecting.held.insert(id, Life::of(ttl));
             }
-            Standing::Over => {}
+            Standing::Over => return,
+        }
+        if is_new {
+            self.more.notify_one();
+        }
+    }
+
+    /// Notes a grant, from which on a lease lives for the TTL that it was waiting with.
+    fn granted(&self, id: LeaseId) {
+        let waited = self.lock().queued.get(&id).copied();
+        if let Some(Life { ttl, .. }) = waited {
+            self.note(id, Standing::Held(ttl));
         }
     }
 
     fn heard(&self, message: &str) {
         match parse(message) {
-            Some(Event::Granted { id, .. }) => self.note(id, Standing::Held),
+            Some(Event::Granted { id, .. }) => self.granted(id),
             Some(Event::Broken { id }) => self.note(id, Standing::Over),
             _ => {}
         }
@@ -181,7 +197,8 @@ impl Reader {
 
     /// In how long to look; `None` if there is nothing to look for.
     fn next_look(&self) -> Option<Duration> {
-        let expecting = self.lock();
+        let mut expecting = self.lock();
+        expecting.forget();
         match expecting.since {
             Some(since) if !expecting.queued.is_empty() => {
                 let pause = (since.elapsed() / 10).clamp(Self::EAGER, Self::PATIENT);
@@ -193,6 +210,25 @@ impl Reader {
 
     fn lock(&self) -> MutexGuard<'_, Expecting> {
         self.expecting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Expecting {
+    /// Forgets now and then what has ended without a word.
+    fn forget(&mut self) {
+        let now = Instant::now();
+        if self.forgot.is_some_and(|forgot| now - forgot < Reader::CALM) {
+            return;
+        }
+        self.forgot = Some(now);
+        self.queued.retain(|_, life| now < life.until);
+        self.held.retain(|_, life| now < life.until);
+    }
+}
+
+impl Life {
+    fn of(ttl: Ttl) -> Self {
+        Self { ttl, until: Instant::now() + ttl.get() }
     }
 }
 
@@ -252,6 +288,8 @@ fn parse(message: &str) -> Option<Event> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::advance;
+
     use super::*;
 
     #[test]
@@ -263,5 +301,24 @@ mod tests {
         for foreign in ["", "?", "g", "g 7 1", "x 00000000000000000000000000000007"] {
             assert_eq!(parse(foreign), None);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn leases_that_end_without_a_word_are_looked_for_no_longer() {
+        let (waits, is_granted, is_extended) = (LeaseId::from_u128(1), LeaseId::from_u128(2), LeaseId::from_u128(3));
+        let ttl = Ttl::new(Duration::from_secs(10)).unwrap();
+        let reader = Reader::default();
+        reader.note(waits, Standing::Queued(ttl));
+        reader.note(is_granted, Standing::Queued(ttl));
+        reader.note(is_extended, Standing::Held(ttl));
+        assert!(reader.next_look().unwrap() <= Reader::EAGER);
+        advance(Duration::from_secs(8)).await;
+        reader.heard(&format!("g {} 1", is_granted.to_hex()));
+        reader.note(is_extended, Standing::Held(ttl));
+        advance(Duration::from_secs(8)).await;
+        assert_eq!(reader.next_look(), Some(Reader::CALM), "nobody waits any more, and two are held");
+        assert_eq!(reader.lock().held.len(), 2);
+        advance(Duration::from_secs(8)).await;
+        assert_eq!(reader.next_look(), None);
     }
 }

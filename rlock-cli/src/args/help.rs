@@ -94,7 +94,7 @@ On a terminal it takes the whole screen until Ctrl-C. The bars show what is left
 lease: one that is extended stays near the full.
 
 Exit status:
-    0  ended by Ctrl-C, TERM or HUP, or because nobody reads
+    0  ended by Ctrl-C, QUIT, TERM or HUP, or because nobody reads
    64  wrong usage
    69  the store cannot be reached, or refuses"
 );

@@ -9,7 +9,9 @@ use std::io::{self, PipeReader, PipeWriter, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::unistd::Pid;
@@ -18,10 +20,12 @@ use crate::exit::Exit;
 
 const ALL_IS_WELL: u8 = b'!';
 
-/// A running keeper. Dropping this tells it that all is well.
+/// A running keeper. Dropping this tells it that all is well, and waits for its end: in a container, nobody else may.
 #[derive(Debug)]
 pub(super) struct Keeper {
-    pipe: PipeWriter,
+    process: Child,
+    /// `None` once it was told that all is well.
+    pipe: Option<PipeWriter>,
     /// Open, so that nobody who writes is killed by SIGPIPE because somebody has killed the keeper.
     _reader: PipeReader,
 }
@@ -32,19 +36,32 @@ impl Keeper {
         let (reader, pipe) = io::pipe()?;
         let mut command = Command::new(this_program()?);
         command.arg0("rlock").arg("keep").process_group(0);
-        command.stdin(reader.try_clone()?).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        Ok(Self { pipe, _reader: reader })
+        let process = command.stdin(reader.try_clone()?).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        Ok(Self { process, pipe: Some(pipe), _reader: reader })
     }
 
     /// Where a program writes its process id, as the bytes of an `i32`, before its first instruction.
     pub(super) fn cradle(&self) -> io::Result<OwnedFd> {
-        self.pipe.try_clone().map(OwnedFd::from)
+        let pipe = self.pipe.as_ref().expect("it is not told that all is well before there is a program");
+        pipe.try_clone().map(OwnedFd::from)
+    }
+
+    /// Tells it that all is well.
+    pub(super) fn dismiss(&mut self) {
+        if let Some(mut pipe) = self.pipe.take() {
+            let _the_reader_is_open = pipe.write_all(&[ALL_IS_WELL]);
+        }
     }
 }
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        let _the_reader_is_open = self.pipe.write_all(&[ALL_IS_WELL]);
+        const MOMENT: Duration = Duration::from_micros(200);
+        const MOMENTS: usize = 500; // for one that somebody has stopped
+
+        self.dismiss();
+        let mut is_there = || matches!(self.process.try_wait(), Ok(None));
+        (0..MOMENTS).take_while(|_| is_there()).for_each(|_| sleep(MOMENT));
     }
 }
 

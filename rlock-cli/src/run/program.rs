@@ -70,6 +70,13 @@ impl Program {
     }
 }
 
+/// Whatever it has left that has ended by now is reaped.
+impl Drop for Program {
+    fn drop(&mut self) {
+        while self.change().is_some() {}
+    }
+}
+
 /// Somebody has to reap them before their group has gone, and the first process of a container may not.
 fn adopt_orphans() {
     #[cfg(target_os = "linux")]

@@ -3,7 +3,7 @@
 use std::io;
 use std::task::Poll;
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
 use tokio::signal::unix::{self, SignalKind};
 
 use crate::sys;
@@ -24,7 +24,10 @@ impl Signals {
         Signal::SIGCONT,
     ];
 
+    /// Signals from now on, also if whoever started `rlock` had blocked them.
     pub(super) fn listen() -> io::Result<Self> {
+        let of_a_program = [Signal::SIGCHLD, Signal::SIGTSTP, Signal::SIGTTIN];
+        SigSet::from_iter(Self::FROM_THE_START.into_iter().chain(of_a_program)).thread_unblock()?;
         let mut signals = Self(Vec::new());
         for signal in Self::FROM_THE_START {
             signals.also(signal)?;
@@ -35,7 +38,8 @@ impl Signals {
     /// Listens to what concerns a program as well: that it changes its state, and that it has to be stopped.
     pub(super) fn expect_program(&mut self) -> io::Result<()> {
         self.0.push((Signal::SIGCHLD, unix::signal(SignalKind::child())?));
-        self.also(Signal::SIGTSTP)
+        self.also(Signal::SIGTSTP)?;
+        self.also(Signal::SIGTTIN)
     }
 
     fn also(&mut self, signal: Signal) -> io::Result<()> {

@@ -1,12 +1,12 @@
 //! A program and its lock: neither outlives the other.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::pin::pin;
 use std::process::ExitStatus;
 use std::time::Duration;
 
 use nix::libc;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use rlock::LossReason;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -16,7 +16,7 @@ use crate::run::grace::Grace;
 use crate::run::held::{Held, millis};
 use crate::run::program::{Change, Program};
 use crate::run::signals::{self, Signals};
-use crate::run::terminal::Terminal;
+use crate::run::terminal::{Terminal, stop_the_job};
 
 /// A running program, its lock, and what may happen to either.
 pub(super) struct Supervision<'a> {
@@ -26,8 +26,12 @@ pub(super) struct Supervision<'a> {
     program: Program,
     terminal: Option<Terminal>,
     signals: &'a mut Signals,
-    /// Since `rlock` got SIGTSTP, the program is to stop, and `rlock` after it.
-    is_to_stop: bool,
+    /// Since `rlock` got this signal, the program is to stop, and `rlock` after it.
+    is_to_stop: Option<Signal>,
+    is_stopped: bool,
+    /// It gets the terminal when it goes on.
+    is_for_terminal: bool,
+    is_asked_to_end: bool,
     /// When the program goes on if `rlock` could not be stopped.
     resume_at: Option<Instant>,
     end: Option<End>,
@@ -47,7 +51,11 @@ struct End {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Outcome {
     /// The program ended, and the lock was held all the time.
-    Ended(ExitStatus),
+    Ended {
+        status: ExitStatus,
+        /// `rlock` was to end, too.
+        is_asked_to: bool,
+    },
     /// The lock was lost or about to be, and the program has ended.
     LockLost(ExitStatus),
 }
@@ -74,7 +82,10 @@ impl<'a> Supervision<'a> {
             program,
             terminal,
             signals,
-            is_to_stop: false,
+            is_to_stop: None,
+            is_stopped: false,
+            is_for_terminal: false,
+            is_asked_to_end: false,
             resume_at: None,
             end: None,
             force_at: None,
@@ -85,10 +96,15 @@ impl<'a> Supervision<'a> {
     /// Returns once the program has been reaped; on the loss of the lock, once its whole group has gone.
     pub(super) async fn until_the_end(mut self) -> Outcome {
         let status = self.status().await;
+        if status.signal().is_some() {
+            self.terminal.iter_mut().for_each(Terminal::put_right);
+        }
         if self.end.is_none() && self.args.on_lost != OnLost::Ignore && self.held.loss().is_some() {
             self.on_loss();
         }
-        let Some(end) = self.end else { return Outcome::Ended(status) };
+        let Some(end) = self.end else {
+            return Outcome::Ended { status, is_asked_to: self.is_asked_to_end };
+        };
         self.clear_group(end).await;
         Outcome::LockLost(status)
     }
@@ -111,18 +127,29 @@ impl<'a> Supervision<'a> {
                         }
                     }
                     Signal::SIGCONT => self.resume().await,
-                    signal => {
-                        self.is_to_stop |= signal == Signal::SIGTSTP;
-                        self.program.signal(signal);
-                        if signals::asks_to_end(signal)
-                            && let Some(patience) = self.args.kill_after
-                        {
-                            self.force_at.get_or_insert(Instant::now() + patience);
-                        }
+                    // Somebody of the job wants the terminal; SIGTTIN would do nothing to a program that has it.
+                    Signal::SIGTSTP | Signal::SIGTTIN => {
+                        self.is_to_stop = Some(signal);
+                        self.program.signal(Signal::SIGTSTP);
                     }
+                    signal => self.pass_on(signal),
                 },
                 () = sleep_until(next_check) => self.on_time().await,
             }
+        }
+    }
+
+    fn pass_on(&mut self, signal: Signal) {
+        self.program.signal(signal);
+        if !signals::asks_to_end(signal) {
+            return;
+        }
+        self.is_asked_to_end |= matches!(signal, Signal::SIGTERM | Signal::SIGINT);
+        if let Some(patience) = self.args.kill_after {
+            self.force_at.get_or_insert(Instant::now() + patience);
+        }
+        if std::mem::take(&mut self.is_stopped) {
+            self.program.signal(Signal::SIGCONT); // or else it would not notice
         }
     }
 
@@ -222,12 +249,16 @@ impl<'a> Supervision<'a> {
         if self.end.is_some() {
             return;
         }
+        self.is_stopped = true;
         let wants_terminal = matches!(signal, libc::SIGTTIN | libc::SIGTTOU);
-        if wants_terminal && self.terminal.as_ref().is_some_and(Terminal::is_ours) {
-            return self.go_on();
+        if wants_terminal && let Some(terminal) = self.terminal.as_mut().filter(|terminal| terminal.is_ours()) {
+            terminal.give(self.program.group());
+            self.is_stopped = false;
+            return self.program.signal(Signal::SIGCONT);
         }
         let was_foreground = self.terminal.as_ref().is_some_and(Terminal::is_given);
-        let with_the_job = was_foreground || std::mem::take(&mut self.is_to_stop);
+        let is_to_stop = self.is_to_stop.take();
+        let with_the_job = was_foreground || is_to_stop.is_some();
         let with_the_terminal = wants_terminal && self.terminal.is_some();
         if !with_the_job && !with_the_terminal {
             event!("stopped"; "the program was stopped by signal {signal}; {} stays held", self.held.names());
@@ -238,12 +269,12 @@ impl<'a> Supervision<'a> {
             self.resume_at = Some(Instant::now() + Self::STOPS_WITHIN);
         }
         event!("stopped"; "stopped; {} is lost unless this goes on within {:.1?}", self.held.names(), self.held.remaining());
+        self.is_for_terminal = wants_terminal || was_foreground && is_to_stop != Some(Signal::SIGTTIN);
         report::flush();
         if let Some(terminal) = &mut self.terminal {
             terminal.take_back();
         }
-        // To the whole job, since the shell waits for all of it. SIGTSTP is taken for the program already.
-        let _cannot_fail = kill(Pid::from_raw(0), Signal::SIGTTIN);
+        stop_the_job();
     }
 
     async fn resume(&mut self) {
@@ -267,9 +298,12 @@ impl<'a> Supervision<'a> {
 
     fn go_on(&mut self) {
         event!("continued"; "continued");
-        if let Some(terminal) = &mut self.terminal {
+        if self.is_for_terminal
+            && let Some(terminal) = &mut self.terminal
+        {
             terminal.give(self.program.group());
         }
+        self.is_stopped = false;
         self.program.signal(Signal::SIGCONT);
     }
 

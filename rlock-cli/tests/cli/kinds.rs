@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use super::Server;
-use crate::support::{Folder, Observer, Rlock, unique};
+use super::signals::in_session;
+use crate::support::{Folder, Observer, Process, Rlock, unique};
 
 #[test]
 fn shared_locks_are_held_together_and_an_exclusive_one_alone() {
@@ -77,13 +78,36 @@ fn a_lock_is_kept_for_a_while_after_a_short_program() {
 }
 
 #[test]
-fn an_interval_that_is_no_shorter_than_the_ttl_is_refused() {
+fn a_lock_is_not_kept_by_an_rlock_that_was_asked_to_end() {
+    let server = Server::start();
+    let folder = Folder::new();
+    let script = folder.script("trap 'exit 5' TERM; echo > $D/ready; while :; do sleep 0.01; done");
+    let running = Rlock::run_script(&server, &unique("asked"), &["--min-hold", "1h"], &script);
+    folder.wait_for("ready", 1);
+    running.signal(Signal::SIGTERM);
+    running.exit().assert(5, &["released"]);
+
+    let name = unique("kept");
+    let mut running = Rlock::start(&mut in_session(&server, &["run", &name, "--min-hold", "1h", "--", "true"]));
+    running.hear("keeping");
+    let supervisor = Process::from(running.pid());
+    running.signal(Signal::SIGTSTP);
+    supervisor.wait_until_stopped();
+    running.signal(Signal::SIGCONT);
+    running.signal(Signal::SIGTERM);
+    running.exit().assert(0, &["released"]);
+}
+
+#[test]
+fn an_interval_that_leaves_no_time_for_a_failure_is_refused() {
     let server = Server::start();
     let name = unique("interval");
     let run =
         |interval| Rlock::on(&server, &["run", &name, "--ttl", "4s", "--interval", interval, "--", "true"]).exit();
     run("500ms").assert(0, &["released"]);
-    run("4s").assert(64, &["interval"]);
+    run("2s").assert(0, &["released"]);
+    run("2001ms").assert(64, &["half of the TTL"]);
+    run("0s").assert(64, &["from 1ms"]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use rlock_testkit::faults::Control as _;
+use rlock_testkit::faults::{Control as _, Data};
 
 use super::Server;
 use super::signals::in_session;
@@ -113,6 +113,18 @@ fn a_short_outage_costs_nothing() {
     std::thread::sleep(TTL * 55 / 100);
     wait_for(server.resume());
     assert_eq!(observer.holder(&name).unwrap().token, token);
+    running.exit().assert(0, &["released"]);
+}
+
+#[test]
+fn a_short_outage_costs_nothing_however_often_the_lock_is_extended() {
+    let server = Server::start_durable();
+    let name = unique("impatient");
+    let mut running = Rlock::on(&server, &["run", &name, "--ttl", "1m", "--interval", "50ms", "--", "cat"]);
+    running.hear("acquired");
+    wait_for(server.kill());
+    std::thread::sleep(Duration::from_secs(1)); // twenty intervals
+    wait_for(server.restart(Data::Kept));
     running.exit().assert(0, &["released"]);
 }
 

@@ -1,6 +1,6 @@
 //! Signals: passed on, stopping, ending the wait, and the one that nobody can catch.
 
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{SigSet, Signal, killpg};
 
 use super::Server;
 use crate::support::{Folder, Observer, Process, Rlock, rlock, unique, url};
@@ -118,6 +118,39 @@ fn a_program_that_is_stopped_keeps_its_lock() {
     assert_eq!(observer.holder(&name).unwrap().token, token);
     running.signal(Signal::SIGCONT);
     running.exit().assert(0, &["released"]);
+}
+
+#[test]
+fn a_program_that_is_stopped_is_continued_to_end() {
+    let server = Server::start();
+    let folder = Folder::new();
+    let script = folder.script("echo $$ > $D/pid; exec cat");
+    let mut running = Rlock::run_script(&server, &unique("stopped"), &[], &script);
+    let program = folder.wait_for_process("pid");
+    killpg(program.pid(), Signal::SIGSTOP).unwrap();
+    running.hear("the program was stopped");
+    running.signal(Signal::SIGTERM);
+    running.exit().assert(143, &["released"]);
+}
+
+#[test]
+fn signals_that_were_blocked_by_whoever_started_it_are_heard_and_none_is_blocked_in_the_program() {
+    let server = Server::start();
+    let folder = Folder::new();
+    let mut blocked = SigSet::empty();
+    [Signal::SIGCHLD, Signal::SIGTERM].into_iter().for_each(|signal| blocked.add(signal));
+    blocked.thread_block().unwrap();
+    let name = unique("blocked");
+    let shown = Rlock::on(&server, &["run", &name, "--", "grep", "SigBlk", "/proc/self/status"]);
+    let script = folder.script("echo > $D/ready; exec sleep 600");
+    let running = Rlock::run_script(&server, &unique("blocked"), &[], &script);
+    blocked.thread_unblock().unwrap();
+    let exited = shown.exit();
+    exited.assert(0, &["released"]);
+    assert_eq!(exited.stdout, "SigBlk:\t0000000000000000\n");
+    folder.wait_for("ready", 1);
+    running.signal(Signal::SIGTERM);
+    running.exit().assert(143, &["released"]);
 }
 
 #[test]

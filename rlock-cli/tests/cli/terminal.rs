@@ -200,6 +200,58 @@ fn without_a_shell_to_lead_back_to_ctrl_z_changes_nothing() {
 }
 
 #[test]
+fn a_pager_behind_a_pipe_reads_keys_while_the_program_runs() {
+    let server = Server::start();
+    let folder = Folder::new();
+    // A shell that has just forked would not stop as long as its child, which shares its memory, is stopped.
+    std::fs::write(folder.path("job"), folder.script("mkfifo $D/end; echo line; exec cat $D/end")).unwrap();
+    let pager = "read line; echo shows-$((1+1)); read key < /dev/tty; echo \"<$key>\"; read key < /dev/tty; cat";
+    std::fs::write(folder.path("pager"), pager).unwrap();
+    let (job, pager) = (folder.path("job"), folder.path("pager"));
+    let mut session = Session::shell(&server);
+    session.enter(&format!("$RLOCK run {} -- sh {} | sh {}", unique("pager"), job.display(), pager.display()));
+    session.expect("shows-2");
+    session.enter("first");
+    session.expect("<first>");
+    session.press("\u{1a}");
+    session.expect("Stopped");
+    session.enter("fg");
+    session.expect("continued");
+    std::fs::write(folder.path("end"), "").unwrap();
+    session.expect("released");
+    session.enter("second");
+    session.enter("echo status=$?");
+    session.expect("status=0");
+}
+
+#[test]
+fn a_program_with_other_input_gets_the_terminal_when_it_asks_for_it() {
+    let server = Server::start();
+    let mut session = Session::shell(&server);
+    let program = "sh -c 'echo ready-$((1+1)); read key < /dev/tty; echo \"<$key>\"; cat'";
+    session.enter(&format!("echo piped-$((1+1)) | $RLOCK run {} -- {program}; echo status=$?", unique("asks")));
+    session.expect("ready-2");
+    session.enter("secret");
+    session.expect("<secret>");
+    session.expect("piped-2");
+    session.expect("status=0");
+    session.enter("echo back-$((1+1))");
+    session.expect("back-2");
+}
+
+#[test]
+fn the_terminal_of_a_program_that_was_killed_is_put_right() {
+    let server = Server::start();
+    let mut session = Session::shell(&server);
+    let program = "sh -c 'stty raw -echo; echo ready-$((1+1)); kill -KILL $$'";
+    session.enter(&format!("$RLOCK run {} -- {program}; stty -a | grep -ow -e -icanon -e icanon", unique("raw")));
+    session.expect("ready-2");
+    session.expect("released");
+    let modes = session.expect("icanon");
+    assert!(!modes.ends_with("-icanon"), "{modes}");
+}
+
+#[test]
 fn whoever_waits_at_a_terminal_sees_the_holder_and_the_place() {
     let server = Server::start();
     let name = unique("watched");
@@ -218,7 +270,7 @@ fn watching_shows_what_changes_and_gives_the_screen_back() {
     let server = Server::start();
     let name = unique("watched");
     let mut session = Session::shell(&server);
-    session.enter(&format!("$RLOCK watch {name} --interval 100ms; echo status=$?"));
+    session.enter(&format!("$RLOCK watch {name} --interval 100ms"));
     session.expect("nobody holds a lock or waits for one");
     let mut holder = Rlock::on(&server, &["run", &name, "--label", "night shift", "--", "cat"]);
     holder.hear("acquired");
@@ -226,9 +278,15 @@ fn watching_shows_what_changes_and_gives_the_screen_back() {
     session.expect("(night shift)");
     holder.exit().assert(0, &["released"]);
     session.expect("nobody holds a lock or waits for one");
+    session.press("\u{1a}");
+    session.expect("\x1b[?1049l");
+    session.expect("Stopped");
+    session.enter("fg");
+    session.expect("\x1b[?1049h");
     session.press("\u{3}");
     session.expect("\x1b[?1049l");
-    session.expect("status=0");
+    session.enter("echo back-$((1+1))");
+    session.expect("back-2");
 }
 
 #[test]
