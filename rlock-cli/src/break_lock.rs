@@ -15,11 +15,17 @@ pub(crate) async fn break_lock(args: BreakArgs) -> Exit {
     }
     let name = &args.name;
     let broken = ask(&args.store, async |client| {
-        if !args.yes && io::stdin().is_terminal() {
+        let mut confirmed = Vec::new();
+        while !args.yes && io::stdin().is_terminal() {
             let snapshot = client.inspect(name).await?;
-            if !snapshot.holders.is_empty() && !is_confirmed(&snapshot) {
+            let holders: Vec<_> = snapshot.holders.iter().map(|holder| holder.token).collect();
+            if holders.is_empty() || holders == confirmed {
+                break;
+            }
+            if !is_confirmed(&snapshot) {
                 return Ok(None);
             }
+            confirmed = holders; // which others may have followed while nobody answered
         }
         client.break_leases(name).await.map(Some)
     });

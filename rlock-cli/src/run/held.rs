@@ -58,11 +58,14 @@ impl Held {
         Ok(())
     }
 
-    /// Gives all of them back, and answers with the first thing that went wrong.
+    /// Gives all of them back, and answers with a loss, or else with the first thing that went wrong.
     pub(super) async fn unlock(self) -> Result<(), UnlockError> {
         let mut outcome = Ok(());
         for guard in self.0.into_iter().rev() {
-            outcome = outcome.and(guard.unlock().await);
+            let unlocked = guard.unlock().await;
+            if outcome.is_ok() || matches!(unlocked, Err(UnlockError::Lost(_))) {
+                outcome = unlocked;
+            }
         }
         outcome
     }

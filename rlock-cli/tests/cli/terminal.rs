@@ -290,6 +290,32 @@ fn watching_shows_what_changes_and_gives_the_screen_back() {
 }
 
 #[test]
+fn breaking_is_confirmed_for_the_holder_that_was_shown() {
+    let server = Server::start();
+    let observer = Observer::of(&server);
+    let name = unique("confirmed");
+    let hold = |label: &str| {
+        let mut holder = Rlock::on(&server, &["run", &name, "--label", label, "--", "cat"]);
+        holder.hear("acquired");
+        holder
+    };
+    let first = hold("day shift");
+    let mut session = Session::shell(&server);
+    session.enter(&format!("$RLOCK break {name}"));
+    session.expect("(day shift)");
+    session.expect("[y/N]");
+    first.exit().assert(0, &["released"]);
+    let second = hold("night shift");
+    session.enter("y");
+    session.expect("(night shift)");
+    session.expect("[y/N]");
+    session.enter("n");
+    session.expect("was left as it is");
+    assert!(observer.holder(&name).is_some());
+    second.exit().assert(0, &["released"]);
+}
+
+#[test]
 fn ctrl_c_reaches_the_program_each_time_that_it_is_pressed() {
     let server = Server::start();
     let mut session = Session::shell(&server);

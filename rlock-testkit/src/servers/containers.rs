@@ -134,14 +134,6 @@ impl<S: Store> Container<S> {
         self.ask(|container| async move { container.is_running().await.map_err(failed) })
     }
 
-    fn log(&self) -> String {
-        let log = self.ask(|container| async move {
-            let (stdout, stderr) = (container.stdout_to_vec().await, container.stderr_to_vec().await);
-            Ok([stdout.unwrap_or_default(), stderr.unwrap_or_default()].concat())
-        });
-        String::from_utf8_lossy(&log.unwrap_or_default()).into_owned()
-    }
-
     fn ask<T, F>(&self, question: impl FnOnce(Arc<ContainerAsync<GenericImage>>) -> F) -> io::Result<T>
     where
         T: Send + 'static,
@@ -203,6 +195,14 @@ impl<S: Store> Place for Container<S> {
         let addresses = networks.drain().filter_map(|(_, network)| network.ip_address);
         let host = addresses.filter(|address| !address.is_empty()).min();
         Ok((host.ok_or_else(|| io::Error::other("the container is in no network"))?, S::PORT))
+    }
+
+    fn log(&self) -> String {
+        let log = self.ask(|container| async move {
+            let (stdout, stderr) = (container.stdout_to_vec().await, container.stderr_to_vec().await);
+            Ok([stdout.unwrap_or_default(), stderr.unwrap_or_default()].concat())
+        });
+        String::from_utf8_lossy(&log.unwrap_or_default()).into_owned()
     }
 }
 

@@ -37,7 +37,7 @@ impl<S: Service> Local<S> {
     }
 
     fn run(&mut self) -> io::Result<()> {
-        let log_file = self.folder.path().join("server.log");
+        let log_file = self.log_file();
         let log = File::create(&log_file)?;
         let mut command = self.service.command(&self.program, self.port);
         command.current_dir(self.folder.path()).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
@@ -49,6 +49,10 @@ impl<S: Service> Local<S> {
             || running.has_ended(),
             || format!("{command:?}: {}", fs::read_to_string(&log_file).unwrap_or_default()),
         )
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.folder.path().join("server.log")
     }
 
     fn end(&mut self) {
@@ -88,6 +92,10 @@ impl<S: Service> Place for Local<S> {
 
     fn address_for_servers(&self) -> io::Result<(String, u16)> {
         Ok(("127.0.0.1".to_owned(), self.port))
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 }
 

@@ -45,6 +45,9 @@ pub(super) trait Place: fmt::Debug + Send {
 
     /// Where another server from the same source reaches it: host and port.
     fn address_for_servers(&self) -> io::Result<(String, u16)>;
+
+    /// What it has said since it was started, as far as that can be read.
+    fn log(&self) -> String;
 }
 
 impl Server {
@@ -96,6 +99,12 @@ impl Server {
         let own = self.own.as_ref().expect("other servers cannot be led to one from the environment");
         let address = lock(own).as_ref().expect("it was not dropped").address_for_servers();
         address.unwrap_or_else(|error| panic!("other servers cannot reach that at {}: {error}", self.url))
+    }
+
+    /// See [`Place::log`].
+    pub(super) fn log(&self) -> String {
+        let own = self.own.as_ref().map(|own| lock(own).as_ref().map(|place| place.log()));
+        own.flatten().unwrap_or_default()
     }
 
     /// Lets `act` block on a thread of its own, and not one of the caller's runtime.
