@@ -90,6 +90,7 @@ impl Keeper {
                 biased;
                 received = jobs.recv_many(&mut batch, MOST_TOGETHER) => if received == 0 { return },
                 () = look => self.look().await,
+                () = self.turns.decline() => {}
             }
             while !batch.is_empty() {
                 let mut operations = 0;

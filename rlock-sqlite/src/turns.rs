@@ -6,6 +6,7 @@
 //! waits for the first.
 
 use std::fs::{File, TryLockError};
+use std::future::pending;
 use std::io::{self, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -80,7 +81,8 @@ impl Turns {
         &self.paths[1]
     }
 
-    /// Waits for the turn for so long. What has queued for it stays in its place after that, for the next time.
+    /// Waits for the turn for so long. What has queued for it stays in its place after that, for the next time, or until the
+    /// turn is [declined](Self::decline).
     pub(crate) async fn take(&mut self, limit: Duration) -> Result<Turn<'_>, CallError> {
         let paths = self.paths.clone();
         let failed = |error| CallError::file("lock", &paths[1], error);
@@ -111,6 +113,23 @@ impl Turns {
             State::Open(files) => Ok(Turn(&files.turn)),
             State::Closed | State::Queued(_) => unreachable!("it has been opened and locked"),
         }
+    }
+
+    /// Gives back a turn that comes when nobody waits for it any more. While there is none to come, this does not end.
+    ///
+    /// # Cancel safety
+    ///
+    /// The place in the queue is kept.
+    pub(crate) async fn decline(&mut self) {
+        let State::Queued(queued) = &mut self.state else { return pending().await };
+        let taken = queued.await;
+        self.state = match taken {
+            Ok(Ok(files)) => {
+                drop(Turn(&files.turn));
+                State::Open(files)
+            }
+            _ => State::Closed,
+        };
     }
 
     /// Leaves the files to a thread that stands in the queue. Not to one of the runtime's, which would wait for it to end.

@@ -120,6 +120,23 @@ async fn a_writer_that_stands_still_costs_nothing_once_it_goes_on() {
 }
 
 #[tokio::test]
+async fn whoever_gave_up_waiting_to_write_does_not_keep_others_from_it() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("locks.db");
+    let other = open(&path).await;
+    let config = SqliteConfig::at(&path).unwrap().timeout(Duration::from_millis(200)).unwrap();
+    let impatient = SqliteBackend::connect(config).await.unwrap();
+    let writer = fs::File::open(folder.path().join("locks.db-turn")).unwrap();
+    writer.lock().unwrap();
+    let refused = claim(&impatient, "x", 1).await.unwrap_err();
+    assert!(refused.to_string().contains("others have been writing for longer than 200ms"), "{refused}");
+    writer.unlock().unwrap();
+    // The turn comes to it first, though it has nothing to write any more.
+    assert!(matches!(claim(&other, "x", 2).await, Ok(Acquired::Held(_))));
+    assert!(matches!(claim(&impatient, "y", 1).await, Ok(Acquired::Held(_))));
+}
+
+#[tokio::test]
 async fn a_large_batch_lets_others_in() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("locks.db");
