@@ -35,13 +35,14 @@ pub(crate) struct OpenFile {
 impl OpenFile {
     /// Opens it, and makes the tables if it is new. By whoever has the turn: others may be about to do the same.
     pub(crate) async fn open(config: &SqliteConfig, clock: &HostClock, turn: &Turn<'_>) -> Result<Self, CallError> {
+        let before = place::identity(&config.path);
         let options = SqliteConnectOptions::new()
             .filename(&config.path)
             .create_if_missing(false)
             .journal_mode(SqliteJournalMode::Wal)
             // The log is flushed when it is copied into the file. A crash of the host loses the rest of it, and all holders.
             .synchronous(SqliteSynchronous::Normal)
-            .busy_timeout(config.timeout)
+            .busy_timeout(config.timeout / 2)
             .disable_statement_logging();
         let mut conn = options.connect().await.map_err(CallError::undone)?;
         let mode: String = query_scalar("PRAGMA journal_mode").fetch_one(&mut conn).await.map_err(CallError::undone)?;
@@ -51,7 +52,8 @@ impl OpenFile {
             return Err(CallError::new(Kind::Refused, reason));
         }
         prepare(&mut conn, clock, turn).await?;
-        let Some(identity) = place::identity(&config.path) else { return Err(replaced()) };
+        let identity = place::identity(&config.path).filter(|&identity| before == Some(identity));
+        let Some(identity) = identity else { return Err(replaced()) };
         Ok(Self { conn, identity, version: None, is_unread: true })
     }
 
@@ -81,8 +83,8 @@ async fn prepare(conn: &mut SqliteConnection, clock: &HostClock, turn: &Turn<'_>
     let version = number(conn, "PRAGMA user_version").await?;
     if application == 0 && version == 0 && number(conn, "SELECT count(*) FROM sqlite_schema").await? == 0 {
         let opens = if turn.is_first() { Moment::default() } else { clock.now().after(GRACE) };
-        create(conn, opens).await.map_err(CallError::undone)?;
-        return turn.mark().map_err(|error| CallError::new(Kind::Undone, format!("the file beside it: {error}")));
+        turn.mark().map_err(|error| CallError::new(Kind::Undone, format!("the file beside it: {error}")))?;
+        return create(conn, opens).await.map_err(CallError::undone);
     }
     if application != APPLICATION {
         return Err(CallError::new(Kind::Refused, "this is a database of another program's: choose another file"));

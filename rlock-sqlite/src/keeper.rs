@@ -171,19 +171,19 @@ impl Keeper {
 
     /// Does jobs in one transaction.
     async fn transact(&mut self, jobs: &[Job]) -> Result<(Vec<Vec<Answer>>, Vec<Event>), CallError> {
-        if let Some(file) = &self.file
-            && let Err(replaced) = file.check(&self.config)
-        {
+        if self.file.is_none() {
+            self.reopen().await?;
+        }
+        let Some(file) = &mut self.file else { unreachable!("it has been opened") };
+        // Without it, the others do not get theirs fairly. One of them may have been stopped while it waited.
+        let turn = self.turns.take(self.config.timeout / 2).await?;
+        if let Err(replaced) = file.check(&self.config) {
+            drop(turn);
             self.file = None;
             // Those who hold are told by it to ask, and find that they do not.
             self.reopen().await?;
             return Err(replaced);
         }
-        if self.file.is_none() {
-            self.reopen().await?;
-        }
-        let Some(file) = &mut self.file else { unreachable!("it has been opened") };
-        let turn = self.turns.take(self.config.timeout).await?;
         file.notice().await.map_err(CallError::undone)?;
         let mut transaction = file.conn.begin_with("BEGIN IMMEDIATE").await.map_err(CallError::undone)?;
         // Nobody else writes from here on.
@@ -235,23 +235,26 @@ impl Keeper {
             }
         };
         file.is_unread = false;
+        drop(turn);
         if is_mail {
-            turn.ring();
+            self.turns.ring();
         }
         Ok((answers, events))
     }
 
     async fn reopen(&mut self) -> Result<(), CallError> {
         place::prepare(&self.config.path)?;
-        let turn = self.turns.take(self.config.timeout).await?;
+        let Some(turn) = self.turns.take(self.config.timeout).await? else {
+            return Err(self.turns.late(self.config.timeout));
+        };
         let mut file = OpenFile::open(&self.config, &self.clock, &turn).await?;
         // Whoever held something before the host was started again does not any more.
         let mut transaction = file.conn.begin_with("BEGIN IMMEDIATE").await.map_err(CallError::undone)?;
         let enter = async {
-            let entered = query("UPDATE state SET boot = ?1 WHERE boot <> ?1")
-                .bind(self.clock.name())
-                .execute(&mut *transaction)
-                .await?;
+            // A new file has no boot yet, and a grace of this one.
+            const ENTER: &str =
+                "UPDATE state SET opens = CASE boot WHEN '' THEN opens ELSE 0 END, boot = ?1 WHERE boot <> ?1";
+            let entered = query(ENTER).bind(self.clock.name()).execute(&mut *transaction).await?;
             if entered.rows_affected() > 0 {
                 query("DELETE FROM leases").execute(&mut *transaction).await?;
                 query("DELETE FROM mail").execute(&mut *transaction).await?;

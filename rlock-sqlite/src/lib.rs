@@ -47,6 +47,8 @@
 //! - **A deleted file.** Whoever holds a lock in it is told within 100 ms, and in a new one nothing is claimed for a second.
 //!   A process that is stopped meanwhile does not learn of it, nor does anybody if the file `…-turn` beside it is deleted
 //!   too; only the fencing token protects what they write to.
+//! - **A part of the file.** The files `…-wal` and `…-shm` beside it belong to it. Whoever deletes one of them alone takes
+//!   locks away without anybody being told.
 //! - **Power.** What was written last may be lost with the power, together with everybody who held something.
 
 mod backend;

@@ -53,6 +53,8 @@ pub(crate) enum Answer {
 
 /// How long a lease lies around that has expired, or a message, in µs. Its client has died.
 const LONGEST_UNUSED: i64 = 60_000_000;
+/// How many at a time: meanwhile nobody else can write.
+const MOST_SWEPT: i64 = 256;
 const LONGEST_PAGE: u32 = 1_000;
 
 /// The rows, for a client, in a transaction.
@@ -71,12 +73,14 @@ pub(crate) struct Table<'c> {
 impl Table<'_> {
     /// Drops what has expired long ago, and what nobody reads.
     pub(crate) async fn sweep(&mut self) -> sqlx::Result<()> {
-        const DROP: &str = "DELETE FROM leases WHERE expires < ? RETURNING namespace, name";
+        const DROP: &str = "DELETE FROM leases WHERE nr IN (SELECT nr FROM leases WHERE expires < ? LIMIT ?) \
+             RETURNING namespace, name";
+        const FORGET: &str = "DELETE FROM mail WHERE rowid IN (SELECT rowid FROM mail WHERE sent < ? LIMIT ?)";
         let before = micros(self.now) - LONGEST_UNUSED;
-        for row in query(DROP).bind(before).fetch_all(&mut *self.conn).await? {
+        for row in query(DROP).bind(before).bind(MOST_SWEPT).fetch_all(&mut *self.conn).await? {
             self.settle(row.try_get(0)?, row.try_get(1)?).await?;
         }
-        query("DELETE FROM mail WHERE sent < ?").bind(before).execute(&mut *self.conn).await.map(drop)
+        query(FORGET).bind(before).bind(MOST_SWEPT).execute(&mut *self.conn).await.map(drop)
     }
 
     /// Drops what has expired of a resource, and grants what that makes room for.

@@ -76,14 +76,14 @@ impl Turns {
         Self { paths: Arc::new(paths), state: State::Closed }
     }
 
-    /// The file that is [rung](Turn::ring).
+    /// The file that is [rung](Self::ring).
     pub(crate) fn path(&self) -> &Path {
         &self.paths[1]
     }
 
-    /// Waits for the turn for so long. What has queued for it stays in its place after that, for the next time, or until the
+    /// Waits for the turn for so long; `None` if that was not enough. What has queued for it stays in its place after that, for the next time, or until the
     /// turn is [declined](Self::decline).
-    pub(crate) async fn take(&mut self, limit: Duration) -> Result<Turn<'_>, CallError> {
+    pub(crate) async fn take(&mut self, limit: Duration) -> Result<Option<Turn<'_>>, CallError> {
         let paths = self.paths.clone();
         let failed = |error| CallError::file("lock", &paths[1], error);
         if let State::Closed = self.state {
@@ -97,21 +97,38 @@ impl Turns {
             }
         }
         if let State::Queued(queued) = &mut self.state {
-            let Ok(taken) = timeout(limit, queued).await else {
-                let reason = format!(
-                    "others have been writing for longer than {limit:?}: a process that was stopped in the middle of it \
-                     holds up all; `lsof {}` shows who has the file open",
-                    paths[1].display()
-                );
-                return Err(CallError::new(Kind::Undone, reason));
-            };
+            let Ok(taken) = timeout(limit, queued).await else { return Ok(None) };
             self.state = State::Closed;
             let taken = taken.map_err(|_| failed(io::Error::other("the thread that waits for it has ended")))?;
             self.state = State::Open(taken.map_err(failed)?);
         }
         match &self.state {
-            State::Open(files) => Ok(Turn(&files.turn)),
+            State::Open(files) => Ok(Some(Turn(&files.turn))),
             State::Closed | State::Queued(_) => unreachable!("it has been opened and locked"),
+        }
+    }
+
+    /// That the turn did not come.
+    pub(crate) fn late(&self, limit: Duration) -> CallError {
+        let reason = format!(
+            "others have been writing for longer than {limit:?}: a process that was stopped in the middle of it holds up \
+             all; `lsof {}` shows who has the file open",
+            self.path().display()
+        );
+        CallError::new(Kind::Undone, reason)
+    }
+
+    /// Has those look who watch the file.
+    pub(crate) fn ring(&self) {
+        let rung = match &self.state {
+            State::Open(files) => ring(&files.turn),
+            // It is a thread that has it open, which waits.
+            State::Closed | State::Queued(_) => {
+                File::options().write(true).open(self.path()).and_then(|file| ring(&file))
+            }
+        };
+        if let Err(error) = rung {
+            tracing::debug!(%error, "nobody was told to look; they do so by themselves");
         }
     }
 
@@ -158,14 +175,11 @@ impl Turn<'_> {
         let mut file = self.0;
         file.write_all(TEXT)
     }
+}
 
-    /// Has those look who watch the file.
-    pub(crate) fn ring(&self) {
-        let mut file = self.0;
-        if let Err(error) = file.rewind().and_then(|()| file.write_all(TEXT)) {
-            tracing::debug!(%error, "nobody was told to look; they do so by themselves");
-        }
-    }
+fn ring(mut file: &File) -> io::Result<()> {
+    file.rewind()?;
+    file.write_all(TEXT)
 }
 
 impl Drop for Turn<'_> {

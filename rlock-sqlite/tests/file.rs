@@ -52,7 +52,8 @@ async fn whoever_held_something_before_the_host_was_started_does_not_any_more() 
     assert!(matches!(claim(&before, "x", 1).await, Ok(Acquired::Held(_))));
     drop(before);
     let mut file = sqlite(&path).await;
-    file.execute("UPDATE state SET boot = 'another one'").await.unwrap();
+    // Whose clock showed more, and where another file had come in the place of a deleted one.
+    file.execute("UPDATE state SET boot = 'another one', opens = 1 << 60").await.unwrap();
     let after = open(&path).await;
     assert!(matches!(claim(&after, "x", 2).await, Ok(Acquired::Held(_))));
 }
@@ -128,12 +129,12 @@ async fn whoever_gave_up_waiting_to_write_does_not_keep_others_from_it() {
     let impatient = SqliteBackend::connect(config).await.unwrap();
     let writer = fs::File::open(folder.path().join("locks.db-turn")).unwrap();
     writer.lock().unwrap();
-    let refused = claim(&impatient, "x", 1).await.unwrap_err();
-    assert!(refused.to_string().contains("others have been writing for longer than 200ms"), "{refused}");
+    assert!(matches!(claim(&impatient, "x", 1).await, Ok(Acquired::Held(_))), "it goes on without its turn");
     writer.unlock().unwrap();
-    // The turn comes to it first, though it has nothing to write any more.
-    assert!(matches!(claim(&other, "x", 2).await, Ok(Acquired::Held(_))));
-    assert!(matches!(claim(&impatient, "y", 1).await, Ok(Acquired::Held(_))));
+    // The turn comes to it now, though it has nothing to write any more.
+    let begun = Instant::now();
+    assert!(matches!(claim(&other, "y", 2).await, Ok(Acquired::Held(_))));
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
