@@ -1,7 +1,7 @@
 //! The heart of rlock: the contract between locks and stores, the lock types, and the watchdog that keeps a lock
 //! for exactly as long as the work under it runs.
 //!
-//! Users depend on the crate `rlock`, which adds the stores. A backend of one's own implements [`Backend`] and is
+//! Users depend on the package `rlock-client` (the library `rlock`), which adds the stores. A backend of one's own implements [`Backend`] and is
 //! checked by `rlock-testkit`.
 //!
 //! ```

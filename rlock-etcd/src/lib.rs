@@ -1,8 +1,8 @@
 //! rlock on etcd, version 3.4 and newer.
 //!
-//! Users depend on the crate `rlock` with its feature `etcd`, and call `rlock::connect("etcd://…")`; this crate is what does
-//! the work behind it, for one server or the several of a cluster. Building it takes the program `protoc` and the files that
-//! come with it (Debian: `apt-get install protobuf-compiler libprotobuf-dev`).
+//! Most users depend on the package `rlock-client` with its feature `etcd` and call `rlock::connect("etcd://…")`, which uses
+//! this crate. It works with one server and with a cluster. Building it needs `protoc` and its standard definitions (Debian:
+//! `apt-get install protobuf-compiler libprotobuf-dev`).
 //!
 //! ```no_run
 //! use rlock_etcd::{EtcdBackend, EtcdConfig};

@@ -1,6 +1,7 @@
 //! rlock on Postgres, version 13 and newer, with nothing installed in it but tables, and by a role without privileges.
 //!
-//! Users depend on the crate `rlock` and call `rlock::connect("postgres://…")`; this crate is what does the work behind it.
+//! Most users depend on the package `rlock-client` with its feature `postgres` and call `rlock::connect("postgres://…")`, which
+//! uses this crate.
 //!
 //! ```no_run
 //! use rlock_postgres::{PostgresBackend, PostgresConfig};

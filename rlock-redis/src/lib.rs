@@ -1,7 +1,7 @@
 //! rlock on Redis and Valkey, version 6.2 and newer.
 //!
-//! Users depend on the crate `rlock` and call `rlock::connect("redis://…")`; this crate is what does the work
-//! behind it, for one server that stands alone or is the primary of replicas.
+//! Most users depend on the package `rlock-client` and call `rlock::connect("redis://…")`, which uses this crate. It works with
+//! one server, which may have replicas.
 //!
 //! ```no_run
 //! use rlock_redis::{RedisBackend, RedisConfig};

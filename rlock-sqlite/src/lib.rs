@@ -1,7 +1,6 @@
 //! rlock in a file, for the processes of one host: no server is needed.
 //!
-//! Users depend on the crate `rlock` and call `rlock::connect("sqlite:path/to/file")`; this crate is what does the work
-//! behind it.
+//! Most users depend on the package `rlock-client` and call `rlock::connect("sqlite:path/to/file")`, which uses this crate.
 //!
 //! ```
 //! use rlock_core::{Client, SimpleLock};

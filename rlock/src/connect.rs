@@ -144,7 +144,7 @@ pub enum ConnectError {
     /// The scheme belongs to a feature that this program was built without.
     #[error(
         "this program was built without {scheme}: switch the feature on in its Cargo.toml: \
-         rlock = {{ version = \"{version}\", features = [\"{feature}\"] }}{needed}",
+         rlock-client = {{ version = \"{version}\", features = [\"{feature}\"] }}{needed}",
         version = env!("CARGO_PKG_VERSION"),
         needed = needed_for(feature)
     )]
@@ -255,6 +255,7 @@ mod tests {
         for (scheme, feature) in FEATURES {
             let message = refusal(scheme).to_string();
             let line = format!("features = [\"{feature}\"]");
+            assert!(message.contains("rlock-client = {"), "{message}");
             assert!(message.contains(&line) && message.contains(scheme), "{message}");
             assert_eq!(message.contains("apt-get install protobuf-compiler"), feature == "etcd", "{message}");
         }

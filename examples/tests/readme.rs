@@ -1,0 +1,31 @@
+//! The pages that tell users which package to depend on.
+
+const PAGES: [(&str, &str); 5] = [
+    ("README.md", include_str!("../../README.md")),
+    ("README.zh-CN.md", include_str!("../../README.zh-CN.md")),
+    ("docs/watchdog.md", include_str!("../../docs/watchdog.md")),
+    ("docs/watchdog.zh.md", include_str!("../../docs/watchdog.zh.md")),
+    ("docs/guide-map.md", include_str!("../../docs/guide-map.md")),
+];
+
+/// The registry's package `rlock` belongs to another project.
+#[test]
+fn dependency_lines_name_our_package() {
+    let mut named = 0;
+    for (page, text) in PAGES {
+        for line in text.lines() {
+            assert!(!line.trim_start().starts_with("rlock ="), "{page} depends on another project: {line}");
+            assert!(!line.contains("docs.rs/rlock/") && !line.contains("docs.rs/rlock)"), "{page}: {line}");
+            named += usize::from(line.trim_start().starts_with("rlock-client ="));
+        }
+    }
+    assert!(named >= 4, "each README names rlock-client with and without features, found {named}");
+}
+
+#[test]
+fn the_package_is_rlock_client_and_its_library_is_rlock() {
+    let manifest = include_str!("../../rlock/Cargo.toml");
+    assert!(manifest.contains("\nname = \"rlock-client\"\n"), "the package");
+    assert!(manifest.contains("[lib]\nname = \"rlock\"\n"), "the library");
+    assert!(manifest.contains("documentation = \"https://docs.rs/rlock-client\""), "the link to its docs");
+}
