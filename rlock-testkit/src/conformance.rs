@@ -245,7 +245,7 @@ macro_rules! __tests {
                     name: stringify!($case),
                     rule: $rule,
                 };
-                let verdict = $crate::run::$needs::<$harness>(case, $crate::cases::$module::$case);
+                let verdict = $crate::run::$needs::<$harness>(case, $crate::cases::boxed::$case);
                 verdict.unwrap_or_else(|broken| panic!("{broken}"));
             }
         )* } }
@@ -264,11 +264,49 @@ macro_rules! __table {
         $($crate::__unless! { $needs $left_out { table.extend([$(
             Runnable {
                 case: Case { backend: $backend, module: module_path!(), name: stringify!($case), rule: $rule },
-                run: |case| $crate::run::$needs::<$harness>(case, $crate::cases::$module::$case),
+                run: |case| $crate::run::$needs::<$harness>(case, $crate::cases::boxed::$case),
             }
         ),*]); } })*
         table
     }};
+}
+
+/// Functions that box the cases. A case is compiled here, once, and not in each program that runs it.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __boxed {
+    ($tested:tt $left_out:tt $($module:ident, $rule:expr, $needs:ident: [$($case:ident)*])*) => {
+        $($($crate::__boxed_case! { $needs $module $case })*)*
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __boxed_case {
+    (processes $module:ident $case:ident) => {
+        pub fn $case<'a>(stage: &'a Stage, remotes: &'a Remotes) -> LocalBoxFuture<'a, ()> {
+            Box::pin(super::$module::$case(stage, remotes))
+        }
+    };
+    (network $module:ident $case:ident) => {
+        pub fn $case<'a>(stage: &'a Stage, network: &'a Network) -> LocalBoxFuture<'a, ()> {
+            Box::pin(super::$module::$case(stage, network))
+        }
+    };
+    (control $module:ident $case:ident) => {
+        pub fn $case<'a>(
+            stage: &'a Stage,
+            server: &'a dyn Control,
+            remotes: &'a Remotes,
+        ) -> LocalBoxFuture<'a, ()> {
+            Box::pin(super::$module::$case(stage, server, remotes))
+        }
+    };
+    ($on_stage:ident $module:ident $case:ident) => {
+        pub fn $case(stage: &Stage) -> LocalBoxFuture<'_, ()> {
+            Box::pin(super::$module::$case(stage))
+        }
+    };
 }
 
 /// Expands to what is in the braces unless the word before the brackets is in the brackets.

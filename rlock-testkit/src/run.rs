@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::LocalBoxFuture;
 use rlock_core::Namespace;
 use tokio::runtime::Builder;
 use tokio::time::timeout;
@@ -23,6 +24,18 @@ pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// How long what a case has left running may take to end.
 const WIND_UP: Duration = Duration::from_secs(1);
+
+/// The body of a case that needs no more than a store.
+pub type OnStage = for<'a> fn(&'a Stage) -> LocalBoxFuture<'a, ()>;
+
+/// The body of a case that needs other processes.
+pub type WithProcesses = for<'a> fn(&'a Stage, &'a Remotes) -> LocalBoxFuture<'a, ()>;
+
+/// The body of a case that needs a network with faults.
+pub type WithNetwork = for<'a> fn(&'a Stage, &'a Network) -> LocalBoxFuture<'a, ()>;
+
+/// The body of a case that controls the server.
+pub type WithControl = for<'a> fn(&'a Stage, &'a dyn Control, &'a Remotes) -> LocalBoxFuture<'a, ()>;
 
 /// A case, and the rule that it checks.
 #[derive(Debug, Clone, Copy)]
@@ -114,8 +127,8 @@ impl std::error::Error for Broken {}
 /// # Errors
 ///
 /// [`Broken`] if the case panics, or takes longer than [`LIMIT`].
-pub fn anywhere<H: Harness>(case: Case, body: impl AsyncFnOnce(&Stage)) -> Result<(), Broken> {
-    judge(case, async { body(&Stage::new(Arc::new(H::start().await)).await).await })
+pub fn anywhere<H: Harness>(case: Case, body: OnStage) -> Result<(), Broken> {
+    on_stage::<H>(case, body)
 }
 
 /// Runs a case that needs a queue.
@@ -123,8 +136,8 @@ pub fn anywhere<H: Harness>(case: Case, body: impl AsyncFnOnce(&Stage)) -> Resul
 /// # Errors
 ///
 /// As [`anywhere`]; if the backend declares that it has no queue, as well.
-pub fn queue<H: Harness>(case: Case, body: impl AsyncFnOnce(&Stage)) -> Result<(), Broken> {
-    anywhere::<H>(case, async |stage: &Stage| {
+pub fn queue<H: Harness>(case: Case, body: OnStage) -> Result<(), Broken> {
+    on_stage::<H>(case, async |stage: &Stage| {
         assert!(stage.capabilities().queue, "the backend declares no queue: say `without(queue)`");
         body(stage).await;
     })
@@ -135,8 +148,8 @@ pub fn queue<H: Harness>(case: Case, body: impl AsyncFnOnce(&Stage)) -> Result<(
 /// # Errors
 ///
 /// As [`anywhere`]; if the backend declares that it does not push, as well.
-pub fn push<H: Harness>(case: Case, body: impl AsyncFnOnce(&Stage)) -> Result<(), Broken> {
-    anywhere::<H>(case, async |stage: &Stage| {
+pub fn push<H: Harness>(case: Case, body: OnStage) -> Result<(), Broken> {
+    on_stage::<H>(case, async |stage: &Stage| {
         assert!(stage.capabilities().push, "the backend declares no push: say `without(push)`");
         body(stage).await;
     })
@@ -147,7 +160,7 @@ pub fn push<H: Harness>(case: Case, body: impl AsyncFnOnce(&Stage)) -> Result<()
 /// # Errors
 ///
 /// As [`anywhere`].
-pub fn processes<H: Shared>(case: Case, body: impl AsyncFnOnce(&Stage, &Remotes)) -> Result<(), Broken> {
+pub fn processes<H: Shared>(case: Case, body: WithProcesses) -> Result<(), Broken> {
     if let Some(helper) = Helper::current() {
         return serve::<H>(case, helper);
     }
@@ -164,7 +177,7 @@ pub fn processes<H: Shared>(case: Case, body: impl AsyncFnOnce(&Stage, &Remotes)
 /// # Errors
 ///
 /// As [`anywhere`].
-pub fn network<H: Shared>(case: Case, body: impl AsyncFnOnce(&Stage, &Network)) -> Result<(), Broken> {
+pub fn network<H: Shared>(case: Case, body: WithNetwork) -> Result<(), Broken> {
     judge(case, async {
         let harness = H::start().await;
         let address = harness.address();
@@ -179,10 +192,7 @@ pub fn network<H: Shared>(case: Case, body: impl AsyncFnOnce(&Stage, &Network)) 
 /// # Errors
 ///
 /// As [`anywhere`].
-pub fn control<H: Controlled>(
-    case: Case,
-    body: impl AsyncFnOnce(&Stage, &dyn Control, &Remotes),
-) -> Result<(), Broken> {
+pub fn control<H: Controlled>(case: Case, body: WithControl) -> Result<(), Broken> {
     if let Some(helper) = Helper::current() {
         return serve::<H>(case, helper);
     }
@@ -215,13 +225,17 @@ fn serve<H: Shared>(case: Case, helper: Helper) -> Result<(), Broken> {
 ///
 /// [`Broken`] with what is left out wrongly.
 pub fn declarations<H: Harness>(case: Case, left_out: &[&str]) -> Result<(), Broken> {
-    anywhere::<H>(case, async |stage: &Stage| {
+    on_stage::<H>(case, async |stage: &Stage| {
         let declared = [("queue", stage.capabilities().queue), ("push", stage.capabilities().push)];
         for (capability, has_it) in declared {
             let checked = !left_out.contains(&capability);
             assert_eq!(has_it, checked, "{capability}: the backend has it / the tests check it");
         }
     })
+}
+
+fn on_stage<H: Harness>(case: Case, body: impl AsyncFnOnce(&Stage)) -> Result<(), Broken> {
+    judge(case, async { body(&Stage::new(Arc::new(H::start().await)).await).await })
 }
 
 fn judge(case: Case, body: impl Future<Output = ()>) -> Result<(), Broken> {

@@ -15,3 +15,15 @@ pub mod names;
 pub mod order;
 pub mod reference;
 pub mod tokens;
+
+/// Every case as a function that returns a boxed future, for [`conformance!`](crate::conformance).
+#[doc(hidden)]
+#[allow(missing_docs, reason = "the cases have docs")]
+pub mod boxed {
+    use futures_util::future::LocalBoxFuture;
+
+    use crate::faults::Control;
+    use crate::{Network, Remotes, Stage};
+
+    crate::__cases!(__boxed [] []);
+}
