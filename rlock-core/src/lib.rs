@@ -30,6 +30,7 @@
 
 mod backend;
 mod backend_error;
+mod baseline;
 mod client;
 mod clock;
 mod engine;
@@ -59,6 +60,7 @@ mod watchdog;
 
 pub use backend::{Backend, Capabilities, Event, EventStream};
 pub use backend_error::{BackendError, Failure};
+pub use baseline::Baseline;
 pub use client::{Client, ClientBuilder};
 pub use clock::{Clock, Moment};
 pub use error::{ExtendError, InvalidConfig, LockError, ShutdownError, StartWatchdogError, UnlockError};
@@ -68,7 +70,7 @@ pub use guard::Guard;
 pub use lease::{Acquired, Claim, Extended, Extension, Grant, IfBusy, LeaseId, LeaseKey, Place, Released};
 pub use loss::{LossReason, Lost};
 pub use manager::{WatchdogManager, WatchdogStats};
-pub use memory::{MemoryBackend, MemoryStore};
+pub use memory::{MemoryBackend, MemoryBaseline, MemoryStore};
 pub use name::{InvalidName, Namespace, ResourceName};
 pub use options::LockOptions;
 pub use owner::Owner;

@@ -1,0 +1,57 @@
+//! The cost of a store in memory without locks.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use tokio::sync::oneshot;
+
+use super::lock;
+use crate::{BackendError, Baseline, Failure};
+
+/// The least that a store in the memory of the process costs: a map behind a mutex, and a channel to another task.
+#[derive(Debug, Default)]
+pub struct MemoryBaseline {
+    values: Mutex<HashMap<String, String>>,
+}
+
+impl MemoryBaseline {
+    /// One with a map of its own.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+#[async_trait]
+impl Baseline for MemoryBaseline {
+    async fn round_trip(&self) -> Result<(), BackendError> {
+        lock(&self.values).get("");
+        Ok(())
+    }
+
+    async fn pair(&self, name: &str) -> Result<(), BackendError> {
+        lock(&self.values).insert(name.to_owned(), "held".to_owned());
+        lock(&self.values).remove(name);
+        Ok(())
+    }
+
+    async fn write_and_push(&self) -> Result<(), BackendError> {
+        let (push, pushed) = oneshot::channel();
+        let listener = tokio::spawn(pushed);
+        lock(&self.values).insert("push".to_owned(), "written".to_owned());
+        let _listener_gone = push.send(());
+        match listener.await {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(BackendError::Unknown(Failure::new("push", "memory:", "the runtime is shutting down"))),
+        }
+    }
+
+    async fn counters(&self) -> Result<Vec<(&'static str, u64)>, BackendError> {
+        Ok(Vec::new())
+    }
+
+    async fn clean_up(&self) -> Result<(), BackendError> {
+        lock(&self.values).clear();
+        Ok(())
+    }
+}
