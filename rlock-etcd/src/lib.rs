@@ -62,6 +62,7 @@
 //!   beyond the TTL that they were granted, and released.
 
 mod backend;
+mod baseline;
 mod claim;
 mod config;
 mod conn;
@@ -82,5 +83,6 @@ mod txn;
 mod watcher;
 
 pub use backend::EtcdBackend;
+pub use baseline::EtcdBaseline;
 pub use config::{ConfigError, EtcdConfig};
 pub use error::ConnectError;

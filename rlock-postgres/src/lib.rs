@@ -63,6 +63,7 @@
 
 mod answers;
 mod backend;
+mod baseline;
 mod config;
 mod error;
 mod examine;
@@ -76,5 +77,6 @@ mod statement;
 mod sweep;
 
 pub use backend::PostgresBackend;
+pub use baseline::PostgresBaseline;
 pub use config::{ConfigError, PostgresConfig};
 pub use error::ConnectError;

@@ -22,6 +22,16 @@ impl Keys {
         Self { front: format!("{ROOT}{{{}:", encode(namespace.as_str())) }
     }
 
+    /// What all keys begin with. It is no key itself.
+    pub(crate) fn front(&self) -> &str {
+        &self.front
+    }
+
+    /// A `SCAN` pattern for all keys.
+    pub(crate) fn everything(&self) -> String {
+        format!("{}*", escape_glob(&self.front))
+    }
+
     pub(crate) fn resource(&self, name: &ResourceName) -> String {
         format!("{}{}}}", self.front, encode(name.as_str()))
     }

@@ -54,6 +54,7 @@
 
 mod answers;
 mod backend;
+mod baseline;
 mod config;
 mod conn;
 mod error;
@@ -65,5 +66,6 @@ mod list;
 mod scripts;
 
 pub use backend::RedisBackend;
+pub use baseline::RedisBaseline;
 pub use config::{ConfigError, RedisConfig};
 pub use error::ConnectError;

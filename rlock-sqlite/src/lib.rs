@@ -51,6 +51,7 @@
 //! - **Power.** What was written last may be lost with the power, together with everybody who held something.
 
 mod backend;
+mod baseline;
 mod bell;
 mod config;
 mod error;
@@ -63,5 +64,6 @@ mod table;
 mod turns;
 
 pub use backend::SqliteBackend;
+pub use baseline::SqliteBaseline;
 pub use config::{ConfigError, SqliteConfig};
 pub use error::ConnectError;

@@ -96,8 +96,8 @@
 //!
 //! What the cases are made of serves other tests too: [`servers`], [`faults`], [`process`] for processes that are killed
 //! and frozen, [`contest`] for having many of them want the same locks, [`history`] for judging what they noted, [`peer`]
-//! for talking to a backend with every call bounded, [`wait`], and [`measure`] for benches. The program `soak` has processes contend for as long as
-//! one likes while everything goes wrong:
+//! for talking to a backend with every call bounded, [`wait`], and [`mod@bench`] for the speed of a store. The program
+//! `soak` has processes contend for as long as one likes while everything goes wrong:
 //!
 //! ```text
 //! cargo run -p rlock-testkit --bin soak -- --url redis: --processes 8 --minutes 5 --faults all
@@ -105,6 +105,7 @@
 //!
 //! [`Control`]: faults::Control
 
+pub mod bench;
 pub mod cases;
 mod chance;
 mod conformance;
@@ -113,7 +114,6 @@ pub mod faults;
 mod harness;
 pub mod history;
 mod locking;
-pub mod measure;
 mod memory;
 mod network;
 mod observed;

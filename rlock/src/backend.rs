@@ -5,8 +5,9 @@
 //! and nothing else.
 
 pub use rlock_core::{
-    Acquired, Backend, BackendError, Capabilities, Claim, Event, EventStream, Events, Extended, Extension, Failure,
-    Finding, Grant, IfBusy, LeaseId, LeaseKey, Place, Released, Verdict,
+    Acquired, Backend, BackendError, Baseline, Capabilities, Claim, Event, EventStream, Events, Extended, Extension,
+    Failure, Finding, Grant, IfBusy, LeaseId, LeaseKey, Place, Released, Verdict,
 };
 
+pub use crate::baseline::baseline;
 pub use crate::connect::open;

@@ -99,7 +99,7 @@ fn within<C>(namespace: Option<&Namespace>, config: C, set: impl FnOnce(C, Names
 }
 
 /// The scheme in lower case. What stands in its place without being one may be a secret and is not repeated.
-fn scheme(url: &str) -> Result<String, ConnectError> {
+pub(crate) fn scheme(url: &str) -> Result<String, ConnectError> {
     let (scheme, _) = url.split_once(':').ok_or(ConnectError::NoScheme)?;
     let well_formed = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
         && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
@@ -121,7 +121,7 @@ const FEATURES: [(&str, &str); 7] = [
     ("sqlite", "sqlite"),
 ];
 
-fn refusal(scheme: &str) -> ConnectError {
+pub(crate) fn refusal(scheme: &str) -> ConnectError {
     match FEATURES.iter().find(|(name, _)| *name == scheme) {
         Some((scheme, feature)) => ConnectError::FeatureOff { scheme, feature },
         None => ConnectError::UnknownScheme { scheme: scheme.to_owned() },

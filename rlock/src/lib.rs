@@ -56,6 +56,7 @@
 )]
 
 pub mod backend;
+mod baseline;
 mod connect;
 pub mod memory;
 
@@ -66,7 +67,7 @@ pub mod memory;
 /// `protobuf-compiler` and `libprotobuf-dev`.
 #[cfg(feature = "etcd")]
 pub mod etcd {
-    pub use rlock_etcd::{ConfigError, ConnectError, EtcdBackend, EtcdConfig};
+    pub use rlock_etcd::{ConfigError, ConnectError, EtcdBackend, EtcdBaseline, EtcdConfig};
 }
 
 /// Locks in Postgres.
@@ -75,19 +76,19 @@ pub mod etcd {
 /// administrator, from what `rlock schema` prints.
 #[cfg(feature = "postgres")]
 pub mod postgres {
-    pub use rlock_postgres::{ConfigError, ConnectError, PostgresBackend, PostgresConfig};
+    pub use rlock_postgres::{ConfigError, ConnectError, PostgresBackend, PostgresBaseline, PostgresConfig};
 }
 
 /// Locks in Redis and Valkey.
 #[cfg(feature = "redis")]
 pub mod redis {
-    pub use rlock_redis::{ConfigError, ConnectError, RedisBackend, RedisConfig};
+    pub use rlock_redis::{ConfigError, ConnectError, RedisBackend, RedisBaseline, RedisConfig};
 }
 
 /// Locks in a file, for the processes of one host.
 #[cfg(feature = "sqlite")]
 pub mod sqlite {
-    pub use rlock_sqlite::{ConfigError, ConnectError, SqliteBackend, SqliteConfig};
+    pub use rlock_sqlite::{ConfigError, ConnectError, SqliteBackend, SqliteBaseline, SqliteConfig};
 }
 
 pub use connect::{ConnectError, connect, connect_with};

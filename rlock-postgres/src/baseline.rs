@@ -1,0 +1,179 @@
+//! The cost of Postgres without locks: the least that could do their work, over the same client library.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rlock_core::{BackendError, Baseline, LeaseId};
+use sqlx::Row as _;
+use sqlx::postgres::{PgListener, PgRow};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use crate::error::CallError;
+use crate::link::Link;
+use crate::statement::{self, Statement, Value};
+use crate::{ConnectError, PostgresConfig, schema};
+
+/// The length of what a lock writes.
+const LENGTH: usize = 100;
+
+/// Changes the row of one resource, as a lock does. $1 namespace, $2 name, $3 what to write
+const UPDATE: &str = "UPDATE {schema}.locks SET last = {now}, owners = ARRAY[$3] WHERE namespace = $1 AND name = $2 \
+                      RETURNING last";
+const UPDATE_AND_NOTIFY: &str = "WITH updated AS (UPDATE {schema}.locks SET last = {now}, owners = ARRAY[$3] \
+                                 WHERE namespace = $1 AND name = $2 RETURNING last) \
+                                 SELECT pg_notify($4, '') FROM updated";
+/// Without leases, so that nobody takes it for a lock. $1 namespace, $2 name
+const INSERT: &str = "INSERT INTO {schema}.locks VALUES ($1, $2, {now}, 1, '{}', '{}', '{}', '{}', '{}', '{}', '{}') \
+                      ON CONFLICT DO NOTHING";
+const NOTHING: &str = "SELECT 1";
+const READ: &str = "SELECT last FROM {schema}.locks WHERE namespace = $1 AND name = $2";
+const COUNT: &str = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint, \
+                     (pg_current_wal_lsn() - '0/0')::bigint";
+const DELETE: &str = "DELETE FROM {schema}.locks WHERE namespace = $1";
+/// The row that pushes are about.
+const PUSH: &str = "bare/push";
+
+/// The cost of a Postgres database without locks. It writes to rlock's own table, in rows that are no locks.
+pub struct PostgresBaseline {
+    config: PostgresConfig,
+    store: Arc<str>,
+    link: Arc<Link>,
+    channel: String,
+    /// `None` where notifications do not arrive.
+    listener: Option<Mutex<PgListener>>,
+    update: Statement,
+    update_and_notify: Statement,
+    insert: Statement,
+    nothing: Statement,
+    read: Statement,
+    count: Statement,
+    delete: Statement,
+}
+
+impl PostgresBaseline {
+    /// Connects to the server, with as many connections as [`PostgresBackend`](crate::PostgresBackend) has.
+    ///
+    /// # Errors
+    ///
+    /// As for [`PostgresBackend::connect`](crate::PostgresBackend::connect).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes what was opened.
+    pub async fn connect(config: PostgresConfig) -> Result<Self, ConnectError> {
+        let store = Arc::<str>::from(config.address());
+        let opened = Self::open(&config).await;
+        let (link, channel, listener) = opened.map_err(|error| error.into_connect_error(&store))?;
+        let statement = |text| Statement::new(text, &config.terms.schema);
+        Ok(Self {
+            store,
+            link,
+            channel,
+            listener,
+            update: statement(UPDATE),
+            update_and_notify: statement(UPDATE_AND_NOTIFY),
+            insert: statement(INSERT),
+            nothing: statement(NOTHING),
+            read: statement(READ),
+            count: statement(COUNT),
+            delete: statement(DELETE),
+            config,
+        })
+    }
+
+    async fn open(config: &PostgresConfig) -> Result<(Arc<Link>, String, Option<Mutex<PgListener>>), CallError> {
+        let failed = |error| CallError::executing(error, &config.terms.schema);
+        let link = Link::new(config, false);
+        let (mut one, mut other) = (link.open().await?, link.open().await?);
+        schema::check(&mut one, &config.terms.schema).await?;
+        let is_shared = statement::are_sessions_shared(&mut one, &mut other).await.map_err(failed)?;
+        let channel = format!("rlock_{}", LeaseId::random().to_hex());
+        let mut listener = None;
+        if let Some(options) = config.listen_options().filter(|_| !is_shared || !config.listens_where_it_asks()) {
+            let limit = config.terms.connect_timeout;
+            let pool =
+                sqlx::postgres::PgPoolOptions::new().max_connections(1).idle_timeout(None).acquire_timeout(limit);
+            let listen = async {
+                let mut listener = PgListener::connect_with(&pool.connect_with(options).await?).await?;
+                listener.listen(&channel).await?;
+                Ok(listener)
+            };
+            listener = Some(Mutex::new(listen.await.map_err(|error| CallError::connecting(error, 1))?));
+        }
+        Ok((Link::new(config, !is_shared), channel, listener))
+    }
+
+    async fn call(
+        &self,
+        operation: &'static str,
+        statement: &Statement,
+        values: Vec<Value>,
+    ) -> Result<Vec<PgRow>, BackendError> {
+        self.link.call(statement, values).await.map_err(|error| error.into_backend_error(operation, &self.store))
+    }
+
+    /// Changes a row, which is made if it is not there.
+    async fn write(&self, statement: &Statement, name: &str, channel: Option<&str>) -> Result<(), BackendError> {
+        let row = || [self.config.terms.namespace.as_str(), name].map(Value::text);
+        let values = || {
+            let text = ["x".repeat(LENGTH)].map(Value::text);
+            row().into_iter().chain(text).chain(channel.map(Value::text)).collect()
+        };
+        while self.call("update", statement, values()).await?.is_empty() {
+            self.call("insert", &self.insert, row().into()).await?;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Baseline for PostgresBaseline {
+    async fn round_trip(&self) -> Result<(), BackendError> {
+        self.call("select", &self.nothing, Vec::new()).await.map(drop)
+    }
+
+    async fn pair(&self, name: &str) -> Result<(), BackendError> {
+        let name = format!("bare/{name}");
+        self.write(&self.update, &name, None).await?;
+        self.write(&self.update, &name, None).await
+    }
+
+    async fn write_and_push(&self) -> Result<(), BackendError> {
+        let Some(listener) = &self.listener else {
+            self.write(&self.update, PUSH, None).await?;
+            let row = [self.config.terms.namespace.as_str(), PUSH].map(Value::text);
+            return self.call("select", &self.read, row.into()).await.map(drop);
+        };
+        let mut listener = listener.lock().await;
+        self.write(&self.update_and_notify, PUSH, Some(&self.channel)).await?;
+        let limit = self.config.terms.timeout;
+        let heard = match timeout(limit, listener.recv()).await {
+            Ok(heard) => heard.map(drop).map_err(|error| CallError::connecting(error, 1)),
+            Err(_elapsed) => Err(CallError::late(limit)),
+        };
+        heard.map_err(|error| error.into_backend_error("listen", &self.store))
+    }
+
+    async fn counters(&self) -> Result<Vec<(&'static str, u64)>, BackendError> {
+        let rows = self.call("count", &self.count, Vec::new()).await?;
+        let unreadable = |error| CallError::unreadable(error).into_backend_error("count", &self.store);
+        let Some(row) = rows.first() else { return Ok(Vec::new()) };
+        let column = |at: usize| row.try_get::<i64, _>(at).map(|count| u64::try_from(count).unwrap_or_default());
+        let transactions = column(0).map_err(unreadable)?;
+        let bytes = column(1).map_err(unreadable)?;
+        Ok(vec![("writing transactions", transactions), ("bytes of log", bytes)])
+    }
+
+    async fn clean_up(&self) -> Result<(), BackendError> {
+        let namespace = vec![Value::text(self.config.terms.namespace.as_str())];
+        self.call("clean up", &self.delete, namespace).await.map(drop)
+    }
+}
+
+impl fmt::Debug for PostgresBaseline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresBaseline").field("config", &self.config).finish_non_exhaustive()
+    }
+}

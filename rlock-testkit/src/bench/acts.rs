@@ -1,0 +1,94 @@
+//! The operations that are measured, and doing many of them.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rlock_core::Baseline;
+use tokio::task::JoinSet;
+
+use super::{BenchError, Locks, Samples};
+
+/// What is done again and again.
+pub(crate) trait Act: Clone + Send + Sync + 'static {
+    fn act(&self, name: &str) -> impl Future<Output = Result<(), BenchError>> + Send;
+}
+
+/// The two writes without a lock.
+#[derive(Debug, Clone)]
+pub(crate) struct Pair(pub(crate) Arc<dyn Baseline>);
+
+impl Act for Pair {
+    async fn act(&self, name: &str) -> Result<(), BenchError> {
+        Ok(self.0.pair(name).await?)
+    }
+}
+
+/// Lock and unlock.
+#[derive(Debug, Clone)]
+pub(crate) struct Cycle<L>(pub(crate) L);
+
+impl<L: Locks> Act for Cycle<L> {
+    async fn act(&self, name: &str) -> Result<(), BenchError> {
+        let held = self.0.acquire(name).await?;
+        self.0.release(held).await
+    }
+}
+
+/// When a task stops.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Until {
+    /// With the first operation that ends after this time.
+    Time(Duration),
+    /// After so many operations of all tasks together, rounded up to the same number for each.
+    Count(usize),
+}
+
+/// The names of tasks, each its own.
+pub(crate) fn names(front: &str, tasks: usize) -> Vec<String> {
+    (0..tasks).map(|task| format!("{front}/{task}")).collect()
+}
+
+/// Does an operation in as many tasks as there are names, each on its name.
+pub(crate) async fn load(act: &impl Act, names: &[String], until: Until) -> Result<Samples, BenchError> {
+    let begun = Instant::now();
+    let mut tasks = JoinSet::new();
+    for name in names {
+        let (act, name, most) = (act.clone(), name.clone(), names.len());
+        tasks.spawn(async move {
+            let mut samples = Samples::default();
+            loop {
+                let started = Instant::now();
+                act.act(&name).await?;
+                samples.add(started.elapsed());
+                let is_over = match until {
+                    Until::Time(time) => begun.elapsed() >= time,
+                    Until::Count(count) => samples.count() * most >= count,
+                };
+                if is_over {
+                    return Ok::<_, BenchError>(samples);
+                }
+            }
+        });
+    }
+    let mut samples = Samples::default();
+    while let Some(ended) = tasks.join_next().await {
+        match ended {
+            Ok(of_task) => samples.beside(of_task?),
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+    samples.lasted(begun.elapsed());
+    Ok(samples)
+}
+
+/// How long one operation takes, added to `samples`.
+pub(crate) async fn timed(
+    samples: &mut Samples,
+    act: impl Future<Output = Result<(), BenchError>>,
+) -> Result<(), BenchError> {
+    let begun = Instant::now();
+    act.await?;
+    samples.add(begun.elapsed());
+    samples.lasted(begun.elapsed());
+    Ok(())
+}

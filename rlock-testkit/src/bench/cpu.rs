@@ -1,0 +1,171 @@
+//! CPU time and memory of processes.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::time::Duration;
+
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike as _;
+
+/// The CPU time of this process so far: all its threads, in user mode and in the system.
+///
+/// # Panics
+///
+/// Panics if the system does not say.
+pub fn of_this_process() -> Duration {
+    let usage = getrusage(UsageWho::RUSAGE_SELF).expect("a process may ask for its own usage");
+    let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
+    Duration::from_micros(u64::try_from(micros).unwrap_or_default())
+}
+
+/// The resident memory of this process in bytes, where `/proc` says so.
+pub fn resident_bytes() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+}
+
+/// The CPU time so far of `root` and all that descend from it, with the children that they have waited for, to a hundredth
+/// of a second. `None` if there is no such process, or no `/proc`.
+pub fn of_tree(root: u32) -> Option<Duration> {
+    let stats = processes();
+    let mut ticks = stats.get(&root)?.ticks;
+    let mut tree = HashSet::from([root]);
+    loop {
+        let found: Vec<_> =
+            stats.iter().filter(|(id, stat)| tree.contains(&stat.parent) && !tree.contains(id)).collect();
+        if found.is_empty() {
+            return Some(Duration::from_millis(ticks * 10));
+        }
+        for (&id, stat) in found {
+            tree.insert(id);
+            ticks += stat.ticks;
+        }
+    }
+}
+
+/// The process that listens on the port that `url` names, if that is on this host and `/proc` shows it to this user.
+pub fn server_of(url: &str) -> Option<u32> {
+    listener_on(local_port(url)?)
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Stat {
+    parent: u32,
+    /// Of a hundredth of a second: its own, and those of the children that it has waited for.
+    ticks: u64,
+}
+
+impl Stat {
+    /// In the words of proc(5): `pid (name) state ppid ...`, where the name may have anything in it.
+    fn parse(line: &str) -> Option<Self> {
+        let fields: Vec<_> = line.rsplit_once(')')?.1.split_whitespace().collect();
+        let ticks = fields.get(11..15)?.iter().map(|field| field.parse::<u64>().ok());
+        Some(Self { parent: fields.get(1)?.parse().ok()?, ticks: ticks.sum::<Option<u64>>()? })
+    }
+}
+
+fn processes() -> HashMap<u32, Stat> {
+    let read = |id: u32| Some((id, Stat::parse(&fs::read_to_string(format!("/proc/{id}/stat")).ok()?)?));
+    ids().into_iter().filter_map(read).collect()
+}
+
+fn ids() -> Vec<u32> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// The port of a server on this host.
+fn local_port(url: &str) -> Option<u16> {
+    let (scheme, rest) = url.split_once("://")?;
+    let default = match scheme.to_ascii_lowercase().as_str() {
+        "redis" | "rediss" => 6379,
+        "etcd" | "etcds" => 2379,
+        "postgres" | "postgresql" => 5432,
+        _ => return None,
+    };
+    let authority = rest.split(['/', '?']).next()?;
+    let server = authority.rsplit('@').next()?.split(',').next()?;
+    let (host, port) = match server.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, port.parse().ok()?),
+        _ => (server, default),
+    };
+    let is_here = host == "localhost" || host == "[::1]" || host.starts_with("127.");
+    is_here.then_some(port)
+}
+
+/// Of several that listen on it, the one that the others descend from.
+fn listener_on(port: u16) -> Option<u32> {
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| fs::read_to_string(path).unwrap_or_default());
+    let sockets: HashSet<_> = tables.iter().flat_map(|table| listening(table, port)).collect();
+    let holds_one = |id: &u32| {
+        let Ok(files) = fs::read_dir(format!("/proc/{id}/fd")) else { return false };
+        files.filter_map(|file| fs::read_link(file.ok()?.path()).ok()).any(|target| {
+            let socket = target.to_str().and_then(|target| target.strip_prefix("socket:[")?.strip_suffix(']'));
+            socket.is_some_and(|inode| sockets.contains(inode))
+        })
+    };
+    let holders: Vec<_> = if sockets.is_empty() { Vec::new() } else { ids().into_iter().filter(holds_one).collect() };
+    let stats = processes();
+    let is_first = |id: &&u32| stats.get(id).is_some_and(|stat| !holders.contains(&stat.parent));
+    // A container's proxy listens for a server that it is not.
+    let is_server =
+        |id: &&u32| !fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|name| name.contains("proxy"));
+    holders.iter().filter(is_first).find(is_server).copied()
+}
+
+/// The inodes of the sockets in such a table that listen on the port.
+fn listening(table: &str, port: u16) -> Vec<String> {
+    const LISTENS: &str = "0A";
+    let listening = table.lines().filter_map(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let at = fields.get(1)?.rsplit(':').next()?;
+        let is_it = *fields.get(3)? == LISTENS && u16::from_str_radix(at, 16) == Ok(port);
+        is_it.then(|| fields.get(9).map(|inode| (*inode).to_owned()))?
+    });
+    listening.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn reaped_children_count_as_their_parent() {
+        let line = "12 (a ) b) S 7 12 12 0 -1 4194560 1 2 3 4 100 20 3 4 20 0 1 0 5 6 7";
+        assert_eq!(Stat::parse(line), Some(Stat { parent: 7, ticks: 127 }));
+        assert_eq!(Stat::parse("12 (a) S 7"), None);
+    }
+
+    #[test]
+    fn ports_of_this_host_are_read_from_urls() {
+        assert_eq!(local_port("redis://user:p@ss@127.0.0.1:7000/2?x=1"), Some(7000));
+        assert_eq!(local_port("postgres://localhost/app"), Some(5432));
+        assert_eq!(local_port("etcd://localhost:1,elsewhere:2"), Some(1));
+        assert_eq!(local_port("redis://[::1]"), Some(6379));
+        assert_eq!(local_port("redis://example.org:7000"), None);
+        assert_eq!(local_port("sqlite:/a/b"), None);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn listener_is_found_by_its_port() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert_eq!(server_of(&format!("redis://127.0.0.1:{port}")), Some(std::process::id()));
+        drop(listener);
+        assert_eq!(server_of(&format!("redis://127.0.0.1:{port}")), None);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn cpu_time_grows_with_work() {
+        let before = of_this_process();
+        while of_this_process() < before + Duration::from_millis(30) {}
+        assert!(of_tree(std::process::id()).unwrap() >= Duration::from_millis(20));
+        assert!(resident_bytes().unwrap() > 100_000);
+        assert_eq!(of_tree(u32::MAX), None);
+    }
+}

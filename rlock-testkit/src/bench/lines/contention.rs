@@ -1,0 +1,52 @@
+//! Many tasks on one name.
+
+use futures_util::future::try_join_all;
+
+use super::{Counters, usual_home};
+use crate::bench::acts::{Cycle, Until, load};
+use crate::bench::{BenchError, Line, Observer, Plan, Row, Samples, Subject, Unit};
+
+const TASKS: usize = 64;
+const CLIENTS: [usize; 2] = [1, 8];
+
+pub(in crate::bench) async fn contention<S: Subject>(
+    subject: &S,
+    plan: &Plan,
+    observer: &mut dyn Observer,
+) -> Result<(), BenchError> {
+    for clients in CLIENTS {
+        let plural = if clients == 1 { "" } else { "s" };
+        let what = format!("one name, {clients} client{plural}");
+        observer.begins(&format!("{TASKS} tasks on {what}"));
+        let mut cycles = Vec::new();
+        for _ in 0..clients {
+            cycles.push(Cycle(subject.connect(usual_home(subject), None).await?));
+        }
+        contend(&cycles, Until::Time(plan.time / 10)).await?;
+        let requested = subject.requests().map(|requests| requests.count());
+        let counted = Counters::read(subject).await?;
+        let samples = contend(&cycles, Until::Time(plan.time)).await?;
+        let now_counted = Counters::read(subject).await?;
+        let mut row = Row::new(Line::Contention, what, TASKS).of(&samples);
+        if let Some((now, then)) = subject.requests().map(|requests| requests.count()).zip(requested) {
+            let each = (now - then) as f64 / samples.count().max(1) as f64;
+            row.figure("requests_per_turn", "requests a turn", each, Unit::Count);
+        }
+        now_counted.add_to(&mut row, &counted, samples.count(), "turn");
+        observer.row(row);
+        drop(cycles);
+        subject.close().await?;
+    }
+    Ok(())
+}
+
+async fn contend<L: crate::bench::Locks>(cycles: &[Cycle<L>], until: Until) -> Result<Samples, BenchError> {
+    let names = vec!["contention".to_owned(); TASKS / cycles.len()];
+    let begun = std::time::Instant::now();
+    let mut all = Samples::default();
+    for samples in try_join_all(cycles.iter().map(|cycle| load(cycle, &names, until))).await? {
+        all.beside(samples);
+    }
+    all.lasted(begun.elapsed());
+    Ok(all)
+}

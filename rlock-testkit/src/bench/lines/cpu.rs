@@ -1,0 +1,77 @@
+//! CPU time of the client and of the server.
+
+use std::time::Duration;
+
+use super::Counters;
+use crate::bench::acts::{Act, Cycle, Pair, Until, load, names};
+use crate::bench::row::quotient;
+use crate::bench::{BenchError, Line, Observer, Plan, Row, Subject, Unit, cpu as process};
+
+const TASKS: [usize; 2] = [1, 64];
+
+pub(in crate::bench) async fn cpu(
+    subject: &impl Subject,
+    plan: &Plan,
+    observer: &mut dyn Observer,
+) -> Result<(), BenchError> {
+    let pair = Pair(subject.baseline());
+    let mut cycles = Vec::new();
+    for &home in subject.homes() {
+        cycles.push((home, Cycle(subject.connect(home, None).await?)));
+    }
+    for tasks in TASKS {
+        observer.begins(&format!("CPU time, {tasks} at a time"));
+        let names = names(&format!("cpu/{tasks}"), tasks);
+        let bare = Used::by(subject, &pair, &names, plan).await?;
+        observer.row(bare.row("CPU of a bare pair", tasks, None));
+        for (home, cycle) in &cycles {
+            let own = Used::by(subject, cycle, &names, plan).await?;
+            observer.row(own.row(&format!("CPU of a cycle, {}", home.says()), tasks, Some(&bare)));
+        }
+    }
+    Ok(())
+}
+
+/// The CPU time of many operations.
+struct Used {
+    count: usize,
+    client: Duration,
+    server: Option<Duration>,
+    counters: [Counters; 2],
+}
+
+impl Used {
+    async fn by(subject: &impl Subject, act: &impl Act, names: &[String], plan: &Plan) -> Result<Self, BenchError> {
+        load(act, names, Until::Time(plan.time / 10)).await?;
+        let counted = Counters::read(subject).await?;
+        let server = plan.server.and_then(process::of_tree);
+        let client = process::of_this_process();
+        let samples = load(act, names, Until::Time(plan.time)).await?;
+        let client = process::of_this_process().saturating_sub(client);
+        let server = plan.server.and_then(process::of_tree).zip(server).map(|(now, then)| now.saturating_sub(then));
+        let counters = [counted, Counters::read(subject).await?];
+        Ok(Self { count: samples.count(), client, server, counters })
+    }
+
+    fn row(&self, what: &str, tasks: usize, bare: Option<&Self>) -> Row {
+        let mut row = Row::new(Line::Cpu, what, tasks);
+        row.samples = self.count;
+        let mut add = |name: &str, label: &str, own: Option<f64>, bare: Option<f64>| {
+            let Some(own) = own else { return };
+            row.figure(format!("{name}_cpu_us"), format!("of {label}"), own, Unit::Micros);
+            if let Some(ratio) = quotient(Some(own), bare) {
+                row.figure(format!("{name}_cpu_ratio"), String::new(), ratio, Unit::Times);
+            }
+        };
+        add("client", "the client", Some(self.micros(self.client)), bare.map(|bare| bare.micros(bare.client)));
+        let of_server = |used: &Self| used.server.map(|time| used.micros(time));
+        add("server", "the server", of_server(self), bare.and_then(of_server));
+        let [before, after] = &self.counters;
+        after.add_to(&mut row, before, self.count, "cycle");
+        row
+    }
+
+    fn micros(&self, time: Duration) -> f64 {
+        time.as_secs_f64() * 1e6 / self.count.max(1) as f64
+    }
+}

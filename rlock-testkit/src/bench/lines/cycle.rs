@@ -1,0 +1,104 @@
+//! Lock and unlock beside the two writes that no lock can do without.
+
+use std::time::Instant;
+
+use crate::bench::acts::{Act, Cycle, Pair, Until, load, names, timed};
+use crate::bench::{BenchError, Line, Observer, Plan, Row, Samples, Subject};
+
+/// In how many turns the pairs and the cycles of several tasks are measured.
+const TURNS: u32 = 4;
+
+const PAIR: &str = "bare pair";
+
+/// The pairs alone.
+pub(in crate::bench) async fn pair(
+    subject: &impl Subject,
+    plan: &Plan,
+    observer: &mut dyn Observer,
+) -> Result<(), BenchError> {
+    let pair = Pair(subject.baseline());
+    for &tasks in &plan.tasks {
+        observer.begins(&format!("{PAIR}, {}", counted(tasks)));
+        let names = names(&format!("pair/{tasks}"), tasks);
+        load(&pair, &names, Until::Time(plan.time / 10)).await?;
+        let samples = load(&pair, &names, Until::Time(plan.time)).await?;
+        observer.row(Row::new(Line::Pair, PAIR, tasks).of(&samples));
+    }
+    Ok(())
+}
+
+/// The pairs and the cycles.
+pub(in crate::bench) async fn cycle(
+    subject: &impl Subject,
+    plan: &Plan,
+    observer: &mut dyn Observer,
+) -> Result<(), BenchError> {
+    let pair = Pair(subject.baseline());
+    let mut cycles = Vec::new();
+    for &home in subject.homes() {
+        cycles.push((home, Cycle(subject.connect(home, None).await?)));
+    }
+    for &tasks in &plan.tasks {
+        observer.begins(&format!("lock + unlock, {}", counted(tasks)));
+        let names = names(&format!("cycle/{tasks}"), tasks);
+        load(&pair, &names, Until::Time(plan.time / 10)).await?;
+        for (_, cycle) in &cycles {
+            load(cycle, &names, Until::Time(plan.time / 10)).await?;
+        }
+        let acts: Vec<_> = cycles.iter().map(|(_, cycle)| cycle).collect();
+        let (bare, owns) = match tasks {
+            1 => one_by_one(&pair, &acts, &names[0], plan).await?,
+            _ => in_turns(&pair, &acts, &names, plan).await?,
+        };
+        observer.row(Row::new(Line::Pair, PAIR, tasks).of(&bare));
+        for ((home, _), own) in cycles.iter().zip(&owns) {
+            let row = Row::new(Line::Cycle, format!("lock + unlock, {}", home.says()), tasks).of(own);
+            observer.row(if tasks == 1 { row.median_beside(own, &bare) } else { row.wall_beside(own, &bare) });
+        }
+    }
+    Ok(())
+}
+
+/// A pair, and a cycle of each client, again and again.
+async fn one_by_one<C: Act>(
+    pair: &Pair,
+    cycles: &[&C],
+    name: &str,
+    plan: &Plan,
+) -> Result<(Samples, Vec<Samples>), BenchError> {
+    let (mut bare, mut owns) = (Samples::default(), vec![Samples::default(); cycles.len()]);
+    let begun = Instant::now();
+    while begun.elapsed() < plan.time * share(cycles.len()) {
+        timed(&mut bare, pair.act(name)).await?;
+        for (cycle, own) in cycles.iter().zip(&mut owns) {
+            timed(own, cycle.act(name)).await?;
+        }
+    }
+    Ok((bare, owns))
+}
+
+/// Pairs for a while, cycles of each client for as long, again and again.
+async fn in_turns<C: Act>(
+    pair: &Pair,
+    cycles: &[&C],
+    names: &[String],
+    plan: &Plan,
+) -> Result<(Samples, Vec<Samples>), BenchError> {
+    let (mut bare, mut owns) = (Samples::default(), vec![Samples::default(); cycles.len()]);
+    let until = Until::Time(plan.time / TURNS);
+    for _ in 0..TURNS {
+        bare.and_then(load(pair, names, until).await?);
+        for (cycle, own) in cycles.iter().zip(&mut owns) {
+            own.and_then(load(*cycle, names, until).await?);
+        }
+    }
+    Ok((bare, owns))
+}
+
+fn share(clients: usize) -> u32 {
+    u32::try_from(clients + 1).unwrap_or(1)
+}
+
+fn counted(tasks: usize) -> String {
+    if tasks == 1 { "1 task".into() } else { format!("{tasks} tasks") }
+}

@@ -1,0 +1,36 @@
+//! Whether the cost of a cycle grows with the number of cycles before it.
+
+use super::usual_home;
+use crate::bench::acts::{Cycle, Until, load, names};
+use crate::bench::{BenchError, Line, Observer, Plan, Row, Subject, Unit};
+
+const TASKS: usize = 64;
+/// How many cycles are compared with as many others.
+const WINDOW: usize = 5_000;
+
+pub(in crate::bench) async fn drift<S: Subject>(
+    subject: &S,
+    plan: &Plan,
+    observer: &mut dyn Observer,
+) -> Result<(), BenchError> {
+    let cycle = Cycle(subject.connect(usual_home(subject), None).await?);
+    // The names are new, and the client is not.
+    load(&cycle, &names("drift-warm-up", TASKS), Until::Time(plan.time / 10)).await?;
+    let names = names("drift", TASKS);
+    let window = WINDOW.min(plan.drift_cycles / 2).max(TASKS);
+    observer.begins(&format!("drift, the first {window} cycles"));
+    let first = load(&cycle, &names, Until::Count(window)).await?;
+    let mut done = first.count();
+    while done < plan.drift_cycles {
+        observer.begins(&format!("drift, {done} of {} cycles", plan.drift_cycles));
+        done += load(&cycle, &names, Until::Count(window)).await?.count();
+    }
+    let last = load(&cycle, &names, Until::Count(window)).await?;
+    let mut row = Row::new(Line::Drift, "cycles after many others", TASKS).of(&last).wall_beside(&last, &first);
+    if let Some(first) = first.per_second() {
+        row.figure("first_per_second", format!("cycles/s in the first {window}"), first, Unit::Count);
+    }
+    row.figure("cycles_before", format!("cycles before the last {window}"), done as f64, Unit::Count);
+    observer.row(row);
+    Ok(())
+}

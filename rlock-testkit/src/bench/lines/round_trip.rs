@@ -1,0 +1,26 @@
+//! The cheapest request.
+
+use std::time::Instant;
+
+use crate::bench::acts::timed;
+use crate::bench::{BenchError, Line, Observer, Plan, Row, Samples, Subject};
+
+pub(in crate::bench) async fn round_trip(
+    subject: &impl Subject,
+    plan: &Plan,
+    observer: &mut dyn Observer,
+) -> Result<(), BenchError> {
+    observer.begins("round trip");
+    let baseline = subject.baseline();
+    let trip = async || Ok(baseline.round_trip().await?);
+    let begun = Instant::now();
+    while begun.elapsed() < plan.time / 10 {
+        trip().await?;
+    }
+    let (mut samples, begun) = (Samples::default(), Instant::now());
+    while begun.elapsed() < plan.time {
+        timed(&mut samples, trip()).await?;
+    }
+    observer.row(Row::new(Line::RoundTrip, "round trip", 1).of(&samples));
+    Ok(())
+}

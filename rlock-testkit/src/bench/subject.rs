@@ -1,0 +1,60 @@
+//! The store, and the lock library on it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rlock_core::Baseline;
+
+use super::{BenchError, Locks, Requests, Row};
+
+/// Where a client does its work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Home {
+    /// On the runtime of its caller.
+    Caller,
+    /// On a thread of the client's own.
+    Own,
+}
+
+impl Home {
+    pub(crate) fn says(self) -> &'static str {
+        match self {
+            Self::Caller => "caller's runtime",
+            Self::Own => "own thread",
+        }
+    }
+}
+
+/// A store, with a lock library on it, that is measured.
+pub trait Subject: Sync {
+    /// A client of the lock library.
+    type Locks: Locks;
+
+    /// The places in which a client can do its work: an rlock client in both, another library maybe in one.
+    fn homes(&self) -> &[Home];
+
+    /// The cost of the store without locks.
+    fn baseline(&self) -> Arc<dyn Baseline>;
+
+    /// Connects a new client. Its leases have the TTL `ttl`, or without one that of the library.
+    fn connect(
+        &self,
+        home: Home,
+        ttl: Option<Duration>,
+    ) -> impl Future<Output = Result<Self::Locks, BenchError>> + Send;
+
+    /// The requests of all clients to the store since the first was connected, where the subject counts them.
+    fn requests(&self) -> Option<Requests>;
+
+    /// Gives back all that the clients hold, and closes them.
+    fn close(&self) -> impl Future<Output = Result<(), BenchError>> + Send;
+}
+
+/// Sees a benchmark go on.
+pub trait Observer: Send {
+    /// A measurement begins, or has come so far.
+    fn begins(&mut self, what: &str);
+
+    /// A row is complete.
+    fn row(&mut self, row: Row);
+}

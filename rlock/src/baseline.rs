@@ -1,0 +1,51 @@
+//! From a URL to the cost of a store without locks.
+
+use std::sync::Arc;
+
+use rlock_core::{Baseline, MemoryBaseline, Namespace};
+
+use crate::ConnectError;
+use crate::connect::{refusal, scheme};
+use crate::memory;
+
+/// The cost of the store that `url` names without locks: for comparing locks with it, as `rlock bench` does.
+///
+/// `namespace` takes the place of the one in the URL. It has to be a throw-away one:
+/// [`clean_up`](Baseline::clean_up) removes everything from it.
+///
+/// # Errors
+///
+/// As for [`connect`](crate::connect).
+///
+/// # Cancel safety
+///
+/// As for [`connect`](crate::connect).
+pub async fn baseline(url: &str, namespace: &Namespace) -> Result<Arc<dyn Baseline>, ConnectError> {
+    match scheme(url)?.as_str() {
+        "memory" => {
+            memory::open(url, Some(namespace))?;
+            Ok(Arc::new(MemoryBaseline::new()))
+        }
+        #[cfg(feature = "redis")]
+        "redis" | "rediss" => {
+            let config = rlock_redis::RedisConfig::from_url(url)?.namespace(namespace.clone());
+            Ok(Arc::new(rlock_redis::RedisBaseline::connect(config).await?))
+        }
+        #[cfg(feature = "etcd")]
+        "etcd" | "etcds" => {
+            let config = rlock_etcd::EtcdConfig::from_url(url)?.namespace(namespace.clone());
+            Ok(Arc::new(rlock_etcd::EtcdBaseline::connect(config).await?))
+        }
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => {
+            let config = rlock_postgres::PostgresConfig::from_url(url)?.namespace(namespace.clone());
+            Ok(Arc::new(rlock_postgres::PostgresBaseline::connect(config).await?))
+        }
+        #[cfg(feature = "sqlite")]
+        "sqlite" => {
+            let config = rlock_sqlite::SqliteConfig::from_url(url)?.namespace(namespace.clone());
+            Ok(Arc::new(rlock_sqlite::SqliteBaseline::connect(config).await?))
+        }
+        scheme => Err(refusal(scheme)),
+    }
+}
