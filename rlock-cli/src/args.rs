@@ -1,5 +1,7 @@
 //! The command line.
 
+#[cfg(feature = "bench")]
+mod bench;
 mod help;
 
 use std::ffi::OsString;
@@ -10,6 +12,9 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use rlock::{ResourceName, Ttl, WatchdogConfig};
 
 use crate::exit::Exit;
+
+#[cfg(feature = "bench")]
+pub(crate) use bench::BenchArgs;
 
 /// Runs programs under a distributed lock.
 #[derive(Debug, Parser)]
@@ -46,6 +51,10 @@ pub(crate) enum Command {
     /// Tells whether a store is fit for locks
     #[command(override_usage = "rlock check [--json] [--no-suite | --case NAME]... [URL]", after_help = help::STORES, after_long_help = help::CHECK)]
     Check(CheckArgs),
+    /// Measures how fast a store is for locks, and where the time goes
+    #[cfg(feature = "bench")]
+    #[command(override_usage = "rlock bench [--json] [--seconds N] [--only LINE]... [URL]", after_help = help::BENCH_STORES, after_long_help = help::BENCH)]
+    Bench(BenchArgs),
     /// What `check` starts for each case of the suite
     #[cfg(feature = "suite")]
     #[command(hide = true)]
@@ -321,9 +330,13 @@ pub(crate) fn parse() -> Result<Command, Exit> {
 }
 
 fn with_store(mut cli: Cli) -> Result<Command, clap::Error> {
-    if let Command::Check(CheckArgs { at, store, .. }) = &mut cli.command
-        && let Some(url) = at.take()
-    {
+    let at = match &mut cli.command {
+        Command::Check(CheckArgs { at, store, .. }) => at.take().zip(Some(store)),
+        #[cfg(feature = "bench")]
+        Command::Bench(BenchArgs { at, store, .. }) => at.take().zip(Some(store)),
+        _ => None,
+    };
+    if let Some((url, store)) = at {
         store.given = Some(url);
     }
     let store = match &cli.command {
@@ -334,6 +347,8 @@ fn with_store(mut cli: Cli) -> Result<Command, clap::Error> {
         | Command::Wait(WaitArgs { store, .. })
         | Command::Break(BreakArgs { store, .. })
         | Command::Check(CheckArgs { store, .. }) => store,
+        #[cfg(feature = "bench")]
+        Command::Bench(BenchArgs { store, .. }) => store,
         #[cfg(feature = "suite")]
         Command::Case { .. } => return Ok(cli.command),
         #[cfg(feature = "postgres")]
@@ -355,6 +370,10 @@ fn with_store(mut cli: Cli) -> Result<Command, clap::Error> {
             None => "no store is named: give --url URL or set RLOCK_URL, for example to redis://localhost:6379",
         };
         return Err(Cli::command().error(ErrorKind::MissingRequiredArgument, missing));
+    }
+    #[cfg(feature = "bench")]
+    if let Command::Bench(_) = cli.command {
+        return Ok(cli.command); // in memory, too: a benchmark keeps nobody out
     }
     if store.url().trim_start().to_ascii_lowercase().starts_with("memory:") {
         let alone = "memory: is a store inside one process, and would keep nobody out: name one that all can reach";

@@ -2,6 +2,8 @@
 
 mod args;
 mod ask;
+#[cfg(feature = "bench")]
+mod bench;
 mod break_lock;
 mod check;
 mod exit;
@@ -13,6 +15,8 @@ mod run;
 mod schema;
 mod show;
 mod sys;
+#[cfg(any(feature = "bench", feature = "suite"))]
+mod throw_away;
 mod wait;
 mod watch;
 
@@ -32,6 +36,8 @@ fn main() -> ExitCode {
         Ok(Command::Wait(args)) => on_this_thread(wait::wait(args)),
         Ok(Command::Break(args)) => on_this_thread(break_lock::break_lock(args)),
         Ok(Command::Check(args)) => on_this_thread(check::check(args)),
+        #[cfg(feature = "bench")]
+        Ok(Command::Bench(args)) => on_this_thread(bench::bench(args)),
         #[cfg(feature = "suite")]
         Ok(Command::Case { name }) => check::suite::case(&name),
         #[cfg(feature = "postgres")]

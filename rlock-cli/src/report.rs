@@ -74,7 +74,7 @@ pub(crate) fn pass(line: &str) {
 }
 
 /// Takes such a line away.
-#[cfg(feature = "suite")]
+#[cfg(any(feature = "bench", feature = "suite"))]
 pub(crate) fn clear() {
     if IS_PASSING.swap(false, Ordering::Relaxed) {
         send(Message::Line(CLEAR.into()));

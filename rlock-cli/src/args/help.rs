@@ -155,6 +155,58 @@ Exit status:
    69  the store cannot be reached, or refuses"
 );
 
+#[cfg(feature = "bench")]
+pub(super) const BENCH_STORES: &str =
+    concat!(stores!(), " memory: measures the locks of a single process, without a server.");
+
+#[cfg(feature = "bench")]
+pub(super) const BENCH: &str = concat!(
+    stores!(),
+    " memory: measures the locks of a single process, without a server.
+
+It compares locks with the store's own cost for the same work, in one run: each ratio says how many times the cost of the bare \
+counterpart. All keys are in a namespace that is removed at the end. The load is as high as the store takes, for about two \
+minutes: run it beside nothing else.
+
+The lines, for --only:
+  round-trip   the cheapest request: a ping, or a read of nothing
+  pair         the two writes that no lock can do without
+  cycle        lock + unlock, with 1, 8, 64 and 256 tasks, each on a name of its own, beside the pair
+  cpu          CPU time of the client, and of the server where it runs on this host
+  hand-over    from an unlock to the guard in another client, with 1 and 1,000 waiting, beside a write and its push
+  contention   64 tasks on one name: turns, and requests for each
+  renewal      keeping --leases alive: CPU, memory, how late the latest renewal was
+  drift        64 names after --drift-cycles cycles, beside the first
+
+The table shows the median (p50), the 99th percentile (p99), operations per second of wall time, and the ratio. \
+docs/performance.md says how to read it.
+
+The fields of the JSON; those that a line does not have are left out:
+  line          as above
+  what          what was measured
+  tasks         how many tasks, waiters or leases there were
+  samples       how many operations were measured
+  p50_us        the median, in microseconds
+  p99_us        the 99th percentile
+  per_second    operations in a second of wall time
+  ratio         the cost beside that of the bare counterpart
+  client_cpu_us, client_cpu_ratio, server_cpu_us, server_cpu_ratio     cpu
+  requests_per_turn                                                    contention
+  client_core_percent, server_core_percent, bytes_per_lease, worst_lag_us, lost     renewal
+  first_per_second, cycles_before                                      drift
+  ..._per_cycle, ..._per_turn      what the server itself counts
+
+Exit status:
+    0  measured
+   64  wrong usage
+   69  the store cannot be reached, or refuses
+  130  ended by Ctrl-C; what there was has been printed
+
+Examples:
+  rlock bench redis://localhost:6379
+  rlock bench --only cycle --only hand-over --seconds 10 postgres://localhost/app"
+);
+
 #[cfg(feature = "postgres")]
 pub(super) const SCHEMA: &str = "\
 The store is named by --url or RLOCK_URL: postgres://USER:PASSWORD@HOST:PORT/DATABASE. Its option schema=NAME names the \

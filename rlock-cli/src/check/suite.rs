@@ -17,6 +17,7 @@ use tokio::process::Command;
 use crate::args::CheckArgs;
 use crate::exit::Exit;
 use crate::report::{self, report};
+use crate::throw_away::without_grace;
 
 const URL: &str = "RLOCK_URL";
 const SUBJECT: &str = "suite";
@@ -106,18 +107,6 @@ pub(crate) fn case(name: &str) -> Exit {
     }
 }
 
-/// Nobody held anything before in a namespace that is new, so nothing has to be held back.
-fn without_grace(url: &str) -> String {
-    const GRACE: &str = "restart_grace=";
-    if url.to_ascii_lowercase().starts_with("sqlite:") {
-        return url.to_owned();
-    }
-    let (address, options) = url.split_once('?').unwrap_or((url, ""));
-    let others = options.split('&').filter(|option| !option.is_empty() && !option.starts_with(GRACE));
-    let options: Vec<_> = others.map(str::to_owned).chain([format!("{GRACE}0s")]).collect();
-    format!("{address}?{}", options.join("&"))
-}
-
 /// The store that the environment names.
 #[derive(Debug)]
 struct AtUrl(String);
@@ -137,17 +126,5 @@ impl Harness for AtUrl {
         let client = Client::builder().runtime(tokio::runtime::Handle::current()).build(self.connect(namespace).await);
         let page = client.list(&ListFilter::default()).await.unwrap_or_else(|error| panic!("{error}"));
         page.entries.iter().map(|entry| entry.resource.to_string()).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_grace_is_taken_out_of_the_url_and_nothing_else() {
-        assert_eq!(without_grace("redis://h:1/2"), "redis://h:1/2?restart_grace=0s");
-        assert_eq!(without_grace("etcd://a,b?restart_grace=5s&timeout=2s"), "etcd://a,b?timeout=2s&restart_grace=0s");
-        assert_eq!(without_grace("sqlite:locks.db?timeout=2s"), "sqlite:locks.db?timeout=2s");
     }
 }

@@ -1,5 +1,8 @@
 //! On etcd.
 
+#[cfg(feature = "bench")]
+#[path = "bench.rs"]
+mod bench;
 #[path = "exit.rs"]
 mod exit;
 #[path = "kinds.rs"]
@@ -26,6 +29,10 @@ use crate::support::Store;
 impl Store for Server {
     const SCHEME: &str = "etcd";
     const SHORT_TTL: &str = "1s"; // etcd counts in seconds
+
+    fn left_by_bench(&self) -> Vec<String> {
+        self.keys("rlock-bench-")
+    }
 
     fn fresh_url(&self) -> String {
         format!("{}?restart_grace=0s", self.url())

@@ -1,5 +1,8 @@
 //! On Postgres.
 
+#[cfg(feature = "bench")]
+#[path = "bench.rs"]
+mod bench;
 #[path = "exit.rs"]
 mod exit;
 #[path = "kinds.rs"]
@@ -26,6 +29,11 @@ use crate::support::{Store, rlock};
 impl Store for Server {
     const SCHEME: &str = "postgres";
     const SHORT_TTL: &str = "300ms";
+
+    fn left_by_bench(&self) -> Vec<String> {
+        let rows = self.query("SELECT namespace FROM rlock.locks WHERE starts_with(namespace, 'rlock-bench-')");
+        rows.into_iter().flatten().flatten().collect()
+    }
 
     fn fresh_url(&self) -> String {
         let url = format!("{}?restart_grace=0s", self.url());

@@ -1,5 +1,8 @@
 //! On Redis.
 
+#[cfg(feature = "bench")]
+#[path = "bench.rs"]
+mod bench;
 #[path = "exit.rs"]
 mod exit;
 #[path = "kinds.rs"]
@@ -26,6 +29,10 @@ use crate::support::{Folder, Rlock, Store, rlock, unique};
 impl Store for Server {
     const SCHEME: &str = "redis";
     const SHORT_TTL: &str = "300ms";
+
+    fn left_by_bench(&self) -> Vec<String> {
+        self.keys("*rlock-bench-*")
+    }
 
     fn fresh_url(&self) -> String {
         format!("{}?restart_grace=0s", self.url())

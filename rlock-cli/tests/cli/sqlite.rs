@@ -1,5 +1,8 @@
 //! On SQLite.
 
+#[cfg(feature = "bench")]
+#[path = "bench.rs"]
+mod bench;
 #[path = "exit.rs"]
 mod exit;
 #[path = "kinds.rs"]
@@ -55,6 +58,12 @@ impl Server {
 impl Store for Server {
     const SCHEME: &str = "sqlite";
     const SHORT_TTL: &str = "300ms";
+
+    fn left_by_bench(&self) -> Vec<String> {
+        let files = fs::read_dir(self.folder.path()).expect("the folder is there");
+        let names = files.map(|file| file.expect("it can be read").file_name().to_string_lossy().into_owned());
+        names.filter(|name| name.contains("-bench-")).collect()
+    }
 
     fn fresh_url(&self) -> String {
         format!("sqlite:{}", self.path().display())

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -43,6 +43,7 @@ pub(crate) struct Rlock {
     lines: Receiver<(Instant, String)>,
     heard: String,
     stdout: Option<JoinHandle<String>>,
+    printed: Receiver<String>,
 }
 
 /// What `rlock` left behind.
@@ -62,6 +63,9 @@ pub(crate) trait Store {
 
     /// The URL of a server that was started just now, and that nobody else used before.
     fn fresh_url(&self) -> String;
+
+    /// What `rlock bench` has left in the store.
+    fn left_by_bench(&self) -> Vec<String>;
 }
 
 pub(crate) fn url(server: &impl Store) -> String {
@@ -93,13 +97,19 @@ impl Rlock {
                 let _nobody_listens = sender.send((Instant::now(), line));
             }
         });
-        let mut stdout = child.stdout.take().expect("its output was asked for");
+        let stdout = child.stdout.take().expect("its output was asked for");
+        let (printer, printed) = channel();
         let stdout = thread::spawn(move || {
-            let mut text = String::new();
-            stdout.read_to_string(&mut text).expect("the output is UTF-8");
-            text
+            let (mut stdout, mut text) = (BufReader::new(stdout), String::new());
+            loop {
+                let before = text.len();
+                if stdout.read_line(&mut text).expect("the output is UTF-8") == 0 {
+                    return text;
+                }
+                let _nobody_listens = printer.send(text[before..].to_owned());
+            }
         });
-        Self { child, lines, heard: String::new(), stdout: Some(stdout) }
+        Self { child, lines, heard: String::new(), stdout: Some(stdout), printed }
     }
 
     pub(crate) fn pid(&self) -> Pid {
@@ -134,6 +144,17 @@ impl Rlock {
                 }
                 Err(RecvTimeoutError::Disconnected) => panic!("it ended without {text:?}:\n{}", self.heard),
                 Err(RecvTimeoutError::Timeout) => panic!("{text:?}: not within {PATIENCE:?}:\n{}", self.heard),
+            }
+        }
+    }
+
+    /// The next line on standard output that contains `text`.
+    pub(crate) fn hear_printed(&self, text: &str) -> String {
+        loop {
+            match self.printed.recv_timeout(PATIENCE) {
+                Ok(line) if line.contains(text) => return line,
+                Ok(_) => {}
+                Err(error) => panic!("{text:?} was not printed: {error}"),
             }
         }
     }

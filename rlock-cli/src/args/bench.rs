@@ -1,0 +1,77 @@
+//! The arguments of `rlock bench`.
+
+use std::time::Duration;
+
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use rlock::Ttl;
+use rlock_testkit::bench::{Line, Plan};
+
+use super::{Store, ttl};
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// The store; the same as --url
+    #[arg(value_name = "URL")]
+    pub(super) at: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) store: Store,
+
+    /// Measures this line only; may be repeated
+    #[arg(
+        long,
+        value_name = "LINE",
+        value_parser = PossibleValuesParser::new(Line::ALL.map(Line::name)).map(|name| Line::from_name(&name))
+    )]
+    only: Vec<Option<Line>>,
+
+    /// How long each measurement takes, in seconds, from 0.01 to 3600; a line has several
+    #[arg(long, value_name = "N", default_value = "2", value_parser = seconds)]
+    seconds: Duration,
+
+    /// How many leases the line renewal keeps alive
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    leases: u32,
+
+    /// The TTL of these leases; they are watched for a third of it, in which each is renewed once
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = ttl)]
+    ttl: Ttl,
+
+    /// After how many cycles the line drift compares the speed with that of the first
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
+    drift_cycles: u32,
+
+    /// The server's process on this host, whose CPU time is measured with that of its descendants [default: the process that
+    /// listens on the URL's port of this host]
+    #[arg(long, value_name = "PID")]
+    pub(crate) server_pid: Option<u32>,
+
+    /// Prints JSON, an object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl BenchArgs {
+    /// What to measure.
+    pub(crate) fn lines(&self) -> Vec<Line> {
+        if self.only.is_empty() { Line::ALL.into() } else { self.only.iter().copied().flatten().collect() }
+    }
+
+    /// How long and how hard, without the server's process.
+    pub(crate) fn plan(&self) -> Plan {
+        let count = |number: u32| usize::try_from(number).expect("32 bits are a size here");
+        Plan {
+            time: self.seconds,
+            leases: count(self.leases),
+            ttl: self.ttl.get(),
+            drift_cycles: count(self.drift_cycles),
+            ..Plan::default()
+        }
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<f64>().ok().filter(|seconds| (0.01..=3600.0).contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| "write a number of seconds from 0.01 to 3600".to_owned())
+}

@@ -1,0 +1,90 @@
+//! The store that is measured.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rlock::backend::{Baseline, LeaseId, baseline, open};
+use rlock::{Client, ConnectError, Failure, Namespace};
+use rlock_testkit::bench::{BenchError, Counted, Home, Requests, Subject};
+use tokio::runtime::Handle;
+
+use crate::throw_away::without_grace;
+
+/// How long everything that is held may take to be given back.
+const CLOSED_WITHIN: Duration = Duration::from_secs(10);
+
+/// A store, in a namespace that is thrown away.
+pub(super) struct Store {
+    url: String,
+    namespace: Namespace,
+    baseline: Arc<dyn Baseline>,
+    requests: Requests,
+    clients: Mutex<Vec<Client>>,
+}
+
+impl Store {
+    /// Connects to it, for its locks and without them.
+    pub(super) async fn connect(url: &str) -> Result<Self, ConnectError> {
+        let namespace = format!("rlock-bench-{}", LeaseId::random().to_hex());
+        let namespace = Namespace::new(namespace).expect("it is short and plain");
+        let url = without_grace(url);
+        // First the locks: their errors say most about what is missing.
+        drop(open(&url, Some(&namespace)).await?);
+        let baseline = baseline(&url, &namespace).await?;
+        Ok(Self { url, namespace, baseline, requests: Requests::default(), clients: Mutex::default() })
+    }
+
+    /// Closes the clients and removes the namespace.
+    pub(super) async fn clean_up(&self) -> Result<(), BenchError> {
+        let closed = self.close().await;
+        self.baseline.clean_up().await?;
+        closed
+    }
+}
+
+impl Subject for Store {
+    type Locks = Client;
+
+    fn homes(&self) -> &[Home] {
+        &[Home::Caller, Home::Own]
+    }
+
+    fn baseline(&self) -> Arc<dyn Baseline> {
+        self.baseline.clone()
+    }
+
+    async fn connect(&self, home: Home, ttl: Option<Duration>) -> Result<Client, BenchError> {
+        let (url, namespace, requests) = (self.url.clone(), self.namespace.clone(), self.requests.clone());
+        let mut builder = Client::builder().label("rlock bench");
+        if home == Home::Caller {
+            builder = builder.runtime(Handle::current());
+        }
+        if let Some(ttl) = ttl {
+            builder = builder.default_ttl(ttl).expect("the command line takes only TTLs");
+        }
+        let connect = async move { Ok::<_, ConnectError>(Counted::new(open(&url, Some(&namespace)).await?, requests)) };
+        let client = builder.connect(connect).await.map_err(|error| failed(&error))?;
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner).push(client.clone());
+        Ok(client)
+    }
+
+    fn requests(&self) -> Option<Requests> {
+        Some(self.requests.clone())
+    }
+
+    async fn close(&self) -> Result<(), BenchError> {
+        let clients = std::mem::take(&mut *self.clients.lock().unwrap_or_else(PoisonError::into_inner));
+        for client in clients {
+            let closed = client.shutdown(CLOSED_WITHIN).await;
+            closed.map_err(|error| Failure::new("release", "the store", error.to_string()))?;
+        }
+        Ok(())
+    }
+}
+
+fn failed(error: &ConnectError) -> BenchError {
+    BenchError::Failed(match error {
+        ConnectError::Unreachable(failure) | ConnectError::Rejected(failure) => failure.clone(),
+        other => Failure::new("connect", "the store", other.to_string()),
+    })
+}

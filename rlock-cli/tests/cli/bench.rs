@@ -1,0 +1,89 @@
+//! `rlock bench`: its lines, what it refuses, its end by Ctrl-C, and that nothing is left in the store.
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use super::Server;
+use crate::support::{Rlock, Store, rlock};
+
+/// Each line with the fields that one of its rows has at least, beside those that all have.
+const LINES: [(&str, &[&str]); 8] = [
+    ("round-trip", &["p50_us", "p99_us", "per_second"]),
+    ("pair", &["p50_us", "p99_us", "per_second"]),
+    ("cycle", &["p50_us", "p99_us", "per_second", "ratio"]),
+    ("cpu", &["client_cpu_us", "client_cpu_ratio"]),
+    ("hand-over", &["p50_us", "p99_us", "ratio"]),
+    ("contention", &["p50_us", "p99_us", "per_second", "requests_per_turn"]),
+    ("renewal", &["client_core_percent", "worst_lag_us", "lost", "per_second"]),
+    ("drift", &["p50_us", "p99_us", "per_second", "ratio", "first_per_second", "cycles_before"]),
+];
+
+const SHORT: [&str; 9] = ["bench", "--seconds", "0.02", "--leases", "100", "--ttl", "2s", "--drift-cycles", "256"];
+
+fn bench(server: &Server, more: &[&str]) -> Rlock {
+    Rlock::on(server, &[&SHORT[..], more].concat())
+}
+
+#[test]
+fn every_line_has_its_fields_in_json() {
+    let server = Server::start_durable();
+    for (line, fields) in LINES {
+        let exited = bench(&server, &["--json", "--only", line]).exit();
+        exited.assert(0, &[]);
+        let rows: Vec<Value> =
+            exited.stdout.lines().map(|row| serde_json::from_str(row).expect("a row is JSON")).collect();
+        assert!(rows.iter().all(|row| row["what"].is_string() && row["tasks"].is_u64()), "{}", exited.stdout);
+        let is_whole = |row: &Value| row["line"] == line && fields.iter().all(|&field| row[field].is_number());
+        assert!(rows.iter().any(is_whole), "{line} lacks one of {fields:?}: {}", exited.stdout);
+    }
+    assert_eq!(server.left_by_bench(), Vec::<String>::new());
+}
+
+#[test]
+fn table_has_the_chosen_lines_alone() {
+    let server = Server::start_durable();
+    let exited = bench(&server, &["--only", "round-trip", "--only", "contention"]).exit();
+    exited.assert(0, &[]);
+    let lines: Vec<_> = exited.stdout.lines().collect();
+    assert!(lines[0].ends_with("ratio"), "{}", exited.stdout);
+    assert!(lines.iter().any(|line| line.starts_with("round trip ")), "{}", exited.stdout);
+    assert!(lines.iter().any(|line| line.starts_with("one name, 8 clients ")), "{}", exited.stdout);
+    assert!(!exited.stdout.contains("lock + unlock"), "{}", exited.stdout);
+    assert!(lines.iter().all(|line| line.chars().count() <= 80), "{}", exited.stdout);
+}
+
+#[test]
+fn unknown_line_is_refused_with_all_names() {
+    let server = Server::start_durable();
+    let exited = bench(&server, &["--only", "speed"]).exit();
+    exited.assert(64, &["speed"]);
+    for (line, _) in LINES {
+        assert!(exited.stderr.contains(line), "{}", exited.stderr);
+    }
+}
+
+#[test]
+fn ctrl_c_keeps_rows_and_leaves_nothing() {
+    let server = Server::start_durable();
+    let arguments =
+        ["bench", "--seconds", "0.02", "--only", "round-trip", "--only", "drift", "--drift-cycles", "99999999"];
+    let running = Rlock::on(&server, &arguments);
+    let printed = running.hear_printed("round trip ");
+    running.signal(Signal::SIGINT);
+    let exited = running.exit();
+    exited.assert(130, &[]);
+    assert!(exited.stdout.contains(&printed), "{}", exited.stdout);
+    assert!(!exited.stdout.contains("cycles after"), "{}", exited.stdout);
+    assert_eq!(server.left_by_bench(), Vec::<String>::new());
+}
+
+#[test]
+fn store_out_of_reach_is_69() {
+    let url = match Server::SCHEME {
+        "sqlite" => "sqlite:/proc/locks.db".to_owned(),
+        scheme => format!("{scheme}://127.0.0.1:1"),
+    };
+    let exited = Rlock::start(&mut rlock(&["bench", &url])).exit();
+    exited.assert(69, &["connect on "]);
+    assert_eq!(exited.stdout, "");
+}
