@@ -1,7 +1,5 @@
 //! The reference backend: the contract in as little code as shows that it is kept.
 
-mod baseline;
-
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,8 +14,6 @@ use crate::{
     Extension, Grant, Holder, IfBusy, LeaseId, LeaseKey, ListFilter, Moment, Namespace, Owner, Page, Place, Released,
     ResourceName, Share, Snapshot, Token, Ttl, Waiter,
 };
-
-pub use baseline::MemoryBaseline;
 
 /// A store in memory, for tests and as the model that other backends are checked against. Its clients are
 /// [`MemoryBackend`]s of the same process.

@@ -1,12 +1,11 @@
 //! The cost of a store in memory without locks.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
-use super::lock;
 use crate::{BackendError, Baseline, Failure};
 
 /// The least that a store in the memory of the process costs: a map behind a mutex, and a channel to another task.
@@ -20,25 +19,29 @@ impl MemoryBaseline {
     pub fn new() -> Self {
         Self::default()
     }
+
+    fn values(&self) -> MutexGuard<'_, HashMap<String, String>> {
+        self.values.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[async_trait]
 impl Baseline for MemoryBaseline {
     async fn round_trip(&self) -> Result<(), BackendError> {
-        lock(&self.values).get("");
+        self.values().get("");
         Ok(())
     }
 
     async fn pair(&self, name: &str) -> Result<(), BackendError> {
-        lock(&self.values).insert(name.to_owned(), "held".to_owned());
-        lock(&self.values).remove(name);
+        self.values().insert(name.to_owned(), "held".to_owned());
+        self.values().remove(name);
         Ok(())
     }
 
     async fn write_and_push(&self) -> Result<(), BackendError> {
         let (push, pushed) = oneshot::channel();
         let listener = tokio::spawn(pushed);
-        lock(&self.values).insert("push".to_owned(), "written".to_owned());
+        self.values().insert("push".to_owned(), "written".to_owned());
         let _listener_gone = push.send(());
         match listener.await {
             Ok(Ok(())) => Ok(()),
@@ -51,7 +54,7 @@ impl Baseline for MemoryBaseline {
     }
 
     async fn clean_up(&self) -> Result<(), BackendError> {
-        lock(&self.values).clear();
+        self.values().clear();
         Ok(())
     }
 }
