@@ -6,31 +6,38 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::{Engine, Pending, Request, Settings};
+use crate::handle::Handle;
 use crate::home::Home;
 use crate::{
     Backend, BackendError, Capabilities, Clock, Finding, Guard, InvalidTtl, ListFilter, LockError, Owner, Page,
     ResourceName, ShutdownError, Snapshot, Ttl,
 };
 
-/// A client of a store: what locks are made from. Clones share one connection and one scheduler.
+/// A client of a store, from which locks are made. Clones share one connection and one scheduler.
 ///
-/// By default all that concerns the store runs on a thread of the client's own, so that locks stay alive while
-/// the caller's runtime is blocked, and work without a runtime. The thread ends when the client and the last of its
-/// guards have gone and everything is given back, or ten seconds later.
+/// By default the client works on a thread of its own, so that locks stay alive while the caller's runtime is blocked,
+/// and without a runtime. The thread ends when the last handle has been dropped and everything is given back, or ten
+/// seconds later.
+///
+/// # Dropping
+///
+/// Each clone, each lock and each guard is a handle of the client. Dropping a guard or the future of `lock` sends the
+/// release in the background. Dropping the *last* handle also waits: it blocks its thread until the store has confirmed
+/// the releases that are under way, for [`drop_timeout`](ClientBuilder::drop_timeout) at most, 1 s by default. A program
+/// that returns from `main`, also by `?` or a panic, therefore leaves no lock to its TTL while the store answers. With
+/// nothing to give back the drop returns at once.
+///
+/// - In an async task the wait blocks a worker of the caller's runtime. A task that must not block awaits
+///   [`Guard::unlock`] or [`shutdown`](Self::shutdown) before.
+/// - A client on the [caller's runtime](ClientBuilder::runtime) needs that runtime for its releases. The drop waits for a
+///   multi-thread runtime and outside its tasks: in `Runtime::block_on`, which runs the body of `#[tokio::main]`, and on
+///   other threads. It never waits for a `current_thread` runtime, nor inside a task of the client's runtime. Await
+///   [`Guard::unlock`] or [`shutdown`](Self::shutdown) there, or the end of the runtime leaves the locks to their TTL.
+/// - In a watchdog's callback and on the client's own thread the drop does not wait.
+/// - `std::process::exit` drops nothing, nor does the end of `main` drop a client in a `static`: await
+///   [`shutdown`](Self::shutdown) before.
 #[derive(Clone)]
 pub struct Client(Arc<Handle>);
-
-/// What clients and guards keep alive.
-#[derive(Debug)]
-pub(crate) struct Handle {
-    pub(crate) engine: Arc<Engine>,
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        self.engine.no_more_users();
-    }
-}
 
 impl Client {
     /// A client of `backend` with the defaults of [`builder`](Self::builder).
@@ -49,6 +56,7 @@ impl Client {
             owner: Owner::current(),
             default_ttl: Ttl::DEFAULT,
             retry_for: ClientBuilder::RETRY_FOR,
+            drop_timeout: ClientBuilder::DROP_TIMEOUT,
         }
     }
 
@@ -124,7 +132,8 @@ impl Client {
     ///
     /// # Cancel safety
     ///
-    /// What is under way is given back whether or not the future is dropped.
+    /// What is under way is given back whether or not the future is dropped. Once it has returned, the drop of the last
+    /// handle does not wait again.
     pub async fn shutdown(&self, timeout: Duration) -> Result<(), ShutdownError> {
         self.0.engine.shutdown(timeout).await
     }
@@ -160,11 +169,15 @@ pub struct ClientBuilder {
     owner: Owner,
     default_ttl: Ttl,
     retry_for: Duration,
+    drop_timeout: Duration,
 }
 
 impl ClientBuilder {
     /// How long a failing store is asked again by default: 5 s.
     pub const RETRY_FOR: Duration = Duration::from_secs(5);
+
+    /// How long the drop of a client's last handle waits for its releases by default, at most: 1 s.
+    pub const DROP_TIMEOUT: Duration = Duration::from_secs(1);
 
     /// Runs the client on `runtime`, with I/O and time enabled, in place of a thread of its own: the lowest latency,
     /// but a runtime whose threads are blocked for longer than the TTL loses its locks.
@@ -201,6 +214,14 @@ impl ClientBuilder {
     /// one.
     pub fn retry_for(mut self, patience: Duration) -> Self {
         self.retry_for = patience;
+        self
+    }
+
+    /// How long the drop of the client's last handle waits for the releases under way, at most; 1 s if this is not
+    /// called. With zero it does not wait, and a process that ends right after may leave its locks to their TTL.
+    /// [`Client`](Client#dropping) says what a handle is, and where the drop does not wait at all.
+    pub fn drop_timeout(mut self, timeout: Duration) -> Self {
+        self.drop_timeout = timeout;
         self
     }
 
@@ -243,7 +264,8 @@ impl ClientBuilder {
         let settings =
             Settings { clock: self.clock, owner: self.owner, default_ttl: self.default_ttl, retry_for: self.retry_for };
         let (engine, events) = Engine::new(backend, home.runtime().clone(), settings);
+        let has_own_thread = home.is_own_thread();
         home.move_in(engine.clone().drive(events));
-        Client(Arc::new(Handle { engine }))
+        Client(Arc::new(Handle::new(engine, has_own_thread, self.drop_timeout)))
     }
 }

@@ -19,7 +19,7 @@ use std::fmt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -65,11 +65,15 @@ pub(crate) struct Engine {
     generations: AtomicU64,
     /// No more locks are taken.
     closed: AtomicBool,
-    /// Nobody uses this client any more.
+    /// A shutdown has waited for everything to be given back, and has reported.
+    was_shut_down: AtomicBool,
+    /// The last handle of this client has been dropped.
     deserted: AtomicBool,
     /// The runtime under the client has ended.
     dead: AtomicBool,
     all_settled: Notify,
+    /// Wakes threads that wait for an empty table of leases.
+    table_emptied: Condvar,
 }
 
 /// A backend call that takes longer than this counts as unanswered. Backends have limits of their own, far below.
@@ -101,9 +105,11 @@ impl Engine {
             metrics: ClientMetrics::new(name),
             generations: AtomicU64::new(0),
             closed: AtomicBool::new(false),
+            was_shut_down: AtomicBool::new(false),
             deserted: AtomicBool::new(false),
             dead: AtomicBool::new(false),
             all_settled: Notify::new(),
+            table_emptied: Condvar::new(),
             backend,
         };
         (Arc::new(engine), events)
@@ -111,6 +117,10 @@ impl Engine {
 
     pub(crate) fn backend(&self) -> &dyn Backend {
         &*self.backend
+    }
+
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
     }
 
     pub(crate) fn settings(&self) -> &Settings {
@@ -259,6 +269,7 @@ impl Engine {
         table.remove(&lease.key.id);
         if table.is_empty() {
             self.all_settled.notify_waiters();
+            self.table_emptied.notify_all();
         }
     }
 
@@ -297,6 +308,7 @@ impl Engine {
             }
         });
         let _on_a_dead_runtime = settled.await;
+        self.was_shut_down.store(true, Ordering::Release);
         match self.open_leases() {
             0 => Ok(()),
             unconfirmed => Err(ShutdownError { unconfirmed, timeout }),

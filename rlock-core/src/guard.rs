@@ -9,15 +9,19 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::client::Handle;
 use crate::engine::Lease;
+use crate::handle::Handle;
 use crate::{
     ExtendError, InvalidConfig, LossReason, Lost, ResourceName, StartWatchdogError, Token, Ttl, UnlockError, Watchdog,
     WatchdogConfig,
 };
 
-/// A held lock. Dropping it releases the lock in the background, from any thread, in or out of a runtime;
-/// [`unlock`](Self::unlock) is the way that reports.
+/// A held lock, for as long as the guard lives.
+///
+/// [`unlock`](Self::unlock) releases the lock and reports, as [`run`](Self::run) does after the work. Dropping the guard
+/// releases in the background, from any thread, in or out of a runtime. A process that ends meanwhile cuts the release
+/// off, and the lock stays until its TTL ends; so the drop of a client's last handle [waits](crate::Client#dropping),
+/// for a second at most. `std::process::exit` drops no guard.
 ///
 /// The lock can be lost while the guard lives: when the store cannot be reached until the
 /// [deadline](Self::remaining), when somebody breaks the lock, when the process was frozen. The guard then says so

@@ -36,6 +36,10 @@ impl Home {
         runtime
     }
 
+    pub(crate) fn is_own_thread(&self) -> bool {
+        matches!(self, Self::Own { .. })
+    }
+
     pub(crate) fn move_in(self, tenant: impl Future<Output = ()> + Send + 'static) {
         match self {
             Self::Own { tenant: waiting, .. } => {

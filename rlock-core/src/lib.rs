@@ -39,6 +39,7 @@ mod events;
 mod face;
 mod finding;
 mod guard;
+mod handle;
 mod home;
 mod lease;
 mod lock_kind;

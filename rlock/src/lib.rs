@@ -33,8 +33,11 @@
 //! # Locks
 //!
 //! [`SimpleLock`] is a mutex, [`RwLock`] lets many readers or one writer in, [`Semaphore`] has a number of permits.
-//! All are fair: whoever waits is served in the order of coming, on every store that keeps a queue, as all of these do.
+//! All are fair: waiters are served in the order of coming, on every store that keeps a queue, as all of these do.
 //! Each hands out a [`Guard`].
+//!
+//! A dropped guard releases in the background. The last drop of a client [waits](Client#dropping) for that, a second at
+//! most, so that `main` may return with a lock held; `std::process::exit` drops nothing.
 //!
 //! # What is guaranteed
 //!

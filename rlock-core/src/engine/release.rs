@@ -1,8 +1,8 @@
 //! Giving leases back, until the store has confirmed it or they have ended by themselves.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -43,6 +43,21 @@ impl Engine {
         let mut state = lease.lock();
         self.give_back(lease, &mut state);
         self.reschedule(lease, &mut state);
+    }
+
+    /// Blocks this thread until nothing is being given back any more, for `limit` at most. It does not wait after a
+    /// [shutdown](Self::shutdown), which has.
+    pub(crate) fn wait_for_releases(&self, limit: Duration) {
+        if self.was_shut_down.load(Ordering::Acquire) {
+            return;
+        }
+        let table = self.table_emptied.wait_timeout_while(self.table(), limit, |leases| !leases.is_empty());
+        let (table, _) = table.unwrap_or_else(PoisonError::into_inner);
+        let (unconfirmed, backend) = (table.len(), &self.store);
+        drop(table);
+        if unconfirmed > 0 && !limit.is_zero() {
+            tracing::warn!(%backend, unconfirmed, ?limit, "releases are not confirmed; each lease ends with its TTL at the latest");
+        }
     }
 
     /// Turns whatever a lease is in towards its end.

@@ -26,6 +26,8 @@ pub(crate) enum Fate {
     AnswerLost,
     /// It takes effect, and the answer comes so much later.
     AnsweredLate(Duration),
+    /// It reaches the store so much later.
+    Delayed(Duration),
     Failed,
     Hangs,
     Panics,
@@ -45,6 +47,15 @@ pub(crate) struct Scripted {
     inner: MemoryBackend,
     script: Arc<Script>,
     capabilities: Capabilities,
+}
+
+impl Scripted {
+    /// A client of `store`, and what decides about its requests.
+    pub(crate) fn client_of(store: &Arc<MemoryStore>) -> (Self, Arc<Script>) {
+        let inner = store.client(Namespace::default());
+        let (capabilities, script) = (inner.capabilities().clone(), Arc::<Script>::default());
+        (Self { inner, script: script.clone(), capabilities }, script)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -90,6 +101,10 @@ impl Script {
                 let answers = request.await;
                 tokio::time::sleep(delay).await;
                 answers
+            }
+            Fate::Delayed(delay) => {
+                tokio::time::sleep(delay).await;
+                request.await
             }
             Fate::Failed => lost(),
             Fate::Hangs => std::future::pending().await,
@@ -175,11 +190,8 @@ impl World {
     /// With a client whose backend can do less.
     pub(crate) fn with(change: impl FnOnce(&mut Capabilities)) -> Self {
         let store = MemoryStore::with_clock(Clock::tokio());
-        let script = Arc::new(Script::default());
-        let inner = store.client(Namespace::default());
-        let mut capabilities = inner.capabilities().clone();
-        change(&mut capabilities);
-        let backend = Scripted { inner, script: script.clone(), capabilities };
+        let (mut backend, script) = Scripted::client_of(&store);
+        change(&mut backend.capabilities);
         let client = on_this_runtime(backend);
         Self { store, script, client }
     }

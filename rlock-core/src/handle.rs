@@ -1,0 +1,44 @@
+//! What the clones of a client and its guards share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::{self, RuntimeFlavor};
+
+use crate::engine::Engine;
+
+/// What the clones of a client and its guards keep alive. The client ends with the last reference to it.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    pub(crate) engine: Arc<Engine>,
+    has_own_thread: bool,
+    drop_timeout: Duration,
+}
+
+impl Handle {
+    pub(crate) fn new(engine: Arc<Engine>, has_own_thread: bool, drop_timeout: Duration) -> Self {
+        Self { engine, has_own_thread, drop_timeout }
+    }
+
+    /// Whether the client makes progress while this thread is blocked.
+    fn runs_without_this_thread(&self) -> bool {
+        let runtime = self.engine.runtime();
+        let is_inside = runtime::Handle::try_current().is_ok_and(|current| current.id() == runtime.id());
+        if self.has_own_thread {
+            // Inside are the thread itself and the threads of callbacks, which the runtime waits for when it ends.
+            return !is_inside;
+        }
+        // A `current_thread` runtime makes progress in `block_on` alone, which may be on this thread. A task may
+        // occupy the only worker, or the worker on whose queue the release is. `Runtime::block_on` occupies none.
+        runtime.runtime_flavor() == RuntimeFlavor::MultiThread && !(is_inside && tokio::task::try_id().is_some())
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.engine.no_more_users();
+        if self.runs_without_this_thread() {
+            self.engine.wait_for_releases(self.drop_timeout);
+        }
+    }
+}
