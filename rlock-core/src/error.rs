@@ -55,6 +55,30 @@ impl LockError {
     }
 }
 
+/// Why work under a lock has no output: the lock was not acquired, or it was lost.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The lock was not acquired, and the work did not begin.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The lock was lost, and the work was dropped where it stood.
+    #[error(transparent)]
+    Lost(#[from] Lost),
+}
+
+impl RunError {
+    /// Whether the lock was lost, so that the work may have been done in part.
+    pub fn is_lost(&self) -> bool {
+        matches!(self, Self::Lost(_))
+    }
+
+    /// Whether the store could not be reached or did not answer, and the work did not begin.
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Lock(error) if error.is_unavailable())
+    }
+}
+
 /// Why a lock was not released by this call.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]

@@ -1,8 +1,10 @@
 //! What all lock types do alike: one claim of a share of a resource.
 
+use std::future::Future;
+
 use crate::engine::Request;
 use crate::lock_kind::LockKind;
-use crate::{Client, Guard, InvalidConfig, LockError, LockOptions, ResourceName, Share};
+use crate::{Client, Guard, InvalidConfig, LockError, LockOptions, ResourceName, RunError, Share};
 
 /// A resource as one client sees it.
 #[derive(Debug, Clone)]
@@ -34,6 +36,19 @@ impl Face {
         match self.client.acquire(request).await {
             Err(LockError::TimedOut { .. }) => Ok(None),
             answer => answer.map(Some),
+        }
+    }
+
+    pub(crate) async fn try_run<T>(
+        &self,
+        share: Share,
+        kind: LockKind,
+        options: LockOptions,
+        work: impl Future<Output = T>,
+    ) -> Result<Option<T>, RunError> {
+        match self.try_lock(share, kind, options).await? {
+            Some(guard) => Ok(Some(guard.run(work).await?)),
+            None => Ok(None),
         }
     }
 

@@ -16,7 +16,9 @@ use crate::{
     WatchdogConfig,
 };
 
-/// A held lock, for as long as the guard lives.
+/// A held lock, for as long as the guard lives: bind it to a name, as in `let _guard = lock.lock().await?`. `let _ = …`
+/// releases the lock at once, and so does `try_lock().await?.is_some()`;
+/// [`SimpleLock::try_lock`](crate::SimpleLock::try_lock) shows the trap.
 ///
 /// [`unlock`](Self::unlock) releases the lock and reports, as [`run`](Self::run) does after the work. Dropping the guard
 /// releases in the background, from any thread, in or out of a runtime. A process that ends meanwhile cuts the release
@@ -28,7 +30,7 @@ use crate::{
 /// by [`is_held`](Self::is_held), [`lost`](Self::lost) and [`cancellation_token`](Self::cancellation_token), once
 /// and for ever. What the guard cannot do is stop a process that acts without looking; send the
 /// [`token`](Self::token) along with what must not be written by a stale holder.
-#[must_use = "the lock is released as soon as the guard is dropped"]
+#[must_use = "dropping the guard releases the lock: bind it to a name, as in `let _guard = …`; `let _ = …` drops it at once"]
 pub struct Guard {
     client: Arc<Handle>,
     lease: Arc<Lease>,

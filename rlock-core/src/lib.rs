@@ -65,7 +65,7 @@ pub use backend_error::{BackendError, Failure};
 pub use baseline::Baseline;
 pub use client::{Client, ClientBuilder};
 pub use clock::{Clock, Moment};
-pub use error::{ExtendError, InvalidConfig, LockError, ShutdownError, StartWatchdogError, UnlockError};
+pub use error::{ExtendError, InvalidConfig, LockError, RunError, ShutdownError, StartWatchdogError, UnlockError};
 pub use events::Events;
 pub use finding::{Finding, Verdict};
 pub use guard::Guard;

@@ -1,10 +1,11 @@
 //! The reader-writer lock.
 
+use std::future::Future;
 use std::num::NonZeroU32;
 
 use crate::face::Face;
 use crate::lock_kind::LockKind;
-use crate::{Client, Guard, InvalidConfig, LockError, LockOptions, ResourceName, Share};
+use crate::{Client, Guard, InvalidConfig, LockError, LockOptions, ResourceName, RunError, Share};
 
 /// A reader-writer lock: many readers or one writer of a name, over all clients of a store.
 ///
@@ -55,7 +56,8 @@ impl RwLock {
         self.0.lock(Share::one_of(READERS), LockKind::Read, options).await
     }
 
-    /// Starts to read as `options` say, if nobody writes or waits to write.
+    /// Starts to read as `options` say, if the lock has neither a writer nor a waiting one. The lock is held for as
+    /// long as the guard lives: bind the guard to a name, or use [`try_run_read`](Self::try_run_read).
     ///
     /// # Errors
     ///
@@ -64,8 +66,40 @@ impl RwLock {
     /// # Cancel safety
     ///
     /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    #[must_use = "the lock is held only while its guard is bound to a name, as in `if let Some(_guard) = …`"]
     pub async fn try_read_with(&self, options: LockOptions) -> Result<Option<Guard>, LockError> {
         self.0.try_lock(Share::one_of(READERS), LockKind::Read, options).await
+    }
+
+    /// Runs `work` as a reader if the lock has neither a writer nor a waiting one, and gives the lock back after `work` has ended. `None` otherwise;
+    /// `work` is then dropped unpolled.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::try_run_with`](crate::SimpleLock::try_run_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`SimpleLock::try_run_with`](crate::SimpleLock::try_run_with).
+    pub async fn try_run_read<T>(&self, work: impl Future<Output = T>) -> Result<Option<T>, RunError> {
+        self.try_run_read_with(LockOptions::new(), work).await
+    }
+
+    /// As [`try_run_read`](Self::try_run_read), as `options` say.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::try_run_with`](crate::SimpleLock::try_run_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`SimpleLock::try_run_with`](crate::SimpleLock::try_run_with).
+    pub async fn try_run_read_with<T>(
+        &self,
+        options: LockOptions,
+        work: impl Future<Output = T>,
+    ) -> Result<Option<T>, RunError> {
+        self.0.try_run(Share::one_of(READERS), LockKind::Read, options, work).await
     }
 
     /// Waits to write, for ever if need be.
@@ -94,7 +128,8 @@ impl RwLock {
         self.0.lock(Share::all_of(READERS), LockKind::Write, options).await
     }
 
-    /// Starts to write as `options` say, if nobody reads, writes or waits.
+    /// Starts to write as `options` say, if the lock has no reader, writer or waiter. The lock is held for as long as
+    /// the guard lives: bind the guard to a name, or use [`try_run_write`](Self::try_run_write).
     ///
     /// # Errors
     ///
@@ -103,8 +138,40 @@ impl RwLock {
     /// # Cancel safety
     ///
     /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    #[must_use = "the lock is held only while its guard is bound to a name, as in `if let Some(_guard) = …`"]
     pub async fn try_write_with(&self, options: LockOptions) -> Result<Option<Guard>, LockError> {
         self.0.try_lock(Share::all_of(READERS), LockKind::Write, options).await
+    }
+
+    /// Runs `work` as the writer if the lock has no reader, writer or waiter, and gives the lock back after `work` has ended. `None` otherwise;
+    /// `work` is then dropped unpolled.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::try_run_with`](crate::SimpleLock::try_run_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`SimpleLock::try_run_with`](crate::SimpleLock::try_run_with).
+    pub async fn try_run_write<T>(&self, work: impl Future<Output = T>) -> Result<Option<T>, RunError> {
+        self.try_run_write_with(LockOptions::new(), work).await
+    }
+
+    /// As [`try_run_write`](Self::try_run_write), as `options` say.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::try_run_with`](crate::SimpleLock::try_run_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`SimpleLock::try_run_with`](crate::SimpleLock::try_run_with).
+    pub async fn try_run_write_with<T>(
+        &self,
+        options: LockOptions,
+        work: impl Future<Output = T>,
+    ) -> Result<Option<T>, RunError> {
+        self.0.try_run(Share::all_of(READERS), LockKind::Write, options, work).await
     }
 
     /// What is being locked.

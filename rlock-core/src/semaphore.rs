@@ -1,10 +1,11 @@
 //! The semaphore.
 
+use std::future::Future;
 use std::num::NonZeroU32;
 
 use crate::face::Face;
 use crate::lock_kind::LockKind;
-use crate::{Client, Guard, InvalidConfig, LockError, LockOptions, ResourceName, Share};
+use crate::{Client, Guard, InvalidConfig, LockError, LockOptions, ResourceName, RunError, Share};
 
 /// A semaphore: a number of permits of a name, over all clients of a store.
 ///
@@ -56,7 +57,8 @@ impl Semaphore {
         self.face.lock(self.share(weight)?, LockKind::Semaphore, options).await
     }
 
-    /// Takes `weight` permits as `options` say, if they are free and nobody waits.
+    /// Takes `weight` permits as `options` say, if they are free and the semaphore has no waiter. The permits are held
+    /// for as long as the guard lives: bind the guard to a name, or use [`try_run`](Self::try_run).
     ///
     /// # Errors
     ///
@@ -66,8 +68,43 @@ impl Semaphore {
     /// # Cancel safety
     ///
     /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    #[must_use = "the permits are held only while their guard is bound to a name, as in `if let Some(_guard) = …`"]
     pub async fn try_acquire_many_with(&self, weight: u32, options: LockOptions) -> Result<Option<Guard>, LockError> {
         self.face.try_lock(self.share(weight)?, LockKind::Semaphore, options).await
+    }
+
+    /// Runs `work` under one permit if one is free and the semaphore has no waiter, and gives the permit back after
+    /// `work` has ended. `None` otherwise; `work` is then dropped unpolled.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::try_run_with`](crate::SimpleLock::try_run_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`SimpleLock::try_run_with`](crate::SimpleLock::try_run_with).
+    pub async fn try_run<T>(&self, work: impl Future<Output = T>) -> Result<Option<T>, RunError> {
+        self.try_run_many_with(1, LockOptions::new(), work).await
+    }
+
+    /// As [`try_run`](Self::try_run), under `weight` permits and as `options` say.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::try_run_with`](crate::SimpleLock::try_run_with); [`InvalidConfig::Share`] for no permits
+    /// or more than there are.
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`SimpleLock::try_run_with`](crate::SimpleLock::try_run_with).
+    pub async fn try_run_many_with<T>(
+        &self,
+        weight: u32,
+        options: LockOptions,
+        work: impl Future<Output = T>,
+    ) -> Result<Option<T>, RunError> {
+        let share = self.share(weight).map_err(LockError::from)?;
+        self.face.try_run(share, LockKind::Semaphore, options, work).await
     }
 
     /// What is being locked.

@@ -34,7 +34,8 @@
 //!
 //! [`SimpleLock`] is a mutex, [`RwLock`] lets many readers or one writer in, [`Semaphore`] has a number of permits.
 //! All are fair: waiters are served in the order of coming, on every store that keeps a queue, as all of these do.
-//! Each hands out a [`Guard`].
+//! Each hands out a [`Guard`], which holds the lock for as long as it lives, so bind it to a name. `try_run` needs none: it
+//! runs work under the lock if the lock is free.
 //!
 //! A dropped guard releases in the background. The last drop of a client [waits](Client#dropping) for that, a second at
 //! most, so that `main` may return with a lock held; `std::process::exit` drops nothing.
@@ -99,7 +100,7 @@ pub use rlock_core::metrics;
 pub use rlock_core::{
     BackendError, Client, ClientBuilder, Clock, Cursor, Entry, ExtendError, ExtensionFailure, Failure, FailureCallback,
     Guard, Holder, InvalidConfig, InvalidName, InvalidShare, InvalidTtl, ListFilter, LockError, LockOptions,
-    LossReason, Lost, Moment, Namespace, Owner, Page, ResourceName, RwLock, Semaphore, Share, ShutdownError,
+    LossReason, Lost, Moment, Namespace, Owner, Page, ResourceName, RunError, RwLock, Semaphore, Share, ShutdownError,
     SimpleLock, Snapshot, StartWatchdogError, SuccessCallback, Token, Ttl, UnlockError, Waiter, Watchdog,
     WatchdogConfig, WatchdogFailure, WatchdogManager, WatchdogStats, WatchdogStatus,
 };
