@@ -5,6 +5,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use crate::engine::{Engine, Pending, Request, Settings};
 use crate::handle::Handle;
 use crate::home::Home;
@@ -252,8 +254,14 @@ impl ClientBuilder {
         F: Future<Output = Result<B, E>> + Send + 'static,
     {
         let home = self.home();
-        let backend = home.runtime().spawn(connect).await.expect("the runtime runs and `connect` does not panic")?;
-        Ok(self.client(home, Arc::new(backend)))
+        let (sender, connected) = oneshot::channel();
+        // In a box, since what spawns a task is compiled anew for each type of future.
+        home.spawn(Box::pin(async move {
+            let backend = connect.await.map(|backend| Arc::new(backend) as Arc<dyn Backend>);
+            let _caller_gone = sender.send(backend);
+        }));
+        let backend = connected.await.expect("the runtime runs and `connect` does not panic")?;
+        Ok(self.client(home, backend))
     }
 
     fn home(&self) -> Home {

@@ -1,6 +1,7 @@
 //! The contract of core, kept by statements.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,7 +76,11 @@ impl PostgresBackend {
     /// # Cancel safety
     ///
     /// Dropping the future closes what was opened.
-    pub async fn connect(config: PostgresConfig) -> Result<Self, ConnectError> {
+    pub fn connect(config: PostgresConfig) -> Pin<Box<dyn Future<Output = Result<Self, ConnectError>> + Send>> {
+        Box::pin(Self::open(config)) // or the crate of each caller compiles the driver
+    }
+
+    async fn open(config: PostgresConfig) -> Result<Self, ConnectError> {
         let store = Arc::<str>::from(config.address());
         let failed = |error: CallError| error.into_connect_error(&store);
         let anyone = Link::new(&config, false);
@@ -168,7 +173,13 @@ impl PostgresBackend {
     /// # Cancel safety
     ///
     /// The tables are made in one transaction: all of them or none.
-    pub async fn ensure_schema(config: &PostgresConfig) -> Result<(), ConnectError> {
+    pub fn ensure_schema(
+        config: &PostgresConfig,
+    ) -> Pin<Box<dyn Future<Output = Result<(), ConnectError>> + Send + '_>> {
+        Box::pin(Self::make_tables(config))
+    }
+
+    async fn make_tables(config: &PostgresConfig) -> Result<(), ConnectError> {
         let store = Arc::<str>::from(config.address());
         let failed = |error: CallError| error.into_connect_error(&store);
         let mut conn = Link::new(config, false).open().await.map_err(failed)?;

@@ -1,6 +1,7 @@
 //! The contract of core, kept by scripts.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,7 +56,11 @@ impl RedisBackend {
     /// # Cancel safety
     ///
     /// Dropping the future closes what was opened.
-    pub async fn connect(config: RedisConfig) -> Result<Self, ConnectError> {
+    pub fn connect(config: RedisConfig) -> Pin<Box<dyn Future<Output = Result<Self, ConnectError>> + Send>> {
+        Box::pin(Self::open(config)) // or the crate of each caller compiles the driver
+    }
+
+    async fn open(config: RedisConfig) -> Result<Self, ConnectError> {
         let store = Arc::<str>::from(config.address());
         let config = Arc::new(config);
         let failed = |error: crate::error::CallError| error.into_connect_error(&store);

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,7 +48,11 @@ impl SqliteBackend {
     /// # Cancel safety
     ///
     /// Dropping the future closes the file, which may have been created.
-    pub async fn connect(config: SqliteConfig) -> Result<Self, ConnectError> {
+    pub fn connect(config: SqliteConfig) -> Pin<Box<dyn Future<Output = Result<Self, ConnectError>> + Send>> {
+        Box::pin(Self::open(config)) // or the crate of each caller compiles the driver
+    }
+
+    async fn open(config: SqliteConfig) -> Result<Self, ConnectError> {
         let store = Arc::<str>::from(config.address());
         let (config, events) = (Arc::new(config), Events::default());
         let keeper = Keeper::open(config.clone(), events.clone()).await;

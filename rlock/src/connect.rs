@@ -1,5 +1,10 @@
 //! From a URL to a client.
+//!
+//! The public functions return futures in boxes. Those of `async fn`s would be compiled, with the drivers of all stores,
+//! in the crate of each caller, after each change of it.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use rlock_core::{Backend, Client, ClientBuilder, Failure, Namespace};
@@ -27,8 +32,8 @@ use crate::sqlite::{self, SqliteBackend, SqliteConfig};
 /// # Cancel safety
 ///
 /// Dropping the future drops the connection.
-pub async fn connect(url: &str) -> Result<Client, ConnectError> {
-    connect_with(url, Client::builder()).await
+pub fn connect(url: &str) -> Pin<Box<dyn Future<Output = Result<Client, ConnectError>> + Send>> {
+    connect_with(url, Client::builder())
 }
 
 /// As [`connect`], with settings of the caller's: a label, another TTL, the caller's runtime.
@@ -47,9 +52,11 @@ pub async fn connect(url: &str) -> Result<Client, ConnectError> {
 /// # Cancel safety
 ///
 /// As for [`connect`].
-pub async fn connect_with(url: &str, builder: ClientBuilder) -> Result<Client, ConnectError> {
-    let url = url.to_owned();
-    builder.connect(async move { open(&url, None).await }).await
+pub fn connect_with(
+    url: &str,
+    builder: ClientBuilder,
+) -> Pin<Box<dyn Future<Output = Result<Client, ConnectError>> + Send>> {
+    Box::pin(builder.connect(open(url, None)))
 }
 
 /// The backend of the store that `url` names, connected on this runtime, for whoever wants it without a client around it:
@@ -63,7 +70,15 @@ pub async fn connect_with(url: &str, builder: ClientBuilder) -> Result<Client, C
 /// # Cancel safety
 ///
 /// As for [`connect`].
-pub async fn open(url: &str, namespace: Option<&Namespace>) -> Result<Arc<dyn Backend>, ConnectError> {
+pub fn open(
+    url: &str,
+    namespace: Option<&Namespace>,
+) -> Pin<Box<dyn Future<Output = Result<Arc<dyn Backend>, ConnectError>> + Send>> {
+    let (url, namespace) = (url.to_owned(), namespace.cloned());
+    Box::pin(async move { open_in(&url, namespace.as_ref()).await })
+}
+
+async fn open_in(url: &str, namespace: Option<&Namespace>) -> Result<Arc<dyn Backend>, ConnectError> {
     match scheme(url)?.as_str() {
         "memory" => Ok(Arc::new(memory::open(url, namespace)?)),
         #[cfg(feature = "redis")]

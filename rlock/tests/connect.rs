@@ -62,3 +62,27 @@ async fn clients_of_redis_share_its_store() {
     let redis = rlock_testkit::servers::Redis::start();
     assert_locks_are_shared(&format!("{}?namespace=connect-{}", redis.url(), std::process::id())).await;
 }
+
+/// A box around a trait object, so that no caller's crate compiles what is in it.
+fn assert_boxed<T>(future: T) {
+    assert_eq!(size_of_val(&future), 2 * size_of::<usize>());
+}
+
+#[test]
+fn futures_of_connecting_are_boxed() {
+    assert_boxed(rlock::connect("memory:"));
+    assert_boxed(rlock::connect_with("memory:", Client::builder()));
+    assert_boxed(rlock::backend::open("memory:", None));
+    #[cfg(feature = "redis")]
+    assert_boxed(rlock::redis::RedisBackend::connect(rlock::redis::RedisConfig::from_url("redis:").unwrap()));
+    #[cfg(feature = "etcd")]
+    assert_boxed(rlock::etcd::EtcdBackend::connect(rlock::etcd::EtcdConfig::from_url("etcd:").unwrap()));
+    #[cfg(feature = "sqlite")]
+    assert_boxed(rlock::sqlite::SqliteBackend::connect(rlock::sqlite::SqliteConfig::from_url("sqlite:x").unwrap()));
+    #[cfg(feature = "postgres")]
+    {
+        let config = rlock::postgres::PostgresConfig::from_url("postgres://localhost/app").unwrap();
+        assert_boxed(rlock::postgres::PostgresBackend::ensure_schema(&config));
+        assert_boxed(rlock::postgres::PostgresBackend::connect(config));
+    }
+}
