@@ -36,7 +36,12 @@ impl Session {
     }
 
     fn start(server: &Server, program: &[&str]) -> Self {
-        let pty = openpty(None, None).expect("the system has a terminal left");
+        let pty = openpty(None, None).unwrap_or_else(|error| {
+            panic!(
+                "the system opened no pseudo-terminal ({error}); these tests need /dev/pts, which root mounts: \
+                 mkdir -p /dev/pts && mount -t devpts devpts /dev/pts"
+            )
+        });
         rustix::io::fcntl_setfd(&pty.master, rustix::io::FdFlags::CLOEXEC).expect("it is open");
         let terminal = || Stdio::from(pty.slave.try_clone().expect("a descriptor is left"));
         let child = Command::new("setsid")
