@@ -21,7 +21,7 @@ use crate::inbox::Inbox;
 use crate::keys::{Keys, inbox_channel};
 use crate::link::Link;
 use crate::scripts::{self, Script};
-use crate::{ConnectError, RedisConfig};
+use crate::{ConnectError, RedisConfig, rights};
 
 /// How many entries go into one script call. The server does nothing else meanwhile, so it bounds what a batch
 /// adds to the waiting of others, to about a millisecond.
@@ -50,8 +50,12 @@ impl RedisBackend {
     ///
     /// # Errors
     ///
-    /// [`ConnectError`] if no server answers in time, it refuses the user or the database, or it is older than
-    /// Redis 6.2.
+    /// [`ConnectError`] if no server answers in time, or if the server
+    ///
+    /// - refuses the user or the database,
+    /// - is older than Redis 6.2, or a node of a Redis Cluster,
+    /// - denies the user one of the [rights](RedisConfig::ACL_RULES) that rlock needs, or
+    /// - does not tell its age, which a [`restart_grace`](RedisConfig::restart_grace) other than zero needs.
     ///
     /// # Cancel safety
     ///
@@ -66,14 +70,16 @@ impl RedisBackend {
         let failed = |error: crate::error::CallError| error.into_connect_error(&store);
         let (conn, driver) = Conn::open(&config).await.map_err(failed)?;
         check_version(&conn, &store)?;
+        conn.grants_from().await.map_err(failed)?;
         scripts::load_all(&conn).await.map_err(failed)?;
+        let keys = Keys::new(&config.namespace);
+        rights::try_all(&conn, &keys).await.map_err(failed)?;
         let inbox = LeaseId::random().to_hex();
         let events = Events::default();
         let doubted = Arc::new(Notify::new());
         let subscription = Inbox::open(config.clone(), inbox_channel(&inbox), events.clone(), doubted.clone());
         let subscription = subscription.await.map_err(failed)?;
         let link = Link::new(config.clone(), conn, driver, events.clone(), doubted);
-        let keys = Keys::new(&config.namespace);
         Ok(Self { config, store, keys, inbox, link, events, _inbox: subscription })
     }
 

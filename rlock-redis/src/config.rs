@@ -126,10 +126,13 @@ impl RedisConfig {
     /// Zero does without, for a server that keeps every write, or that nobody used before.
     ///
     /// Claims are tried again meanwhile, for as long as the client's
-    /// [`retry_for`](rlock_core::ClientBuilder::retry_for): with a longer grace, give it more. Three things are not
+    /// [`retry_for`](rlock_core::ClientBuilder::retry_for): with a longer grace, give it more. Two things are not
     /// covered, and leave the token as the only protection: the time that a server takes to load its data counts as part
-    /// of its age; one that comes back with data older than what it confirmed may hand on at once to those who wait;
-    /// and where the server does not tell its age, because its access rules forbid `INFO`, nothing is held back.
+    /// of its age; and a server that comes back with data older than what it confirmed may grant to waiters at once.
+    ///
+    /// The age is `uptime_in_seconds` in the answer to `INFO server`. Connecting fails where the server withholds it, as
+    /// from a user without `+info`, unless the grace is zero. If it withholds the age after a reconnect, claims fail until
+    /// it tells, while held locks are extended and released as before.
     ///
     /// # Errors
     ///

@@ -7,8 +7,8 @@
 
 use std::error::Error;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use fred::clients::Client;
@@ -21,8 +21,8 @@ use futures_util::future::poll_immediate;
 use tokio::sync::{Notify, broadcast};
 use tokio::time::timeout;
 
-use crate::RedisConfig;
 use crate::error::{CallError, Cause};
+use crate::{RedisConfig, rights, server};
 
 /// How many commands may wait to be written before more are turned away.
 const MAX_UNSENT: usize = 16_384;
@@ -41,8 +41,9 @@ pub(crate) struct Conn {
     opened: Instant,
     /// When the last answer came, in microseconds after `opened`.
     last_answer: AtomicU64,
-    /// When the server is old enough to grant, in so far as it tells its age.
-    grants_from: Instant,
+    restart_grace: Duration,
+    /// When the server is old enough to grant. Not set for as long as it does not tell its age.
+    grants_from: OnceLock<Instant>,
     end: Arc<End>,
     suspicious: Notify,
     /// When the last request was sent that became suspicious, as `last_answer`.
@@ -71,7 +72,9 @@ struct End {
 }
 
 impl Conn {
-    /// Connects, logs in and selects the database.
+    /// Connects, logs in, selects the database and makes sure that the server stands alone.
+    ///
+    /// A connection to a server that does not tell its age is good for all but claims: see [`may_grant`](Self::may_grant).
     ///
     /// # Cancel safety
     ///
@@ -81,45 +84,39 @@ impl Conn {
         let driver = Driver::start(&client, config).await?;
         let end = driver.end.clone();
         let (timeout, opened) = (config.timeout, Instant::now());
-        let mut conn = Self {
+        let conn = Self {
             client,
             timeout,
             opened,
             last_answer: AtomicU64::new(0),
-            grants_from: opened,
+            restart_grace: config.restart_grace,
+            grants_from: if config.restart_grace.is_zero() { OnceLock::from(opened) } else { OnceLock::new() },
             end,
             suspicious: Notify::new(),
             suspicious_since: AtomicU64::new(0),
         };
-        if !config.restart_grace.is_zero()
-            && let Some(age) = conn.least_age().await?
-        {
-            conn.grants_from = Instant::now() + config.restart_grace.saturating_sub(age);
-        }
-        Ok((Arc::new(conn), driver))
-    }
-
-    /// How old the server is at least, where it says.
-    async fn least_age(&self) -> Result<Option<Duration>, CallError> {
-        let mut server = Args::default();
-        server.fixed("server");
-        match self.command("INFO", server).await {
-            Ok(Reply::Text(info)) => {
-                let uptime = info.lines().find_map(|line| line.strip_prefix("uptime_in_seconds:"));
-                let seconds = uptime.and_then(|seconds| seconds.trim().parse::<u64>().ok());
-                // Both ends of the span are cut to seconds before the one is taken from the other.
-                Ok(seconds.map(|seconds| Duration::from_secs(seconds.saturating_sub(1))))
-            }
-            Ok(_) | Err(CallError::Refused(_)) => Ok(None),
+        let (stands_alone, grants_from) = tokio::join!(server::check_stands_alone(&conn), conn.grants_from());
+        stands_alone?;
+        match grants_from {
+            Ok(_) | Err(CallError::Unfit(_)) => Ok((Arc::new(conn), driver)),
             Err(error) => Err(error),
         }
     }
 
-    /// An error for as long as the server has not been up for the grace that restarts get; it may take a moment, so that
-    /// nobody asks all the time.
+    /// When the server is old enough to grant; [`CallError::Unfit`] if it does not tell its age.
+    pub(crate) async fn grants_from(&self) -> Result<Instant, CallError> {
+        if let Some(&known) = self.grants_from.get() {
+            return Ok(known);
+        }
+        let age = server::least_age(self).await?;
+        Ok(*self.grants_from.get_or_init(|| Instant::now() + self.restart_grace.saturating_sub(age)))
+    }
+
+    /// An error for as long as the server has not been up for the grace that restarts get, or does not tell its age. It may
+    /// take a moment, so that callers do not ask all the time.
     pub(crate) async fn may_grant(&self) -> Result<(), CallError> {
         const MOMENT: Duration = Duration::from_millis(200);
-        let left = self.grants_from.saturating_duration_since(Instant::now());
+        let left = self.grants_from().await?.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Ok(());
         }
@@ -200,10 +197,14 @@ impl Conn {
 
     /// Whether the server runs scripts. It may answer to everything else while it holds back what could write.
     pub(crate) async fn runs_scripts(&self) -> bool {
+        self.run_empty_script().await.is_ok()
+    }
+
+    pub(crate) async fn run_empty_script(&self) -> Result<(), CallError> {
         let mut args = Args::default();
         args.fixed("return 1");
         args.fixed("0");
-        self.command("EVAL", args).await.is_ok()
+        self.command("EVAL", args).await.map(drop)
     }
 
     /// Whether it is still silent.
@@ -220,13 +221,22 @@ impl Conn {
         self.end.useless.notify_one();
     }
 
-    /// Subscribes to a channel, and returns once the server has done so.
+    /// Subscribes to a channel, and returns once the server delivers messages on it.
     pub(crate) async fn subscribe(&self, channel: &str) -> Result<Messages, CallError> {
         let messages = Messages(self.client.message_rx());
-        // This returns before anything is written; but the server answers in order.
+        // This returns before anything is written, and may drop the server's refusal. The server answers in order, and
+        // counts this connection among the receivers if it is subscribed.
         self.client.subscribe(channel).await.map_err(call_error)?;
-        self.ping().await?;
-        Ok(messages)
+        let mut args = Args::with_capacity(2);
+        args.text(channel);
+        args.fixed(Messages::TRIAL);
+        match self.command("PUBLISH", args).await? {
+            Reply::Number(1..) => Ok(messages),
+            _ => Err(CallError::Unfit(format!(
+                "the server did not subscribe this user to {channel}: {}",
+                rights::remedy()
+            ))),
+        }
     }
 
     pub(crate) async fn ping(&self) -> Result<(), CallError> {
@@ -281,12 +291,20 @@ pub(crate) enum Delivery {
 }
 
 impl Messages {
+    /// The message by which a subscription is tried.
+    const TRIAL: &'static str = "trial";
+
     /// The next message. After the connection has broken there is none, and this waits forever.
     pub(crate) async fn next(&mut self) -> Delivery {
-        match self.0.recv().await {
-            Ok(message) => Delivery::Message(message.value.as_string().unwrap_or_default()),
-            Err(broadcast::error::RecvError::Lagged(_)) => Delivery::Missed,
-            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+        loop {
+            match self.0.recv().await {
+                Ok(message) => match message.value.as_string().unwrap_or_default() {
+                    text if text == Self::TRIAL => {}
+                    text => return Delivery::Message(text),
+                },
+                Err(broadcast::error::RecvError::Lagged(_)) => return Delivery::Missed,
+                Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+            }
         }
     }
 }

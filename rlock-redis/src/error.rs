@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use rlock_core::{BackendError, Failure};
 
+use crate::rights;
+
 /// Why [`RedisBackend::connect`](crate::RedisBackend::connect) did not.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -27,6 +29,8 @@ pub(crate) enum CallError {
     Unanswered(Cause),
     /// The server answered with an error.
     Refused(String),
+    /// The server or the rights of the user do not suffice for locks, and in these words why.
+    Unfit(String),
 }
 
 #[derive(Debug, Clone)]
@@ -51,6 +55,7 @@ impl CallError {
             Self::Unsent(cause) => BackendError::NotApplied(cause.into_failure(operation, store)),
             Self::Unanswered(cause) => BackendError::Unknown(cause.into_failure(operation, store)),
             Self::Refused(text) => refused(&text, operation, store),
+            Self::Unfit(reason) => BackendError::Rejected(Failure::new(operation, store.clone(), reason)),
         }
     }
 
@@ -59,6 +64,7 @@ impl CallError {
             Self::Unsent(cause) | Self::Unanswered(cause) => {
                 ConnectError::Unreachable(cause.into_failure("connect", store))
             }
+            Self::Unfit(reason) => ConnectError::Rejected(Failure::new("connect", store.clone(), reason)),
             Self::Refused(text) => match refused(&text, "connect", store) {
                 BackendError::NotApplied(failure) | BackendError::Unknown(failure) => {
                     ConnectError::Unreachable(failure)
@@ -80,7 +86,7 @@ impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unsent(cause) | Self::Unanswered(cause) => f.write_str(&cause.reason),
-            Self::Refused(text) => f.write_str(text),
+            Self::Refused(text) | Self::Unfit(text) => f.write_str(text),
         }
     }
 }
@@ -107,10 +113,7 @@ pub(crate) fn refused(text: &str, operation: &'static str, store: &Arc<str>) -> 
         "CLUSTERDOWN" => BackendError::Unknown(failure("the cluster is down")),
         "NOAUTH" => BackendError::Rejected(failure("it wants a password; put user:password@ into the URL")),
         "WRONGPASS" => BackendError::Rejected(failure("check the user and the password in the URL")),
-        "NOPERM" => BackendError::Rejected(failure(
-            "the user needs the keys rlock:*, the channels rlock:inbox:* and the commands \
-             @hash, @sortedset, @scripting, @pubsub, time, pexpireat, scan and select",
-        )),
+        _ if is_denial(text) => BackendError::Rejected(failure(&rights::remedy())),
         "MOVED" | "ASK" | "CROSSSLOT" => {
             BackendError::Rejected(failure("it is a node of a cluster; use a server that stands alone"))
         }
@@ -127,6 +130,14 @@ pub(crate) fn refused(text: &str, operation: &'static str, store: &Arc<str>) -> 
         "ERR" if text.contains("DB index") => BackendError::Rejected(failure("check the database number in the URL")),
         _ => BackendError::Rejected(failure("")),
     }
+}
+
+/// Whether the access rules are against a command. The answer to one inside a script has a code of its own only in some
+/// versions.
+fn is_denial(text: &str) -> bool {
+    code_of(text) == "NOPERM"
+        || text.contains("The user executing the script can't")
+        || text.contains("ACL failure in script")
 }
 
 /// The first word of an error. Redis 6 puts the line of the script in front of it, once for each level.
@@ -158,6 +169,19 @@ mod tests {
             assert!(matches!(classified(text), BackendError::Rejected(_)), "{text}");
         }
         assert!(matches!(classified("CLUSTERDOWN x"), BackendError::Unknown(_)));
+    }
+
+    #[test]
+    fn denials_of_every_version_have_the_remedy() {
+        for text in [
+            "NOPERM this user has no permissions to run the 'scan' command",
+            "@user_script: 1: The user executing the script can't run this command or subcommand",
+            "ERR The user executing the script can't access at least one of the keys mentioned in the command arguments",
+            "ERR ACL failure in script: User locks has no permissions to run the 'hset' command",
+        ] {
+            let message = classified(text).to_string();
+            assert!(message.contains(crate::RedisConfig::ACL_RULES), "{message}");
+        }
     }
 
     #[test]

@@ -10,8 +10,8 @@ use crate::conn::{Args, Reply};
 impl RedisBackend {
     pub(crate) async fn findings(&self) -> Result<Vec<Finding>, BackendError> {
         let Some(Reply::Text(info)) = self.if_allowed("INFO", Args::default()).await? else {
-            let text = "this user may not use INFO, so the server's settings were not looked at: +info allows it, and \
-                        restart_grace needs it";
+            let text = "this user may not run INFO, so the server's settings were not looked at: +info allows it, and \
+                        restart_grace other than 0s needs it";
             return Ok(vec![Finding::note("settings", text)]);
         };
         let mut appendfsync = Args::default();

@@ -50,7 +50,7 @@ async fn listen(
         subscription = loop {
             let (conn, driver) = match opened.take() {
                 Some(opened) => opened,
-                None => reopen(&config, &mut backoff).await,
+                None => reopen(&config, &mut backoff, |_| {}).await,
             };
             match conn.subscribe(&channel).await {
                 Ok(messages) => break (conn, driver, messages),

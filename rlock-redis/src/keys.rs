@@ -36,6 +36,11 @@ impl Keys {
         format!("{}{}}}", self.front, encode(name.as_str()))
     }
 
+    /// A key of the namespace that no resource can have, for names are not empty.
+    pub(crate) fn unused(&self) -> String {
+        format!("{}}}", self.front)
+    }
+
     /// A `SCAN` pattern for the resources whose names begin with `prefix`, and for nothing else of ours.
     pub(crate) fn pattern(&self, prefix: &str) -> String {
         format!("{}*}}", escape_glob(&format!("{}{}", self.front, encode(prefix))))
@@ -107,6 +112,12 @@ mod tests {
         for key in ["rlock:{n:a}:e", "rlock:{n:a", "rlock:{n:}", "rlock:{m:a}", "rlock:{n:a:b}", "rlock:{n:%61}"] {
             assert_eq!(keys("n").name(key), None, "{key}");
         }
+    }
+
+    #[test]
+    fn unused_key_is_no_resource() {
+        assert_eq!(keys("n").unused(), "rlock:{n:}");
+        assert_eq!(keys("n").name(&keys("n").unused()), None);
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! rlock on Redis and Valkey, version 6.2 and newer.
 //!
 //! Most users depend on the package `rlock-client` and call `rlock::connect("redis://…")`, which uses this crate. It works with
-//! one server, which may have replicas.
+//! one server, which may have replicas. A node of a Redis Cluster is refused when connecting, whether or not it has all
+//! slots: claims of several locks fail there, and slots may move to other nodes.
+//!
+//! [`RedisConfig::ACL_RULES`] has the access rules for a user of the server.
 //!
 //! ```no_run
 //! use rlock_redis::{RedisBackend, RedisConfig};
@@ -63,7 +66,9 @@ mod inbox;
 mod keys;
 mod link;
 mod list;
+mod rights;
 mod scripts;
+mod server;
 
 pub use backend::RedisBackend;
 pub use baseline::RedisBaseline;

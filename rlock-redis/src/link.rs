@@ -12,10 +12,17 @@ use crate::RedisConfig;
 use crate::conn::{Conn, Driver};
 use crate::error::{CallError, Cause};
 
+/// A connection, or why there is none.
+#[derive(Debug)]
+enum Current {
+    Open(Arc<Conn>),
+    Lost(CallError),
+}
+
 /// The connection that commands go over, while there is one.
 #[derive(Debug)]
 pub(crate) struct Link {
-    current: watch::Receiver<Option<Arc<Conn>>>,
+    current: watch::Receiver<Current>,
     _keeper: JoinSet<()>,
 }
 
@@ -28,21 +35,23 @@ impl Link {
         events: Events,
         replaced: Arc<Notify>,
     ) -> Self {
-        let (publish, current) = watch::channel(Some(conn.clone()));
+        let (publish, current) = watch::channel(Current::Open(conn.clone()));
         Self { current, _keeper: JoinSet::from_iter([keep_open(config, (conn, driver), publish, events, replaced)]) }
     }
 
     /// The connection, or an error at once while it is being opened again.
     pub(crate) fn conn(&self) -> Result<Arc<Conn>, CallError> {
-        let lost = || CallError::Unsent(Cause::new("the connection is lost, and being opened again"));
-        self.current.borrow().clone().ok_or_else(lost)
+        match &*self.current.borrow() {
+            Current::Open(conn) => Ok(conn.clone()),
+            Current::Lost(error) => Err(error.clone()),
+        }
     }
 }
 
 async fn keep_open(
     config: Arc<RedisConfig>,
     mut opened: (Arc<Conn>, Driver),
-    publish: watch::Sender<Option<Arc<Conn>>>,
+    publish: watch::Sender<Current>,
     events: Events,
     replaced: Arc<Notify>,
 ) {
@@ -52,14 +61,19 @@ async fn keep_open(
         opened = match outlived(&config, &conn, &mut driver, &mut backoff).await {
             Some(next) => next,
             None => {
-                publish.send_replace(None);
+                let publish_loss = |how: &str| {
+                    let reason = format!("the connection is lost, and {how}");
+                    publish.send_replace(Current::Lost(CallError::Unsent(Cause::new(reason))));
+                };
+                publish_loss("being opened again");
                 drop(driver);
                 tracing::warn!(store = %config.address(), "the connection to Redis is lost");
-                reopen(&config, &mut backoff).await
+                let failed = |error: &str| publish_loss(&format!("cannot be opened again so far: {error}"));
+                reopen(&config, &mut backoff, failed).await
             }
         };
         tracing::info!(store = %config.address(), "the connection to Redis is open again");
-        publish.send_replace(Some(opened.0.clone()));
+        publish.send_replace(Current::Open(opened.0.clone()));
         replaced.notify_one();
         events.send(Event::Resync);
     }
@@ -94,8 +108,8 @@ pub(crate) async fn outlived(
     }
 }
 
-/// Opens a connection, however long that takes.
-pub(crate) async fn reopen(config: &RedisConfig, backoff: &mut Backoff) -> (Arc<Conn>, Driver) {
+/// Opens a connection, however long that takes. Calls `failed` with each new reason why it takes long.
+pub(crate) async fn reopen(config: &RedisConfig, backoff: &mut Backoff, failed: impl Fn(&str)) -> (Arc<Conn>, Driver) {
     let mut reported = String::new();
     loop {
         match backoff.try_open(config).await {
@@ -104,6 +118,7 @@ pub(crate) async fn reopen(config: &RedisConfig, backoff: &mut Backoff) -> (Arc<
                 let error = error.to_string();
                 if error != reported {
                     tracing::warn!(store = %config.address(), error, "Redis is out of reach");
+                    failed(&error);
                     reported = error;
                 }
             }

@@ -2,6 +2,8 @@
 
 use std::sync::OnceLock;
 
+use futures_util::future::try_join_all;
+
 use crate::conn::{Args, Conn, Reply};
 use crate::error::CallError;
 
@@ -32,13 +34,14 @@ pub(crate) static BREAK: Script = script!("break.lua");
 pub(crate) static INSPECT: Script = script!("inspect.lua");
 pub(crate) static COUNT: Script = script!("count.lua");
 
-static ALL: [&Script; 6] = [&ACQUIRE, &EXTEND, &RELEASE, &BREAK, &INSPECT, &COUNT];
+/// Tries the commands that the others run. It is complete without what the others share.
+pub(crate) static RIGHTS: Script = Script { source: include_str!("scripts/rights.lua"), digest: OnceLock::new() };
+
+static ALL: [&Script; 7] = [&ACQUIRE, &EXTEND, &RELEASE, &BREAK, &INSPECT, &COUNT, &RIGHTS];
 
 /// Loads all scripts into the server.
 pub(crate) async fn load_all(conn: &Conn) -> Result<(), CallError> {
-    for script in ALL {
-        script.load(conn).await?;
-    }
+    try_join_all(ALL.iter().map(|script| script.load(conn))).await?;
     Ok(())
 }
 
@@ -72,5 +75,32 @@ impl Script {
             }
             other => Err(CallError::Refused(format!("{other:?} to SCRIPT LOAD"))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::RedisConfig;
+
+    fn commands<'a>(source: &'a str, before: &str) -> BTreeSet<&'a str> {
+        source.split(before).skip(1).filter_map(|rest| rest.split('\'').next()).collect()
+    }
+
+    #[test]
+    fn access_rules_have_every_command_of_the_scripts() {
+        let rules: Vec<&str> = RedisConfig::ACL_RULES.split(' ').collect();
+        let tried = commands(RIGHTS.source, "try('");
+        for script in ALL {
+            for command in
+                ["redis.call('", "redis.pcall('"].map(|call| commands(script.source, call)).into_iter().flatten()
+            {
+                assert!(rules.contains(&format!("+{}", command.to_lowercase()).as_str()), "{command}");
+                assert!(tried.contains(command) || command == "PUBLISH", "{command}"); // the inbox tries that one
+            }
+        }
+        assert!(tried.len() > 10, "{tried:?}");
     }
 }

@@ -9,6 +9,7 @@ use rlock_testkit::servers::{Redis, Reply};
 use rlock_testkit::{Controlled, Harness, Shared, async_trait};
 
 rlock_testkit::conformance!(redis: RedisHarness);
+rlock_testkit::conformance!(redis_as_a_user: UserHarness, without(processes, network, control));
 
 struct RedisHarness {
     url: String,
@@ -46,6 +47,28 @@ impl Harness for RedisHarness {
         let mut keys = self.store().keys(&format!("rlock:{{{namespace}:*"));
         keys.retain(|key| !keeps_only_tokens(key));
         keys
+    }
+}
+
+/// A server that is reached as a user who has the documented rights and no others.
+struct UserHarness(RedisHarness);
+
+#[async_trait]
+impl Harness for UserHarness {
+    async fn start() -> Self {
+        let server = Redis::start_with(&[]);
+        let command = ["ACL", "SETUSER", "locks", "on", ">secret"].into_iter().chain(RedisConfig::ACL_RULES.split(' '));
+        server.resp().command(&command.collect::<Vec<_>>());
+        let url = server.url().replacen("redis://", "redis://locks:secret@", 1) + "?restart_grace=1ms"; // which reads INFO
+        Self(RedisHarness { url, server: Some(server) })
+    }
+
+    async fn connect(&self, namespace: &Namespace) -> Arc<dyn Backend> {
+        self.0.connect(namespace).await
+    }
+
+    async fn leftovers(&self, namespace: &Namespace) -> Vec<String> {
+        self.0.leftovers(namespace).await
     }
 }
 

@@ -25,6 +25,25 @@ impl Server {
         Self(Redis::start_with(&["--requirepass", password]))
     }
 
+    /// A node of a Redis Cluster of its own, without slots.
+    pub(crate) fn start_cluster_node() -> Self {
+        Self(Redis::start_with(&["--cluster-enabled", "yes", "--cluster-port", &free_port().to_string()]))
+    }
+
+    /// Creates the user `name`, whose password is `secret`, and returns the URL with that user.
+    pub(crate) fn add_user(&self, name: &str, rules: &str) -> String {
+        let command = ["ACL", "SETUSER", name, "on", ">secret"].into_iter().chain(rules.split(' '));
+        self.run(&command.collect::<Vec<_>>());
+        format!("redis://{name}:secret@127.0.0.1:{}", self.port())
+    }
+
+    /// Makes one cluster of this node and `other`.
+    pub(crate) fn meet(&self, other: &Self) {
+        let (host, port) = other.0.address_for_servers();
+        let settings = other.run(&["CONFIG", "GET", "cluster-port"]);
+        self.run(&["CLUSTER", "MEET", &host, &port.to_string(), &settings[1]]);
+    }
+
     /// With the password, if it has one.
     pub(crate) fn url(&self) -> &str {
         self.0.url()

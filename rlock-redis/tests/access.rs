@@ -1,0 +1,125 @@
+//! Access rules (ACL): the documented ones suffice and each is needed, and a right that is missing has a name.
+
+mod support;
+
+use std::slice;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use rlock_core::{Acquired, Backend as _, BackendError, Event, Extended, Extension, IfBusy, Released, Share};
+use rlock_redis::{ConnectError, RedisBackend, RedisConfig};
+use rlock_testkit::wait::within;
+use support::{Server, claim, ttl};
+
+const SOON: Duration = Duration::from_secs(10);
+
+async fn connect(url: &str) -> Result<RedisBackend, ConnectError> {
+    RedisBackend::connect(RedisConfig::from_url(url).unwrap()).await
+}
+
+fn rules_without(left_out: &str) -> String {
+    RedisConfig::ACL_RULES.split(' ').filter(|rule| *rule != left_out).collect::<Vec<_>>().join(" ")
+}
+
+#[tokio::test]
+async fn documented_rights_are_all_that_connecting_needs() {
+    let server = Server::start();
+    connect(&server.add_user("locks", RedisConfig::ACL_RULES)).await.unwrap();
+}
+
+#[tokio::test]
+async fn documented_rights_suffice_for_one_namespace() {
+    let server = Server::start();
+    let rules = RedisConfig::ACL_RULES.replace("~rlock:*", "~rlock:{billing:*");
+    let url = server.add_user("locks", &rules);
+    connect(&format!("{url}?namespace=billing")).await.unwrap();
+    let error = connect(&format!("{url}?namespace=mail")).await.unwrap_err();
+    assert!(error.to_string().contains(RedisConfig::ACL_RULES), "{error}");
+}
+
+#[tokio::test]
+async fn each_documented_right_is_needed_at_connect() {
+    let server = Server::start();
+    let needed = RedisConfig::ACL_RULES.split(' ').filter(|rule| *rule != "resetchannels");
+    for (number, left_out) in needed.enumerate() {
+        let url = server.add_user(&format!("user{number}"), &rules_without(left_out));
+        let error = match connect(&url).await {
+            Err(error @ ConnectError::Rejected(_)) => error.to_string(),
+            other => panic!("without {left_out}: {other:?}"),
+        };
+        let remedy = if left_out == "+info" { left_out } else { RedisConfig::ACL_RULES };
+        assert!(error.contains(remedy), "without {left_out}: {error}");
+        assert!(!error.contains("secret"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn missing_rights_are_named_together() {
+    let server = Server::start();
+    let url = server.add_user("locks", &format!("{} -zadd -pexpireat", RedisConfig::ACL_RULES));
+    let error = connect(&url).await.unwrap_err().to_string();
+    assert!(error.contains("run zadd and pexpireat"), "{error}");
+}
+
+#[tokio::test]
+async fn right_that_is_taken_away_later_is_named() {
+    let server = Server::start();
+    let url = server.add_user("locks", RedisConfig::ACL_RULES);
+    let client = connect(&format!("{url}?restart_grace=1ms")).await.unwrap();
+    server.run(&["ACL", "SETUSER", "locks", "-zadd"]);
+    let claims = [1, 2].map(|id| claim("a", id, Share::EXCLUSIVE, 30_000, IfBusy::Queue));
+    let answers = client.acquire(&claims).await;
+    let Err(BackendError::Rejected(failure)) = &answers[1] else { panic!("{answers:?}") };
+    assert!(failure.to_string().contains(RedisConfig::ACL_RULES), "{failure}");
+}
+
+#[tokio::test]
+async fn server_that_hides_its_age_is_refused() {
+    let server = Server::start();
+    let url = server.add_user("locks", &rules_without("+info"));
+    let error = match connect(&url).await {
+        Err(error @ ConnectError::Rejected(_)) => error.to_string(),
+        other => panic!("{other:?}"),
+    };
+    for remedy in ["+info", "restart_grace=0s"] {
+        assert!(error.contains(remedy), "{error}");
+    }
+    let client = connect(&format!("{url}?restart_grace=0s")).await.unwrap();
+    let request = claim("a", 1, Share::EXCLUSIVE, 30_000, IfBusy::Refuse);
+    assert!(matches!(client.acquire(&[request]).await[0], Ok(Acquired::Held(_))));
+    let findings = client.examine().await.unwrap();
+    assert!(findings.iter().any(|finding| finding.text.contains("+info")), "{findings:?}");
+}
+
+#[tokio::test]
+async fn server_that_hides_its_age_after_a_reconnect_grants_nothing() {
+    let server = Server::start();
+    let url = server.add_user("locks", RedisConfig::ACL_RULES);
+    let client = connect(&format!("{url}?restart_grace=1ms")).await.unwrap();
+    let mut events = client.events();
+    let [held, new] = ["held", "new"].map(|name| claim(name, 1, Share::EXCLUSIVE, 30_000, IfBusy::Refuse));
+    assert!(matches!(client.acquire(slice::from_ref(&held)).await[0], Ok(Acquired::Held(_))));
+
+    server.run(&["ACL", "SETUSER", "locks", "-info"]);
+    server.run(&["CLIENT", "KILL", "TYPE", "normal"]);
+    assert_eq!(within(SOON, "the reconnect", events.next()).await, Some(Event::Resync));
+    let refused = client.acquire(slice::from_ref(&new)).await.remove(0);
+    let Err(BackendError::Rejected(failure)) = refused else { panic!("{refused:?}") };
+    for remedy in ["+info", "restart_grace=0s"] {
+        assert!(failure.to_string().contains(remedy), "{failure}");
+    }
+    let extension = Extension { key: held.key.clone(), ttl: ttl(40_000) };
+    assert!(matches!(client.extend(&[extension]).await[0], Ok(Extended::Held(_))));
+    assert!(matches!(client.release(&[held.key]).await[0], Ok(Released::Released)));
+
+    server.run(&["ACL", "SETUSER", "locks", "+info"]);
+    assert!(matches!(client.acquire(&[new]).await[0], Ok(Acquired::Held(_))));
+}
+
+#[test]
+fn documents_quote_the_access_rules() {
+    for name in ["README.md", "README.zh-CN.md"] {
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name);
+        assert!(std::fs::read_to_string(file).unwrap().contains(RedisConfig::ACL_RULES), "{name}");
+    }
+}
