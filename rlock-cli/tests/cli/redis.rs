@@ -22,6 +22,8 @@ mod signals;
 #[path = "terminal.rs"]
 mod terminal;
 
+use std::net::{Ipv4Addr, TcpListener};
+
 use rlock_testkit::servers::Redis as Server;
 
 use crate::support::{Folder, Rlock, Store, rlock, unique};
@@ -49,6 +51,29 @@ fn a_wrong_password_is_69() {
     assert!(!exited.stderr.contains("hunter2"), "{}", exited.stderr);
     let url = server.url().replace("redis://", "redis://:right@");
     Rlock::start(&mut rlock(&["run", "x", "--url", &url, "--", "true"])).exit().assert(0, &[]);
+}
+
+#[test]
+fn cluster_node_is_refused_by_every_command() {
+    let port = free_port().to_string();
+    let node = Server::start_with(&["--cluster-enabled", "yes", "--cluster-port", &port]);
+    for command in [&["list"][..], &["show", "a"], &["check", "--no-suite"], &["run", "a", "--", "true"]] {
+        Rlock::on(&node, command).exit().assert(69, &["a node of a Redis Cluster", "rlock uses one server"]);
+    }
+}
+
+#[test]
+fn user_with_the_documented_rights_passes_the_check() {
+    let server = Server::start_durable();
+    let rules = rlock::redis::RedisConfig::ACL_RULES.split(' ');
+    let command = ["ACL", "SETUSER", "locks", "on", ">secret"].into_iter().chain(rules);
+    server.resp().command(&command.collect::<Vec<_>>());
+    let url = server.url().replace("redis://", "redis://locks:secret@");
+    let checked = Rlock::start(&mut rlock(&["check", "--no-suite", &url])).exit();
+    checked.assert(0, &[]);
+    for subject in ["version", "eviction", "persistence", "clock"] {
+        assert!(checked.stdout.contains(&format!("  {subject} ")), "{subject}:\n{}", checked.stdout);
+    }
 }
 
 #[test]
@@ -89,4 +114,9 @@ fn a_case_of_the_suite_that_fails_is_a_risk_and_says_what_is_broken() {
         checked.stdout
     );
     assert!(checked.stdout.contains("1 of 1 cases failed"), "{}", checked.stdout);
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("the system has ports");
+    listener.local_addr().expect("it is bound").port()
 }
