@@ -74,9 +74,13 @@ fn futures_of_connecting_are_boxed() {
     assert_boxed(rlock::connect_with("memory:", Client::builder()));
     assert_boxed(rlock::backend::open("memory:", None));
     #[cfg(feature = "redis")]
-    assert_boxed(rlock::redis::RedisBackend::connect(rlock::redis::RedisConfig::from_url("redis:").unwrap()));
+    assert_boxed(rlock::redis::RedisBackend::connect(
+        rlock::redis::RedisConfig::from_url("redis://localhost:6379").unwrap(),
+    ));
     #[cfg(feature = "etcd")]
-    assert_boxed(rlock::etcd::EtcdBackend::connect(rlock::etcd::EtcdConfig::from_url("etcd:").unwrap()));
+    assert_boxed(rlock::etcd::EtcdBackend::connect(
+        rlock::etcd::EtcdConfig::from_url("etcd://localhost:2379").unwrap(),
+    ));
     #[cfg(feature = "sqlite")]
     assert_boxed(rlock::sqlite::SqliteBackend::connect(rlock::sqlite::SqliteConfig::from_url("sqlite:x").unwrap()));
     #[cfg(feature = "postgres")]
