@@ -2,6 +2,7 @@
 
 #[cfg(feature = "bench")]
 mod bench;
+mod check;
 mod help;
 
 use std::ffi::OsString;
@@ -15,6 +16,7 @@ use crate::exit::Exit;
 
 #[cfg(feature = "bench")]
 pub(crate) use bench::BenchArgs;
+pub(crate) use check::CheckArgs;
 
 /// Runs programs under a distributed lock.
 #[derive(Debug, Parser)]
@@ -260,30 +262,6 @@ pub(crate) struct BreakArgs {
     pub(crate) yes: bool,
 
     /// Tells what happens in JSON, an object a line, on standard error
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct CheckArgs {
-    /// The store; the same as --url
-    #[arg(value_name = "URL")]
-    at: Option<String>,
-
-    #[command(flatten)]
-    pub(crate) store: Store,
-
-    /// Leaves out the conformance suite, which takes some minutes
-    #[cfg(feature = "suite")]
-    #[arg(long)]
-    pub(crate) no_suite: bool,
-
-    /// Runs only this case of the conformance suite; may be repeated
-    #[cfg(feature = "suite")]
-    #[arg(long = "case", value_name = "NAME", conflicts_with = "no_suite")]
-    pub(crate) cases: Vec<String>,
-
-    /// Prints JSON, an object a line
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -30,6 +30,10 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "N", default_value = "2", value_parser = seconds)]
     seconds: Duration,
 
+    /// How many waiters are in the longer of the two queues of the line hand-over
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    waiters: u32,
+
     /// How many leases the line renewal keeps alive
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     leases: u32,
@@ -63,6 +67,7 @@ impl BenchArgs {
         let count = |number: u32| usize::try_from(number).expect("32 bits are a size here");
         Plan {
             time: self.seconds,
+            waiters: vec![1, count(self.waiters)],
             leases: count(self.leases),
             ttl: self.ttl.get(),
             drift_cycles: count(self.drift_cycles),

@@ -173,7 +173,7 @@ The lines, for --only:
   pair         the two writes that no lock can do without
   cycle        lock + unlock, with 1, 8, 64 and 256 tasks, each on a name of its own, beside the pair
   cpu          CPU time of the client, and of the server where it runs on this host
-  hand-over    from an unlock to the guard in another client, with 1 and 1,000 waiting, beside a write and its push
+  hand-over    from an unlock to the guard in another client, with 1 and --waiters waiting, beside a write and its push
   contention   64 tasks on one name: turns, and requests for each
   renewal      keeping --leases alive: CPU, memory, how late the latest renewal was
   drift        64 names after --drift-cycles cycles, beside the first

@@ -18,7 +18,8 @@ const LINES: [(&str, &[&str]); 8] = [
     ("drift", &["p50_us", "p99_us", "per_second", "ratio", "first_per_second", "cycles_before"]),
 ];
 
-const SHORT: [&str; 9] = ["bench", "--seconds", "0.02", "--leases", "100", "--ttl", "2s", "--drift-cycles", "256"];
+const SHORT: [&str; 11] =
+    ["bench", "--seconds", "0.02", "--leases", "100", "--waiters", "20", "--ttl", "2s", "--drift-cycles", "256"];
 
 fn bench(server: &Server, more: &[&str]) -> Rlock {
     Rlock::on(server, &[&SHORT[..], more].concat())

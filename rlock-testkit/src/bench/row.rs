@@ -82,7 +82,7 @@ impl Row {
 
     /// With the ratio of the medians of operations that come one at a time.
     pub(crate) fn median_beside(mut self, own: &Samples, bare: &Samples) -> Self {
-        let median = |samples: &Samples| samples.percentile(50.0).map(|time| time.as_secs_f64());
+        let median = |samples: &Samples| samples.percentile(50.0).map(|time| time.as_nanos() as f64);
         self.ratio = quotient(median(own), median(bare));
         self
     }

@@ -2,15 +2,21 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc::unbounded_channel;
+use rlock_core::Baseline;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use super::usual_home;
 use crate::bench::acts::timed;
 use crate::bench::{BenchError, Line, Locks, Observer, Plan, Row, Samples, Subject};
 
-/// Of a queue, this part at most is used up before the rest of it is dropped, so that it stays about as long.
-const PART: usize = 4;
+/// How many hand-overs one queue is used for, so that it stays about as long.
+const TURNS: usize = 32;
+/// How long a store may be busy with the waiters that have queued up.
+const QUIET_WITHIN: Duration = Duration::from_secs(60);
+/// How often to look whether the store has queued the waiters.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 pub(in crate::bench) async fn hand_over<S: Subject>(
     subject: &S,
@@ -30,8 +36,10 @@ pub(in crate::bench) async fn hand_over<S: Subject>(
                 observer.begins(&begins(round + 1));
             }
             let name = format!("hand-over/{waiters}/{round}");
+            let queue = Queue::of(&clients, &name, waiters).await?;
+            quiet(&*baseline).await?;
             let mut push = async || timed(&mut bare, async { Ok(baseline.write_and_push().await?) }).await;
-            queue_up_and_hand_over(&clients, &name, waiters, plan.time, &mut own, &mut push).await?;
+            queue.hand_over(plan.time, &mut own, &mut push).await?;
             round += 1;
         }
         let mut row = Row::new(Line::HandOver, "bare write + push", 1).of(&bare);
@@ -42,40 +50,67 @@ pub(in crate::bench) async fn hand_over<S: Subject>(
     Ok(())
 }
 
-/// Lets waiters of the two clients queue up in turns, so that each hand-over is to the other client. A push comes before each.
-async fn queue_up_and_hand_over<L: Locks>(
-    clients: &[L; 2],
-    name: &str,
-    waiters: usize,
-    longest: Duration,
-    samples: &mut Samples,
-    push: &mut impl AsyncFnMut() -> Result<(), BenchError>,
-) -> Result<(), BenchError> {
-    let mut held = clients[0].acquire(name).await?;
-    let (grants, mut granted) = unbounded_channel();
-    let mut crowd = JoinSet::new();
-    for place in 1..=waiters {
-        let (client, own_name, grants) = (clients[place % 2].clone(), name.to_owned(), grants.clone());
-        crowd.spawn(async move {
-            let outcome = client.acquire(&own_name).await;
-            let _measured_enough = grants.send((Instant::now(), outcome));
-        });
-        while granted.is_empty() && clients[0].waiting(name).await? < place {}
-    }
-    let (mut holder, begun) = (0, Instant::now());
-    for _ in 0..waiters.div_ceil(PART) {
-        push().await?;
-        let sent = Instant::now();
-        let (released, next) = tokio::join!(clients[holder].release(held), granted.recv());
-        released?;
-        let (at, outcome) = next.expect("this has a sender as well");
-        held = outcome?;
-        holder = 1 - holder;
-        samples.add(at.saturating_duration_since(sent));
-        if begun.elapsed() > longest {
-            break;
+/// Waits until the store is done with the waiters that have queued up: etcd reads the whole queue for each.
+async fn quiet(baseline: &dyn Baseline) -> Result<(), BenchError> {
+    let begun = Instant::now();
+    loop {
+        match baseline.pair("quiet").await {
+            Err(error) if error.is_transient() && begun.elapsed() < QUIET_WITHIN => {}
+            answered => return Ok(answered?),
         }
     }
-    crowd.shutdown().await;
-    clients[holder].release(held).await
+}
+
+/// A held lock and those who wait for it: at first waiters of the two clients in turns, so that each hand-over is to the other
+/// client, and behind those the rest of them.
+struct Queue<'a, L: Locks> {
+    clients: &'a [L; 2],
+    held: L::Held,
+    granted: UnboundedReceiver<(Instant, Result<L::Held, BenchError>)>,
+    crowd: JoinSet<()>,
+    waiters: usize,
+}
+
+impl<'a, L: Locks> Queue<'a, L> {
+    async fn of(clients: &'a [L; 2], name: &str, waiters: usize) -> Result<Self, BenchError> {
+        let held = clients[0].acquire(name).await?;
+        let (grants, granted) = unbounded_channel();
+        let mut crowd = JoinSet::new();
+        for place in 1..=waiters {
+            let (client, own_name, grants) = (clients[place % 2].clone(), name.to_owned(), grants.clone());
+            crowd.spawn(async move {
+                let outcome = client.acquire(&own_name).await;
+                let _measured_enough = grants.send((Instant::now(), outcome));
+            });
+            let is_to_be_next = place <= TURNS;
+            while (is_to_be_next || place == waiters) && granted.is_empty() && clients[0].waiting(name).await? < place {
+                sleep(LOOK_EVERY).await;
+            }
+        }
+        Ok(Self { clients, held, granted, crowd, waiters })
+    }
+
+    async fn hand_over(
+        mut self,
+        longest: Duration,
+        samples: &mut Samples,
+        push: &mut impl AsyncFnMut() -> Result<(), BenchError>,
+    ) -> Result<(), BenchError> {
+        let (mut holder, begun) = (0, Instant::now());
+        for _ in 0..self.waiters.min(TURNS) {
+            push().await?;
+            let sent = Instant::now();
+            let (released, next) = tokio::join!(self.clients[holder].release(self.held), self.granted.recv());
+            released?;
+            let (at, outcome) = next.expect("each waiter sends its outcome");
+            self.held = outcome?;
+            holder = 1 - holder;
+            samples.add(at.saturating_duration_since(sent));
+            if begun.elapsed() > longest {
+                break;
+            }
+        }
+        self.crowd.shutdown().await;
+        self.clients[holder].release(self.held).await
+    }
 }
