@@ -30,6 +30,10 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "N", default_value = "2", value_parser = seconds)]
     seconds: Duration,
 
+    /// How many tasks the lines pair and cycle have; may be repeated [default: 1, 8, 64 and 256]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    tasks: Vec<u32>,
+
     /// How many waiters are in the longer of the two queues of the line hand-over
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     waiters: u32,
@@ -65,13 +69,16 @@ impl BenchArgs {
     /// How long and how hard, without the server's process.
     pub(crate) fn plan(&self) -> Plan {
         let count = |number: u32| usize::try_from(number).expect("32 bits are a size here");
+        let usual = Plan::default();
+        let tasks: Vec<_> = self.tasks.iter().copied().map(count).collect();
         Plan {
             time: self.seconds,
+            tasks: if tasks.is_empty() { usual.tasks } else { tasks },
             waiters: vec![1, count(self.waiters)],
             leases: count(self.leases),
             ttl: self.ttl.get(),
             drift_cycles: count(self.drift_cycles),
-            ..Plan::default()
+            server: None,
         }
     }
 }

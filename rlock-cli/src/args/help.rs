@@ -171,7 +171,7 @@ minutes: run it beside nothing else.
 The lines, for --only:
   round-trip   the cheapest request: a ping, or a read of nothing
   pair         the two writes that no lock can do without
-  cycle        lock + unlock, with 1, 8, 64 and 256 tasks, each on a name of its own, beside the pair
+  cycle        lock + unlock, with 1, 8, 64 and 256 tasks (--tasks), each on a name of its own, beside the pair
   cpu          CPU time of the client, and of the server where it runs on this host
   hand-over    from an unlock to the guard in another client, with 1 and --waiters waiting, beside a write and its push
   contention   64 tasks on one name: turns, and requests for each

@@ -1,5 +1,7 @@
 //! `rlock bench`: its lines, what it refuses, its end by Ctrl-C, and that nothing is left in the store.
 
+use std::time::Duration;
+
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -18,8 +20,26 @@ const LINES: [(&str, &[&str]); 8] = [
     ("drift", &["p50_us", "p99_us", "per_second", "ratio", "first_per_second", "cycles_before"]),
 ];
 
-const SHORT: [&str; 11] =
-    ["bench", "--seconds", "0.02", "--leases", "100", "--waiters", "20", "--ttl", "2s", "--drift-cycles", "256"];
+const SHORT: [&str; 15] = [
+    "bench",
+    "--seconds",
+    "0.02",
+    "--tasks",
+    "1",
+    "--tasks",
+    "8",
+    "--leases",
+    "100",
+    "--waiters",
+    "20",
+    "--ttl",
+    "2s",
+    "--drift-cycles",
+    "256",
+];
+
+/// How long a line may take where other tests keep the processors and the disk busy.
+const LONGEST: Duration = Duration::from_secs(120);
 
 fn bench(server: &Server, more: &[&str]) -> Rlock {
     Rlock::on(server, &[&SHORT[..], more].concat())
@@ -29,7 +49,7 @@ fn bench(server: &Server, more: &[&str]) -> Rlock {
 fn every_line_has_its_fields_in_json() {
     let server = Server::start_durable();
     for (line, fields) in LINES {
-        let exited = bench(&server, &["--json", "--only", line]).exit();
+        let exited = bench(&server, &["--json", "--only", line]).exit_within(LONGEST);
         exited.assert(0, &[]);
         let rows: Vec<Value> =
             exited.stdout.lines().map(|row| serde_json::from_str(row).expect("a row is JSON")).collect();
@@ -43,7 +63,7 @@ fn every_line_has_its_fields_in_json() {
 #[test]
 fn table_has_the_chosen_lines_alone() {
     let server = Server::start_durable();
-    let exited = bench(&server, &["--only", "round-trip", "--only", "contention"]).exit();
+    let exited = bench(&server, &["--only", "round-trip", "--only", "contention"]).exit_within(LONGEST);
     exited.assert(0, &[]);
     let lines: Vec<_> = exited.stdout.lines().collect();
     assert!(lines[0].ends_with("ratio"), "{}", exited.stdout);
@@ -66,8 +86,21 @@ fn unknown_line_is_refused_with_all_names() {
 #[test]
 fn ctrl_c_keeps_rows_and_leaves_nothing() {
     let server = Server::start_durable();
-    let arguments =
-        ["bench", "--seconds", "0.02", "--only", "round-trip", "--only", "drift", "--drift-cycles", "99999999"];
+    let arguments = [
+        "bench",
+        "--seconds",
+        "0.02",
+        "--tasks",
+        "1",
+        "--tasks",
+        "8",
+        "--only",
+        "round-trip",
+        "--only",
+        "drift",
+        "--drift-cycles",
+        "99999999",
+    ];
     let running = Rlock::on(&server, &arguments);
     let printed = running.hear_printed("round trip ");
     running.signal(Signal::SIGINT);

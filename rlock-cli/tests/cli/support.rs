@@ -26,13 +26,17 @@ pub(crate) fn unique(name: &str) -> String {
 }
 
 /// Asks until there is an answer.
-pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    until_within(PATIENCE, what, ask)
+}
+
+fn until_within<T>(limit: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(started.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        assert!(started.elapsed() < limit, "{what}: not within {limit:?}");
         thread::sleep(Duration::from_millis(2));
     }
 }
@@ -160,9 +164,15 @@ impl Rlock {
     }
 
     /// Waits for its end.
-    pub(crate) fn exit(mut self) -> Exited {
+    pub(crate) fn exit(self) -> Exited {
+        self.exit_within(PATIENCE)
+    }
+
+    /// Waits for the end of a longer work.
+    pub(crate) fn exit_within(mut self, limit: Duration) -> Exited {
         self.close_stdin();
-        let status: ExitStatus = until("the end of rlock", || self.child.try_wait().expect("it is a child"));
+        let status: ExitStatus =
+            until_within(limit, "the end of rlock", || self.child.try_wait().expect("it is a child"));
         while let Ok((_, line)) = self.lines.recv_timeout(PATIENCE) {
             self.heard.push_str(&line);
             self.heard.push('\n');
