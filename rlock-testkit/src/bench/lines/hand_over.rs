@@ -13,6 +13,8 @@ use crate::bench::{BenchError, Line, Locks, Observer, Plan, Row, Samples, Subjec
 
 /// How many hand-overs one queue is used for, so that it stays about as long.
 const TURNS: usize = 32;
+/// How many of the other waiters queue up at a time.
+const AT_A_TIME: usize = 32;
 /// How long a store may be busy with the waiters that have queued up.
 const QUIET_WITHIN: Duration = Duration::from_secs(60);
 /// How often to look whether the store has queued the waiters.
@@ -82,8 +84,8 @@ impl<'a, L: Locks> Queue<'a, L> {
                 let outcome = client.acquire(&own_name).await;
                 let _measured_enough = grants.send((Instant::now(), outcome));
             });
-            let is_to_be_next = place <= TURNS;
-            while (is_to_be_next || place == waiters) && granted.is_empty() && clients[0].waiting(name).await? < place {
+            let may_be_on_their_way = if place <= TURNS || place == waiters { 0 } else { AT_A_TIME };
+            while granted.is_empty() && clients[0].waiting(name).await? + may_be_on_their_way < place {
                 sleep(LOOK_EVERY).await;
             }
         }
