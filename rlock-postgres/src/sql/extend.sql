@@ -11,7 +11,7 @@ WHERE namespace = $1 AND name = $2 AND $3::uuid = ANY (ids)
   -- By the time of now, for this may have waited for somebody else at the row.
   AND {now} < ALL (expires)
 RETURNING tokens[array_position(ids, $3::uuid)] AS token, expires[array_position(ids, $3::uuid)] - now AS ttl,
-  array_position(ids, $3::uuid) - array_position(tokens, 0) AS ahead,
+  array_position(ids, $3::uuid) - array_position(tokens, 0::bigint) AS ahead,
   -- The end of the first holder, or of who waits in front of it.
   CASE 0 WHEN tokens[array_position(ids, $3::uuid)] THEN coalesce(greatest(
     (SELECT min(u.expires) FROM unnest(l.tokens, l.expires) AS u (token, expires) WHERE u.token > 0),
