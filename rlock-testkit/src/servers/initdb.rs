@@ -20,7 +20,6 @@ pub(super) const DATA: &str = "data";
 
 const OPTIONS: &[&str] = &[
     "--no-sync",
-    "--no-instructions",
     "--wal-segsize=1", // MB, of 16: each server writes less
     "--auth=trust",
     "--username=postgres",
@@ -51,11 +50,12 @@ fn archive(postgres: &Path) -> io::Result<File> {
     Err(io::Error::new(io::ErrorKind::PermissionDenied, message))
 }
 
-/// Its name says what it was made by: who, which version, and how.
+/// Its name identifies the user, the program with its version, and the options that made it.
 fn path(postgres: &Path) -> io::Result<PathBuf> {
     let version = Command::new(postgres).arg("--version").output()?.stdout;
     let mut made_by = DefaultHasher::new();
-    (version, OPTIONS).hash(&mut made_by);
+    // Two builds of one version may have data directories that differ.
+    (postgres.canonicalize()?, version, OPTIONS).hash(&mut made_by);
     let name = format!("rlock-test-postgres-{}-{:016x}.tar", Uid::effective(), made_by.finish());
     Ok(env::temp_dir().join(name))
 }
@@ -83,4 +83,27 @@ fn run(command: &mut Command) -> io::Result<()> {
     }
     let said = [output.stdout, output.stderr].concat();
     Err(failed(format!("{}: {}", output.status, String::from_utf8_lossy(&said))))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn each_program_has_an_archive_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = |name: &str, version: &str| {
+            let program = folder.path().join(name);
+            fs::write(&program, format!("#!/bin/sh\necho {version}\n")).unwrap();
+            fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+            path(&program).unwrap()
+        };
+        let first = archive("one", "15.1");
+        assert_eq!(first, archive("one", "15.1"));
+        assert_ne!(first, archive("one", "15.2"), "it was upgraded");
+        assert_ne!(first, archive("other", "15.1"), "it is another build");
+    }
 }

@@ -14,8 +14,8 @@ use super::store::Store;
 use super::unprivileged;
 use crate::faults::{Control, Data};
 
-/// A Postgres server for tests, from one of the sources that [`servers`](super) lists; the program is `postgres`, with
-/// `initdb` beside it, on Linux only. Where root runs the test, the user `postgres` or `nobody` runs the server.
+/// A Postgres server for tests, version 12 to 18, from one of the sources that [`servers`](super) lists. The program is
+/// `postgres`, with `initdb` beside it, on Linux only. Where root runs the test, the user `postgres` or `nobody` runs the server.
 ///
 /// Those that are started here keep every write that they have confirmed when they are killed and restarted, and trust
 /// whoever comes. A server from the environment is shared by all tests, so that each needs a namespace of its own there.
@@ -109,6 +109,7 @@ impl Service for Arguments {
     const NAME: &'static str = "Postgres";
     const PROGRAMS: &'static [&'static str] = &["postgres"];
     const FOLDERS: &'static [&'static str] = &[
+        "/usr/lib/postgresql/18/bin",
         "/usr/lib/postgresql/17/bin",
         "/usr/lib/postgresql/16/bin",
         "/usr/lib/postgresql/15/bin",
