@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses a part of this")]
 
+mod flushes;
+
 use std::sync::Arc;
 use std::time::Duration;
 
