@@ -148,6 +148,9 @@ impl PostgresConfig {
 
     /// Uses the tables in this schema, of 1 to 63 letters from `a` to `z`, digits and `_`, with no digit in front.
     ///
+    /// Connecting refuses a schema in which every role may create objects, as in `public` before Postgres 15 and in
+    /// databases upgraded from there: another role could have made the tables, with triggers that run as yours.
+    ///
     /// # Errors
     ///
     /// [`ConfigError::Option`] for any other name, and for one that begins with `pg_`, which Postgres keeps for itself.

@@ -145,6 +145,11 @@ impl CallError {
         matches!(self.code().as_deref(), Some("42P01" | "3F000"))
     }
 
+    /// Whether every role may create objects in the schema.
+    pub(crate) fn is_open_schema(&self) -> bool {
+        self.code().as_deref() == Some(OPEN_SCHEMA)
+    }
+
     fn code(&self) -> Option<Cow<'_, str>> {
         let error = self.source.as_deref()?.downcast_ref::<sqlx::Error>()?;
         error.as_database_error()?.code()
@@ -171,6 +176,8 @@ impl fmt::Display for CallError {
     }
 }
 
+/// The code by which the guard of schema.sql and check.sql fails, and nothing else.
+const OPEN_SCHEMA: &str = "22P02";
 const POOL_CLOSED: &str = "the pool of connections was closed: open another, and a backend on that";
 const LOGIN: &str = "check the user and the password in the URL, and what the server's pg_hba.conf lets them do";
 const NO_DATABASE: &str = "create the database, or name another one in the URL";
@@ -243,6 +250,15 @@ fn after_executing(code: &str, schema: &Schema) -> (Kind, String) {
                 format!(
                     "the schema {schema:?} has no tables of rlock's: create them by `rlock schema` or \
                      PostgresBackend::ensure_schema"
+                ),
+            );
+        }
+        OPEN_SCHEMA => {
+            return (
+                Kind::Refused,
+                format!(
+                    "another role could have made tables there that run its code; REVOKE CREATE ON SCHEMA {schema:?} FROM \
+                     PUBLIC, or choose another schema"
                 ),
             );
         }

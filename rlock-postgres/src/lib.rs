@@ -1,4 +1,4 @@
-//! rlock on Postgres, version 13 and newer, with nothing installed in it but tables, and by a role without privileges.
+//! rlock on Postgres, version 13 to 18, with nothing installed in it but tables, and by a role without privileges.
 //!
 //! Most users depend on the package `rlock-client` with its feature `postgres` and call `rlock::connect("postgres://…")`, which
 //! uses this crate.
@@ -39,6 +39,15 @@
 //! look there while they wait: 10 ms after they began to, then after a tenth of the time that they have waited, and every
 //! 200 ms at last. A look is a read of one index. While they hold locks, they look every second, for somebody may break
 //! them. With `listen_url` they listen to the server itself.
+//!
+//! # Objects of other roles
+//!
+//! Postgres resolves operators and functions by the search path, which by default includes the schema `public`. Where
+//! other roles may create objects there, as before version 15 and in databases upgraded from there, an operator of theirs
+//! that fits an expression better would run as rlock's role. rlock therefore sets `search_path` to `pg_catalog, pg_temp`,
+//! whatever the role, the database or the URL says: once in each session of its own, in each transaction behind a pooler,
+//! in the same message as the statement, and in the SQL that makes the tables. The connection that listens resolves no
+//! names. A schema in which every role may create objects is refused.
 //!
 //! # What it guarantees
 //!

@@ -17,9 +17,10 @@ pub(crate) fn sql(schema: &Schema) -> String {
 
 /// Makes what is missing.
 pub(crate) async fn ensure(conn: &mut PgConnection, schema: &Schema) -> Result<(), CallError> {
-    // Who may not create schemas may not say CREATE SCHEMA IF NOT EXISTS either.
-    if check(conn, schema).await.is_ok() {
-        return Ok(());
+    // CREATE SCHEMA IF NOT EXISTS needs the right to create schemas, whether or not the schema exists.
+    match check(conn, schema).await {
+        Err(error) if !error.is_open_schema() => {}
+        checked => return checked,
     }
     conn.execute(AssertSqlSafe(sql(schema))).await.map_err(|error| CallError::executing(error, schema))?;
     check(conn, schema).await
@@ -27,8 +28,8 @@ pub(crate) async fn ensure(conn: &mut PgConnection, schema: &Schema) -> Result<(
 
 /// Whether the tables are there, and of this version.
 pub(crate) async fn check(conn: &mut PgConnection, schema: &Schema) -> Result<(), CallError> {
-    let select = format!("SELECT version FROM {}.state WHERE id = 1", schema.quoted());
-    let row = conn.fetch_optional(AssertSqlSafe(select)).await.map_err(|error| {
+    let text = written_for(schema, include_str!("sql/check.sql"));
+    let row = conn.fetch_optional(AssertSqlSafe(text)).await.map_err(|error| {
         let error = CallError::executing(error, schema);
         if error.is_without_tables() { CallError { kind: Kind::Refused, ..error } } else { error }
     })?;

@@ -14,10 +14,17 @@ use sqlx::{AssertSqlSafe, Executor as _, Postgres, Row as _};
 
 use crate::config::Schema;
 
-/// What a session of ours is told once, and in place of that each transaction of others: to take the index, which a small
-/// table does not seem to be worth, and a plan is kept while the table grows; not to compile what runs once; and not to
-/// wait for long for somebody who has locked a row by hand.
-const SETTINGS: [(&str, &str); 3] = [("enable_seqscan", "off"), ("jit", "off"), ("lock_timeout", "500ms")];
+/// The settings of a session of ours, and behind a pooler of each transaction.
+///
+/// - `search_path`: operators and functions that match no object of Postgres exactly are looked up in the schema `public`
+///   otherwise, where other roles may be able to plant their own. They would run as the role of rlock.
+/// - `enable_seqscan`: a small table does not seem to be worth its index, and the plan is kept while the table grows.
+/// - `jit`: a short statement costs less than its compilation.
+/// - `lock_timeout`: bounds the wait for a row that an administrator has locked.
+const SETTINGS: [(&str, &str); 4] =
+    [("search_path", SEARCH_PATH), ("enable_seqscan", "off"), ("jit", "off"), ("lock_timeout", "'500ms'")];
+/// `pg_temp` stands last, since the server looks there first for types and tables if it is not named.
+const SEARCH_PATH: &str = "pg_catalog, pg_temp";
 /// The statements look at rows again that others have changed meanwhile, and are not refused for it.
 const ISOLATION: &str = "READ COMMITTED";
 
@@ -51,7 +58,7 @@ impl Statement {
     pub(crate) async fn run_anywhere(&self, conn: &mut PgConnection, values: &[Value]) -> sqlx::Result<Vec<PgRow>> {
         let mut text = format!("SET TRANSACTION ISOLATION LEVEL {ISOLATION};");
         for (name, value) in SETTINGS {
-            write!(text, "SET LOCAL {name} = '{value}';").expect("a string takes everything");
+            write!(text, "SET LOCAL {name} = {value};").expect("a string takes everything");
         }
         self.write(&mut text, values);
         conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(text))).await
@@ -70,15 +77,22 @@ impl Statement {
     }
 }
 
-/// A text of ours with the name of the schema, and for `{now}` the time of the server's clock at that moment, in µs.
+/// Fills in the placeholders of an SQL text: `{schema}` for its name in quotes, `{search_path}`, `{now}` for the server's
+/// clock at that moment in µs, and `{guard}` for a statement that fails if every role may create objects in the schema.
 pub(crate) fn written_for(schema: &Schema, text: &str) -> String {
     const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
-    text.replace("{schema}", &schema.quoted()).replace("{now}", NOW)
+    // Plain SQL raises an error with a message of its own only by a cast that fails.
+    const GUARD: &str = "SELECT WHERE (CASE WHEN has_schema_privilege('public', '{name}', 'CREATE') \
+         THEN 'every role may create objects in the schema {name}' ELSE '0' END)::integer > 0;";
+    text.replace("{guard}", &GUARD.replace("{name}", schema.as_str()))
+        .replace("{schema}", &schema.quoted())
+        .replace("{search_path}", SEARCH_PATH)
+        .replace("{now}", NOW)
 }
 
 /// Sets up a session of ours.
 pub(crate) async fn settle(conn: &mut PgConnection) -> sqlx::Result<()> {
-    let set = |(name, value)| format!("SET {name} = '{value}';");
+    let set = |(name, value)| format!("SET {name} = {value};");
     let isolation = format!("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL {ISOLATION};");
     conn.execute(AssertSqlSafe(isolation + &SETTINGS.map(set).concat())).await.map(drop)
 }
@@ -89,12 +103,13 @@ pub(crate) async fn settle(conn: &mut PgConnection) -> sqlx::Result<()> {
 /// It may give the same ones back by chance, to somebody who has them to himself for the moment; not so many times.
 pub(crate) async fn are_sessions_shared(one: &mut PgConnection, other: &mut PgConnection) -> sqlx::Result<bool> {
     const TIMES: usize = 4;
-    const READ: &str = "SELECT coalesce(current_setting('rlock.session', true), '')";
+    // With the schema in front, since the search path is not set yet.
+    const READ: &str = "SELECT coalesce(pg_catalog.current_setting('rlock.session', true), '')";
     async fn read(conn: &mut PgConnection) -> sqlx::Result<String> {
         conn.fetch_one(READ).await?.try_get(0)
     }
     let mark = LeaseId::random().to_hex();
-    one.execute(AssertSqlSafe(format!("SELECT set_config('rlock.session', '{mark}', false)"))).await?;
+    one.execute(AssertSqlSafe(format!("SELECT pg_catalog.set_config('rlock.session', '{mark}', false)"))).await?;
     for _ in 0..TIMES {
         // Whoever is in a transaction keeps a session, and most poolers give the one that was used last.
         other.execute("BEGIN").await?;

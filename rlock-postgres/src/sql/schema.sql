@@ -5,8 +5,12 @@
 --   GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO its_name;
 
 BEGIN;
+-- Nothing that another role has created may run here, by the role of an administrator.
+SET LOCAL search_path = {search_path};
 SELECT pg_advisory_xact_lock(7813576094128);
 CREATE SCHEMA IF NOT EXISTS {schema};
+-- Fails if every role may create objects in it, and so could have made the tables before.
+{guard}
 
 -- A resource is a row, which outlives its leases for the sake of its tokens, and is deleted an hour after the last.
 -- Its leases are in arrays: holders in the order of their grants, and behind them waiters in the order of the queue.

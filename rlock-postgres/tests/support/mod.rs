@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses a part of this")]
 
 mod flushes;
+mod traps;
 
 use std::sync::Arc;
 use std::time::Duration;
