@@ -1,4 +1,4 @@
-//! rlock on etcd, version 3.4 and newer.
+//! rlock on etcd, version 3.4 and 3.5.
 //!
 //! Most users depend on the package `rlock-client` with its feature `etcd` and call `rlock::connect("etcd://…")`, which uses
 //! this crate. It works with one server and with a cluster. Building it needs `protoc` and its standard definitions (Debian:

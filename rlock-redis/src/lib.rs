@@ -1,4 +1,4 @@
-//! rlock on Redis and Valkey, version 6.2 and newer.
+//! rlock on Redis, version 6.2 to 8, and Valkey, version 8 and 9.
 //!
 //! Most users depend on the package `rlock-client` and call `rlock::connect("redis://…")`, which uses this crate. It works with
 //! one server, which may have replicas. A node of a Redis Cluster is refused when connecting, whether or not it has all
