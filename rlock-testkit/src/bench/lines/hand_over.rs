@@ -15,6 +15,8 @@ use crate::bench::{BenchError, Line, Locks, Observer, Plan, Row, Samples, Subjec
 const TURNS: usize = 32;
 /// How many of the other waiters queue up at a time.
 const AT_A_TIME: usize = 32;
+/// How long waiters go on queueing up. A store that is slower has a shorter queue then, and the row says how short.
+const QUEUED_WITHIN: Duration = Duration::from_secs(30);
 /// How long a store may be busy with the waiters that have queued up.
 const QUIET_WITHIN: Duration = Duration::from_secs(60);
 /// How often to look whether the store has queued the waiters.
@@ -32,13 +34,14 @@ pub(in crate::bench) async fn hand_over<S: Subject>(
         let begins = |round: usize| format!("hand-over, {waiters} waiting, round {round}");
         let (mut bare, mut own) = (Samples::default(), Samples::default());
         let begun = Instant::now();
-        let mut round = 0;
+        let (mut round, mut queued) = (0, waiters);
         while round == 0 || begun.elapsed() < 2 * plan.time {
             if round == 0 || waiters > 1 {
                 observer.begins(&begins(round + 1));
             }
             let name = format!("hand-over/{waiters}/{round}");
             let queue = Queue::of(&clients, &name, waiters).await?;
+            queued = queued.min(queue.waiters);
             quiet(&*baseline).await?;
             let mut push = async || timed(&mut bare, async { Ok(baseline.write_and_push().await?) }).await;
             queue.hand_over(plan.time, &mut own, &mut push).await?;
@@ -47,7 +50,7 @@ pub(in crate::bench) async fn hand_over<S: Subject>(
         let mut row = Row::new(Line::HandOver, "bare write + push", 1).of(&bare);
         row.per_second = None;
         observer.row(row);
-        observer.row(Row::new(Line::HandOver, "hand-over", waiters).of(&own).median_beside(&own, &bare));
+        observer.row(Row::new(Line::HandOver, "hand-over", queued).of(&own).median_beside(&own, &bare));
     }
     Ok(())
 }
@@ -78,16 +81,24 @@ impl<'a, L: Locks> Queue<'a, L> {
         let held = clients[0].acquire(name).await?;
         let (grants, granted) = unbounded_channel();
         let mut crowd = JoinSet::new();
+        let begun = Instant::now();
         for place in 1..=waiters {
+            if place > TURNS && begun.elapsed() > QUEUED_WITHIN {
+                break;
+            }
             let (client, own_name, grants) = (clients[place % 2].clone(), name.to_owned(), grants.clone());
             crowd.spawn(async move {
                 let outcome = client.acquire(&own_name).await;
                 let _measured_enough = grants.send((Instant::now(), outcome));
             });
-            let may_be_on_their_way = if place <= TURNS || place == waiters { 0 } else { AT_A_TIME };
+            let may_be_on_their_way = if place <= TURNS { 0 } else { AT_A_TIME };
             while granted.is_empty() && clients[0].waiting(name).await? + may_be_on_their_way < place {
                 sleep(LOOK_EVERY).await;
             }
+        }
+        let waiters = crowd.len();
+        while granted.is_empty() && clients[0].waiting(name).await? < waiters {
+            sleep(LOOK_EVERY).await;
         }
         Ok(Self { clients, held, granted, crowd, waiters })
     }
