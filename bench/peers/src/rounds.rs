@@ -1,0 +1,87 @@
+//! Rounds in which all libraries take turns.
+
+use std::io::{IsTerminal as _, Write as _, stderr};
+use std::pin::Pin;
+
+use rlock_testkit::bench::{BenchError, Line, Observer, Plan, Row, Subject, run as measure};
+
+use crate::args::Args;
+use crate::point::Point;
+use crate::table;
+
+/// A library with a name, whatever its types are.
+pub trait Measured {
+    fn name(&self) -> &'static str;
+    fn note(&self) -> &'static str;
+    fn measure<'a>(
+        &'a self,
+        line: Line,
+        plan: &'a Plan,
+        observer: &'a mut dyn Observer,
+    ) -> Pin<Box<dyn Future<Output = Result<(), BenchError>> + 'a>>;
+}
+
+pub struct Named<S> {
+    pub name: &'static str,
+    pub note: &'static str,
+    pub subject: S,
+}
+
+impl<S: Subject> Measured for Named<S> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn note(&self) -> &'static str {
+        self.note
+    }
+
+    fn measure<'a>(
+        &'a self,
+        line: Line,
+        plan: &'a Plan,
+        observer: &'a mut dyn Observer,
+    ) -> Pin<Box<dyn Future<Output = Result<(), BenchError>> + 'a>> {
+        Box::pin(async move { measure(&self.subject, plan, &[line], observer).await })
+    }
+}
+
+/// Measures one step after the other, each in rounds, and prints each as soon as it is complete.
+pub async fn run(args: &Args, subjects: &[Box<dyn Measured>]) -> anyhow::Result<()> {
+    table::notes(args, subjects);
+    for (line, plan) in args.steps() {
+        let mut points = Vec::new();
+        for round in 0..usize::from(args.rounds) {
+            for turn in 0..subjects.len() {
+                let subject = &subjects[(round + turn) % subjects.len()]; // none always comes first
+                let mut listener = Listener { who: subject.name(), round, points: &mut points };
+                subject.measure(line, &plan, &mut listener).await?;
+            }
+        }
+        progress("");
+        table::print(&points, subjects);
+    }
+    Ok(())
+}
+
+struct Listener<'a> {
+    who: &'static str,
+    round: usize,
+    points: &'a mut Vec<Point>,
+}
+
+impl Observer for Listener<'_> {
+    fn begins(&mut self, what: &str) {
+        progress(&format!("round {}, {}: {what}", self.round + 1, self.who));
+    }
+
+    fn row(&mut self, row: Row) {
+        self.points.extend(Point::of(&row, self.who, self.round));
+    }
+}
+
+fn progress(text: &str) {
+    if stderr().is_terminal() {
+        let _closed = write!(stderr(), "\r\x1b[K{text}");
+    }
+}

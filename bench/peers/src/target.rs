@@ -1,0 +1,57 @@
+//! The store that all libraries work on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rlock::Namespace;
+use rlock::backend::{Baseline, LeaseId, baseline};
+use tempfile::TempDir;
+
+use crate::args::Args;
+
+/// The store that all libraries work on, and how they use it.
+pub struct Target {
+    pub url: String,
+    /// In front of all names.
+    pub namespace: Namespace,
+    /// The cost of the store without locks.
+    pub baseline: Arc<dyn Baseline>,
+    /// The number of connections of a library that keeps one for each lock.
+    pub pool: u32,
+    /// The average pause of a library that polls.
+    pub poll: Duration,
+    /// For locks that are files. It is removed in the end.
+    pub folder: TempDir,
+}
+
+impl Target {
+    pub async fn connect(args: &Args) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let url = match args.url.as_str() {
+            "sqlite:" => format!("sqlite:{}", folder.path().join("rlock.db").display()),
+            url => url.to_owned(),
+        };
+        let namespace = Namespace::new(format!("rlock-peers-{}", LeaseId::random().to_hex()))?;
+        let baseline = baseline(&without_grace(&url), &namespace).await?;
+        Ok(Self { url, namespace, baseline, pool: args.pool, poll: Duration::from_millis(args.poll), folder })
+    }
+
+    pub fn scheme(&self) -> &str {
+        self.url.split(':').next().unwrap_or_default()
+    }
+
+    /// Without the options, which are rlock's.
+    pub fn address(&self) -> &str {
+        self.url.split('?').next().unwrap_or_default()
+    }
+
+    pub fn rlock_url(&self) -> String {
+        without_grace(&self.url)
+    }
+}
+
+/// The URL for rlock, without a grace after restarts: a new namespace has no holders from before.
+fn without_grace(url: &str) -> String {
+    let joint = if url.contains('?') { '&' } else { '?' };
+    if url.starts_with("sqlite:") { url.to_owned() } else { format!("{url}{joint}restart_grace=0s") }
+}
