@@ -1,7 +1,8 @@
-//! The cost of Redis without locks: the least that could do their work, over the same client library.
+//! Measures Redis without locks: the fewest commands that could do their work, over the same client library.
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use rlock_core::{BackendError, Baseline, Failure, LeaseId};
@@ -11,15 +12,20 @@ use tokio::time::timeout;
 use crate::answers;
 use crate::conn::{Args, Conn, Delivery, Driver, Messages, Reply};
 use crate::error::CallError;
-use crate::keys::Keys;
+use crate::keys::{Keys, inbox_channel};
 use crate::{ConnectError, RedisConfig};
 
-const TAKE: &str = "return redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', 60000)";
-const GIVE_BACK: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0";
-const WRITE_AND_PUBLISH: &str =
-    "redis.call('SET', KEYS[1], ARGV[1], 'PX', 60000) return redis.call('PUBLISH', ARGV[2], ARGV[1])";
+// Only commands that users of the documented rights may run.
+const TAKE: &str = "if redis.call('HGET', KEYS[1], 'h') then return 0 end redis.call('HSET', KEYS[1], 'h', ARGV[1]) return \
+                    redis.call('PEXPIREAT', KEYS[1], ARGV[2])";
+const GIVE_BACK: &str =
+    "if redis.call('HGET', KEYS[1], 'h') == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0";
+const WRITE_AND_PUBLISH: &str = "redis.call('HSET', KEYS[1], 'h', ARGV[1]) redis.call('PEXPIREAT', KEYS[1], ARGV[2]) return \
+                                 redis.call('PUBLISH', ARGV[3], ARGV[1])";
 /// The length of what a lock writes: an id, an inbox and an owner.
 const LENGTH: usize = 100;
+/// The time from the start of the benchmark to the expiry of its keys, by this host's clock.
+const EXPIRY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How many keys the server looks at in one step of cleaning up.
 const STEP: u64 = 1_000;
 
@@ -30,6 +36,7 @@ pub struct RedisBaseline {
     keys: Keys,
     conn: Arc<Conn>,
     channel: String,
+    expires: String,
     messages: Mutex<Messages>,
     take: String,
     give_back: String,
@@ -52,12 +59,14 @@ impl RedisBaseline {
         let failed = |error: CallError| error.into_connect_error(&store);
         let (conn, driver) = Conn::open(&config).await.map_err(failed)?;
         let (listener, listening) = Conn::open(&config).await.map_err(failed)?;
-        let channel = format!("rlock:bench:{}", LeaseId::random().to_hex());
+        let channel = inbox_channel(&LeaseId::random().to_hex());
         let messages = listener.subscribe(&channel).await.map_err(failed)?;
         let load = async |source| load(&conn, source).await.map_err(failed);
         let (take, give_back) = (load(TAKE).await?, load(GIVE_BACK).await?);
         let write_and_publish = load(WRITE_AND_PUBLISH).await?;
         let keys = Keys::new(&config.namespace);
+        let expires = SystemTime::now() + EXPIRY;
+        let expires = expires.duration_since(UNIX_EPOCH).unwrap_or(EXPIRY).as_millis().to_string();
         let (messages, connections) = (Mutex::new(messages), [(conn.clone(), driver), (listener, listening)]);
         Ok(Self {
             config,
@@ -65,6 +74,7 @@ impl RedisBaseline {
             keys,
             conn,
             channel,
+            expires,
             messages,
             take,
             give_back,
@@ -77,13 +87,13 @@ impl RedisBaseline {
         self.conn.command(name, args).await.map_err(|error| error.into_backend_error(operation, &self.store))
     }
 
-    async fn run(&self, operation: &'static str, digest: &str, name: &str, more: &str) -> Result<(), BackendError> {
-        let mut args = Args::with_capacity(5);
+    async fn run(&self, operation: &'static str, digest: &str, name: &str, more: &[&str]) -> Result<(), BackendError> {
+        let mut args = Args::with_capacity(6);
         args.text(digest);
         args.fixed("1");
         args.text(self.key(name));
         args.text("x".repeat(LENGTH));
-        args.text(more);
+        more.iter().for_each(|&text| args.text(text));
         self.command(operation, "EVALSHA", args).await.map(drop)
     }
 
@@ -113,13 +123,13 @@ impl Baseline for RedisBaseline {
     }
 
     async fn pair(&self, name: &str) -> Result<(), BackendError> {
-        self.run("write", &self.take, name, "").await?;
-        self.run("write", &self.give_back, name, "").await
+        self.run("write", &self.take, name, &[&self.expires]).await?;
+        self.run("write", &self.give_back, name, &[]).await
     }
 
     async fn write_and_push(&self) -> Result<(), BackendError> {
         let mut messages = self.messages.lock().await;
-        self.run("write", &self.write_and_publish, "push", &self.channel).await?;
+        self.run("write", &self.write_and_publish, "push", &[&self.expires, &self.channel]).await?;
         match timeout(self.config.timeout, messages.next()).await {
             Ok(Delivery::Message(_)) => Ok(()),
             Ok(Delivery::Missed) | Err(_) => {
@@ -157,7 +167,7 @@ impl Baseline for RedisBaseline {
             let text = |key: &Reply| if let Reply::Text(key) = key { Some(key.clone()) } else { None };
             keys.iter().filter_map(text).for_each(|key| found.text(key));
             if !keys.is_empty() {
-                self.command("clean up", "UNLINK", found).await?;
+                self.command("clean up", "DEL", found).await?;
             }
             cursor = next.clone();
             if cursor == "0" {

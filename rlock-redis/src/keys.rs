@@ -22,7 +22,7 @@ impl Keys {
         Self { front: format!("{ROOT}{{{}:", encode(namespace.as_str())) }
     }
 
-    /// What all keys begin with. It is no key itself.
+    /// The common prefix of all keys. It is no key itself.
     pub(crate) fn front(&self) -> &str {
         &self.front
     }
@@ -36,7 +36,8 @@ impl Keys {
         format!("{}{}}}", self.front, encode(name.as_str()))
     }
 
-    /// A key of the namespace that no resource can have, for names are not empty.
+    /// A key of the namespace that no resource has, because names are not empty. Access rules that allow single resources
+    /// do not allow it.
     pub(crate) fn unused(&self) -> String {
         format!("{}}}", self.front)
     }

@@ -62,6 +62,22 @@ async fn missing_rights_are_named_together() {
 }
 
 #[tokio::test]
+async fn forbidden_keys_are_named_without_commands() {
+    let server = Server::start();
+    let front = "the server does not let this user use the keys of the namespace, rlock:{billing:* (it tried rlock:{billing:})";
+    for (user, keys) in [("one", "~rlock:{billing:nightly}*"), ("other", "~rlock:{billing:}")] {
+        let url = server.add_user(user, &RedisConfig::ACL_RULES.replace("~rlock:*", keys));
+        let error = connect(&format!("{url}?namespace=billing")).await.unwrap_err().to_string();
+        assert!(error.contains(&format!("{front}: ")), "{keys}: {error}");
+        assert!(error.contains(RedisConfig::ACL_RULES), "{keys}: {error}");
+    }
+    let rules = RedisConfig::ACL_RULES.replace("~rlock:*", "~rlock:{billing:}");
+    let url = server.add_user("both", &format!("{rules} -scan -zadd"));
+    let error = connect(&format!("{url}?namespace=billing")).await.unwrap_err().to_string();
+    assert!(error.contains(&format!("{front}, nor run scan and zadd: ")), "{error}");
+}
+
+#[tokio::test]
 async fn right_that_is_taken_away_later_is_named() {
     let server = Server::start();
     let url = server.add_user("locks", RedisConfig::ACL_RULES);

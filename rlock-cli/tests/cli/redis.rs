@@ -65,15 +65,24 @@ fn cluster_node_is_refused_by_every_command() {
 #[test]
 fn user_with_the_documented_rights_passes_the_check() {
     let server = Server::start_durable();
-    let rules = rlock::redis::RedisConfig::ACL_RULES.split(' ');
-    let command = ["ACL", "SETUSER", "locks", "on", ">secret"].into_iter().chain(rules);
-    server.resp().command(&command.collect::<Vec<_>>());
-    let url = server.url().replace("redis://", "redis://locks:secret@");
+    let url = url_of_documented_user(&server);
     let checked = Rlock::start(&mut rlock(&["check", "--no-suite", &url])).exit();
     checked.assert(0, &[]);
     for subject in ["version", "eviction", "persistence", "clock"] {
         assert!(checked.stdout.contains(&format!("  {subject} ")), "{subject}:\n{}", checked.stdout);
     }
+}
+
+#[cfg(feature = "bench")]
+#[test]
+fn documented_rights_suffice_for_bench() {
+    let server = Server::start_durable();
+    let url = url_of_documented_user(&server);
+    let short = ["bench", "--seconds", "0.02", "--tasks", "1", "--waiters", "2", "--leases", "10", "--ttl", "1s"];
+    let lines = ["round-trip", "cycle", "hand-over", "contention", "renewal"].map(|line| ["--only", line]).concat();
+    let exited = Rlock::start(&mut rlock(&[&short[..], &lines, &[&url]].concat())).exit();
+    exited.assert(0, &[]);
+    assert_eq!(server.left_by_bench(), Vec::<String>::new());
 }
 
 #[test]
@@ -114,6 +123,14 @@ fn a_case_of_the_suite_that_fails_is_a_risk_and_says_what_is_broken() {
         checked.stdout
     );
     assert!(checked.stdout.contains("1 of 1 cases failed"), "{}", checked.stdout);
+}
+
+/// A user with the rights that the README documents.
+fn url_of_documented_user(server: &Server) -> String {
+    let rules = rlock::redis::RedisConfig::ACL_RULES.split(' ');
+    let command = ["ACL", "SETUSER", "locks", "on", ">secret"].into_iter().chain(rules);
+    server.resp().command(&command.collect::<Vec<_>>());
+    server.url().replace("redis://", "redis://locks:secret@")
 }
 
 fn free_port() -> u16 {

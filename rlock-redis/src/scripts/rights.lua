@@ -1,23 +1,32 @@
 -- KEYS: a key of the namespace that belongs to no resource
--- Answers the commands that the server's access rules forbid this user, of all that the scripts run and the client sends.
+-- Returns the commands that the access rules forbid this user, and 'key' before them if they forbid the keys.
 --
--- No call changes anything, for nothing is there that it could change. HSET is short of an argument, which the server
--- notices only once it has looked at the rules.
+-- The script tries every command that the other scripts and the client run. It changes nothing, for its keys do not exist.
+-- HSET lacks an argument, which the server notices only after the access rules.
 
 local key = KEYS[1]
 local beside = key .. ':e'
--- As versions before 7.2 say it, the later ones, and what is not called by a script.
+-- The denials of versions before 7.2, of later versions, and outside scripts.
 local DENIALS = { 'The user executing the script', 'ACL failure in script', 'NOPERM' }
+-- The denials of a key. A user's name has no spaces, so it cannot look like one.
+local KEY_DENIALS = { "can't access ", 'ermissions to access ' }
 
-local forbidden = {}
+local function has_one(text, parts)
+  for _, part in ipairs(parts) do
+    if string.find(text, part, 1, true) then return true end
+  end
+  return false
+end
+
+local forbidden, key_is_forbidden = {}, false
 local function try(command, ...)
   local answer = redis.pcall(command, ...)
   local text = type(answer) == 'table' and answer.err or ''
-  for _, denial in ipairs(DENIALS) do
-    if string.find(text, denial, 1, true) then
-      table.insert(forbidden, string.lower(command))
-      return
-    end
+  if not has_one(text, DENIALS) then return end
+  if has_one(text, KEY_DENIALS) then
+    key_is_forbidden = true
+  else
+    table.insert(forbidden, string.lower(command))
   end
 end
 
@@ -37,4 +46,5 @@ try('ZREM', beside, 'g')
 try('ZSCORE', beside, 'g')
 try('PEXPIREAT', key, 1)
 try('DEL', beside)
+if key_is_forbidden then table.insert(forbidden, 1, 'key') end
 return forbidden
