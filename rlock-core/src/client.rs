@@ -18,16 +18,16 @@ use crate::{
 /// A client of a store, from which locks are made. Clones share one connection and one scheduler.
 ///
 /// By default the client works on a thread of its own, so that locks stay alive while the caller's runtime is blocked,
-/// and without a runtime. The thread ends when the last handle has been dropped and everything is given back, or ten
-/// seconds later.
+/// and without a runtime. After the drop of the last handle the thread ends once everything is released, after 10 s or
+/// [`drop_timeout`](ClientBuilder::drop_timeout) at the latest, whichever is longer.
 ///
 /// # Dropping
 ///
 /// Each clone, each lock and each guard is a handle of the client. Dropping a guard or the future of `lock` sends the
 /// release in the background. Dropping the *last* handle also waits: it blocks its thread until the store has confirmed
-/// the releases that are under way, for [`drop_timeout`](ClientBuilder::drop_timeout) at most, 1 s by default. A program
-/// that returns from `main`, also by `?` or a panic, therefore leaves no lock to its TTL while the store answers. With
-/// nothing to give back the drop returns at once.
+/// the releases and the claims that are under way, for [`drop_timeout`](ClientBuilder::drop_timeout) at most, 1 s by
+/// default. A program that returns from `main`, also by `?` or a panic that unwinds, therefore leaves no lock to its TTL
+/// while the store answers. With nothing under way the drop returns at once.
 ///
 /// - In an async task the wait blocks a worker of the caller's runtime. A task that must not block awaits
 ///   [`Guard::unlock`] or [`shutdown`](Self::shutdown) before.
@@ -36,8 +36,8 @@ use crate::{
 ///   other threads. It never waits for a `current_thread` runtime, nor inside a task of the client's runtime. Await
 ///   [`Guard::unlock`] or [`shutdown`](Self::shutdown) there, or the end of the runtime leaves the locks to their TTL.
 /// - In a watchdog's callback and on the client's own thread the drop does not wait.
-/// - `std::process::exit` drops nothing, nor does the end of `main` drop a client in a `static`: await
-///   [`shutdown`](Self::shutdown) before.
+/// - `std::process::exit` and a panic with `panic = "abort"` drop nothing, nor does the end of `main` drop a client in a
+///   `static`: await [`shutdown`](Self::shutdown) before.
 #[derive(Clone)]
 pub struct Client(Arc<Handle>);
 
@@ -175,10 +175,10 @@ pub struct ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// How long a failing store is asked again by default: 5 s.
+    /// The default of [`retry_for`](Self::retry_for): 5 s.
     pub const RETRY_FOR: Duration = Duration::from_secs(5);
 
-    /// How long the drop of a client's last handle waits for its releases by default, at most: 1 s.
+    /// The default of [`drop_timeout`](Self::drop_timeout): 1 s.
     pub const DROP_TIMEOUT: Duration = Duration::from_secs(1);
 
     /// Runs the client on `runtime`, with I/O and time enabled, in place of a thread of its own: the lowest latency,
@@ -219,9 +219,11 @@ impl ClientBuilder {
         self
     }
 
-    /// How long the drop of the client's last handle waits for the releases under way, at most; 1 s if this is not
-    /// called. With zero it does not wait, and a process that ends right after may leave its locks to their TTL.
-    /// [`Client`](Client#dropping) says what a handle is, and where the drop does not wait at all.
+    /// Sets the longest time that the last drop waits for releases. The default is 1 s.
+    ///
+    /// With zero the drop does not wait, and a process that ends right after may leave its locks to their TTL. A client
+    /// without handles goes on with its releases for this time or 10 s, whichever is longer, and then ends.
+    /// [`Client`](Client#dropping) defines a handle, and lists where the drop does not wait.
     pub fn drop_timeout(mut self, timeout: Duration) -> Self {
         self.drop_timeout = timeout;
         self
@@ -269,11 +271,16 @@ impl ClientBuilder {
     }
 
     fn client(self, home: Home, backend: Arc<dyn Backend>) -> Client {
-        let settings =
-            Settings { clock: self.clock, owner: self.owner, default_ttl: self.default_ttl, retry_for: self.retry_for };
+        let settings = Settings {
+            clock: self.clock,
+            owner: self.owner,
+            default_ttl: self.default_ttl,
+            retry_for: self.retry_for,
+            drop_timeout: self.drop_timeout,
+        };
         let (engine, events) = Engine::new(backend, home.runtime().clone(), settings);
         let has_own_thread = home.is_own_thread();
         home.move_in(engine.clone().drive(events));
-        Client(Arc::new(Handle::new(engine, has_own_thread, self.drop_timeout)))
+        Client(Arc::new(Handle::new(engine, has_own_thread)))
     }
 }

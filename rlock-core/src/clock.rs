@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 /// An instant of a [`Clock`]. Instants of different clocks have nothing to do with each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Moment(u64);
@@ -49,7 +51,13 @@ pub struct Clock {
 enum Source {
     Boot,
     Tokio(tokio::time::Instant),
-    Manual(Arc<AtomicU64>),
+    Manual(Arc<Manual>),
+}
+
+#[derive(Debug, Default)]
+struct Manual {
+    nanos: AtomicU64,
+    moved: Notify,
 }
 
 impl Clock {
@@ -67,7 +75,7 @@ impl Clock {
         Self { source: Source::Tokio(tokio::time::Instant::now()), ahead: Duration::from_secs(1) }
     }
 
-    /// A clock that stands still until it is [advanced](Self::advance): for a store in a test, not for a client.
+    /// A clock that stands still until it is [advanced](Self::advance), for tests.
     pub fn manual() -> Self {
         Self { source: Source::Manual(Arc::default()), ahead: Duration::from_secs(1) }
     }
@@ -78,8 +86,9 @@ impl Clock {
     ///
     /// Panics on any other clock.
     pub fn advance(&self, by: Duration) {
-        let Source::Manual(nanos_passed) = &self.source else { panic!("only a manual clock can be moved") };
-        nanos_passed.fetch_add(nanos(by), Ordering::SeqCst);
+        let Source::Manual(manual) = &self.source else { panic!("only a manual clock can be moved") };
+        manual.nanos.fetch_add(nanos(by), Ordering::SeqCst);
+        manual.moved.notify_waiters();
     }
 
     /// The same clock, showing `offset` more: for tests of what a client's clock must not decide.
@@ -94,7 +103,7 @@ impl Clock {
         let passed = match &self.source {
             Source::Boot => since_boot(),
             Source::Tokio(start) => start.elapsed(),
-            Source::Manual(passed) => Duration::from_nanos(passed.load(Ordering::SeqCst)),
+            Source::Manual(manual) => Duration::from_nanos(manual.nanos.load(Ordering::SeqCst)),
         };
         Moment::default().after(passed + self.ahead)
     }
@@ -107,17 +116,18 @@ impl Clock {
     ///
     /// # Panics
     ///
-    /// Panics on a manual clock, and outside a tokio runtime with I/O and time enabled.
+    /// Panics outside a tokio runtime with I/O and time enabled, except on a manual clock.
     pub async fn sleep_until(&self, until: Moment) {
         loop {
+            let moved = if let Source::Manual(manual) = &self.source { Some(manual.moved.notified()) } else { None };
             let left = until.since(self.now());
             if left.is_zero() {
                 return;
             }
-            match self.source {
-                Source::Boot => sleep_through_suspend(left).await,
-                Source::Tokio(_) => tokio::time::sleep(left).await,
-                Source::Manual(_) => panic!("a manual clock cannot be slept by"),
+            match (&self.source, moved) {
+                (_, Some(moved)) => moved.await,
+                (Source::Tokio(_), None) => tokio::time::sleep(left).await,
+                (Source::Boot | Source::Manual(_), None) => sleep_through_suspend(left).await,
             }
         }
     }
@@ -198,5 +208,16 @@ mod tests {
         let clone = clock.clone();
         clone.advance(Duration::from_secs(3));
         assert_eq!(clock.now().since(before), Duration::from_secs(3));
+    }
+
+    #[tokio::test]
+    async fn advancing_a_manual_clock_wakes_sleepers() {
+        let clock = Clock::manual();
+        let mut sleep = Box::pin(clock.sleep_until(clock.now().after(Duration::from_secs(2))));
+        for _ in 0..2 {
+            assert!(futures_util::poll!(&mut sleep).is_pending());
+            clock.advance(Duration::from_secs(1));
+        }
+        sleep.await;
     }
 }

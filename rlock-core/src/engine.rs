@@ -1,7 +1,7 @@
-//! What keeps leases: requests to the store, and one schedule for all that has to happen in time.
+//! Drives every lease of a client: sends its requests to the store, and keeps one schedule of all deadlines.
 //!
 //! Every lease is a small state machine behind a lock of its own. It is moved by answers from the store
-//! (`claim`, `extend`, `release`), by its timer, by events, and by its user. Nobody holds two leases' locks, and a
+//! (`claim`, `extend`, `release`), by its timer, by events, and by its user. No thread holds two leases' locks, and a
 //! lease's lock is taken before the schedule's.
 
 mod batcher;
@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -38,13 +38,14 @@ use crate::{
     ShutdownError, Ttl,
 };
 
-/// What a client is told at its start.
+/// The settings of a client.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) clock: Clock,
     pub(crate) owner: Owner,
     pub(crate) default_ttl: Ttl,
     pub(crate) retry_for: Duration,
+    pub(crate) drop_timeout: Duration,
 }
 
 /// The working part of a client.
@@ -72,6 +73,8 @@ pub(crate) struct Engine {
     /// The runtime under the client has ended.
     dead: AtomicBool,
     all_settled: Notify,
+    /// The number of leases that were [abandoned](Self::abandon).
+    abandoned: AtomicUsize,
     /// Wakes threads that wait for an empty table of leases.
     table_emptied: Condvar,
 }
@@ -79,7 +82,7 @@ pub(crate) struct Engine {
 /// A backend call that takes longer than this counts as unanswered. Backends have limits of their own, far below.
 const CALL_LIMIT: Duration = Duration::from_secs(60);
 
-/// How long a client that nobody uses any more goes on giving back what it had.
+/// The least time for which a client without handles goes on with its releases.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
 impl Engine {
@@ -108,6 +111,7 @@ impl Engine {
             was_shut_down: AtomicBool::new(false),
             deserted: AtomicBool::new(false),
             dead: AtomicBool::new(false),
+            abandoned: AtomicUsize::new(0),
             all_settled: Notify::new(),
             table_emptied: Condvar::new(),
             backend,
@@ -135,8 +139,8 @@ impl Engine {
         self.schedule.len()
     }
 
-    /// Attends to the schedule and to the store's events until nobody uses the client any more. The engine ends with
-    /// the future, even if that is never polled.
+    /// Attends to the schedule and to the store's events until the client has no handle. The engine ends with the future,
+    /// even if that is never polled.
     pub(crate) fn drive(self: Arc<Self>, events: EventStream) -> impl Future<Output = ()> + Send {
         let on_every_way_out = MarkDead(self.clone());
         async move {
@@ -157,7 +161,8 @@ impl Engine {
             }
             self.send_extensions();
             if self.deserted.load(Ordering::Acquire) {
-                let limit = *drained.get_or_insert_with(|| self.now().after(DRAIN_LIMIT));
+                let limit =
+                    *drained.get_or_insert_with(|| self.now().after(DRAIN_LIMIT.max(self.settings.drop_timeout)));
                 if self.open_leases() == 0 || self.now() >= limit {
                     break;
                 }
@@ -327,7 +332,7 @@ impl Engine {
                 self.lose(&lease, &mut state, LossReason::Shutdown);
             }
             if !matches!(state.phase, Phase::Releasing | Phase::Settled) {
-                // For whoever waits for the lock, even if it was granted and nobody has looked yet.
+                // Ends a `lock` future, even one that has not yet seen its grant.
                 state.outcome = Some(LockError::Closed { resource: lease.key.resource.clone() });
                 lease.changed.notify_one();
             }
@@ -336,7 +341,7 @@ impl Engine {
         }
     }
 
-    /// The client and the last of its guards have gone.
+    /// Ends the engine once its leases are settled, since its last handle was dropped.
     pub(crate) fn no_more_users(&self) {
         self.deserted.store(true, Ordering::Release);
         self.schedule.wake();
@@ -415,7 +420,7 @@ impl Drop for Place<'_> {
     }
 }
 
-/// Ends everything when the runtime under a client is taken away: nothing would ever come of it.
+/// Abandons every lease when the runtime under a client ends, because no request would be answered any more.
 struct MarkDead(Arc<Engine>);
 
 impl Drop for MarkDead {

@@ -20,10 +20,10 @@ use crate::{
 /// releases the lock at once, and so does `try_lock().await?.is_some()`;
 /// [`SimpleLock::try_lock`](crate::SimpleLock::try_lock) shows the trap.
 ///
-/// [`unlock`](Self::unlock) releases the lock and reports, as [`run`](Self::run) does after the work. Dropping the guard
-/// releases in the background, from any thread, in or out of a runtime. A process that ends meanwhile cuts the release
+/// [`unlock`](Self::unlock) releases the lock and reports. [`run`](Self::run) waits as `unlock` does, and logs a release
+/// that is not confirmed. Dropping the guard releases in the background, from any thread, in or out of a runtime. A process that ends meanwhile cuts the release
 /// off, and the lock stays until its TTL ends; so the drop of a client's last handle [waits](crate::Client#dropping),
-/// for a second at most. `std::process::exit` drops no guard.
+/// for a second at most by default. `std::process::exit` drops no guard.
 ///
 /// The lock can be lost while the guard lives: when the store cannot be reached until the
 /// [deadline](Self::remaining), when somebody breaks the lock, when the process was frozen. The guard then says so

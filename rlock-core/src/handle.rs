@@ -1,23 +1,20 @@
-//! What the clones of a client and its guards share.
+//! The state that a client's clones and guards share.
 
 use std::sync::Arc;
-use std::time::Duration;
-
 use tokio::runtime::{self, RuntimeFlavor};
 
 use crate::engine::Engine;
 
-/// What the clones of a client and its guards keep alive. The client ends with the last reference to it.
+/// The state that a client's clones and guards share. The client ends with the last reference to it.
 #[derive(Debug)]
 pub(crate) struct Handle {
     pub(crate) engine: Arc<Engine>,
     has_own_thread: bool,
-    drop_timeout: Duration,
 }
 
 impl Handle {
-    pub(crate) fn new(engine: Arc<Engine>, has_own_thread: bool, drop_timeout: Duration) -> Self {
-        Self { engine, has_own_thread, drop_timeout }
+    pub(crate) fn new(engine: Arc<Engine>, has_own_thread: bool) -> Self {
+        Self { engine, has_own_thread }
     }
 
     /// Whether the client makes progress while this thread is blocked.
@@ -38,7 +35,7 @@ impl Drop for Handle {
     fn drop(&mut self) {
         self.engine.no_more_users();
         if self.runs_without_this_thread() {
-            self.engine.wait_for_releases(self.drop_timeout);
+            self.engine.wait_for_releases();
         }
     }
 }

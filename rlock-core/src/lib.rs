@@ -1,8 +1,8 @@
 //! The heart of rlock: the contract between locks and stores, the lock types, and the watchdog that keeps a lock
 //! for exactly as long as the work under it runs.
 //!
-//! Users depend on the package `rlock-client` (the library `rlock`), which adds the stores. A backend of one's own implements [`Backend`] and is
-//! checked by `rlock-testkit`.
+//! Users depend on the package `rlock-client` (the library `rlock`), which adds the stores. A custom backend implements
+//! [`Backend`] and is checked by `rlock-testkit`.
 //!
 //! ```
 //! use rlock_core::{Client, MemoryStore, Namespace, SimpleLock};

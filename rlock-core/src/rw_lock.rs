@@ -71,8 +71,8 @@ impl RwLock {
         self.0.try_lock(Share::one_of(READERS), LockKind::Read, options).await
     }
 
-    /// Runs `work` as a reader if the lock has neither a writer nor a waiting one, and gives the lock back after `work` has ended. `None` otherwise;
-    /// `work` is then dropped unpolled.
+    /// Runs `work` as a reader if the lock has neither a writer nor a waiting one, and releases the lock after `work` has
+    /// ended. Returns `None` otherwise; `work` is then dropped unpolled.
     ///
     /// # Errors
     ///
@@ -143,8 +143,8 @@ impl RwLock {
         self.0.try_lock(Share::all_of(READERS), LockKind::Write, options).await
     }
 
-    /// Runs `work` as the writer if the lock has no reader, writer or waiter, and gives the lock back after `work` has ended. `None` otherwise;
-    /// `work` is then dropped unpolled.
+    /// Runs `work` as the writer if the lock has no reader, writer or waiter, and releases the lock after `work` has ended.
+    /// Returns `None` otherwise; `work` is then dropped unpolled.
     ///
     /// # Errors
     ///

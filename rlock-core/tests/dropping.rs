@@ -1,4 +1,4 @@
-//! Dropping the last handle of a client waits for the releases, within a limit and where that is safe.
+//! Tests that the last drop of a client's handles waits for the releases, within a limit and where that is safe.
 
 mod support;
 
@@ -9,19 +9,19 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rlock_core::{
-    Client, ClientBuilder, Guard, LockOptions, MemoryStore, Namespace, ResourceName, SimpleLock, WatchdogConfig,
+    Client, ClientBuilder, Clock, Guard, LockOptions, MemoryStore, Namespace, ResourceName, SimpleLock, WatchdogConfig,
 };
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use support::{Fate, Script, Scripted, Verb, options};
+use support::{Fate, Log, Script, Scripted, Verb, options};
 
-/// A release that reaches the store so late has not done so by chance when a drop returns.
+/// The delay of releases, long enough that none reaches the store by chance before a drop returns.
 const DELAY: Duration = Duration::from_millis(100);
-/// A drop that takes so long has hung.
-const HUNG: Duration = Duration::from_secs(20);
+/// The limit for actions that do not wait, well below the ten seconds for which a client goes on without handles.
+const HUNG: Duration = Duration::from_secs(5);
 const FOR_EVER: Duration = Duration::from_secs(3600);
 
-/// A client of a store whose answers a test decides.
+/// A client of a store whose answers the test decides.
 struct World {
     store: Arc<MemoryStore>,
     script: Arc<Script>,
@@ -56,7 +56,7 @@ impl World {
         (Self { store, script, client }, own.recv().unwrap())
     }
 
-    /// Takes a lock; its release comes to what `fate` says.
+    /// Acquires a lock, whose release has the fate `release`.
     async fn hold(&self, release: Fate) -> Guard {
         let guard = SimpleLock::new("job", &self.client).unwrap().lock_with(options()).await.unwrap();
         self.script.decide(Verb::Release, release);
@@ -79,14 +79,14 @@ fn one_worker() -> Runtime {
     Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
 }
 
-/// Fails if `action` hangs.
+/// Fails if `action` takes [`HUNG`] or longer.
 fn ends_soon<T: Send + 'static>(action: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, ended) = channel();
     thread::spawn(move || sender.send(action()));
     ended.recv_timeout(HUNG).expect("it neither hangs nor panics")
 }
 
-/// Waits until another client has the lock.
+/// Waits until another client acquires the lock.
 async fn sees_released(store: &Arc<MemoryStore>) {
     let other = Client::new(store.client(Namespace::default()));
     let soon = LockOptions::new().wait(HUNG);
@@ -171,7 +171,7 @@ fn a_panic_gives_the_lock_back() {
 }
 
 #[test]
-fn a_release_that_hangs_is_waited_for_within_the_limit() {
+fn hanging_release_is_awaited_within_the_limit() {
     let limit = 2 * DELAY;
     let world = World::on_own_thread(limit);
     let guard = one_thread().block_on(world.hold(Fate::Hangs));
@@ -201,6 +201,19 @@ fn a_limit_of_zero_does_not_wait() {
 }
 
 #[test]
+fn a_limit_over_ten_seconds_is_kept() {
+    let clock = Clock::manual();
+    let world = World::with(Client::builder().drop_timeout(FOR_EVER).clock(clock.clone()));
+    let guard = one_thread().block_on(world.hold(Fate::Delayed(DELAY)));
+    let dropping = thread::spawn(|| world.drop_all(guard));
+    for _ in 0..50 {
+        clock.advance(Duration::from_secs(1));
+        thread::sleep(DELAY / 100);
+    }
+    assert_eq!(dropping.join().unwrap().resources(), 0);
+}
+
+#[test]
 fn nothing_open_is_not_waited_for() {
     let world = World::on_own_thread(FOR_EVER);
     let guard = one_thread().block_on(world.hold(Fate::Answered));
@@ -210,7 +223,7 @@ fn nothing_open_is_not_waited_for() {
 }
 
 #[test]
-fn a_shutdown_that_timed_out_is_not_waited_for_again() {
+fn timed_out_shutdown_is_not_awaited_again() {
     let world = World::on_own_thread(FOR_EVER);
     let guard = one_thread().block_on(world.hold(Fate::Hangs));
     let error = one_thread().block_on(world.client.shutdown(DELAY)).unwrap_err();
@@ -219,7 +232,7 @@ fn a_shutdown_that_timed_out_is_not_waited_for_again() {
 }
 
 #[test]
-fn a_handle_that_is_not_the_last_does_not_wait() {
+fn earlier_handles_do_not_wait() {
     let world = World::on_own_thread(FOR_EVER);
     let guard = one_thread().block_on(world.hold(Fate::Hangs));
     ends_soon(|| drop(guard));
@@ -259,7 +272,7 @@ fn a_callback_does_not_wait() {
 }
 
 #[test]
-fn a_runtime_of_one_thread_is_never_waited_for() {
+fn one_thread_runtime_is_never_awaited() {
     let runtime = one_thread();
     let world = World::on(&runtime, FOR_EVER);
     let store = ends_soon(move || {
@@ -274,7 +287,7 @@ fn a_runtime_of_one_thread_is_never_waited_for() {
 }
 
 #[test]
-fn a_runtime_of_one_thread_is_not_waited_for_outside() {
+fn one_thread_runtime_is_not_awaited_outside() {
     let runtime = one_thread();
     let world = World::on(&runtime, FOR_EVER);
     let guard = runtime.block_on(world.hold(Fate::Answered));
@@ -282,7 +295,7 @@ fn a_runtime_of_one_thread_is_not_waited_for_outside() {
 }
 
 #[test]
-fn a_runtime_with_workers_is_waited_for_in_block_on() {
+fn workers_are_awaited_in_block_on() {
     let runtime = one_worker();
     let world = World::on(&runtime, FOR_EVER);
     let store = runtime.block_on(async {
@@ -293,7 +306,7 @@ fn a_runtime_with_workers_is_waited_for_in_block_on() {
 }
 
 #[test]
-fn a_runtime_with_workers_is_waited_for_outside() {
+fn workers_are_awaited_outside() {
     let runtime = one_worker();
     let world = World::on(&runtime, FOR_EVER);
     let guard = runtime.block_on(world.hold(Fate::Delayed(DELAY)));
@@ -313,7 +326,7 @@ fn a_task_on_the_clients_runtime_does_not_wait() {
 }
 
 #[test]
-fn a_runtime_that_ends_is_not_waited_for() {
+fn ending_runtime_is_not_awaited() {
     let runtime = one_worker();
     let world = World::on(&runtime, FOR_EVER);
     let (sender, held) = channel();
@@ -328,10 +341,21 @@ fn a_runtime_that_ends_is_not_waited_for() {
 }
 
 #[test]
-fn a_runtime_that_has_ended_is_not_waited_for() {
+fn ended_runtime_is_not_awaited() {
     let runtime = one_worker();
     let world = World::on(&runtime, FOR_EVER);
     let guard = runtime.block_on(world.hold(Fate::Hangs));
     drop(runtime);
     ends_soon(|| world.drop_all(guard));
+}
+
+#[test]
+fn releases_abandoned_by_a_runtime_are_logged() {
+    let log = Log::default();
+    let runtime = one_worker();
+    let world = World::on(&runtime, FOR_EVER);
+    let guard = runtime.block_on(world.hold(Fate::Hangs));
+    drop(runtime);
+    tracing::subscriber::with_default(log.clone(), || world.drop_all(guard));
+    assert!(log.lines().iter().any(|line| line.contains("unconfirmed=1")), "{:?}", log.lines());
 }

@@ -29,7 +29,7 @@ async fn work_runs_under_the_lock() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn work_is_not_polled_while_others_hold_the_lock() {
+async fn work_is_unpolled_while_others_hold_the_lock() {
     let world = World::new();
     let _held = mutex(&world.other_client()).lock().await.unwrap();
     let refused = mutex(&world.client).try_run(async { unreachable!("it is not polled") }).await;
@@ -37,7 +37,7 @@ async fn work_is_not_polled_while_others_hold_the_lock() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn work_is_kept_under_the_lock_for_longer_than_the_ttl() {
+async fn work_outlives_the_ttl_under_the_lock() {
     let world = World::new();
     let work = tokio::time::sleep(Duration::from_secs(300));
     assert!(matches!(mutex(&world.client).try_run_with(options(), work).await, Ok(Some(()))));
@@ -86,7 +86,7 @@ async fn dropping_the_future_drops_the_work_and_releases() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_fails_is_an_error_and_no_work_begins() {
+async fn no_work_begins_when_the_store_fails() {
     let world = World::new();
     world.script.decide(Verb::Acquire, Fate::Failed);
     let failed = mutex(&world.client).try_run(async { unreachable!("it is not polled") }).await;
@@ -123,7 +123,7 @@ async fn readers_run_together_and_a_writer_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn work_takes_as_many_permits_as_it_asks_for() {
+async fn work_takes_the_permits_it_asks_for() {
     let world = World::new();
     let semaphore = Semaphore::new("pool", 3, &world.client).unwrap();
     let running = AtomicU32::new(0);

@@ -38,22 +38,24 @@ impl Engine {
         }
     }
 
-    /// Gives back a lease that nobody wants any more. Nothing happens to one that is on its way back already.
+    /// Releases a lease without a user. Has no effect on one that is being released already.
     pub(crate) fn let_go(self: &Arc<Self>, lease: &Arc<Lease>) {
         let mut state = lease.lock();
         self.give_back(lease, &mut state);
         self.reschedule(lease, &mut state);
     }
 
-    /// Blocks this thread until nothing is being given back any more, for `limit` at most. It does not wait after a
-    /// [shutdown](Self::shutdown), which has.
-    pub(crate) fn wait_for_releases(&self, limit: Duration) {
+    /// Blocks this thread until no release or claim is under way, for the client's `drop_timeout` at most, and logs the
+    /// number of releases that the store has not confirmed. Returns at once after a [shutdown](Self::shutdown), which has
+    /// waited.
+    pub(crate) fn wait_for_releases(&self) {
+        let limit = self.settings.drop_timeout;
         if self.was_shut_down.load(Ordering::Acquire) {
             return;
         }
         let table = self.table_emptied.wait_timeout_while(self.table(), limit, |leases| !leases.is_empty());
         let (table, _) = table.unwrap_or_else(PoisonError::into_inner);
-        let (unconfirmed, backend) = (table.len(), &self.store);
+        let (unconfirmed, backend) = (table.len() + self.abandoned.load(Ordering::Relaxed), &self.store);
         drop(table);
         if unconfirmed > 0 && !limit.is_zero() {
             tracing::warn!(%backend, unconfirmed, ?limit, "releases are not confirmed; each lease ends with its TTL at the latest");
@@ -85,6 +87,7 @@ impl Engine {
                 let _nobody_waits = waiting.send(Err(UnlockError::Closed { resource: lease.key.resource.clone() }));
             }
             self.metrics.released(Answer::Failed);
+            self.abandoned.fetch_add(1, Ordering::Relaxed); // before the table is empty
             self.settle(lease, state);
         }
     }

@@ -1,6 +1,8 @@
-//! A client on virtual time, over a store whose answers a test decides.
+//! A client on virtual time, over a store whose answers the test decides.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test file uses a part of it")]
+
+mod log;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,19 +16,21 @@ use rlock_core::{
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
+pub(crate) use log::Log;
+
 pub(crate) const TTL: Duration = Duration::from_secs(30);
 pub(crate) const INTERVAL: Duration = Duration::from_secs(10);
 
-/// What becomes of a request.
+/// The outcome of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Fate {
     #[default]
     Answered,
-    /// It takes effect, and the answer gets lost.
+    /// The request takes effect, and the answer is lost.
     AnswerLost,
-    /// It takes effect, and the answer comes so much later.
+    /// The request takes effect, and the answer is delayed.
     AnsweredLate(Duration),
-    /// It reaches the store so much later.
+    /// The request reaches the store after a delay.
     Delayed(Duration),
     Failed,
     Hangs,
@@ -41,7 +45,7 @@ pub(crate) enum Verb {
     Release,
 }
 
-/// The reference backend, with requests that go as the test decides; extensions are written down.
+/// The reference backend, with requests whose outcome the test decides. It records extensions.
 #[derive(Debug)]
 pub(crate) struct Scripted {
     inner: MemoryBackend,
@@ -50,7 +54,7 @@ pub(crate) struct Scripted {
 }
 
 impl Scripted {
-    /// A client of `store`, and what decides about its requests.
+    /// A client of `store`, and the script of its requests.
     pub(crate) fn client_of(store: &Arc<MemoryStore>) -> (Self, Arc<Script>) {
         let inner = store.client(Namespace::default());
         let (capabilities, script) = (inner.capabilities().clone(), Arc::<Script>::default());
@@ -66,7 +70,7 @@ pub(crate) struct Script {
     calls: Mutex<Vec<Call>>,
 }
 
-/// One call to extend: when, and for what.
+/// One call to extend.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
     pub(crate) at: Instant,
@@ -74,7 +78,7 @@ pub(crate) struct Call {
 }
 
 impl Script {
-    /// Decides about extensions.
+    /// Sets the outcome of extensions.
     pub(crate) fn set(&self, fate: Fate) {
         self.decide(Verb::Extend, fate);
     }
@@ -83,7 +87,7 @@ impl Script {
         self.fates.lock().unwrap()[verb as usize] = fate;
     }
 
-    /// Runs a request as was decided.
+    /// Runs a request with the outcome `fate`.
     async fn run<T>(
         &self,
         fate: Fate,
@@ -124,7 +128,7 @@ impl Script {
         self.calls.lock().unwrap().clone()
     }
 
-    /// When `resource` was extended.
+    /// The instants at which `resource` was extended.
     pub(crate) fn times(&self, resource: &str) -> Vec<Instant> {
         let of = |call: &Call| call.resources.iter().any(|name| name == resource).then_some(call.at);
         self.calls().iter().filter_map(of).collect()
@@ -187,7 +191,7 @@ impl World {
         Self::with(|_| {})
     }
 
-    /// With a client whose backend can do less.
+    /// With a client whose backend has other capabilities.
     pub(crate) fn with(change: impl FnOnce(&mut Capabilities)) -> Self {
         let store = MemoryStore::with_clock(Clock::tokio());
         let (mut backend, script) = Scripted::client_of(&store);
@@ -196,7 +200,7 @@ impl World {
         Self { store, script, client }
     }
 
-    /// A client that the script has no hold on.
+    /// A client without a script.
     pub(crate) fn other_client(&self) -> Client {
         on_this_runtime(self.store.client(Namespace::default()))
     }
@@ -214,7 +218,7 @@ pub(crate) fn options() -> LockOptions {
     LockOptions::new().ttl(TTL)
 }
 
-/// Lets everything run that is ready, without letting time pass.
+/// Runs every task that is ready, without letting time pass.
 pub(crate) async fn settle() {
     for _ in 0..50 {
         tokio::task::yield_now().await;
