@@ -24,14 +24,20 @@ const UPDATE: &str = "UPDATE {schema}.locks SET last = {now}, owners = ARRAY[$3]
 const UPDATE_AND_NOTIFY: &str = "WITH updated AS (UPDATE {schema}.locks SET last = {now}, owners = ARRAY[$3] \
                                  WHERE namespace = $1 AND name = $2 RETURNING last) \
                                  SELECT pg_notify($4, '') FROM updated";
-/// Without leases, so that nobody takes it for a lock. $1 namespace, $2 name
+/// The row has no lease, so it is not a lock. $1 namespace, $2 name
 const INSERT: &str = "INSERT INTO {schema}.locks VALUES ($1, $2, {now}, 1, '{}', '{}', '{}', '{}', '{}', '{}', '{}') \
                       ON CONFLICT DO NOTHING";
 const NOTHING: &str = "SELECT 1";
 const READ: &str = "SELECT last FROM {schema}.locks WHERE namespace = $1 AND name = $2";
 const COUNT: &str = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint, \
                      (pg_current_wal_lsn() - '0/0')::bigint";
-const DELETE: &str = "DELETE FROM {schema}.locks WHERE namespace = $1";
+/// Deletes the next rows of a namespace, and answers the last name among them. $1 namespace, $2 the last name before,
+/// $3 how many rows
+const DELETE: &str = "WITH batch AS MATERIALIZED (SELECT name FROM {schema}.locks WHERE namespace = $1 AND name > $2 \
+                      ORDER BY name LIMIT $3::bigint), deleted AS (DELETE FROM {schema}.locks AS l USING batch AS b \
+                      WHERE l.namespace = $1 AND l.name = b.name) SELECT max(name) FROM batch";
+/// The rows that one statement deletes: few enough for a slow disk to delete them within the patience of a request.
+const BATCH: i64 = 1_000;
 /// The row that pushes are about.
 const PUSH: &str = "bare/push";
 
@@ -167,8 +173,16 @@ impl Baseline for PostgresBaseline {
     }
 
     async fn clean_up(&self) -> Result<(), BackendError> {
-        let namespace = vec![Value::text(self.config.terms.namespace.as_str())];
-        self.call("clean up", &self.delete, namespace).await.map(drop)
+        const OPERATION: &str = "clean up";
+        let unreadable = |error| CallError::unreadable(error).into_backend_error(OPERATION, &self.store);
+        let mut last = String::new();
+        loop {
+            let [namespace, after] = [self.config.terms.namespace.as_str(), &last].map(Value::text);
+            let rows = self.call(OPERATION, &self.delete, vec![namespace, after, Value::Number(BATCH)]).await?;
+            let name = rows.first().map(|row| row.try_get::<Option<String>, _>(0)).transpose().map_err(unreadable)?;
+            let Some(name) = name.flatten() else { return Ok(()) };
+            last = name;
+        }
     }
 }
 

@@ -5,9 +5,10 @@ mod support;
 use std::time::Duration;
 
 use rlock_core::{
-    Acquired, Backend as _, BackendError, Client, Extended, Extension, IfBusy, ListFilter, Share, SimpleLock,
+    Acquired, Backend as _, BackendError, Baseline as _, Client, Extended, Extension, IfBusy, ListFilter, Share,
+    SimpleLock,
 };
-use rlock_postgres::{ConnectError, PostgresBackend, PostgresConfig};
+use rlock_postgres::{ConnectError, PostgresBackend, PostgresBaseline, PostgresConfig};
 use rlock_testkit::servers::Postgres;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection as _, Executor as _, PgConnection};
@@ -61,20 +62,37 @@ async fn tables_are_made_once_by_whoever_comes_first() {
 }
 
 #[tokio::test]
-async fn a_listing_skips_nothing_that_comes_after_what_has_expired() {
+async fn listings_skip_resources_without_live_leases() {
     let server = Server::start().await;
     let client = server.client().await;
-    let mut claims = [exclusive("a", 1), claim("b", 2, Share::new(1, 2).unwrap(), IfBusy::Refuse)];
-    claims.iter_mut().for_each(|claim| claim.ttl = ttl(100));
-    client.acquire(&claims).await;
-    client.acquire(&[claim("b", 3, Share::new(1, 2).unwrap(), IfBusy::Refuse)]).await;
-    let left = "SELECT max(expires[1] - extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM rlock.locks";
-    while server.number(left) > 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+    let half = |id| claim("b", id, Share::new(1, 2).unwrap(), IfBusy::Refuse);
+    for claim in [exclusive("a", 1), half(2), half(3)] {
+        let answer = client.acquire(&[claim]).await.remove(0);
+        assert!(matches!(answer, Ok(Acquired::Held(_))), "{answer:?}");
     }
+    // The first lease of each resource expires.
+    server.query("UPDATE rlock.locks SET expires[1] = 1");
     let page = client.list(&ListFilter { limit: 1, ..ListFilter::default() }).await.unwrap();
     let [entry] = &page.entries[..] else { panic!("{page:?}") };
     assert_eq!((entry.resource.as_str(), entry.holders), ("b", 1));
+}
+
+#[tokio::test]
+async fn a_baseline_deletes_its_rows_in_batches() {
+    let server = Server::start().await;
+    let baseline = PostgresBaseline::connect(server.config()).await.unwrap();
+    server.query(
+        "CREATE FUNCTION bound() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+             IF (SELECT count(*) FROM deleted) > 1000 THEN RAISE 'one statement deletes too many rows'; END IF; \
+             RETURN NULL; END $$; \
+         CREATE TRIGGER bound AFTER DELETE ON rlock.locks REFERENCING OLD TABLE AS deleted \
+             FOR EACH STATEMENT EXECUTE FUNCTION bound(); \
+         INSERT INTO rlock.locks SELECT namespace, 'bare/' || n, 1, 1, '{}', '{}', '{}', '{}', '{}', '{}', '{}' \
+             FROM unnest(ARRAY['rlock', 'other']) AS namespace, generate_series(1, 2500) AS n",
+    );
+    baseline.clean_up().await.unwrap();
+    let left = server.query("SELECT namespace, count(*) FROM rlock.locks GROUP BY namespace");
+    assert_eq!(left, [["other", "2500"].map(|value| Some(value.to_owned()))]);
 }
 
 #[tokio::test]
