@@ -121,7 +121,5 @@ async fn use_everything(server: &Server, url: &str) {
     assert!(one.extend(&batch).await.iter().all(|answer| matches!(answer, Ok(Extended::Held(_)))));
     assert!(one.release(&batch.map(|extension| extension.key)).await.iter().all(Result::is_ok));
     one.examine().await.unwrap();
-    while server.number("SELECT count(*) FROM rlock.locks") > 0 {
-        tokio::time::sleep(Duration::from_millis(50)).await; // until it has swept
-    }
+    server.wait_for("SELECT count(*) FROM rlock.locks", "0").await; // the sweep
 }

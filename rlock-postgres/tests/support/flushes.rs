@@ -23,9 +23,7 @@ impl Server {
             // A write to the log is a flush then, and the kernel counts the writes of each process.
             server.query("ALTER SYSTEM SET wal_sync_method = open_datasync");
             server.query("SELECT pg_reload_conf()");
-            while server.value("SHOW wal_sync_method") != "open_datasync" {
-                sleep(Duration::from_millis(5)).await;
-            }
+            server.wait_for("SHOW wal_sync_method", "open_datasync").await;
         }
         server
     }

@@ -6,7 +6,7 @@ mod flushes;
 mod traps;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rlock_core::{Backend as _, Claim, IfBusy, LeaseId, LeaseKey, Owner, Released, ResourceName, Share, Ttl};
 use rlock_postgres::{PostgresBackend, PostgresConfig};
@@ -51,6 +51,15 @@ impl Server {
 
     pub(crate) fn number(&self, sql: &str) -> i64 {
         self.value(sql).parse().unwrap()
+    }
+
+    /// Waits until a query answers `expected`, for 30 s at most.
+    pub(crate) async fn wait_for(&self, sql: &str, expected: &str) {
+        let start = Instant::now();
+        while self.value(sql) != expected {
+            assert!(start.elapsed() < Duration::from_secs(30), "{sql} answers {} after 30 s", self.value(sql));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// How far the log has been written, in bytes.

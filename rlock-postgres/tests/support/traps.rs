@@ -4,8 +4,8 @@ use rlock_testkit::servers::PgWire;
 
 use super::Server;
 
-/// What Postgres would choose over its own for some expression of rlock, because it fits the types better; and, for roles
-/// that look into `public` first, objects with the very types of Postgres' own.
+/// Operators and functions that fit the types of an expression of rlock better than those of Postgres; and, for roles that
+/// look into `public` first, objects with the same types as those of Postgres.
 const TRAPS: &str = "
     CREATE FUNCTION times(numeric, integer) RETURNS numeric LANGUAGE plpgsql AS
         $$ BEGIN PERFORM public.fell('numeric * integer'); RETURN $1 OPERATOR(pg_catalog.*) $2::numeric; END $$;
