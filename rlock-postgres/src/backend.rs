@@ -164,11 +164,12 @@ impl PostgresBackend {
     ///
     /// It may be called by many processes at once, and again by newer versions. It needs a role that may create a schema
     /// in the database; `connect` needs one with no more than USAGE on the schema and SELECT, INSERT, UPDATE and DELETE on
-    /// its tables.
+    /// its tables. Only a superuser or the owner of the database can make tables that other roles use.
     ///
     /// # Errors
     ///
-    /// [`ConnectError`] if no server answers in time, or it refuses.
+    /// [`ConnectError`] if no server answers in time, it refuses, or an untrusted role could run code in the tables: one
+    /// other than the role of `config`, a superuser, and the owner of the database with its members.
     ///
     /// # Cancel safety
     ///

@@ -145,9 +145,9 @@ impl CallError {
         matches!(self.code().as_deref(), Some("42P01" | "3F000"))
     }
 
-    /// Whether every role may create objects in the schema.
-    pub(crate) fn is_open_schema(&self) -> bool {
-        self.code().as_deref() == Some(OPEN_SCHEMA)
+    /// Returns true if the schema or a table is not to be trusted.
+    pub(crate) fn is_untrusted(&self) -> bool {
+        self.code().as_deref() == Some(UNTRUSTED)
     }
 
     fn code(&self) -> Option<Cow<'_, str>> {
@@ -176,8 +176,8 @@ impl fmt::Display for CallError {
     }
 }
 
-/// The code by which the guard of schema.sql and check.sql fails, and nothing else.
-const OPEN_SCHEMA: &str = "22P02";
+/// The code by which schema.sql and check.sql refuse a schema, and which no other statement causes.
+const UNTRUSTED: &str = "22P02";
 const POOL_CLOSED: &str = "the pool of connections was closed: open another, and a backend on that";
 const LOGIN: &str = "check the user and the password in the URL, and what the server's pg_hba.conf lets them do";
 const NO_DATABASE: &str = "create the database, or name another one in the URL";
@@ -253,15 +253,7 @@ fn after_executing(code: &str, schema: &Schema) -> (Kind, String) {
                 ),
             );
         }
-        OPEN_SCHEMA => {
-            return (
-                Kind::Refused,
-                format!(
-                    "another role could have made tables there that run its code; REVOKE CREATE ON SCHEMA {schema:?} FROM \
-                     PUBLIC, or choose another schema"
-                ),
-            );
-        }
+        UNTRUSTED => (Kind::Refused, ""), // its message has the remedy
         "42703" => {
             return (
                 Kind::Refused,

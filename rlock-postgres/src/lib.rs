@@ -42,12 +42,22 @@
 //!
 //! # Objects of other roles
 //!
-//! Postgres resolves operators and functions by the search path, which by default includes the schema `public`. Where
-//! other roles may create objects there, as before version 15 and in databases upgraded from there, an operator of theirs
-//! that fits an expression better would run as rlock's role. rlock therefore sets `search_path` to `pg_catalog, pg_temp`,
+//! Postgres resolves operators and functions by the search path, which by default includes the schema `public`. Other
+//! roles may create objects there before version 15, and in databases upgraded from there: an operator of theirs that fits
+//! an expression better would run as rlock's role. rlock therefore sets `search_path` to `pg_catalog, pg_temp`,
 //! whatever the role, the database or the URL says: once in each session of its own, in each transaction behind a pooler,
 //! in the same message as the statement, and in the SQL that makes the tables. The connection that listens resolves no
-//! names. A schema in which every role may create objects is refused.
+//! names.
+//!
+//! The owner of a table, and each role that may create triggers on it, can run code as the role that writes to the table.
+//! Connecting and [`PostgresBackend::ensure_schema`] therefore refuse, before they use the tables:
+//!
+//! - a schema or a table of another role than rlock's own, a superuser, the owner of the database or a member of that role;
+//! - a trigger whose function belongs to another role than those, and the privilege TRIGGER of such a role;
+//! - a schema in which every role may create objects.
+//!
+//! The SQL that makes the tables refuses the same, as the role that runs it. The error names the object, its owner and the
+//! remedy. Tables that a role with CREATE on the database makes serve that role alone.
 //!
 //! # What it guarantees
 //!

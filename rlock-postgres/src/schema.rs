@@ -19,14 +19,14 @@ pub(crate) fn sql(schema: &Schema) -> String {
 pub(crate) async fn ensure(conn: &mut PgConnection, schema: &Schema) -> Result<(), CallError> {
     // CREATE SCHEMA IF NOT EXISTS needs the right to create schemas, whether or not the schema exists.
     match check(conn, schema).await {
-        Err(error) if !error.is_open_schema() => {}
+        Err(error) if !error.is_untrusted() => {}
         checked => return checked,
     }
     conn.execute(AssertSqlSafe(sql(schema))).await.map_err(|error| CallError::executing(error, schema))?;
     check(conn, schema).await
 }
 
-/// Whether the tables are there, and of this version.
+/// Checks that the tables are there, trusted, and of this version.
 pub(crate) async fn check(conn: &mut PgConnection, schema: &Schema) -> Result<(), CallError> {
     let text = written_for(schema, include_str!("sql/check.sql"));
     let row = conn.fetch_optional(AssertSqlSafe(text)).await.map_err(|error| {

@@ -43,9 +43,7 @@ pub(crate) enum Value {
 
 impl Statement {
     pub(crate) fn new(text: &str, schema: &Schema) -> Self {
-        let is_code = |line: &&str| !line.trim_start().starts_with("--");
-        let code: Vec<_> = text.lines().filter(is_code).collect();
-        Self(written_for(schema, &code.join("\n")).into())
+        Self(written_for(schema, &code_of(text)).into())
     }
 
     /// Runs it in a session that is ours.
@@ -77,17 +75,22 @@ impl Statement {
     }
 }
 
-/// Fills in the placeholders of an SQL text: `{schema}` for its name in quotes, `{search_path}`, `{now}` for the server's
-/// clock at that moment in µs, and `{guard}` for a statement that fails if every role may create objects in the schema.
+/// Fills in the placeholders of an SQL text: `{schema}` for its name in quotes and `{name}` without, `{search_path}`,
+/// `{now}` for the server's clock at that moment in µs, and `{fault}` for a query for what makes the schema untrusted.
 pub(crate) fn written_for(schema: &Schema, text: &str) -> String {
     const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
-    // Plain SQL raises an error with a message of its own only by a cast that fails.
-    const GUARD: &str = "SELECT WHERE (CASE WHEN has_schema_privilege('public', '{name}', 'CREATE') \
-         THEN 'every role may create objects in the schema {name}' ELSE '0' END)::integer > 0;";
-    text.replace("{guard}", &GUARD.replace("{name}", schema.as_str()))
+    text.replace("{fault}", &code_of(include_str!("sql/fault.sql")))
         .replace("{schema}", &schema.quoted())
+        .replace("{name}", schema.as_str())
         .replace("{search_path}", SEARCH_PATH)
         .replace("{now}", NOW)
+}
+
+/// An SQL text without its comments.
+fn code_of(text: &str) -> String {
+    let is_code = |line: &&str| !line.trim_start().starts_with("--");
+    let code: Vec<_> = text.lines().filter(is_code).collect();
+    code.join("\n")
 }
 
 /// Sets up a session of ours.

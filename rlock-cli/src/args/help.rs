@@ -218,5 +218,5 @@ Exit status:
    69  the store cannot be reached, or refuses
 
 Examples:
-  rlock schema | psql app
+  rlock schema | psql -X -v ON_ERROR_STOP=1 app
   rlock schema --create --url postgres://admin@db.example.org/app";
