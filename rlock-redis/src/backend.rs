@@ -55,7 +55,7 @@ impl RedisBackend {
     /// - refuses the user or the database,
     /// - is older than Redis 6.2, or a node of a Redis Cluster,
     /// - denies the user one of the [rights](RedisConfig::ACL_RULES) that rlock needs, or
-    /// - does not tell its age, which a [`restart_grace`](RedisConfig::restart_grace) other than zero needs.
+    /// - withholds its uptime, which a [`restart_grace`](RedisConfig::restart_grace) other than zero needs.
     ///
     /// # Cancel safety
     ///

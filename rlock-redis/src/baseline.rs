@@ -26,7 +26,7 @@ const WRITE_AND_PUBLISH: &str = "redis.call('HSET', KEYS[1], 'h', ARGV[1]) redis
 const LENGTH: usize = 100;
 /// The time from the start of the benchmark to the expiry of its keys, by this host's clock.
 const EXPIRY: Duration = Duration::from_secs(24 * 60 * 60);
-/// How many keys the server looks at in one step of cleaning up.
+/// The number of keys that the server scans in one step of the clean-up.
 const STEP: u64 = 1_000;
 
 /// The cost of a Redis server without locks.

@@ -2,8 +2,8 @@
 //!
 //! fred is used for the protocol only. Its own reconnecting is off: it would keep commands while it reconnects and
 //! send them long after their callers gave up, and it does not notice a silent connection that is written to.
-//! So a connection that breaks stays broken, everything under way on it fails at once, and whoever needs one
-//! opens the next.
+//! So a connection that breaks stays broken, everything under way on it fails at once, and its user opens the
+//! next.
 
 use std::error::Error;
 use std::pin::pin;
@@ -24,12 +24,12 @@ use tokio::time::timeout;
 use crate::error::{CallError, Cause};
 use crate::{RedisConfig, rights, server};
 
-/// How many commands may wait to be written before more are turned away.
+/// The number of unsent commands beyond which further ones fail.
 const MAX_UNSENT: usize = 16_384;
-/// How long a connection may be silent, with a request under way, before another one is opened to see whether it is
-/// dead or the server slow.
+/// The silence of a connection with a request under way after which another connection is opened, to find out whether the
+/// connection is dead or the server is slow.
 const SUSPICIOUS: Duration = Duration::from_millis(500);
-/// How many messages may wait to be read before some are lost, which is noticed.
+/// The number of unread messages beyond which some are lost. The loss is noticed.
 const MAX_UNREAD: usize = 4_096;
 
 /// An open connection. Commands of all tasks go over it in the order in which they are sent, without waiting for
@@ -39,14 +39,14 @@ pub(crate) struct Conn {
     client: Client,
     timeout: Duration,
     opened: Instant,
-    /// When the last answer came, in microseconds after `opened`.
+    /// The time of the last answer, in microseconds after `opened`.
     last_answer: AtomicU64,
     restart_grace: Duration,
-    /// When the server is old enough to grant. Not set for as long as it does not tell its age.
+    /// The instant from which the server may grant. Not set while the server withholds its uptime.
     grants_from: OnceLock<Instant>,
     end: Arc<End>,
     suspicious: Notify,
-    /// When the last request was sent that became suspicious, as `last_answer`.
+    /// The time of the last request that became suspicious, in the same unit as `last_answer`.
     suspicious_since: AtomicU64,
 }
 
@@ -54,19 +54,19 @@ pub(crate) struct Conn {
 #[derive(Debug)]
 pub(crate) struct Silence(u64);
 
-/// What drives a connection. Dropping it closes the connection.
+/// The driver of a connection. Dropping it closes the connection.
 #[derive(Debug)]
 pub(crate) struct Driver {
     task: ConnectHandle,
     end: Arc<End>,
 }
 
-/// How a connection ends.
+/// The end of a connection.
 #[derive(Debug, Default)]
 struct End {
     /// It is to be replaced.
     useless: Notify,
-    /// It is gone. Not every command that is under way then is told by fred.
+    /// The connection is gone. fred does not fail every command that is under way then.
     closed: Notify,
     is_closed: AtomicBool,
 }
@@ -74,7 +74,7 @@ struct End {
 impl Conn {
     /// Connects, logs in, selects the database and makes sure that the server stands alone.
     ///
-    /// A connection to a server that does not tell its age is good for all but claims: see [`may_grant`](Self::may_grant).
+    /// Claims fail while the server withholds its uptime; other requests work. See [`may_grant`](Self::may_grant).
     ///
     /// # Cancel safety
     ///
@@ -103,7 +103,7 @@ impl Conn {
         }
     }
 
-    /// When the server is old enough to grant; [`CallError::Unfit`] if it does not tell its age.
+    /// The instant from which the server may grant; [`CallError::Unfit`] while it withholds its uptime.
     pub(crate) async fn grants_from(&self) -> Result<Instant, CallError> {
         if let Some(&known) = self.grants_from.get() {
             return Ok(known);
@@ -112,8 +112,8 @@ impl Conn {
         Ok(*self.grants_from.get_or_init(|| Instant::now() + self.restart_grace.saturating_sub(age)))
     }
 
-    /// An error for as long as the server has not been up for the grace that restarts get, or does not tell its age. It may
-    /// take a moment, so that callers do not ask all the time.
+    /// Fails while the server's uptime is below the grace after restarts, or withheld. A failure takes up to 200 ms, so that
+    /// callers do not retry in a tight loop.
     pub(crate) async fn may_grant(&self) -> Result<(), CallError> {
         const MOMENT: Duration = Duration::from_millis(200);
         let left = self.grants_from().await?.saturating_duration_since(Instant::now());
@@ -125,8 +125,7 @@ impl Conn {
             return Ok(());
         }
         let reason = format!(
-            "the server was started a moment ago, and whoever held locks in it before has {:?} left to learn of their \
-             loss (restart_grace)",
+            "the server was started a moment ago: earlier holders have {:?} left to learn of their loss (restart_grace)",
             left - MOMENT
         );
         Err(CallError::Unsent(Cause::new(reason)))
@@ -195,7 +194,7 @@ impl Conn {
         }
     }
 
-    /// Whether the server runs scripts. It may answer to everything else while it holds back what could write.
+    /// Returns whether the server runs scripts. It may answer all other commands while it holds back writes.
     pub(crate) async fn runs_scripts(&self) -> bool {
         self.run_empty_script().await.is_ok()
     }
@@ -207,7 +206,7 @@ impl Conn {
         self.command("EVAL", args).await.map(drop)
     }
 
-    /// Whether it is still silent.
+    /// Returns whether the connection is still silent.
     pub(crate) fn is_silent(&self, since: &Silence) -> bool {
         self.is_silent_since(since.0)
     }
@@ -281,7 +280,7 @@ impl Drop for Driver {
     }
 }
 
-/// What comes in on a subscribed channel.
+/// The messages on a subscribed channel.
 pub(crate) struct Messages(broadcast::Receiver<Message>);
 
 /// A message, or the lack of some.
@@ -331,7 +330,7 @@ impl Args {
     }
 }
 
-/// What a server answers, as far as it is needed here.
+/// A server's answer, as far as it is needed here.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Reply {
     Number(i64),
@@ -471,7 +470,7 @@ fn connect_error(config: &RedisConfig, error: fred::error::Error) -> CallError {
         }
         ErrorKind::IO => "the connection broke while logging in: does the server want TLS (rediss://)?",
         _ if is_of_transport(&error) => "what answered does not speak the protocol of Redis",
-        // What the server answered while logging in comes as the details of an error.
+        // The server's answer to a login comes as the details of an error.
         _ => return CallError::Refused(details.to_owned()),
     };
     CallError::Unsent(Cause { reason: reason.into(), source: source(error) })

@@ -1,4 +1,4 @@
-//! What the server's and the connection's errors say about a request.
+//! Maps the server's and the connection's errors to the outcome of a request.
 
 use std::error::Error;
 use std::fmt;
@@ -8,28 +8,28 @@ use rlock_core::{BackendError, Failure};
 
 use crate::rights;
 
-/// Why [`RedisBackend::connect`](crate::RedisBackend::connect) did not.
+/// The failure of [`RedisBackend::connect`](crate::RedisBackend::connect).
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
     /// No server answered, or it is not ready; trying again may help.
     #[error(transparent)]
     Unreachable(Failure),
-    /// The server will go on refusing until somebody changes something.
+    /// The server refuses until its settings, the user's rights or the URL change.
     #[error(transparent)]
     Rejected(Failure),
 }
 
-/// How one command failed.
+/// The failure of one command.
 #[derive(Debug, Clone)]
 pub(crate) enum CallError {
-    /// It never left this process.
+    /// The command never left this process.
     Unsent(Cause),
-    /// It may have arrived, but no answer came.
+    /// The command may have arrived, but no answer came.
     Unanswered(Cause),
     /// The server answered with an error.
     Refused(String),
-    /// The server or the rights of the user do not suffice for locks, and in these words why.
+    /// The server or the user's rights do not suffice for locks, for this reason.
     Unfit(String),
 }
 
@@ -91,7 +91,7 @@ impl fmt::Display for CallError {
     }
 }
 
-/// What an error of the server, for a whole request or for one entry of it, says about that.
+/// Maps an error of the server, for a whole request or for one entry of it.
 ///
 /// The scripts begin every step with the write that can be refused, so a refusal means that nothing was done.
 pub(crate) fn refused(text: &str, operation: &'static str, store: &Arc<str>) -> BackendError {
@@ -102,7 +102,7 @@ pub(crate) fn refused(text: &str, operation: &'static str, store: &Arc<str>) -> 
     };
     match code {
         "LOADING" => BackendError::NotApplied(failure("it is still loading its data")),
-        "BUSY" => BackendError::NotApplied(failure("somebody's script keeps it busy; SCRIPT KILL ends that")),
+        "BUSY" => BackendError::NotApplied(failure("another script keeps it busy; SCRIPT KILL ends that")),
         "OOM" => BackendError::NotApplied(failure("it is out of memory; raise maxmemory or remove something")),
         "READONLY" => BackendError::NotApplied(failure("it is a replica; let the URL name the primary")),
         "MASTERDOWN" => BackendError::NotApplied(failure("it is a replica that lost its primary")),
@@ -118,7 +118,7 @@ pub(crate) fn refused(text: &str, operation: &'static str, store: &Arc<str>) -> 
             BackendError::Rejected(failure("it is a node of a cluster; use a server that stands alone"))
         }
         "WRONGTYPE" => {
-            BackendError::Rejected(failure("somebody else uses the key of this resource; choose another namespace"))
+            BackendError::Rejected(failure("another program uses the key of this resource; choose another namespace"))
         }
         "ERR" if text.contains("unknown command") => {
             BackendError::Rejected(failure("Redis 6.2 or newer is needed, with this command enabled"))

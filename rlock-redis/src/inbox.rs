@@ -1,4 +1,4 @@
-//! What the server tells this client: a connection of its own, subscribed to the client's inbox.
+//! Receives the server's messages to this client, on a connection of its own that is subscribed to the client's inbox.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::conn::{Conn, Delivery, Driver, Messages};
 use crate::error::CallError;
 use crate::link::{Backoff, outlived, reopen};
 
-/// How long the subscription may be silent before it is asked whether it is still there.
+/// The longest silence of the subscription before a ping checks its connection.
 const LONGEST_SILENCE: Duration = Duration::from_secs(5);
 
 /// The subscription, which is renewed whenever its connection breaks.
@@ -22,7 +22,7 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
-    /// Subscribes to `channel`. When `doubted` is notified, the subscription is asked whether it is still there.
+    /// Subscribes to `channel`. A notification of `doubted` makes a ping check the subscription's connection.
     pub(crate) async fn open(
         config: Arc<RedisConfig>,
         channel: String,
@@ -47,6 +47,7 @@ async fn listen(
         let (conn, driver, messages) = subscription;
         let mut opened = deliver(&config, (&conn, driver, messages), &events, &doubted, &mut backoff).await;
         tracing::warn!(store = %config.address(), "the subscription to Redis is lost");
+        let mut reported = String::new();
         subscription = loop {
             let (conn, driver) = match opened.take() {
                 Some(opened) => opened,
@@ -54,15 +55,21 @@ async fn listen(
             };
             match conn.subscribe(&channel).await {
                 Ok(messages) => break (conn, driver, messages),
-                Err(error) => tracing::warn!(store = %config.address(), %error, "Redis refuses the subscription"),
+                Err(error) => {
+                    let error = error.to_string();
+                    if error != reported {
+                        tracing::warn!(store = %config.address(), error, "Redis refuses the subscription");
+                        reported = error;
+                    }
+                }
             }
         };
         events.send(Event::Resync);
     }
 }
 
-/// Passes messages on until the connection breaks, or has turned out to be dead, with the one that showed it. Nothing is
-/// ever sent over it but a heartbeat, without which nobody would notice that.
+/// Passes messages on until the connection breaks or proves dead; in the latter case it returns the connection that proved
+/// it. Only a heartbeat is sent over the connection, because without one a dead connection would go unnoticed.
 async fn deliver(
     config: &RedisConfig,
     (conn, mut driver, mut messages): (&Conn, Driver, Messages),

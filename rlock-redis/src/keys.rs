@@ -1,9 +1,9 @@
-//! How resources are named in Redis.
+//! The keys of resources in Redis.
 
 use percent_encoding::percent_decode_str;
 use rlock_core::{Namespace, ResourceName};
 
-/// What all keys begin with.
+/// The common prefix of all keys.
 const ROOT: &str = "rlock:";
 
 /// The keys of one namespace.
@@ -55,7 +55,7 @@ impl Keys {
     }
 }
 
-/// The channel on which a client is told of its leases. The scripts know the front of it.
+/// The channel of the messages about a client's leases. The scripts contain its prefix.
 pub(crate) fn inbox_channel(inbox: &str) -> String {
     format!("{ROOT}inbox:{inbox}")
 }

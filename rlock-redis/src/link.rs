@@ -27,7 +27,7 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// `replaced` is told when a connection turned out to be dead, so that others are looked at as well.
+    /// `replaced` is notified when a connection was replaced, so that other connections are checked as well.
     pub(crate) fn new(
         config: Arc<RedisConfig>,
         conn: Arc<Conn>,
@@ -138,8 +138,8 @@ impl Backoff {
     const FIRST: Duration = Duration::from_millis(50);
     /// Short enough for a lock with a TTL of seconds to survive an outage that is nearly as long.
     const LONGEST: Duration = Duration::from_millis(250);
-    /// How long the first try may take. One that got stuck in a network that has healed since would otherwise be waited
-    /// for as long as a slow one.
+    /// The limit for the first try. Without it, a try that got stuck in a network that has healed since would take as long
+    /// as a slow one.
     const PATIENCE: Duration = Duration::from_secs(1);
     const LASTED: Duration = Duration::from_secs(1);
 

@@ -1,4 +1,4 @@
-//! What a server says about itself: whether it stands alone, and how old it is.
+//! Reads the server's mode and uptime.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::error::CallError;
 const IS_CLUSTER: &str = "the server is a node of a Redis Cluster, but rlock uses one server: use one with cluster-enabled no (in a \
                           managed service, with cluster mode disabled), which may have replicas";
 
-/// An error if the server is a node of a cluster, even of the only one.
+/// Fails if the server is a node of a cluster, even of a cluster of one.
 pub(crate) async fn check_stands_alone(conn: &Conn) -> Result<(), CallError> {
     let mut version = Args::default();
     version.fixed("3"); // the connection speaks it already
@@ -27,7 +27,7 @@ fn is_cluster(fields: &[Reply]) -> bool {
     fields.chunks_exact(2).any(says_so)
 }
 
-/// The least age of the server; [`CallError::Unfit`] if it does not tell.
+/// The least uptime of the server; [`CallError::Unfit`] if the server withholds it.
 pub(crate) async fn least_age(conn: &Conn) -> Result<Duration, CallError> {
     let mut server = Args::default();
     server.fixed("server");
@@ -43,8 +43,8 @@ pub(crate) async fn least_age(conn: &Conn) -> Result<Duration, CallError> {
         Err(error) => return Err(error),
     };
     let reason = format!(
-        "the server does not tell its age ({answer}), and so may grant what others hold, if it has restarted without its data: \
-         let the user run INFO (+info), or claim without a delay after a restart (restart_grace=0s in the URL)"
+        "the server withholds its uptime ({answer}). After a restart without its data it could grant locks that others still \
+         hold. Give the user +info, or set restart_grace=0s in the URL."
     );
     Err(CallError::Unfit(reason))
 }

@@ -64,7 +64,8 @@ async fn missing_rights_are_named_together() {
 #[tokio::test]
 async fn forbidden_keys_are_named_without_commands() {
     let server = Server::start();
-    let front = "the server does not let this user use the keys of the namespace, rlock:{billing:* (it tried rlock:{billing:})";
+    let front =
+        "the server does not let this user use the keys of the namespace, rlock:{billing:* (it tried rlock:{billing:})";
     for (user, keys) in [("one", "~rlock:{billing:nightly}*"), ("other", "~rlock:{billing:}")] {
         let url = server.add_user(user, &RedisConfig::ACL_RULES.replace("~rlock:*", keys));
         let error = connect(&format!("{url}?namespace=billing")).await.unwrap_err().to_string();
@@ -108,7 +109,7 @@ async fn server_that_hides_its_age_is_refused() {
 }
 
 #[tokio::test]
-async fn server_that_hides_its_age_after_a_reconnect_grants_nothing() {
+async fn age_hidden_after_a_reconnect_stops_grants() {
     let server = Server::start();
     let url = server.add_user("locks", RedisConfig::ACL_RULES);
     let client = connect(&format!("{url}?restart_grace=1ms")).await.unwrap();

@@ -71,7 +71,7 @@ async fn node_that_refuses_info_is_refused() {
 }
 
 #[tokio::test]
-async fn connection_that_leads_to_a_cluster_later_is_refused() {
+async fn reconnect_to_a_cluster_is_refused() {
     let (server, node) = (Server::start(), Server::start_cluster_node());
     give_slots(&node, 0..SLOTS);
     is_up(&node).await;

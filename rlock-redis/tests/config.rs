@@ -6,7 +6,7 @@ use rlock_core::Namespace;
 use rlock_redis::{ConfigError, RedisConfig};
 
 #[test]
-fn a_url_may_say_everything_or_next_to_nothing() {
+fn url_sets_every_option_or_almost_none() {
     let whole =
         "redis://us%40r:p%23ss@[::1]:7000/3?namespace=my%20jobs&timeout=250ms&connect_timeout=1m&restart_grace=0s";
     let config = RedisConfig::from_url(whole).unwrap();
@@ -33,7 +33,7 @@ fn a_url_may_say_everything_or_next_to_nothing() {
 }
 
 #[test]
-fn what_cannot_be_used_is_refused_with_a_remedy() {
+fn unusable_urls_are_refused_with_a_remedy() {
     let cases = [
         ("nonsense", "redis://user:password@host"),
         ("http://localhost", "use redis://"),

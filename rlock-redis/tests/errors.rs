@@ -83,7 +83,7 @@ async fn scripts_that_the_server_lost_are_loaded_again() {
 }
 
 #[tokio::test]
-async fn a_key_of_somebody_else_fails_only_its_entry() {
+async fn foreign_key_fails_only_its_entry() {
     let server = Server::start();
     let client = server.client_in("n").await;
     server.run(&["SET", "rlock:{n:b}", "x"]);
@@ -92,7 +92,7 @@ async fn a_key_of_somebody_else_fails_only_its_entry() {
     assert!(matches!(answers[0], Ok(Acquired::Held(_))), "{:?}", answers[0]);
     assert!(matches!(answers[2], Ok(Acquired::Held(_))), "{:?}", answers[2]);
     let Err(BackendError::Rejected(failure)) = &answers[1] else { panic!("{:?}", answers[1]) };
-    assert!(failure.to_string().contains("somebody else uses the key"), "{failure}");
+    assert!(failure.to_string().contains("another program uses the key"), "{failure}");
     assert!(matches!(client.inspect(&claims[1].key.resource).await, Err(BackendError::Rejected(_))));
 
     let page = client.list(&rlock_core::ListFilter { limit: 100, ..Default::default() }).await.unwrap();
@@ -109,7 +109,7 @@ async fn a_cursor_of_somebody_else_is_rejected() {
 }
 
 #[tokio::test]
-async fn without_memory_leases_are_refused_and_can_still_be_released() {
+async fn full_memory_refuses_claims_but_not_releases() {
     let server = Server::start();
     let client = server.client().await;
     let held = claim("held", 1, Share::EXCLUSIVE, 30_000, IfBusy::Queue);
@@ -130,7 +130,7 @@ async fn without_memory_leases_are_refused_and_can_still_be_released() {
 }
 
 #[tokio::test]
-async fn a_replica_applies_nothing_and_is_left_for_the_primary() {
+async fn replica_applies_nothing_and_the_client_leaves_it() {
     let server = Server::start();
     let client = server.client().await;
     let request = claim("a", 1, Share::EXCLUSIVE, 30_000, IfBusy::Refuse);
@@ -152,7 +152,7 @@ async fn a_replica_applies_nothing_and_is_left_for_the_primary() {
 }
 
 #[tokio::test]
-async fn a_frozen_server_leaves_requests_unknown_within_the_timeout_and_is_served_again_after() {
+async fn frozen_server_times_requests_out_until_it_thaws() {
     let server = Server::start();
     let options = "timeout=300ms&connect_timeout=300ms&restart_grace=0s";
     let config = RedisConfig::from_url(&format!("{}?{options}", server.url())).unwrap();
@@ -180,7 +180,7 @@ async fn a_frozen_server_leaves_requests_unknown_within_the_timeout_and_is_serve
 }
 
 #[tokio::test]
-async fn while_the_server_is_gone_requests_fail_at_once_as_not_applied() {
+async fn requests_fail_at_once_without_a_server() {
     let server = Server::start();
     let client = server.client().await;
     server.kill().await;
@@ -199,7 +199,7 @@ async fn while_the_server_is_gone_requests_fail_at_once_as_not_applied() {
 }
 
 #[tokio::test]
-async fn a_cut_connection_is_opened_again_and_events_flow_again() {
+async fn cut_connection_reopens_and_events_flow_again() {
     let server = Server::start();
     let client = server.client().await;
     let mut events = client.events();

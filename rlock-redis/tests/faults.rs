@@ -56,7 +56,7 @@ async fn script_cache_flushed() {
 /// A replica takes over that lacks the last writes: the locks that it knows go on, the others are reported as lost, and
 /// what is granted next has a greater token.
 #[tokio::test]
-async fn failover_loses_what_was_not_replicated_and_says_so() {
+async fn failover_reports_the_loss_of_unreplicated_leases() {
     const TTL: Duration = Duration::from_secs(60);
     let at_once = ["--repl-diskless-sync-delay", "0"];
     let (primary, replica) = (Redis::start_with(&at_once), Redis::start_with(&[]));

@@ -45,7 +45,7 @@ async fn an_uncontended_lock_costs_as_little_as_this() {
 }
 
 #[tokio::test]
-async fn a_hand_over_costs_the_same_however_many_wait() {
+async fn hand_over_cost_is_independent_of_the_queue() {
     let server = Server::start();
     let mut costs = Vec::new();
     for waiters in [2, 1_000] {
@@ -59,7 +59,7 @@ async fn a_hand_over_costs_the_same_however_many_wait() {
 }
 
 #[tokio::test]
-async fn nothing_is_left_but_the_last_token_and_that_expires() {
+async fn only_the_last_token_is_left_until_expiry() {
     let server = Server::start();
     let client = server.client_in("n").await;
     let reader = Share::new(1, 3).unwrap();
@@ -106,7 +106,7 @@ async fn expired_and_broken_leases_leave_nothing_either() {
 }
 
 #[tokio::test]
-async fn an_expired_lease_that_nobody_has_cleared_away_is_absent_to_every_operation() {
+async fn expired_lease_is_absent_to_every_operation() {
     let server = Server::start();
     let client = server.client().await;
     let expired = |name| claim(name, 1, Share::EXCLUSIVE, 20, IfBusy::Refuse);
@@ -139,7 +139,7 @@ async fn long_leases_keep_all_their_keys() {
 }
 
 #[tokio::test]
-async fn evicted_sets_do_not_block_a_resource_for_good() {
+async fn evicted_sets_do_not_block_a_resource() {
     let server = Server::start();
     let client = server.client_in("n").await;
     let shared = Share::new(1, 2).unwrap();

@@ -20,7 +20,7 @@ const NAME: &str = "job";
 const SOON: Duration = Duration::from_secs(30);
 
 #[test]
-fn killed_holder_costs_its_ttl_and_no_more_than_250_ms() {
+fn killed_holder_costs_its_ttl_plus_250_ms() {
     const TTL: Duration = Duration::from_secs(2);
     if let Some(helper) = Helper::current() {
         return block_on(holds_until_killed(helper, TTL));
@@ -50,7 +50,7 @@ async fn holds_until_killed(mut helper: Helper, ttl: Duration) {
 }
 
 #[test]
-fn thousand_waiters_of_ten_processes_are_served_in_order_at_a_constant_cost() {
+fn thousand_waiters_are_served_in_order_cheaply() {
     const PROCESSES: usize = 10;
     if let Some(helper) = Helper::current() {
         return block_on(waits_many_times(helper));
