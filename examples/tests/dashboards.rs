@@ -1,4 +1,4 @@
-//! What the dashboard and the alerts ask for is there to be scraped, and Prometheus' own tool approves of the rules.
+//! Tests that the metrics in the dashboard and the alerts exist, and that Prometheus' own tool accepts the rules.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

@@ -1,28 +1,81 @@
 //! A program that returns from `main` while it holds a lock leaves the lock free, on every store.
 
-use std::process::Command;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
 
 use rlock::SimpleLock;
+use rlock_testkit::faults::Control;
 use tokio::runtime::Runtime;
 
-/// Often enough that a release which races with the end of the process loses once.
-const ROUNDS: usize = 12;
+/// The time for which the store answers nothing, in which a program that does not wait for it ends.
+const SILENCE: Duration = Duration::from_millis(500);
 
-fn run_leaves_the_lock_free(url: &str, argument: Option<&str>) {
+/// A store that can stop to answer.
+trait Silence {
+    /// Anything that is dropped once the store is to answer again.
+    type Silent;
+
+    fn silence(&self) -> Self::Silent;
+    fn end(&self, silent: Self::Silent);
+}
+
+impl<S: Control> Silence for S {
+    type Silent = ();
+
+    fn silence(&self) {
+        Runtime::new().unwrap().block_on(self.pause());
+    }
+
+    fn end(&self, (): ()) {
+        Runtime::new().unwrap().block_on(self.resume());
+    }
+}
+
+/// A folder with a file of locks.
+struct Folder(tempfile::TempDir);
+
+/// Takes the turn to write, which no other process gets then.
+impl Silence for Folder {
+    type Silent = File;
+
+    fn silence(&self) -> File {
+        let turn = File::options().write(true).open(self.0.path().join("locks.db-turn")).unwrap();
+        turn.lock().unwrap();
+        turn
+    }
+
+    fn end(&self, turn: File) {
+        drop(turn);
+    }
+}
+
+fn run_leaves_the_lock_free(store: &impl Silence, url: &str, argument: Option<&str>) {
     let runtime = Runtime::new().unwrap();
     let client = runtime.block_on(rlock::connect(url)).unwrap();
+    let mut program = Command::new(env!("CARGO_BIN_EXE_early_return"));
+    let program = program.args(argument).env("RLOCK_URL", url);
+    let mut program = program.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(program.stdout.take().unwrap()).lines();
+    let mut line = || lines.next().expect("it goes on").unwrap();
+    let held = line();
+    assert!(held.starts_with("held with token "), "{held}");
+
+    let silent = store.silence();
+    drop(program.stdin.take());
+    assert_eq!(line(), "the work has ended");
+    sleep(SILENCE);
+    let ended = program.try_wait().unwrap();
+    store.end(silent);
+    assert_eq!(ended, None, "it did not wait for the release");
+
+    let status = program.wait().unwrap();
+    assert_eq!(status.success(), argument.is_none(), "{status}");
     let lock = SimpleLock::new("early-return", &client).unwrap();
-    for round in 1..=ROUNDS {
-        let mut program = Command::new(env!("CARGO_BIN_EXE_early_return"));
-        let output = program.args(argument).env("RLOCK_URL", url).output().unwrap();
-        let out = String::from_utf8_lossy(&output.stdout);
-        let err = String::from_utf8_lossy(&output.stderr);
-        assert!(out.starts_with("held with token "), "round {round}: {out}{err}");
-        assert_eq!(output.status.success(), argument.is_none(), "round {round}: {out}{err}");
-        let guard = runtime.block_on(lock.try_lock()).unwrap();
-        let guard = guard.unwrap_or_else(|| panic!("round {round} of {ROUNDS}: the lock is still held"));
-        runtime.block_on(guard.unlock()).unwrap();
-    }
+    let guard = runtime.block_on(lock.try_lock()).unwrap().expect("the lock is free");
+    runtime.block_on(guard.unlock()).unwrap();
 }
 
 /// The two ways out of `main`, on the store whose URL `$url` is.
@@ -30,22 +83,22 @@ macro_rules! on_store {
     ($url:expr) => {
         #[test]
         fn end_of_main_releases() {
-            let (_store, url) = $url;
-            super::run_leaves_the_lock_free(&url, None);
+            let (store, url) = $url;
+            super::run_leaves_the_lock_free(&store, &url, None);
         }
 
         #[test]
         fn question_mark_in_main_releases() {
-            let (_store, url) = $url;
-            super::run_leaves_the_lock_free(&url, Some("fail"));
+            let (store, url) = $url;
+            super::run_leaves_the_lock_free(&store, &url, Some("fail"));
         }
     };
 }
 
 mod sqlite {
     on_store! {{
-        let folder = tempfile::tempdir().unwrap();
-        let url = format!("sqlite:{}", folder.path().join("locks.db").display());
+        let folder = super::Folder(tempfile::tempdir().unwrap());
+        let url = format!("sqlite:{}", folder.0.path().join("locks.db").display());
         (folder, url)
     }}
 }

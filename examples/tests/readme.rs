@@ -23,7 +23,7 @@ fn dependency_lines_name_our_package() {
 }
 
 #[test]
-fn the_package_is_rlock_client_and_its_library_is_rlock() {
+fn package_is_rlock_client_and_library_is_rlock() {
     let manifest = include_str!("../../rlock/Cargo.toml");
     assert!(manifest.contains("\nname = \"rlock-client\"\n"), "the package");
     assert!(manifest.contains("[lib]\nname = \"rlock\"\n"), "the library");
