@@ -351,7 +351,7 @@ fn with_store(mut cli: Cli) -> Result<Command, clap::Error> {
     }
     #[cfg(feature = "bench")]
     if let Command::Bench(_) = cli.command {
-        return Ok(cli.command); // in memory, too: a benchmark keeps nobody out
+        return Ok(cli.command); // in memory, too: a benchmark needs no other process
     }
     if store.url().trim_start().to_ascii_lowercase().starts_with("memory:") {
         let alone = "memory: is a store inside one process, and would keep nobody out: name one that all can reach";

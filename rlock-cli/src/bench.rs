@@ -1,15 +1,17 @@
-//! `rlock bench`: how fast a store is for locks, and where the time goes.
+//! `rlock bench`: measures the locks of a store.
 
 mod format;
 mod json;
 mod store;
 mod table;
 
+use std::future::poll_fn;
 use std::io::{self, Write as _};
+use std::task::Poll;
 
 use nix::sys::signal::Signal;
 use rlock_testkit::bench::{BenchError, Line, Observer, Plan, Row, cpu, run};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{self, SignalKind};
 
 use crate::args::BenchArgs;
 use crate::exit::Exit;
@@ -19,6 +21,10 @@ use store::Store;
 
 pub(crate) async fn bench(args: BenchArgs) -> Exit {
     let url = args.store.url();
+    if let Some(pid) = args.server_pid.filter(|&pid| cpu::of_tree(pid).is_none()) {
+        report!("there is no process {pid} whose CPU time can be read: give the server's own id as --server-pid");
+        return Exit::USAGE;
+    }
     let store = match Store::connect(url).await {
         Ok(store) => store,
         Err(error) => {
@@ -27,52 +33,79 @@ pub(crate) async fn bench(args: BenchArgs) -> Exit {
         }
     };
     let plan = Plan { server: args.server_pid.or_else(|| cpu::server_of(url)), ..args.plan() };
-    if let Some(pid) = args.server_pid.filter(|&pid| cpu::of_tree(pid).is_none()) {
-        report!("there is no process {pid} whose CPU time can be read: give the server's own id as --server-pid");
-        return Exit::USAGE;
-    }
     if cfg!(debug_assertions) {
         report!("this is a debug build of rlock, in which the client is several times slower than in a release build");
     }
     let lines = args.lines();
     let wants_server = lines.iter().any(|line| matches!(line, Line::Cpu | Line::Renewal));
     if wants_server && plan.server.is_none() && url.contains("://") {
-        report!(
-            "the server's CPU time is not measured: no process of this host listens on the port in the URL (--server-pid)"
-        );
+        let reason = if has_port(url) { ": no process of this host listens on the port in the URL" } else { "" };
+        report!("the server's CPU time is not measured{reason} (--server-pid names the server's process)");
     }
     let mut printer = Printer { is_json: args.json, is_begun: false };
+    let mut signals = Signals::listen();
     let measured = tokio::select! {
         measured = run(&store, &plan, &lines, &mut printer) => Ok(measured),
-        signal = ended_by() => Err(signal),
+        signal = signals.next() => Err(signal),
     };
     report::clear();
-    let cleaned = store.clean_up().await;
-    match measured {
-        Err(signal) => Exit::of_signal(signal),
-        Ok(measured) => match measured.and(cleaned) {
-            Ok(()) => Exit::OK,
-            Err(error) => {
-                report!("{error}");
-                status_of(&error)
-            }
-        },
+    if measured.is_err() {
+        report!("removing the namespace {}; another signal ends this", store.namespace());
+    }
+    let cleaned = tokio::select! {
+        cleaned = store.clean_up() => cleaned,
+        signal = signals.next() => {
+            report!("the namespace {} was not removed", store.namespace());
+            return Exit::of_signal(measured.err().unwrap_or(signal));
+        }
+    };
+    let (measured, ended_by) = match measured {
+        Ok(measured) => (measured, None),
+        Err(signal) => (Ok(()), Some(signal)),
+    };
+    let failed = measured.and(cleaned).err();
+    if let Some(error) = &failed {
+        report!("{error}");
+    }
+    match (ended_by, failed) {
+        (Some(signal), _) => Exit::of_signal(signal),
+        (None, Some(error)) => status_of(&error),
+        (None, None) => Exit::OK,
     }
 }
 
-/// Returns at a signal that ends a program.
-async fn ended_by() -> Signal {
-    let heard = async |kind: SignalKind, signal_is: Signal| {
-        match signal(kind) {
-            Ok(mut signals) => signals.recv().await,
-            Err(_) => std::future::pending().await,
-        };
-        signal_is
-    };
-    tokio::select! {
-        ended = heard(SignalKind::interrupt(), Signal::SIGINT) => ended,
-        ended = heard(SignalKind::terminate(), Signal::SIGTERM) => ended,
-        ended = heard(SignalKind::hangup(), Signal::SIGHUP) => ended,
+/// Whether `url` names a port.
+fn has_port(url: &str) -> bool {
+    let Some((_, rest)) = url.split_once("://") else { return false };
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let servers = authority.rsplit('@').next().unwrap_or_default().split(',');
+    servers.filter_map(|server| server.rsplit_once(':')).any(|(_, port)| port.parse::<u16>().is_ok())
+}
+
+/// The signals that end a program.
+struct Signals([(Signal, Option<unix::Signal>); 3]);
+
+impl Signals {
+    fn listen() -> Self {
+        let listen = |kind, name| (name, unix::signal(kind).ok());
+        Self([
+            listen(SignalKind::interrupt(), Signal::SIGINT),
+            listen(SignalKind::terminate(), Signal::SIGTERM),
+            listen(SignalKind::hangup(), Signal::SIGHUP),
+        ])
+    }
+
+    /// The next of them.
+    async fn next(&mut self) -> Signal {
+        poll_fn(|context| {
+            for (name, signals) in &mut self.0 {
+                if signals.as_mut().is_some_and(|signals| signals.poll_recv(context).is_ready()) {
+                    return Poll::Ready(*name);
+                }
+            }
+            Poll::Pending
+        })
+        .await
     }
 }
 
@@ -108,5 +141,20 @@ impl Observer for Printer {
         }
         self.is_begun = true;
         let _reader_gone = io::stdout().write_all(text.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_found_in_urls() {
+        for url in ["redis://u:p@h:7000/2", "etcd://a,b:2379", "redis://[::1]:7000"] {
+            assert!(has_port(url), "{url}");
+        }
+        for url in ["redis://h", "postgres:///app?host=/run", "redis://u:77@h", "redis://[::1]", "sqlite:/a:1"] {
+            assert!(!has_port(url), "{url}");
+        }
     }
 }

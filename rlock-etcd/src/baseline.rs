@@ -1,7 +1,8 @@
-//! The cost of etcd without locks: the least that could do their work, over the same client library.
+//! Measures etcd without locks: the fewest requests that could do their work, over the same client library.
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use etcd_client::{Compare, CompareOp, DeleteOptions, GetOptions, PutOptions, Txn, TxnOp, WatchStream};
@@ -17,8 +18,11 @@ use crate::{ConnectError, EtcdConfig};
 
 /// The length of what a lock writes.
 const LENGTH: usize = 100;
-/// How long the keys outlive a process that was killed, in seconds.
+/// The lifetime of keys after a crash of the process, in seconds.
 const TTL: i64 = 3_600;
+
+/// The limit for the deletion of many keys, which a slow server does in one request.
+const CLEANED_UP_WITHIN: Duration = Duration::from_secs(60);
 
 /// The cost of an etcd cluster without locks.
 pub struct EtcdBaseline {
@@ -65,7 +69,15 @@ impl EtcdBaseline {
         operation: &'static str,
         request: impl Future<Output = Result<T, CallError>> + Send,
     ) -> Result<T, BackendError> {
-        let limit = self.config.timeout;
+        self.call_within(self.config.timeout, operation, request).await
+    }
+
+    async fn call_within<T>(
+        &self,
+        limit: Duration,
+        operation: &'static str,
+        request: impl Future<Output = Result<T, CallError>> + Send,
+    ) -> Result<T, BackendError> {
         let answer = timeout(limit, request).await.unwrap_or_else(|_elapsed| Err(CallError::late(limit)));
         answer.map_err(|error| error.into_backend_error(operation, &self.store))
     }
@@ -120,8 +132,11 @@ impl Baseline for EtcdBaseline {
     async fn clean_up(&self) -> Result<(), BackendError> {
         let all = DeleteOptions::new().with_prefix();
         let front = self.keys.front();
-        self.call("clean up", async { Ok(self.conn.kv().delete(front, Some(all)).await.map(drop)?) }).await?;
-        self.call("clean up", async { Ok(self.conn.lease().revoke(self.lease).await.map(drop)?) }).await
+        let limit = CLEANED_UP_WITHIN.max(self.config.timeout);
+        let delete = async { Ok(self.conn.kv().delete(front, Some(all)).await.map(drop)?) };
+        self.call_within(limit, "clean up", delete).await?;
+        let revoke = async { Ok(self.conn.lease().revoke(self.lease).await.map(drop)?) };
+        self.call_within(limit, "clean up", revoke).await
     }
 }
 

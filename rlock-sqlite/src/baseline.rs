@@ -1,4 +1,4 @@
-//! The cost of SQLite without locks: the least that could do their work, over the same client library.
+//! Measures SQLite without locks: the fewest statements that could do their work, over the same client library.
 
 use std::fmt;
 use std::fs;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rlock_core::{BackendError, Baseline, LeaseId};
+use rlock_core::{BackendError, Baseline, LeaseId, Namespace};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Executor as _, query};
 use tokio::sync::Mutex;
@@ -21,18 +21,22 @@ use crate::{ConnectError, SqliteConfig};
 
 /// The length of what a lock writes.
 const LENGTH: usize = 100;
-/// How often a waiter looks where the system does not tell of changes to a file.
+/// The interval of a waiter's reads where the system does not report changes to a file.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 const INSERT: &str = "INSERT INTO bare VALUES (?, ?)";
 const DELETE: &str = "DELETE FROM bare WHERE name = ?";
 const REPLACE: &str = "INSERT OR REPLACE INTO bare VALUES (?, ?)";
 const READ: &str = "SELECT value FROM bare WHERE name = ?";
 const PUSH: &str = "push";
+const FORGET: &str = "DELETE FROM leases WHERE namespace = ?";
 
 /// The cost of SQLite without locks, in a file of its own beside the one with the locks.
 pub struct SqliteBaseline {
     store: Arc<str>,
     timeout: Duration,
+    namespace: Namespace,
+    /// The file with the locks.
+    locks: SqliteConnectOptions,
     files: Files,
     writer: Mutex<SqliteConnection>,
     waiter: Mutex<(SqliteConnection, Option<Bell>)>,
@@ -71,7 +75,9 @@ impl SqliteBaseline {
         table.map_err(CallError::undone)?;
         let waiter = options.connect().await.map_err(CallError::undone)?;
         let (writer, waiter) = (Mutex::new(writer), Mutex::new((waiter, bell)));
-        Ok(Self { store, timeout: config.timeout, files, writer, waiter })
+        let locks = options.filename(&config.path).create_if_missing(false);
+        let (timeout, namespace) = (config.timeout, config.namespace.clone());
+        Ok(Self { store, timeout, namespace, locks, files, writer, waiter })
     }
 
     async fn call<T>(
@@ -129,7 +135,12 @@ impl Baseline for SqliteBaseline {
 
     async fn clean_up(&self) -> Result<(), BackendError> {
         self.files.delete();
-        Ok(())
+        let remove = async {
+            let mut locks = self.locks.connect().await.map_err(CallError::undone)?;
+            let delete = query(FORGET).bind(self.namespace.as_str());
+            delete.execute(&mut locks).await.map(drop).map_err(CallError::committing)
+        };
+        self.call("clean up", remove).await
     }
 }
 

@@ -294,11 +294,7 @@ macro_rules! __boxed_case {
         }
     };
     (control $module:ident $case:ident) => {
-        pub fn $case<'a>(
-            stage: &'a Stage,
-            server: &'a dyn Control,
-            remotes: &'a Remotes,
-        ) -> LocalBoxFuture<'a, ()> {
+        pub fn $case<'a>(stage: &'a Stage, server: &'a dyn Control, remotes: &'a Remotes) -> LocalBoxFuture<'a, ()> {
             Box::pin(super::$module::$case(stage, server, remotes))
         }
     };

@@ -11,7 +11,7 @@ pub struct Args {
     /// The store: redis://, etcd://, postgres:// or sqlite:, which makes a file in a temporary folder if it has no path
     pub url: String,
 
-    /// How long each measurement of a round takes
+    /// The duration of each measurement of a round
     #[arg(long, value_name = "N", default_value_t = 1.0)]
     seconds: f64,
 
@@ -27,7 +27,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
     pub pool: u32,
 
-    /// How long a peer that polls pauses between two attempts on average, in milliseconds
+    /// The average pause of a polling peer between two attempts, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     pub poll: u64,
 
@@ -37,7 +37,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// What to measure in one round: each line, and `Line::Cycle` for each number of tasks.
+    /// The measurements of one round: each line, and `Line::Cycle` for each number of tasks.
     pub fn steps(&self) -> Vec<(Line, Plan)> {
         let plan = Plan {
             time: Duration::from_secs_f64(self.seconds.clamp(0.01, 3_600.0)),

@@ -1,4 +1,4 @@
-//! What an adapter makes of a lock library, and measuring any library in the way rlock is measured.
+//! The adapter's view of a lock library, and the measurement of any library in the way rlock is measured.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,14 +12,14 @@ use tokio::time::sleep;
 use crate::rounds::{Measured, Named};
 use crate::target::Target;
 
-/// How long a request to wait takes at most until it is in the store's queue.
+/// The longest time until a request to wait is in the store's queue.
 const QUEUED_WITHIN: Duration = Duration::from_millis(20);
 
 /// A client of a lock library. Clones share it.
 pub trait Library: Clone + Send + Sync + 'static {
     /// The crate, or the call where that is the subject.
     const NAME: &'static str;
-    /// How it is used, and what to know when reading its figures.
+    /// The use of the library, and notes for readers of its figures.
     const NOTE: &'static str;
     /// A lock that is held.
     type Held: Send + 'static;
@@ -94,8 +94,8 @@ impl<L: Library> Locks for Client<L> {
         self.library.release(held).await.map_err(failed::<L>("unlock"))
     }
 
-    /// Pauses until a call has reached the store's queue, which most stores do not show, and until a library that polls is
-    /// anywhere between two attempts.
+    /// Estimates: pauses until a call has reached the store's queue, which most stores do not show, and until a library
+    /// that polls is anywhere between two attempts.
     async fn waiting(&self, _name: &str) -> Result<usize, BenchError> {
         sleep(QUEUED_WITHIN + self.target.poll.mul_f64(rand::random_range(0.0..2.0))).await;
         Ok(self.waiting.load(Ordering::Relaxed))

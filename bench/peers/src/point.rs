@@ -9,7 +9,7 @@ pub const BARE: &str = "bare";
 
 /// A result of one library in one round. Times are in seconds.
 pub struct Point {
-    /// What was measured.
+    /// The measurement.
     pub title: String,
     pub who: &'static str,
     pub round: usize,
@@ -17,23 +17,22 @@ pub struct Point {
     pub p99: Option<f64>,
     pub per_second: Option<f64>,
     pub cpu: Option<f64>,
-    /// What ratios are made of: a time for each operation.
+    /// The time for each operation, from which ratios are made.
     pub cost: Option<f64>,
     /// The cost beside that of the bare counterpart, which was measured in turns with it.
     pub beside_bare: Option<f64>,
-    /// What the server counted.
+    /// The server's counters.
     pub counts: Vec<(String, f64)>,
 }
 
 impl Point {
     /// The points in a row: two where it has the CPU time of the client and of the server.
     pub fn of(row: &Row, who: &'static str, round: usize) -> Vec<Self> {
-        let is_bare = row.line == Line::Pair || row.what.contains("bare");
         let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
         let counts = row.figures.iter().filter(|figure| figure.unit == Unit::Count);
         let point = |title: String| Self {
             title,
-            who: if is_bare { BARE } else { who },
+            who: if row.is_bare { BARE } else { who },
             round,
             p50: seconds(row.p50),
             p99: seconds(row.p99),

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use crate::rounds::{Measured, Named};
 use crate::target::Target;
 
-/// How long everything that is held may take to be given back.
+/// The limit for the release of all locks.
 const CLOSED_WITHIN: Duration = Duration::from_secs(10);
 
 /// rlock with its clients in one of the two places where they can work.

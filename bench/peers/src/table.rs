@@ -6,7 +6,7 @@ use crate::rounds::Measured;
 
 const COLUMNS: usize = 93;
 
-/// How the libraries are used, above all blocks.
+/// Prints the notes on the libraries, above all blocks.
 pub fn notes(args: &Args, subjects: &[Box<dyn Measured>]) {
     wrapped(&format!(
         "Medians of {} rounds in which all take turns. `x bare` is the cost divided by that of the bare counterpart of `rlock \

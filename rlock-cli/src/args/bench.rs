@@ -26,27 +26,27 @@ pub(crate) struct BenchArgs {
     )]
     only: Vec<Option<Line>>,
 
-    /// How long each measurement takes, in seconds, from 0.01 to 3600; a line has several
+    /// The duration of each measurement in seconds, from 0.01 to 3600; a line has several
     #[arg(long, value_name = "N", default_value = "2", value_parser = seconds)]
     seconds: Duration,
 
-    /// How many tasks the lines pair and cycle have; may be repeated [default: 1, 8, 64 and 256]
+    /// The number of tasks in the lines pair and cycle; may be repeated [default: 1, 8, 64 and 256]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     tasks: Vec<u32>,
 
-    /// How many waiters are in the longer of the two queues of the line hand-over
+    /// The number of waiters in the longer of the two queues of the line hand-over
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     waiters: u32,
 
-    /// How many leases the line renewal keeps alive
+    /// The number of leases that the line renewal keeps alive
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     leases: u32,
 
-    /// The TTL of these leases; they are watched for a third of it, in which each is renewed once
+    /// The TTL of these leases; the measurement takes a third of it, in which each is renewed once
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = ttl)]
     ttl: Ttl,
 
-    /// After how many cycles the line drift compares the speed with that of the first
+    /// The number of cycles after which the line drift compares the speed with that of the first
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     drift_cycles: u32,
 
@@ -61,12 +61,12 @@ pub(crate) struct BenchArgs {
 }
 
 impl BenchArgs {
-    /// What to measure.
+    /// The lines to measure.
     pub(crate) fn lines(&self) -> Vec<Line> {
         if self.only.is_empty() { Line::ALL.into() } else { self.only.iter().copied().flatten().collect() }
     }
 
-    /// How long and how hard, without the server's process.
+    /// The duration and the load, without the server's process.
     pub(crate) fn plan(&self) -> Plan {
         let count = |number: u32| usize::try_from(number).expect("32 bits are a size here");
         let usual = Plan::default();

@@ -164,8 +164,8 @@ pub(super) const BENCH: &str = concat!(
     stores!(),
     " memory: measures the locks of a single process, without a server.
 
-It compares locks with the store's own cost for the same work, in one run: each ratio says how many times the cost of the bare \
-counterpart. All keys are in a namespace that is removed at the end. The load is as high as the store takes, for about two \
+It compares locks with the store's own cost for the same work, in one run: each ratio is the cost of the lock divided \
+by that of its bare counterpart. All keys are in a namespace that is removed at the end. The load is as high as the store takes, for about two \
 minutes: run it beside nothing else.
 
 The lines, for --only:
@@ -200,7 +200,9 @@ Exit status:
     0  measured
    64  wrong usage
    69  the store cannot be reached, or refuses
-  130  ended by Ctrl-C; what there was has been printed
+  129  ended by HUP; finished rows were printed
+  130  ended by Ctrl-C or INT, likewise
+  143  ended by TERM, likewise
 
 Examples:
   rlock bench redis://localhost:6379

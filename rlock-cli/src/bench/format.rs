@@ -17,7 +17,7 @@ pub(super) fn count(number: f64) -> String {
     if number < 100.0 && number.fract() != 0.0 { significant(number) } else { separated(number) }
 }
 
-/// How many times the other.
+/// A multiple.
 pub(super) fn ratio(ratio: f64) -> String {
     format!("{ratio:.2} x")
 }

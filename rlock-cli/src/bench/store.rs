@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use rlock::backend::{Baseline, LeaseId, baseline, open};
 use rlock::{Client, ConnectError, Failure, Namespace};
 use rlock_testkit::bench::{BenchError, Counted, Home, Requests, Subject};
@@ -10,10 +11,10 @@ use tokio::runtime::Handle;
 
 use crate::throw_away::without_grace;
 
-/// How long everything that is held may take to be given back.
+/// The limit for the release of all locks of a client.
 const CLOSED_WITHIN: Duration = Duration::from_secs(10);
 
-/// A store, in a namespace that is thrown away.
+/// A store, in a namespace that is removed at the end.
 pub(super) struct Store {
     url: String,
     namespace: Namespace,
@@ -23,15 +24,20 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// Connects to it, for its locks and without them.
+    /// Connects to the store, for its locks and for its bare counterparts.
     pub(super) async fn connect(url: &str) -> Result<Self, ConnectError> {
         let namespace = format!("rlock-bench-{}", LeaseId::random().to_hex());
         let namespace = Namespace::new(namespace).expect("it is short and plain");
         let url = without_grace(url);
-        // First the locks: their errors say most about what is missing.
+        // The locks first: their errors say more about a missing setting.
         drop(open(&url, Some(&namespace)).await?);
         let baseline = baseline(&url, &namespace).await?;
         Ok(Self { url, namespace, baseline, requests: Requests::default(), clients: Mutex::default() })
+    }
+
+    /// The namespace of all that is measured.
+    pub(super) fn namespace(&self) -> &Namespace {
+        &self.namespace
     }
 
     /// Closes the clients and removes the namespace.
@@ -55,7 +61,7 @@ impl Subject for Store {
 
     async fn connect(&self, home: Home, ttl: Option<Duration>) -> Result<Client, BenchError> {
         let (url, namespace, requests) = (self.url.clone(), self.namespace.clone(), self.requests.clone());
-        let mut builder = Client::builder().label("rlock bench");
+        let mut builder = Client::builder().label("rlock bench").drop_timeout(Duration::ZERO); // they are shut down
         if home == Home::Caller {
             builder = builder.runtime(Handle::current());
         }
@@ -74,11 +80,9 @@ impl Subject for Store {
 
     async fn close(&self) -> Result<(), BenchError> {
         let clients = std::mem::take(&mut *self.clients.lock().unwrap_or_else(PoisonError::into_inner));
-        for client in clients {
-            let closed = client.shutdown(CLOSED_WITHIN).await;
-            closed.map_err(|error| Failure::new("release", "the store", error.to_string()))?;
-        }
-        Ok(())
+        let closed = join_all(clients.iter().map(|client| client.shutdown(CLOSED_WITHIN))).await;
+        let first = closed.into_iter().collect::<Result<(), _>>();
+        Ok(first.map_err(|error| Failure::new("release", "the store", error.to_string()))?)
     }
 }
 

@@ -78,6 +78,7 @@ mod tests {
             |name: &str, label: &str, value, unit| Figure { name: name.into(), label: label.into(), value, unit };
         let text = row(&Row {
             line: Line::Cpu,
+            is_bare: false,
             what: "lock + unlock, caller's runtime".into(),
             tasks: 100_000,
             samples: 1,

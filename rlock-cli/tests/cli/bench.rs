@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use rlock_testkit::faults::Control as _;
 use serde_json::Value;
 
 use super::Server;
-use crate::support::{Rlock, Store, rlock};
+use crate::support::{Rlock, Store, rlock, wait_for};
 
 /// Each line with the fields that one of its rows has at least, beside those that all have.
 const LINES: [(&str, &[&str]); 8] = [
@@ -38,7 +39,7 @@ const SHORT: [&str; 15] = [
     "256",
 ];
 
-/// How long a line may take where other tests keep the processors and the disk busy.
+/// The limit for a line while other tests keep the processors and the disk busy.
 const LONGEST: Duration = Duration::from_secs(120);
 
 fn bench(server: &Server, more: &[&str]) -> Rlock {
@@ -109,6 +110,28 @@ fn ctrl_c_keeps_rows_and_leaves_nothing() {
     assert!(exited.stdout.contains(&printed), "{}", exited.stdout);
     assert!(!exited.stdout.contains("cycles after"), "{}", exited.stdout);
     assert_eq!(server.left_by_bench(), Vec::<String>::new());
+}
+
+#[test]
+fn second_signal_ends_the_clean_up() {
+    let server = Server::start_durable();
+    let arguments =
+        ["bench", "--seconds", "0.02", "--only", "round-trip", "--only", "drift", "--drift-cycles", "99999999"];
+    let mut running = Rlock::on(&server, &arguments);
+    running.hear_printed("round trip ");
+    wait_for(server.pause());
+    running.signal(Signal::SIGINT);
+    running.hear("removing the namespace rlock-bench-");
+    running.signal(Signal::SIGTERM);
+    running.exit_within(Duration::from_secs(5)).assert(130, &["the namespace rlock-bench-", "was not removed"]);
+    wait_for(server.resume());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn wrong_server_process_is_refused_before_connecting() {
+    let exited = Rlock::start(&mut rlock(&["bench", "--server-pid", "4294967295", "sqlite:/proc/locks.db"])).exit();
+    exited.assert(64, &["there is no process 4294967295"]);
 }
 
 #[test]

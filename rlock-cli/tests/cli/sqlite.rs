@@ -28,11 +28,12 @@ use rlock_testkit::async_trait;
 use rlock_testkit::faults::{Control, Data};
 use sqlx::{Connection as _, Executor as _, SqliteConnection};
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
 use tokio::sync::Mutex;
 
 use crate::support::{Folder, Rlock, Store, rlock};
 
-/// A file, and whoever is in the middle of writing to it.
+/// A file, and the connection that blocks its writers.
 struct Server {
     folder: TempDir,
     writer: Mutex<Option<SqliteConnection>>,
@@ -62,7 +63,15 @@ impl Store for Server {
     fn left_by_bench(&self) -> Vec<String> {
         let files = fs::read_dir(self.folder.path()).expect("the folder is there");
         let names = files.map(|file| file.expect("it can be read").file_name().to_string_lossy().into_owned());
-        names.filter(|name| name.contains("-bench-")).collect()
+        let files = names.filter(|name| name.contains("-bench-"));
+        let url = format!("sqlite:{}", self.path().display());
+        let leases = async {
+            let mut locks = SqliteConnection::connect(&url).await.expect("it is there");
+            let select = "SELECT namespace || ':' || name FROM leases WHERE namespace LIKE 'rlock-bench-%'";
+            sqlx::query_scalar::<_, String>(select).fetch_all(&mut locks).await.expect("it has the table")
+        };
+        let leases = Runtime::new().expect("the system has threads left").block_on(leases);
+        files.chain(leases).collect()
     }
 
     fn fresh_url(&self) -> String {
@@ -70,7 +79,7 @@ impl Store for Server {
     }
 }
 
-/// Nobody can write any more, as if a process had been stopped in the middle of it.
+/// Blocks all writers, as a process that was stopped during a write does.
 #[async_trait]
 impl Control for Server {
     async fn pause(&self) {

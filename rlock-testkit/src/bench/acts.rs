@@ -1,4 +1,4 @@
-//! The operations that are measured, and doing many of them.
+//! The operations that are measured, and their load.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::{BenchError, Locks, Samples};
 
-/// What is done again and again.
+/// An operation that is repeated.
 pub(crate) trait Act: Clone + Send + Sync + 'static {
     fn act(&self, name: &str) -> impl Future<Output = Result<(), BenchError>> + Send;
 }
@@ -34,21 +34,21 @@ impl<L: Locks> Act for Cycle<L> {
     }
 }
 
-/// When a task stops.
+/// The end of a load.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Until {
-    /// With the first operation that ends after this time.
+    /// Each task stops with its first operation that ends after this time.
     Time(Duration),
-    /// After so many operations of all tasks together, rounded up to the same number for each.
+    /// The tasks stop after this number of operations in total, rounded up to the same number for each.
     Count(usize),
 }
 
-/// The names of tasks, each its own.
+/// A name for each task.
 pub(crate) fn names(front: &str, tasks: usize) -> Vec<String> {
     (0..tasks).map(|task| format!("{front}/{task}")).collect()
 }
 
-/// Does an operation in as many tasks as there are names, each on its name.
+/// Runs a task for each name, which repeats an operation on that name.
 pub(crate) async fn load(act: &impl Act, names: &[String], until: Until) -> Result<Samples, BenchError> {
     let begun = Instant::now();
     let mut tasks = JoinSet::new();
@@ -81,7 +81,7 @@ pub(crate) async fn load(act: &impl Act, names: &[String], until: Until) -> Resu
     Ok(samples)
 }
 
-/// How long one operation takes, added to `samples`.
+/// Adds the time of one operation to `samples`.
 pub(crate) async fn timed(
     samples: &mut Samples,
     act: impl Future<Output = Result<(), BenchError>>,

@@ -52,7 +52,7 @@ pub fn server_of(url: &str) -> Option<u32> {
 #[derive(Debug, PartialEq, Eq)]
 struct Stat {
     parent: u32,
-    /// Of a hundredth of a second: its own, and those of the children that it has waited for.
+    /// Hundredths of a second of CPU time: the process' own, and that of the children that it has waited for.
     ticks: u64,
 }
 
@@ -94,7 +94,7 @@ fn local_port(url: &str) -> Option<u16> {
     is_here.then_some(port)
 }
 
-/// Of several that listen on it, the one that the others descend from.
+/// The process that listens on `port`; the ancestor if several do.
 fn listener_on(port: u16) -> Option<u32> {
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| fs::read_to_string(path).unwrap_or_default());
     let sockets: HashSet<_> = tables.iter().flat_map(|table| listening(table, port)).collect();

@@ -1,8 +1,8 @@
-//! Why a benchmark ended early.
+//! The failure of a benchmark.
 
 use rlock_core::{BackendError, Failure, LockError, UnlockError};
 
-/// Why a benchmark ended early.
+/// The failure of a benchmark.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum BenchError {

@@ -19,7 +19,7 @@ pub enum Line {
     Contention,
     /// Keeping many leases alive.
     Renewal,
-    /// Whether the cost of a cycle grows with the number of cycles before it.
+    /// The cost of a cycle after many cycles.
     Drift,
 }
 

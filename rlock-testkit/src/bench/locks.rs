@@ -1,4 +1,4 @@
-//! What is measured.
+//! The lock library that is measured.
 
 use rlock_core::metrics::global;
 use rlock_core::{Client, Guard, LockError, SimpleLock};
@@ -16,8 +16,8 @@ pub trait Locks: Clone + Send + Sync + 'static {
     /// Gives a lock back, and returns once the store has confirmed it.
     fn release(&self, held: Self::Held) -> impl Future<Output = Result<(), BenchError>> + Send;
 
-    /// How many calls of [`acquire`](Self::acquire) by this process have a place in the queue of `name`, confirmed by the
-    /// store. Nothing else of the process waits while this is called.
+    /// The number of calls of [`acquire`](Self::acquire) by this process that have a place in the queue of `name`, confirmed by
+    /// the store. A library that cannot confirm it may estimate. Nothing else of the process waits while this is called.
     fn waiting(&self, name: &str) -> impl Future<Output = Result<usize, BenchError>> + Send;
 }
 

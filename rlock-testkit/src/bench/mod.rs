@@ -1,11 +1,11 @@
-//! How fast a store is for locks, and where the time goes: what `rlock bench` measures.
+//! The measurements of `rlock bench`: the speed of a store for locks, and the parts of its time.
 //!
 //! A [`Subject`] makes clients of a store, and knows the [`Baseline`](rlock_core::Baseline) of the store: its cost without
 //! locks. [`run`] measures [`Line`]s of it one after the other, and hands each result to an [`Observer`] as a [`Row`] of plain
 //! data. [`Locks`] is all that a lock library has to do to be measured: an rlock [`Client`](rlock_core::Client) does it, and
 //! an adapter of another library can, so that one process measures both in the same way.
 //!
-//! Whatever is compared runs in turns within one line, so that a machine that slows down slows down both.
+//! Figures that are compared come from turns within one line, so that a machine that slows down slows down both.
 
 mod acts;
 mod counted;

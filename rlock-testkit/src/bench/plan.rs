@@ -1,11 +1,11 @@
-//! How long and how hard a benchmark works.
+//! The duration and the load of a benchmark.
 
 use std::time::Duration;
 
-/// How long and how hard a benchmark works.
+/// The duration and the load of a benchmark.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// How long one measurement of one kind of operation takes. A tenth of it more is for warming up.
+    /// The duration of one measurement of one kind of operation. A tenth of it more is for warming up.
     pub time: Duration,
     /// The numbers of tasks that lock at the same time, each a name of its own.
     pub tasks: Vec<usize>,

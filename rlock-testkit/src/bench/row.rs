@@ -9,11 +9,13 @@ use super::{Line, Samples};
 pub struct Row {
     /// The part of the benchmark.
     pub line: Line,
-    /// What was measured, for people: `lock + unlock, own thread`.
+    /// Whether it measures the bare counterpart, and not the locks.
+    pub is_bare: bool,
+    /// The subject, for people: `lock + unlock, own thread`.
     pub what: String,
-    /// How many tasks, waiters or leases there were.
+    /// The number of tasks, waiters or leases.
     pub tasks: usize,
-    /// How many operations the percentiles are of.
+    /// The number of operations behind the percentiles.
     pub samples: usize,
     /// The time that half of the operations took at most.
     pub p50: Option<Duration>,
@@ -52,7 +54,7 @@ pub enum Unit {
     Percent,
     /// Bytes.
     Bytes,
-    /// How many times something else.
+    /// A multiple of another figure.
     Times,
 }
 
@@ -60,6 +62,7 @@ impl Row {
     pub(crate) fn new(line: Line, what: impl Into<String>, tasks: usize) -> Self {
         Self {
             line,
+            is_bare: false,
             what: what.into(),
             tasks,
             samples: 0,
@@ -69,6 +72,12 @@ impl Row {
             ratio: None,
             figures: Vec::new(),
         }
+    }
+
+    /// Marks the bare counterpart.
+    pub(crate) fn bare(mut self) -> Self {
+        self.is_bare = true;
+        self
     }
 
     /// With the times of operations.

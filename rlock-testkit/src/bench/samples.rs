@@ -31,7 +31,7 @@ impl Samples {
         self.times.extend(others.times);
     }
 
-    /// How many there are.
+    /// The number of operations.
     pub fn count(&self) -> usize {
         self.times.len()
     }

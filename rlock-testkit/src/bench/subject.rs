@@ -1,4 +1,4 @@
-//! The store, and the lock library on it.
+//! A store, and the lock library on it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use rlock_core::Baseline;
 
 use super::{BenchError, Locks, Requests, Row};
 
-/// Where a client does its work.
+/// The place of a client's work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Home {
     /// On the runtime of its caller.
@@ -46,13 +46,13 @@ pub trait Subject: Sync {
     /// The requests of all clients to the store since the first was connected, where the subject counts them.
     fn requests(&self) -> Option<Requests>;
 
-    /// Gives back all that the clients hold, and closes them.
+    /// Releases all locks of the clients, and closes them.
     fn close(&self) -> impl Future<Output = Result<(), BenchError>> + Send;
 }
 
-/// Sees a benchmark go on.
+/// Receives the progress and the rows of a benchmark.
 pub trait Observer: Send {
-    /// A measurement begins, or has come so far.
+    /// A measurement begins, or has reached this point.
     fn begins(&mut self, what: &str);
 
     /// A row is complete.

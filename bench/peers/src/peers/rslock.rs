@@ -7,7 +7,7 @@ use rslock::{LockGuard, LockManager};
 use crate::library::Library;
 use crate::target::Target;
 
-/// That of an rlock client.
+/// The default of an rlock client.
 const TTL: Duration = Duration::from_secs(30);
 
 /// One multiplexed connection, which the manager opens with the first lock.

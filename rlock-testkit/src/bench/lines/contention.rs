@@ -1,4 +1,4 @@
-//! Many tasks on one name.
+//! Measures many tasks on one name.
 
 use futures_util::future::try_join_all;
 
@@ -26,13 +26,13 @@ pub(in crate::bench) async fn contention<S: Subject>(
         let requested = subject.requests().map(|requests| requests.count());
         let counted = Counters::read(subject).await?;
         let samples = contend(&cycles, Until::Time(plan.time)).await?;
-        let now_counted = Counters::read(subject).await?;
+        let counted = Counters::read(subject).await?.since(&counted);
         let mut row = Row::new(Line::Contention, what, TASKS).of(&samples);
         if let Some((now, then)) = subject.requests().map(|requests| requests.count()).zip(requested) {
             let each = (now - then) as f64 / samples.count().max(1) as f64;
             row.figure("requests_per_turn", "requests a turn", each, Unit::Count);
         }
-        now_counted.add_to(&mut row, &counted, samples.count(), "turn");
+        counted.add_to(&mut row, samples.count(), "turn");
         observer.row(row);
         drop(cycles);
         subject.close().await?;

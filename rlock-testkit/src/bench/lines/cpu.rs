@@ -1,8 +1,9 @@
-//! CPU time of the client and of the server.
+//! Measures the CPU time of the client and of the server.
 
 use std::time::Duration;
 
 use super::Counters;
+use super::cycle::TURNS;
 use crate::bench::acts::{Act, Cycle, Pair, Until, load, names};
 use crate::bench::row::quotient;
 use crate::bench::{BenchError, Line, Observer, Plan, Row, Subject, Unit, cpu as process};
@@ -22,10 +23,23 @@ pub(in crate::bench) async fn cpu(
     for tasks in TASKS {
         observer.begins(&format!("CPU time, {tasks} at a time"));
         let names = names(&format!("cpu/{tasks}"), tasks);
-        let bare = Used::by(subject, &pair, &names, plan).await?;
-        observer.row(bare.row("CPU of a bare pair", tasks, None));
-        for (home, cycle) in &cycles {
-            let own = Used::by(subject, cycle, &names, plan).await?;
+        load(&pair, &names, Until::Time(plan.time / 10)).await?;
+        for (_, cycle) in &cycles {
+            load(cycle, &names, Until::Time(plan.time / 10)).await?;
+        }
+        let mut bare = Used::by(subject, &pair, &names, plan).await?;
+        let mut owns = Vec::new();
+        for (_, cycle) in &cycles {
+            owns.push(Used::by(subject, cycle, &names, plan).await?);
+        }
+        for _ in 1..TURNS {
+            bare.and_then(&Used::by(subject, &pair, &names, plan).await?);
+            for ((_, cycle), own) in cycles.iter().zip(&mut owns) {
+                own.and_then(&Used::by(subject, cycle, &names, plan).await?);
+            }
+        }
+        observer.row(bare.row("CPU of a bare pair", tasks, None).bare());
+        for ((home, _), own) in cycles.iter().zip(&owns) {
             observer.row(own.row(&format!("CPU of a cycle, {}", home.says()), tasks, Some(&bare)));
         }
     }
@@ -37,20 +51,28 @@ struct Used {
     count: usize,
     client: Duration,
     server: Option<Duration>,
-    counters: [Counters; 2],
+    counters: Counters,
 }
 
 impl Used {
+    /// The CPU time of one turn.
     async fn by(subject: &impl Subject, act: &impl Act, names: &[String], plan: &Plan) -> Result<Self, BenchError> {
-        load(act, names, Until::Time(plan.time / 10)).await?;
         let counted = Counters::read(subject).await?;
         let server = plan.server.and_then(process::of_tree);
         let client = process::of_this_process();
-        let samples = load(act, names, Until::Time(plan.time)).await?;
+        let samples = load(act, names, Until::Time(plan.time / TURNS)).await?;
         let client = process::of_this_process().saturating_sub(client);
         let server = plan.server.and_then(process::of_tree).zip(server).map(|(now, then)| now.saturating_sub(then));
-        let counters = [counted, Counters::read(subject).await?];
+        let counters = Counters::read(subject).await?.since(&counted);
         Ok(Self { count: samples.count(), client, server, counters })
+    }
+
+    /// Adds another turn to this one.
+    fn and_then(&mut self, other: &Self) {
+        self.count += other.count;
+        self.client += other.client;
+        self.server = self.server.zip(other.server).map(|(all, more)| all + more);
+        self.counters.and_then(&other.counters);
     }
 
     fn row(&self, what: &str, tasks: usize, bare: Option<&Self>) -> Row {
@@ -66,8 +88,7 @@ impl Used {
         add("client", "the client", Some(self.micros(self.client)), bare.map(|bare| bare.micros(bare.client)));
         let of_server = |used: &Self| used.server.map(|time| used.micros(time));
         add("server", "the server", of_server(self), bare.and_then(of_server));
-        let [before, after] = &self.counters;
-        after.add_to(&mut row, before, self.count, "cycle");
+        self.counters.add_to(&mut row, self.count, "cycle");
         row
     }
 

@@ -5,8 +5,8 @@ use std::time::Instant;
 use crate::bench::acts::{Act, Cycle, Pair, Until, load, names, timed};
 use crate::bench::{BenchError, Line, Observer, Plan, Row, Samples, Subject};
 
-/// In how many turns the pairs and the cycles of several tasks are measured.
-const TURNS: u32 = 4;
+/// The number of turns in which the pairs and the cycles of several tasks are measured.
+pub(super) const TURNS: u32 = 4;
 
 const PAIR: &str = "bare pair";
 
@@ -22,7 +22,7 @@ pub(in crate::bench) async fn pair(
         let names = names(&format!("pair/{tasks}"), tasks);
         load(&pair, &names, Until::Time(plan.time / 10)).await?;
         let samples = load(&pair, &names, Until::Time(plan.time)).await?;
-        observer.row(Row::new(Line::Pair, PAIR, tasks).of(&samples));
+        observer.row(Row::new(Line::Pair, PAIR, tasks).bare().of(&samples));
     }
     Ok(())
 }
@@ -50,7 +50,7 @@ pub(in crate::bench) async fn cycle(
             1 => one_by_one(&pair, &acts, &names[0], plan).await?,
             _ => in_turns(&pair, &acts, &names, plan).await?,
         };
-        observer.row(Row::new(Line::Pair, PAIR, tasks).of(&bare));
+        observer.row(Row::new(Line::Pair, PAIR, tasks).bare().of(&bare));
         for ((home, _), own) in cycles.iter().zip(&owns) {
             let row = Row::new(Line::Cycle, format!("lock + unlock, {}", home.says()), tasks).of(own);
             observer.row(if tasks == 1 { row.median_beside(own, &bare) } else { row.wall_beside(own, &bare) });

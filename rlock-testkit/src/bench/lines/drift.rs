@@ -1,11 +1,11 @@
-//! Whether the cost of a cycle grows with the number of cycles before it.
+//! Compares the cost of a cycle after many cycles with the cost of the first.
 
 use super::usual_home;
 use crate::bench::acts::{Cycle, Until, load, names};
 use crate::bench::{BenchError, Line, Observer, Plan, Row, Subject, Unit};
 
 const TASKS: usize = 64;
-/// How many cycles are compared with as many others.
+/// The number of cycles in each of the two samples.
 const WINDOW: usize = 5_000;
 
 pub(in crate::bench) async fn drift<S: Subject>(

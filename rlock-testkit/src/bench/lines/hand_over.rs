@@ -1,4 +1,4 @@
-//! From an unlock to the guard of the next holder, in another client.
+//! Measures the time from an unlock to the guard of the next holder, in another client.
 
 use std::time::{Duration, Instant};
 
@@ -11,15 +11,15 @@ use super::usual_home;
 use crate::bench::acts::timed;
 use crate::bench::{BenchError, Line, Locks, Observer, Plan, Row, Samples, Subject};
 
-/// How many hand-overs one queue is used for, so that it stays about as long.
+/// The number of hand-overs from one queue, few enough that its length stays about the same.
 const TURNS: usize = 32;
-/// How many of the other waiters queue up at a time.
+/// The number of the other waiters that queue up at a time.
 const AT_A_TIME: usize = 32;
-/// How long waiters go on queueing up. A store that is slower has a shorter queue then, and the row says how short.
+/// The time that waiters have to queue up. A slower store has a shorter queue, whose length the row reports.
 const QUEUED_WITHIN: Duration = Duration::from_secs(30);
-/// How long a store may be busy with the waiters that have queued up.
+/// The longest time that a store may be busy with the queued waiters.
 const QUIET_WITHIN: Duration = Duration::from_secs(60);
-/// How often to look whether the store has queued the waiters.
+/// The interval of checks whether the store has queued the waiters.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 pub(in crate::bench) async fn hand_over<S: Subject>(
@@ -47,7 +47,7 @@ pub(in crate::bench) async fn hand_over<S: Subject>(
             queue.hand_over(plan.time, &mut own, &mut push).await?;
             round += 1;
         }
-        let mut row = Row::new(Line::HandOver, "bare write + push", 1).of(&bare);
+        let mut row = Row::new(Line::HandOver, "bare write + push", 1).bare().of(&bare);
         row.per_second = None;
         observer.row(row);
         observer.row(Row::new(Line::HandOver, "hand-over", queued).of(&own).median_beside(&own, &bare));
@@ -66,8 +66,8 @@ async fn quiet(baseline: &dyn Baseline) -> Result<(), BenchError> {
     }
 }
 
-/// A held lock and those who wait for it: at first waiters of the two clients in turns, so that each hand-over is to the other
-/// client, and behind those the rest of them.
+/// A held lock and its queue. The first waiters alternate between the two clients, so that each hand-over is to the other
+/// client; the rest wait behind them.
 struct Queue<'a, L: Locks> {
     clients: &'a [L; 2],
     held: L::Held,

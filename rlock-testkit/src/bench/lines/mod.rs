@@ -23,7 +23,7 @@ fn usual_home(subject: &impl Subject) -> Home {
     *subject.homes().last().expect("a client has a home")
 }
 
-/// What the server counts, at a moment.
+/// The server's counters, or their growth.
 struct Counters(Vec<(&'static str, u64)>);
 
 impl Counters {
@@ -31,10 +31,21 @@ impl Counters {
         Ok(Self(subject.baseline().counters().await?))
     }
 
-    /// Adds to `row` what each has grown by since `before`, for one of `count` operations.
-    fn add_to(&self, row: &mut Row, before: &Self, count: usize, of: &str) {
-        for ((counter, now), (_, then)) in self.0.iter().zip(&before.0) {
-            let each = now.saturating_sub(*then) as f64 / count.max(1) as f64;
+    /// The growth since `before`.
+    fn since(mut self, before: &Self) -> Self {
+        self.0.iter_mut().zip(&before.0).for_each(|((_, now), (_, then))| *now = now.saturating_sub(*then));
+        self
+    }
+
+    /// Adds another growth to this one.
+    fn and_then(&mut self, other: &Self) {
+        self.0.iter_mut().zip(&other.0).for_each(|((_, all), (_, more))| *all += more);
+    }
+
+    /// Adds this growth to `row`, divided by the number of operations.
+    fn add_to(&self, row: &mut Row, count: usize, of: &str) {
+        for (counter, growth) in &self.0 {
+            let each = *growth as f64 / count.max(1) as f64;
             row.figure(
                 format!("{}_per_{of}", counter.replace(' ', "_")),
                 format!("{counter} a {of}"),

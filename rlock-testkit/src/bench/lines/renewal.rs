@@ -1,4 +1,4 @@
-//! Keeping many leases alive.
+//! Measures the renewal of many leases.
 
 use std::time::Instant;
 
@@ -11,9 +11,9 @@ use crate::bench::lag::WorstLag;
 use crate::bench::row::quotient;
 use crate::bench::{BenchError, Line, Locks, Observer, Plan, Row, Subject, Unit, cpu};
 
-/// How many leases are asked for, and given back, at a time.
+/// The number of leases that are acquired, and released, at a time.
 const AT_A_TIME: usize = 512;
-/// After how many more leases the progress is reported.
+/// The number of leases between two reports of progress.
 const STEP: usize = 10_000;
 
 pub(in crate::bench) async fn renewal<S: Subject>(
@@ -50,7 +50,7 @@ pub(in crate::bench) async fn renewal<S: Subject>(
     let server = plan.server.and_then(cpu::of_tree).zip(server).map(|(now, then)| share(now.saturating_sub(then)));
     let worst = lag.take();
 
-    observer.begins(&format!("giving back {} leases", plan.leases));
+    observer.begins(&format!("releasing {} leases", plan.leases));
     let release = async |held| client.release(held).await;
     let mut released = stream::iter(held).map(release).buffer_unordered(AT_A_TIME);
     let mut lost = 0_usize;

@@ -1,4 +1,4 @@
-//! The cheapest request.
+//! Measures the cheapest request.
 
 use std::time::Instant;
 
