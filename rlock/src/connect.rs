@@ -19,6 +19,8 @@ use crate::redis::{self, RedisBackend, RedisConfig};
 #[cfg(feature = "sqlite")]
 use crate::sqlite::{self, SqliteBackend, SqliteConfig};
 
+type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, ConnectError>> + Send>>;
+
 /// A client of the store that `url` names, with the defaults of [`Client::builder`].
 ///
 /// The schemes are `redis:` and `rediss:` with the feature `redis`, `etcd:` and `etcds:` with the feature `etcd`,
@@ -32,7 +34,7 @@ use crate::sqlite::{self, SqliteBackend, SqliteConfig};
 /// # Cancel safety
 ///
 /// Dropping the future drops the connection.
-pub fn connect(url: &str) -> Pin<Box<dyn Future<Output = Result<Client, ConnectError>> + Send>> {
+pub fn connect(url: &str) -> Connecting<Client> {
     connect_with(url, Client::builder())
 }
 
@@ -52,10 +54,7 @@ pub fn connect(url: &str) -> Pin<Box<dyn Future<Output = Result<Client, ConnectE
 /// # Cancel safety
 ///
 /// As for [`connect`].
-pub fn connect_with(
-    url: &str,
-    builder: ClientBuilder,
-) -> Pin<Box<dyn Future<Output = Result<Client, ConnectError>> + Send>> {
+pub fn connect_with(url: &str, builder: ClientBuilder) -> Connecting<Client> {
     Box::pin(builder.connect(open(url, None)))
 }
 
@@ -70,10 +69,7 @@ pub fn connect_with(
 /// # Cancel safety
 ///
 /// As for [`connect`].
-pub fn open(
-    url: &str,
-    namespace: Option<&Namespace>,
-) -> Pin<Box<dyn Future<Output = Result<Arc<dyn Backend>, ConnectError>> + Send>> {
+pub fn open(url: &str, namespace: Option<&Namespace>) -> Connecting<Arc<dyn Backend>> {
     let (url, namespace) = (url.to_owned(), namespace.cloned());
     Box::pin(async move { open_in(&url, namespace.as_ref()).await })
 }
