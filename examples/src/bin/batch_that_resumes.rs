@@ -1,7 +1,7 @@
 //! A batch over a large data set that stops at once when its lock is lost, and resumes where it was.
 //!
 //! `cargo run -p rlock-examples --bin batch_that_resumes`. Nothing has to be started: the lock is in a temporary file,
-//! or in the store that `RLOCK_URL` names. Halfway somebody breaks the lock, as an operator would by `rlock break`. It
+//! or in the store that `RLOCK_URL` names. Halfway an operator breaks the lock, as `rlock break` does. It
 //! prints the batches, which one was dropped in the middle, and that each was done once.
 
 use std::time::Duration;
@@ -13,7 +13,10 @@ use tokio::time::sleep;
 
 const BATCHES: u32 = 8;
 
-/// Where the results go. It takes them from nobody whose lock is older than one that it has seen, as a table would by
+/// Far more than it takes to break a lock.
+const LONG: Duration = Duration::from_secs(60);
+
+/// The results. They refuse a token older than the newest that they have seen, as a table does by
 /// `UPDATE … WHERE token <= $1`.
 #[derive(Debug, Default)]
 struct Results {
@@ -54,6 +57,7 @@ async fn main() -> anyhow::Result<()> {
                     && let Some(client) = operator.take()
                 {
                     break_it(client);
+                    sleep(LONG).await; // the loss of the lock cuts this batch short
                 }
                 process(batch).await;
                 results.commit(batch, token)?;
@@ -78,7 +82,7 @@ async fn process(_batch: u32) {
     sleep(Duration::from_millis(100)).await;
 }
 
-/// Somebody else breaks the lock, in the middle of a batch.
+/// Breaks the lock in the middle of a batch, as an operator would.
 fn break_it(client: Client) {
     tokio::spawn(async move {
         sleep(Duration::from_millis(30)).await;
