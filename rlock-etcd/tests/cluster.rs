@@ -10,8 +10,9 @@ use rlock_core::{Client, Guard, LockOptions, ResourceName, SimpleLock};
 use rlock_etcd::{EtcdBackend, EtcdConfig};
 use rlock_testkit::contest::{Arena, Mishap, Plan, contend_as_told};
 use rlock_testkit::faults::{Control, Data};
-use rlock_testkit::process::{Helper, Program};
+use rlock_testkit::process::Helper;
 use rlock_testkit::servers::EtcdCluster;
+use rlock_testkit::this_test;
 use rlock_testkit::wait::{eventually, within};
 
 /// Long enough for an election, which takes one to two seconds, and for what was under way when it began.
@@ -167,7 +168,7 @@ fn histories_of_processes_are_right_while_leaders_fail() {
         let cluster = EtcdCluster::start();
         let ttl = Duration::from_secs(4);
         let plan = Plan { ttl, hold: ttl / 20, long_holds: 20, tasks: 2, mutexes: 2, rw_locks: 1, semaphores: 1 };
-        let program = Program::this_test(module_path!(), "histories_of_processes_are_right_while_leaders_fail");
+        let program = this_test!();
         // A process has a proxy of its own to one of the servers, and the others as they are.
         let others = format!(",{}", hosts(&cluster.url()).split_once(',').expect("there are three").1);
         let program = program.with("others", others);

@@ -8,7 +8,8 @@ use std::time::Duration;
 use rlock_core::Client;
 use rlock_postgres::{ConnectError, PostgresBackend, PostgresConfig};
 use rlock_testkit::contest::{Arena, Mishap, Plan, contend_as_told};
-use rlock_testkit::process::{Helper, Program};
+use rlock_testkit::process::Helper;
+use rlock_testkit::this_test;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::time::timeout;
 
@@ -19,7 +20,6 @@ use support::Server;
 /// forgotten.
 #[test]
 fn histories_of_processes_are_right_while_sessions_end_and_the_server_fails() {
-    const TEST: &str = "histories_of_processes_are_right_while_sessions_end_and_the_server_fails";
     const ALL: [Mishap; 8] = [
         Mishap::ProcessKilled,
         Mishap::ProcessFrozen,
@@ -39,8 +39,7 @@ fn histories_of_processes_are_right_while_sessions_end_and_the_server_fails() {
         let plan = Plan { ttl, hold: ttl / 20, long_holds: 20, tasks: 2, mutexes: 2, rw_locks: 1, semaphores: 1 };
         let seed = rand::random();
         println!("seed {seed}");
-        let program = Program::this_test(module_path!(), TEST);
-        let arena = Arena::new(plan, program, server.0.url(), Some(&server.0), 6, seed).await;
+        let arena = Arena::new(plan, this_test!(), server.0.url(), Some(&server.0), 6, seed).await;
         let ended = Cell::new(0);
         let outcome = tokio::select! {
             outcome = arena.run(Duration::from_secs(40), &ALL, Duration::from_millis(250)) => outcome,

@@ -14,6 +14,7 @@ use rlock_core::{Client, Guard, LockOptions, Namespace, ResourceName, SimpleLock
 use rlock_redis::{RedisBackend, RedisConfig};
 use rlock_testkit::process::{Helper, Process, Program};
 use rlock_testkit::servers::{Redis, Reply};
+use rlock_testkit::this_test;
 use rlock_testkit::wait::{eventually, within};
 
 const NAME: &str = "job";
@@ -28,7 +29,7 @@ fn killed_holder_costs_its_ttl_plus_250_ms() {
     block_on(async {
         let place = Place::new();
         let client = place.client().await;
-        let mut holder = place.program("killed_holder_costs_its_ttl_and_no_more_than_250_ms").start("holder");
+        let mut holder = place.program(this_test!()).start("holder");
         let token = number_in("held", &holder.hear().await);
         let waiting = tokio::spawn(lock(client.clone(), LockOptions::new()));
         sees_queued(&client, 1).await;
@@ -57,7 +58,7 @@ fn thousand_waiters_are_served_in_order_cheaply() {
     }
     block_on(async {
         let place = Place::new();
-        let program = place.program("thousand_waiters_of_ten_processes_are_served_in_order_at_a_constant_cost");
+        let program = place.program(this_test!());
         let mut costs = Vec::new();
         for waiters in [2, 100] {
             let program = program.clone().with("waiters", waiters);
@@ -199,8 +200,8 @@ impl Place {
         self.server.as_ref().expect("only the test that started the server looks at it")
     }
 
-    fn program(&self, test: &str) -> Program {
-        Program::this_test(module_path!(), test).with("url", &self.url).with("namespace", &self.namespace)
+    fn program(&self, test: Program) -> Program {
+        test.with("url", &self.url).with("namespace", &self.namespace)
     }
 
     async fn client(&self) -> Client {

@@ -5,12 +5,12 @@ use std::time::Duration;
 use rlock_core::Client;
 use rlock_sqlite::{SqliteBackend, SqliteConfig};
 use rlock_testkit::contest::{Arena, Mishap, Plan, contend_as_told};
-use rlock_testkit::process::{Helper, Program};
+use rlock_testkit::process::Helper;
+use rlock_testkit::this_test;
 
 /// Never two hold a lock, tokens grow, no update is lost, every loss is signalled in time, nobody is forgotten.
 #[test]
 fn histories_of_processes_are_right_while_they_are_killed_and_frozen() {
-    const TEST: &str = "histories_of_processes_are_right_while_they_are_killed_and_frozen";
     if let Some(helper) = Helper::current() {
         return block_on(contend_as_told(helper, client));
     }
@@ -20,9 +20,8 @@ fn histories_of_processes_are_right_while_they_are_killed_and_frozen() {
         let plan = Plan { ttl, hold: ttl / 20, long_holds: 20, tasks: 2, mutexes: 2, rw_locks: 1, semaphores: 1 };
         let seed = rand::random();
         println!("seed {seed}");
-        let program = Program::this_test(module_path!(), TEST);
         let path = folder.path().join("locks.db");
-        let arena = Arena::new(plan, program, path.to_str().unwrap(), None, 6, seed).await;
+        let arena = Arena::new(plan, this_test!(), path.to_str().unwrap(), None, 6, seed).await;
         let mishaps = [Mishap::ProcessKilled, Mishap::ProcessKilled, Mishap::ProcessFrozen];
         let outcome = arena.run(Duration::from_secs(30), &mishaps, Duration::from_millis(250)).await;
         println!("{:?}\n{}", outcome.mishaps, outcome.verdict.counts);

@@ -5,14 +5,14 @@
 //! a helper:
 //!
 //! ```no_run
-//! use rlock_testkit::process::{Helper, Program};
+//! use rlock_testkit::process::Helper;
 //!
 //! fn killed_holder_is_replaced() {
 //!     if let Some(helper) = Helper::current() {
 //!         helper.say(format_args!("hello, I am a {}", helper.role()));
 //!         return;
 //!     }
-//!     let holder = Program::this_test(module_path!(), "killed_holder_is_replaced").start("holder");
+//!     let holder = rlock_testkit::this_test!().start("holder");
 //!     holder.kill();
 //! }
 //! ```
@@ -92,6 +92,15 @@ impl Helper {
     }
 }
 
+/// The test function around the call, as a [`Program`](crate::process::Program): its name cannot go stale.
+#[macro_export]
+macro_rules! this_test {
+    () => {{
+        fn inner() {}
+        $crate::process::Program::around(::core::any::type_name_of_val(&inner))
+    }};
+}
+
 /// A test function, or this whole program, as a program that can be started in roles.
 #[derive(Debug, Clone)]
 pub struct Program {
@@ -100,13 +109,22 @@ pub struct Program {
 }
 
 impl Program {
-    /// The test `function` of the module that `module_path!()` says.
-    pub fn this_test(module_path: &str, function: &str) -> Self {
+    /// The test `function` of the module that `module_path!()` says. [`this_test!`](crate::this_test) names the test
+    /// that calls it.
+    pub fn test(module_path: &str, function: &str) -> Self {
         let test = match module_path.split_once("::") {
             Some((_crate, module)) => format!("{module}::{function}"),
             None => function.into(),
         };
         Self { arguments: vec![test, "--exact".into(), "--nocapture".into()], settings: Vec::new() }
+    }
+
+    #[doc(hidden)]
+    pub fn around(inner_function: &str) -> Self {
+        let (test, _inner) = inner_function.rsplit_once("::").expect("a function in a function");
+        let test = test.trim_end_matches("::{{closure}}");
+        let (module_path, function) = test.rsplit_once("::").expect("a function in a crate");
+        Self::test(module_path, function)
     }
 
     /// This program, whose `main` has to look at [`Helper::current`] first.
@@ -216,5 +234,15 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ended_already = self.child.kill();
         let _status = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn this_test_is_named_from_anywhere_in_it() {
+        let name = "process::tests::this_test_is_named_from_anywhere_in_it";
+        assert_eq!(this_test!().arguments[0], name);
+        assert_eq!((|| (|| this_test!())())().arguments[0], name);
     }
 }

@@ -204,7 +204,7 @@ pub fn control<H: Controlled>(case: Case, body: WithControl) -> Result<(), Broke
 }
 
 fn remotes(case: Case, stage: &Stage, address: &str) -> Remotes {
-    let program = Program::this_test(case.module, case.name);
+    let program = Program::test(case.module, case.name);
     Remotes::new(program.with(remote::NAMESPACE, stage.namespace()), address)
 }
 

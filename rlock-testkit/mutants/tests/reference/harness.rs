@@ -88,7 +88,7 @@ impl Store {
 
 impl ServerProgram {
     async fn start(&self, grace: Duration) -> (Process, u16) {
-        let program = Program::this_test(module_path!(), "server_can_be_started")
+        let program = Program::test(module_path!(), "server_can_be_started")
             .with("folder", self.folder.path().display())
             .with("grace", grace.as_millis())
             .with("port", self.port);
