@@ -190,8 +190,6 @@ mod etcd {
 
 #[cfg(feature = "redis")]
 mod redis {
-    use rlock_testkit::servers::Redis;
-
     use super::*;
 
     #[tokio::test]
@@ -215,24 +213,5 @@ mod redis {
         assert!(error.is_unavailable() && !error.is_rejected(), "{error:?}");
         assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
         assert_tells("down", Err(error.into()), "is the server running?");
-    }
-
-    #[tokio::test]
-    async fn a_wrong_password() {
-        let redis = Redis::start_durable();
-        redis.resp().command(&["CONFIG", "SET", "requirepass", "right"]);
-        let with = |credentials: &str| redis.url().replace("redis://", &format!("redis://{credentials}@"));
-        let cases = [
-            ("no password", redis.url().to_owned(), "put user:password@ into the URL"),
-            ("a wrong password", with(":hunter2"), "check the user and the password"),
-            ("a wrong user", with("somebody:right"), "check the user and the password"),
-        ];
-        for (what, url, remedy) in cases {
-            let error = rlock::connect(&url).await.unwrap_err();
-            assert!(error.is_rejected() && !error.is_unavailable(), "{error:?}");
-            assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
-            assert_tells(what, Err(error.into()), remedy);
-        }
-        rlock::connect(&with(":right")).await.unwrap();
     }
 }

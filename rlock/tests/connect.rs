@@ -42,25 +42,11 @@ async fn the_settings_of_the_caller_count() {
     assert!(guard.remaining() > ttl / 2 && guard.remaining() < ttl);
 }
 
-#[cfg(feature = "etcd")]
-#[tokio::test]
-async fn clients_of_etcd_share_its_store() {
-    let etcd = rlock_testkit::servers::Etcd::start();
-    assert_locks_are_shared(&format!("{}?restart_grace=0s&namespace=connect-{}", etcd.url(), std::process::id())).await;
-}
-
 #[cfg(feature = "sqlite")]
 #[tokio::test]
 async fn clients_of_a_file_share_it() {
     let folder = tempfile::tempdir().unwrap();
     assert_locks_are_shared(&format!("sqlite:{}/locks.db", folder.path().display())).await;
-}
-
-#[cfg(feature = "redis")]
-#[tokio::test]
-async fn clients_of_redis_share_its_store() {
-    let redis = rlock_testkit::servers::Redis::start();
-    assert_locks_are_shared(&format!("{}?namespace=connect-{}", redis.url(), std::process::id())).await;
 }
 
 /// A box around a trait object, so that no caller's crate compiles what is in it.
