@@ -38,24 +38,23 @@ pub async fn late_grant_is_extended_in_time(stage: &Stage) {
 
 /// A holder whose connections are cut, and refused, knows of the loss before anybody else can have the lock.
 pub async fn partition_signals_before_the_ttl(stage: &Stage, network: &Network) {
-    is_signalled_first(stage, network, Proxy::cut).await;
+    is_signalled_first(stage, network, "x", Proxy::cut).await;
 }
 
 /// A holder whose connections have died without a word, both ways or one way, knows of the loss before anybody else
 /// can have the lock.
 pub async fn half_open_connection_signals_too(stage: &Stage, network: &Network) {
-    for way in [Way::Both, Way::ToServer, Way::ToClient] {
-        is_signalled_first(stage, network, |proxy| proxy.lose(way)).await;
-    }
+    let ways = [("both", Way::Both), ("to the server", Way::ToServer), ("to the client", Way::ToClient)];
+    join_all(ways.map(|(name, way)| is_signalled_first(stage, network, name, move |proxy| proxy.lose(way)))).await;
 }
 
-async fn is_signalled_first(stage: &Stage, network: &Network, spoil: impl FnOnce(&Proxy)) {
+async fn is_signalled_first(stage: &Stage, network: &Network, name: &str, spoil: impl FnOnce(&Proxy)) {
     let (behind, proxy) = network.proxied().await;
     let (client, other) = (behind.client().await, stage.client().await);
     let options = LockOptions::new().ttl(patient(stage));
-    let guard = lock_as(&client, "x", options).await;
-    let waiting = lock_in_background(&other, "x");
-    stage.sees_waiting(1, "x").await;
+    let guard = lock_as(&client, name, options).await;
+    let waiting = lock_in_background(&other, name);
+    stage.sees_waiting(1, name).await;
 
     let (told, oversleeping) = (Told::of([&guard]), Oversleeping::watch());
     spoil(&proxy);
