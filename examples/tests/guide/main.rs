@@ -37,14 +37,14 @@ async fn on_sqlite() -> anyhow::Result<()> {
 #[tokio::test]
 async fn on_redis() -> anyhow::Result<()> {
     let server = rlock_testkit::servers::Redis::start();
-    run(&format!("{}?restart_grace=0s", server.url())).await
+    run(&format!("{}?restart_grace=0s&timeout=5s", server.url())).await
 }
 
 #[cfg(feature = "etcd")]
 #[tokio::test]
 async fn on_etcd() -> anyhow::Result<()> {
     let server = rlock_testkit::servers::Etcd::start();
-    run(&format!("{}?restart_grace=0s", server.url())).await
+    run(&format!("{}?restart_grace=0s&timeout=5s", server.url())).await
 }
 
 #[cfg(feature = "postgres")]
@@ -53,7 +53,7 @@ async fn on_postgres() -> anyhow::Result<()> {
     use rlock::postgres::{PostgresBackend, PostgresConfig};
 
     let server = rlock_testkit::servers::Postgres::start();
-    let url = format!("{}?restart_grace=0s", server.url());
+    let url = format!("{}?restart_grace=0s&timeout=5s", server.url());
     PostgresBackend::ensure_schema(&PostgresConfig::from_url(&url)?).await?;
     run(&url).await
 }
