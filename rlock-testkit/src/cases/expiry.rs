@@ -124,9 +124,9 @@ pub async fn ttl_bounds(stage: &Stage) {
     let least = peer.hold(&claim("least").living(Ttl::MIN.get())).await;
     assert!(least.ttl + stage.capabilities().ttl_step >= min.get(), "{:?} of {min} were granted", least.ttl);
     peer.sees_free("least").await;
-    // Long enough for a busy machine to look at the grant in time.
-    let below_the_floor = (min.get() / 2).max(Duration::from_millis(200));
-    drop(soon("a lock below the floor", mutex(&client, "least").lock_with(unwatched(below_the_floor))).await);
+    // Below the floor of a store that has a high one, and long enough for a busy machine to see the grant in time.
+    let short = (min.get() / 2).max(Duration::from_millis(200));
+    drop(soon("a lock with a short TTL", mutex(&client, "least").lock_with(unwatched(short))).await);
 }
 
 /// The life that an answer reports is what was asked for, rounded up as the capabilities say, and it is the life
