@@ -20,6 +20,18 @@ fn namespace() -> String {
 }
 
 #[tokio::test]
+async fn clients_of_memory_share_its_locks() {
+    assert_locks_are_shared("memory:").await;
+    assert_locks_are_shared("memory:?namespace=b%C3%BCro").await;
+}
+
+#[tokio::test]
+async fn clients_of_a_file_share_its_locks() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_locks_are_shared(&format!("sqlite:{}/locks.db", folder.path().display())).await;
+}
+
+#[tokio::test]
 async fn clients_of_redis_share_its_locks() {
     let redis = Redis::start();
     assert_locks_are_shared(&format!("{}?namespace={}", redis.url(), namespace())).await;

@@ -1,25 +1,8 @@
-//! One client for every URL.
+//! Clients by URL, and their settings. The examples have the tests of each store.
 
 use std::time::Duration;
 
 use rlock::{Client, ResourceName, SimpleLock};
-
-async fn assert_locks_are_shared(url: &str) {
-    let one = rlock::connect(url).await.unwrap();
-    let two = rlock::connect(url).await.unwrap();
-    let guard = SimpleLock::new("shared", &one).unwrap().lock().await.unwrap();
-    let lock = SimpleLock::new("shared", &two).unwrap();
-    assert!(lock.try_lock().await.unwrap().is_none());
-    guard.unlock().await.unwrap();
-    let next = lock.try_lock().await.unwrap().unwrap();
-    next.unlock().await.unwrap();
-}
-
-#[tokio::test]
-async fn clients_of_memory_share_the_store_of_the_process() {
-    assert_locks_are_shared("memory:").await;
-    assert_locks_are_shared("memory:?namespace=b%C3%BCro").await;
-}
 
 #[tokio::test]
 async fn namespaces_of_memory_are_apart() {
@@ -40,13 +23,6 @@ async fn the_settings_of_the_caller_count() {
     let snapshot = client.inspect(&ResourceName::new("x").unwrap()).await.unwrap();
     assert_eq!(snapshot.holders[0].owner.label(), Some("billing"));
     assert!(guard.remaining() > ttl / 2 && guard.remaining() < ttl);
-}
-
-#[cfg(feature = "sqlite")]
-#[tokio::test]
-async fn clients_of_a_file_share_it() {
-    let folder = tempfile::tempdir().unwrap();
-    assert_locks_are_shared(&format!("sqlite:{}/locks.db", folder.path().display())).await;
 }
 
 /// A box around a trait object, so that no caller's crate compiles what is in it.
