@@ -1,7 +1,5 @@
 //! An etcd server for one test, and what the tests ask it behind the library's back.
 
-#![allow(dead_code, reason = "each test file uses a part of this")]
-
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;

@@ -1,14 +1,12 @@
 //! Nodes of a Redis Cluster, which are no store.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{Server, claim};
 use rlock_core::{Acquired, Backend as _, BackendError, IfBusy, Share};
 use rlock_redis::{ConnectError, RedisBackend, RedisConfig};
 use rlock_testkit::faults::Proxy;
 use rlock_testkit::wait::eventually;
-use support::{Server, claim};
 
 const SOON: Duration = Duration::from_secs(20);
 const SLOTS: u32 = 16_384;

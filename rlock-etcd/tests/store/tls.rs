@@ -1,19 +1,15 @@
 //! Servers that speak TLS, and know their clients by certificates.
 
-#![cfg(feature = "tls")]
-
-mod support;
-
 use std::fs::{self, File};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use crate::support::{SOON, Server, free_port};
 use rlock_core::{Client, LockOptions, SimpleLock};
 use rlock_etcd::{ConnectError, EtcdBackend, EtcdConfig};
 use rlock_testkit::wait::{eventually, within};
-use support::{SOON, Server, free_port};
 use tempfile::TempDir;
 
 /// An etcd that only talks to whom its authority has given a certificate.

@@ -1,7 +1,5 @@
 //! A Postgres server for one test, and what the tests say to it behind the library's back.
 
-#![allow(dead_code, reason = "each test file uses a part of this")]
-
 mod flushes;
 mod traps;
 

@@ -1,7 +1,5 @@
 //! A Redis server for one test, and what the tests say to it behind the library's back.
 
-#![allow(dead_code, reason = "each test file uses a part of this")]
-
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,15 +1,13 @@
 //! What goes wrong, and what is said about it.
 
-mod support;
-
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
+use crate::support::{Server, extension, free_port, mutex, try_mutex};
 use etcd_client::{AlarmAction, AlarmOptions, AlarmType, CompactionOptions};
 use rlock_core::{Acquired, Backend as _, BackendError, Extended, Released};
 use rlock_etcd::{ConnectError, EtcdBackend, EtcdConfig};
-use support::{Server, extension, free_port, mutex, try_mutex};
 
 async fn connect(url: &str) -> Result<EtcdBackend, ConnectError> {
     EtcdBackend::connect(EtcdConfig::from_url(url).unwrap()).await

@@ -1,14 +1,12 @@
 //! Servers that know users, and what they refuse them.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{SOON, Server, mutex};
 use etcd_client::Permission;
 use rlock_core::{Backend as _, BackendError, Client, Guard, LockOptions, SimpleLock};
 use rlock_etcd::{ConnectError, EtcdBackend, EtcdConfig};
 use rlock_testkit::wait::{eventually, within};
-use support::{SOON, Server, mutex};
 
 const TTL: Duration = Duration::from_secs(30);
 /// For what is told, and not found out when the TTL is over.

@@ -1,7 +1,5 @@
 //! Objects that other roles create do not run as rlock's role, whatever search path that role has.
 
-mod support;
-
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -9,7 +7,7 @@ use rlock_core::{Acquired, Backend as _, Extended, Extension, IfBusy, ListFilter
 use rlock_postgres::{ConnectError, PostgresBackend, PostgresConfig};
 use rlock_testkit::servers::{PgBouncer, PgWire, Postgres};
 
-use support::{Server, claim, key, release, ttl};
+use crate::support::{Server, claim, key, release, ttl};
 
 /// Roles that may use the tables: one as it was made, and one that looks into `public` before `pg_catalog`.
 const ROLES: [&str; 2] = ["jobs", "strayed"];

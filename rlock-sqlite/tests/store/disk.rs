@@ -1,6 +1,4 @@
 //! Disks that are full, and that cannot be written to: each a file system in memory, which nobody else sees.
-#![cfg(target_os = "linux")]
-
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

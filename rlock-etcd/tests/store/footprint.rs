@@ -1,11 +1,10 @@
 //! What operations cost the servers, and what they leave behind.
 
-mod support;
-
 use std::slice;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::support::{SOON, Server, claim, extension, mutex, try_mutex};
 use futures_util::future::{join_all, select_all};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
@@ -14,7 +13,6 @@ use rlock_core::{
 };
 use rlock_etcd::EtcdBackend;
 use rlock_testkit::wait::{eventually, within};
-use support::{SOON, Server, claim, extension, mutex, try_mutex};
 
 /// How many proposals of clients there were while `act` ran.
 async fn cost<T>(server: &Server, act: impl Future<Output = T>) -> (T, u64) {
@@ -218,7 +216,7 @@ async fn extending_beyond_its_ttl_moves_a_lock_to_another_lease_and_frees_the_on
     assert_eq!(server.granted_ttl(&front).await, Duration::from_secs(60));
     assert_eq!(granted(), before + 1);
 
-    let next = support::claim("b", 2, Share::EXCLUSIVE, 2_000, IfBusy::Queue);
+    let next = crate::support::claim("b", 2, Share::EXCLUSIVE, 2_000, IfBusy::Queue);
     hold(&client, &[next]).await;
     assert_eq!(granted(), before + 1, "another lock has the lease that became free");
     // That one is let go of: what it was attached to goes, and the lock that has moved stays.

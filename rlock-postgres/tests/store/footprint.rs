@@ -1,7 +1,5 @@
 //! What locks cost the server: what is written, and what is left behind.
 
-mod support;
-
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -9,7 +7,7 @@ use futures_util::StreamExt as _;
 use rlock_core::{Acquired, Backend as _, Event, Extended, Extension, IfBusy, Released, Share};
 use rlock_postgres::PostgresBackend;
 
-use support::{Server, claim, key, release, ttl};
+use crate::support::{Server, claim, key, release, ttl};
 
 #[tokio::test]
 async fn a_refused_try_writes_nothing() {

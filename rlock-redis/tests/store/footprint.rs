@@ -1,12 +1,10 @@
 //! What operations cost the server, and what they leave behind.
 
-mod support;
-
 use std::collections::BTreeMap;
 
+use crate::support::{Server, claim, key, ttl};
 use futures_util::{FutureExt as _, StreamExt as _};
 use rlock_core::{Acquired, Backend as _, Claim, Event, Extended, Extension, IfBusy, Released, Share};
-use support::{Server, claim, key, ttl};
 
 fn mutex(name: &str, id: u128) -> Claim {
     claim(name, id, Share::EXCLUSIVE, 30_000, IfBusy::Queue)

@@ -1,12 +1,10 @@
 //! Tables that an untrusted role made, or may attach triggers to, are refused before its code runs.
 
-mod support;
-
 use rlock_core::{Acquired, Backend as _, IfBusy, Share};
 use rlock_postgres::{ConnectError, PostgresBackend, PostgresConfig};
 use rlock_testkit::servers::{PgBouncer, PgWire, Postgres};
 
-use support::{Server, claim, release};
+use crate::support::{Server, claim, release};
 
 /// Makes rlock's tables in the schema `{}`, with triggers, by a role that may not be trusted.
 const PLANT: &str = "

@@ -1,7 +1,5 @@
 //! Locks on Postgres, held by processes whose sessions are ended, on a server that fails.
 
-mod support;
-
 use std::cell::Cell;
 use std::time::Duration;
 
@@ -13,7 +11,7 @@ use rlock_testkit::this_test;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::time::timeout;
 
-use support::Server;
+use crate::support::Server;
 
 /// Processes that are killed, frozen and cut off take turns while the server ends some of their sessions, stands still, is
 /// killed and restarted: never two hold a lock, tokens grow, no update is lost, every loss is signalled in time, nobody is

@@ -1,13 +1,11 @@
 //! Faults that only etcd has, and what becomes of locks in them.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{SOON, Server};
 use futures_util::future::join_all;
 use rlock_core::{Client, Guard, LockOptions, LossReason, SimpleLock};
 use rlock_testkit::wait::{eventually, within};
-use support::{SOON, Server};
 
 const TTL: Duration = Duration::from_secs(60);
 const AT_ONCE: Duration = Duration::from_secs(2);

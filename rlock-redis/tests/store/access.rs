@@ -1,15 +1,13 @@
 //! Access rules (ACL): the documented ones suffice and each is needed, and a right that is missing has a name.
 
-mod support;
-
 use std::slice;
 use std::time::Duration;
 
+use crate::support::{Server, claim, ttl};
 use futures_util::StreamExt as _;
 use rlock_core::{Acquired, Backend as _, BackendError, Event, Extended, Extension, IfBusy, Released, Share};
 use rlock_redis::{ConnectError, RedisBackend, RedisConfig};
 use rlock_testkit::wait::within;
-use support::{Server, claim, ttl};
 
 const SOON: Duration = Duration::from_secs(10);
 

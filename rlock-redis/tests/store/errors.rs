@@ -1,14 +1,12 @@
 //! What goes wrong, and what is said about it.
 
-mod support;
-
 use std::slice;
 use std::time::{Duration, Instant};
 
+use crate::support::{Server, claim, free_port, key, ttl};
 use futures_util::StreamExt as _;
 use rlock_core::{Acquired, Backend as _, BackendError, Event, Extended, Extension, IfBusy, Released, Share};
 use rlock_redis::{ConnectError, RedisBackend, RedisConfig};
-use support::{Server, claim, free_port, key, ttl};
 
 async fn connect(url: &str) -> Result<RedisBackend, ConnectError> {
     RedisBackend::connect(RedisConfig::from_url(url).unwrap()).await

@@ -1,7 +1,5 @@
 //! A server that does not do what is asked of it, and others that are in the way.
 
-mod support;
-
 use std::time::Duration;
 
 use rlock_core::{
@@ -13,7 +11,7 @@ use rlock_testkit::servers::Postgres;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
-use support::{Server, claim, key, release, ttl};
+use crate::support::{Server, claim, key, release, ttl};
 
 #[tokio::test]
 async fn a_role_needs_no_more_than_to_read_and_write_the_tables() {

@@ -1,0 +1,11 @@
+//! Tests of what etcd alone has: its servers, clusters, users, certificates and errors.
+
+mod cluster;
+mod config;
+mod errors;
+mod faults;
+mod footprint;
+mod support;
+#[cfg(feature = "tls")]
+mod tls;
+mod users;

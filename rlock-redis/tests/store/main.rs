@@ -1,0 +1,10 @@
+//! Tests of what Redis alone has: its servers, users, clusters, errors and processes.
+
+mod access;
+mod cluster;
+mod config;
+mod errors;
+mod faults;
+mod footprint;
+mod processes;
+mod support;
