@@ -43,7 +43,7 @@ impl Exit {
 
     pub(crate) fn of_lock_error(error: &LockError) -> Self {
         match error {
-            LockError::TimedOut { .. } => Self::NOT_ACQUIRED,
+            LockError::TimedOut { .. } | LockError::Unanswered { .. } => Self::NOT_ACQUIRED,
             LockError::InvalidConfig(_) => Self::USAGE,
             _ => Self::UNAVAILABLE,
         }

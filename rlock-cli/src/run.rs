@@ -14,7 +14,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use rlock::{Client, ConnectError, ExtendError, LockError, ResourceName, StartWatchdogError, UnlockError};
+use rlock::{Client, ConnectError, ExtendError, LockError, ResourceName, UnlockError};
 use tokio::time::{Instant, sleep};
 
 use crate::args::{OnLost, RunArgs};
@@ -142,8 +142,6 @@ enum RunError {
     Lock(#[from] LockError),
     #[error("the program was not started: {0}")]
     NotConfirmed(#[from] ExtendError),
-    #[error("the program was not started: {0}")]
-    NotWatched(#[from] StartWatchdogError),
     #[error(transparent)]
     Start(#[from] StartError),
     #[error("the operating system refused: {0}")]
@@ -161,8 +159,7 @@ impl RunError {
             Self::Connect(error) => Exit::of_connect_error(error),
             Self::Interrupted { signal, .. } => Exit::of_signal(*signal),
             Self::Lock(error) => Exit::of_lock_error(error),
-            Self::NotConfirmed(ExtendError::Lost(_)) | Self::NotWatched(StartWatchdogError::Lost(_)) => Exit::LOCK_LOST,
-            Self::NotWatched(_) => Exit::USAGE,
+            Self::NotConfirmed(ExtendError::Lost(_)) => Exit::LOCK_LOST,
             Self::NotConfirmed(_) | Self::System(_) => Exit::UNAVAILABLE,
             Self::Start(error) => error.exit(),
         }

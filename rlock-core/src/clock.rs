@@ -61,7 +61,8 @@ struct Manual {
 }
 
 impl Clock {
-    /// The time since the machine booted: `CLOCK_BOOTTIME` on Linux, `std::time::Instant` elsewhere.
+    /// The time since the machine booted: `CLOCK_BOOTTIME` on Linux and Android, `CLOCK_MONOTONIC` on macOS and iOS, both of
+    /// which run on in suspend, and `std::time::Instant` elsewhere.
     pub fn boot() -> Self {
         Self { source: Source::Boot, ahead: Duration::ZERO }
     }
@@ -94,7 +95,7 @@ impl Clock {
     /// The same clock, showing `offset` more: for tests of what a client's clock must not decide.
     #[must_use]
     pub fn ahead_by(mut self, offset: Duration) -> Self {
-        self.ahead += offset;
+        self.ahead = self.ahead.saturating_add(offset);
         self
     }
 
@@ -105,7 +106,7 @@ impl Clock {
             Source::Tokio(start) => start.elapsed(),
             Source::Manual(manual) => Duration::from_nanos(manual.nanos.load(Ordering::SeqCst)),
         };
-        Moment::default().after(passed + self.ahead)
+        Moment::default().after(passed.saturating_add(self.ahead))
     }
 
     /// Sleeps until this clock shows `until`; a suspended machine that wakes up later counts as having slept.
@@ -144,13 +145,20 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", target_os = "android"))]
 fn since_boot() -> Duration {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    Duration::try_from(now).expect("CLOCK_BOOTTIME counts up from zero")
+    Duration::try_from(now).unwrap_or_default()
 }
 
-#[cfg(not(target_os = "linux"))]
+/// `Instant` reads a clock that stops in suspend here; this one runs on.
+#[cfg(target_vendor = "apple")]
+fn since_boot() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::try_from(now).unwrap_or_default()
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
 fn since_boot() -> Duration {
     use std::sync::OnceLock;
     use std::time::Instant;
@@ -158,9 +166,12 @@ fn since_boot() -> Duration {
     START.get_or_init(Instant::now).elapsed() + Duration::from_secs(1)
 }
 
-/// A tokio sleep does not count the time in suspend; a timer on `CLOCK_BOOTTIME` fires the moment the machine
-/// wakes up.
-#[cfg(target_os = "linux")]
+/// The longest sleep by a timer that stops in suspend: after a suspend it ends so late at most.
+const NAP: Duration = Duration::from_secs(1);
+
+/// A tokio sleep does not count the time in suspend; a timer on `CLOCK_BOOTTIME` fires the moment the machine wakes up. Where
+/// there is no such timer, the caller sleeps again until its moment has come.
+#[cfg(any(target_os = "linux", target_os = "android"))]
 async fn sleep_through_suspend(left: Duration) {
     use rustix::time::{
         Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
@@ -169,24 +180,24 @@ async fn sleep_through_suspend(left: Duration) {
 
     const NEVER: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
     let Ok(timer) = timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC) else {
-        return tokio::time::sleep(left).await; // out of file descriptors
+        return tokio::time::sleep(left.min(NAP)).await; // out of file descriptors
     };
     let at = Timespec::try_from(left).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 });
     let once = Itimerspec { it_interval: NEVER, it_value: at };
     if timerfd_settime(&timer, TimerfdTimerFlags::empty(), &once).is_err() {
-        return tokio::time::sleep(left).await;
+        return tokio::time::sleep(left.min(NAP)).await;
     }
     // Deprecated for descriptors that may be closed behind its back; this one is owned. The new way is unsafe.
     #[allow(deprecated)]
     match AsyncFd::with_interest(timer, tokio::io::Interest::READABLE) {
         Ok(timer) => drop(timer.readable().await),
-        Err(_) => tokio::time::sleep(left).await,
+        Err(_) => tokio::time::sleep(left.min(NAP)).await,
     }
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
 async fn sleep_through_suspend(left: Duration) {
-    tokio::time::sleep(left.min(Duration::from_secs(1))).await;
+    tokio::time::sleep(left.min(NAP)).await;
 }
 
 #[cfg(test)]

@@ -1,8 +1,14 @@
 //! What can go wrong with a lock.
 
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{BackendError, InvalidName, InvalidShare, InvalidTtl, Lost, ResourceName, Ttl};
+use crate::contract::{BackendError, InvalidName, InvalidShare, InvalidTtl, ResourceName, Ttl};
+use crate::lease::Lost;
+
+/// The shortest interval of a watchdog.
+pub(crate) const MIN_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Why a lock was not acquired.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -15,6 +21,29 @@ pub enum LockError {
         resource: ResourceName,
         /// How long was waited.
         wait: Duration,
+    },
+    /// The wait that was asked for went by, and the store answered nothing.
+    #[error(
+        "the lock on {resource:?} was not acquired within {wait:?}: the store has not answered; see whether it is reachable"
+    )]
+    Unanswered {
+        /// The resource.
+        resource: ResourceName,
+        /// How long was waited.
+        wait: Duration,
+    },
+    /// Each grant ran out before it could be used: the store takes longer than the TTL to answer, or the caller to poll.
+    #[error(
+        "the lock on {resource:?} was granted {grants} times, and each grant ran out before it could be used: a TTL of {ttl} \
+         is too short for the time that the store takes to answer, or the caller to poll; use a longer TTL"
+    )]
+    TtlTooShort {
+        /// The resource.
+        resource: ResourceName,
+        /// The TTL.
+        ttl: Ttl,
+        /// The number of grants that ran out.
+        grants: u32,
     },
     /// The store could not be reached, or did not answer, for as long as the client retries.
     #[error("the lock on {resource:?} was not acquired: {source}")]
@@ -44,14 +73,14 @@ pub enum LockError {
 }
 
 impl LockError {
-    /// Whether others held the resource for the whole time.
+    /// Whether the wait that was asked for went by.
     pub fn is_timeout(&self) -> bool {
-        matches!(self, Self::TimedOut { .. })
+        matches!(self, Self::TimedOut { .. } | Self::Unanswered { .. })
     }
 
     /// Whether the store could not be reached or did not answer.
     pub fn is_unavailable(&self) -> bool {
-        matches!(self, Self::Unavailable { .. })
+        matches!(self, Self::Unavailable { .. } | Self::Unanswered { .. })
     }
 }
 
@@ -158,7 +187,7 @@ pub enum InvalidConfig {
         extend_by: Duration,
     },
     /// A watchdog that would extend without pause.
-    #[error("a watchdog interval of {interval:?} is too short: choose at least {min:?}", min = crate::WatchdogConfig::MIN_INTERVAL)]
+    #[error("a watchdog interval of {interval:?} is too short: choose at least {min:?}", min = MIN_INTERVAL)]
     IntervalTooShort {
         /// The interval that was asked for.
         interval: Duration,
@@ -187,6 +216,24 @@ pub enum StartWatchdogError {
     /// The configuration cannot work.
     #[error("no watchdog was started: {0}")]
     InvalidConfig(#[from] InvalidConfig),
+}
+
+/// A client was not started: the operating system refuses a thread, or a descriptor for its timers.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error(
+    "the client was not started: {source}; raise the limits of threads and file descriptors, or run the client on a \
+     runtime of yours with ClientBuilder::runtime"
+)]
+pub struct StartError {
+    /// The error of the operating system.
+    #[source]
+    source: Arc<io::Error>,
+}
+
+impl StartError {
+    pub(crate) fn new(source: io::Error) -> Self {
+        Self { source: Arc::new(source) }
+    }
 }
 
 /// Not everything was given back in time.

@@ -28,62 +28,33 @@
 //! It has no features. What it cannot do is to keep a holder that was frozen past its deadline from acting before it looks;
 //! [`Guard::token`] is for whatever the lock guards to tell.
 
-mod backend;
-mod backend_error;
-mod baseline;
 mod client;
 mod clock;
-mod engine;
+mod contract;
+mod driver;
 mod error;
-mod events;
-mod face;
-mod finding;
-mod guard;
-mod handle;
-mod home;
 mod lease;
-mod lock_kind;
-mod loss;
-mod manager;
+mod lock;
 mod memory;
 mod memory_baseline;
 pub mod metrics;
-mod name;
-mod options;
-mod owner;
-mod rw_lock;
-mod semaphore;
-mod share;
-mod simple_lock;
-mod snapshot;
-mod token;
-mod ttl;
 mod watchdog;
 
-pub use backend::{Backend, Capabilities, Event, EventStream};
-pub use backend_error::{BackendError, Failure};
-pub use baseline::Baseline;
 pub use client::{Client, ClientBuilder};
 pub use clock::{Clock, Moment};
-pub use error::{ExtendError, InvalidConfig, LockError, RunError, ShutdownError, StartWatchdogError, UnlockError};
-pub use events::Events;
-pub use finding::{Finding, Verdict};
-pub use guard::Guard;
-pub use lease::{Acquired, Claim, Extended, Extension, Grant, IfBusy, LeaseId, LeaseKey, Place, Released};
-pub use loss::{LossReason, Lost};
-pub use manager::{WatchdogManager, WatchdogStats};
+pub use contract::{
+    Acquired, Backend, BackendError, Baseline, Capabilities, Claim, Cursor, Entry, Event, EventStream, Events, Extended,
+    Extension, Failure, Finding, Grant, Holder, IfBusy, InvalidName, InvalidShare, InvalidTtl, LeaseId, LeaseKey,
+    ListFilter, Namespace, Owner, Page, Place, Released, ResourceName, Share, Snapshot, Token, Ttl, Verdict, Waiter,
+};
+pub use error::{
+    ExtendError, InvalidConfig, LockError, RunError, ShutdownError, StartError, StartWatchdogError, UnlockError,
+};
+pub use lease::{End, LossReason, Lost};
+pub use lock::{Guard, LockOptions, RwLock, Semaphore, SimpleLock, Watchdog};
 pub use memory::{MemoryBackend, MemoryStore};
 pub use memory_baseline::MemoryBaseline;
-pub use name::{InvalidName, Namespace, ResourceName};
-pub use options::LockOptions;
-pub use owner::Owner;
-pub use rw_lock::RwLock;
-pub use semaphore::Semaphore;
-pub use share::{InvalidShare, Share};
-pub use simple_lock::SimpleLock;
-pub use snapshot::{Cursor, Entry, Holder, ListFilter, Page, Snapshot, Waiter};
-pub use token::Token;
-pub use ttl::{InvalidTtl, Ttl};
+pub use metrics::WatchdogStats;
 pub use watchdog::{
-    ExtensionFailure, FailureCallback, SuccessCallback, Watchdog, WatchdogConfig, WatchdogFailure, WatchdogStatus,
+    ExtensionFailure, FailureCallback, SuccessCallback, WatchdogConfig, WatchdogFailure, WatchdogManager, WatchdogStatus,
 };

@@ -6,11 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::StreamExt as _;
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::{
-    Acquired, Backend, BackendError, Capabilities, Claim, Clock, Cursor, Entry, Event, EventStream, Extended,
+    Acquired, Backend, BackendError, Capabilities, Claim, Clock, Cursor, Entry, Event, EventStream, Events, Extended,
     Extension, Grant, Holder, IfBusy, LeaseId, LeaseKey, ListFilter, Moment, Namespace, Owner, Page, Place, Released,
     ResourceName, Share, Snapshot, Token, Ttl, Waiter,
 };
@@ -52,7 +50,7 @@ struct Lease {
     token: u64,
 }
 
-type Inbox = Arc<Mutex<Option<UnboundedSender<Event>>>>;
+type Inbox = Arc<Events>;
 
 impl MemoryStore {
     /// An empty store on the machine's clock.
@@ -117,7 +115,7 @@ impl Resource {
             let mut lease = self.queue.remove(0);
             lease.grant(last_token, now);
             let token = Token::new(lease.token);
-            tell(&lease.inbox, Event::Granted { id: lease.id, token });
+            lease.inbox.send(Event::Granted { id: lease.id, token });
             self.held.push(lease);
         }
     }
@@ -177,7 +175,7 @@ impl Resource {
     fn break_leases(&mut self) -> u64 {
         let broken = std::mem::take(&mut self.held);
         for lease in &broken {
-            tell(&lease.inbox, Event::Broken { id: lease.id });
+            lease.inbox.send(Event::Broken { id: lease.id });
         }
         broken.len() as u64
     }
@@ -188,7 +186,7 @@ impl Resource {
         }
         let ahead = self.queue.iter().position(|lease| lease.id == id)?;
         let holder = self.held.iter().map(|lease| lease.expires).min().unwrap_or(now);
-        let blocked_until = if ahead == 0 { holder } else { holder.max(self.queue[ahead - 1].expires) };
+        let blocked_until = if ahead == 0 { holder } else { self.queue[ahead - 1].expires };
         Some(Acquired::Queued(Place { ahead: ahead as u64, ask_again: blocked_until.since(now) }))
     }
 
@@ -290,9 +288,7 @@ impl Backend for MemoryBackend {
     }
 
     fn events(&self) -> EventStream {
-        let (sender, mut receiver) = unbounded_channel();
-        *lock(&self.inbox) = Some(sender);
-        futures_util::stream::poll_fn(move |context| receiver.poll_recv(context)).boxed()
+        self.inbox.stream()
     }
 }
 
@@ -314,12 +310,6 @@ impl Lease {
             waiting_for: now.since(self.since),
             remaining: self.expires.since(now),
         }
-    }
-}
-
-fn tell(inbox: &Inbox, event: Event) {
-    if let Some(sender) = &*lock(inbox) {
-        let _client_gone = sender.send(event);
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
-use crate::{BackendError, Baseline, Failure};
+use crate::contract::{BackendError, Baseline, Failure};
 
 /// The least that a store in the memory of the process costs: a map behind a mutex, and a channel to another task.
 #[derive(Debug, Default)]

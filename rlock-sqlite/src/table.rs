@@ -246,11 +246,11 @@ impl Table<'_> {
     /// What has become of a lease, if it is there.
     async fn standing(&mut self, key: &LeaseKey) -> sqlx::Result<Option<Acquired>> {
         const FIND: &str = "SELECT token, expires, nr FROM leases WHERE namespace = ? AND name = ? AND id = ?";
-        // The first holder's end, or that of who waits in front of it.
+        // The end of the waiter in front, or of the first holder.
         const PLACE: &str = "SELECT (SELECT count(*) FROM leases WHERE namespace = ?1 AND name = ?2 AND token = 0 AND nr < ?3), \
-             max(coalesce((SELECT min(expires) FROM leases WHERE namespace = ?1 AND name = ?2 AND token > 0), 0), \
              coalesce((SELECT expires FROM leases WHERE namespace = ?1 AND name = ?2 AND token = 0 AND nr < ?3 \
-             ORDER BY nr DESC LIMIT 1), 0))";
+             ORDER BY nr DESC LIMIT 1), \
+             (SELECT min(expires) FROM leases WHERE namespace = ?1 AND name = ?2 AND token > 0), 0)";
         let (namespace, name) = (&*self.namespace, key.resource.as_str());
         let find = query(FIND).bind(namespace).bind(name).bind(key.id.as_u128().to_be_bytes().to_vec());
         let Some(found) = find.fetch_optional(&mut *self.conn).await? else { return Ok(None) };

@@ -1,4 +1,5 @@
-//! Makes the crate's own copy of the reference backend, in which each mutant of `mutants.txt` can be switched on.
+//! Makes the crate's own copies of the reference backend and of the lease's state machine, in which each mutant of
+//! `mutants.txt` and of `machine.txt` can be switched on.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -7,7 +8,9 @@ use std::path::Path;
 use std::{env, fs};
 
 const REFERENCE: &str = "../../rlock-core/src/memory.rs";
+const MACHINE: &str = "../../rlock-core/src/lease";
 const TABLE: &str = "mutants.txt";
+const MACHINE_TABLE: &str = "machine.txt";
 
 /// A block of the table.
 #[derive(Default)]
@@ -41,34 +44,56 @@ struct Hunk {
 }
 
 fn main() {
-    println!("cargo::rerun-if-changed={REFERENCE}");
-    println!("cargo::rerun-if-changed={TABLE}");
-    println!("cargo::rerun-if-changed=src");
-    let table = fs::read_to_string(TABLE).expect("the table is there");
-    let mutants = parse(&table);
+    for input in [REFERENCE, MACHINE, TABLE, MACHINE_TABLE, "src"] {
+        println!("cargo::rerun-if-changed={input}");
+    }
     let out = env::var_os("OUT_DIR").expect("cargo says where to write");
     let write = |file: &str, text: String| fs::write(Path::new(&out).join(file), text).expect("it can be written");
+    let mutants = parse(TABLE);
     write("memory.rs", mutate(&reference(), &mutants));
     write("table.rs", listed(&mutants));
+    let mutants = parse(MACHINE_TABLE);
+    write("machine.rs", mutate(&machine(), &mutants));
+    write("machine_table.rs", listed(&mutants));
 }
 
-/// The reference as a module of this crate, without indentation, so that snippets of several lines are easy to find.
+/// The reference as a module of this crate.
 fn reference() -> String {
-    let source = fs::read_to_string(REFERENCE).expect("the reference backend is there");
-    let kept = source.lines().map(str::trim).filter(|line| !line.starts_with("//!"));
-    let source = kept.collect::<Vec<_>>().join("\n");
+    let source = source(Path::new(REFERENCE));
     assert_eq!(source.matches("use crate::{").count(), 1, "{REFERENCE} has one import of its crate");
     source.replace("use crate::{", "use rlock_core::{")
 }
 
-fn parse(table: &str) -> Vec<Mutant> {
+/// The state machine as one module of this crate, with its model and without its tests.
+fn machine() -> String {
+    let source_of = |module: &str| source(&Path::new(MACHINE).join(module).with_extension("rs"));
+    let text = source_of("mod").lines().fold(String::new(), |text, line| {
+        let module = line.strip_prefix("mod ").and_then(|line| line.strip_suffix(';'));
+        match (line, module) {
+            ("#[cfg(test)]" | "mod tests;", _) => text,
+            (_, Some(module)) => format!("{text}mod {module} {{\n{}\n}}\n", source_of(module)),
+            _ => format!("{text}{line}\n"),
+        }
+    });
+    text.replace("crate::clock::", "rlock_core::").replace("crate::contract::", "rlock_core::")
+}
+
+/// A source without indentation, so that snippets of several lines are easy to find, and without its head.
+fn source(path: &Path) -> String {
+    let source = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let kept = source.lines().map(str::trim).filter(|line| !line.starts_with("//!"));
+    kept.collect::<Vec<_>>().join("\n")
+}
+
+fn parse(path: &str) -> Vec<Mutant> {
+    let table = fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let mut mutants = Vec::<Mutant>::new();
     let without_comments = table.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n");
     for block in without_comments.split("\n\n").map(|block| block.trim_matches('\n')).filter(|block| !block.is_empty())
     {
         let mutant = block_of(block);
         let is_new = mutants.iter().all(|other| other.name != mutant.name);
-        assert!(is_new, "{TABLE}: there are two mutants {}", mutant.name);
+        assert!(is_new, "{path}: there are two mutants {}", mutant.name);
         mutants.push(mutant);
     }
     mutants
@@ -94,15 +119,15 @@ fn block_of(block: &str) -> Mutant {
         } else if let Some(line) = line.strip_prefix("  ") {
             hunk[if hunk[1].is_empty() { 0 } else { 3 }].push(line.trim());
         } else {
-            panic!("{TABLE}, mutant {}: a line that means nothing: {line:?}", mutant.name);
+            panic!("mutant {}: a line that means nothing: {line:?}", mutant.name);
         }
     }
     let name = &mutant.name;
-    assert!(!mutant.cases.is_empty(), "{TABLE}, mutant {name}: no case is to catch it");
+    assert!(!mutant.cases.is_empty(), "mutant {name}: no case is to catch it");
     match &mut mutant.place {
         Place::Reference(places) => {
             for hunk in hunks {
-                assert!(!hunk[1].is_empty(), "{TABLE}, mutant {name}: it says neither a snippet nor a file");
+                assert!(!hunk[1].is_empty(), "mutant {name}: it says neither a snippet nor a file");
                 let [before, original, mutated, after] = hunk.map(|lines| lines.join("\n"));
                 places.push(Hunk { before, original, mutated, after });
             }
@@ -140,7 +165,7 @@ fn find(reference: &str, name: &str, hunk: &Hunk) -> Range<usize> {
     let mut found = reference.match_indices(&whole);
     let (Some((at, _)), None) = (found.next(), found.next()) else {
         let times = reference.matches(&whole).count();
-        panic!("mutant {name}: its snippet occurs {times} times in {REFERENCE}, not once: adapt {TABLE}\n{whole}");
+        panic!("mutant {name}: its snippet occurs {times} times, not once: adapt the table\n{whole}");
     };
     let end = at + until_change.len();
     end - hunk.original.len()..end

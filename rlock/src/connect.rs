@@ -55,7 +55,7 @@ pub fn connect(url: &str) -> Connecting<Client> {
 ///
 /// As for [`connect`].
 pub fn connect_with(url: &str, builder: ClientBuilder) -> Connecting<Client> {
-    Box::pin(builder.connect(open(url, None)))
+    Box::pin(builder.try_connect(open(url, None)))
 }
 
 /// The backend of the store that `url` names, connected on this runtime, for whoever wants it without a client around it:

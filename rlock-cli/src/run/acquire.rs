@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use rlock::{
-    Client, Guard, LockError, LockOptions, Owner, ResourceName, RwLock, Semaphore, SimpleLock, Snapshot, WatchdogConfig,
+    Client, Guard, LockError, LockOptions, Owner, ResourceName, RwLock, Semaphore, SimpleLock, Snapshot,
 };
 use tokio::time::{Instant, sleep};
 
@@ -36,11 +36,6 @@ pub(super) async fn acquire(args: &RunArgs, client: &Client, signals: &mut Signa
                 () = &mut announcing, if !is_announced => is_announced = true,
             }
         };
-        if let Some(interval) = args.interval {
-            // However often it fails: the program is asked to end when little is left.
-            let config = WatchdogConfig { interval: Some(interval), max_failures: u32::MAX, ..WatchdogConfig::new() };
-            guard.start_watchdog(config)?;
-        }
         event!("acquired", name: name.as_str(), token: guard.token().get(); "acquired {name} (token {})", guard.token());
         guards.push(guard);
     }
@@ -53,7 +48,8 @@ pub(super) async fn acquire(args: &RunArgs, client: &Client, signals: &mut Signa
 }
 
 async fn take(args: &RunArgs, name: &ResourceName, end: Option<Instant>, client: &Client) -> Result<Guard, RunError> {
-    let options = LockOptions::new().ttl(args.ttl.get()).watchdog(args.interval.is_none());
+    let options = LockOptions::new().ttl(args.ttl.get());
+    let options = args.interval.into_iter().fold(options, LockOptions::watchdog_interval);
     if args.once {
         let guard = try_take(args, name, client, options).await?;
         return guard.ok_or_else(|| RunError::Busy { name: name.clone() });

@@ -114,11 +114,11 @@ WITH asked AS MATERIALIZED (
   FROM told WHERE inbox LIKE 'mail%'
 ), standing AS (
   SELECT name, id, token, expires, count(*) FILTER (WHERE token = 0) OVER turn - 1 AS ahead,
-    coalesce(min(expires) FILTER (WHERE token > 0) OVER (PARTITION BY name), 0) AS holder,
-    coalesce(lag(CASE token WHEN 0 THEN expires END) OVER turn, 0) AS before
+    min(expires) FILTER (WHERE token > 0) OVER (PARTITION BY name) AS holder,
+    lag(CASE token WHEN 0 THEN expires END) OVER turn AS before
   FROM numbered WINDOW turn AS (PARTITION BY name ORDER BY pos)
 ), answers AS (
-  SELECT a.nr, a.verb, s.token, s.expires, s.ahead, greatest(s.holder, s.before) AS blocked, was.token AS before,
+  SELECT a.nr, a.verb, s.token, s.expires, s.ahead, coalesce(s.before, s.holder, 0) AS blocked, was.token AS before,
     CASE WHEN c.actual <> a.capacity THEN c.actual END AS other_capacity,
     -- Somebody made the row, or deleted it, after this statement began to look.
     f.name IS NULL AND (EXISTS (SELECT FROM seen WHERE seen.name = a.name)

@@ -12,8 +12,8 @@ WHERE namespace = $1 AND name = $2 AND $3::uuid = ANY (ids)
   AND {now} < ALL (expires)
 RETURNING tokens[array_position(ids, $3::uuid)] AS token, expires[array_position(ids, $3::uuid)] - now AS ttl,
   array_position(ids, $3::uuid) - array_position(tokens, 0::bigint) AS ahead,
-  -- The end of the first holder, or of who waits in front of it.
-  CASE 0 WHEN tokens[array_position(ids, $3::uuid)] THEN coalesce(greatest(
-    (SELECT min(u.expires) FROM unnest(l.tokens, l.expires) AS u (token, expires) WHERE u.token > 0),
-    CASE 0 WHEN tokens[array_position(ids, $3::uuid) - 1] THEN expires[array_position(ids, $3::uuid) - 1] END
+  -- The end of the waiter in front, or of the first holder.
+  CASE 0 WHEN tokens[array_position(ids, $3::uuid)] THEN coalesce(coalesce(
+    CASE 0 WHEN tokens[array_position(ids, $3::uuid) - 1] THEN expires[array_position(ids, $3::uuid) - 1] END,
+    (SELECT min(u.expires) FROM unnest(l.tokens, l.expires) AS u (token, expires) WHERE u.token > 0)
   ) - now, 0) END AS blocked

@@ -203,17 +203,19 @@ local function define_library()
     redis.call('HDEL', r.key, r.id) -- its other key was evicted
   end
 
-  -- How many wait in front of the lease r.id, and in how long what blocks it expires.
+  -- How many wait in front of the lease r.id, and the time until the lease in front of it expires.
   local function place(r)
     local ahead = redis.call('ZRANK', r.key .. ':q', r.id) or 0
-    local blocked_until = r.sole and r.expires
-      or tonumber(redis.call('ZRANGE', r.key .. ':e', 0, 0, 'WITHSCORES')[2])
-      or now
+    local blocked_until
     if ahead > 0 then
       local before = redis.call('ZRANGE', r.key .. ':q', ahead - 1, ahead - 1)[1]
-      blocked_until = math.max(blocked_until, tonumber(redis.call('ZSCORE', r.key .. ':x', before)) or 0)
+      blocked_until = tonumber(redis.call('ZSCORE', r.key .. ':x', before))
+    elseif r.sole then
+      blocked_until = r.expires
+    else
+      blocked_until = tonumber(redis.call('ZRANGE', r.key .. ':e', 0, 0, 'WITHSCORES')[2])
     end
-    return QUEUED, ahead, blocked_until - now
+    return QUEUED, ahead, (blocked_until or now) - now
   end
 
   return {

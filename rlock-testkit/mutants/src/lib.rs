@@ -4,9 +4,10 @@
 //! from it; the variable [`SWITCH`] in the environment says which mutant a process is. [`Server`] is that store in a
 //! process of its own, [`Served`] its client, so that the cases with networks, processes and restarts run on the
 //! reference as well. The tests run the whole suite on the original, and every mutant against the cases that have to
-//! catch it.
+//! catch it. The same is done with the state machine of a lease and the explorations of its model.
 
 mod client;
+pub mod machine;
 mod memory;
 mod server;
 mod wire;
@@ -29,15 +30,18 @@ pub struct Mutant {
     pub cases: &'static [&'static str],
 }
 
-/// All mutants.
+/// The mutants of the reference.
 pub const MUTANTS: &[Mutant] = include!(concat!(env!("OUT_DIR"), "/table.rs"));
+
+/// The mutants of the lease's state machine. Their cases are explorations of its model.
+pub const MACHINE_MUTANTS: &[Mutant] = include!(concat!(env!("OUT_DIR"), "/machine_table.rs"));
 
 /// The mutant that this process is; empty if it is the original.
 fn mutant() -> &'static str {
     static SWITCHED_ON: OnceLock<&str> = OnceLock::new();
     SWITCHED_ON.get_or_init(|| match env::var(SWITCH) {
         Ok(name) if !name.is_empty() => {
-            let known = MUTANTS.iter().find(|mutant| mutant.name == name);
+            let known = MUTANTS.iter().chain(MACHINE_MUTANTS).find(|mutant| mutant.name == name);
             known.unwrap_or_else(|| panic!("{SWITCH}={name}: there is no such mutant")).name
         }
         _ => "",

@@ -73,6 +73,17 @@ pub async fn killed_process_frees(stage: &Stage, remotes: &Remotes) {
     assert!(guard.token().get() > token);
 }
 
+/// A dead waiter costs the waiter behind it the TTL of the dead one and no more, though a release has granted it the lock.
+pub async fn dead_waiter_costs_its_ttl(stage: &Stage) {
+    let (holder, dead, client) = (stage.client().await, stage.peer().await, stage.client().await);
+    let guard = lock(&holder, "x").await;
+    dead.queue(&claim("x").living(stage.brisk()).queued()).await;
+    let waiting = lock_in_background(&client, "x");
+    stage.sees_waiting(2, "x").await;
+    unlock(guard).await;
+    unlock(within(stage.brisk() + SOON, "the dead waiter's TTL", served(waiting)).await).await;
+}
+
 /// Clients whose clocks are hours apart exclude each other, and wait no longer for each other than others do.
 pub async fn client_clock_is_ignored(stage: &Stage) {
     const HOUR: Duration = Duration::from_secs(60 * 60);

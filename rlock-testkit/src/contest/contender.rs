@@ -46,8 +46,10 @@ pub async fn contend(
                 let time = up_to(longest, chance);
                 Work { op, want, recorder, until, time }.run(guard, registers, chance).await;
             }
-            Ok(None) | Err(LockError::TimedOut { .. }) => recorder.note(What::Refused { op }),
-            Err(LockError::Unavailable { .. }) => recorder.note(What::Unknown { op }),
+            Ok(None) | Err(LockError::TimedOut { .. } | LockError::Unanswered { .. }) => {
+                recorder.note(What::Refused { op });
+            }
+            Err(LockError::Unavailable { .. } | LockError::TtlTooShort { .. }) => recorder.note(What::Unknown { op }),
             Err(error) => panic!("{error}"),
         }
     }

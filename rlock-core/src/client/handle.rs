@@ -1,0 +1,42 @@
+//! The state that a client's clones and guards share.
+
+use std::sync::Arc;
+
+use tokio::runtime::{self, RuntimeFlavor};
+
+use crate::driver::Driver;
+
+/// The state that a client's clones and guards share. The client ends with the last reference to it.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    pub(crate) driver: Arc<Driver>,
+    has_own_thread: bool,
+}
+
+impl Handle {
+    pub(crate) fn new(driver: Arc<Driver>, has_own_thread: bool) -> Self {
+        Self { driver, has_own_thread }
+    }
+
+    /// Whether the client makes progress while this thread is blocked.
+    fn runs_without_this_thread(&self) -> bool {
+        let runtime = self.driver.runtime();
+        let is_inside = runtime::Handle::try_current().is_ok_and(|current| current.id() == runtime.id());
+        if self.has_own_thread {
+            // Inside are the thread itself and the threads of callbacks, which the runtime waits for when it ends.
+            return !is_inside;
+        }
+        // A `current_thread` runtime makes progress in `block_on` alone, which may be on this thread. A task may
+        // occupy the only worker, or the worker on whose queue the release is. `Runtime::block_on` occupies none.
+        runtime.runtime_flavor() == RuntimeFlavor::MultiThread && !(is_inside && tokio::task::try_id().is_some())
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.driver.desert();
+        if self.runs_without_this_thread() {
+            self.driver.wait_for_releases();
+        }
+    }
+}

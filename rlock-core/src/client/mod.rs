@@ -1,0 +1,332 @@
+//! A connection to a store, as its users see it.
+
+mod handle;
+mod home;
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+pub(crate) use self::handle::Handle;
+use self::home::Home;
+use crate::clock::Clock;
+use crate::contract::{
+    Backend, BackendError, Capabilities, Finding, InvalidTtl, ListFilter, Owner, Page, ResourceName, Snapshot, Ttl,
+};
+use crate::driver::{Driver, Settings};
+use crate::error::{ShutdownError, StartError};
+
+/// A client of a store, from which locks are made. Clones share one connection and one scheduler.
+///
+/// By default the client works on a thread of its own, so that locks stay alive while the caller's runtime is blocked,
+/// and without a runtime. After the drop of the last handle the thread ends once everything is released, after 10 s or
+/// [`drop_timeout`](ClientBuilder::drop_timeout) at the latest, whichever is longer.
+///
+/// # Dropping
+///
+/// Each clone, each lock and each guard is a handle of the client. Dropping a guard or the future of `lock` sends the
+/// release in the background. Dropping the *last* handle also waits: it blocks its thread until the store has confirmed
+/// the releases and the claims that are under way, for [`drop_timeout`](ClientBuilder::drop_timeout) at most, 1 s by
+/// default. A program that returns from `main`, also by `?` or a panic that unwinds, therefore leaves no lock to its TTL
+/// while the store answers. With nothing under way the drop returns at once.
+///
+/// - In an async task the wait blocks a worker of the caller's runtime. A task that must not block awaits
+///   [`Guard::unlock`] or [`shutdown`](Self::shutdown) before.
+/// - A client on the [caller's runtime](ClientBuilder::runtime) needs that runtime for its releases. The drop waits for a
+///   multi-thread runtime and outside its tasks: in `Runtime::block_on`, which runs the body of `#[tokio::main]`, and on
+///   other threads. It never waits for a `current_thread` runtime, nor inside a task of the client's runtime. Await
+///   [`Guard::unlock`] or [`shutdown`](Self::shutdown) there, or the end of the runtime leaves the locks to their TTL.
+/// - In a watchdog's callback and on the client's own thread the drop does not wait.
+/// - `std::process::exit` and a panic with `panic = "abort"` drop nothing, nor does the end of `main` drop a client in a
+///   `static`: await [`shutdown`](Self::shutdown) before.
+#[derive(Clone)]
+pub struct Client(Arc<Handle>);
+
+impl Client {
+    /// A client of `backend` with the defaults of [`builder`](Self::builder).
+    ///
+    /// The backend is used on a thread of the client's own. One whose connections belong to the runtime on which
+    /// they were made wants [`ClientBuilder::connect`].
+    pub fn new(backend: impl Backend) -> Self {
+        Self::builder().build(backend)
+    }
+
+    /// The settings of a client to be.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder {
+            runtime: None,
+            clock: Clock::boot(),
+            owner: Owner::current(),
+            default_ttl: Ttl::DEFAULT,
+            retry_for: ClientBuilder::RETRY_FOR,
+            drop_timeout: ClientBuilder::DROP_TIMEOUT,
+        }
+    }
+
+    /// What the store can do.
+    pub fn capabilities(&self) -> &Capabilities {
+        self.0.driver.backend().capabilities()
+    }
+
+    /// Who holds `resource` and who waits for it.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect.
+    pub async fn inspect(&self, resource: &ResourceName) -> Result<Snapshot, BackendError> {
+        let resource = resource.clone();
+        self.0.driver.call("inspect", async move |backend| backend.inspect(&resource).await).await
+    }
+
+    /// The resources that are held or waited for, a page at a time.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect.
+    pub async fn list(&self, filter: &ListFilter) -> Result<Page, BackendError> {
+        let filter = filter.clone();
+        self.0.driver.call("list", async move |backend| backend.list(&filter).await).await
+    }
+
+    /// Ends all held leases of `resource` by force, and says how many there were. Their holders are told at once.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// The request takes effect whether or not the future is dropped.
+    pub async fn break_leases(&self, resource: &ResourceName) -> Result<u64, BackendError> {
+        let resource = resource.clone();
+        self.0.driver.call("break", async move |backend| backend.break_leases(&resource).await).await
+    }
+
+    /// Looks at the store's version and settings, for what endangers locks.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect.
+    pub async fn examine(&self) -> Result<Vec<Finding>, BackendError> {
+        self.0.driver.call("examine", async move |backend| backend.examine().await).await
+    }
+
+    /// Gives back everything that this client holds or waits for, and refuses what comes after. For handlers of
+    /// SIGTERM.
+    ///
+    /// Locks that are held are lost with [`LossReason::Shutdown`](crate::LossReason::Shutdown); `lock` futures end
+    /// with [`LockError::Closed`].
+    ///
+    /// # Errors
+    ///
+    /// [`ShutdownError`] if the store has not confirmed everything within `timeout`.
+    ///
+    /// # Cancel safety
+    ///
+    /// What is under way is given back whether or not the future is dropped. Once it has returned, the drop of the last
+    /// handle does not wait again.
+    pub async fn shutdown(&self, timeout: Duration) -> Result<(), ShutdownError> {
+        self.0.driver.shutdown(timeout).await
+    }
+
+    /// How many leases this client has not settled with the store: queued, held, or being given back.
+    pub fn open_leases(&self) -> usize {
+        self.0.driver.open_leases()
+    }
+
+    pub(crate) fn handle(&self) -> &Arc<Handle> {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("backend", self.0.driver.backend())
+            .field("open_leases", &self.open_leases())
+            .field("scheduled", &self.0.driver.scheduled())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The settings of a [`Client`] to be.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct ClientBuilder {
+    runtime: Option<tokio::runtime::Handle>,
+    clock: Clock,
+    owner: Owner,
+    default_ttl: Ttl,
+    retry_for: Duration,
+    drop_timeout: Duration,
+}
+
+impl ClientBuilder {
+    /// The default of [`retry_for`](Self::retry_for): 5 s.
+    pub const RETRY_FOR: Duration = Duration::from_secs(5);
+
+    /// The default of [`drop_timeout`](Self::drop_timeout): 1 s.
+    pub const DROP_TIMEOUT: Duration = Duration::from_secs(1);
+
+    /// Runs the client on `runtime`, with I/O and time enabled, in place of a thread of its own: the lowest latency,
+    /// but a runtime whose threads are blocked for longer than the TTL loses its locks.
+    pub fn runtime(mut self, runtime: tokio::runtime::Handle) -> Self {
+        self.runtime = Some(runtime);
+        self
+    }
+
+    /// Counts deadlines on `clock`; for tests.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// A label that others see beside host and process when they look at who holds a lock. Control characters are
+    /// left out of it, and what exceeds 255 bytes.
+    pub fn label(mut self, label: &str) -> Self {
+        self.owner = self.owner.with_label(label);
+        self
+    }
+
+    /// The TTL of locks whose options name none; 30 s if this is not called.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidTtl`] outside [`Ttl::MIN`] to [`Ttl::MAX`].
+    pub fn default_ttl(mut self, ttl: Duration) -> Result<Self, InvalidTtl> {
+        self.default_ttl = Ttl::new(ttl)?;
+        Ok(self)
+    }
+
+    /// How long a store that fails or does not answer is asked again, before `lock` and `unlock` report it; 5 s if
+    /// this is not called. It does not bound the waiting for a lock that others hold, nor the extensions of a held
+    /// one.
+    pub fn retry_for(mut self, patience: Duration) -> Self {
+        self.retry_for = patience;
+        self
+    }
+
+    /// Sets the longest time that the last drop waits for releases. The default is 1 s.
+    ///
+    /// With zero the drop does not wait, and a process that ends right after may leave its locks to their TTL. A client
+    /// without handles goes on with its releases for this time or 10 s, whichever is longer, and then ends.
+    /// [`Client`](Client#dropping) defines a handle, and lists where the drop does not wait.
+    pub fn drop_timeout(mut self, timeout: Duration) -> Self {
+        self.drop_timeout = timeout;
+        self
+    }
+
+    /// A client of `backend`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the operating system refuses to start a thread; [`try_build`](Self::try_build) returns that as an error.
+    pub fn build(self, backend: impl Backend) -> Client {
+        self.try_build(backend).expect("the system has a thread and a file descriptor left")
+    }
+
+    /// A client of `backend`.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] if the operating system refuses to start a thread.
+    pub fn try_build(self, backend: impl Backend) -> Result<Client, StartError> {
+        let home = self.home()?;
+        Ok(self.client(home, Arc::new(backend)))
+    }
+
+    /// A client of the backend that `connect` makes. `connect` runs where the client will run, so that its
+    /// connections are served there.
+    ///
+    /// # Errors
+    ///
+    /// The error of `connect`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves `connect` to end by itself; no client is made then.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the operating system refuses to start a thread, for which [`try_connect`](Self::try_connect) returns an
+    /// error; and if `connect` panics, or its runtime ends meanwhile.
+    pub async fn connect<B, E, F>(self, connect: F) -> Result<Client, E>
+    where
+        B: Backend,
+        E: Send + 'static,
+        F: Future<Output = Result<B, E>> + Send + 'static,
+    {
+        self.try_connect_with(connect).await.expect("the system has a thread left, and `connect` does not panic")
+    }
+
+    /// A client of the backend that `connect` makes, like [`connect`](Self::connect).
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] if the operating system refuses to start a thread, if `connect` panics, or if its runtime ends
+    /// meanwhile; the error of `connect`.
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`connect`](Self::connect).
+    pub async fn try_connect<B, E, F>(self, connect: F) -> Result<Client, E>
+    where
+        B: Backend,
+        E: From<StartError> + Send + 'static,
+        F: Future<Output = Result<B, E>> + Send + 'static,
+    {
+        self.try_connect_with(connect).await?
+    }
+
+    async fn try_connect_with<B, E, F>(self, connect: F) -> Result<Result<Client, E>, StartError>
+    where
+        B: Backend,
+        E: Send + 'static,
+        F: Future<Output = Result<B, E>> + Send + 'static,
+    {
+        let home = self.home()?;
+        let (sender, connected) = oneshot::channel();
+        // In a box, since what spawns a task is compiled anew for each type of future.
+        home.spawn(Box::pin(async move {
+            let backend = connect.await.map(|backend| Arc::new(backend) as Arc<dyn Backend>);
+            let _caller_gone = sender.send(backend);
+        }));
+        let ended = || StartError::new(io::Error::other("the runtime has ended, or the connecting panicked"));
+        let backend = connected.await.map_err(|_| ended())?;
+        Ok(backend.map(|backend| self.client(home, backend)))
+    }
+
+    fn home(&self) -> Result<Home, StartError> {
+        self.runtime.clone().map_or_else(Home::own_thread, |runtime| Ok(Home::Caller(runtime)))
+    }
+
+    fn client(self, home: Home, backend: Arc<dyn Backend>) -> Client {
+        let settings = Settings {
+            clock: self.clock,
+            owner: self.owner,
+            default_ttl: self.default_ttl,
+            retry_for: self.retry_for,
+            drop_timeout: self.drop_timeout,
+        };
+        let (driver, events) = Driver::new(backend, home.runtime().clone(), settings);
+        let has_own_thread = home.is_own_thread();
+        home.move_in(driver.clone().drive(events));
+        Client(Arc::new(Handle::new(driver, has_own_thread)))
+    }
+}

@@ -1,0 +1,27 @@
+//! The contract between locks and a store.
+
+mod backend;
+mod backend_error;
+mod baseline;
+mod events;
+mod finding;
+mod name;
+mod owner;
+mod request;
+mod share;
+mod snapshot;
+mod token;
+mod ttl;
+
+pub use self::backend::{Backend, Capabilities, Event, EventStream};
+pub use self::backend_error::{BackendError, Failure};
+pub use self::baseline::Baseline;
+pub use self::events::Events;
+pub use self::finding::{Finding, Verdict};
+pub use self::name::{InvalidName, Namespace, ResourceName};
+pub use self::owner::Owner;
+pub use self::request::{Acquired, Claim, Extended, Extension, Grant, IfBusy, LeaseId, LeaseKey, Place, Released};
+pub use self::share::{InvalidShare, Share};
+pub use self::snapshot::{Cursor, Entry, Holder, ListFilter, Page, Snapshot, Waiter};
+pub use self::token::Token;
+pub use self::ttl::{InvalidTtl, Ttl};

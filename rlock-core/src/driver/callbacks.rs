@@ -1,0 +1,156 @@
+//! Calls into the user's code, where it can neither block nor break anything.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::runtime::Handle;
+
+use crate::watchdog::{FailureCallback, SuccessCallback, WatchdogFailure};
+
+/// Runs the callbacks of a client's watchdogs: those of one watchdog one after the other, those of several at the same time
+/// on [`MOST`] threads.
+#[derive(Default)]
+pub(super) struct Callbacks(Mutex<Waiting>);
+
+/// The most threads that run callbacks.
+const MOST: usize = 32;
+
+/// The most failures of one watchdog that wait for their callback. The oldest are dropped.
+const MOST_FAILURES: usize = 64;
+
+#[derive(Default)]
+struct Waiting {
+    /// Watchdogs with calls to make.
+    queues: VecDeque<Arc<Queue>>,
+    runners: usize,
+}
+
+/// The callbacks of one watchdog, and the calls that are to be made.
+pub(super) struct Queue {
+    on_failure: Option<FailureCallback>,
+    on_success: Option<SuccessCallback>,
+    calls: Mutex<Calls>,
+}
+
+#[derive(Default)]
+struct Calls {
+    waiting: VecDeque<CallBack>,
+    /// A thread makes the calls, or will.
+    is_scheduled: bool,
+}
+
+enum CallBack {
+    Failure(WatchdogFailure),
+    /// So many successes in a row.
+    Successes(u64),
+}
+
+impl Queue {
+    pub(super) fn new(on_failure: Option<FailureCallback>, on_success: Option<SuccessCallback>) -> Arc<Self> {
+        Arc::new(Self { on_failure, on_success, calls: Mutex::default() })
+    }
+
+    /// Notes a success. [`Callbacks::run`] has to follow.
+    pub(super) fn success(&self) {
+        if self.on_success.is_none() {
+            return;
+        }
+        let mut calls = self.lock();
+        match calls.waiting.back_mut() {
+            Some(CallBack::Successes(count)) => *count += 1,
+            _ => calls.waiting.push_back(CallBack::Successes(1)),
+        }
+    }
+
+    /// Notes a failure. [`Callbacks::run`] has to follow.
+    pub(super) fn failure(&self, failure: WatchdogFailure) {
+        if self.on_failure.is_none() {
+            return;
+        }
+        let mut calls = self.lock();
+        if calls.waiting.len() >= MOST_FAILURES {
+            calls.waiting.pop_front();
+        }
+        calls.waiting.push_back(CallBack::Failure(failure));
+    }
+
+    /// Makes one call. Whether there was one.
+    fn call(&self) -> bool {
+        let call = {
+            let mut calls = self.lock();
+            match calls.waiting.front_mut() {
+                Some(CallBack::Successes(count)) if *count > 1 => {
+                    *count -= 1;
+                    Some(CallBack::Successes(1))
+                }
+                _ => calls.waiting.pop_front(),
+            }
+        };
+        let made = AssertUnwindSafe(|| match &call {
+            Some(CallBack::Failure(failure)) => self.on_failure.iter().for_each(|call| call(failure)),
+            Some(CallBack::Successes(_)) => self.on_success.iter().for_each(|call| call()),
+            None => {}
+        });
+        if catch_unwind(made).is_err() {
+            let log = || tracing::error!("a callback of a watchdog panicked");
+            let _subscriber_panicked = catch_unwind(log);
+        }
+        call.is_some()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Calls> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Callbacks {
+    /// Makes the calls of `queue` on a thread that may block.
+    pub(super) fn run(self: &Arc<Self>, runtime: &Handle, queue: &Arc<Queue>) {
+        {
+            let mut calls = queue.lock();
+            if calls.waiting.is_empty() || std::mem::replace(&mut calls.is_scheduled, true) {
+                return;
+            }
+        }
+        let mut waiting = self.lock();
+        waiting.queues.push_back(queue.clone());
+        if waiting.runners == MOST {
+            return;
+        }
+        waiting.runners += 1;
+        drop(waiting);
+        let this = self.clone();
+        let spawned = catch_unwind(AssertUnwindSafe(|| drop(runtime.spawn_blocking(move || this.work()))));
+        if spawned.is_err() {
+            // The system has no thread. The next call tries again.
+            self.lock().runners -= 1;
+        }
+    }
+
+    fn work(&self) {
+        while let Some(queue) = self.next() {
+            while queue.call() || !queue.rest() {}
+        }
+    }
+
+    fn next(&self) -> Option<Arc<Queue>> {
+        let mut waiting = self.lock();
+        let queue = waiting.queues.pop_front();
+        waiting.runners -= usize::from(queue.is_none());
+        queue
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    /// Ends the work on this queue unless calls have come in.
+    fn rest(&self) -> bool {
+        let mut calls = self.lock();
+        calls.is_scheduled = !calls.waiting.is_empty();
+        !calls.is_scheduled
+    }
+}

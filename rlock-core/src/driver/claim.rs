@@ -1,0 +1,111 @@
+//! Claims, for waiters.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::step::Sending;
+use super::watch::Watch;
+use super::{Driver, Slot};
+use crate::clock::Moment;
+use crate::contract::{LeaseId, LeaseKey, ResourceName, Share, Token, Ttl};
+use crate::error::LockError;
+use crate::lease::{Effects, Input, Lease, LossReason, Phase, Refusal, Terms, Verb, Wait};
+use crate::metrics::{AcquireOutcome, LockKind};
+use crate::watchdog::Plan;
+
+/// The lock that a user asks for.
+#[derive(Clone)]
+pub(crate) struct Request {
+    pub(crate) resource: ResourceName,
+    pub(crate) share: Share,
+    pub(crate) kind: LockKind,
+    pub(crate) ttl: Ttl,
+    pub(crate) watchdog: Option<Plan>,
+    pub(crate) wait: Wait,
+}
+
+/// The outcome of a claim so far.
+pub(crate) enum Claimed {
+    Open,
+    Granted(Token),
+    /// The lease ended before the waiter got its lock.
+    Ended(LossReason),
+    Failed(LockError),
+}
+
+impl Driver {
+    /// Registers a lease and sends its claim.
+    pub(crate) fn claim(self: &Arc<Self>, request: &Request) -> Result<Arc<Slot>, LockError> {
+        self.check_max(request.ttl)?;
+        let id = LeaseId::random();
+        let key = LeaseKey { resource: request.resource.clone(), id };
+        let watch = request.watchdog.clone().map(|plan| Watch::begin(plan, self.new_number()));
+        let (renewal, watch) = watch.unzip();
+        let can = self.backend.capabilities();
+        let terms = Terms {
+            ttl: request.ttl,
+            wait: request.wait,
+            retry_for: self.settings.retry_for,
+            renewal,
+            queues: can.queue,
+            pushes: can.push,
+            seed: u64::try_from(id.as_u128() >> 64).expect("64 bits"),
+        };
+        let lease = Lease::new(terms, self.now(), &mut Effects::new());
+        let slot = Arc::new(Slot::new(key, request.share, request.kind, lease, watch));
+        if !self.table.insert(&slot) {
+            return Err(LockError::Closed { resource: request.resource.clone() });
+        }
+        self.set_timer(&slot, &mut slot.lock());
+        self.send(Verb::Claim, &slot);
+        if self.is_dead.load(Ordering::Acquire) {
+            self.step(&slot, Input::Abandon, Sending::Later);
+        }
+        Ok(slot)
+    }
+
+    pub(crate) fn claimed(self: &Arc<Self>, slot: &Arc<Slot>) -> Claimed {
+        let is_lost = self.loss(slot).is_some();
+        let mut state = slot.lock();
+        let resource = || slot.key.resource.clone();
+        if let Some(refusal) = state.refusal.take() {
+            let refused = match refusal {
+                Refusal::Ended(reason) => return Claimed::Ended(reason),
+                Refusal::Busy { waited: wait } => LockError::TimedOut { resource: resource(), wait },
+                Refusal::Unanswered { waited: wait } => LockError::Unanswered { resource: resource(), wait },
+                Refusal::Closed => LockError::Closed { resource: resource() },
+                Refusal::Rejected => {
+                    let source = self.last_error(&state, "acquire");
+                    LockError::Rejected { resource: resource(), source }
+                }
+                Refusal::Unavailable => {
+                    let source = self.last_error(&state, "acquire");
+                    LockError::Unavailable { resource: resource(), source }
+                }
+            };
+            return Claimed::Failed(refused);
+        }
+        match state.lease.phase() {
+            Phase::Held(held) if !is_lost => Claimed::Granted(held.token()),
+            Phase::Ended(ended) => Claimed::Ended(ended.reason()),
+            Phase::Settled => Claimed::Failed(LockError::Closed { resource: resource() }),
+            _ => Claimed::Open,
+        }
+    }
+
+    pub(crate) fn acquire_ended(&self, kind: LockKind, outcome: &Result<Token, LockError>, started: Moment) {
+        let how = match outcome {
+            Ok(_) => AcquireOutcome::Acquired,
+            Err(LockError::TimedOut { wait, .. }) if wait.is_zero() => AcquireOutcome::Busy,
+            Err(error) if error.is_timeout() => AcquireOutcome::TimedOut,
+            Err(_) => AcquireOutcome::Failed,
+        };
+        self.metrics.acquire_ended(kind, how, self.now().since(started));
+    }
+
+    /// Gives up a lock that was waited for.
+    pub(crate) fn give_up(self: &Arc<Self>, slot: &Arc<Slot>, started: Moment) {
+        self.let_go(slot);
+        self.metrics.acquire_ended(slot.kind, AcquireOutcome::Dropped, self.now().since(started));
+    }
+}

@@ -1,0 +1,133 @@
+//! Held locks, for guards and watchdogs.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::step::Sending;
+use super::watch::Watch;
+use super::slot::Signals;
+use super::{Driver, Slot};
+use crate::contract::Ttl;
+use crate::error::{ExtendError, InvalidConfig};
+use crate::lease::{End, Input, LossReason, Lost, Phase};
+use crate::watchdog::{WatchdogConfig, WatchdogStatus};
+
+impl Driver {
+    /// The reason of the lock's loss, by the store's word or the clock's; `None` while it is held.
+    pub(crate) fn loss(self: &Arc<Self>, slot: &Arc<Slot>) -> Option<LossReason> {
+        if let Some(deadline) = slot.deadline() {
+            if self.now() < deadline {
+                return None;
+            }
+            self.step(slot, Input::Timer, Sending::Now);
+        }
+        slot.loss()
+    }
+
+    /// The time up to the deadline.
+    pub(crate) fn remaining(&self, slot: &Slot) -> Duration {
+        slot.deadline().map(|deadline| deadline.since(self.now())).unwrap_or_default()
+    }
+
+    /// The token that is cancelled when the lock is lost.
+    pub(crate) fn lost_signal(self: &Arc<Self>, slot: &Arc<Slot>) -> CancellationToken {
+        self.signals(slot).lost.clone()
+    }
+
+    /// The token that is cancelled when the lock is lost or released.
+    pub(crate) fn end_signal(self: &Arc<Self>, slot: &Arc<Slot>) -> CancellationToken {
+        self.signals(slot).ended.clone()
+    }
+
+    fn signals<'a>(self: &Arc<Self>, slot: &'a Arc<Slot>) -> &'a Signals {
+        let signals = slot.signals.get_or_init(Signals::default);
+        // An end before this has found no signals to cancel; one after it finds these.
+        drop(slot.lock());
+        if self.loss(slot).is_some() {
+            signals.lost.cancel();
+        }
+        if slot.deadline().is_none() {
+            signals.ended.cancel();
+        }
+        signals
+    }
+
+    /// The end of a lock, `None` while it is held.
+    pub(crate) fn end(self: &Arc<Self>, slot: &Arc<Slot>) -> Option<End> {
+        match self.loss(slot) {
+            Some(reason) => Some(End::Lost(reason)),
+            None => slot.deadline().is_none().then_some(End::Released),
+        }
+    }
+
+    /// Extends the lock on top of what its watchdog does.
+    pub(crate) async fn extend(self: &Arc<Self>, slot: &Arc<Slot>, ttl: Ttl) -> Result<(), ExtendError> {
+        self.check_max(ttl)?;
+        let (sender, reply) = oneshot::channel();
+        let ticket = self.new_number();
+        slot.lock().tickets.push((ticket, sender));
+        let retry_until = self.now().after(self.settings.retry_for);
+        self.step(slot, Input::Extend { ttl, ticket, retry_until }, Sending::Now);
+        reply.await.unwrap_or_else(|_| {
+            let reason = slot.loss().unwrap_or(LossReason::Shutdown);
+            Err(Lost { resource: slot.key.resource.clone(), reason }.into())
+        })
+    }
+
+    /// Starts a watchdog in place of the one that runs, and returns its number.
+    pub(crate) fn start_watchdog(
+        self: &Arc<Self>,
+        slot: &Arc<Slot>,
+        config: &WatchdogConfig,
+    ) -> Result<u64, InvalidConfig> {
+        let plan = config.plan(slot.lock().lease.terms().ttl)?;
+        self.check_max(plan.extend_by)?;
+        let generation = self.new_number();
+        let (renewal, watch) = Watch::begin(plan, generation);
+        {
+            let mut state = slot.lock();
+            if !matches!(state.lease.phase(), Phase::Held(_)) {
+                return Ok(generation);
+            }
+            state.watch = Some(watch);
+        }
+        self.step(slot, Input::Watch(renewal), Sending::Now);
+        Ok(generation)
+    }
+
+    /// The number of the watchdog that runs.
+    pub(crate) fn running_watchdog(&self, slot: &Slot) -> Option<u64> {
+        match slot.lock().lease.phase() {
+            Phase::Held(held) => held.watchdog().map(|watchdog| watchdog.renewal().generation),
+            _ => None,
+        }
+    }
+
+    /// Stops the watchdog of that number, if it still runs.
+    pub(crate) fn stop_watchdog(self: &Arc<Self>, slot: &Arc<Slot>, generation: u64) {
+        self.step(slot, Input::Unwatch { generation }, Sending::Now);
+    }
+
+    pub(crate) fn watchdog_status(&self, slot: &Slot, generation: u64) -> WatchdogStatus {
+        let state = slot.lock();
+        let Some(watch) = state.watch.as_ref().filter(|watch| watch.generation == generation) else {
+            return WatchdogStatus::default();
+        };
+        let running = match state.lease.phase() {
+            Phase::Held(held) => held.watchdog().filter(|watchdog| watchdog.renewal().generation == generation),
+            _ => None,
+        };
+        let next = running.map(|watchdog| watchdog.next_at().since(self.now()));
+        WatchdogStatus {
+            is_running: running.is_some(),
+            extend_count: watch.extend_count,
+            failure_count: watch.failures,
+            last_extend_time: watch.last_extend,
+            next_extend_time: next.and_then(|next| SystemTime::now().checked_add(next)),
+            last_error: watch.last_error.clone(),
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The life of a driver: its loop, the store's events, and its end.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::{FutureExt as _, StreamExt as _};
+
+use super::schedule::Timer;
+use super::step::Sending;
+use super::{Driver, Slot};
+use crate::contract::{Event, EventStream};
+use crate::error::ShutdownError;
+use crate::lease::{Hint, Input, Verb};
+
+/// The least time for which a client without handles goes on with its releases.
+const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+
+impl Driver {
+    /// Attends to the schedule and to the store's events until the client has no handle. The driver ends with the future,
+    /// even if that is never polled.
+    pub(crate) fn drive(self: Arc<Self>, events: EventStream) -> impl Future<Output = ()> + Send {
+        let on_every_way_out = MarkDead(self.clone());
+        async move {
+            let _on_every_way_out = on_every_way_out;
+            self.attend_to_all(events).await;
+        }
+    }
+
+    async fn attend_to_all(self: Arc<Self>, events: EventStream) {
+        let listener = self.runtime.spawn(self.clone().listen(events));
+        let mut due = Vec::new();
+        let mut drained = None;
+        loop {
+            let emptied = self.table.emptied();
+            let next = self.schedule.take_due(self.now(), 4096, &mut due);
+            for timer in due.drain(..) {
+                self.fire(&timer);
+            }
+            self.start_all();
+            if self.is_deserted.load(Ordering::Acquire) {
+                let limit =
+                    *drained.get_or_insert_with(|| self.now().after(DRAIN_LIMIT.max(self.settings.drop_timeout)));
+                if self.open_leases() == 0 || self.now() >= limit {
+                    break;
+                }
+            }
+            let wake = [next, drained].into_iter().flatten().min();
+            tokio::select! {
+                biased;
+                () = self.schedule.earlier() => {}
+                () = self.settings.clock.sleep_until(wake.unwrap_or_default()), if wake.is_some() => {}
+                () = emptied, if drained.is_some() => {}
+            }
+        }
+        listener.abort();
+    }
+
+    /// Lets a lease act whose timer has come.
+    fn fire(self: &Arc<Self>, Timer { at, slot }: &Timer) {
+        let is_due = {
+            let mut state = slot.lock();
+            if slot.is_settled() {
+                return;
+            }
+            state.timers -= 1;
+            if state.timer == Some(*at) {
+                state.timer = None;
+            }
+            state.lease.timer().is_some_and(|timer| timer <= self.now())
+        };
+        if is_due {
+            self.step(slot, Input::Timer, Sending::Later);
+        } else {
+            self.set_timer(slot, &mut slot.lock());
+        }
+    }
+
+    async fn listen(self: Arc<Self>, mut events: EventStream) {
+        let listening = AssertUnwindSafe(async {
+            while let Some(event) = events.next().await {
+                self.hear(event);
+            }
+        });
+        if listening.catch_unwind().await.is_err() {
+            tracing::error!(backend = %self.store, "the backend's event stream panicked; waiters are extended at intervals instead");
+        }
+    }
+
+    fn hear(self: &Arc<Self>, event: Event) {
+        let (slots, hint) = match event {
+            Event::Granted { id, token } => (self.table.get(id).into_iter().collect(), Hint::Granted(token)),
+            Event::Broken { id } => (self.table.get(id).into_iter().collect(), Hint::Broken),
+            Event::Resync => (self.table.all(), Hint::Resync),
+        };
+        let slots: Vec<Arc<Slot>> = slots;
+        for slot in slots {
+            self.step(&slot, Input::Hint(hint), Sending::Later);
+        }
+        self.start_all();
+    }
+
+    pub(super) fn start_all(self: &Arc<Self>) {
+        [Verb::Claim, Verb::Extend, Verb::Release].into_iter().for_each(|verb| self.start(verb));
+    }
+
+    /// Gives back every lease, refuses new ones, and waits for the answers.
+    pub(crate) async fn shutdown(self: &Arc<Self>, timeout: Duration) -> Result<(), ShutdownError> {
+        self.close();
+        let until = self.now().after(timeout);
+        let this = self.clone();
+        let settled = self.runtime.spawn(async move {
+            loop {
+                let emptied = this.table.emptied();
+                if this.open_leases() == 0 {
+                    return;
+                }
+                tokio::select! {
+                    () = emptied => {}
+                    () = this.settings.clock.sleep_until(until) => return,
+                }
+            }
+        });
+        let _on_a_dead_runtime = settled.await;
+        self.was_shut_down.store(true, Ordering::Release);
+        match self.open_leases() {
+            0 => Ok(()),
+            unconfirmed => Err(ShutdownError { unconfirmed, timeout }),
+        }
+    }
+
+    fn close(self: &Arc<Self>) {
+        for slot in self.table.close() {
+            self.step(&slot, Input::Close, Sending::Later);
+        }
+        self.start_all();
+    }
+
+    /// Ends the driver once its leases are settled, since its last handle was dropped.
+    pub(crate) fn desert(&self) {
+        self.is_deserted.store(true, Ordering::Release);
+        self.schedule.wake();
+    }
+
+    /// Blocks this thread until no release or claim is under way, for the client's `drop_timeout` at most, and logs the
+    /// number of releases that the store has not confirmed. Returns at once after a [shutdown](Self::shutdown), which has
+    /// waited.
+    pub(crate) fn wait_for_releases(&self) {
+        let limit = self.settings.drop_timeout;
+        if self.was_shut_down.load(Ordering::Acquire) {
+            return;
+        }
+        let left = self.table.wait_until_empty(limit);
+        let (unconfirmed, backend) = (left + self.abandoned.load(Ordering::Relaxed), &self.store);
+        if unconfirmed > 0 && !limit.is_zero() {
+            tracing::warn!(%backend, unconfirmed, ?limit, "releases are not confirmed; each lease ends with its TTL at the latest");
+        }
+    }
+}
+
+/// Abandons every lease when the runtime under a client ends, because no request would be answered any more.
+struct MarkDead(Arc<Driver>);
+
+impl Drop for MarkDead {
+    fn drop(&mut self) {
+        let driver = &self.0;
+        driver.is_dead.store(true, Ordering::Release);
+        driver.close();
+        for slot in driver.table.all() {
+            driver.step(&slot, Input::Abandon, Sending::Later);
+        }
+        [Verb::Claim, Verb::Extend, Verb::Release].into_iter().for_each(|verb| driver.lane(verb).close());
+    }
+}

@@ -1,0 +1,191 @@
+//! Drives the leases of a client: batches their requests, runs one timer, and carries out the effects of their steps.
+//!
+//! Every lease is a [machine](crate::lease) behind a mutex of its own, in a [`Slot`]. A step takes the mutex, moves the
+//! machine, and lets go of the mutex before anything else happens: the signal of a loss first, then wakers, requests,
+//! metrics, logs and callbacks. No thread holds two slots; the schedule's mutex may be taken while a slot's is held.
+//!
+//! - `step`: one step and its effects.
+//! - `claim`, `hold`, `release`: the operations that users ask for.
+//! - `requests`: requests to the store, alone or in batches, and their answers.
+//! - `lane`, `window`: the requests of one verb that are under way or wait for their turn.
+//! - `schedule`: leases by the next moment at which they need attention.
+
+mod callbacks;
+mod claim;
+mod hold;
+mod lane;
+mod life;
+mod release;
+mod requests;
+mod schedule;
+mod slot;
+mod step;
+mod table;
+mod watch;
+mod window;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+use self::callbacks::Callbacks;
+pub(crate) use self::claim::{Claimed, Request};
+use self::lane::Lane;
+use self::schedule::Schedule;
+pub(crate) use self::slot::Slot;
+use self::table::Table;
+use crate::clock::{Clock, Moment};
+use crate::contract::{Backend, BackendError, EventStream, Failure, Owner, Ttl};
+use crate::error::InvalidConfig;
+use crate::lease::Verb;
+use crate::metrics::ClientMetrics;
+
+/// The settings of a client.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) clock: Clock,
+    pub(crate) owner: Owner,
+    pub(crate) default_ttl: Ttl,
+    pub(crate) retry_for: Duration,
+    pub(crate) drop_timeout: Duration,
+}
+
+/// The working part of a client.
+pub(crate) struct Driver {
+    backend: Arc<dyn Backend>,
+    store: Arc<str>,
+    settings: Settings,
+    owner: Arc<Owner>,
+    runtime: Handle,
+    /// The leases that are not settled with the store.
+    table: Table,
+    schedule: Schedule,
+    claims: Lane<Arc<Slot>>,
+    extensions: Lane<Arc<Slot>>,
+    releases: Lane<Arc<Slot>>,
+    callbacks: Arc<Callbacks>,
+    metrics: ClientMetrics,
+    numbers: AtomicU64,
+    /// A shutdown has waited for the releases, and has reported.
+    was_shut_down: AtomicBool,
+    /// The last handle of this client was dropped.
+    is_deserted: AtomicBool,
+    /// The runtime under the client has ended.
+    is_dead: AtomicBool,
+    /// The number of leases whose release no request will confirm any more.
+    abandoned: AtomicUsize,
+}
+
+/// The longest time for which an answer of the store is awaited. Backends have limits of their own, far below.
+const LONGEST_CALL: Duration = Duration::from_secs(60);
+
+impl Driver {
+    /// The driver, and the events that [`drive`](Self::drive) attends to. The stream is taken here, before the first claim
+    /// can be made: a waiter that is granted at once must not miss its event.
+    pub(crate) fn new(backend: Arc<dyn Backend>, runtime: Handle, settings: Settings) -> (Arc<Self>, EventStream) {
+        let name = backend.capabilities().backend;
+        let events = {
+            let _context = runtime.enter();
+            backend.events()
+        };
+        let driver = Self {
+            store: Arc::from(name),
+            owner: Arc::new(settings.owner.clone()),
+            settings,
+            runtime,
+            table: Table::default(),
+            schedule: Schedule::default(),
+            claims: Lane::new(256),
+            extensions: Lane::new(1024),
+            releases: Lane::new(256),
+            callbacks: Arc::default(),
+            metrics: ClientMetrics::new(name),
+            numbers: AtomicU64::new(0),
+            was_shut_down: AtomicBool::new(false),
+            is_deserted: AtomicBool::new(false),
+            is_dead: AtomicBool::new(false),
+            abandoned: AtomicUsize::new(0),
+            backend,
+        };
+        (Arc::new(driver), events)
+    }
+
+    pub(crate) fn backend(&self) -> &dyn Backend {
+        &*self.backend
+    }
+
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(crate) fn now(&self) -> Moment {
+        self.settings.clock.now()
+    }
+
+    pub(crate) fn open_leases(&self) -> usize {
+        self.table.len()
+    }
+
+    /// The number of leases with a timer.
+    pub(crate) fn scheduled(&self) -> usize {
+        self.schedule.len()
+    }
+
+    /// Runs a call that is about no lease.
+    pub(crate) async fn call<T, F>(
+        &self,
+        operation: &'static str,
+        call: impl FnOnce(Arc<dyn Backend>) -> F,
+    ) -> Result<T, BackendError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, BackendError>> + Send + 'static,
+    {
+        let call = call(self.backend.clone());
+        let limited = async move { timeout(LONGEST_CALL, call).await };
+        let reason = match self.runtime.spawn(limited).await {
+            Ok(Ok(answer)) => return answer,
+            Ok(Err(_)) => format!("no answer within {LONGEST_CALL:?}"),
+            Err(_) => {
+                "the runtime under the client has ended, or the backend panicked; connect a new client".to_owned()
+            }
+        };
+        Err(BackendError::Unknown(Failure::new(operation, self.store.clone(), reason)))
+    }
+
+    /// Refuses a TTL that the store cannot keep.
+    fn check_max(&self, ttl: Ttl) -> Result<(), InvalidConfig> {
+        let can = self.backend.capabilities();
+        if ttl > can.max_ttl {
+            return Err(InvalidConfig::TtlTooLong { ttl, backend: can.backend, max: can.max_ttl });
+        }
+        Ok(())
+    }
+
+    /// A number that this client has not used.
+    fn new_number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn lane(&self, verb: Verb) -> &Lane<Arc<Slot>> {
+        match verb {
+            Verb::Claim => &self.claims,
+            Verb::Extend => &self.extensions,
+            Verb::Release => &self.releases,
+        }
+    }
+}
+
+impl fmt::Debug for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driver").field("backend", &self.backend).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,337 @@
+//! One step of a lease, and its effects.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+use tokio::sync::oneshot;
+
+use super::slot::State;
+use super::{Driver, Slot};
+use crate::clock::Moment;
+use crate::contract::{BackendError, Failure, Released};
+use crate::error::ExtendError;
+use crate::lease::{Effect, Effects, Hint, Input, Lease, LossReason, Lost, Phase, Refusal, Reply};
+use crate::metrics::{Answer, Counted, WakeUp, count};
+use crate::watchdog::WatchdogFailure;
+
+/// When the requests of a step are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sending {
+    /// At once, each alone if its lane has room.
+    Now,
+    /// With the next [`start`](Driver::start) of their lanes, together with those of other steps.
+    Later,
+}
+
+/// An answer of the store beside what the machine reads of it.
+#[derive(Debug, Clone)]
+pub(super) struct Report {
+    /// The time from before the request to its answer.
+    pub(super) took: Duration,
+    pub(super) error: Option<BackendError>,
+    /// The kind of an extension's answer.
+    pub(super) extension: Option<Answer>,
+}
+
+/// The part of a lease's state that metrics count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stage {
+    is_queued: bool,
+    /// The moment of the grant, while the lease is held.
+    held_since: Option<Moment>,
+    /// The number of the watchdog that runs.
+    watchdog: Option<u64>,
+}
+
+/// The effects of a step that need the slot's state, taken along after its mutex.
+#[derive(Default)]
+struct Aftermath {
+    replies: SmallVec<[(oneshot::Sender<Result<(), ExtendError>>, Result<(), ExtendError>); 1]>,
+    failure: Option<WatchdogFailure>,
+    callbacks: Option<Arc<super::callbacks::Queue>>,
+    stale_timers: usize,
+}
+
+impl Driver {
+    /// Moves a lease on by one input.
+    pub(super) fn step(self: &Arc<Self>, slot: &Arc<Slot>, input: Input, sending: Sending) {
+        self.step_with(slot, input, None, sending);
+    }
+
+    /// Moves a lease on by one input, which is an answer of the store if there is a `report`.
+    pub(super) fn step_with(self: &Arc<Self>, slot: &Arc<Slot>, input: Input, report: Option<Report>, sending: Sending) {
+        let (is_hint, is_close) = (matches!(input, Input::Hint(Hint::Granted(_))), matches!(input, Input::Close));
+        let mut effects = Effects::new();
+        let mut state = slot.lock();
+        let now = self.now();
+        let before = Stage::of(&state.lease);
+        if let Some(report) = &report {
+            state.last_error = report.error.clone().map(Box::new);
+        }
+        if is_close && matches!(state.lease.phase(), Phase::Held(_) | Phase::Ended(_)) {
+            state.refusal = Some(Refusal::Closed); // the waiter may not have seen its grant
+        }
+        state.lease.step(now, input, &mut effects);
+        let after = Stage::of(&state.lease);
+        let aftermath = self.absorb(slot, &mut state, &effects, report.as_ref());
+        before.count_change(after, &effects);
+        slot.publish(&state);
+        if !matches!(state.lease.phase(), Phase::Settled) {
+            self.set_timer(slot, &mut state);
+        }
+        drop(state);
+        self.carry_out(slot, &effects, aftermath, sending, |driver| {
+            driver.observe(slot, &effects, (before, after), now, report.as_ref(), is_hint);
+        });
+        if self.is_dead.load(Ordering::Acquire) && !slot.is_settled() && before != after {
+            self.step(slot, Input::Abandon, Sending::Later);
+        }
+    }
+
+    /// Brings the slot's state in line with the effects, under its mutex.
+    fn absorb(&self, slot: &Slot, state: &mut State, effects: &Effects, report: Option<&Report>) -> Aftermath {
+        let mut aftermath = Aftermath::default();
+        if let Some(error) = report.and_then(|report| report.error.clone())
+            && let Some(watch) = state.watch.as_mut().filter(|_| matches!(state.lease.phase(), Phase::Held(_)))
+        {
+            watch.last_error = Some(error.into());
+        }
+        for effect in effects {
+            match *effect {
+                Effect::Lose(reason) => slot.lose(reason),
+                Effect::Refuse(refusal) => state.refusal = Some(refusal),
+                Effect::Confirm(outcome) => state.release = Some(outcome),
+                Effect::Reply(number, reply) => {
+                    let Some(at) = state.tickets.iter().position(|(ticket, _)| *ticket == number) else { continue };
+                    let (_, sender) = state.tickets.swap_remove(at);
+                    aftermath.replies.push((sender, self.reply(slot, state, reply)));
+                }
+                Effect::Renewed => {
+                    let took = report.map(|report| report.took).unwrap_or_default();
+                    count(Counted::Extended(took));
+                    let Some(watch) = &mut state.watch else { continue };
+                    watch.succeeded();
+                    if let Some(callbacks) = &watch.callbacks {
+                        callbacks.success();
+                        aftermath.callbacks = Some(callbacks.clone());
+                    }
+                }
+                Effect::Failed(fault) => {
+                    count(Counted::ExtensionFailed);
+                    let Some(watch) = &mut state.watch else { continue };
+                    let failure = watch.failed(&slot.key.resource, fault, state.last_error.as_deref());
+                    if let Some(callbacks) = &watch.callbacks {
+                        callbacks.failure(failure.clone());
+                        aftermath.callbacks = Some(callbacks.clone());
+                    }
+                    aftermath.failure = Some(failure);
+                }
+                Effect::Unreleased if self.is_dead.load(Ordering::Acquire) => {
+                    self.abandoned.fetch_add(1, Ordering::Relaxed); // before the table is empty
+                }
+                Effect::Settle => aftermath.stale_timers = std::mem::take(&mut state.timers),
+                Effect::Send(_)
+                | Effect::Grant(_)
+                | Effect::Released(_)
+                | Effect::Unreleased
+                | Effect::Begun { .. } => {}
+            }
+        }
+        aftermath
+    }
+
+    fn reply(&self, slot: &Slot, state: &State, reply: Reply) -> Result<(), ExtendError> {
+        let resource = slot.key.resource.clone();
+        match reply {
+            Reply::Extended => Ok(()),
+            Reply::Unconfirmed => Err(ExtendError::Unconfirmed { resource, source: self.last_error(state, "extend") }),
+            Reply::Over => {
+                let reason = slot.loss().unwrap_or(LossReason::Shutdown);
+                Err(Lost { resource, reason }.into())
+            }
+        }
+    }
+
+    /// The last failure of a request, or that it was not answered.
+    pub(super) fn last_error(&self, state: &State, operation: &'static str) -> BackendError {
+        state.last_error.as_deref().cloned().unwrap_or_else(|| {
+            let reason = "the store has not answered; see whether it is reachable";
+            BackendError::Unknown(Failure::new(operation, self.store.clone(), reason))
+        })
+    }
+
+    /// Gives the schedule the lease's timer, unless it has an earlier one.
+    pub(super) fn set_timer(&self, slot: &Arc<Slot>, state: &mut State) {
+        let Some(at) = state.lease.timer() else { return };
+        if state.timer.is_none_or(|timer| at < timer) {
+            state.timer = Some(at);
+            state.timers += 1;
+            self.schedule.add(at, slot);
+        }
+    }
+
+    /// Does what a step asks for, after the slot's mutex was let go: the signal of a loss first, the user's code last.
+    fn carry_out(
+        self: &Arc<Self>,
+        slot: &Arc<Slot>,
+        effects: &Effects,
+        aftermath: Aftermath,
+        sending: Sending,
+        observe: impl FnOnce(&Arc<Self>),
+    ) {
+        let is = |wanted: fn(&Effect) -> bool| effects.iter().any(wanted);
+        let is_lost = is(|effect| matches!(effect, Effect::Lose(_)));
+        if let Some(signals) = slot.signals.get() {
+            if is_lost {
+                signals.lost.cancel();
+            }
+            if slot.deadline().is_none() {
+                signals.ended.cancel();
+            }
+        }
+        let is_settled = is(|effect| matches!(effect, Effect::Settle));
+        if is_settled {
+            self.table.remove(slot.key.id);
+            if aftermath.stale_timers > 0 {
+                self.schedule.settled(aftermath.stale_timers);
+            }
+        }
+        if is_lost || is(|effect| matches!(effect, Effect::Grant(_) | Effect::Refuse(_) | Effect::Confirm(_))) {
+            slot.user.wake();
+        }
+        for (sender, reply) in aftermath.replies {
+            let _holder_gone = sender.send(reply);
+        }
+        for effect in effects {
+            match (effect, sending) {
+                (Effect::Send(verb), Sending::Now) => self.send(*verb, slot),
+                (Effect::Send(verb), Sending::Later) => self.lane(*verb).push(slot.clone()),
+                _ => {}
+            }
+        }
+        // A recorder or a subscriber of the user's that panics ends nothing here.
+        let observed = catch_unwind(AssertUnwindSafe(|| {
+            observe(self);
+            if let Some(failure) = &aftermath.failure {
+                tracing::warn!(resource = %failure.resource, error = %failure, "a lock was not extended");
+            }
+        }));
+        if let Some(callbacks) = &aftermath.callbacks {
+            self.callbacks.run(&self.runtime, callbacks);
+        }
+        drop(observed);
+    }
+
+    /// Reports a step to metrics and logs.
+    fn observe(
+        &self,
+        slot: &Slot,
+        effects: &Effects,
+        (before, after): (Stage, Stage),
+        now: Moment,
+        report: Option<&Report>,
+        is_hint: bool,
+    ) {
+        let resource = &slot.key.resource;
+        if let Some(report) = report
+            && let Some(error) = &report.error
+        {
+            tracing::debug!(%resource, %error, "a request failed");
+        }
+        if let Some(report) = report
+            && let (Some(kind), Some(_)) = (report.extension, before.held_since)
+        {
+            self.metrics.extension_answered(kind, report.took);
+        }
+        match (before.is_queued, after.is_queued) {
+            (false, true) => {
+                self.metrics.queued();
+                tracing::debug!(%resource, "waiting for the lock");
+            }
+            (true, false) => self.metrics.no_longer_queued(),
+            _ => {}
+        }
+        match (before.watchdog, after.watchdog) {
+            (None, Some(_)) => self.metrics.watchdog_started(),
+            (Some(_), None) => self.metrics.watchdog_ended(),
+            _ => {}
+        }
+        for effect in effects {
+            match *effect {
+                Effect::Grant(token) => {
+                    self.metrics.granted();
+                    if before.is_queued {
+                        self.metrics.woken(if is_hint { WakeUp::Pushed } else { WakeUp::Asked });
+                    }
+                    tracing::debug!(%resource, %token, "acquired the lock");
+                }
+                Effect::Lose(reason) => {
+                    let held_for = before.held_since.map(|since| now.since(since)).unwrap_or_default();
+                    self.metrics.lost(slot.kind, reason, held_for);
+                    tracing::warn!(%resource, %reason, "lost the lock");
+                }
+                Effect::Refuse(Refusal::Ended(LossReason::Gone)) => {
+                    tracing::warn!(%resource, "the store lost a place in the queue; queuing again");
+                }
+                Effect::Released(Released::Released) => self.metrics.released(Answer::Done),
+                Effect::Released(Released::Absent) => self.metrics.released(Answer::Gone),
+                Effect::Unreleased => {
+                    self.metrics.released(Answer::Failed);
+                    tracing::warn!(%resource, "a lock was not given back; it ends with its TTL");
+                }
+                Effect::Begun { late } => self.metrics.extension_begun(late),
+                Effect::Renewed => tracing::trace!(%resource, "extended the lock"),
+                Effect::Send(_)
+                | Effect::Refuse(_)
+                | Effect::Reply(..)
+                | Effect::Confirm(_)
+                | Effect::Failed(_)
+                | Effect::Settle => {}
+            }
+        }
+        if let Some(since) = before.held_since
+            && after.held_since.is_none()
+            && !effects.iter().any(|effect| matches!(effect, Effect::Lose(_)))
+        {
+            self.metrics.given_back(slot.kind, now.since(since));
+        }
+    }
+}
+
+impl Stage {
+    fn of(lease: &Lease) -> Self {
+        match lease.phase() {
+            Phase::Queued(_) => Self { is_queued: true, held_since: None, watchdog: None },
+            Phase::Held(held) => {
+                let watchdog = held.watchdog().map(|watchdog| watchdog.renewal().generation);
+                Self { is_queued: false, held_since: Some(held.since()), watchdog }
+            }
+            _ => Self { is_queued: false, held_since: None, watchdog: None },
+        }
+    }
+
+    /// Counts a change for the statistics of the process.
+    fn count_change(self, after: Self, effects: &Effects) {
+        match (self.is_queued, after.is_queued) {
+            (false, true) => count(Counted::Queued),
+            (true, false) => count(Counted::Unqueued),
+            _ => {}
+        }
+        match (self.watchdog, after.watchdog) {
+            (None, Some(_)) => count(Counted::WatchdogStarted),
+            (Some(_), None) => count(Counted::WatchdogEnded),
+            _ => {}
+        }
+        if effects.iter().any(|effect| matches!(effect, Effect::Grant(_))) {
+            count(Counted::Granted);
+        }
+        if effects.iter().any(|effect| matches!(effect, Effect::Lose(_))) {
+            count(Counted::Lost);
+        } else if self.held_since.is_some() && after.held_since.is_none() {
+            count(Counted::GivenBack);
+        }
+    }
+}

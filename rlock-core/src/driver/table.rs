@@ -1,0 +1,105 @@
+//! The leases of a client by their ids.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::slot::Slot;
+use crate::contract::LeaseId;
+
+/// The leases that are not settled with the store.
+#[derive(Default)]
+pub(super) struct Table {
+    inner: Mutex<Inner>,
+    emptied: Notify,
+    /// Wakes threads that wait for an empty table.
+    emptied_for_threads: Condvar,
+}
+
+#[derive(Default)]
+struct Inner {
+    slots: HashMap<LeaseId, Arc<Slot>, BuildHasherDefault<IdHasher>>,
+    /// No lease is added any more.
+    is_closed: bool,
+}
+
+/// Takes the random bits of an id for its hash.
+#[derive(Default)]
+struct IdHasher(u64);
+
+impl Table {
+    /// Adds a lease, unless the table is closed.
+    pub(super) fn insert(&self, slot: &Arc<Slot>) -> bool {
+        let mut inner = self.lock();
+        if !inner.is_closed {
+            inner.slots.insert(slot.key.id, slot.clone());
+        }
+        !inner.is_closed
+    }
+
+    pub(super) fn remove(&self, id: LeaseId) {
+        let mut inner = self.lock();
+        let _dropped_after_the_lock = inner.slots.remove(&id);
+        let is_empty = inner.slots.is_empty();
+        drop(inner);
+        if is_empty {
+            self.emptied.notify_waiters();
+            self.emptied_for_threads.notify_all();
+        }
+    }
+
+    pub(super) fn get(&self, id: LeaseId) -> Option<Arc<Slot>> {
+        self.lock().slots.get(&id).cloned()
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Slot>> {
+        self.lock().slots.values().cloned().collect()
+    }
+
+    /// Refuses new leases, and returns those that are there.
+    pub(super) fn close(&self) -> Vec<Arc<Slot>> {
+        let mut inner = self.lock();
+        inner.is_closed = true;
+        inner.slots.values().cloned().collect()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.lock().slots.len()
+    }
+
+    /// Resolves when the table has become empty after this call.
+    pub(super) fn emptied(&self) -> impl Future<Output = ()> {
+        self.emptied.notified()
+    }
+
+    /// Blocks this thread until the table is empty, for `limit` at most, and returns the number of leases that are left.
+    pub(super) fn wait_until_empty(&self, limit: Duration) -> usize {
+        let waited = self.emptied_for_threads.wait_timeout_while(self.lock(), limit, |inner| !inner.slots.is_empty());
+        let (inner, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        inner.slots.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
+        }
+    }
+
+    fn write_u128(&mut self, id: u128) {
+        const LOW: u128 = u64::MAX as u128;
+        self.0 = u64::try_from(id & LOW).expect("64 bits");
+    }
+}

@@ -1,0 +1,174 @@
+//! A lease that is being claimed.
+
+use std::time::Duration;
+
+use super::call::Call;
+use super::pause::pause;
+use super::{
+    Context, Effect, Ended, Fault, Held, Hint, Input, LossReason, Order, Phase, Queued, Refusal, Releasing, Reply, STRAY,
+    Terms, Verb, Wait, earliest,
+};
+use crate::clock::Moment;
+use crate::contract::Acquired;
+
+/// A lease that is being claimed: the store has not said yet that it is held or queued.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Claiming {
+    since: Moment,
+    /// The claim, and when it was sent.
+    call: Call<Moment>,
+    /// When to claim again.
+    retry: Option<Moment>,
+    /// When a failing store, or a claim without an answer, is given up.
+    give_up: Moment,
+    /// Failures in a row.
+    failures: u32,
+    /// Refusals by a store without a queue.
+    refusals: u32,
+    /// When the first claim was sent whose answer was lost. If that claim was applied, the life of the lease counts from it.
+    first_lost: Option<Moment>,
+    /// An event came before the answer, which may be older: an extension follows the answer at once.
+    is_hinted: bool,
+}
+
+impl Claiming {
+    pub(super) fn new(now: Moment) -> Self {
+        Self {
+            since: now,
+            call: Call::Wanted,
+            retry: None,
+            give_up: now,
+            failures: 0,
+            refusals: 0,
+            first_lost: None,
+            is_hinted: false,
+        }
+    }
+
+    pub(super) fn begin(&mut self, call: u32, now: Moment, terms: &Terms) -> Option<Order> {
+        if !self.call.is_wanted() {
+            return None;
+        }
+        if self.failures == 0 {
+            self.give_up = now.after(terms.retry_for);
+        }
+        self.call = Call::UnderWay(call, now);
+        Some(Order::Claim { ttl: terms.ttl, queue: terms.queues && terms.wait != Wait::Never })
+    }
+
+    pub(super) fn timer(&self, terms: &Terms) -> Option<Moment> {
+        earliest([terms.wait.until(), self.retry, self.hung(terms)])
+    }
+
+    /// When a claim without an answer is given up. A user that gave a time to wait waits for the answer as well.
+    fn hung(&self, terms: &Terms) -> Option<Moment> {
+        self.call.under_way().filter(|_| terms.wait.until().is_none()).map(|_| self.give_up)
+    }
+
+    pub(super) fn step(mut self, input: Input, context: &mut Context<'_>) -> Phase {
+        match input {
+            Input::Claimed(call, answer) => match self.call.answered(call) {
+                Some(sent) => self.answered(sent, answer, context),
+                None => Phase::Claiming(self),
+            },
+            Input::Timer => self.timed(context),
+            Input::Hint(Hint::Granted(_) | Hint::Broken | Hint::Resync) => {
+                self.is_hinted = true;
+                Phase::Claiming(self)
+            }
+            Input::Close => self.refuse(Refusal::Closed, context),
+            Input::LetGo => self.give_back(context),
+            Input::Abandon => Phase::settle(context),
+            Input::Extend { ticket, .. } => {
+                context.effects.push(Effect::Reply(ticket, Reply::Over));
+                Phase::Claiming(self)
+            }
+            Input::Extended(..) | Input::Released(..) | Input::Watch(_) | Input::Unwatch { .. } => Phase::Claiming(self),
+        }
+    }
+
+    fn answered(mut self, sent: Moment, answer: Result<Acquired, Fault>, context: &mut Context<'_>) -> Phase {
+        match answer {
+            Ok(Acquired::Held(grant)) => {
+                let deadline = grant.deadline(sent, context.terms.ttl);
+                if context.now >= deadline {
+                    context.effects.push(Effect::Refuse(Refusal::Ended(LossReason::Expired)));
+                    return Phase::Ended(Ended::kept_by_the_store(LossReason::Expired));
+                }
+                let is_whole = grant.ttl >= context.terms.ttl.get().mul_f64(0.9);
+                Held::granted(grant.token, deadline, is_whole, self.is_hinted, context)
+            }
+            Ok(Acquired::Queued(place)) => {
+                let asks_at_once = self.is_hinted || self.first_lost.is_some();
+                Queued::joined(self.since, self.first_lost.unwrap_or(sent), place, asks_at_once, context)
+            }
+            Ok(Acquired::Busy) if context.terms.wait == Wait::Never => {
+                self.refuse(Refusal::Busy { waited: Duration::ZERO }, context)
+            }
+            Ok(Acquired::Busy) => {
+                let wait = pause(context.terms.seed, self.refusals, Duration::from_millis(5), Duration::from_millis(250));
+                self.refusals = self.refusals.saturating_add(1);
+                self.failures = 0;
+                self.retry = Some(context.now.after(wait));
+                Phase::Claiming(self)
+            }
+            Err(fault) => self.failed(sent, fault, context),
+        }
+    }
+
+    fn failed(mut self, sent: Moment, fault: Fault, context: &mut Context<'_>) -> Phase {
+        if fault == Fault::Unknown {
+            self.first_lost.get_or_insert(sent);
+            *context.stray_until = Some(context.now.after(STRAY));
+        }
+        if !fault.is_transient() {
+            return self.refuse(Refusal::Rejected, context);
+        }
+        if context.now >= self.give_up {
+            return self.refuse(Refusal::Unavailable, context);
+        }
+        let wait = pause(context.terms.seed, self.failures, Duration::from_millis(10), Duration::from_secs(1));
+        self.failures = self.failures.saturating_add(1);
+        self.retry = Some(context.now.after(wait).min(self.give_up));
+        Phase::Claiming(self)
+    }
+
+    fn timed(mut self, context: &mut Context<'_>) -> Phase {
+        let now = context.now;
+        if context.terms.wait.until().is_some_and(|until| until <= now) {
+            let waited = now.since(self.since);
+            let refusal = match (self.failures, self.refusals) {
+                (0, 0) => Refusal::Unanswered { waited },
+                (0, _) => Refusal::Busy { waited },
+                _ => Refusal::Unavailable,
+            };
+            return self.refuse(refusal, context);
+        }
+        if self.hung(context.terms).is_some_and(|hung| hung <= now) {
+            return self.refuse(Refusal::Unavailable, context);
+        }
+        if self.retry.is_some_and(|retry| retry <= now) {
+            self.retry = None;
+            self.call = Call::Wanted;
+            context.effects.push(Effect::Send(Verb::Claim));
+        }
+        Phase::Claiming(self)
+    }
+
+    fn refuse(self, refusal: Refusal, context: &mut Context<'_>) -> Phase {
+        context.effects.push(Effect::Refuse(refusal));
+        self.give_back(context)
+    }
+
+    /// The answer of a claim under way decides whether there is a lease to release.
+    fn give_back(self, context: &mut Context<'_>) -> Phase {
+        let alive_until = context.now.after(context.terms.ttl.get());
+        match self.call {
+            Call::UnderWay(call, _) => {
+                Phase::Releasing(Releasing::after_claim(call, self.first_lost.is_some(), alive_until, context))
+            }
+            _ if self.first_lost.is_some() => Releasing::begin(alive_until, false, context),
+            _ => Phase::settle(context),
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! A lease that has ended without having been released.
+
+use super::{Context, Effect, Input, LossReason, Phase, ReleaseOutcome, Releasing, Reply};
+
+/// A lease that has ended, while its guard or its waiter is still there.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Ended {
+    reason: LossReason,
+    /// The store may still have the lease, so that it is to be released.
+    may_be_there: bool,
+}
+
+impl Ended {
+    /// A lease that the store does not have any more.
+    pub(super) fn gone(reason: LossReason) -> Self {
+        Self { reason, may_be_there: false }
+    }
+
+    /// A lease that the store may still have.
+    pub(super) fn kept_by_the_store(reason: LossReason) -> Self {
+        Self { reason, may_be_there: true }
+    }
+
+    pub(crate) fn reason(&self) -> LossReason {
+        self.reason
+    }
+
+    pub(super) fn step(self, input: Input, context: &mut Context<'_>) -> Phase {
+        match input {
+            Input::LetGo | Input::Close => {
+                context.effects.push(Effect::Confirm(ReleaseOutcome::Lost(self.reason)));
+                if self.may_be_there || context.stray_until.is_some_and(|until| context.now < until) {
+                    let alive_until = context.now.after(context.terms.ttl.get());
+                    return Releasing::begin(alive_until, false, context);
+                }
+                Phase::settle(context)
+            }
+            Input::Extend { ticket, .. } => {
+                context.effects.push(Effect::Reply(ticket, Reply::Over));
+                Phase::Ended(self)
+            }
+            _ => Phase::Ended(self),
+        }
+    }
+}

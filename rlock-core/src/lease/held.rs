@@ -1,0 +1,395 @@
+//! A held lease.
+
+use std::time::Duration;
+
+use super::extending::{Answered, Extending, Sent};
+use super::pause::pause;
+use super::watchdog::Watchdog;
+use super::{
+    Context, Effect, Ended, Fault, Hint, Input, LossReason, Order, Phase, Releasing, Renewal, Reply, Terms, earliest,
+};
+use crate::clock::Moment;
+use crate::contract::{Extended, Grant, Token, Ttl};
+
+/// The shortest time after which an extension that the holder asked for is reported as unanswered.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A held lease, until its deadline.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Held {
+    token: Token,
+    since: Moment,
+    deadline: Moment,
+    extending: Extending<Vec<Request>>,
+    /// Extensions that the holder has asked for and that are not sent yet.
+    requests: Vec<Request>,
+    watchdog: Option<Watchdog>,
+    /// One extension without a watchdog is wanted, because the grant did not give the lease its whole life.
+    wants_whole_life: bool,
+    /// An event says that the lease may be gone.
+    doubt: Option<Doubt>,
+    /// Failures of extensions in a row.
+    failures: u32,
+    /// When to send a failed extension again.
+    retry: Option<Moment>,
+}
+
+/// An extension that the holder has asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Request {
+    ttl: Ttl,
+    ticket: u64,
+    /// A failing store is retried until then.
+    retry_until: Moment,
+    /// A store that does not answer is given up then.
+    give_up: Moment,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Doubt {
+    /// The lease was ended by force.
+    Broken,
+    /// Events were lost.
+    Resync,
+}
+
+impl Held {
+    /// A lease that the store's answer has granted. `is_whole` says that the store has given it all the life that it was
+    /// asked for; `is_doubted` that an event came before the answer.
+    pub(super) fn granted(
+        token: Token,
+        deadline: Moment,
+        is_whole: bool,
+        is_doubted: bool,
+        context: &mut Context<'_>,
+    ) -> Phase {
+        let interval = context.terms.renewal.as_ref().map_or(context.terms.ttl.get() / 3, |renewal| renewal.interval);
+        // The answer may have taken its time, so that not much is left.
+        let enough = interval + context.terms.ttl.get().saturating_sub(interval) / 2;
+        let is_whole = is_whole && deadline.since(context.now) >= enough;
+        let mut held = Self::new(token, deadline, Extending::new(), is_whole, context);
+        if is_doubted {
+            held.doubt = Some(Doubt::Resync);
+        }
+        if is_doubted || !is_whole {
+            held.extending.ask(context);
+        }
+        Phase::Held(held)
+    }
+
+    /// A queued lease that an event says is granted. `extending` has its extensions under way.
+    pub(super) fn granted_by_event(
+        token: Token,
+        deadline: Moment,
+        extending: Extending<()>,
+        context: &mut Context<'_>,
+    ) -> Phase {
+        let mut held = Self::new(token, deadline, extending.with_requests(), false, context);
+        held.extending.ask(context);
+        Phase::Held(held)
+    }
+
+    fn new(
+        token: Token,
+        deadline: Moment,
+        extending: Extending<Vec<Request>>,
+        is_whole: bool,
+        context: &mut Context<'_>,
+    ) -> Self {
+        context.effects.push(Effect::Grant(token));
+        let (now, seed) = (context.now, context.terms.seed);
+        let mut watchdog =
+            context.terms.renewal.clone().map(|renewal| Watchdog::start(renewal, seed, now, !is_whole));
+        if let Some(watchdog) = watchdog.as_mut().filter(|_| !is_whole) {
+            watchdog.begin(context);
+        }
+        Self {
+            token,
+            since: now,
+            deadline,
+            extending,
+            requests: Vec::new(),
+            wants_whole_life: watchdog.is_none() && !is_whole,
+            watchdog,
+            doubt: None,
+            failures: 0,
+            retry: None,
+        }
+    }
+
+    pub(crate) fn token(&self) -> Token {
+        self.token
+    }
+
+    pub(crate) fn since(&self) -> Moment {
+        self.since
+    }
+
+    pub(crate) fn deadline(&self) -> Moment {
+        self.deadline
+    }
+
+    pub(crate) fn watchdog(&self) -> Option<&Watchdog> {
+        self.watchdog.as_ref()
+    }
+
+    pub(super) fn begin(&mut self, call: u32, now: Moment, terms: &Terms) -> Option<Order> {
+        if !self.extending.is_wanted() {
+            return None;
+        }
+        let automatic = match &self.watchdog {
+            Some(watchdog) => watchdog.renewal().extend_by,
+            None if self.wants_whole_life => terms.ttl,
+            None => Ttl::MIN, // asks, and changes nothing
+        };
+        let requests = std::mem::take(&mut self.requests);
+        let ttl = requests.iter().map(|request| request.ttl).fold(automatic, Ttl::max);
+        self.extending.sent(call, Sent { at: now, ttl, due: now.after(self.patience(terms)), requests });
+        Some(Order::Extend { ttl })
+    }
+
+    /// The time that an extension may take before a second one is sent: a quarter of the time between the scheduled extension
+    /// and the deadline.
+    fn patience(&self, terms: &Terms) -> Duration {
+        let Some(watchdog) = &self.watchdog else { return terms.ttl.get() / 6 };
+        let life = watchdog.renewal().extend_by.get();
+        (life.saturating_sub(watchdog.renewal().interval) / 4).max(life / 16)
+    }
+
+    pub(super) fn timer(&self) -> Moment {
+        let due = self.watchdog.as_ref().map(Watchdog::due);
+        let retry = self.retry.filter(|_| self.extending.is_idle());
+        let give_up = self.requests().map(|request| request.give_up).min();
+        earliest([Some(self.deadline), due, retry, self.extending.timer(), give_up]).expect("there is a deadline")
+    }
+
+    fn requests(&self) -> impl Iterator<Item = &Request> {
+        self.requests.iter().chain(self.extending.requests().into_iter().flatten())
+    }
+
+    pub(super) fn step(mut self, input: Input, context: &mut Context<'_>) -> Phase {
+        if context.now >= self.deadline {
+            return self.lose(LossReason::Expired, true, context).step_on(input, context);
+        }
+        match input {
+            Input::Extended(call, answer) => match self.extending.answered(call) {
+                Some(Answered::Current(sent)) => self.answered(sent, answer, context),
+                Some(Answered::Overdue { at, ttl }) => self.answered_late(at, ttl, answer, context),
+                None => Phase::Held(self),
+            },
+            Input::Timer => self.timed(context),
+            Input::Hint(Hint::Granted(_)) => Phase::Held(self),
+            Input::Hint(Hint::Broken) => self.doubted(Doubt::Broken, context),
+            Input::Hint(Hint::Resync) => self.doubted(Doubt::Resync, context),
+            Input::Extend { ttl, ticket, retry_until } => {
+                let give_up = retry_until.max(context.now.after(PATIENCE));
+                self.requests.push(Request { ttl, ticket, retry_until, give_up });
+                self.ask(context);
+                Phase::Held(self)
+            }
+            Input::Watch(renewal) => self.watch(renewal, context),
+            Input::Unwatch { generation } => {
+                if self.watchdog.as_ref().is_some_and(|watchdog| watchdog.renewal().generation == generation) {
+                    self.watchdog = None;
+                    self.retry = self.retry.filter(|_| self.needs_answer());
+                }
+                Phase::Held(self)
+            }
+            Input::LetGo => self.give_back(context),
+            Input::Close => {
+                let lost = self.lose(LossReason::Shutdown, true, context);
+                lost.step_on(Input::LetGo, context)
+            }
+            Input::Abandon => self.lose(LossReason::Shutdown, true, context),
+            Input::Claimed(..) | Input::Released(..) => Phase::Held(self),
+        }
+    }
+
+    fn answered(
+        mut self,
+        sent: Sent<Vec<Request>>,
+        answer: Result<Extended, Fault>,
+        context: &mut Context<'_>,
+    ) -> Phase {
+        match answer {
+            Ok(Extended::Held(grant)) if grant.token == self.token => self.extended(sent, grant, context),
+            // It was sent before the grant, of which an event has told meanwhile.
+            Ok(Extended::Queued(_)) if sent.at <= self.since => {
+                self.requests.extend(sent.requests);
+                self.ask(context);
+                Phase::Held(self)
+            }
+            Ok(ended) => {
+                self.requests.extend(sent.requests);
+                self.ended(ended, context)
+            }
+            Err(fault) => self.failed(sent.requests, fault, context),
+        }
+    }
+
+    /// An answer that was overdue. Another extension has been asked for since.
+    fn answered_late(
+        mut self,
+        sent: Moment,
+        ttl: Ttl,
+        answer: Result<Extended, Fault>,
+        context: &mut Context<'_>,
+    ) -> Phase {
+        match answer {
+            Ok(Extended::Held(grant)) if grant.token == self.token => {
+                self.deadline = self.deadline.max(grant.deadline(sent, ttl));
+                Phase::Held(self)
+            }
+            Ok(Extended::Queued(_)) if sent <= self.since => Phase::Held(self),
+            Ok(ended) => self.ended(ended, context),
+            Err(_) => Phase::Held(self),
+        }
+    }
+
+    /// The store has another lease of this id, or none.
+    fn ended(self, answer: Extended, context: &mut Context<'_>) -> Phase {
+        let Extended::Gone { taken } = answer else {
+            // Held with another token, or back in the queue: the store lost the grant and has made another.
+            return self.lose(LossReason::Gone, true, context);
+        };
+        let reason = match self.doubt {
+            Some(Doubt::Broken) => LossReason::Broken,
+            _ if taken => LossReason::TakenOver,
+            _ => LossReason::Gone,
+        };
+        self.lose(reason, false, context)
+    }
+
+    fn extended(mut self, sent: Sent<Vec<Request>>, grant: Grant, context: &mut Context<'_>) -> Phase {
+        self.deadline = self.deadline.max(grant.deadline(sent.at, sent.ttl));
+        self.failures = 0;
+        self.retry = None;
+        self.wants_whole_life &= sent.ttl < context.terms.ttl;
+        for request in sent.requests {
+            context.effects.push(Effect::Reply(request.ticket, Reply::Extended));
+        }
+        let mut is_too_short = false;
+        if let Some(watchdog) = &mut self.watchdog {
+            watchdog.succeeded(context);
+            is_too_short = sent.ttl < watchdog.renewal().extend_by;
+        }
+        // The answer may be older than an event or a wish that has come since.
+        if self.extending.take_again() && (self.doubt.is_some() || !self.requests.is_empty() || is_too_short) {
+            self.ask(context);
+        } else {
+            self.doubt = None;
+        }
+        Phase::Held(self)
+    }
+
+    fn failed(mut self, requests: Vec<Request>, fault: Fault, context: &mut Context<'_>) -> Phase {
+        for request in requests {
+            if fault.is_transient() && context.now < request.retry_until {
+                self.requests.push(request);
+            } else {
+                context.effects.push(Effect::Reply(request.ticket, Reply::Unconfirmed));
+            }
+        }
+        let is_asked_again = self.extending.take_again();
+        if is_asked_again || self.needs_answer() {
+            let left = self.deadline.since(context.now);
+            let interval = self.watchdog.as_ref().map_or(left / 3, |watchdog| watchdog.renewal().interval);
+            let wait = pause(context.terms.seed, self.failures, interval / 32, interval / 4);
+            self.failures = self.failures.saturating_add(1);
+            self.retry = Some(context.now.after(wait.max(Duration::from_millis(1))));
+        }
+        Phase::Held(self)
+    }
+
+    fn timed(mut self, context: &mut Context<'_>) -> Phase {
+        let now = context.now;
+        self.give_requests_up(context);
+        if let Some(watchdog) = self.watchdog.as_mut().filter(|watchdog| watchdog.due() <= now) {
+            if watchdog.begin(context) {
+                return self.lose(LossReason::GaveUp, true, context);
+            }
+            self.failures = 0;
+            self.ask(context);
+        }
+        if let Some(overdue) = self.extending.overdue(now) {
+            self.requests.extend(overdue.requests);
+            if self.needs_answer() {
+                self.ask(context);
+            }
+        } else if self.extending.is_idle() && self.retry.is_some_and(|retry| retry <= now) {
+            self.ask(context);
+        }
+        Phase::Held(self)
+    }
+
+    fn give_requests_up(&mut self, context: &mut Context<'_>) {
+        let now = context.now;
+        if self.requests().all(|request| request.give_up > now) {
+            return;
+        }
+        for requests in [Some(&mut self.requests), self.extending.requests_mut()].into_iter().flatten() {
+            for request in requests.extract_if(.., |request| request.give_up <= now) {
+                context.effects.push(Effect::Reply(request.ticket, Reply::Unconfirmed));
+            }
+        }
+    }
+
+    fn doubted(mut self, doubt: Doubt, context: &mut Context<'_>) -> Phase {
+        self.doubt = match self.doubt {
+            Some(Doubt::Broken) => Some(Doubt::Broken),
+            _ => Some(doubt),
+        };
+        self.ask(context);
+        Phase::Held(self)
+    }
+
+    fn watch(mut self, renewal: Renewal, context: &mut Context<'_>) -> Phase {
+        let is_little = self.deadline.since(context.now) < renewal.interval * 3 / 2;
+        self.wants_whole_life = false;
+        self.failures = 0;
+        self.retry = self.retry.filter(|_| self.doubt.is_some() || !self.requests.is_empty());
+        let mut watchdog = Watchdog::start(renewal, context.terms.seed, context.now, is_little);
+        if is_little {
+            watchdog.begin(context);
+            self.ask(context);
+        }
+        self.watchdog = Some(watchdog);
+        Phase::Held(self)
+    }
+
+    /// Whether a successful extension is needed.
+    fn needs_answer(&self) -> bool {
+        self.wants_whole_life
+            || self.doubt.is_some()
+            || !self.requests.is_empty()
+            || self.watchdog.as_ref().is_some_and(Watchdog::is_extending)
+    }
+
+    fn ask(&mut self, context: &mut Context<'_>) {
+        self.retry = None;
+        self.extending.ask(context);
+    }
+
+    fn lose(self, reason: LossReason, may_be_there: bool, context: &mut Context<'_>) -> Phase {
+        context.effects.push(Effect::Lose(reason));
+        if let Some(watchdog) = &self.watchdog {
+            watchdog.lost(reason, context);
+        }
+        self.reply_to_all(context);
+        Phase::Ended(if may_be_there { Ended::kept_by_the_store(reason) } else { Ended::gone(reason) })
+    }
+
+    fn give_back(self, context: &mut Context<'_>) -> Phase {
+        // An extension under way may give the lease that life once more.
+        let extended_by = self.watchdog.as_ref().map_or(context.terms.ttl, |watchdog| watchdog.renewal().extend_by);
+        let alive_until = self.deadline.max(context.now.after(extended_by.max(context.terms.ttl).get()));
+        self.reply_to_all(context);
+        Releasing::begin(alive_until, true, context)
+    }
+
+    fn reply_to_all(self, context: &mut Context<'_>) {
+        for request in self.requests.into_iter().chain(self.extending.into_requests().into_iter().flatten()) {
+            context.effects.push(Effect::Reply(request.ticket, Reply::Over));
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! How a lease ends without being released.
+
+use std::fmt;
+
+use crate::contract::ResourceName;
+
+/// Why a lease ended without being released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LossReason {
+    /// It was forced open by somebody else ([`Client::break_leases`](crate::Client::break_leases)).
+    Broken,
+    /// Its deadline passed on the holder's own clock before an extension came through.
+    Expired,
+    /// The watchdog failed as often in a row as its `max_failures` allows.
+    GaveUp,
+    /// The store no longer has it, and nobody else does: it was deleted, or the store lost its data.
+    Gone,
+    /// The client was shut down, or the runtime under it ended.
+    Shutdown,
+    /// The store no longer has it, and somebody else holds the resource.
+    TakenOver,
+}
+
+impl LossReason {
+    /// In the order of [`index`](Self::index).
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Broken, Self::Expired, Self::GaveUp, Self::Gone, Self::Shutdown, Self::TakenOver];
+
+    /// The reason as a metric's label: `broken`, `expired`, `gave_up`, `gone`, `shutdown`, `taken_over`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Broken => "broken",
+            Self::Expired => "expired",
+            Self::GaveUp => "gave_up",
+            Self::Gone => "gone",
+            Self::Shutdown => "shutdown",
+            Self::TakenOver => "taken_over",
+        }
+    }
+
+    pub(crate) const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The reason of an [`index`](Self::index).
+    pub(crate) fn of_index(index: usize) -> Option<Self> {
+        Self::ALL.get(index).copied()
+    }
+}
+
+impl fmt::Display for LossReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Broken => "it was broken by force",
+            Self::Expired => "its deadline passed before an extension came through",
+            Self::GaveUp => "its watchdog failed as often in a row as max_failures allows",
+            Self::Gone => "the store no longer has it",
+            Self::Shutdown => "its client was shut down",
+            Self::TakenOver => "the store no longer has it, and somebody else holds the resource",
+        })
+    }
+}
+
+/// The end of a held lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum End {
+    /// Its guard was dropped, or has begun to unlock it.
+    Released,
+    /// The lock was lost.
+    Lost(LossReason),
+}
+
+/// A lock was lost: its lease ended without being released.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the lock on {resource:?} was lost: {reason}")]
+pub struct Lost {
+    /// The resource.
+    pub resource: ResourceName,
+    /// Why its lease ended.
+    pub reason: LossReason,
+}

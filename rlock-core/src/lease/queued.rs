@@ -1,0 +1,187 @@
+//! A lease in the store's queue.
+
+use std::time::Duration;
+
+use super::extending::{Answered, Extending, Sent};
+use super::pause::pause;
+use super::{
+    Context, Effect, Ended, Fault, Held, Hint, Input, LossReason, Order, Phase, Refusal, Releasing, Reply, Terms, earliest,
+};
+use crate::clock::Moment;
+use crate::contract::{Extended, Place, Token, Ttl};
+
+/// A lease in the store's queue. Extensions keep its place, and their answers say when it is granted.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Queued {
+    since: Moment,
+    /// The store keeps the lease until then at least.
+    alive_until: Moment,
+    extending: Extending<()>,
+    /// When to extend next.
+    due: Moment,
+    /// Failures in a row.
+    failures: u32,
+}
+
+impl Queued {
+    pub(super) fn joined(
+        since: Moment,
+        sent: Moment,
+        place: Place,
+        asks_at_once: bool,
+        context: &mut Context<'_>,
+    ) -> Phase {
+        let mut queued = Self {
+            since,
+            alive_until: alive_until(sent, context.terms.ttl),
+            extending: Extending::new(),
+            due: context.now.after(next_extension(place, context.terms)),
+            failures: 0,
+        };
+        if asks_at_once {
+            queued.extending.ask(context);
+        }
+        Phase::Queued(queued)
+    }
+
+    pub(super) fn begin(&mut self, call: u32, now: Moment, terms: &Terms) -> Option<Order> {
+        if !self.extending.is_wanted() {
+            return None;
+        }
+        let due = now.after(terms.ttl.get() / 6);
+        self.extending.sent(call, Sent { at: now, ttl: terms.ttl, due, requests: () });
+        Some(Order::Extend { ttl: terms.ttl })
+    }
+
+    pub(super) fn timer(&self, terms: &Terms) -> Option<Moment> {
+        earliest([terms.wait.until(), self.extending.is_idle().then_some(self.due), self.extending.timer()])
+    }
+
+    pub(super) fn step(mut self, input: Input, context: &mut Context<'_>) -> Phase {
+        match input {
+            Input::Extended(call, answer) => match self.extending.answered(call) {
+                Some(Answered::Current(sent)) => self.answered(sent.at, answer, context),
+                Some(Answered::Overdue { at, .. }) => self.answered_late(at, answer, context),
+                None => Phase::Queued(self),
+            },
+            Input::Timer => self.timed(context),
+            Input::Hint(Hint::Granted(token)) => self.granted(token, context),
+            Input::Hint(Hint::Broken | Hint::Resync) => {
+                self.extending.ask(context);
+                Phase::Queued(self)
+            }
+            Input::Close => {
+                context.effects.push(Effect::Refuse(Refusal::Closed));
+                self.give_back(context)
+            }
+            Input::LetGo => self.give_back(context),
+            Input::Abandon => Phase::settle(context),
+            Input::Extend { ticket, .. } => {
+                context.effects.push(Effect::Reply(ticket, Reply::Over));
+                Phase::Queued(self)
+            }
+            Input::Claimed(..) | Input::Released(..) | Input::Watch(_) | Input::Unwatch { .. } => Phase::Queued(self),
+        }
+    }
+
+    fn answered(mut self, sent: Moment, answer: Result<Extended, Fault>, context: &mut Context<'_>) -> Phase {
+        let terms = context.terms;
+        match answer {
+            Ok(Extended::Held(grant)) => {
+                let deadline = grant.deadline(sent, terms.ttl);
+                if context.now >= deadline {
+                    context.effects.push(Effect::Refuse(Refusal::Ended(LossReason::Expired)));
+                    return Phase::Ended(Ended::kept_by_the_store(LossReason::Expired));
+                }
+                let is_doubted = self.extending.take_again();
+                Held::granted(grant.token, deadline, true, is_doubted, context)
+            }
+            Ok(Extended::Queued(place)) => {
+                self.failures = 0;
+                self.alive_until = self.alive_until.max(alive_until(sent, terms.ttl));
+                self.due = context.now.after(next_extension(place, terms));
+                if self.extending.take_again() {
+                    self.extending.ask(context);
+                }
+                Phase::Queued(self)
+            }
+            // The waiter claims anew by another lease, since answers and events about this one may still come in.
+            Ok(Extended::Gone { .. }) => {
+                context.effects.push(Effect::Refuse(Refusal::Ended(LossReason::Gone)));
+                Phase::Ended(Ended::gone(LossReason::Gone))
+            }
+            Err(fault) if fault.is_transient() => {
+                let most = (terms.ttl.get() / 6).min(Duration::from_secs(1));
+                self.failures = self.failures.saturating_add(1);
+                self.due = context.now.after(pause(terms.seed, self.failures, Duration::from_millis(10), most));
+                self.extending.take_again();
+                Phase::Queued(self)
+            }
+            Err(_) => {
+                context.effects.push(Effect::Refuse(Refusal::Rejected));
+                self.give_back(context)
+            }
+        }
+    }
+
+    /// An answer that was overdue. Another extension has been asked for since.
+    fn answered_late(mut self, sent: Moment, answer: Result<Extended, Fault>, context: &mut Context<'_>) -> Phase {
+        match answer {
+            Ok(Extended::Queued(_)) => {
+                self.failures = 0;
+                self.alive_until = self.alive_until.max(alive_until(sent, context.terms.ttl));
+                Phase::Queued(self)
+            }
+            Ok(_) => {
+                self.extending.ask(context);
+                Phase::Queued(self)
+            }
+            Err(_) => Phase::Queued(self),
+        }
+    }
+
+    fn timed(mut self, context: &mut Context<'_>) -> Phase {
+        if context.terms.wait.until().is_some_and(|until| until <= context.now) {
+            let waited = context.now.since(self.since);
+            let refusal = if self.failures == 0 { Refusal::Busy { waited } } else { Refusal::Unavailable };
+            context.effects.push(Effect::Refuse(refusal));
+            return self.give_back(context);
+        }
+        if self.extending.overdue(context.now).is_some() {
+            self.failures = self.failures.saturating_add(1);
+            self.extending.ask(context);
+        } else if self.extending.is_idle() && self.due <= context.now {
+            self.extending.ask(context);
+        }
+        Phase::Queued(self)
+    }
+
+    /// The store has granted the lease, with what was left of its life.
+    fn granted(mut self, token: Token, context: &mut Context<'_>) -> Phase {
+        if self.alive_until.since(context.now) < context.terms.ttl.get() / 4 {
+            self.extending.ask(context);
+            return Phase::Queued(self);
+        }
+        Held::granted_by_event(token, self.alive_until, self.extending, context)
+    }
+
+    fn give_back(self, context: &mut Context<'_>) -> Phase {
+        // An extension under way may give it its life once more.
+        Releasing::begin(context.now.after(context.terms.ttl.get()).max(self.alive_until), false, context)
+    }
+}
+
+fn alive_until(sent: Moment, ttl: Ttl) -> Moment {
+    sent.after(ttl.get()).before(ttl.margin())
+}
+
+/// The time until a queued lease is extended: in time to keep it alive, when the lease in front of it may expire, and often if
+/// the store does not report grants.
+fn next_extension(place: Place, terms: &Terms) -> Duration {
+    let ttl = terms.ttl.get();
+    let third = pause(terms.seed, 0, ttl / 3, ttl / 3);
+    let at_expiry = place.ask_again.saturating_add(Duration::from_millis(1));
+    let often = (ttl / 30).clamp(Duration::from_millis(5), Duration::from_millis(500));
+    let poll = if terms.pushes { Duration::MAX } else { pause(terms.seed, 0, often, often) };
+    third.min(at_expiry).min(poll)
+}

@@ -1,0 +1,198 @@
+//! A lease that is being given back.
+
+use std::time::Duration;
+
+use super::call::Call;
+use super::pause::pause;
+use super::{Context, Effect, Fault, Input, Order, Phase, ReleaseOutcome, Reply, STRAY, Verb, earliest};
+use crate::clock::Moment;
+use crate::contract::{Acquired, Released};
+
+/// The shortest time after which a release without an answer is reported as unconfirmed.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A lease that is being given back, until the store has confirmed the release or the lease has ended by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Releasing {
+    since: Moment,
+    /// The claim under way, whose answer decides whether there is a lease to release.
+    claim: Option<ClaimUnderWay>,
+    call: Call<()>,
+    /// The store may keep the lease until then.
+    alive_until: Moment,
+    /// Until then a failing store is retried before the user hears of it.
+    retry_until: Moment,
+    /// When to send the release again.
+    retry: Option<Moment>,
+    failures: u32,
+    /// The answer to an earlier release was lost. That release may have ended the lease.
+    is_unknown: bool,
+    /// The store has answered a release.
+    is_answered: bool,
+    /// The user has still to hear of the release.
+    tells: bool,
+}
+
+/// A claim whose answer is awaited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct ClaimUnderWay {
+    call: u32,
+    /// The answer to an earlier claim was lost.
+    is_repeated: bool,
+}
+
+impl Releasing {
+    /// Wants the release of a lease that the store may keep until `alive_until`.
+    pub(super) fn begin(alive_until: Moment, tells: bool, context: &mut Context<'_>) -> Phase {
+        let mut releasing = Self::new(alive_until, tells, context);
+        releasing.send(context);
+        Phase::Releasing(releasing)
+    }
+
+    /// Waits for the answer to the claim `call`.
+    pub(super) fn after_claim(call: u32, is_repeated: bool, alive_until: Moment, context: &Context<'_>) -> Self {
+        let mut releasing = Self::new(alive_until, false, context);
+        releasing.claim = Some(ClaimUnderWay { call, is_repeated });
+        releasing
+    }
+
+    fn new(alive_until: Moment, tells: bool, context: &Context<'_>) -> Self {
+        Self {
+            since: context.now,
+            claim: None,
+            call: Call::Idle,
+            alive_until,
+            retry_until: context.now.after(context.terms.retry_for),
+            retry: None,
+            failures: 0,
+            is_unknown: false,
+            is_answered: false,
+            tells,
+        }
+    }
+
+    pub(super) fn begin_call(&mut self, call: u32) -> Option<Order> {
+        if !self.call.is_wanted() {
+            return None;
+        }
+        self.call = Call::UnderWay(call, ());
+        Some(Order::Release)
+    }
+
+    pub(super) fn timer(&self) -> Option<Moment> {
+        earliest([self.retry, self.tells.then(|| self.give_up())])
+    }
+
+    /// When the user hears that a release without an answer is not confirmed.
+    fn give_up(&self) -> Moment {
+        self.retry_until.max(self.since.after(PATIENCE))
+    }
+
+    pub(super) fn step(mut self, input: Input, context: &mut Context<'_>) -> Phase {
+        match input {
+            Input::Claimed(call, answer) => match self.claim.take_if(|claim| claim.call == call) {
+                Some(claim) => self.claimed(claim, answer, context),
+                None => Phase::Releasing(self),
+            },
+            Input::Released(call, answer) => match self.call.answered(call) {
+                Some(()) => self.answered(answer, context),
+                None => Phase::Releasing(self),
+            },
+            Input::Timer => {
+                if self.give_up() <= context.now {
+                    self.tell(ReleaseOutcome::Unconfirmed, context);
+                }
+                if self.retry.is_some_and(|retry| retry <= context.now) {
+                    self.retry = None;
+                    self.send(context);
+                }
+                Phase::Releasing(self)
+            }
+            Input::Abandon => {
+                self.tell(ReleaseOutcome::Closed, context);
+                self.settle_unreleased(context)
+            }
+            Input::Extend { ticket, .. } => {
+                context.effects.push(Effect::Reply(ticket, Reply::Over));
+                Phase::Releasing(self)
+            }
+            Input::Extended(..)
+            | Input::Hint(_)
+            | Input::Watch(_)
+            | Input::Unwatch { .. }
+            | Input::LetGo
+            | Input::Close => Phase::Releasing(self),
+        }
+    }
+
+    fn claimed(mut self, claim: ClaimUnderWay, answer: Result<Acquired, Fault>, context: &mut Context<'_>) -> Phase {
+        if answer == Err(Fault::Unknown) {
+            *context.stray_until = Some(context.now.after(STRAY));
+        }
+        let is_there = matches!(answer, Ok(Acquired::Held(_) | Acquired::Queued(_)) | Err(Fault::Unknown));
+        if !is_there && !claim.is_repeated {
+            return Phase::settle(context);
+        }
+        self.since = context.now;
+        self.alive_until = context.now.after(context.terms.ttl.get());
+        self.retry_until = context.now.after(context.terms.retry_for);
+        self.send(context);
+        Phase::Releasing(self)
+    }
+
+    fn answered(mut self, answer: Result<Released, Fault>, context: &mut Context<'_>) -> Phase {
+        match answer {
+            Ok(released) => {
+                if !std::mem::replace(&mut self.is_answered, true) {
+                    context.effects.push(Effect::Released(released));
+                }
+                // A lease that is absent after a release without an answer was ended by that release.
+                let is_ours = released == Released::Released || self.is_unknown;
+                self.tell(if is_ours { ReleaseOutcome::Released } else { ReleaseOutcome::Absent }, context);
+                // A claim without an answer may be on its way still, and must not outlive this.
+                let is_stray = context.stray_until.is_some_and(|until| context.now < until);
+                if is_stray && context.now < self.alive_until.min(self.retry_until) {
+                    return self.again_later(context);
+                }
+                Phase::settle(context)
+            }
+            Err(fault) => {
+                self.is_unknown |= fault == Fault::Unknown;
+                let is_over = !fault.is_transient() || context.now >= self.alive_until;
+                if is_over || context.now >= self.retry_until {
+                    self.tell(ReleaseOutcome::Unconfirmed, context);
+                }
+                if is_over { self.settle_unreleased(context) } else { self.again_later(context) }
+            }
+        }
+    }
+
+    /// The pauses grow with the time that has gone by, up to a minute: after a long outage not every lease comes back at once.
+    fn again_later(mut self, context: &mut Context<'_>) -> Phase {
+        const LONGEST: Duration = Duration::from_secs(60);
+        let most = (context.terms.ttl.get() / 4).clamp(Duration::from_millis(10), Duration::from_secs(2));
+        let most = most.max(context.now.since(self.since) / 8).min(LONGEST);
+        let wait = pause(context.terms.seed, self.failures, Duration::from_millis(20), most);
+        self.failures = self.failures.saturating_add(1);
+        self.retry = Some(context.now.after(wait).min(self.alive_until));
+        Phase::Releasing(self)
+    }
+
+    fn settle_unreleased(self, context: &mut Context<'_>) -> Phase {
+        if !self.is_answered {
+            context.effects.push(Effect::Unreleased);
+        }
+        Phase::settle(context)
+    }
+
+    fn tell(&mut self, outcome: ReleaseOutcome, context: &mut Context<'_>) {
+        if std::mem::take(&mut self.tells) {
+            context.effects.push(Effect::Confirm(outcome));
+        }
+    }
+
+    fn send(&mut self, context: &mut Context<'_>) {
+        self.call = Call::Wanted;
+        context.effects.push(Effect::Send(Verb::Release));
+    }
+}

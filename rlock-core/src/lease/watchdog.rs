@@ -1,0 +1,100 @@
+//! The schedule of a watchdog.
+
+use std::time::Duration;
+
+use super::pause::fraction;
+use super::{Context, Effect, LossReason, WatchdogFault};
+use crate::clock::Moment;
+use crate::contract::Ttl;
+
+/// The terms of a watchdog.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Renewal {
+    /// The number of this watchdog among those of the client.
+    pub(crate) generation: u64,
+    pub(crate) interval: Duration,
+    /// The life that each extension asks for.
+    pub(crate) extend_by: Ttl,
+    /// The number of scheduled extensions that may fail in a row. Without one the deadline decides.
+    pub(crate) max_failures: Option<u32>,
+}
+
+/// A running watchdog: one extension is scheduled at a time.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Watchdog {
+    renewal: Renewal,
+    /// When the next extension is scheduled.
+    next_at: Moment,
+    /// When the scheduled extension was begun that has not succeeded yet.
+    begun: Option<Moment>,
+    /// Scheduled extensions that failed in a row.
+    failures: u32,
+}
+
+impl Watchdog {
+    /// A watchdog whose first extension comes at once, or after a part of its interval, from half of it, that depends on
+    /// `seed`: locks that are taken together are then not extended together.
+    pub(super) fn start(renewal: Renewal, seed: u64, now: Moment, at_once: bool) -> Self {
+        let part = 0.5 + 0.5 * fraction(seed, u32::MAX);
+        let first = if at_once { Duration::ZERO } else { renewal.interval.mul_f64(part) };
+        Self { renewal, next_at: now.after(first), begun: None, failures: 0 }
+    }
+
+    pub(crate) fn renewal(&self) -> &Renewal {
+        &self.renewal
+    }
+
+    pub(crate) fn next_at(&self) -> Moment {
+        self.next_at
+    }
+
+    /// When to extend for what is scheduled at `next_at`: a little earlier, on a grid as coarse as the interval
+    /// allows, so that what is due about together is sent together.
+    pub(super) fn due(&self) -> Moment {
+        const COARSEST: u64 = 1 << 26; // 67 ms
+        let fine = u64::try_from(self.renewal.interval.as_nanos() / 32).unwrap_or(COARSEST).clamp(1, COARSEST);
+        let grid = 1 << fine.ilog2();
+        let past_grid = self.next_at.since(Moment::default()).as_nanos() % grid;
+        self.next_at.before(Duration::from_nanos(u64::try_from(past_grid).expect("less than the grid")))
+    }
+
+    /// Whether a scheduled extension has begun and not succeeded yet.
+    pub(super) fn is_extending(&self) -> bool {
+        self.begun.is_some()
+    }
+
+    /// Begins the scheduled extension. The one before has failed if it has not succeeded by now.
+    ///
+    /// Returns whether the watchdog gives up.
+    pub(super) fn begin(&mut self, context: &mut Context<'_>) -> bool {
+        let now = context.now;
+        if let Some(begun) = self.begun {
+            self.failures = self.failures.saturating_add(1);
+            let fault = WatchdogFault::Silence { failures: self.failures, lasting: now.since(begun) };
+            context.effects.push(Effect::Failed(fault));
+            if self.renewal.max_failures.is_some_and(|most| self.failures >= most) {
+                return true;
+            }
+        }
+        context.effects.push(Effect::Begun { late: now.since(self.next_at) });
+        self.begun = Some(now);
+        self.next_at = self.next_at.after(self.renewal.interval).max(now.after(self.renewal.interval / 2));
+        false
+    }
+
+    /// An extension has succeeded that was sent after the last one was begun.
+    pub(super) fn succeeded(&mut self, context: &mut Context<'_>) {
+        self.failures = 0;
+        if self.begun.take().is_some() {
+            context.effects.push(Effect::Renewed);
+        }
+    }
+
+    /// The lock was lost.
+    pub(super) fn lost(&self, reason: LossReason, context: &mut Context<'_>) {
+        if !matches!(reason, LossReason::GaveUp | LossReason::Shutdown) {
+            let failures = self.failures.saturating_add(1);
+            context.effects.push(Effect::Failed(WatchdogFault::Lost { failures, reason }));
+        }
+    }
+}

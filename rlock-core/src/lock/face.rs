@@ -1,0 +1,61 @@
+//! What all lock types do alike: one claim of a share of a resource.
+
+use std::future::Future;
+
+use super::pending::{Pending, Request};
+use super::{Guard, LockOptions};
+use crate::client::Client;
+use crate::contract::{ResourceName, Share};
+use crate::error::{InvalidConfig, LockError, RunError};
+use crate::metrics::LockKind;
+
+/// A resource as one client sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct Face {
+    client: Client,
+    resource: ResourceName,
+}
+
+impl Face {
+    pub(crate) fn new(name: impl AsRef<str>, client: &Client) -> Result<Self, InvalidConfig> {
+        Ok(Self { client: client.clone(), resource: ResourceName::new(name)? })
+    }
+
+    pub(crate) fn resource(&self) -> &ResourceName {
+        &self.resource
+    }
+
+    pub(crate) async fn lock(&self, share: Share, kind: LockKind, options: LockOptions) -> Result<Guard, LockError> {
+        Pending::new(&self.client, self.request(share, kind, options))?.granted().await
+    }
+
+    pub(crate) async fn try_lock(
+        &self,
+        share: Share,
+        kind: LockKind,
+        options: LockOptions,
+    ) -> Result<Option<Guard>, LockError> {
+        let request = self.request(share, kind, options).one_try()?;
+        match Pending::new(&self.client, request)?.granted().await {
+            Err(LockError::TimedOut { .. }) => Ok(None),
+            answer => answer.map(Some),
+        }
+    }
+
+    pub(crate) async fn try_run<T>(
+        &self,
+        share: Share,
+        kind: LockKind,
+        options: LockOptions,
+        work: impl Future<Output = T>,
+    ) -> Result<Option<T>, RunError> {
+        match self.try_lock(share, kind, options).await? {
+            Some(guard) => Ok(Some(guard.run(work).await?)),
+            None => Ok(None),
+        }
+    }
+
+    fn request(&self, share: Share, kind: LockKind, options: LockOptions) -> Request {
+        Request { resource: self.resource.clone(), share, kind, options }
+    }
+}

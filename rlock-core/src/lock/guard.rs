@@ -1,0 +1,253 @@
+//! A held lock.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Watchdog;
+use crate::client::Handle;
+use crate::contract::{ResourceName, Token, Ttl};
+use crate::driver::Slot;
+use crate::error::{ExtendError, InvalidConfig, StartWatchdogError, UnlockError};
+use crate::lease::{End, LossReason, Lost};
+use crate::watchdog::WatchdogConfig;
+
+/// A held lock, for as long as the guard lives: bind it to a name, as in `let _guard = lock.lock().await?`. `let _ = …`
+/// releases the lock at once, and so does `try_lock().await?.is_some()`;
+/// [`SimpleLock::try_lock`](crate::SimpleLock::try_lock) shows the trap.
+///
+/// [`unlock`](Self::unlock) releases the lock and reports. [`run`](Self::run) waits as `unlock` does, and logs a release
+/// that is not confirmed. Dropping the guard releases in the background, from any thread, in or out of a runtime. A process that ends meanwhile cuts the release
+/// off, and the lock stays until its TTL ends; so the drop of a client's last handle [waits](crate::Client#dropping),
+/// for a second at most by default. `std::process::exit` drops no guard.
+///
+/// The lock can be lost while the guard lives: when the store cannot be reached until the
+/// [deadline](Self::remaining), when somebody breaks the lock, when the process was frozen. The guard then says so
+/// by [`is_held`](Self::is_held), [`lost`](Self::lost) and [`cancellation_token`](Self::cancellation_token), once
+/// and for ever. What the guard cannot do is stop a process that acts without looking; send the
+/// [`token`](Self::token) along with what must not be written by a stale holder.
+#[must_use = "dropping the guard releases the lock: bind it to a name, as in `let _guard = …`; `let _ = …` drops it at once"]
+pub struct Guard {
+    client: Arc<Handle>,
+    slot: Arc<Slot>,
+    token: Token,
+}
+
+impl Guard {
+    pub(crate) fn new(client: Arc<Handle>, slot: Arc<Slot>, token: Token) -> Self {
+        Self { client, slot, token }
+    }
+
+    /// What is locked.
+    pub fn resource(&self) -> &ResourceName {
+        &self.slot.key.resource
+    }
+
+    /// The fencing token: strictly greater than every token granted before on this resource.
+    pub fn token(&self) -> Token {
+        self.token
+    }
+
+    /// Whether the lock is held at this instant, by the holder's own clock and what the store has said.
+    pub fn is_held(&self) -> bool {
+        self.loss().is_none()
+    }
+
+    /// Why the lock was lost, `None` while it is held.
+    pub fn loss(&self) -> Option<LossReason> {
+        self.client.driver.loss(&self.slot)
+    }
+
+    /// `Ok` while the lock is held; for `?` between two steps of the work.
+    ///
+    /// # Errors
+    ///
+    /// [`Lost`], with the reason, once it is not.
+    pub fn check(&self) -> Result<(), Lost> {
+        match self.loss() {
+            None => Ok(()),
+            Some(reason) => Err(Lost { resource: self.resource().clone(), reason }),
+        }
+    }
+
+    /// The time up to the deadline: the instant before the last successful request was sent, plus the TTL, less a
+    /// margin of 1 % or 2 ms. Zero once the lock is lost.
+    pub fn remaining(&self) -> Duration {
+        self.client.driver.remaining(&self.slot)
+    }
+
+    /// Resolves when the lock is lost, by the deadline at the latest; at once if it is lost already, and never if
+    /// it is released first. It can be moved elsewhere and may outlive the guard.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect; a new one tells the same.
+    pub fn lost(&self) -> impl Future<Output = LossReason> + Send + 'static {
+        let (driver, slot) = (self.client.driver.clone(), self.slot.clone());
+        async move {
+            let signal = driver.lost_signal(&slot);
+            let mut signalled = pin!(signal.cancelled());
+            std::future::poll_fn(|context| match driver.loss(&slot) {
+                Some(reason) => Poll::Ready(reason),
+                None => signalled.as_mut().poll(context).map(|()| driver.loss(&slot).unwrap_or(LossReason::Shutdown)),
+            })
+            .await
+        }
+    }
+
+    /// Resolves when the lock is lost or released, whichever is first. A task that watches a lock ends with it, where
+    /// [`lost`](Self::lost) never resolves for a lock that is released. It can be moved elsewhere and may outlive the guard.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect; a new one returns the same.
+    pub fn ended(&self) -> impl Future<Output = End> + Send + 'static {
+        let (driver, slot) = (self.client.driver.clone(), self.slot.clone());
+        async move {
+            let signal = driver.end_signal(&slot);
+            let mut signalled = pin!(signal.cancelled());
+            std::future::poll_fn(|context| match driver.end(&slot) {
+                Some(end) => Poll::Ready(end),
+                None => signalled.as_mut().poll(context).map(|()| driver.end(&slot).unwrap_or(End::Released)),
+            })
+            .await
+        }
+    }
+
+    /// A token that is cancelled when the lock is lost, by the deadline at the latest, and not when it is released.
+    pub fn cancellation_token(&self) -> CancellationToken {
+        self.client.driver.lost_signal(&self.slot).child_token()
+    }
+
+    /// Extends the lease so that it lives for `ttl` from now at least, on top of what a watchdog does; it is never
+    /// shortened. Answers with the time up to the new deadline.
+    ///
+    /// # Errors
+    ///
+    /// [`ExtendError::InvalidConfig`] for a TTL that cannot be used, [`ExtendError::Lost`] if the lock has been lost,
+    /// [`ExtendError::Unconfirmed`] if the store did not answer, however often it was asked within the client's
+    /// [`retry_for`](crate::ClientBuilder::retry_for): the lock is then held until its old deadline at least.
+    ///
+    /// # Cancel safety
+    ///
+    /// The extension that is under way takes place whether or not the future is dropped; it is not asked for again.
+    pub async fn extend(&self, ttl: Duration) -> Result<Duration, ExtendError> {
+        let ttl = Ttl::new(ttl).map_err(InvalidConfig::from)?;
+        self.check()?;
+        self.client.driver.extend(&self.slot, ttl).await?;
+        Ok(self.remaining())
+    }
+
+    /// Starts a watchdog, in place of the one that runs already if there is one.
+    ///
+    /// The first extension comes within an interval, at once if the lease has little left.
+    ///
+    /// # Errors
+    ///
+    /// [`StartWatchdogError::InvalidConfig`] says what cannot work and what would,
+    /// [`StartWatchdogError::Lost`] that there is nothing to keep alive.
+    pub fn start_watchdog(&self, config: WatchdogConfig) -> Result<Watchdog, StartWatchdogError> {
+        self.check()?;
+        let generation = self.client.driver.start_watchdog(&self.slot, &config)?;
+        Ok(Watchdog { driver: self.client.driver.clone(), slot: self.slot.clone(), generation })
+    }
+
+    /// The watchdog that runs; `None` without one.
+    pub fn watchdog(&self) -> Option<Watchdog> {
+        let generation = self.client.driver.running_watchdog(&self.slot)?;
+        Some(Watchdog { driver: self.client.driver.clone(), slot: self.slot.clone(), generation })
+    }
+
+    /// Runs `work` under the lock, and releases the lock after it has ended. When the lock is lost first, `work` is
+    /// dropped.
+    ///
+    /// The loss is looked for before `work` is polled, so that a process that wakes up after its deadline does not
+    /// go on. What `work` spawned elsewhere is not stopped by this; give it the
+    /// [`cancellation_token`](Self::cancellation_token).
+    ///
+    /// # Errors
+    ///
+    /// [`Lost`] if the lock was lost before `work` ended, also when only the release shows it. A release that the
+    /// store does not confirm is logged, and tried again in the background.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops `work` and releases the lock in the background.
+    pub async fn run<T>(self, work: impl Future<Output = T>) -> Result<T, Lost> {
+        let output = {
+            let mut work = pin!(work);
+            let mut lost = pin!(self.lost());
+            std::future::poll_fn(|context| match lost.as_mut().poll(context) {
+                Poll::Ready(reason) => Poll::Ready(Err(Lost { resource: self.resource().clone(), reason })),
+                Poll::Pending => work.as_mut().poll(context).map(Ok),
+            })
+            .await?
+        };
+        let resource = self.resource().clone();
+        match self.unlock().await {
+            Ok(()) => Ok(output),
+            Err(UnlockError::Lost(lost)) => Err(lost),
+            Err(error) => {
+                tracing::warn!(%resource, %error, "the work has ended, and its lock may live on for a while");
+                Ok(output)
+            }
+        }
+    }
+
+    /// Releases the lock, and says whether it was held until then.
+    ///
+    /// # Errors
+    ///
+    /// [`UnlockError::Lost`] if the lock had been lost before. [`UnlockError::Unconfirmed`] if the store has not
+    /// confirmed the release within the client's [`retry_for`](crate::ClientBuilder::retry_for): it goes on being
+    /// tried in the background until the lease has ended by itself.
+    ///
+    /// # Cancel safety
+    ///
+    /// The release takes place whether or not the future is dropped.
+    pub async fn unlock(self) -> Result<(), UnlockError> {
+        let confirmation = self.client.driver.unlock(&self.slot);
+        confirmation.await
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.client.driver.let_go(&self.slot);
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard")
+            .field("resource", self.resource())
+            .field("token", &self.token)
+            .field("remaining", &self.remaining())
+            .field("loss", &self.loss())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime;
+
+    use super::*;
+    use crate::{Client, MemoryStore, Namespace, SimpleLock};
+
+    #[tokio::test]
+    async fn an_extension_that_comes_just_after_the_loss_is_answered() {
+        let client = Client::builder().runtime(runtime::Handle::current());
+        let client = client.build(MemoryStore::new().client(Namespace::default()));
+        let guard = SimpleLock::new("job", &client).unwrap().lock().await.unwrap();
+        client.shutdown(Duration::from_secs(5)).await.unwrap();
+        let driver = guard.client.driver.clone();
+        let answer = tokio::time::timeout(Duration::from_secs(5), driver.extend(&guard.slot, Ttl::DEFAULT));
+        assert!(matches!(answer.await.expect("it is answered"), Err(ExtendError::Lost(_))));
+    }
+}

@@ -1,0 +1,17 @@
+//! The lock types, each a face of the one primitive, and the guard of a held lock.
+
+mod face;
+mod guard;
+mod options;
+mod pending;
+mod rw_lock;
+mod semaphore;
+mod simple_lock;
+mod watchdog;
+
+pub use self::guard::Guard;
+pub use self::options::LockOptions;
+pub use self::rw_lock::RwLock;
+pub use self::semaphore::Semaphore;
+pub use self::simple_lock::SimpleLock;
+pub use self::watchdog::Watchdog;

@@ -1,0 +1,99 @@
+//! How a lock is taken.
+
+use std::time::Duration;
+
+use crate::contract::Ttl;
+use crate::error::InvalidConfig;
+use crate::watchdog::{Plan, WatchdogConfig};
+
+/// How a lock is taken: for how long, how it is kept alive, and how long to wait for it.
+///
+/// ```
+/// # use std::time::Duration;
+/// use rlock_core::LockOptions;
+///
+/// let options = LockOptions::new()
+///     .ttl(Duration::from_secs(30))
+///     .watchdog_interval(Duration::from_secs(10))
+///     .wait(Duration::from_secs(60));
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct LockOptions {
+    ttl: Option<Duration>,
+    watchdog_off: bool,
+    watchdog_interval: Option<Duration>,
+    wait: Option<Duration>,
+}
+
+impl LockOptions {
+    /// The client's TTL, a watchdog that extends at a third of it, and waiting for ever.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How long the lease lives on the store's clock after each extension: what a crashed holder costs the
+    /// others. From [`Ttl::MIN`] (10 ms) to [`Ttl::MAX`] (365 days), 30 s by default.
+    #[must_use]
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(ttl);
+        self
+    }
+
+    /// Whether a watchdog extends the lease until it is released; it does by default. Without one the lock is
+    /// lost when its TTL ends, unless it is [extended](crate::Guard::extend) by hand.
+    #[must_use]
+    pub fn watchdog(mut self, on: bool) -> Self {
+        self.watchdog_off = !on;
+        self
+    }
+
+    /// The time between two extensions; a third of the TTL by default. At least
+    /// [`WatchdogConfig::MIN_INTERVAL`], and shorter than the TTL.
+    #[must_use]
+    pub fn watchdog_interval(mut self, interval: Duration) -> Self {
+        self.watchdog_interval = Some(interval);
+        self
+    }
+
+    /// How long to wait for the lock at most; zero is one try. Without this it is waited for ever.
+    #[must_use]
+    pub fn wait(mut self, timeout: Duration) -> Self {
+        self.wait = Some(timeout);
+        self
+    }
+
+    /// The same with `ttl`, where none was set.
+    pub(crate) fn with_default_ttl(mut self, ttl: Ttl) -> Self {
+        self.ttl.get_or_insert(ttl.get());
+        self
+    }
+
+    /// The same for one try.
+    pub(crate) fn one_try(self) -> Result<Self, InvalidConfig> {
+        match self.wait {
+            Some(wait) => Err(InvalidConfig::TryWithWait { wait }),
+            None => Ok(self.wait(Duration::ZERO)),
+        }
+    }
+
+    pub(crate) fn parse(&self) -> Result<Terms, InvalidConfig> {
+        let ttl = self.ttl.map_or(Ok(Ttl::DEFAULT), Ttl::new)?;
+        let watchdog = match (self.watchdog_off, self.watchdog_interval) {
+            (true, Some(_)) => return Err(InvalidConfig::IntervalWithoutWatchdog),
+            (true, None) => None,
+            (false, interval) => {
+                let max_failures = u32::MAX; // it goes on until the deadline
+                Some(WatchdogConfig { interval, max_failures, ..WatchdogConfig::new() }.plan(ttl)?)
+            }
+        };
+        Ok(Terms { ttl, watchdog, wait: self.wait })
+    }
+}
+
+/// Options that work.
+#[derive(Clone)]
+pub(crate) struct Terms {
+    pub(crate) ttl: Ttl,
+    pub(crate) watchdog: Option<Plan>,
+    pub(crate) wait: Option<Duration>,
+}

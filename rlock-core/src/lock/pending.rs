@@ -1,0 +1,112 @@
+//! A lock that a user waits for.
+
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use super::{Guard, LockOptions};
+use crate::client::{Client, Handle};
+use crate::clock::Moment;
+use crate::contract::{ResourceName, Share};
+use crate::driver::{self, Claimed, Slot};
+use crate::error::{InvalidConfig, LockError};
+use crate::lease::{LossReason, Wait};
+use crate::metrics::LockKind;
+
+/// The lock that a user asks for.
+#[derive(Debug, Clone)]
+pub(super) struct Request {
+    pub(super) resource: ResourceName,
+    pub(super) share: Share,
+    pub(super) kind: LockKind,
+    pub(super) options: LockOptions,
+}
+
+impl Request {
+    pub(super) fn one_try(mut self) -> Result<Self, InvalidConfig> {
+        self.options = self.options.one_try()?;
+        Ok(self)
+    }
+}
+
+/// A lock that a user waits for. Dropping it gives up the lock and the place in the queue.
+pub(super) struct Pending {
+    client: Arc<Handle>,
+    slot: Arc<Slot>,
+    request: driver::Request,
+    started: Moment,
+    /// The number of grants that ran out before the user polled.
+    run_out: u32,
+    is_over: bool,
+}
+
+impl Pending {
+    pub(super) fn new(client: &Client, request: Request) -> Result<Self, LockError> {
+        let client = client.handle().clone();
+        let driver = &client.driver;
+        let Request { resource, share, kind, options } = request;
+        let terms = options.with_default_ttl(driver.settings().default_ttl).parse()?;
+        let started = driver.now();
+        let wait = match terms.wait {
+            None => Wait::Forever,
+            Some(Duration::ZERO) => Wait::Never,
+            Some(wait) => Wait::Until(started.after(wait)),
+        };
+        let request = driver::Request { resource, share, kind, ttl: terms.ttl, watchdog: terms.watchdog, wait };
+        let slot = driver.claim(&request)?;
+        Ok(Self { client, slot, request, started, run_out: 0, is_over: false })
+    }
+
+    /// Waits for the outcome. The first poll is never ready, so that a loop that locks and unlocks lets other tasks run.
+    pub(super) async fn granted(mut self) -> Result<Guard, LockError> {
+        let mut is_first = true;
+        loop {
+            let claimed = std::future::poll_fn(|context| {
+                if std::mem::take(&mut is_first) && self.slot.is_answered() {
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                self.slot.register(context);
+                match self.client.driver.claimed(&self.slot) {
+                    Claimed::Open => Poll::Pending,
+                    claimed => Poll::Ready(claimed),
+                }
+            });
+            let outcome = match claimed.await {
+                Claimed::Open => continue,
+                Claimed::Granted(token) => Ok(token),
+                Claimed::Failed(error) => Err(error),
+                Claimed::Ended(reason) => match self.begin_again(reason) {
+                    Ok(()) => continue,
+                    Err(error) => Err(error),
+                },
+            };
+            self.is_over = true;
+            self.client.driver.acquire_ended(self.request.kind, &outcome, self.started);
+            return outcome.map(|token| Guard::new(self.client.clone(), self.slot.clone(), token));
+        }
+    }
+
+    /// Claims the lock anew, by another lease, after one that ended before the user got its lock: the store lost its place in
+    /// the queue, or the grant ran out before the user polled.
+    fn begin_again(&mut self, reason: LossReason) -> Result<(), LockError> {
+        const MOST: u32 = 3;
+        let driver = &self.client.driver;
+        driver.let_go(&self.slot);
+        self.run_out += u32::from(reason == LossReason::Expired);
+        if self.run_out == MOST {
+            let (resource, ttl) = (self.request.resource.clone(), self.request.ttl);
+            return Err(LockError::TtlTooShort { resource, ttl, grants: MOST });
+        }
+        self.slot = driver.claim(&self.request)?;
+        Ok(())
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.client.driver.give_up(&self.slot, self.started);
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The reader-writer lock.
+
+use std::future::Future;
+use std::num::NonZeroU32;
+
+use super::face::Face;
+use super::{Guard, LockOptions};
+use crate::client::Client;
+use crate::contract::{ResourceName, Share};
+use crate::error::{InvalidConfig, LockError, RunError};
+use crate::metrics::LockKind;
+
+/// A reader-writer lock: many readers or one writer of a name, over all clients of a store.
+///
+/// It is fair: a waiting writer holds up the readers that come after it, and the readers between two writers are
+/// let in together. A guard cannot be turned from one kind into the other; a task that holds one and waits for
+/// the other waits for itself.
+#[derive(Debug, Clone)]
+pub struct RwLock(Face);
+
+const READERS: NonZeroU32 = NonZeroU32::new(RwLock::MAX_READERS).expect("not zero");
+
+impl RwLock {
+    /// How many readers can hold the lock at a time: 2^29 − 1.
+    pub const MAX_READERS: u32 = u32::MAX >> 3;
+
+    /// The reader-writer lock called `name`. Nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig::Name`] if the name cannot be used ([`ResourceName`]).
+    pub fn new(name: impl AsRef<str>, client: &Client) -> Result<Self, InvalidConfig> {
+        Face::new(name, client).map(Self)
+    }
+
+    /// Waits to read, for ever if need be.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    pub async fn read(&self) -> Result<Guard, LockError> {
+        self.read_with(LockOptions::new()).await
+    }
+
+    /// Waits to read as `options` say.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    pub async fn read_with(&self, options: LockOptions) -> Result<Guard, LockError> {
+        self.0.lock(Share::one_of(READERS), LockKind::Read, options).await
+    }
+
+    /// Starts to read as `options` say, if the lock has neither a writer nor a waiting one. The lock is held for as
+    /// long as the guard lives: bind the guard to a name, or use [`try_run_read`](Self::try_run_read).
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::try_lock_with`](crate::SimpleLock::try_lock_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    #[must_use = "the lock is held only while its guard is bound to a name, as in `if let Some(_guard) = …`"]
+    pub async fn try_read_with(&self, options: LockOptions) -> Result<Option<Guard>, LockError> {
+        self.0.try_lock(Share::one_of(READERS), LockKind::Read, options).await
+    }
+
+    /// Runs `work` as a reader if the lock has neither a writer nor a waiting one, and releases the lock after `work` has
+    /// ended. Returns `None` otherwise; `work` is then dropped unpolled.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::try_run_with`](crate::SimpleLock::try_run_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`SimpleLock::try_run_with`](crate::SimpleLock::try_run_with).
+    pub async fn try_run_read<T>(&self, work: impl Future<Output = T>) -> Result<Option<T>, RunError> {
+        self.try_run_read_with(LockOptions::new(), work).await
+    }
+
+    /// As [`try_run_read`](Self::try_run_read), as `options` say.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::try_run_with`](crate::SimpleLock::try_run_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`SimpleLock::try_run_with`](crate::SimpleLock::try_run_with).
+    pub async fn try_run_read_with<T>(
+        &self,
+        options: LockOptions,
+        work: impl Future<Output = T>,
+    ) -> Result<Option<T>, RunError> {
+        self.0.try_run(Share::one_of(READERS), LockKind::Read, options, work).await
+    }
+
+    /// Waits to write, for ever if need be.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    pub async fn write(&self) -> Result<Guard, LockError> {
+        self.write_with(LockOptions::new()).await
+    }
+
+    /// Waits to write as `options` say.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    pub async fn write_with(&self, options: LockOptions) -> Result<Guard, LockError> {
+        self.0.lock(Share::all_of(READERS), LockKind::Write, options).await
+    }
+
+    /// Starts to write as `options` say, if the lock has no reader, writer or waiter. The lock is held for as long as
+    /// the guard lives: bind the guard to a name, or use [`try_run_write`](Self::try_run_write).
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::try_lock_with`](crate::SimpleLock::try_lock_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    #[must_use = "the lock is held only while its guard is bound to a name, as in `if let Some(_guard) = …`"]
+    pub async fn try_write_with(&self, options: LockOptions) -> Result<Option<Guard>, LockError> {
+        self.0.try_lock(Share::all_of(READERS), LockKind::Write, options).await
+    }
+
+    /// Runs `work` as the writer if the lock has no reader, writer or waiter, and releases the lock after `work` has ended.
+    /// Returns `None` otherwise; `work` is then dropped unpolled.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::try_run_with`](crate::SimpleLock::try_run_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`SimpleLock::try_run_with`](crate::SimpleLock::try_run_with).
+    pub async fn try_run_write<T>(&self, work: impl Future<Output = T>) -> Result<Option<T>, RunError> {
+        self.try_run_write_with(LockOptions::new(), work).await
+    }
+
+    /// As [`try_run_write`](Self::try_run_write), as `options` say.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::try_run_with`](crate::SimpleLock::try_run_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`SimpleLock::try_run_with`](crate::SimpleLock::try_run_with).
+    pub async fn try_run_write_with<T>(
+        &self,
+        options: LockOptions,
+        work: impl Future<Output = T>,
+    ) -> Result<Option<T>, RunError> {
+        self.0.try_run(Share::all_of(READERS), LockKind::Write, options, work).await
+    }
+
+    /// What is being locked.
+    pub fn resource(&self) -> &ResourceName {
+        self.0.resource()
+    }
+}

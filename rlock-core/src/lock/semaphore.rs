@@ -1,0 +1,126 @@
+//! The semaphore.
+
+use std::future::Future;
+use std::num::NonZeroU32;
+
+use super::face::Face;
+use super::{Guard, LockOptions};
+use crate::client::Client;
+use crate::contract::{ResourceName, Share};
+use crate::error::{InvalidConfig, LockError, RunError};
+use crate::metrics::LockKind;
+
+/// A semaphore: a number of permits of a name, over all clients of a store.
+///
+/// Waiters are served in the order in which they came, so that one who asks for many permits is not passed by
+/// those who ask for few. All users of a name have to agree on the number of permits.
+#[derive(Debug, Clone)]
+pub struct Semaphore {
+    face: Face,
+    permits: NonZeroU32,
+}
+
+impl Semaphore {
+    /// The semaphore called `name`, of `permits` permits. Nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig::Name`] if the name cannot be used ([`ResourceName`]), [`InvalidConfig::Share`] without
+    /// permits.
+    pub fn new(name: impl AsRef<str>, permits: u32, client: &Client) -> Result<Self, InvalidConfig> {
+        let share = Share::new(1, permits)?;
+        let permits = NonZeroU32::new(share.capacity()).expect("a share's capacity is at least 1");
+        Ok(Self { face: Face::new(name, client)?, permits })
+    }
+
+    /// Waits for one permit, for ever if need be.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    pub async fn acquire(&self) -> Result<Guard, LockError> {
+        self.acquire_many_with(1, LockOptions::new()).await
+    }
+
+    /// Waits for `weight` permits as `options` say.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with); [`InvalidConfig::Share`] for no permits
+    /// or more than there are.
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    pub async fn acquire_many_with(&self, weight: u32, options: LockOptions) -> Result<Guard, LockError> {
+        self.face.lock(self.share(weight)?, LockKind::Semaphore, options).await
+    }
+
+    /// Takes `weight` permits as `options` say, if they are free and the semaphore has no waiter. The permits are held
+    /// for as long as the guard lives: bind the guard to a name, or use [`try_run`](Self::try_run).
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::try_lock_with`](crate::SimpleLock::try_lock_with); [`InvalidConfig::Share`] for no
+    /// permits or more than there are.
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    #[must_use = "the permits are held only while their guard is bound to a name, as in `if let Some(_guard) = …`"]
+    pub async fn try_acquire_many_with(&self, weight: u32, options: LockOptions) -> Result<Option<Guard>, LockError> {
+        self.face.try_lock(self.share(weight)?, LockKind::Semaphore, options).await
+    }
+
+    /// Runs `work` under one permit if one is free and the semaphore has no waiter, and gives the permit back after
+    /// `work` has ended. `None` otherwise; `work` is then dropped unpolled.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::try_run_with`](crate::SimpleLock::try_run_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`SimpleLock::try_run_with`](crate::SimpleLock::try_run_with).
+    pub async fn try_run<T>(&self, work: impl Future<Output = T>) -> Result<Option<T>, RunError> {
+        self.try_run_many_with(1, LockOptions::new(), work).await
+    }
+
+    /// As [`try_run`](Self::try_run), under `weight` permits and as `options` say.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::try_run_with`](crate::SimpleLock::try_run_with); [`InvalidConfig::Share`] for no permits
+    /// or more than there are.
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`SimpleLock::try_run_with`](crate::SimpleLock::try_run_with).
+    pub async fn try_run_many_with<T>(
+        &self,
+        weight: u32,
+        options: LockOptions,
+        work: impl Future<Output = T>,
+    ) -> Result<Option<T>, RunError> {
+        let share = self.share(weight).map_err(LockError::from)?;
+        self.face.try_run(share, LockKind::Semaphore, options, work).await
+    }
+
+    /// What is being locked.
+    pub fn resource(&self) -> &ResourceName {
+        self.face.resource()
+    }
+
+    /// How many permits there are.
+    pub fn permits(&self) -> u32 {
+        self.permits.get()
+    }
+
+    fn share(&self, weight: u32) -> Result<Share, InvalidConfig> {
+        Ok(Share::new(weight, self.permits.get())?)
+    }
+}

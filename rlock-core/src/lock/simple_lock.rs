@@ -1,0 +1,169 @@
+//! The mutex.
+
+use std::future::Future;
+
+use super::face::Face;
+use super::{Guard, LockOptions};
+use crate::client::Client;
+use crate::contract::{ResourceName, Share};
+use crate::error::{InvalidConfig, LockError, RunError};
+use crate::metrics::LockKind;
+
+/// A mutex: at most one guard of a name at a time, over all clients of a store.
+///
+/// It is not reentrant: a second `lock` waits, also in the same task. Waiters are served in the order in which
+/// they came.
+///
+/// ```
+/// # async fn doc(client: rlock_core::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// use rlock_core::SimpleLock;
+///
+/// let lock = SimpleLock::new("invoice/42", &client)?;
+/// let guard = lock.lock().await?;
+/// // The lock stays held for as long as the guard lives.
+/// guard.unlock().await?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+pub struct SimpleLock(Face);
+
+impl SimpleLock {
+    /// The mutex called `name`. Nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig::Name`] if the name cannot be used ([`ResourceName`]).
+    pub fn new(name: impl AsRef<str>, client: &Client) -> Result<Self, InvalidConfig> {
+        Face::new(name, client).map(Self)
+    }
+
+    /// Waits for the lock, for ever if need be.
+    ///
+    /// # Errors
+    ///
+    /// As for [`lock_with`](Self::lock_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`lock_with`](Self::lock_with).
+    pub async fn lock(&self) -> Result<Guard, LockError> {
+        self.lock_with(LockOptions::new()).await
+    }
+
+    /// Waits for the lock as `options` say.
+    ///
+    /// A store that fails while this waits in the queue is waited out; one that does not answer the first request
+    /// is given up after the client's [`retry_for`](crate::ClientBuilder::retry_for).
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::TimedOut`] after the wait that was asked for; otherwise what went wrong.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives up the lock and the place in the queue, in the background.
+    pub async fn lock_with(&self, options: LockOptions) -> Result<Guard, LockError> {
+        self.0.lock(Share::EXCLUSIVE, LockKind::Mutex, options).await
+    }
+
+    /// Takes the lock if it is free and has no waiter.
+    ///
+    /// The lock is held for as long as the guard lives, so bind the guard to a name. Each of these releases the lock
+    /// before the work begins, and the compiler does not warn:
+    ///
+    /// ```no_run
+    /// # async fn doc(lock: rlock_core::SimpleLock) -> Result<(), rlock_core::LockError> {
+    /// if lock.try_lock().await?.is_some() { /* not locked */ }
+    /// let _ = lock.try_lock().await?; // not locked from here on
+    /// let Some(_) = lock.try_lock().await? else { return Ok(()) }; // not locked from here on
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// Each of these holds it:
+    ///
+    /// ```
+    /// # async fn doc(lock: rlock_core::SimpleLock) -> Result<(), Box<dyn std::error::Error>> {
+    /// if let Some(_guard) = lock.try_lock().await? {
+    ///     // The lock is held up to the end of this block.
+    /// }
+    /// let output = lock.try_run(async { /* the lock is held up to the end of this block */ }).await?;
+    /// # let _ = output;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`try_lock_with`](Self::try_lock_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`lock_with`](Self::lock_with).
+    #[must_use = "the lock is held only while its guard is bound to a name, as in `if let Some(_guard) = …`"]
+    pub async fn try_lock(&self) -> Result<Option<Guard>, LockError> {
+        self.try_lock_with(LockOptions::new()).await
+    }
+
+    /// Takes the lock as `options` say, if it is free and has no waiter. [`try_lock`](Self::try_lock) says how to keep
+    /// it.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong. That others hold the lock is no error but `None`; a [`wait`](LockOptions::wait) in the
+    /// options is refused.
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`lock_with`](Self::lock_with).
+    #[must_use = "the lock is held only while its guard is bound to a name, as in `if let Some(_guard) = …`"]
+    pub async fn try_lock_with(&self, options: LockOptions) -> Result<Option<Guard>, LockError> {
+        self.0.try_lock(Share::EXCLUSIVE, LockKind::Mutex, options).await
+    }
+
+    /// Runs `work` under the lock if the lock is free and has no waiter, and releases the lock after `work` has
+    /// ended. Returns the output of `work`, or `None` if others hold the lock; `work` is then dropped unpolled.
+    ///
+    /// ```
+    /// # async fn report() {}
+    /// # async fn doc(lock: rlock_core::SimpleLock) -> Result<(), rlock_core::RunError> {
+    /// if lock.try_run(report()).await?.is_none() {
+    ///     println!("the report runs on another node");
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`try_run_with`](Self::try_run_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`try_run_with`](Self::try_run_with).
+    pub async fn try_run<T>(&self, work: impl Future<Output = T>) -> Result<Option<T>, RunError> {
+        self.try_run_with(LockOptions::new(), work).await
+    }
+
+    /// Runs `work` under the lock as `options` say, if the lock is free and has no waiter; see
+    /// [`try_run`](Self::try_run).
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Lock`] if the lock was not acquired for another reason than that others hold it, as for
+    /// [`try_lock_with`](Self::try_lock_with); `work` has not begun. [`RunError::Lost`] if the lock was lost before
+    /// `work` ended, as for [`Guard::run`]; `work` has been dropped.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops `work` and releases the lock in the background.
+    pub async fn try_run_with<T>(
+        &self,
+        options: LockOptions,
+        work: impl Future<Output = T>,
+    ) -> Result<Option<T>, RunError> {
+        self.0.try_run(Share::EXCLUSIVE, LockKind::Mutex, options, work).await
+    }
+
+    /// What is being locked.
+    pub fn resource(&self) -> &ResourceName {
+        self.0.resource()
+    }
+}
