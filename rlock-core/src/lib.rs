@@ -43,7 +43,7 @@ mod watchdog;
 pub use client::{Client, ClientBuilder};
 pub use clock::{Clock, Moment};
 pub use contract::{
-    Acquired, Backend, BackendError, Baseline, Capabilities, Claim, Cursor, Entry, Event, EventStream, Events, Extended,
+    Acquired, Backend, BackendError, Backoff, Baseline, Capabilities, Claim, ConnectError, Cursor, Entry, Event, EventStream, Events, Extended,
     Extension, Failure, Finding, Grant, Holder, IfBusy, InvalidName, InvalidShare, InvalidTtl, LeaseId, LeaseKey,
     ListFilter, Namespace, Owner, Page, Place, Released, ResourceName, Share, Snapshot, Token, Ttl, Verdict, Waiter,
 };

@@ -5,19 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use etcd_client::Error;
-use rlock_core::{BackendError, Failure};
-
-/// Why [`EtcdBackend::connect`](crate::EtcdBackend::connect) did not.
-#[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConnectError {
-    /// No server answered, or it has no leader; trying again may help.
-    #[error(transparent)]
-    Unreachable(Failure),
-    /// The servers will go on refusing until somebody changes something.
-    #[error(transparent)]
-    Rejected(Failure),
-}
+use rlock_core::{BackendError, ConnectError, Failure};
 
 /// How one call failed.
 #[derive(Debug, Clone)]

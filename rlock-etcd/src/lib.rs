@@ -85,4 +85,4 @@ mod watcher;
 pub use backend::EtcdBackend;
 pub use baseline::EtcdBaseline;
 pub use config::{ConfigError, EtcdConfig};
-pub use error::ConnectError;
+pub use rlock_core::ConnectError;

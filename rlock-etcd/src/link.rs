@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::future::select_ok;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
+use rlock_core::Backoff;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
@@ -226,7 +227,7 @@ async fn first_of_all(config: &EtcdConfig) -> Result<Arc<Conn>, CallError> {
 async fn reopen(config: &EtcdConfig, backoff: &mut Backoff) -> Arc<Conn> {
     let mut reported = String::new();
     loop {
-        match backoff.try_open(config).await {
+        match try_open(config, backoff).await {
             Ok(conn) => return conn,
             Err(error) => {
                 let error = error.to_string();
@@ -239,35 +240,10 @@ async fn reopen(config: &EtcdConfig, backoff: &mut Backoff) -> Arc<Conn> {
     }
 }
 
-/// Jittered pauses between tries to connect, which grow, as does the time that a try may take, until a connection lasts
-/// for more than a second.
-#[derive(Debug, Default)]
-struct Backoff {
-    tries: u32,
-    ended: Option<Instant>,
-}
-
-impl Backoff {
-    const FIRST: Duration = Duration::from_millis(50);
-    /// Short enough for a lock with a TTL of seconds to survive an outage that is nearly as long.
-    const LONGEST: Duration = Duration::from_millis(250);
-    /// How long the first try may take. One that got stuck in a network that has healed since would otherwise be waited
-    /// for as long as a slow one.
-    const PATIENCE: Duration = Duration::from_secs(1);
-    const LASTED: Duration = Duration::from_secs(1);
-
-    async fn try_open(&mut self, config: &EtcdConfig) -> Result<Arc<Conn>, CallError> {
-        if self.ended.is_none_or(|ended| ended.elapsed() > Self::LASTED) {
-            self.tries = 0;
-        }
-        let doubled = |time: Duration| time * (1 << self.tries.min(8));
-        let pause = doubled(Self::FIRST).min(Self::LONGEST);
-        sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
-        let patience = doubled(Self::PATIENCE).min(config.connect_timeout);
-        let unanswered = |_| CallError::new(Kind::Unsent, format!("no answer within {patience:?}"));
-        let opened = timeout(patience, first_of_all(config)).await;
-        self.tries += 1;
-        self.ended = Some(Instant::now());
-        opened.map_err(unanswered)?
-    }
+/// Opens a connection after a pause.
+async fn try_open(config: &EtcdConfig, backoff: &mut Backoff) -> Result<Arc<Conn>, CallError> {
+    let limit = backoff.pause(config.connect_timeout).await;
+    let opened = timeout(limit, first_of_all(config)).await;
+    backoff.ended();
+    opened.map_err(|_elapsed| CallError::new(Kind::Unsent, format!("no answer within {limit:?}")))?
 }

@@ -7,23 +7,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rlock_core::{BackendError, Failure};
+use rlock_core::{BackendError, ConnectError, Failure};
 use sqlx::error::DatabaseError;
 use sqlx::postgres::PgDatabaseError;
 
 use crate::config::Schema;
-
-/// Why [`PostgresBackend::connect`](crate::PostgresBackend::connect) did not.
-#[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConnectError {
-    /// No server answered, or it is not ready; trying again may help.
-    #[error(transparent)]
-    Unreachable(Failure),
-    /// The server will go on refusing until somebody changes something.
-    #[error(transparent)]
-    Rejected(Failure),
-}
 
 /// How one call failed.
 #[derive(Debug, Clone)]

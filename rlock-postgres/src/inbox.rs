@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rlock_core::{Event, Events, LeaseId, Token, Ttl};
+use rlock_core::{Backoff, Event, Events, LeaseId, Ttl};
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{Executor as _, Row as _};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
 use crate::error::{CallError, Kind};
 use crate::link::Link;
@@ -95,19 +95,18 @@ async fn open(options: &PgConnectOptions, channel: &str, limit: Duration) -> Res
 }
 
 async fn listen(options: PgConnectOptions, channel: String, limit: Duration, events: Events, mut listener: PgListener) {
-    const SHORTEST: Duration = Duration::from_millis(50);
-    const LONGEST: Duration = Duration::from_millis(500);
+    let mut backoff = Backoff::default();
     loop {
         hear(&mut listener, &events).await;
         tracing::warn!("the connection that listens to Postgres is lost");
-        let mut pause = SHORTEST;
         listener = loop {
-            sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
-            match open(&options, &channel, limit.min(4 * ANSWERS_WITHIN)).await {
+            let limit = backoff.pause(limit.min(4 * ANSWERS_WITHIN)).await;
+            let opened = open(&options, &channel, limit).await;
+            backoff.ended();
+            match opened {
                 Ok(listener) => break listener,
                 Err(error) => tracing::debug!(%error, "no connection to listen on"),
             }
-            pause = (2 * pause).min(LONGEST);
         };
         tracing::info!("listening to Postgres again");
         events.send(Event::Resync);
@@ -188,7 +187,7 @@ impl Reader {
     }
 
     fn heard(&self, message: &str) {
-        match parse(message) {
+        match Event::from_notice(message) {
             Some(Event::Granted { id, .. }) => self.granted(id),
             Some(Event::Broken { id }) => self.note(id, Standing::Over),
             _ => {}
@@ -269,20 +268,9 @@ async fn read(reader: Arc<Reader>, link: Arc<Link>, collect: Statement, name: St
 }
 
 fn deliver(events: &Events, message: &str) {
-    match parse(message) {
+    match Event::from_notice(message) {
         Some(event) => events.send(event),
         None => tracing::warn!("a message in the inbox is not one of rlock's"),
-    }
-}
-
-/// Reads what the statements say: `g <id> <token>` for a grant, `b <id>` for a break.
-fn parse(message: &str) -> Option<Event> {
-    let mut words = message.split(' ');
-    let (kind, id) = (words.next()?, LeaseId::from_hex(words.next()?)?);
-    match kind {
-        "g" => Some(Event::Granted { id, token: Token::new(words.next()?.parse().ok()?) }),
-        "b" => Some(Event::Broken { id }),
-        _ => None,
     }
 }
 
@@ -291,17 +279,6 @@ mod tests {
     use tokio::time::advance;
 
     use super::*;
-
-    #[test]
-    fn messages_of_the_statements_are_understood() {
-        let id = LeaseId::from_u128(7);
-        let granted = format!("g {} 1795362000000001", id.to_hex());
-        assert_eq!(parse(&granted), Some(Event::Granted { id, token: Token::new(1_795_362_000_000_001) }));
-        assert_eq!(parse(&format!("b {}", id.to_hex())), Some(Event::Broken { id }));
-        for foreign in ["", "?", "g", "g 7 1", "x 00000000000000000000000000000007"] {
-            assert_eq!(parse(foreign), None);
-        }
-    }
 
     #[tokio::test(start_paused = true)]
     async fn leases_that_end_without_a_word_are_looked_for_no_longer() {

@@ -98,4 +98,4 @@ mod sweep;
 pub use backend::PostgresBackend;
 pub use baseline::PostgresBaseline;
 pub use config::{ConfigError, PostgresConfig};
-pub use error::ConnectError;
+pub use rlock_core::ConnectError;

@@ -4,21 +4,9 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
-use rlock_core::{BackendError, Failure};
+use rlock_core::{BackendError, ConnectError, Failure};
 
 use crate::rights;
-
-/// The failure of [`RedisBackend::connect`](crate::RedisBackend::connect).
-#[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConnectError {
-    /// No server answered, or it is not ready; trying again may help.
-    #[error(transparent)]
-    Unreachable(Failure),
-    /// The server refuses until its settings, the user's rights or the URL change.
-    #[error(transparent)]
-    Rejected(Failure),
-}
 
 /// The failure of one command.
 #[derive(Debug, Clone)]

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rlock_core::{Event, Events, LeaseId, Token};
+use rlock_core::{Backoff, Event, Events};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::RedisConfig;
 use crate::conn::{Conn, Delivery, Driver, Messages};
 use crate::error::CallError;
-use crate::link::{Backoff, outlived, reopen};
+use crate::link::{outlived, reopen};
 
 /// The longest silence of the subscription before a ping checks its connection.
 const LONGEST_SILENCE: Duration = Duration::from_secs(5);
@@ -89,7 +89,7 @@ async fn deliver(
     let pass_on = async {
         loop {
             match messages.next().await {
-                Delivery::Message(text) => match parse(&text) {
+                Delivery::Message(text) => match Event::from_notice(&text) {
                     Some(event) => events.send(event),
                     None => tracing::warn!("a message in the inbox is not one of rlock's"),
                 },
@@ -101,32 +101,5 @@ async fn deliver(
         opened = outlived(config, conn, &mut driver, backoff) => opened,
         () = beat => None,
         () = pass_on => None,
-    }
-}
-
-/// Reads what the scripts publish: `g <id> <token>` for a grant, `b <id>` for a break.
-fn parse(text: &str) -> Option<Event> {
-    let mut words = text.split(' ');
-    let (kind, id) = (words.next()?, LeaseId::from_hex(words.next()?)?);
-    match kind {
-        "g" => Some(Event::Granted { id, token: Token::new(words.next()?.parse().ok()?) }),
-        "b" => Some(Event::Broken { id }),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn messages_of_the_scripts_are_understood() {
-        let id = LeaseId::from_u128(7);
-        let granted = format!("g {} 1795362000000001", id.to_hex());
-        assert_eq!(parse(&granted), Some(Event::Granted { id, token: Token::new(1_795_362_000_000_001) }));
-        assert_eq!(parse(&format!("b {}", id.to_hex())), Some(Event::Broken { id }));
-        for foreign in ["", "g", "g 7 1", "x 00000000000000000000000000000007"] {
-            assert_eq!(parse(foreign), None);
-        }
     }
 }

@@ -73,4 +73,4 @@ mod server;
 pub use backend::RedisBackend;
 pub use baseline::RedisBaseline;
 pub use config::{ConfigError, RedisConfig};
-pub use error::ConnectError;
+pub use rlock_core::ConnectError;

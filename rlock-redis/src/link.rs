@@ -1,12 +1,11 @@
 //! Keeps a connection open for commands.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use rlock_core::{Event, Events};
+use rlock_core::{Backoff, Event, Events};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use crate::RedisConfig;
 use crate::conn::{Conn, Driver};
@@ -91,7 +90,7 @@ pub(crate) async fn outlived(
         loop {
             let silence = conn.suspected().await;
             while conn.is_silent(&silence) {
-                if let Ok(opened) = backoff.try_open(config).await
+                if let Ok(opened) = try_open(config, backoff).await
                     && conn.is_silent(&silence)
                     && timeout(Backoff::PATIENCE, opened.0.runs_scripts()).await == Ok(true)
                     && conn.is_silent(&silence)
@@ -112,7 +111,7 @@ pub(crate) async fn outlived(
 pub(crate) async fn reopen(config: &RedisConfig, backoff: &mut Backoff, failed: impl Fn(&str)) -> (Arc<Conn>, Driver) {
     let mut reported = String::new();
     loop {
-        match backoff.try_open(config).await {
+        match try_open(config, backoff).await {
             Ok(opened) => return opened,
             Err(error) => {
                 let error = error.to_string();
@@ -126,35 +125,11 @@ pub(crate) async fn reopen(config: &RedisConfig, backoff: &mut Backoff, failed: 
     }
 }
 
-/// Jittered pauses between tries to connect, which grow, as does the time that a try may take, until a connection lasts
-/// for more than a second.
-#[derive(Debug, Default)]
-pub(crate) struct Backoff {
-    tries: u32,
-    ended: Option<Instant>,
-}
-
-impl Backoff {
-    const FIRST: Duration = Duration::from_millis(50);
-    /// Short enough for a lock with a TTL of seconds to survive an outage that is nearly as long.
-    const LONGEST: Duration = Duration::from_millis(250);
-    /// The limit for the first try. Without it, a try that got stuck in a network that has healed since would take as long
-    /// as a slow one.
-    const PATIENCE: Duration = Duration::from_secs(1);
-    const LASTED: Duration = Duration::from_secs(1);
-
-    async fn try_open(&mut self, config: &RedisConfig) -> Result<(Arc<Conn>, Driver), CallError> {
-        if self.ended.is_none_or(|ended| ended.elapsed() > Self::LASTED) {
-            self.tries = 0;
-        }
-        let doubled = |time: Duration| time * (1 << self.tries.min(8));
-        let pause = doubled(Self::FIRST).min(Self::LONGEST);
-        tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
-        let patience = doubled(Self::PATIENCE).min(config.connect_timeout);
-        let unanswered = || CallError::Unsent(Cause::new(format!("no answer within {patience:?}")));
-        let opened = timeout(patience, Conn::open(config)).await.unwrap_or_else(|_elapsed| Err(unanswered()));
-        self.tries += 1;
-        self.ended = Some(Instant::now());
-        opened
-    }
+/// Opens a connection after a pause.
+async fn try_open(config: &RedisConfig, backoff: &mut Backoff) -> Result<(Arc<Conn>, Driver), CallError> {
+    let limit = backoff.pause(config.connect_timeout).await;
+    let unanswered = || CallError::Unsent(Cause::new(format!("no answer within {limit:?}")));
+    let opened = timeout(limit, Conn::open(config)).await.unwrap_or_else(|_elapsed| Err(unanswered()));
+    backoff.ended();
+    opened
 }

@@ -6,19 +6,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use rlock_core::{BackendError, Failure};
-
-/// Why [`SqliteBackend::connect`](crate::SqliteBackend::connect) did not.
-#[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConnectError {
-    /// The file is in use, or the disk full; trying again may help.
-    #[error(transparent)]
-    Unreachable(Failure),
-    /// It will fail again until somebody changes something.
-    #[error(transparent)]
-    Rejected(Failure),
-}
+use rlock_core::{BackendError, ConnectError, Failure};
 
 /// How one call failed.
 #[derive(Debug, Clone)]

@@ -66,4 +66,4 @@ mod turns;
 pub use backend::SqliteBackend;
 pub use baseline::SqliteBaseline;
 pub use config::{ConfigError, SqliteConfig};
-pub use error::ConnectError;
+pub use rlock_core::ConnectError;

@@ -7,7 +7,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use rlock_core::{Backend, Client, ClientBuilder, Failure, Namespace};
+use rlock_core::{Backend, Client, ClientBuilder, Failure, Namespace, StartError};
 
 #[cfg(feature = "etcd")]
 use crate::etcd::{self, EtcdBackend, EtcdConfig};
@@ -196,6 +196,9 @@ pub enum ConnectError {
     #[cfg(feature = "sqlite")]
     #[error(transparent)]
     Sqlite(#[from] sqlite::ConfigError),
+    /// The operating system refuses the client a thread.
+    #[error(transparent)]
+    Start(#[from] StartError),
     /// The store did not answer, or is not ready.
     #[error(transparent)]
     Unreachable(Failure),
@@ -213,46 +216,12 @@ impl ConnectError {
     }
 }
 
-#[cfg(feature = "redis")]
-impl From<redis::ConnectError> for ConnectError {
-    fn from(error: redis::ConnectError) -> Self {
+impl From<rlock_core::ConnectError> for ConnectError {
+    fn from(error: rlock_core::ConnectError) -> Self {
         match error {
-            redis::ConnectError::Unreachable(failure) => Self::Unreachable(failure),
-            redis::ConnectError::Rejected(failure) => Self::Rejected(failure),
-            other => Self::Rejected(Failure::new("connect", "redis", other.to_string())),
-        }
-    }
-}
-
-#[cfg(feature = "etcd")]
-impl From<etcd::ConnectError> for ConnectError {
-    fn from(error: etcd::ConnectError) -> Self {
-        match error {
-            etcd::ConnectError::Unreachable(failure) => Self::Unreachable(failure),
-            etcd::ConnectError::Rejected(failure) => Self::Rejected(failure),
-            other => Self::Rejected(Failure::new("connect", "etcd", other.to_string())),
-        }
-    }
-}
-
-#[cfg(feature = "postgres")]
-impl From<postgres::ConnectError> for ConnectError {
-    fn from(error: postgres::ConnectError) -> Self {
-        match error {
-            postgres::ConnectError::Unreachable(failure) => Self::Unreachable(failure),
-            postgres::ConnectError::Rejected(failure) => Self::Rejected(failure),
-            other => Self::Rejected(Failure::new("connect", "postgres", other.to_string())),
-        }
-    }
-}
-
-#[cfg(feature = "sqlite")]
-impl From<sqlite::ConnectError> for ConnectError {
-    fn from(error: sqlite::ConnectError) -> Self {
-        match error {
-            sqlite::ConnectError::Unreachable(failure) => Self::Unreachable(failure),
-            sqlite::ConnectError::Rejected(failure) => Self::Rejected(failure),
-            other => Self::Rejected(Failure::new("connect", "sqlite", other.to_string())),
+            rlock_core::ConnectError::Unreachable(failure) => Self::Unreachable(failure),
+            rlock_core::ConnectError::Rejected(failure) => Self::Rejected(failure),
+            other => Self::Rejected(Failure::new("connect", "the store", other.to_string())),
         }
     }
 }

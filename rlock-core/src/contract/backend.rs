@@ -54,8 +54,8 @@ use super::{
 /// The calls take many leases and answer for each, in the order given; within one batch no two entries name the
 /// same lease, though several may name one resource, and it does not matter which of them comes first.
 ///
-/// Core polls a call for the first time on the thread of the user that asks, in the context of the client's runtime, and from
-/// then on in a task of that runtime: the future must do without thread-local state, as every `Send` future should.
+/// Core polls a call for the first time in the task of the user that asks, if that runs on the client's runtime, and from then
+/// on in a task of its own on that runtime.
 ///
 /// A backend is made for one [`Namespace`](crate::Namespace), which its constructor takes. Write it with
 /// `#[async_trait]` of the crate `async-trait`.
@@ -250,6 +250,20 @@ pub enum Event {
     Resync,
 }
 
+impl Event {
+    /// Reads a notice, as the scripts and statements of stores write it: `g ID TOKEN` for a grant, `b ID` for a break, with the
+    /// id in 32 hexadecimal digits. `None` for any other text.
+    pub fn from_notice(text: &str) -> Option<Self> {
+        let mut words = text.split(' ');
+        let (kind, id) = (words.next()?, LeaseId::from_hex(words.next()?)?);
+        match kind {
+            "g" => Some(Self::Granted { id, token: Token::new(words.next()?.parse().ok()?) }),
+            "b" => Some(Self::Broken { id }),
+            _ => None,
+        }
+    }
+}
+
 /// What a store can do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capabilities {
@@ -272,4 +286,20 @@ pub struct Capabilities {
     /// Whether [`events`](Backend::events) reports grants and breaks. Without that core asks about queued leases at
     /// intervals, and holders learn of a break by their next extension.
     pub push: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notices_are_read() {
+        let id = LeaseId::from_u128(7);
+        let granted = format!("g {} 1795362000000001", id.to_hex());
+        assert_eq!(Event::from_notice(&granted), Some(Event::Granted { id, token: Token::new(1_795_362_000_000_001) }));
+        assert_eq!(Event::from_notice(&format!("b {}", id.to_hex())), Some(Event::Broken { id }));
+        for foreign in ["", "g", "g 7 1", "x 00000000000000000000000000000007"] {
+            assert_eq!(Event::from_notice(foreign), None);
+        }
+    }
 }

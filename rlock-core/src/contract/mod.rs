@@ -3,6 +3,7 @@
 mod backend;
 mod backend_error;
 mod baseline;
+mod connect;
 mod events;
 mod finding;
 mod name;
@@ -16,6 +17,7 @@ mod ttl;
 pub use self::backend::{Backend, Capabilities, Event, EventStream};
 pub use self::backend_error::{BackendError, Failure};
 pub use self::baseline::Baseline;
+pub use self::connect::{Backoff, ConnectError};
 pub use self::events::Events;
 pub use self::finding::{Finding, Verdict};
 pub use self::name::{InvalidName, Namespace, ResourceName};

@@ -57,7 +57,7 @@ impl Driver {
             return Err(LockError::Closed { resource: request.resource.clone() });
         }
         self.set_timer(&slot, &mut slot.lock());
-        self.send(Verb::Claim, &slot);
+        self.send(Verb::Claim, &slot, true);
         if self.is_dead.load(Ordering::Acquire) {
             self.step(&slot, Input::Abandon, Sending::Later);
         }

@@ -70,7 +70,7 @@ impl Driver {
         let ticket = self.new_number();
         slot.lock().tickets.push((ticket, sender));
         let retry_until = self.now().after(self.settings.retry_for);
-        self.step(slot, Input::Extend { ttl, ticket, retry_until }, Sending::Now);
+        self.step(slot, Input::Extend { ttl, ticket, retry_until }, Sending::Here);
         reply.await.unwrap_or_else(|_| {
             let reason = slot.loss().unwrap_or(LossReason::Shutdown);
             Err(Lost { resource: slot.key.resource.clone(), reason }.into())

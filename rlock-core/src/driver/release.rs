@@ -15,7 +15,7 @@ impl Driver {
         self: &Arc<Self>,
         slot: &Arc<Slot>,
     ) -> impl Future<Output = Result<(), UnlockError>> + use<> {
-        self.step(slot, Input::LetGo, Sending::Now);
+        self.step(slot, Input::LetGo, Sending::Here);
         let (this, slot) = (self.clone(), slot.clone());
         std::future::poll_fn(move |context| {
             slot.user.register(context.waker());
@@ -33,6 +33,11 @@ impl Driver {
                 None => Poll::Pending,
             }
         })
+    }
+
+    /// Releases a lease that was nobody's lock, before another is claimed for the same user.
+    pub(crate) fn give_back(self: &Arc<Self>, slot: &Arc<Slot>) {
+        self.step(slot, Input::LetGo, Sending::Here);
     }
 
     /// Releases a lease without a user. Has no effect on one that is being released already.

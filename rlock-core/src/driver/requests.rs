@@ -7,6 +7,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use tokio::runtime::Handle;
+use tokio::task::unconstrained;
 use tokio::time::timeout;
 
 use super::lane::{Call, Start, Worker};
@@ -46,9 +48,12 @@ struct Buffers {
 }
 
 impl Driver {
-    /// Sends a request at once and alone if its lane has room. It is polled once on this thread, so that a store that answers
-    /// at once costs no task, and is then handed to a worker.
-    pub(super) fn send(self: &Arc<Self>, verb: Verb, slot: &Arc<Slot>) {
+    /// Sends a request at once and alone if its lane has room.
+    ///
+    /// With `is_awaited`, and on the client's runtime, the request is polled for the first time here, so that it is on its way
+    /// before a worker is awake, and a store that answers at once needs none. On another runtime it is not: a future may leave
+    /// its waker with the runtime that polls it, which may end, or stand still, before it wakes that future.
+    pub(super) fn send(self: &Arc<Self>, verb: Verb, slot: &Arc<Slot>, is_awaited: bool) {
         let lane = self.lane(verb);
         if !lane.admit() {
             lane.push(slot.clone());
@@ -59,9 +64,11 @@ impl Driver {
         if let Some((call, order)) = self.begin(verb, slot, began) {
             let sent = Sent { slot: slot.clone(), call, began };
             let mut call = self.call_of_one(slot, order);
-            let polled = {
-                let _context = self.runtime.enter();
-                call.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+            let polled = if is_awaited && self.is_on_its_runtime() {
+                // Without the budget of this task, whose end would leave the waker with the runtime as well.
+                pin!(unconstrained(call.as_mut())).poll(&mut Context::from_waker(Waker::noop()))
+            } else {
+                Poll::Pending
             };
             let Poll::Ready(answer) = polled else {
                 self.run(verb, lane.hand_over((sent, limit_of(order), call)));
@@ -73,6 +80,10 @@ impl Driver {
         let now = self.now();
         lane.finished(now, now.since(began));
         self.start(verb);
+    }
+
+    fn is_on_its_runtime(&self) -> bool {
+        Handle::try_current().is_ok_and(|current| current.id() == self.runtime.id())
     }
 
     /// Starts workers on the requests that wait in a lane.

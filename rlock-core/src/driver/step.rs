@@ -22,6 +22,8 @@ use crate::watchdog::WatchdogFailure;
 pub(super) enum Sending {
     /// At once, each alone if its lane has room.
     Now,
+    /// As [`Now`](Self::Now), and polled for the first time by this task, which goes on to wait for the outcome.
+    Here,
     /// With the next [`start`](Driver::start) of their lanes, together with those of other steps.
     Later,
 }
@@ -207,7 +209,8 @@ impl Driver {
         }
         for effect in effects {
             match (effect, sending) {
-                (Effect::Send(verb), Sending::Now) => self.send(*verb, slot),
+                (Effect::Send(verb), Sending::Now) => self.send(*verb, slot, false),
+                (Effect::Send(verb), Sending::Here) => self.send(*verb, slot, true),
                 (Effect::Send(verb), Sending::Later) => self.lane(*verb).push(slot.clone()),
                 _ => {}
             }

@@ -1,4 +1,4 @@
-//! Extensions of one lease: one under way, and a second only when the answer to the first is overdue.
+//! Extensions of one lease: one under way, and another only when the answer to it is overdue.
 
 use super::call::Call;
 use super::{Context, Effect, Verb};
@@ -9,7 +9,7 @@ use crate::contract::Ttl;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Extending<R> {
     call: Call<Sent<R>>,
-    /// The number of an extension whose answer is overdue, and what it asked for. The answer is still welcome.
+    /// The number of the last extension whose answer is overdue, and what it asked for. The answer is still welcome.
     overdue: Option<(u32, Moment, Ttl)>,
     /// Another extension follows the one under way, because its answer may be older than the reason to ask.
     again: bool,
@@ -80,9 +80,9 @@ impl<R> Extending<R> {
         std::mem::take(&mut self.again)
     }
 
-    /// The moment from which the extension under way is overdue. One overdue extension at a time is enough.
+    /// The moment from which the extension under way is overdue.
     pub(super) fn timer(&self) -> Option<Moment> {
-        self.call.under_way().filter(|_| self.overdue.is_none()).map(|sent| sent.due)
+        self.call.under_way().map(|sent| sent.due)
     }
 
     /// Gives up waiting for the extension under way, if its answer is overdue.

@@ -144,16 +144,14 @@ impl Held {
         };
         let requests = std::mem::take(&mut self.requests);
         let ttl = requests.iter().map(|request| request.ttl).fold(automatic, Ttl::max);
-        self.extending.sent(call, Sent { at: now, ttl, due: now.after(self.patience(terms)), requests });
+        self.extending.sent(call, Sent { at: now, ttl, due: now.after(self.patience(now, terms)), requests });
         Some(Order::Extend { ttl })
     }
 
-    /// The time that an extension may take before a second one is sent: a quarter of the time between the scheduled extension
-    /// and the deadline.
-    fn patience(&self, terms: &Terms) -> Duration {
-        let Some(watchdog) = &self.watchdog else { return terms.ttl.get() / 6 };
-        let life = watchdog.renewal().extend_by.get();
-        (life.saturating_sub(watchdog.renewal().interval) / 4).max(life / 16)
+    /// The time that an extension may take before another one is sent: a quarter of the time up to the deadline.
+    fn patience(&self, now: Moment, terms: &Terms) -> Duration {
+        let life = self.watchdog.as_ref().map_or(terms.ttl, |watchdog| watchdog.renewal().extend_by).get();
+        (self.deadline.since(now) / 4).clamp(life / 32, life / 6)
     }
 
     pub(super) fn timer(&self) -> Moment {

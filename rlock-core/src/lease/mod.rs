@@ -19,7 +19,7 @@
 //!
 //! Each phase owns its data in a file of its own. Four rules hold in all of them:
 //!
-//! - One request of a verb is under way. A second extension follows only one whose answer is [overdue](extending).
+//! - One request of a verb is under way. Another extension follows only one whose answer is [overdue](extending).
 //! - The [timer](Lease::timer) is derived from the phase after each step and stored nowhere, so that no step can forget it.
 //! - The deadline of a held lease counts from before its request was sent.
 //! - The loss of a lock comes before every other effect of its step.

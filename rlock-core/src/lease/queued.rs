@@ -21,6 +21,8 @@ pub(crate) struct Queued {
     due: Moment,
     /// Failures in a row.
     failures: u32,
+    /// An event said that the lease was broken. An event about its grant may be older, and is not believed before an answer.
+    is_doubted: bool,
 }
 
 impl Queued {
@@ -37,6 +39,7 @@ impl Queued {
             extending: Extending::new(),
             due: context.now.after(next_extension(place, context.terms)),
             failures: 0,
+            is_doubted: false,
         };
         if asks_at_once {
             queued.extending.ask(context);
@@ -66,7 +69,8 @@ impl Queued {
             },
             Input::Timer => self.timed(context),
             Input::Hint(Hint::Granted(token)) => self.granted(token, context),
-            Input::Hint(Hint::Broken | Hint::Resync) => {
+            Input::Hint(hint @ (Hint::Broken | Hint::Resync)) => {
+                self.is_doubted |= hint == Hint::Broken;
                 self.extending.ask(context);
                 Phase::Queued(self)
             }
@@ -102,6 +106,8 @@ impl Queued {
                 self.due = context.now.after(next_extension(place, terms));
                 if self.extending.take_again() {
                     self.extending.ask(context);
+                } else {
+                    self.is_doubted = false;
                 }
                 Phase::Queued(self)
             }
@@ -158,7 +164,7 @@ impl Queued {
 
     /// The store has granted the lease, with what was left of its life.
     fn granted(mut self, token: Token, context: &mut Context<'_>) -> Phase {
-        if self.alive_until.since(context.now) < context.terms.ttl.get() / 4 {
+        if self.is_doubted || self.alive_until.since(context.now) < context.terms.ttl.get() / 4 {
             self.extending.ask(context);
             return Phase::Queued(self);
         }

@@ -92,7 +92,7 @@ impl Pending {
     fn begin_again(&mut self, reason: LossReason) -> Result<(), LockError> {
         const MOST: u32 = 3;
         let driver = &self.client.driver;
-        driver.let_go(&self.slot);
+        driver.give_back(&self.slot);
         self.run_out += u32::from(reason == LossReason::Expired);
         if self.run_out == MOST {
             let (resource, ttl) = (self.request.resource.clone(), self.request.ttl);
