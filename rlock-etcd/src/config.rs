@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
-use rlock_core::{InvalidName, Namespace};
+use rlock_core::{InvalidName, InvalidOption, Namespace};
 use url::Host;
 
 /// Where the etcd servers are, and how to talk to them.
@@ -56,7 +56,6 @@ pub(crate) struct Tls {
 const DEFAULT_PORT: u16 = 2379;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 const DEFAULT_RESTART_GRACE: Duration = Duration::from_secs(2);
-const LONGEST: Duration = Duration::from_secs(3600);
 
 impl EtcdConfig {
     /// Reads `etcd://user:password@host1:port,host2:port?option=value&…`, or `etcds://…` for TLS.
@@ -121,7 +120,7 @@ impl EtcdConfig {
     ///
     /// [`ConfigError::Option`] for zero, and for more than an hour.
     pub fn timeout(mut self, timeout: Duration) -> Result<Self, ConfigError> {
-        self.timeout = checked_timeout("timeout", timeout)?;
+        self.timeout = InvalidOption::timeout("timeout", timeout)?;
         Ok(self)
     }
 
@@ -131,7 +130,7 @@ impl EtcdConfig {
     ///
     /// [`ConfigError::Option`] for zero, and for more than an hour.
     pub fn connect_timeout(mut self, timeout: Duration) -> Result<Self, ConfigError> {
-        self.connect_timeout = checked_timeout("connect_timeout", timeout)?;
+        self.connect_timeout = InvalidOption::timeout("connect_timeout", timeout)?;
         Ok(self)
     }
 
@@ -147,11 +146,7 @@ impl EtcdConfig {
     ///
     /// [`ConfigError::Option`] for more than an hour.
     pub fn restart_grace(mut self, grace: Duration) -> Result<Self, ConfigError> {
-        if grace > LONGEST {
-            let (value, remedy) = (format!("{grace:?}"), GRACE_REMEDY);
-            return Err(ConfigError::Option { option: "restart_grace", value, remedy });
-        }
-        self.restart_grace = grace;
+        self.restart_grace = InvalidOption::grace("restart_grace", grace)?;
         Ok(self)
     }
 
@@ -188,11 +183,11 @@ impl EtcdConfig {
             "namespace" => {
                 Namespace::new(value).map(|namespace| self.namespace(namespace)).map_err(ConfigError::Namespace)
             }
-            "timeout" => self.timeout(duration("timeout", value, DURATION_REMEDY)?),
-            "connect_timeout" => self.connect_timeout(duration("connect_timeout", value, DURATION_REMEDY)?),
-            "restart_grace" => self.restart_grace(duration("restart_grace", value, GRACE_REMEDY)?),
+            "timeout" => self.timeout(InvalidOption::timeout_of("timeout", value)?),
+            "connect_timeout" => self.connect_timeout(InvalidOption::timeout_of("connect_timeout", value)?),
+            "restart_grace" => self.restart_grace(InvalidOption::grace_of("restart_grace", value)?),
             "ca" => self.ca(value),
-            _ => Err(ConfigError::UnknownOption { option: option.to_owned() }),
+            _ => Err(ConfigError::UnknownOption { option: InvalidOption::unknown_name(option) }),
         }
     }
 
@@ -304,7 +299,7 @@ pub enum ConfigError {
          restart_grace, ca, cert and key"
     )]
     UnknownOption {
-        /// The option that was given.
+        /// The option, if it does not look like a part of a password.
         option: String,
     },
     /// The namespace cannot be used.
@@ -323,19 +318,10 @@ pub enum ConfigError {
         missing: &'static str,
     },
     /// An option has a value that cannot be used.
-    #[error("the option {option} cannot be {value:?}: {remedy}")]
-    Option {
-        /// The option.
-        option: &'static str,
-        /// The value that was given.
-        value: String,
-        /// What would work.
-        remedy: &'static str,
-    },
+    #[error(transparent)]
+    Option(#[from] InvalidOption),
 }
 
-const DURATION_REMEDY: &str = "write a duration from 1ms to 1h, as 500ms, 5s, 1m";
-const GRACE_REMEDY: &str = "write a duration up to 1h, as 0s, 5s, 1m";
 const FILE_REMEDY: &str = "write the name of a PEM file";
 
 /// A URL with several hosts, which no URL parser reads, taken apart. Nothing is decoded yet.
@@ -421,20 +407,9 @@ fn credentials(userinfo: &str) -> Result<Option<Credentials>, ConfigError> {
     }
 }
 
-fn duration(option: &'static str, value: &str, remedy: &'static str) -> Result<Duration, ConfigError> {
-    humantime::parse_duration(value).map_err(|_| ConfigError::Option { option, value: value.to_owned(), remedy })
-}
-
-fn checked_timeout(option: &'static str, timeout: Duration) -> Result<Duration, ConfigError> {
-    if timeout < Duration::from_millis(1) || timeout > LONGEST {
-        return Err(ConfigError::Option { option, value: format!("{timeout:?}"), remedy: DURATION_REMEDY });
-    }
-    Ok(timeout)
-}
-
 fn checked_file(option: &'static str, file: PathBuf) -> Result<PathBuf, ConfigError> {
     if file.as_os_str().is_empty() {
-        return Err(ConfigError::Option { option, value: String::new(), remedy: FILE_REMEDY });
+        return Err(InvalidOption::unusable(option, "", FILE_REMEDY).into());
     }
     Ok(file)
 }

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use rlock_core::Namespace;
+use rlock_core::{InvalidOption, Namespace};
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgSslMode};
 use url::Url;
@@ -71,7 +71,6 @@ const MOST_CONNECTIONS: u32 = 64;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 const DEFAULT_RESTART_GRACE: Duration = Duration::from_secs(2);
 const DEFAULT_KEEP: Duration = Duration::from_secs(3600);
-const LONGEST: Duration = Duration::from_secs(3600);
 
 impl PostgresConfig {
     /// Reads `postgres://user:password@host:port/database?option=value&…`, or `postgresql://…`.
@@ -166,7 +165,7 @@ impl PostgresConfig {
     /// [`ConfigError::Option`] for zero, and for more than 64.
     pub fn connections(mut self, connections: u32) -> Result<Self, ConfigError> {
         if !(1..=MOST_CONNECTIONS).contains(&connections) {
-            return Err(unusable("connections", connections, CONNECTIONS_REMEDY));
+            return Err(InvalidOption::unusable("connections", connections, CONNECTIONS_REMEDY).into());
         }
         self.connections = connections;
         Ok(self)
@@ -178,7 +177,7 @@ impl PostgresConfig {
     ///
     /// [`ConfigError::Option`] for less than a millisecond, and for more than an hour.
     pub fn timeout(mut self, timeout: Duration) -> Result<Self, ConfigError> {
-        self.terms.timeout = checked_timeout("timeout", timeout)?;
+        self.terms.timeout = InvalidOption::timeout("timeout", timeout)?;
         Ok(self)
     }
 
@@ -188,7 +187,7 @@ impl PostgresConfig {
     ///
     /// [`ConfigError::Option`] for less than a millisecond, and for more than an hour.
     pub fn connect_timeout(mut self, timeout: Duration) -> Result<Self, ConfigError> {
-        self.terms.connect_timeout = checked_timeout("connect_timeout", timeout)?;
+        self.terms.connect_timeout = InvalidOption::timeout("connect_timeout", timeout)?;
         Ok(self)
     }
 
@@ -206,10 +205,7 @@ impl PostgresConfig {
     ///
     /// [`ConfigError::Option`] for more than an hour.
     pub fn restart_grace(mut self, grace: Duration) -> Result<Self, ConfigError> {
-        if grace > LONGEST {
-            return Err(unusable("restart_grace", format!("{grace:?}"), "write a duration up to 1h, as 0s, 5s, 1m"));
-        }
-        self.terms.restart_grace = grace;
+        self.terms.restart_grace = InvalidOption::grace("restart_grace", grace)?;
         Ok(self)
     }
 
@@ -221,7 +217,8 @@ impl PostgresConfig {
     /// [`ConfigError::Option`] for less than a second, and for more than a year.
     pub fn keep_unused(mut self, time: Duration) -> Result<Self, ConfigError> {
         if time < Duration::from_secs(1) || time > Duration::from_secs(365 * 24 * 3600) {
-            return Err(unusable("keep_unused", format!("{time:?}"), "write a duration from 1s to 365days"));
+            let (option, remedy) = ("keep_unused", "write a duration from 1s to 365days");
+            return Err(InvalidOption::unusable(option, format!("{time:?}"), remedy).into());
         }
         self.terms.keep_unused = time;
         Ok(self)
@@ -288,21 +285,21 @@ impl PostgresConfig {
             }
             "schema" => self.schema(value),
             "connections" => {
-                let number = value.parse().map_err(|_| unusable("connections", value, CONNECTIONS_REMEDY))?;
-                self.connections(number)
+                let number = value.parse().map_err(|_| InvalidOption::unreadable("connections", CONNECTIONS_REMEDY));
+                self.connections(number?)
             }
-            "restart_grace" => self.restart_grace(duration("restart_grace", value)?),
-            "timeout" => self.timeout(duration("timeout", value)?),
-            "connect_timeout" => self.connect_timeout(duration("connect_timeout", value)?),
+            "restart_grace" => self.restart_grace(InvalidOption::grace_of("restart_grace", value)?),
+            "timeout" => self.timeout(InvalidOption::timeout_of("timeout", value)?),
+            "connect_timeout" => self.connect_timeout(InvalidOption::timeout_of("connect_timeout", value)?),
             "listen" => match value {
                 "auto" => Ok(self),
                 "off" if self.listen != Listen::Auto => Err(ConfigError::ListenTwice),
                 "off" => Ok(self.without_listening()),
-                _ => Err(unusable("listen", value, "write auto, or off")),
+                _ => Err(InvalidOption::unreadable("listen", "write auto, or off").into()),
             },
             "listen_url" if self.listen == Listen::Off => Err(ConfigError::ListenTwice),
             "listen_url" => self.listen_url(value),
-            _ => Err(ConfigError::UnknownOption { option: option.to_owned() }),
+            _ => Err(ConfigError::UnknownOption { option: InvalidOption::unknown_name(option) }),
         }
     }
 }
@@ -354,7 +351,7 @@ impl Schema {
         let plain = name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
         let leading_digit = name.starts_with(|c: char| c.is_ascii_digit());
         if !plain || leading_digit || !(1..=63).contains(&name.len()) || name.starts_with("pg_") {
-            return Err(unusable("schema", name, SCHEMA_REMEDY));
+            return Err(InvalidOption::unreadable("schema", SCHEMA_REMEDY).into());
         }
         Ok(Self(name.to_owned()))
     }
@@ -417,28 +414,12 @@ impl PartialEq for Server {
 
 impl Eq for Server {}
 
-const DURATION_REMEDY: &str = "write a duration from 1ms to 1h, as 500ms, 5s, 1m";
 const CONNECTIONS_REMEDY: &str = "write a number from 1 to 64";
 const SCHEMA_REMEDY: &str =
     "it becomes part of SQL, so write 1 to 63 of a to z, 0 to 9 and _, with no digit and no pg_ in front";
 
 /// All that would end a part of a URL, or be odd to read in one.
 const SPECIAL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
-
-fn unusable(option: &'static str, value: impl ToString, remedy: &'static str) -> ConfigError {
-    ConfigError::Option { option, value: value.to_string(), remedy }
-}
-
-fn duration(option: &'static str, value: &str) -> Result<Duration, ConfigError> {
-    humantime::parse_duration(value).map_err(|_| unusable(option, value, DURATION_REMEDY))
-}
-
-fn checked_timeout(option: &'static str, timeout: Duration) -> Result<Duration, ConfigError> {
-    if timeout < Duration::from_millis(1) || timeout > LONGEST {
-        return Err(unusable(option, format!("{timeout:?}"), DURATION_REMEDY));
-    }
-    Ok(timeout)
-}
 
 #[cfg(test)]
 mod tests {

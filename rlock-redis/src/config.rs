@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
-use rlock_core::{InvalidName, Namespace};
+use rlock_core::{InvalidName, InvalidOption, Namespace};
 use url::Url;
 
 /// Where the Redis server is, and how to talk to it.
@@ -39,7 +39,6 @@ pub(crate) struct Credentials {
 const DEFAULT_PORT: u16 = 6379;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 const DEFAULT_RESTART_GRACE: Duration = Duration::from_secs(2);
-const LONGEST: Duration = Duration::from_secs(3600);
 
 impl RedisConfig {
     /// Reads `redis://user:password@host:port/database?option=value&…`, or `rediss://…` for TLS.
@@ -104,7 +103,7 @@ impl RedisConfig {
     ///
     /// [`ConfigError::Option`] for zero, and for more than an hour.
     pub fn timeout(mut self, timeout: Duration) -> Result<Self, ConfigError> {
-        self.timeout = checked_timeout("timeout", timeout)?;
+        self.timeout = InvalidOption::timeout("timeout", timeout)?;
         Ok(self)
     }
 
@@ -114,7 +113,7 @@ impl RedisConfig {
     ///
     /// [`ConfigError::Option`] for zero, and for more than an hour.
     pub fn connect_timeout(mut self, timeout: Duration) -> Result<Self, ConfigError> {
-        self.connect_timeout = checked_timeout("connect_timeout", timeout)?;
+        self.connect_timeout = InvalidOption::timeout("connect_timeout", timeout)?;
         Ok(self)
     }
 
@@ -138,11 +137,7 @@ impl RedisConfig {
     ///
     /// [`ConfigError::Option`] for more than an hour.
     pub fn restart_grace(mut self, grace: Duration) -> Result<Self, ConfigError> {
-        if grace > LONGEST {
-            let (value, remedy) = (format!("{grace:?}"), GRACE_REMEDY);
-            return Err(ConfigError::Option { option: "restart_grace", value, remedy });
-        }
-        self.restart_grace = grace;
+        self.restart_grace = InvalidOption::grace("restart_grace", grace)?;
         Ok(self)
     }
 
@@ -157,10 +152,10 @@ impl RedisConfig {
             "namespace" => {
                 Namespace::new(value).map(|namespace| self.namespace(namespace)).map_err(ConfigError::Namespace)
             }
-            "timeout" => self.timeout(duration("timeout", value, DURATION_REMEDY)?),
-            "connect_timeout" => self.connect_timeout(duration("connect_timeout", value, DURATION_REMEDY)?),
-            "restart_grace" => self.restart_grace(duration("restart_grace", value, GRACE_REMEDY)?),
-            _ => Err(ConfigError::UnknownOption { option: option.to_owned() }),
+            "timeout" => self.timeout(InvalidOption::timeout_of("timeout", value)?),
+            "connect_timeout" => self.connect_timeout(InvalidOption::timeout_of("connect_timeout", value)?),
+            "restart_grace" => self.restart_grace(InvalidOption::grace_of("restart_grace", value)?),
+            _ => Err(ConfigError::UnknownOption { option: InvalidOption::unknown_name(option) }),
         }
     }
 }
@@ -228,36 +223,15 @@ pub enum ConfigError {
         "the Redis URL has an unknown option {option:?}: there are namespace, timeout, connect_timeout and restart_grace"
     )]
     UnknownOption {
-        /// The option that was given.
+        /// The option, if it does not look like a part of a password.
         option: String,
     },
     /// The namespace cannot be used.
     #[error("the option namespace of the Redis URL: {0}")]
     Namespace(InvalidName),
     /// An option has a value that cannot be used.
-    #[error("the option {option} cannot be {value:?}: {remedy}")]
-    Option {
-        /// The option.
-        option: &'static str,
-        /// The value that was given.
-        value: String,
-        /// What would work.
-        remedy: &'static str,
-    },
-}
-
-const DURATION_REMEDY: &str = "write a duration from 1ms to 1h, as 500ms, 5s, 1m";
-const GRACE_REMEDY: &str = "write a duration up to 1h, as 0s, 5s, 1m";
-
-fn duration(option: &'static str, value: &str, remedy: &'static str) -> Result<Duration, ConfigError> {
-    humantime::parse_duration(value).map_err(|_| ConfigError::Option { option, value: value.to_owned(), remedy })
-}
-
-fn checked_timeout(option: &'static str, timeout: Duration) -> Result<Duration, ConfigError> {
-    if timeout < Duration::from_millis(1) || timeout > LONGEST {
-        return Err(ConfigError::Option { option, value: format!("{timeout:?}"), remedy: DURATION_REMEDY });
-    }
-    Ok(timeout)
+    #[error(transparent)]
+    Option(#[from] InvalidOption),
 }
 
 fn credentials(url: &Url) -> Result<Option<Credentials>, ConfigError> {

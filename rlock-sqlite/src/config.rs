@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
-use rlock_core::{InvalidName, Namespace};
+use rlock_core::{InvalidName, InvalidOption, Namespace};
 
 /// Which file the locks are in.
 ///
@@ -67,12 +67,9 @@ pub enum ConfigError {
     /// The namespace is not one.
     #[error("the namespace of the SQLite URL: {0}")]
     Namespace(#[source] InvalidName),
-    /// The time-out is not a duration, or too short or long.
-    #[error("the timeout {value:?} of the SQLite URL cannot be used: write a duration from 1ms to 1h, as 500ms, 5s")]
-    Timeout {
-        /// The value.
-        value: String,
-    },
+    /// An option has a value that cannot be used.
+    #[error(transparent)]
+    Option(#[from] InvalidOption),
 }
 
 impl SqliteConfig {
@@ -100,7 +97,7 @@ impl SqliteConfig {
         for option in options.split('&').filter(|option| !option.is_empty()) {
             let (name, value) = option.split_once('=').unwrap_or((option, ""));
             let Some(name) = OPTIONS.into_iter().find(|known| *known == name) else {
-                return Err(ConfigError::UnknownOption { option: name.to_owned() });
+                return Err(ConfigError::UnknownOption { option: InvalidOption::unknown_name(name) });
             };
             if seen.contains(&name) {
                 return Err(ConfigError::Repeated { option: name });
@@ -109,10 +106,7 @@ impl SqliteConfig {
             let value = decoded(value)?;
             config = match name {
                 "namespace" => config.namespace(Namespace::new(value).map_err(ConfigError::Namespace)?),
-                _ => {
-                    let timeout = humantime::parse_duration(&value);
-                    config.timeout(timeout.map_err(|_| ConfigError::Timeout { value })?)?
-                }
+                _ => config.timeout(InvalidOption::timeout_of(name, &value)?)?,
             };
         }
         Ok(config)
@@ -164,12 +158,9 @@ impl SqliteConfig {
     ///
     /// # Errors
     ///
-    /// [`ConfigError::Timeout`] for less than a millisecond, and for more than an hour.
+    /// [`ConfigError::Option`] for less than a millisecond, and for more than an hour.
     pub fn timeout(mut self, timeout: Duration) -> Result<Self, ConfigError> {
-        if !(Duration::from_millis(1)..=Duration::from_secs(3600)).contains(&timeout) {
-            return Err(ConfigError::Timeout { value: format!("{timeout:?}") });
-        }
-        self.timeout = timeout;
+        self.timeout = InvalidOption::timeout("timeout", timeout)?;
         Ok(self)
     }
 

@@ -13,6 +13,7 @@ mod share;
 mod snapshot;
 mod token;
 mod ttl;
+mod url_option;
 
 pub use self::backend::{Backend, Capabilities, Event, EventStream};
 pub use self::backend_error::{BackendError, Failure};
@@ -27,3 +28,4 @@ pub use self::share::{InvalidShare, Share};
 pub use self::snapshot::{Cursor, Entry, Holder, ListFilter, Page, Snapshot, Waiter};
 pub use self::token::Token;
 pub use self::ttl::{InvalidTtl, Ttl};
+pub use self::url_option::InvalidOption;

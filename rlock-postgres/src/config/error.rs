@@ -1,6 +1,6 @@
 //! What can be wrong with a URL or an option.
 
-use rlock_core::InvalidName;
+use rlock_core::{InvalidName, InvalidOption};
 use url::ParseError;
 
 use super::parts::{OURS, SQLX};
@@ -62,7 +62,7 @@ pub enum ConfigError {
     /// There is no such option.
     #[error("the Postgres URL has an unknown option {option:?}: there are {}, and sqlx's {}", OURS.join(", "), SQLX)]
     UnknownOption {
-        /// The option that was given.
+        /// The option, if it does not look like a part of a password.
         option: String,
     },
     /// There is no such option. It is not repeated: where a password has an `&` in it that is not written as `%26`, this
@@ -97,15 +97,8 @@ pub enum ConfigError {
         option: &'static str,
     },
     /// An option has a value that cannot be used.
-    #[error("the option {option} cannot be {value:?}: {remedy}")]
-    Option {
-        /// The option.
-        option: &'static str,
-        /// The value that was given.
-        value: String,
-        /// What would work.
-        remedy: &'static str,
-    },
+    #[error(transparent)]
+    Option(#[from] InvalidOption),
 }
 
 impl ConfigError {

@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 
 use percent_encoding::percent_decode_str;
+use rlock_core::InvalidOption;
 use sqlx::postgres::PgSslMode;
 use url::{ParseError, Url};
 
 use super::error::ConfigError;
-use super::unusable;
 
 pub(super) const OURS: [&str; 8] =
     ["namespace", "schema", "connections", "timeout", "connect_timeout", "restart_grace", "listen", "listen_url"];
@@ -83,7 +83,7 @@ impl Query {
                 return Err(if secret {
                     ConfigError::UnknownBehindPassword
                 } else {
-                    ConfigError::UnknownOption { option }
+                    ConfigError::UnknownOption { option: InvalidOption::unknown_name(&option) }
                 });
             };
             if seen.contains(&name) && name != "options" {
@@ -137,7 +137,7 @@ fn check_parameter(name: &'static str, value: &str) -> Result<(), ConfigError> {
         "port" if !value.parse::<u16>().is_ok_and(|port| port > 0) => "write a number from 1 to 65535",
         _ => return Ok(()),
     };
-    Err(unusable(name, value, remedy))
+    Err(InvalidOption::unreadable(name, remedy).into())
 }
 
 fn checked_host(host: &str) -> Result<String, ConfigError> {

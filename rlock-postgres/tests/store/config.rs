@@ -209,6 +209,15 @@ fn secrets_are_never_shown() {
         "postgres://localhost?listen_url=postgres%3A%2F%2Fsam:x&secret%40db",
         "postgres://localhost?listen_url=postgres%3A%2F%2Fsam:secret%40db?x=1",
         "postgres://localhost?listen_url=sam:secret",
+        "postgres://localhost?sslmode=secret",
+        "postgres://localhost?timeout=secret",
+        "postgres://localhost?restart_grace=secret",
+        "postgres://localhost?connections=secret",
+        "postgres://localhost?listen=secret",
+        "postgres://localhost?schema=a-secret",
+        "postgres://localhost?port=secret",
+        "postgres://localhost?hostaddr=secret",
+        "postgres://localhost?secret7=1",
     ] {
         let error = PostgresConfig::from_url(url).expect_err(url);
         for shown in [error.to_string(), format!("{error:?}")] {

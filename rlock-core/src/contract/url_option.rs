@@ -1,0 +1,124 @@
+//! Options in the URLs of stores: their times, and the errors of those that cannot be used.
+
+use std::fmt;
+use std::time::Duration;
+
+/// An option of a store's URL that cannot be used, and what would work.
+///
+/// Text that was not understood is not repeated: it may be a piece of a password that is not percent-encoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidOption {
+    /// The option.
+    pub option: &'static str,
+    /// The value, if it was understood.
+    pub value: Option<String>,
+    /// What would work.
+    pub remedy: &'static str,
+}
+
+/// The bounds of timeouts: 1 ms to 1 h.
+const TIMEOUTS: std::ops::RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3600);
+
+const TIMEOUT_REMEDY: &str = "write a duration from 1ms to 1h, as 500ms, 5s, 1m";
+const GRACE_REMEDY: &str = "write a duration up to 1h, as 0s, 5s, 1m";
+
+impl InvalidOption {
+    /// A value whose text was not understood.
+    pub const fn unreadable(option: &'static str, remedy: &'static str) -> Self {
+        Self { option, value: None, remedy }
+    }
+
+    /// A value that was understood and does not work.
+    pub fn unusable(option: &'static str, value: impl fmt::Display, remedy: &'static str) -> Self {
+        Self { option, value: Some(value.to_string()), remedy }
+    }
+
+    /// A timeout, from 1 ms to 1 h.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidOption`] outside of these bounds.
+    pub fn timeout(option: &'static str, timeout: Duration) -> Result<Duration, Self> {
+        if TIMEOUTS.contains(&timeout) {
+            return Ok(timeout);
+        }
+        Err(Self::unusable(option, humantime::format_duration(timeout), TIMEOUT_REMEDY))
+    }
+
+    /// A timeout as a URL has it: `500ms`, `5s`.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidOption`] for other text, and outside of the bounds of [`timeout`](Self::timeout).
+    pub fn timeout_of(option: &'static str, text: &str) -> Result<Duration, Self> {
+        let timeout = humantime::parse_duration(text).map_err(|_| Self::unreadable(option, TIMEOUT_REMEDY))?;
+        Self::timeout(option, timeout)
+    }
+
+    /// A grace, up to 1 h.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidOption`] for a longer one.
+    pub fn grace(option: &'static str, grace: Duration) -> Result<Duration, Self> {
+        if grace <= *TIMEOUTS.end() {
+            return Ok(grace);
+        }
+        Err(Self::unusable(option, humantime::format_duration(grace), GRACE_REMEDY))
+    }
+
+    /// A grace as a URL has it: `0s`, `1m`.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidOption`] for other text, and for a longer grace than [`grace`](Self::grace) allows.
+    pub fn grace_of(option: &'static str, text: &str) -> Result<Duration, Self> {
+        let grace = humantime::parse_duration(text).map_err(|_| Self::unreadable(option, GRACE_REMEDY))?;
+        Self::grace(option, grace)
+    }
+
+    /// The name of an option that is not known, for an error. A name with anything but lower-case letters and `_` in it is
+    /// withheld.
+    pub fn unknown_name(name: &str) -> String {
+        let is_plain = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        if is_plain { name.to_owned() } else { "(not shown: it may be a part of a password)".to_owned() }
+    }
+}
+
+impl fmt::Display for InvalidOption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { option, value, remedy } = self;
+        match value {
+            Some(value) => write!(f, "the option {option} cannot be {value:?}: {remedy}"),
+            None => write!(f, "the value of the option {option} cannot be used: {remedy}"),
+        }
+    }
+}
+
+impl std::error::Error for InvalidOption {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_hold_and_errors_say_what_works() {
+        assert_eq!(InvalidOption::timeout_of("timeout", "500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(InvalidOption::grace_of("restart_grace", "0s"), Ok(Duration::ZERO));
+        for refused in ["0s", "2h"] {
+            let error = InvalidOption::timeout_of("timeout", refused).unwrap_err().to_string();
+            assert!(error.contains(refused) && error.contains("from 1ms to 1h"), "{error}");
+        }
+        assert!(InvalidOption::grace_of("restart_grace", "2h").is_err());
+    }
+
+    #[test]
+    fn text_that_is_not_understood_is_withheld() {
+        for read in [InvalidOption::timeout_of, InvalidOption::grace_of] {
+            let error = read("timeout", "hunter2").unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
+        }
+        assert!(!InvalidOption::unknown_name("hunter2").contains("hunter2"));
+        assert_eq!(InvalidOption::unknown_name("time_out"), "time_out");
+    }
+}
