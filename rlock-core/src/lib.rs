@@ -43,9 +43,10 @@ mod watchdog;
 pub use client::{Client, ClientBuilder};
 pub use clock::{Clock, Moment};
 pub use contract::{
-    Acquired, Backend, BackendError, Backoff, Baseline, Capabilities, Claim, ConnectError, Cursor, Entry, Event, EventStream, Events, Extended,
-    Extension, Failure, Finding, Grant, Holder, IfBusy, InvalidName, InvalidOption, InvalidShare, InvalidTtl, LeaseId, LeaseKey,
-    ListFilter, Namespace, Owner, Page, Place, Released, ResourceName, Share, Snapshot, Token, Ttl, Verdict, Waiter,
+    Acquired, Backend, BackendError, Backoff, Baseline, Capabilities, Claim, ConnectError, Cursor, Entry, Event,
+    EventStream, Events, Extended, Extension, Failure, Finding, Grant, Holder, IfBusy, InvalidName, InvalidOption,
+    InvalidShare, InvalidTtl, LeaseId, LeaseKey, ListFilter, Namespace, Owner, Page, Place, Released, ResourceName,
+    Share, Snapshot, Token, Ttl, Verdict, Waiter,
 };
 pub use error::{
     ExtendError, InvalidConfig, LockError, RunError, ShutdownError, StartError, StartWatchdogError, UnlockError,
@@ -56,5 +57,6 @@ pub use memory::{MemoryBackend, MemoryStore};
 pub use memory_baseline::MemoryBaseline;
 pub use metrics::WatchdogStats;
 pub use watchdog::{
-    ExtensionFailure, FailureCallback, SuccessCallback, WatchdogConfig, WatchdogFailure, WatchdogManager, WatchdogStatus,
+    ExtensionFailure, FailureCallback, SuccessCallback, WatchdogConfig, WatchdogFailure, WatchdogManager,
+    WatchdogStatus,
 };

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use rlock_core::{
-    Client, Clock, End, ExtendError, InvalidConfig, LockError, LockOptions, LossReason, MemoryStore, Namespace,
-    SimpleLock, WatchdogConfig,
+    BackendError, Client, Clock, End, ExtendError, InvalidConfig, ListFilter, LockError, LockOptions, LossReason,
+    MemoryStore, Namespace, SimpleLock, WatchdogConfig,
 };
 use tokio::runtime::{Builder, Handle};
 use tokio::time::{Instant, sleep, timeout};
@@ -230,7 +230,8 @@ async fn loss_is_signalled_before_it_is_logged() {
     let (seen, token) = (Arc::new(AtomicU32::new(0)), signal.clone());
     let count = seen.clone();
     let _default = tracing::subscriber::set_default(Acting(move |event: &Event<'_>| {
-        if *event.metadata().level() == tracing::Level::WARN && token.get().is_some_and(CancellationToken::is_cancelled) {
+        if *event.metadata().level() == tracing::Level::WARN && token.get().is_some_and(CancellationToken::is_cancelled)
+        {
             count.fetch_add(1, Ordering::SeqCst);
         }
     }));
@@ -254,4 +255,14 @@ async fn panicking_subscriber_ends_nothing() {
     assert!(guard.is_held());
     guard.unlock().await.unwrap();
     assert!(waiting.await.unwrap().unwrap().is_held());
+}
+
+#[tokio::test]
+async fn prefix_of_no_name_is_refused() {
+    let client = Client::new(MemoryStore::new().client(Namespace::default()));
+    for prefix in ["a\0b".to_owned(), "a".repeat(2 << 20)] {
+        let error = client.list(&ListFilter { prefix, ..ListFilter::default() }).await.unwrap_err();
+        assert!(matches!(&error, BackendError::Rejected(_)), "{error}");
+        assert!(error.to_string().contains("no name begins with this prefix"), "{error}");
+    }
 }

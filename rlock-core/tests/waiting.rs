@@ -211,9 +211,10 @@ async fn shutdown_says_what_it_could_not_give_back() {
 async fn shutdown_reaches_who_has_not_looked_at_the_grant() {
     let world = World::new();
     let lock = world.lock("job");
+    world.script.decide(Verb::Acquire, Fate::AnsweredLate(SECOND));
     let mut asking = Box::pin(lock.lock_with(options()));
     assert!(poll!(asking.as_mut()).is_pending());
-    settle().await;
+    sleep(2 * SECOND).await;
     assert_eq!(world.other_client().inspect(lock.resource()).await.unwrap().holders.len(), 1);
     world.client.shutdown(SECOND).await.unwrap();
     assert!(matches!(asking.await, Err(LockError::Closed { .. })));
@@ -223,8 +224,10 @@ async fn shutdown_reaches_who_has_not_looked_at_the_grant() {
 async fn a_grant_that_ran_out_before_anybody_looked_is_nobodys_lock() {
     let world = World::new();
     let lock = world.lock("job");
+    world.script.decide(Verb::Acquire, Fate::AnsweredLate(SECOND));
     let mut asking = Box::pin(lock.lock_with(options().watchdog(false)));
     assert!(poll!(asking.as_mut()).is_pending());
+    world.script.decide(Verb::Acquire, Fate::Answered);
     sleep(2 * TTL).await;
     let guard = asking.await.unwrap();
     assert!(guard.is_held());

@@ -16,10 +16,10 @@ impl Inner {
     pub(crate) async fn page(&self, filter: &ListFilter) -> Result<Page, BackendError> {
         let prefix = self.keys.starting(&filter.prefix);
         let end = after_all_with(&prefix);
-        let mut from = match &filter.after {
-            Some(cursor) => self.behind(cursor)?,
-            None => prefix.into_bytes(),
-        };
+        let mut from = prefix.into_bytes();
+        if let Some(cursor) = &filter.after {
+            from = from.max(self.behind(cursor)?);
+        }
         let mut entries = Vec::new();
         loop {
             let (kvs, at, more) = self.read(&from, &end).await.map_err(|error| self.failed(error, "list"))?;

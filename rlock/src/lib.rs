@@ -98,9 +98,9 @@ pub mod sqlite {
 pub use connect::{ConnectError, connect, connect_with};
 pub use rlock_core::metrics;
 pub use rlock_core::{
-    BackendError, Client, ClientBuilder, Clock, Cursor, End, Entry, ExtendError, ExtensionFailure, Failure, FailureCallback,
-    Guard, Holder, InvalidConfig, InvalidName, InvalidShare, InvalidTtl, ListFilter, LockError, LockOptions,
-    LossReason, Lost, Moment, Namespace, Owner, Page, ResourceName, RunError, RwLock, Semaphore, Share, ShutdownError,
-    SimpleLock, Snapshot, StartError, StartWatchdogError, SuccessCallback, Token, Ttl, UnlockError, Waiter, Watchdog,
-    WatchdogConfig, WatchdogFailure, WatchdogManager, WatchdogStats, WatchdogStatus,
+    BackendError, Client, ClientBuilder, Clock, Cursor, End, Entry, ExtendError, ExtensionFailure, Failure,
+    FailureCallback, Guard, Holder, InvalidConfig, InvalidName, InvalidShare, InvalidTtl, ListFilter, LockError,
+    LockOptions, LossReason, Lost, Moment, Namespace, Owner, Page, ResourceName, RunError, RwLock, Semaphore, Share,
+    ShutdownError, SimpleLock, Snapshot, StartError, StartWatchdogError, SuccessCallback, Token, Ttl, UnlockError,
+    Waiter, Watchdog, WatchdogConfig, WatchdogFailure, WatchdogManager, WatchdogStats, WatchdogStatus,
 };

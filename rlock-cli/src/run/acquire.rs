@@ -4,9 +4,7 @@ use std::io::{self, IsTerminal as _};
 use std::pin::pin;
 use std::time::Duration;
 
-use rlock::{
-    Client, Guard, LockError, LockOptions, Owner, ResourceName, RwLock, Semaphore, SimpleLock, Snapshot,
-};
+use rlock::{Client, Guard, LockError, LockOptions, Owner, ResourceName, RwLock, Semaphore, SimpleLock, Snapshot};
 use tokio::time::{Instant, sleep};
 
 use super::{RunError, label};

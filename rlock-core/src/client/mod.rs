@@ -15,7 +15,8 @@ pub(crate) use self::handle::Handle;
 use self::home::Home;
 use crate::clock::Clock;
 use crate::contract::{
-    Backend, BackendError, Capabilities, Finding, InvalidTtl, ListFilter, Owner, Page, ResourceName, Snapshot, Ttl,
+    Backend, BackendError, Capabilities, Failure, Finding, InvalidTtl, ListFilter, Owner, Page, ResourceName, Snapshot,
+    Ttl,
 };
 use crate::driver::{Driver, Settings};
 use crate::error::{ShutdownError, StartError};
@@ -90,12 +91,18 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// Those of the store; [`BackendError::Rejected`] for a prefix that no name can begin with.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future has no effect.
     pub async fn list(&self, filter: &ListFilter) -> Result<Page, BackendError> {
+        if !filter.prefix.is_empty()
+            && let Err(error) = ResourceName::new(&filter.prefix)
+        {
+            let reason = format!("no name begins with this prefix: {error}");
+            return Err(BackendError::Rejected(Failure::new("list", self.capabilities().backend, reason)));
+        }
         let filter = filter.clone();
         self.0.driver.call("list", async move |backend| backend.list(&filter).await).await
     }

@@ -24,9 +24,8 @@ pub(crate) struct Request {
     pub(crate) wait: Wait,
 }
 
-/// The outcome of a claim so far.
+/// The outcome of a claim.
 pub(crate) enum Claimed {
-    Open,
     Granted(Token),
     /// The lease ended before the waiter got its lock.
     Ended(LossReason),
@@ -64,13 +63,14 @@ impl Driver {
         Ok(slot)
     }
 
-    pub(crate) fn claimed(self: &Arc<Self>, slot: &Arc<Slot>) -> Claimed {
+    /// The outcome of a claim, `None` while it is open.
+    pub(crate) fn claimed(self: &Arc<Self>, slot: &Arc<Slot>) -> Option<Claimed> {
         let is_lost = self.loss(slot).is_some();
         let mut state = slot.lock();
         let resource = || slot.key.resource.clone();
         if let Some(refusal) = state.refusal.take() {
             let refused = match refusal {
-                Refusal::Ended(reason) => return Claimed::Ended(reason),
+                Refusal::Ended(reason) => return Some(Claimed::Ended(reason)),
                 Refusal::Busy { waited: wait } => LockError::TimedOut { resource: resource(), wait },
                 Refusal::Unanswered { waited: wait } => LockError::Unanswered { resource: resource(), wait },
                 Refusal::Closed => LockError::Closed { resource: resource() },
@@ -83,13 +83,13 @@ impl Driver {
                     LockError::Unavailable { resource: resource(), source }
                 }
             };
-            return Claimed::Failed(refused);
+            return Some(Claimed::Failed(refused));
         }
         match state.lease.phase() {
-            Phase::Held(held) if !is_lost => Claimed::Granted(held.token()),
-            Phase::Ended(ended) => Claimed::Ended(ended.reason()),
-            Phase::Settled => Claimed::Failed(LockError::Closed { resource: resource() }),
-            _ => Claimed::Open,
+            Phase::Held(held) if !is_lost => Some(Claimed::Granted(held.token())),
+            Phase::Ended(ended) => Some(Claimed::Ended(ended.reason())),
+            Phase::Settled => Some(Claimed::Failed(LockError::Closed { resource: resource() })),
+            _ => None,
         }
     }
 
@@ -105,6 +105,7 @@ impl Driver {
 
     /// Gives up a lock that was waited for.
     pub(crate) fn give_up(self: &Arc<Self>, slot: &Arc<Slot>, started: Moment) {
+        slot.forget_user();
         self.let_go(slot);
         self.metrics.acquire_ended(slot.kind, AcquireOutcome::Dropped, self.now().since(started));
     }

@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::slot::Signals;
 use super::step::Sending;
 use super::watch::Watch;
-use super::slot::Signals;
 use super::{Driver, Slot};
 use crate::contract::Ttl;
 use crate::error::{ExtendError, InvalidConfig};

@@ -64,13 +64,8 @@ pub(super) enum Start<T> {
 
 impl<T> Lane<T> {
     pub(super) fn new(max_batch: usize) -> Self {
-        let inner = Inner {
-            queue: VecDeque::new(),
-            under_way: 0,
-            window: Window::new(),
-            idle: Vec::new(),
-            is_closed: false,
-        };
+        let inner =
+            Inner { queue: VecDeque::new(), under_way: 0, window: Window::new(), idle: Vec::new(), is_closed: false };
         Self { inner: Mutex::new(inner), max_batch }
     }
 

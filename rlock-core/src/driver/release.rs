@@ -1,37 +1,36 @@
 //! Releases, for guards.
 
 use std::sync::Arc;
-use std::task::Poll;
 
 use super::step::Sending;
 use super::{Driver, Slot};
-use crate::contract::ResourceName;
 use crate::error::UnlockError;
 use crate::lease::{Input, LossReason, Lost, Phase, ReleaseOutcome};
 
 impl Driver {
     /// Releases a held lock. The release goes its way whether or not the outcome is waited for.
-    pub(crate) fn unlock(
-        self: &Arc<Self>,
-        slot: &Arc<Slot>,
-    ) -> impl Future<Output = Result<(), UnlockError>> + use<> {
+    pub(crate) fn unlock(self: &Arc<Self>, slot: &Arc<Slot>) -> impl Future<Output = Result<(), UnlockError>> + use<> {
         self.step(slot, Input::LetGo, Sending::Here);
         let (this, slot) = (self.clone(), slot.clone());
-        std::future::poll_fn(move |context| {
-            slot.user.register(context.waker());
-            let state = slot.lock();
-            let resource = slot.key.resource.clone();
-            match state.release {
-                Some(ReleaseOutcome::Unconfirmed) => {
-                    let source = this.last_error(&state, "release");
-                    Poll::Ready(Err(UnlockError::Unconfirmed { resource, source }))
-                }
-                Some(outcome) => Poll::Ready(report(outcome, resource)),
-                None if matches!(state.lease.phase(), Phase::Settled) => {
-                    Poll::Ready(Err(UnlockError::Closed { resource }))
-                }
-                None => Poll::Pending,
+        std::future::poll_fn(move |context| slot.poll_for(context, || this.released_by(&slot)))
+    }
+
+    /// The outcome of a release, `None` while it is open.
+    fn released_by(&self, slot: &Slot) -> Option<Result<(), UnlockError>> {
+        let state = slot.lock();
+        let lost = |reason| Err(Lost { resource: slot.key.resource.clone(), reason }.into());
+        let resource = || slot.key.resource.clone();
+        Some(match state.release {
+            Some(ReleaseOutcome::Released) => Ok(()),
+            Some(ReleaseOutcome::Absent) => lost(LossReason::Gone),
+            Some(ReleaseOutcome::Lost(reason)) => lost(reason),
+            Some(ReleaseOutcome::Unconfirmed) => {
+                let source = self.last_error(&state, "release");
+                Err(UnlockError::Unconfirmed { resource: resource(), source })
             }
+            Some(ReleaseOutcome::Closed) => Err(UnlockError::Closed { resource: resource() }),
+            None if matches!(state.lease.phase(), Phase::Settled) => Err(UnlockError::Closed { resource: resource() }),
+            None => return None,
         })
     }
 
@@ -49,14 +48,5 @@ impl Driver {
         if !slot.is_settled() && tokio::task::try_id().is_some() {
             runtime.spawn(std::future::ready(()));
         }
-    }
-}
-
-fn report(outcome: ReleaseOutcome, resource: ResourceName) -> Result<(), UnlockError> {
-    match outcome {
-        ReleaseOutcome::Released => Ok(()),
-        ReleaseOutcome::Absent => Err(Lost { resource, reason: LossReason::Gone }.into()),
-        ReleaseOutcome::Lost(reason) => Err(Lost { resource, reason }.into()),
-        ReleaseOutcome::Unconfirmed | ReleaseOutcome::Closed => Err(UnlockError::Closed { resource }),
     }
 }

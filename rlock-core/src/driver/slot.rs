@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::Context;
+use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
 use tokio::sync::oneshot;
@@ -90,14 +90,22 @@ impl Slot {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets the future that is polled be woken when the lease has news for its user.
-    pub(crate) fn register(&self, context: &Context<'_>) {
+    /// Polls for news of the lease, by `news`. The future that is polled is woken when there are some.
+    pub(crate) fn poll_for<T>(&self, context: &Context<'_>, mut news: impl FnMut() -> Option<T>) -> Poll<T> {
+        if let Some(news) = news() {
+            return Poll::Ready(news);
+        }
         self.user.register(context.waker());
+        let late = news();
+        if late.is_some() {
+            self.forget_user();
+        }
+        late.map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Whether the lease is held or over.
-    pub(crate) fn is_answered(&self) -> bool {
-        self.deadline().is_some() || self.is_settled() || self.loss().is_some()
+    /// Lets go of the future that waits. Its waker must not live on in the schedule, whose mutex would be held at its drop.
+    pub(super) fn forget_user(&self) {
+        drop(self.user.take());
     }
 
     /// The deadline, if the lease is held.

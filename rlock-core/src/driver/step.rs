@@ -48,10 +48,13 @@ struct Stage {
     watchdog: Option<u64>,
 }
 
+/// The outcome of an extension that the holder asked for.
+type Extended = Result<(), ExtendError>;
+
 /// The effects of a step that need the slot's state, taken along after its mutex.
 #[derive(Default)]
 struct Aftermath {
-    replies: SmallVec<[(oneshot::Sender<Result<(), ExtendError>>, Result<(), ExtendError>); 1]>,
+    replies: SmallVec<[(oneshot::Sender<Extended>, Extended); 1]>,
     failure: Option<WatchdogFailure>,
     callbacks: Option<Arc<super::callbacks::Queue>>,
     stale_timers: usize,
@@ -64,7 +67,13 @@ impl Driver {
     }
 
     /// Moves a lease on by one input, which is an answer of the store if there is a `report`.
-    pub(super) fn step_with(self: &Arc<Self>, slot: &Arc<Slot>, input: Input, report: Option<Report>, sending: Sending) {
+    pub(super) fn step_with(
+        self: &Arc<Self>,
+        slot: &Arc<Slot>,
+        input: Input,
+        report: Option<Report>,
+        sending: Sending,
+    ) {
         let (is_hint, is_close) = (matches!(input, Input::Hint(Hint::Granted(_))), matches!(input, Input::Close));
         let mut effects = Effects::new();
         let mut state = slot.lock();

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::call::Call;
 use super::pause::pause;
 use super::{
-    Context, Effect, Ended, Fault, Held, Hint, Input, LossReason, Order, Phase, Queued, Refusal, Releasing, Reply, STRAY,
-    Terms, Verb, Wait, earliest,
+    Context, Effect, Ended, Fault, Held, Hint, Input, LossReason, Order, Phase, Queued, Refusal, Releasing, Reply,
+    STRAY, Terms, Verb, Wait, earliest,
 };
 use crate::clock::Moment;
 use crate::contract::Acquired;
@@ -83,7 +83,9 @@ impl Claiming {
                 context.effects.push(Effect::Reply(ticket, Reply::Over));
                 Phase::Claiming(self)
             }
-            Input::Extended(..) | Input::Released(..) | Input::Watch(_) | Input::Unwatch { .. } => Phase::Claiming(self),
+            Input::Extended(..) | Input::Released(..) | Input::Watch(_) | Input::Unwatch { .. } => {
+                Phase::Claiming(self)
+            }
         }
     }
 
@@ -106,7 +108,8 @@ impl Claiming {
                 self.refuse(Refusal::Busy { waited: Duration::ZERO }, context)
             }
             Ok(Acquired::Busy) => {
-                let wait = pause(context.terms.seed, self.refusals, Duration::from_millis(5), Duration::from_millis(250));
+                let wait =
+                    pause(context.terms.seed, self.refusals, Duration::from_millis(5), Duration::from_millis(250));
                 self.refusals = self.refusals.saturating_add(1);
                 self.failures = 0;
                 self.retry = Some(context.now.after(wait));

@@ -98,8 +98,7 @@ impl Held {
     ) -> Self {
         context.effects.push(Effect::Grant(token));
         let (now, seed) = (context.now, context.terms.seed);
-        let mut watchdog =
-            context.terms.renewal.clone().map(|renewal| Watchdog::start(renewal, seed, now, !is_whole));
+        let mut watchdog = context.terms.renewal.clone().map(|renewal| Watchdog::start(renewal, seed, now, !is_whole));
         if let Some(watchdog) = watchdog.as_mut().filter(|_| !is_whole) {
             watchdog.begin(context);
         }

@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 use stateright::{Checker as _, Expectation, Model, Property};
 
 use super::{
-    Effect, Effects, Fault, Hint, Input, Lease, Order, Phase, Refusal, ReleaseOutcome, Renewal, Reply, Terms, Verb, Wait,
+    Effect, Effects, Fault, Hint, Input, Lease, Order, Phase, Refusal, ReleaseOutcome, Renewal, Reply, Terms, Verb,
+    Wait,
 };
 use crate::clock::Moment;
 use crate::contract::{Acquired, Extended, Grant, Place, Released, Token, Ttl};
@@ -486,23 +487,32 @@ fn input_of(verb: Verb, call: u32, answer: Response) -> Input {
     let grant = |token, left| Grant { token: Token::new(token), ttl: Duration::from_secs(left) };
     let place = |ask_again| Place { ahead: 0, ask_again: Duration::from_secs(ask_again) };
     match verb {
-        Verb::Claim => Input::Claimed(call, match answer {
-            Response::Held { token, left } => Ok(Acquired::Held(grant(token, left))),
-            Response::Queued { ask_again } => Ok(Acquired::Queued(place(ask_again))),
-            Response::Busy => Ok(Acquired::Busy),
-            _ => Err(Fault::NotApplied),
-        }),
-        Verb::Extend => Input::Extended(call, match answer {
-            Response::Held { token, left } => Ok(Extended::Held(grant(token, left))),
-            Response::Queued { ask_again } => Ok(Extended::Queued(place(ask_again))),
-            Response::Gone { taken } => Ok(Extended::Gone { taken }),
-            _ => Err(Fault::NotApplied),
-        }),
-        Verb::Release => Input::Released(call, match answer {
-            Response::Released => Ok(Released::Released),
-            Response::Absent => Ok(Released::Absent),
-            _ => Err(Fault::NotApplied),
-        }),
+        Verb::Claim => Input::Claimed(
+            call,
+            match answer {
+                Response::Held { token, left } => Ok(Acquired::Held(grant(token, left))),
+                Response::Queued { ask_again } => Ok(Acquired::Queued(place(ask_again))),
+                Response::Busy => Ok(Acquired::Busy),
+                _ => Err(Fault::NotApplied),
+            },
+        ),
+        Verb::Extend => Input::Extended(
+            call,
+            match answer {
+                Response::Held { token, left } => Ok(Extended::Held(grant(token, left))),
+                Response::Queued { ask_again } => Ok(Extended::Queued(place(ask_again))),
+                Response::Gone { taken } => Ok(Extended::Gone { taken }),
+                _ => Err(Fault::NotApplied),
+            },
+        ),
+        Verb::Release => Input::Released(
+            call,
+            match answer {
+                Response::Released => Ok(Released::Released),
+                Response::Absent => Ok(Released::Absent),
+                _ => Err(Fault::NotApplied),
+            },
+        ),
     }
 }
 
@@ -774,34 +784,48 @@ pub(crate) fn explorations() -> Vec<(&'static str, Bounds)> {
         ("small repeat", with(Budget { repeats: 1, ..none })),
         ("small refusal", with(Budget { refusals: 2, ..none })),
         ("small wish", with(Budget { wishes: 2, give_ups: 1, ..none })),
-        ("small wait", Bounds {
-            terms: terms(2, Wait::Until(Bounds::moment(2)), Some(1)),
-            ..with(Budget { losses: 1, give_ups: 1, ..none })
-        }),
-        ("small unwatched", Bounds { terms: terms(2, Wait::Forever, None), ..with(Budget { losses: 1, breaks: 1, ..none }) }),
-        ("late extension", Bounds {
-            horizon: 5,
-            victim: Some(0),
-            terms: terms(3, Wait::Forever, None),
-            ..with(Budget { losses: 1, delays: 1, wishes: 1, ..none })
-        }),
-        ("late grant", Bounds {
-            locks: 2,
-            victim: Some(1),
-            terms: terms(3, Wait::Forever, Some(1)),
-            ..with(Budget { losses: 1, delays: 1, ..none })
-        }),
-        ("two clients", Bounds {
-            horizon: 5,
-            ..with(Budget { losses: 1, delays: 1, freezes: 1, crashes: 1, give_ups: 1, ..none })
-        }),
-        ("two clients that lock twice", Bounds {
-            locks: 2,
-            horizon: 5,
-            ..with(Budget { losses: 1, delays: 1, repeats: 1, refusals: 1, ..none })
-        }),
+        (
+            "small wait",
+            Bounds {
+                terms: terms(2, Wait::Until(Bounds::moment(2)), Some(1)),
+                ..with(Budget { losses: 1, give_ups: 1, ..none })
+            },
+        ),
+        (
+            "small unwatched",
+            Bounds { terms: terms(2, Wait::Forever, None), ..with(Budget { losses: 1, breaks: 1, ..none }) },
+        ),
+        (
+            "late extension",
+            Bounds {
+                horizon: 5,
+                victim: Some(0),
+                terms: terms(3, Wait::Forever, None),
+                ..with(Budget { losses: 1, delays: 1, wishes: 1, ..none })
+            },
+        ),
+        (
+            "late grant",
+            Bounds {
+                locks: 2,
+                victim: Some(1),
+                terms: terms(3, Wait::Forever, Some(1)),
+                ..with(Budget { losses: 1, delays: 1, ..none })
+            },
+        ),
+        (
+            "two clients",
+            Bounds { horizon: 5, ..with(Budget { losses: 1, delays: 1, freezes: 1, crashes: 1, give_ups: 1, ..none }) },
+        ),
+        (
+            "two clients that lock twice",
+            Bounds { locks: 2, horizon: 5, ..with(Budget { losses: 1, delays: 1, repeats: 1, refusals: 1, ..none }) },
+        ),
         ("three clients", Bounds { clients: 3, ..with(Budget { losses: 1, crashes: 1, ..none }) }),
-        ("three clients and two permits", Bounds { clients: 3, capacity: 2, ..with(Budget { delays: 1, crashes: 1, ..none }) }),
+        (
+            "three clients and two permits",
+            Bounds { clients: 3, capacity: 2, ..with(Budget { delays: 1, crashes: 1, ..none }) },
+        ),
     ]
 }
 

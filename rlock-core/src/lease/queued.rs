@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::extending::{Answered, Extending, Sent};
 use super::pause::pause;
 use super::{
-    Context, Effect, Ended, Fault, Held, Hint, Input, LossReason, Order, Phase, Refusal, Releasing, Reply, Terms, earliest,
+    Context, Effect, Ended, Fault, Held, Hint, Input, LossReason, Order, Phase, Refusal, Releasing, Reply, Terms,
+    earliest,
 };
 use crate::clock::Moment;
 use crate::contract::{Extended, Place, Token, Ttl};

@@ -168,7 +168,7 @@ impl Releasing {
     }
 
     /// The pauses grow with the time that has gone by, up to a minute: after a long outage not every lease comes back at once.
-    fn again_later(mut self, context: &mut Context<'_>) -> Phase {
+    fn again_later(mut self, context: &Context<'_>) -> Phase {
         const LONGEST: Duration = Duration::from_secs(60);
         let most = (context.terms.ttl.get() / 4).clamp(Duration::from_millis(10), Duration::from_secs(2));
         let most = most.max(context.now.since(self.since) / 8).min(LONGEST);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::model;
 use super::{
-    Effect, Effects, Fault, Hint, Input, Lease, LossReason, Order, Phase, Refusal, ReleaseOutcome, Renewal, Reply, Terms,
-    Verb, Wait, WatchdogFault,
+    Effect, Effects, Fault, Hint, Input, Lease, LossReason, Order, Phase, Refusal, ReleaseOutcome, Renewal, Reply,
+    Terms, Verb, Wait, WatchdogFault,
 };
 use crate::clock::Moment;
 use crate::contract::{Acquired, Extended, Grant, Place, Released, Token, Ttl};
@@ -480,12 +480,20 @@ fn no_input_is_a_surprise_in_any_phase() {
         let extend = Input::Extend { ttl: ttl(TTL), ticket: 1, retry_until: Moment::default() };
         let answers = [held(), queued(1), Input::Claimed(0, Ok(Acquired::Busy)), extended(), gone(true)];
         let faults = [Fault::NotApplied, Fault::Unknown, Fault::Rejected];
-        let failures = faults.map(|fault| [Input::Claimed(0, Err(fault)), Input::Extended(0, Err(fault)), Input::Released(0, Err(fault))]);
+        let failures = faults.map(|fault| {
+            [Input::Claimed(0, Err(fault)), Input::Extended(0, Err(fault)), Input::Released(0, Err(fault))]
+        });
         let hints = [Hint::Granted(TOKEN), Hint::Broken, Hint::Resync].map(Input::Hint);
         let releases = [Released::Released, Released::Absent].map(|released| Input::Released(0, Ok(released)));
         let users = [extend, Input::Watch(renewal(100, Some(1))), Input::Unwatch { generation: 1 }, Input::LetGo];
         let others = [Input::Timer, Input::Close, Input::Abandon];
-        answers.into_iter().chain(failures.into_iter().flatten()).chain(hints).chain(releases).chain(users).chain(others)
+        answers
+            .into_iter()
+            .chain(failures.into_iter().flatten())
+            .chain(hints)
+            .chain(releases)
+            .chain(users)
+            .chain(others)
     };
     for later in [0, 1_000, TTL * 2] {
         for (first, second, third) in inputs().flat_map(|first| {

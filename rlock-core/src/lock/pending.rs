@@ -1,7 +1,6 @@
 //! A lock that a user waits for.
 
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use super::{Guard, LockOptions};
@@ -57,23 +56,13 @@ impl Pending {
         Ok(Self { client, slot, request, started, run_out: 0, is_over: false })
     }
 
-    /// Waits for the outcome. The first poll is never ready, so that a loop that locks and unlocks lets other tasks run.
+    /// Waits for the outcome. A loop that locks and unlocks lets other tasks run now and then, though the store answers at once.
     pub(super) async fn granted(mut self) -> Result<Guard, LockError> {
-        let mut is_first = true;
+        tokio::task::consume_budget().await;
         loop {
-            let claimed = std::future::poll_fn(|context| {
-                if std::mem::take(&mut is_first) && self.slot.is_answered() {
-                    context.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
-                self.slot.register(context);
-                match self.client.driver.claimed(&self.slot) {
-                    Claimed::Open => Poll::Pending,
-                    claimed => Poll::Ready(claimed),
-                }
-            });
+            let claimed =
+                std::future::poll_fn(|context| self.slot.poll_for(context, || self.client.driver.claimed(&self.slot)));
             let outcome = match claimed.await {
-                Claimed::Open => continue,
                 Claimed::Granted(token) => Ok(token),
                 Claimed::Failed(error) => Err(error),
                 Claimed::Ended(reason) => match self.begin_again(reason) {
