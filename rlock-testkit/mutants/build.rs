@@ -66,16 +66,25 @@ fn reference() -> String {
 
 /// The state machine as one module of this crate, with its model and without its tests.
 fn machine() -> String {
-    let source_of = |module: &str| source(&Path::new(MACHINE).join(module).with_extension("rs"));
-    let text = source_of("mod").lines().fold(String::new(), |text, line| {
-        let module = line.strip_prefix("mod ").and_then(|line| line.strip_suffix(';'));
-        match (line, module) {
+    let text = module(&Path::new(MACHINE).join("mod.rs"));
+    text.replace("crate::clock::", "rlock_core::").replace("crate::contract::", "rlock_core::").replace("crate::lease::", "crate::machine::copy::")
+}
+
+/// A module in `file`, with the modules in it.
+fn module(file: &Path) -> String {
+    let folder = if file.ends_with("mod.rs") { file.with_file_name("") } else { file.with_extension("") };
+    source(file).lines().fold(String::new(), |text, line| {
+        let name = line.strip_prefix("mod ").and_then(|line| line.strip_suffix(';'));
+        match (line, name) {
             ("#[cfg(test)]" | "mod tests;", _) => text,
-            (_, Some(module)) => format!("{text}mod {module} {{\n{}\n}}\n", source_of(module)),
+            (_, Some(name)) => {
+                let files = [folder.join(format!("{name}.rs")), folder.join(name).join("mod.rs")];
+                let file = files.iter().find(|file| file.exists()).expect("a module has a file");
+                format!("{text}mod {name} {{\n{}\n}}\n", module(file))
+            }
             _ => format!("{text}{line}\n"),
         }
-    });
-    text.replace("crate::clock::", "rlock_core::").replace("crate::contract::", "rlock_core::")
+    })
 }
 
 /// A source without indentation, so that snippets of several lines are easy to find, and without its head.

@@ -34,7 +34,7 @@ pub(crate) enum Claimed {
 
 impl Driver {
     /// Registers a lease and sends its claim.
-    pub(crate) fn claim(self: &Arc<Self>, request: &Request) -> Result<Arc<Slot>, LockError> {
+    pub(crate) fn claim(self: &Arc<Self>, request: &Request, now: Moment) -> Result<Arc<Slot>, LockError> {
         self.check_max(request.ttl)?;
         let id = LeaseId::random();
         let key = LeaseKey { resource: request.resource.clone(), id };
@@ -50,13 +50,13 @@ impl Driver {
             pushes: can.push,
             seed: u64::try_from(id.as_u128() >> 64).expect("64 bits"),
         };
-        let lease = Lease::new(terms, self.now(), &mut Effects::new());
+        let lease = Lease::new(terms, now, &mut Effects::new());
         let slot = Arc::new(Slot::new(key, request.share, request.kind, lease, watch));
         if !self.table.insert(&slot) {
             return Err(LockError::Closed { resource: request.resource.clone() });
         }
         self.set_timer(&slot, &mut slot.lock());
-        self.send(Verb::Claim, &slot, true);
+        self.send(Verb::Claim, &slot, now, true);
         if self.is_dead.load(Ordering::Acquire) {
             self.step(&slot, Input::Abandon, Sending::Later);
         }

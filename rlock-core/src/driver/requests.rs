@@ -53,14 +53,14 @@ impl Driver {
     /// With `is_awaited`, and on the client's runtime, the request is polled for the first time here, so that it is on its way
     /// before a worker is awake, and a store that answers at once needs none. On another runtime it is not: a future may leave
     /// its waker with the runtime that polls it, which may end, or stand still, before it wakes that future.
-    pub(super) fn send(self: &Arc<Self>, verb: Verb, slot: &Arc<Slot>, is_awaited: bool) {
+    pub(super) fn send(self: &Arc<Self>, verb: Verb, slot: &Arc<Slot>, began: Moment, is_awaited: bool) {
         let lane = self.lane(verb);
         if !lane.admit() {
             lane.push(slot.clone());
             self.start(verb);
             return;
         }
-        let began = self.now();
+        let mut ended = began;
         if let Some((call, order)) = self.begin(verb, slot, began) {
             let sent = Sent { slot: slot.clone(), call, began };
             let mut call = self.call_of_one(slot, order);
@@ -74,11 +74,11 @@ impl Driver {
                 self.run(verb, lane.hand_over((sent, limit_of(order), call)));
                 return;
             };
-            self.answered(&sent, answer);
+            ended = self.now();
+            self.answered(&sent, answer, ended);
             self.start_follow_ups(verb);
         }
-        let now = self.now();
-        lane.finished(now, now.since(began));
+        lane.finished(ended, ended.since(began));
         self.start(verb);
     }
 
@@ -114,7 +114,7 @@ impl Driver {
             if let Some((sent, limit, call)) = call {
                 began = sent.began;
                 let answer = self.bounded(verb, limit, call).await;
-                self.answered(&sent, answer.unwrap_or_else(|| self.no_answer(verb, limit)));
+                self.answered(&sent, answer.unwrap_or_else(|| self.no_answer(verb, limit)), self.now());
                 self.start_follow_ups(verb);
             }
             if !batch.is_empty() {
@@ -224,15 +224,16 @@ impl Driver {
         verb: Verb,
         limit: Duration,
     ) {
+        let now = self.now();
         match answers {
-            Some(answers) => sent.drain(..).zip(answers).for_each(|(sent, answer)| self.answered(&sent, answer)),
-            None => sent.drain(..).for_each(|sent| self.answered(&sent, self.no_answer(verb, limit))),
+            Some(answers) => sent.drain(..).zip(answers).for_each(|(sent, answer)| self.answered(&sent, answer, now)),
+            None => sent.drain(..).for_each(|sent| self.answered(&sent, self.no_answer(verb, limit), now)),
         }
     }
 
-    fn answered(self: &Arc<Self>, sent: &Sent, answer: Answer) {
-        let took = self.now().since(sent.began);
-        let report = |error: Option<&BackendError>, extension| Report { took, error: error.cloned(), extension };
+    fn answered(self: &Arc<Self>, sent: &Sent, answer: Answer, at: Moment) {
+        let took = at.since(sent.began);
+        let report = |error: Option<&BackendError>, extension| Report { at, took, error: error.cloned(), extension };
         let (report, input) = match answer {
             Answer::Claimed(answer) => {
                 (report(answer.as_ref().err(), None), Input::Claimed(sent.call, answer.map_err(|error| fault(&error))))

@@ -31,6 +31,7 @@ pub(super) enum Sending {
 /// An answer of the store beside what the machine reads of it.
 #[derive(Debug, Clone)]
 pub(super) struct Report {
+    pub(super) at: Moment,
     /// The time from before the request to its answer.
     pub(super) took: Duration,
     pub(super) error: Option<BackendError>,
@@ -77,7 +78,7 @@ impl Driver {
         let (is_hint, is_close) = (matches!(input, Input::Hint(Hint::Granted(_))), matches!(input, Input::Close));
         let mut effects = Effects::new();
         let mut state = slot.lock();
-        let now = self.now();
+        let now = report.as_ref().map_or_else(|| self.now(), |report| report.at);
         let before = Stage::of(&state.lease);
         if let Some(report) = &report {
             state.last_error = report.error.clone().map(Box::new);
@@ -94,7 +95,7 @@ impl Driver {
             self.set_timer(slot, &mut state);
         }
         drop(state);
-        self.carry_out(slot, &effects, aftermath, sending, |driver| {
+        self.carry_out(slot, &effects, aftermath, (sending, now), |driver| {
             driver.observe(slot, &effects, (before, after), now, report.as_ref(), is_hint);
         });
         if self.is_dead.load(Ordering::Acquire) && !slot.is_settled() && before != after {
@@ -190,7 +191,7 @@ impl Driver {
         slot: &Arc<Slot>,
         effects: &Effects,
         aftermath: Aftermath,
-        sending: Sending,
+        (sending, now): (Sending, Moment),
         observe: impl FnOnce(&Arc<Self>),
     ) {
         let is = |wanted: fn(&Effect) -> bool| effects.iter().any(wanted);
@@ -218,8 +219,8 @@ impl Driver {
         }
         for effect in effects {
             match (effect, sending) {
-                (Effect::Send(verb), Sending::Now) => self.send(*verb, slot, false),
-                (Effect::Send(verb), Sending::Here) => self.send(*verb, slot, true),
+                (Effect::Send(verb), Sending::Now) => self.send(*verb, slot, now, false),
+                (Effect::Send(verb), Sending::Here) => self.send(*verb, slot, now, true),
                 (Effect::Send(verb), Sending::Later) => self.lane(*verb).push(slot.clone()),
                 _ => {}
             }

@@ -52,7 +52,7 @@ impl Pending {
             Some(wait) => Wait::Until(started.after(wait)),
         };
         let request = driver::Request { resource, share, kind, ttl: terms.ttl, watchdog: terms.watchdog, wait };
-        let slot = driver.claim(&request)?;
+        let slot = driver.claim(&request, started)?;
         Ok(Self { client, slot, request, started, run_out: 0, is_over: false })
     }
 
@@ -87,7 +87,7 @@ impl Pending {
             let (resource, ttl) = (self.request.resource.clone(), self.request.ttl);
             return Err(LockError::TtlTooShort { resource, ttl, grants: MOST });
         }
-        self.slot = driver.claim(&self.request)?;
+        self.slot = driver.claim(&self.request, driver.now())?;
         Ok(())
     }
 }

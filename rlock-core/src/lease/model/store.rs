@@ -1,0 +1,116 @@
+//! The store of the model: the rules of the contract for one resource.
+
+use super::Bounds;
+use super::world::{Body, Message};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Store {
+    pub(super) held: Vec<Held>,
+    pub(super) queue: Vec<Entry>,
+    pub(super) last_token: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Held {
+    pub(super) entry: Entry,
+    pub(super) token: u64,
+}
+
+/// A lease, as the store has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Entry {
+    pub(super) id: u8,
+    pub(super) client: usize,
+    pub(super) expires: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Request {
+    Claim { queue: bool },
+    Extend { seconds: u64 },
+    Release,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Response {
+    Held { token: u64, left: u64 },
+    Queued { ask_again: u64 },
+    Busy,
+    Gone { taken: bool },
+    Released,
+    Absent,
+    NotApplied,
+}
+
+impl Store {
+    /// Ends what has expired, and grants what that makes room for.
+    pub(super) fn settle(&mut self, now: u64, capacity: usize, sent: &mut Vec<(usize, u8, Body)>) {
+        self.held.retain(|held| held.entry.expires > now);
+        self.queue.retain(|entry| entry.expires > now);
+        while self.held.len() < capacity && !self.queue.is_empty() {
+            let entry = self.queue.remove(0);
+            let token = self.grant(entry);
+            sent.push((entry.client, entry.id, Body::Granted(token)));
+        }
+    }
+
+    pub(super) fn grant(&mut self, entry: Entry) -> u64 {
+        self.last_token += 1;
+        self.held.push(Held { entry, token: self.last_token });
+        self.last_token
+    }
+
+    pub(super) fn apply(
+        &mut self,
+        now: u64,
+        bounds: &Bounds,
+        message: &Message,
+        request: Request,
+        sent: &mut Vec<(usize, u8, Body)>,
+    ) -> Response {
+        self.settle(now, bounds.capacity, sent);
+        let id = message.id;
+        match request {
+            Request::Claim { queue } => {
+                if let Some(state) = self.state_of(id, now) {
+                    return state;
+                }
+                let entry = Entry { id, client: message.client, expires: now + bounds.ttl() };
+                if self.held.len() < bounds.capacity {
+                    let token = self.grant(entry);
+                    return Response::Held { token, left: bounds.ttl() };
+                }
+                if !queue {
+                    return Response::Busy;
+                }
+                self.queue.push(entry);
+                self.state_of(id, now).expect("it was just queued")
+            }
+            Request::Extend { seconds } => {
+                let held = self.held.iter_mut().map(|held| &mut held.entry);
+                if let Some(entry) = held.chain(&mut self.queue).find(|entry| entry.id == id) {
+                    entry.expires = entry.expires.max(now + seconds);
+                }
+                self.state_of(id, now).unwrap_or(Response::Gone { taken: !self.held.is_empty() })
+            }
+            Request::Release => {
+                let before = self.held.len() + self.queue.len();
+                self.held.retain(|held| held.entry.id != id);
+                self.queue.retain(|entry| entry.id != id);
+                let is_gone = self.held.len() + self.queue.len() < before;
+                self.settle(now, bounds.capacity, sent);
+                if is_gone { Response::Released } else { Response::Absent }
+            }
+        }
+    }
+
+    pub(super) fn state_of(&self, id: u8, now: u64) -> Option<Response> {
+        if let Some(held) = self.held.iter().find(|held| held.entry.id == id) {
+            return Some(Response::Held { token: held.token, left: held.entry.expires - now });
+        }
+        let ahead = self.queue.iter().position(|entry| entry.id == id)?;
+        let holder = self.held.iter().map(|held| held.entry.expires).min().unwrap_or(now);
+        let in_front = if ahead == 0 { holder } else { self.queue[ahead - 1].expires };
+        Some(Response::Queued { ask_again: in_front - now })
+    }
+}

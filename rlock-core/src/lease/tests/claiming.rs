@@ -1,0 +1,125 @@
+//! Leases that are claimed and that wait.
+
+use super::*;
+
+#[test]
+fn deadline_counts_from_before_the_request() {
+    let (mut driven, _) = Driven::new(Wait::Forever);
+    let sent = driven.now;
+    driven.pass(100);
+    assert_eq!(driven.take(held()), [Effect::Grant(TOKEN)]);
+    assert_eq!(driven.lease.deadline(), Some(sent.after(ms(TTL)).before(ms(300))));
+    driven.sends(&[claim()]);
+}
+
+#[test]
+fn late_grant_is_extended_at_once() {
+    let (mut driven, _) = Driven::new(Wait::Forever);
+    driven.pass(TTL * 85 / 100);
+    assert_eq!(driven.take(held()), [Effect::Grant(TOKEN), Effect::Begun { late: Duration::ZERO }]);
+    driven.sends(&[claim(), extend(TTL)]);
+}
+
+#[test]
+fn grant_past_its_deadline_is_given_back() {
+    let (mut driven, _) = Driven::new(Wait::Forever);
+    driven.pass(TTL);
+    assert_eq!(driven.take(held()), [Effect::Refuse(Refusal::Ended(LossReason::Expired))]);
+    driven.take(Input::LetGo);
+    driven.sends(&[claim(), Order::Release]);
+}
+
+#[test]
+fn one_try_is_refused_and_leaves_nothing() {
+    let (mut driven, _) = Driven::new(Wait::Never);
+    driven.sends(&[Order::Claim { ttl: ttl(TTL), queue: false }]);
+    let effects = driven.take(Input::Claimed(0, Ok(Acquired::Busy)));
+    assert_eq!(effects, [Effect::Refuse(Refusal::Busy { waited: Duration::ZERO }), Effect::Settle]);
+}
+
+#[test]
+fn claim_without_answer_is_repeated_and_then_given_up() {
+    let (mut driven, _) = Driven::new(Wait::Forever);
+    assert_eq!(driven.take(Input::Claimed(0, Err(Fault::Unknown))), []);
+    driven.fire();
+    driven.sends(&[claim(), claim()]);
+    driven.pass(5_000);
+    let effects = driven.take(Input::Claimed(0, Err(Fault::Unknown)));
+    assert_eq!(effects, [Effect::Refuse(Refusal::Unavailable)]);
+    driven.sends(&[Order::Release]);
+}
+
+#[test]
+fn hung_claim_is_given_up() {
+    let (mut driven, _) = Driven::new(Wait::Forever);
+    assert_eq!(driven.fire(), [Effect::Refuse(Refusal::Unavailable)]);
+    driven.sends(&[claim()]);
+    assert_eq!(driven.take(held()), [], "the answer tells that there is something to give back");
+    driven.sends(&[Order::Release]);
+}
+
+#[test]
+fn wait_for_a_silent_store_does_not_blame_others() {
+    let until = Moment::default().after(ms(1_000_000 + 1_000));
+    let (mut driven, _) = Driven::new(Wait::Until(until));
+    let waited = ms(1_000);
+    assert_eq!(driven.fire(), [Effect::Refuse(Refusal::Unanswered { waited })]);
+}
+
+#[test]
+fn waiter_that_drops_its_claim_gives_back_what_it_got() {
+    let answers = [held(), queued(TTL), Input::Claimed(0, Err(Fault::Unknown))];
+    for answer in answers {
+        let (mut driven, _) = Driven::new(Wait::Forever);
+        assert_eq!(driven.take(Input::LetGo), []);
+        driven.take(answer);
+        driven.sends(&[claim(), Order::Release]);
+    }
+    let (mut driven, _) = Driven::new(Wait::Forever);
+    driven.take(Input::LetGo);
+    assert_eq!(driven.take(Input::Claimed(0, Err(Fault::NotApplied))), [Effect::Settle]);
+}
+
+#[test]
+fn event_before_the_answer_is_asked_about() {
+    for hint in [Hint::Granted(TOKEN), Hint::Broken, Hint::Resync] {
+        let (mut driven, _) = Driven::new(Wait::Forever);
+        driven.take(Input::Hint(hint));
+        driven.take(queued(TTL));
+        driven.sends(&[claim(), extend(TTL)]);
+    }
+}
+
+#[test]
+fn waiter_asks_when_what_blocks_it_may_expire() {
+    let (mut driven, _) = Driven::new(Wait::Forever);
+    driven.take(queued(2_000));
+    let asked_at = driven.now.after(ms(2_001));
+    driven.fire();
+    assert_eq!(driven.now, asked_at);
+    driven.sends(&[claim(), extend(TTL)]);
+}
+
+#[test]
+fn event_hands_the_lock_over_while_its_life_lasts() {
+    let mut driven = Driven::queued(unwatched());
+    driven.sent.clear();
+    assert_eq!(driven.take(Input::Hint(Hint::Granted(TOKEN))), [Effect::Grant(TOKEN)]);
+    driven.sends(&[extend(TTL)]);
+
+    let mut driven = Driven::queued(unwatched());
+    driven.sent.clear();
+    driven.pass(TTL * 8 / 10);
+    assert_eq!(driven.take(Input::Hint(Hint::Granted(TOKEN))), [], "too little is left");
+    driven.sends(&[extend(TTL)]);
+    assert_eq!(driven.take(extended()), [Effect::Grant(TOKEN)]);
+}
+
+#[test]
+fn endless_waits_overflow_nothing() {
+    let (mut driven, _) = Driven::new(Wait::Forever);
+    let place = Place { ahead: 0, ask_again: Duration::MAX };
+    driven.take(Input::Claimed(0, Ok(Acquired::Queued(place))));
+    driven.fire();
+    driven.sends(&[claim(), extend(TTL)]);
+}

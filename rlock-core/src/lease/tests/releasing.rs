@@ -1,0 +1,56 @@
+//! Releases.
+
+use super::*;
+
+#[test]
+fn lost_place_is_told_and_nothing_is_released() {
+    let mut driven = Driven::queued(terms());
+    driven.take(Input::Hint(Hint::Resync));
+    assert_eq!(driven.take(gone(true)), [Effect::Refuse(Refusal::Ended(LossReason::Gone))]);
+    let confirmed = Effect::Confirm(ReleaseOutcome::Lost(LossReason::Gone));
+    assert_eq!(driven.take(Input::LetGo), [confirmed, Effect::Settle]);
+}
+
+#[test]
+fn release_is_confirmed_once_and_repeated_until_it_is() {
+    let mut driven = Driven::held(terms());
+    driven.sent.clear();
+    driven.take(Input::LetGo);
+    assert_eq!(driven.take(Input::Released(0, Err(Fault::Unknown))), []);
+    driven.fire();
+    driven.sends(&[Order::Release; 2]);
+    let confirmed = Effect::Confirm(ReleaseOutcome::Released);
+    let effects = driven.take(Input::Released(0, Ok(Released::Absent)));
+    let first = Effect::Released(Released::Absent);
+    assert_eq!(effects, [first, confirmed, Effect::Settle], "the release without an answer has released it");
+}
+
+#[test]
+fn absent_lease_was_lost_before_its_release() {
+    let mut driven = Driven::held(terms());
+    driven.take(Input::LetGo);
+    let confirmed = Effect::Confirm(ReleaseOutcome::Absent);
+    let absent = Effect::Released(Released::Absent);
+    assert_eq!(driven.take(Input::Released(0, Ok(Released::Absent))), [absent, confirmed, Effect::Settle]);
+}
+
+#[test]
+fn release_that_is_not_confirmed_is_reported_and_goes_on() {
+    let mut driven = Driven::held(terms());
+    driven.sent.clear();
+    driven.take(Input::LetGo);
+    assert_eq!(driven.fire(), [Effect::Confirm(ReleaseOutcome::Unconfirmed)]);
+    assert_eq!(driven.take(Input::Released(0, Err(Fault::NotApplied))), []);
+    driven.fire();
+    driven.sends(&[Order::Release; 2]);
+    let released = Effect::Released(Released::Released);
+    assert_eq!(driven.take(Input::Released(0, Ok(Released::Released))), [released, Effect::Settle]);
+}
+
+#[test]
+fn shutdown_signals_the_loss_and_releases() {
+    let mut driven = Driven::held(terms());
+    driven.sent.clear();
+    assert_eq!(driven.take(Input::Close)[0], Effect::Lose(LossReason::Shutdown));
+    driven.sends(&[Order::Release]);
+}
