@@ -67,7 +67,9 @@ fn reference() -> String {
 /// The state machine as one module of this crate, with its model and without its tests.
 fn machine() -> String {
     let text = module(&Path::new(MACHINE).join("mod.rs"));
-    text.replace("crate::clock::", "rlock_core::").replace("crate::contract::", "rlock_core::").replace("crate::lease::", "crate::machine::copy::")
+    text.replace("crate::clock::", "rlock_core::")
+        .replace("crate::contract::", "rlock_core::")
+        .replace("crate::lease::", "crate::machine::copy::")
 }
 
 /// A module in `file`, with the modules in it.

@@ -17,7 +17,7 @@ mod world;
 
 use std::time::{Duration, Instant};
 
-use stateright::{Checker as _, Expectation, Model as _};
+use stateright::{Checker as _, Expectation, HasDiscoveries, Model as _};
 
 use super::{Renewal, Terms, Wait};
 use crate::clock::Moment;
@@ -153,7 +153,7 @@ pub(crate) fn explorations() -> Vec<(&'static str, Bounds)> {
 /// Explores every state within the bounds.
 pub(crate) fn explore(bounds: Bounds) -> Explored {
     let begun = Instant::now();
-    let checker = bounds.checker().threads(2).spawn_bfs().join();
+    let checker = bounds.checker().threads(2).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
     let expected = |name: &str| {
         let property = checker.model().properties().into_iter().find(|property| property.name == name);
         property.is_some_and(|property| property.expectation == Expectation::Always)

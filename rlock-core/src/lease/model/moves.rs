@@ -12,7 +12,7 @@ use crate::lease::{Effects, Input, Lease, Phase};
 
 /// A step of the world.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Action {
+pub(crate) enum Action {
     Tick,
     Lock(usize),
     Timer(usize),

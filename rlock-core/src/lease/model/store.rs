@@ -25,14 +25,14 @@ pub(super) struct Entry {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Request {
+pub(crate) enum Request {
     Claim { queue: bool },
     Extend { seconds: u64 },
     Release,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Response {
+pub(crate) enum Response {
     Held { token: u64, left: u64 },
     Queued { ask_again: u64 },
     Busy,

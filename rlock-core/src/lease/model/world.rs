@@ -13,7 +13,7 @@ pub(super) const VERBS: [Verb; 3] = [Verb::Claim, Verb::Extend, Verb::Release];
 
 /// One state of the world.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct World {
+pub(crate) struct World {
     /// Seconds.
     pub(super) now: u64,
     pub(super) store: Store,
@@ -60,7 +60,7 @@ pub(super) enum User {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Message {
+pub(crate) struct Message {
     pub(super) client: usize,
     pub(super) id: u8,
     pub(super) is_delayed: bool,
@@ -68,7 +68,7 @@ pub(super) struct Message {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Body {
+pub(crate) enum Body {
     Request { call: u32, request: Request },
     Answer { call: u32, answer: Response },
     Granted(u64),
