@@ -266,3 +266,48 @@ async fn prefix_of_no_name_is_refused() {
         assert!(error.to_string().contains("no name begins with this prefix"), "{error}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn slow_store_keeps_its_locks() {
+    let world = World::new();
+    let guard = world.lock("job").lock_with(options().ttl(SECOND)).await.unwrap();
+    world.script.set(Fate::AnsweredLate(SECOND * 2 / 5));
+    sleep(20 * SECOND).await;
+    assert!(guard.is_held(), "{:?}", guard.loss());
+    let status = guard.watchdog().unwrap().status();
+    assert!(status.extend_count >= 10 && status.failure_count <= 2, "{status:?}");
+    guard.extend(5 * SECOND).await.unwrap();
+    assert!(guard.remaining() > 4 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_store_serves_its_waiters() {
+    let world = World::with(|can| can.push = false);
+    let holder = SimpleLock::new("job", &world.other_client()).unwrap().lock_with(options()).await.unwrap();
+    let lock = world.lock("job");
+    let waiting = tokio::spawn(async move { lock.lock_with(options().ttl(SECOND)).await });
+    world.script.set(Fate::AnsweredLate(SECOND * 2 / 5));
+    sleep(5 * SECOND).await;
+    holder.unlock().await.unwrap();
+    assert!(timeout(5 * SECOND, waiting).await.expect("it is granted").unwrap().unwrap().is_held());
+}
+
+#[tokio::test(start_paused = true)]
+async fn callback_that_owns_a_guard_releases_it() {
+    let world = World::new();
+    let guard = world.lock("job").lock_with(options()).await.unwrap();
+    let owned = Mutex::new(Some(world.lock("owned").lock_with(options()).await.unwrap()));
+    let config = WatchdogConfig::new().on_failure(move |_| drop(owned.lock().unwrap().take()));
+    guard.start_watchdog(config).unwrap();
+    guard.unlock().await.unwrap();
+    sleep(2 * TTL).await;
+    assert_eq!(world.client.open_leases(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn watchdog_of_a_lost_lock_is_refused() {
+    let world = World::new();
+    let guard = world.lock("job").lock_with(options().watchdog(false).ttl(SECOND)).await.unwrap();
+    sleep(2 * SECOND).await;
+    assert!(matches!(guard.start_watchdog(WatchdogConfig::new()), Err(rlock_core::StartWatchdogError::Lost(_))));
+}

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::oneshot;
 
 use crate::error::StartError;
@@ -22,7 +22,9 @@ impl Home {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(StartError::new)?;
         let (tenant, waiting) = oneshot::channel::<Task>();
         let handle = runtime.handle().clone();
+        let mut unstarted = Unstarted(Some(runtime));
         let run = move || {
+            let runtime = unstarted.0.take().expect("it is taken once");
             if let Ok(tenant) = runtime.block_on(waiting) {
                 runtime.block_on(tenant);
             }
@@ -50,6 +52,17 @@ impl Home {
                 let _thread_gone = waiting.send(Box::pin(tenant));
             }
             Self::Caller(runtime) => drop(runtime.spawn(tenant)),
+        }
+    }
+}
+
+/// A runtime whose thread has not started. Its drop does not block, which is forbidden inside another runtime.
+struct Unstarted(Option<Runtime>);
+
+impl Drop for Unstarted {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
         }
     }
 }

@@ -120,29 +120,47 @@ impl Callbacks {
         }
         waiting.runners += 1;
         drop(waiting);
-        let this = self.clone();
-        let spawned = catch_unwind(AssertUnwindSafe(|| drop(runtime.spawn_blocking(move || this.work()))));
+        let runner = Runner(Some(self.clone()));
+        let spawned = catch_unwind(AssertUnwindSafe(|| drop(runtime.spawn_blocking(move || runner.work()))));
         if spawned.is_err() {
             // The system has no thread. The next call tries again.
-            self.lock().runners -= 1;
+            self.lock().queues.retain(|waiting| !Arc::ptr_eq(waiting, queue));
+            queue.lock().is_scheduled = false;
         }
     }
 
-    fn work(&self) {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A thread that makes calls, or will. It counts as one until it finds no more calls, or is dropped.
+struct Runner(Option<Arc<Callbacks>>);
+
+impl Runner {
+    fn work(mut self) {
         while let Some(queue) = self.next() {
             while queue.call() || !queue.rest() {}
         }
     }
 
-    fn next(&self) -> Option<Arc<Queue>> {
-        let mut waiting = self.lock();
+    fn next(&mut self) -> Option<Arc<Queue>> {
+        let callbacks = self.0.clone()?;
+        let mut waiting = callbacks.lock();
         let queue = waiting.queues.pop_front();
-        waiting.runners -= usize::from(queue.is_none());
+        if queue.is_none() {
+            waiting.runners -= 1;
+            self.0 = None;
+        }
         queue
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+impl Drop for Runner {
+    fn drop(&mut self) {
+        if let Some(callbacks) = self.0.take() {
+            callbacks.lock().runners -= 1;
+        }
     }
 }
 

@@ -93,12 +93,13 @@ impl Driver {
         }
     }
 
-    pub(crate) fn acquire_ended(&self, kind: LockKind, outcome: &Result<Token, LockError>, started: Moment) {
-        let how = match outcome {
-            Ok(_) => AcquireOutcome::Acquired,
-            Err(LockError::TimedOut { wait, .. }) if wait.is_zero() => AcquireOutcome::Busy,
-            Err(error) if error.is_timeout() => AcquireOutcome::TimedOut,
-            Err(_) => AcquireOutcome::Failed,
+    /// Measures a claim that has ended, by a grant if there is no `error`.
+    pub(crate) fn acquire_ended(&self, kind: LockKind, error: Option<&LockError>, started: Moment) {
+        let how = match error {
+            None => AcquireOutcome::Acquired,
+            Some(LockError::TimedOut { wait, .. }) if wait.is_zero() => AcquireOutcome::Busy,
+            Some(error) if error.is_timeout() => AcquireOutcome::TimedOut,
+            Some(_) => AcquireOutcome::Failed,
         };
         self.metrics.acquire_ended(kind, how, self.now().since(started));
     }

@@ -11,7 +11,7 @@ use super::step::Sending;
 use super::watch::Watch;
 use super::{Driver, Slot};
 use crate::contract::Ttl;
-use crate::error::{ExtendError, InvalidConfig};
+use crate::error::{ExtendError, StartWatchdogError};
 use crate::lease::{End, Input, LossReason, Lost, Phase};
 use crate::watchdog::{WatchdogConfig, WatchdogStatus};
 
@@ -82,20 +82,24 @@ impl Driver {
         self: &Arc<Self>,
         slot: &Arc<Slot>,
         config: &WatchdogConfig,
-    ) -> Result<u64, InvalidConfig> {
+    ) -> Result<u64, StartWatchdogError> {
         let plan = config.plan(slot.lock().lease.terms().ttl)?;
         self.check_max(plan.extend_by)?;
         let generation = self.new_number();
         let (renewal, watch) = Watch::begin(plan, generation);
-        {
-            let mut state = slot.lock();
-            if !matches!(state.lease.phase(), Phase::Held(_)) {
-                return Ok(generation);
+        let (mut is_held, mut replaced) = (false, None);
+        self.step_with(slot, Input::Watch(renewal), None, Sending::Now, |state| {
+            is_held = matches!(state.lease.phase(), Phase::Held(_));
+            if is_held {
+                replaced = state.watch.replace(watch);
             }
-            state.watch = Some(watch);
+        });
+        drop(replaced); // the user's closures, without the slot's mutex
+        if is_held {
+            return Ok(generation);
         }
-        self.step(slot, Input::Watch(renewal), Sending::Now);
-        Ok(generation)
+        let reason = slot.loss().unwrap_or(LossReason::Shutdown);
+        Err(Lost { resource: slot.key.resource.clone(), reason }.into())
     }
 
     /// The number of the watchdog that runs.

@@ -105,14 +105,14 @@ impl<T> Lane<T> {
     }
 
     /// Takes note of the answer to a request that was admitted and not handed over.
-    pub(super) fn finished(&self, now: Moment, round_trip: Duration) {
+    pub(super) fn finished(&self, now: Moment, round_trip: Option<Duration>) {
         let mut inner = self.lock();
         inner.answered(now, round_trip);
         inner.under_way -= 1;
     }
 
     /// Takes note of an answer, and gives the worker its next batch; without one the worker is idle from now on.
-    pub(super) fn next(&self, worker: &Arc<Worker<T>>, now: Moment, round_trip: Duration) -> bool {
+    pub(super) fn next(&self, worker: &Arc<Worker<T>>, now: Moment, round_trip: Option<Duration>) -> bool {
         let mut inner = self.lock();
         inner.answered(now, round_trip);
         if inner.queue.is_empty() || inner.under_way > inner.window.size() {
@@ -162,7 +162,9 @@ impl<T> Lane<T> {
 }
 
 impl<T> Inner<T> {
-    fn answered(&mut self, now: Moment, round_trip: Duration) {
+    /// Lets the window learn from an answer; `None` if nothing was sent.
+    fn answered(&mut self, now: Moment, round_trip: Option<Duration>) {
+        let Some(round_trip) = round_trip else { return };
         let is_full = !self.queue.is_empty() || self.under_way >= self.window.size();
         self.window.answered(now, round_trip, self.under_way, is_full);
     }
@@ -205,7 +207,7 @@ mod tests {
     use super::*;
 
     const NOW: Moment = Moment::from_nanos(0);
-    const ROUND_TRIP: Duration = Duration::from_millis(1);
+    const ROUND_TRIP: Option<Duration> = Some(Duration::from_millis(1));
 
     /// The batch of the worker that starts.
     fn start(lane: &Lane<usize>) -> Option<(Arc<Worker<usize>>, Vec<usize>)> {

@@ -12,7 +12,7 @@ use tokio::task::unconstrained;
 use tokio::time::timeout;
 
 use super::lane::{Call, Start, Worker};
-use super::step::{Report, Sending};
+use super::step::{Report, Sending, quietly};
 use super::{Driver, LONGEST_CALL, Slot};
 use crate::clock::Moment;
 use crate::contract::{Acquired, BackendError, Claim, Extended, Extension, Failure, IfBusy, LeaseKey, Released, Ttl};
@@ -60,7 +60,7 @@ impl Driver {
             self.start(verb);
             return;
         }
-        let mut ended = began;
+        let mut round_trip = None;
         if let Some((call, order)) = self.begin(verb, slot, began) {
             let sent = Sent { slot: slot.clone(), call, began };
             let mut call = self.call_of_one(slot, order);
@@ -74,11 +74,12 @@ impl Driver {
                 self.run(verb, lane.hand_over((sent, limit_of(order), call)));
                 return;
             };
-            ended = self.now();
+            let ended = self.now();
+            round_trip = Some(ended.since(began));
             self.answered(&sent, answer, ended);
             self.start_follow_ups(verb);
         }
-        lane.finished(ended, ended.since(began));
+        lane.finished(began, round_trip);
         self.start(verb);
     }
 
@@ -109,19 +110,19 @@ impl Driver {
                 std::mem::swap(&mut batch, &mut job.batch);
                 job.call.take()
             };
-            let mut began = self.now();
+            let mut began = None;
             let is_idle = call.is_none() && batch.is_empty();
             if let Some((sent, limit, call)) = call {
-                began = sent.began;
+                began = Some(sent.began);
                 let answer = self.bounded(verb, limit, call).await;
                 self.answered(&sent, answer.unwrap_or_else(|| self.no_answer(verb, limit)), self.now());
                 self.start_follow_ups(verb);
             }
             if !batch.is_empty() {
-                self.send_batch(verb, &mut batch, &mut buffers).await;
+                began = self.send_batch(verb, &mut batch, &mut buffers).await;
             }
             let now = self.now();
-            if is_idle || !lane.next(&worker, now, now.since(began)) {
+            if is_idle || !lane.next(&worker, now, began.map(|began| now.since(began))) {
                 if lane.is_closed() {
                     return;
                 }
@@ -149,24 +150,30 @@ impl Driver {
             Order::Claim { queue, ttl } => {
                 let claims = [self.claim_of(slot, queue, ttl)];
                 Box::pin(async move {
-                    let mut answers = this.guarded("acquire", 1, this.backend.acquire(&claims)).await;
+                    let mut answers = this.guarded("acquire", 1, async { this.backend.acquire(&claims).await }).await;
                     Answer::Claimed(answers.pop().expect("one answer"))
                 })
             }
             Order::Extend { ttl } => Box::pin(async move {
                 let extensions = [Extension { key, ttl }];
-                let mut answers = this.guarded("extend", 1, this.backend.extend(&extensions)).await;
+                let mut answers = this.guarded("extend", 1, async { this.backend.extend(&extensions).await }).await;
                 Answer::Extended(answers.pop().expect("one answer"))
             }),
             Order::Release => Box::pin(async move {
                 let keys = [key];
-                let mut answers = this.guarded("release", 1, this.backend.release(&keys)).await;
+                let mut answers = this.guarded("release", 1, async { this.backend.release(&keys).await }).await;
                 Answer::Released(answers.pop().expect("one answer"))
             }),
         }
     }
 
-    async fn send_batch(self: &Arc<Self>, verb: Verb, batch: &mut Vec<Arc<Slot>>, buffers: &mut Buffers) {
+    /// Sends one call for a batch, and returns when it was begun; `None` if no request of the batch is wanted any more.
+    async fn send_batch(
+        self: &Arc<Self>,
+        verb: Verb,
+        batch: &mut Vec<Arc<Slot>>,
+        buffers: &mut Buffers,
+    ) -> Option<Moment> {
         let Buffers { sent, claims, extensions, keys } = buffers;
         let began = self.now();
         let mut limit = STUCK;
@@ -182,29 +189,30 @@ impl Driver {
         }
         let count = sent.len();
         if count == 0 {
-            return;
+            return None;
         }
         match verb {
             Verb::Claim => {
-                let call = self.guarded("acquire", count, self.backend.acquire(claims));
+                let call = self.guarded("acquire", count, async { self.backend.acquire(claims).await });
                 let answers = self.bounded(verb, limit, call).await;
                 self.all_answered(sent, answers.map(|answers| answers.into_iter().map(Answer::Claimed)), verb, limit);
                 claims.clear();
             }
             Verb::Extend => {
-                let call = self.guarded("extend", count, self.backend.extend(extensions));
+                let call = self.guarded("extend", count, async { self.backend.extend(extensions).await });
                 let answers = self.bounded(verb, limit, call).await;
                 self.all_answered(sent, answers.map(|answers| answers.into_iter().map(Answer::Extended)), verb, limit);
                 extensions.clear();
             }
             Verb::Release => {
-                let call = self.guarded("release", count, self.backend.release(keys));
+                let call = self.guarded("release", count, async { self.backend.release(keys).await });
                 let answers = self.bounded(verb, limit, call).await;
                 self.all_answered(sent, answers.map(|answers| answers.into_iter().map(Answer::Released)), verb, limit);
                 keys.clear();
             }
         }
         self.start_follow_ups(verb);
+        Some(began)
     }
 
     /// Sends the requests that follow from the answers to requests of `verb`: a lease that was claimed is extended, or released
@@ -251,7 +259,8 @@ impl Driver {
                 (report(answer.as_ref().err(), None), Input::Released(sent.call, answer.map_err(|error| fault(&error))))
             }
         };
-        self.step_with(&sent.slot, input, Some(report), Sending::Later);
+        // A waker of the user's that panics costs the other leases of the batch nothing.
+        quietly(|| self.step_with(&sent.slot, input, Some(report), Sending::Later, |_| {}));
     }
 
     /// The order of a lease whose turn has come, with the number of the request.
@@ -297,7 +306,7 @@ impl Driver {
     }
 
     fn failure(&self, operation: &'static str, reason: String) -> BackendError {
-        tracing::error!(backend = %self.store, operation, %reason, "the backend broke its contract");
+        quietly(|| tracing::error!(backend = %self.store, operation, %reason, "the backend broke its contract"));
         BackendError::Unknown(Failure::new(operation, self.store.clone(), reason))
     }
 }

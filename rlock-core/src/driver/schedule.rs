@@ -55,14 +55,19 @@ impl Schedule {
         let mut timers = self.lock();
         timers.stale += count;
         if timers.stale > FEW && timers.stale > timers.heap.len() / 2 {
-            timers.heap.retain(|timer| !timer.slot.is_settled());
+            let all = std::mem::take(&mut timers.heap).into_vec();
+            let (stale, live): (Vec<_>, Vec<_>) = all.into_iter().partition(|timer| timer.slot.is_settled());
+            timers.heap = live.into();
             timers.stale = 0;
+            drop(timers);
+            drop(stale); // the last references to slots, perhaps
         }
     }
 
     /// Takes out the timers that are due at `now`, at most `limit`, and returns the moment of the next. The caller sleeps
     /// until then, or until [`earlier`](Self::earlier) resolves.
     pub(super) fn take_due(&self, now: Moment, limit: usize, due: &mut Vec<Timer>) -> Option<Moment> {
+        let mut stale = Vec::new();
         let mut timers = self.lock();
         while due.len() < limit
             && let Some(first) = timers.heap.peek()
@@ -71,12 +76,16 @@ impl Schedule {
             let timer = timers.heap.pop().expect("it was just seen");
             if timer.slot.is_settled() {
                 timers.stale = timers.stale.saturating_sub(1);
+                stale.push(timer);
             } else {
                 due.push(timer);
             }
         }
         timers.sleeping_until = timers.heap.peek().map(|timer| timer.at);
-        timers.sleeping_until
+        let next = timers.sleeping_until;
+        drop(timers);
+        drop(stale); // the last references to slots, perhaps
+        next
     }
 
     /// Resolves once a timer is added that is earlier than [`take_due`](Self::take_due) said.

@@ -58,28 +58,37 @@ struct Aftermath {
     replies: SmallVec<[(oneshot::Sender<Extended>, Extended); 1]>,
     failure: Option<WatchdogFailure>,
     callbacks: Option<Arc<super::callbacks::Queue>>,
+    dropped: Option<Arc<super::callbacks::Queue>>,
     stale_timers: usize,
+}
+
+/// Runs code that may call into the user's, whose panic is to end nothing here.
+pub(super) fn quietly(run: impl FnOnce()) {
+    drop(catch_unwind(AssertUnwindSafe(run)));
 }
 
 impl Driver {
     /// Moves a lease on by one input.
     pub(super) fn step(self: &Arc<Self>, slot: &Arc<Slot>, input: Input, sending: Sending) {
-        self.step_with(slot, input, None, sending);
+        self.step_with(slot, input, None, sending, |_| {});
     }
 
-    /// Moves a lease on by one input, which is an answer of the store if there is a `report`.
+    /// Moves a lease on by one input, which is an answer of the store if there is a `report`. `prepare` runs first, under the
+    /// slot's mutex.
     pub(super) fn step_with(
         self: &Arc<Self>,
         slot: &Arc<Slot>,
         input: Input,
         report: Option<Report>,
         sending: Sending,
+        prepare: impl FnOnce(&mut State),
     ) {
         let (is_hint, is_close) = (matches!(input, Input::Hint(Hint::Granted(_))), matches!(input, Input::Close));
         let mut effects = Effects::new();
         let mut state = slot.lock();
         let now = report.as_ref().map_or_else(|| self.now(), |report| report.at);
         let before = Stage::of(&state.lease);
+        prepare(&mut state);
         if let Some(report) = &report {
             state.last_error = report.error.clone().map(Box::new);
         }
@@ -91,7 +100,10 @@ impl Driver {
         let aftermath = self.absorb(slot, &mut state, &effects, report.as_ref());
         before.count_change(after, &effects);
         slot.publish(&state);
-        if !matches!(state.lease.phase(), Phase::Settled) {
+        if effects.iter().any(|effect| matches!(effect, Effect::Settle)) {
+            // Before the user hears of it, and under the mutex: then no lease is open that its user knows to be released.
+            self.table.remove(slot.key.id);
+        } else {
             self.set_timer(slot, &mut state);
         }
         drop(state);
@@ -144,7 +156,11 @@ impl Driver {
                 Effect::Unreleased if self.is_dead.load(Ordering::Acquire) => {
                     self.abandoned.fetch_add(1, Ordering::Relaxed); // before the table is empty
                 }
-                Effect::Settle => aftermath.stale_timers = std::mem::take(&mut state.timers),
+                Effect::Settle => {
+                    aftermath.stale_timers = std::mem::take(&mut state.timers);
+                    // The user's closures are not to be dropped under a mutex, as those that outlive the slot would be.
+                    aftermath.dropped = state.watch.as_mut().and_then(|watch| watch.callbacks.take());
+                }
                 Effect::Send(_)
                 | Effect::Grant(_)
                 | Effect::Released(_)
@@ -198,24 +214,22 @@ impl Driver {
         let is_lost = is(|effect| matches!(effect, Effect::Lose(_)));
         if let Some(signals) = slot.signals.get() {
             if is_lost {
-                signals.lost.cancel();
+                quietly(|| signals.lost.cancel());
             }
             if slot.deadline().is_none() {
-                signals.ended.cancel();
+                quietly(|| signals.ended.cancel());
             }
         }
         let is_settled = is(|effect| matches!(effect, Effect::Settle));
-        if is_settled {
-            self.table.remove(slot.key.id);
-            if aftermath.stale_timers > 0 {
-                self.schedule.settled(aftermath.stale_timers);
-            }
+        if aftermath.stale_timers > 0 {
+            self.schedule.settled(aftermath.stale_timers);
         }
-        if is_lost || is(|effect| matches!(effect, Effect::Grant(_) | Effect::Refuse(_) | Effect::Confirm(_))) {
-            slot.user.wake();
+        let is_news = |effect: &Effect| matches!(effect, Effect::Grant(_) | Effect::Refuse(_) | Effect::Confirm(_));
+        if is_lost || is_settled || effects.iter().any(is_news) {
+            quietly(|| slot.user.wake());
         }
         for (sender, reply) in aftermath.replies {
-            let _holder_gone = sender.send(reply);
+            quietly(|| drop(sender.send(reply)));
         }
         for effect in effects {
             match (effect, sending) {
@@ -225,21 +239,31 @@ impl Driver {
                 _ => {}
             }
         }
-        // A recorder or a subscriber of the user's that panics ends nothing here.
-        let observed = catch_unwind(AssertUnwindSafe(|| {
-            observe(self);
-            if let Some(failure) = &aftermath.failure {
-                tracing::warn!(resource = %failure.resource, error = %failure, "a lock was not extended");
-            }
-        }));
+        observe(self);
+        if let Some(failure) = &aftermath.failure {
+            quietly(|| tracing::warn!(resource = %failure.resource, error = %failure, "a lock was not extended"));
+        }
         if let Some(callbacks) = &aftermath.callbacks {
             self.callbacks.run(&self.runtime, callbacks);
         }
-        drop(observed);
+        quietly(|| drop(aftermath.dropped));
     }
 
-    /// Reports a step to metrics and logs.
+    /// Reports a step to metrics, then to logs.
     fn observe(
+        &self,
+        slot: &Slot,
+        effects: &Effects,
+        stages: (Stage, Stage),
+        now: Moment,
+        report: Option<&Report>,
+        is_hint: bool,
+    ) {
+        quietly(|| self.measure(slot, effects, stages, now, report, is_hint));
+        quietly(|| log(slot, effects, stages, report));
+    }
+
+    fn measure(
         &self,
         slot: &Slot,
         effects: &Effects,
@@ -248,22 +272,8 @@ impl Driver {
         report: Option<&Report>,
         is_hint: bool,
     ) {
-        let resource = &slot.key.resource;
-        if let Some(report) = report
-            && let Some(error) = &report.error
-        {
-            tracing::debug!(%resource, %error, "a request failed");
-        }
-        if let Some(report) = report
-            && let (Some(kind), Some(_)) = (report.extension, before.held_since)
-        {
-            self.metrics.extension_answered(kind, report.took);
-        }
         match (before.is_queued, after.is_queued) {
-            (false, true) => {
-                self.metrics.queued();
-                tracing::debug!(%resource, "waiting for the lock");
-            }
+            (false, true) => self.metrics.queued(),
             (true, false) => self.metrics.no_longer_queued(),
             _ => {}
         }
@@ -272,44 +282,62 @@ impl Driver {
             (Some(_), None) => self.metrics.watchdog_ended(),
             _ => {}
         }
+        let held_for = before.held_since.map(|since| now.since(since)).unwrap_or_default();
+        let mut is_lost = false;
         for effect in effects {
             match *effect {
-                Effect::Grant(token) => {
+                Effect::Grant(_) => {
                     self.metrics.granted();
                     if before.is_queued {
                         self.metrics.woken(if is_hint { WakeUp::Pushed } else { WakeUp::Asked });
                     }
-                    tracing::debug!(%resource, %token, "acquired the lock");
                 }
                 Effect::Lose(reason) => {
-                    let held_for = before.held_since.map(|since| now.since(since)).unwrap_or_default();
+                    is_lost = true;
                     self.metrics.lost(slot.kind, reason, held_for);
-                    tracing::warn!(%resource, %reason, "lost the lock");
-                }
-                Effect::Refuse(Refusal::Ended(LossReason::Gone)) => {
-                    tracing::warn!(%resource, "the store lost a place in the queue; queuing again");
                 }
                 Effect::Released(Released::Released) => self.metrics.released(Answer::Done),
                 Effect::Released(Released::Absent) => self.metrics.released(Answer::Gone),
-                Effect::Unreleased => {
-                    self.metrics.released(Answer::Failed);
-                    tracing::warn!(%resource, "a lock was not given back; it ends with its TTL");
-                }
+                Effect::Unreleased => self.metrics.released(Answer::Failed),
                 Effect::Begun { late } => self.metrics.extension_begun(late),
-                Effect::Renewed => tracing::trace!(%resource, "extended the lock"),
                 Effect::Send(_)
                 | Effect::Refuse(_)
                 | Effect::Reply(..)
                 | Effect::Confirm(_)
+                | Effect::Renewed
                 | Effect::Failed(_)
                 | Effect::Settle => {}
             }
         }
-        if let Some(since) = before.held_since
-            && after.held_since.is_none()
-            && !effects.iter().any(|effect| matches!(effect, Effect::Lose(_)))
+        if before.held_since.is_some() && after.held_since.is_none() && !is_lost {
+            self.metrics.given_back(slot.kind, held_for);
+        }
+        if let Some(report) = report
+            && let (Some(kind), Some(_)) = (report.extension, before.held_since)
         {
-            self.metrics.given_back(slot.kind, now.since(since));
+            self.metrics.extension_answered(kind, report.took);
+        }
+    }
+}
+
+fn log(slot: &Slot, effects: &Effects, (before, after): (Stage, Stage), report: Option<&Report>) {
+    let resource = &slot.key.resource;
+    if let Some(error) = report.and_then(|report| report.error.as_ref()) {
+        tracing::debug!(%resource, %error, "a request failed");
+    }
+    if !before.is_queued && after.is_queued {
+        tracing::debug!(%resource, "waiting for the lock");
+    }
+    for effect in effects {
+        match *effect {
+            Effect::Grant(token) => tracing::debug!(%resource, %token, "acquired the lock"),
+            Effect::Lose(reason) => tracing::warn!(%resource, %reason, "lost the lock"),
+            Effect::Refuse(Refusal::Ended(LossReason::Gone)) => {
+                tracing::warn!(%resource, "the store lost a place in the queue; queuing again");
+            }
+            Effect::Unreleased => tracing::warn!(%resource, "a lock was not given back; it ends with its TTL"),
+            Effect::Renewed => tracing::trace!(%resource, "extended the lock"),
+            _ => {}
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::call::Call;
+use super::extending::Extending;
 use super::pause::pause;
 use super::{
     Context, Effect, Ended, Fault, Held, Hint, Input, LossReason, Order, Phase, Queued, Refusal, Releasing, Reply,
@@ -10,6 +11,9 @@ use super::{
 };
 use crate::clock::Moment;
 use crate::contract::Acquired;
+
+/// The shortest time after which a claim without an answer is given up.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A lease that is being claimed: the store has not said yet that it is held or queued.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -19,8 +23,10 @@ pub(crate) struct Claiming {
     call: Call<Moment>,
     /// When to claim again.
     retry: Option<Moment>,
-    /// When a failing store, or a claim without an answer, is given up.
+    /// When a failing store is given up.
     give_up: Moment,
+    /// When the claim under way is given up, if it has no answer by then.
+    hung: Moment,
     /// Failures in a row.
     failures: u32,
     /// Refusals by a store without a queue.
@@ -38,6 +44,7 @@ impl Claiming {
             call: Call::Wanted,
             retry: None,
             give_up: now,
+            hung: now,
             failures: 0,
             refusals: 0,
             first_lost: None,
@@ -52,6 +59,7 @@ impl Claiming {
         if self.failures == 0 {
             self.give_up = now.after(terms.retry_for);
         }
+        self.hung = self.give_up.max(now.after(PATIENCE));
         self.call = Call::UnderWay(call, now);
         Some(Order::Claim { ttl: terms.ttl, queue: terms.queues && terms.wait != Wait::Never })
     }
@@ -62,7 +70,7 @@ impl Claiming {
 
     /// When a claim without an answer is given up. A user that gave a time to wait waits for the answer as well.
     fn hung(&self, terms: &Terms) -> Option<Moment> {
-        self.call.under_way().filter(|_| terms.wait.until().is_none()).map(|_| self.give_up)
+        self.call.under_way().filter(|_| terms.wait.until().is_none()).map(|_| self.hung)
     }
 
     pub(super) fn step(mut self, input: Input, context: &mut Context<'_>) -> Phase {
@@ -78,7 +86,7 @@ impl Claiming {
             }
             Input::Close => self.refuse(Refusal::Closed, context),
             Input::LetGo => self.give_back(context),
-            Input::Abandon => Phase::settle(context),
+            Input::Abandon => Phase::settle_unreleased(context),
             Input::Extend { ticket, .. } => {
                 context.effects.push(Effect::Reply(ticket, Reply::Over));
                 Phase::Claiming(self)
@@ -98,7 +106,7 @@ impl Claiming {
                     return Phase::Ended(Ended::kept_by_the_store(LossReason::Expired));
                 }
                 let is_whole = grant.ttl >= context.terms.ttl.get().mul_f64(0.9);
-                Held::granted(grant.token, deadline, is_whole, self.is_hinted, context)
+                Held::granted(grant.token, deadline, is_whole, self.is_hinted, Extending::new(), context)
             }
             Ok(Acquired::Queued(place)) => {
                 let asks_at_once = self.is_hinted || self.first_lost.is_some();

@@ -9,8 +9,8 @@ use crate::contract::Ttl;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Extending<R> {
     call: Call<Sent<R>>,
-    /// The number of the last extension whose answer is overdue, and what it asked for. The answer is still welcome.
-    overdue: Option<(u32, Moment, Ttl)>,
+    /// Extensions whose answers are overdue, and still welcome.
+    overdue: Vec<Overdue>,
     /// Another extension follows the one under way, because its answer may be older than the reason to ask.
     again: bool,
 }
@@ -27,19 +27,26 @@ pub(super) struct Sent<R> {
     pub(super) requests: R,
 }
 
+/// An extension that was sent, and followed by another because its answer did not come in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Overdue {
+    call: u32,
+    pub(super) at: Moment,
+    pub(super) ttl: Ttl,
+}
+
 /// The extension that an answer belongs to.
 pub(super) enum Answered<R> {
     Current(Sent<R>),
-    /// The answer was overdue, and another extension was wanted in its place.
-    Overdue {
-        at: Moment,
-        ttl: Ttl,
-    },
+    Overdue(Overdue),
 }
+
+/// Overdue extensions beyond this number are forgotten, the oldest first.
+const MOST_OVERDUE: usize = 16;
 
 impl<R> Extending<R> {
     pub(super) const fn new() -> Self {
-        Self { call: Call::Idle, overdue: None, again: false }
+        Self { call: Call::Idle, overdue: Vec::new(), again: false }
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -69,8 +76,8 @@ impl<R> Extending<R> {
     }
 
     pub(super) fn answered(&mut self, call: u32) -> Option<Answered<R>> {
-        if let Some((_, at, ttl)) = self.overdue.take_if(|(number, ..)| *number == call) {
-            return Some(Answered::Overdue { at, ttl });
+        if let Some(at) = self.overdue.iter().position(|overdue| overdue.call == call) {
+            return Some(Answered::Overdue(self.overdue.remove(at)));
         }
         self.call.answered(call).map(Answered::Current)
     }
@@ -90,8 +97,11 @@ impl<R> Extending<R> {
         if self.timer().is_none_or(|due| due > now) {
             return None;
         }
-        let Call::UnderWay(number, sent) = std::mem::replace(&mut self.call, Call::Idle) else { return None };
-        self.overdue = Some((number, sent.at, sent.ttl));
+        let Call::UnderWay(call, sent) = std::mem::replace(&mut self.call, Call::Idle) else { return None };
+        if self.overdue.len() == MOST_OVERDUE {
+            self.overdue.remove(0);
+        }
+        self.overdue.push(Overdue { call, at: sent.at, ttl: sent.ttl });
         Some(sent)
     }
 

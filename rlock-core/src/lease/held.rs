@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::extending::{Answered, Extending, Sent};
+use super::extending::{Answered, Extending, Overdue, Sent};
 use super::pause::pause;
 use super::watchdog::Watchdog;
 use super::{
@@ -39,6 +39,7 @@ pub(crate) struct Held {
 struct Request {
     ttl: Ttl,
     ticket: u64,
+    asked: Moment,
     /// A failing store is retried until then.
     retry_until: Moment,
     /// A store that does not answer is given up then.
@@ -55,19 +56,20 @@ enum Doubt {
 
 impl Held {
     /// A lease that the store's answer has granted. `is_whole` says that the store has given it all the life that it was
-    /// asked for; `is_doubted` that an event came before the answer.
+    /// asked for; `is_doubted` that an event came before the answer. `extending` has its extensions under way.
     pub(super) fn granted(
         token: Token,
         deadline: Moment,
         is_whole: bool,
         is_doubted: bool,
+        extending: Extending<()>,
         context: &mut Context<'_>,
     ) -> Phase {
         let interval = context.terms.renewal.as_ref().map_or(context.terms.ttl.get() / 3, |renewal| renewal.interval);
         // The answer may have taken its time, so that not much is left.
         let enough = interval + context.terms.ttl.get().saturating_sub(interval) / 2;
         let is_whole = is_whole && deadline.since(context.now) >= enough;
-        let mut held = Self::new(token, deadline, Extending::new(), is_whole, context);
+        let mut held = Self::new(token, deadline, extending.with_requests(), is_whole, context);
         if is_doubted {
             held.doubt = Some(Doubt::Resync);
         }
@@ -171,7 +173,7 @@ impl Held {
         match input {
             Input::Extended(call, answer) => match self.extending.answered(call) {
                 Some(Answered::Current(sent)) => self.answered(sent, answer, context),
-                Some(Answered::Overdue { at, ttl }) => self.answered_late(at, ttl, answer, context),
+                Some(Answered::Overdue(overdue)) => self.answered_late(overdue, answer, context),
                 None => Phase::Held(self),
             },
             Input::Timer => self.timed(context),
@@ -180,7 +182,7 @@ impl Held {
             Input::Hint(Hint::Resync) => self.doubted(Doubt::Resync, context),
             Input::Extend { ttl, ticket, retry_until } => {
                 let give_up = retry_until.max(context.now.after(PATIENCE));
-                self.requests.push(Request { ttl, ticket, retry_until, give_up });
+                self.requests.push(Request { ttl, ticket, asked: context.now, retry_until, give_up });
                 self.ask(context);
                 Phase::Held(self)
             }
@@ -225,19 +227,20 @@ impl Held {
     }
 
     /// An answer that was overdue. Another extension has been asked for since.
-    fn answered_late(
-        mut self,
-        sent: Moment,
-        ttl: Ttl,
-        answer: Result<Extended, Fault>,
-        context: &mut Context<'_>,
-    ) -> Phase {
+    fn answered_late(mut self, sent: Overdue, answer: Result<Extended, Fault>, context: &mut Context<'_>) -> Phase {
         match answer {
             Ok(Extended::Held(grant)) if grant.token == self.token => {
-                self.deadline = self.deadline.max(grant.deadline(sent, ttl));
+                self.prolong(sent.at, sent.ttl, grant, context);
+                // The users that waited for it wait for the next one, or are satisfied by this.
+                let is_done = |request: &Request| request.asked <= sent.at && request.ttl <= sent.ttl;
+                for requests in [Some(&mut self.requests), self.extending.requests_mut()].into_iter().flatten() {
+                    for request in requests.extract_if(.., |request| is_done(request)) {
+                        context.effects.push(Effect::Reply(request.ticket, Reply::Extended));
+                    }
+                }
                 Phase::Held(self)
             }
-            Ok(Extended::Queued(_)) if sent <= self.since => Phase::Held(self),
+            Ok(Extended::Queued(_)) if sent.at <= self.since => Phase::Held(self),
             Ok(ended) => self.ended(ended, context),
             Err(_) => Phase::Held(self),
         }
@@ -258,18 +261,12 @@ impl Held {
     }
 
     fn extended(mut self, sent: Sent<Vec<Request>>, grant: Grant, context: &mut Context<'_>) -> Phase {
-        self.deadline = self.deadline.max(grant.deadline(sent.at, sent.ttl));
-        self.failures = 0;
+        self.prolong(sent.at, sent.ttl, grant, context);
         self.retry = None;
-        self.wants_whole_life &= sent.ttl < context.terms.ttl;
         for request in sent.requests {
             context.effects.push(Effect::Reply(request.ticket, Reply::Extended));
         }
-        let mut is_too_short = false;
-        if let Some(watchdog) = &mut self.watchdog {
-            watchdog.succeeded(context);
-            is_too_short = sent.ttl < watchdog.renewal().extend_by;
-        }
+        let is_too_short = self.watchdog.as_ref().is_some_and(|watchdog| sent.ttl < watchdog.renewal().extend_by);
         // The answer may be older than an event or a wish that has come since.
         if self.extending.take_again() && (self.doubt.is_some() || !self.requests.is_empty() || is_too_short) {
             self.ask(context);
@@ -277,6 +274,16 @@ impl Held {
             self.doubt = None;
         }
         Phase::Held(self)
+    }
+
+    /// The store has extended the lease, by a request that was sent at `sent` and asked for `ttl`.
+    fn prolong(&mut self, sent: Moment, ttl: Ttl, grant: Grant, context: &mut Context<'_>) {
+        self.deadline = self.deadline.max(grant.deadline(sent, ttl));
+        self.failures = 0;
+        self.wants_whole_life &= ttl < context.terms.ttl;
+        if let Some(watchdog) = &mut self.watchdog {
+            watchdog.succeeded(context);
+        }
     }
 
     fn failed(mut self, requests: Vec<Request>, fault: Fault, context: &mut Context<'_>) -> Phase {

@@ -195,6 +195,12 @@ impl Phase {
         context.effects.push(Effect::Settle);
         Self::Settled
     }
+
+    /// Settles a lease that the store may keep until its TTL ends.
+    fn settle_unreleased(context: &mut Context<'_>) -> Self {
+        context.effects.push(Effect::Unreleased);
+        Self::settle(context)
+    }
 }
 
 impl Wait {

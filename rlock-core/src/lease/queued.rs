@@ -65,7 +65,7 @@ impl Queued {
         match input {
             Input::Extended(call, answer) => match self.extending.answered(call) {
                 Some(Answered::Current(sent)) => self.answered(sent.at, answer, context),
-                Some(Answered::Overdue { at, .. }) => self.answered_late(at, answer, context),
+                Some(Answered::Overdue(overdue)) => self.answered_late(overdue.at, answer, context),
                 None => Phase::Queued(self),
             },
             Input::Timer => self.timed(context),
@@ -80,7 +80,7 @@ impl Queued {
                 self.give_back(context)
             }
             Input::LetGo => self.give_back(context),
-            Input::Abandon => Phase::settle(context),
+            Input::Abandon => Phase::settle_unreleased(context),
             Input::Extend { ticket, .. } => {
                 context.effects.push(Effect::Reply(ticket, Reply::Over));
                 Phase::Queued(self)
@@ -99,7 +99,7 @@ impl Queued {
                     return Phase::Ended(Ended::kept_by_the_store(LossReason::Expired));
                 }
                 let is_doubted = self.extending.take_again();
-                Held::granted(grant.token, deadline, true, is_doubted, context)
+                Held::granted(grant.token, deadline, true, is_doubted, self.extending, context)
             }
             Ok(Extended::Queued(place)) => {
                 self.failures = 0;
@@ -112,11 +112,7 @@ impl Queued {
                 }
                 Phase::Queued(self)
             }
-            // The waiter claims anew by another lease, since answers and events about this one may still come in.
-            Ok(Extended::Gone { .. }) => {
-                context.effects.push(Effect::Refuse(Refusal::Ended(LossReason::Gone)));
-                Phase::Ended(Ended::gone(LossReason::Gone))
-            }
+            Ok(Extended::Gone { .. }) => gone(context),
             Err(fault) if fault.is_transient() => {
                 let most = (terms.ttl.get() / 6).min(Duration::from_secs(1));
                 self.failures = self.failures.saturating_add(1);
@@ -139,10 +135,15 @@ impl Queued {
                 self.alive_until = self.alive_until.max(alive_until(sent, context.terms.ttl));
                 Phase::Queued(self)
             }
-            Ok(_) => {
-                self.extending.ask(context);
-                Phase::Queued(self)
+            Ok(Extended::Held(grant)) => {
+                let deadline = grant.deadline(sent, context.terms.ttl);
+                if self.is_doubted || context.now >= deadline {
+                    self.extending.ask(context);
+                    return Phase::Queued(self);
+                }
+                Held::granted(grant.token, deadline, true, false, self.extending, context)
             }
+            Ok(Extended::Gone { .. }) => gone(context),
             Err(_) => Phase::Queued(self),
         }
     }
@@ -176,6 +177,13 @@ impl Queued {
         // An extension under way may give it its life once more.
         Releasing::begin(context.now.after(context.terms.ttl.get()).max(self.alive_until), false, context)
     }
+}
+
+/// The store has lost the place. The waiter claims anew by another lease, since answers and events about this one may still
+/// come in.
+fn gone(context: &mut Context<'_>) -> Phase {
+    context.effects.push(Effect::Refuse(Refusal::Ended(LossReason::Gone)));
+    Phase::Ended(Ended::gone(LossReason::Gone))
 }
 
 fn alive_until(sent: Moment, ttl: Ttl) -> Moment {

@@ -179,10 +179,7 @@ impl Releasing {
     }
 
     fn settle_unreleased(self, context: &mut Context<'_>) -> Phase {
-        if !self.is_answered {
-            context.effects.push(Effect::Unreleased);
-        }
-        Phase::settle(context)
+        if self.is_answered { Phase::settle(context) } else { Phase::settle_unreleased(context) }
     }
 
     fn tell(&mut self, outcome: ReleaseOutcome, context: &mut Context<'_>) {

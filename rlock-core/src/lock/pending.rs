@@ -71,8 +71,10 @@ impl Pending {
                 },
             };
             self.is_over = true;
-            self.client.driver.acquire_ended(self.request.kind, &outcome, self.started);
-            return outcome.map(|token| Guard::new(self.client.clone(), self.slot.clone(), token));
+            let guard = outcome.map(|token| Guard::new(self.client.clone(), self.slot.clone(), token));
+            // A recorder of the user's that panics drops the guard.
+            self.client.driver.acquire_ended(self.request.kind, guard.as_ref().err(), self.started);
+            return guard;
         }
     }
 
