@@ -90,7 +90,7 @@ fn a_lock_that_others_hold_is_75_at_once_with_try_and_later_with_wait() {
     let exited = Rlock::on(&server, &["run", &name, "--try", "--", "echo", "ran"]).exit();
     exited.assert(75, &["leave out --try to wait"]);
     assert_eq!(exited.stdout, "");
-    let exited = Rlock::on(&server, &["run", &name, "--wait", "300ms", "--", "echo", "ran"]).exit();
+    let exited = Rlock::on(&server, &["run", &name, "--wait", "2s", "--", "echo", "ran"]).exit();
     exited.assert(75, &[&format!("waiting for {name}, held by "), "others hold it"]);
     assert_eq!(exited.stdout, "");
     holder.exit().assert(0, &["released"]);

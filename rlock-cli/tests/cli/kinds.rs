@@ -54,7 +54,7 @@ fn a_lock_that_others_hold_is_0_where_that_is_as_good() {
     let name = unique("skipped");
     let mut holder = Rlock::on(&server, &["run", &name, "--", "cat"]);
     holder.hear("acquired");
-    for patience in [&["--try"][..], &["--wait", "100ms"]] {
+    for patience in [&["--try"][..], &["--wait", "2s"]] {
         let skipped =
             Rlock::on(&server, &[&["run", &name, "--skip-ok"], patience, &["--", "echo", "ran"]].concat()).exit();
         skipped.assert(0, &["others hold it"]);
