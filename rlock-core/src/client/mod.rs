@@ -36,11 +36,12 @@ use crate::error::{ShutdownError, StartError};
 /// while the store answers. With nothing under way the drop returns at once.
 ///
 /// - In an async task the wait blocks a worker of the caller's runtime. A task that must not block awaits
-///   [`Guard::unlock`] or [`shutdown`](Self::shutdown) before.
+///   [`Guard::unlock`](crate::Guard::unlock) or [`shutdown`](Self::shutdown) before.
 /// - A client on the [caller's runtime](ClientBuilder::runtime) needs that runtime for its releases. The drop waits for a
 ///   multi-thread runtime and outside its tasks: in `Runtime::block_on`, which runs the body of `#[tokio::main]`, and on
 ///   other threads. It never waits for a `current_thread` runtime, nor inside a task of the client's runtime. Await
-///   [`Guard::unlock`] or [`shutdown`](Self::shutdown) there, or the end of the runtime leaves the locks to their TTL.
+///   [`Guard::unlock`](crate::Guard::unlock) or [`shutdown`](Self::shutdown) there, or the end of the runtime
+///   leaves the locks to their TTL.
 /// - In a watchdog's callback and on the client's own thread the drop does not wait.
 /// - `std::process::exit` and a panic with `panic = "abort"` drop nothing, nor does the end of `main` drop a client in a
 ///   `static`: await [`shutdown`](Self::shutdown) before.
@@ -138,7 +139,7 @@ impl Client {
     /// SIGTERM.
     ///
     /// Locks that are held are lost with [`LossReason::Shutdown`](crate::LossReason::Shutdown); `lock` futures end
-    /// with [`LockError::Closed`].
+    /// with [`LockError::Closed`](crate::LockError::Closed).
     ///
     /// # Errors
     ///

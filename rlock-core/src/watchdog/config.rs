@@ -33,7 +33,7 @@ pub struct WatchdogConfig {
     /// The life that the lease has left after each extension, at least; the lock's TTL if not given.
     pub extend_by: Option<Duration>,
     /// How many scheduled extensions in a row may fail, with all their retries, before the watchdog gives up and
-    /// the lock is lost with [`LossReason::GaveUp`]; 3 by default, at least 1.
+    /// the lock is lost with [`LossReason::GaveUp`](crate::LossReason::GaveUp); 3 by default, at least 1.
     ///
     /// With the default interval the deadline passes first. Failed tries are repeated with growing, jittered
     /// pauses until the next extension is due, and count once together.
