@@ -356,6 +356,6 @@ fn releases_abandoned_by_a_runtime_are_logged() {
     let world = World::on(&runtime, FOR_EVER);
     let guard = runtime.block_on(world.hold(Fate::Hangs));
     drop(runtime);
-    tracing::subscriber::with_default(log.clone(), || world.drop_all(guard));
+    tracing::subscriber::with_default(log.subscriber(), || world.drop_all(guard));
     assert!(log.lines().iter().any(|line| line.contains("unconfirmed=1")), "{:?}", log.lines());
 }

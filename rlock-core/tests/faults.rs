@@ -14,10 +14,9 @@ use rlock_core::{
 use tokio::runtime::{Builder, Handle};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
+use tracing::Event;
 
-use support::{Fate, Scripted, TTL, Verb, World, options, settle};
+use support::{Fate, OnEvent, Scripted, TTL, Verb, World, options, settle};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// The limit for actions of real threads.
@@ -199,37 +198,12 @@ fn release_does_not_wait_for_a_blocked_thread() {
     runtime.block_on(task).unwrap();
 }
 
-/// A subscriber that runs `act` at each event.
-struct Acting<F>(F);
-
-impl<F: Fn(&Event<'_>) + Send + Sync + 'static> Subscriber for Acting<F> {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        (self.0)(event);
-    }
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
-}
-
 #[tokio::test(start_paused = true)]
 async fn loss_is_signalled_before_it_is_logged() {
     let signal = Arc::new(OnceLock::<CancellationToken>::new());
     let (seen, token) = (Arc::new(AtomicU32::new(0)), signal.clone());
     let count = seen.clone();
-    let _default = tracing::subscriber::set_default(Acting(move |event: &Event<'_>| {
+    let _default = tracing::subscriber::set_default(OnEvent(move |event: &Event<'_>| {
         if *event.metadata().level() == tracing::Level::WARN && token.get().is_some_and(CancellationToken::is_cancelled)
         {
             count.fetch_add(1, Ordering::SeqCst);
@@ -246,7 +220,7 @@ async fn loss_is_signalled_before_it_is_logged() {
 
 #[tokio::test(start_paused = true)]
 async fn panicking_subscriber_ends_nothing() {
-    let _default = tracing::subscriber::set_default(Acting(|_: &Event<'_>| panic!("the subscriber panics")));
+    let _default = tracing::subscriber::set_default(OnEvent(|_: &Event<'_>| panic!("the subscriber panics")));
     let world = World::new();
     let guard = world.lock("job").lock_with(options()).await.unwrap();
     let lock = world.lock("job");

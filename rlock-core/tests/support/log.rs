@@ -1,4 +1,4 @@
-//! Records the log of a thread.
+//! Takes the log of a thread.
 
 use std::fmt::{Debug, Write as _};
 use std::sync::{Arc, Mutex};
@@ -7,11 +7,21 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-/// A subscriber that records each event as a line of its fields. Clones share the lines.
+/// Each event as a line of its fields. Clones share the lines.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Log(Arc<Mutex<Vec<String>>>);
 
 impl Log {
+    /// A subscriber that records each event.
+    pub(crate) fn subscriber(&self) -> impl Subscriber + Send + Sync + 'static {
+        let Self(lines) = self.clone();
+        OnEvent(move |event: &Event<'_>| {
+            let mut fields = Fields(String::new());
+            event.record(&mut fields);
+            lines.lock().unwrap().push(fields.0);
+        })
+    }
+
     pub(crate) fn lines(&self) -> Vec<String> {
         self.0.lock().unwrap().clone()
     }
@@ -25,7 +35,10 @@ impl Visit for Fields {
     }
 }
 
-impl Subscriber for Log {
+/// A subscriber that does this at each event.
+pub(crate) struct OnEvent<F>(pub(crate) F);
+
+impl<F: Fn(&Event<'_>) + Send + Sync + 'static> Subscriber for OnEvent<F> {
     fn enabled(&self, _: &Metadata<'_>) -> bool {
         true
     }
@@ -39,9 +52,7 @@ impl Subscriber for Log {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        let mut fields = Fields(String::new());
-        event.record(&mut fields);
-        self.0.lock().unwrap().push(fields.0);
+        (self.0)(event);
     }
 
     fn enter(&self, _: &Id) {}

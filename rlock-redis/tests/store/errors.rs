@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::{Server, claim, free_port, key, ttl};
 use futures_util::StreamExt as _;
-use rlock_core::{Acquired, Backend as _, BackendError, Event, Extended, Extension, IfBusy, Released, Share};
+use rlock_core::{Acquired, Backend as _, BackendError, Claim, Event, Extended, Extension, IfBusy, Released, Share};
 use rlock_redis::{ConnectError, RedisBackend, RedisConfig};
 
 async fn connect(url: &str) -> Result<RedisBackend, ConnectError> {
@@ -138,15 +138,7 @@ async fn replica_applies_nothing_and_the_client_leaves_it() {
     assert!(failure.to_string().contains("let the URL name the primary"), "{failure}");
 
     server.run(&["REPLICAOF", "NO", "ONE"]);
-    let until = Instant::now() + Duration::from_secs(10);
-    loop {
-        match client.acquire(slice::from_ref(&request)).await.remove(0) {
-            Ok(Acquired::Held(_)) => break,
-            Err(error) if error.is_transient() && Instant::now() < until => {}
-            other => panic!("{other:?}"),
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    granted_in_the_end(&client, &request).await;
 }
 
 #[tokio::test]
@@ -166,15 +158,7 @@ async fn frozen_server_times_requests_out_until_it_thaws() {
 
     let resynced = tokio::time::timeout(Duration::from_secs(10), events.next()).await;
     assert_eq!(resynced.unwrap(), Some(Event::Resync));
-    let until = Instant::now() + Duration::from_secs(10);
-    loop {
-        match client.acquire(slice::from_ref(&request)).await.remove(0) {
-            Ok(Acquired::Held(_)) => break,
-            Err(error) if error.is_transient() && Instant::now() < until => {}
-            other => panic!("{other:?}"),
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    granted_in_the_end(&client, &request).await;
 }
 
 #[tokio::test]
@@ -226,5 +210,18 @@ async fn dropping_the_backend_closes_its_connections() {
     while connections() > 1 {
         assert!(Instant::now() < until);
         tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Waits until the server grants `request`, through failures that may pass by themselves.
+async fn granted_in_the_end(client: &RedisBackend, request: &Claim) {
+    let until = Instant::now() + Duration::from_secs(10);
+    loop {
+        match client.acquire(slice::from_ref(request)).await.remove(0) {
+            Ok(Acquired::Held(_)) => break,
+            Err(error) if error.is_transient() && Instant::now() < until => {}
+            other => panic!("{other:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
