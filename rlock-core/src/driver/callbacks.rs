@@ -124,8 +124,12 @@ impl Callbacks {
         let spawned = catch_unwind(AssertUnwindSafe(|| drop(runtime.spawn_blocking(move || runner.work()))));
         if spawned.is_err() {
             // The system has no thread. The next call tries again.
-            self.lock().queues.retain(|waiting| !Arc::ptr_eq(waiting, queue));
-            queue.lock().is_scheduled = false;
+            let mut waiting = self.lock();
+            let before = waiting.queues.len();
+            waiting.queues.retain(|waiting| !Arc::ptr_eq(waiting, queue));
+            if waiting.queues.len() < before {
+                queue.lock().is_scheduled = false; // no other thread has taken it meanwhile
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::step::Sending;
+use super::step::{Sending, quietly};
 use super::watch::Watch;
 use super::{Driver, Slot};
 use crate::clock::Moment;
@@ -108,6 +108,6 @@ impl Driver {
     pub(crate) fn give_up(self: &Arc<Self>, slot: &Arc<Slot>, started: Moment) {
         slot.forget_user();
         self.let_go(slot);
-        self.metrics.acquire_ended(slot.kind, AcquireOutcome::Dropped, self.now().since(started));
+        quietly(|| self.metrics.acquire_ended(slot.kind, AcquireOutcome::Dropped, self.now().since(started)));
     }
 }

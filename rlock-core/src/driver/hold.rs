@@ -88,8 +88,8 @@ impl Driver {
         let generation = self.new_number();
         let (renewal, watch) = Watch::begin(plan, generation);
         let (mut is_held, mut replaced) = (false, None);
-        self.step_with(slot, Input::Watch(renewal), None, Sending::Now, |state| {
-            is_held = matches!(state.lease.phase(), Phase::Held(_));
+        self.step_with(slot, Input::Watch(renewal), None, Sending::Now, |state, now| {
+            is_held = matches!(state.lease.phase(), Phase::Held(held) if now < held.deadline());
             if is_held {
                 replaced = state.watch.replace(watch);
             }

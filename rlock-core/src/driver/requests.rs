@@ -260,7 +260,7 @@ impl Driver {
             }
         };
         // A waker of the user's that panics costs the other leases of the batch nothing.
-        quietly(|| self.step_with(&sent.slot, input, Some(report), Sending::Later, |_| {}));
+        quietly(|| self.step_with(&sent.slot, input, Some(report), Sending::Later, |_, _| {}));
     }
 
     /// The order of a lease whose turn has come, with the number of the request.

@@ -70,7 +70,7 @@ pub(super) fn quietly(run: impl FnOnce()) {
 impl Driver {
     /// Moves a lease on by one input.
     pub(super) fn step(self: &Arc<Self>, slot: &Arc<Slot>, input: Input, sending: Sending) {
-        self.step_with(slot, input, None, sending, |_| {});
+        self.step_with(slot, input, None, sending, |_, _| {});
     }
 
     /// Moves a lease on by one input, which is an answer of the store if there is a `report`. `prepare` runs first, under the
@@ -81,14 +81,14 @@ impl Driver {
         input: Input,
         report: Option<Report>,
         sending: Sending,
-        prepare: impl FnOnce(&mut State),
+        prepare: impl FnOnce(&mut State, Moment),
     ) {
         let (is_hint, is_close) = (matches!(input, Input::Hint(Hint::Granted(_))), matches!(input, Input::Close));
         let mut effects = Effects::new();
         let mut state = slot.lock();
         let now = report.as_ref().map_or_else(|| self.now(), |report| report.at);
         let before = Stage::of(&state.lease);
-        prepare(&mut state);
+        prepare(&mut state, now);
         if let Some(report) = &report {
             state.last_error = report.error.clone().map(Box::new);
         }
@@ -246,7 +246,7 @@ impl Driver {
         if let Some(callbacks) = &aftermath.callbacks {
             self.callbacks.run(&self.runtime, callbacks);
         }
-        quietly(|| drop(aftermath.dropped));
+        quietly(|| drop((aftermath.callbacks, aftermath.dropped)));
     }
 
     /// Reports a step to metrics, then to logs.

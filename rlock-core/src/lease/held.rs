@@ -266,9 +266,8 @@ impl Held {
         for request in sent.requests {
             context.effects.push(Effect::Reply(request.ticket, Reply::Extended));
         }
-        let is_too_short = self.watchdog.as_ref().is_some_and(|watchdog| sent.ttl < watchdog.renewal().extend_by);
         // The answer may be older than an event or a wish that has come since.
-        if self.extending.take_again() && (self.doubt.is_some() || !self.requests.is_empty() || is_too_short) {
+        if self.extending.take_again() && self.needs_answer() {
             self.ask(context);
         } else {
             self.doubt = None;
@@ -282,7 +281,7 @@ impl Held {
         self.failures = 0;
         self.wants_whole_life &= ttl < context.terms.ttl;
         if let Some(watchdog) = &mut self.watchdog {
-            watchdog.succeeded(context);
+            watchdog.succeeded(sent, ttl, context);
         }
     }
 
@@ -294,8 +293,7 @@ impl Held {
                 context.effects.push(Effect::Reply(request.ticket, Reply::Unconfirmed));
             }
         }
-        let is_asked_again = self.extending.take_again();
-        if is_asked_again || self.needs_answer() {
+        if self.extending.take_again() | self.needs_answer() {
             let left = self.deadline.since(context.now);
             let interval = self.watchdog.as_ref().map_or(left / 3, |watchdog| watchdog.renewal().interval);
             let wait = pause(context.terms.seed, self.failures, interval / 32, interval / 4);
@@ -317,7 +315,7 @@ impl Held {
         }
         if let Some(overdue) = self.extending.overdue(now) {
             self.requests.extend(overdue.requests);
-            if self.needs_answer() {
+            if self.extending.take_again() | self.needs_answer() {
                 self.ask(context);
             }
         } else if self.extending.is_idle() && self.retry.is_some_and(|retry| retry <= now) {
@@ -385,8 +383,8 @@ impl Held {
 
     fn give_back(self, context: &mut Context<'_>) -> Phase {
         // An extension under way may give the lease that life once more.
-        let extended_by = self.watchdog.as_ref().map_or(context.terms.ttl, |watchdog| watchdog.renewal().extend_by);
-        let alive_until = self.deadline.max(context.now.after(extended_by.max(context.terms.ttl).get()));
+        let life = self.extending.longest().max(Some(context.terms.ttl)).expect("there is one");
+        let alive_until = self.deadline.max(context.now.after(life.get()));
         self.reply_to_all(context);
         Releasing::begin(alive_until, true, context)
     }

@@ -22,8 +22,9 @@ pub(crate) struct Queued {
     due: Moment,
     /// Failures in a row.
     failures: u32,
-    /// An event said that the lease was broken. An event about its grant may be older, and is not believed before an answer.
-    is_doubted: bool,
+    /// When an event said that the lease was broken. What may be older is not believed: events about its grant, and answers to
+    /// what was sent before.
+    doubted: Option<Moment>,
 }
 
 impl Queued {
@@ -40,7 +41,7 @@ impl Queued {
             extending: Extending::new(),
             due: context.now.after(next_extension(place, context.terms)),
             failures: 0,
-            is_doubted: false,
+            doubted: None,
         };
         if asks_at_once {
             queued.extending.ask(context);
@@ -71,7 +72,9 @@ impl Queued {
             Input::Timer => self.timed(context),
             Input::Hint(Hint::Granted(token)) => self.granted(token, context),
             Input::Hint(hint @ (Hint::Broken | Hint::Resync)) => {
-                self.is_doubted |= hint == Hint::Broken;
+                if hint == Hint::Broken {
+                    self.doubted = Some(context.now);
+                }
                 self.extending.ask(context);
                 Phase::Queued(self)
             }
@@ -108,7 +111,7 @@ impl Queued {
                 if self.extending.take_again() {
                     self.extending.ask(context);
                 } else {
-                    self.is_doubted = false;
+                    self.doubted = None;
                 }
                 Phase::Queued(self)
             }
@@ -120,10 +123,7 @@ impl Queued {
                 self.extending.take_again();
                 Phase::Queued(self)
             }
-            Err(_) => {
-                context.effects.push(Effect::Refuse(Refusal::Rejected));
-                self.give_back(context)
-            }
+            Err(_) => self.rejected(context),
         }
     }
 
@@ -137,14 +137,16 @@ impl Queued {
             }
             Ok(Extended::Held(grant)) => {
                 let deadline = grant.deadline(sent, context.terms.ttl);
-                if self.is_doubted || context.now >= deadline {
+                if self.doubted.is_some_and(|doubted| sent <= doubted) || context.now >= deadline {
                     self.extending.ask(context);
                     return Phase::Queued(self);
                 }
-                Held::granted(grant.token, deadline, true, false, self.extending, context)
+                let is_doubted = self.extending.take_again();
+                Held::granted(grant.token, deadline, true, is_doubted, self.extending, context)
             }
             Ok(Extended::Gone { .. }) => gone(context),
-            Err(_) => Phase::Queued(self),
+            Err(fault) if fault.is_transient() => Phase::Queued(self),
+            Err(_) => self.rejected(context),
         }
     }
 
@@ -166,11 +168,16 @@ impl Queued {
 
     /// The store has granted the lease, with what was left of its life.
     fn granted(mut self, token: Token, context: &mut Context<'_>) -> Phase {
-        if self.is_doubted || self.alive_until.since(context.now) < context.terms.ttl.get() / 4 {
+        if self.doubted.is_some() || self.alive_until.since(context.now) < context.terms.ttl.get() / 4 {
             self.extending.ask(context);
             return Phase::Queued(self);
         }
         Held::granted_by_event(token, self.alive_until, self.extending, context)
+    }
+
+    fn rejected(self, context: &mut Context<'_>) -> Phase {
+        context.effects.push(Effect::Refuse(Refusal::Rejected));
+        self.give_back(context)
     }
 
     fn give_back(self, context: &mut Context<'_>) -> Phase {

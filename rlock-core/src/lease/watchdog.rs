@@ -25,8 +25,10 @@ pub(crate) struct Watchdog {
     renewal: Renewal,
     /// When the next extension is scheduled.
     next_at: Moment,
-    /// When the scheduled extension was begun that has not succeeded yet.
+    /// When the last scheduled extension was begun, while the store has granted none since.
     begun: Option<Moment>,
+    /// When it was begun, while no extension has succeeded that was sent since.
+    wanted: Option<Moment>,
     /// Scheduled extensions that failed in a row.
     failures: u32,
 }
@@ -37,7 +39,7 @@ impl Watchdog {
     pub(super) fn start(renewal: Renewal, seed: u64, now: Moment, at_once: bool) -> Self {
         let part = 0.5 + 0.5 * fraction(seed, u32::MAX);
         let first = if at_once { Duration::ZERO } else { renewal.interval.mul_f64(part) };
-        Self { renewal, next_at: now.after(first), begun: None, failures: 0 }
+        Self { renewal, next_at: now.after(first), begun: None, wanted: None, failures: 0 }
     }
 
     pub(crate) fn renewal(&self) -> &Renewal {
@@ -58,9 +60,9 @@ impl Watchdog {
         self.next_at.before(Duration::from_nanos(u64::try_from(past_grid).expect("less than the grid")))
     }
 
-    /// Whether a scheduled extension has begun and not succeeded yet.
+    /// Whether an extension has to succeed that is sent since the last one was begun.
     pub(super) fn is_extending(&self) -> bool {
-        self.begun.is_some()
+        self.wanted.is_some()
     }
 
     /// Begins the scheduled extension. The one before has failed if it has not succeeded by now.
@@ -78,12 +80,18 @@ impl Watchdog {
         }
         context.effects.push(Effect::Begun { late: now.since(self.next_at) });
         self.begun = Some(now);
+        self.wanted = Some(now);
         self.next_at = self.next_at.after(self.renewal.interval).max(now.after(self.renewal.interval / 2));
         false
     }
 
-    /// An extension has succeeded that was sent after the last one was begun.
-    pub(super) fn succeeded(&mut self, context: &mut Context<'_>) {
+    /// An extension has succeeded that was sent at `sent` and asked for `ttl`. Any that asked for enough shows that the store
+    /// serves this lease; only one that was sent since the last one was begun leads up to the next.
+    pub(super) fn succeeded(&mut self, sent: Moment, ttl: Ttl, context: &mut Context<'_>) {
+        if ttl < self.renewal.extend_by {
+            return;
+        }
+        self.wanted = self.wanted.filter(|wanted| sent < *wanted);
         self.failures = 0;
         if self.begun.take().is_some() {
             context.effects.push(Effect::Renewed);

@@ -123,3 +123,44 @@ fn endless_waits_overflow_nothing() {
     driven.fire();
     driven.sends(&[claim(), extend(TTL)]);
 }
+
+/// A waiter that has sent two extensions, the first of which is overdue, and the number of the first.
+fn with_an_overdue_extension() -> (Driven, u32) {
+    let mut driven = Driven::queued(unwatched());
+    driven.fire();
+    let first = driven.calls[Verb::Extend as usize];
+    driven.fire();
+    driven.sent.clear();
+    (driven, first)
+}
+
+#[test]
+fn late_grant_is_asked_about_once_more_if_events_were_lost() {
+    let (mut driven, first) = with_an_overdue_extension();
+    driven.take(Input::Hint(Hint::Resync));
+    let late = Input::Extended(first, Ok(Extended::Held(grant(TTL))));
+    assert_eq!(driven.take_numbered(late), [Effect::Grant(TOKEN)]);
+    driven.take(extended());
+    assert_eq!(driven.sent.len(), 1, "both answers may be older than a break");
+}
+
+#[test]
+fn late_rejection_ends_the_wait() {
+    let (mut driven, first) = with_an_overdue_extension();
+    let late = Input::Extended(first, Err(Fault::Rejected));
+    assert_eq!(driven.take_numbered(late), [Effect::Refuse(Refusal::Rejected)]);
+}
+
+#[test]
+fn late_grant_is_believed_if_it_was_asked_for_after_a_break() {
+    let (mut driven, first) = with_an_overdue_extension();
+    driven.take(Input::Hint(Hint::Broken));
+    let second = driven.calls[Verb::Extend as usize];
+    driven.fire();
+    let third = driven.calls[Verb::Extend as usize];
+    driven.fire();
+    let late = |call| Input::Extended(call, Ok(Extended::Held(grant(TTL))));
+    assert_eq!(driven.take_numbered(late(first)), []);
+    assert_eq!(driven.take_numbered(late(second)), []);
+    assert_eq!(driven.take_numbered(late(third)), [Effect::Grant(TOKEN)]);
+}

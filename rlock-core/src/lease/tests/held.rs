@@ -153,3 +153,49 @@ fn hung_extension_by_hand_is_given_up() {
     assert_eq!(driven.fire(), [Effect::Reply(1, Reply::Unconfirmed)]);
     assert_eq!(driven.now, retry_until);
 }
+
+/// Fails the extension under way, and tells how long it takes until another one is sent.
+fn pause_after_a_failure(driven: &mut Driven) -> Duration {
+    let failed = driven.now;
+    driven.take(Input::Extended(0, Err(Fault::Unknown)));
+    driven.sent.clear();
+    driven.fire();
+    driven.sends(&[extend(TTL)]);
+    driven.now.since(failed)
+}
+
+#[test]
+fn answer_from_before_a_scheduled_extension_does_not_end_it() {
+    let mut driven = Driven::held(terms());
+    driven.fire();
+    let first = driven.calls[Verb::Extend as usize];
+    driven.fire();
+    driven.take(extended());
+    driven.fire();
+    let late = Input::Extended(first, Ok(Extended::Held(grant(TTL))));
+    assert_eq!(driven.take_numbered(late), [Effect::Renewed], "the store answers");
+    assert!(pause_after_a_failure(&mut driven) < ms(TTL / 3 / 4));
+}
+
+#[test]
+fn extension_that_asked_for_less_does_not_end_a_scheduled_one() {
+    let mut driven = Driven::held(unwatched());
+    driven.take(Input::Hint(Hint::Broken));
+    driven.pass(TTL * 2 / 3);
+    driven.take(Input::Watch(renewal(TTL / 3, None)));
+    driven.sent.clear();
+    driven.take(extended());
+    driven.sends(&[extend(TTL)]);
+    assert!(pause_after_a_failure(&mut driven) < ms(TTL / 3 / 4));
+}
+
+#[test]
+fn extension_from_before_a_watchdog_does_not_serve_it() {
+    let mut driven = Driven::held(unwatched());
+    driven.take(Input::Extend { ttl: ttl(TTL), ticket: 1, retry_until: driven.now });
+    driven.pass(TTL / 5);
+    driven.take(Input::Watch(renewal(TTL * 9 / 10, None)));
+    driven.sent.clear();
+    driven.take(extended());
+    driven.sends(&[extend(TTL)]);
+}
