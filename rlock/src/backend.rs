@@ -2,11 +2,12 @@
 //!
 //! `rlock-testkit` checks that a [`Backend`] keeps it. An implementation is written with `#[async_trait]` of the crate
 //! `async-trait`; `examples/src/key_value_backend.rs` in the repository is a whole one, on a store that can compare and set
-//! and nothing else.
+//! and nothing else. [`Backoff`], [`ConnectError`] and [`InvalidOption`] are what the stores of rlock have in common, and are
+//! meant for others too.
 
 pub use rlock_core::{
-    Acquired, Backend, BackendError, Baseline, Capabilities, Claim, Event, EventStream, Events, Extended, Extension,
-    Failure, Finding, Grant, IfBusy, LeaseId, LeaseKey, Place, Released, Verdict,
+    Acquired, Backend, BackendError, Backoff, Baseline, Capabilities, Claim, ConnectError, Event, EventStream, Events,
+    Extended, Extension, Failure, Finding, Grant, IfBusy, InvalidOption, LeaseId, LeaseKey, Place, Released, Verdict,
 };
 
 pub use crate::baseline::baseline;
