@@ -1,11 +1,11 @@
 //! The pages that tell users which package to depend on.
 
 const PAGES: [(&str, &str); 5] = [
-    ("README.md", include_str!("../../README.md")),
-    ("README.zh-CN.md", include_str!("../../README.zh-CN.md")),
-    ("docs/watchdog.md", include_str!("../../docs/watchdog.md")),
-    ("docs/watchdog.zh.md", include_str!("../../docs/watchdog.zh.md")),
-    ("docs/guide-map.md", include_str!("../../docs/guide-map.md")),
+    ("README.md", include_str!("../../../README.md")),
+    ("README.zh-CN.md", include_str!("../../../README.zh-CN.md")),
+    ("docs/watchdog.md", include_str!("../../../docs/watchdog.md")),
+    ("docs/watchdog.zh.md", include_str!("../../../docs/watchdog.zh.md")),
+    ("docs/guide-map.md", include_str!("../../../docs/guide-map.md")),
 ];
 
 /// The registry's package `rlock` belongs to another project.
@@ -24,7 +24,7 @@ fn dependency_lines_name_our_package() {
 
 #[test]
 fn package_is_rlock_client_and_library_is_rlock() {
-    let manifest = include_str!("../../rlock/Cargo.toml");
+    let manifest = include_str!("../../../rlock/Cargo.toml");
     assert!(manifest.contains("\nname = \"rlock-client\"\n"), "the package");
     assert!(manifest.contains("[lib]\nname = \"rlock\"\n"), "the library");
     assert!(manifest.contains("documentation = \"https://docs.rs/rlock-client\""), "the link to its docs");

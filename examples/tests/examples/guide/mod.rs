@@ -7,7 +7,7 @@ mod en {
     #![allow(unused_variables, reason = "not every block needs a client, or the URL")]
     #![allow(unused_qualifications, reason = "rlock::connect is what a reader understands")]
 
-    use crate::stand_ins::*;
+    use super::stand_ins::*;
 
     include!(concat!(env!("OUT_DIR"), "/guide_en.rs"));
 }
@@ -17,7 +17,7 @@ mod zh {
     #![allow(unused_variables, reason = "not every block needs a client, or the URL")]
     #![allow(unused_qualifications, reason = "rlock::connect is what a reader understands")]
 
-    use crate::stand_ins::*;
+    use super::stand_ins::*;
 
     include!(concat!(env!("OUT_DIR"), "/guide_zh.rs"));
 }

@@ -1,0 +1,9 @@
+//! Tests of the programs, of the guide's code and of the pages, on every store.
+
+mod connect;
+mod custom_backend;
+mod dashboards;
+mod early_return;
+mod guide;
+mod programs;
+mod readme;
