@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rlock::Namespace;
 use rlock::backend::{Baseline, LeaseId, baseline};
+use rlock::postgres::{PostgresBackend, PostgresConfig};
 use tempfile::TempDir;
 
 use crate::args::Args;
@@ -31,6 +32,9 @@ impl Target {
             "sqlite:" => format!("sqlite:{}", folder.path().join("rlock.db").display()),
             url => url.to_owned(),
         };
+        if url.starts_with("postgres") {
+            PostgresBackend::ensure_schema(&PostgresConfig::from_url(&without_grace(&url))?).await?;
+        }
         let namespace = Namespace::new(format!("rlock-peers-{}", LeaseId::random().to_hex()))?;
         let baseline = baseline(&without_grace(&url), &namespace).await?;
         Ok(Self { url, namespace, baseline, pool: args.pool, poll: Duration::from_millis(args.poll), folder })
