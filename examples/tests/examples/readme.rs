@@ -1,5 +1,8 @@
 //! The pages that tell users which package to depend on.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
 const PAGES: [(&str, &str); 5] = [
     ("README.md", include_str!("../../../README.md")),
     ("README.zh-CN.md", include_str!("../../../README.zh-CN.md")),
@@ -7,6 +10,31 @@ const PAGES: [(&str, &str); 5] = [
     ("docs/watchdog.zh.md", include_str!("../../../docs/watchdog.zh.md")),
     ("docs/guide-map.md", include_str!("../../../docs/guide-map.md")),
 ];
+
+/// The Markdown files in the folder of the repository and in those of its documents.
+fn documents() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let folders = [root.clone(), root.join("docs"), root.join("dashboards")];
+    let files = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap()).map(|entry| entry.unwrap().path());
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()
+}
+
+#[test]
+fn relative_links_lead_to_files() {
+    let documents = documents();
+    assert!(documents.len() >= 8, "{documents:?}");
+    for document in documents {
+        let text = fs::read_to_string(&document).unwrap();
+        for (_, rest) in text.match_indices("](").map(|(at, _)| text.split_at(at + 2)) {
+            let link = rest.split([')', '#']).next().unwrap();
+            if link.is_empty() || link.contains("://") {
+                continue;
+            }
+            let target = document.parent().unwrap().join(link);
+            assert!(target.exists(), "{} links to {link}, which is not there", document.display());
+        }
+    }
+}
 
 /// The registry's package `rlock` belongs to another project.
 #[test]
