@@ -6,12 +6,14 @@ mod store;
 mod table;
 
 use std::future::poll_fn;
-use std::io::{self, Write as _};
+use std::io::{self, ErrorKind, Write as _};
+use std::sync::Arc;
 use std::task::Poll;
 
 use nix::sys::signal::Signal;
 use rlock_testkit::bench::{BenchError, Line, Observer, Plan, Row, cpu, run};
 use tokio::signal::unix::{self, SignalKind};
+use tokio::sync::Notify;
 
 use crate::args::BenchArgs;
 use crate::exit::Exit;
@@ -42,11 +44,13 @@ pub(crate) async fn bench(args: BenchArgs) -> Exit {
         let reason = if has_port(url) { ": no process of this host listens on the port in the URL" } else { "" };
         report!("the server's CPU time is not measured{reason} (--server-pid names the server's process)");
     }
-    let mut printer = Printer { is_json: args.json, is_begun: false };
+    let unwritten = Arc::new(Notify::new());
+    let mut printer = Printer { is_json: args.json, is_begun: false, unwritten: unwritten.clone() };
     let mut signals = Signals::listen();
     let measured = tokio::select! {
         measured = run(&store, &plan, &lines, &mut printer) => Ok(measured),
         signal = signals.next() => Err(signal),
+        () = unwritten.notified() => Err(Signal::SIGPIPE), // as programs end that write to a pipe without a reader
     };
     report::clear();
     if measured.is_err() {
@@ -63,10 +67,14 @@ pub(crate) async fn bench(args: BenchArgs) -> Exit {
         Ok(measured) => (measured, None),
         Err(signal) => (Ok(()), Some(signal)),
     };
-    let failed = measured.and(cleaned).err();
-    if let Some(error) = &failed {
+    if let Err(error) = &cleaned {
+        let namespace = store.namespace();
+        report!("the namespace {namespace} was not removed, and its leases end by their TTL: {error}");
+    }
+    if let Err(error) = &measured {
         report!("{error}");
     }
+    let failed = measured.and(cleaned).err();
     match (ended_by, failed) {
         (Some(signal), _) => Exit::of_signal(signal),
         (None, Some(error)) => status_of(&error),
@@ -120,6 +128,8 @@ fn status_of(error: &BenchError) -> Exit {
 struct Printer {
     is_json: bool,
     is_begun: bool,
+    /// Notified when a row could not be written.
+    unwritten: Arc<Notify>,
 }
 
 impl Observer for Printer {
@@ -140,7 +150,15 @@ impl Observer for Printer {
             text.push_str(&table::row(&row));
         }
         self.is_begun = true;
-        let _reader_gone = io::stdout().write_all(text.as_bytes());
+        if let Some(lost) = row.figures.iter().find(|figure| figure.name == "lost" && figure.value > 0.0) {
+            report!("{} leases were lost: the store did not extend them in time", lost.value);
+        }
+        if let Err(error) = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+            if error.kind() != ErrorKind::BrokenPipe {
+                report!("cannot write the results: {error}");
+            }
+            self.unwritten.notify_one();
+        }
     }
 }
 

@@ -19,7 +19,7 @@ pub(super) fn count(number: f64) -> String {
 
 /// A multiple.
 pub(super) fn ratio(ratio: f64) -> String {
-    format!("{ratio:.2} x")
+    if ratio < 99.995 { format!("{ratio:.2} x") } else { format!("{} x", significant(ratio)) }
 }
 
 /// Three digits that matter, or all in front of the point.
@@ -59,6 +59,6 @@ mod tests {
     #[test]
     fn counts_are_whole_or_have_decimals() {
         assert_eq!([0.0, 2.0, 2.25, 64.0, 123.4, 1_234_567.0].map(count), ["0", "2", "2.25", "64", "123", "1,234,567"]);
-        assert_eq!(ratio(1.125), "1.12 x");
+        assert_eq!([1.125, 99.99, 116.58, 1_234.5].map(ratio), ["1.12 x", "99.99 x", "117 x", "1,234 x"]);
     }
 }

@@ -41,7 +41,7 @@ pub(super) fn row(row: &Row) -> String {
 }
 
 fn line([what, tasks, p50, p99, per_second, ratio]: [String; 6]) -> String {
-    let line = format!("{what:<33}{tasks:>8}{p50:>10}{p99:>10}{per_second:>11}{ratio:>8}");
+    let line = format!("{what:<33}{tasks:>8}{p50:>10}{p99:>10}{per_second:>10} {ratio:>8}");
     format!("{}\n", line.trim_end())
 }
 

@@ -7,7 +7,7 @@ use rlock_testkit::faults::Control as _;
 use serde_json::Value;
 
 use super::Server;
-use crate::support::{Rlock, Store, rlock, wait_for};
+use crate::support::{Rlock, Store, rlock, url, wait_for};
 
 /// Each line with the fields that one of its rows has at least, beside those that all have.
 const LINES: [(&str, &[&str]); 8] = [
@@ -109,6 +109,19 @@ fn ctrl_c_keeps_rows_and_leaves_nothing() {
     exited.assert(130, &[]);
     assert!(exited.stdout.contains(&printed), "{}", exited.stdout);
     assert!(!exited.stdout.contains("cycles after"), "{}", exited.stdout);
+    assert_eq!(server.left_by_bench(), Vec::<String>::new());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn results_that_cannot_be_written_end_the_run() {
+    let server = Server::start_durable();
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let arguments = ["bench", "--only", "round-trip", "--only", "drift", "--drift-cycles", "99999999"];
+    let output = rlock(&arguments).env("RLOCK_URL", url(&server)).stdout(full).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(128 + Signal::SIGPIPE as i32), "{told}");
+    assert!(told.contains("cannot write the results"), "{told}");
     assert_eq!(server.left_by_bench(), Vec::<String>::new());
 }
 

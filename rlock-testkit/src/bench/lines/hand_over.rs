@@ -60,7 +60,7 @@ async fn quiet(baseline: &dyn Baseline) -> Result<(), BenchError> {
     let begun = Instant::now();
     loop {
         match baseline.pair("quiet").await {
-            Err(error) if error.is_transient() && begun.elapsed() < QUIET_WITHIN => {}
+            Err(error) if error.may_have_been_applied() && begun.elapsed() < QUIET_WITHIN => {}
             answered => return Ok(answered?),
         }
     }
