@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 use rlock::backend::{
     Acquired, Backend, BackendError, Capabilities, Claim, EventStream, Extended, Extension, Failure, Grant, LeaseId,
-    LeaseKey, Released,
+    Release, Released,
 };
 use rlock::{Cursor, Entry, Holder, ListFilter, Namespace, Owner, Page, ResourceName, Snapshot, Token, Ttl};
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,8 @@ impl KeyValueBackend {
             expiry_lag: Duration::ZERO,
             queue: false,
             push: false,
+            rest: false,
+            data: false,
         };
         Self { store, prefix: Self::prefix(namespace), capabilities }
     }
@@ -113,12 +115,12 @@ impl Backend for KeyValueBackend {
         answers(extensions.iter().map(extend)).await
     }
 
-    async fn release(&self, leases: &[LeaseKey]) -> Vec<Result<Released, BackendError>> {
-        let release = async |key: &LeaseKey| {
+    async fn release(&self, releases: &[Release]) -> Vec<Result<Released, BackendError>> {
+        let release = async |Release { key, .. }: &Release| {
             let (removed, _) = self.update("release", &key.resource, |record| record.remove(key.id)).await?;
             Ok(if removed { Released::Released } else { Released::Absent })
         };
-        answers(leases.iter().map(release)).await
+        answers(releases.iter().map(release)).await
     }
 
     async fn inspect(&self, resource: &ResourceName) -> Result<Snapshot, BackendError> {
@@ -129,9 +131,10 @@ impl Backend for KeyValueBackend {
             weight: lease.weight,
             held_for: record.now - lease.granted,
             remaining: lease.expires - record.now,
+            data: None,
         };
         let holders = record.leases.iter().map(holder).collect();
-        Ok(Snapshot { resource: resource.clone(), capacity: record.capacity(), holders, queue: Vec::new() })
+        Ok(Snapshot { resource: resource.clone(), capacity: record.capacity(), holders, queue: Vec::new(), rest: None })
     }
 
     async fn list(&self, filter: &ListFilter) -> Result<Page, BackendError> {

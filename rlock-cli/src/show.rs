@@ -6,6 +6,8 @@ mod table;
 use std::io::Write as _;
 use std::time::{Duration, SystemTime};
 
+use rlock::Snapshot;
+
 use crate::args::ShowArgs;
 use crate::ask::ask;
 use crate::exit::Exit;
@@ -18,6 +20,14 @@ pub(crate) async fn show(args: ShowArgs) -> Exit {
     let text = if args.json { json::render(&snapshot) } else { table::render(&snapshot) };
     let _reader_gone = writeln!(std::io::stdout(), "{text}");
     Exit::OK
+}
+
+fn state(snapshot: &Snapshot) -> &'static str {
+    match (snapshot.holders.is_empty(), snapshot.rest) {
+        (false, _) => "held",
+        (true, Some(_)) => "resting",
+        (true, None) => "free",
+    }
 }
 
 /// The time that was so long `ago`, in UTC.

@@ -132,7 +132,8 @@ impl Lives {
             let name: String = snapshot.resource.as_str().chars().take(width).collect();
             let queued = snapshot.queue.len();
             if snapshot.holders.is_empty() {
-                lines.push(format!("{name:width$}  {:15}  {:>8}  {queued:6}  nobody yet", "", ""));
+                let nobody = if snapshot.rest.is_some() { "resting" } else { "nobody yet" };
+                lines.push(format!("{name:width$}  {:15}  {:>8}  {queued:6}  {nobody}", "", ""));
             }
             for holder in &snapshot.holders {
                 let life = self.0.entry(holder.token).or_default();
@@ -191,8 +192,10 @@ mod tests {
                 weight: 1,
                 held_for: Duration::from_secs(150),
                 remaining: Duration::from_secs(remaining),
+                data: None,
             }],
             queue: Vec::new(),
+            rest: None,
         }
     }
 

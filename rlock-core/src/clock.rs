@@ -44,7 +44,8 @@ impl Moment {
 #[derive(Debug, Clone)]
 pub struct Clock {
     source: Source,
-    ahead: Duration,
+    /// In nanoseconds.
+    ahead: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -60,11 +61,14 @@ struct Manual {
     moved: Notify,
 }
 
+/// In nanoseconds.
+const SECOND: u64 = 1_000_000_000;
+
 impl Clock {
     /// The time since the machine booted: `CLOCK_BOOTTIME` on Linux and Android, `CLOCK_MONOTONIC` on macOS and iOS, both of
     /// which run on in suspend, and `std::time::Instant` elsewhere.
     pub fn boot() -> Self {
-        Self { source: Source::Boot, ahead: Duration::ZERO }
+        Self { source: Source::Boot, ahead: 0 }
     }
 
     /// tokio's clock, which tests can pause. Only for a client on the caller's runtime.
@@ -73,12 +77,12 @@ impl Clock {
     ///
     /// [`now`](Self::now) panics outside a tokio runtime once that runtime's time is paused.
     pub fn tokio() -> Self {
-        Self { source: Source::Tokio(tokio::time::Instant::now()), ahead: Duration::from_secs(1) }
+        Self { source: Source::Tokio(tokio::time::Instant::now()), ahead: SECOND }
     }
 
     /// A clock that stands still until it is [advanced](Self::advance), for tests.
     pub fn manual() -> Self {
-        Self { source: Source::Manual(Arc::default()), ahead: Duration::from_secs(1) }
+        Self { source: Source::Manual(Arc::default()), ahead: SECOND }
     }
 
     /// Moves a [manual](Self::manual) clock and its clones.
@@ -95,7 +99,7 @@ impl Clock {
     /// The same clock, showing `offset` more: for tests of what a client's clock must not decide.
     #[must_use]
     pub fn ahead_by(mut self, offset: Duration) -> Self {
-        self.ahead = self.ahead.saturating_add(offset);
+        self.ahead = self.ahead.saturating_add(nanos(offset));
         self
     }
 
@@ -103,10 +107,10 @@ impl Clock {
     pub fn now(&self) -> Moment {
         let passed = match &self.source {
             Source::Boot => since_boot(),
-            Source::Tokio(start) => start.elapsed(),
-            Source::Manual(manual) => Duration::from_nanos(manual.nanos.load(Ordering::SeqCst)),
+            Source::Tokio(start) => nanos(start.elapsed()),
+            Source::Manual(manual) => manual.nanos.load(Ordering::SeqCst),
         };
-        Moment::default().after(passed.saturating_add(self.ahead))
+        Moment(passed.saturating_add(self.ahead))
     }
 
     /// Sleeps until this clock shows `until`; a suspended machine that wakes up later counts as having slept.
@@ -145,25 +149,30 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// Nanoseconds by a clock that runs on in suspend.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn since_boot() -> Duration {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    Duration::try_from(now).unwrap_or_default()
+fn since_boot() -> u64 {
+    whole_nanos(rustix::time::clock_gettime(rustix::time::ClockId::Boottime))
 }
 
 /// `Instant` reads a clock that stops in suspend here; this one runs on.
 #[cfg(target_vendor = "apple")]
-fn since_boot() -> Duration {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    Duration::try_from(now).unwrap_or_default()
+fn since_boot() -> u64 {
+    whole_nanos(rustix::time::clock_gettime(rustix::time::ClockId::Monotonic))
+}
+
+#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+fn whole_nanos(time: rustix::time::Timespec) -> u64 {
+    let (seconds, nanos) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec));
+    seconds.unwrap_or_default().saturating_mul(SECOND).saturating_add(nanos.unwrap_or_default())
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
-fn since_boot() -> Duration {
+fn since_boot() -> u64 {
     use std::sync::OnceLock;
     use std::time::Instant;
     static START: OnceLock<Instant> = OnceLock::new();
-    START.get_or_init(Instant::now).elapsed() + Duration::from_secs(1)
+    nanos(START.get_or_init(Instant::now).elapsed()).saturating_add(SECOND)
 }
 
 /// The longest sleep by a timer that stops in suspend: after a suspend it ends so late at most.

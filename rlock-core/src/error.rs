@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::contract::{BackendError, InvalidName, InvalidShare, InvalidTtl, ResourceName, Ttl};
+use crate::contract::{BackendError, InvalidData, InvalidName, InvalidShare, InvalidTtl, ResourceName, Ttl};
 use crate::lease::Lost;
 
 /// The shortest interval of a watchdog.
@@ -198,6 +198,33 @@ pub enum InvalidConfig {
     /// An interval for a watchdog that is switched off.
     #[error("a watchdog interval was set, but the watchdog is off: drop one of the two")]
     IntervalWithoutWatchdog,
+    /// A minimum time beyond the TTL. The store forgets the lease of a dead holder after the TTL.
+    #[error(
+        "hold_at_least of {hold:?} is longer than the TTL of {ttl}: choose a TTL of {hold:?} at least, which the watchdog renews"
+    )]
+    HoldBeyondTtl {
+        /// The minimum time that was asked for.
+        hold: Duration,
+        /// The TTL of the lock.
+        ttl: Ttl,
+    },
+    /// A minimum time on a store that cannot keep a resource taken after a release.
+    #[error(
+        "hold_at_least does not work on {backend}, which cannot rest after a release: drop it, or hold the guard longer"
+    )]
+    NoRest {
+        /// The kind of store.
+        backend: &'static str,
+    },
+    /// Data on a store that does not keep them.
+    #[error("data do not work on {backend}, which does not keep them: drop them, or use a label of the client")]
+    NoData {
+        /// The kind of store.
+        backend: &'static str,
+    },
+    /// More data than a lease carries.
+    #[error(transparent)]
+    Data(#[from] InvalidData),
     /// A wait for a try.
     #[error("a try does not wait: use lock_with for a wait of {wait:?}, or drop the wait")]
     TryWithWait {

@@ -44,9 +44,9 @@ pub use client::{Client, ClientBuilder};
 pub use clock::{Clock, Moment};
 pub use contract::{
     Acquired, Backend, BackendError, Backoff, Baseline, Capabilities, Claim, ConnectError, Cursor, Entry, Event,
-    EventStream, Events, Extended, Extension, Failure, Finding, Grant, Holder, IfBusy, InvalidName, InvalidOption,
-    InvalidShare, InvalidTtl, LeaseId, LeaseKey, ListFilter, Namespace, Owner, Page, Place, Released, ResourceName,
-    Share, Snapshot, Token, Ttl, Verdict, Waiter,
+    EventStream, Events, Extended, Extension, Failure, Finding, Grant, Holder, IfBusy, InvalidData, InvalidName,
+    InvalidOption, InvalidShare, InvalidTtl, LeaseData, LeaseId, LeaseKey, ListFilter, Namespace, Owner, Page, Place,
+    Release, Released, ResourceName, Share, Snapshot, Token, Ttl, Verdict, Waiter,
 };
 pub use error::{
     ExtendError, InvalidConfig, LockError, RunError, ShutdownError, StartError, StartWatchdogError, UnlockError,

@@ -1,6 +1,7 @@
 //! The reference backend: the contract in as little code as shows that it is kept.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry as MapEntry;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,8 +10,8 @@ use async_trait::async_trait;
 
 use crate::{
     Acquired, Backend, BackendError, Capabilities, Claim, Clock, Cursor, Entry, Event, EventStream, Events, Extended,
-    Extension, Grant, Holder, IfBusy, LeaseId, LeaseKey, ListFilter, Moment, Namespace, Owner, Page, Place, Released,
-    ResourceName, Share, Snapshot, Token, Ttl, Waiter,
+    Extension, Grant, Holder, IfBusy, LeaseData, LeaseId, ListFilter, Moment, Namespace, Owner, Page, Place, Release,
+    Released, ResourceName, Share, Snapshot, Token, Ttl, Waiter,
 };
 
 /// A store in memory, for tests and as the model that other backends are checked against. Its clients are
@@ -36,6 +37,14 @@ struct Resource {
     held: Vec<Lease>,
     /// In queue order.
     queue: Vec<Lease>,
+    rests: Vec<Rest>,
+}
+
+/// A share that stays taken, though nobody holds it.
+#[derive(Debug)]
+struct Rest {
+    share: Share,
+    until: Moment,
 }
 
 #[derive(Debug)]
@@ -43,6 +52,7 @@ struct Lease {
     id: LeaseId,
     share: Share,
     owner: Arc<Owner>,
+    data: Option<LeaseData>,
     inbox: Inbox,
     expires: Moment,
     since: Moment,
@@ -92,13 +102,16 @@ impl MemoryBackend {
             resources.retain(|_, resource| resource.has_live(now));
             *swept = resources.len();
         }
-        let key = (self.namespace.clone(), name.clone());
-        let resource = resources.entry(key.clone()).or_default();
+        let mut entry = match resources.entry((self.namespace.clone(), name.clone())) {
+            MapEntry::Occupied(entry) => entry,
+            MapEntry::Vacant(entry) => entry.insert_entry(Resource::default()),
+        };
+        let resource = entry.get_mut();
         resource.settle(last_token, now);
         let answer = act(resource, last_token, now);
         resource.settle(last_token, now);
         if resource.is_empty() {
-            resources.remove(&key);
+            entry.remove();
         }
         answer
     }
@@ -108,6 +121,7 @@ impl Resource {
     /// Drops what has expired, then grants from the head of the queue as far as the capacity goes.
     fn settle(&mut self, last_token: &mut u64, now: Moment) {
         self.held.retain(|lease| lease.expires > now);
+        self.rests.retain(|rest| rest.until > now);
         self.queue.retain(|lease| lease.expires > now);
         while let Some(head) = self.queue.first()
             && self.fits(head.share)
@@ -122,7 +136,13 @@ impl Resource {
 
     fn fits(&self, share: Share) -> bool {
         let taken: u64 = self.held.iter().map(|lease| u64::from(lease.share.weight())).sum();
+        let taken = taken + self.resting();
         taken + u64::from(share.weight()) <= u64::from(share.capacity())
+    }
+
+    /// The permits that rest.
+    fn resting(&self) -> u64 {
+        self.rests.iter().map(|rest| u64::from(rest.share.weight())).sum()
     }
 
     fn acquire(&mut self, claim: &Claim, inbox: &Inbox, last_token: &mut u64, now: Moment) -> Answer {
@@ -138,6 +158,7 @@ impl Resource {
             share: claim.share,
             owner: claim.owner.clone(),
             inbox: inbox.clone(),
+            data: claim.data.clone(),
             expires: now.after(claim.ttl.get()),
             since: now,
             token: 0,
@@ -165,14 +186,18 @@ impl Resource {
         }
     }
 
-    fn release(&mut self, id: LeaseId) -> Released {
-        let before = self.held.len() + self.queue.len();
+    fn release(&mut self, release: &Release, now: Moment) -> Released {
+        let (id, before) = (release.key.id, self.held.len() + self.queue.len());
+        if let Some(lease) = self.held.iter().find(|lease| lease.id == id && !release.rest.is_zero()) {
+            self.rests.push(Rest { share: lease.share, until: now.after(release.rest) });
+        }
         self.held.retain(|lease| lease.id != id);
         self.queue.retain(|lease| lease.id != id);
         if self.held.len() + self.queue.len() < before { Released::Released } else { Released::Absent }
     }
 
     fn break_leases(&mut self) -> u64 {
+        self.rests.clear();
         let broken = std::mem::take(&mut self.held);
         for lease in &broken {
             lease.inbox.send(Event::Broken { id: lease.id });
@@ -185,21 +210,24 @@ impl Resource {
             return Some(Acquired::Held(Grant { token: Token::new(lease.token), ttl: lease.expires.since(now) }));
         }
         let ahead = self.queue.iter().position(|lease| lease.id == id)?;
-        let holder = self.held.iter().map(|lease| lease.expires).min().unwrap_or(now);
+        let ends = self.held.iter().map(|lease| lease.expires).chain(self.rests.iter().map(|rest| rest.until));
+        let holder = ends.min().unwrap_or(now);
         let blocked_until = if ahead == 0 { holder } else { self.queue[ahead - 1].expires };
         Some(Acquired::Queued(Place { ahead: ahead as u64, ask_again: blocked_until.since(now) }))
     }
 
     fn capacity(&self) -> Option<u32> {
-        self.held.iter().chain(&self.queue).next().map(|lease| lease.share.capacity())
+        let shares = self.held.iter().chain(&self.queue).map(|lease| lease.share);
+        shares.chain(self.rests.iter().map(|rest| rest.share)).next().map(Share::capacity)
     }
 
     fn has_live(&self, now: Moment) -> bool {
-        self.held.iter().chain(&self.queue).any(|lease| lease.expires > now)
+        let is_resting = self.rests.iter().any(|rest| rest.until > now);
+        is_resting || self.held.iter().chain(&self.queue).any(|lease| lease.expires > now)
     }
 
     fn is_empty(&self) -> bool {
-        self.held.is_empty() && self.queue.is_empty()
+        self.held.is_empty() && self.queue.is_empty() && self.rests.is_empty()
     }
 }
 
@@ -225,6 +253,8 @@ impl Backend for MemoryBackend {
             expiry_lag: Duration::ZERO,
             queue: true,
             push: true,
+            rest: true,
+            data: true,
         };
         &CAN
     }
@@ -245,9 +275,10 @@ impl Backend for MemoryBackend {
         extensions.iter().map(extend).map(Ok).collect()
     }
 
-    async fn release(&self, leases: &[LeaseKey]) -> Vec<Result<Released, BackendError>> {
-        let release = |lease: &LeaseKey| self.on(&lease.resource, |resource, _, _| resource.release(lease.id));
-        leases.iter().map(release).map(Ok).collect()
+    async fn release(&self, releases: &[Release]) -> Vec<Result<Released, BackendError>> {
+        let release =
+            |release: &Release| self.on(&release.key.resource, |resource, _, now| resource.release(release, now));
+        releases.iter().map(release).map(Ok).collect()
     }
 
     async fn inspect(&self, name: &ResourceName) -> Result<Snapshot, BackendError> {
@@ -256,6 +287,7 @@ impl Backend for MemoryBackend {
             capacity: resource.capacity(),
             holders: resource.held.iter().map(|lease| lease.as_holder(now)).collect(),
             queue: resource.queue.iter().map(|lease| lease.as_waiter(now)).collect(),
+            rest: resource.rests.iter().map(|rest| rest.until.since(now)).max(),
         }))
     }
 
@@ -300,6 +332,7 @@ impl Lease {
             weight: self.share.weight(),
             held_for: now.since(self.since),
             remaining: self.expires.since(now),
+            data: self.data.clone(),
         }
     }
 
@@ -309,6 +342,7 @@ impl Lease {
             weight: self.share.weight(),
             waiting_for: now.since(self.since),
             remaining: self.expires.since(now),
+            data: self.data.clone(),
         }
     }
 }

@@ -36,9 +36,9 @@ fn a_client_works_without_a_runtime() {
     let store = MemoryStore::new();
     let client = Client::new(store.client(Namespace::default()));
     let lock = SimpleLock::new("job", &client).unwrap();
-    let options = LockOptions::new().ttl(Duration::from_millis(300));
+    let options = LockOptions::new().ttl(Duration::from_secs(1));
     let guard = block_on(lock.lock_with(options)).unwrap();
-    std::thread::sleep(Duration::from_secs(1));
+    std::thread::sleep(Duration::from_millis(2_500));
     assert!(guard.is_held(), "a thread that sleeps keeps its lock");
     drop(guard);
     block_on(client.shutdown(Duration::from_secs(5))).unwrap();

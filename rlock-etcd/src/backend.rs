@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use futures_util::stream;
 use rlock_core::{
     Acquired, Backend, BackendError, Capabilities, Claim, EventStream, Events, Extended, Extension, Finding, Holder,
-    LeaseKey, ListFilter, Page, Released, ResourceName, Snapshot, Ttl, Waiter,
+    LeaseKey, ListFilter, Page, Release, Released, ResourceName, Snapshot, Ttl, Waiter,
 };
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::task::JoinSet;
@@ -85,6 +85,8 @@ impl EtcdBackend {
             expiry_lag: EXPIRY_LAG,
             queue: true,
             push: true,
+            rest: false,
+            data: false,
         };
         Ok(Self { config, capabilities, inner, _tasks: tasks })
     }
@@ -104,7 +106,8 @@ impl Backend for EtcdBackend {
         self.inner.extend_all(extensions).await
     }
 
-    async fn release(&self, leases: &[LeaseKey]) -> Vec<Result<Released, BackendError>> {
+    async fn release(&self, releases: &[Release]) -> Vec<Result<Released, BackendError>> {
+        let leases: Vec<LeaseKey> = releases.iter().map(|release| release.key.clone()).collect();
         leases.iter().for_each(|lease| self.inner.table.releasing(lease.id));
         let parts = leases.chunks(CHUNK).map(|part| self.inner.release(part));
         join_all(parts).await.into_iter().flatten().collect()
@@ -181,8 +184,13 @@ impl Inner {
             async move { self.life(lease).await }
         };
         let lives: Vec<_> = stream::iter(&line.leases).map(life).buffered(ASKED_TOGETHER).collect().await;
-        let mut snapshot =
-            Snapshot { resource: resource.clone(), capacity: line.capacity(), holders: Vec::new(), queue: Vec::new() };
+        let mut snapshot = Snapshot {
+            resource: resource.clone(),
+            capacity: line.capacity(),
+            holders: Vec::new(),
+            queue: Vec::new(),
+            rest: None,
+        };
         let holders = line.holders().len();
         for (at, (entry, life)) in line.leases.iter().zip(lives).enumerate() {
             let (owner, weight, remaining) = (entry.record.owner(), entry.record.share.weight(), life?.left);
@@ -191,10 +199,10 @@ impl Inner {
                     Since::Granted(at) => ago(at),
                     Since::Asked(_) => Duration::ZERO,
                 };
-                snapshot.holders.push(Holder { owner, token: entry.token, weight, held_for, remaining });
+                snapshot.holders.push(Holder { owner, token: entry.token, weight, held_for, remaining, data: None });
             } else {
                 let (Since::Granted(at) | Since::Asked(at)) = entry.record.since;
-                snapshot.queue.push(Waiter { owner, weight, waiting_for: ago(at), remaining });
+                snapshot.queue.push(Waiter { owner, weight, waiting_for: ago(at), remaining, data: None });
             }
         }
         Ok(snapshot)

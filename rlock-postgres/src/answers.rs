@@ -167,7 +167,8 @@ pub(crate) fn is_busy(row: &PgRow) -> sqlx::Result<bool> {
 
 /// What sql/inspect.sql found, and whether something has to be dropped or granted.
 pub(crate) fn snapshot(rows: &[PgRow], resource: &ResourceName) -> sqlx::Result<(Snapshot, bool)> {
-    let mut snapshot = Snapshot { resource: resource.clone(), capacity: None, holders: Vec::new(), queue: Vec::new() };
+    let mut snapshot =
+        Snapshot { resource: resource.clone(), capacity: None, holders: Vec::new(), queue: Vec::new(), rest: None };
     let mut is_stale = false;
     for row in rows {
         let (weight, token, remaining): (i64, i64, i64) = (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
@@ -181,9 +182,9 @@ pub(crate) fn snapshot(rows: &[PgRow], resource: &ResourceName) -> sqlx::Result<
         let weight = u32::try_from(weight).unwrap_or(u32::MAX);
         if token > 0 {
             let token = Token::new(natural(token));
-            snapshot.holders.push(Holder { owner, token, weight, held_for: passed, remaining });
+            snapshot.holders.push(Holder { owner, token, weight, held_for: passed, remaining, data: None });
         } else {
-            snapshot.queue.push(Waiter { owner, weight, waiting_for: passed, remaining });
+            snapshot.queue.push(Waiter { owner, weight, waiting_for: passed, remaining, data: None });
         }
     }
     Ok((snapshot, is_stale))

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use rlock_core::{
     Acquired, Backend, BackendError, Capabilities, Claim, EventStream, Events, Extended, Extension, Finding, IfBusy,
-    LeaseKey, ListFilter, Page, Released, ResourceName, Snapshot, Ttl,
+    LeaseKey, ListFilter, Page, Release, Released, ResourceName, Snapshot, Ttl,
 };
 use sqlx::postgres::PgRow;
 use tokio::task::JoinSet;
@@ -145,6 +145,8 @@ impl PostgresBackend {
             expiry_lag: Duration::ZERO,
             queue: true,
             push: true,
+            rest: false,
+            data: false,
         };
         Ok(Self {
             config: Arc::new(config),
@@ -431,10 +433,10 @@ impl Backend for PostgresBackend {
         answers.zip(extensions).map(answered).collect()
     }
 
-    async fn release(&self, leases: &[LeaseKey]) -> Vec<Result<Released, BackendError>> {
+    async fn release(&self, releases: &[Release]) -> Vec<Result<Released, BackendError>> {
         let failed = |error| self.failed(error, "release");
-        leases.iter().for_each(|lease| self.inbox.note(lease.id, Standing::Over));
-        if let [lease] = leases
+        releases.iter().for_each(|release| self.inbox.note(release.key.id, Standing::Over));
+        if let [Release { key: lease, .. }] = releases
             && !self.is_shared.is_likely(&lease.resource)
         {
             match self.release_alone(lease).await {
@@ -443,8 +445,8 @@ impl Backend for PostgresBackend {
                 Err(error) => return vec![Err(failed(error))],
             }
         }
-        let operations: Vec<_> = leases.iter().map(Operation::releasing).collect();
-        let answer = |(answer, lease): (Result<Answer, CallError>, &LeaseKey)| {
+        let operations: Vec<_> = releases.iter().map(|release| Operation::releasing(&release.key)).collect();
+        let answer = |(answer, Release { key: lease, .. }): (Result<Answer, CallError>, &Release)| {
             let answer = answer.map_err(failed)?;
             if answer.leases_left() == 0 {
                 self.is_taken.note(&lease.resource, false);
@@ -452,7 +454,7 @@ impl Backend for PostgresBackend {
             }
             answer.released().ok_or_else(CallError::foreign).map_err(failed)
         };
-        self.change(&operations).await.into_iter().zip(leases).map(answer).collect()
+        self.change(&operations).await.into_iter().zip(releases).map(answer).collect()
     }
 
     async fn inspect(&self, resource: &ResourceName) -> Result<Snapshot, BackendError> {

@@ -9,8 +9,8 @@ use rlock_testkit::faults::{Control, Data};
 use rlock_testkit::servers::{PgBouncer, Postgres};
 use rlock_testkit::{Controlled, Harness, Shared, async_trait};
 
-rlock_testkit::conformance!(postgres: PostgresHarness);
-rlock_testkit::conformance!(pooled: PooledHarness);
+rlock_testkit::conformance!(postgres: PostgresHarness, without(rest, data));
+rlock_testkit::conformance!(pooled: PooledHarness, without(rest, data));
 
 struct PostgresHarness {
     url: String,

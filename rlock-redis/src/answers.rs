@@ -95,7 +95,8 @@ pub(crate) fn snapshot(reply: &Reply, resource: &ResourceName) -> Result<Snapsho
     let Reply::Array(values) = reply else { return Err(foreign(reply)) };
     let [Reply::Number(now), Reply::Number(capacity), leases @ ..] = &values[..] else { return Err(foreign(reply)) };
     let capacity = u32::try_from(*capacity).ok().filter(|&capacity| capacity > 0);
-    let mut snapshot = Snapshot { resource: resource.clone(), capacity, holders: Vec::new(), queue: Vec::new() };
+    let mut snapshot =
+        Snapshot { resource: resource.clone(), capacity, holders: Vec::new(), queue: Vec::new(), rest: None };
     for lease in leases.chunks(5) {
         let [owner, Reply::Number(token), Reply::Number(weight), Reply::Number(since), Reply::Number(expires)] = lease
         else {
@@ -107,9 +108,9 @@ pub(crate) fn snapshot(reply: &Reply, resource: &ResourceName) -> Result<Snapsho
         let (passed, remaining) = (micros(now - since), micros(expires - now));
         if *token > 0 {
             let token = Token::new(natural(*token));
-            snapshot.holders.push(Holder { owner, token, weight, held_for: passed, remaining });
+            snapshot.holders.push(Holder { owner, token, weight, held_for: passed, remaining, data: None });
         } else {
-            snapshot.queue.push(Waiter { owner, weight, waiting_for: passed, remaining });
+            snapshot.queue.push(Waiter { owner, weight, waiting_for: passed, remaining, data: None });
         }
     }
     snapshot.holders.sort_unstable_by_key(|holder| holder.token);

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use rlock_core::{
     Acquired, Backend, BackendError, Capabilities, Claim, EventStream, Events, Extended, Extension, Failure, Finding,
-    IfBusy, LeaseId, LeaseKey, ListFilter, Page, Released, ResourceName, Snapshot, Ttl,
+    IfBusy, LeaseId, LeaseKey, ListFilter, Page, Release, Released, ResourceName, Snapshot, Ttl,
 };
 
 use tokio::sync::Notify;
@@ -226,6 +226,8 @@ impl Backend for RedisBackend {
             expiry_lag: Duration::ZERO,
             queue: true,
             push: true,
+            rest: false,
+            data: false,
         };
         &CAN
     }
@@ -260,10 +262,11 @@ impl Backend for RedisBackend {
         self.batch("extend", &scripts::EXTEND, extensions, |extension| &extension.key, arguments, read).await
     }
 
-    async fn release(&self, leases: &[LeaseKey]) -> Vec<Result<Released, BackendError>> {
-        let arguments = |args: &mut Args, part: &[LeaseKey]| part.iter().for_each(|lease| args.text(lease.id.to_hex()));
-        let read = |answer: &Answer, _: &LeaseKey| answers::released(answer).map(Ok);
-        self.batch("release", &scripts::RELEASE, leases, |lease| lease, arguments, read).await
+    async fn release(&self, releases: &[Release]) -> Vec<Result<Released, BackendError>> {
+        let arguments =
+            |args: &mut Args, part: &[Release]| part.iter().for_each(|release| args.text(release.key.id.to_hex()));
+        let read = |answer: &Answer, _: &Release| answers::released(answer).map(Ok);
+        self.batch("release", &scripts::RELEASE, releases, |release| &release.key, arguments, read).await
     }
 
     async fn inspect(&self, resource: &ResourceName) -> Result<Snapshot, BackendError> {

@@ -8,8 +8,8 @@ use rlock_testkit::faults::Control;
 use rlock_testkit::servers::{Redis, Reply};
 use rlock_testkit::{Controlled, Harness, Shared, async_trait};
 
-rlock_testkit::conformance!(redis: RedisHarness);
-rlock_testkit::conformance!(redis_as_a_user: UserHarness, without(processes, network, control));
+rlock_testkit::conformance!(redis: RedisHarness, without(rest, data));
+rlock_testkit::conformance!(redis_as_a_user: UserHarness, without(processes, network, control, rest, data));
 
 struct RedisHarness {
     url: String,

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rlock_core::{
-    Acquired, Backend, BackendError, Capabilities, Claim, EventStream, Events, Extended, Extension, Finding, LeaseKey,
-    ListFilter, Page, Released, ResourceName, Snapshot, Ttl,
+    Acquired, Backend, BackendError, Capabilities, Claim, EventStream, Events, Extended, Extension, Finding,
+    ListFilter, Page, Release, Released, ResourceName, Snapshot, Ttl,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -67,6 +67,8 @@ impl SqliteBackend {
             expiry_lag: Duration::ZERO,
             queue: true,
             push: true,
+            rest: false,
+            data: false,
         };
         Ok(Self { config, store, capabilities, jobs, events })
     }
@@ -157,8 +159,9 @@ impl Backend for SqliteBackend {
         .await
     }
 
-    async fn release(&self, leases: &[LeaseKey]) -> Vec<Result<Released, BackendError>> {
-        self.run("release", leases.iter().cloned().map(Operation::Release).collect(), |_, answer| match answer {
+    async fn release(&self, releases: &[Release]) -> Vec<Result<Released, BackendError>> {
+        let operations = releases.iter().map(|release| Operation::Release(release.key.clone())).collect();
+        self.run("release", operations, |_, answer| match answer {
             Answer::Released(released) => Some(Ok(released)),
             _ => None,
         })

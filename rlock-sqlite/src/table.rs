@@ -269,16 +269,17 @@ impl Table<'_> {
         let rows = query(HOLDERS_THEN_QUEUE).bind(&*self.namespace).bind(resource.as_str());
         let rows = rows.fetch_all(&mut *self.conn).await?;
         let capacity = rows.first().map(|row| row.try_get(0)).transpose()?;
-        let mut snapshot = Snapshot { resource: resource.clone(), capacity, holders: Vec::new(), queue: Vec::new() };
+        let mut snapshot =
+            Snapshot { resource: resource.clone(), capacity, holders: Vec::new(), queue: Vec::new(), rest: None };
         for row in &rows {
             let (weight, token) = (row.try_get(1)?, row.try_get(2)?);
             let (remaining, passed) = (self.until(row.try_get(3)?), self.since(row.try_get(4)?));
             let owner = Owner::from_record(row.try_get(5)?);
             if token > 0 {
                 let token = as_token(token);
-                snapshot.holders.push(Holder { owner, token, weight, held_for: passed, remaining });
+                snapshot.holders.push(Holder { owner, token, weight, held_for: passed, remaining, data: None });
             } else {
-                snapshot.queue.push(Waiter { owner, weight, waiting_for: passed, remaining });
+                snapshot.queue.push(Waiter { owner, weight, waiting_for: passed, remaining, data: None });
             }
         }
         Ok(snapshot)

@@ -9,7 +9,7 @@ use rlock_testkit::{Harness, Shared, async_trait};
 use sqlx::{Connection as _, Row as _, SqliteConnection};
 use tempfile::TempDir;
 
-rlock_testkit::conformance!(sqlite: SqliteHarness, without(network, control));
+rlock_testkit::conformance!(sqlite: SqliteHarness, without(network, control, rest, data));
 
 struct SqliteHarness {
     path: PathBuf,

@@ -6,7 +6,7 @@ use crate::run::{Case, Rule, Runnable};
 /// The cases that need nothing of a store but that it is there, with a queue and push: for a store that somebody uses,
 /// which is called `backend` in what they say. As with the macro, each can be run by itself, on any thread.
 pub fn cases_for<H: Harness>(backend: &'static str) -> Vec<Runnable> {
-    crate::__cases!(__table [backend H] [processes network control])
+    crate::__cases!(__table [backend H] [processes network control rest data])
 }
 
 /// Makes a test of every conformance case, in a module named after the backend: `redis::fifo_across_clients`.
@@ -21,8 +21,8 @@ pub fn cases_for<H: Harness>(backend: &'static str) -> Vec<Runnable> {
 /// The harness has to implement [`Shared`](crate::Shared) and [`Controlled`](crate::Controlled) beside
 /// [`Harness`](crate::Harness), unless `without` leaves out what needs them:
 ///
-/// - `queue`, `push`: the backend's [`Capabilities`](rlock_core::Capabilities) declare that it has none. What they
-///   declare and what is left out has to agree.
+/// - `queue`, `push`, `rest`, `data`: the backend's [`Capabilities`](rlock_core::Capabilities) declare that it has none. What
+///   they declare and what is left out has to agree.
 /// - `processes`: other processes cannot reach the store.
 /// - `network`: its clients do not reach it by TCP.
 /// - `control`: its server cannot be paused, killed and restarted, or loses its data then.
@@ -178,6 +178,14 @@ macro_rules! __cases {
             ]
             looking, Contract(10), queue: [inspect_free_held_queued]
             looking, Contract(11), anywhere: [nothing_is_left_behind]
+            rest, Contract(13), rest: [
+                rest_keeps_others_away
+                rest_ends_by_itself
+                rest_takes_only_its_share
+                hold_at_least_outlasts_the_release
+                hold_at_least_outlasts_the_client
+            ]
+            rest, Contract(14), data: [data_are_shown]
             cancelling, Promise(4), anywhere: [
                 dropped_acquire_leaves_nothing
                 dropped_wait_leaves_the_queue
@@ -315,6 +323,8 @@ macro_rules! __unless {
     (processes [processes $($rest:ident)*] $tests:tt) => {};
     (network [network $($rest:ident)*] $tests:tt) => {};
     (control [control $($rest:ident)*] $tests:tt) => {};
+    (rest [rest $($rest:ident)*] $tests:tt) => {};
+    (data [data $($rest:ident)*] $tests:tt) => {};
     ($needs:ident [$other:ident $($rest:ident)*] $tests:tt) => { $crate::__unless! { $needs [$($rest)*] $tests } };
     ($needs:ident [] { $($tests:tt)* }) => { $($tests)* };
 }
@@ -328,4 +338,6 @@ macro_rules! __can_be_left_out {
     (processes) => {};
     (network) => {};
     (control) => {};
+    (rest) => {};
+    (data) => {};
 }

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use rlock_core::{
-    Acquired, Backend, BackendError, Capabilities, Claim, EventStream, Extended, Extension, Finding, LeaseId, LeaseKey,
-    ListFilter, Page, Released, ResourceName, Snapshot,
+    Acquired, Backend, BackendError, Capabilities, Claim, EventStream, Extended, Extension, Finding, LeaseId,
+    ListFilter, Page, Release, Released, ResourceName, Snapshot,
 };
 
 /// What a client asked of its backend.
@@ -68,7 +68,7 @@ impl<B: Backend> Backend for Observed<B> {
         self.backend.extend(extensions).await
     }
 
-    async fn release(&self, leases: &[LeaseKey]) -> Vec<Result<Released, BackendError>> {
+    async fn release(&self, leases: &[Release]) -> Vec<Result<Released, BackendError>> {
         self.record.call();
         self.backend.release(leases).await
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rlock_core::{
     Acquired, Backend, BackendError, Capabilities, Claim, Cursor, Entry, Extended, Extension, Grant, IfBusy, LeaseId,
-    LeaseKey, ListFilter, Owner, Page, Released, ResourceName, Share, Snapshot, Token, Ttl,
+    LeaseKey, ListFilter, Owner, Page, Release, Released, ResourceName, Share, Snapshot, Token, Ttl,
 };
 
 use crate::wait::{eventually, within};
@@ -25,6 +25,7 @@ pub fn claim(name: &str) -> Claim {
         ttl: ttl(LONG),
         if_busy: IfBusy::Refuse,
         owner: Arc::new(Owner::current()),
+        data: None,
     }
 }
 
@@ -191,7 +192,14 @@ impl Peer {
 
     /// Releases many leases in one call.
     pub async fn release_all(&self, keys: &[LeaseKey]) -> Vec<Released> {
-        all(keys.len(), soon("release", self.backend.release(keys)).await)
+        let releases: Vec<Release> = keys.iter().cloned().map(Release::from).collect();
+        all(keys.len(), soon("release", self.backend.release(&releases)).await)
+    }
+
+    /// Releases one lease, and keeps its share taken for `rest`.
+    pub async fn release_and_rest(&self, key: &LeaseKey, rest: Duration) -> Released {
+        let release = Release { key: key.clone(), rest };
+        only(soon("release", self.backend.release(&[release])).await).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Who has `name`.

@@ -155,6 +155,30 @@ pub fn push<H: Harness>(case: Case, body: OnStage) -> Result<(), Broken> {
     })
 }
 
+/// Runs a case that needs rests.
+///
+/// # Errors
+///
+/// As [`anywhere`]; if the backend declares that it cannot rest, as well.
+pub fn rest<H: Harness>(case: Case, body: OnStage) -> Result<(), Broken> {
+    on_stage::<H>(case, async |stage: &Stage| {
+        assert!(stage.capabilities().rest, "the backend declares no rest: say `without(rest)`");
+        body(stage).await;
+    })
+}
+
+/// Runs a case that needs data.
+///
+/// # Errors
+///
+/// As [`anywhere`]; if the backend declares that it keeps no data, as well.
+pub fn data<H: Harness>(case: Case, body: OnStage) -> Result<(), Broken> {
+    on_stage::<H>(case, async |stage: &Stage| {
+        assert!(stage.capabilities().data, "the backend declares no data: say `without(data)`");
+        body(stage).await;
+    })
+}
+
 /// Runs a case that needs other processes, or, in such a process, what it was started for.
 ///
 /// # Errors
@@ -226,7 +250,8 @@ fn serve<H: Shared>(case: Case, helper: Helper) -> Result<(), Broken> {
 /// [`Broken`] with what is left out wrongly.
 pub fn declarations<H: Harness>(case: Case, left_out: &[&str]) -> Result<(), Broken> {
     on_stage::<H>(case, async |stage: &Stage| {
-        let declared = [("queue", stage.capabilities().queue), ("push", stage.capabilities().push)];
+        let can = stage.capabilities();
+        let declared = [("queue", can.queue), ("push", can.push), ("rest", can.rest), ("data", can.data)];
         for (capability, has_it) in declared {
             let checked = !left_out.contains(&capability);
             assert_eq!(has_it, checked, "{capability}: the backend has it / the tests check it");

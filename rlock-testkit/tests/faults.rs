@@ -158,11 +158,11 @@ async fn a_request_whose_reply_is_dropped_has_its_effect() {
     let (backend, other) = peers(&faults);
     faults.all(Verb::Release, Fault::DropReply);
     let held = other.hold(&claim("x")).await;
-    let answer = backend.release(std::slice::from_ref(&held.key)).await.remove(0);
+    let answer = backend.release(&[held.key.clone().into()]).await.remove(0);
     assert!(answer.unwrap_err().may_have_been_applied());
     assert!(other.inspect("x").await.is_free());
     faults.clear();
-    assert!(matches!(backend.release(&[held.key]).await[0], Ok(Released::Absent)));
+    assert!(matches!(backend.release(&[held.key.into()]).await[0], Ok(Released::Absent)));
 }
 
 #[tokio::test]
@@ -171,7 +171,7 @@ async fn a_duplicate_arrives_twice_and_its_first_reply_counts() {
     let (backend, other) = peers(&faults);
     faults.next(Verb::Release, Fault::Duplicate);
     let held = other.hold(&claim("x")).await;
-    assert!(matches!(backend.release(&[held.key]).await[0], Ok(Released::Released)));
+    assert!(matches!(backend.release(&[held.key.into()]).await[0], Ok(Released::Released)));
 }
 
 #[tokio::test]

@@ -7,7 +7,8 @@
 
 pub use rlock_core::{
     Acquired, Backend, BackendError, Backoff, Baseline, Capabilities, Claim, ConnectError, Event, EventStream, Events,
-    Extended, Extension, Failure, Finding, Grant, IfBusy, InvalidOption, LeaseId, LeaseKey, Place, Released, Verdict,
+    Extended, Extension, Failure, Finding, Grant, IfBusy, InvalidOption, LeaseId, LeaseKey, Place, Release, Released,
+    Verdict,
 };
 
 pub use crate::baseline::baseline;

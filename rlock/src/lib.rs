@@ -99,8 +99,9 @@ pub use connect::{ConnectError, connect, connect_with};
 pub use rlock_core::metrics;
 pub use rlock_core::{
     BackendError, Client, ClientBuilder, Clock, Cursor, End, Entry, ExtendError, ExtensionFailure, Failure,
-    FailureCallback, Guard, Holder, InvalidConfig, InvalidName, InvalidShare, InvalidTtl, ListFilter, LockError,
-    LockOptions, LossReason, Lost, Moment, Namespace, Owner, Page, ResourceName, RunError, RwLock, Semaphore, Share,
-    ShutdownError, SimpleLock, Snapshot, StartError, StartWatchdogError, SuccessCallback, Token, Ttl, UnlockError,
-    Waiter, Watchdog, WatchdogConfig, WatchdogFailure, WatchdogManager, WatchdogStats, WatchdogStatus,
+    FailureCallback, Guard, Holder, InvalidConfig, InvalidData, InvalidName, InvalidShare, InvalidTtl, LeaseData,
+    ListFilter, LockError, LockOptions, LossReason, Lost, Moment, Namespace, Owner, Page, ResourceName, RunError,
+    RwLock, Semaphore, Share, ShutdownError, SimpleLock, Snapshot, StartError, StartWatchdogError, SuccessCallback,
+    Token, Ttl, UnlockError, Waiter, Watchdog, WatchdogConfig, WatchdogFailure, WatchdogManager, WatchdogStats,
+    WatchdogStatus,
 };

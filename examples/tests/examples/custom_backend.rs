@@ -26,4 +26,4 @@ impl Harness for KeyValueHarness {
     }
 }
 
-rlock_testkit::conformance!(key_value: KeyValueHarness, without(queue, push, processes, network, control));
+rlock_testkit::conformance!(key_value: KeyValueHarness, without(queue, push, processes, network, control, rest, data));

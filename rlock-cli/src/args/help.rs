@@ -54,19 +54,21 @@ pub(super) const SHOW: &str = concat!(
 
 The fields of the JSON:
   name            the lock
-  state           \"free\" or \"held\"
-  capacity        its permits, 1 for a mutex; null if nobody holds it or waits
+  state           \"free\", \"held\", or \"resting\": nobody holds it, and nobody gets it yet
+  rest_ms         how long a part of it stays taken though nobody holds that part; null without a rest
+  capacity        its permits, 1 for a mutex; null if nobody holds it or waits, and it does not rest
   holders         those who hold it, in the order in which they got it:
     host, process, label    who it is; the label may be null
+    data                    what the holder gave the lock to carry, as text; may be null
     token                   the fencing token
     weight                  the permits taken
     since, held_for_ms      when it got the lock (UTC), and how long ago
     remaining_ms            how long it keeps the lock unless it extends it
   queue           those who wait, the first in line first:
-    host, process, label, weight, since, waiting_for_ms, remaining_ms
+    host, process, label, data, weight, since, waiting_for_ms, remaining_ms
 
 Exit status:
-    0  the lock is free or held
+    0  the lock is free, held or resting
    64  wrong usage
    69  the store cannot be reached, or refuses"
 );
@@ -165,8 +167,8 @@ pub(super) const BENCH: &str = concat!(
     " memory: measures the locks of a single process, without a server.
 
 It compares locks with the store's own cost for the same work, in one run: each ratio is the cost of the lock divided \
-by that of its bare counterpart. All keys are in a namespace that is removed at the end. The load is as high as the store takes, for about two \
-minutes: run it beside nothing else.
+by that of its bare counterpart. All keys are in a namespace that is removed at the end. The load is as high as the \
+store takes, for two to seven minutes: run it beside nothing else.
 
 The lines, for --only:
   round-trip   the cheapest request: a ping, or a read of nothing

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use rlock::{Owner, Snapshot};
+use rlock::{LeaseData, Owner, Snapshot};
 use serde::Serialize;
 
-use super::since;
+use super::{since, state};
 
 pub(super) fn render(snapshot: &Snapshot) -> String {
     serde_json::to_string_pretty(&View::new(snapshot)).expect("every field of a view has a form in JSON")
@@ -20,6 +20,7 @@ pub(crate) fn line(snapshot: &Snapshot) -> String {
 struct View<'a> {
     name: &'a str,
     state: &'static str,
+    rest_ms: Option<u64>,
     capacity: Option<u32>,
     holders: Vec<Holder<'a>>,
     queue: Vec<Waiter<'a>>,
@@ -51,12 +52,13 @@ struct Who<'a> {
     host: &'a str,
     process: u32,
     label: Option<&'a str>,
+    data: Option<String>,
 }
 
 impl<'a> View<'a> {
     fn new(snapshot: &'a Snapshot) -> Self {
         let holders = snapshot.holders.iter().map(|holder| Holder {
-            who: Who::new(&holder.owner),
+            who: Who::new(&holder.owner, holder.data.as_ref()),
             token: holder.token.get(),
             weight: holder.weight,
             since: since(holder.held_for),
@@ -64,7 +66,7 @@ impl<'a> View<'a> {
             remaining_ms: millis(holder.remaining),
         });
         let queue = snapshot.queue.iter().map(|waiter| Waiter {
-            who: Who::new(&waiter.owner),
+            who: Who::new(&waiter.owner, waiter.data.as_ref()),
             weight: waiter.weight,
             since: since(waiter.waiting_for),
             waiting_for_ms: millis(waiter.waiting_for),
@@ -72,7 +74,8 @@ impl<'a> View<'a> {
         });
         Self {
             name: snapshot.resource.as_str(),
-            state: if snapshot.holders.is_empty() { "free" } else { "held" },
+            state: state(snapshot),
+            rest_ms: snapshot.rest.map(millis),
             capacity: snapshot.capacity,
             holders: holders.collect(),
             queue: queue.collect(),
@@ -81,8 +84,8 @@ impl<'a> View<'a> {
 }
 
 impl<'a> Who<'a> {
-    fn new(owner: &'a Owner) -> Self {
-        Self { host: owner.host(), process: owner.process(), label: owner.label() }
+    fn new(owner: &'a Owner, data: Option<&LeaseData>) -> Self {
+        Self { host: owner.host(), process: owner.process(), label: owner.label(), data: data.map(LeaseData::to_text) }
     }
 }
 

@@ -23,7 +23,8 @@ fn a_free_lock() {
     let server = Server::start();
     let name = unique("free");
     assert_eq!(show(&server, &name), format!("{name} is free\n"));
-    let expected = json!({ "name": name, "state": "free", "capacity": null, "holders": [], "queue": [] });
+    let expected =
+        json!({ "name": name, "state": "free", "rest_ms": null, "capacity": null, "holders": [], "queue": [] });
     assert_eq!(show_json(&server, &name), expected);
 }
 

@@ -108,7 +108,8 @@ impl Client {
         self.0.driver.call("list", async move |backend| backend.list(&filter).await).await
     }
 
-    /// Ends all held leases of `resource` by force, and says how many there were. Their holders are told at once.
+    /// Ends all held leases of `resource` by force, and its rests, and says how many leases there were. Their holders are told at
+    /// once.
     ///
     /// # Errors
     ///

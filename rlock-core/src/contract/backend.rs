@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use futures_core::Stream;
 
 use super::{
-    Acquired, BackendError, Claim, Extended, Extension, Finding, LeaseId, LeaseKey, ListFilter, Page, Released,
+    Acquired, BackendError, Claim, Extended, Extension, Finding, LeaseId, ListFilter, Page, Release, Released,
     ResourceName, Snapshot, Token, Ttl,
 };
 
@@ -48,6 +48,13 @@ use super::{
 /// 11. **Nothing is left behind** by a resource that nobody uses, beyond what keeps its tokens increasing, and
 ///     that is bounded. A store that drops nothing by itself drops what has expired when a call comes across it,
 ///     [`inspect`](Self::inspect) and [`list`](Self::list) included.
+/// 12. **Cost** of an operation on a resource grows neither with how often the resource was locked before nor, beyond a
+///     logarithm, with the number of its waiters or of other resources.
+/// 13. **Rest.** A release may ask that its share of the resource stays taken for a time. Nobody holds it then, and the first
+///     waiter is granted when the time is over, whether or not the client that released still lives.
+/// 14. **Data.** A lease may carry some data of its holder, which snapshots show.
+/// 15. **The store's word** counts only if the store could have written. A replica, a stale primary, a read-only server, or a
+///     restarted one that may have forgotten, answers nothing that frees or loses a lock, but with an error.
 ///
 /// Each call has to end within a bounded time of the backend's own, with [`BackendError::Unknown`] if need be, or with
 /// [`BackendError::NotApplied`] where others were always quicker: core pauses and asks again.
@@ -105,6 +112,8 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// # Behavior
     ///
     /// - [`Released::Released`] once, [`Released::Absent`] for a lease that is not there.
+    /// - With a [rest](Release::rest) the share of a held lease stays taken for that time, on the store's clock. The first
+    ///   waiter is granted when it is over.
     ///
     /// # Errors
     ///
@@ -113,7 +122,7 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// # Cancel safety
     ///
     /// As for [`acquire`](Self::acquire).
-    async fn release(&self, leases: &[LeaseKey]) -> Vec<Result<Released, BackendError>>;
+    async fn release(&self, releases: &[Release]) -> Vec<Result<Released, BackendError>>;
 
     /// Shows who holds a resource and who waits for it.
     ///
@@ -141,7 +150,7 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// Dropping the call has no effect on any lease.
     async fn list(&self, filter: &ListFilter) -> Result<Page, BackendError>;
 
-    /// Ends all held leases of a resource by force, and grants what that makes room for.
+    /// Ends all held leases of a resource by force, and its rests, and grants what that makes room for.
     ///
     /// # Behavior
     ///
@@ -201,8 +210,8 @@ impl<B: Backend + ?Sized> Backend for Arc<B> {
         (**self).extend(extensions).await
     }
 
-    async fn release(&self, leases: &[LeaseKey]) -> Vec<Result<Released, BackendError>> {
-        (**self).release(leases).await
+    async fn release(&self, releases: &[Release]) -> Vec<Result<Released, BackendError>> {
+        (**self).release(releases).await
     }
 
     async fn inspect(&self, resource: &ResourceName) -> Result<Snapshot, BackendError> {
@@ -286,6 +295,10 @@ pub struct Capabilities {
     /// Whether [`events`](Backend::events) reports grants and breaks. Without that core asks about queued leases at
     /// intervals, and holders learn of a break by their next extension.
     pub push: bool,
+    /// Whether it keeps a resource taken for a [rest](Release::rest).
+    pub rest: bool,
+    /// Whether it keeps the [data](Claim::data) of leases.
+    pub data: bool,
 }
 
 #[cfg(test)]

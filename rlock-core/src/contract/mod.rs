@@ -4,6 +4,7 @@ mod backend;
 mod backend_error;
 mod baseline;
 mod connect;
+mod data;
 mod events;
 mod finding;
 mod name;
@@ -19,11 +20,14 @@ pub use self::backend::{Backend, Capabilities, Event, EventStream};
 pub use self::backend_error::{BackendError, Failure};
 pub use self::baseline::Baseline;
 pub use self::connect::{Backoff, ConnectError};
+pub use self::data::{InvalidData, LeaseData};
 pub use self::events::Events;
 pub use self::finding::{Finding, Verdict};
 pub use self::name::{InvalidName, Namespace, ResourceName};
 pub use self::owner::Owner;
-pub use self::request::{Acquired, Claim, Extended, Extension, Grant, IfBusy, LeaseId, LeaseKey, Place, Released};
+pub use self::request::{
+    Acquired, Claim, Extended, Extension, Grant, IfBusy, LeaseId, LeaseKey, Place, Release, Released,
+};
 pub use self::share::{InvalidShare, Share};
 pub use self::snapshot::{Cursor, Entry, Holder, ListFilter, Page, Snapshot, Waiter};
 pub use self::token::Token;

@@ -8,7 +8,7 @@ use rand::TryRng as _;
 use rand::rngs::SysRng;
 
 use super::ttl::margin;
-use super::{Owner, ResourceName, Share, Token, Ttl};
+use super::{LeaseData, Owner, ResourceName, Share, Token, Ttl};
 use crate::clock::Moment;
 
 /// The random 128-bit id of a lease, new for every acquisition.
@@ -80,6 +80,8 @@ pub struct Claim {
     pub if_busy: IfBusy,
     /// Who asks, for people who look at the store.
     pub owner: Arc<Owner>,
+    /// Data for those who look at the resource. Only given to stores that [keep them](crate::Capabilities::data).
+    pub data: Option<LeaseData>,
 }
 
 /// What becomes of a claim that cannot be granted at once.
@@ -98,6 +100,23 @@ pub struct Extension {
     pub key: LeaseKey,
     /// The life it is to have left, at least.
     pub ttl: Ttl,
+}
+
+/// A request to end a lease.
+#[derive(Debug, Clone)]
+pub struct Release {
+    /// The lease.
+    pub key: LeaseKey,
+    /// The time for which its share of the resource stays taken, though nobody holds it. Zero, unless the store can
+    /// [rest](crate::Capabilities::rest).
+    pub rest: Duration,
+}
+
+impl From<LeaseKey> for Release {
+    /// A release without a rest.
+    fn from(key: LeaseKey) -> Self {
+        Self { key, rest: Duration::ZERO }
+    }
 }
 
 /// A backend's answer to a claim.

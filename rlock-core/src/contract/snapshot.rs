@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Owner, ResourceName, Token};
+use super::{LeaseData, Owner, ResourceName, Token};
 
 /// A resource as the store has it at one instant. It never contains the id of a lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,12 +15,14 @@ pub struct Snapshot {
     pub holders: Vec<Holder>,
     /// The queued leases, first in line first.
     pub queue: Vec<Waiter>,
+    /// The time up to the end of the longest rest, in which a share stays taken though nobody holds it.
+    pub rest: Option<Duration>,
 }
 
 impl Snapshot {
-    /// Whether nobody holds it and nobody waits for it.
+    /// Whether nobody holds it, nobody waits for it, and it does not rest.
     pub fn is_free(&self) -> bool {
-        self.holders.is_empty() && self.queue.is_empty()
+        self.holders.is_empty() && self.queue.is_empty() && self.rest.is_none()
     }
 }
 
@@ -37,6 +39,8 @@ pub struct Holder {
     pub held_for: Duration,
     /// How long it lives on unless it is extended.
     pub remaining: Duration,
+    /// The data that its holder gave it.
+    pub data: Option<LeaseData>,
 }
 
 /// A queued lease.
@@ -50,6 +54,8 @@ pub struct Waiter {
     pub waiting_for: Duration,
     /// How long it stays in the queue unless it is extended.
     pub remaining: Duration,
+    /// The data that the waiter gave it.
+    pub data: Option<LeaseData>,
 }
 
 /// Which resources to list.

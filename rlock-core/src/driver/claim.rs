@@ -5,24 +5,12 @@ use std::sync::atomic::Ordering;
 
 use super::step::{Sending, quietly};
 use super::watch::Watch;
-use super::{Driver, Slot};
+use super::{Driver, Request, Slot};
 use crate::clock::Moment;
-use crate::contract::{LeaseId, LeaseKey, ResourceName, Share, Token, Ttl};
-use crate::error::LockError;
-use crate::lease::{Effects, Input, Lease, LossReason, Phase, Refusal, Terms, Verb, Wait};
+use crate::contract::{LeaseId, LeaseKey, Token};
+use crate::error::{InvalidConfig, LockError};
+use crate::lease::{Effects, Input, Lease, LossReason, Phase, Refusal, Terms, Verb};
 use crate::metrics::{AcquireOutcome, LockKind};
-use crate::watchdog::Plan;
-
-/// The lock that a user asks for.
-#[derive(Clone)]
-pub(crate) struct Request {
-    pub(crate) resource: ResourceName,
-    pub(crate) share: Share,
-    pub(crate) kind: LockKind,
-    pub(crate) ttl: Ttl,
-    pub(crate) watchdog: Option<Plan>,
-    pub(crate) wait: Wait,
-}
 
 /// The outcome of a claim.
 pub(crate) enum Claimed {
@@ -41,21 +29,27 @@ impl Driver {
         let watch = request.watchdog.clone().map(|plan| Watch::begin(plan, self.new_number()));
         let (renewal, watch) = watch.unzip();
         let can = self.backend.capabilities();
+        if !request.hold_at_least.is_zero() && !can.rest {
+            return Err(InvalidConfig::NoRest { backend: can.backend }.into());
+        }
+        if request.data.is_some() && !can.data {
+            return Err(InvalidConfig::NoData { backend: can.backend }.into());
+        }
         let terms = Terms {
             ttl: request.ttl,
             wait: request.wait,
             retry_for: self.settings.retry_for,
             renewal,
+            hold_at_least: request.hold_at_least,
             queues: can.queue,
             pushes: can.push,
             seed: u64::try_from(id.as_u128() >> 64).expect("64 bits"),
         };
         let lease = Lease::new(terms, now, &mut Effects::new());
-        let slot = Arc::new(Slot::new(key, request.share, request.kind, lease, watch));
+        let slot = Arc::new(Slot::new(key, request, lease, watch));
         if !self.table.insert(&slot) {
             return Err(LockError::Closed { resource: request.resource.clone() });
         }
-        self.set_timer(&slot, &mut slot.lock());
         self.send(Verb::Claim, &slot, now, true);
         if self.is_dead.load(Ordering::Acquire) {
             self.step(&slot, Input::Abandon, Sending::Later);
@@ -107,7 +101,7 @@ impl Driver {
     /// Gives up a lock that was waited for.
     pub(crate) fn give_up(self: &Arc<Self>, slot: &Arc<Slot>, started: Moment) {
         slot.forget_user();
-        self.let_go(slot);
+        self.leave(slot, Input::GiveUp);
         quietly(|| self.metrics.acquire_ended(slot.kind, AcquireOutcome::Dropped, self.now().since(started)));
     }
 }

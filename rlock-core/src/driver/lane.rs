@@ -2,30 +2,29 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::ThreadId;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::requests::{Answer, Sent};
+use super::call::HandedOver;
 use super::window::Window;
 use crate::clock::Moment;
 
-/// A request under way.
-pub(super) type Call = Pin<Box<dyn Future<Output = Answer> + Send>>;
-
-/// A request under way that a worker has to wait for, with its lease and the limit of the waiting.
-pub(super) type HandedOver = (Sent, Duration, Call);
-
 /// The requests of one verb.
 ///
-/// No request ever waits for more to come: one that finds room in the [window](Window) is sent at once and alone. The others
-/// queue, and the next worker that is free takes a batch of them.
+/// A request that finds the lane quiet is sent at once and alone, by the task that makes it. The others queue. A worker is on
+/// its way whenever requests queue and the [window](Window) has room, and takes all that have come by the time it runs: the
+/// requests of one moment go together, and none waits for more to come.
 #[derive(Debug)]
 pub(super) struct Lane<T> {
     inner: Mutex<Inner<T>>,
+    /// The length of the queue. A thread sees its own requests here.
+    queued: AtomicUsize,
+    /// The calls of workers that are under way or about to begin.
+    under_way: AtomicUsize,
     max_batch: usize,
 }
 
@@ -36,111 +35,113 @@ const WORTH_A_CALL: usize = 16;
 struct Inner<T> {
     queue: VecDeque<T>,
     under_way: usize,
+    /// The thread that started the last worker, if that has not taken its share yet. tokio runs it next on that thread, and
+    /// on no other: while a task there blocks, requests of other threads need a worker of their own.
+    starting: Option<ThreadId>,
     window: Window,
-    idle: Vec<Arc<Worker<T>>>,
+    idle: Vec<Arc<Worker>>,
     is_closed: bool,
 }
 
 /// A task that sends requests, one call after the other.
-pub(super) struct Worker<T> {
+#[derive(Default)]
+pub(super) struct Worker {
     wake: Notify,
-    job: Mutex<Job<T>>,
-}
-
-/// The next work of a worker.
-pub(super) struct Job<T> {
-    pub(super) batch: Vec<T>,
-    /// A request that is under way already.
-    pub(super) call: Option<HandedOver>,
+    /// A request under way that this worker is to wait for.
+    call: Mutex<Option<HandedOver>>,
 }
 
 /// A worker that has work to do.
-pub(super) enum Start<T> {
+pub(super) enum Start {
     /// It was idle, and is awake.
     Woken,
     /// It is new, and needs a task.
-    New(Arc<Worker<T>>),
+    New(Arc<Worker>),
 }
 
 impl<T> Lane<T> {
     pub(super) fn new(max_batch: usize) -> Self {
-        let inner =
-            Inner { queue: VecDeque::new(), under_way: 0, window: Window::new(), idle: Vec::new(), is_closed: false };
-        Self { inner: Mutex::new(inner), max_batch }
+        let inner = Inner {
+            queue: VecDeque::new(),
+            under_way: 0,
+            starting: None,
+            window: Window::new(),
+            idle: Vec::new(),
+            is_closed: false,
+        };
+        Self { inner: Mutex::new(inner), queued: AtomicUsize::new(0), under_way: AtomicUsize::new(0), max_batch }
     }
 
-    /// Whether a request may be sent at once. If so it counts as under way until [`finished`](Self::finished) or
-    /// [`hand_over`](Self::hand_over).
-    pub(super) fn admit(&self) -> bool {
-        let mut inner = self.lock();
-        let is_admitted = inner.queue.is_empty() && inner.under_way < inner.window.size();
-        inner.under_way += usize::from(is_admitted);
-        is_admitted
+    /// Whether no request waits or is under way, so that one more is sent at once and alone. It does not count as under way
+    /// until it is [handed over](Self::hand_over).
+    pub(super) fn is_quiet(&self) -> bool {
+        self.queued.load(Ordering::Acquire) == 0 && self.under_way.load(Ordering::Acquire) == 0
     }
 
     /// Queues a request. [`start`](Self::start) has to follow, after this one or after several.
     pub(super) fn push(&self, request: T) {
-        self.lock().queue.push_back(request);
+        self.change(|inner| inner.queue.push_back(request));
     }
 
-    /// Starts a worker on a batch, if requests wait and there is room in the window. The caller repeats this until `None`.
-    pub(super) fn start(&self) -> Option<Start<T>> {
-        let mut inner = self.lock();
-        if inner.queue.is_empty() || inner.under_way >= inner.window.size() {
+    /// Starts a worker, if requests wait, this thread has not just started one, and there is room in the window.
+    pub(super) fn start(&self) -> Option<Start> {
+        if self.queued.load(Ordering::Acquire) == 0 {
             return None;
         }
-        inner.under_way += 1;
-        let idle = inner.idle.pop();
-        let worker = idle.clone().unwrap_or_default();
-        self.fill(&mut inner, &worker);
-        Some(worker.started(idle.is_some()))
+        let here = std::thread::current().id();
+        self.change(|inner| {
+            if inner.queue.is_empty() || inner.starting == Some(here) || inner.under_way >= inner.window.size() {
+                return None;
+            }
+            inner.starting = Some(here);
+            Some(inner.start_worker(None))
+        })
     }
 
-    /// Gives a request that was admitted, and is under way, to a worker.
-    pub(super) fn hand_over(&self, call: HandedOver) -> Start<T> {
-        let idle = self.lock().idle.pop();
-        let worker = idle.clone().unwrap_or_default();
-        worker.job().call = Some(call);
-        worker.started(idle.is_some())
+    /// Gives a request that is under way to a worker.
+    pub(super) fn hand_over(&self, call: HandedOver) -> Start {
+        self.change(|inner| inner.start_worker(Some(call)))
     }
 
-    /// Takes note of the answer to a request that was admitted and not handed over.
-    pub(super) fn finished(&self, now: Moment, round_trip: Option<Duration>) {
-        let mut inner = self.lock();
-        inner.answered(now, round_trip);
-        inner.under_way -= 1;
+    /// Gives a worker that was [started](Self::start) its first batch; without one the worker is idle.
+    pub(super) fn begin(&self, worker: &Arc<Worker>, batch: &mut Vec<T>) -> bool {
+        self.change(|inner| {
+            inner.starting = None;
+            inner.fill(worker, batch, self.max_batch)
+        })
     }
 
-    /// Takes note of an answer, and gives the worker its next batch; without one the worker is idle from now on.
-    pub(super) fn next(&self, worker: &Arc<Worker<T>>, now: Moment, round_trip: Option<Duration>) -> bool {
-        let mut inner = self.lock();
-        inner.answered(now, round_trip);
-        if inner.queue.is_empty() || inner.under_way > inner.window.size() {
-            inner.under_way -= 1;
-            inner.idle.push(worker.clone());
-            return false;
-        }
-        self.fill(&mut inner, worker);
-        true
+    /// Takes note of the answer to a worker's call, and gives the worker its next batch; without one the worker is idle.
+    /// `round_trip` is `None` if nothing was sent.
+    pub(super) fn next(
+        &self,
+        worker: &Arc<Worker>,
+        now: Moment,
+        round_trip: Option<Duration>,
+        batch: &mut Vec<T>,
+    ) -> bool {
+        self.change(|inner| {
+            inner.answered(now, round_trip);
+            inner.fill(worker, batch, self.max_batch)
+        })
     }
 
-    /// Stops counting a request that gets no answer, so that it holds nobody up.
+    /// Stops counting a call that gets no answer, so that it holds nobody up.
     pub(super) fn is_stuck(&self) {
-        self.lock().under_way -= 1;
+        self.change(|inner| inner.under_way -= 1);
     }
 
-    /// Counts such a request again, because it is answered.
+    /// Counts such a call again, because it is answered.
     pub(super) fn is_back(&self) {
-        self.lock().under_way += 1;
+        self.change(|inner| inner.under_way += 1);
     }
 
     /// Ends the workers once they are idle.
     pub(super) fn close(&self) {
-        let idle = {
-            let mut inner = self.lock();
+        let idle = self.change(|inner| {
             inner.is_closed = true;
             std::mem::take(&mut inner.idle)
-        };
+        });
         idle.iter().for_each(|worker| worker.wake.notify_one());
     }
 
@@ -148,12 +149,12 @@ impl<T> Lane<T> {
         self.lock().is_closed
     }
 
-    /// Gives a worker its share of the queue: all of it if that is little, else enough that every request under way has
-    /// something to carry. The store then works on one call while this side works on the answers of another.
-    fn fill(&self, inner: &mut Inner<T>, worker: &Worker<T>) {
-        let waiting = inner.queue.len();
-        let share = waiting.div_ceil(inner.window.size()).max(WORTH_A_CALL).min(self.max_batch).min(waiting);
-        worker.job().batch.extend(inner.queue.drain(..share));
+    fn change<R>(&self, change: impl FnOnce(&mut Inner<T>) -> R) -> R {
+        let mut inner = self.lock();
+        let result = change(&mut inner);
+        self.queued.store(inner.queue.len(), Ordering::Release);
+        self.under_way.store(inner.under_way, Ordering::Release);
+        result
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner<T>> {
@@ -162,7 +163,37 @@ impl<T> Lane<T> {
 }
 
 impl<T> Inner<T> {
-    /// Lets the window learn from an answer; `None` if nothing was sent.
+    fn start_worker(&mut self, call: Option<HandedOver>) -> Start {
+        self.under_way += 1;
+        let idle = self.idle.pop();
+        let was_idle = idle.is_some();
+        let worker = idle.unwrap_or_default();
+        if call.is_some() {
+            *worker.lock() = call;
+        }
+        if was_idle {
+            worker.wake.notify_one();
+            Start::Woken
+        } else {
+            Start::New(worker)
+        }
+    }
+
+    /// Gives a worker its share of the queue: all of it if that is little, else enough that every call under way has
+    /// something to carry. The store then works on one call while this side works on the answers of another.
+    fn fill(&mut self, worker: &Arc<Worker>, batch: &mut Vec<T>, max_batch: usize) -> bool {
+        if self.queue.is_empty() || self.under_way > self.window.size() {
+            self.under_way -= 1;
+            self.idle.push(worker.clone());
+            return false;
+        }
+        let waiting = self.queue.len();
+        let share = waiting.div_ceil(self.window.size()).max(WORTH_A_CALL).min(max_batch).min(waiting);
+        batch.extend(self.queue.drain(..share));
+        true
+    }
+
+    /// Lets the window learn from an answer.
     fn answered(&mut self, now: Moment, round_trip: Option<Duration>) {
         let Some(round_trip) = round_trip else { return };
         let is_full = !self.queue.is_empty() || self.under_way >= self.window.size();
@@ -170,9 +201,10 @@ impl<T> Inner<T> {
     }
 }
 
-impl<T> Worker<T> {
-    pub(super) fn job(&self) -> MutexGuard<'_, Job<T>> {
-        self.job.lock().unwrap_or_else(PoisonError::into_inner)
+impl Worker {
+    /// Takes the request that this worker is to wait for.
+    pub(super) fn handed_over(&self) -> Option<HandedOver> {
+        self.lock().take()
     }
 
     /// Resolves once there is work, or the lane is closed.
@@ -180,23 +212,12 @@ impl<T> Worker<T> {
         self.wake.notified().await;
     }
 
-    fn started(self: Arc<Self>, was_idle: bool) -> Start<T> {
-        if was_idle {
-            self.wake.notify_one();
-            Start::Woken
-        } else {
-            Start::New(self)
-        }
+    fn lock(&self) -> MutexGuard<'_, Option<HandedOver>> {
+        self.call.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<T> Default for Worker<T> {
-    fn default() -> Self {
-        Self { wake: Notify::new(), job: Mutex::new(Job { batch: Vec::new(), call: None }) }
-    }
-}
-
-impl<T> fmt::Debug for Worker<T> {
+impl fmt::Debug for Worker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Worker").finish_non_exhaustive()
     }
@@ -209,11 +230,12 @@ mod tests {
     const NOW: Moment = Moment::from_nanos(0);
     const ROUND_TRIP: Option<Duration> = Some(Duration::from_millis(1));
 
-    /// The batch of the worker that starts.
-    fn start(lane: &Lane<usize>) -> Option<(Arc<Worker<usize>>, Vec<usize>)> {
+    /// A new worker with its first batch.
+    fn start(lane: &Lane<usize>) -> Option<(Arc<Worker>, Vec<usize>)> {
         match lane.start()? {
             Start::New(worker) => {
-                let batch = std::mem::take(&mut worker.job().batch);
+                let mut batch = Vec::new();
+                assert!(lane.begin(&worker, &mut batch), "requests wait");
                 Some((worker, batch))
             }
             Start::Woken => panic!("no worker is idle"),
@@ -221,25 +243,60 @@ mod tests {
     }
 
     #[test]
-    fn lone_requests_do_not_wait_for_each_other() {
-        let lane = Lane::<usize>::new(256);
-        assert!((0..10).all(|_| lane.admit()), "ten requests of one moment are sent at once");
+    fn requests_of_one_moment_go_together() {
+        let lane = Lane::new(256);
+        assert!(lane.is_quiet());
+        lane.push(0);
+        assert!(!lane.is_quiet(), "a new request does not overtake the queue");
+        let Some(Start::New(worker)) = lane.start() else { panic!("no worker is idle") };
+        (1..4).for_each(|request| lane.push(request));
+        assert!(lane.start().is_none(), "one worker is on its way");
+        let mut batch = Vec::new();
+        assert!(lane.begin(&worker, &mut batch));
+        assert_eq!(batch, [0, 1, 2, 3]);
+        assert!(!lane.is_quiet(), "its call is under way");
+        assert!(!lane.next(&worker, NOW, ROUND_TRIP, &mut batch));
+        assert!(lane.is_quiet());
     }
 
     #[test]
-    fn queued_requests_go_together() {
+    fn each_thread_starts_a_worker_of_its_own() {
+        let lane = Lane::new(256);
+        lane.push(0);
+        assert!(lane.start().is_some() && lane.start().is_none());
+        let elsewhere = || {
+            lane.push(1);
+            lane.start().is_some()
+        };
+        assert!(std::thread::scope(|scope| scope.spawn(elsewhere).join().expect("it ends")));
+    }
+
+    #[test]
+    fn request_does_not_wait_for_the_answer_to_another() {
+        let lane = Lane::new(256);
+        lane.push(0);
+        let (_first, batch) = start(&lane).expect("there is room");
+        assert_eq!(batch, [0]);
+        lane.push(1);
+        assert_eq!(start(&lane).expect("there is room for another").1, [1]);
+    }
+
+    #[test]
+    fn requests_beyond_the_window_wait() {
         let lane = Lane::new(3);
-        while lane.admit() {}
-        (0..4).for_each(|request| lane.push(request));
-        assert!(lane.start().is_none());
-        lane.finished(NOW, ROUND_TRIP);
-        assert!(!lane.admit(), "a new request does not overtake the queue");
-        let (worker, batch) = start(&lane).expect("one request was answered");
-        assert_eq!(batch, [0, 1, 2]);
-        assert!(lane.next(&worker, NOW, ROUND_TRIP));
-        assert_eq!(std::mem::take(&mut worker.job().batch), [3]);
-        assert!(!lane.next(&worker, NOW, ROUND_TRIP), "the worker is idle");
-        assert!(lane.admit());
+        let mut workers = Vec::new();
+        for request in 0.. {
+            lane.push(request);
+            let Some(started) = start(&lane) else { break };
+            workers.push(started.0);
+        }
+        (0..4).for_each(|request| lane.push(100 + request));
+        let mut batch = Vec::new();
+        assert!(lane.next(&workers[0], NOW, ROUND_TRIP, &mut batch));
+        assert_eq!(batch.len(), 3, "as many as go together");
+        assert!(lane.next(&workers[1], NOW, ROUND_TRIP, &mut batch));
+        assert_eq!(batch[3..], [102, 103]);
+        assert!(!lane.next(&workers[2], NOW, ROUND_TRIP, &mut batch), "the worker is idle");
     }
 
     #[test]
@@ -255,18 +312,37 @@ mod tests {
     fn idle_worker_is_used_again() {
         let lane = Lane::new(10);
         lane.push(1);
-        let (worker, _) = start(&lane).expect("there is room");
-        assert!(!lane.next(&worker, NOW, ROUND_TRIP));
+        let (worker, mut batch) = start(&lane).expect("there is room");
+        assert!(!lane.next(&worker, NOW, ROUND_TRIP, &mut batch));
         lane.push(2);
         assert!(matches!(lane.start(), Some(Start::Woken)));
-        assert_eq!(worker.job().batch, [2]);
+        assert!(lane.begin(&worker, &mut batch));
+        assert_eq!(batch, [1, 2]);
     }
 
     #[test]
-    fn stuck_requests_hold_nobody_up() {
-        let lane = Lane::<usize>::new(10);
-        while lane.admit() {}
+    fn worker_that_comes_too_late_is_idle() {
+        let lane = Lane::new(10);
+        lane.push(1);
+        let (first, mut batch) = start(&lane).expect("there is room");
+        lane.push(2);
+        let Some(Start::New(second)) = lane.start() else { panic!("no worker is idle") };
+        assert!(lane.next(&first, NOW, ROUND_TRIP, &mut batch), "the first takes the request");
+        assert!(!lane.begin(&second, &mut batch));
+        assert!(!lane.next(&first, NOW, ROUND_TRIP, &mut batch));
+        assert!(lane.is_quiet());
+    }
+
+    #[test]
+    fn stuck_calls_hold_nobody_up() {
+        let lane = Lane::new(10);
+        while lane.under_way.load(Ordering::Relaxed) < Window::START {
+            lane.push(0);
+            start(&lane).expect("there is room");
+        }
+        lane.push(0);
+        assert!(start(&lane).is_none());
         lane.is_stuck();
-        assert!(lane.admit() && !lane.admit());
+        assert!(start(&lane).is_some() && start(&lane).is_none());
     }
 }

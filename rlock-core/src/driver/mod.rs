@@ -2,7 +2,8 @@
 //!
 //! Every lease is a [machine](crate::lease) behind a mutex of its own, in a [`Slot`]. A step takes the mutex, moves the
 //! machine, and lets go of the mutex before anything else happens: the signal of a loss first, then wakers, requests,
-//! metrics, logs and callbacks. No thread holds two slots; the schedule's mutex may be taken while a slot's is held.
+//! metrics, logs and callbacks. No thread holds two slots. The mutexes of the schedule, of the table and of
+//! a watchdog's pending callbacks may be taken while a slot's is held; those of the lanes are not.
 //!
 //! - `step`: one step and its effects.
 //! - `claim`, `hold`, `release`: the operations that users ask for.
@@ -10,6 +11,7 @@
 //! - `lane`, `window`: the requests of one verb that are under way or wait for their turn.
 //! - `schedule`: leases by the next moment at which they need attention.
 
+mod call;
 mod callbacks;
 mod claim;
 mod hold;
@@ -33,10 +35,10 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use self::callbacks::Callbacks;
-pub(crate) use self::claim::{Claimed, Request};
+pub(crate) use self::claim::Claimed;
 use self::lane::Lane;
 use self::schedule::Schedule;
-pub(crate) use self::slot::Slot;
+pub(crate) use self::slot::{Request, Slot};
 use self::table::Table;
 use crate::clock::{Clock, Moment};
 use crate::contract::{Backend, BackendError, EventStream, Failure, Owner, Ttl};

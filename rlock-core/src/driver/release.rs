@@ -36,12 +36,20 @@ impl Driver {
 
     /// Releases a lease that was nobody's lock, before another is claimed for the same user.
     pub(crate) fn give_back(self: &Arc<Self>, slot: &Arc<Slot>) {
-        self.step(slot, Input::LetGo, Sending::Here);
+        self.step(slot, Input::GiveUp, Sending::Here);
     }
 
     /// Releases a lease without a user. Has no effect on one that is being released already.
     pub(crate) fn let_go(self: &Arc<Self>, slot: &Arc<Slot>) {
-        self.step(slot, Input::LetGo, Sending::Now);
+        self.leave(slot, Input::LetGo);
+    }
+
+    /// Releases a lease without a user, by `input`.
+    pub(super) fn leave(self: &Arc<Self>, slot: &Arc<Slot>, input: Input) {
+        if slot.is_settled() {
+            return;
+        }
+        self.step(slot, input, Sending::Now);
         // A task that wakes another gets it next in line on its own thread, where no other thread can take it. If this task
         // now blocks its thread, the request would wait. One more task moves it to the queue that the others take from.
         let runtime = &self.runtime;

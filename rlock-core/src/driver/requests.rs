@@ -11,136 +11,127 @@ use tokio::runtime::Handle;
 use tokio::task::unconstrained;
 use tokio::time::timeout;
 
-use super::lane::{Call, Start, Worker};
+use super::call::{Answer, Call, Sent};
+use super::lane::{Start, Worker};
 use super::step::{Report, Sending, quietly};
 use super::{Driver, LONGEST_CALL, Slot};
 use crate::clock::Moment;
-use crate::contract::{Acquired, BackendError, Claim, Extended, Extension, Failure, IfBusy, LeaseKey, Released, Ttl};
+use crate::contract::{BackendError, Claim, Extended, Extension, Failure, IfBusy, Release, Ttl};
 use crate::lease::{Fault, Input, Order, Verb};
 use crate::metrics;
 
 /// A request without an answer for so long does not count as under way any more, so that it holds nobody up.
 const STUCK: Duration = Duration::from_secs(1);
 
-/// A lease whose request was sent.
-pub(super) struct Sent {
-    slot: Arc<Slot>,
-    /// The number of the request.
-    call: u32,
-    /// A moment before the request was sent.
-    began: Moment,
-}
-
-/// The answer of the store to the request of one lease.
-pub(super) enum Answer {
-    Claimed(Result<Acquired, BackendError>),
-    Extended(Result<Extended, BackendError>),
-    Released(Result<Released, BackendError>),
-}
-
 /// The buffers of a worker, used again for each batch.
 #[derive(Default)]
-struct Buffers {
+struct Desk {
+    batch: Vec<Arc<Slot>>,
+    /// The requests under way.
     sent: Vec<Sent>,
     claims: Vec<Claim>,
     extensions: Vec<Extension>,
-    keys: Vec<LeaseKey>,
+    releases: Vec<Release>,
 }
 
 impl Driver {
-    /// Sends a request at once and alone if its lane has room.
+    /// Sends a request: at once and alone if its lane is quiet and its user waits for it, else with a worker of the lane. Sets
+    /// the timer of its lease, unless it is answered at once.
     ///
     /// With `is_awaited`, and on the client's runtime, the request is polled for the first time here, so that it is on its way
     /// before a worker is awake, and a store that answers at once needs none. On another runtime it is not: a future may leave
     /// its waker with the runtime that polls it, which may end, or stand still, before it wakes that future.
     pub(super) fn send(self: &Arc<Self>, verb: Verb, slot: &Arc<Slot>, began: Moment, is_awaited: bool) {
         let lane = self.lane(verb);
-        if !lane.admit() {
+        if !is_awaited || !lane.is_quiet() || !self.is_on_its_runtime() {
+            self.set_timer(slot, &mut slot.lock());
             lane.push(slot.clone());
             self.start(verb);
             return;
         }
-        let mut round_trip = None;
-        if let Some((call, order)) = self.begin(verb, slot, began) {
-            let sent = Sent { slot: slot.clone(), call, began };
-            let mut call = self.call_of_one(slot, order);
-            let polled = if is_awaited && self.is_on_its_runtime() {
-                // Without the budget of this task, whose end would leave the waker with the runtime as well.
-                pin!(unconstrained(call.as_mut())).poll(&mut Context::from_waker(Waker::noop()))
-            } else {
-                Poll::Pending
-            };
-            let Poll::Ready(answer) = polled else {
+        let begun = slot.lock().lease.begin(verb, began);
+        let Some((call, order)) = begun else {
+            self.set_timer(slot, &mut slot.lock());
+            return;
+        };
+        let sent = Sent { slot: slot.clone(), call, began };
+        let mut call = self.call_of_one(slot, order);
+        // Without the budget of this task, whose end would leave the waker with the runtime as well.
+        match pin!(unconstrained(call.as_mut())).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(answer) => {
+                self.answered(&sent, answer, self.now());
+                self.start_follow_ups(verb);
+            }
+            Poll::Pending => {
+                self.set_timer(slot, &mut slot.lock());
                 self.run(verb, lane.hand_over((sent, limit_of(order), call)));
-                return;
-            };
-            let ended = self.now();
-            round_trip = Some(ended.since(began));
-            self.answered(&sent, answer, ended);
-            self.start_follow_ups(verb);
+            }
         }
-        lane.finished(began, round_trip);
-        self.start(verb);
     }
 
     fn is_on_its_runtime(&self) -> bool {
         Handle::try_current().is_ok_and(|current| current.id() == self.runtime.id())
     }
 
-    /// Starts workers on the requests that wait in a lane.
+    /// Starts a worker on the requests that wait in a lane.
     pub(super) fn start(self: &Arc<Self>, verb: Verb) {
-        while let Some(start) = self.lane(verb).start() {
+        if let Some(start) = self.lane(verb).start() {
             self.run(verb, start);
         }
     }
 
-    fn run(self: &Arc<Self>, verb: Verb, start: Start<Arc<Slot>>) {
+    fn run(self: &Arc<Self>, verb: Verb, start: Start) {
         if let Start::New(worker) = start {
             self.runtime.spawn(self.clone().work(verb, worker));
         }
     }
 
     /// Sends the requests of a lane, one batch after the other, until the lane is closed.
-    async fn work(self: Arc<Self>, verb: Verb, worker: Arc<Worker<Arc<Slot>>>) {
+    async fn work(self: Arc<Self>, verb: Verb, worker: Arc<Worker>) {
         let lane = self.lane(verb);
-        let (mut batch, mut buffers) = (Vec::new(), Buffers::default());
-        loop {
-            let call = {
-                let mut job = worker.job();
-                std::mem::swap(&mut batch, &mut job.batch);
-                job.call.take()
-            };
-            let mut began = None;
-            let is_idle = call.is_none() && batch.is_empty();
-            if let Some((sent, limit, call)) = call {
-                began = Some(sent.began);
+        let mut desk = Desk::default();
+        while !lane.is_closed() {
+            let mut has_batch = if let Some((sent, limit, call)) = worker.handed_over() {
                 let answer = self.bounded(verb, limit, call).await;
-                self.answered(&sent, answer.unwrap_or_else(|| self.no_answer(verb, limit)), self.now());
+                let now = self.now();
+                self.answered(&sent, answer.unwrap_or_else(|| self.no_answer(verb, limit)), now);
                 self.start_follow_ups(verb);
+                lane.next(&worker, now, Some(now.since(sent.began)), &mut desk.batch)
+            } else {
+                behind_others().await;
+                lane.begin(&worker, &mut desk.batch)
+            };
+            while has_batch {
+                self.start(verb); // on what goes beyond one batch
+                let began = self.send_batch(verb, &mut desk).await;
+                let now = self.now();
+                has_batch = lane.next(&worker, now, began.map(|began| now.since(began)), &mut desk.batch);
             }
-            if !batch.is_empty() {
-                began = self.send_batch(verb, &mut batch, &mut buffers).await;
+            if lane.is_closed() {
+                return; // it found this worker busy, and will not wake it
             }
-            let now = self.now();
-            if is_idle || !lane.next(&worker, now, began.map(|began| now.since(began))) {
-                if lane.is_closed() {
-                    return;
-                }
-                worker.woken().await;
-            }
+            worker.woken().await;
         }
     }
 
     /// Awaits a call for `limit` at most. A call that takes longer than [`STUCK`] gives up its place in the lane's window.
     async fn bounded<T>(self: &Arc<Self>, verb: Verb, limit: Duration, call: impl Future<Output = T>) -> Option<T> {
-        let mut call = pin!(call);
-        if let Ok(answer) = timeout(STUCK, &mut call).await {
-            return Some(answer);
+        let mut is_stuck = false;
+        let answer = async {
+            let mut call = pin!(call);
+            if let Ok(answer) = timeout(STUCK, &mut call).await {
+                return Some(answer);
+            }
+            is_stuck = true;
+            self.lane(verb).is_stuck();
+            self.start(verb);
+            timeout(limit.saturating_sub(STUCK), call).await.ok()
+        };
+        // The call itself does not panic. Its drop may.
+        let answer = AssertUnwindSafe(answer).catch_unwind().await.ok().flatten();
+        if is_stuck {
+            self.lane(verb).is_back();
         }
-        self.lane(verb).is_stuck();
-        self.start(verb);
-        let answer = timeout(limit.saturating_sub(STUCK), call).await.ok();
-        self.lane(verb).is_back();
         answer
     }
 
@@ -159,31 +150,32 @@ impl Driver {
                 let mut answers = this.guarded("extend", 1, async { this.backend.extend(&extensions).await }).await;
                 Answer::Extended(answers.pop().expect("one answer"))
             }),
-            Order::Release => Box::pin(async move {
-                let keys = [key];
-                let mut answers = this.guarded("release", 1, async { this.backend.release(&keys).await }).await;
+            Order::Release { rest } => Box::pin(async move {
+                let releases = [Release { key, rest }];
+                let mut answers = this.guarded("release", 1, async { this.backend.release(&releases).await }).await;
                 Answer::Released(answers.pop().expect("one answer"))
             }),
         }
     }
 
     /// Sends one call for a batch, and returns when it was begun; `None` if no request of the batch is wanted any more.
-    async fn send_batch(
-        self: &Arc<Self>,
-        verb: Verb,
-        batch: &mut Vec<Arc<Slot>>,
-        buffers: &mut Buffers,
-    ) -> Option<Moment> {
-        let Buffers { sent, claims, extensions, keys } = buffers;
+    async fn send_batch(self: &Arc<Self>, verb: Verb, desk: &mut Desk) -> Option<Moment> {
+        let Desk { batch, sent, claims, extensions, releases } = desk;
         let began = self.now();
         let mut limit = STUCK;
         for slot in batch.drain(..) {
-            let Some((call, order)) = self.begin(verb, &slot, began) else { continue };
+            let begun = {
+                let mut state = slot.lock();
+                let begun = state.lease.begin(verb, began);
+                self.set_timer(&slot, &mut state);
+                begun
+            };
+            let Some((call, order)) = begun else { continue };
             limit = limit.max(limit_of(order));
             match order {
                 Order::Claim { queue, ttl } => claims.push(self.claim_of(&slot, queue, ttl)),
                 Order::Extend { ttl } => extensions.push(Extension { key: slot.key.clone(), ttl }),
-                Order::Release => keys.push(slot.key.clone()),
+                Order::Release { rest } => releases.push(Release { key: slot.key.clone(), rest }),
             }
             sent.push(Sent { slot, call, began });
         }
@@ -205,10 +197,10 @@ impl Driver {
                 extensions.clear();
             }
             Verb::Release => {
-                let call = self.guarded("release", count, async { self.backend.release(keys).await });
+                let call = self.guarded("release", count, async { self.backend.release(releases).await });
                 let answers = self.bounded(verb, limit, call).await;
                 self.all_answered(sent, answers.map(|answers| answers.into_iter().map(Answer::Released)), verb, limit);
-                keys.clear();
+                releases.clear();
             }
         }
         self.start_follow_ups(verb);
@@ -263,17 +255,10 @@ impl Driver {
         quietly(|| self.step_with(&sent.slot, input, Some(report), Sending::Later, |_, _| {}));
     }
 
-    /// The order of a lease whose turn has come, with the number of the request.
-    fn begin(&self, verb: Verb, slot: &Arc<Slot>, now: Moment) -> Option<(u32, Order)> {
-        let mut state = slot.lock();
-        let order = state.lease.begin(verb, now)?;
-        self.set_timer(slot, &mut state);
-        Some(order)
-    }
-
     fn claim_of(&self, slot: &Slot, queue: bool, ttl: Ttl) -> Claim {
         let if_busy = if queue { IfBusy::Queue } else { IfBusy::Refuse };
-        Claim { key: slot.key.clone(), share: slot.share, ttl, if_busy, owner: self.owner.clone() }
+        let (key, owner, data) = (slot.key.clone(), self.owner.clone(), slot.data.clone());
+        Claim { key, share: slot.share, ttl, if_busy, owner, data }
     }
 
     /// The answers to a call of `count` entries, one for each even if the backend panics.
@@ -311,11 +296,24 @@ impl Driver {
     }
 }
 
+/// Lets the tasks run that are ready, which may have requests to send as well.
+async fn behind_others() {
+    let mut is_behind = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut is_behind, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
 /// The time after which the answer to a request is of no use: for an extension half of the life that it asks for.
 fn limit_of(order: Order) -> Duration {
     match order {
         Order::Extend { ttl } => (ttl.get() / 2).clamp(STUCK, LONGEST_CALL),
-        Order::Claim { .. } | Order::Release => LONGEST_CALL,
+        Order::Claim { .. } | Order::Release { .. } => LONGEST_CALL,
     }
 }
 

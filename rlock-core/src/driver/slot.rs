@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use tokio::sync::oneshot;
@@ -11,16 +12,31 @@ use tokio_util::sync::CancellationToken;
 
 use super::watch::Watch;
 use crate::clock::Moment;
-use crate::contract::{BackendError, LeaseKey, Share};
+use crate::contract::{BackendError, LeaseData, LeaseKey, ResourceName, Share, Ttl};
 use crate::error::ExtendError;
-use crate::lease::{Lease, LossReason, Phase, Refusal, ReleaseOutcome};
+use crate::lease::{Lease, LossReason, Phase, Refusal, ReleaseOutcome, Wait};
 use crate::metrics::LockKind;
+use crate::watchdog::Plan;
+
+/// The lock that a user asks for.
+#[derive(Clone)]
+pub(crate) struct Request {
+    pub(crate) resource: ResourceName,
+    pub(crate) share: Share,
+    pub(crate) kind: LockKind,
+    pub(crate) ttl: Ttl,
+    pub(crate) watchdog: Option<Plan>,
+    pub(crate) wait: Wait,
+    pub(crate) hold_at_least: Duration,
+    pub(crate) data: Option<LeaseData>,
+}
 
 /// One lease with its place in the driver. The guard or the waiter, the schedule, and the requests under way share it.
 pub(crate) struct Slot {
     pub(crate) key: LeaseKey,
     pub(super) share: Share,
     pub(super) kind: LockKind,
+    pub(super) data: Option<LeaseData>,
     /// The deadline while the lease is held, 0 otherwise: the answer to "is it held" without the mutex.
     deadline: AtomicU64,
     /// The index of the loss plus one, 0 without a loss.
@@ -62,7 +78,7 @@ pub(super) struct State {
 pub(super) type Ticket = (u64, oneshot::Sender<Result<(), ExtendError>>);
 
 impl Slot {
-    pub(super) fn new(key: LeaseKey, share: Share, kind: LockKind, lease: Lease, watch: Option<Box<Watch>>) -> Self {
+    pub(super) fn new(key: LeaseKey, request: &Request, lease: Lease, watch: Option<Box<Watch>>) -> Self {
         let state = State {
             lease,
             timer: None,
@@ -75,8 +91,9 @@ impl Slot {
         };
         Self {
             key,
-            share,
-            kind,
+            share: request.share,
+            kind: request.kind,
+            data: request.data.clone(),
             deadline: AtomicU64::new(0),
             loss: AtomicU8::new(0),
             is_settled: AtomicBool::new(false),

@@ -20,9 +20,9 @@ use crate::watchdog::WatchdogFailure;
 /// When the requests of a step are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sending {
-    /// At once, each alone if its lane has room.
+    /// By workers, at once.
     Now,
-    /// As [`Now`](Self::Now), and polled for the first time by this task, which goes on to wait for the outcome.
+    /// At once and alone by this task, which goes on to wait for the outcome, if the lane is quiet; else as [`Now`](Self::Now).
     Here,
     /// With the next [`start`](Driver::start) of their lanes, together with those of other steps.
     Later,
@@ -103,8 +103,8 @@ impl Driver {
         if effects.iter().any(|effect| matches!(effect, Effect::Settle)) {
             // Before the user hears of it, and under the mutex: then no lease is open that its user knows to be released.
             self.table.remove(slot.key.id);
-        } else {
-            self.set_timer(slot, &mut state);
+        } else if sending == Sending::Later || !effects.iter().any(|effect| matches!(effect, Effect::Send(_))) {
+            self.set_timer(slot, &mut state); // with a request that is sent now, `send` does
         }
         drop(state);
         self.carry_out(slot, &effects, aftermath, (sending, now), |driver| {

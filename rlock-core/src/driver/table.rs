@@ -24,6 +24,8 @@ struct Inner {
     slots: HashMap<LeaseId, Arc<Slot>, BuildHasherDefault<IdHasher>>,
     /// No lease is added any more.
     is_closed: bool,
+    /// The number of threads that wait for an empty table.
+    threads: usize,
 }
 
 /// Takes the random bits of an id for its hash.
@@ -43,11 +45,13 @@ impl Table {
     pub(super) fn remove(&self, id: LeaseId) {
         let mut inner = self.lock();
         let _dropped_after_the_lock = inner.slots.remove(&id);
-        let is_empty = inner.slots.is_empty();
+        let (is_empty, threads) = (inner.slots.is_empty(), inner.threads);
         drop(inner);
         if is_empty {
             self.emptied.notify_waiters();
-            self.emptied_for_threads.notify_all();
+            if threads > 0 {
+                self.emptied_for_threads.notify_all(); // a system call
+            }
         }
     }
 
@@ -77,8 +81,11 @@ impl Table {
 
     /// Blocks this thread until the table is empty, for `limit` at most, and returns the number of leases that are left.
     pub(super) fn wait_until_empty(&self, limit: Duration) -> usize {
-        let waited = self.emptied_for_threads.wait_timeout_while(self.lock(), limit, |inner| !inner.slots.is_empty());
-        let (inner, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.lock();
+        inner.threads += 1;
+        let waited = self.emptied_for_threads.wait_timeout_while(inner, limit, |inner| !inner.slots.is_empty());
+        let (mut inner, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        inner.threads -= 1;
         inner.slots.len()
     }
 

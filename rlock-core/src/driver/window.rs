@@ -23,7 +23,7 @@ pub(super) struct Window {
 impl Window {
     pub(super) const MIN: usize = 3;
     pub(super) const MAX: usize = 64;
-    const START: usize = 16;
+    pub(super) const START: usize = 16;
     const FEW: f64 = 2.0;
     const MANY: f64 = 4.0;
     /// A store that has become slower for good is known as such after this time.
@@ -47,6 +47,9 @@ impl Window {
         if now.since(self.renewed) >= Self::RENEWAL {
             self.shortest = std::mem::replace(&mut self.recent, round_trip);
             self.renewed = now;
+        }
+        if !is_full && under_way as f64 <= Self::MANY {
+            return; // whatever the round trip, it casts no vote
         }
         let waiting_share = 1.0 - self.shortest.as_secs_f64() / round_trip.as_secs_f64();
         let queued = waiting_share * under_way as f64;

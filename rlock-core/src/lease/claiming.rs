@@ -85,7 +85,7 @@ impl Claiming {
                 Phase::Claiming(self)
             }
             Input::Close => self.refuse(Refusal::Closed, context),
-            Input::LetGo => self.give_back(context),
+            Input::LetGo | Input::GiveUp => self.give_back(context),
             Input::Abandon => Phase::settle_unreleased(context),
             Input::Extend { ticket, .. } => {
                 context.effects.push(Effect::Reply(ticket, Reply::Over));
@@ -178,7 +178,7 @@ impl Claiming {
             Call::UnderWay(call, _) => {
                 Phase::Releasing(Releasing::after_claim(call, self.first_lost.is_some(), alive_until, context))
             }
-            _ if self.first_lost.is_some() => Releasing::begin(alive_until, false, context),
+            _ if self.first_lost.is_some() => Releasing::begin(alive_until, false, None, context),
             _ => Phase::settle(context),
         }
     }

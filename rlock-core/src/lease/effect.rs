@@ -52,7 +52,7 @@ pub(crate) enum Verb {
 pub(crate) enum Order {
     Claim { ttl: Ttl, queue: bool },
     Extend { ttl: Ttl },
-    Release,
+    Release { rest: Duration },
 }
 
 /// The reason why a waiter gets no lock.

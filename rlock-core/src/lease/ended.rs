@@ -1,6 +1,7 @@
 //! A lease that has ended without having been released.
 
 use super::{Context, Effect, Input, LossReason, Phase, ReleaseOutcome, Releasing, Reply};
+use crate::clock::Moment;
 
 /// A lease that has ended, while its guard or its waiter is still there.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -8,17 +9,24 @@ pub(crate) struct Ended {
     reason: LossReason,
     /// The store may still have the lease, so that it is to be released.
     may_be_there: bool,
+    /// The resource is to stay taken until then, if the store still has the lease.
+    rest_until: Option<Moment>,
 }
 
 impl Ended {
     /// A lease that the store does not have any more.
     pub(super) fn gone(reason: LossReason) -> Self {
-        Self { reason, may_be_there: false }
+        Self { reason, may_be_there: false, rest_until: None }
     }
 
     /// A lease that the store may still have.
     pub(super) fn kept_by_the_store(reason: LossReason) -> Self {
-        Self { reason, may_be_there: true }
+        Self { reason, may_be_there: true, rest_until: None }
+    }
+
+    pub(super) fn resting_until(mut self, until: Moment) -> Self {
+        self.rest_until = Some(until);
+        self
     }
 
     pub(crate) fn reason(&self) -> LossReason {
@@ -27,11 +35,12 @@ impl Ended {
 
     pub(super) fn step(self, input: Input, context: &mut Context<'_>) -> Phase {
         match input {
-            Input::LetGo | Input::Close => {
+            Input::LetGo | Input::GiveUp | Input::Close => {
                 context.effects.push(Effect::Confirm(ReleaseOutcome::Lost(self.reason)));
                 if self.may_be_there || context.stray_until.is_some_and(|until| context.now < until) {
                     let alive_until = context.now.after(context.terms.ttl.get());
-                    return Releasing::begin(alive_until, false, context);
+                    let rest_until = self.rest_until.filter(|_| input != Input::GiveUp);
+                    return Releasing::begin(alive_until, false, rest_until, context);
                 }
                 Phase::settle(context)
             }

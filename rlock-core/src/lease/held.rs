@@ -194,7 +194,8 @@ impl Held {
                 }
                 Phase::Held(self)
             }
-            Input::LetGo => self.give_back(context),
+            Input::LetGo => self.give_back(true, context),
+            Input::GiveUp => self.give_back(false, context),
             Input::Close => {
                 let lost = self.lose(LossReason::Shutdown, true, context);
                 lost.step_on(Input::LetGo, context)
@@ -377,16 +378,21 @@ impl Held {
         if let Some(watchdog) = &self.watchdog {
             watchdog.lost(reason, context);
         }
+        let rest_until = self.since.after(context.terms.hold_at_least);
         self.reply_to_all(context);
-        Phase::Ended(if may_be_there { Ended::kept_by_the_store(reason) } else { Ended::gone(reason) })
+        if !may_be_there {
+            return Phase::Ended(Ended::gone(reason));
+        }
+        Phase::Ended(Ended::kept_by_the_store(reason).resting_until(rest_until))
     }
 
-    fn give_back(self, context: &mut Context<'_>) -> Phase {
+    fn give_back(self, rests: bool, context: &mut Context<'_>) -> Phase {
         // An extension under way may give the lease that life once more.
         let life = self.extending.longest().max(Some(context.terms.ttl)).expect("there is one");
         let alive_until = self.deadline.max(context.now.after(life.get()));
+        let rest_until = rests.then(|| self.since.after(context.terms.hold_at_least));
         self.reply_to_all(context);
-        Releasing::begin(alive_until, true, context)
+        Releasing::begin(alive_until, true, rest_until, context)
     }
 
     fn reply_to_all(self, context: &mut Context<'_>) {

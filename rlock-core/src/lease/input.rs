@@ -25,6 +25,8 @@ pub(crate) enum Input {
     Unwatch { generation: u64 },
     /// The user is done with the lease.
     LetGo,
+    /// The user has left, and has not seen a grant: nothing was done under the lease, so that its resource need not rest.
+    GiveUp,
     /// The client shuts down.
     Close,
     /// The runtime under the client has ended: no request will be answered any more.

@@ -80,6 +80,8 @@ pub(crate) struct Terms {
     pub(crate) retry_for: Duration,
     /// The watchdog that starts with the grant.
     pub(crate) renewal: Option<Renewal>,
+    /// The resource stays taken for so long from the grant, though the lock is released before.
+    pub(crate) hold_at_least: Duration,
     /// Whether the store has a queue.
     pub(crate) queues: bool,
     /// Whether the store reports grants and breaks.
@@ -160,7 +162,7 @@ impl Lease {
             (Phase::Claiming(claiming), Verb::Claim) => claiming.begin(call, now, &self.terms),
             (Phase::Queued(queued), Verb::Extend) => queued.begin(call, now, &self.terms),
             (Phase::Held(held), Verb::Extend) => held.begin(call, now, &self.terms),
-            (Phase::Releasing(releasing), Verb::Release) => releasing.begin_call(call),
+            (Phase::Releasing(releasing), Verb::Release) => releasing.send_now(call, now),
             _ => None,
         }?;
         self.last_call = call;

@@ -82,7 +82,7 @@ impl Queued {
                 context.effects.push(Effect::Refuse(Refusal::Closed));
                 self.give_back(context)
             }
-            Input::LetGo => self.give_back(context),
+            Input::LetGo | Input::GiveUp => self.give_back(context),
             Input::Abandon => Phase::settle_unreleased(context),
             Input::Extend { ticket, .. } => {
                 context.effects.push(Effect::Reply(ticket, Reply::Over));
@@ -182,7 +182,7 @@ impl Queued {
 
     fn give_back(self, context: &mut Context<'_>) -> Phase {
         // An extension under way may give it its life once more.
-        Releasing::begin(context.now.after(context.terms.ttl.get()).max(self.alive_until), false, context)
+        Releasing::begin(context.now.after(context.terms.ttl.get()).max(self.alive_until), false, None, context)
     }
 }
 

@@ -20,6 +20,8 @@ pub(crate) struct Releasing {
     call: Call<()>,
     /// The store may keep the lease until then.
     alive_until: Moment,
+    /// The resource is to stay taken until then.
+    rest_until: Option<Moment>,
     /// Until then a failing store is retried before the user hears of it.
     retry_until: Moment,
     /// When to send the release again.
@@ -42,9 +44,15 @@ struct ClaimUnderWay {
 }
 
 impl Releasing {
-    /// Wants the release of a lease that the store may keep until `alive_until`.
-    pub(super) fn begin(alive_until: Moment, tells: bool, context: &mut Context<'_>) -> Phase {
+    /// Wants the release of a lease that the store may keep until `alive_until`, and whose resource rests until `rest_until`.
+    pub(super) fn begin(
+        alive_until: Moment,
+        tells: bool,
+        rest_until: Option<Moment>,
+        context: &mut Context<'_>,
+    ) -> Phase {
         let mut releasing = Self::new(alive_until, tells, context);
+        releasing.rest_until = rest_until.filter(|until| *until > context.now);
         releasing.send(context);
         Phase::Releasing(releasing)
     }
@@ -62,6 +70,7 @@ impl Releasing {
             claim: None,
             call: Call::Idle,
             alive_until,
+            rest_until: None,
             retry_until: context.now.after(context.terms.retry_for),
             retry: None,
             failures: 0,
@@ -71,12 +80,14 @@ impl Releasing {
         }
     }
 
-    pub(super) fn begin_call(&mut self, call: u32) -> Option<Order> {
+    pub(super) fn send_now(&mut self, call: u32, now: Moment) -> Option<Order> {
         if !self.call.is_wanted() {
             return None;
         }
         self.call = Call::UnderWay(call, ());
-        Some(Order::Release)
+        // What is released after the answer to a release is the work of a stray claim, whose share was not used.
+        let rest_until = self.rest_until.filter(|_| !self.is_answered);
+        Some(Order::Release { rest: rest_until.map(|until| until.since(now)).unwrap_or_default() })
     }
 
     pub(super) fn timer(&self) -> Option<Moment> {
@@ -121,6 +132,7 @@ impl Releasing {
             | Input::Watch(_)
             | Input::Unwatch { .. }
             | Input::LetGo
+            | Input::GiveUp
             | Input::Close => Phase::Releasing(self),
         }
     }

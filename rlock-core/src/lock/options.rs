@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::contract::Ttl;
+use crate::contract::{LeaseData, Ttl};
 use crate::error::InvalidConfig;
 use crate::watchdog::{Plan, WatchdogConfig};
 
@@ -23,6 +23,8 @@ pub struct LockOptions {
     watchdog_off: bool,
     watchdog_interval: Option<Duration>,
     wait: Option<Duration>,
+    hold_at_least: Duration,
+    data: Option<Vec<u8>>,
 }
 
 impl LockOptions {
@@ -62,6 +64,26 @@ impl LockOptions {
         self
     }
 
+    /// Keeps the resource taken for at least `time` from the grant, also when the lock is released or lost before, or its
+    /// holder dies. Nobody holds it in the rest of that time; a [break](crate::Client::break_leases) ends it. For jobs that are
+    /// to run once an interval over hosts whose clocks differ.
+    ///
+    /// At most the TTL, by which the store keeps the lease of a dead holder: [`InvalidConfig::HoldBeyondTtl`] for more. Only on
+    /// stores that [can](crate::Capabilities::rest): [`InvalidConfig::NoRest`] elsewhere.
+    #[must_use]
+    pub fn hold_at_least(mut self, time: Duration) -> Self {
+        self.hold_at_least = time;
+        self
+    }
+
+    /// Data for those who look at the resource, such as the address of the holder: at most 1 KiB. Only on stores that
+    /// [keep them](crate::Capabilities::data): [`InvalidConfig::NoData`] elsewhere.
+    #[must_use]
+    pub fn data(mut self, data: impl Into<Vec<u8>>) -> Self {
+        self.data = Some(data.into());
+        self
+    }
+
     /// The same with `ttl`, where none was set.
     pub(crate) fn with_default_ttl(mut self, ttl: Ttl) -> Self {
         self.ttl.get_or_insert(ttl.get());
@@ -86,7 +108,11 @@ impl LockOptions {
                 Some(WatchdogConfig { interval, max_failures, ..WatchdogConfig::new() }.plan(ttl)?)
             }
         };
-        Ok(Terms { ttl, watchdog, wait: self.wait })
+        if self.hold_at_least > ttl.get() {
+            return Err(InvalidConfig::HoldBeyondTtl { hold: self.hold_at_least, ttl });
+        }
+        let data = self.data.as_ref().map(LeaseData::new).transpose()?;
+        Ok(Terms { ttl, watchdog, wait: self.wait, hold_at_least: self.hold_at_least, data })
     }
 }
 
@@ -96,4 +122,6 @@ pub(crate) struct Terms {
     pub(crate) ttl: Ttl,
     pub(crate) watchdog: Option<Plan>,
     pub(crate) wait: Option<Duration>,
+    pub(crate) hold_at_least: Duration,
+    pub(crate) data: Option<LeaseData>,
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::options::Terms;
 use super::{Guard, LockOptions};
 use crate::client::{Client, Handle};
 use crate::clock::Moment;
@@ -51,7 +52,8 @@ impl Pending {
             Some(Duration::ZERO) => Wait::Never,
             Some(wait) => Wait::Until(started.after(wait)),
         };
-        let request = driver::Request { resource, share, kind, ttl: terms.ttl, watchdog: terms.watchdog, wait };
+        let Terms { ttl, watchdog, hold_at_least, data, .. } = terms;
+        let request = driver::Request { resource, share, kind, ttl, watchdog, wait, hold_at_least, data };
         let slot = driver.claim(&request, started)?;
         Ok(Self { client, slot, request, started, run_out: 0, is_over: false })
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rlock_core::{
     Acquired, Backend, BackendError, Capabilities, Claim, Client, Clock, EventStream, Extended, Extension, Failure,
-    LeaseKey, ListFilter, LockOptions, MemoryBackend, MemoryStore, Namespace, Page, Released, ResourceName, SimpleLock,
+    ListFilter, LockOptions, MemoryBackend, MemoryStore, Namespace, Page, Release, Released, ResourceName, SimpleLock,
     Snapshot,
 };
 use tokio::runtime::Handle;
@@ -154,8 +154,8 @@ impl Backend for Scripted {
         self.script.run(fate, extensions.len(), self.inner.extend(extensions)).await
     }
 
-    async fn release(&self, leases: &[LeaseKey]) -> Vec<Result<Released, BackendError>> {
-        self.script.run(self.script.fate(Verb::Release), leases.len(), self.inner.release(leases)).await
+    async fn release(&self, releases: &[Release]) -> Vec<Result<Released, BackendError>> {
+        self.script.run(self.script.fate(Verb::Release), releases.len(), self.inner.release(releases)).await
     }
 
     async fn inspect(&self, resource: &ResourceName) -> Result<Snapshot, BackendError> {

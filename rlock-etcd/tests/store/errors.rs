@@ -83,7 +83,7 @@ async fn of_several_servers_one_is_enough() {
             let client = connect(&format!("etcd://{hosts}?restart_grace=0s")).await.unwrap();
             let held = client.acquire(&[try_mutex("a", 1)]).await.remove(0);
             assert!(matches!(held, Ok(Acquired::Held(_))), "{held:?}");
-            assert!(matches!(client.release(&[mutex("a", 1).key]).await[0], Ok(Released::Released)));
+            assert!(matches!(client.release(&[mutex("a", 1).key.into()]).await[0], Ok(Released::Released)));
         }
     }
 }
@@ -129,7 +129,7 @@ async fn without_space_new_locks_are_refused_and_those_there_are_live_on() {
     assert!(matches!(longer, Err(BackendError::NotApplied(_))), "{longer:?}");
     let extended = client.extend(&[extension(kept.key.clone(), 30_000)]).await.remove(0);
     assert!(matches!(extended, Ok(Extended::Held(_))), "{extended:?}");
-    let given_back = client.release(&[released.key]).await.remove(0);
+    let given_back = client.release(&[released.key.into()]).await.remove(0);
     assert!(matches!(given_back, Ok(Released::Released)), "{given_back:?}");
 
     let revision = admin.delete("filler", None).await.unwrap().header().unwrap().revision();

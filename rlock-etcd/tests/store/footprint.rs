@@ -28,7 +28,7 @@ async fn hold(client: &EtcdBackend, claims: &[Claim]) {
 }
 
 async fn release(client: &EtcdBackend, claims: &[Claim]) {
-    let leases: Vec<_> = claims.iter().map(|claim| claim.key.clone()).collect();
+    let leases: Vec<_> = claims.iter().map(|claim| claim.key.clone().into()).collect();
     for answer in client.release(&leases).await {
         assert!(matches!(answer, Ok(Released::Released)), "{answer:?}");
     }

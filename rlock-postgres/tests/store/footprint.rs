@@ -152,7 +152,7 @@ async fn cycle(client: &PostgresBackend, locks: u128) {
     for answer in client.acquire(&claims).await {
         assert!(matches!(answer, Ok(Acquired::Held(_))), "{answer:?}");
     }
-    let keys: Vec<_> = (0..locks).map(|id| key(&format!("name {id}"), id)).collect();
+    let keys: Vec<_> = (0..locks).map(|id| key(&format!("name {id}"), id).into()).collect();
     for answer in client.release(&keys).await {
         assert!(matches!(answer, Ok(Released::Released)), "{answer:?}");
     }

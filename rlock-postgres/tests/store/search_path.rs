@@ -117,7 +117,7 @@ async fn use_everything(server: &Server, url: &str) {
     assert!(one.acquire(&batch).await.iter().all(|answer| matches!(answer, Ok(Acquired::Held(_)))));
     let batch = ["a", "b"].map(|name| extension(name, 3));
     assert!(one.extend(&batch).await.iter().all(|answer| matches!(answer, Ok(Extended::Held(_)))));
-    assert!(one.release(&batch.map(|extension| extension.key)).await.iter().all(Result::is_ok));
+    assert!(one.release(&batch.map(|extension| extension.key.into())).await.iter().all(Result::is_ok));
     one.examine().await.unwrap();
     server.wait_for("SELECT count(*) FROM rlock.locks", "0").await; // the sweep
 }

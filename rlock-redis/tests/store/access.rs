@@ -125,7 +125,7 @@ async fn age_hidden_after_a_reconnect_stops_grants() {
     }
     let extension = Extension { key: held.key.clone(), ttl: ttl(40_000) };
     assert!(matches!(client.extend(&[extension]).await[0], Ok(Extended::Held(_))));
-    assert!(matches!(client.release(&[held.key]).await[0], Ok(Released::Released)));
+    assert!(matches!(client.release(&[held.key.into()]).await[0], Ok(Released::Released)));
 
     server.run(&["ACL", "SETUSER", "locks", "+info"]);
     assert!(matches!(client.acquire(&[new]).await[0], Ok(Acquired::Held(_))));

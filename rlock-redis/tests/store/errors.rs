@@ -120,7 +120,7 @@ async fn full_memory_refuses_claims_but_not_releases() {
     let refused = &client.acquire(&[claim("new", 3, Share::EXCLUSIVE, 30_000, IfBusy::Queue)]).await[0];
     let Err(BackendError::NotApplied(failure)) = refused else { panic!("{refused:?}") };
     assert!(failure.to_string().contains("out of memory"), "{failure}");
-    assert!(matches!(client.release(&[held.key]).await[0], Ok(Released::Released)));
+    assert!(matches!(client.release(&[held.key.into()]).await[0], Ok(Released::Released)));
 
     server.run(&["CONFIG", "SET", "maxmemory", "0"]);
     let extension = Extension { key: queued.key, ttl: ttl(30_000) };
@@ -194,7 +194,7 @@ async fn cut_connection_reopens_and_events_flow_again() {
 
     server.run(&["CLIENT", "KILL", "TYPE", "pubsub"]);
     assert_eq!(tokio::time::timeout(Duration::from_secs(5), events.next()).await.unwrap(), Some(Event::Resync));
-    assert!(matches!(client.release(&[first]).await[0], Ok(Released::Released)));
+    assert!(matches!(client.release(&[first.into()]).await[0], Ok(Released::Released)));
     let event = tokio::time::timeout(Duration::from_secs(5), events.next()).await.unwrap();
     assert!(matches!(event, Some(Event::Granted { id, .. }) if id == second.id), "{event:?}");
 }

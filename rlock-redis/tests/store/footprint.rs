@@ -36,7 +36,7 @@ async fn an_uncontended_lock_costs_as_little_as_this() {
     assert_eq!(first, commands(&[("time", 1), ("hmget", 1), ("hset", 1), ("pexpireat", 1)]));
     let (_, extend) = cost(&server, client.extend(&[Extension { key: key("a", 1), ttl: ttl(40_000) }])).await;
     assert_eq!(extend, commands(&[("time", 1), ("hmget", 1), ("hset", 1)]));
-    let (_, release) = cost(&server, client.release(&[key("a", 1)])).await;
+    let (_, release) = cost(&server, client.release(&[key("a", 1).into()])).await;
     assert_eq!(release, commands(&[("time", 1), ("hmget", 1), ("hdel", 1)]));
     let (_, again) = cost(&server, client.acquire(&[mutex("a", 2)])).await;
     assert_eq!(again, commands(&[("time", 1), ("hmget", 1), ("hset", 1)]));
@@ -50,7 +50,7 @@ async fn hand_over_cost_is_independent_of_the_queue() {
         let client = server.client().await;
         let claims: Vec<_> = (0..=waiters).map(|id| mutex("a", id)).collect();
         client.acquire(&claims).await;
-        costs.push(cost(&server, client.release(&[key("a", 0)])).await.1);
+        costs.push(cost(&server, client.release(&[key("a", 0).into()])).await.1);
     }
     assert_eq!(costs[0], costs[1]);
     assert!(costs[0].values().sum::<u64>() <= 12, "{:?}", costs[0]);
@@ -75,7 +75,7 @@ async fn only_the_last_token_is_left_until_expiry() {
     }
 
     for claim in claims {
-        assert!(matches!(client.release(&[claim.key]).await[0], Ok(Released::Released)));
+        assert!(matches!(client.release(&[claim.key.into()]).await[0], Ok(Released::Released)));
     }
     assert_eq!(server.run(&["KEYS", "*"]), ["rlock:{n:a}"]);
     assert_eq!(server.run(&["HKEYS", "rlock:{n:a}"]), ["g"]);
@@ -91,7 +91,7 @@ async fn expired_and_broken_leases_leave_nothing_either() {
     for share in [Share::EXCLUSIVE, Share::new(1, 2).unwrap()] {
         client.acquire(&(0..3_000).map(|id| short(id, share)).collect::<Vec<_>>()).await;
         tokio::time::sleep(std::time::Duration::from_millis(40)).await;
-        assert_eq!(client.release(&[key("a", 0)]).await[0].as_ref().unwrap(), &Released::Absent);
+        assert_eq!(client.release(&[key("a", 0).into()]).await[0].as_ref().unwrap(), &Released::Absent);
         assert_eq!(server.run(&["HKEYS", "rlock:{n:a}"]), ["g"]);
         assert_eq!(server.run(&["KEYS", "*"]), ["rlock:{n:a}"]);
 
@@ -114,7 +114,7 @@ async fn expired_lease_is_absent_to_every_operation() {
     tokio::time::sleep(std::time::Duration::from_millis(40)).await;
 
     let [released, extended, claimed] = claims;
-    assert!(matches!(client.release(&[released.key]).await[0], Ok(Released::Absent)));
+    assert!(matches!(client.release(&[released.key.into()]).await[0], Ok(Released::Absent)));
     let extension = Extension { key: extended.key, ttl: ttl(30_000) };
     assert!(matches!(client.extend(&[extension]).await[0], Ok(Extended::Gone { taken: false })));
     let again = client.acquire(&[claimed]).await.remove(0);
@@ -146,11 +146,11 @@ async fn evicted_sets_do_not_block_a_resource() {
         client.acquire(&claims).await;
         server.run(&["DEL", &format!("rlock:{{n:a}}{evicted}")]);
         for claim in &claims {
-            client.release(std::slice::from_ref(&claim.key)).await.remove(0).unwrap();
+            client.release(&[claim.key.clone().into()]).await.remove(0).unwrap();
         }
         let whole = claim("a", 9, Share::new(2, 2).unwrap(), 30_000, IfBusy::Refuse);
         assert!(matches!(client.acquire(std::slice::from_ref(&whole)).await[0], Ok(Acquired::Held(_))), "{evicted}");
-        client.release(&[whole.key]).await.remove(0).unwrap();
+        client.release(&[whole.key.into()]).await.remove(0).unwrap();
     }
 }
 
@@ -167,7 +167,7 @@ async fn batches_of_ten_thousand_are_answered_in_order() {
     for (i, answer) in client.extend(&extensions).await.into_iter().enumerate() {
         assert_eq!(matches!(answer, Ok(Extended::Held(_))), i < 5_000, "{i}: {answer:?}");
     }
-    let leases: Vec<_> = claims.into_iter().map(|claim| claim.key).collect();
+    let leases: Vec<_> = claims.into_iter().map(|claim| claim.key.into()).collect();
     assert!(client.release(&leases).await.iter().all(|answer| matches!(answer, Ok(Released::Released))));
     assert!(client.acquire(&[]).await.is_empty());
 }
@@ -179,7 +179,7 @@ async fn only_the_client_that_waits_is_told() {
     let (mut told_holder, mut told_waiter) = (holder.events(), waiter.events());
     holder.acquire(&[mutex("a", 1)]).await;
     waiter.acquire(&[mutex("a", 2)]).await;
-    holder.release(&[key("a", 1)]).await;
+    holder.release(&[key("a", 1).into()]).await;
     let Some(Event::Granted { id, token }) = told_waiter.next().await else { panic!() };
     assert_eq!(id, key("a", 2).id);
     let state = waiter.extend(&[Extension { key: key("a", 2), ttl: ttl(1_000) }]).await.remove(0).unwrap();

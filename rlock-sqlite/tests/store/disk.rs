@@ -105,7 +105,7 @@ fn fill(path: &Path) {
 fn claim(name: &str, id: u128) -> Claim {
     let key = LeaseKey { resource: ResourceName::new(name).unwrap(), id: LeaseId::from_u128(id) };
     let ttl = Ttl::new(Duration::from_secs(30)).unwrap();
-    Claim { key, share: Share::EXCLUSIVE, ttl, if_busy: IfBusy::Queue, owner: Arc::new(Owner::current()) }
+    Claim { key, share: Share::EXCLUSIVE, ttl, if_busy: IfBusy::Queue, owner: Arc::new(Owner::current()), data: None }
 }
 
 async fn acquire(backend: &SqliteBackend, claim: &Claim) -> Result<Acquired, BackendError> {

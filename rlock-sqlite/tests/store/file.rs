@@ -169,7 +169,7 @@ fn key(name: &str, id: u128) -> LeaseKey {
 fn claim_of(name: &str, id: u128) -> Claim {
     let ttl = Ttl::new(Duration::from_secs(30)).unwrap();
     let owner = Arc::new(Owner::current());
-    Claim { key: key(name, id), share: Share::EXCLUSIVE, ttl, if_busy: IfBusy::Queue, owner }
+    Claim { key: key(name, id), share: Share::EXCLUSIVE, ttl, if_busy: IfBusy::Queue, owner, data: None }
 }
 
 async fn claim(backend: &SqliteBackend, name: &str, id: u128) -> Result<Acquired, BackendError> {

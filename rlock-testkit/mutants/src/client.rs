@@ -12,7 +12,7 @@ use futures_util::StreamExt as _;
 use rand::RngExt as _;
 use rlock_core::{
     Acquired, Backend, BackendError, Capabilities, Claim, Event, EventStream, Extended, Extension, Failure, LeaseId,
-    LeaseKey, ListFilter, Namespace, Page, Released, ResourceName, Snapshot, Ttl,
+    ListFilter, Namespace, Page, Release, Released, ResourceName, Snapshot, Ttl,
 };
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::net::TcpStream;
@@ -23,7 +23,9 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::is_on;
-use crate::wire::{Answer, Call, FromServer, Hello, Request, State, WireClaim, WireKey, from_line, to_line};
+use crate::wire::{
+    Answer, Call, FromServer, Hello, Request, State, WireClaim, WireKey, WireRelease, from_line, to_line,
+};
 
 /// How long a connection may take to be had, and a request to be answered.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -198,13 +200,13 @@ impl Backend for Served {
         answers
     }
 
-    async fn release(&self, leases: &[LeaseKey]) -> Vec<Result<Released, BackendError>> {
-        let request = |leases: &[LeaseKey]| Request::Release(leases.iter().map(WireKey::from).collect());
+    async fn release(&self, leases: &[Release]) -> Vec<Result<Released, BackendError>> {
+        let request = |leases: &[Release]| Request::Release(leases.iter().map(WireRelease::from).collect());
         let list = |answer| match answer {
             Answer::Released(released) => Some(released),
             _ => None,
         };
-        let read = |_: &LeaseKey, released| Ok(if released { Released::Released } else { Released::Absent });
+        let read = |_: &Release, released| Ok(if released { Released::Released } else { Released::Absent });
         self.ask_all("release", leases, request, list, read).await
     }
 
@@ -253,6 +255,8 @@ fn capabilities() -> Capabilities {
         expiry_lag: Duration::ZERO,
         queue: true,
         push: !is_on("grants_are_told_but_not_declared"),
+        rest: true,
+        data: true,
     }
 }
 

@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use rlock_core::{
-    Backend, BackendError, Claim, Clock, Cursor, EventStream, Extended, Extension, LeaseKey, ListFilter, Moment,
-    Namespace, Released, ResourceName,
+    Backend, BackendError, Claim, Clock, Cursor, EventStream, Extended, Extension, ListFilter, Moment, Namespace,
+    Release, Released, ResourceName,
 };
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -20,7 +20,9 @@ use tokio::time::sleep;
 
 use crate::is_on;
 use crate::memory::{MemoryBackend, MemoryStore};
-use crate::wire::{Answer, Call, FromServer, Hello, Request, State, WireClaim, WireKey, from_line, to_line};
+use crate::wire::{
+    Answer, Call, FromServer, Hello, Request, State, WireClaim, WireKey, WireRelease, from_line, to_line,
+};
 
 /// The reference store as a server.
 ///
@@ -124,7 +126,7 @@ impl Server {
             }
         }
         if is_on("leases_end_with_their_connection") {
-            self.kept().ask(&hello, Request::Release(claimed));
+            self.kept().ask(&hello, Request::Release(claimed.into_iter().map(WireRelease::from).collect()));
         }
         told.abort();
         written.abort();
@@ -203,10 +205,10 @@ async fn answer(backend: &MemoryBackend, request: &Request) -> Option<Answer> {
             let extensions: Vec<Extension> = extensions.iter().map(extension).collect::<Option<_>>()?;
             states::<Extended>(backend.extend(&extensions).await)?
         }
-        Request::Release(keys) => {
-            let keys: Vec<LeaseKey> = keys.iter().map(WireKey::key).collect::<Option<_>>()?;
+        Request::Release(releases) => {
+            let releases: Vec<Release> = releases.iter().map(WireRelease::release).collect::<Option<_>>()?;
             let released =
-                backend.release(&keys).await.into_iter().map(|answer| Some(answer.ok()? == Released::Released));
+                backend.release(&releases).await.into_iter().map(|answer| Some(answer.ok()? == Released::Released));
             Answer::Released(released.collect::<Option<_>>()?)
         }
         Request::Inspect(name) => backend.inspect(&ResourceName::new(name).ok()?).await.ok()?.into(),
@@ -254,7 +256,7 @@ impl Rows {
         let names: Vec<&str> = match request {
             Request::Acquire(claims) => claims.iter().map(|claim| claim.key.name()).collect(),
             Request::Extend(extensions) => extensions.iter().map(|(key, _)| key.name()).collect(),
-            Request::Release(keys) => keys.iter().map(WireKey::name).collect(),
+            Request::Release(releases) => releases.iter().map(|release| release.key.name()).collect(),
             _ => Vec::new(),
         };
         let mut locked = Vec::new();

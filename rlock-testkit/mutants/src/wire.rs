@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rlock_core::{
-    Acquired, Claim, Cursor, Entry, Event, Extended, Extension, Grant, Holder, IfBusy, LeaseId, LeaseKey, Owner, Page,
-    Place, ResourceName, Share, Snapshot, Token, Ttl, Waiter,
+    Acquired, Claim, Cursor, Entry, Event, Extended, Extension, Grant, Holder, IfBusy, LeaseData, LeaseId, LeaseKey,
+    Owner, Page, Place, Release, ResourceName, Share, Snapshot, Token, Ttl, Waiter,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,7 @@ pub(crate) struct Call<R> {
 pub(crate) enum Request {
     Acquire(Vec<WireClaim>),
     Extend(Vec<(WireKey, u64)>),
-    Release(Vec<WireKey>),
+    Release(Vec<WireRelease>),
     Inspect(String),
     List { prefix: String, after: Option<String>, limit: usize },
     Break(String),
@@ -54,6 +54,7 @@ pub(crate) enum Answer {
         capacity: Option<u32>,
         holders: Vec<Seen>,
         queue: Vec<Seen>,
+        rest: Option<Duration>,
     },
     Page {
         entries: Vec<(String, u64, u64)>,
@@ -79,6 +80,12 @@ pub(crate) enum State {
 pub(crate) struct WireKey(String, String);
 
 #[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct WireRelease {
+    pub(crate) key: WireKey,
+    rest: Duration,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct WireClaim {
     pub(crate) key: WireKey,
     weight: u32,
@@ -86,6 +93,7 @@ pub(crate) struct WireClaim {
     ttl: u64,
     queues: bool,
     owner: String,
+    data: Option<Vec<u8>>,
 }
 
 /// A lease as others see it.
@@ -96,6 +104,7 @@ pub(crate) struct Seen {
     weight: u32,
     passed: Duration,
     remaining: Duration,
+    data: Option<Vec<u8>>,
 }
 
 pub(crate) fn to_line(message: &impl Serialize) -> String {
@@ -129,6 +138,32 @@ impl From<&LeaseKey> for WireKey {
     }
 }
 
+impl From<&Release> for WireRelease {
+    fn from(release: &Release) -> Self {
+        Self { key: WireKey::from(&release.key), rest: release.rest }
+    }
+}
+
+impl From<WireKey> for WireRelease {
+    fn from(key: WireKey) -> Self {
+        Self { key, rest: Duration::ZERO }
+    }
+}
+
+impl WireRelease {
+    pub(crate) fn release(&self) -> Option<Release> {
+        Some(Release { key: self.key.key()?, rest: self.rest })
+    }
+}
+
+fn bytes_of(data: Option<LeaseData>) -> Option<Vec<u8>> {
+    data.map(|data| data.as_bytes().to_vec())
+}
+
+fn data_of(bytes: Option<&Vec<u8>>) -> Option<LeaseData> {
+    LeaseData::new(bytes?).ok()
+}
+
 impl From<&Claim> for WireClaim {
     fn from(claim: &Claim) -> Self {
         Self {
@@ -138,6 +173,7 @@ impl From<&Claim> for WireClaim {
             ttl: claim.ttl.as_millis(),
             queues: claim.if_busy == IfBusy::Queue,
             owner: claim.owner.to_record(),
+            data: bytes_of(claim.data.clone()),
         }
     }
 }
@@ -150,6 +186,7 @@ impl WireClaim {
             ttl: Ttl::new(Duration::from_millis(self.ttl)).ok()?,
             if_busy: if self.queues { IfBusy::Queue } else { IfBusy::Refuse },
             owner: Arc::new(Owner::from_record(&self.owner)),
+            data: data_of(self.data.as_ref()),
         })
     }
 }
@@ -204,6 +241,7 @@ impl From<Snapshot> for Answer {
             weight: it.weight,
             passed: it.held_for,
             remaining: it.remaining,
+            data: bytes_of(it.data),
         };
         let waiter = |it: Waiter| Seen {
             owner: it.owner.to_record(),
@@ -211,11 +249,13 @@ impl From<Snapshot> for Answer {
             weight: it.weight,
             passed: it.waiting_for,
             remaining: it.remaining,
+            data: bytes_of(it.data),
         };
         Self::Snapshot {
             capacity: snapshot.capacity,
             holders: snapshot.holders.into_iter().map(holder).collect(),
             queue: snapshot.queue.into_iter().map(waiter).collect(),
+            rest: snapshot.rest,
         }
     }
 }
@@ -233,25 +273,28 @@ impl From<Page> for Answer {
 impl Answer {
     /// What it says of `resource`, if it is about one.
     pub(crate) fn snapshot(self, resource: ResourceName) -> Option<Snapshot> {
-        let Self::Snapshot { capacity, holders, queue } = self else { return None };
+        let Self::Snapshot { capacity, holders, queue, rest } = self else { return None };
         let holder = |it: Seen| Holder {
             owner: Owner::from_record(&it.owner),
             token: Token::new(it.token),
             weight: it.weight,
             held_for: it.passed,
             remaining: it.remaining,
+            data: data_of(it.data.as_ref()),
         };
         let waiter = |it: Seen| Waiter {
             owner: Owner::from_record(&it.owner),
             weight: it.weight,
             waiting_for: it.passed,
             remaining: it.remaining,
+            data: data_of(it.data.as_ref()),
         };
         Some(Snapshot {
             resource,
             capacity,
             holders: holders.into_iter().map(holder).collect(),
             queue: queue.into_iter().map(waiter).collect(),
+            rest,
         })
     }
 

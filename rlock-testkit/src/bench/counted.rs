@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use rlock_core::{
-    Acquired, Backend, BackendError, Capabilities, Claim, EventStream, Extended, Extension, Finding, LeaseKey,
-    ListFilter, Page, Released, ResourceName, Snapshot,
+    Acquired, Backend, BackendError, Capabilities, Claim, EventStream, Extended, Extension, Finding, ListFilter, Page,
+    Release, Released, ResourceName, Snapshot,
 };
 
 /// A number of requests to a store, which clones share.
@@ -55,7 +55,7 @@ impl<B: Backend> Backend for Counted<B> {
         self.backend.extend(extensions).await
     }
 
-    async fn release(&self, leases: &[LeaseKey]) -> Vec<Result<Released, BackendError>> {
+    async fn release(&self, leases: &[Release]) -> Vec<Result<Released, BackendError>> {
         self.requests.add();
         self.backend.release(leases).await
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rand::RngExt as _;
-use rlock_core::{Acquired, BackendError, Claim, Extended, LockOptions, Released};
+use rlock_core::{Acquired, BackendError, Claim, Extended, LockOptions, Release, Released};
 use tokio::time::{sleep, timeout};
 
 use crate::chance::{chance, up_to};
@@ -37,7 +37,8 @@ pub async fn error_says_whether_applied(stage: &Stage, network: &Network) {
             sleep(after).await;
             proxy.heal();
         };
-        let calls = async { tokio::join!(peer.backend().acquire(&claims), peer.backend().release(&keys)) };
+        let releases: Vec<Release> = keys.iter().cloned().map(Release::from).collect();
+        let calls = async { tokio::join!(peer.backend().acquire(&claims), peer.backend().release(&releases)) };
         let ((acquired, released), ()) = within(SOON, "answers", async { tokio::join!(calls, spoil) }).await;
 
         is_reached(&peer).await;

@@ -14,6 +14,7 @@ pub mod loss;
 pub mod names;
 pub mod order;
 pub mod reference;
+pub mod rest;
 pub mod tokens;
 
 /// Every case as a function that returns a boxed future, for [`conformance!`](crate::conformance).

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestRunner};
 use rlock_core::{
     Acquired, Backend, BackendError, Claim, Clock, Entry, Event, EventStream, Extended, Extension, IfBusy, LeaseId,
-    LeaseKey, ListFilter, MemoryStore, Namespace, Owner, Place, ResourceName, Share, Snapshot, Token, Ttl,
+    LeaseKey, ListFilter, MemoryStore, Namespace, Owner, Place, Release, ResourceName, Share, Snapshot, Token, Ttl,
 };
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
@@ -143,6 +143,7 @@ impl Run {
             ttl: self.ttl(claim.lease, claim.millis),
             if_busy,
             owner,
+            data: None,
         }
     }
 
@@ -160,7 +161,7 @@ impl Run {
     async fn is_there(&self, key: LeaseKey) -> bool {
         let share = Share::new(1, 7).expect("a share that can be held");
         let owner = Arc::new(Owner::current());
-        let claim = Claim { key, share, ttl: Ttl::MIN, if_busy: IfBusy::Refuse, owner };
+        let claim = Claim { key, share, ttl: Ttl::MIN, if_busy: IfBusy::Refuse, owner, data: None };
         self.memory[0].acquire(&[claim]).await.remove(0).is_ok()
     }
 
@@ -242,12 +243,12 @@ impl Run {
             }
             Operation::Release { client, leases } => {
                 let mut seen = HashSet::new();
-                let request: Vec<_> =
-                    leases.iter().filter(|lease| seen.insert(**lease)).map(|lease| self.key(*lease)).collect();
+                let request: Vec<Release> =
+                    leases.iter().filter(|lease| seen.insert(**lease)).map(|lease| self.key(*lease).into()).collect();
                 let is_alone =
-                    |key: &&LeaseKey| request.iter().filter(|other| other.resource == key.resource).count() == 1;
-                let together = request.iter().filter(|key| !is_alone(key));
-                self.either_way.extend(together.map(|key| key.id));
+                    |one: &&Release| request.iter().filter(|other| other.key.resource == one.key.resource).count() == 1;
+                let together = request.iter().filter(|release| !is_alone(release));
+                self.either_way.extend(together.map(|release| release.key.id));
                 let begun = self.before();
                 let real = self.real[*client].release(&request).await;
                 if !self.is_certain(begun) {
@@ -399,7 +400,7 @@ impl Run {
                 how_many += 1;
                 prop_assert!(how_many <= 1_000, "{:?}", told);
             }
-            well(self.real[client].release(&[waiter]).await.remove(0))?;
+            well(self.real[client].release(&[waiter.into()]).await.remove(0))?;
             if !plainly {
                 prop_assert!(told.contains(&last), "not told of the last one");
                 // It ends leases by itself, and its clients look for what has become of theirs: they may not know why one
@@ -442,12 +443,13 @@ impl Run {
             ttl: self.ttl((0, IDS - 1), 100_000),
             if_busy,
             owner: Arc::new(Owner::current()),
+            data: None,
         };
         let (holder, waiter) = (claim(1 << 100, IfBusy::Refuse), claim(2 << 100, IfBusy::Queue));
         for claim in [&holder, &waiter] {
             well(self.real[client].acquire(std::slice::from_ref(claim)).await.remove(0))?;
         }
-        well(self.real[client].release(&[holder.key]).await.remove(0))?;
+        well(self.real[client].release(&[holder.key.into()]).await.remove(0))?;
         Ok(waiter.key)
     }
 }

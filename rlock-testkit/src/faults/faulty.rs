@@ -12,7 +12,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use rlock_core::{
     Acquired, Backend, BackendError, Capabilities, Claim, Event, EventStream, Extended, Extension, Failure, Finding,
-    LeaseKey, ListFilter, Page, Released, ResourceName, Snapshot,
+    ListFilter, Page, Release, Released, ResourceName, Snapshot,
 };
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -265,7 +265,7 @@ impl<B: Backend> Backend for Faulty<B> {
             .await
     }
 
-    async fn release(&self, leases: &[LeaseKey]) -> Vec<Result<Released, BackendError>> {
+    async fn release(&self, leases: &[Release]) -> Vec<Result<Released, BackendError>> {
         self.faults
             .run(Verb::Release, leases.len(), || {
                 let (backend, leases) = (self.backend.clone(), leases.to_vec());

@@ -11,6 +11,7 @@
 //! Left out: clocks that run at different speeds (the margin of a deadline is for these), stores that forget (a restart
 //! grace is for these), failures of one lease in a batch of many, since a lease does not know its batch.
 
+mod message;
 mod moves;
 mod store;
 mod world;
@@ -79,7 +80,16 @@ pub(crate) fn terms(ttl: u64, wait: Wait, watchdog: Option<u64>) -> Terms {
         extend_by: ttl,
         max_failures: None,
     });
-    Terms { ttl, wait, retry_for: Duration::from_secs(2), renewal, queues: true, pushes: true, seed: 0 }
+    Terms {
+        ttl,
+        wait,
+        retry_for: Duration::from_secs(2),
+        renewal,
+        hold_at_least: Duration::ZERO,
+        queues: true,
+        pushes: true,
+        seed: 0,
+    }
 }
 
 /// The outcome of an exploration.

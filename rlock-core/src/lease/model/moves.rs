@@ -6,8 +6,9 @@ use std::time::Duration;
 use stateright::{Model, Property};
 
 use super::Bounds;
-use super::store::{Held, Response, Store};
-use super::world::{Body, Client, Live, Message, User, VERBS, World, unknown};
+use super::message::{Body, Message, Response};
+use super::store::{Held, Store};
+use super::world::{Client, Live, User, VERBS, World, unknown};
 use crate::lease::{Effects, Input, Lease, Phase};
 
 /// A step of the world.
@@ -164,7 +165,7 @@ impl Model for Bounds {
             Action::GiveUp(client) => {
                 world.budget.give_ups -= 1;
                 world.clients[client].lease.as_mut()?.user = User::Left;
-                world.step(self, client, Input::LetGo);
+                world.step(self, client, Input::GiveUp);
             }
             Action::Extend(client) => {
                 world.budget.wishes -= 1;

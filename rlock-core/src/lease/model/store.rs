@@ -1,7 +1,7 @@
 //! The store of the model: the rules of the contract for one resource.
 
 use super::Bounds;
-use super::world::{Body, Message};
+use super::message::{Body, Message, Request, Response};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Store {
@@ -22,24 +22,6 @@ pub(super) struct Entry {
     pub(super) id: u8,
     pub(super) client: usize,
     pub(super) expires: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum Request {
-    Claim { queue: bool },
-    Extend { seconds: u64 },
-    Release,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum Response {
-    Held { token: u64, left: u64 },
-    Queued { ask_again: u64 },
-    Busy,
-    Gone { taken: bool },
-    Released,
-    Absent,
-    NotApplied,
 }
 
 impl Store {

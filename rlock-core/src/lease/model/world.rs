@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::store::{Request, Response, Store};
+use super::message::{Body, Message, Request, Response};
+use super::store::Store;
 use super::{Bounds, Budget};
 use crate::clock::Moment;
 use crate::contract::{Acquired, Extended, Grant, Place, Released, Token};
@@ -57,28 +58,6 @@ pub(super) enum User {
     Unlocks,
     /// Has no interest any more.
     Left,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Message {
-    pub(super) client: usize,
-    pub(super) id: u8,
-    pub(super) is_delayed: bool,
-    pub(super) body: Body,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum Body {
-    Request { call: u32, request: Request },
-    Answer { call: u32, answer: Response },
-    Granted(u64),
-    Broken,
-}
-
-impl Message {
-    pub(super) fn is_request(self) -> bool {
-        matches!(self.body, Body::Request { .. })
-    }
 }
 
 impl World {
@@ -177,7 +156,7 @@ impl World {
             }
             self.clients[client].lease = None;
         } else if begins_again {
-            self.step(bounds, client, Input::LetGo);
+            self.step(bounds, client, Input::GiveUp);
         }
     }
 
@@ -195,7 +174,7 @@ impl World {
         let request = match order {
             Order::Claim { queue, .. } => Request::Claim { queue },
             Order::Extend { ttl } => Request::Extend { seconds: ttl.get().as_secs() },
-            Order::Release => Request::Release,
+            Order::Release { .. } => Request::Release,
         };
         let body = Body::Request { call, request };
         self.network.insert(Message { client, id, is_delayed: false, body });

@@ -26,7 +26,7 @@ fn grant_past_its_deadline_is_given_back() {
     driven.pass(TTL);
     assert_eq!(driven.take(held()), [Effect::Refuse(Refusal::Ended(LossReason::Expired))]);
     driven.take(Input::LetGo);
-    driven.sends(&[claim(), Order::Release]);
+    driven.sends(&[claim(), release()]);
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn claim_without_answer_is_repeated_and_then_given_up() {
     driven.pass(5_000);
     let effects = driven.take(Input::Claimed(0, Err(Fault::Unknown)));
     assert_eq!(effects, [Effect::Refuse(Refusal::Unavailable)]);
-    driven.sends(&[Order::Release]);
+    driven.sends(&[release()]);
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn hung_claim_is_given_up() {
     assert_eq!(driven.fire(), [Effect::Refuse(Refusal::Unavailable)]);
     driven.sends(&[claim()]);
     assert_eq!(driven.take(held()), [], "the answer tells that there is something to give back");
-    driven.sends(&[Order::Release]);
+    driven.sends(&[release()]);
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn waiter_that_drops_its_claim_gives_back_what_it_got() {
         let (mut driven, _) = Driven::new(Wait::Forever);
         assert_eq!(driven.take(Input::LetGo), []);
         driven.take(answer);
-        driven.sends(&[claim(), Order::Release]);
+        driven.sends(&[claim(), release()]);
     }
     let (mut driven, _) = Driven::new(Wait::Forever);
     driven.take(Input::LetGo);

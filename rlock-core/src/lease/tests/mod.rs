@@ -122,6 +122,7 @@ fn terms() -> Terms {
         wait: Wait::Forever,
         retry_for: ms(5_000),
         renewal: Some(renewal(TTL / 3, None)),
+        hold_at_least: Duration::ZERO,
         queues: true,
         pushes: true,
         seed: 0,
@@ -154,6 +155,10 @@ fn gone(taken: bool) -> Input {
 
 fn claim() -> Order {
     Order::Claim { ttl: ttl(TTL), queue: true }
+}
+
+fn release() -> Order {
+    Order::Release { rest: Duration::ZERO }
 }
 
 fn extend(millis: u64) -> Order {

@@ -18,7 +18,7 @@ fn release_is_confirmed_once_and_repeated_until_it_is() {
     driven.take(Input::LetGo);
     assert_eq!(driven.take(Input::Released(0, Err(Fault::Unknown))), []);
     driven.fire();
-    driven.sends(&[Order::Release; 2]);
+    driven.sends(&[release(); 2]);
     let confirmed = Effect::Confirm(ReleaseOutcome::Released);
     let effects = driven.take(Input::Released(0, Ok(Released::Absent)));
     let first = Effect::Released(Released::Absent);
@@ -42,7 +42,7 @@ fn release_that_is_not_confirmed_is_reported_and_goes_on() {
     assert_eq!(driven.fire(), [Effect::Confirm(ReleaseOutcome::Unconfirmed)]);
     assert_eq!(driven.take(Input::Released(0, Err(Fault::NotApplied))), []);
     driven.fire();
-    driven.sends(&[Order::Release; 2]);
+    driven.sends(&[release(); 2]);
     let released = Effect::Released(Released::Released);
     assert_eq!(driven.take(Input::Released(0, Ok(Released::Released))), [released, Effect::Settle]);
 }
@@ -52,5 +52,52 @@ fn shutdown_signals_the_loss_and_releases() {
     let mut driven = Driven::held(terms());
     driven.sent.clear();
     assert_eq!(driven.take(Input::Close)[0], Effect::Lose(LossReason::Shutdown));
-    driven.sends(&[Order::Release]);
+    driven.sends(&[release()]);
+}
+
+#[test]
+fn early_release_asks_for_the_rest() {
+    let mut driven = Driven::held(Terms { hold_at_least: ms(10_000), ..terms() });
+    driven.sent.clear();
+    driven.pass(4_000);
+    driven.take(Input::LetGo);
+    driven.sends(&[Order::Release { rest: ms(6_000) }]);
+    driven.take(Input::Released(0, Err(Fault::NotApplied)));
+    driven.pass(2_000);
+    driven.take(Input::Timer);
+    driven.sends(&[Order::Release { rest: ms(4_000) }]);
+}
+
+#[test]
+fn late_release_asks_for_no_rest() {
+    let mut driven = Driven::held(Terms { hold_at_least: ms(1_000), ..terms() });
+    driven.sent.clear();
+    driven.pass(4_000);
+    driven.take(Input::LetGo);
+    driven.sends(&[release()]);
+}
+
+#[test]
+fn loss_keeps_the_rest_of_a_lease_that_may_be_there() {
+    let rested = Terms { hold_at_least: ms(10_000), ..terms() };
+    let mut driven = Driven::held(rested.clone());
+    driven.sent.clear();
+    driven.pass(4_000);
+    driven.take(Input::Close);
+    driven.sends(&[Order::Release { rest: ms(6_000) }]);
+
+    let mut driven = Driven::held(rested);
+    driven.take(Input::Hint(Hint::Resync));
+    driven.sent.clear();
+    driven.take(gone(true));
+    driven.take(Input::LetGo);
+    driven.sends(&[]);
+}
+
+#[test]
+fn grant_that_nobody_has_seen_leaves_no_rest() {
+    let mut driven = Driven::held(Terms { hold_at_least: ms(10_000), ..terms() });
+    driven.sent.clear();
+    driven.take(Input::GiveUp);
+    driven.sends(&[release()]);
 }

@@ -76,10 +76,10 @@ pub(crate) fn ttl(millis: u64) -> Ttl {
 
 pub(crate) fn claim(resource: &str, id: u128, share: Share, if_busy: IfBusy) -> Claim {
     let owner = Arc::new(Owner::current().with_label(&format!("owner of {id}")));
-    Claim { key: key(resource, id), share, ttl: ttl(30_000), if_busy, owner }
+    Claim { key: key(resource, id), share, ttl: ttl(30_000), if_busy, owner, data: None }
 }
 
 pub(crate) async fn release(backend: &PostgresBackend, resource: &str, id: u128) {
-    let released = backend.release(&[key(resource, id)]).await.remove(0);
+    let released = backend.release(&[key(resource, id).into()]).await.remove(0);
     assert!(matches!(released, Ok(Released::Released)), "{released:?}");
 }

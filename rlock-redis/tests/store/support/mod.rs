@@ -90,5 +90,5 @@ pub(crate) fn ttl(millis: u64) -> Ttl {
 
 pub(crate) fn claim(resource: &str, id: u128, share: Share, millis: u64, if_busy: IfBusy) -> Claim {
     let owner = Arc::new(Owner::current().with_label(&format!("owner of {id}")));
-    Claim { key: key(resource, id), share, ttl: ttl(millis), if_busy, owner }
+    Claim { key: key(resource, id), share, ttl: ttl(millis), if_busy, owner, data: None }
 }

@@ -1,0 +1,31 @@
+//! A request under way, and its answer.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::slot::Slot;
+use crate::clock::Moment;
+use crate::contract::{Acquired, BackendError, Extended, Released};
+
+/// A lease whose request was sent.
+pub(super) struct Sent {
+    pub(super) slot: Arc<Slot>,
+    /// The number of the request.
+    pub(super) call: u32,
+    /// A moment before the request was sent.
+    pub(super) began: Moment,
+}
+
+/// The answer of the store to the request of one lease.
+pub(super) enum Answer {
+    Claimed(Result<Acquired, BackendError>),
+    Extended(Result<Extended, BackendError>),
+    Released(Result<Released, BackendError>),
+}
+
+/// A request under way.
+pub(super) type Call = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// A request under way that a worker has to wait for, with its lease and the limit of the waiting.
+pub(super) type HandedOver = (Sent, Duration, Call);
