@@ -94,7 +94,7 @@ mod tests {
             ],
         });
         let expected = "\
-lock + unlock, caller's runtime   100,000    999 ms    999 ms  1,234,567 12.35 x
+lock + unlock, caller's runtime   100,000    999 ms    999 ms 1,234,567  12.35 x
     31.2 µs of the client (1.40 x), 1.50 ms of the server,
     1,234 bytes of log a cycle
 ";
