@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::extending::{Answered, Extending, Overdue, Sent};
 use super::pause::pause;
+use super::request::Request;
 use super::watchdog::Watchdog;
 use super::{
     Context, Effect, Ended, Fault, Hint, Input, LossReason, Order, Phase, Releasing, Renewal, Reply, Terms, earliest,
@@ -32,18 +33,6 @@ pub(crate) struct Held {
     failures: u32,
     /// When to send a failed extension again.
     retry: Option<Moment>,
-}
-
-/// An extension that the holder has asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Request {
-    ttl: Ttl,
-    ticket: u64,
-    asked: Moment,
-    /// A failing store is retried until then.
-    retry_until: Moment,
-    /// A store that does not answer is given up then.
-    give_up: Moment,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -37,6 +37,7 @@ mod model;
 mod pause;
 mod queued;
 mod releasing;
+mod request;
 #[cfg(test)]
 mod tests;
 mod watchdog;
