@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::extending::{Answered, Extending, Overdue, Sent};
 use super::pause::pause;
-use super::request::Request;
 use super::watchdog::Watchdog;
+use super::wish::Wish;
 use super::{
     Context, Effect, Ended, Fault, Hint, Input, LossReason, Order, Phase, Releasing, Renewal, Reply, Terms, earliest,
 };
@@ -21,9 +21,9 @@ pub(crate) struct Held {
     token: Token,
     since: Moment,
     deadline: Moment,
-    extending: Extending<Vec<Request>>,
+    extending: Extending<Vec<Wish>>,
     /// Extensions that the holder has asked for and that are not sent yet.
-    requests: Vec<Request>,
+    requests: Vec<Wish>,
     watchdog: Option<Watchdog>,
     /// One extension without a watchdog is wanted, because the grant did not give the lease its whole life.
     wants_whole_life: bool,
@@ -83,7 +83,7 @@ impl Held {
     fn new(
         token: Token,
         deadline: Moment,
-        extending: Extending<Vec<Request>>,
+        extending: Extending<Vec<Wish>>,
         is_whole: bool,
         context: &mut Context<'_>,
     ) -> Self {
@@ -151,7 +151,7 @@ impl Held {
         earliest([Some(self.deadline), due, retry, self.extending.timer(), give_up]).expect("there is a deadline")
     }
 
-    fn requests(&self) -> impl Iterator<Item = &Request> {
+    fn requests(&self) -> impl Iterator<Item = &Wish> {
         self.requests.iter().chain(self.extending.requests().into_iter().flatten())
     }
 
@@ -171,7 +171,7 @@ impl Held {
             Input::Hint(Hint::Resync) => self.doubted(Doubt::Resync, context),
             Input::Extend { ttl, ticket, retry_until } => {
                 let give_up = retry_until.max(context.now.after(PATIENCE));
-                self.requests.push(Request { ttl, ticket, asked: context.now, retry_until, give_up });
+                self.requests.push(Wish { ttl, ticket, asked: context.now, retry_until, give_up });
                 self.ask(context);
                 Phase::Held(self)
             }
@@ -194,12 +194,7 @@ impl Held {
         }
     }
 
-    fn answered(
-        mut self,
-        sent: Sent<Vec<Request>>,
-        answer: Result<Extended, Fault>,
-        context: &mut Context<'_>,
-    ) -> Phase {
+    fn answered(mut self, sent: Sent<Vec<Wish>>, answer: Result<Extended, Fault>, context: &mut Context<'_>) -> Phase {
         match answer {
             Ok(Extended::Held(grant)) if grant.token == self.token => self.extended(sent, grant, context),
             // It was sent before the grant, of which an event has told meanwhile.
@@ -222,7 +217,7 @@ impl Held {
             Ok(Extended::Held(grant)) if grant.token == self.token => {
                 self.prolong(sent.at, sent.ttl, grant, context);
                 // The users that waited for it wait for the next one, or are satisfied by this.
-                let is_done = |request: &Request| request.asked <= sent.at && request.ttl <= sent.ttl;
+                let is_done = |request: &Wish| request.asked <= sent.at && request.ttl <= sent.ttl;
                 for requests in [Some(&mut self.requests), self.extending.requests_mut()].into_iter().flatten() {
                     for request in requests.extract_if(.., |request| is_done(request)) {
                         context.effects.push(Effect::Reply(request.ticket, Reply::Extended));
@@ -250,7 +245,7 @@ impl Held {
         self.lose(reason, false, context)
     }
 
-    fn extended(mut self, sent: Sent<Vec<Request>>, grant: Grant, context: &mut Context<'_>) -> Phase {
+    fn extended(mut self, sent: Sent<Vec<Wish>>, grant: Grant, context: &mut Context<'_>) -> Phase {
         self.prolong(sent.at, sent.ttl, grant, context);
         self.retry = None;
         for request in sent.requests {
@@ -275,7 +270,7 @@ impl Held {
         }
     }
 
-    fn failed(mut self, requests: Vec<Request>, fault: Fault, context: &mut Context<'_>) -> Phase {
+    fn failed(mut self, requests: Vec<Wish>, fault: Fault, context: &mut Context<'_>) -> Phase {
         for request in requests {
             if fault.is_transient() && context.now < request.retry_until {
                 self.requests.push(request);

@@ -37,10 +37,10 @@ mod model;
 mod pause;
 mod queued;
 mod releasing;
-mod request;
 #[cfg(test)]
 mod tests;
 mod watchdog;
+mod wish;
 
 use std::time::Duration;
 

@@ -5,7 +5,7 @@ use crate::contract::Ttl;
 
 /// An extension that the holder has asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Request {
+pub(super) struct Wish {
     pub(super) ttl: Ttl,
     pub(super) ticket: u64,
     pub(super) asked: Moment,
