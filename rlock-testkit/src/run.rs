@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
-use rlock_core::Namespace;
+use rlock_core::{Capabilities, Namespace};
 use tokio::runtime::Builder;
 use tokio::time::timeout;
 
@@ -131,16 +131,26 @@ pub fn anywhere<H: Harness>(case: Case, body: OnStage) -> Result<(), Broken> {
     on_stage::<H>(case, body)
 }
 
+/// Runs a case that needs what the backend's capabilities may lack.
+fn needing<H: Harness>(
+    case: Case,
+    body: OnStage,
+    what: &'static str,
+    has: fn(&Capabilities) -> bool,
+) -> Result<(), Broken> {
+    on_stage::<H>(case, async |stage: &Stage| {
+        assert!(has(stage.capabilities()), "the backend declares no {what}: say `without({what})`");
+        body(stage).await;
+    })
+}
+
 /// Runs a case that needs a queue.
 ///
 /// # Errors
 ///
 /// As [`anywhere`]; if the backend declares that it has no queue, as well.
 pub fn queue<H: Harness>(case: Case, body: OnStage) -> Result<(), Broken> {
-    on_stage::<H>(case, async |stage: &Stage| {
-        assert!(stage.capabilities().queue, "the backend declares no queue: say `without(queue)`");
-        body(stage).await;
-    })
+    needing::<H>(case, body, "queue", |can| can.queue)
 }
 
 /// Runs a case that needs to be told of things by the store.
@@ -149,10 +159,7 @@ pub fn queue<H: Harness>(case: Case, body: OnStage) -> Result<(), Broken> {
 ///
 /// As [`anywhere`]; if the backend declares that it does not push, as well.
 pub fn push<H: Harness>(case: Case, body: OnStage) -> Result<(), Broken> {
-    on_stage::<H>(case, async |stage: &Stage| {
-        assert!(stage.capabilities().push, "the backend declares no push: say `without(push)`");
-        body(stage).await;
-    })
+    needing::<H>(case, body, "push", |can| can.push)
 }
 
 /// Runs a case that needs rests.
@@ -161,10 +168,7 @@ pub fn push<H: Harness>(case: Case, body: OnStage) -> Result<(), Broken> {
 ///
 /// As [`anywhere`]; if the backend declares that it cannot rest, as well.
 pub fn rest<H: Harness>(case: Case, body: OnStage) -> Result<(), Broken> {
-    on_stage::<H>(case, async |stage: &Stage| {
-        assert!(stage.capabilities().rest, "the backend declares no rest: say `without(rest)`");
-        body(stage).await;
-    })
+    needing::<H>(case, body, "rest", |can| can.rest)
 }
 
 /// Runs a case that needs data.
@@ -173,10 +177,7 @@ pub fn rest<H: Harness>(case: Case, body: OnStage) -> Result<(), Broken> {
 ///
 /// As [`anywhere`]; if the backend declares that it keeps no data, as well.
 pub fn data<H: Harness>(case: Case, body: OnStage) -> Result<(), Broken> {
-    on_stage::<H>(case, async |stage: &Stage| {
-        assert!(stage.capabilities().data, "the backend declares no data: say `without(data)`");
-        body(stage).await;
-    })
+    needing::<H>(case, body, "data", |can| can.data)
 }
 
 /// Runs a case that needs other processes, or, in such a process, what it was started for.
