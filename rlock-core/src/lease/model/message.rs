@@ -26,7 +26,7 @@ impl Message {
 pub(crate) enum Request {
     Claim { queue: bool },
     Extend { seconds: u64 },
-    Release,
+    Release { rest: u64 },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -5,8 +5,9 @@
 //! arrive, timers fire, users act. Only a mishap, of which each kind has a budget, takes longer or goes wrong: the world
 //! loses, delays, reorders and repeats requests, answers and events, and lets clients crash and stand still.
 //!
-//! Two things are excused. A holder whose lock is broken by force believes in it until it hears of that. A claim that arrives
-//! after its release was confirmed, because the network has kept it or a copy of it, makes a lease that lives for its TTL.
+//! Three things are excused. A holder whose lock is broken by force believes in it until it hears of that. A claim that arrives
+//! after its release was confirmed, because the network has kept it or a copy of it, makes a lease that lives for its TTL. A
+//! lock of a client that crashes, or stands still until the lock is lost, stays taken for its TTL and not for its minimum time.
 //!
 //! Left out: clocks that run at different speeds (the margin of a deadline is for these), stores that forget (a restart
 //! grace is for these), failures of one lease in a batch of many, since a lease does not know its batch.
@@ -125,6 +126,13 @@ pub(crate) fn explorations() -> Vec<(&'static str, Bounds)> {
         (
             "small unwatched",
             Bounds { terms: terms(2, Wait::Forever, None), ..with(Budget { losses: 1, breaks: 1, ..none }) },
+        ),
+        (
+            "small rest",
+            Bounds {
+                terms: Terms { hold_at_least: Duration::from_secs(2), ..two.terms.clone() },
+                ..with(Budget { losses: 1, give_ups: 1, ..none })
+            },
         ),
         (
             "late extension",

@@ -45,12 +45,13 @@ impl Model for Bounds {
         let client = Client { lease: None, locks_left: self.locks, is_frozen: false };
         vec![World {
             now: 0,
-            store: Store { held: Vec::new(), queue: Vec::new(), last_token: 0 },
+            store: Store { held: Vec::new(), queue: Vec::new(), rests: Vec::new(), last_token: 0 },
             clients: vec![client; self.clients],
             network: BTreeSet::new(),
             budget: self.budget,
             forced: BTreeSet::new(),
             last_token: 0,
+            kept: None,
             broken: None,
         }]
     }
@@ -180,12 +181,15 @@ impl Model for Bounds {
             }
             Action::Crash(client) => {
                 world.budget.crashes -= 1;
+                world.kept = None; // the lease may have ended before that time
                 world.clients[client].lease = None;
                 world.clients[client].locks_left = 0;
                 world.clients[client].is_frozen = false;
             }
             Action::Break => {
                 world.budget.breaks -= 1;
+                world.kept = None;
+                world.store.rests.clear();
                 let broken: Vec<Held> = world.store.held.drain(..).collect();
                 world.forced.extend(broken.iter().map(|held| held.entry.id));
                 let mut sent = Vec::new();
@@ -238,6 +242,7 @@ impl Model for Bounds {
             }
             Action::Freeze(client) => {
                 world.budget.freezes -= 1;
+                world.kept = None;
                 world.clients[client].is_frozen = true;
             }
             Action::Thaw(client) => world.clients[client].is_frozen = false,

@@ -7,6 +7,8 @@ use super::message::{Body, Message, Request, Response};
 pub(super) struct Store {
     pub(super) held: Vec<Held>,
     pub(super) queue: Vec<Entry>,
+    /// The ends of the rests.
+    pub(super) rests: Vec<u64>,
     pub(super) last_token: u64,
 }
 
@@ -29,11 +31,16 @@ impl Store {
     pub(super) fn settle(&mut self, now: u64, capacity: usize, sent: &mut Vec<(usize, u8, Body)>) {
         self.held.retain(|held| held.entry.expires > now);
         self.queue.retain(|entry| entry.expires > now);
-        while self.held.len() < capacity && !self.queue.is_empty() {
+        self.rests.retain(|until| *until > now);
+        while self.has_room(capacity) && !self.queue.is_empty() {
             let entry = self.queue.remove(0);
             let token = self.grant(entry);
             sent.push((entry.client, entry.id, Body::Granted(token)));
         }
+    }
+
+    fn has_room(&self, capacity: usize) -> bool {
+        self.held.len() + self.rests.len() < capacity
     }
 
     pub(super) fn grant(&mut self, entry: Entry) -> u64 {
@@ -58,7 +65,7 @@ impl Store {
                     return state;
                 }
                 let entry = Entry { id, client: message.client, expires: now + bounds.ttl() };
-                if self.held.len() < bounds.capacity {
+                if self.has_room(bounds.capacity) {
                     let token = self.grant(entry);
                     return Response::Held { token, left: bounds.ttl() };
                 }
@@ -75,7 +82,10 @@ impl Store {
                 }
                 self.state_of(id, now).unwrap_or(Response::Gone { taken: !self.held.is_empty() })
             }
-            Request::Release => {
+            Request::Release { rest } => {
+                if rest > 0 && self.held.iter().any(|held| held.entry.id == id) {
+                    self.rests.push(now + rest);
+                }
                 let before = self.held.len() + self.queue.len();
                 self.held.retain(|held| held.entry.id != id);
                 self.queue.retain(|entry| entry.id != id);
@@ -91,7 +101,8 @@ impl Store {
             return Some(Response::Held { token: held.token, left: held.entry.expires - now });
         }
         let ahead = self.queue.iter().position(|entry| entry.id == id)?;
-        let holder = self.held.iter().map(|held| held.entry.expires).min().unwrap_or(now);
+        let ends = self.held.iter().map(|held| held.entry.expires).chain(self.rests.iter().copied());
+        let holder = ends.min().unwrap_or(now);
         let in_front = if ahead == 0 { holder } else { self.queue[ahead - 1].expires };
         Some(Response::Queued { ask_again: in_front - now })
     }

@@ -25,6 +25,8 @@ pub(crate) struct World {
     pub(super) forced: BTreeSet<u8>,
     /// The token of the last grant that a client believed.
     pub(super) last_token: u64,
+    /// The lease that was granted last with a minimum time, and the end of that time.
+    pub(super) kept: Option<(u8, u64)>,
     /// The first broken promise.
     pub(super) broken: Option<&'static str>,
 }
@@ -100,6 +102,7 @@ impl World {
             match effect {
                 Effect::Send(verb) => self.send(client, verb, now),
                 Effect::Lose(_) => {
+                    self.kept.take_if(|(id, _)| *id == live.id);
                     if std::mem::replace(&mut live.is_lost, true) {
                         self.accuse("a loss is signalled once");
                     }
@@ -110,6 +113,13 @@ impl World {
                         continue;
                     }
                     live.user = User::Holds;
+                    let minimum = bounds.terms.hold_at_least.as_secs();
+                    let next = (minimum > 0).then_some((live.id, self.now + minimum));
+                    if let Some((_, until)) = std::mem::replace(&mut self.kept, next)
+                        && self.now < until
+                    {
+                        return self.accuse("a lock stays taken for its minimum time");
+                    }
                     if token.get() <= self.last_token && bounds.capacity == 1 && !self.forced.contains(&live.id) {
                         self.accuse("tokens grow");
                     }
@@ -174,7 +184,7 @@ impl World {
         let request = match order {
             Order::Claim { queue, .. } => Request::Claim { queue },
             Order::Extend { ttl } => Request::Extend { seconds: ttl.get().as_secs() },
-            Order::Release { .. } => Request::Release,
+            Order::Release { rest } => Request::Release { rest: rest.as_secs() },
         };
         let body = Body::Request { call, request };
         self.network.insert(Message { client, id, is_delayed: false, body });
