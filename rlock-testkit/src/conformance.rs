@@ -186,6 +186,7 @@ macro_rules! __cases {
                 hold_at_least_outlasts_the_client
             ]
             rest, Contract(14), data: [data_are_shown]
+            loss, Contract(15), control: [restarted_store_frees_nothing]
             cancelling, Promise(4), anywhere: [
                 dropped_acquire_leaves_nothing
                 dropped_wait_leaves_the_queue

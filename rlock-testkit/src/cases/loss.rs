@@ -1,5 +1,5 @@
 //! Promises 1, 2 and 3: the loss of a lock is signalled by its deadline, whatever goes wrong, and a short outage loses
-//! nothing.
+//! nothing. Rule 15: a store that has restarted frees nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
-use rlock_core::{Client, Guard, LockOptions, LossReason, SimpleLock, Ttl};
+use rlock_core::{Acquired, Client, Extended, Extension, Guard, LockOptions, LossReason, SimpleLock, Ttl};
 use tokio::runtime::Builder;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use super::errors::is_reached;
 use crate::faults::{Control, Data, Fault, Faults, Proxy, Verb, Way};
 use crate::locking::{lock, lock_as, lock_in_background, mutex, served, soon, try_lock, unlock, unwatched};
-use crate::peer::{LONG, SOON, resource};
+use crate::peer::{LONG, SOON, claim, resource, ttl};
 use crate::wait::{eventually, within};
 use crate::{Network, Remotes, Stage};
 
@@ -227,6 +227,30 @@ pub async fn store_restart_never_two(stage: &Stage, server: &dyn Control, _: &Re
             unlock(next).await;
         });
         join_all(next).await;
+    }
+}
+
+/// A store that restarts with its data gives a lock that is held to nobody else, and does not deny it to its holder.
+pub async fn restarted_store_frees_nothing(stage: &Stage, server: &dyn Control, _: &Remotes) {
+    let (holder, other) = (stage.peer().await, stage.peer().await);
+    let held = claim("x");
+    let is_granted = async || matches!(holder.ask(&held).await, Ok(Acquired::Held(_)));
+    eventually(SOON, "a grant of a new server", is_granted).await;
+    let extension = [Extension { key: held.key.clone(), ttl: ttl(LONG) }];
+    for _ in 0..2 {
+        server.restart(Data::Kept).await;
+        let is_answered = async || match holder.backend().extend(&extension).await.remove(0) {
+            Ok(Extended::Held(_)) => true,
+            Err(_) => false,
+            wrong => panic!("the holder was denied its lock: {wrong:?}"),
+        };
+        eventually(SOON, "the store", is_answered).await;
+        let is_refused = async || match other.ask(&claim("x")).await {
+            Ok(Acquired::Busy) => true,
+            Err(_) => false,
+            wrong => panic!("another was answered {wrong:?}"),
+        };
+        eventually(SOON, "a refusal", is_refused).await;
     }
 }
 
