@@ -77,11 +77,16 @@ pub async fn frozen_store(stage: &Stage, server: &dyn Control, _: &Remotes) {
     let guards = join_all((0..20).map(|number| held(&client, number, ttl.get()))).await;
     sleep(ttl.get() / 2).await;
     server.pause().await;
-    sleep(ttl.get() / 20).await; // what was under way has been answered
-    let begun = Instant::now();
-    let deadlines: Vec<Instant> = guards.iter().map(|guard| begun + guard.remaining()).collect();
     let (told, oversleeping) = (Told::of(&guards), Oversleeping::watch());
-    sleep(ttl.get() * 2).await;
+    let begun = Instant::now();
+    let mut deadlines = vec![begun; guards.len()];
+    while begun.elapsed() < ttl.get() * 2 {
+        // An answer that was under way may still come, and move the deadline.
+        for (deadline, guard) in deadlines.iter_mut().zip(&guards).filter(|(_, guard)| guard.is_held()) {
+            *deadline = Instant::now() + guard.remaining();
+        }
+        sleep(Oversleeping::MOMENT).await;
+    }
     for (deadline, (at, reason)) in deadlines.into_iter().zip(told.all(Duration::ZERO).await) {
         assert_eq!(reason, LossReason::Expired);
         let late = at.saturating_duration_since(deadline);
