@@ -367,23 +367,88 @@ impl Backend for PostgresBackend {
     }
 
     async fn acquire(&self, claims: &[Claim]) -> Vec<Result<Acquired, BackendError>> {
-        let failed = |error| self.failed(error, "acquire");
-        if let [claim] = claims
-            && self.is_worth_asking_first(claim)
-        {
-            match self.acquire_free(claim).await {
-                Ok(None) => self.is_taken.note(&claim.key.resource, true),
-                Ok(Some(acquired)) => {
-                    if let Acquired::Held(_) = acquired {
-                        self.inbox.note(claim.key.id, Standing::Held(claim.ttl));
-                    }
-                    return vec![Ok(acquired)];
-                }
-                Err(error) => return vec![Err(failed(error))],
-            }
+        let short = self.each_alone(claims, |claim| self.acquire_shortly(claim)).await;
+        let rest = unanswered(claims, &short);
+        merge(short, self.acquire_all(&rest).await)
+    }
+
+    async fn extend(&self, extensions: &[Extension]) -> Vec<Result<Extended, BackendError>> {
+        let short = self.each_alone(extensions, |extension| self.extend_shortly(extension)).await;
+        let rest = unanswered(extensions, &short);
+        merge(short, self.extend_all(&rest).await)
+    }
+
+    async fn release(&self, releases: &[Release]) -> Vec<Result<Released, BackendError>> {
+        releases.iter().for_each(|release| self.inbox.note(release.key.id, Standing::Over));
+        let short = self.each_alone(releases, |release| self.release_shortly(&release.key)).await;
+        let rest = unanswered(releases, &short);
+        merge(short, self.release_all(&rest).await)
+    }
+
+    async fn inspect(&self, resource: &ResourceName) -> Result<Snapshot, BackendError> {
+        self.look(resource).await.map_err(|error| self.failed(error, "inspect"))
+    }
+
+    async fn list(&self, filter: &ListFilter) -> Result<Page, BackendError> {
+        self.page(filter).await.map_err(|error| self.failed(error, "list"))
+    }
+
+    async fn break_leases(&self, resource: &ResourceName) -> Result<u64, BackendError> {
+        let answer = self.change(&[Operation { resource, verb: Verb::Break }]).await.remove(0);
+        answer
+            .and_then(|answer| answer.broken().ok_or_else(CallError::foreign))
+            .map_err(|error| self.failed(error, "break"))
+    }
+
+    async fn examine(&self) -> Result<Vec<Finding>, BackendError> {
+        self.findings().await.map_err(|error| self.failed(error, "examine"))
+    }
+
+    fn events(&self) -> EventStream {
+        self.events.stream()
+    }
+}
+
+fn unanswered<'a, E, T>(entries: &'a [E], answers: &[Option<T>]) -> Vec<&'a E> {
+    entries.iter().zip(answers).filter(|(_, answer)| answer.is_none()).map(|(entry, _)| entry).collect()
+}
+
+/// Puts the answers to what was unanswered in their places.
+fn merge<T>(answers: Vec<Option<T>>, rest: Vec<T>) -> Vec<T> {
+    let mut rest = rest.into_iter();
+    answers.into_iter().map(|answer| answer.or_else(|| rest.next()).expect("one for each")).collect()
+}
+
+impl PostgresBackend {
+    /// Answers each entry by a short statement of its own. `None` stands for one that needs the long statement, as all do
+    /// that are more than the connections: they are quicker together.
+    async fn each_alone<'a, E, T, F>(&self, entries: &'a [E], short: impl Fn(&'a E) -> F) -> Vec<Option<T>>
+    where
+        F: Future<Output = Option<T>>,
+    {
+        let are_few = entries.len() <= self.config.connections as usize;
+        let mut answers = if are_few { join_all(entries.iter().map(short)).await } else { Vec::new() };
+        answers.resize_with(entries.len(), || None);
+        answers
+    }
+
+    async fn acquire_shortly(&self, claim: &Claim) -> Option<Result<Acquired, BackendError>> {
+        if !self.is_worth_asking_first(claim) {
+            return None;
         }
-        let operations: Vec<_> = claims.iter().map(Operation::claiming).collect();
-        let answer = |(answer, claim): (Result<Answer, CallError>, &Claim)| {
+        let answer = self.acquire_free(claim).await.transpose();
+        match &answer {
+            None => self.is_taken.note(&claim.key.resource, true),
+            Some(Ok(Acquired::Held(_))) => self.inbox.note(claim.key.id, Standing::Held(claim.ttl)),
+            Some(_) => {}
+        }
+        answer.map(|answer| answer.map_err(|error| self.failed(error, "acquire")))
+    }
+
+    async fn acquire_all(&self, claims: &[&Claim]) -> Vec<Result<Acquired, BackendError>> {
+        let failed = |error| self.failed(error, "acquire");
+        let operations: Vec<_> = claims.iter().map(|claim| Operation::claiming(claim)).collect();
+        let answer = |(answer, claim): (Result<Answer, CallError>, &&Claim)| {
             let (resource, asked) = (&claim.key.resource, claim.share.capacity());
             let answer = answer.map_err(failed)?;
             if let Some(left) = answer.is_early_by() {
@@ -411,77 +476,55 @@ impl Backend for PostgresBackend {
         answers.into_iter().zip(claims).map(answer).collect()
     }
 
-    async fn extend(&self, extensions: &[Extension]) -> Vec<Result<Extended, BackendError>> {
-        let answered = |(answer, extension): (Result<Extended, CallError>, &Extension)| {
-            let extended = answer.map_err(|error| self.failed(error, "extend"))?;
-            let standing = match extended {
-                Extended::Held(_) => Standing::Held(extension.ttl),
-                Extended::Queued(_) => Standing::Queued(extension.ttl),
-                Extended::Gone { .. } => Standing::Over,
-            };
-            self.inbox.note(extension.key.id, standing);
-            Ok(extended)
-        };
-        if let [extension] = extensions
-            && let Some(answer) = self.extend_settled(extension).await.transpose()
-        {
-            return vec![answered((answer, extension))];
-        }
-        let operations: Vec<_> = extensions.iter().map(Operation::extending).collect();
-        let read = |answer: Answer| answer.extended().ok_or_else(CallError::foreign);
-        let answers = self.change(&operations).await.into_iter().map(|answer| answer.and_then(read));
-        answers.zip(extensions).map(answered).collect()
+    async fn extend_shortly(&self, extension: &Extension) -> Option<Result<Extended, BackendError>> {
+        let answer = self.extend_settled(extension).await.transpose()?;
+        Some(self.extended(answer, extension))
     }
 
-    async fn release(&self, releases: &[Release]) -> Vec<Result<Released, BackendError>> {
-        let failed = |error| self.failed(error, "release");
-        releases.iter().for_each(|release| self.inbox.note(release.key.id, Standing::Over));
-        if let [Release { key: lease, .. }] = releases
-            && !self.is_shared.is_likely(&lease.resource)
-        {
-            match self.release_alone(lease).await {
-                Ok(None) => self.is_shared.note(&lease.resource, true),
-                Ok(Some(released)) => return vec![Ok(released)],
-                Err(error) => return vec![Err(failed(error))],
-            }
+    async fn extend_all(&self, extensions: &[&Extension]) -> Vec<Result<Extended, BackendError>> {
+        let operations: Vec<_> = extensions.iter().map(|extension| Operation::extending(extension)).collect();
+        let read = |answer: Answer| answer.extended().ok_or_else(CallError::foreign);
+        let answers = self.change(&operations).await.into_iter().map(|answer| answer.and_then(read));
+        answers.zip(extensions).map(|(answer, extension)| self.extended(answer, extension)).collect()
+    }
+
+    fn extended(&self, answer: Result<Extended, CallError>, extension: &Extension) -> Result<Extended, BackendError> {
+        let extended = answer.map_err(|error| self.failed(error, "extend"))?;
+        let standing = match extended {
+            Extended::Held(_) => Standing::Held(extension.ttl),
+            Extended::Queued(_) => Standing::Queued(extension.ttl),
+            Extended::Gone { .. } => Standing::Over,
+        };
+        self.inbox.note(extension.key.id, standing);
+        Ok(extended)
+    }
+
+    async fn release_shortly(&self, lease: &LeaseKey) -> Option<Result<Released, BackendError>> {
+        if self.is_shared.is_likely(&lease.resource) {
+            return None;
         }
+        let answer = self.release_alone(lease).await.transpose();
+        if answer.is_none() {
+            self.is_shared.note(&lease.resource, true);
+        }
+        answer.map(|answer| answer.map_err(|error| self.failed(error, "release")))
+    }
+
+    async fn release_all(&self, releases: &[&Release]) -> Vec<Result<Released, BackendError>> {
+        let failed = |error| self.failed(error, "release");
         let operations: Vec<_> = releases.iter().map(|release| Operation::releasing(&release.key)).collect();
-        let answer = |(answer, Release { key: lease, .. }): (Result<Answer, CallError>, &Release)| {
+        let answer = |(answer, release): (Result<Answer, CallError>, &&Release)| {
+            let resource = &release.key.resource;
             let answer = answer.map_err(failed)?;
             if answer.leases_left() == 0 {
-                self.is_taken.note(&lease.resource, false);
-                self.is_shared.note(&lease.resource, false);
+                self.is_taken.note(resource, false);
+                self.is_shared.note(resource, false);
             }
             answer.released().ok_or_else(CallError::foreign).map_err(failed)
         };
         self.change(&operations).await.into_iter().zip(releases).map(answer).collect()
     }
 
-    async fn inspect(&self, resource: &ResourceName) -> Result<Snapshot, BackendError> {
-        self.look(resource).await.map_err(|error| self.failed(error, "inspect"))
-    }
-
-    async fn list(&self, filter: &ListFilter) -> Result<Page, BackendError> {
-        self.page(filter).await.map_err(|error| self.failed(error, "list"))
-    }
-
-    async fn break_leases(&self, resource: &ResourceName) -> Result<u64, BackendError> {
-        let answer = self.change(&[Operation { resource, verb: Verb::Break }]).await.remove(0);
-        answer
-            .and_then(|answer| answer.broken().ok_or_else(CallError::foreign))
-            .map_err(|error| self.failed(error, "break"))
-    }
-
-    async fn examine(&self) -> Result<Vec<Finding>, BackendError> {
-        self.findings().await.map_err(|error| self.failed(error, "examine"))
-    }
-
-    fn events(&self) -> EventStream {
-        self.events.stream()
-    }
-}
-
-impl PostgresBackend {
     async fn look(&self, resource: &ResourceName) -> Result<Snapshot, CallError> {
         let look = async || {
             let rows =
