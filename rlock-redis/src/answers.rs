@@ -3,25 +3,34 @@
 use std::time::Duration;
 
 use rlock_core::{
-    Acquired, BackendError, Claim, Extended, Failure, Grant, Holder, Owner, Place, Released, ResourceName, Snapshot,
-    Token, Waiter,
+    Acquired, BackendError, Claim, Extended, Failure, Grant, Holder, LeaseData, Owner, Place, Released, ResourceName,
+    Snapshot, Token, Waiter,
 };
 
 use crate::conn::Reply;
 
-/// What became of one entry of a batch: a status and two values that go with it.
-pub(crate) type Answer = [Reply; 3];
+/// What became of one entry of a batch.
+#[derive(Debug, Clone)]
+pub(crate) enum Answer {
+    /// A status and two values that go with it.
+    Done(u8, u64, u64),
+    /// The entry failed with this error of the server.
+    Failed(String),
+}
 
 // As in scripts/prelude.lua.
-const HELD: i64 = 1;
-const QUEUED: i64 = 2;
-const BUSY: i64 = 3;
-const MISMATCH: i64 = 4;
-const GONE: i64 = 5;
-const RELEASED: i64 = 6;
-const ABSENT: i64 = 7;
-const COUNTED: i64 = 8;
-const FAILED: i64 = 9;
+const HELD: u8 = 1;
+const QUEUED: u8 = 2;
+const BUSY: u8 = 3;
+const MISMATCH: u8 = 4;
+const GONE: u8 = 5;
+const COUNTED: u8 = 6;
+const FAILED: u8 = 7;
+// Releases say so in their own way.
+const RELEASED: u8 = 8;
+const ABSENT: u8 = 9;
+/// The length of one packed answer.
+const PACKED: usize = 17;
 
 /// Why an answer is not what the caller reads.
 pub(crate) enum Unreadable {
@@ -32,25 +41,58 @@ pub(crate) enum Unreadable {
 }
 
 /// Cuts the answer to a batch into those of its entries.
-pub(crate) fn entries(reply: Reply, expected: usize) -> Result<Vec<Answer>, Unreadable> {
-    let Reply::Array(values) = reply else { return Err(foreign(&reply)) };
-    if values.len() != 3 * expected {
-        return Err(Unreadable::Foreign(format!("{} values for {expected} entries", values.len())));
-    }
-    let mut values = values.into_iter();
-    let mut answers = Vec::with_capacity(expected);
-    while let (Some(status), Some(a), Some(b)) = (values.next(), values.next(), values.next()) {
-        answers.push([status, a, b]);
-    }
-    Ok(answers)
+pub(crate) fn entries(reply: &Reply, expected: usize) -> Result<Vec<Answer>, Unreadable> {
+    let (packed, errors) = match reply {
+        Reply::Array(parts) => parts.split_first().ok_or_else(|| foreign(reply))?,
+        packed => (packed, &[][..]),
+    };
+    let packed = packed.bytes().filter(|bytes| bytes.len() == PACKED * expected).ok_or_else(|| foreign(reply))?;
+    let answer = |entry: &[u8]| match (entry[0], number(&entry[1..9]), number(&entry[9..])) {
+        (FAILED, at, _) => {
+            let at = usize::try_from(at).ok().and_then(|at| at.checked_sub(1));
+            match at.and_then(|at| errors.get(at)) {
+                Some(Reply::Text(error)) => Ok(Answer::Failed(error.clone())),
+                _ => Err(foreign(reply)),
+            }
+        }
+        (status, a, b) => Ok(Answer::Done(status, a, b)),
+    };
+    packed.chunks_exact(PACKED).map(answer).collect()
+}
+
+/// Reads the answer of scripts/release.lua.
+pub(crate) fn letters(reply: &Reply, expected: usize) -> Result<Vec<Answer>, Unreadable> {
+    let (letters, mut errors) = match reply {
+        Reply::Array(parts) => parts.split_first().ok_or_else(|| foreign(reply))?,
+        letters => (letters, &[][..]),
+    };
+    let letters = letters.bytes().filter(|bytes| bytes.len() == expected).ok_or_else(|| foreign(reply))?;
+    let mut answer = |letter: &u8| match letter {
+        b'r' => Ok(Answer::Done(RELEASED, 0, 0)),
+        b'a' => Ok(Answer::Done(ABSENT, 0, 0)),
+        _ => match errors.split_first() {
+            Some((Reply::Text(error), rest)) => {
+                errors = rest;
+                Ok(Answer::Failed(error.clone()))
+            }
+            _ => Err(foreign(reply)),
+        },
+    };
+    letters.iter().map(&mut answer).collect()
+}
+
+/// A number that a script has packed: a double without a fraction, below 2^53.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast from a float saturates")]
+fn number(bytes: &[u8]) -> u64 {
+    bytes.try_into().map(f64::from_le_bytes).map_or(0, |number| number as u64)
 }
 
 pub(crate) fn acquired(answer: &Answer, claim: &Claim) -> Result<Result<Acquired, BackendError>, Unreadable> {
     let acquired = match *answer {
-        [Reply::Number(HELD), Reply::Number(token), Reply::Number(ttl)] => Acquired::Held(grant(token, ttl)),
-        [Reply::Number(QUEUED), Reply::Number(ahead), Reply::Number(again)] => Acquired::Queued(place(ahead, again)),
-        [Reply::Number(BUSY), ..] => Acquired::Busy,
-        [Reply::Number(MISMATCH), Reply::Number(actual), _] => {
+        Answer::Done(HELD, token, ttl) => Acquired::Held(grant(token, ttl)),
+        Answer::Done(QUEUED, ahead, again) => Acquired::Queued(place(ahead, again)),
+        Answer::Done(BUSY, ..) => Acquired::Busy,
+        Answer::Done(MISMATCH, actual, _) => {
             return Ok(Err(BackendError::CapacityMismatch {
                 resource: claim.key.resource.clone(),
                 asked: claim.share.capacity(),
@@ -64,19 +106,17 @@ pub(crate) fn acquired(answer: &Answer, claim: &Claim) -> Result<Result<Acquired
 
 pub(crate) fn extended(answer: &Answer) -> Result<Extended, Unreadable> {
     match *answer {
-        [Reply::Number(HELD), Reply::Number(token), Reply::Number(ttl)] => Ok(Extended::Held(grant(token, ttl))),
-        [Reply::Number(QUEUED), Reply::Number(ahead), Reply::Number(again)] => {
-            Ok(Extended::Queued(place(ahead, again)))
-        }
-        [Reply::Number(GONE), Reply::Number(taken), _] => Ok(Extended::Gone { taken: taken != 0 }),
+        Answer::Done(HELD, token, ttl) => Ok(Extended::Held(grant(token, ttl))),
+        Answer::Done(QUEUED, ahead, again) => Ok(Extended::Queued(place(ahead, again))),
+        Answer::Done(GONE, taken, _) => Ok(Extended::Gone { taken: taken != 0 }),
         _ => Err(unreadable(answer)),
     }
 }
 
 pub(crate) fn released(answer: &Answer) -> Result<Released, Unreadable> {
     match *answer {
-        [Reply::Number(RELEASED), ..] => Ok(Released::Released),
-        [Reply::Number(ABSENT), ..] => Ok(Released::Absent),
+        Answer::Done(RELEASED, ..) => Ok(Released::Released),
+        Answer::Done(ABSENT, ..) => Ok(Released::Absent),
         _ => Err(unreadable(answer)),
     }
 }
@@ -84,37 +124,52 @@ pub(crate) fn released(answer: &Answer) -> Result<Released, Unreadable> {
 /// Holders and waiters.
 pub(crate) fn counted(answer: &Answer) -> Result<(u64, u64), Unreadable> {
     match *answer {
-        [Reply::Number(COUNTED), Reply::Number(holders), Reply::Number(waiters)] => {
-            Ok((natural(holders), natural(waiters)))
-        }
+        Answer::Done(COUNTED, holders, waiters) => Ok((holders, waiters)),
         _ => Err(unreadable(answer)),
     }
 }
 
 pub(crate) fn snapshot(reply: &Reply, resource: &ResourceName) -> Result<Snapshot, Unreadable> {
     let Reply::Array(values) = reply else { return Err(foreign(reply)) };
-    let [Reply::Number(now), Reply::Number(capacity), leases @ ..] = &values[..] else { return Err(foreign(reply)) };
+    let [Reply::Number(now), Reply::Number(capacity), Reply::Number(rest), leases @ ..] = &values[..] else {
+        return Err(foreign(reply));
+    };
     let capacity = u32::try_from(*capacity).ok().filter(|&capacity| capacity > 0);
-    let mut snapshot =
-        Snapshot { resource: resource.clone(), capacity, holders: Vec::new(), queue: Vec::new(), rest: None };
+    let rest = (*rest > *now).then(|| micros(natural(rest - now)));
+    let mut snapshot = Snapshot { resource: resource.clone(), capacity, holders: Vec::new(), queue: Vec::new(), rest };
     for lease in leases.chunks(5) {
-        let [owner, Reply::Number(token), Reply::Number(weight), Reply::Number(since), Reply::Number(expires)] = lease
+        let [shown, Reply::Number(token), Reply::Number(weight), Reply::Number(since), Reply::Number(expires)] = lease
         else {
             return Err(foreign(reply));
         };
-        let Reply::Text(owner) = owner else { return Err(foreign(reply)) };
-        let owner = Owner::from_record(owner);
+        let (owner, data) = shown.bytes().and_then(read_shown).ok_or_else(|| foreign(reply))?;
         let weight = u32::try_from(*weight).unwrap_or(u32::MAX);
-        let (passed, remaining) = (micros(now - since), micros(expires - now));
+        let (passed, remaining) = (micros(natural(now - since)), micros(natural(expires - now)));
         if *token > 0 {
             let token = Token::new(natural(*token));
-            snapshot.holders.push(Holder { owner, token, weight, held_for: passed, remaining, data: None });
+            snapshot.holders.push(Holder { owner, token, weight, held_for: passed, remaining, data });
         } else {
-            snapshot.queue.push(Waiter { owner, weight, waiting_for: passed, remaining, data: None });
+            snapshot.queue.push(Waiter { owner, weight, waiting_for: passed, remaining, data });
         }
     }
     snapshot.holders.sort_unstable_by_key(|holder| holder.token);
     Ok(snapshot)
+}
+
+/// What snapshots show of a lease, in one string: the length of the owner's record in two bytes, that record, and the data.
+pub(crate) fn write_shown(claim: &Claim) -> Vec<u8> {
+    let owner = claim.owner.to_record();
+    let length = u16::try_from(owner.len()).expect("its parts are short");
+    let data = claim.data.as_ref().map(LeaseData::as_bytes);
+    let data = data.iter().flat_map(|data| std::iter::once(&0).chain(*data)); // no data and empty data differ
+    length.to_le_bytes().iter().chain(owner.as_bytes()).chain(data).copied().collect()
+}
+
+fn read_shown(shown: &[u8]) -> Option<(Owner, Option<LeaseData>)> {
+    let (length, rest) = shown.split_first_chunk()?;
+    let (owner, data) = rest.split_at_checked(u16::from_le_bytes(*length).into())?;
+    let data = data.split_first().and_then(|(_, data)| LeaseData::new(data).ok());
+    Some((Owner::from_record(&String::from_utf8_lossy(owner)), data))
 }
 
 pub(crate) fn foreign(reply: &Reply) -> Unreadable {
@@ -139,21 +194,21 @@ impl Unreadable {
 
 fn unreadable(answer: &Answer) -> Unreadable {
     match answer {
-        [Reply::Number(FAILED), Reply::Text(error), _] => Unreadable::Failed(error.clone()),
-        _ => Unreadable::Foreign(format!("{answer:?}")),
+        Answer::Failed(error) => Unreadable::Failed(error.clone()),
+        Answer::Done(..) => Unreadable::Foreign(format!("{answer:?}")),
     }
 }
 
-fn grant(token: i64, ttl: i64) -> Grant {
-    Grant { token: Token::new(natural(token)), ttl: micros(ttl) }
+fn grant(token: u64, ttl: u64) -> Grant {
+    Grant { token: Token::new(token), ttl: micros(ttl) }
 }
 
-fn place(ahead: i64, ask_again: i64) -> Place {
-    Place { ahead: natural(ahead), ask_again: micros(ask_again) }
+fn place(ahead: u64, ask_again: u64) -> Place {
+    Place { ahead, ask_again: micros(ask_again) }
 }
 
-fn micros(micros: i64) -> Duration {
-    Duration::from_micros(natural(micros))
+fn micros(micros: u64) -> Duration {
+    Duration::from_micros(micros)
 }
 
 fn natural(number: i64) -> u64 {

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 use crate::answers::{self, Answer, Unreadable};
 use crate::conn::{Args, Conn, Reply};
-use crate::error::code_of;
+use crate::error::{CallError, code_of};
 use crate::inbox::Inbox;
 use crate::keys::{Keys, inbox_channel};
 use crate::link::Link;
@@ -27,6 +27,19 @@ use crate::{ConnectError, RedisConfig, rights};
 /// adds to the waiting of others, to about a millisecond.
 const CHUNK: usize = 256;
 const OLDEST: (u64, u64) = (6, 2);
+/// The answer of a replica. After a failover the name of the primary may lead to another server; only a new connection finds
+/// out.
+const READONLY: &str = "READONLY";
+
+/// How requests of a verb are made.
+struct Verb<'a, E> {
+    operation: &'static str,
+    script: &'static Script,
+    key: fn(&E) -> &LeaseKey,
+    arguments: &'a (dyn Fn(&mut Args, &[E]) + Sync),
+    /// Cuts a reply into the answers to so many entries.
+    split: fn(&Reply, usize) -> Result<Vec<Answer>, Unreadable>,
+}
 
 /// Leases in a Redis server.
 ///
@@ -37,7 +50,7 @@ pub struct RedisBackend {
     pub(crate) store: Arc<str>,
     pub(crate) keys: Keys,
     /// The random name under which the scripts tell this client of its leases.
-    inbox: String,
+    inbox: LeaseId,
     link: Link,
     events: Events,
     _inbox: Inbox,
@@ -67,17 +80,17 @@ impl RedisBackend {
     async fn open(config: RedisConfig) -> Result<Self, ConnectError> {
         let store = Arc::<str>::from(config.address());
         let config = Arc::new(config);
-        let failed = |error: crate::error::CallError| error.into_connect_error(&store);
+        let failed = |error: CallError| error.into_connect_error(&store);
         let (conn, driver) = Conn::open(&config).await.map_err(failed)?;
         check_version(&conn, &store)?;
         conn.grants_from().await.map_err(failed)?;
         scripts::load_all(&conn).await.map_err(failed)?;
         let keys = Keys::new(&config.namespace);
         rights::try_all(&conn, &keys).await.map_err(failed)?;
-        let inbox = LeaseId::random().to_hex();
+        let inbox = LeaseId::random();
         let events = Events::default();
         let doubted = Arc::new(Notify::new());
-        let subscription = Inbox::open(config.clone(), inbox_channel(&inbox), events.clone(), doubted.clone());
+        let subscription = Inbox::open(config.clone(), inbox_channel(inbox), events.clone(), doubted.clone());
         let subscription = subscription.await.map_err(failed)?;
         let link = Link::new(config.clone(), conn, driver, events.clone(), doubted);
         Ok(Self { config, store, keys, inbox, link, events, _inbox: subscription })
@@ -86,15 +99,11 @@ impl RedisBackend {
     /// Runs a script over a batch, in parts that are all under way together, and reads its answers.
     async fn batch<E: Sync, T>(
         &self,
-        operation: &'static str,
-        script: &Script,
+        verb: &Verb<'_, E>,
         entries: &[E],
-        key: impl Fn(&E) -> &LeaseKey + Sync,
-        arguments: impl Fn(&mut Args, &[E]) + Sync,
         read: impl Fn(&Answer, &E) -> Result<Result<T, BackendError>, Unreadable> + Sync,
     ) -> Vec<Result<T, BackendError>> {
-        let (key, arguments, read) = (&key, &arguments, &read);
-        let run = |part| self.part(operation, script, part, key, arguments, read);
+        let run = |part| self.part(verb, part, &read);
         if (1..=CHUNK).contains(&entries.len()) {
             return run(entries).await;
         }
@@ -103,21 +112,18 @@ impl RedisBackend {
 
     async fn part<E, T>(
         &self,
-        operation: &'static str,
-        script: &Script,
+        verb: &Verb<'_, E>,
         entries: &[E],
-        key: impl Fn(&E) -> &LeaseKey,
-        arguments: impl Fn(&mut Args, &[E]),
-        read: impl Fn(&Answer, &E) -> Result<Result<T, BackendError>, Unreadable>,
+        read: &(impl Fn(&Answer, &E) -> Result<Result<T, BackendError>, Unreadable> + Sync),
     ) -> Vec<Result<T, BackendError>> {
         let build = |args: &mut Args| {
-            args.number(entries.len() as u64);
-            entries.iter().for_each(|entry| args.text(self.keys.resource(&key(entry).resource)));
-            arguments(args, entries);
+            self.add_keys(args, entries.iter().map(|entry| &(verb.key)(entry).resource));
+            (verb.arguments)(args, entries);
         };
-        let read = |(answer, entry)| read(answer, entry).unwrap_or_else(|error| Err(self.failed(error, operation)));
-        match self.answers(operation, script, entries.len(), build).await {
-            Ok(answers) => answers.iter().zip(entries).map(read).collect(),
+        let read_one =
+            |(answer, entry)| read(answer, entry).unwrap_or_else(|error| Err(self.failed(error, verb.operation)));
+        match self.answers(verb.operation, verb.script, build, |reply| (verb.split)(reply, entries.len())).await {
+            Ok(answers) => answers.iter().zip(entries).map(read_one).collect(),
             Err(error) => entries.iter().map(|_| Err(error.clone())).collect(),
         }
     }
@@ -126,11 +132,16 @@ impl RedisBackend {
         &self,
         operation: &'static str,
         script: &Script,
-        expected: usize,
         build: impl Fn(&mut Args),
+        read: impl Fn(&Reply) -> Result<Vec<Answer>, Unreadable>,
     ) -> Result<Vec<Answer>, BackendError> {
-        let reply = self.call(operation, script, build).await?;
-        answers::entries(reply, expected).map_err(|error| self.failed(error, operation))
+        let (conn, reply) = self.call_over(operation, script, build).await?;
+        let answers = read(&reply).map_err(|error| self.failed(error, operation))?;
+        let is_replicas = |answer: &Answer| matches!(answer, Answer::Failed(text) if code_of(text) == READONLY);
+        if answers.iter().any(is_replicas) {
+            conn.give_up();
+        }
+        Ok(answers)
     }
 
     async fn call(
@@ -139,19 +150,28 @@ impl RedisBackend {
         script: &Script,
         build: impl Fn(&mut Args),
     ) -> Result<Reply, BackendError> {
+        self.call_over(operation, script, build).await.map(|(_, reply)| reply)
+    }
+
+    /// Runs a script, and returns the connection that answered as well.
+    async fn call_over(
+        &self,
+        operation: &'static str,
+        script: &Script,
+        build: impl Fn(&mut Args),
+    ) -> Result<(Arc<Conn>, Reply), BackendError> {
         let call = async {
             let conn = self.link.conn()?;
             if std::ptr::eq(script, &scripts::ACQUIRE) {
                 conn.may_grant().await?;
             }
-            script.call(&conn, build).await
-        };
-        call.await.map_err(|error| {
-            if error.is_refusal_with("READONLY") {
-                self.leave_replica();
+            let reply = script.call(&conn, build).await;
+            if reply.as_ref().is_err_and(|error| error.is_refusal_with(READONLY)) {
+                conn.give_up();
             }
-            error.into_backend_error(operation, &self.store)
-        })
+            Ok((conn, reply?))
+        };
+        call.await.map_err(|error: CallError| error.into_backend_error(operation, &self.store))
     }
 
     /// One script call on one resource.
@@ -161,11 +181,16 @@ impl RedisBackend {
         script: &Script,
         resource: &ResourceName,
     ) -> Result<Reply, BackendError> {
-        let build = |args: &mut Args| {
-            args.fixed("1");
+        self.call(operation, script, |args| self.add_keys(args, std::iter::once(resource))).await
+    }
+
+    /// Adds the number of keys, and both keys of resources.
+    pub(crate) fn add_keys<'a>(&self, args: &mut Args, resources: impl ExactSizeIterator<Item = &'a ResourceName>) {
+        args.number(2 * resources.len() as u64);
+        for resource in resources {
             args.text(self.keys.resource(resource));
-        };
-        self.call(operation, script, build).await
+            args.text(self.keys.set(resource));
+        }
     }
 
     pub(crate) async fn command(
@@ -179,9 +204,6 @@ impl RedisBackend {
     }
 
     pub(crate) fn failed(&self, error: Unreadable, operation: &'static str) -> BackendError {
-        if matches!(&error, Unreadable::Failed(text) if code_of(text) == "READONLY") {
-            self.leave_replica();
-        }
         error.into_failure(operation, &self.store)
     }
 
@@ -192,13 +214,17 @@ impl RedisBackend {
     pub(crate) fn restart_grace(&self) -> Duration {
         self.config.restart_grace
     }
+}
 
-    /// After a failover the name of the primary may lead to another server; only a new connection finds out.
-    fn leave_replica(&self) {
-        if let Ok(conn) = self.link.conn() {
-            conn.give_up();
-        }
-    }
+/// An id as the scripts have it.
+fn raw(id: LeaseId) -> [u8; 16] {
+    id.as_u128().to_be_bytes()
+}
+
+/// A duration as the scripts have it: milliseconds, rounded up.
+#[allow(clippy::cast_precision_loss, reason = "TTLs are far below 2^53 ms")]
+fn millis(duration: Duration) -> [u8; 8] {
+    (duration.as_nanos().div_ceil(1_000_000) as f64).to_le_bytes()
 }
 
 fn check_version(conn: &Conn, store: &Arc<str>) -> Result<(), ConnectError> {
@@ -226,47 +252,69 @@ impl Backend for RedisBackend {
             expiry_lag: Duration::ZERO,
             queue: true,
             push: true,
-            rest: false,
-            data: false,
+            rest: true,
+            data: true,
         };
         &CAN
     }
 
     async fn acquire(&self, claims: &[Claim]) -> Vec<Result<Acquired, BackendError>> {
         let arguments = |args: &mut Args, part: &[Claim]| {
-            args.text(self.inbox.as_str());
-            for (i, claim) in part.iter().enumerate() {
-                args.text(claim.key.id.to_hex());
-                args.number(claim.share.weight().into());
-                args.number(claim.share.capacity().into());
-                args.number(claim.ttl.as_millis());
-                args.fixed(if claim.if_busy == IfBusy::Queue { "1" } else { "0" });
-                if i > 0 && Arc::ptr_eq(&part[i - 1].owner, &claim.owner) {
-                    args.fixed("");
-                } else {
-                    args.text(claim.owner.to_record());
-                }
+            let mut packed = Vec::with_capacity(33 * part.len());
+            for claim in part {
+                packed.extend(raw(claim.key.id));
+                packed.extend(claim.share.weight().to_le_bytes());
+                packed.extend(claim.share.capacity().to_le_bytes());
+                packed.extend(millis(claim.ttl.get()));
+                packed.push((claim.if_busy == IfBusy::Queue).into());
             }
+            args.bytes(packed);
+            args.bytes(raw(self.inbox).to_vec());
+            let is_alike = |pair: &[Claim]| Arc::ptr_eq(&pair[0].owner, &pair[1].owner) && pair[0].data == pair[1].data;
+            let shown = if part.windows(2).all(is_alike) { &part[..1] } else { part };
+            shown.iter().for_each(|claim| args.bytes(answers::write_shown(claim)));
         };
-        self.batch("acquire", &scripts::ACQUIRE, claims, |claim| &claim.key, arguments, answers::acquired).await
+        let verb = Verb {
+            operation: "acquire",
+            script: &scripts::ACQUIRE,
+            key: |claim: &Claim| &claim.key,
+            arguments: &arguments,
+            split: answers::entries,
+        };
+        self.batch(&verb, claims, answers::acquired).await
     }
 
     async fn extend(&self, extensions: &[Extension]) -> Vec<Result<Extended, BackendError>> {
         let arguments = |args: &mut Args, part: &[Extension]| {
-            for extension in part {
-                args.text(extension.key.id.to_hex());
-                args.number(extension.ttl.as_millis());
-            }
+            let packed = part.iter().flat_map(|extension| {
+                let (id, ttl) = (raw(extension.key.id), millis(extension.ttl.get()));
+                id.into_iter().chain(ttl)
+            });
+            args.bytes(packed.collect());
         };
-        let read = |answer: &Answer, _: &Extension| answers::extended(answer).map(Ok);
-        self.batch("extend", &scripts::EXTEND, extensions, |extension| &extension.key, arguments, read).await
+        let verb = Verb {
+            operation: "extend",
+            script: &scripts::EXTEND,
+            key: |extension: &Extension| &extension.key,
+            arguments: &arguments,
+            split: answers::entries,
+        };
+        self.batch(&verb, extensions, |answer, _| answers::extended(answer).map(Ok)).await
     }
 
     async fn release(&self, releases: &[Release]) -> Vec<Result<Released, BackendError>> {
-        let arguments =
-            |args: &mut Args, part: &[Release]| part.iter().for_each(|release| args.text(release.key.id.to_hex()));
-        let read = |answer: &Answer, _: &Release| answers::released(answer).map(Ok);
-        self.batch("release", &scripts::RELEASE, releases, |release| &release.key, arguments, read).await
+        let arguments = |args: &mut Args, part: &[Release]| {
+            let packed = part.iter().flat_map(|release| raw(release.key.id).into_iter().chain(millis(release.rest)));
+            args.bytes(packed.collect());
+        };
+        let verb = Verb {
+            operation: "release",
+            script: &scripts::RELEASE,
+            key: |release: &Release| &release.key,
+            arguments: &arguments,
+            split: answers::letters,
+        };
+        self.batch(&verb, releases, |answer, _| answers::released(answer).map(Ok)).await
     }
 
     async fn inspect(&self, resource: &ResourceName) -> Result<Snapshot, BackendError> {

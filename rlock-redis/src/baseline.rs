@@ -16,11 +16,10 @@ use crate::keys::{Keys, inbox_channel};
 use crate::{ConnectError, RedisConfig};
 
 // Only commands that users of the documented rights may run.
-const TAKE: &str = "if redis.call('HGET', KEYS[1], 'h') then return 0 end redis.call('HSET', KEYS[1], 'h', ARGV[1]) return \
-                    redis.call('PEXPIREAT', KEYS[1], ARGV[2])";
-const GIVE_BACK: &str =
-    "if redis.call('HGET', KEYS[1], 'h') == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0";
-const WRITE_AND_PUBLISH: &str = "redis.call('HSET', KEYS[1], 'h', ARGV[1]) redis.call('PEXPIREAT', KEYS[1], ARGV[2]) return \
+const TAKE: &str =
+    "if redis.call('GET', KEYS[1]) then return 0 end return redis.call('SET', KEYS[1], ARGV[1], 'PXAT', ARGV[2])";
+const GIVE_BACK: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0";
+const WRITE_AND_PUBLISH: &str = "redis.call('SET', KEYS[1], ARGV[1], 'PXAT', ARGV[2]) return \
                                  redis.call('PUBLISH', ARGV[3], ARGV[1])";
 /// The length of what a lock writes: an id, an inbox and an owner.
 const LENGTH: usize = 100;
@@ -59,8 +58,8 @@ impl RedisBaseline {
         let failed = |error: CallError| error.into_connect_error(&store);
         let (conn, driver) = Conn::open(&config).await.map_err(failed)?;
         let (listener, listening) = Conn::open(&config).await.map_err(failed)?;
-        let channel = inbox_channel(&LeaseId::random().to_hex());
-        let messages = listener.subscribe(&channel).await.map_err(failed)?;
+        let channel = inbox_channel(LeaseId::random());
+        let messages = listener.subscribe(&config, &channel).await.map_err(failed)?;
         let load = async |source| load(&conn, source).await.map_err(failed);
         let (take, give_back) = (load(TAKE).await?, load(GIVE_BACK).await?);
         let write_and_publish = load(WRITE_AND_PUBLISH).await?;

@@ -41,7 +41,8 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 const DEFAULT_RESTART_GRACE: Duration = Duration::from_secs(2);
 
 impl RedisConfig {
-    /// Reads `redis://user:password@host:port/database?option=value&…`, or `rediss://…` for TLS.
+    /// Reads `redis://user:password@host:port/database?option=value&…`, or `rediss://…` for TLS. `valkey://` and `valkeys://`
+    /// mean the same.
     ///
     /// Everything but the scheme and the host may be left out: the port is then 6379, the database 0, and there
     /// is no user (Redis calls that one `default`) and no password. What is special in a URL is percent-encoded.
@@ -61,11 +62,14 @@ impl RedisConfig {
         if url.contains('#') {
             return Err(ConfigError::Fragment);
         }
+        if names_several(url) {
+            return Err(ConfigError::SeveralHosts);
+        }
         let url = Url::parse(url).map_err(ConfigError::Malformed)?;
         let tls = match url.scheme() {
-            "redis" => false,
-            "rediss" if cfg!(feature = "tls") => true,
-            "rediss" => return Err(ConfigError::TlsOff),
+            "redis" | "valkey" => false,
+            "rediss" | "valkeys" if cfg!(feature = "tls") => true,
+            "rediss" | "valkeys" => return Err(ConfigError::TlsOff),
             other => return Err(ConfigError::Scheme { scheme: other.to_owned() }),
         };
         let host = decode("host", url.host_str().unwrap_or_default())?;
@@ -199,6 +203,9 @@ pub enum ConfigError {
     /// It does not say where the server is.
     #[error("the Redis URL names no host: write redis://host:port/database, for instance redis://localhost")]
     NoHost,
+    /// It names several servers.
+    #[error("the Redis URL names several servers, and rlock uses one: name the primary")]
+    SeveralHosts,
     /// There is a `#` in it, which ends a URL.
     #[error("the Redis URL has a # in it: if that belongs to the user or the password, write it as %23")]
     Fragment,
@@ -241,6 +248,12 @@ fn credentials(url: &Url) -> Result<Option<Credentials>, ConfigError> {
         None if user.is_some() => Err(ConfigError::NoPassword),
         None => Ok(None),
     }
+}
+
+fn names_several(url: &str) -> bool {
+    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    authority.rsplit('@').next().unwrap_or_default().contains(',')
 }
 
 fn database(path: &str) -> Result<u8, ConfigError> {

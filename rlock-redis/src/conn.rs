@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use fred::clients::Client;
-use fred::interfaces::{ClientLike as _, EventInterface as _, PubsubInterface as _};
+use fred::interfaces::{AuthInterface as _, ClientLike as _, EventInterface as _, PubsubInterface as _};
 use fred::types::config::{
     Config, ConnectionConfig, PerformanceConfig, Server, ServerConfig, TcpConfig, UnresponsiveConfig,
 };
@@ -37,6 +37,7 @@ const MAX_UNREAD: usize = 4_096;
 #[derive(Debug)]
 pub(crate) struct Conn {
     client: Client,
+    has_resp3: bool,
     timeout: Duration,
     opened: Instant,
     /// The time of the last answer, in microseconds after `opened`.
@@ -72,7 +73,7 @@ struct End {
 }
 
 impl Conn {
-    /// Connects, logs in, selects the database and makes sure that the server stands alone.
+    /// Connects, logs in, selects the database and makes sure that the server stands alone and takes writes.
     ///
     /// Claims fail while the server withholds its uptime; other requests work. See [`may_grant`](Self::may_grant).
     ///
@@ -83,9 +84,11 @@ impl Conn {
         let client = builder(config)?.build().map_err(unsent)?;
         let driver = Driver::start(&client, config).await?;
         let end = driver.end.clone();
+        let has_resp3 = switch_protocol(&client, config).await?;
         let (timeout, opened) = (config.timeout, Instant::now());
         let conn = Self {
             client,
+            has_resp3,
             timeout,
             opened,
             last_answer: AtomicU64::new(0),
@@ -95,8 +98,8 @@ impl Conn {
             suspicious: Notify::new(),
             suspicious_since: AtomicU64::new(0),
         };
-        let (stands_alone, grants_from) = tokio::join!(server::check_stands_alone(&conn), conn.grants_from());
-        stands_alone?;
+        let (is_fit, grants_from) = tokio::join!(server::check_mode_and_role(&conn), conn.grants_from());
+        is_fit?;
         match grants_from {
             Ok(_) | Err(CallError::Unfit(_)) => Ok((Arc::new(conn), driver)),
             Err(error) => Err(error),
@@ -129,6 +132,12 @@ impl Conn {
             left - MOMENT
         );
         Err(CallError::Unsent(Cause::new(reason)))
+    }
+
+    /// Whether the connection goes on taking commands while it is subscribed. It does not where the server, or a proxy in
+    /// front of it, does not know HELLO.
+    pub(crate) fn has_resp3(&self) -> bool {
+        self.has_resp3
     }
 
     /// The server's version, major and minor, where it says.
@@ -221,7 +230,7 @@ impl Conn {
     }
 
     /// Subscribes to a channel, and returns once the server delivers messages on it.
-    pub(crate) async fn subscribe(&self, channel: &str) -> Result<Messages, CallError> {
+    pub(crate) async fn subscribe(&self, config: &RedisConfig, channel: &str) -> Result<Messages, CallError> {
         let messages = Messages(self.client.message_rx());
         // This returns before anything is written, and may drop the server's refusal. The server answers in order, and
         // counts this connection among the receivers if it is subscribed.
@@ -229,7 +238,14 @@ impl Conn {
         let mut args = Args::with_capacity(2);
         args.text(channel);
         args.fixed(Messages::TRIAL);
-        match self.command("PUBLISH", args).await? {
+        let receivers = if self.has_resp3 {
+            self.command("PUBLISH", args).await?
+        } else {
+            self.ping().await?;
+            let (other, _driver) = Box::pin(Self::open(config)).await?;
+            other.command("PUBLISH", args).await?
+        };
+        match receivers {
             Reply::Number(1..) => Ok(messages),
             _ => Err(CallError::Unfit(format!(
                 "the server did not subscribe this user to {channel}: {}",
@@ -321,6 +337,10 @@ impl Args {
         self.0.push(Value::from(text.into()));
     }
 
+    pub(crate) fn bytes(&mut self, bytes: Vec<u8>) {
+        self.0.push(Value::Bytes(bytes.into()));
+    }
+
     pub(crate) fn fixed(&mut self, text: &'static str) {
         self.0.push(Value::from_static_str(text));
     }
@@ -335,12 +355,23 @@ impl Args {
 pub(crate) enum Reply {
     Number(i64),
     Text(String),
+    /// What is no text.
+    Bytes(Vec<u8>),
     /// A map is one as well, of keys that are followed by their values.
     Array(Vec<Self>),
     Other,
 }
 
 impl Reply {
+    /// The content of a string.
+    pub(crate) fn bytes(&self) -> Option<&[u8]> {
+        match self {
+            Self::Text(text) => Some(text.as_bytes()),
+            Self::Bytes(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+
     fn from_answer(frame: Resp3Frame) -> Result<Self, CallError> {
         match frame {
             Resp3Frame::SimpleError { data, .. } => Err(CallError::Refused(data.to_string())),
@@ -353,7 +384,7 @@ impl Reply {
         match frame {
             Resp3Frame::Number { data, .. } => Self::Number(data),
             Resp3Frame::SimpleString { data, .. } | Resp3Frame::BlobString { data, .. } => {
-                Self::Text(String::from_utf8_lossy(&data).into_owned())
+                String::from_utf8(data.into()).map_or_else(|error| Self::Bytes(error.into_bytes()), Self::Text)
             }
             Resp3Frame::VerbatimString { data, .. } => Self::Text(String::from_utf8_lossy(&data).into_owned()),
             Resp3Frame::Array { data, .. } => Self::Array(data.into_iter().map(Self::from_frame).collect()),
@@ -366,10 +397,16 @@ impl Reply {
     }
 }
 
+/// The hash slot of a key.
+pub(crate) fn slot(key: &str) -> u16 {
+    fred::util::redis_keyslot(key.as_bytes())
+}
+
 fn builder(config: &RedisConfig) -> Result<Builder, CallError> {
     let mut fred = Config {
         server: ServerConfig::Centralized { server: server(config) },
-        version: RespVersion::RESP3,
+        // HELLO, by which fred logs in to RESP3, cannot carry a password with a space or a quote in it.
+        version: RespVersion::RESP2,
         database: Some(config.database),
         fail_fast: true,
         ..Config::default()
@@ -436,6 +473,20 @@ fn tls() -> Result<fred::types::config::TlsConnector, CallError> {
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(config.into())
+}
+
+/// Switches to RESP3, and returns whether the server knows that.
+async fn switch_protocol(client: &Client, config: &RedisConfig) -> Result<bool, CallError> {
+    let answered = timeout(config.connect_timeout, client.hello(RespVersion::RESP3, None, None)).await;
+    match answered {
+        Ok(Ok(())) => Ok(true),
+        Ok(Err(error)) if is_of_transport(&error) => Err(connect_error(config, error)),
+        Ok(Err(_refused)) => Ok(false),
+        Err(_elapsed) => {
+            let reason = format!("no answer within {:?}: {}", config.connect_timeout, unanswered(config));
+            Err(CallError::Unsent(Cause::new(reason)))
+        }
+    }
 }
 
 /// fred answers with an error of its own, never the server's, which comes as a frame.

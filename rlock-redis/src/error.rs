@@ -131,6 +131,9 @@ fn is_denial(text: &str) -> bool {
 /// The first word of an error. Redis 6 puts the line of the script in front of it, once for each level.
 pub(crate) fn code_of(text: &str) -> &str {
     let mut rest = text.trim_start();
+    if let Some((_, error)) = rest.strip_prefix("ERR Error running script").and_then(|text| text.split_once("): ")) {
+        rest = error; // so Redis 6 begins where a script does not catch an error
+    }
     while let Some(behind) = rest.strip_prefix("@user_script:").or_else(|| rest.strip_prefix("user_script:")) {
         rest = behind.trim_start_matches([' ', ':', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']);
     }
@@ -174,7 +177,11 @@ mod tests {
 
     #[test]
     fn the_code_stands_behind_the_line_of_the_script() {
-        for text in ["WRONGTYPE x", "-WRONGTYPE x", "@user_script: 12: @user_script: 12: -WRONGTYPE Operation"] {
+        let uncaught =
+            "ERR Error running script (call to f_0): @user_script:21: @user_script: 21: -WRONGTYPE Operation";
+        for text in
+            ["WRONGTYPE x", "-WRONGTYPE x", "@user_script: 12: @user_script: 12: -WRONGTYPE Operation", uncaught]
+        {
             assert_eq!(code_of(text), "WRONGTYPE");
         }
     }

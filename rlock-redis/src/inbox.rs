@@ -30,7 +30,7 @@ impl Inbox {
         doubted: Arc<Notify>,
     ) -> Result<Self, CallError> {
         let (conn, driver) = Conn::open(&config).await?;
-        let messages = conn.subscribe(&channel).await?;
+        let messages = conn.subscribe(&config, &channel).await?;
         Ok(Self { _listener: JoinSet::from_iter([listen(config, channel, events, doubted, (conn, driver, messages))]) })
     }
 }
@@ -53,7 +53,7 @@ async fn listen(
                 Some(opened) => opened,
                 None => reopen(&config, &mut backoff, |_| {}).await,
             };
-            match conn.subscribe(&channel).await {
+            match conn.subscribe(&config, &channel).await {
                 Ok(messages) => break (conn, driver, messages),
                 Err(error) => {
                     let error = error.to_string();

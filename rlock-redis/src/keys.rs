@@ -1,25 +1,31 @@
 //! The keys of resources in Redis.
 
-use percent_encoding::percent_decode_str;
-use rlock_core::{Namespace, ResourceName};
+use rlock_core::{LeaseId, Namespace, ResourceName};
 
-/// The common prefix of all keys.
+use crate::conn::slot;
+
+/// The common prefix of all keys and channels.
 const ROOT: &str = "rlock:";
+/// The version of the layout. Versions never meet, since their keys differ.
+const LAYOUT: &str = "2";
+/// The number of hash tags over which the resources of a namespace are spread. A batch of a hundred thousand needs no more
+/// calls than that on a cluster, and a hash slot can move to another server with a part of them.
+const BUCKETS: u16 = 64;
 
 /// The keys of one namespace.
 ///
-/// A resource is `rlock:{namespace:name}`, and what belongs to it has a suffix behind that. The braces make it
-/// one hash tag, so that all keys of a resource live in one slot. What would end the tag or look like a separator
-/// is percent-encoded: two resources never share a key, and names stay readable.
+/// A resource is `rlock:2:{namespace:bucket}:name`, and the set beside it is `rlock:2:{namespace:bucket}#name`. The braces
+/// make a hash tag, so that both live in one slot. What would end the tag or look like a separator in a namespace is
+/// percent-encoded: two resources never share a key.
 #[derive(Debug, Clone)]
 pub(crate) struct Keys {
-    /// `rlock:{namespace:`
+    /// `rlock:2:{namespace:`
     front: String,
 }
 
 impl Keys {
     pub(crate) fn new(namespace: &Namespace) -> Self {
-        Self { front: format!("{ROOT}{{{}:", encode(namespace.as_str())) }
+        Self { front: format!("{ROOT}{LAYOUT}:{{{}:", encode(namespace.as_str())) }
     }
 
     /// The common prefix of all keys. It is no key itself.
@@ -33,37 +39,50 @@ impl Keys {
     }
 
     pub(crate) fn resource(&self, name: &ResourceName) -> String {
-        format!("{}{}}}", self.front, encode(name.as_str()))
+        self.key(name, ':')
+    }
+
+    /// The sorted set beside the resource, for those who share it or wait.
+    pub(crate) fn set(&self, name: &ResourceName) -> String {
+        self.key(name, '#')
+    }
+
+    fn key(&self, name: &ResourceName, separator: char) -> String {
+        format!("{}{}}}{separator}{name}", self.front, slot(name.as_str()) % BUCKETS)
     }
 
     /// A key of the namespace that no resource has, because names are not empty. Access rules that allow single resources
     /// do not allow it.
     pub(crate) fn unused(&self) -> String {
-        format!("{}}}", self.front)
+        format!("{}0}}:", self.front)
     }
 
-    /// A `SCAN` pattern for the resources whose names begin with `prefix`, and for nothing else of ours.
+    /// The same for the set beside it.
+    pub(crate) fn unused_set(&self) -> String {
+        format!("{}0}}#", self.front)
+    }
+
+    /// A `SCAN` pattern for the resources whose names begin with `prefix`. A few others match as well.
     pub(crate) fn pattern(&self, prefix: &str) -> String {
-        format!("{}*}}", escape_glob(&format!("{}{}", self.front, encode(prefix))))
+        format!("{}*}}:{}*", escape_glob(&self.front), escape_glob(prefix))
     }
 
     /// The name of the resource at `key`; `None` if that is not one of ours.
     pub(crate) fn name(&self, key: &str) -> Option<ResourceName> {
-        let encoded = key.strip_prefix(&self.front)?.strip_suffix('}')?;
-        let name = ResourceName::new(percent_decode_str(encoded).decode_utf8().ok()?).ok()?;
+        let (_bucket, name) = key.strip_prefix(&self.front)?.split_once("}:")?;
+        let name = ResourceName::new(name).ok()?;
         (self.resource(&name) == key).then_some(name)
     }
 }
 
 /// The channel of the messages about a client's leases. The scripts contain its prefix.
-pub(crate) fn inbox_channel(inbox: &str) -> String {
-    format!("{ROOT}inbox:{inbox}")
+pub(crate) fn inbox_channel(inbox: LeaseId) -> String {
+    format!("{ROOT}inbox:{}", inbox.to_hex())
 }
 
-/// Encodes character by character, so that the encoded prefix of a name is a prefix of the encoded name.
-fn encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for character in text.chars() {
+fn encode(namespace: &str) -> String {
+    let mut encoded = String::with_capacity(namespace.len());
+    for character in namespace.chars() {
         match character {
             '%' => encoded.push_str("%25"),
             ':' => encoded.push_str("%3A"),
@@ -96,33 +115,54 @@ mod tests {
 
     #[test]
     fn keys_read_back_and_never_collide() {
-        let names = ["a", "a:b", "a%3Ab", "{a}", "}:e", "jobs/7 *?[x]-\\", "größe", "%", "a}:q"];
+        let names = ["a", "a:b", "a%3Ab", "{a}", "}:e", "jobs/7 *?[x]-\\", "größe", "%", "a}:q", ":a", "#a", "}:"];
         let mut seen = std::collections::HashSet::new();
-        for namespace in ["n", "n:a", "n{"] {
+        for namespace in ["n", "n:a", "n{", "n:1}"] {
             for name in names {
-                let key = keys(namespace).resource(&ResourceName::new(name).unwrap());
+                let resource = ResourceName::new(name).unwrap();
+                let (key, set) = (keys(namespace).resource(&resource), keys(namespace).set(&resource));
                 assert_eq!(keys(namespace).name(&key).unwrap().as_str(), name);
-                assert_eq!(key.matches(['{', '}']).count(), 2, "{key}");
-                assert!(seen.insert(key));
+                assert_eq!(keys(namespace).name(&set), None);
+                assert_eq!(slot(&key), slot(&set), "{key}");
+                assert!(seen.insert(key) && seen.insert(set));
             }
         }
     }
 
     #[test]
+    fn few_hash_tags_are_used() {
+        let name = |number| ResourceName::new(format!("job/{number}")).unwrap();
+        let tag = |number| keys("n").resource(&name(number)).split_once('}').unwrap().0.to_owned();
+        let tags: std::collections::HashSet<String> = (0..10_000).map(tag).collect();
+        assert_eq!(tags.len(), usize::from(BUCKETS));
+    }
+
+    #[test]
     fn keys_of_others_are_not_taken_for_resources() {
-        for key in ["rlock:{n:a}:e", "rlock:{n:a", "rlock:{n:}", "rlock:{m:a}", "rlock:{n:a:b}", "rlock:{n:%61}"] {
-            assert_eq!(keys("n").name(key), None, "{key}");
+        let bucket = slot("a") % BUCKETS;
+        let own = format!("rlock:2:{{n:{bucket}}}");
+        assert!(keys("n").name(&format!("{own}:a")).is_some());
+        for key in [
+            format!("{own}#a"),
+            format!("{own}:"),
+            own,
+            format!("rlock:2:{{m:{bucket}}}:a"),
+            format!("rlock:2:{{n:{}}}:a", bucket + 1),
+            format!("rlock:2:{{n:0{bucket}}}:a"),
+            "rlock:{n:a}".to_owned(),
+        ] {
+            assert_eq!(keys("n").name(&key), None, "{key}");
         }
     }
 
     #[test]
     fn unused_key_is_no_resource() {
-        assert_eq!(keys("n").unused(), "rlock:{n:}");
+        assert_eq!(keys("n").unused(), "rlock:2:{n:0}:");
         assert_eq!(keys("n").name(&keys("n").unused()), None);
     }
 
     #[test]
     fn patterns_mean_what_they_say() {
-        assert_eq!(keys("n").pattern("a*[b]:"), "rlock:{n:a\\*\\[b\\]%3A*}");
+        assert_eq!(keys("n").pattern("a*[b]:"), "rlock:2:{n:*}:a\\*\\[b\\]:*");
     }
 }

@@ -20,8 +20,9 @@
 //!
 //! Each operation is one call of a Lua script, which the server runs without anything in between: it drops what
 //! has expired by the server's clock, does what was asked for, and grants the next waiters. A batch is a call for
-//! every 256 entries. A resource is one hash, `rlock:{namespace:name}`, and has up to three sorted sets beside it
-//! while somebody waits or shares it. An uncontended acquire and its release touch only that hash.
+//! every 256 entries. A resource is one string, `rlock:2:{namespace:bucket}:name`, with a sorted set beside it
+//! while clients wait or share it. An uncontended acquire reads and writes that string, and so does its release; an extension
+//! writes eight bytes of it. The bucket is one of 64, by the hash slot of the name. The 2 is the version of the layout.
 //!
 //! A client has two connections, for commands and for its inbox. One that is cut is opened again at once. One that is
 //! silent for half a second is held against a new one, and replaced if the server runs a script on that: requests on it
@@ -36,7 +37,7 @@
 //!
 //! - Fencing tokens are max(previous + 1, the server's time in microseconds). They keep increasing when the server
 //!   has lost its data, unless its clock went back by more than the time since the last grant.
-//! - A resource that nobody uses leaves one hash with its last token behind, which expires half an hour to an hour
+//! - A resource that nobody uses leaves 16 bytes with its last token behind, which expire half an hour to an hour
 //!   after the last lease did.
 //! - Everything expires by itself: a client that crashes leaves nothing behind.
 //!
@@ -51,7 +52,8 @@
 //!   last second: a waiter may then be granted what somebody still believes to hold, until that one's deadline.
 //! - **Eviction.** All keys have an expiry, so a server with a `maxmemory-policy` of `volatile-*` or `allkeys-*`
 //!   evicts locks when it runs out of memory. Give locks a server with `noeviction`: that refuses new leases when
-//!   memory is short. Exclusive ones can be released then, shared and queued ones end when they expire.
+//!   memory is short. From version 7 on it extends and releases those that are there, if the user may read its version
+//!   (`+info`). Version 6.2 releases exclusive ones, and extends none: they end when they expire.
 //! - **Clock.** TTLs are counted on the clock of the server's host. If somebody sets that clock, leases end early or
 //!   late by as much.
 

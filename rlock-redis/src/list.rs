@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use crate::RedisBackend;
 use crate::answers::{self, Unreadable};
 use crate::conn::{Args, Reply};
+use crate::error::code_of;
 use crate::scripts::COUNT;
 
 /// How many keys the server looks at in one step at most; it does nothing else meanwhile.
@@ -54,7 +55,7 @@ impl RedisBackend {
         args.fixed("COUNT");
         args.number(step as u64);
         args.fixed("TYPE");
-        args.fixed("hash");
+        args.fixed("string");
         let reply = self.command("list", "SCAN", args).await?;
         let foreign = || self.failed(answers::foreign(&reply), "list");
         let Reply::Array(parts) = &reply else { return Err(foreign()) };
@@ -68,18 +69,17 @@ impl RedisBackend {
         if resources.is_empty() {
             return Ok(Vec::new());
         }
-        let build = |args: &mut Args| {
-            args.number(resources.len() as u64);
-            resources.iter().for_each(|(key, _)| args.text(key.as_str()));
-        };
+        let build = |args: &mut Args| self.add_keys(args, resources.iter().map(|(_, resource)| resource));
         let mut entries = Vec::new();
-        for (answer, (_, resource)) in self.answers("list", &COUNT, resources.len(), build).await?.iter().zip(resources)
-        {
+        let read = |reply: &Reply| answers::entries(reply, resources.len());
+        for (answer, (_, resource)) in self.answers("list", &COUNT, build, read).await?.iter().zip(resources) {
             match answers::counted(answer) {
                 Ok((0, 0)) => {}
                 Ok((holders, waiters)) => entries.push(Entry { resource: resource.clone(), holders, waiters }),
-                // Somebody else's key that looks like ours.
-                Err(Unreadable::Failed(error)) => tracing::debug!(%resource, error, "left out of a list"),
+                // The key of others that looks like ours.
+                Err(Unreadable::Failed(error)) if code_of(&error) == "WRONGTYPE" => {
+                    tracing::debug!(%resource, error, "left out of a list")
+                }
                 Err(error) => return Err(self.failed(error, "list")),
             }
         }

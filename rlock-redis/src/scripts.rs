@@ -7,35 +7,48 @@ use futures_util::future::try_join_all;
 use crate::conn::{Args, Conn, Reply};
 use crate::error::CallError;
 
-/// A script: the texts that all share, and its own.
+/// A script, in one text for servers that know flags of scripts and in one for those that do not.
 pub(crate) struct Script {
+    flagged: Text,
+    plain: Text,
+}
+
+struct Text {
     source: &'static str,
     /// What the server calls the script: a hash of the text, the same on every server.
     digest: OnceLock<String>,
 }
 
+/// Flags of scripts. A server that knows them runs no script on a replica, and lets a script write though its memory is full
+/// only if that is said.
+macro_rules! flags {
+    (takes_memory) => {
+        "#!lua\n"
+    };
+    (always_runs) => {
+        "#!lua flags=allow-oom\n"
+    };
+}
+
 macro_rules! script {
-    ($file:literal) => {
+    ($memory:ident: $($file:literal)*) => {
         Script {
-            source: concat!(
-                include_str!("scripts/prelude.lua"),
-                include_str!("scripts/library.lua"),
-                include_str!(concat!("scripts/", $file))
-            ),
-            digest: OnceLock::new(),
+            flagged: Text::new(concat!(flags!($memory), $(include_str!(concat!("scripts/", $file))),*)),
+            plain: Text::new(concat!($(include_str!(concat!("scripts/", $file))),*)),
         }
     };
 }
 
-pub(crate) static ACQUIRE: Script = script!("acquire.lua");
-pub(crate) static EXTEND: Script = script!("extend.lua");
-pub(crate) static RELEASE: Script = script!("release.lua");
-pub(crate) static BREAK: Script = script!("break.lua");
-pub(crate) static INSPECT: Script = script!("inspect.lua");
-pub(crate) static COUNT: Script = script!("count.lua");
+pub(crate) static ACQUIRE: Script =
+    script!(takes_memory: "prelude.lua" "acquire.lua" "library.lua" "acquire_among.lua");
+pub(crate) static EXTEND: Script = script!(always_runs: "prelude.lua" "extend.lua" "library.lua" "extend_among.lua");
+pub(crate) static RELEASE: Script = script!(always_runs: "prelude.lua" "release.lua" "library.lua" "release_among.lua");
+pub(crate) static BREAK: Script = script!(always_runs: "prelude.lua" "library.lua" "break.lua");
+pub(crate) static INSPECT: Script = script!(always_runs: "prelude.lua" "library.lua" "inspect.lua");
+pub(crate) static COUNT: Script = script!(always_runs: "prelude.lua" "library.lua" "count.lua");
 
 /// Tries the commands that the others run. It is complete without what the others share.
-pub(crate) static RIGHTS: Script = Script { source: include_str!("scripts/rights.lua"), digest: OnceLock::new() };
+pub(crate) static RIGHTS: Script = script!(always_runs: "rights.lua");
 
 static ALL: [&Script; 7] = [&ACQUIRE, &EXTEND, &RELEASE, &BREAK, &INSPECT, &COUNT, &RIGHTS];
 
@@ -49,7 +62,11 @@ impl Script {
     /// Runs the script. `build` adds to the arguments the number of keys, the keys and the script's arguments; it
     /// is called again if the server has lost the script, and is sent the whole text.
     pub(crate) async fn call(&self, conn: &Conn, build: impl Fn(&mut Args)) -> Result<Reply, CallError> {
-        if let Some(digest) = self.digest.get() {
+        let text = self.text(conn);
+        if text.digest.get().is_none() {
+            self.load(conn).await?; // the server is of another version than the one before
+        }
+        if let Some(digest) = text.digest.get() {
             let mut args = Args::with_capacity(16);
             args.text(digest.as_str());
             build(&mut args);
@@ -59,22 +76,34 @@ impl Script {
             }
         }
         let mut args = Args::with_capacity(16);
-        args.fixed(self.source);
+        args.fixed(text.source);
         build(&mut args);
         conn.command("EVAL", args).await
     }
 
     async fn load(&self, conn: &Conn) -> Result<(), CallError> {
+        let text = self.text(conn);
         let mut args = Args::with_capacity(2);
         args.fixed("LOAD");
-        args.fixed(self.source);
+        args.fixed(text.source);
         match conn.command("SCRIPT", args).await? {
             Reply::Text(digest) => {
-                self.digest.get_or_init(|| digest);
+                text.digest.get_or_init(|| digest);
                 Ok(())
             }
             other => Err(CallError::Refused(format!("{other:?} to SCRIPT LOAD"))),
         }
+    }
+
+    fn text(&self, conn: &Conn) -> &Text {
+        const FLAGS_SINCE: (u64, u64) = (7, 0);
+        if conn.version().is_some_and(|version| version >= FLAGS_SINCE) { &self.flagged } else { &self.plain }
+    }
+}
+
+impl Text {
+    const fn new(source: &'static str) -> Self {
+        Self { source, digest: OnceLock::new() }
     }
 }
 
@@ -92,10 +121,10 @@ mod tests {
     #[test]
     fn access_rules_have_every_command_of_the_scripts() {
         let rules: Vec<&str> = RedisConfig::ACL_RULES.split(' ').collect();
-        let tried = commands(RIGHTS.source, "try('");
+        let tried = commands(RIGHTS.plain.source, "try('");
         for script in ALL {
             for command in
-                ["redis.call('", "redis.pcall('"].map(|call| commands(script.source, call)).into_iter().flatten()
+                ["redis.call('", "redis.pcall('"].map(|call| commands(script.plain.source, call)).into_iter().flatten()
             {
                 assert!(rules.contains(&format!("+{}", command.to_lowercase()).as_str()), "{command}");
                 assert!(tried.contains(command) || command == "PUBLISH", "{command}"); // the inbox tries that one

@@ -1,28 +1,34 @@
-//! Reads the server's mode and uptime.
+//! Reads the server's mode, role and uptime.
 
 use std::time::Duration;
 
 use crate::conn::{Args, Conn, Reply};
-use crate::error::CallError;
+use crate::error::{CallError, Cause};
 
 const IS_CLUSTER: &str = "the server is a node of a Redis Cluster, but rlock uses one server: use one with cluster-enabled no (in a \
                           managed service, with cluster mode disabled), which may have replicas";
+const IS_REPLICA: &str = "the server is a replica, which grants nothing: let the URL name the primary";
 
-/// Fails if the server is a node of a cluster, even of a cluster of one.
-pub(crate) async fn check_stands_alone(conn: &Conn) -> Result<(), CallError> {
+/// Fails if the server is a replica, or a node of a cluster, even of a cluster of one. A server that does not know HELLO does
+/// not say so; its answers do.
+pub(crate) async fn check_mode_and_role(conn: &Conn) -> Result<(), CallError> {
+    if !conn.has_resp3() {
+        return Ok(());
+    }
     let mut version = Args::default();
     version.fixed("3"); // the connection speaks it already
     match conn.command("HELLO", version).await {
-        Ok(Reply::Array(fields)) if is_cluster(&fields) => Err(CallError::Unfit(IS_CLUSTER.into())),
+        Ok(Reply::Array(fields)) if says(&fields, "mode", "cluster") => Err(CallError::Unfit(IS_CLUSTER.into())),
+        Ok(Reply::Array(fields)) if says(&fields, "role", "replica") => Err(CallError::Unsent(Cause::new(IS_REPLICA))),
         Ok(_) | Err(CallError::Refused(_)) => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-fn is_cluster(fields: &[Reply]) -> bool {
+fn says(fields: &[Reply], field: &str, value: &str) -> bool {
     let says_so = |pair: &[Reply]| {
-        let [Reply::Text(field), Reply::Text(value)] = pair else { return false };
-        field == "mode" && value == "cluster"
+        let [Reply::Text(name), Reply::Text(found)] = pair else { return false };
+        name == field && found == value
     };
     fields.chunks_exact(2).any(says_so)
 }
@@ -72,9 +78,9 @@ mod tests {
     #[test]
     fn only_the_mode_makes_a_cluster() {
         let fields = |texts: &[&str]| texts.iter().map(|text| Reply::Text((*text).into())).collect::<Vec<_>>();
-        assert!(is_cluster(&fields(&["server", "redis", "mode", "cluster"])));
+        assert!(says(&fields(&["server", "redis", "mode", "cluster"]), "mode", "cluster"));
         for alone in [&["server", "redis", "mode", "standalone"][..], &["mode", "server", "cluster", "mode"], &[]] {
-            assert!(!is_cluster(&fields(alone)), "{alone:?}");
+            assert!(!says(&fields(alone), "mode", "cluster"), "{alone:?}");
         }
     }
 }

@@ -8,8 +8,8 @@ use rlock_testkit::faults::Control;
 use rlock_testkit::servers::{Redis, Reply};
 use rlock_testkit::{Controlled, Harness, Shared, async_trait};
 
-rlock_testkit::conformance!(redis: RedisHarness, without(rest, data));
-rlock_testkit::conformance!(redis_as_a_user: UserHarness, without(processes, network, control, rest, data));
+rlock_testkit::conformance!(redis: RedisHarness);
+rlock_testkit::conformance!(redis_as_a_user: UserHarness, without(processes, network, control));
 
 struct RedisHarness {
     url: String,
@@ -41,10 +41,9 @@ impl Harness for RedisHarness {
         let mut resp = self.store().resp();
         let mut keeps_only_tokens = |key: &String| {
             let expires = matches!(resp.command(&["PTTL", key]), Reply::Int(1..));
-            expires
-                && resp.send(&["HKEYS", key]).is_ok_and(|fields| fields == Reply::List(vec![Reply::Text("g".into())]))
+            expires && resp.send(&["STRLEN", key]).is_ok_and(|length| length == Reply::Int(16))
         };
-        let mut keys = self.store().keys(&format!("rlock:{{{namespace}:*"));
+        let mut keys = self.store().keys(&format!("rlock:2:{{{namespace}:*"));
         keys.retain(|key| !keeps_only_tokens(key));
         keys
     }

@@ -27,7 +27,7 @@ pub async fn baseline(url: &str, namespace: &Namespace) -> Result<Arc<dyn Baseli
             Ok(Arc::new(MemoryBaseline::new()))
         }
         #[cfg(feature = "redis")]
-        "redis" | "rediss" => {
+        "redis" | "rediss" | "valkey" | "valkeys" => {
             let config = rlock_redis::RedisConfig::from_url(url)?.namespace(namespace.clone());
             Ok(Arc::new(rlock_redis::RedisBaseline::connect(config).await?))
         }

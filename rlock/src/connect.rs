@@ -23,9 +23,9 @@ type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, ConnectError>> + Send
 
 /// A client of the store that `url` names, with the defaults of [`Client::builder`].
 ///
-/// The schemes are `redis:` and `rediss:` with the feature `redis`, `etcd:` and `etcds:` with the feature `etcd`,
-/// `postgres:` and `postgresql:` with the feature `postgres`, `sqlite:` with the feature `sqlite`, and `memory:`. The store
-/// is asked before this returns, so that a wrong address or password shows here and not at the first lock.
+/// The schemes are `redis:` and `rediss:` (or `valkey:` and `valkeys:`) with the feature `redis`, `etcd:` and `etcds:` with the
+/// feature `etcd`, `postgres:` and `postgresql:` with the feature `postgres`, `sqlite:` with the feature `sqlite`, and `memory:`.
+/// The store is asked before this returns, so that a wrong address or password shows here and not at the first lock.
 ///
 /// # Errors
 ///
@@ -78,7 +78,7 @@ async fn open_in(url: &str, namespace: Option<&Namespace>) -> Result<Arc<dyn Bac
     match scheme(url)?.as_str() {
         "memory" => Ok(Arc::new(memory::open(url, namespace)?)),
         #[cfg(feature = "redis")]
-        "redis" | "rediss" => {
+        "redis" | "rediss" | "valkey" | "valkeys" => {
             let config = within(namespace, RedisConfig::from_url(url)?, RedisConfig::namespace);
             Ok(Arc::new(RedisBackend::connect(config).await?))
         }
@@ -118,13 +118,16 @@ pub(crate) fn scheme(url: &str) -> Result<String, ConnectError> {
 }
 
 /// What to write in place of something that is no store.
-const STORES: &str = "redis://HOST:PORT, rediss://HOST:PORT, etcd://HOST:PORT, etcds://HOST:PORT, \
+const STORES: &str = "redis://HOST:PORT, rediss://HOST:PORT, valkey://HOST:PORT, valkeys://HOST:PORT, \
+                      etcd://HOST:PORT, etcds://HOST:PORT, \
                       postgres://HOST:PORT/DATABASE, postgresql://HOST:PORT/DATABASE, sqlite:PATH or memory:";
 
 /// Which feature brings which scheme.
-const FEATURES: [(&str, &str); 7] = [
+const FEATURES: [(&str, &str); 9] = [
     ("redis", "redis"),
     ("rediss", "redis"),
+    ("valkey", "redis"),
+    ("valkeys", "redis"),
     ("etcd", "etcd"),
     ("etcds", "etcd"),
     ("postgres", "postgres"),

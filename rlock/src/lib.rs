@@ -21,7 +21,7 @@
 //!
 //! | URL | feature | store |
 //! | --- | --- | --- |
-//! | `redis://host:port/db`, `rediss://…` | `redis`, on by default | Redis 6.2 to 8, Valkey 8 and 9; see [`redis`] for the options |
+//! | `redis://host:port/db`, `rediss://…`, or `valkey://…`, `valkeys://…` | `redis`, on by default | Redis 6.2 to 8, Valkey 8 and 9; see [`redis`] for the options |
 //! | `etcd://host:port,host:port`, `etcds://…` | `etcd`; its build needs `protoc` | etcd 3.4 and 3.5; see [`etcd`] for the options |
 //! | `postgres://host:port/database`, `postgresql://…` | `postgres` | Postgres 13 to 18; see [`postgres`] for the options and the tables it needs |
 //! | `sqlite:path`, `sqlite:` for a file of the user's | `sqlite`, on by default; its build needs a C compiler | a file, for the processes of one host; see [`sqlite`] |

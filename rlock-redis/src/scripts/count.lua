@@ -1,12 +1,11 @@
--- KEYS: resources
+-- KEYS: per resource its own and the set beside it
 -- Answers for each how many hold it and how many wait for it.
 
-library = define_library()
-
-return for_each_entry(function(entry)
-  local r = library.open(KEYS[entry], '')
+local all = {}
+for entry = 1, #KEYS / 2 do all[entry] = entry end
+return pack_each({}, all, function(_, key, set)
+  local r = library.open(key, set, '')
   library.settle(r)
-  local holders = r.sole and 1 or 0
-  if r.shared > 0 then holders = redis.call('ZCARD', r.key .. ':e') end
-  return COUNTED, holders, r.waiting
+  library.close(r)
+  return COUNTED, library.is_held(r) and 1 or library.count(r, 'e'), library.count(r, 'q')
 end)

@@ -1,38 +1,36 @@
--- KEYS: a resource per lease
--- ARGV: per lease the id and the TTL in ms
+-- KEYS: per lease the resource and the set beside it
+-- ARGV: packed per lease the id and the TTL in ms
+--
+-- This part extends leases that hold their resources alone. extend_among.lua does the others.
 
-return for_each_entry(function(entry)
-  local key, id, wanted = KEYS[entry], ARGV[2 * entry - 1], now + ARGV[2 * entry] * 1000
+local SIZE = 24
+local sub, pack, unpack_from = string.sub, struct.pack, struct.unpack
+local leases, answers, others = ARGV[1], {}, {}
 
-  local fields = redis.call('HMGET', key, 'g', 'h')
-  local sole = fields[2]
-  if sole and string.sub(sole, 33, 64) == id then
-    local expires, token = struct.unpack('<dd', sole)
-    if wanted <= expires then return HELD, token, expires - now end
-    local _, kept = struct.unpack('<dd', fields[1])
-    if expires > now and math.ceil(wanted / 1000) + HALF_AN_HOUR <= kept then
-      redis.call('HSET', key, 'h', struct.pack('<d', wanted) .. string.sub(sole, 9))
-      return HELD, token, wanted - now
-    end
+for entry = 1, #KEYS / 2 do
+  local key, at = KEYS[2 * entry - 1], (entry - 1) * SIZE + 1
+  local value = redis.pcall('GET', key) -- an error, if it is the key of others
+  local last, kept, expires, capacity = 0, 0, 0, 0
+  if type(value) == 'string' and sub(value, ALONE_LENGTH + 1, ALONE_LENGTH + 16) == sub(leases, at, at + 15) then
+    last, kept, expires, capacity = unpack_from(ALONE, value)
   end
-
-  library = library or define_library()
-  local r = library.open(key, id, fields)
-  library.settle(r)
-  local token, expires = library.find(r)
-  if not token then return GONE, (r.sole or r.shared > 0) and 1 or 0 end
-  if wanted > expires then
-    expires = wanted
-    local move = library.outlive(r, expires)
-    if move then library.save(r) end
-    if r.sole == id then
-      r.expires = expires
-      redis.call('HSET', key, 'h', struct.pack(SOLE, expires, token, r.since, r.capacity) .. id .. r.inbox .. r.owner)
-    else
-      redis.call('ZADD', key .. (token > 0 and ':e' or ':x'), expires, id)
+  if capacity > 0 and expires > now then
+    local wanted = now + unpack_from('<d', leases, at + 16) * 1000
+    if wanted > expires then
+      local at_ms = math.ceil(wanted / 1000)
+      if at_ms + HALF_AN_HOUR > kept then
+        kept = at_ms + HOUR
+        redis.call('SET', key, pack(ALONE, last, kept, wanted, capacity) .. sub(value, ALONE_LENGTH + 1), 'PXAT', kept)
+      else
+        redis.call('SETRANGE', key, 16, pack('<d', wanted))
+      end
+      expires = wanted
     end
-    if move then library.keep(r) end
+    answers[entry] = pack('<Bdd', HELD, last, expires - now)
+  else
+    table.insert(others, entry)
   end
-  if token > 0 then return HELD, token, expires - now end
-  return library.place(r)
-end)
+end
+
+if #others == 0 then return table.concat(answers) end
+do

@@ -1,36 +1,27 @@
--- KEYS: the resource
--- Answers the time, the capacity or 0, and per lease the owner, the token (0 for a waiter), the weight, since when
--- and until when. Waiters come in their order.
+-- KEYS: the resource and the set beside it
+-- Answers the time, the capacity or 0, until when it rests or 0, and per lease what to show of it, the token (0 for a
+-- waiter), the weight, since when and until when. Waiters come in their order.
 
-library = define_library()
-local r = library.open(KEYS[1], '')
+local r = library.open(KEYS[1], KEYS[2], '')
 library.settle(r)
+library.close(r)
 
-local answer = { now, library.is_live(r) and r.capacity or 0 }
-local function add(owner, token, weight, since, expires)
-  table.insert(answer, owner)
-  table.insert(answer, token)
-  table.insert(answer, weight)
-  table.insert(answer, since)
-  table.insert(answer, expires)
-end
-local function add_other(id, expires)
-  local record = redis.call('HGET', r.key, id)
-  if record and expires then
-    local lease = library.unpack_other(record)
-    add(lease.owner, lease.token, lease.weight, lease.since, tonumber(expires))
+local answer = { now, library.is_live(r) and r.capacity or 0, 0 }
+local function rest(expires) answer[3] = math.max(answer[3], expires) end
+local function add(lease)
+  for _, value in ipairs({ lease.shown, lease.token, lease.weight, lease.since, lease.expires }) do
+    table.insert(answer, value)
   end
 end
 
-if r.sole then add(r.owner, r.token, r.capacity, r.since, r.expires) end
-if r.shared > 0 then
-  for _, id in ipairs(redis.call('ZRANGE', r.key .. ':e', 0, -1)) do
-    add_other(id, redis.call('ZSCORE', r.key .. ':e', id))
-  end
+if library.is_held(r) then
+  -- A token is the time of its grant, unless the server's clock went back.
+  r.weight, r.since = r.capacity, math.min(r.token, now)
+  add(r)
+elseif r.sole then
+  rest(r.expires)
 end
-if r.waiting > 0 then
-  for _, id in ipairs(redis.call('ZRANGE', r.key .. ':q', 0, -1)) do
-    add_other(id, redis.call('ZSCORE', r.key .. ':x', id))
-  end
-end
+for _, lease in ipairs(library.all(r, 'e')) do add(lease) end
+for _, lease in ipairs(library.all(r, 'f')) do rest(lease.expires) end
+for _, lease in ipairs(library.all(r, 'q')) do add(lease) end
 return answer

@@ -1,182 +1,258 @@
--- The operations on a resource in whatever state it is.
+-- The operations on a resource in whatever state it is. rlock-redis puts this text behind prelude.lua, for the scripts that
+-- need it.
+--
+-- The sorted set beside a resource is there while others share or wait. All scores in it are 0, so that Redis keeps the
+-- members in the order of their bytes. Their first byte says what they are:
+--   e  a holder of a part: when it expires, its id
+--   f  the rest of a part, in the same way
+--   q  a waiter: its place, its id
+--   r  any of these leases: its id, weight, capacity, token or 0, place or 0, since when, when it expires, inbox, and
+--      what to show of it
+--   x  a waiter: when it expires, its id
+-- The set is what counts: a string that was deleted or evicted is made anew from it.
+--
+-- A server out of memory may refuse SET and ZADD at the beginning of a script, and lets ZREM and DEL pass. So a step that
+-- needs one of the first begins with it: it happens as a whole or not at all.
 
-local function define_library()
-  local MOST_ARGUMENTS = 1000 -- Lua's stack bounds what unpack can push
 
-  local function in_parts(list, act)
-    for first = 1, #list, MOST_ARGUMENTS do
-      act(unpack(list, first, math.min(first + MOST_ARGUMENTS - 1, #list)))
+local function text_of(error) return type(error) == 'table' and error.err or tostring(error) end
+
+-- Packs three values for each resource, from act: what became of it, and two numbers that go with that. An entry that fails
+-- leaves the others alone; the text of its error follows the packed answers.
+local function pack_each(answers, entries, act)
+  local errors = {}
+  for _, entry in ipairs(entries) do
+    local ran, status, a, b = pcall(act, entry, KEYS[2 * entry - 1], KEYS[2 * entry])
+    if not ran then
+      table.insert(errors, text_of(status))
+      status, a, b = FAILED, #errors, 0
     end
+    answers[entry] = struct.pack('<Bdd', status, a or 0, b or 0)
+  end
+  local packed = table.concat(answers)
+  if #errors > 0 then return { packed, unpack(errors) } end
+  return packed
+end
+
+local library = (function()
+  local MOST_ARGUMENTS = 1000 -- Lua's stack bounds what unpack can push
+  local RECORD, RECORD_AT, RECORD_INBOX, RECORD_SHOWN = '<I4I4dddd', 18, 58, 74
+  local NO_ID = string.rep('\0', 16)
+
+  local function ordered(number) return struct.pack('>I8', number) end
+
+  local HEX = string.rep('%02x', 16)
+  local function hex(id) return string.format(HEX, string.byte(id, 1, 16)) end
+
+  local function first(set, from, to) return redis.call('ZRANGEBYLEX', set, from, to, 'LIMIT', 0, 1)[1] end
+
+  local function unpack_record(member)
+    local lease = { member = member, id = string.sub(member, 2, 17) }
+    lease.weight, lease.capacity, lease.token, lease.place, lease.since, lease.expires =
+      struct.unpack(RECORD, member, RECORD_AT)
+    lease.inbox = string.sub(member, RECORD_INBOX, RECORD_SHOWN - 1)
+    lease.shown = string.sub(member, RECORD_SHOWN)
+    return lease
   end
 
-  -- The resource at key as an operation on the lease id sees it. Of its two parts, fields has what was read.
-  local function open(key, id, fields)
-    fields = fields or redis.call('HMGET', key, 'g', 'h')
-    local r = { key = key, id = id, last = 0, kept = 0, capacity = 0, shared = 0, waiting = 0 }
-    if fields[1] then
-      r.last, r.kept, r.capacity, r.shared, r.waiting = struct.unpack(GENERAL, fields[1])
+  -- The lease id, if it shares or waits.
+  local function record(r, id)
+    local member = r.has_set and first(r.set, '[r' .. id, '+')
+    if member and string.sub(member, 1, 17) == 'r' .. id then return unpack_record(member) end
+  end
+
+  -- The members of a lease, its record first.
+  local function members(lease)
+    local packed = 'r' .. lease.id .. struct.pack(RECORD, lease.weight, lease.capacity, lease.token, lease.place,
+      lease.since, lease.expires) .. lease.inbox .. lease.shown
+    if lease.place > 0 then
+      return packed, 'q' .. ordered(lease.place) .. lease.id, 'x' .. ordered(lease.expires) .. lease.id
     end
-    local sole = fields[2]
-    if sole then
-      r.expires, r.token, r.since, r.capacity = struct.unpack(SOLE, sole)
-      r.sole, r.inbox, r.owner = string.sub(sole, 33, 64), string.sub(sole, 65, 96), string.sub(sole, 97)
+    return packed, (lease.token > 0 and 'e' or 'f') .. ordered(lease.expires) .. lease.id
+  end
+
+  -- Whether the keys have to be kept for longer than they are, for a lease until expires. Then save has to follow.
+  local function outlive(r, expires)
+    local at = math.ceil(expires / 1000)
+    if at + HALF_AN_HOUR > r.kept then r.kept, r.is_moved, r.is_changed = at + HOUR, true, true end
+  end
+
+  -- Makes the string anew after it was lost: the permits that are taken, the capacity, and how long the keys are kept.
+  local function recover(r)
+    for _, kind in ipairs({ 'e', 'f' }) do
+      for _, member in ipairs(redis.call('ZRANGEBYLEX', r.set, '[' .. kind, '(' .. kind .. '\255')) do
+        local lease = record(r, string.sub(member, 10))
+        if lease then r.shared = r.shared + lease.weight end
+      end
+    end
+    for _, kind in ipairs({ 'e', 'f', 'x' }) do
+      local last = redis.call('ZREVRANGEBYLEX', r.set, '(' .. kind .. '\255', '[' .. kind, 'LIMIT', 0, 1)[1]
+      if last then outlive(r, (struct.unpack('>I8', last, 2))) end
+    end
+    local any = first(r.set, '[r', '(s')
+    if any then r.capacity = unpack_record(any).capacity end
+    r.is_changed = true
+  end
+
+  -- The resource at key as an operation on the lease id sees it.
+  local function open(key, set, id, value)
+    value = value or redis.call('GET', key)
+    local r = { key = key, set = set, id = id, last = 0, kept = 0, expires = 0, token = 0, capacity = 0, shared = 0,
+      has_set = false }
+    if value and #value == IDLE_LENGTH then
+      r.last, r.kept = struct.unpack(IDLE, value)
+    elseif value then
+      local at = ALONE_LENGTH
+      if #value < at then error({ err = 'WRONGTYPE the string at ' .. key .. ' is not one of rlock' }) end
+      r.last, r.kept, r.expires, r.capacity = struct.unpack(ALONE, value)
+      r.token = r.last
+      if r.capacity == 0 then
+        at, r.has_set = AMONG_LENGTH, true
+        r.token, r.capacity, r.shared = struct.unpack('<dI4I4', value, ALONE_LENGTH + 1)
+      end
+      if r.expires > 0 then
+        r.sole, r.inbox = string.sub(value, at + 1, at + 16), string.sub(value, at + 17, at + 32)
+        r.shown = string.sub(value, at + 33)
+      end
+    end
+    if not r.has_set and redis.call('EXISTS', set) == 1 then
+      r.has_set, r.shared = true, 0
+      recover(r)
     end
     return r
   end
 
-  local function unpack_other(record)
-    local weight, token, since = struct.unpack(OTHER, record)
-    return { weight = weight, token = token, since = since,
-      inbox = string.sub(record, 25, 56), owner = string.sub(record, 57) }
+  local function is_live(r) return r.sole or r.shared > 0 or r.has_set end
+
+  local function save(r)
+    if r.kept * 1000 <= now then outlive(r, now) end
+    local value
+    if r.has_set or r.shared > 0 or r.sole and r.last ~= r.token then
+      value = struct.pack(AMONG, r.last, r.kept, r.sole and r.expires or 0, 0, r.token, r.capacity, r.shared)
+    elseif r.sole then
+      value = struct.pack(ALONE, r.last, r.kept, r.expires, r.capacity)
+    else
+      value = struct.pack(IDLE, r.last, r.kept)
+    end
+    if r.sole then value = value .. r.sole .. r.inbox .. r.shown end
+    if r.is_moved then
+      redis.call('SET', r.key, value, 'PXAT', r.kept)
+      if r.has_set then redis.call('PEXPIREAT', r.set, r.kept) end
+    else
+      redis.call('SET', r.key, value, 'KEEPTTL')
+    end
+    r.is_moved, r.is_changed = false, false
   end
 
-  local function is_live(r) return r.sole or r.shared > 0 or r.waiting > 0 end
+  -- Puts a lease into the set, and takes out the members that it had.
+  local function put(r, lease, ...)
+    outlive(r, lease.expires)
+    if not r.has_set then r.has_set, r.is_changed = true, true end
+    local record_member, a, b = members(lease)
+    if b then
+      redis.call('ZADD', r.set, 0, record_member, 0, a, 0, b)
+    else
+      redis.call('ZADD', r.set, 0, record_member, 0, a)
+    end
+    if ... then redis.call('ZREM', r.set, ...) end
+    redis.call('PEXPIREAT', r.set, r.kept)
+  end
 
-  -- Writes what is in general, and other fields with it.
-  local function save(r, ...)
-    if not is_live(r) then r.capacity = 0 end
-    redis.call('HSET', r.key, 'g', struct.pack(GENERAL, r.last, r.kept, r.capacity, r.shared, r.waiting), ...)
+  local function look_for_set(r)
+    if redis.call('EXISTS', r.set) == 0 then r.has_set, r.shared, r.is_changed = false, 0, true end
+  end
+
+  local function take(r, ...)
+    redis.call('ZREM', r.set, ...)
+    look_for_set(r)
   end
 
   local function next_number(r)
-    r.last = math.max(r.last + 1, now)
+    r.last, r.is_changed = math.max(r.last + 1, now), true
     return r.last
   end
 
   -- Hints: the server's access rules may forbid them, and nothing depends on them.
   local function tell(inbox, text)
-    redis.pcall('PUBLISH', 'rlock:inbox:' .. inbox, text)
+    redis.pcall('PUBLISH', 'rlock:inbox:' .. hex(inbox), text)
   end
 
-  -- Whether the keys have to be kept for longer than they are, for a lease until expires. Then save has to follow,
-  -- and keep.
-  local function outlive(r, expires)
-    local at = math.ceil(expires / 1000)
-    if at + HALF_AN_HOUR <= r.kept then return false end
-    r.kept = at + HOUR
-    return true
-  end
-
-  local function keep(r)
-    redis.call('PEXPIREAT', r.key, r.kept)
-    if r.shared > 0 then redis.call('PEXPIREAT', r.key .. ':e', r.kept) end
-    if r.waiting > 0 then
-      redis.call('PEXPIREAT', r.key .. ':q', r.kept)
-      redis.call('PEXPIREAT', r.key .. ':x', r.kept)
-    end
-  end
-
-  -- The only step that the lack of memory never hinders: what is in general stays as it was.
-  local function erase_sole(r)
-    redis.call('HDEL', r.key, 'h')
-    r.sole = nil
-  end
-
-  local function erase_holders(r, ids)
-    local weight = 0
-    in_parts(ids, function(...)
-      for _, record in ipairs(redis.call('HMGET', r.key, ...)) do
-        weight = weight + (record and struct.unpack(OTHER, record) or 0)
-      end
-    end)
-    r.shared = r.shared - weight
-    save(r)
-    in_parts(ids, function(...)
-      redis.call('ZREM', r.key .. ':e', ...)
-      redis.call('HDEL', r.key, ...)
-    end)
-  end
-
-  local function erase_waiters(r, ids)
-    r.waiting = r.waiting - #ids
-    save(r)
-    in_parts(ids, function(...)
-      redis.call('ZREM', r.key .. ':q', ...)
-      redis.call('ZREM', r.key .. ':x', ...)
-      redis.call('HDEL', r.key, ...)
-    end)
-  end
-
-  local function drop_expired_holders(r)
-    if r.sole then
-      if r.expires <= now then erase_sole(r) end
-    elseif r.shared > 0 then
-      local first = redis.call('ZRANGE', r.key .. ':e', 0, 0, 'WITHSCORES')
-      if not first[1] then -- evicted, and with it the word of when its members end
-        r.shared = 0
-        save(r)
-      elseif tonumber(first[2]) <= now then
-        erase_holders(r, redis.call('ZRANGEBYSCORE', r.key .. ':e', '-inf', now))
+  -- Takes leases of one kind out that have expired, or all of them.
+  local function take_all(r, kind, until_when)
+    local found = redis.call('ZRANGEBYLEX', r.set, '[' .. kind, '(' .. kind .. ordered(until_when + 1))
+    if #found == 0 then return found end
+    local leases, weight, gone = {}, 0, {}
+    for _, member in ipairs(found) do
+      local lease = record(r, string.sub(member, 10))
+      table.insert(gone, member)
+      if lease then
+        table.insert(leases, lease)
+        if lease.place == 0 then weight = weight + lease.weight end
+        for _, part in ipairs({ members(lease) }) do table.insert(gone, part) end
       end
     end
+    if weight > 0 then
+      r.shared = math.max(r.shared - weight, 0)
+      save(r)
+    end
+    for at = 1, #gone, MOST_ARGUMENTS do
+      take(r, unpack(gone, at, math.min(at + MOST_ARGUMENTS - 1, #gone)))
+    end
+    return leases
   end
 
   local function drop_expired(r)
-    drop_expired_holders(r)
-    if r.waiting > 0 then
-      local ids = redis.call('ZRANGEBYSCORE', r.key .. ':x', '-inf', now)
-      if #ids > 0 then erase_waiters(r, ids) end
+    if r.sole then
+      if r.expires <= now then r.sole, r.is_changed = nil, true end
+    elseif r.shared > 0 then
+      take_all(r, 'e', now)
+      take_all(r, 'f', now)
     end
+    if r.has_set then take_all(r, 'x', now) end
   end
 
-  -- Makes the lease id a holder. The capacity is set, and there is room.
-  local function hold(r, id, weight, expires, inbox, owner)
-    local token = next_number(r)
-    local move, first = outlive(r, expires), r.shared == 0
-    if weight == r.capacity then
-      r.sole, r.expires, r.token, r.since, r.inbox, r.owner = id, expires, token, now, inbox, owner
-      save(r, 'h', struct.pack(SOLE, expires, token, now, r.capacity) .. id .. inbox .. owner)
+  -- Makes a lease a holder. The capacity is set, and there is room. The members that it had are taken out.
+  local function hold(r, lease, ...)
+    lease.token, lease.place, lease.since = next_number(r), 0, now
+    if lease.weight == r.capacity then
+      r.sole, r.expires, r.token, r.inbox, r.shown = lease.id, lease.expires, lease.token, lease.inbox, lease.shown
+      outlive(r, lease.expires)
+      local leaves = select('#', ...)
+      if leaves > 0 then r.has_set = redis.call('ZCARD', r.set) > leaves end
+      save(r)
+      if leaves > 0 then redis.call('ZREM', r.set, ...) end
     else
-      r.shared = r.shared + weight
-      save(r, id, struct.pack(OTHER, weight, token, now) .. inbox .. owner)
-      redis.call('ZADD', r.key .. ':e', expires, id)
+      put(r, lease, ...)
+      r.shared = r.shared + lease.weight
+      save(r)
     end
-    if move then
-      keep(r)
-    elseif first and not r.sole then
-      redis.call('PEXPIREAT', r.key .. ':e', r.kept)
-    end
-    return token
+    return lease.token
   end
 
-  -- Puts the lease r.id at the end of the queue.
-  local function wait(r, weight, expires, inbox, owner)
-    local place = next_number(r)
-    local move, first = outlive(r, expires), r.waiting == 0
-    r.waiting = r.waiting + 1
-    save(r, r.id, struct.pack(OTHER, weight, 0, now) .. inbox .. owner)
-    redis.call('ZADD', r.key .. ':q', place, r.id)
-    redis.call('ZADD', r.key .. ':x', expires, r.id)
-    if move then
-      keep(r)
-    elseif first then
-      redis.call('PEXPIREAT', r.key .. ':q', r.kept)
-      redis.call('PEXPIREAT', r.key .. ':x', r.kept)
-    end
+  -- Puts a lease at the end of the queue.
+  local function wait(r, lease)
+    lease.token, lease.place, lease.since = 0, next_number(r), now
+    put(r, lease)
+    save(r)
   end
 
   -- Grants from the head of the queue as far as the capacity goes. Nothing expired is left in it.
   local function grant(r)
-    while r.waiting > 0 and not r.sole do
-      local id = redis.call('ZRANGE', r.key .. ':q', 0, 0)[1]
-      local record = id and redis.call('HGET', r.key, id)
-      local expires = record and redis.call('ZSCORE', r.key .. ':x', id)
-      if not expires then -- evicted: an order that is lost cannot be kept
-        r.waiting = 0
-        save(r)
-        redis.call('DEL', r.key .. ':q', r.key .. ':x')
-        return
+    while r.has_set and not r.sole do
+      local head = first(r.set, '[q', '(r')
+      if not head then return look_for_set(r) end
+      local lease = record(r, string.sub(head, 10))
+      if not lease then
+        take(r, head)
+      else
+        if r.shared + lease.weight > r.capacity then return end
+        local token = hold(r, lease, members(lease))
+        tell(lease.inbox, 'g ' .. hex(lease.id) .. string.format(' %.0f', token))
       end
-      local waiter = unpack_other(record)
-      if r.shared + waiter.weight > r.capacity then return end
-      r.waiting = r.waiting - 1
-      local token = hold(r, id, waiter.weight, tonumber(expires), waiter.inbox, waiter.owner)
-      if r.sole then redis.call('HDEL', r.key, id) end
-      redis.call('ZREM', r.key .. ':q', id)
-      redis.call('ZREM', r.key .. ':x', id)
-      tell(waiter.inbox, string.format('g %s %.0f', id, token))
     end
   end
+
+  local function is_held(r) return r.sole and r.sole ~= NO_ID end
 
   -- Drops what has expired and grants what that makes room for. Every operation begins with it.
   local function settle(r)
@@ -184,61 +260,143 @@ local function define_library()
     grant(r)
   end
 
-  -- For what takes leases out: that happens whether or not there is memory for a grant. Where there is none, a
-  -- later operation grants. Answers the resource as it is then.
-  local function grant_if_possible(r)
-    if r.waiting == 0 or pcall(grant, r) then return r end
-    return open(r.key, r.id)
+  -- Ends every operation.
+  local function close(r)
+    if r.is_changed then save(r) end
   end
 
-  -- The token (0 while it waits), the expiry and the record of the lease r.id; nothing if it is not there.
+  -- Ends an operation that has freed something, which happens whether or not there is memory for a grant. Where there is
+  -- none, the last token is forgotten, and a later operation grants.
+  local function close_and_grant(r)
+    local is_free = not r.sole and r.shared == 0
+    local ran = pcall(function()
+      grant(r)
+      close(r)
+    end)
+    if ran then return r end
+    if is_free then redis.call('DEL', r.key) end
+    return open(r.key, r.set, r.id)
+  end
+
+  -- The expiry and the token (0 while it waits or rests) of the lease r.id, and its record if it shares or waits; nothing
+  -- if it is not there.
   local function find(r)
-    if r.sole == r.id then return r.token, r.expires end
-    if r.shared == 0 and r.waiting == 0 then return end
-    local record = redis.call('HGET', r.key, r.id)
-    if not record then return end
-    local _, token = struct.unpack(OTHER, record)
-    local expires = redis.call('ZSCORE', r.key .. (token > 0 and ':e' or ':x'), r.id)
-    if expires then return token, tonumber(expires) end
-    redis.call('HDEL', r.key, r.id) -- its other key was evicted
+    if is_held(r) and r.sole == r.id then return r.expires, r.token end
+    local lease = record(r, r.id)
+    if lease and (lease.token > 0 or lease.place > 0) then return lease.expires, lease.token, lease end
   end
 
-  -- How many wait in front of the lease r.id, and the time until the lease in front of it expires.
-  local function place(r)
-    local ahead = redis.call('ZRANK', r.key .. ':q', r.id) or 0
-    local blocked_until
+  -- The number of waiters in front of a lease, and the time until the lease in front of it expires.
+  local function place(r, lease)
+    local own, blocked_until = ordered(lease.place)
+    local ahead = redis.call('ZLEXCOUNT', r.set, '[q', '(q' .. own)
     if ahead > 0 then
-      local before = redis.call('ZRANGE', r.key .. ':q', ahead - 1, ahead - 1)[1]
-      blocked_until = tonumber(redis.call('ZSCORE', r.key .. ':x', before))
+      local before = redis.call('ZREVRANGEBYLEX', r.set, '(q' .. own, '[q', 'LIMIT', 0, 1)[1]
+      local in_front = record(r, string.sub(before, 10))
+      blocked_until = in_front and in_front.expires
     elseif r.sole then
       blocked_until = r.expires
     else
-      blocked_until = tonumber(redis.call('ZRANGE', r.key .. ':e', 0, 0, 'WITHSCORES')[2])
+      for _, kind in ipairs({ 'e', 'f' }) do
+        local soonest = first(r.set, '[' .. kind, '(' .. kind .. '\255')
+        if soonest then
+          blocked_until = math.min(blocked_until or math.huge, (struct.unpack('>I8', soonest, 2)))
+        end
+      end
     end
     return QUEUED, ahead, (blocked_until or now) - now
   end
 
+  local function has_waiter(r) return r.has_set and first(r.set, '[q', '(r') end
+
+  -- For an answer that says a lease is gone. It counts only if the server takes writes, which a replica does not.
+  local function prove_writable(r) redis.call('ZREM', r.set, '') end
+
+  -- Releases the lease r.id. Its share stays taken for the rest. Returns a letter, as in release.lua.
+  local function release(r, rest)
+    drop_expired(r)
+    r = close_and_grant(r)
+    local expires, token, lease = find(r)
+    if not expires then
+      prove_writable(r)
+      return 'a'
+    end
+    if not lease then
+      r.sole, r.is_changed = nil, true
+      if rest > 0 then
+        r.sole, r.expires, r.inbox, r.shown = NO_ID, now + rest, NO_ID, ''
+        outlive(r, r.expires)
+      end
+    elseif token > 0 and rest > 0 then
+      local record_member, expiry = members(lease)
+      -- By another id: a claim that was sent twice may arrive yet.
+      lease.id = string.rep('\0', 8) .. ordered(next_number(r))
+      lease.token, lease.since, lease.expires = 0, now, now + rest
+      put(r, lease, record_member, expiry)
+    else
+      if token > 0 then
+        r.shared = r.shared - lease.weight
+        save(r)
+      end
+      take(r, members(lease))
+    end
+    close_and_grant(r)
+    return 'r'
+  end
+
+  -- Ends all that is held or rests, and returns the leases that were held.
+  local function break_all(r)
+    local ALL = 2 ^ 52
+    local broken = {}
+    if r.sole then
+      if r.sole ~= NO_ID then broken = { { id = r.sole, inbox = r.inbox } } end
+      r.sole, r.is_changed = nil, true
+    elseif r.shared > 0 then
+      broken = take_all(r, 'e', ALL)
+      take_all(r, 'f', ALL)
+    end
+    for _, lease in ipairs(broken) do
+      tell(lease.inbox, 'b ' .. hex(lease.id))
+    end
+    close_and_grant(r)
+    return broken
+  end
+
+  -- The leases of one kind, in order.
+  local function all(r, kind)
+    local leases = {}
+    if not r.has_set then return leases end
+    for _, member in ipairs(redis.call('ZRANGEBYLEX', r.set, '[' .. kind, '(' .. kind .. '\255')) do
+      local lease = record(r, string.sub(member, 10))
+      if lease then table.insert(leases, lease) end
+    end
+    return leases
+  end
+
+  local function count(r, kind)
+    return r.has_set and redis.call('ZLEXCOUNT', r.set, '[' .. kind, '(' .. kind .. '\255') or 0
+  end
+
   return {
-    in_parts = in_parts,
     open = open,
-    unpack_other = unpack_other,
     is_live = is_live,
+    is_held = is_held,
     save = save,
-    tell = tell,
+    members = members,
+    put = put,
     outlive = outlive,
-    keep = keep,
-    erase_sole = erase_sole,
-    erase_holders = erase_holders,
-    erase_waiters = erase_waiters,
-    drop_expired = drop_expired,
     hold = hold,
     wait = wait,
     settle = settle,
-    grant_if_possible = grant_if_possible,
+    close = close,
     find = find,
     place = place,
+    has_waiter = has_waiter,
+    prove_writable = prove_writable,
+    release = release,
+    break_all = break_all,
+    all = all,
+    count = count,
   }
-end
-
-local library
+end)()
 

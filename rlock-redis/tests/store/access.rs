@@ -28,7 +28,7 @@ async fn documented_rights_are_all_that_connecting_needs() {
 #[tokio::test]
 async fn documented_rights_suffice_for_one_namespace() {
     let server = Server::start();
-    let rules = RedisConfig::ACL_RULES.replace("~rlock:*", "~rlock:{billing:*");
+    let rules = RedisConfig::ACL_RULES.replace("~rlock:*", "~rlock:2:{billing:*");
     let url = server.add_user("locks", &rules);
     connect(&format!("{url}?namespace=billing")).await.unwrap();
     let error = connect(&format!("{url}?namespace=mail")).await.unwrap_err();
@@ -56,24 +56,19 @@ async fn missing_rights_are_named_together() {
     let server = Server::start();
     let url = server.add_user("locks", &format!("{} -zadd -pexpireat", RedisConfig::ACL_RULES));
     let error = connect(&url).await.unwrap_err().to_string();
-    assert!(error.contains("run zadd and pexpireat"), "{error}");
+    assert!(error.contains("run pexpireat and zadd"), "{error}");
 }
 
 #[tokio::test]
 async fn forbidden_keys_are_named_without_commands() {
     let server = Server::start();
-    let front =
-        "the server does not let this user use the keys of the namespace, rlock:{billing:* (it tried rlock:{billing:})";
-    for (user, keys) in [("one", "~rlock:{billing:nightly}*"), ("other", "~rlock:{billing:}")] {
+    let front = "the server does not let this user use the keys of the namespace, rlock:2:{billing:* (it tried rlock:2:{billing:0}:)";
+    for (user, keys) in [("one", "~rlock:2:{billing:7}*"), ("other", "~rlock:2:{billing:0}:")] {
         let url = server.add_user(user, &RedisConfig::ACL_RULES.replace("~rlock:*", keys));
         let error = connect(&format!("{url}?namespace=billing")).await.unwrap_err().to_string();
         assert!(error.contains(&format!("{front}: ")), "{keys}: {error}");
         assert!(error.contains(RedisConfig::ACL_RULES), "{keys}: {error}");
     }
-    let rules = RedisConfig::ACL_RULES.replace("~rlock:*", "~rlock:{billing:}");
-    let url = server.add_user("both", &format!("{rules} -scan -zadd"));
-    let error = connect(&format!("{url}?namespace=billing")).await.unwrap_err().to_string();
-    assert!(error.contains(&format!("{front}, nor run scan and zadd: ")), "{error}");
 }
 
 #[tokio::test]

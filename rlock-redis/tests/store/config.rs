@@ -27,6 +27,8 @@ fn url_sets_every_option_or_almost_none() {
         ("redis://localhost/", "redis://localhost:6379/0"),
         ("redis://:secret@10.0.0.7:1/15?", "redis://10.0.0.7:1/15"),
         ("rediss://redis.example.com", "rediss://redis.example.com:6379/0"),
+        ("valkey://localhost", "redis://localhost:6379/0"),
+        ("valkeys://:a,b@localhost", "rediss://localhost:6379/0"),
     ] {
         assert_eq!(RedisConfig::from_url(url).unwrap().address(), address);
     }
@@ -39,6 +41,7 @@ fn unusable_urls_are_refused_with_a_remedy() {
         ("http://localhost", "use redis://"),
         ("redis://", "names no host"),
         ("redis:///0", "names no host"),
+        ("redis://one:6379,two:6379", "name the primary"),
         ("redis://user@localhost", "user:password@"),
         ("redis://localhost/zero", "0 to 255"),
         ("redis://localhost/256", "0 to 255"),

@@ -84,7 +84,7 @@ async fn scripts_that_the_server_lost_are_loaded_again() {
 async fn foreign_key_fails_only_its_entry() {
     let server = Server::start();
     let client = server.client_in("n").await;
-    server.run(&["SET", "rlock:{n:b}", "x"]);
+    server.run(&["SET", "rlock:2:{n:36}:b", "x"]);
     let claims = ["a", "b", "c"].map(|name| claim(name, 1, Share::EXCLUSIVE, 30_000, IfBusy::Refuse));
     let answers = client.acquire(&claims).await;
     assert!(matches!(answers[0], Ok(Acquired::Held(_))), "{:?}", answers[0]);
@@ -107,20 +107,29 @@ async fn a_cursor_of_somebody_else_is_rejected() {
 }
 
 #[tokio::test]
-async fn full_memory_refuses_claims_but_not_releases() {
+async fn full_memory_refuses_claims_and_nothing_else() {
     let server = Server::start();
     let client = server.client().await;
     let held = claim("held", 1, Share::EXCLUSIVE, 30_000, IfBusy::Queue);
     let queued = claim("held", 2, Share::EXCLUSIVE, 30_000, IfBusy::Queue);
     assert!(matches!(client.acquire(slice::from_ref(&held)).await[0], Ok(Acquired::Held(_))));
     assert!(matches!(client.acquire(slice::from_ref(&queued)).await[0], Ok(Acquired::Queued(_))));
+    let alone = claim("alone", 4, Share::EXCLUSIVE, 30_000, IfBusy::Queue);
+    assert!(matches!(client.acquire(slice::from_ref(&alone)).await[0], Ok(Acquired::Held(_))));
     server.run(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
     server.run(&["CONFIG", "SET", "maxmemory", "1"]);
 
     let refused = &client.acquire(&[claim("new", 3, Share::EXCLUSIVE, 30_000, IfBusy::Queue)]).await[0];
     let Err(BackendError::NotApplied(failure)) = refused else { panic!("{refused:?}") };
     assert!(failure.to_string().contains("out of memory"), "{failure}");
-    assert!(matches!(client.release(&[held.key.into()]).await[0], Ok(Released::Released)));
+    for key in [&held.key, &alone.key] {
+        let extension = Extension { key: key.clone(), ttl: ttl(40_000) };
+        let extended = client.extend(&[extension]).await.remove(0);
+        assert!(matches!(extended, Ok(Extended::Held(_))), "{extended:?}");
+    }
+    for key in [held.key, alone.key] {
+        assert!(matches!(client.release(&[key.into()]).await[0], Ok(Released::Released)));
+    }
 
     server.run(&["CONFIG", "SET", "maxmemory", "0"]);
     let extension = Extension { key: queued.key, ttl: ttl(30_000) };
@@ -139,6 +148,52 @@ async fn replica_applies_nothing_and_the_client_leaves_it() {
 
     server.run(&["REPLICAOF", "NO", "ONE"]);
     granted_in_the_end(&client, &request).await;
+}
+
+#[tokio::test]
+async fn replica_does_not_say_that_a_lock_is_gone() {
+    let server = Server::start();
+    let clients = [server.client().await, server.client().await];
+    server.run(&["REPLICAOF", "127.0.0.1", &free_port().to_string()]);
+    // The first answer makes a client leave the replica.
+    let extension = Extension { key: key("a", 1), ttl: ttl(30_000) };
+    let extended = clients[0].extend(&[extension]).await.remove(0);
+    assert!(matches!(extended, Err(BackendError::NotApplied(_))), "{extended:?}");
+    let released = clients[1].release(&[key("a", 1).into()]).await.remove(0);
+    assert!(matches!(released, Err(BackendError::NotApplied(_))), "{released:?}");
+}
+
+#[tokio::test]
+async fn replica_is_refused_at_connect_with_the_remedy() {
+    let server = Server::start();
+    server.run(&["REPLICAOF", "127.0.0.1", &free_port().to_string()]);
+    for _ in 0..5 {
+        let error = connect(server.url()).await.unwrap_err();
+        assert!(matches!(error, ConnectError::Unreachable(_)), "{error}");
+        assert!(error.to_string().contains("let the URL name the primary"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn password_has_any_characters() {
+    let password = "a b\tc\"d'e%@/:ü";
+    let server = Server::start_with_password(password);
+    let encoded: String = password.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    connect(&format!("redis://:{encoded}@127.0.0.1:{}", server.port())).await.unwrap();
+}
+
+/// As behind some proxies: the server knows RESP2 only.
+#[tokio::test]
+async fn server_without_hello_serves_and_pushes() {
+    let server = Server::start_without("HELLO");
+    let (holder, waiter) = (server.client_in("n").await, server.client_in("n").await);
+    let mut events = waiter.events();
+    let [held, queued] = [1, 2].map(|id| claim("a", id, Share::EXCLUSIVE, 30_000, IfBusy::Queue));
+    assert!(matches!(holder.acquire(slice::from_ref(&held)).await[0], Ok(Acquired::Held(_))));
+    assert!(matches!(waiter.acquire(slice::from_ref(&queued)).await[0], Ok(Acquired::Queued(_))));
+    assert!(matches!(holder.release(&[held.key.into()]).await[0], Ok(Released::Released)));
+    let event = tokio::time::timeout(Duration::from_secs(10), events.next()).await.unwrap();
+    assert!(matches!(event, Some(Event::Granted { id, .. }) if id == queued.key.id), "{event:?}");
 }
 
 #[tokio::test]

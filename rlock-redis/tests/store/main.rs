@@ -3,6 +3,7 @@
 mod access;
 mod cluster;
 mod config;
+mod deleted;
 mod errors;
 mod faults;
 mod footprint;

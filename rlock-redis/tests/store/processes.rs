@@ -214,11 +214,10 @@ impl Place {
     /// What is not the last token of a resource, with an expiry.
     fn leftovers(&self) -> Vec<String> {
         let mut resp = self.server().resp();
-        let mut keys = self.server().keys(&format!("rlock:{{{}:*", self.namespace));
+        let mut keys = self.server().keys(&format!("rlock:2:{{{}:*", self.namespace));
         let mut keeps_only_tokens = |key: &String| {
             let expires = matches!(resp.command(&["PTTL", key]), Reply::Int(1..));
-            expires
-                && resp.send(&["HKEYS", key]).is_ok_and(|fields| fields == Reply::List(vec![Reply::Text("g".into())]))
+            expires && resp.send(&["STRLEN", key]).is_ok_and(|length| length == Reply::Int(16))
         };
         keys.retain(|key| !keeps_only_tokens(key));
         keys

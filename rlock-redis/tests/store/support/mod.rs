@@ -23,6 +23,11 @@ impl Server {
         Self(Redis::start_with(&["--requirepass", password]))
     }
 
+    /// A server that does not know a command.
+    pub(crate) fn start_without(command: &str) -> Self {
+        Self(Redis::start_with(&["--rename-command", command, ""]))
+    }
+
     /// A node of a Redis Cluster of its own, without slots.
     pub(crate) fn start_cluster_node() -> Self {
         Self(Redis::start_with(&["--cluster-enabled", "yes", "--cluster-port", &free_port().to_string()]))

@@ -1,0 +1,18 @@
+
+local errors = {}
+for _, entry in ipairs(others) do
+  local at = (entry - 1) * SIZE + 1
+  local id, rest = sub(leases, at, at + 15), unpack_from('<d', leases, at + 16) * 1000
+  local ran, answer = pcall(function()
+    return library.release(library.open(KEYS[2 * entry - 1], KEYS[2 * entry], id), rest)
+  end)
+  if not ran then
+    table.insert(errors, text_of(answer))
+    answer = 'f'
+  end
+  answers[entry] = answer
+end
+local letters = table.concat(answers)
+if #errors > 0 then return { letters, unpack(errors) } end
+return letters
+end
