@@ -84,7 +84,7 @@ impl PostgresBackend {
         let store = Arc::<str>::from(config.address());
         let failed = |error: CallError| error.into_connect_error(&store);
         let anyone = Link::new(&config, false);
-        let mut conn = anyone.open().await.map_err(failed)?;
+        let mut conn = anyone.open_first().await.map_err(failed)?;
         if let Some(version) = conn.server_version_num().filter(|&version| version < OLDEST) {
             let reason = format!("the server is version {}: 13 or newer is needed", version / 10_000);
             return Err(failed(CallError::new(Kind::Refused, reason)));
@@ -92,7 +92,7 @@ impl PostgresBackend {
         schema::check(&mut conn, &config.terms.schema).await.map_err(failed)?;
         let mut is_shared = true;
         if config.listens_where_it_asks() {
-            let mut other = anyone.open().await.map_err(failed)?;
+            let mut other = anyone.open_first().await.map_err(failed)?;
             let shared = statement::are_sessions_shared(&mut conn, &mut other).await;
             is_shared = shared.map_err(|error| failed(CallError::executing(error, &config.terms.schema)))?;
             anyone.give_back(other);
@@ -126,7 +126,7 @@ impl PostgresBackend {
         let mut link = anyone;
         if listening.is_some() && !is_shared {
             link = Link::new(&config, true);
-            let conn = link.open().await.map_err(failed)?;
+            let conn = link.open_first().await.map_err(failed)?;
             link.give_back(conn);
         }
         let inbox = listening
@@ -185,7 +185,7 @@ impl PostgresBackend {
     async fn make_tables(config: &PostgresConfig) -> Result<(), ConnectError> {
         let store = Arc::<str>::from(config.address());
         let failed = |error: CallError| error.into_connect_error(&store);
-        let mut conn = Link::new(config, false).open().await.map_err(failed)?;
+        let mut conn = Link::new(config, false).open_first().await.map_err(failed)?;
         schema::ensure(&mut conn, &config.terms.schema).await.map_err(failed)
     }
 

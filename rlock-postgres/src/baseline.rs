@@ -92,7 +92,7 @@ impl PostgresBaseline {
     async fn open(config: &PostgresConfig) -> Result<(Arc<Link>, String, Option<Mutex<PgListener>>), CallError> {
         let failed = |error| CallError::executing(error, &config.terms.schema);
         let link = Link::new(config, false);
-        let (mut one, mut other) = (link.open().await?, link.open().await?);
+        let (mut one, mut other) = (link.open_first().await?, link.open_first().await?);
         schema::check(&mut one, &config.terms.schema).await?;
         let is_shared = statement::are_sessions_shared(&mut one, &mut other).await.map_err(failed)?;
         let channel = format!("rlock_{}", LeaseId::random().to_hex());

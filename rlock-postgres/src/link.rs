@@ -111,9 +111,17 @@ impl Link {
         }
     }
 
+    /// Opens the first connection, however slow the server is within the timeout.
+    pub(crate) async fn open_first(&self) -> Result<PgConnection, CallError> {
+        self.open_within(self.connect_timeout).await
+    }
+
     /// Opens a connection.
     pub(crate) async fn open(&self) -> Result<PgConnection, CallError> {
-        let patience = self.patience().min(self.connect_timeout);
+        self.open_within(self.patience().min(self.connect_timeout)).await
+    }
+
+    async fn open_within(&self, patience: Duration) -> Result<PgConnection, CallError> {
         let open = async {
             let mut conn = self.options.connect().await?;
             if self.is_session_ours {

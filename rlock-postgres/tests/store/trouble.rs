@@ -7,6 +7,7 @@ use rlock_core::{
     SimpleLock,
 };
 use rlock_postgres::{ConnectError, PostgresBackend, PostgresBaseline, PostgresConfig};
+use rlock_testkit::faults::Proxy;
 use rlock_testkit::servers::Postgres;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection as _, Executor as _, PgConnection};
@@ -39,6 +40,16 @@ async fn a_role_needs_no_more_than_to_read_and_write_the_tables() {
     let message = refused.to_string();
     assert!(matches!(refused, ConnectError::Rejected(_)), "{message}");
     assert!(message.contains("USAGE on the schema \"rlock\", and SELECT, INSERT, UPDATE and DELETE"), "{message}");
+}
+
+#[tokio::test]
+async fn first_connection_may_take_its_whole_timeout() {
+    let server = Server::start().await;
+    let proxy = Proxy::in_front_of(server.0.url());
+    proxy.slow(Duration::from_millis(400)); // in each direction, and logging in takes several round trips
+    let config = server.config_of(proxy.url()).connect_timeout(Duration::from_secs(20)).unwrap();
+    PostgresBackend::ensure_schema(&config).await.unwrap();
+    PostgresBackend::connect(config).await.unwrap();
 }
 
 #[tokio::test]
