@@ -107,6 +107,7 @@
 
 pub mod bench;
 pub mod cases;
+pub mod certificates;
 mod chance;
 mod conformance;
 pub mod contest;

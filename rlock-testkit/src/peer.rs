@@ -137,7 +137,7 @@ impl Peer {
 
     /// Makes many claims in one call.
     pub async fn acquire(&self, claims: &[Claim]) -> Vec<Acquired> {
-        all(claims.len(), soon("acquire", self.backend.acquire(claims)).await)
+        soon("acquire", until_answered(claims, async |claims| self.backend.acquire(claims).await)).await
     }
 
     /// Extends one lease.
@@ -147,7 +147,7 @@ impl Peer {
 
     /// Extends many leases in one call.
     pub async fn extend_all(&self, extensions: &[Extension]) -> Vec<Extended> {
-        all(extensions.len(), soon("extend", self.backend.extend(extensions)).await)
+        soon("extend", until_answered(extensions, async |extensions| self.backend.extend(extensions).await)).await
     }
 
     /// What has become of a lease; asking leaves its life as it is, or at the shortest TTL if it has less.
@@ -261,6 +261,29 @@ fn well<T>(answer: Result<T, BackendError>) -> T {
 fn only<T>(answers: Vec<T>) -> T {
     let [answer] = <[T; 1]>::try_from(answers).unwrap_or_else(|answers| panic!("{} answers to one", answers.len()));
     answer
+}
+
+/// Sends the requests that got no answer again, as the driver does: a slow store takes a request twice (contract rule 8).
+async fn until_answered<R: Clone, T>(
+    requests: &[R],
+    call: impl AsyncFn(&[R]) -> Vec<Result<T, BackendError>>,
+) -> Vec<T> {
+    let mut answers: Vec<Option<T>> = requests.iter().map(|_| None).collect();
+    loop {
+        let unanswered: Vec<usize> = (0..requests.len()).filter(|&at| answers[at].is_none()).collect();
+        if unanswered.is_empty() {
+            return answers.into_iter().flatten().collect();
+        }
+        let again: Vec<R> = unanswered.iter().map(|&at| requests[at].clone()).collect();
+        let answered = call(&again).await;
+        assert_eq!(answered.len(), again.len(), "as many answers as questions");
+        for (at, answer) in unanswered.into_iter().zip(answered) {
+            answers[at] = match answer {
+                Err(BackendError::Unknown(_)) => None,
+                answer => Some(well(answer)),
+            };
+        }
+    }
 }
 
 fn all<T>(asked: usize, answers: Vec<Result<T, BackendError>>) -> Vec<T> {

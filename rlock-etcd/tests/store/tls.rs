@@ -2,13 +2,14 @@
 
 use std::fs::{self, File};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::support::{SOON, Server, free_port};
 use rlock_core::{Client, LockOptions, SimpleLock};
 use rlock_etcd::{ConnectError, EtcdBackend, EtcdConfig};
+use rlock_testkit::certificates;
 use rlock_testkit::wait::{eventually, within};
 use tempfile::TempDir;
 
@@ -22,7 +23,7 @@ struct TlsServer {
 impl TlsServer {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        make_certificates(folder.path());
+        certificates::make(folder.path());
         let (port, at) = (free_port(), |name: &str| folder.path().join(name));
         let log = File::create(at("server.log")).unwrap();
         let url = format!("https://127.0.0.1:{port}");
@@ -72,34 +73,6 @@ impl Drop for TlsServer {
         let _ended_already = self.running.kill();
         let _status = self.running.wait();
     }
-}
-
-/// An authority, a server and a client that it vouches for, and another authority with a client of its own.
-fn make_certificates(folder: &Path) {
-    for authority in ["ca", "other"] {
-        let (key, certificate) = (format!("{authority}.key"), format!("{authority}.pem"));
-        let subject = format!("/CN={authority}");
-        let new = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"];
-        openssl(folder, &[&new[..], &["-subj", &subject, "-keyout", &key, "-out", &certificate]].concat());
-    }
-    let usage = "basicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth,clientAuth\n";
-    fs::write(folder.join("extensions"), format!("{usage}subjectAltName=DNS:localhost,IP:127.0.0.1\n")).unwrap();
-    for (name, authority) in [("server", "ca"), ("client", "ca"), ("stranger", "other")] {
-        let [key, request, certificate] = ["key", "csr", "pem"].map(|kind| format!("{name}.{kind}"));
-        let subject = format!("/CN={name}");
-        let ask = ["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
-        openssl(folder, &[&ask[..], &["-subj", &subject, "-keyout", &key, "-out", &request]].concat());
-        let [by, by_key] = ["pem", "key"].map(|kind| format!("{authority}.{kind}"));
-        let sign = ["x509", "-req", "-days", "2", "-CAcreateserial", "-extfile", "extensions"];
-        openssl(folder, &[&sign[..], &["-in", &request, "-CA", &by, "-CAkey", &by_key, "-out", &certificate]].concat());
-    }
-}
-
-fn openssl(folder: &Path, arguments: &[&str]) {
-    let output = Command::new("openssl").args(arguments).current_dir(folder).stdin(Stdio::null()).output();
-    let output =
-        output.expect("the program openssl makes certificates for these tests (Debian: apt-get install openssl)");
-    assert!(output.status.success(), "openssl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// That the connection does not come about, and the reason speaks of TLS.

@@ -9,7 +9,7 @@ use rlock_core::{Client, Share};
 use tokio::time::sleep;
 
 use crate::chance::{chance, up_to};
-use crate::contest::{Arena, Mishap, Plan, Registers, contend};
+use crate::contest::{Arena, Plan, Registers, contend};
 use crate::faults::{Control, Faults, Odds};
 use crate::history::{Counts, History, Recorder, Register, What, now};
 use crate::locking::{lock_as, unwatched};
@@ -122,7 +122,7 @@ pub async fn under_kills_and_pauses(stage: &Stage, server: &dyn Control, remotes
     let plan = Plan { ttl, hold: ttl / 10, long_holds: 20, tasks: 2, mutexes: 2, rw_locks: 1, semaphores: 1 };
     let seed = chance().random();
     let arena = Arena::new(plan, remotes.program().clone(), remotes.address(), Some(server), 4, seed).await;
-    let outcome = arena.run(ttl * 6, &Mishap::ALL, LATE).await;
+    let outcome = arena.run(ttl * 6, &arena.possible(), LATE).await;
     println!("{:?}\n{}", outcome.mishaps, outcome.verdict.counts);
     let counts = outcome.verdict.into_result().unwrap_or_else(|violation| panic!("{violation}"));
     assert!(counts.acquisitions > 10, "{counts}");

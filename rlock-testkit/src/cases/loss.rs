@@ -203,7 +203,9 @@ pub async fn dead_connection_is_replaced(stage: &Stage, network: &Network) {
 /// A store that is killed and comes back, with its data or without, never has two holders who both believe in a lock.
 pub async fn store_restart_never_two(stage: &Stage, server: &dyn Control, _: &Remotes) {
     const LOCKS: usize = 20;
-    let ttl = patient(stage);
+    let begun = Instant::now();
+    server.restart(Data::Lost).await;
+    let ttl = patient(stage).max(begun.elapsed() * 2); // a cluster takes seconds to restart
     let (holder, waiter) = (stage.client().await, stage.client().await);
     for data in [Data::Kept, Data::Lost, Data::Lost] {
         let guards = join_all((0..LOCKS).map(|number| held(&holder, number, ttl))).await;

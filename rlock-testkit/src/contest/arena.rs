@@ -18,6 +18,7 @@ use rlock_core::Client;
 use tempfile::TempDir;
 use tokio::sync::{Mutex, RwLock};
 use tokio::time::{Instant, sleep};
+use url::Url;
 
 use super::contender::contend;
 use super::{Mishap, Plan, Registers, registers};
@@ -47,6 +48,7 @@ pub struct Arena<'a> {
     program: Program,
     /// Where the store is.
     address: String,
+    is_proxied: bool,
     server: Option<&'a dyn Control>,
     folder: TempDir,
     recorder: Recorder,
@@ -76,7 +78,8 @@ pub struct Outcome {
 
 impl<'a> Arena<'a> {
     /// An arena for so many processes, which are `program` in the role of [`contend_as_told`], each with a proxy of its
-    /// own in front of the store at `address`, if that is the URL of a server. What happens follows from the seed, as far as processes can be repeated.
+    /// own in front of the store at `address`, if that is the URL of one server. What happens follows from the seed, as far as
+    /// processes can be repeated.
     ///
     /// # Panics
     ///
@@ -97,12 +100,14 @@ impl<'a> Arena<'a> {
             .with(PLAN, &plan)
             .with(FOLDER, folder.path().display())
             .with(REGISTERS, SocketAddr::to_string(&registers));
-        let is_server = address.contains("://");
-        let place = |_| Mutex::new(Place { proxy: is_server.then(|| Proxy::in_front_of(address)), process: None });
+        // A URL of several servers has no proxy in front of all of them.
+        let is_proxied = Url::parse(address).is_ok_and(|url| url.port().is_some());
+        let place = |_| Mutex::new(Place { proxy: is_proxied.then(|| Proxy::in_front_of(address)), process: None });
         Self {
             plan,
             program,
             address: address.to_owned(),
+            is_proxied,
             server,
             folder,
             recorder,
@@ -112,6 +117,11 @@ impl<'a> Arena<'a> {
             happened: StdMutex::default(),
             seed,
         }
+    }
+
+    /// The mishaps that can happen to a store at this address, if the server is the arena's own.
+    pub fn possible(&self) -> Vec<Mishap> {
+        Mishap::ALL.into_iter().filter(|mishap| self.is_proxied || !mishap.is_of_the_network()).collect()
     }
 
     /// Lets the processes contend for so long while `mishaps` happen, has them come to an end, and judges what they did.

@@ -46,6 +46,11 @@ impl Mishap {
         matches!(self, Self::ServerPaused | Self::ServerKilled | Self::DataLost)
     }
 
+    /// Whether it needs a proxy in front of the store.
+    pub const fn is_of_the_network(self) -> bool {
+        matches!(self, Self::Cut | Self::Stalled | Self::HalfOpen | Self::Slow)
+    }
+
     /// Its name on a command line: `process-killed`.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -20,7 +20,7 @@
 //! A server that a test configures, pauses, kills or restarts is always one of the last two kinds: the one in the
 //! environment is not ours to tamper with.
 //!
-//! An [`EtcdCluster`] and a [`PgBouncer`] are programs of this machine always.
+//! An [`EtcdCluster`], a [`RedisCluster`], [`RedisSentinels`] and a [`PgBouncer`] are programs of this machine always.
 //!
 //! Containers carry the label `rlock-test`. A test that panics or is ended by SIGTERM or SIGINT removes its own; one
 //! that is killed leaves them to `docker ps --quiet --all --filter label=rlock-test | xargs -r docker rm -fv`.
@@ -42,9 +42,13 @@ mod pgwire;
 mod postgres;
 mod program;
 mod redis;
+mod redis_cluster;
+mod redis_node;
+mod redis_sentinels;
 mod resp;
 mod server;
 mod service;
+mod sockets;
 mod source;
 mod store;
 mod tree;
@@ -57,4 +61,7 @@ pub use pgbouncer::PgBouncer;
 pub use pgwire::PgWire;
 pub use postgres::Postgres;
 pub use redis::Redis;
+pub use redis_cluster::RedisCluster;
+pub use redis_node::RedisNode;
+pub use redis_sentinels::RedisSentinels;
 pub use resp::{Reply, Resp};

@@ -1,6 +1,6 @@
 //! The ways between the members of a cluster.
 
-use std::net::{Ipv4Addr, TcpListener as StdListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
 use std::time::Duration;
 use std::{fs, io, thread};
 
@@ -10,11 +10,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 use tokio::time::sleep;
 
+use super::sockets;
+
 /// Proxies in front of the members of a cluster, for what they say to each other. A member can be cut off from the
 /// others: in both directions, whoever has opened the connection.
 ///
 /// Each member is known to the others by one address only, so that a proxy cannot tell by its own which of them calls.
-/// It asks the system whose socket is at the other end: `/proc` knows, on Linux.
+/// It asks the kernel whose socket is at the other end, on Linux.
 #[derive(Debug)]
 pub(super) struct Peers {
     fronts: Vec<u16>,
@@ -159,25 +161,13 @@ async fn passes(members: &mut watch::Receiver<Vec<Member>>, ends: [usize; 2]) ->
 
 /// Which of the members has opened this connection.
 fn caller(stream: &TcpStream, members: &[Member]) -> io::Result<Option<usize>> {
-    let (there, here) = (stream.peer_addr()?.port(), stream.local_addr()?.port());
-    let sockets = fs::read_to_string("/proc/net/tcp")?;
-    let Some(inode) = sockets.lines().find_map(|line| inode(line, there, here)) else { return Ok(None) };
+    let (SocketAddr::V4(there), SocketAddr::V4(here)) = (stream.peer_addr()?, stream.local_addr()?) else {
+        return Ok(None);
+    };
+    let Some(inode) = sockets::inode_of(there, here)? else { return Ok(None) };
     let socket = format!("socket:[{inode}]");
     let has_it = |member: &Member| member.process.is_some_and(|process| has_open(process, &socket).unwrap_or(false));
     Ok(members.iter().position(has_it))
-}
-
-/// The inode in a line of `/proc/net/tcp`, if it is about the socket with these ports on its side and on the other.
-///
-/// ```text
-///   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
-///    0: 0100007F:8E2B 0100007F:9C40 01 00000000:00000000 00:00000000 00000000     0        0 20311 1 ...
-/// ```
-fn inode(line: &str, local: u16, remote: u16) -> Option<&str> {
-    let fields: Vec<_> = line.split_whitespace().collect();
-    let port = |address: &str| u16::from_str_radix(address.split_once(':')?.1, 16).ok();
-    let is_it = port(fields.get(1)?) == Some(local) && port(fields.get(2)?) == Some(remote);
-    fields.get(9).copied().filter(|_| is_it)
 }
 
 fn has_open(process: u32, socket: &str) -> io::Result<bool> {

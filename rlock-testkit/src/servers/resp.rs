@@ -78,7 +78,12 @@ impl Resp {
         self.send(command).unwrap_or_else(|error| panic!("{command:?}: {error}"))
     }
 
-    fn read(&mut self) -> io::Result<Reply> {
+    /// Waits for the next reply: a message of a subscription.
+    ///
+    /// # Errors
+    ///
+    /// If the connection fails, or the server replies with an error.
+    pub fn read(&mut self) -> io::Result<Reply> {
         let mut line = String::new();
         self.stream.read_line(&mut line)?;
         let line = line.trim_end();

@@ -6,6 +6,7 @@ mod etcd;
 mod etcd_cluster;
 mod pgbouncer;
 mod postgres;
+mod redis_cluster;
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;

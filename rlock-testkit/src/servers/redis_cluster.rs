@@ -1,0 +1,291 @@
+//! A Redis Cluster.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use futures_util::future::join_all;
+use rand::RngExt as _;
+use tokio::time::sleep;
+
+use super::peers::Peers;
+use super::redis_node::{RedisNode, Role, front, port_of};
+use super::resp::{Reply, Resp};
+use crate::faults::{Control, Data, Proxy};
+
+const PRIMARIES: usize = 3;
+const SLOTS: usize = 16_384;
+const SOON: Duration = Duration::from_secs(60);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+
+/// A Redis Cluster of three primaries with a replica each, which keep every write: programs of this machine always,
+/// whatever `RLOCK_TEST_SERVERS` says, and on Linux only.
+///
+/// Clients reach each of them through a proxy, and so do the servers each other. One of them can be
+/// [cut off](Self::cut_off), and each [paused, killed and restarted](Self::node). What [`Control`] does to the cluster
+/// itself it does to all of them.
+#[derive(Debug)]
+pub struct RedisCluster {
+    /// Primaries first, and the replicas in the same order.
+    nodes: Vec<RedisNode>,
+    peers: Arc<Peers>,
+}
+
+impl RedisCluster {
+    /// A cluster that serves all slots. A primary that says nothing for `node_timeout` is replaced by its replica.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is no program `redis-server` or `valkey-server`, and says what to install.
+    pub fn start(node_timeout: Duration) -> Self {
+        if !cfg!(target_os = "linux") {
+            panic!("a Redis Cluster needs Linux, whose /proc says who calls whom");
+        }
+        let peers = Arc::new(Peers::new(2 * PRIMARIES));
+        let fronts: Vec<_> = (0..2 * PRIMARIES).map(|_| front()).collect();
+        let ids: Vec<String> = fronts.iter().map(|_| random_id()).collect();
+        let role = |index: usize| Role {
+            front: fronts[index].clone(),
+            arguments: arguments(&fronts[index], peers.front(index), node_timeout),
+            file: ("nodes.conf", nodes_conf(index, &fronts, &peers, &ids)),
+            bus: Some((index, peers.clone())),
+            is_ready,
+        };
+        let nodes = RedisNode::start_all((0..2 * PRIMARIES).map(role).collect());
+        Self { nodes, peers }
+    }
+
+    /// Where clients reach it: `redis-cluster://127.0.0.1:41234,127.0.0.1:41235,127.0.0.1:41236`, the primaries of the
+    /// beginning.
+    pub fn url(&self) -> String {
+        let hosts: Vec<_> =
+            self.nodes[..PRIMARIES].iter().map(|node| node.url().trim_start_matches("redis://")).collect();
+        format!("redis-cluster://{}", hosts.join(","))
+    }
+
+    /// How many nodes there are.
+    pub fn size(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// One of them: 0 to 2 began as primaries, 3 to 5 as their replicas in the same order.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there are not as many.
+    pub fn node(&self, index: usize) -> &RedisNode {
+        &self.nodes[index]
+    }
+
+    /// The node that serves a key, and says so itself: waits until there is one among those that are not cut off.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is none for too long.
+    pub async fn owner_of(&self, key: &str) -> usize {
+        self.find("the owner of a key", |node| matches!(node.try_command(&["EXISTS", key]), Some(Reply::Int(_)))).await
+    }
+
+    /// The first node that has become a primary of slots, among those that are not `before`.
+    ///
+    /// # Panics
+    ///
+    /// As [`owner_of`](Self::owner_of).
+    pub async fn primary_other_than(&self, before: &[usize]) -> usize {
+        let is_primary = |node: &RedisNode| node.says(&["INFO", "replication"], "role:master");
+        self.find_among("a promoted replica", |index| !before.contains(&index), is_primary).await
+    }
+
+    async fn find(&self, what: &str, is_it: impl Fn(&RedisNode) -> bool) -> usize {
+        self.find_among(what, |_| true, is_it).await
+    }
+
+    async fn find_among(
+        &self,
+        what: &str,
+        may_be: impl Fn(usize) -> bool,
+        is_it: impl Fn(&RedisNode) -> bool,
+    ) -> usize {
+        let begun = Instant::now();
+        loop {
+            let mut among = (0..self.size()).filter(|&index| may_be(index) && !self.peers.is_cut_off(index));
+            if let Some(found) = among.find(|&index| is_it(&self.nodes[index])) {
+                return found;
+            }
+            assert!(begun.elapsed() < SOON, "no {what} within {SOON:?}");
+            sleep(BETWEEN_LOOKS).await;
+        }
+    }
+
+    /// Waits until a node that is not cut off says that all slots are served.
+    ///
+    /// # Panics
+    ///
+    /// As [`owner_of`](Self::owner_of).
+    pub async fn is_whole(&self) {
+        let is_ok = |node: &RedisNode| node.says(&["CLUSTER", "INFO"], "cluster_state:ok");
+        self.find("node of a whole cluster", is_ok).await;
+    }
+
+    /// Waits until a node follows a primary.
+    ///
+    /// # Panics
+    ///
+    /// As [`owner_of`](Self::owner_of).
+    pub async fn follows(&self, index: usize) {
+        let follows = |node: &RedisNode| matches!(node.try_command(&["INFO", "replication"]), Some(Reply::Text(info)) if info.contains("master_link_status:up"));
+        self.find_among("replica that follows", |other| other == index, follows).await;
+    }
+
+    /// Cuts a node off: neither clients nor the other nodes get a word through to it or from it, and nobody is told
+    /// so.
+    ///
+    /// # Panics
+    ///
+    /// As [`node`](Self::node).
+    pub fn cut_off(&self, index: usize) {
+        self.peers.cut_off(index);
+        self.node(index).cut_off();
+    }
+
+    /// Ends a [`cut_off`](Self::cut_off), and delivers what was kept back.
+    ///
+    /// # Panics
+    ///
+    /// As [`node`](Self::node).
+    pub fn heal(&self, index: usize) {
+        self.peers.heal(index);
+        self.node(index).heal();
+    }
+
+    /// Moves a slot with its keys to another primary, as `redis-cli --cluster reshard` does. `half_way` runs when the first
+    /// half of the keys has moved.
+    ///
+    /// # Panics
+    ///
+    /// Panics if a node refuses its part.
+    pub async fn move_slot(&self, slot: u16, from: usize, to: usize, half_way: impl AsyncFnOnce()) {
+        let (mut source, mut target) = (self.node(from).resp(), self.node(to).resp());
+        let (source_id, target_id) = (id_of(&mut source), id_of(&mut target));
+        let slot = slot.to_string();
+        run(&mut target, &["CLUSTER", "SETSLOT", &slot, "IMPORTING", &source_id]);
+        run(&mut source, &["CLUSTER", "SETSLOT", &slot, "MIGRATING", &target_id]);
+        let port = self.node(to).port().to_string();
+        let Reply::Int(keys) = source.command(&["CLUSTER", "COUNTKEYSINSLOT", &slot]) else { panic!("no count") };
+        let (mut moved, mut half_way) = (0, Some(half_way));
+        loop {
+            if 2 * moved >= keys
+                && let Some(half_way) = half_way.take()
+            {
+                half_way().await;
+            }
+            let Reply::List(found) = source.command(&["CLUSTER", "GETKEYSINSLOT", &slot, "1"]) else {
+                panic!("no keys")
+            };
+            let Some(key) = found.first().map(Reply::to_string) else { break };
+            let reply = source.command(&["MIGRATE", "127.0.0.1", &port, &key, "0", "5000"]);
+            assert!(matches!(reply.to_string().as_str(), "OK" | "NOKEY"), "{reply:?}");
+            moved += 1;
+        }
+        for node in [&mut target, &mut source] {
+            run(node, &["CLUSTER", "SETSLOT", &slot, "NODE", &target_id]);
+        }
+    }
+
+    /// The keys that match `pattern` on all primaries, sorted.
+    ///
+    /// # Panics
+    ///
+    /// Panics if a node cannot be reached.
+    pub fn keys(&self, pattern: &str) -> Vec<String> {
+        let of = |node: &RedisNode| {
+            let mut resp = node.resp();
+            let is_primary = resp.command(&["INFO", "replication"]).to_string().contains("role:master");
+            let Reply::List(keys) = resp.command(&["KEYS", pattern]) else { panic!("KEYS answered no list") };
+            keys.iter().filter(|_| is_primary).map(Reply::to_string).collect::<Vec<_>>()
+        };
+        let mut keys: Vec<_> = self.nodes.iter().flat_map(of).collect();
+        keys.sort();
+        keys
+    }
+}
+
+fn run(node: &mut Resp, command: &[&str]) {
+    let reply = node.command(command);
+    assert_eq!(reply.to_string(), "OK", "{command:?}");
+}
+
+fn id_of(node: &mut Resp) -> String {
+    node.command(&["CLUSTER", "MYID"]).to_string()
+}
+
+fn random_id() -> String {
+    let mut random = rand::rng();
+    (0..5).map(|_| format!("{:08x}", random.random::<u32>())).collect()
+}
+
+fn arguments(front: &Proxy, bus: u16, node_timeout: Duration) -> Vec<String> {
+    let (port, bus, timeout) = (port_of(front).to_string(), bus.to_string(), node_timeout.as_millis().to_string());
+    [
+        ["--cluster-enabled", "yes"],
+        ["--cluster-node-timeout", &timeout],
+        ["--cluster-announce-ip", "127.0.0.1"],
+        ["--cluster-announce-port", &port],
+        ["--cluster-announce-bus-port", &bus],
+        ["--cluster-replica-validity-factor", "0"],
+        ["--replica-announce-ip", "127.0.0.1"],
+        ["--replica-announce-port", &port],
+        ["--repl-diskless-sync-delay", "0"],
+        ["--repl-diskless-load", "swapdb"],
+        ["--save", ""],
+        ["--appendonly", "yes"],
+        ["--appendfsync", "always"],
+    ]
+    .iter()
+    .flatten()
+    .map(ToString::to_string)
+    .collect()
+}
+
+/// What a node knows from the beginning, so that nobody has to be introduced.
+fn nodes_conf(own: usize, fronts: &[Arc<Proxy>], peers: &Peers, ids: &[String]) -> String {
+    let line = |index: usize| {
+        let (id, port, bus) = (&ids[index], port_of(&fronts[index]), peers.front(index));
+        let myself = if index == own { "myself," } else { "" };
+        let primary = index % PRIMARIES;
+        let (role, of) = if index < PRIMARIES { ("master", "-") } else { ("slave", ids[primary].as_str()) };
+        let first = SLOTS * primary / PRIMARIES;
+        let last = SLOTS * (primary + 1) / PRIMARIES - 1;
+        let slots = if index < PRIMARIES { format!(" {first}-{last}") } else { String::new() };
+        format!("{id} 127.0.0.1:{port}@{bus} {myself}{role} {of} 0 0 {} connected{slots}\n", primary + 1)
+    };
+    let lines: String = (0..fronts.len()).map(line).collect();
+    format!("{lines}vars currentEpoch {PRIMARIES} lastVoteEpoch 0\n")
+}
+
+fn is_ready(resp: &mut Resp) -> std::io::Result<bool> {
+    let cluster = resp.send(&["CLUSTER", "INFO"])?.to_string();
+    let replication = resp.send(&["INFO", "replication"])?.to_string();
+    let follows = replication.contains("role:master") || replication.contains("master_link_status:up");
+    Ok(cluster.contains("cluster_state:ok") && follows)
+}
+
+#[async_trait]
+impl Control for RedisCluster {
+    async fn pause(&self) {
+        join_all(self.nodes.iter().map(RedisNode::pause)).await;
+    }
+
+    async fn resume(&self) {
+        join_all(self.nodes.iter().map(RedisNode::resume)).await;
+    }
+
+    async fn kill(&self) {
+        join_all(self.nodes.iter().map(RedisNode::kill)).await;
+    }
+
+    async fn restart(&self, data: Data) {
+        self.kill().await; // or else those with data would tell it to those without
+        join_all(self.nodes.iter().map(|node| node.restart(data))).await;
+    }
+}

@@ -1,0 +1,170 @@
+//! A Redis server among others: a node of a cluster, a primary, a replica or a sentinel.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::{fs, io};
+
+use async_trait::async_trait;
+
+use super::peers::Peers;
+use super::resp::{Reply, Resp};
+use super::server::Server;
+use super::service::Service;
+use crate::faults::{Control, Data, Proxy, Way};
+
+/// One of several Redis servers that know each other. Clients and the others reach it through a proxy.
+#[derive(Debug)]
+pub struct RedisNode {
+    server: Server,
+    front: Arc<Proxy>,
+}
+
+/// How one is started.
+#[derive(Debug, Clone)]
+pub(super) struct Role {
+    /// In front of it.
+    pub(super) front: Arc<Proxy>,
+    pub(super) arguments: Vec<String>,
+    /// A file in its folder that it reads first, and writes.
+    pub(super) file: (&'static str, String),
+    /// Its seat at the cluster bus, if it is a node of a cluster.
+    pub(super) bus: Option<(usize, Arc<Peers>)>,
+    /// Whether it serves clients, from its answers.
+    pub(super) is_ready: fn(&mut Resp) -> io::Result<bool>,
+}
+
+/// The difference between the port for clients and that of the cluster bus, in versions that let nobody choose it.
+const BUS: u16 = 10_000;
+
+impl RedisNode {
+    /// Starts servers that are ready only together.
+    pub(super) fn start_all(roles: Vec<Role>) -> Vec<Self> {
+        let program = super::source::program_of::<Role>();
+        std::thread::scope(|scope| {
+            let start = |role: Role| {
+                let program = &program;
+                scope.spawn(move || {
+                    let front = Arc::clone(&role.front);
+                    Self { server: Server::start_program(program, role), front }
+                })
+            };
+            let starting: Vec<_> = roles.into_iter().map(start).collect();
+            let started: Vec<_> = starting.into_iter().map(|node| node.join()).collect();
+            started.into_iter().map(|node| node.expect("it has said why it did not start")).collect()
+        })
+    }
+
+    /// Where clients and the others reach it: `redis://127.0.0.1:41234`.
+    pub fn url(&self) -> &str {
+        self.front.url()
+    }
+
+    /// The port in its [`url`](Self::url).
+    pub fn port(&self) -> u16 {
+        port_of(&self.front)
+    }
+
+    /// A connection to look at it from outside, past its proxy.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it cannot be reached.
+    pub fn resp(&self) -> Resp {
+        let url = self.server.url();
+        Resp::connect(url).unwrap_or_else(|error| panic!("no connection to Redis at {url}: {error}"))
+    }
+
+    /// The reply to one command; none if it cannot be reached.
+    pub(super) fn try_command(&self, command: &[&str]) -> Option<Reply> {
+        Resp::connect(self.server.url()).and_then(|mut resp| resp.send(command)).ok()
+    }
+
+    /// Whether the reply to one command contains `text`; not if it cannot be reached.
+    pub(super) fn says(&self, command: &[&str], text: &str) -> bool {
+        self.try_command(command).is_some_and(|reply| reply.to_string().contains(text))
+    }
+
+    /// The proxy in front of it.
+    pub fn front(&self) -> &Proxy {
+        &self.front
+    }
+
+    /// Cuts it off: nothing gets through to it any more, and nobody is told. Connections stay open, and new ones are
+    /// accepted.
+    pub fn cut_off(&self) {
+        self.front.stall(Way::Both);
+    }
+
+    /// Ends a [`cut_off`](Self::cut_off), and delivers what was kept back.
+    pub fn heal(&self) {
+        self.front.heal();
+    }
+}
+
+pub(super) fn port_of(front: &Proxy) -> u16 {
+    front.url().rsplit_once(':').and_then(|(_, port)| port.parse().ok()).expect("the kit's own URLs have a port")
+}
+
+/// A proxy that leads nowhere yet.
+pub(super) fn front() -> Arc<Proxy> {
+    Arc::new(Proxy::in_front_of("redis://127.0.0.1:1"))
+}
+
+#[async_trait]
+impl Control for RedisNode {
+    async fn pause(&self) {
+        self.server.pause().await;
+    }
+
+    async fn resume(&self) {
+        self.server.resume().await;
+    }
+
+    async fn kill(&self) {
+        self.server.kill().await;
+    }
+
+    async fn restart(&self, data: Data) {
+        self.server.restart(data).await;
+    }
+}
+
+impl Service for Role {
+    const NAME: &'static str = "Redis";
+    const PROGRAMS: &'static [&'static str] = &["redis-server", "valkey-server"];
+    const PACKAGE: &'static str = "redis-server";
+
+    fn prepare(&self, _program: &Path, folder: &Path, _port: u16) -> io::Result<()> {
+        let (name, text) = &self.file;
+        fs::write(folder.join(name), text)
+    }
+
+    fn command(&self, program: &Path, port: u16) -> Command {
+        if let Some((index, peers)) = &self.bus {
+            peers.lead_to(*index, port.wrapping_add(BUS));
+        }
+        self.front.lead_to(&self.url(port));
+        let mut command = Command::new(program);
+        // The name of a sentinel's file has to stand in front.
+        command.args(&self.arguments).args(["--port", &port.to_string(), "--bind", "127.0.0.1"]);
+        command
+    }
+
+    fn url(&self, port: u16) -> String {
+        format!("redis://127.0.0.1:{port}")
+    }
+
+    fn is_ready(&self, url: &str, process: Option<u32>) -> bool {
+        // The others cannot know it before this.
+        if let (Some((index, peers)), Some(process)) = (&self.bus, process) {
+            peers.is_process(*index, process);
+        }
+        let answers = |mut resp: Resp| {
+            let info = resp.send(&["INFO", "server"])?.to_string();
+            let is_it = process.is_none_or(|process| info.contains(&format!("\r\nprocess_id:{process}\r\n")));
+            Ok(is_it && (self.is_ready)(&mut resp)?)
+        };
+        Resp::connect(url).and_then(answers).unwrap_or(false)
+    }
+}

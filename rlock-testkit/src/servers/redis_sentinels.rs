@@ -1,0 +1,265 @@
+//! A Redis server with a replica, and sentinels that watch over them.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use futures_util::future::join_all;
+use rand::RngExt as _;
+use tokio::time::sleep;
+
+use super::redis_node::{RedisNode, Role, front, port_of};
+use super::resp::{Reply, Resp};
+use crate::faults::{Control, Data, Proxy};
+
+const SENTINELS: usize = 3;
+const SOON: Duration = Duration::from_secs(60);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+const SERVICE: &str = "locks";
+
+/// A primary with a replica, which keep every write, and three sentinels: programs of this machine always, whatever
+/// `RLOCK_TEST_SERVERS` says.
+///
+/// Each is reached through a proxy, by clients and by the others. What [`Control`] does to the whole it does to all of them.
+#[derive(Debug)]
+pub struct RedisSentinels {
+    servers: Vec<RedisNode>,
+    sentinels: Vec<RedisNode>,
+}
+
+impl RedisSentinels {
+    /// All of them, once each sentinel knows the others. A primary that says nothing for `down_after` is replaced by the
+    /// replica.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is no program `redis-server` or `valkey-server`, and says what to install.
+    pub fn start(down_after: Duration) -> Self {
+        let servers: Vec<_> = (0..2).map(|_| front()).collect();
+        let sentinels: Vec<_> = (0..SENTINELS).map(|_| front()).collect();
+        let ids: Vec<String> = sentinels.iter().map(|_| random_id()).collect();
+        let server = |index: usize| Role {
+            front: servers[index].clone(),
+            arguments: server_arguments(&servers, index),
+            file: ("server.conf", String::new()),
+            bus: None,
+            is_ready: follows_or_leads,
+        };
+        let sentinel = |index: usize| Role {
+            front: sentinels[index].clone(),
+            arguments: ["sentinel.conf", "--sentinel"].map(String::from).into(),
+            file: ("sentinel.conf", sentinel_conf(index, &servers, &sentinels, &ids, down_after)),
+            bus: None,
+            is_ready: knows_the_others,
+        };
+        let roles = (0..2).map(server).chain((0..SENTINELS).map(sentinel)).collect();
+        let mut nodes = RedisNode::start_all(roles);
+        let sentinels = nodes.split_off(2);
+        Self { servers: nodes, sentinels }
+    }
+
+    /// Where clients reach them: `redis-sentinel://127.0.0.1:41234,127.0.0.1:41235,127.0.0.1:41236/locks`.
+    pub fn url(&self) -> String {
+        let hosts: Vec<_> = self.sentinels.iter().map(|node| node.url().trim_start_matches("redis://")).collect();
+        format!("redis-sentinel://{}/{SERVICE}", hosts.join(","))
+    }
+
+    /// One of the two servers; 0 began as the primary.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there are not as many.
+    pub fn server(&self, index: usize) -> &RedisNode {
+        &self.servers[index]
+    }
+
+    /// One of the three sentinels.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there are not as many.
+    pub fn sentinel(&self, index: usize) -> &RedisNode {
+        &self.sentinels[index]
+    }
+
+    /// The server that most of the sentinels call the primary, once it says so itself.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is none for too long.
+    pub async fn primary(&self) -> usize {
+        self.find("the primary", |_| true).await
+    }
+
+    /// Has the sentinels replace the primary, and returns the new one.
+    ///
+    /// # Panics
+    ///
+    /// As [`primary`](Self::primary).
+    pub async fn fail_over(&self) -> usize {
+        let before = self.primary().await;
+        let begun = Instant::now();
+        // A sentinel refuses for a while after the last failover, and while it does not see the replica well.
+        while self.sentinels[0].resp().send(&["SENTINEL", "FAILOVER", SERVICE]).is_err() {
+            assert!(begun.elapsed() < SOON, "no failover begun within {SOON:?}");
+            sleep(BETWEEN_LOOKS).await;
+        }
+        self.find("the new primary", |index| index != before).await
+    }
+
+    /// Waits until the sentinels have replaced a primary.
+    ///
+    /// # Panics
+    ///
+    /// As [`primary`](Self::primary).
+    pub async fn is_replaced(&self, before: usize) {
+        self.find("the new primary", |index| index != before).await;
+    }
+
+    async fn find(&self, what: &str, may_be: impl Fn(usize) -> bool) -> usize {
+        let begun = Instant::now();
+        loop {
+            let votes = |index: usize| {
+                let names_it = |sentinel: &&RedisNode| named_by(sentinel) == Some(self.servers[index].port());
+                self.sentinels.iter().filter(names_it).count()
+            };
+            let is_it =
+                |index: &usize| may_be(*index) && 2 * votes(*index) > SENTINELS && is_primary(&self.servers[*index]);
+            if let Some(primary) = (0..self.servers.len()).find(is_it) {
+                return primary;
+            }
+            assert!(begun.elapsed() < SOON, "no {what} within {SOON:?}");
+            sleep(BETWEEN_LOOKS).await;
+        }
+    }
+
+    /// Waits until the server that is not the primary follows it.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it does not for too long.
+    pub async fn is_replicated(&self) {
+        let begun = Instant::now();
+        loop {
+            let primary = &self.servers[self.primary().await];
+            if primary.says(&["INFO", "replication"], "state=online") {
+                return;
+            }
+            assert!(begun.elapsed() < SOON, "no replica within {SOON:?}");
+            sleep(BETWEEN_LOOKS).await;
+        }
+    }
+
+    /// The keys of the primary that match `pattern`, sorted.
+    ///
+    /// # Panics
+    ///
+    /// As [`primary`](Self::primary).
+    pub async fn keys(&self, pattern: &str) -> Vec<String> {
+        let mut resp = self.servers[self.primary().await].resp();
+        let Reply::List(keys) = resp.command(&["KEYS", pattern]) else { panic!("KEYS answered no list") };
+        let mut keys: Vec<_> = keys.iter().map(Reply::to_string).collect();
+        keys.sort();
+        keys
+    }
+}
+
+/// The port of the primary by a sentinel's word.
+fn named_by(sentinel: &RedisNode) -> Option<u16> {
+    match sentinel.try_command(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE])? {
+        Reply::List(address) => address.get(1)?.to_string().parse().ok(),
+        _ => None,
+    }
+}
+
+fn is_primary(node: &RedisNode) -> bool {
+    node.says(&["INFO", "replication"], "role:master")
+}
+
+fn random_id() -> String {
+    let mut random = rand::rng();
+    (0..5).map(|_| format!("{:08x}", random.random::<u32>())).collect()
+}
+
+fn server_arguments(fronts: &[Arc<Proxy>], own: usize) -> Vec<String> {
+    let port = port_of(&fronts[own]).to_string();
+    let mut arguments: Vec<String> = vec!["server.conf".into()]; // which the sentinels have rewritten
+    let fixed = [
+        ["--replica-announce-ip", "127.0.0.1"],
+        ["--replica-announce-port", &port],
+        ["--repl-diskless-sync-delay", "0"],
+        ["--repl-diskless-load", "swapdb"],
+        ["--save", ""],
+        ["--appendonly", "yes"],
+        ["--appendfsync", "always"],
+    ];
+    arguments.extend(fixed.iter().flatten().map(ToString::to_string));
+    if own > 0 {
+        arguments.extend(["--replicaof", "127.0.0.1", &port_of(&fronts[0]).to_string()].map(String::from));
+    }
+    arguments
+}
+
+/// What a sentinel knows from the beginning, so that it does not have to find the others.
+fn sentinel_conf(
+    own: usize,
+    servers: &[Arc<Proxy>],
+    sentinels: &[Arc<Proxy>],
+    ids: &[String],
+    down_after: Duration,
+) -> String {
+    let (primary, replica) = (port_of(&servers[0]), port_of(&servers[1]));
+    let mut lines = vec![
+        format!("sentinel myid {}", ids[own]),
+        format!("sentinel announce-ip 127.0.0.1"),
+        format!("sentinel announce-port {}", port_of(&sentinels[own])),
+        format!("sentinel monitor {SERVICE} 127.0.0.1 {primary} 2"),
+        format!("sentinel down-after-milliseconds {SERVICE} {}", down_after.as_millis()),
+        format!("sentinel failover-timeout {SERVICE} {}", down_after.as_millis()),
+        format!("sentinel known-replica {SERVICE} 127.0.0.1 {replica}"),
+    ];
+    for other in (0..sentinels.len()).filter(|&other| other != own) {
+        let port = port_of(&sentinels[other]);
+        lines.push(format!("sentinel known-sentinel {SERVICE} 127.0.0.1 {port} {}", ids[other]));
+    }
+    lines.join("\n") + "\n"
+}
+
+fn follows_or_leads(resp: &mut Resp) -> std::io::Result<bool> {
+    let info = resp.send(&["INFO", "replication"])?.to_string();
+    Ok(info.contains("role:master") || info.contains("master_link_status:up"))
+}
+
+fn knows_the_others(resp: &mut Resp) -> std::io::Result<bool> {
+    let Reply::List(fields) = resp.send(&["SENTINEL", "MASTER", SERVICE])? else { return Ok(false) };
+    let is = |name: &str, wanted: &str| {
+        fields.chunks(2).any(|pair| pair[0].to_string() == name && pair.get(1).is_some_and(|v| v.to_string() == wanted))
+    };
+    Ok(is("flags", "master") && is("num-slaves", "1") && is("num-other-sentinels", "2"))
+}
+
+impl RedisSentinels {
+    fn all(&self) -> impl Iterator<Item = &RedisNode> {
+        self.servers.iter().chain(&self.sentinels)
+    }
+}
+
+#[async_trait]
+impl Control for RedisSentinels {
+    async fn pause(&self) {
+        join_all(self.all().map(RedisNode::pause)).await;
+    }
+
+    async fn resume(&self) {
+        join_all(self.all().map(RedisNode::resume)).await;
+    }
+
+    async fn kill(&self) {
+        join_all(self.all().map(RedisNode::kill)).await;
+    }
+
+    async fn restart(&self, data: Data) {
+        self.kill().await;
+        join_all(self.all().map(|node| node.restart(data))).await;
+    }
+}
