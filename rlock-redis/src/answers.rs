@@ -7,7 +7,7 @@ use rlock_core::{
     Snapshot, Token, Waiter,
 };
 
-use crate::conn::Reply;
+use crate::wire::Reply;
 
 /// What became of one entry of a batch.
 #[derive(Debug, Clone)]
@@ -16,6 +16,12 @@ pub(crate) enum Answer {
     Done(u8, u64, u64),
     /// The entry failed with this error of the server.
     Failed(String),
+}
+
+impl Answer {
+    pub(crate) fn is_held(&self) -> bool {
+        matches!(self, Self::Done(HELD, ..))
+    }
 }
 
 // As in scripts/prelude.lua.

@@ -5,22 +5,29 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use rlock_core::{BackendError, Baseline, Failure, LeaseId};
-use tokio::sync::Mutex;
+use rlock_core::{BackendError, Baseline, Events, Failure, LeaseId, ResourceName};
+use tokio::sync::{Mutex, Notify};
 use tokio::time::timeout;
 
 use crate::answers;
-use crate::conn::{Args, Conn, Delivery, Driver, Messages, Reply};
+use crate::conn::{Conn, Delivery, Driver, Messages};
 use crate::error::CallError;
 use crate::keys::{Keys, inbox_channel};
+use crate::route::{Purpose, Route};
+use crate::scripts::Script;
+use crate::wire::{Args, Reply};
 use crate::{ConnectError, RedisConfig};
 
 // Only commands that users of the documented rights may run.
-const TAKE: &str =
-    "if redis.call('GET', KEYS[1]) then return 0 end return redis.call('SET', KEYS[1], ARGV[1], 'PXAT', ARGV[2])";
-const GIVE_BACK: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0";
-const WRITE_AND_PUBLISH: &str = "redis.call('SET', KEYS[1], ARGV[1], 'PXAT', ARGV[2]) return \
-                                 redis.call('PUBLISH', ARGV[3], ARGV[1])";
+static TAKE: Script = Script::of(
+    "if redis.call('GET', KEYS[1]) then return 0 end return redis.call('SET', KEYS[1], ARGV[1], 'PXAT', ARGV[2])",
+);
+static GIVE_BACK: Script =
+    Script::of("if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0");
+static WRITE_AND_PUBLISH: Script = Script::of(
+    "redis.call('SET', KEYS[1], ARGV[1], 'PXAT', ARGV[2]) return \
+                                 redis.call('PUBLISH', ARGV[3], ARGV[1])",
+);
 /// The length of what a lock writes: an id, an inbox and an owner.
 const LENGTH: usize = 100;
 /// The time from the start of the benchmark to the expiry of its keys, by this host's clock.
@@ -28,23 +35,20 @@ const EXPIRY: Duration = Duration::from_secs(24 * 60 * 60);
 /// The number of keys that the server scans in one step of the clean-up.
 const STEP: u64 = 1_000;
 
-/// The cost of a Redis server without locks.
+/// The cost of Redis without locks.
 pub struct RedisBaseline {
-    config: RedisConfig,
+    config: Arc<RedisConfig>,
     store: Arc<str>,
     keys: Keys,
-    conn: Arc<Conn>,
+    route: Route,
     channel: String,
     expires: String,
     messages: Mutex<Messages>,
-    take: String,
-    give_back: String,
-    write_and_publish: String,
-    _connections: [(Arc<Conn>, Driver); 2],
+    _listener: (Arc<Conn>, Driver),
 }
 
 impl RedisBaseline {
-    /// Connects twice, for commands and for a subscription. They are not opened again if they break.
+    /// Connects to each primary for commands, and to one for a subscription. The latter is not opened again if it breaks.
     ///
     /// # Errors
     ///
@@ -56,79 +60,96 @@ impl RedisBaseline {
     pub async fn connect(config: RedisConfig) -> Result<Self, ConnectError> {
         let store = Arc::<str>::from(config.address());
         let failed = |error: CallError| error.into_connect_error(&store);
-        let (conn, driver) = Conn::open(&config).await.map_err(failed)?;
-        let (listener, listening) = Conn::open(&config).await.map_err(failed)?;
+        let (keys, config) = (Keys::new(&config.namespace), Arc::new(config));
+        let nobody = (Events::default(), Arc::new(Notify::new()));
+        let route = Route::open(config.clone(), keys.clone(), &nobody.0, &nobody.1).await.map_err(failed)?;
+        let listener = route.listener().open().await.map_err(failed)?;
         let channel = inbox_channel(LeaseId::random());
-        let messages = listener.subscribe(&config, &channel).await.map_err(failed)?;
-        let load = async |source| load(&conn, source).await.map_err(failed);
-        let (take, give_back) = (load(TAKE).await?, load(GIVE_BACK).await?);
-        let write_and_publish = load(WRITE_AND_PUBLISH).await?;
-        let keys = Keys::new(&config.namespace);
+        let messages = Mutex::new(listener.0.subscribe(&config, &channel).await.map_err(failed)?);
         let expires = SystemTime::now() + EXPIRY;
         let expires = expires.duration_since(UNIX_EPOCH).unwrap_or(EXPIRY).as_millis().to_string();
-        let (messages, connections) = (Mutex::new(messages), [(conn.clone(), driver), (listener, listening)]);
-        Ok(Self {
-            config,
-            store,
-            keys,
-            conn,
-            channel,
-            expires,
-            messages,
-            take,
-            give_back,
-            write_and_publish,
-            _connections: connections,
-        })
+        Ok(Self { config, store, keys, route, channel, expires, messages, _listener: listener })
     }
 
-    async fn command(&self, operation: &'static str, name: &'static str, args: Args) -> Result<Reply, BackendError> {
-        self.conn.command(name, args).await.map_err(|error| error.into_backend_error(operation, &self.store))
+    async fn command(
+        &self,
+        conn: &Conn,
+        operation: &'static str,
+        name: &'static str,
+        args: Args,
+    ) -> Result<Reply, BackendError> {
+        conn.command(name, args).await.map_err(|error| self.failed(error, operation))
     }
 
-    async fn run(&self, operation: &'static str, digest: &str, name: &str, more: &[&str]) -> Result<(), BackendError> {
-        let mut args = Args::with_capacity(6);
-        args.text(digest);
-        args.fixed("1");
-        args.text(self.key(name));
-        args.text("x".repeat(LENGTH));
-        more.iter().for_each(|&text| args.text(text));
-        self.command(operation, "EVALSHA", args).await.map(drop)
+    async fn run(&self, script: &Script, name: &str, more: &[&str]) -> Result<(), BackendError> {
+        let name = ResourceName::new(format!("bare/{name}")).expect("the names of benchmarks are short and plain");
+        let build = |args: &mut Args| {
+            args.fixed("1");
+            args.text(self.keys.resource(&name));
+            args.text("x".repeat(LENGTH));
+            more.iter().for_each(|&text| args.text(text));
+        };
+        let run = self.route.run(Keys::bucket(&name), Purpose::Other, script, build).await;
+        run.map(drop).map_err(|error| self.failed(error, "write"))
     }
 
-    fn key(&self, name: &str) -> String {
-        format!("{}bare/{name}}}", self.keys.front())
+    fn conns(&self, operation: &'static str) -> Result<Vec<Arc<Conn>>, BackendError> {
+        let primaries = self.route.primaries();
+        let conns = primaries.iter().map(|primary| primary.commands()).collect::<Result<_, _>>();
+        conns.map_err(|error| self.failed(error, operation))
+    }
+
+    fn failed(&self, error: CallError, operation: &'static str) -> BackendError {
+        error.into_backend_error(operation, &self.store)
     }
 
     fn foreign(&self, reply: &Reply, operation: &'static str) -> BackendError {
         answers::foreign(reply).into_failure(operation, &self.store)
     }
-}
 
-async fn load(conn: &Conn, source: &'static str) -> Result<String, CallError> {
-    let mut args = Args::with_capacity(2);
-    args.fixed("LOAD");
-    args.fixed(source);
-    match conn.command("SCRIPT", args).await? {
-        Reply::Text(digest) => Ok(digest),
-        other => Err(CallError::Refused(format!("{other:?} to SCRIPT LOAD"))),
+    async fn clean_up_on(&self, conn: &Conn) -> Result<(), BackendError> {
+        let (mut cursor, pattern) = ("0".to_owned(), self.keys.everything());
+        loop {
+            let mut args = Args::with_capacity(5);
+            args.text(cursor);
+            args.fixed("MATCH");
+            args.text(pattern.as_str());
+            args.fixed("COUNT");
+            args.number(STEP);
+            let reply = self.command(conn, "clean up", "SCAN", args).await?;
+            let Reply::Array(parts) = &reply else { return Err(self.foreign(&reply, "clean up")) };
+            let [Reply::Text(next), Reply::Array(keys)] = &parts[..] else {
+                return Err(self.foreign(&reply, "clean up"));
+            };
+            for key in keys {
+                let Reply::Text(key) = key else { continue };
+                let mut found = Args::with_capacity(1); // the keys of a cluster's node are in several slots
+                found.text(key.as_str());
+                self.command(conn, "clean up", "DEL", found).await?;
+            }
+            cursor = next.clone();
+            if cursor == "0" {
+                return Ok(());
+            }
+        }
     }
 }
 
 #[async_trait]
 impl Baseline for RedisBaseline {
     async fn round_trip(&self) -> Result<(), BackendError> {
-        self.command("ping", "PING", Args::default()).await.map(drop)
+        let conns = self.conns("ping")?;
+        self.command(&conns[0], "ping", "PING", Args::default()).await.map(drop)
     }
 
     async fn pair(&self, name: &str) -> Result<(), BackendError> {
-        self.run("write", &self.take, name, &[&self.expires]).await?;
-        self.run("write", &self.give_back, name, &[]).await
+        self.run(&TAKE, name, &[&self.expires]).await?;
+        self.run(&GIVE_BACK, name, &[]).await
     }
 
     async fn write_and_push(&self) -> Result<(), BackendError> {
         let mut messages = self.messages.lock().await;
-        self.run("write", &self.write_and_publish, "push", &[&self.expires, &self.channel]).await?;
+        self.run(&WRITE_AND_PUBLISH, "push", &[&self.expires, &self.channel]).await?;
         match timeout(self.config.timeout, messages.next()).await {
             Ok(Delivery::Message(_)) => Ok(()),
             Ok(Delivery::Missed) | Err(_) => {
@@ -139,40 +160,24 @@ impl Baseline for RedisBaseline {
     }
 
     async fn counters(&self) -> Result<Vec<(&'static str, u64)>, BackendError> {
-        let mut section = Args::default();
-        section.fixed("stats");
-        let reply = self.command("info", "INFO", section).await?;
-        let Reply::Text(info) = &reply else { return Err(self.foreign(&reply, "info")) };
-        let commands = info.lines().find_map(|line| line.strip_prefix("total_commands_processed:"));
-        let commands = commands.and_then(|count| count.trim().parse().ok());
-        Ok(commands.map(|count| ("commands", count)).into_iter().collect())
+        let mut sum = None;
+        for conn in self.conns("info")? {
+            let mut section = Args::default();
+            section.fixed("stats");
+            let reply = self.command(&conn, "info", "INFO", section).await?;
+            let Reply::Text(info) = &reply else { return Err(self.foreign(&reply, "info")) };
+            let commands = info.lines().find_map(|line| line.strip_prefix("total_commands_processed:"));
+            let commands: Option<u64> = commands.and_then(|count| count.trim().parse().ok());
+            sum = commands.map(|count| sum.unwrap_or(0) + count).or(sum);
+        }
+        Ok(sum.map(|count| ("commands", count)).into_iter().collect())
     }
 
     async fn clean_up(&self) -> Result<(), BackendError> {
-        let (mut cursor, pattern) = ("0".to_owned(), self.keys.everything());
-        loop {
-            let mut args = Args::with_capacity(5);
-            args.text(cursor);
-            args.fixed("MATCH");
-            args.text(pattern.as_str());
-            args.fixed("COUNT");
-            args.number(STEP);
-            let reply = self.command("clean up", "SCAN", args).await?;
-            let Reply::Array(parts) = &reply else { return Err(self.foreign(&reply, "clean up")) };
-            let [Reply::Text(next), Reply::Array(keys)] = &parts[..] else {
-                return Err(self.foreign(&reply, "clean up"));
-            };
-            let mut found = Args::with_capacity(keys.len());
-            let text = |key: &Reply| if let Reply::Text(key) = key { Some(key.clone()) } else { None };
-            keys.iter().filter_map(text).for_each(|key| found.text(key));
-            if !keys.is_empty() {
-                self.command("clean up", "DEL", found).await?;
-            }
-            cursor = next.clone();
-            if cursor == "0" {
-                return Ok(());
-            }
+        for conn in self.conns("clean up")? {
+            self.clean_up_on(&conn).await?;
         }
+        Ok(())
     }
 }
 

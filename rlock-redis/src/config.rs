@@ -1,14 +1,22 @@
-//! Where the server is and how to talk to it.
+//! Where the servers are and how to talk to them.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use percent_encoding::percent_decode_str;
-use rlock_core::{InvalidName, InvalidOption, Namespace};
-use url::Url;
+use rlock_core::{InvalidOption, Namespace};
 
-/// Where the Redis server is, and how to talk to it.
+use crate::address::Address;
+
+mod error;
+mod url;
+
+pub use error::ConfigError;
+
+use url::{Kind, Parts};
+
+/// Where the Redis servers are, and how to talk to them.
 ///
 /// ```
 /// use rlock_redis::RedisConfig;
@@ -19,15 +27,23 @@ use url::Url;
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisConfig {
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    pub(crate) tls: bool,
+    pub(crate) servers: Servers,
+    pub(crate) tls: Option<Tls>,
     pub(crate) credentials: Option<Credentials>,
     pub(crate) database: u8,
     pub(crate) namespace: Namespace,
     pub(crate) timeout: Duration,
     pub(crate) connect_timeout: Duration,
     pub(crate) restart_grace: Duration,
+    pub(crate) replicas: Option<Replicas>,
+}
+
+/// The servers that a URL names.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Servers {
+    One(Address),
+    Sentinels { hosts: Vec<Address>, service: String, credentials: Option<Credentials> },
+    Cluster(Vec<Address>),
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -36,62 +52,78 @@ pub(crate) struct Credentials {
     pub(crate) password: String,
 }
 
-const DEFAULT_PORT: u16 = 6379;
+/// The files of TLS, in PEM.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Tls {
+    /// The certificates to trust in place of the system's.
+    pub(crate) ca: Option<PathBuf>,
+    /// The certificate and the private key of this client.
+    pub(crate) identity: Option<(PathBuf, PathBuf)>,
+}
+
+/// The replicas that have to confirm a grant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Replicas {
+    pub(crate) count: u8,
+    pub(crate) within: Duration,
+}
+
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 const DEFAULT_RESTART_GRACE: Duration = Duration::from_secs(2);
+const DEFAULT_WAIT_TIMEOUT: Duration = Duration::from_secs(1);
+
+const REPLICAS_REMEDY: &str = "write a number of replicas from 1 to 100";
+const FILE_REMEDY: &str = "write the name of a PEM file";
+const TEXT_REMEDY: &str = "write some text";
 
 impl RedisConfig {
-    /// Reads `redis://user:password@host:port/database?option=value&…`, or `rediss://…` for TLS. `valkey://` and `valkeys://`
-    /// mean the same.
+    /// Reads a URL. `valkey` means the same as `redis` in all of these schemes.
     ///
-    /// Everything but the scheme and the host may be left out: the port is then 6379, the database 0, and there
-    /// is no user (Redis calls that one `default`) and no password. What is special in a URL is percent-encoded.
+    /// | URL | servers |
+    /// | --- | --- |
+    /// | `redis://user:password@host:port/database` | one server, which may have replicas |
+    /// | `redis-sentinel://user:password@host:port,host:port/service/database` | the primary that these sentinels call `service` |
+    /// | `redis-cluster://user:password@host:port,host:port` | a Redis Cluster, of which these are some nodes |
+    /// | `redis+unix:///path/of/the/socket` | one server on this host |
+    ///
+    /// `rediss`, `rediss-sentinel` and `rediss-cluster` use TLS. Everything but the scheme, the host and the service may be
+    /// left out: the port is then 6379, or 26379 for sentinels, the database 0, and there is no user (Redis calls that one
+    /// `default`) and no password. What is special in a URL is percent-encoded.
     ///
     /// | option | what | without it |
     /// | --- | --- | --- |
     /// | `namespace` | the part of the database that is used, as in [`namespace`](Self::namespace) | `rlock` |
     /// | `timeout` | how long a request may take, as `500ms`, `5s`, `1m` | `5s` |
     /// | `connect_timeout` | how long connecting may take | `5s` |
-    /// | `restart_grace` | how old a server has to be before it grants, as in [`restart_grace`](Self::restart_grace) | `2s` |
+    /// | `restart_grace` | how long a server grants nothing after its start, as in [`restart_grace`](Self::restart_grace) | `2s` |
+    /// | `wait_replicas`, `wait_timeout` | how many replicas have to confirm a grant, and within which time, as in [`wait_replicas`](Self::wait_replicas) | none, `1s` |
+    /// | `ca` | with TLS: a file of certificates to trust, as in [`ca`](Self::ca) | those that the system trusts |
+    /// | `cert`, `key` | with TLS: files of the client's certificate, as in [`identity`](Self::identity) | none |
+    /// | `sentinel_user`, `sentinel_password` | the credentials for the sentinels | none |
+    /// | `db`, `user`, `pass` | with a socket: the database and the credentials | 0, none |
     ///
     /// # Errors
     ///
     /// [`ConfigError`] if it cannot be read or names an option that there is not. No error shows the URL, which
     /// may have a password in it.
     pub fn from_url(url: &str) -> Result<Self, ConfigError> {
-        if url.contains('#') {
-            return Err(ConfigError::Fragment);
-        }
-        if names_several(url) {
-            return Err(ConfigError::SeveralHosts);
-        }
-        let url = Url::parse(url).map_err(ConfigError::Malformed)?;
-        let tls = match url.scheme() {
-            "redis" | "valkey" => false,
-            "rediss" | "valkeys" if cfg!(feature = "tls") => true,
-            "rediss" | "valkeys" => return Err(ConfigError::TlsOff),
-            other => return Err(ConfigError::Scheme { scheme: other.to_owned() }),
-        };
-        let host = decode("host", url.host_str().unwrap_or_default())?;
-        if host.is_empty() {
-            return Err(ConfigError::NoHost);
-        }
+        let parts = Parts::of(url)?;
         let mut config = Self {
-            host,
-            port: url.port().unwrap_or(DEFAULT_PORT),
-            tls,
-            credentials: credentials(&url)?,
-            database: database(url.path())?,
+            servers: parts.servers,
+            tls: parts.tls.then(Tls::default),
+            credentials: parts.credentials,
+            database: parts.database,
             namespace: Namespace::default(),
             timeout: DEFAULT_TIMEOUT,
             connect_timeout: DEFAULT_TIMEOUT,
             restart_grace: DEFAULT_RESTART_GRACE,
+            replicas: None,
         };
-        for pair in url.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
-            let (option, value) = pair.split_once('=').unwrap_or((pair, ""));
-            config = config.with_option(&decode("options", option)?, &decode("options", value)?)?;
+        let mut pairs = Pairs::default();
+        for (option, value) in parts.options {
+            config = config.with_option(parts.kind, &option, value, &mut pairs)?;
         }
-        Ok(config)
+        pairs.complete(config)
     }
 
     /// Keeps to a part of the database: equal names in two namespaces are two resources.
@@ -121,21 +153,24 @@ impl RedisConfig {
         Ok(self)
     }
 
-    /// How long after the start of the server nothing is claimed, to within the second that it tells its age in.
+    /// How long nothing is granted after the start of a server, to within the second that it tells its age in. After the
+    /// promotion of a replica, under sentinels and on a cluster, the time counts from the moment at which the first client
+    /// finds the server in its role; so the very first lock there takes that long.
     ///
-    /// A server that was restarted without its data would grant at once what others believe to hold. The grace leaves
-    /// them the time to connect again and to be told of the loss; one as long as the longest TTL in use covers also
-    /// those who cannot connect (the delayed restart of Redlock, <https://redis.io/docs/latest/develop/clients/patterns/distributed-locks/>).
-    /// Zero does without, for a server that keeps every write, or that nobody used before.
+    /// A server that was restarted without its data would grant at once what others believe to hold, and so would a replica
+    /// that never heard of the last grants. The grace leaves the holders the time to connect and to learn of the loss; one
+    /// as long as the longest TTL in use covers also those who cannot connect (the delayed restart of Redlock,
+    /// <https://redis.io/docs/latest/develop/clients/patterns/distributed-locks/>). Held locks are extended and released
+    /// meanwhile. Zero does without, for a server that keeps every write, or that nobody used before.
     ///
     /// Claims are tried again meanwhile, for as long as the client's
-    /// [`retry_for`](rlock_core::ClientBuilder::retry_for): with a longer grace, give it more. Two things are not
-    /// covered, and leave the token as the only protection: the time that a server takes to load its data counts as part
-    /// of its age; and a server that comes back with data older than what it confirmed may grant to waiters at once.
+    /// [`retry_for`](rlock_core::ClientBuilder::retry_for): with a longer grace, give it more. One thing is not
+    /// covered, and leaves the token as the only protection: the time that a server alone takes to load its data counts as
+    /// part of its age.
     ///
-    /// The age is `uptime_in_seconds` in the answer to `INFO server`. Connecting fails where the server withholds it, as
-    /// from a user without `+info`, unless the grace is zero. If it withholds the age after a reconnect, claims fail until
-    /// it tells, while held locks are extended and released as before.
+    /// The age is `uptime_in_seconds` in the answer to `INFO`, which also shows a promotion. Connecting fails where the
+    /// server withholds it, as from a user without `+info`, unless the grace is zero. If it withholds the age after a
+    /// reconnect, claims fail until it tells, while held locks are extended and released as before.
     ///
     /// # Errors
     ///
@@ -145,23 +180,198 @@ impl RedisConfig {
         Ok(self)
     }
 
-    /// The server and the database, without the user and the password: what errors call the store.
-    pub fn address(&self) -> String {
-        let scheme = if self.tls { "rediss" } else { "redis" };
-        format!("{scheme}://{}:{}/{}", self.host, self.port, self.database)
+    /// Counts a grant only once `count` replicas have confirmed it, `within` some time. A grant that they do not confirm is
+    /// released, and the claim fails with an error that says so.
+    ///
+    /// This narrows what a failover can lose, and does not close it. A replica that has not confirmed may be promoted;
+    /// with one replica, or if all of them have to confirm, that happens only if a confirmed write is lost on the way to
+    /// its disk. Extensions and releases are not confirmed: after a failover a lease may end by up to one interval of the
+    /// watchdog earlier, and a released one may stay until it expires.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Option`] for a count of zero or more than 100, and for a time of zero or more than an hour.
+    pub fn wait_replicas(mut self, count: u8, within: Duration) -> Result<Self, ConfigError> {
+        if !(1..=100).contains(&count) {
+            return Err(InvalidOption::unusable("wait_replicas", count, REPLICAS_REMEDY).into());
+        }
+        self.replicas = Some(Replicas { count, within: InvalidOption::timeout("wait_timeout", within)? });
+        Ok(self)
     }
 
-    fn with_option(self, option: &str, value: &str) -> Result<Self, ConfigError> {
-        match option {
-            "namespace" => {
-                Namespace::new(value).map(|namespace| self.namespace(namespace)).map_err(ConfigError::Namespace)
+    /// Trusts the certificates in `file`, in PEM, in place of those that the system trusts.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::NeedsTls`] if the URL was not of TLS, [`ConfigError::Option`] for an empty name.
+    pub fn ca(mut self, file: impl Into<PathBuf>) -> Result<Self, ConfigError> {
+        self.tls("ca")?.ca = Some(checked_file("ca", file.into())?);
+        Ok(self)
+    }
+
+    /// Shows the servers a certificate: the one in the file `cert`, whose private key is in the file `key`, both in PEM.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::NeedsTls`] if the URL was not of TLS, [`ConfigError::Option`] for an empty name.
+    pub fn identity(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Result<Self, ConfigError> {
+        let files = (checked_file("cert", cert.into())?, checked_file("key", key.into())?);
+        self.tls("cert")?.identity = Some(files);
+        Ok(self)
+    }
+
+    /// The servers and the database, without the user and the password: what errors call the store.
+    pub fn address(&self) -> String {
+        let scheme = if self.tls.is_some() { "rediss" } else { "redis" };
+        let list = |hosts: &[Address]| hosts.iter().map(Address::to_string).collect::<Vec<_>>().join(",");
+        match &self.servers {
+            Servers::One(socket @ Address::Socket(_)) => format!("redis+unix://{socket}?db={}", self.database),
+            Servers::One(host) => format!("{scheme}://{host}/{}", self.database),
+            Servers::Sentinels { hosts, service, .. } => {
+                format!("{scheme}-sentinel://{}/{service}/{}", list(hosts), self.database)
             }
-            "timeout" => self.timeout(InvalidOption::timeout_of("timeout", value)?),
-            "connect_timeout" => self.connect_timeout(InvalidOption::timeout_of("connect_timeout", value)?),
-            "restart_grace" => self.restart_grace(InvalidOption::grace_of("restart_grace", value)?),
-            _ => Err(ConfigError::UnknownOption { option: InvalidOption::unknown_name(option) }),
+            Servers::Cluster(hosts) => format!("{scheme}-cluster://{}", list(hosts)),
         }
     }
+
+    /// Whether the URL names one server, without sentinels.
+    pub(crate) fn is_alone(&self) -> bool {
+        matches!(self.servers, Servers::One(_))
+    }
+
+    pub(crate) fn is_cluster(&self) -> bool {
+        matches!(self.servers, Servers::Cluster(_))
+    }
+
+    /// The nodes of a cluster that the URL names.
+    pub(crate) fn seeds(&self) -> &[Address] {
+        if let Servers::Cluster(seeds) = &self.servers { seeds } else { &[] }
+    }
+
+    fn with_option(mut self, kind: Kind, option: &str, value: String, pairs: &mut Pairs) -> Result<Self, ConfigError> {
+        match (option, kind) {
+            ("namespace", _) => {
+                return Namespace::new(&*value)
+                    .map(|namespace| self.namespace(namespace))
+                    .map_err(ConfigError::Namespace);
+            }
+            ("timeout", _) => return self.timeout(InvalidOption::timeout_of("timeout", &value)?),
+            ("connect_timeout", _) => {
+                return self.connect_timeout(InvalidOption::timeout_of("connect_timeout", &value)?);
+            }
+            ("restart_grace", _) => return self.restart_grace(InvalidOption::grace_of("restart_grace", &value)?),
+            ("ca", _) => return self.ca(value),
+            ("wait_replicas", _) => {
+                let unreadable = |_| InvalidOption::unreadable("wait_replicas", REPLICAS_REMEDY);
+                pairs.replicas = Some(value.parse().map_err(unreadable)?);
+            }
+            ("wait_timeout", _) => pairs.replicas_within = Some(InvalidOption::timeout_of("wait_timeout", &value)?),
+            ("cert", _) => pairs.cert = Some(value),
+            ("key", _) => pairs.key = Some(value),
+            ("sentinel_user", Kind::Sentinels) => pairs.sentinel_user = Some(checked_text("sentinel_user", value)?),
+            ("sentinel_password", Kind::Sentinels) => {
+                pairs.sentinel_password = Some(checked_text("sentinel_password", value)?);
+            }
+            ("db", Kind::Socket) => self.database = url::database(&value)?,
+            ("user", Kind::Socket) => pairs.user = Some(checked_text("user", value)?),
+            ("pass", Kind::Socket) => pairs.password = Some(checked_text("pass", value)?),
+            _ => {
+                let option = InvalidOption::unknown_name(option);
+                return Err(ConfigError::UnknownOption { option, known: known(kind) });
+            }
+        }
+        Ok(self)
+    }
+
+    fn tls(&mut self, option: &'static str) -> Result<&mut Tls, ConfigError> {
+        self.tls.as_mut().ok_or(ConfigError::NeedsTls { option })
+    }
+}
+
+/// Options that are read before it is known whether the one that they belong to is there.
+#[derive(Default)]
+struct Pairs {
+    replicas: Option<u8>,
+    replicas_within: Option<Duration>,
+    cert: Option<String>,
+    key: Option<String>,
+    sentinel_user: Option<String>,
+    sentinel_password: Option<String>,
+    user: Option<String>,
+    password: Option<String>,
+}
+
+impl Pairs {
+    fn complete(self, mut config: RedisConfig) -> Result<RedisConfig, ConfigError> {
+        config = match (self.replicas, self.replicas_within) {
+            (Some(count), within) => config.wait_replicas(count, within.unwrap_or(DEFAULT_WAIT_TIMEOUT))?,
+            (None, Some(_)) => return Err(incomplete("wait_timeout", "wait_replicas")),
+            (None, None) => config,
+        };
+        config = match (self.cert, self.key) {
+            (Some(cert), Some(key)) => config.identity(cert, key)?,
+            (Some(_), None) => return Err(incomplete("cert", "key")),
+            (None, Some(_)) => return Err(incomplete("key", "cert")),
+            (None, None) => config,
+        };
+        if let Servers::Sentinels { credentials, .. } = &mut config.servers {
+            *credentials = login(self.sentinel_user, self.sentinel_password, ("sentinel_user", "sentinel_password"))?;
+        }
+        if let Some(credentials) = login(self.user, self.password, ("user", "pass"))? {
+            config.credentials = Some(credentials);
+        }
+        Ok(config)
+    }
+}
+
+fn login(
+    user: Option<String>,
+    password: Option<String>,
+    options: (&'static str, &'static str),
+) -> Result<Option<Credentials>, ConfigError> {
+    match (user, password) {
+        (user, Some(password)) => Ok(Some(Credentials { user, password })),
+        (Some(_), None) => Err(incomplete(options.0, options.1)),
+        (None, None) => Ok(None),
+    }
+}
+
+fn incomplete(option: &'static str, missing: &'static str) -> ConfigError {
+    ConfigError::Incomplete { option, missing }
+}
+
+/// The options of a kind of URL.
+fn known(kind: Kind) -> &'static str {
+    macro_rules! options {
+        ($more:literal) => {
+            concat!(
+                "namespace, timeout, connect_timeout, restart_grace, wait_replicas, wait_timeout",
+                $more,
+                ", and with TLS ca, cert and key"
+            )
+        };
+    }
+    match kind {
+        Kind::Server | Kind::Cluster => options!(""),
+        Kind::Sentinels => options!(", sentinel_user, sentinel_password"),
+        Kind::Socket => {
+            "namespace, timeout, connect_timeout, restart_grace, wait_replicas, wait_timeout, db, user and pass"
+        }
+    }
+}
+
+fn checked_file(option: &'static str, file: PathBuf) -> Result<PathBuf, ConfigError> {
+    if file.as_os_str().is_empty() {
+        return Err(InvalidOption::unusable(option, "", FILE_REMEDY).into());
+    }
+    Ok(file)
+}
+
+fn checked_text(option: &'static str, text: String) -> Result<String, ConfigError> {
+    if text.is_empty() {
+        return Err(InvalidOption::unusable(option, "", TEXT_REMEDY).into());
+    }
+    Ok(text)
 }
 
 impl FromStr for RedisConfig {
@@ -176,94 +386,12 @@ impl fmt::Debug for RedisConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisConfig")
             .field("address", &self.address())
+            .field("tls", &self.tls)
             .field("namespace", &self.namespace)
             .field("timeout", &self.timeout)
             .field("connect_timeout", &self.connect_timeout)
             .field("restart_grace", &self.restart_grace)
+            .field("replicas", &self.replicas)
             .finish_non_exhaustive()
     }
-}
-
-/// Why a URL or an option cannot be used, and what would work. It never shows the user or the password.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// It is not a URL.
-    #[error("the Redis URL cannot be read ({0}): write redis://user:password@host:port/database?option=value")]
-    Malformed(url::ParseError),
-    /// It is the URL of something else.
-    #[error("the scheme {scheme:?} is not one of Redis: use redis:// or, for TLS, rediss://")]
-    Scheme {
-        /// The scheme that was given.
-        scheme: String,
-    },
-    /// TLS is asked for and not built in.
-    #[error("rediss:// needs the feature \"tls\" of rlock-redis, which is off: enable it, or use redis://")]
-    TlsOff,
-    /// It does not say where the server is.
-    #[error("the Redis URL names no host: write redis://host:port/database, for instance redis://localhost")]
-    NoHost,
-    /// It names several servers.
-    #[error("the Redis URL names several servers, and rlock uses one: name the primary")]
-    SeveralHosts,
-    /// There is a `#` in it, which ends a URL.
-    #[error("the Redis URL has a # in it: if that belongs to the user or the password, write it as %23")]
-    Fragment,
-    /// There is a user without a password.
-    #[error("the Redis URL has a user but no password: write user:password@, or :password@ without a user")]
-    NoPassword,
-    /// What stands behind the host is not a database number. It is not repeated: where a password has a slash in
-    /// it that is not written as %2F, this is the rest of the password.
-    #[error(
-        "what stands behind the host of the Redis URL is not the number of a database: use 0 to 255, or leave it out \
-         for 0; a slash in a password is written %2F"
-    )]
-    Database,
-    /// Percent-decoding did not give text.
-    #[error("the {part} of the Redis URL is not UTF-8 once percent-decoded: check the % in it")]
-    NotText {
-        /// The part of the URL.
-        part: &'static str,
-    },
-    /// There is no such option.
-    #[error(
-        "the Redis URL has an unknown option {option:?}: there are namespace, timeout, connect_timeout and restart_grace"
-    )]
-    UnknownOption {
-        /// The option, if it does not look like a part of a password.
-        option: String,
-    },
-    /// The namespace cannot be used.
-    #[error("the option namespace of the Redis URL: {0}")]
-    Namespace(InvalidName),
-    /// An option has a value that cannot be used.
-    #[error(transparent)]
-    Option(#[from] InvalidOption),
-}
-
-fn credentials(url: &Url) -> Result<Option<Credentials>, ConfigError> {
-    let user = Some(decode("user", url.username())?).filter(|user| !user.is_empty());
-    match url.password() {
-        Some(password) => Ok(Some(Credentials { user, password: decode("password", password)? })),
-        None if user.is_some() => Err(ConfigError::NoPassword),
-        None => Ok(None),
-    }
-}
-
-fn names_several(url: &str) -> bool {
-    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
-    let authority = rest.split(['/', '?']).next().unwrap_or_default();
-    authority.rsplit('@').next().unwrap_or_default().contains(',')
-}
-
-fn database(path: &str) -> Result<u8, ConfigError> {
-    match path.strip_prefix('/').unwrap_or(path) {
-        "" => Ok(0),
-        number => number.parse().map_err(|_| ConfigError::Database),
-    }
-}
-
-fn decode(part: &'static str, text: &str) -> Result<String, ConfigError> {
-    let decoded = percent_decode_str(text).decode_utf8().map_err(|_| ConfigError::NotText { part })?;
-    Ok(decoded.into_owned())
 }

@@ -1,50 +1,45 @@
-//! One connection to the server. This is the only file that knows the client library, fred.
+//! One connection to a server.
 //!
 //! fred is used for the protocol only. Its own reconnecting is off: it would keep commands while it reconnects and
 //! send them long after their callers gave up, and it does not notice a silent connection that is written to.
 //! So a connection that breaks stays broken, everything under way on it fails at once, and its user opens the
 //! next.
 
-use std::error::Error;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use fred::clients::Client;
 use fred::interfaces::{AuthInterface as _, ClientLike as _, EventInterface as _, PubsubInterface as _};
-use fred::types::config::{
-    Config, ConnectionConfig, PerformanceConfig, Server, ServerConfig, TcpConfig, UnresponsiveConfig,
-};
-use fred::types::{Builder, ClusterHash, ConnectHandle, CustomCommand, Message, Resp3Frame, RespVersion, Value};
+use fred::types::{ClusterHash, ConnectHandle, CustomCommand, Message, RespVersion};
 use futures_util::future::poll_immediate;
 use tokio::sync::{Notify, broadcast};
 use tokio::time::timeout;
 
+use crate::address::Address;
+use crate::client::{Endpoint, call_error, is_of_transport, unsent};
+use crate::config::Credentials;
 use crate::error::{CallError, Cause};
+use crate::grace::Grace;
+use crate::wire::{Args, Reply};
 use crate::{RedisConfig, rights, server};
 
-/// The number of unsent commands beyond which further ones fail.
-const MAX_UNSENT: usize = 16_384;
 /// The silence of a connection with a request under way after which another connection is opened, to find out whether the
 /// connection is dead or the server is slow.
 const SUSPICIOUS: Duration = Duration::from_millis(500);
-/// The number of unread messages beyond which some are lost. The loss is noticed.
-const MAX_UNREAD: usize = 4_096;
-
 /// An open connection. Commands of all tasks go over it in the order in which they are sent, without waiting for
 /// each other's answers.
 #[derive(Debug)]
 pub(crate) struct Conn {
     client: Client,
+    address: Address,
     has_resp3: bool,
     timeout: Duration,
     opened: Instant,
     /// The time of the last answer, in microseconds after `opened`.
     last_answer: AtomicU64,
-    restart_grace: Duration,
-    /// The instant from which the server may grant. Not set while the server withholds its uptime.
-    grants_from: OnceLock<Instant>,
+    grace: Grace,
     end: Arc<End>,
     suspicious: Notify,
     /// The time of the last request that became suspicious, in the same unit as `last_answer`.
@@ -73,65 +68,88 @@ struct End {
 }
 
 impl Conn {
-    /// Connects, logs in, selects the database and makes sure that the server stands alone and takes writes.
+    /// Connects, logs in, selects the database and makes sure that the server takes writes, and is a node of a cluster if
+    /// that is asked for. `mark` is the key of the mark of [`Grace`], where it is known yet.
     ///
-    /// Claims fail while the server withholds its uptime; other requests work. See [`may_grant`](Self::may_grant).
+    /// Claims fail while the server withholds its uptime; other requests work. See [`Grace`].
     ///
     /// # Cancel safety
     ///
     /// Dropping the future leaves no connection behind.
-    pub(crate) async fn open(config: &RedisConfig) -> Result<(Arc<Self>, Driver), CallError> {
-        let client = builder(config)?.build().map_err(unsent)?;
-        let driver = Driver::start(&client, config).await?;
-        let end = driver.end.clone();
-        let has_resp3 = switch_protocol(&client, config).await?;
-        let (timeout, opened) = (config.timeout, Instant::now());
-        let conn = Self {
-            client,
-            has_resp3,
-            timeout,
-            opened,
-            last_answer: AtomicU64::new(0),
-            restart_grace: config.restart_grace,
-            grants_from: if config.restart_grace.is_zero() { OnceLock::from(opened) } else { OnceLock::new() },
-            end,
-            suspicious: Notify::new(),
-            suspicious_since: AtomicU64::new(0),
+    pub(crate) async fn open(
+        config: &RedisConfig,
+        address: &Address,
+        mark: Option<&str>,
+    ) -> Result<(Arc<Self>, Driver), CallError> {
+        let in_cluster = config.is_cluster();
+        let database = (!in_cluster).then_some(config.database);
+        let endpoint = Endpoint { config, address, credentials: config.credentials.as_ref(), database };
+        let (mut conn, driver) = Self::log_in(&endpoint).await?;
+        conn.has_resp3 = switch_protocol(&conn.client, &endpoint).await?;
+        let grace = async {
+            match mark {
+                Some(mark) => conn.grace.over(&conn, mark).await.map(drop),
+                None => Ok(()),
+            }
         };
-        let (is_fit, grants_from) = tokio::join!(server::check_mode_and_role(&conn), conn.grants_from());
+        let (is_fit, grace) = tokio::join!(server::check_mode_and_role(&conn, in_cluster), grace);
         is_fit?;
-        match grants_from {
-            Ok(_) | Err(CallError::Unfit(_)) => Ok((Arc::new(conn), driver)),
+        match grace {
+            // A claim asks again: the server withholds its uptime, or does not serve the key any more.
+            Ok(()) | Err(CallError::Unfit(_) | CallError::Refused(_)) => Ok((Arc::new(conn), driver)),
             Err(error) => Err(error),
         }
     }
 
-    /// The instant from which the server may grant; [`CallError::Unfit`] while it withholds its uptime.
-    pub(crate) async fn grants_from(&self) -> Result<Instant, CallError> {
-        if let Some(&known) = self.grants_from.get() {
-            return Ok(known);
-        }
-        let age = server::least_age(self).await?;
-        Ok(*self.grants_from.get_or_init(|| Instant::now() + self.restart_grace.saturating_sub(age)))
+    /// Connects to a sentinel.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves no connection behind.
+    pub(crate) async fn to_sentinel(
+        config: &RedisConfig,
+        address: &Address,
+        credentials: Option<&Credentials>,
+    ) -> Result<(Arc<Self>, Driver), CallError> {
+        let (conn, driver) = Self::log_in(&Endpoint { config, address, credentials, database: None }).await?;
+        Ok((Arc::new(conn), driver))
     }
 
-    /// Fails while the server's uptime is below the grace after restarts, or withheld. A failure takes up to 200 ms, so that
-    /// callers do not retry in a tight loop.
-    pub(crate) async fn may_grant(&self) -> Result<(), CallError> {
-        const MOMENT: Duration = Duration::from_millis(200);
-        let left = self.grants_from().await?.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(());
-        }
-        tokio::time::sleep(left.min(MOMENT)).await;
-        if left <= MOMENT {
-            return Ok(());
-        }
-        let reason = format!(
-            "the server was started a moment ago: earlier holders have {:?} left to learn of their loss (restart_grace)",
-            left - MOMENT
-        );
-        Err(CallError::Unsent(Cause::new(reason)))
+    /// Connects to a node of a cluster, whatever its role, to ask about others.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves no connection behind.
+    pub(crate) async fn to_node(config: &RedisConfig, address: &Address) -> Result<(Arc<Self>, Driver), CallError> {
+        let endpoint = Endpoint { config, address, credentials: config.credentials.as_ref(), database: None };
+        let (conn, driver) = Self::log_in(&endpoint).await?;
+        Ok((Arc::new(conn), driver))
+    }
+
+    async fn log_in(endpoint: &Endpoint<'_>) -> Result<(Self, Driver), CallError> {
+        let client = endpoint.builder()?.build().map_err(unsent)?;
+        let driver = Driver::start(&client, endpoint).await?;
+        let conn = Self {
+            client,
+            address: endpoint.address.clone(),
+            has_resp3: false,
+            timeout: endpoint.config.timeout,
+            opened: Instant::now(),
+            last_answer: AtomicU64::new(0),
+            grace: Grace::new(endpoint.config.restart_grace, endpoint.config.is_alone()),
+            end: driver.end.clone(),
+            suspicious: Notify::new(),
+            suspicious_since: AtomicU64::new(0),
+        };
+        Ok((conn, driver))
+    }
+
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    pub(crate) fn grace(&self) -> &Grace {
+        &self.grace
     }
 
     /// Whether the connection goes on taking commands while it is subscribed. It does not where the server, or a proxy in
@@ -151,29 +169,58 @@ impl Conn {
     ///
     /// A command whose future is dropped may be carried out.
     pub(crate) async fn command(&self, name: &'static str, args: Args) -> Result<Reply, CallError> {
+        self.command_within(Duration::ZERO, name, args).await
+    }
+
+    /// The same for a command that the server answers after up to `more` time.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`command`](Self::command).
+    pub(crate) async fn command_within(
+        &self,
+        more: Duration,
+        name: &'static str,
+        args: Args,
+    ) -> Result<Reply, CallError> {
         let closed = self.end.closed.notified();
         if self.end.is_closed.load(Ordering::Acquire) {
             return Err(CallError::Unsent(Cause::new("the connection is closed")));
         }
         tokio::select! {
             biased;
-            reply = self.send(name, args) => reply,
+            reply = self.send(more, name, args) => reply,
             () = closed => Err(CallError::Unanswered(Cause::new("the connection broke"))),
         }
     }
 
-    async fn send(&self, name: &'static str, args: Args) -> Result<Reply, CallError> {
+    /// The same for a command about a hash slot that the server is taking over.
+    ///
+    /// The server lets a slot be used before it owns it by the command behind `ASKING` alone. If another task's command
+    /// comes between the two, that one does no harm, and this one fails with `MOVED`.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`command`](Self::command).
+    pub(crate) async fn command_asking(&self, name: &'static str, args: Args) -> Result<Reply, CallError> {
+        let (asked, reply) = tokio::join!(biased; self.command("ASKING", Args::default()), self.command(name, args));
+        asked?;
+        reply
+    }
+
+    async fn send(&self, more: Duration, name: &'static str, args: Args) -> Result<Reply, CallError> {
         // fred flushes each EVALSHA by itself, but writes commands that it does not know together.
         let command = CustomCommand::new_static(name, ClusterHash::Random, false);
         let sent = self.elapsed();
         let mut answer = pin!(self.client.custom_raw(command, args.0));
-        let mut answered = timeout(self.timeout.min(SUSPICIOUS), &mut answer).await;
+        let (first, limit) = (SUSPICIOUS + more, self.timeout + more);
+        let mut answered = timeout(limit.min(first), &mut answer).await;
         if answered.is_err() {
             if self.is_silent_since(sent) {
                 self.suspicious_since.fetch_max(sent, Ordering::Relaxed);
                 self.suspicious.notify_one();
             }
-            answered = timeout(self.timeout.saturating_sub(SUSPICIOUS), answer).await;
+            answered = timeout(limit.saturating_sub(first), answer).await;
         }
         match answered {
             Ok(Ok(frame)) => {
@@ -185,7 +232,7 @@ impl Conn {
                 if self.is_silent_since(sent) {
                     self.give_up();
                 }
-                let reason = format!("no answer within {:?}: the server or the network is stuck or slow", self.timeout);
+                let reason = format!("no answer within {limit:?}: the server or the network is stuck or slow");
                 Err(CallError::Unanswered(Cause::new(reason)))
             }
         }
@@ -242,7 +289,7 @@ impl Conn {
             self.command("PUBLISH", args).await?
         } else {
             self.ping().await?;
-            let (other, _driver) = Box::pin(Self::open(config)).await?;
+            let (other, _driver) = Box::pin(Self::open(config, &self.address, None)).await?;
             other.command("PUBLISH", args).await?
         };
         match receivers {
@@ -264,18 +311,15 @@ impl Conn {
 }
 
 impl Driver {
-    async fn start(client: &Client, config: &RedisConfig) -> Result<Self, CallError> {
+    async fn start(client: &Client, endpoint: &Endpoint<'_>) -> Result<Self, CallError> {
         let mut connected = pin!(client.wait_for_connect());
         // Polled once, it listens; an answer that came before that would be missed.
         let _not_yet = poll_immediate(connected.as_mut()).await;
         let driver = Self { task: client.connect(), end: Arc::default() };
-        match timeout(config.connect_timeout, connected).await {
+        match timeout(endpoint.config.connect_timeout, connected).await {
             Ok(Ok(())) => Ok(driver),
-            Ok(Err(error)) => Err(connect_error(config, error)),
-            Err(_elapsed) => {
-                let (waited, question) = (config.connect_timeout, unanswered(config));
-                Err(CallError::Unsent(Cause::new(format!("no answer within {waited:?}: {question}"))))
-            }
+            Ok(Err(error)) => Err(endpoint.connect_error(error)),
+            Err(_elapsed) => Err(no_answer(endpoint)),
         }
     }
 
@@ -294,6 +338,22 @@ impl Drop for Driver {
         self.end.is_closed.store(true, Ordering::Release);
         self.end.closed.notify_waiters();
     }
+}
+
+/// Switches to RESP3, and returns whether the server knows that.
+async fn switch_protocol(client: &Client, endpoint: &Endpoint<'_>) -> Result<bool, CallError> {
+    let answered = timeout(endpoint.config.connect_timeout, client.hello(RespVersion::RESP3, None, None)).await;
+    match answered {
+        Ok(Ok(())) => Ok(true),
+        Ok(Err(error)) if is_of_transport(&error) => Err(endpoint.connect_error(error)),
+        Ok(Err(_refused)) => Ok(false),
+        Err(_elapsed) => Err(no_answer(endpoint)),
+    }
+}
+
+fn no_answer(endpoint: &Endpoint<'_>) -> CallError {
+    let (waited, question) = (endpoint.config.connect_timeout, endpoint.unanswered());
+    CallError::Unsent(Cause::new(format!("no answer within {waited:?}: {question}")))
 }
 
 /// The messages on a subscribed channel.
@@ -322,234 +382,4 @@ impl Messages {
             }
         }
     }
-}
-
-/// The arguments of a command.
-#[derive(Debug, Default)]
-pub(crate) struct Args(Vec<Value>);
-
-impl Args {
-    pub(crate) fn with_capacity(capacity: usize) -> Self {
-        Self(Vec::with_capacity(capacity))
-    }
-
-    pub(crate) fn text(&mut self, text: impl Into<String>) {
-        self.0.push(Value::from(text.into()));
-    }
-
-    pub(crate) fn bytes(&mut self, bytes: Vec<u8>) {
-        self.0.push(Value::Bytes(bytes.into()));
-    }
-
-    pub(crate) fn fixed(&mut self, text: &'static str) {
-        self.0.push(Value::from_static_str(text));
-    }
-
-    pub(crate) fn number(&mut self, number: u64) {
-        self.text(number.to_string());
-    }
-}
-
-/// A server's answer, as far as it is needed here.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Reply {
-    Number(i64),
-    Text(String),
-    /// What is no text.
-    Bytes(Vec<u8>),
-    /// A map is one as well, of keys that are followed by their values.
-    Array(Vec<Self>),
-    Other,
-}
-
-impl Reply {
-    /// The content of a string.
-    pub(crate) fn bytes(&self) -> Option<&[u8]> {
-        match self {
-            Self::Text(text) => Some(text.as_bytes()),
-            Self::Bytes(bytes) => Some(bytes),
-            _ => None,
-        }
-    }
-
-    fn from_answer(frame: Resp3Frame) -> Result<Self, CallError> {
-        match frame {
-            Resp3Frame::SimpleError { data, .. } => Err(CallError::Refused(data.to_string())),
-            Resp3Frame::BlobError { data, .. } => Err(CallError::Refused(String::from_utf8_lossy(&data).into_owned())),
-            frame => Ok(Self::from_frame(frame)),
-        }
-    }
-
-    fn from_frame(frame: Resp3Frame) -> Self {
-        match frame {
-            Resp3Frame::Number { data, .. } => Self::Number(data),
-            Resp3Frame::SimpleString { data, .. } | Resp3Frame::BlobString { data, .. } => {
-                String::from_utf8(data.into()).map_or_else(|error| Self::Bytes(error.into_bytes()), Self::Text)
-            }
-            Resp3Frame::VerbatimString { data, .. } => Self::Text(String::from_utf8_lossy(&data).into_owned()),
-            Resp3Frame::Array { data, .. } => Self::Array(data.into_iter().map(Self::from_frame).collect()),
-            Resp3Frame::Map { data, .. } => {
-                let pairs = data.into_iter().flat_map(|(key, value)| [key, value]);
-                Self::Array(pairs.map(Self::from_frame).collect())
-            }
-            _ => Self::Other,
-        }
-    }
-}
-
-/// The hash slot of a key.
-pub(crate) fn slot(key: &str) -> u16 {
-    fred::util::redis_keyslot(key.as_bytes())
-}
-
-fn builder(config: &RedisConfig) -> Result<Builder, CallError> {
-    let mut fred = Config {
-        server: ServerConfig::Centralized { server: server(config) },
-        // HELLO, by which fred logs in to RESP3, cannot carry a password with a space or a quote in it.
-        version: RespVersion::RESP2,
-        database: Some(config.database),
-        fail_fast: true,
-        ..Config::default()
-    };
-    if let Some(credentials) = &config.credentials {
-        fred.username.clone_from(&credentials.user);
-        fred.password = Some(credentials.password.clone());
-    }
-    #[cfg(feature = "tls")]
-    if config.tls {
-        fred.tls = Some(tls()?.into());
-    }
-    let mut builder = Builder::from_config(fred);
-    builder
-        .set_connection_config(ConnectionConfig {
-            connection_timeout: config.connect_timeout,
-            internal_command_timeout: config.connect_timeout,
-            max_command_attempts: 1,
-            max_command_buffer_len: MAX_UNSENT,
-            unresponsive: UnresponsiveConfig { max_timeout: None, ..UnresponsiveConfig::default() },
-            tcp: TcpConfig { nodelay: Some(true), ..TcpConfig::default() },
-            // By default fred drops the connection at LOADING or READONLY, and with it what else is under way.
-            reconnect_errors: Vec::new(),
-            ..ConnectionConfig::default()
-        })
-        .set_performance_config(PerformanceConfig {
-            // `Conn::command` has the timeout.
-            default_command_timeout: Duration::ZERO,
-            broadcast_channel_capacity: MAX_UNREAD,
-            ..PerformanceConfig::default()
-        });
-    Ok(builder)
-}
-
-fn server(config: &RedisConfig) -> Server {
-    #[allow(unused_mut, reason = "it is changed for TLS only")]
-    let mut server = Server::new(config.host.as_str(), config.port);
-    #[cfg(feature = "tls")]
-    if config.tls {
-        // An IPv6 address stands in brackets in a URL and in a socket address, but not in a certificate.
-        let name = config.host.trim_start_matches('[').trim_end_matches(']');
-        server.tls_server_name = Some(name.into());
-    }
-    server
-}
-
-/// TLS with the system's certificates. fred's own default panics once a program has two crypto providers in it.
-#[cfg(feature = "tls")]
-fn tls() -> Result<fred::types::config::TlsConnector, CallError> {
-    use fred::rustls::{ClientConfig, RootCertStore, crypto::ring};
-
-    let found = fred::rustls_native_certs::load_native_certs();
-    let mut roots = RootCertStore::empty();
-    let (added, _unreadable) = roots.add_parsable_certificates(found.certs);
-    if added == 0 {
-        let reason = "this system has no certificates to check the server's with: install ca-certificates";
-        return Err(CallError::Unsent(Cause::new(reason)));
-    }
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| {
-            CallError::Unsent(Cause { reason: "TLS cannot be set up".into(), source: Some(Arc::new(error)) })
-        })?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(config.into())
-}
-
-/// Switches to RESP3, and returns whether the server knows that.
-async fn switch_protocol(client: &Client, config: &RedisConfig) -> Result<bool, CallError> {
-    let answered = timeout(config.connect_timeout, client.hello(RespVersion::RESP3, None, None)).await;
-    match answered {
-        Ok(Ok(())) => Ok(true),
-        Ok(Err(error)) if is_of_transport(&error) => Err(connect_error(config, error)),
-        Ok(Err(_refused)) => Ok(false),
-        Err(_elapsed) => {
-            let reason = format!("no answer within {:?}: {}", config.connect_timeout, unanswered(config));
-            Err(CallError::Unsent(Cause::new(reason)))
-        }
-    }
-}
-
-/// fred answers with an error of its own, never the server's, which comes as a frame.
-fn call_error(error: fred::error::Error) -> CallError {
-    use fred::error::ErrorKind;
-
-    // The two texts are those of a command that finds the connection's task gone.
-    let task_gone = ["Failed to send command to router.", "Client is not initialized."];
-    if *error.kind() == ErrorKind::Backpressure {
-        let reason = format!("more than {MAX_UNSENT} commands wait to be sent");
-        return CallError::Unsent(Cause { reason, source: source(error) });
-    }
-    if task_gone.contains(&error.details()) {
-        return CallError::Unsent(Cause { reason: "the connection is closed".into(), source: source(error) });
-    }
-    CallError::Unanswered(Cause { reason: "the connection broke".into(), source: source(error) })
-}
-
-fn connect_error(config: &RedisConfig, error: fred::error::Error) -> CallError {
-    use fred::error::ErrorKind;
-
-    let details = error.details();
-    let reason = match error.kind() {
-        ErrorKind::IO if details.contains("ConnectionRefused") => "the connection was refused: is the server running?",
-        ErrorKind::IO if details.contains("lookup") || details.contains("resolve") => {
-            "the host name is not known: check the host in the URL"
-        }
-        ErrorKind::Timeout => unanswered(config),
-        ErrorKind::Canceled => "the connection was closed while logging in",
-        _ if config.tls && is_of_transport(&error) => {
-            "TLS could not be set up: does the server speak TLS on this port, with a certificate that this system trusts?"
-        }
-        ErrorKind::IO => "the connection broke while logging in: does the server want TLS (rediss://)?",
-        _ if is_of_transport(&error) => "what answered does not speak the protocol of Redis",
-        // The server's answer to a login comes as the details of an error.
-        _ => return CallError::Refused(details.to_owned()),
-    };
-    CallError::Unsent(Cause { reason: reason.into(), source: source(error) })
-}
-
-fn unanswered(config: &RedisConfig) -> &'static str {
-    if config.tls {
-        "is it a Redis server that speaks TLS on this port, and reachable?"
-    } else {
-        "is it a Redis server, and reachable?"
-    }
-}
-
-fn is_of_transport(error: &fred::error::Error) -> bool {
-    use fred::error::ErrorKind;
-
-    match error.kind() {
-        ErrorKind::IO | ErrorKind::Protocol | ErrorKind::Parse | ErrorKind::Url | ErrorKind::Config => true,
-        #[cfg(feature = "tls")]
-        ErrorKind::Tls => true,
-        _ => false,
-    }
-}
-
-fn unsent(error: fred::error::Error) -> CallError {
-    CallError::Unsent(Cause { reason: "the connection cannot be set up".into(), source: source(error) })
-}
-
-fn source(error: fred::error::Error) -> Option<Arc<dyn Error + Send + Sync>> {
-    Some(Arc::new(error))
 }

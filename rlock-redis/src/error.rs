@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rlock_core::{BackendError, ConnectError, Failure};
 
 use crate::rights;
+use crate::server::IS_SENTINEL;
 
 /// The failure of one command.
 #[derive(Debug, Clone)]
@@ -34,6 +35,21 @@ impl Cause {
 }
 
 impl CallError {
+    /// The same error, which names what it is about; unchanged if that has no name.
+    pub(crate) fn about(self, subject: impl fmt::Display) -> Self {
+        let subject = subject.to_string();
+        if subject.is_empty() {
+            return self;
+        }
+        let name = |cause: Cause| Cause { reason: format!("{subject}: {}", cause.reason), source: cause.source };
+        match self {
+            Self::Unsent(cause) => Self::Unsent(name(cause)),
+            Self::Unanswered(cause) => Self::Unanswered(name(cause)),
+            Self::Unfit(reason) => Self::Unfit(format!("{subject}: {reason}")),
+            refused @ Self::Refused(_) => refused, // its code stands in front
+        }
+    }
+
     pub(crate) fn is_refusal_with(&self, code: &str) -> bool {
         matches!(self, Self::Refused(text) if code_of(text) == code)
     }
@@ -81,7 +97,8 @@ impl fmt::Display for CallError {
 
 /// Maps an error of the server, for a whole request or for one entry of it.
 ///
-/// The scripts begin every step with the write that can be refused, so a refusal means that nothing was done.
+/// The scripts begin every step with the write that can be refused, so a refusal means that nothing was done. The exception
+/// is a script on a slot that is being moved.
 pub(crate) fn refused(text: &str, operation: &'static str, store: &Arc<str>) -> BackendError {
     let code = code_of(text);
     let failure = |hint: &str| {
@@ -103,10 +120,15 @@ pub(crate) fn refused(text: &str, operation: &'static str, store: &Arc<str>) -> 
         "WRONGPASS" => BackendError::Rejected(failure("check the user and the password in the URL")),
         _ if is_denial(text) => BackendError::Rejected(failure(&rights::remedy())),
         "MOVED" | "ASK" | "CROSSSLOT" => {
-            BackendError::Rejected(failure("it is a node of a cluster; use a server that stands alone"))
+            BackendError::Rejected(failure("it is a node of a cluster; write redis-cluster://host:port"))
         }
+        // A part of the step was done. The same request again does the rest.
+        _ if text.contains("non local key") => BackendError::Unknown(failure("a slot is being moved")),
         "WRONGTYPE" => {
             BackendError::Rejected(failure("another program uses the key of this resource; choose another namespace"))
+        }
+        "ERR" if text.contains("unknown command") && text.to_lowercase().contains("select") => {
+            BackendError::Rejected(failure(IS_SENTINEL))
         }
         "ERR" if text.contains("unknown command") => {
             BackendError::Rejected(failure("Redis 6.2 or newer is needed, with this command enabled"))

@@ -1,15 +1,31 @@
-//! Looking at the server's settings.
+//! Looks at the settings of the servers.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rlock_core::{BackendError, Finding};
 
 use crate::RedisBackend;
-use crate::conn::{Args, Reply};
+use crate::primary::Primary;
+use crate::wire::{Args, Reply};
 
 impl RedisBackend {
     pub(crate) async fn findings(&self) -> Result<Vec<Finding>, BackendError> {
-        let Some(Reply::Text(info)) = self.if_allowed("INFO", Args::default()).await? else {
+        let mut findings = Vec::new();
+        for primary in self.route.primaries() {
+            let name = self.route.name_of(&primary);
+            let of_one = match self.findings_of(&primary).await {
+                Ok(findings) => findings,
+                // The others are examined all the same.
+                Err(error) if !name.is_empty() => vec![Finding::risk("primary", error.to_string())],
+                Err(error) => return Err(error),
+            };
+            findings.extend(of_one.into_iter().map(|finding| named(finding, &name)));
+        }
+        Ok(findings)
+    }
+
+    async fn findings_of(&self, primary: &Primary) -> Result<Vec<Finding>, BackendError> {
+        let Some(Reply::Text(info)) = self.if_allowed(primary, "INFO", Args::default()).await? else {
             let text = "this user may not run INFO, so the server's settings were not looked at: +info allows it, and \
                         restart_grace other than 0s needs it";
             return Ok(vec![Finding::note("settings", text)]);
@@ -17,7 +33,7 @@ impl RedisBackend {
         let mut appendfsync = Args::default();
         appendfsync.fixed("GET");
         appendfsync.fixed("appendfsync");
-        let flushed = match self.if_allowed("CONFIG", appendfsync).await? {
+        let flushed = match self.if_allowed(primary, "CONFIG", appendfsync).await? {
             Some(Reply::Array(pair)) => pair.into_iter().nth(1),
             _ => None,
         };
@@ -25,18 +41,19 @@ impl RedisBackend {
         let info = Info(&info);
         let mut findings = vec![version(&info), eviction(&info), self.persistence(&info, flushed.as_deref())];
         findings.extend(replication(&info));
-        if info.is("cluster_enabled", "1") {
-            let text = "the server is part of a cluster, of which rlock uses this one server: requests about several locks \
-                        fail; use a server of its own";
-            findings.push(Finding::risk("cluster", text));
-        }
-        findings.extend(self.clock().await?);
+        findings.extend(self.clock(primary).await?);
         Ok(findings)
     }
 
     /// What the server answers, unless this user may not ask for it.
-    async fn if_allowed(&self, name: &'static str, args: Args) -> Result<Option<Reply>, BackendError> {
-        match self.command("examine", name, args).await {
+    async fn if_allowed(
+        &self,
+        primary: &Primary,
+        name: &'static str,
+        args: Args,
+    ) -> Result<Option<Reply>, BackendError> {
+        let asked = async { primary.commands()?.command(name, args).await }.await;
+        match asked.map_err(|error| self.call_failed(error, "examine")) {
             Ok(reply) => Ok(Some(reply)),
             Err(BackendError::Rejected(_)) => Ok(None),
             Err(error) => Err(error),
@@ -79,13 +96,22 @@ impl RedisBackend {
         }
     }
 
-    async fn clock(&self) -> Result<Option<Finding>, BackendError> {
-        let Some(Reply::Array(time)) = self.if_allowed("TIME", Args::default()).await? else { return Ok(None) };
+    async fn clock(&self, primary: &Primary) -> Result<Option<Finding>, BackendError> {
+        let Some(Reply::Array(time)) = self.if_allowed(primary, "TIME", Args::default()).await? else {
+            return Ok(None);
+        };
         let [Reply::Text(seconds), Reply::Text(micros)] = &time[..] else { return Ok(None) };
         let (Ok(seconds), Ok(micros)) = (seconds.parse(), micros.parse()) else { return Ok(None) };
         let theirs = UNIX_EPOCH + Duration::from_secs(seconds) + Duration::from_micros(micros);
         Ok(Some(Finding::clock(theirs, SystemTime::now())))
     }
+}
+
+fn named(mut finding: Finding, server: &str) -> Finding {
+    if !server.is_empty() {
+        finding.text = format!("{server}: {}", finding.text);
+    }
+    finding
 }
 
 /// The answer to INFO.

@@ -7,8 +7,8 @@ use rlock_core::{Backoff, Event, Events};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use crate::RedisConfig;
 use crate::conn::{Conn, Delivery, Driver, Messages};
+use crate::connect::Connector;
 use crate::error::CallError;
 use crate::link::{outlived, reopen};
 
@@ -24,19 +24,20 @@ pub(crate) struct Inbox {
 impl Inbox {
     /// Subscribes to `channel`. A notification of `doubted` makes a ping check the subscription's connection.
     pub(crate) async fn open(
-        config: Arc<RedisConfig>,
+        connector: Connector,
         channel: String,
         events: Events,
         doubted: Arc<Notify>,
     ) -> Result<Self, CallError> {
-        let (conn, driver) = Conn::open(&config).await?;
-        let messages = conn.subscribe(&config, &channel).await?;
-        Ok(Self { _listener: JoinSet::from_iter([listen(config, channel, events, doubted, (conn, driver, messages))]) })
+        let (conn, driver) = connector.open().await?;
+        let messages = conn.subscribe(&connector.config, &channel).await?;
+        let subscription = (conn, driver, messages);
+        Ok(Self { _listener: JoinSet::from_iter([listen(connector, channel, events, doubted, subscription)]) })
     }
 }
 
 async fn listen(
-    config: Arc<RedisConfig>,
+    connector: Connector,
     channel: String,
     events: Events,
     doubted: Arc<Notify>,
@@ -45,20 +46,20 @@ async fn listen(
     let mut backoff = Backoff::default();
     loop {
         let (conn, driver, messages) = subscription;
-        let mut opened = deliver(&config, (&conn, driver, messages), &events, &doubted, &mut backoff).await;
-        tracing::warn!(store = %config.address(), "the subscription to Redis is lost");
+        let mut opened = deliver(&connector, (&conn, driver, messages), &events, &doubted, &mut backoff).await;
+        tracing::warn!(store = %connector, "the subscription to Redis is lost");
         let mut reported = String::new();
         subscription = loop {
             let (conn, driver) = match opened.take() {
                 Some(opened) => opened,
-                None => reopen(&config, &mut backoff, |_| {}).await,
+                None => reopen(&connector, &mut backoff, |_| {}).await,
             };
-            match conn.subscribe(&config, &channel).await {
+            match conn.subscribe(&connector.config, &channel).await {
                 Ok(messages) => break (conn, driver, messages),
                 Err(error) => {
                     let error = error.to_string();
                     if error != reported {
-                        tracing::warn!(store = %config.address(), error, "Redis refuses the subscription");
+                        tracing::warn!(store = %connector, error, "Redis refuses the subscription");
                         reported = error;
                     }
                 }
@@ -71,7 +72,7 @@ async fn listen(
 /// Passes messages on until the connection breaks or proves dead; in the latter case it returns the connection that proved
 /// it. Only a heartbeat is sent over the connection, because without one a dead connection would go unnoticed.
 async fn deliver(
-    config: &RedisConfig,
+    connector: &Connector,
     (conn, mut driver, mut messages): (&Conn, Driver, Messages),
     events: &Events,
     doubted: &Notify,
@@ -80,7 +81,7 @@ async fn deliver(
     let beat = async {
         loop {
             let _whichever_is_first =
-                tokio::time::timeout(config.timeout.min(LONGEST_SILENCE), doubted.notified()).await;
+                tokio::time::timeout(connector.config.timeout.min(LONGEST_SILENCE), doubted.notified()).await;
             if conn.ping().await.is_err() {
                 return;
             }
@@ -90,6 +91,10 @@ async fn deliver(
         loop {
             match messages.next().await {
                 Delivery::Message(text) => match Event::from_notice(&text) {
+                    // It counts once replicas have confirmed it, for which an extension asks.
+                    Some(Event::Granted { id, .. }) if connector.config.replicas.is_some() => {
+                        events.send(Event::Broken { id });
+                    }
                     Some(event) => events.send(event),
                     None => tracing::warn!("a message in the inbox is not one of rlock's"),
                 },
@@ -98,7 +103,7 @@ async fn deliver(
         }
     };
     tokio::select! {
-        opened = outlived(config, conn, &mut driver, backoff) => opened,
+        opened = outlived(connector, conn, &mut driver, backoff) => opened,
         () = beat => None,
         () = pass_on => None,
     }

@@ -2,7 +2,10 @@
 
 use rlock_core::{LeaseId, Namespace, ResourceName};
 
-use crate::conn::slot;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::wire::slot;
 
 /// The common prefix of all keys and channels.
 const ROOT: &str = "rlock:";
@@ -10,7 +13,7 @@ const ROOT: &str = "rlock:";
 const LAYOUT: &str = "2";
 /// The number of hash tags over which the resources of a namespace are spread. A batch of a hundred thousand needs no more
 /// calls than that on a cluster, and a hash slot can move to another server with a part of them.
-const BUCKETS: u16 = 64;
+pub(crate) const BUCKETS: u16 = 64;
 
 /// The keys of one namespace.
 ///
@@ -21,11 +24,34 @@ const BUCKETS: u16 = 64;
 pub(crate) struct Keys {
     /// `rlock:2:{namespace:`
     front: String,
+    /// The hash slot of each bucket.
+    slots: Arc<[u16]>,
+    /// The buckets in each slot that has some.
+    buckets: Arc<HashMap<u16, Vec<u16>>>,
 }
 
 impl Keys {
     pub(crate) fn new(namespace: &Namespace) -> Self {
-        Self { front: format!("{ROOT}{LAYOUT}:{{{}:", encode(namespace.as_str())) }
+        let front = format!("{ROOT}{LAYOUT}:{{{}:", encode(namespace.as_str()));
+        let slots: Arc<[u16]> = (0..BUCKETS).map(|bucket| slot(&format!("{front}{bucket}}}"))).collect();
+        let mut buckets = HashMap::<u16, Vec<u16>>::new();
+        (0..).zip(&*slots).for_each(|(bucket, &slot)| buckets.entry(slot).or_default().push(bucket));
+        Self { front, slots, buckets: Arc::new(buckets) }
+    }
+
+    /// The bucket of a resource.
+    pub(crate) fn bucket(name: &ResourceName) -> u16 {
+        slot(name.as_str()) % BUCKETS
+    }
+
+    /// The hash slot of a bucket.
+    pub(crate) fn slot(&self, bucket: u16) -> u16 {
+        self.slots[usize::from(bucket)]
+    }
+
+    /// The buckets of the namespace in a hash slot.
+    pub(crate) fn bucket_of_slot(&self, slot: u16) -> &[u16] {
+        self.buckets.get(&slot).map_or(&[], Vec::as_slice)
     }
 
     /// The common prefix of all keys. It is no key itself.
@@ -48,18 +74,28 @@ impl Keys {
     }
 
     fn key(&self, name: &ResourceName, separator: char) -> String {
-        format!("{}{}}}{separator}{name}", self.front, slot(name.as_str()) % BUCKETS)
+        format!("{}{}}}{separator}{name}", self.front, Self::bucket(name))
     }
 
-    /// A key of the namespace that no resource has, because names are not empty. Access rules that allow single resources
+    /// A key in a bucket that no resource has, because names are not empty. Access rules that allow single resources
     /// do not allow it.
-    pub(crate) fn unused(&self) -> String {
-        format!("{}0}}:", self.front)
+    pub(crate) fn unused(&self, bucket: u16) -> String {
+        format!("{}{bucket}}}:", self.front)
     }
 
     /// The same for the set beside it.
-    pub(crate) fn unused_set(&self) -> String {
-        format!("{}0}}#", self.front)
+    pub(crate) fn unused_set(&self, bucket: u16) -> String {
+        format!("{}{bucket}}}#", self.front)
+    }
+
+    /// The key in a bucket by which clients remember since when they know the server.
+    pub(crate) fn mark(&self, bucket: u16) -> String {
+        format!("{}{bucket}}}!known", self.front)
+    }
+
+    /// The key in a bucket that is written to when replicas are asked.
+    pub(crate) fn confirmed(&self, bucket: u16) -> String {
+        format!("{}{bucket}}}!confirmed", self.front)
     }
 
     /// A `SCAN` pattern for the resources whose names begin with `prefix`. A few others match as well.
@@ -138,6 +174,15 @@ mod tests {
     }
 
     #[test]
+    fn buckets_are_found_by_their_slot() {
+        let keys = keys("n");
+        for bucket in 0..BUCKETS {
+            assert_eq!(keys.slot(bucket), slot(&keys.mark(bucket)));
+            assert!(keys.bucket_of_slot(keys.slot(bucket)).contains(&bucket));
+        }
+    }
+
+    #[test]
     fn keys_of_others_are_not_taken_for_resources() {
         let bucket = slot("a") % BUCKETS;
         let own = format!("rlock:2:{{n:{bucket}}}");
@@ -157,8 +202,9 @@ mod tests {
 
     #[test]
     fn unused_key_is_no_resource() {
-        assert_eq!(keys("n").unused(), "rlock:2:{n:0}:");
-        assert_eq!(keys("n").name(&keys("n").unused()), None);
+        assert_eq!(keys("n").unused(0), "rlock:2:{n:0}:");
+        assert_eq!(keys("n").name(&keys("n").unused(0)), None);
+        assert_eq!(keys("n").name(&keys("n").mark(0)), None);
     }
 
     #[test]

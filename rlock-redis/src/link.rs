@@ -1,14 +1,15 @@
 //! Keeps a connection open for commands.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rlock_core::{Backoff, Event, Events};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::RedisConfig;
 use crate::conn::{Conn, Driver};
+use crate::connect::Connector;
 use crate::error::{CallError, Cause};
 
 /// A connection, or why there is none.
@@ -26,16 +27,20 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// `replaced` is notified when a connection was replaced, so that other connections are checked as well.
+    /// Without a connection in `opened`, the first one is opened in the background. `replaced` is notified when a connection
+    /// was replaced, so that other connections are checked as well.
     pub(crate) fn new(
-        config: Arc<RedisConfig>,
-        conn: Arc<Conn>,
-        driver: Driver,
+        connector: Connector,
+        opened: Option<(Arc<Conn>, Driver)>,
         events: Events,
         replaced: Arc<Notify>,
     ) -> Self {
-        let (publish, current) = watch::channel(Current::Open(conn.clone()));
-        Self { current, _keeper: JoinSet::from_iter([keep_open(config, (conn, driver), publish, events, replaced)]) }
+        let first = match &opened {
+            Some((conn, _driver)) => Current::Open(conn.clone()),
+            None => Current::Lost(CallError::Unsent(Cause::new("the connection is being opened"))),
+        };
+        let (publish, current) = watch::channel(first);
+        Self { current, _keeper: JoinSet::from_iter([keep_open(connector, opened, publish, events, replaced)]) }
     }
 
     /// The connection, or an error at once while it is being opened again.
@@ -45,43 +50,65 @@ impl Link {
             Current::Lost(error) => Err(error.clone()),
         }
     }
+
+    /// The connection once there is one, or the reason why there is none within `limit`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect.
+    pub(crate) async fn opened(&self, limit: Duration) -> Result<Arc<Conn>, CallError> {
+        let mut current = self.current.clone();
+        let _late_or_gone = timeout(limit, current.wait_for(|current| matches!(current, Current::Open(_)))).await;
+        self.conn()
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(&*self.current.borrow(), Current::Open(_))
+    }
 }
 
 async fn keep_open(
-    config: Arc<RedisConfig>,
-    mut opened: (Arc<Conn>, Driver),
+    connector: Connector,
+    mut opened: Option<(Arc<Conn>, Driver)>,
     publish: watch::Sender<Current>,
     events: Events,
     replaced: Arc<Notify>,
 ) {
     let mut backoff = Backoff::default();
+    let publish_loss = |how: &str| {
+        publish.send_replace(Current::Lost(CallError::Unsent(Cause::new(how))));
+    };
     loop {
-        let (conn, mut driver) = opened;
-        opened = match outlived(&config, &conn, &mut driver, &mut backoff).await {
-            Some(next) => next,
+        let next = match opened.take() {
+            Some((conn, mut driver)) => match outlived(&connector, &conn, &mut driver, &mut backoff).await {
+                Some(next) => next,
+                None => {
+                    publish_loss("the connection is lost, and being opened again");
+                    drop(driver);
+                    tracing::warn!(store = %connector, "the connection to Redis is lost");
+                    let failed = |error: &str| {
+                        publish_loss(&format!("the connection is lost, and cannot be opened again so far: {error}"));
+                    };
+                    reopen(&connector, &mut backoff, failed).await
+                }
+            },
             None => {
-                let publish_loss = |how: &str| {
-                    let reason = format!("the connection is lost, and {how}");
-                    publish.send_replace(Current::Lost(CallError::Unsent(Cause::new(reason))));
-                };
-                publish_loss("being opened again");
-                drop(driver);
-                tracing::warn!(store = %config.address(), "the connection to Redis is lost");
-                let failed = |error: &str| publish_loss(&format!("cannot be opened again so far: {error}"));
-                reopen(&config, &mut backoff, failed).await
+                let failed = |error: &str| publish_loss(&format!("the connection cannot be opened so far: {error}"));
+                reopen(&connector, &mut backoff, failed).await
             }
         };
-        tracing::info!(store = %config.address(), "the connection to Redis is open again");
-        publish.send_replace(Current::Open(opened.0.clone()));
+        tracing::info!(store = %connector, "a connection to Redis is open");
+        publish.send_replace(Current::Open(next.0.clone()));
+        opened = Some(next);
         replaced.notify_one();
         events.send(Event::Resync);
     }
 }
 
 /// Returns when a connection has ended, or has turned out to be dead, with the one that showed it: while the old one
-/// was silent, the server ran a script on the new one.
+/// was silent, the server ran a script on the new one. It has ended as well when another server took the place of its own.
 pub(crate) async fn outlived(
-    config: &RedisConfig,
+    connector: &Connector,
     conn: &Conn,
     driver: &mut Driver,
     backoff: &mut Backoff,
@@ -90,12 +117,12 @@ pub(crate) async fn outlived(
         loop {
             let silence = conn.suspected().await;
             while conn.is_silent(&silence) {
-                if let Ok(opened) = try_open(config, backoff).await
+                if let Ok(opened) = try_open(connector, backoff).await
                     && conn.is_silent(&silence)
                     && timeout(Backoff::PATIENCE, opened.0.runs_scripts()).await == Ok(true)
                     && conn.is_silent(&silence)
                 {
-                    tracing::warn!(store = %config.address(), "a connection to Redis is dead, and was replaced");
+                    tracing::warn!(store = %connector, "a connection to Redis is dead, and was replaced");
                     return opened;
                 }
             }
@@ -103,20 +130,21 @@ pub(crate) async fn outlived(
     };
     tokio::select! {
         () = driver.ended() => None,
+        () = connector.replaced(conn) => None,
         opened = dead => Some(opened),
     }
 }
 
 /// Opens a connection, however long that takes. Calls `failed` with each new reason why it takes long.
-pub(crate) async fn reopen(config: &RedisConfig, backoff: &mut Backoff, failed: impl Fn(&str)) -> (Arc<Conn>, Driver) {
+pub(crate) async fn reopen(connector: &Connector, backoff: &mut Backoff, failed: impl Fn(&str)) -> (Arc<Conn>, Driver) {
     let mut reported = String::new();
     loop {
-        match try_open(config, backoff).await {
+        match try_open(connector, backoff).await {
             Ok(opened) => return opened,
             Err(error) => {
                 let error = error.to_string();
                 if error != reported {
-                    tracing::warn!(store = %config.address(), error, "Redis is out of reach");
+                    tracing::warn!(store = %connector, error, "Redis is out of reach");
                     failed(&error);
                     reported = error;
                 }
@@ -126,10 +154,10 @@ pub(crate) async fn reopen(config: &RedisConfig, backoff: &mut Backoff, failed: 
 }
 
 /// Opens a connection after a pause.
-async fn try_open(config: &RedisConfig, backoff: &mut Backoff) -> Result<(Arc<Conn>, Driver), CallError> {
-    let limit = backoff.pause(config.connect_timeout).await;
+async fn try_open(connector: &Connector, backoff: &mut Backoff) -> Result<(Arc<Conn>, Driver), CallError> {
+    let limit = backoff.pause(connector.config.connect_timeout).await;
     let unanswered = || CallError::Unsent(Cause::new(format!("no answer within {limit:?}")));
-    let opened = timeout(limit, Conn::open(config)).await.unwrap_or_else(|_elapsed| Err(unanswered()));
+    let opened = timeout(limit, connector.open()).await.unwrap_or_else(|_elapsed| Err(unanswered()));
     backoff.ended();
     opened
 }

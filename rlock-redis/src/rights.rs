@@ -1,14 +1,15 @@
 //! The access rights that a user of the server needs.
 
 use crate::RedisConfig;
-use crate::conn::{Conn, Reply};
+use crate::conn::Conn;
 use crate::error::{CallError, code_of};
 use crate::keys::Keys;
 use crate::scripts;
+use crate::wire::Reply;
 
 macro_rules! acl_rules {
     () => {
-        "~rlock:* resetchannels &rlock:inbox:* +select +info +ping +time +scan +eval +evalsha +script|load +subscribe \
+        "~rlock:* resetchannels &rlock:inbox:* +select +info +cluster|slots +cluster|info +asking +wait +ping +time +scan +eval +evalsha +script|load +subscribe \
          +publish +get +set +setrange +exists +del +pexpireat +zadd +zcard +zrem +zlexcount +zrangebylex +zrevrangebylex"
     };
 }
@@ -21,12 +22,15 @@ impl RedisConfig {
     /// ```
     ///
     /// They hold from Redis 6.2 on and for Valkey. [`RedisBackend::connect`](crate::RedisBackend::connect) tries each right
-    /// and refuses a user who lacks one, with these rules in the error. Two of them can be narrower:
+    /// and refuses a user who lacks one, with these rules in the error. Some of them can be narrower:
     ///
     /// - For one namespace, `~rlock:2:{NAMESPACE:*` is enough, with the characters `%`, `:`, `{` and `}` of the namespace
     ///   percent-encoded. Rules for single resources are refused.
     /// - Without a [`restart_grace`](Self::restart_grace), `+info` can be left out.
     ///   [`examine`](rlock_core::Backend::examine) looks at fewer settings then.
+    /// - `+cluster|slots`, `+cluster|info` and `+asking` are for a cluster, `+wait` for [`wait_replicas`](Self::wait_replicas).
+    ///
+    /// A user of the sentinels needs `+sentinel|master` and `+ping`.
     pub const ACL_RULES: &str = acl_rules!();
 }
 
@@ -36,13 +40,14 @@ pub(crate) fn remedy() -> String {
 }
 
 /// Tries the rights that connecting does not use, so that a missing one is reported now and not at the first wait.
-pub(crate) async fn try_all(conn: &Conn, keys: &Keys) -> Result<(), CallError> {
-    let key = keys.unused();
+/// `bucket` is one that the server serves.
+pub(crate) async fn try_all(conn: &Conn, keys: &Keys, bucket: u16) -> Result<(), CallError> {
+    let key = keys.unused(bucket);
     let script = async {
-        let answer = scripts::RIGHTS.call(conn, |args| {
+        let answer = scripts::RIGHTS.call(conn, false, |args| {
             args.fixed("2");
             args.text(key.as_str());
-            args.text(keys.unused_set());
+            args.text(keys.unused_set(bucket));
         });
         match answer.await {
             Ok(Reply::Array(commands)) if commands.is_empty() => Ok(()),
@@ -56,6 +61,8 @@ pub(crate) async fn try_all(conn: &Conn, keys: &Keys) -> Result<(), CallError> {
             Err(CallError::Refused(text)) if is_key_denial(&text) => {
                 Err(unfit(&format!("use the keys of the namespace, {}* (it tried {key})", keys.front())))
             }
+            // The slot of the key moves to another node just now, which tells nothing of rights.
+            Err(error) if ["MOVED", "ASK", "TRYAGAIN"].iter().any(|code| error.is_refusal_with(code)) => Ok(()),
             Err(error) => Err(error),
         }
     };

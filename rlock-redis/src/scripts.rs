@@ -1,11 +1,14 @@
 //! The Lua scripts, and calling them.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use futures_util::future::try_join_all;
+use rlock_core::LeaseId;
 
-use crate::conn::{Args, Conn, Reply};
+use crate::conn::Conn;
 use crate::error::CallError;
+use crate::wire::{Args, Reply};
 
 /// A script, in one text for servers that know flags of scripts and in one for those that do not.
 pub(crate) struct Script {
@@ -50,7 +53,10 @@ pub(crate) static COUNT: Script = script!(always_runs: "prelude.lua" "library.lu
 /// Tries the commands that the others run. It is complete without what the others share.
 pub(crate) static RIGHTS: Script = script!(always_runs: "rights.lua");
 
-static ALL: [&Script; 7] = [&ACQUIRE, &EXTEND, &RELEASE, &BREAK, &INSPECT, &COUNT, &RIGHTS];
+/// Remembers since when a server is known in its role. It is complete as well.
+pub(crate) static MARK: Script = script!(always_runs: "mark.lua");
+
+static ALL: [&Script; 8] = [&ACQUIRE, &EXTEND, &RELEASE, &BREAK, &INSPECT, &COUNT, &RIGHTS, &MARK];
 
 /// Loads all scripts into the server.
 pub(crate) async fn load_all(conn: &Conn) -> Result<(), CallError> {
@@ -59,9 +65,19 @@ pub(crate) async fn load_all(conn: &Conn) -> Result<(), CallError> {
 }
 
 impl Script {
+    /// A script that is complete in one short text.
+    pub(crate) const fn of(source: &'static str) -> Self {
+        Self { flagged: Text::new(source), plain: Text::new(source) }
+    }
+
     /// Runs the script. `build` adds to the arguments the number of keys, the keys and the script's arguments; it
-    /// is called again if the server has lost the script, and is sent the whole text.
-    pub(crate) async fn call(&self, conn: &Conn, build: impl Fn(&mut Args)) -> Result<Reply, CallError> {
+    /// is called again if the server has lost the script, and is sent the whole text. With `asking`, the server is one that
+    /// is taking over the slot of the keys.
+    pub(crate) async fn call(&self, conn: &Conn, asking: bool, build: impl Fn(&mut Args)) -> Result<Reply, CallError> {
+        let send = async |name, args| match asking {
+            true => conn.command_asking(name, args).await,
+            false => conn.command(name, args).await,
+        };
         let text = self.text(conn);
         if text.digest.get().is_none() {
             self.load(conn).await?; // the server is of another version than the one before
@@ -70,7 +86,7 @@ impl Script {
             let mut args = Args::with_capacity(16);
             args.text(digest.as_str());
             build(&mut args);
-            match conn.command("EVALSHA", args).await {
+            match send("EVALSHA", args).await {
                 Err(error) if error.is_refusal_with("NOSCRIPT") => {}
                 answer => return answer,
             }
@@ -78,10 +94,10 @@ impl Script {
         let mut args = Args::with_capacity(16);
         args.fixed(text.source);
         build(&mut args);
-        conn.command("EVAL", args).await
+        send("EVAL", args).await
     }
 
-    async fn load(&self, conn: &Conn) -> Result<(), CallError> {
+    pub(crate) async fn load(&self, conn: &Conn) -> Result<(), CallError> {
         let text = self.text(conn);
         let mut args = Args::with_capacity(2);
         args.fixed("LOAD");
@@ -105,6 +121,22 @@ impl Text {
     const fn new(source: &'static str) -> Self {
         Self { source, digest: OnceLock::new() }
     }
+}
+
+/// An id as the scripts have it.
+pub(crate) fn raw(id: LeaseId) -> [u8; 16] {
+    id.as_u128().to_be_bytes()
+}
+
+/// A duration as the scripts have it: milliseconds, rounded up.
+#[allow(clippy::cast_precision_loss, reason = "TTLs are far below 2^53 ms")]
+pub(crate) fn millis(duration: Duration) -> [u8; 8] {
+    (duration.as_nanos().div_ceil(1_000_000) as f64).to_le_bytes()
+}
+
+/// A lease as the release script has it.
+pub(crate) fn packed_release(id: LeaseId, rest: Duration) -> Vec<u8> {
+    raw(id).into_iter().chain(millis(rest)).collect()
 }
 
 #[cfg(test)]

@@ -1,15 +1,18 @@
 //! rlock-redis passes the suite.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rlock_core::{Backend, Namespace};
 use rlock_redis::{RedisBackend, RedisConfig};
 use rlock_testkit::faults::Control;
-use rlock_testkit::servers::{Redis, Reply};
+use rlock_testkit::servers::{Redis, RedisCluster, RedisNode, RedisSentinels, Reply, Resp};
 use rlock_testkit::{Controlled, Harness, Shared, async_trait};
 
 rlock_testkit::conformance!(redis: RedisHarness);
 rlock_testkit::conformance!(redis_as_a_user: UserHarness, without(processes, network, control));
+rlock_testkit::conformance!(cluster: ClusterHarness, without(network));
+rlock_testkit::conformance!(sentinel: SentinelHarness, without(network));
 
 struct RedisHarness {
     url: String,
@@ -33,18 +36,13 @@ impl Harness for RedisHarness {
     }
 
     async fn connect(&self, namespace: &Namespace) -> Arc<dyn Backend> {
-        let config = RedisConfig::from_url(&self.url).expect("a URL of Redis").namespace(namespace.clone());
-        Arc::new(RedisBackend::connect(config).await.expect("Redis can be reached"))
+        connect(&self.url, namespace).await
     }
 
     async fn leftovers(&self, namespace: &Namespace) -> Vec<String> {
         let mut resp = self.store().resp();
-        let mut keeps_only_tokens = |key: &String| {
-            let expires = matches!(resp.command(&["PTTL", key]), Reply::Int(1..));
-            expires && resp.send(&["STRLEN", key]).is_ok_and(|length| length == Reply::Int(16))
-        };
         let mut keys = self.store().keys(&format!("rlock:2:{{{namespace}:*"));
-        keys.retain(|key| !keeps_only_tokens(key));
+        keys.retain(|key| !keeps_only_tokens(&mut resp, key));
         keys
     }
 }
@@ -69,6 +67,129 @@ impl Harness for UserHarness {
     async fn leftovers(&self, namespace: &Namespace) -> Vec<String> {
         self.0.leftovers(namespace).await
     }
+}
+
+struct ClusterHarness {
+    url: String,
+    cluster: Option<RedisCluster>,
+}
+
+/// Long enough for a busy machine: no case is about a failover.
+const NO_FAILOVER: Duration = Duration::from_secs(30);
+
+impl ClusterHarness {
+    fn of(cluster: RedisCluster, options: &str) -> Self {
+        Self { url: format!("{}{options}", cluster.url()), cluster: Some(cluster) }
+    }
+}
+
+#[async_trait]
+impl Harness for ClusterHarness {
+    async fn start() -> Self {
+        Self::of(RedisCluster::start(NO_FAILOVER), "?restart_grace=0s")
+    }
+
+    async fn connect(&self, namespace: &Namespace) -> Arc<dyn Backend> {
+        connect(&self.url, namespace).await
+    }
+
+    async fn leftovers(&self, namespace: &Namespace) -> Vec<String> {
+        let cluster = self.cluster.as_ref().expect("only the test that started the cluster looks at it");
+        (0..cluster.size()).flat_map(|index| leftovers(cluster.node(index), namespace)).collect()
+    }
+}
+
+#[async_trait]
+impl Shared for ClusterHarness {
+    fn address(&self) -> String {
+        self.url.clone()
+    }
+
+    async fn attach(address: &str) -> Self {
+        Self { url: address.to_owned(), cluster: None }
+    }
+}
+
+#[async_trait]
+impl Controlled for ClusterHarness {
+    async fn start_durable() -> Self {
+        Self::of(RedisCluster::start(NO_FAILOVER), "")
+    }
+
+    fn server(&self) -> &dyn Control {
+        self.cluster.as_ref().expect("only the test that started the cluster tampers with it")
+    }
+}
+
+struct SentinelHarness {
+    url: String,
+    servers: Option<RedisSentinels>,
+}
+
+impl SentinelHarness {
+    fn of(servers: RedisSentinels, options: &str) -> Self {
+        Self { url: format!("{}{options}", servers.url()), servers: Some(servers) }
+    }
+}
+
+#[async_trait]
+impl Harness for SentinelHarness {
+    async fn start() -> Self {
+        Self::of(RedisSentinels::start(NO_FAILOVER), "?restart_grace=0s")
+    }
+
+    async fn connect(&self, namespace: &Namespace) -> Arc<dyn Backend> {
+        connect(&self.url, namespace).await
+    }
+
+    async fn leftovers(&self, namespace: &Namespace) -> Vec<String> {
+        let servers = self.servers.as_ref().expect("only the test that started the servers looks at them");
+        leftovers(servers.server(servers.primary().await), namespace)
+    }
+}
+
+#[async_trait]
+impl Shared for SentinelHarness {
+    fn address(&self) -> String {
+        self.url.clone()
+    }
+
+    async fn attach(address: &str) -> Self {
+        Self { url: address.to_owned(), servers: None }
+    }
+}
+
+#[async_trait]
+impl Controlled for SentinelHarness {
+    async fn start_durable() -> Self {
+        Self::of(RedisSentinels::start(NO_FAILOVER), "")
+    }
+
+    fn server(&self) -> &dyn Control {
+        self.servers.as_ref().expect("only the test that started the servers tampers with them")
+    }
+}
+
+async fn connect(url: &str, namespace: &Namespace) -> Arc<dyn Backend> {
+    let config = RedisConfig::from_url(url).expect("a URL of Redis").namespace(namespace.clone());
+    Arc::new(RedisBackend::connect(config).await.expect("Redis can be reached"))
+}
+
+/// The keys on a primary beyond those that keep tokens increasing.
+fn leftovers(node: &RedisNode, namespace: &Namespace) -> Vec<String> {
+    let mut resp = node.resp();
+    if !resp.command(&["INFO", "replication"]).to_string().contains("role:master") {
+        return Vec::new();
+    }
+    let Reply::List(keys) = resp.command(&["KEYS", &format!("rlock:2:{{{namespace}:*")]) else { panic!("no keys") };
+    let mut keys: Vec<String> = keys.iter().map(Reply::to_string).collect();
+    keys.retain(|key| !key.ends_with("!known") && !keeps_only_tokens(&mut resp, key));
+    keys
+}
+
+fn keeps_only_tokens(resp: &mut Resp, key: &str) -> bool {
+    let expires = matches!(resp.command(&["PTTL", key]), Reply::Int(1..));
+    expires && resp.send(&["STRLEN", key]).is_ok_and(|length| length == Reply::Int(16))
 }
 
 #[async_trait]

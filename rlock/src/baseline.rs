@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rlock_core::{Baseline, MemoryBaseline, Namespace};
 
 use crate::ConnectError;
-use crate::connect::{refusal, scheme};
+use crate::connect::{feature, refusal, scheme};
 use crate::memory;
 
 /// The cost of the store that `url` names without locks: for comparing locks with it, as `rlock bench` does.
@@ -21,31 +21,32 @@ use crate::memory;
 ///
 /// As for [`connect`](crate::connect).
 pub async fn baseline(url: &str, namespace: &Namespace) -> Result<Arc<dyn Baseline>, ConnectError> {
-    match scheme(url)?.as_str() {
-        "memory" => {
+    let scheme = scheme(url)?;
+    match feature(&scheme) {
+        Some("memory") => {
             memory::open(url, Some(namespace))?;
             Ok(Arc::new(MemoryBaseline::new()))
         }
         #[cfg(feature = "redis")]
-        "redis" | "rediss" | "valkey" | "valkeys" => {
+        Some("redis") => {
             let config = rlock_redis::RedisConfig::from_url(url)?.namespace(namespace.clone());
             Ok(Arc::new(rlock_redis::RedisBaseline::connect(config).await?))
         }
         #[cfg(feature = "etcd")]
-        "etcd" | "etcds" => {
+        Some("etcd") => {
             let config = rlock_etcd::EtcdConfig::from_url(url)?.namespace(namespace.clone());
             Ok(Arc::new(rlock_etcd::EtcdBaseline::connect(config).await?))
         }
         #[cfg(feature = "postgres")]
-        "postgres" | "postgresql" => {
+        Some("postgres") => {
             let config = rlock_postgres::PostgresConfig::from_url(url)?.namespace(namespace.clone());
             Ok(Arc::new(rlock_postgres::PostgresBaseline::connect(config).await?))
         }
         #[cfg(feature = "sqlite")]
-        "sqlite" => {
+        Some("sqlite") => {
             let config = rlock_sqlite::SqliteConfig::from_url(url)?.namespace(namespace.clone());
             Ok(Arc::new(rlock_sqlite::SqliteBaseline::connect(config).await?))
         }
-        scheme => Err(refusal(scheme)),
+        _ => Err(refusal(&scheme)),
     }
 }

@@ -23,8 +23,7 @@ type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, ConnectError>> + Send
 
 /// A client of the store that `url` names, with the defaults of [`Client::builder`].
 ///
-/// The schemes are `redis:` and `rediss:` (or `valkey:` and `valkeys:`) with the feature `redis`, `etcd:` and `etcds:` with the
-/// feature `etcd`, `postgres:` and `postgresql:` with the feature `postgres`, `sqlite:` with the feature `sqlite`, and `memory:`.
+/// The [table of stores](crate#stores) has the schemes and their features.
 /// The store is asked before this returns, so that a wrong address or password shows here and not at the first lock.
 ///
 /// # Errors
@@ -75,29 +74,30 @@ pub fn open(url: &str, namespace: Option<&Namespace>) -> Connecting<Arc<dyn Back
 }
 
 async fn open_in(url: &str, namespace: Option<&Namespace>) -> Result<Arc<dyn Backend>, ConnectError> {
-    match scheme(url)?.as_str() {
-        "memory" => Ok(Arc::new(memory::open(url, namespace)?)),
+    let scheme = scheme(url)?;
+    match feature(&scheme) {
+        Some("memory") => Ok(Arc::new(memory::open(url, namespace)?)),
         #[cfg(feature = "redis")]
-        "redis" | "rediss" | "valkey" | "valkeys" => {
+        Some("redis") => {
             let config = within(namespace, RedisConfig::from_url(url)?, RedisConfig::namespace);
             Ok(Arc::new(RedisBackend::connect(config).await?))
         }
         #[cfg(feature = "etcd")]
-        "etcd" | "etcds" => {
+        Some("etcd") => {
             let config = within(namespace, EtcdConfig::from_url(url)?, EtcdConfig::namespace);
             Ok(Arc::new(EtcdBackend::connect(config).await?))
         }
         #[cfg(feature = "postgres")]
-        "postgres" | "postgresql" => {
+        Some("postgres") => {
             let config = within(namespace, PostgresConfig::from_url(url)?, PostgresConfig::namespace);
             Ok(Arc::new(PostgresBackend::connect(config).await?))
         }
         #[cfg(feature = "sqlite")]
-        "sqlite" => {
+        Some("sqlite") => {
             let config = within(namespace, SqliteConfig::from_url(url)?, SqliteConfig::namespace);
             Ok(Arc::new(SqliteBackend::connect(config).await?))
         }
-        scheme => Err(refusal(scheme)),
+        _ => Err(refusal(&scheme)),
     }
 }
 
@@ -118,27 +118,31 @@ pub(crate) fn scheme(url: &str) -> Result<String, ConnectError> {
 }
 
 /// What to write in place of something that is no store.
-const STORES: &str = "redis://HOST:PORT, rediss://HOST:PORT, valkey://HOST:PORT, valkeys://HOST:PORT, \
+const STORES: &str = "redis://HOST:PORT, redis-sentinel://HOST:PORT,HOST:PORT/SERVICE, redis-cluster://HOST:PORT,HOST:PORT, \
+                      the same with rediss in front for TLS, redis+unix:///SOCKET, the same of valkey, \
                       etcd://HOST:PORT, etcds://HOST:PORT, \
                       postgres://HOST:PORT/DATABASE, postgresql://HOST:PORT/DATABASE, sqlite:PATH or memory:";
 
-/// Which feature brings which scheme.
-const FEATURES: [(&str, &str); 9] = [
-    ("redis", "redis"),
-    ("rediss", "redis"),
-    ("valkey", "redis"),
-    ("valkeys", "redis"),
-    ("etcd", "etcd"),
-    ("etcds", "etcd"),
-    ("postgres", "postgres"),
-    ("postgresql", "postgres"),
-    ("sqlite", "sqlite"),
-];
+/// The feature that brings a scheme. `memory:` needs none, and is called that here.
+pub(crate) fn feature(scheme: &str) -> Option<&'static str> {
+    Some(match scheme {
+        "redis" | "redis-sentinel" | "redis-cluster" | "rediss" | "rediss-sentinel" | "rediss-cluster"
+        | "redis+unix" => "redis",
+        "valkey" | "valkey-sentinel" | "valkey-cluster" | "valkeys" | "valkeys-sentinel" | "valkeys-cluster"
+        | "valkey+unix" => "redis",
+        "etcd" | "etcds" => "etcd",
+        "postgres" | "postgresql" => "postgres",
+        "sqlite" => "sqlite",
+        "memory" => "memory",
+        _ => return None,
+    })
+}
 
 pub(crate) fn refusal(scheme: &str) -> ConnectError {
-    match FEATURES.iter().find(|(name, _)| *name == scheme) {
-        Some((scheme, feature)) => ConnectError::FeatureOff { scheme, feature },
-        None => ConnectError::UnknownScheme { scheme: scheme.to_owned() },
+    let scheme = scheme.to_owned();
+    match feature(&scheme) {
+        Some(feature) => ConnectError::FeatureOff { scheme, feature },
+        None => ConnectError::UnknownScheme { scheme },
     }
 }
 
@@ -164,7 +168,7 @@ pub enum ConnectError {
     )]
     FeatureOff {
         /// The scheme.
-        scheme: &'static str,
+        scheme: String,
         /// The feature that brings it.
         feature: &'static str,
     },
@@ -235,7 +239,9 @@ mod tests {
 
     #[test]
     fn a_scheme_whose_feature_is_off_names_the_feature_and_the_line() {
-        for (scheme, feature) in FEATURES {
+        for (scheme, feature) in
+            [("rediss-cluster", "redis"), ("etcds", "etcd"), ("postgresql", "postgres"), ("sqlite", "sqlite")]
+        {
             let message = refusal(scheme).to_string();
             let line = format!("features = [\"{feature}\"]");
             assert!(message.contains("rlock-client = {"), "{message}");
@@ -247,7 +253,9 @@ mod tests {
     #[test]
     fn a_scheme_of_no_store_is_answered_with_those_that_there_are() {
         let message = refusal("mysql").to_string();
-        for (scheme, _) in FEATURES {
+        for scheme in
+            ["redis", "redis-sentinel", "redis-cluster", "redis+unix", "etcd", "etcds", "postgres", "sqlite", "memory"]
+        {
             assert!(message.contains(&format!(" {scheme}:")), "{message}");
         }
     }

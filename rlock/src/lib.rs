@@ -21,13 +21,16 @@
 //!
 //! | URL | feature | store |
 //! | --- | --- | --- |
-//! | `redis://host:port/db`, `rediss://…`, or `valkey://…`, `valkeys://…` | `redis`, on by default | Redis 6.2 to 8, Valkey 8 and 9; see [`redis`] for the options |
+//! | `redis://host:port/db`, or `rediss://…` for TLS | `redis`, on by default | Redis 6.2 to 8, Valkey 8 and 9; see [`redis`] for the options |
+//! | `redis-sentinel://host:port,host:port/service` | the same | the primary that sentinels name |
+//! | `redis-cluster://host:port,host:port` | the same | Redis Cluster |
+//! | `redis+unix:///path` | the same | a socket of this host |
 //! | `etcd://host:port,host:port`, `etcds://…` | `etcd`; its build needs `protoc` | etcd 3.4 and 3.5; see [`etcd`] for the options |
 //! | `postgres://host:port/database`, `postgresql://…` | `postgres` | Postgres 13 to 18; see [`postgres`] for the options and the tables it needs |
 //! | `sqlite:path`, `sqlite:` for a file of the user's | `sqlite`, on by default; its build needs a C compiler | a file, for the processes of one host; see [`sqlite`] |
 //! | `memory:`, `memory:?namespace=x` | none | this process; see [`memory`] |
 //!
-//! [`connect`] takes any of them, so that a store is swapped by its URL. A store of one's own implements
+//! `valkey` means the same as `redis` in these. [`connect`] takes any of them, so that a store is swapped by its URL. A store of one's own implements
 //! [`Backend`](backend::Backend) and is given to [`Client::new`].
 //!
 //! # Locks

@@ -2,7 +2,8 @@
 
 macro_rules! stores {
     () => {
-        "The store is named by --url or RLOCK_URL: redis://HOST:PORT, rediss://HOST:PORT, etcd://HOST:PORT,HOST:PORT, \
+        "The store is named by --url or RLOCK_URL: redis://HOST:PORT, rediss://HOST:PORT, redis-sentinel://HOST:PORT,HOST:PORT/SERVICE, redis-cluster://HOST:PORT,HOST:PORT, \
+        redis+unix:///SOCKET, etcd://HOST:PORT,HOST:PORT, \
         etcds://HOST:PORT, postgres://HOST:PORT/DATABASE, sqlite:PATH. Without it, it is a file of the user's, which the \
         processes of this host share."
     };

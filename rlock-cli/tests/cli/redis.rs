@@ -58,7 +58,7 @@ fn cluster_node_is_refused_by_every_command() {
     let port = free_port().to_string();
     let node = Server::start_with(&["--cluster-enabled", "yes", "--cluster-port", &port]);
     for command in [&["list"][..], &["show", "a"], &["check", "--no-suite"], &["run", "a", "--", "true"]] {
-        Rlock::on(&node, command).exit().assert(69, &["a node of a Redis Cluster", "rlock uses one server"]);
+        Rlock::on(&node, command).exit().assert(69, &["a node of a Redis Cluster", "write redis-cluster://host:port"]);
     }
 }
 

@@ -8,13 +8,13 @@ local SIZE = 33
 local sub, pack, unpack_from = string.sub, struct.pack, struct.unpack
 local claims, inbox, answers, others = ARGV[1], ARGV[2], {}, {}
 
-for entry = 1, #KEYS / 2 do
+for entry = 1, math.ceil(#KEYS / 2) do
   local key, at = KEYS[2 * entry - 1], (entry - 1) * SIZE + 1
   local value = redis.pcall('GET', key) -- an error, if it is the key of others
   local weight, capacity, ttl, queue = unpack_from('<I4I4dB', claims, at + 16)
   local last, kept, until_when, actual = 0, 0, 0, capacity
   if not value then
-    if redis.call('EXISTS', KEYS[2 * entry]) == 1 then actual = 0 end
+    if not KEYS[2 * entry] or redis.call('EXISTS', KEYS[2 * entry]) == 1 then actual = 0 end
   elseif type(value) == 'string' and #value == IDLE_LENGTH then
     last, kept = unpack_from(IDLE, value)
   elseif type(value) == 'string' and #value > ALONE_LENGTH then

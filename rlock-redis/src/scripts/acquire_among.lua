@@ -1,4 +1,5 @@
 
+local library = library_in()
 return pack_each(answers, others, function(entry, key, set)
   local at = (entry - 1) * SIZE + 1
   local id = sub(claims, at, at + 15)

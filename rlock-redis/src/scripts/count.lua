@@ -1,6 +1,8 @@
 -- KEYS: per resource its own and the set beside it
+-- ARGV: the rest of the grace, if it is not over
 -- Answers for each how many hold it and how many wait for it.
 
+local library = library_in(ARGV[1])
 local all = {}
 for entry = 1, #KEYS / 2 do all[entry] = entry end
 return pack_each({}, all, function(_, key, set)

@@ -1,5 +1,5 @@
 -- KEYS: per lease the resource and the set beside it
--- ARGV: packed per lease the id and the TTL in ms
+-- ARGV: packed per lease the id and the TTL in ms; the rest of the grace, if it is not over
 --
 -- This part extends leases that hold their resources alone. extend_among.lua does the others.
 
@@ -7,7 +7,7 @@ local SIZE = 24
 local sub, pack, unpack_from = string.sub, struct.pack, struct.unpack
 local leases, answers, others = ARGV[1], {}, {}
 
-for entry = 1, #KEYS / 2 do
+for entry = 1, math.ceil(#KEYS / 2) do
   local key, at = KEYS[2 * entry - 1], (entry - 1) * SIZE + 1
   local value = redis.pcall('GET', key) -- an error, if it is the key of others
   local last, kept, expires, capacity = 0, 0, 0, 0

@@ -1,4 +1,5 @@
 
+local library = library_in(ARGV[2])
 return pack_each(answers, others, function(entry, key, set)
   local at = (entry - 1) * SIZE + 1
   local id, wanted = sub(leases, at, at + 15), now + unpack_from('<d', leases, at + 16) * 1000

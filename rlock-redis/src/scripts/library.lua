@@ -13,7 +13,11 @@
 --
 -- A server out of memory may refuse SET and ZADD at the beginning of a script, and lets ZREM and DEL pass. So a step that
 -- needs one of the first begins with it: it happens as a whole or not at all.
-
+--
+-- While a slot of a cluster moves to another server, each of the two keys may be in either. A script then gets the string
+-- alone, and fails if it needs the set.
+--
+-- During the grace after a start or a promotion nothing is granted.
 
 local function text_of(error) return type(error) == 'table' and error.err or tostring(error) end
 
@@ -34,10 +38,12 @@ local function pack_each(answers, entries, act)
   return packed
 end
 
-local library = (function()
+-- The functions, for an operation during which the rest of the grace is grace: microseconds, or nil once it is over.
+local function library_in(grace)
   local MOST_ARGUMENTS = 1000 -- Lua's stack bounds what unpack can push
   local RECORD, RECORD_AT, RECORD_INBOX, RECORD_SHOWN = '<I4I4dddd', 18, 58, 74
   local NO_ID = string.rep('\0', 16)
+  grace = tonumber(grace) or 0
 
   local function ordered(number) return struct.pack('>I8', number) end
 
@@ -96,6 +102,7 @@ local library = (function()
 
   -- The resource at key as an operation on the lease id sees it.
   local function open(key, set, id, value)
+    if not set then error({ err = 'TRYAGAIN the slot of ' .. key .. ' is being moved' }) end
     value = value or redis.call('GET', key)
     local r = { key = key, set = set, id = id, last = 0, kept = 0, expires = 0, token = 0, capacity = 0, shared = 0,
       has_set = false }
@@ -238,6 +245,7 @@ local library = (function()
 
   -- Grants from the head of the queue as far as the capacity goes. Nothing expired is left in it.
   local function grant(r)
+    if grace > 0 then return end
     while r.has_set and not r.sole do
       local head = first(r.set, '[q', '(r')
       if not head then return look_for_set(r) end
@@ -304,7 +312,8 @@ local library = (function()
         end
       end
     end
-    return QUEUED, ahead, (blocked_until or now) - now
+    -- A release during the grace grants nothing, so that the first waiter asks again when the grace is over.
+    return QUEUED, ahead, ahead == 0 and grace > 0 and grace or (blocked_until or now) - now
   end
 
   local function has_waiter(r) return r.has_set and first(r.set, '[q', '(r') end
@@ -398,5 +407,5 @@ local library = (function()
     all = all,
     count = count,
   }
-end)()
+end
 

@@ -1,5 +1,6 @@
 -- KEYS: per lease the resource and the set beside it
--- ARGV: packed per lease the id and the rest in ms: for so long its share stays taken, though nobody holds it
+-- ARGV: packed per lease the id and the rest in ms: for so long its share stays taken, though nobody holds it; the rest of
+--       the grace, if it is not over
 -- Answers a letter per lease: r released, a absent, f failed; behind the letters the texts of the errors of those that failed.
 --
 -- This part releases leases that hold their resources alone. release_among.lua does the others.
@@ -8,7 +9,7 @@ local SIZE = 24
 local sub, unpack_from = string.sub, struct.unpack
 local leases, answers, others = ARGV[1], {}, {}
 
-for entry = 1, #KEYS / 2 do
+for entry = 1, math.ceil(#KEYS / 2) do
   local key, at = KEYS[2 * entry - 1], (entry - 1) * SIZE + 1
   local value = redis.pcall('GET', key) -- an error, if it is the key of others
   local _, expires, capacity

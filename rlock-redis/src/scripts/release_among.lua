@@ -1,4 +1,5 @@
 
+local library = library_in(ARGV[2])
 local errors = {}
 for _, entry in ipairs(others) do
   local at = (entry - 1) * SIZE + 1

@@ -1,14 +1,25 @@
-//! Nodes of a Redis Cluster, which are no store.
+//! Redis Clusters: their nodes, slots that move, primaries that fail.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
-use crate::support::{Server, claim};
-use rlock_core::{Acquired, Backend as _, BackendError, IfBusy, Share};
+use async_trait::async_trait;
+use rlock_core::{Acquired, Backend as _, BackendError, Extended, Extension, IfBusy, ListFilter, Released, Share};
 use rlock_redis::{ConnectError, RedisBackend, RedisConfig};
-use rlock_testkit::faults::Proxy;
-use rlock_testkit::wait::eventually;
+use rlock_testkit::contest::{Arena, Mishap, Plan, contend_as_told};
+use rlock_testkit::faults::{Control, Data, Proxy};
+use rlock_testkit::process::Helper;
+use rlock_testkit::servers::{RedisCluster, Reply};
+use rlock_testkit::this_test;
+use rlock_testkit::wait::{eventually, within};
 
-const SOON: Duration = Duration::from_secs(20);
+use crate::support::{SOON, Server, block_on, claim, client_at, key, only_lost_writes, ttl};
+
+/// No failover happens by itself.
+const PATIENT: Duration = Duration::from_secs(60);
+/// The time after which a silent primary is replaced.
+const NERVOUS: Duration = Duration::from_secs(2);
 const SLOTS: u32 = 16_384;
 
 async fn refusal(url: &str) -> String {
@@ -18,10 +29,9 @@ async fn refusal(url: &str) -> String {
     }
 }
 
-fn assert_explains(refusal: &str) {
-    for words in ["a node of a Redis Cluster", "rlock uses one server"] {
-        assert!(refusal.contains(words), "{refusal}");
-    }
+async fn connect(cluster: &RedisCluster, options: &str) -> RedisBackend {
+    let config = RedisConfig::from_url(&format!("{}{options}", cluster.url())).unwrap();
+    RedisBackend::connect(config).await.unwrap()
 }
 
 fn give_slots(node: &Server, slots: std::ops::Range<u32>) {
@@ -36,36 +46,34 @@ async fn is_up(node: &Server) {
 }
 
 #[tokio::test]
-async fn node_without_slots_is_refused() {
+async fn node_needs_the_scheme_of_a_cluster() {
     let node = Server::start_cluster_node();
-    assert_explains(&refusal(node.url()).await);
-}
-
-#[tokio::test]
-async fn node_with_all_slots_is_refused() {
-    let node = Server::start_cluster_node();
-    give_slots(&node, 0..SLOTS);
-    is_up(&node).await;
-    assert_explains(&refusal(node.url()).await);
-}
-
-#[tokio::test]
-async fn node_with_half_of_the_slots_is_refused() {
-    let nodes = [Server::start_cluster_node(), Server::start_cluster_node()];
-    give_slots(&nodes[0], 0..SLOTS / 2);
-    give_slots(&nodes[1], SLOTS / 2..SLOTS);
-    nodes[0].meet(&nodes[1]);
-    for node in &nodes {
-        is_up(node).await;
-        assert_explains(&refusal(node.url()).await);
+    for is_whole in [false, true] {
+        if is_whole {
+            give_slots(&node, 0..SLOTS);
+            is_up(&node).await;
+        }
+        let refusal = refusal(node.url()).await;
+        assert!(refusal.contains("write redis-cluster://host:port"), "{refusal}");
     }
+    let url = node.add_user("locks", &format!("{} -info", RedisConfig::ACL_RULES));
+    let refusal = refusal(&format!("{url}?restart_grace=0s")).await;
+    assert!(refusal.contains("write redis-cluster://host:port"), "{refusal}");
 }
 
 #[tokio::test]
-async fn node_that_refuses_info_is_refused() {
+async fn server_alone_is_no_cluster() {
+    let server = Server::start();
+    let refusal = refusal(&server.url().replace("redis:", "redis-cluster:")).await;
+    assert!(refusal.contains("not a node of a Redis Cluster") && refusal.contains("write redis://"), "{refusal}");
+}
+
+#[tokio::test]
+async fn cluster_without_slots_is_refused() {
     let node = Server::start_cluster_node();
-    let url = node.add_user("locks", &format!("{} -info", RedisConfig::ACL_RULES));
-    assert_explains(&refusal(&format!("{url}?restart_grace=0s")).await);
+    let config = RedisConfig::from_url(&node.url().replace("redis:", "redis-cluster:")).unwrap();
+    let error = RedisBackend::connect(config).await.unwrap_err();
+    assert!(error.to_string().contains("no node of the cluster serves a slot"), "{error}");
 }
 
 #[tokio::test]
@@ -90,4 +98,267 @@ async fn reconnect_to_a_cluster_is_refused() {
     proxy.lead_to(server.url());
     let is_served = async || matches!(client.acquire(std::slice::from_ref(&request)).await[0], Ok(Acquired::Held(_)));
     eventually(SOON, "the server", is_served).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn documented_rights_suffice() {
+    let cluster = RedisCluster::start(PATIENT);
+    let user = ["ACL", "SETUSER", "locks", "on", ">secret"].into_iter().chain(RedisConfig::ACL_RULES.split(' '));
+    let user: Vec<&str> = user.collect();
+    for index in 0..cluster.size() {
+        cluster.node(index).resp().command(&user);
+    }
+    let url = format!("{}?wait_replicas=1&restart_grace=1ms", cluster.url().replace("://", "://locks:secret@"));
+    let client = RedisBackend::connect(RedisConfig::from_url(&url).unwrap()).await.unwrap();
+    let claims: Vec<_> =
+        (0..50).map(|id| claim(&format!("job/{id}"), id + 1, Share::EXCLUSIVE, 30_000, IfBusy::Refuse)).collect();
+    let answers = client.acquire(&claims).await;
+    assert!(answers.iter().all(|answer| matches!(answer, Ok(Acquired::Held(_)))), "{answers:?}");
+
+    for index in 0..cluster.size() {
+        cluster.node(index).resp().command(&["ACL", "SETUSER", "locks", "-asking"]);
+    }
+    let refusal = refusal(&url).await;
+    assert!(refusal.contains(RedisConfig::ACL_RULES), "{refusal}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_primaries_are_listed_and_examined() {
+    let cluster = RedisCluster::start(PATIENT);
+    let client = connect(&cluster, "?restart_grace=0s").await;
+    let claims: Vec<_> =
+        (0..200).map(|id| claim(&format!("job/{id}"), id + 1, Share::EXCLUSIVE, 30_000, IfBusy::Refuse)).collect();
+    assert!(client.acquire(&claims).await.iter().all(|answer| matches!(answer, Ok(Acquired::Held(_)))));
+    let (mut listed, mut after, mut pages) = (Vec::new(), None, 0);
+    loop {
+        let page = client.list(&ListFilter { prefix: "job/".into(), after, limit: 10 }).await.unwrap();
+        listed.extend(page.entries.into_iter().map(|entry| entry.resource.as_str().to_owned()));
+        pages += 1;
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    listed.sort();
+    listed.dedup();
+    assert_eq!((listed.len(), pages > 3), (200, true));
+
+    let findings = client.examine().await.unwrap();
+    for index in 0..3 {
+        let name = format!("127.0.0.1:{}: ", cluster.node(index).port());
+        let is_its = |subject: &str| {
+            findings.iter().any(|finding| finding.subject == subject && finding.text.starts_with(&name))
+        };
+        assert!(is_its("version") && is_its("persistence") && is_its("replication"), "{findings:?}");
+    }
+}
+
+/// While one half of the keys of a slot is on each of two nodes, what is held stays held, and nothing is granted twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn moving_slot_loses_no_lock() {
+    let cluster = RedisCluster::start(PATIENT);
+    let client = connect(&cluster, "?restart_grace=0s").await;
+    let claims: Vec<_> =
+        (0..400).map(|id| claim(&format!("job/{id}"), id + 1, Share::EXCLUSIVE, 60_000, IfBusy::Queue)).collect();
+    assert!(client.acquire(&claims).await.iter().all(|answer| matches!(answer, Ok(Acquired::Held(_)))));
+    let waiters: Vec<_> =
+        (0..400).map(|id| claim(&format!("job/{id}"), id + 1001, Share::EXCLUSIVE, 60_000, IfBusy::Queue)).collect();
+    // Every second one has a waiter, and with it a second key.
+    let queued: Vec<_> = waiters.iter().step_by(2).cloned().collect();
+    assert!(client.acquire(&queued).await.iter().all(|answer| matches!(answer, Ok(Acquired::Queued(_)))));
+
+    let keys = cluster.keys("rlock:2:{rlock:*");
+    let mut slots = BTreeMap::<i64, usize>::new();
+    for key in &keys {
+        let Reply::Int(slot) = cluster.node(0).resp().command(&["CLUSTER", "KEYSLOT", key]) else { panic!("no slot") };
+        *slots.entry(slot).or_default() += 1;
+    }
+    let (slot, _) = slots.into_iter().max_by_key(|(_, keys)| *keys).unwrap();
+    let in_slot = |name: &str| {
+        let key = keys.iter().find(|key| key.ends_with(&format!("}}:{name}"))).unwrap();
+        cluster.node(0).resp().command(&["CLUSTER", "KEYSLOT", key]) == Reply::Int(slot)
+    };
+    let moving: Vec<_> = claims.iter().filter(|claim| in_slot(claim.key.resource.as_str())).collect();
+    let from = cluster
+        .owner_of(keys.iter().find(|key| key.ends_with(&format!("}}:{}", moving[0].key.resource.as_str()))).unwrap())
+        .await;
+    let to = (from + 1) % 3;
+
+    let extension = |key: &rlock_core::LeaseKey| Extension { key: key.clone(), ttl: ttl(90_000) };
+    let half_way = async || {
+        let (mut held, mut busy) = (0, 0);
+        for claim in &moving {
+            match client.extend(&[extension(&claim.key)]).await.remove(0) {
+                Ok(Extended::Held(_)) => held += 1,
+                Err(BackendError::NotApplied(_) | BackendError::Unknown(_)) => busy += 1, // its two keys are apart
+                other => panic!("{other:?}"),
+            }
+            let thief = rlock_core::Claim { key: key(claim.key.resource.as_str(), 5_000), ..(*claim).clone() };
+            let thief = rlock_core::Claim { if_busy: IfBusy::Refuse, ..thief };
+            match client.acquire(&[thief]).await.remove(0) {
+                Ok(Acquired::Busy) | Err(BackendError::NotApplied(_) | BackendError::Unknown(_)) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        println!("half way, {held} of {} were extended and {busy} could not be", moving.len());
+        assert!(held > 0, "a lock without waiters is one key, wherever that is");
+    };
+    cluster.move_slot(u16::try_from(slot).unwrap(), from, to, half_way).await;
+
+    let all: Vec<_> = claims.iter().map(|claim| extension(&claim.key)).collect();
+    let extended = client.extend(&all).await;
+    assert!(extended.iter().all(|answer| matches!(answer, Ok(Extended::Held(_)))), "{extended:?}");
+    let releases: Vec<_> = claims.iter().map(|claim| claim.key.clone().into()).collect();
+    assert!(client.release(&releases).await.iter().all(|answer| matches!(answer, Ok(Released::Released))));
+    let granted: Vec<_> = queued.iter().map(|claim| extension(&claim.key)).collect();
+    let granted = client.extend(&granted).await;
+    assert!(granted.iter().all(|answer| matches!(answer, Ok(Extended::Held(_)))), "{granted:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_primary_loses_no_replicated_lock() {
+    let cluster = RedisCluster::start(NERVOUS);
+    let client = client_at(&format!("{}?restart_grace=0s&wait_replicas=1", cluster.url())).await;
+    let mut guards = Vec::new();
+    for number in 0..30 {
+        let lock = rlock_core::SimpleLock::new(format!("job/{number}"), &client).unwrap();
+        let options = rlock_core::LockOptions::new().ttl(Duration::from_secs(20)).watchdog(true);
+        guards.push(lock.lock_with(options).await.unwrap());
+    }
+    cluster.node(1).kill().await;
+    assert_eq!(cluster.primary_other_than(&[0, 1, 2]).await, 4);
+    cluster.is_whole().await;
+    for guard in guards {
+        within(SOON, "an unlock", guard.unlock()).await.expect("it is held");
+    }
+    let lock = rlock_core::SimpleLock::new("job/0", &client).unwrap();
+    within(SOON, "a new lock", lock.lock()).await.unwrap().unlock().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promoted_replica_grants_nothing_during_the_grace() {
+    const GRACE: Duration = Duration::from_secs(4);
+    let cluster = RedisCluster::start(NERVOUS);
+    let client = connect(&cluster, "?restart_grace=4s").await;
+    let claims: Vec<_> =
+        (0..30).map(|id| claim(&format!("job/{id}"), id + 1, Share::EXCLUSIVE, 30_000, IfBusy::Refuse)).collect();
+    let all_granted =
+        async || client.acquire(&claims).await.iter().all(|answer| matches!(answer, Ok(Acquired::Held(_))));
+    eventually(SOON, "the grace after the start", all_granted).await;
+
+    let owned_by = async |index| {
+        let mut owned = Vec::new();
+        for key in cluster.keys("rlock:2:{rlock:*}:job/*") {
+            if cluster.owner_of(&key).await == index {
+                owned.push(key.rsplit_once(':').unwrap().1.to_owned());
+            }
+        }
+        owned
+    };
+    let name = owned_by(2).await.remove(0);
+    cluster.node(2).kill().await;
+    assert_eq!(cluster.primary_other_than(&[0, 1, 2]).await, 5);
+    let promoted = Instant::now();
+    let new = |id| claim(&name, id, Share::EXCLUSIVE, 30_000, IfBusy::Refuse);
+    let mut said_why = false;
+    let is_answered = async || match client.acquire(&[new(9_000)]).await.remove(0) {
+        Ok(Acquired::Busy) => true,
+        Err(error) => {
+            said_why |= error.to_string().contains("promoted a moment ago");
+            false
+        }
+        other => panic!("it was granted: {other:?}"),
+    };
+    eventually(SOON, "an answer of the promoted replica", is_answered).await;
+    assert!(
+        said_why && promoted.elapsed() >= GRACE - Duration::from_millis(500),
+        "{said_why}, {:?}",
+        promoted.elapsed()
+    );
+    // Another client knows of the same promotion.
+    let other = connect(&cluster, "?restart_grace=4s").await;
+    assert!(matches!(other.acquire(&[new(9_001)]).await[0], Ok(Acquired::Busy)));
+}
+
+/// Processes that are killed and frozen take turns while primaries are killed and cut off. Replication is asynchronous: an
+/// overlap is the price that the documentation names, if the token protects what the two write to.
+#[test]
+fn histories_are_right_while_primaries_fail() {
+    if let Some(helper) = Helper::current() {
+        return block_on(contend_as_told(helper, async |url| client_at(url).await));
+    }
+    block_on(async {
+        let cluster = RedisCluster::start(NERVOUS);
+        let ttl = Duration::from_secs(4);
+        let plan = Plan { ttl, hold: ttl / 20, long_holds: 20, tasks: 2, mutexes: 3, rw_locks: 1, semaphores: 1 };
+        let (primaries, seed) = (Primaries::of(&cluster), rand::random());
+        println!("seed {seed}");
+        let arena = Arena::new(plan, this_test!(), &cluster.url(), Some(&primaries), 6, seed).await;
+        let mishaps = [Mishap::ProcessKilled, Mishap::ProcessFrozen, Mishap::ServerPaused, Mishap::ServerKilled];
+        let outcome = arena.run(Duration::from_secs(40), &mishaps, Duration::from_millis(250)).await;
+        println!("{:?}\n{}", outcome.mishaps, outcome.verdict.counts);
+        only_lost_writes(&outcome.verdict);
+        assert!(outcome.verdict.counts.acquisitions > 30, "{}", outcome.verdict.counts);
+    });
+}
+
+/// One of the primaries after another.
+struct Primaries<'a> {
+    cluster: &'a RedisCluster,
+    next: Mutex<usize>,
+    cut_off: Mutex<Option<usize>>,
+    killed: Mutex<Option<usize>>,
+}
+
+impl<'a> Primaries<'a> {
+    fn of(cluster: &'a RedisCluster) -> Self {
+        Self { cluster, next: Mutex::new(0), cut_off: Mutex::default(), killed: Mutex::default() }
+    }
+
+    /// A node and its other, whichever of the two is the primary now.
+    async fn primary(&self) -> usize {
+        let pair = {
+            let mut next = self.next.lock().unwrap();
+            *next = (*next + 1) % 3;
+            *next
+        };
+        let others: Vec<usize> = (0..6).filter(|index| index % 3 != pair).collect();
+        self.cluster.primary_other_than(&others).await
+    }
+
+    /// Waits until the other of the pair serves, and the node follows it.
+    async fn is_replaced(&self, node: usize) {
+        let others: Vec<usize> = (0..6).filter(|index| *index != (node + 3) % 6).collect();
+        self.cluster.primary_other_than(&others).await;
+        self.cluster.is_whole().await;
+    }
+}
+
+#[async_trait]
+impl Control for Primaries<'_> {
+    async fn pause(&self) {
+        let primary = self.primary().await;
+        *self.cut_off.lock().unwrap() = Some(primary);
+        self.cluster.cut_off(primary);
+        self.is_replaced(primary).await;
+    }
+
+    async fn resume(&self) {
+        let node = self.cut_off.lock().unwrap().take().expect("what is cut off comes back once");
+        self.cluster.heal(node);
+        self.cluster.follows(node).await;
+    }
+
+    async fn kill(&self) {
+        let primary = self.primary().await;
+        *self.killed.lock().unwrap() = Some(primary);
+        self.cluster.node(primary).kill().await;
+        self.is_replaced(primary).await;
+    }
+
+    async fn restart(&self, data: Data) {
+        let node = self.killed.lock().unwrap().take().expect("what was killed comes back once");
+        self.cluster.node(node).restart(data).await;
+        self.cluster.follows(node).await;
+    }
 }

@@ -29,6 +29,11 @@ fn url_sets_every_option_or_almost_none() {
         ("rediss://redis.example.com", "rediss://redis.example.com:6379/0"),
         ("valkey://localhost", "redis://localhost:6379/0"),
         ("valkeys://:a,b@localhost", "rediss://localhost:6379/0"),
+        ("redis-sentinel://:a@one,two:7/my%20main/2", "redis-sentinel://one:26379,two:7/my main/2"),
+        ("rediss-sentinel://one/main", "rediss-sentinel://one:26379/main/0"),
+        ("redis-cluster://one,[::1]:7,one", "redis-cluster://one:6379,[::1]:7"),
+        ("valkeys-cluster://one:1/", "rediss-cluster://one:1"),
+        ("redis+unix:///run/redis/my%20redis.sock?db=3", "redis+unix:///run/redis/my redis.sock?db=3"),
     ] {
         assert_eq!(RedisConfig::from_url(url).unwrap().address(), address);
     }
@@ -41,14 +46,29 @@ fn unusable_urls_are_refused_with_a_remedy() {
         ("http://localhost", "use redis://"),
         ("redis://", "names no host"),
         ("redis:///0", "names no host"),
-        ("redis://one:6379,two:6379", "name the primary"),
+        ("redis://one:6379,two:6379", "redis-sentinel://host:port,host:port/service"),
+        ("redis-sentinel://one,two", "names no service"),
+        ("redis-sentinel://one/main/x", "0 to 255"),
+        ("redis-sentinel://one,/main", "names no host"),
+        ("redis-sentinel://one/main?sentinel_user=a", "needs sentinel_password"),
+        ("redis-cluster://one/3", "the database 0 alone"),
+        ("redis-cluster://one?sentinel_password=a", "unknown option"),
+        ("redis+unix:///socket?user=a", "needs pass"),
+        ("redis+unix:///socket?db=x", "0 to 255"),
+        ("redis://localhost?db=1", "unknown option"),
+        ("redis://localhost?ca=/ca.pem", "rediss://"),
+        ("rediss://localhost?cert=/cert.pem", "needs key"),
+        ("rediss://localhost?ca=", "name of a PEM file"),
+        ("redis://localhost?wait_replicas=0", "from 1 to 100"),
+        ("redis://localhost?wait_replicas=x", "from 1 to 100"),
+        ("redis://localhost?wait_timeout=1s", "needs wait_replicas"),
         ("redis://user@localhost", "user:password@"),
         ("redis://localhost/zero", "0 to 255"),
         ("redis://localhost/256", "0 to 255"),
         ("redis://localhost/0/1", "0 to 255"),
         ("redis://:pa#ss@localhost", "%23"),
         ("redis://:%ff@localhost", "password of the Redis URL is not UTF-8"),
-        ("redis://localhost?namspace=a", "namespace, timeout, connect_timeout and restart_grace"),
+        ("redis://localhost?namspace=a", "namespace, timeout, connect_timeout, restart_grace"),
         ("redis://localhost?namespace=", "1 to 128 bytes"),
         ("redis://localhost?timeout=fast", "500ms"),
         ("redis://localhost?timeout=5", "500ms"),
@@ -64,9 +84,9 @@ fn unusable_urls_are_refused_with_a_remedy() {
 }
 
 #[test]
-fn an_unknown_option_is_named() {
+fn unknown_option_is_named() {
     let error = RedisConfig::from_url("redis://localhost?namspace=a").unwrap_err();
-    assert_eq!(error, ConfigError::UnknownOption { option: "namspace".into() });
+    assert!(matches!(error, ConfigError::UnknownOption { option, .. } if option == "namspace"));
 }
 
 #[test]

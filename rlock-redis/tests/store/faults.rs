@@ -2,13 +2,18 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rlock_core::{Client, Guard, LockOptions, LossReason, SimpleLock};
+use rlock_core::{
+    Acquired, Backend as _, Client, Extended, Extension, Guard, IfBusy, LockOptions, LossReason, Released, Share,
+    SimpleLock,
+};
 use rlock_redis::{RedisBackend, RedisConfig};
-use rlock_testkit::faults::Proxy;
+use rlock_testkit::faults::{Control as _, Data, Proxy};
 use rlock_testkit::servers::Redis;
 use rlock_testkit::wait::{eventually, within};
+
+use crate::support::{claim, key, ttl};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -84,4 +89,44 @@ async fn failover_reports_the_loss_of_unreplicated_leases() {
     known.extend(TTL * 2).await.expect("the replica has it");
     known.unlock().await.expect("it was held");
     assert!(known_by_newcomer.try_lock().await.expect("the replica serves").is_some());
+}
+
+/// A server that comes back may have forgotten the last grants. So a release of what it knows grants nothing to waiters
+/// before those who were granted last had time to learn of their loss.
+#[tokio::test]
+async fn release_during_the_grace_grants_nothing() {
+    const GRACE: Duration = Duration::from_secs(3);
+    let server = Redis::start_durable();
+    let connect = async || {
+        let config = RedisConfig::from_url(&format!("{}?restart_grace=3s", server.url())).unwrap();
+        RedisBackend::connect(config).await.unwrap()
+    };
+    let client = connect().await;
+    let request = |id| claim("a", id, Share::EXCLUSIVE, 30_000, IfBusy::Queue);
+    eventually(SOON, "the grace after the first start", async || {
+        matches!(client.acquire(&[request(1)]).await[0], Ok(Acquired::Held(_)))
+    })
+    .await;
+    assert!(matches!(client.acquire(&[request(2)]).await[0], Ok(Acquired::Queued(_))));
+
+    server.restart(Data::Kept).await;
+    let restarted = Instant::now();
+    let client = connect().await;
+    assert!(matches!(client.release(&[key("a", 1).into()]).await[0], Ok(Released::Released)));
+    let extension = Extension { key: key("a", 2), ttl: ttl(30_000) };
+    let Ok(Extended::Queued(place)) = client.extend(std::slice::from_ref(&extension)).await.remove(0) else {
+        panic!("granted")
+    };
+    assert!(place.ask_again <= GRACE && place.ask_again >= GRACE / 3, "{place:?}");
+    let again = within(SOON, "an answer", async {
+        loop {
+            match client.extend(std::slice::from_ref(&extension)).await.remove(0) {
+                Ok(Extended::Queued(place)) => tokio::time::sleep(place.ask_again).await,
+                other => break other,
+            }
+        }
+    });
+    assert!(matches!(again.await, Ok(Extended::Held(_))));
+    // The server tells its age in whole seconds, of which one may have begun before.
+    assert!(restarted.elapsed() >= GRACE - Duration::from_secs(2), "{:?}", restarted.elapsed());
 }

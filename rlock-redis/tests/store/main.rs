@@ -1,4 +1,4 @@
-//! Tests of what Redis alone has: its servers, users, clusters, errors and processes.
+//! Tests of what Redis alone has: its servers, users, clusters, sentinels, replicas, errors and processes.
 
 mod access;
 mod cluster;
@@ -8,4 +8,10 @@ mod errors;
 mod faults;
 mod footprint;
 mod processes;
+mod replicas;
+mod sentinel;
+#[cfg(unix)]
+mod socket;
 mod support;
+#[cfg(feature = "tls")]
+mod tls;

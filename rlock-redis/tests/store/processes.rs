@@ -17,6 +17,8 @@ use rlock_testkit::servers::{Redis, Reply};
 use rlock_testkit::this_test;
 use rlock_testkit::wait::{eventually, within};
 
+use crate::support::block_on;
+
 const NAME: &str = "job";
 const SOON: Duration = Duration::from_secs(30);
 
@@ -240,9 +242,4 @@ async fn sees_queued(client: &Client, count: usize) {
 fn number_in(word: &str, line: &str) -> u64 {
     let number = line.strip_prefix(word).and_then(|number| number.trim().parse().ok());
     number.unwrap_or_else(|| panic!("the helper said {line:?} instead of {word} and a number"))
-}
-
-fn block_on(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    runtime.expect("the system has threads").block_on(test);
 }

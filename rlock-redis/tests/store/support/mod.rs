@@ -1,13 +1,15 @@
 //! A Redis server for one test, and what the tests say to it behind the library's back.
 
 use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use rlock_core::{Claim, IfBusy, LeaseId, LeaseKey, Namespace, Owner, ResourceName, Share, Ttl};
+use rlock_core::{Claim, Client, IfBusy, LeaseId, LeaseKey, Namespace, Owner, ResourceName, Share, Ttl};
 use rlock_redis::{RedisBackend, RedisConfig};
 use rlock_testkit::faults::Control as _;
+use rlock_testkit::history::Verdict;
 use rlock_testkit::servers::{Redis, Reply};
 use url::Url;
 
@@ -38,13 +40,6 @@ impl Server {
         let command = ["ACL", "SETUSER", name, "on", ">secret"].into_iter().chain(rules.split(' '));
         self.run(&command.collect::<Vec<_>>());
         format!("redis://{name}:secret@127.0.0.1:{}", self.port())
-    }
-
-    /// Makes one cluster of this node and `other`.
-    pub(crate) fn meet(&self, other: &Self) {
-        let (host, port) = other.0.address_for_servers();
-        let settings = other.run(&["CONFIG", "GET", "cluster-port"]);
-        self.run(&["CLUSTER", "MEET", &host, &port.to_string(), &settings[1]]);
     }
 
     /// With the password, if it has one.
@@ -81,6 +76,26 @@ impl Server {
     }
 }
 
+/// A server program with settings that the kit does not know. Dropping it ends it.
+pub(crate) struct Program(Child);
+
+impl Program {
+    pub(crate) fn start(settings: &[&[&str]]) -> Self {
+        let mut command = Command::new("redis-server");
+        command.args(settings.concat()).stdin(Stdio::null()).stdout(Stdio::null());
+        Self(command.spawn().expect("redis-server runs (Debian: apt-get install redis-server)"))
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ended_already = self.0.kill();
+        let _status = self.0.wait();
+    }
+}
+
+pub(crate) const SOON: Duration = Duration::from_secs(30);
+
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
@@ -96,4 +111,25 @@ pub(crate) fn ttl(millis: u64) -> Ttl {
 pub(crate) fn claim(resource: &str, id: u128, share: Share, millis: u64, if_busy: IfBusy) -> Claim {
     let owner = Arc::new(Owner::current().with_label(&format!("owner of {id}")));
     Claim { key: key(resource, id), share, ttl: ttl(millis), if_busy, owner, data: None }
+}
+
+pub(crate) fn block_on(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.expect("the system has threads").block_on(test);
+}
+
+/// A client that goes on trying while a primary is replaced.
+pub(crate) async fn client_at(url: &str) -> Client {
+    let config = RedisConfig::from_url(url).unwrap().connect_timeout(SOON).unwrap();
+    Client::builder().retry_for(SOON).connect(RedisBackend::connect(config)).await.expect("Redis can be reached")
+}
+
+/// Fails if anything was wrong but what an asynchronous failover may do: the last grants get lost, and are made again.
+///
+/// Then two hold a lock until the first learns of it, and tokens that the old primary gave last may not be the highest.
+pub(crate) fn only_lost_writes(verdict: &Verdict) {
+    let counts = &verdict.counts;
+    let is_safe =
+        counts.wrong_writes == 0 && counts.late_signals == 0 && counts.forgotten == 0 && counts.wrong_tokens == 0;
+    assert!(is_safe, "{counts}\n{:?}", verdict.violation.as_ref().map(ToString::to_string));
 }

@@ -1,0 +1,276 @@
+//! The primaries of a Redis Cluster, and which of them serves which bucket.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use rlock_core::Events;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::RedisConfig;
+use crate::address::Address;
+use crate::conn::Conn;
+use crate::connect::{Connector, Server};
+use crate::error::{CallError, Cause};
+use crate::keys::{BUCKETS, Keys};
+use crate::primary::Primary;
+use crate::server::IS_NO_CLUSTER;
+use crate::view::View;
+use crate::wire::Args;
+
+/// The time between two looks at a cluster in which nothing fails.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(10);
+/// The same while a primary is out of reach or a slot is served by none.
+const WHILE_BROKEN: Duration = Duration::from_millis(250);
+/// The least time between two looks.
+const AT_MOST_EVERY: Duration = Duration::from_millis(50);
+/// The time that a node has for its answer.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
+
+/// A Redis Cluster.
+///
+/// Its table of buckets comes from `CLUSTER SLOTS` of all primaries; most of them decide where they differ. It is read again
+/// when a request fails, while a primary is out of reach, and every ten seconds.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    inner: Arc<Inner>,
+    _keeper: JoinSet<()>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: Arc<RedisConfig>,
+    keys: Keys,
+    table: RwLock<Table>,
+    primaries: watch::Sender<Vec<Address>>,
+    is_stale: Arc<Notify>,
+    events: Events,
+    doubted: Arc<Notify>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    primaries: BTreeMap<Address, Arc<Primary>>,
+    /// The primary of each bucket.
+    buckets: Vec<Option<Arc<Primary>>>,
+    replicas: Vec<Address>,
+    /// The nodes that take over slots, and when each was asked last.
+    importing: BTreeMap<Address, (Arc<Primary>, Instant)>,
+}
+
+impl Cluster {
+    /// Reads the table from the nodes at `seeds`, and connects to the primaries.
+    pub(crate) async fn open(
+        config: Arc<RedisConfig>,
+        seeds: &[Address],
+        keys: Keys,
+        events: Events,
+        doubted: Arc<Notify>,
+    ) -> Result<Self, CallError> {
+        let table = RwLock::new(Table { buckets: vec![None; BUCKETS.into()], ..Table::default() });
+        let (primaries, is_stale) = (watch::Sender::new(Vec::new()), Arc::new(Notify::new()));
+        let inner = Arc::new(Inner { config, keys, table, primaries, is_stale, events, doubted });
+        let (views, errors) = inner.views_by_address(seeds, inner.config.connect_timeout).await;
+        if views.is_empty() {
+            return Err(none_answered(errors));
+        }
+        inner.install(View::majority(&views));
+        let limit = inner.config.connect_timeout;
+        let primaries = inner.primaries();
+        let opened = join_all(primaries.iter().map(|primary| primary.opened(limit))).await;
+        if opened.iter().all(Result::is_err) {
+            return Err(opened.into_iter().find_map(Result::err).unwrap_or_else(no_primary));
+        }
+        let keeper = JoinSet::from_iter([keep(Arc::downgrade(&inner), inner.is_stale.clone())]);
+        Ok(Self { inner, _keeper: keeper })
+    }
+
+    /// The primaries that serve a bucket or did so a moment ago.
+    pub(crate) fn primaries(&self) -> Vec<Arc<Primary>> {
+        self.inner.primaries()
+    }
+
+    /// The addresses of the primaries, as they change.
+    pub(crate) fn addresses(&self) -> watch::Receiver<Vec<Address>> {
+        self.inner.primaries.subscribe()
+    }
+
+    /// The primary that serves a bucket.
+    pub(crate) fn primary_of(&self, bucket: u16) -> Result<Arc<Primary>, CallError> {
+        let table = self.inner.table.read().unwrap_or_else(PoisonError::into_inner);
+        let found = table.buckets[usize::from(bucket)].clone();
+        drop(table);
+        found.ok_or_else(|| {
+            self.look_again();
+            let slot = self.inner.keys.slot(bucket);
+            CallError::Unsent(Cause::new(format!("no node of the cluster is known to serve the slot {slot}")))
+        })
+    }
+
+    /// A bucket that a primary serves; any if it serves none.
+    pub(crate) fn bucket_of(&self, primary: &Arc<Primary>) -> u16 {
+        let table = self.inner.table.read().unwrap_or_else(PoisonError::into_inner);
+        let is_its = |owner: &Option<Arc<Primary>>| owner.as_ref().is_some_and(|owner| Arc::ptr_eq(owner, primary));
+        (0..).zip(&table.buckets).find(|(_, owner)| is_its(owner)).map_or(0, |(bucket, _)| bucket)
+    }
+
+    /// Takes note of the answer `MOVED`, and returns the primary that it names.
+    pub(crate) fn moved(&self, bucket: u16, address: &Address) -> Arc<Primary> {
+        let mut table = self.inner.table.write().unwrap_or_else(PoisonError::into_inner);
+        let connect = || self.inner.connect(address.clone(), bucket, &self.inner.events);
+        let primary = table.primaries.entry(address.clone()).or_insert_with(connect).clone();
+        table.buckets[usize::from(bucket)] = Some(primary.clone());
+        drop(table);
+        self.look_again();
+        primary
+    }
+
+    /// The node that takes over a bucket, by the answer `ASK`.
+    pub(crate) fn importing(&self, bucket: u16, address: &Address) -> Arc<Primary> {
+        let mut table = self.inner.table.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(primary) = table.primaries.get(address) {
+            return primary.clone();
+        }
+        // Nobody has missed anything there.
+        let connect = || (self.inner.connect(address.clone(), bucket, &Events::default()), Instant::now());
+        let (primary, asked) = table.importing.entry(address.clone()).or_insert_with(connect);
+        *asked = Instant::now();
+        primary.clone()
+    }
+
+    /// Has the table read again.
+    pub(crate) fn look_again(&self) {
+        self.inner.is_stale.notify_one();
+    }
+}
+
+impl Inner {
+    fn primaries(&self) -> Vec<Arc<Primary>> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner).primaries.values().cloned().collect()
+    }
+
+    fn connect(&self, address: Address, bucket: u16, events: &Events) -> Arc<Primary> {
+        let connector = Connector {
+            config: self.config.clone(),
+            server: Server::At(address),
+            mark: Some(self.keys.mark(bucket).into()),
+        };
+        Arc::new(Primary::new(connector, None, events, &self.doubted))
+    }
+
+    /// Asks the primaries, or all nodes that are known if none of the primaries answers.
+    async fn look(&self) {
+        let conns: Vec<_> = self.primaries().iter().filter_map(|primary| primary.commands().ok()).collect();
+        let asked = join_all(conns.iter().map(|conn| self.ask(conn))).await;
+        let mut views: Vec<_> = asked.into_iter().flatten().collect();
+        if views.is_empty() {
+            let known = {
+                let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+                table.primaries.keys().chain(&table.replicas).cloned().collect::<Vec<_>>()
+            };
+            let seeds = self.config.seeds().iter().filter(|seed| !known.contains(seed));
+            let all: Vec<_> = known.iter().chain(seeds).cloned().collect();
+            views = self.views_by_address(&all, ANSWERS_WITHIN).await.0;
+        }
+        if !views.is_empty() {
+            self.install(View::majority(&views));
+        }
+    }
+
+    async fn views_by_address(&self, addresses: &[Address], limit: Duration) -> (Vec<View>, Vec<CallError>) {
+        let ask = async |address: &Address| {
+            let asked = async {
+                let (conn, _driver) = Conn::to_node(&self.config, address).await?;
+                self.ask(&conn).await
+            };
+            let late = |_elapsed| Err(CallError::Unsent(Cause::new(format!("no answer within {limit:?}"))));
+            timeout(limit, asked).await.unwrap_or_else(late).map_err(|error| error.about(address))
+        };
+        let (mut views, mut errors) = (Vec::new(), Vec::new());
+        for answer in join_all(addresses.iter().map(ask)).await {
+            match answer {
+                Ok(view) => views.push(view),
+                Err(error) => errors.push(error),
+            }
+        }
+        (views, errors)
+    }
+
+    async fn ask(&self, conn: &Conn) -> Result<View, CallError> {
+        let mut args = Args::default();
+        args.fixed("SLOTS");
+        let reply = match timeout(ANSWERS_WITHIN, conn.command("CLUSTER", args)).await {
+            Ok(Err(CallError::Refused(text))) if text.contains("cluster support disabled") => {
+                return Err(CallError::Unfit(IS_NO_CLUSTER.into()));
+            }
+            Ok(reply) => reply?,
+            Err(_elapsed) => return Err(CallError::Unsent(Cause::new("no answer"))),
+        };
+        View::read(&reply, conn.address(), |slot| self.keys.bucket_of_slot(slot))
+            .ok_or_else(|| CallError::Refused(format!("{reply:?} to CLUSTER SLOTS")))
+    }
+
+    fn install(&self, view: View) {
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let mut primaries = BTreeMap::new();
+        for (bucket, owner) in (0..).zip(view.owners) {
+            // A slot that no node serves for now stays with the one that served it last.
+            let primary = match owner {
+                None => table.buckets[usize::from(bucket)].clone(),
+                Some(address) => {
+                    let known = primaries.get(&address).or_else(|| table.primaries.get(&address)).cloned();
+                    Some(known.unwrap_or_else(|| self.connect(address, bucket, &self.events)))
+                }
+            };
+            if let Some(primary) = &primary {
+                primaries.insert(primary.address().clone(), primary.clone());
+            }
+            table.buckets[usize::from(bucket)] = primary;
+        }
+        table.replicas = view.replicas;
+        let gone = std::mem::replace(&mut table.primaries, primaries);
+        table.importing.retain(|_, (_, asked)| asked.elapsed() < BETWEEN_LOOKS);
+        let addresses: Vec<_> = table.primaries.keys().cloned().collect();
+        drop(table);
+        drop(gone); // their connections close
+        self.primaries.send_if_modified(|known| {
+            let is_new = *known != addresses;
+            *known = addresses;
+            is_new
+        });
+    }
+
+    fn is_whole(&self) -> bool {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        table.buckets.iter().all(Option::is_some) && table.primaries.values().all(|primary| primary.is_open())
+    }
+}
+
+async fn keep(inner: Weak<Inner>, is_stale: Arc<Notify>) {
+    loop {
+        let Some(is_whole) = inner.upgrade().map(|inner| inner.is_whole()) else { return };
+        let pause = if is_whole { BETWEEN_LOOKS } else { WHILE_BROKEN };
+        let _whichever_is_first = timeout(pause, is_stale.notified()).await;
+        let Some(inner) = inner.upgrade() else { return };
+        inner.look().await;
+        sleep(AT_MOST_EVERY).await;
+    }
+}
+
+fn none_answered(errors: Vec<CallError>) -> CallError {
+    if errors.iter().all(|error| matches!(error, CallError::Unsent(_) | CallError::Unanswered(_))) {
+        let all = errors.iter().map(CallError::to_string).collect::<Vec<_>>().join("; ");
+        return CallError::Unsent(Cause::new(format!("no node of the cluster answers: {all}")));
+    }
+    let lasting = |error: &CallError| matches!(error, CallError::Refused(_) | CallError::Unfit(_));
+    errors.into_iter().find(lasting).expect("not all of them pass")
+}
+
+fn no_primary() -> CallError {
+    CallError::Unsent(Cause::new(
+        "no node of the cluster serves a slot: give it slots, as redis-cli --cluster create does",
+    ))
+}

@@ -1,0 +1,129 @@
+//! Grants that were made on behalf of others' releases, until replicas have confirmed them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rlock_core::{Event, Events, Extended, Grant, LeaseId, LeaseKey, Place};
+use tokio::task::JoinSet;
+
+use crate::config::Replicas;
+use crate::error::CallError;
+use crate::keys::Keys;
+use crate::route::{Purpose, Route};
+use crate::scripts;
+use crate::wire::Args;
+
+/// The leases that this client waits for, or does not know the outcome of, where replicas have to confirm a grant.
+///
+/// An extension finds out that such a lease is held. The client goes on saying that it waits until replicas have the grant,
+/// and then tells of it by an event. If they do not have it in time, the lease is released, and the next extension finds it
+/// gone.
+#[derive(Debug)]
+pub(crate) struct Confirmer {
+    wanted: Replicas,
+    waiting: Arc<Waiting>,
+    under_way: Mutex<JoinSet<()>>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    route: Arc<Route>,
+    keys: Keys,
+    events: Events,
+    leases: Mutex<HashMap<LeaseId, State>>,
+}
+
+#[derive(Debug)]
+struct State {
+    touched: Instant,
+    step: Step,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Unasked,
+    Asked,
+    /// An extension that the store answered before may come in later, and says that the lease is held.
+    GivenBack,
+}
+
+impl Confirmer {
+    /// The number of leases beyond which those that nobody has touched for an hour are forgotten.
+    const MANY: usize = 4_096;
+    const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
+
+    pub(crate) fn new(wanted: Replicas, route: Arc<Route>, keys: Keys, events: Events) -> Self {
+        let waiting = Waiting { route, keys, events, leases: Mutex::default() };
+        Self { wanted, waiting: Arc::new(waiting), under_way: Mutex::default() }
+    }
+
+    /// Takes note of a lease that may be granted later.
+    pub(crate) fn expect(&self, id: LeaseId) {
+        let mut leases = self.waiting.leases();
+        leases.insert(id, State { touched: Instant::now(), step: Step::Unasked });
+        if leases.len() > Self::MANY {
+            leases.retain(|_, state| state.touched.elapsed() < Self::FORGOTTEN_AFTER);
+        }
+    }
+
+    /// Takes note of a lease that is held and confirmed, or released.
+    pub(crate) fn forget(&self, id: LeaseId) {
+        self.waiting.leases().remove(&id);
+    }
+
+    /// The answer to an extension that found a lease held. Until its grant is confirmed, it waits, and replicas are asked in
+    /// the background.
+    pub(crate) fn extended(&self, key: &LeaseKey, grant: Grant) -> Extended {
+        let mut leases = self.waiting.leases();
+        let Some(state) = leases.get_mut(&key.id) else { return Extended::Held(grant) };
+        state.touched = Instant::now();
+        if state.step == Step::GivenBack {
+            return Extended::Gone { taken: false };
+        }
+        if std::mem::replace(&mut state.step, Step::Asked) == Step::Unasked {
+            let (waiting, wanted, key) = (self.waiting.clone(), self.wanted, key.clone());
+            let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+            while under_way.try_join_next().is_some() {}
+            under_way.spawn(async move { waiting.confirm(wanted, &key, grant).await });
+        }
+        Extended::Queued(Place { ahead: 0, ask_again: self.wanted.within })
+    }
+}
+
+impl Waiting {
+    async fn confirm(&self, wanted: Replicas, key: &LeaseKey, grant: Grant) {
+        let bucket = Keys::bucket(&key.resource);
+        let is_had = self.route.confirmed(bucket).await.map(|count| count >= wanted.count.into()).ok();
+        if !self.leases().contains_key(&key.id) {
+            return; // it was released meanwhile
+        }
+        let step = match is_had {
+            Some(true) => {
+                if self.leases().remove(&key.id).is_some() {
+                    self.events.send(Event::Granted { id: key.id, token: grant.token });
+                }
+                return;
+            }
+            Some(false) if self.release(bucket, key).await.is_ok() => Step::GivenBack,
+            _ => Step::Unasked, // the next extension asks again
+        };
+        if let Some(state) = self.leases().get_mut(&key.id) {
+            state.step = step;
+        }
+    }
+
+    async fn release(&self, bucket: u16, key: &LeaseKey) -> Result<(), CallError> {
+        let build = |args: &mut Args| {
+            args.fixed("2");
+            args.text(self.keys.resource(&key.resource));
+            args.text(self.keys.set(&key.resource));
+            args.bytes(scripts::packed_release(key.id, Duration::ZERO));
+        };
+        self.route.run(bucket, Purpose::Other, &scripts::RELEASE, build).await.map(drop)
+    }
+
+    fn leases(&self) -> MutexGuard<'_, HashMap<LeaseId, State>> {
+        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

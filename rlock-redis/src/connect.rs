@@ -1,0 +1,82 @@
+//! Opens connections to the server that one link or subscription uses.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rand::seq::IndexedRandom as _;
+use tokio::sync::watch;
+
+use crate::RedisConfig;
+use crate::address::Address;
+use crate::conn::{Conn, Driver};
+use crate::error::{CallError, Cause};
+use crate::sentinel::Sentinels;
+
+/// Opens connections to a server that takes writes.
+#[derive(Debug, Clone)]
+pub(crate) struct Connector {
+    pub(crate) config: Arc<RedisConfig>,
+    pub(crate) server: Server,
+    /// The key of the mark of [`Grace`](crate::grace::Grace), for connections that grant.
+    pub(crate) mark: Option<Arc<str>>,
+}
+
+/// The server to connect to.
+#[derive(Debug, Clone)]
+pub(crate) enum Server {
+    /// The same at all times.
+    At(Address),
+    /// The primary that the sentinels name.
+    Named(Arc<Sentinels>),
+    /// Any of the primaries of a cluster.
+    AnyOf(watch::Receiver<Vec<Address>>),
+}
+
+impl Connector {
+    /// Opens a connection. Errors name the server, where the URL does not.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves no connection behind.
+    pub(crate) async fn open(&self) -> Result<(Arc<Conn>, Driver), CallError> {
+        let mark = self.mark.as_deref();
+        match &self.server {
+            Server::At(address) => Conn::open(&self.config, address, mark).await,
+            Server::Named(sentinels) => {
+                let address = sentinels.primary().await?;
+                let opened = Conn::open(&self.config, &address, mark).await;
+                opened.map_err(|error| error.about(format!("{address}, the primary by the sentinels' word")))
+            }
+            Server::AnyOf(primaries) => {
+                let address = primaries.borrow().choose(&mut rand::rng()).cloned();
+                let address =
+                    address.ok_or_else(|| CallError::Unsent(Cause::new("no primary of the cluster is known")))?;
+                Conn::open(&self.config, &address, mark).await.map_err(|error| error.about(address))
+            }
+        }
+    }
+
+    /// Returns when another server took the place of the one that `conn` leads to.
+    pub(crate) async fn replaced(&self, conn: &Conn) {
+        match &self.server {
+            Server::At(_) => std::future::pending().await,
+            Server::Named(sentinels) => sentinels.replaced(conn.address()).await,
+            Server::AnyOf(primaries) => {
+                let is_out = |primaries: &Vec<Address>| !primaries.contains(conn.address());
+                if primaries.clone().wait_for(is_out).await.is_err() {
+                    std::future::pending().await
+                }
+            }
+        }
+    }
+}
+
+/// The server, for logs.
+impl fmt::Display for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.server {
+            Server::At(address) => address.fmt(f),
+            Server::Named(_) | Server::AnyOf(_) => f.write_str(&self.config.address()),
+        }
+    }
+}

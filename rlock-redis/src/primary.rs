@@ -1,0 +1,78 @@
+//! The connections to one primary.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rlock_core::Events;
+use tokio::sync::Notify;
+
+use crate::address::Address;
+use crate::conn::{Conn, Driver};
+use crate::connect::{Connector, Server};
+use crate::error::CallError;
+use crate::link::Link;
+use crate::replicas::Confirmations;
+
+/// A primary, and the connections to it.
+#[derive(Debug)]
+pub(crate) struct Primary {
+    connector: Connector,
+    commands: Link,
+    confirmations: Option<Confirmations>,
+}
+
+impl Primary {
+    /// The primary that `opened` leads to, or one that is connected to in the background. `events` hears when a connection
+    /// was opened, because events may have been lost until then.
+    pub(crate) fn new(
+        connector: Connector,
+        opened: Option<(Arc<Conn>, Driver)>,
+        events: &Events,
+        doubted: &Arc<Notify>,
+    ) -> Self {
+        let confirmations = connector.config.replicas.map(|wanted| {
+            let link = Link::new(connector.clone(), None, Events::default(), Arc::default());
+            Confirmations::new(link, wanted)
+        });
+        let commands = Link::new(connector.clone(), opened, events.clone(), doubted.clone());
+        Self { connector, commands, confirmations }
+    }
+
+    pub(crate) fn connector(&self) -> &Connector {
+        &self.connector
+    }
+
+    /// The connection for commands.
+    pub(crate) fn commands(&self) -> Result<Arc<Conn>, CallError> {
+        self.commands.conn()
+    }
+
+    /// The number of replicas that have all that was written before. See [`Confirmations::count`].
+    pub(crate) async fn confirmed(&self, key: String) -> Result<u64, CallError> {
+        match &self.confirmations {
+            Some(confirmations) => confirmations.count(key).await,
+            None => Ok(u64::MAX), // nobody wants to know
+        }
+    }
+
+    /// The connection for commands once it is open. See [`Link::opened`].
+    pub(crate) async fn opened(&self, limit: Duration) -> Result<Arc<Conn>, CallError> {
+        self.commands.opened(limit).await
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.commands.is_open()
+    }
+
+    /// The address of a node of a cluster.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the server is not always at the same address.
+    pub(crate) fn address(&self) -> &Address {
+        match &self.connector.server {
+            Server::At(address) => address,
+            Server::Named(_) | Server::AnyOf(_) => unreachable!("only nodes of a cluster are asked for their address"),
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Waits until replicas have what was written.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
+
+use crate::config::Replicas;
+use crate::conn::Conn;
+use crate::error::{CallError, Cause};
+use crate::link::Link;
+use crate::wire::{Args, Reply};
+
+type Round = Shared<BoxFuture<'static, Result<u64, CallError>>>;
+
+/// Asks one primary how many replicas have what it wrote.
+///
+/// `WAIT` holds back what is sent behind it, so it has a connection of its own. It is about the writes of that connection,
+/// and what was written before them: a write goes in front of it. One question is under way at a time; those that come
+/// meanwhile share the next one.
+pub(crate) struct Confirmations {
+    link: Arc<Link>,
+    wanted: Replicas,
+    /// The question that is not under way yet.
+    next: Arc<Mutex<Option<Round>>>,
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Confirmations {
+    pub(crate) fn new(link: Link, wanted: Replicas) -> Self {
+        Self { link: Arc::new(link), wanted, next: Arc::default(), turn: Arc::default() }
+    }
+
+    /// The number of replicas that have all that was written before this call. `key` is written to for it.
+    ///
+    /// A failure is [`CallError::Unanswered`]: it says nothing of what was written.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the question to the others that share it.
+    pub(crate) async fn count(&self, key: String) -> Result<u64, CallError> {
+        let round = {
+            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+            next.get_or_insert_with(|| self.round(key)).clone()
+        };
+        round.await.map_err(|error| CallError::Unanswered(Cause::new(format!("the replicas were not asked: {error}"))))
+    }
+
+    fn round(&self, key: String) -> Round {
+        let (link, wanted, next, turn) = (self.link.clone(), self.wanted, self.next.clone(), self.turn.clone());
+        let round = async move {
+            let _turn = turn.lock().await;
+            next.lock().unwrap_or_else(PoisonError::into_inner).take();
+            wait(&*link.opened(wanted.within).await?, wanted, key).await
+        };
+        round.boxed().shared()
+    }
+}
+
+async fn wait(conn: &Conn, wanted: Replicas, key: String) -> Result<u64, CallError> {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let mut write = Args::with_capacity(4);
+    write.text(key);
+    write.fixed("");
+    write.fixed("PX");
+    write.number(u64::try_from(HOUR.as_millis()).unwrap_or(u64::MAX));
+    conn.command("SET", write).await?;
+    let mut args = Args::with_capacity(2);
+    args.number(wanted.count.into());
+    args.number(u64::try_from(wanted.within.as_millis()).unwrap_or(u64::MAX));
+    match conn.command_within(wanted.within, "WAIT", args).await? {
+        Reply::Number(count) => Ok(u64::try_from(count).unwrap_or_default()),
+        other => Err(CallError::Refused(format!("{other:?} to WAIT"))),
+    }
+}
+
+impl std::fmt::Debug for Confirmations {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Confirmations").field("wanted", &self.wanted).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,253 @@
+//! Sends script calls to the primaries that serve their keys.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rlock_core::Events;
+use tokio::sync::Notify;
+
+use crate::address::Address;
+use crate::cluster::Cluster;
+use crate::config::Servers;
+use crate::conn::Conn;
+use crate::connect::{Connector, Server};
+use crate::error::{CallError, Cause, code_of};
+use crate::keys::Keys;
+use crate::primary::Primary;
+use crate::scripts::Script;
+use crate::sentinel::Sentinels;
+use crate::wire::{Args, Reply};
+use crate::{RedisConfig, fitness};
+
+/// The redirections that one call follows.
+const MOST_REDIRECTIONS: u32 = 5;
+/// The time that a call waits for the connection to a node that it is redirected to.
+const OPENED_WITHIN: Duration = Duration::from_secs(1);
+
+/// The primaries behind a URL.
+#[derive(Debug)]
+pub(crate) struct Route {
+    config: Arc<RedisConfig>,
+    keys: Keys,
+    to: To,
+}
+
+#[derive(Debug)]
+enum To {
+    One(Arc<Primary>),
+    Cluster(Cluster),
+}
+
+/// A reply, and where it came from.
+pub(crate) struct Answered {
+    pub(crate) conn: Arc<Conn>,
+    pub(crate) primary: Arc<Primary>,
+    pub(crate) reply: Reply,
+}
+
+/// The purpose of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// It grants on behalf of a claim, and fails during the grace.
+    Claim,
+    Other,
+}
+
+impl Route {
+    /// Connects to the primaries, and makes sure that they can serve.
+    pub(crate) async fn open(
+        config: Arc<RedisConfig>,
+        keys: Keys,
+        events: &Events,
+        doubted: &Arc<Notify>,
+    ) -> Result<Self, CallError> {
+        let server = match &config.servers {
+            Servers::One(address) => Server::At(address.clone()),
+            Servers::Sentinels { hosts, service, credentials } => {
+                let sentinels = Sentinels::new(config.clone(), hosts, service, credentials.as_ref());
+                Server::Named(Arc::new(sentinels))
+            }
+            Servers::Cluster(seeds) => {
+                let opened = Cluster::open(config.clone(), seeds, keys.clone(), events.clone(), doubted.clone());
+                let route = Self { to: To::Cluster(opened.await?), config, keys };
+                route.check().await?;
+                return Ok(route);
+            }
+        };
+        let connector = Connector { config: config.clone(), server, mark: Some(keys.mark(0).into()) };
+        let (conn, driver) = connector.open().await?;
+        fitness::check(&config, &conn, &keys, 0).await?;
+        let primary = Primary::new(connector, Some((conn, driver)), events, doubted);
+        Ok(Self { to: To::One(Arc::new(primary)), config, keys })
+    }
+
+    /// Opens connections to a primary that hears the messages to this client.
+    pub(crate) fn listener(&self) -> Connector {
+        match &self.to {
+            To::One(primary) => Connector { mark: None, ..primary.connector().clone() },
+            To::Cluster(cluster) => {
+                Connector { config: self.config.clone(), server: Server::AnyOf(cluster.addresses()), mark: None }
+            }
+        }
+    }
+
+    /// Whether a call has to keep to one bucket.
+    pub(crate) fn is_by_bucket(&self) -> bool {
+        matches!(self.to, To::Cluster(_))
+    }
+
+    /// All primaries, in the same order at all times.
+    pub(crate) fn primaries(&self) -> Vec<Arc<Primary>> {
+        match &self.to {
+            To::One(primary) => vec![primary.clone()],
+            To::Cluster(cluster) => cluster.primaries(),
+        }
+    }
+
+    /// The name of a primary in texts; empty if it is the only one.
+    pub(crate) fn name_of(&self, primary: &Primary) -> String {
+        match &self.to {
+            To::One(..) => String::new(),
+            To::Cluster(_) => primary.address().to_string(),
+        }
+    }
+
+    /// Runs a script whose keys are in one bucket.
+    ///
+    /// # Cancel safety
+    ///
+    /// A call whose future is dropped may be carried out.
+    pub(crate) async fn run(
+        &self,
+        bucket: u16,
+        purpose: Purpose,
+        script: &Script,
+        build: impl Fn(&mut Args),
+    ) -> Result<Answered, CallError> {
+        let cluster = match &self.to {
+            To::One(primary) => return self.run_on(primary, false, bucket, purpose, script, &build).await,
+            To::Cluster(cluster) => cluster,
+        };
+        let (mut primary, mut asking) = (cluster.primary_of(bucket)?, false);
+        for _ in 0..MOST_REDIRECTIONS {
+            let answered = self.run_on(&primary, asking, bucket, purpose, script, &build).await;
+            let error = match answered {
+                Ok(answered) => return Ok(answered),
+                Err(error) => error,
+            };
+            match Redirection::of(&error, primary.address()) {
+                Some(Redirection::Moved(address)) => (primary, asking) = (cluster.moved(bucket, &address), false),
+                Some(Redirection::Ask(address)) => (primary, asking) = (cluster.importing(bucket, &address), true),
+                None => {
+                    if !error.is_refusal_with("TRYAGAIN") {
+                        cluster.look_again();
+                    }
+                    return Err(error);
+                }
+            }
+            primary.opened(OPENED_WITHIN).await.map_err(|error| error.about(primary.address()))?;
+        }
+        let reason = format!("the nodes of the cluster redirect to each other: {MOST_REDIRECTIONS} times so far");
+        Err(CallError::Unsent(Cause::new(reason)))
+    }
+
+    /// The number of replicas that have what was written to a bucket before.
+    pub(crate) async fn confirmed(&self, bucket: u16) -> Result<u64, CallError> {
+        let primary = match &self.to {
+            To::One(primary) => primary.clone(),
+            To::Cluster(cluster) => cluster.primary_of(bucket)?,
+        };
+        primary.confirmed(self.keys.confirmed(bucket)).await
+    }
+
+    async fn run_on(
+        &self,
+        primary: &Arc<Primary>,
+        asking: bool,
+        bucket: u16,
+        purpose: Purpose,
+        script: &Script,
+        build: &impl Fn(&mut Args),
+    ) -> Result<Answered, CallError> {
+        let conn = primary.commands()?;
+        if !conn.grace().is_over() {
+            self.pass_grace(&conn, bucket, purpose).await?;
+        }
+        let call = script.call(&conn, asking, |args| {
+            build(args);
+            let grace = conn.grace().left();
+            if purpose != Purpose::Claim && !grace.is_zero() {
+                args.number(u64::try_from(grace.as_micros()).unwrap_or(u64::MAX)); // as scripts/library.lua reads it
+            }
+        });
+        let reply = call.await;
+        if reply.as_ref().is_err_and(|error| error.is_refusal_with(READONLY)) {
+            conn.give_up();
+        }
+        Ok(Answered { reply: reply?, primary: primary.clone(), conn })
+    }
+
+    /// Claims fail during the grace. The others go on, and try to find out how long it lasts.
+    async fn pass_grace(&self, conn: &Conn, bucket: u16, purpose: Purpose) -> Result<(), CallError> {
+        let mark = self.keys.mark(bucket);
+        match purpose {
+            Purpose::Claim => conn.grace().pass(conn, &mark).await,
+            Purpose::Other => {
+                let _unknown_yet = conn.grace().over(conn, &mark).await;
+                Ok(())
+            }
+        }
+    }
+
+    /// Makes sure that every primary can serve.
+    async fn check(&self) -> Result<(), CallError> {
+        let To::Cluster(cluster) = &self.to else { return Ok(()) };
+        for primary in cluster.primaries() {
+            let Ok(conn) = primary.commands() else { continue }; // the link goes on trying
+            let bucket = cluster.bucket_of(&primary);
+            fitness::check(&self.config, &conn, &self.keys, bucket)
+                .await
+                .map_err(|error| error.about(primary.address()))?;
+        }
+        Ok(())
+    }
+}
+
+/// The answer of a replica. After a failover the name of the primary may lead to another server; only a new connection finds
+/// out.
+pub(crate) const READONLY: &str = "READONLY";
+
+/// The answer of a node that does not serve a slot, or not alone.
+#[derive(Debug, PartialEq, Eq)]
+enum Redirection {
+    Moved(Address),
+    Ask(Address),
+}
+
+impl Redirection {
+    fn of(error: &CallError, own: &Address) -> Option<Self> {
+        let CallError::Refused(text) = error else { return None };
+        let address = || Address::parse(text.split_whitespace().nth(2)?, own);
+        match code_of(text) {
+            "MOVED" => address().map(Self::Moved),
+            "ASK" => address().map(Self::Ask),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redirections_are_read() {
+        let own = Address::new("10.0.0.1", 7000);
+        let read = |text: &str| Redirection::of(&CallError::Refused(text.into()), &own);
+        assert_eq!(read("MOVED 3999 10.0.0.2:7001"), Some(Redirection::Moved(Address::new("10.0.0.2", 7001))));
+        assert_eq!(read("ASK 3999 :7001"), Some(Redirection::Ask(Address::new("10.0.0.1", 7001))));
+        for other in ["TRYAGAIN Multiple keys", "MOVED 3999", "ERR MOVED"] {
+            assert_eq!(read(other), None, "{other}");
+        }
+    }
+}

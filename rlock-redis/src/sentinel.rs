@@ -1,0 +1,272 @@
+//! Asks the sentinels which server is the primary.
+//!
+//! A failover raises the configuration epoch, and a sentinel learns of it from the others. So the answer with the highest
+//! epoch counts (<https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/>).
+
+use std::fmt;
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{Mutex, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use crate::RedisConfig;
+use crate::address::Address;
+use crate::config::Credentials;
+use crate::conn::{Conn, Driver};
+use crate::error::{CallError, Cause};
+use crate::wire::{Args, Reply};
+
+/// The time between two looks at the sentinels. A deposed primary is left within a second.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(400);
+/// The time that one sentinel has for its answer.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
+/// The time after the first answer in which others count.
+const FOR_OTHERS: Duration = Duration::from_millis(300);
+/// The time after which most sentinels may undo a failover that they have not heard of.
+const UNDONE_AFTER: Duration = Duration::from_secs(10);
+
+/// The sentinels of one service.
+pub(crate) struct Sentinels {
+    config: Arc<RedisConfig>,
+    service: String,
+    credentials: Option<Credentials>,
+    sentinels: Vec<Sentinel>,
+    primary: watch::Sender<Option<Primary>>,
+    /// The time of the last answer that named the primary.
+    confirmed: StdMutex<Instant>,
+    /// Held by the task that looks on behalf of all.
+    looks: Mutex<()>,
+}
+
+struct Sentinel {
+    address: Address,
+    /// Empty until the first question, and after a failure.
+    conn: Mutex<Option<(Arc<Conn>, Driver)>>,
+}
+
+/// A server by a sentinel's word.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Primary {
+    epoch: u64,
+    /// Not while the sentinel leads a failover: it has the new epoch then, and the old address.
+    is_settled: bool,
+    address: Address,
+}
+
+impl Sentinels {
+    pub(crate) fn new(
+        config: Arc<RedisConfig>,
+        hosts: &[Address],
+        service: &str,
+        credentials: Option<&Credentials>,
+    ) -> Self {
+        let sentinel = |address: &Address| Sentinel { address: address.clone(), conn: Mutex::default() };
+        Self {
+            config,
+            service: service.to_owned(),
+            credentials: credentials.cloned(),
+            sentinels: hosts.iter().map(sentinel).collect(),
+            primary: watch::Sender::new(None),
+            confirmed: StdMutex::new(Instant::now()),
+            looks: Mutex::default(),
+        }
+    }
+
+    /// Asks for the primary.
+    pub(crate) async fn primary(&self) -> Result<Address, CallError> {
+        let mut asked: FuturesUnordered<_> = self.sentinels.iter().map(|sentinel| self.ask(sentinel)).collect();
+        let (mut answers, mut errors, mut until) = (Vec::new(), Vec::new(), None);
+        loop {
+            let late = async {
+                match until {
+                    Some(until) => sleep_until(until).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                answer = asked.next() => match answer {
+                    Some(Ok(primary)) => {
+                        until.get_or_insert_with(|| Instant::now() + FOR_OTHERS);
+                        answers.push(primary);
+                    }
+                    Some(Err(error)) => errors.push(error),
+                    None => break,
+                },
+                () = late => break,
+            }
+        }
+        self.judge(answers).ok_or_else(|| none_answered(&errors))
+    }
+
+    /// The primary by the answers of one round.
+    fn judge(&self, answers: Vec<Primary>) -> Option<Address> {
+        let is_majority = 2 * answers.len() > self.sentinels.len();
+        let newest = answers.into_iter().max()?;
+        let mut confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut address = newest.address.clone();
+        self.primary.send_if_modified(|known| match known {
+            // These sentinels have not heard of the failover yet. If most do not for long, it was undone.
+            Some(known) if known.epoch > newest.epoch && !(is_majority && confirmed.elapsed() > UNDONE_AFTER) => {
+                address = known.address.clone();
+                false
+            }
+            known => {
+                *confirmed = Instant::now();
+                known.replace(newest.clone()) != Some(newest)
+            }
+        });
+        Some(address)
+    }
+
+    async fn ask(&self, sentinel: &Sentinel) -> Result<Primary, CallError> {
+        let asked = timeout(ANSWERS_WITHIN, sentinel.ask(self)).await;
+        let late = |_elapsed| Err(CallError::Unsent(Cause::new(format!("no answer within {ANSWERS_WITHIN:?}"))));
+        asked.unwrap_or_else(late).map_err(|error| error.about(format!("the sentinel at {}", sentinel.address)))
+    }
+
+    /// Returns when the sentinels name another primary than the server at `address`.
+    pub(crate) async fn replaced(&self, address: &Address) {
+        let mut named = self.primary.subscribe();
+        let look = async {
+            let _turn = self.looks.lock().await;
+            loop {
+                sleep(BETWEEN_LOOKS).await;
+                let _out_of_reach = self.primary().await;
+            }
+        };
+        tokio::select! {
+            _ = named.wait_for(|primary| primary.as_ref().is_some_and(|primary| primary.address != *address)) => {}
+            () = look => {}
+        }
+    }
+}
+
+impl Sentinel {
+    async fn ask(&self, all: &Sentinels) -> Result<Primary, CallError> {
+        let mut kept = self.conn.lock().await;
+        let conn = match &*kept {
+            Some((conn, _driver)) => conn.clone(),
+            None => {
+                let opened = Conn::to_sentinel(&all.config, &self.address, all.credentials.as_ref()).await?;
+                kept.insert(opened).0.clone()
+            }
+        };
+        let mut args = Args::with_capacity(2);
+        args.fixed("MASTER");
+        args.text(all.service.as_str());
+        let reply = match conn.command("SENTINEL", args).await {
+            Err(CallError::Refused(text)) => return Err(refusal(&text, &all.service)),
+            Err(error) => {
+                *kept = None;
+                return Err(error);
+            }
+            Ok(reply) => reply,
+        };
+        let Reply::Array(fields) = &reply else { return Err(foreign(&reply)) };
+        Primary::read(fields, &self.address).ok_or_else(|| foreign(&reply))
+    }
+}
+
+impl Primary {
+    fn read(fields: &[Reply], sentinel: &Address) -> Option<Self> {
+        let field = |name: &str| {
+            fields.chunks_exact(2).find_map(|pair| match pair {
+                [Reply::Text(found), Reply::Text(value)] if found == name => Some(value.as_str()),
+                _ => None,
+            })
+        };
+        let address = Address::announced(field("ip")?, field("port")?.parse().ok()?, sentinel);
+        let is_settled = !field("flags").unwrap_or_default().contains("failover_in_progress");
+        Some(Self { epoch: field("config-epoch")?.parse().ok()?, is_settled, address })
+    }
+}
+
+fn refusal(text: &str, service: &str) -> CallError {
+    if text.contains("No such master") {
+        let reason = format!(
+            "it does not know {service:?}: the URL needs the name that the primary has in sentinel.conf, as in \
+             redis-sentinel://host:port/NAME"
+        );
+        return CallError::Unfit(reason);
+    }
+    if text.contains("unknown command") || text.contains("unknown subcommand") {
+        return CallError::Unfit("it is no sentinel: a server alone is redis://host:port".into());
+    }
+    CallError::Refused(text.to_owned())
+}
+
+fn foreign(reply: &Reply) -> CallError {
+    CallError::Refused(format!("{reply:?} to SENTINEL MASTER"))
+}
+
+fn none_answered(errors: &[CallError]) -> CallError {
+    let all = errors.iter().map(CallError::to_string).collect::<Vec<_>>().join("; ");
+    let lasting = errors.iter().find(|error| matches!(error, CallError::Unfit(_) | CallError::Refused(_)));
+    match lasting {
+        Some(CallError::Refused(text)) => CallError::Refused(text.clone()),
+        Some(_) if errors.iter().all(|error| matches!(error, CallError::Unfit(_))) => CallError::Unfit(all),
+        _ => CallError::Unsent(Cause::new(format!("no sentinel names the primary: {all}"))),
+    }
+}
+
+impl fmt::Debug for Sentinels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sentinels")
+            .field("service", &self.service)
+            .field("primary", &self.primary)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sentinels() -> Sentinels {
+        let config = RedisConfig::from_url("redis-sentinel://a,b,c/main").unwrap();
+        let hosts: Vec<_> = ["a", "b", "c"].map(|host| Address::new(host, 26379)).into();
+        Sentinels::new(Arc::new(config), &hosts, "main", None)
+    }
+
+    fn primary(epoch: u64, host: &str) -> Primary {
+        Primary { epoch, is_settled: true, address: Address::new(host, 6379) }
+    }
+
+    #[test]
+    fn highest_epoch_names_the_primary() {
+        let sentinels = sentinels();
+        assert_eq!(sentinels.judge(Vec::new()), None);
+        let judged = sentinels.judge(vec![primary(1, "old"), primary(2, "new"), primary(1, "old")]);
+        assert_eq!(judged, Some(Address::new("new", 6379)));
+    }
+
+    #[test]
+    fn leader_of_a_failover_does_not_name_the_new_primary_yet() {
+        let leader = Primary { is_settled: false, ..primary(2, "z-old") };
+        assert_eq!(sentinels().judge(vec![leader, primary(2, "new")]), Some(Address::new("new", 6379)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stale_sentinels_do_not_undo_a_failover() {
+        let sentinels = sentinels();
+        sentinels.judge(vec![primary(2, "new"), primary(2, "new")]);
+        let stale = || vec![primary(1, "old"), primary(1, "old")];
+        assert_eq!(sentinels.judge(stale()), Some(Address::new("new", 6379)));
+        sleep(UNDONE_AFTER * 2).await;
+        assert_eq!(sentinels.judge(vec![primary(1, "old")]), Some(Address::new("new", 6379)));
+        assert_eq!(sentinels.judge(stale()), Some(Address::new("old", 6379)));
+    }
+
+    #[test]
+    fn fields_of_a_primary_are_read() {
+        let text = |text: &str| Reply::Text(text.into());
+        let fields = ["name", "main", "ip", "10.0.0.7", "port", "6380", "config-epoch", "3"].map(text);
+        let own = Address::new("a", 26379);
+        let read = Primary { epoch: 3, is_settled: true, address: Address::new("10.0.0.7", 6380) };
+        assert_eq!(Primary::read(&fields, &own), Some(read));
+        assert_eq!(Primary::read(&fields[..6], &own), None);
+    }
+}

@@ -1,0 +1,110 @@
+//! What the nodes of a cluster say about its slots.
+
+use std::collections::BTreeMap;
+
+use crate::address::Address;
+use crate::keys::BUCKETS;
+use crate::wire::Reply;
+
+/// The cluster as one node sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct View {
+    /// The primary of each bucket.
+    pub(crate) owners: Vec<Option<Address>>,
+    pub(crate) replicas: Vec<Address>,
+}
+
+impl View {
+    /// Reads the answer of the node at `own` to `CLUSTER SLOTS`. `buckets` are the buckets in a slot.
+    pub(crate) fn read<'a>(reply: &Reply, own: &Address, buckets: impl Fn(u16) -> &'a [u16]) -> Option<Self> {
+        let Reply::Array(ranges) = reply else { return None };
+        let mut view = Self { owners: vec![None; BUCKETS.into()], replicas: Vec::new() };
+        for range in ranges {
+            let Reply::Array(range) = range else { return None };
+            let [Reply::Number(first), Reply::Number(last), nodes @ ..] = &range[..] else { return None };
+            let nodes: Vec<_> = nodes.iter().map(|node| address(node, own)).collect::<Option<_>>()?;
+            let (primary, replicas) = nodes.split_first()?;
+            let Some(primary) = primary else { continue };
+            for slot in u16::try_from(*first).ok()?..=u16::try_from(*last).ok()? {
+                for &bucket in buckets(slot) {
+                    view.owners[usize::from(bucket)] = Some(primary.clone());
+                }
+            }
+            view.replicas.extend(replicas.iter().flatten().cloned());
+        }
+        view.replicas.sort();
+        view.replicas.dedup();
+        Some(view)
+    }
+
+    /// For each bucket the primary that most of the nodes name. A primary that was cut off from the others may not have
+    /// heard of a failover.
+    pub(crate) fn majority(views: &[Self]) -> Self {
+        let owner = |bucket: usize| {
+            let mut votes = BTreeMap::new();
+            for owner in views.iter().filter_map(|view| view.owners[bucket].as_ref()) {
+                *votes.entry(owner).or_insert(0) += 1;
+            }
+            votes.into_iter().max_by_key(|(_, votes)| *votes).map(|(owner, _)| owner.clone())
+        };
+        let mut replicas: Vec<_> = views.iter().flat_map(|view| view.replicas.iter().cloned()).collect();
+        replicas.sort();
+        replicas.dedup();
+        Self { owners: (0..BUCKETS.into()).map(owner).collect(), replicas }
+    }
+}
+
+/// The address of a node in the answer. Its host is empty or null where it is that of the node asked, and `?` where it is not
+/// known.
+fn address(node: &Reply, own: &Address) -> Option<Option<Address>> {
+    let Reply::Array(node) = node else { return None };
+    let [host, Reply::Number(port), ..] = &node[..] else { return None };
+    let host = if let Reply::Text(host) = host { host } else { "" };
+    let port = u16::try_from(*port).ok()?;
+    Some((host != "?").then(|| Address::announced(host, port, own)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(host: &str, port: i64) -> Reply {
+        Reply::Array(vec![Reply::Text(host.into()), Reply::Number(port), Reply::Text("id".into())])
+    }
+
+    fn range(first: i64, last: i64, nodes: &[Reply]) -> Reply {
+        let numbers = [Reply::Number(first), Reply::Number(last)];
+        Reply::Array(numbers.into_iter().chain(nodes.iter().cloned()).collect())
+    }
+
+    #[test]
+    fn owners_are_read_by_slot() {
+        let own = Address::new("seed", 7000);
+        let reply = Reply::Array(vec![
+            range(0, 99, &[node("10.0.0.1", 7001), node("10.0.0.4", 7004)]),
+            range(100, 16_383, &[Reply::Array(vec![Reply::Other, Reply::Number(7002)])]),
+        ]);
+        let view = View::read(&reply, &own, |slot| match slot {
+            7 => &[0, 5],
+            100 => &[1],
+            _ => &[],
+        });
+        let view = view.unwrap();
+        assert_eq!(view.owners[0], Some(Address::new("10.0.0.1", 7001)));
+        assert_eq!(view.owners[5], view.owners[0]);
+        assert_eq!(view.owners[1], Some(Address::new("seed", 7002)));
+        assert_eq!(view.owners[2], None);
+        assert_eq!(view.replicas, [Address::new("10.0.0.4", 7004)]);
+        assert_eq!(View::read(&Reply::Other, &own, |_| &[]), None);
+    }
+
+    #[test]
+    fn most_nodes_decide() {
+        let view =
+            |host: &str| View { owners: vec![Some(Address::new(host, 1)); BUCKETS.into()], replicas: Vec::new() };
+        let mut silent = view("old");
+        silent.owners[0] = None;
+        let majority = View::majority(&[silent, view("new"), view("new")]);
+        assert!(majority.owners.iter().all(|owner| *owner == Some(Address::new("new", 1))));
+    }
+}

@@ -1,0 +1,116 @@
+//! Grants that replicas have to confirm.
+
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
+use futures_util::future::join_all;
+use rlock_core::{Acquired, Backend as _, BackendError, Event, Extended, Extension, IfBusy, Released, Share};
+use rlock_redis::{RedisBackend, RedisConfig};
+use rlock_testkit::faults::Control as _;
+use rlock_testkit::servers::{Redis, Reply};
+use rlock_testkit::wait::{eventually, within};
+
+use crate::support::{SOON, claim, key, ttl};
+
+/// A primary with a replica that follows it.
+async fn pair() -> (Redis, Redis) {
+    let (primary, replica) = (Redis::start_with(&[]), Redis::start_with(&[]));
+    let (host, port) = primary.address_for_servers();
+    primary.resp().command(&["CONFIG", "SET", "repl-diskless-sync-delay", "0"]);
+    replica.resp().command(&["REPLICAOF", &host, &port.to_string()]);
+    let mut resp = primary.resp();
+    // After a full synchronization a replica confirms once, and then nothing for up to a second.
+    let follows = async || {
+        (0..3).all(|_| {
+            resp.command(&["SET", "probe", "", "PX", "1000"]);
+            resp.command(&["WAIT", "1", "100"]) == Reply::Int(1)
+        })
+    };
+    eventually(SOON, "the replica", follows).await;
+    (primary, replica)
+}
+
+async fn connect(primary: &Redis) -> RedisBackend {
+    let url = format!("{}?restart_grace=0s&wait_replicas=1&wait_timeout=300ms", primary.url());
+    RedisBackend::connect(RedisConfig::from_url(&url).unwrap()).await.unwrap()
+}
+
+fn extension(id: u128) -> Extension {
+    Extension { key: key("a", id), ttl: ttl(60_000) }
+}
+
+#[tokio::test]
+async fn unconfirmed_grant_is_given_back() {
+    let (primary, replica) = pair().await;
+    let client = connect(&primary).await;
+    let request = |id| claim("a", id, Share::EXCLUSIVE, 30_000, IfBusy::Refuse);
+    let granted = client.acquire(&[request(1)]).await.remove(0);
+    assert!(matches!(granted, Ok(Acquired::Held(_))), "{granted:?}");
+    assert!(matches!(client.release(&[key("a", 1).into()]).await[0], Ok(Released::Released)));
+
+    replica.pause().await;
+    let Err(BackendError::NotApplied(failure)) = client.acquire(&[request(2)]).await.remove(0) else {
+        panic!("granted")
+    };
+    assert!(failure.to_string().contains("0 of 1 replicas confirmed the grant within 300ms"), "{failure}");
+    assert!(client.inspect(&key("a", 2).resource).await.unwrap().is_free());
+    replica.resume().await;
+    let is_granted = async || matches!(client.acquire(&[request(3)]).await[0], Ok(Acquired::Held(_)));
+    eventually(SOON, "a confirmed grant", is_granted).await;
+}
+
+/// An extension of what is held does not wait for replicas, nor does a release.
+#[tokio::test]
+async fn held_locks_do_without_replicas() {
+    let (primary, replica) = pair().await;
+    let client = connect(&primary).await;
+    let request = claim("a", 1, Share::EXCLUSIVE, 30_000, IfBusy::Refuse);
+    assert!(matches!(client.acquire(&[request]).await[0], Ok(Acquired::Held(_))));
+    replica.kill().await;
+    assert!(matches!(client.extend(&[extension(1)]).await[0], Ok(Extended::Held(_))));
+    assert!(matches!(client.release(&[key("a", 1).into()]).await[0], Ok(Released::Released)));
+}
+
+#[tokio::test]
+async fn waiter_is_granted_once_replicas_confirm() {
+    let (primary, replica) = pair().await;
+    let (holder, waiter) = (connect(&primary).await, connect(&primary).await);
+    let mut events = waiter.events();
+    let request = |id| claim("a", id, Share::EXCLUSIVE, 30_000, IfBusy::Queue);
+    assert!(matches!(holder.acquire(&[request(1)]).await[0], Ok(Acquired::Held(_))));
+    assert!(matches!(waiter.acquire(&[request(2)]).await[0], Ok(Acquired::Queued(_))));
+    assert!(matches!(holder.release(&[key("a", 1).into()]).await[0], Ok(Released::Released)));
+    let hint = within(SOON, "the hint", events.next()).await.unwrap();
+    assert!(matches!(hint, Event::Broken { .. }), "a grant that is not confirmed was announced: {hint:?}");
+    assert!(matches!(waiter.extend(&[extension(2)]).await[0], Ok(Extended::Queued(_))));
+    let granted = within(SOON, "the grant", events.next()).await.unwrap();
+    assert!(matches!(granted, Event::Granted { id, .. } if id == key("a", 2).id), "{granted:?}");
+    assert!(matches!(waiter.extend(&[extension(2)]).await[0], Ok(Extended::Held(_))));
+
+    assert!(matches!(holder.acquire(&[request(3)]).await[0], Ok(Acquired::Queued(_))));
+    replica.pause().await;
+    assert!(matches!(waiter.release(&[key("a", 2).into()]).await[0], Ok(Released::Released)));
+    let is_gone = async || match holder.extend(&[extension(3)]).await.remove(0) {
+        Ok(Extended::Queued(_)) => false,
+        Ok(Extended::Gone { taken: false }) => true,
+        other => panic!("a grant that no replica confirmed counts: {other:?}"),
+    };
+    eventually(SOON, "the grant to be given back", is_gone).await;
+    assert!(holder.inspect(&key("a", 3).resource).await.unwrap().is_free());
+}
+
+/// Claims of one moment share one question, so that a replica that is gone costs one time limit and not one each.
+#[tokio::test]
+async fn claims_wait_for_replicas_together() {
+    let (primary, replica) = pair().await;
+    let client = connect(&primary).await;
+    replica.pause().await;
+    let begun = Instant::now();
+    let claims = (0..20).map(|id| claim(&format!("job/{id}"), id + 1, Share::EXCLUSIVE, 30_000, IfBusy::Refuse));
+    let claims: Vec<_> = claims.collect();
+    let asked = claims.iter().map(|claim| client.acquire(std::slice::from_ref(claim)));
+    for answer in join_all(asked).await {
+        assert!(matches!(answer[0], Err(BackendError::NotApplied(_))), "{answer:?}");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+}

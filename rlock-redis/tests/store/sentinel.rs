@@ -1,0 +1,212 @@
+//! Servers under sentinels, which replace primaries.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use rlock_core::{Acquired, Backend as _, BackendError, IfBusy, LockOptions, Share, SimpleLock};
+use rlock_redis::{ConnectError, RedisBackend, RedisConfig};
+use rlock_testkit::contest::{Arena, Mishap, Plan, contend_as_told};
+use rlock_testkit::faults::{Control, Data};
+use rlock_testkit::process::Helper;
+use rlock_testkit::servers::RedisSentinels;
+use rlock_testkit::this_test;
+use rlock_testkit::wait::{eventually, within};
+
+use crate::support::{SOON, block_on, claim, client_at, only_lost_writes};
+
+const PATIENT: Duration = Duration::from_secs(60);
+const NERVOUS: Duration = Duration::from_secs(1);
+
+async fn refusal(url: &str) -> ConnectError {
+    RedisBackend::connect(RedisConfig::from_url(url).unwrap()).await.unwrap_err()
+}
+
+async fn connect(url: &str, options: &str) -> RedisBackend {
+    RedisBackend::connect(RedisConfig::from_url(&format!("{url}{options}")).unwrap()).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_urls_have_a_remedy() {
+    let servers = RedisSentinels::start(PATIENT);
+    let sentinel = refusal(servers.sentinel(0).url()).await;
+    assert!(matches!(sentinel, ConnectError::Rejected(_)), "{sentinel:?}");
+    assert!(sentinel.to_string().contains("write redis-sentinel://host:port,host:port/service"), "{sentinel}");
+    let unknown = refusal(&servers.url().replace("/locks", "/jobs")).await;
+    assert!(matches!(unknown, ConnectError::Rejected(_)), "{unknown:?}");
+    assert!(unknown.to_string().contains("does not know \"jobs\""), "{unknown}");
+    let server = servers.server(0).url().replace("redis:", "redis-sentinel:");
+    let no_sentinel = refusal(&format!("{server}/locks")).await;
+    assert!(no_sentinel.to_string().contains("it is no sentinel"), "{no_sentinel}");
+    let nowhere = refusal("redis-sentinel://127.0.0.1:1/locks").await;
+    assert!(nowhere.to_string().contains("the sentinel at 127.0.0.1:1: the connection was refused"), "{nowhere}");
+    let replica = refusal(servers.server(1).url()).await;
+    assert!(replica.to_string().contains("let the URL name the primary"), "{replica}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sentinels_have_users_of_their_own() {
+    let servers = RedisSentinels::start(PATIENT);
+    for index in 0..3 {
+        let user = ["ACL", "SETUSER", "watcher", "on", ">a b", "+sentinel|master", "+ping"];
+        servers.sentinel(index).resp().command(&user);
+    }
+    for index in 0..2 {
+        let user = ["ACL", "SETUSER", "locks", "on", ">secret"].into_iter().chain(RedisConfig::ACL_RULES.split(' '));
+        servers.server(index).resp().command(&user.collect::<Vec<_>>());
+    }
+    let url = servers.url().replace("://", "://locks:secret@");
+    connect(&url, "?sentinel_user=watcher&sentinel_password=a%20b").await;
+    let refused = refusal(&format!("{url}?sentinel_user=watcher&sentinel_password=wrong")).await;
+    assert!(matches!(refused, ConnectError::Rejected(_)), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_sentinel_is_enough() {
+    let servers = RedisSentinels::start(PATIENT);
+    servers.sentinel(0).kill().await;
+    servers.sentinel(1).pause().await;
+    let client = connect(&servers.url(), "?restart_grace=0s").await;
+    assert!(matches!(client.acquire(&[exclusive(1)]).await[0], Ok(Acquired::Held(_))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deposed_primary_is_left_within_a_second() {
+    let servers = RedisSentinels::start(PATIENT);
+    servers.is_replicated().await;
+    let client = connect(&servers.url(), "?restart_grace=0s").await;
+    assert!(matches!(client.acquire(&[exclusive(1)]).await[0], Ok(Acquired::Held(_))));
+    // As a replica it would take writes, and lose them: only the sentinels say that it is none of the primaries any more.
+    servers.server(0).resp().command(&["CONFIG", "SET", "replica-read-only", "no"]);
+    let new = servers.fail_over().await;
+    let deposed = Instant::now();
+    let mut id = 10;
+    let leads_to_the_new = async || {
+        id += 1;
+        let name = format!("probe/{id}");
+        let probe = claim(&name, id, Share::EXCLUSIVE, 30_000, IfBusy::Refuse);
+        let granted = matches!(client.acquire(&[probe]).await[0], Ok(Acquired::Held(_)));
+        granted && servers.server(new).resp().command(&["KEYS", &format!("*{name}")]).to_string().contains("probe")
+    };
+    eventually(SOON, "a lock on the new primary", leads_to_the_new).await;
+    assert!(deposed.elapsed() < Duration::from_secs(2), "{:?}", deposed.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_failovers_lose_no_replicated_lock() {
+    let servers = RedisSentinels::start(NERVOUS);
+    let url = format!("{}?restart_grace=0s&wait_replicas=1", servers.url());
+    let (client, other) = (client_at(&url).await, client_at(&url).await);
+    let lock = |name: &str| SimpleLock::new(name, &client).unwrap();
+    let options = || LockOptions::new().ttl(Duration::from_secs(30)).watchdog(true);
+    let mut guards = Vec::new();
+    for number in 0..10 {
+        servers.is_replicated().await;
+        let guard = lock(&format!("job/{number}")).lock_with(options()).await.unwrap();
+        guards.push(guard);
+        servers.fail_over().await;
+    }
+    for (number, guard) in guards.into_iter().enumerate() {
+        assert!(guard.is_held(), "{guard:?}");
+        let held = SimpleLock::new(format!("job/{number}"), &other).unwrap();
+        let taken = within(SOON, "an answer", held.try_lock()).await;
+        assert!(matches!(taken, Ok(None)), "{taken:?}");
+        within(SOON, "an unlock", guard.unlock()).await.expect("it is held");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promoted_replica_grants_nothing_during_the_grace() {
+    let servers = RedisSentinels::start(NERVOUS);
+    servers.is_replicated().await;
+    let client = connect(&servers.url(), "?restart_grace=4s").await;
+    eventually(SOON, "the grace after the start", async || {
+        matches!(client.acquire(&[exclusive(1)]).await[0], Ok(Acquired::Held(_)))
+    })
+    .await;
+    servers.server(0).kill().await;
+    servers.is_replaced(0).await;
+    let promoted = Instant::now();
+    let mut said_why = false;
+    let is_granted =
+        async || match client.acquire(&[claim("b", 2, Share::EXCLUSIVE, 30_000, IfBusy::Refuse)]).await.remove(0) {
+            Ok(Acquired::Held(_)) => true,
+            Err(error @ BackendError::NotApplied(_)) => {
+                said_why |= error.to_string().contains("promoted a moment ago");
+                false
+            }
+            Err(_) => false,
+            other => panic!("{other:?}"),
+        };
+    eventually(SOON, "a grant of the promoted replica", is_granted).await;
+    assert!(said_why && promoted.elapsed() >= Duration::from_millis(3_500), "{said_why}, {:?}", promoted.elapsed());
+}
+
+/// As on a cluster: an overlap is allowed where the token protects.
+#[test]
+fn histories_are_right_while_primaries_fail() {
+    if let Some(helper) = Helper::current() {
+        return block_on(contend_as_told(helper, async |url| client_at(url).await));
+    }
+    block_on(async {
+        let servers = RedisSentinels::start(NERVOUS);
+        let ttl = Duration::from_secs(4);
+        let plan = Plan { ttl, hold: ttl / 20, long_holds: 20, tasks: 2, mutexes: 2, rw_locks: 1, semaphores: 1 };
+        let (primary, seed) = (Primary { servers: &servers, failed: Mutex::default() }, rand::random());
+        println!("seed {seed}");
+        let arena = Arena::new(plan, this_test!(), &servers.url(), Some(&primary), 6, seed).await;
+        let mishaps = [Mishap::ProcessKilled, Mishap::ProcessFrozen, Mishap::ServerPaused, Mishap::ServerKilled];
+        let outcome = arena.run(Duration::from_secs(40), &mishaps, Duration::from_millis(250)).await;
+        println!("{:?}\n{}", outcome.mishaps, outcome.verdict.counts);
+        only_lost_writes(&outcome.verdict);
+        assert!(outcome.verdict.counts.acquisitions > 30, "{}", outcome.verdict.counts);
+    });
+}
+
+/// Whichever server is the primary.
+struct Primary<'a> {
+    servers: &'a RedisSentinels,
+    failed: Mutex<Option<usize>>,
+}
+
+impl Primary<'_> {
+    async fn fail(&self) -> usize {
+        self.servers.is_replicated().await;
+        let primary = self.servers.primary().await;
+        *self.failed.lock().unwrap() = Some(primary);
+        primary
+    }
+
+    fn failed(&self) -> usize {
+        self.failed.lock().unwrap().take().expect("what failed comes back once")
+    }
+}
+
+#[async_trait]
+impl Control for Primary<'_> {
+    async fn pause(&self) {
+        let primary = self.fail().await;
+        self.servers.server(primary).cut_off();
+        self.servers.is_replaced(primary).await;
+    }
+
+    async fn resume(&self) {
+        self.servers.server(self.failed()).heal();
+        self.servers.is_replicated().await;
+    }
+
+    async fn kill(&self) {
+        let primary = self.fail().await;
+        self.servers.server(primary).kill().await;
+        self.servers.is_replaced(primary).await;
+    }
+
+    async fn restart(&self, data: Data) {
+        self.servers.server(self.failed()).restart(data).await;
+        self.servers.is_replicated().await;
+    }
+}
+
+fn exclusive(id: u128) -> rlock_core::Claim {
+    claim("a", id, Share::EXCLUSIVE, 30_000, IfBusy::Refuse)
+}
