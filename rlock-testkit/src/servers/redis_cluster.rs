@@ -86,14 +86,25 @@ impl RedisCluster {
         self.find("the owner of a key", |node| matches!(node.try_command(&["EXISTS", key]), Some(Reply::Int(_)))).await
     }
 
-    /// The first node that has become a primary of slots, among those that are not `before`.
+    /// Waits until the other node of the pair of `index` is the primary: its replica, or the primary that it follows.
     ///
     /// # Panics
     ///
     /// As [`owner_of`](Self::owner_of).
-    pub async fn primary_other_than(&self, before: &[usize]) -> usize {
+    pub async fn is_replaced(&self, index: usize) {
+        let other = (index + PRIMARIES) % self.size();
+        let others: Vec<usize> = (0..self.size()).filter(|&index| index != other).collect();
+        self.primary_other_than(&others).await;
+    }
+
+    /// A primary among the nodes that are not `left_out`.
+    ///
+    /// # Panics
+    ///
+    /// As [`owner_of`](Self::owner_of).
+    pub async fn primary_other_than(&self, left_out: &[usize]) -> usize {
         let is_primary = |node: &RedisNode| node.says(&["INFO", "replication"], "role:master");
-        self.find_among("a promoted replica", |index| !before.contains(&index), is_primary).await
+        self.find_among("a promoted replica", |index| !left_out.contains(&index), is_primary).await
     }
 
     async fn find(&self, what: &str, is_it: impl Fn(&RedisNode) -> bool) -> usize {

@@ -15,6 +15,7 @@ use crate::faults::{Control, Data, Proxy};
 const SENTINELS: usize = 3;
 const SOON: Duration = Duration::from_secs(60);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+const ASKED_EVERY: Duration = Duration::from_secs(3);
 const SERVICE: &str = "locks";
 
 /// A primary with a replica, which keep every write, and three sentinels: programs of this machine always, whatever
@@ -99,12 +100,19 @@ impl RedisSentinels {
     pub async fn fail_over(&self) -> usize {
         let before = self.primary().await;
         let begun = Instant::now();
-        // A sentinel refuses for a while after the last failover, and while it does not see the replica well.
-        while self.sentinels[0].resp().send(&["SENTINEL", "FAILOVER", SERVICE]).is_err() {
-            assert!(begun.elapsed() < SOON, "no failover begun within {SOON:?}");
-            sleep(BETWEEN_LOOKS).await;
+        loop {
+            // A sentinel refuses for a while after the last failover, and while it does not see the replica well; and it
+            // gives up a failover that takes too long.
+            let _refused = self.sentinels[0].try_command(&["SENTINEL", "FAILOVER", SERVICE]);
+            let asked = Instant::now();
+            while asked.elapsed() < ASKED_EVERY {
+                if let Some(new) = self.named(|index| index != before) {
+                    return new;
+                }
+                sleep(BETWEEN_LOOKS).await;
+            }
+            assert!(begun.elapsed() < SOON, "no failover within {SOON:?}");
         }
-        self.find("the new primary", |index| index != before).await
     }
 
     /// Waits until the sentinels have replaced a primary.
@@ -119,18 +127,23 @@ impl RedisSentinels {
     async fn find(&self, what: &str, may_be: impl Fn(usize) -> bool) -> usize {
         let begun = Instant::now();
         loop {
-            let votes = |index: usize| {
-                let names_it = |sentinel: &&RedisNode| named_by(sentinel) == Some(self.servers[index].port());
-                self.sentinels.iter().filter(names_it).count()
-            };
-            let is_it =
-                |index: &usize| may_be(*index) && 2 * votes(*index) > SENTINELS && is_primary(&self.servers[*index]);
-            if let Some(primary) = (0..self.servers.len()).find(is_it) {
+            if let Some(primary) = self.named(&may_be) {
                 return primary;
             }
             assert!(begun.elapsed() < SOON, "no {what} within {SOON:?}");
             sleep(BETWEEN_LOOKS).await;
         }
+    }
+
+    /// The server that most of the sentinels name, if it says so itself.
+    fn named(&self, may_be: impl Fn(usize) -> bool) -> Option<usize> {
+        let votes = |index: usize| {
+            let names_it = |sentinel: &&RedisNode| named_by(sentinel) == Some(self.servers[index].port());
+            self.sentinels.iter().filter(names_it).count()
+        };
+        let is_it =
+            |index: &usize| may_be(*index) && 2 * votes(*index) > SENTINELS && is_primary(&self.servers[*index]);
+        (0..self.servers.len()).find(is_it)
     }
 
     /// Waits until the server that is not the primary follows it.

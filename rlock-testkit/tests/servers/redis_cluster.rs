@@ -32,10 +32,11 @@ async fn replica_takes_over_from_a_killed_primary() {
     let cluster = RedisCluster::start(NERVOUS);
     let owner = cluster.owner_of("key").await;
     cluster.node(owner).resp().command(&["SET", "key", "value"]);
-    cluster.node(owner).resp().command(&["WAIT", "1", "5000"]);
+    let info = async || cluster.node(owner + 3).resp().command(&["INFO", "keyspace"]).to_string().contains("keys=1");
+    eventually(SOON, "the replica to have the key", info).await;
     cluster.node(owner).kill().await;
-    let new = cluster.primary_other_than(&[0, 1, 2]).await;
-    assert_eq!(new, owner + 3);
+    let new = owner + 3;
+    cluster.is_replaced(owner).await;
     cluster.is_whole().await;
     assert_eq!(cluster.owner_of("key").await, new);
     assert_eq!(cluster.node(new).resp().command(&["GET", "key"]).to_string(), "value");
@@ -51,7 +52,7 @@ async fn replica_takes_over_from_a_killed_primary() {
 async fn cut_off_primary_is_replaced() {
     let cluster = RedisCluster::start(NERVOUS);
     cluster.cut_off(1);
-    assert_eq!(cluster.primary_other_than(&[0, 1, 2]).await, 4);
+    cluster.is_replaced(1).await;
     let refuses = async || cluster.node(1).resp().send(&["SET", "key", "value"]).is_err();
     eventually(SOON, "the old primary to refuse writes", refuses).await;
     cluster.heal(1);
@@ -87,7 +88,9 @@ async fn sentinels_replace_a_killed_primary() {
     assert_eq!(servers.primary().await, 0);
     servers.is_replicated().await;
     servers.server(0).resp().command(&["SET", "key", "value"]);
-    servers.server(0).resp().command(&["WAIT", "1", "5000"]);
+    let has_it =
+        async || servers.server(1).resp().send(&["GET", "key"]).is_ok_and(|value| value.to_string() == "value");
+    eventually(SOON, "the replica to have the key", has_it).await;
     servers.server(0).kill().await;
     assert_eq!(servers.primary().await, 1);
     assert_eq!(servers.keys("*").await, ["key"]);
