@@ -87,7 +87,7 @@ impl ClusterHarness {
 #[async_trait]
 impl Harness for ClusterHarness {
     async fn start() -> Self {
-        Self::of(RedisCluster::start(NO_FAILOVER), "?restart_grace=0s")
+        Self::of(RedisCluster::start_without_replicas(), "?restart_grace=0s")
     }
 
     async fn connect(&self, namespace: &Namespace) -> Arc<dyn Backend> {

@@ -38,11 +38,24 @@ impl RedisCluster {
     ///
     /// Panics if there is no program `redis-server` or `valkey-server`, and says what to install.
     pub fn start(node_timeout: Duration) -> Self {
+        Self::start_nodes(2 * PRIMARIES, node_timeout)
+    }
+
+    /// The three primaries alone, for tests in which none fails.
+    ///
+    /// # Panics
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_without_replicas() -> Self {
+        Self::start_nodes(PRIMARIES, Duration::from_secs(30))
+    }
+
+    fn start_nodes(count: usize, node_timeout: Duration) -> Self {
         if !cfg!(target_os = "linux") {
             panic!("a Redis Cluster needs Linux, whose /proc says who calls whom");
         }
-        let peers = Arc::new(Peers::new(2 * PRIMARIES));
-        let fronts: Vec<_> = (0..2 * PRIMARIES).map(|_| front()).collect();
+        let peers = Arc::new(Peers::new(count));
+        let fronts: Vec<_> = (0..count).map(|_| front()).collect();
         let ids: Vec<String> = fronts.iter().map(|_| random_id()).collect();
         let role = |index: usize| Role {
             front: fronts[index].clone(),
@@ -51,7 +64,7 @@ impl RedisCluster {
             bus: Some((index, peers.clone())),
             is_ready,
         };
-        let nodes = RedisNode::start_all((0..2 * PRIMARIES).map(role).collect());
+        let nodes = RedisNode::start_all((0..count).map(role).collect());
         Self { nodes, peers }
     }
 
