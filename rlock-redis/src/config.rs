@@ -155,7 +155,8 @@ impl RedisConfig {
 
     /// How long nothing is granted after the start of a server, to within the second that it tells its age in. After the
     /// promotion of a replica, under sentinels and on a cluster, the time counts from the moment at which the first client
-    /// finds the server in its role; so the very first lock there takes that long.
+    /// finds the server in its role. So the first lock takes that long there, unless the server has run for a minute more than
+    /// the grace and was not promoted.
     ///
     /// A server that was restarted without its data would grant at once what others believe to hold, and so would a replica
     /// that never heard of the last grants. The grace leaves the holders the time to connect and to learn of the loss; one
@@ -183,10 +184,10 @@ impl RedisConfig {
     /// Counts a grant only once `count` replicas have confirmed it, `within` some time. A grant that they do not confirm is
     /// released, and the claim fails with an error that says so.
     ///
-    /// This narrows what a failover can lose, and does not close it. A replica that has not confirmed may be promoted;
-    /// with one replica, or if all of them have to confirm, that happens only if a confirmed write is lost on the way to
-    /// its disk. Extensions and releases are not confirmed: after a failover a lease may end by up to one interval of the
-    /// watchdog earlier, and a released one may stay until it expires.
+    /// This narrows what a failover can lose, and does not close it: a replica that has not confirmed may be promoted, and one
+    /// that has may have lost the grant since, by a restart. Extensions and releases are not confirmed: after a failover a
+    /// lease may end by up to one interval of the watchdog earlier, and a released one may stay until it expires. A claim
+    /// costs one more round trip and the time that the replicas take.
     ///
     /// # Errors
     ///

@@ -71,7 +71,7 @@ async fn one_sentinel_is_enough() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn deposed_primary_is_left_within_a_second() {
+async fn deposed_primary_is_left_within_two_seconds() {
     let servers = RedisSentinels::start(PATIENT);
     servers.is_replicated().await;
     let client = connect(&servers.url(), "?restart_grace=0s").await;

@@ -5,11 +5,10 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use rand::RngExt as _;
 use tokio::time::sleep;
 
 use super::peers::Peers;
-use super::redis_node::{RedisNode, Role, front, port_of};
+use super::redis_node::{RedisNode, Role, front, port_of, random_id};
 use super::resp::{Reply, Resp};
 use crate::faults::{Control, Data, Proxy};
 
@@ -241,11 +240,6 @@ fn run(node: &mut Resp, command: &[&str]) {
 
 fn id_of(node: &mut Resp) -> String {
     node.command(&["CLUSTER", "MYID"]).to_string()
-}
-
-fn random_id() -> String {
-    let mut random = rand::rng();
-    (0..5).map(|_| format!("{:08x}", random.random::<u32>())).collect()
 }
 
 fn arguments(front: &Proxy, bus: u16, node_timeout: Duration) -> Vec<String> {

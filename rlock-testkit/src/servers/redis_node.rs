@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::{fs, io};
 
 use async_trait::async_trait;
+use rand::RngExt as _;
 
 use super::peers::Peers;
 use super::resp::{Reply, Resp};
@@ -104,6 +105,12 @@ impl RedisNode {
 
 pub(super) fn port_of(front: &Proxy) -> u16 {
     front.url().rsplit_once(':').and_then(|(_, port)| port.parse().ok()).expect("the kit's own URLs have a port")
+}
+
+/// The id of a node or of a sentinel.
+pub(super) fn random_id() -> String {
+    let mut random = rand::rng();
+    (0..5).map(|_| format!("{:08x}", random.random::<u32>())).collect()
 }
 
 /// A proxy that leads nowhere yet.

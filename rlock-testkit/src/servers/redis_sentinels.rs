@@ -5,10 +5,9 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use rand::RngExt as _;
 use tokio::time::sleep;
 
-use super::redis_node::{RedisNode, Role, front, port_of};
+use super::redis_node::{RedisNode, Role, front, port_of, random_id};
 use super::resp::{Reply, Resp};
 use crate::faults::{Control, Data, Proxy};
 
@@ -187,11 +186,6 @@ fn named_by(sentinel: &RedisNode) -> Option<u16> {
 
 fn is_primary(node: &RedisNode) -> bool {
     node.says(&["INFO", "replication"], "role:master")
-}
-
-fn random_id() -> String {
-    let mut random = rand::rng();
-    (0..5).map(|_| format!("{:08x}", random.random::<u32>())).collect()
 }
 
 fn server_arguments(fronts: &[Arc<Proxy>], own: usize) -> Vec<String> {
