@@ -110,11 +110,11 @@ impl Cluster {
         })
     }
 
-    /// A bucket that a primary serves; any if it serves none.
-    pub(crate) fn bucket_of(&self, primary: &Arc<Primary>) -> u16 {
+    /// The first bucket that a primary serves.
+    pub(crate) fn bucket_of(&self, primary: &Arc<Primary>) -> Option<u16> {
         let table = self.inner.table.read().unwrap_or_else(PoisonError::into_inner);
         let is_its = |owner: &Option<Arc<Primary>>| owner.as_ref().is_some_and(|owner| Arc::ptr_eq(owner, primary));
-        (0..).zip(&table.buckets).find(|(_, owner)| is_its(owner)).map_or(0, |(bucket, _)| bucket)
+        (0..).zip(&table.buckets).find(|(_, owner)| is_its(owner)).map(|(bucket, _)| bucket)
     }
 
     /// Takes note of the answer `MOVED`, and returns the primary that it names.

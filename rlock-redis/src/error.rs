@@ -50,6 +50,11 @@ impl CallError {
         }
     }
 
+    /// Whether the node of a cluster does not serve the slot, or not alone.
+    pub(crate) fn is_redirection(&self) -> bool {
+        ["MOVED", "ASK", "TRYAGAIN"].iter().any(|code| self.is_refusal_with(code))
+    }
+
     pub(crate) fn is_refusal_with(&self, code: &str) -> bool {
         matches!(self, Self::Refused(text) if code_of(text) == code)
     }

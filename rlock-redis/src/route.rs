@@ -171,7 +171,7 @@ impl Route {
     ) -> Result<Answered, CallError> {
         let conn = primary.commands()?;
         if !conn.grace().is_over() {
-            self.pass_grace(&conn, bucket, purpose).await?;
+            self.pass_grace(&conn, primary, bucket, purpose).await?;
         }
         let call = script.call(&conn, asking, |args| {
             build(args);
@@ -188,8 +188,18 @@ impl Route {
     }
 
     /// Claims fail during the grace. The others go on, and try to find out how long it lasts.
-    async fn pass_grace(&self, conn: &Conn, bucket: u16, purpose: Purpose) -> Result<(), CallError> {
-        let mark = self.keys.mark(bucket);
+    async fn pass_grace(
+        &self,
+        conn: &Conn,
+        primary: &Arc<Primary>,
+        bucket: u16,
+        purpose: Purpose,
+    ) -> Result<(), CallError> {
+        // The mark of a bucket that the node serves in any case: this one may be moving, and then its own mark moves as well.
+        let mark = match &self.to {
+            To::One(_) => self.keys.mark(bucket),
+            To::Cluster(cluster) => self.keys.mark(cluster.bucket_of(primary).unwrap_or(bucket)),
+        };
         match purpose {
             Purpose::Claim => conn.grace().pass(conn, &mark).await,
             Purpose::Other => {
@@ -204,7 +214,7 @@ impl Route {
         let To::Cluster(cluster) = &self.to else { return Ok(()) };
         for primary in cluster.primaries() {
             let Ok(conn) = primary.commands() else { continue }; // the link goes on trying
-            let bucket = cluster.bucket_of(&primary);
+            let Some(bucket) = cluster.bucket_of(&primary) else { continue };
             fitness::check(&self.config, &conn, &self.keys, bucket)
                 .await
                 .map_err(|error| error.about(primary.address()))?;

@@ -1,18 +1,17 @@
 //! Redis Clusters: their nodes, slots that move, primaries that fail.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use rlock_core::{Acquired, Backend as _, BackendError, Extended, Extension, IfBusy, ListFilter, Released, Share};
 use rlock_redis::{ConnectError, RedisBackend, RedisConfig};
 use rlock_testkit::contest::{Arena, Mishap, Plan, contend_as_told};
-use rlock_testkit::faults::{Control, Data, Proxy};
+use rlock_testkit::faults::{Control as _, Proxy};
 use rlock_testkit::process::Helper;
 use rlock_testkit::servers::{RedisCluster, Reply};
 use rlock_testkit::this_test;
 use rlock_testkit::wait::{eventually, within};
+use tokio::time::sleep;
 
 use crate::support::{SOON, Server, block_on, claim, client_at, key, only_lost_writes, ttl};
 
@@ -168,15 +167,14 @@ async fn moving_slot_loses_no_lock() {
     assert!(client.acquire(&queued).await.iter().all(|answer| matches!(answer, Ok(Acquired::Queued(_)))));
 
     let keys = cluster.keys("rlock:2:{rlock:*");
-    let mut slots = BTreeMap::<i64, usize>::new();
+    let mut slots = BTreeMap::<u16, usize>::new();
     for key in &keys {
-        let Reply::Int(slot) = cluster.node(0).resp().command(&["CLUSTER", "KEYSLOT", key]) else { panic!("no slot") };
-        *slots.entry(slot).or_default() += 1;
+        *slots.entry(slot_of(&cluster, key)).or_default() += 1;
     }
     let (slot, _) = slots.into_iter().max_by_key(|(_, keys)| *keys).unwrap();
     let in_slot = |name: &str| {
         let key = keys.iter().find(|key| key.ends_with(&format!("}}:{name}"))).unwrap();
-        cluster.node(0).resp().command(&["CLUSTER", "KEYSLOT", key]) == Reply::Int(slot)
+        slot_of(&cluster, key) == slot
     };
     let moving: Vec<_> = claims.iter().filter(|claim| in_slot(claim.key.resource.as_str())).collect();
     let from = cluster
@@ -203,7 +201,7 @@ async fn moving_slot_loses_no_lock() {
         println!("half way, {held} of {} were extended and {busy} could not be", moving.len());
         assert!(held > 0, "a lock without waiters is one key, wherever that is");
     };
-    cluster.move_slot(u16::try_from(slot).unwrap(), from, to, half_way).await;
+    cluster.move_slot(slot, from, to, half_way).await;
 
     let all: Vec<_> = claims.iter().map(|claim| extension(&claim.key)).collect();
     let extended = client.extend(&all).await;
@@ -291,7 +289,7 @@ fn histories_are_right_while_primaries_fail() {
         let cluster = RedisCluster::start(NERVOUS);
         let ttl = Duration::from_secs(4);
         let plan = Plan { ttl, hold: ttl / 20, long_holds: 20, tasks: 2, mutexes: 3, rw_locks: 1, semaphores: 1 };
-        let (primaries, seed) = (Primaries::of(&cluster), rand::random());
+        let (primaries, seed) = (cluster.leading(), rand::random());
         println!("seed {seed}");
         let arena = Arena::new(plan, this_test!(), &cluster.url(), Some(&primaries), 6, seed).await;
         let mishaps = [Mishap::ProcessKilled, Mishap::ProcessFrozen, Mishap::ServerPaused, Mishap::ServerKilled];
@@ -302,62 +300,47 @@ fn histories_are_right_while_primaries_fail() {
     });
 }
 
-/// One of the primaries after another.
-struct Primaries<'a> {
-    cluster: &'a RedisCluster,
-    next: Mutex<usize>,
-    cut_off: Mutex<Option<usize>>,
-    killed: Mutex<Option<usize>>,
+/// Nothing excuses an overlap here: no write gets lost when a slot moves.
+#[test]
+fn histories_are_right_while_slots_move() {
+    if let Some(helper) = Helper::current() {
+        return block_on(contend_as_told(helper, async |url| client_at(url).await));
+    }
+    block_on(async {
+        let cluster = RedisCluster::start_without_replicas();
+        let ttl = Duration::from_secs(2);
+        let plan = Plan { ttl, hold: ttl / 20, long_holds: 20, tasks: 2, mutexes: 3, rw_locks: 1, semaphores: 1 };
+        let (time, seed) = (Duration::from_secs(25), rand::random());
+        println!("seed {seed}");
+        let arena = Arena::new(plan, this_test!(), &cluster.url(), None, 6, seed).await;
+        let mishaps = [Mishap::ProcessKilled, Mishap::ProcessFrozen];
+        let contest = arena.run(time, &mishaps, Duration::from_millis(250));
+        let (outcome, moves) = tokio::join!(contest, move_slots(&cluster, Instant::now() + time));
+        println!("{moves} moves, {:?}\n{}", outcome.mishaps, outcome.verdict.counts);
+        assert!(outcome.verdict.violation.is_none(), "{:?}", outcome.verdict.violation.map(|it| it.to_string()));
+        assert!(moves > 30 && outcome.verdict.counts.acquisitions > 100, "{moves} moves, {}", outcome.verdict.counts);
+    });
 }
 
-impl<'a> Primaries<'a> {
-    fn of(cluster: &'a RedisCluster) -> Self {
-        Self { cluster, next: Mutex::new(0), cut_off: Mutex::default(), killed: Mutex::default() }
+/// Moves every slot that has locks to the next primary, over and over, and returns how many it has moved.
+async fn move_slots(cluster: &RedisCluster, end: Instant) -> usize {
+    let mut moves = 0;
+    while Instant::now() < end {
+        let slots: BTreeMap<u16, String> =
+            cluster.keys("rlock:2:{rlock:*").into_iter().map(|key| (slot_of(cluster, &key), key)).collect();
+        for (slot, key) in slots {
+            let from = cluster.owner_of(&key).await;
+            cluster.move_slot(slot, from, (from + 1) % 3, async || sleep(Duration::from_millis(50)).await).await;
+            moves += 1;
+        }
+        sleep(Duration::from_millis(50)).await;
     }
-
-    /// A node and its other, whichever of the two is the primary now.
-    async fn primary(&self) -> usize {
-        let pair = {
-            let mut next = self.next.lock().unwrap();
-            *next = (*next + 1) % 3;
-            *next
-        };
-        let others: Vec<usize> = (0..6).filter(|index| index % 3 != pair).collect();
-        self.cluster.primary_other_than(&others).await
-    }
-
-    /// Waits until the other of the pair serves, and the node follows it.
-    async fn is_replaced(&self, node: usize) {
-        self.cluster.is_replaced(node).await;
-        self.cluster.is_whole().await;
-    }
+    moves
 }
 
-#[async_trait]
-impl Control for Primaries<'_> {
-    async fn pause(&self) {
-        let primary = self.primary().await;
-        *self.cut_off.lock().unwrap() = Some(primary);
-        self.cluster.cut_off(primary);
-        self.is_replaced(primary).await;
-    }
-
-    async fn resume(&self) {
-        let node = self.cut_off.lock().unwrap().take().expect("what is cut off comes back once");
-        self.cluster.heal(node);
-        self.cluster.follows(node).await;
-    }
-
-    async fn kill(&self) {
-        let primary = self.primary().await;
-        *self.killed.lock().unwrap() = Some(primary);
-        self.cluster.node(primary).kill().await;
-        self.is_replaced(primary).await;
-    }
-
-    async fn restart(&self, data: Data) {
-        let node = self.killed.lock().unwrap().take().expect("what was killed comes back once");
-        self.cluster.node(node).restart(data).await;
-        self.cluster.follows(node).await;
+fn slot_of(cluster: &RedisCluster, key: &str) -> u16 {
+    match cluster.node(0).resp().command(&["CLUSTER", "KEYSLOT", key]) {
+        Reply::Int(slot) => slot.try_into().expect("there are 16,384 slots"),
+        other => panic!("CLUSTER KEYSLOT answered {other:?}"),
     }
 }

@@ -1,17 +1,16 @@
 //! Servers under sentinels, which replace primaries.
 
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use rlock_core::{Acquired, Backend as _, BackendError, IfBusy, LockOptions, Share, SimpleLock};
 use rlock_redis::{ConnectError, RedisBackend, RedisConfig};
 use rlock_testkit::contest::{Arena, Mishap, Plan, contend_as_told};
-use rlock_testkit::faults::{Control, Data};
+use rlock_testkit::faults::Control as _;
 use rlock_testkit::process::Helper;
 use rlock_testkit::servers::RedisSentinels;
 use rlock_testkit::this_test;
 use rlock_testkit::wait::{eventually, within};
+use tokio::time::sleep;
 
 use crate::support::{SOON, block_on, claim, client_at, only_lost_writes};
 
@@ -93,14 +92,14 @@ async fn deposed_primary_is_left_within_two_seconds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn failovers_lose_no_replicated_lock() {
+async fn ten_failovers_lose_no_replicated_lock() {
     let servers = RedisSentinels::start(NERVOUS);
     let url = format!("{}?restart_grace=0s&wait_replicas=1", servers.url());
     let (client, other) = (client_at(&url).await, client_at(&url).await);
     let lock = |name: &str| SimpleLock::new(name, &client).unwrap();
     let options = || LockOptions::new().ttl(Duration::from_secs(30)).watchdog(true);
     let mut guards = Vec::new();
-    for number in 0..5 {
+    for number in 0..10 {
         servers.is_replicated().await;
         let guard = lock(&format!("job/{number}")).lock_with(options()).await.unwrap();
         guards.push(guard);
@@ -152,7 +151,7 @@ fn histories_are_right_while_primaries_fail() {
         let servers = RedisSentinels::start(NERVOUS);
         let ttl = Duration::from_secs(4);
         let plan = Plan { ttl, hold: ttl / 20, long_holds: 20, tasks: 2, mutexes: 2, rw_locks: 1, semaphores: 1 };
-        let (primary, seed) = (Primary { servers: &servers, failed: Mutex::default() }, rand::random());
+        let (primary, seed) = (servers.leading(), rand::random());
         println!("seed {seed}");
         let arena = Arena::new(plan, this_test!(), &servers.url(), Some(&primary), 6, seed).await;
         let mishaps = [Mishap::ProcessKilled, Mishap::ProcessFrozen, Mishap::ServerPaused, Mishap::ServerKilled];
@@ -163,48 +162,33 @@ fn histories_are_right_while_primaries_fail() {
     });
 }
 
-/// Whichever server is the primary.
-struct Primary<'a> {
-    servers: &'a RedisSentinels,
-    failed: Mutex<Option<usize>>,
-}
-
-impl Primary<'_> {
-    async fn fail(&self) -> usize {
-        self.servers.is_replicated().await;
-        let primary = self.servers.primary().await;
-        *self.failed.lock().unwrap() = Some(primary);
-        primary
+/// As on a cluster: an overlap is allowed where the token protects.
+#[test]
+fn histories_are_right_over_ten_failovers() {
+    if let Some(helper) = Helper::current() {
+        return block_on(contend_as_told(helper, async |url| client_at(url).await));
     }
-
-    fn failed(&self) -> usize {
-        self.failed.lock().unwrap().take().expect("what failed comes back once")
-    }
-}
-
-#[async_trait]
-impl Control for Primary<'_> {
-    async fn pause(&self) {
-        let primary = self.fail().await;
-        self.servers.server(primary).cut_off();
-        self.servers.is_replaced(primary).await;
-    }
-
-    async fn resume(&self) {
-        self.servers.server(self.failed()).heal();
-        self.servers.is_replicated().await;
-    }
-
-    async fn kill(&self) {
-        let primary = self.fail().await;
-        self.servers.server(primary).kill().await;
-        self.servers.is_replaced(primary).await;
-    }
-
-    async fn restart(&self, data: Data) {
-        self.servers.server(self.failed()).restart(data).await;
-        self.servers.is_replicated().await;
-    }
+    block_on(async {
+        let servers = RedisSentinels::start(NERVOUS);
+        let ttl = Duration::from_secs(2);
+        let plan = Plan { ttl, hold: ttl / 20, long_holds: 20, tasks: 2, mutexes: 2, rw_locks: 1, semaphores: 1 };
+        let (time, seed) = (Duration::from_secs(40), rand::random());
+        println!("seed {seed}");
+        let arena = Arena::new(plan, this_test!(), &servers.url(), None, 6, seed).await;
+        let contest = arena.run(time, &[Mishap::ProcessFrozen], Duration::from_millis(250));
+        let failovers = async {
+            for _ in 0..10 {
+                servers.is_replicated().await;
+                servers.fail_over().await;
+                sleep(ttl).await; // in which locks are taken
+            }
+        };
+        let ((), outcome) =
+            within(2 * time, "ten failovers and the contest", async { tokio::join!(failovers, contest) }).await;
+        println!("{:?}\n{}", outcome.mishaps, outcome.verdict.counts);
+        only_lost_writes(&outcome.verdict);
+        assert!(outcome.verdict.counts.acquisitions > 30, "{}", outcome.verdict.counts);
+    });
 }
 
 fn exclusive(id: u128) -> rlock_core::Claim {

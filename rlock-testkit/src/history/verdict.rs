@@ -86,6 +86,12 @@ impl Counts {
     pub fn violations(&self) -> u64 {
         self.overlaps + self.wrong_tokens + self.wrong_writes + self.late_signals + self.forgotten
     }
+
+    /// Whether overlaps are all that was wrong. A store that replicates asynchronously may lose locks in a failover; what
+    /// two holders write is protected by the tokens then.
+    pub fn tokens_protected(&self) -> bool {
+        self.violations() == self.overlaps
+    }
 }
 
 impl fmt::Display for Counts {

@@ -1,6 +1,7 @@
 //! A Redis Cluster.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -28,6 +29,8 @@ pub struct RedisCluster {
     /// Primaries first, and the replicas in the same order.
     nodes: Vec<RedisNode>,
     peers: Arc<Peers>,
+    /// How often [`next_primary`](Self::next_primary) was asked.
+    asked: AtomicUsize,
 }
 
 impl RedisCluster {
@@ -64,7 +67,7 @@ impl RedisCluster {
             is_ready,
         };
         let nodes = RedisNode::start_all((0..count).map(role).collect());
-        Self { nodes, peers }
+        Self { nodes, peers, asked: AtomicUsize::new(0) }
     }
 
     /// Where clients reach it: `redis-cluster://127.0.0.1:41234,127.0.0.1:41235,127.0.0.1:41236`, the primaries of the
@@ -117,6 +120,13 @@ impl RedisCluster {
     pub async fn primary_other_than(&self, left_out: &[usize]) -> usize {
         let is_primary = |node: &RedisNode| node.says(&["INFO", "replication"], "role:master");
         self.find_among("a promoted replica", |index| !left_out.contains(&index), is_primary).await
+    }
+
+    /// The primary of the first pair, then of the second, and so on in turn.
+    pub(super) async fn next_primary(&self) -> usize {
+        let pair = self.asked.fetch_add(1, Ordering::Relaxed) % PRIMARIES;
+        let others: Vec<usize> = (0..self.size()).filter(|index| index % PRIMARIES != pair).collect();
+        self.primary_other_than(&others).await
     }
 
     async fn find(&self, what: &str, is_it: impl Fn(&RedisNode) -> bool) -> usize {

@@ -1,0 +1,185 @@
+//! Several servers, of which the one that leads fails.
+
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+use async_trait::async_trait;
+
+use super::{EtcdCluster, RedisCluster, RedisSentinels};
+use crate::faults::{Control, Data};
+
+/// The server that leads at the moment, or one of those that do: what [`Control`] does, it does to that one. A pause cuts it
+/// off from clients and from the other servers.
+///
+/// A failure has begun when another server leads, and is over when the one that failed follows it.
+///
+/// # Panics
+///
+/// Every call panics if that takes more than a minute, and [`restart`](Control::restart) if the server is to lose its data:
+/// the others have them.
+pub struct Leading<'a> {
+    servers: &'a dyn Replicated,
+    failed: Mutex<Option<usize>>,
+}
+
+/// Servers that replace the one that leads.
+#[async_trait]
+pub(super) trait Replicated: fmt::Debug + Sync {
+    async fn leading(&self) -> usize;
+    async fn is_replaced(&self, index: usize);
+    async fn has_come_back(&self, index: usize);
+    fn node(&self, index: usize) -> &dyn Control;
+    fn cut_off(&self, index: usize);
+    fn heal(&self, index: usize);
+}
+
+impl Leading<'_> {
+    async fn fail(&self) -> usize {
+        let index = self.servers.leading().await;
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(index);
+        index
+    }
+
+    fn failed(&self) -> usize {
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        failed.expect("a server comes back once after it has failed")
+    }
+}
+
+#[async_trait]
+impl Control for Leading<'_> {
+    async fn pause(&self) {
+        let index = self.fail().await;
+        self.servers.cut_off(index);
+        self.servers.is_replaced(index).await;
+    }
+
+    async fn resume(&self) {
+        let index = self.failed();
+        self.servers.heal(index);
+        self.servers.has_come_back(index).await;
+    }
+
+    async fn kill(&self) {
+        let index = self.fail().await;
+        self.servers.node(index).kill().await;
+        self.servers.is_replaced(index).await;
+    }
+
+    async fn restart(&self, data: Data) {
+        assert_eq!(data, Data::Kept, "the other servers have the data");
+        let index = self.failed();
+        self.servers.node(index).restart(data).await;
+        self.servers.has_come_back(index).await;
+    }
+}
+
+impl fmt::Debug for Leading<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Leading").field("servers", &self.servers).finish_non_exhaustive()
+    }
+}
+
+impl RedisCluster {
+    /// One of its primaries, another one each time.
+    pub fn leading(&self) -> Leading<'_> {
+        Leading { servers: self, failed: Mutex::default() }
+    }
+}
+
+impl RedisSentinels {
+    /// Its primary.
+    pub fn leading(&self) -> Leading<'_> {
+        Leading { servers: self, failed: Mutex::default() }
+    }
+}
+
+impl EtcdCluster {
+    /// Its leader.
+    pub fn leading(&self) -> Leading<'_> {
+        Leading { servers: self, failed: Mutex::default() }
+    }
+}
+
+#[async_trait]
+impl Replicated for RedisCluster {
+    async fn leading(&self) -> usize {
+        self.next_primary().await
+    }
+
+    async fn is_replaced(&self, index: usize) {
+        self.is_replaced(index).await;
+        self.is_whole().await;
+    }
+
+    async fn has_come_back(&self, index: usize) {
+        self.follows(index).await;
+    }
+
+    fn node(&self, index: usize) -> &dyn Control {
+        self.node(index)
+    }
+
+    fn cut_off(&self, index: usize) {
+        self.cut_off(index);
+    }
+
+    fn heal(&self, index: usize) {
+        self.heal(index);
+    }
+}
+
+#[async_trait]
+impl Replicated for RedisSentinels {
+    async fn leading(&self) -> usize {
+        self.is_replicated().await; // or there is nothing to promote
+        self.primary().await
+    }
+
+    async fn is_replaced(&self, index: usize) {
+        self.is_replaced(index).await;
+    }
+
+    async fn has_come_back(&self, _index: usize) {
+        self.is_replicated().await;
+    }
+
+    fn node(&self, index: usize) -> &dyn Control {
+        self.server(index)
+    }
+
+    fn cut_off(&self, index: usize) {
+        self.server(index).cut_off();
+    }
+
+    fn heal(&self, index: usize) {
+        self.server(index).heal();
+    }
+}
+
+#[async_trait]
+impl Replicated for EtcdCluster {
+    async fn leading(&self) -> usize {
+        self.leader().await
+    }
+
+    async fn is_replaced(&self, _index: usize) {
+        self.leader().await; // one that fails does not answer
+    }
+
+    async fn has_come_back(&self, _index: usize) {
+        self.leader().await;
+    }
+
+    fn node(&self, index: usize) -> &dyn Control {
+        self.node(index)
+    }
+
+    fn cut_off(&self, index: usize) {
+        self.cut_off(index);
+    }
+
+    fn heal(&self, index: usize) {
+        self.heal(index);
+    }
+}
