@@ -1,6 +1,7 @@
 //! The program `soak`.
 
 use std::process::{Command, Output};
+use std::thread;
 
 use rlock_testkit::servers::Redis;
 
@@ -32,7 +33,12 @@ fn a_server_of_somebody_else_is_not_tampered_with() {
     let output = soak(&["--minutes", "0.05", "--url", server.url()]);
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("server-paused needs a server that is the soak's own: say --url redis:"), "{said}");
+    assert!(
+        said.contains(
+            "server-paused needs a server that is the soak's own: say --url with one of redis:, redis-cluster:"
+        ),
+        "{said}"
+    );
 
     let some = ["--minutes", "0.05", "--processes", "2", "--faults", "process-killed,reset", "--url", server.url()];
     let said = String::from_utf8_lossy(&soak(&some).stderr).into_owned();
@@ -42,6 +48,23 @@ fn a_server_of_somebody_else_is_not_tampered_with() {
     let output = soak(&some);
     assert!(output.status.success(), "{output:?}");
     assert!(printed(&output).contains("granted"), "{output:?}");
+}
+
+#[test]
+fn servers_of_each_kind_are_started() {
+    let urls = ["redis-cluster:", "redis-sentinel:", "etcd:", "pgbouncer:", "sqlite:"];
+    let started = urls.map(|url| {
+        let options = ["--minutes", "0.03", "--processes", "2", "--faults", "process-killed", "--late", "250ms"];
+        thread::spawn(move || soak(&[&options[..], &["--url", url]].concat()))
+    });
+    for (url, output) in urls.iter().zip(started) {
+        let output = output.join().expect("the program was started");
+        assert!(output.status.success(), "{url}: {output:?}");
+        assert!(printed(&output).contains("nothing was wrong"), "{url}: {output:?}");
+    }
+    let output = soak(&["--minutes", "0.03", "--faults", "cut", "--url", "redis-cluster:"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(2) && said.contains("cut cannot happen to redis-cluster://"), "{output:?}");
 }
 
 #[test]

@@ -1,0 +1,169 @@
+//! The store that is contended for: one that is there, or servers that are started for it.
+
+use std::time::Duration;
+
+use rlock::postgres::{PostgresBackend, PostgresConfig};
+use rlock_testkit::async_trait;
+use rlock_testkit::contest::Mishap;
+use rlock_testkit::faults::{Control, Data};
+use rlock_testkit::servers::{Etcd, EtcdCluster, Leading, PgBouncer, Postgres, Redis, RedisCluster, RedisSentinels};
+use tempfile::TempDir;
+
+/// How long a server of a cluster may say nothing before another one takes its place.
+const SILENT_FOR: Duration = Duration::from_secs(1);
+
+/// What starts something of the soak's own, in place of a URL.
+pub(crate) const STARTED: [&str; 8] =
+    ["redis:", "redis-cluster:", "redis-sentinel:", "etcd:", "etcd-cluster:", "postgres:", "pgbouncer:", "sqlite:"];
+
+#[derive(Debug)]
+pub(crate) struct Store {
+    url: String,
+    servers: Servers,
+}
+
+#[derive(Debug)]
+enum Servers {
+    /// Somebody else's.
+    Theirs,
+    Redis(Redis),
+    RedisCluster(RedisCluster),
+    RedisSentinels(RedisSentinels),
+    Etcd(Etcd),
+    EtcdCluster(EtcdCluster),
+    Postgres(Tables),
+    /// The pooler is dropped first.
+    PgBouncer(#[expect(dead_code, reason = "it runs until it is dropped")] PgBouncer, Tables),
+    Sqlite(#[expect(dead_code, reason = "it is there until it is dropped")] TempDir),
+}
+
+pub(crate) enum Victim<'a> {
+    Alone(&'a dyn Control),
+    Leading(Leading<'a>),
+}
+
+impl Victim<'_> {
+    pub(crate) fn control(&self) -> &dyn Control {
+        match self {
+            Self::Alone(server) => *server,
+            Self::Leading(server) => server,
+        }
+    }
+}
+
+/// A Postgres server with tables, also after the loss of its data.
+#[derive(Debug)]
+struct Tables(Postgres);
+
+impl Tables {
+    async fn start() -> Result<Self, String> {
+        let server = Self(Postgres::start_durable());
+        server.make().await?;
+        Ok(server)
+    }
+
+    async fn make(&self) -> Result<(), String> {
+        let config = PostgresConfig::from_url(self.0.url()).map_err(|error| error.to_string())?;
+        PostgresBackend::ensure_schema(&config).await.map_err(|error| error.to_string())
+    }
+}
+
+#[async_trait]
+impl Control for Tables {
+    async fn pause(&self) {
+        self.0.pause().await;
+    }
+
+    async fn resume(&self) {
+        self.0.resume().await;
+    }
+
+    async fn kill(&self) {
+        self.0.kill().await;
+    }
+
+    async fn restart(&self, data: Data) {
+        self.0.restart(data).await;
+        self.make().await.unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+impl Store {
+    pub(crate) async fn open(url: &str) -> Result<Self, String> {
+        let (url, servers) = match url {
+            "redis:" => {
+                let server = Redis::start_durable();
+                (server.url().to_owned(), Servers::Redis(server))
+            }
+            "redis-cluster:" => {
+                let cluster = RedisCluster::start(SILENT_FOR);
+                (cluster.url(), Servers::RedisCluster(cluster))
+            }
+            "redis-sentinel:" => {
+                let servers = RedisSentinels::start(SILENT_FOR);
+                (servers.url(), Servers::RedisSentinels(servers))
+            }
+            "etcd:" => {
+                let server = Etcd::start_durable();
+                (server.url().to_owned(), Servers::Etcd(server))
+            }
+            "etcd-cluster:" => {
+                let cluster = EtcdCluster::start();
+                (cluster.url(), Servers::EtcdCluster(cluster))
+            }
+            "postgres:" => {
+                let server = Tables::start().await?;
+                (server.0.url().to_owned(), Servers::Postgres(server))
+            }
+            "pgbouncer:" => {
+                let server = Tables::start().await?;
+                let pooler = PgBouncer::start(server.0.url());
+                (pooler.url().to_owned(), Servers::PgBouncer(pooler, server))
+            }
+            "sqlite:" => {
+                let folder = tempfile::tempdir().map_err(|error| format!("no folder for the file: {error}"))?;
+                (format!("sqlite:{}", folder.path().join("locks.db").display()), Servers::Sqlite(folder))
+            }
+            url => (url.to_owned(), Servers::Theirs),
+        };
+        Ok(Self { url, servers })
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// What mishaps of the server happen to.
+    pub(crate) fn victim(&self) -> Option<Victim<'_>> {
+        match &self.servers {
+            Servers::Theirs | Servers::Sqlite(_) => None,
+            Servers::Redis(server) => Some(Victim::Alone(server)),
+            Servers::RedisCluster(cluster) => Some(Victim::Leading(cluster.leading())),
+            Servers::RedisSentinels(servers) => Some(Victim::Leading(servers.leading())),
+            Servers::Etcd(server) => Some(Victim::Alone(server)),
+            Servers::EtcdCluster(cluster) => Some(Victim::Leading(cluster.leading())),
+            Servers::Postgres(server) | Servers::PgBouncer(_, server) => Some(Victim::Alone(server)),
+        }
+    }
+
+    /// Whether this can happen to it. A user's server is not tampered with.
+    pub(crate) fn allows(&self, mishap: Mishap) -> bool {
+        match &self.servers {
+            Servers::Theirs | Servers::Sqlite(_) => !mishap.is_of_the_server(),
+            // The others have the data.
+            Servers::RedisCluster(_) | Servers::RedisSentinels(_) | Servers::EtcdCluster(_) => {
+                mishap != Mishap::DataLost
+            }
+            Servers::Redis(_) | Servers::Etcd(_) | Servers::Postgres(_) | Servers::PgBouncer(..) => true,
+        }
+    }
+
+    pub(crate) fn is_theirs(&self) -> bool {
+        matches!(self.servers, Servers::Theirs)
+    }
+
+    /// Whether a failover loses the last writes, and with them locks.
+    pub(crate) fn may_forget(&self) -> bool {
+        matches!(self.servers, Servers::RedisCluster(_) | Servers::RedisSentinels(_))
+    }
+}
