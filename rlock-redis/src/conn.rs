@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use fred::clients::Client;
 use fred::interfaces::{AuthInterface as _, ClientLike as _, EventInterface as _, PubsubInterface as _};
 use fred::types::{ClusterHash, ConnectHandle, CustomCommand, Message, RespVersion};
+use futures_util::FutureExt as _;
 use futures_util::future::poll_immediate;
 use tokio::sync::{Notify, broadcast};
 use tokio::time::timeout;
@@ -212,7 +213,8 @@ impl Conn {
         // fred flushes each EVALSHA by itself, but writes commands that it does not know together.
         let command = CustomCommand::new_static(name, ClusterHash::Random, false);
         let sent = self.elapsed();
-        let mut answer = pin!(self.client.custom_raw(command, args.0));
+        // In a box: the compiler looks into the futures of fred for each future that contains this one.
+        let mut answer = self.client.custom_raw(command, args.0).boxed();
         let (first, limit) = (SUSPICIOUS + more, self.timeout + more);
         let mut answered = timeout(limit.min(first), &mut answer).await;
         if answered.is_err() {

@@ -23,6 +23,8 @@ use super::store::Store;
 use crate::faults::Data;
 
 const LABEL: &str = "rlock-test";
+/// How often the engine is asked to pause a container. It gives up where new processes start faster than it stops them.
+const PAUSES: usize = 10;
 const ENGINE_ANSWERS_WITHIN: Duration = Duration::from_secs(3);
 
 /// Does all that is asked of the engine: containers outlive the runtimes of the tests that started them.
@@ -146,9 +148,14 @@ impl<S: Store> Container<S> {
 
 impl<S: Store> Place for Container<S> {
     fn pause(&mut self) -> io::Result<()> {
-        if !self.is_paused {
-            self.ask(|container| async move { container.pause().await.map_err(failed) })?;
-            self.is_paused = true;
+        for tries in 1.. {
+            if self.is_paused {
+                break;
+            }
+            match self.ask(|container| async move { container.pause().await.map_err(failed) }) {
+                Err(error) if tries < PAUSES && error.to_string().contains("unable to freeze") => {}
+                paused => self.is_paused = paused.map(|()| true)?,
+            }
         }
         Ok(())
     }
