@@ -110,11 +110,11 @@ impl Cluster {
         })
     }
 
-    /// The first bucket that a primary serves.
-    pub(crate) fn bucket_of(&self, primary: &Arc<Primary>) -> Option<u16> {
+    /// The buckets that a primary serves, as far as is known.
+    pub(crate) fn buckets_of(&self, primary: &Arc<Primary>) -> Vec<u16> {
         let table = self.inner.table.read().unwrap_or_else(PoisonError::into_inner);
         let is_its = |owner: &Option<Arc<Primary>>| owner.as_ref().is_some_and(|owner| Arc::ptr_eq(owner, primary));
-        (0..).zip(&table.buckets).find(|(_, owner)| is_its(owner)).map(|(bucket, _)| bucket)
+        (0..).zip(&table.buckets).filter(|(_, owner)| is_its(owner)).map(|(bucket, _)| bucket).collect()
     }
 
     /// Takes note of the answer `MOVED`, and returns the primary that it names.

@@ -213,7 +213,7 @@ impl Conn {
         // fred flushes each EVALSHA by itself, but writes commands that it does not know together.
         let command = CustomCommand::new_static(name, ClusterHash::Random, false);
         let sent = self.elapsed();
-        // In a box: the compiler looks into the futures of fred for each future that contains this one.
+        // The box takes 5 s off the build, and costs an allocation per command.
         let mut answer = self.client.custom_raw(command, args.0).boxed();
         let (first, limit) = (SUSPICIOUS + more, self.timeout + more);
         let mut answered = timeout(limit.min(first), &mut answer).await;

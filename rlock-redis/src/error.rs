@@ -51,7 +51,7 @@ impl CallError {
     }
 
     /// Whether the node of a cluster does not serve the slot, or not alone.
-    pub(crate) fn is_redirection(&self) -> bool {
+    pub(crate) fn is_of_moving_slot(&self) -> bool {
         ["MOVED", "ASK", "TRYAGAIN"].iter().any(|code| self.is_refusal_with(code))
     }
 

@@ -12,9 +12,11 @@ const OLDEST: (u64, u64) = (6, 2);
 /// the server serves.
 pub(crate) async fn check(config: &RedisConfig, conn: &Conn, keys: &Keys, bucket: u16) -> Result<(), CallError> {
     check_version(conn)?;
-    match conn.grace().over(conn, &keys.mark(bucket)).await {
-        Err(error) if error.is_redirection() => {} // the slot moves just now; the first claim asks again
-        grace => drop(grace?),
+    let grace = conn.grace().over(conn, &keys.mark(bucket)).await;
+    if let Err(error) = grace
+        && !error.is_of_moving_slot()
+    {
+        return Err(error);
     }
     scripts::load_all(conn).await?;
     rights::try_all(conn, keys, bucket).await?;

@@ -23,9 +23,9 @@
 //! while clients wait or share it. An uncontended acquire reads and writes that string, and so does its release; an extension
 //! writes eight bytes of it. The bucket is one of 64, by the hash slot of the name. The 2 is the version of the layout.
 //!
-//! A client has two connections to a server, for commands and for its inbox, and a third where replicas have to confirm. One that is cut is opened again at once. One that is
-//! silent for half a second is held against a new one, and replaced if the server runs a script on that: requests on it
-//! then fail as unknown, and are sent again.
+//! A client has two connections to a server, for commands and for its inbox, and a third where replicas have to confirm.
+//! It opens a connection that is cut again at once. When a connection is silent for half a second the client opens another;
+//! if the server runs a script on that, it replaces the silent one, and requests on it fail as unknown and are sent again.
 //!
 //! A waiter that is granted is told on the inbox of its client, a channel that nobody else listens to. So a
 //! release wakes one client, however many wait, and costs the same number of commands.

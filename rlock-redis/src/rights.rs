@@ -62,7 +62,7 @@ pub(crate) async fn try_all(conn: &Conn, keys: &Keys, bucket: u16) -> Result<(),
                 Err(unfit(&format!("use the keys of the namespace, {}* (it tried {key})", keys.front())))
             }
             // The slot of the key moves to another node just now, which tells nothing of rights.
-            Err(error) if error.is_redirection() => Ok(()),
+            Err(error) if error.is_of_moving_slot() => Ok(()),
             Err(error) => Err(error),
         }
     };

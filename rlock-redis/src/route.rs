@@ -195,18 +195,38 @@ impl Route {
         bucket: u16,
         purpose: Purpose,
     ) -> Result<(), CallError> {
-        // The mark of a bucket that the node serves in any case: this one may be moving, and then its own mark moves as well.
-        let mark = match &self.to {
-            To::One(_) => self.keys.mark(bucket),
-            To::Cluster(cluster) => self.keys.mark(cluster.bucket_of(primary).unwrap_or(bucket)),
-        };
+        let is_known = self.learn_grace(conn, primary, bucket).await;
         match purpose {
-            Purpose::Claim => conn.grace().pass(conn, &mark).await,
-            Purpose::Other => {
-                let _unknown_yet = conn.grace().over(conn, &mark).await;
-                Ok(())
+            Purpose::Claim => {
+                is_known?;
+                conn.grace().pass().await
+            }
+            Purpose::Other => Ok(()),
+        }
+    }
+
+    /// Finds out how long the grace lasts, by the mark in any bucket that the node serves: the mark of a slot that moves may be
+    /// at another node. `bucket` is that of the call.
+    async fn learn_grace(&self, conn: &Conn, primary: &Arc<Primary>, bucket: u16) -> Result<(), CallError> {
+        let mut buckets = match &self.to {
+            To::One(_) => Vec::new(),
+            To::Cluster(cluster) => cluster.buckets_of(primary),
+        };
+        if buckets.is_empty() {
+            buckets.push(bucket);
+        }
+        for bucket in buckets {
+            match conn.grace().over(conn, &self.keys.mark(bucket)).await {
+                Err(error) if error.is_of_moving_slot() => {}
+                over => return over.map(drop),
             }
         }
+        if let To::Cluster(cluster) = &self.to {
+            cluster.look_again();
+        }
+        // A mark that is written to a node which takes over the slot would be in the way of the one that comes with the slot.
+        let reason = "all slots of the node move just now, and with them what tells since when it serves";
+        Err(CallError::Unsent(Cause::new(reason)))
     }
 
     /// Makes sure that every primary can serve.
@@ -214,7 +234,7 @@ impl Route {
         let To::Cluster(cluster) = &self.to else { return Ok(()) };
         for primary in cluster.primaries() {
             let Ok(conn) = primary.commands() else { continue }; // the link goes on trying
-            let Some(bucket) = cluster.bucket_of(&primary) else { continue };
+            let Some(&bucket) = cluster.buckets_of(&primary).first() else { continue };
             fitness::check(&self.config, &conn, &self.keys, bucket)
                 .await
                 .map_err(|error| error.about(primary.address()))?;

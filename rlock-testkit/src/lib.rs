@@ -100,7 +100,7 @@
 //! `soak` has processes contend for as long as one likes while everything goes wrong:
 //!
 //! ```text
-//! cargo run -p rlock-testkit --bin soak -- --url redis: --processes 8 --minutes 5 --faults all
+//! cargo run -p rlock-soak -- --url redis: --processes 8 --minutes 5 --faults all
 //! ```
 //!
 //! [`Control`]: faults::Control

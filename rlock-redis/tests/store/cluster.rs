@@ -213,6 +213,31 @@ async fn moving_slot_loses_no_lock() {
     assert!(granted.iter().all(|answer| matches!(answer, Ok(Extended::Held(_)))), "{granted:?}");
 }
 
+/// The slot that moves has the mark by which clients know since when the node serves.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_connect_while_a_slot_moves() {
+    let cluster = RedisCluster::start_without_replicas();
+    connect(&cluster, "?restart_grace=1s").await;
+    let mark = cluster.keys("rlock:2:{rlock:*}!known").remove(0);
+    let (slot, from) = (slot_of(&cluster, &mark), cluster.owner_of(&mark).await);
+    let half_way = async || {
+        let client = connect(&cluster, "?restart_grace=1s").await;
+        let claims: Vec<_> =
+            (0..100).map(|id| claim(&format!("job/{id}"), id + 1, Share::EXCLUSIVE, 30_000, IfBusy::Refuse)).collect();
+        let others_are_granted = async || {
+            let answers = client.acquire(&claims).await;
+            let is_fine = |answer: &Result<Acquired, BackendError>| {
+                matches!(answer, Ok(Acquired::Held(_)) | Err(BackendError::NotApplied(_)))
+            };
+            assert!(answers.iter().all(is_fine), "{answers:?}");
+            // A slot has about one and a half of these names.
+            answers.iter().filter(|answer| answer.is_ok()).count() > 85
+        };
+        eventually(SOON, "locks in all other slots", others_are_granted).await;
+    };
+    cluster.move_slot(slot, from, (from + 1) % 3, half_way).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_primary_loses_no_replicated_lock() {
     let cluster = RedisCluster::start(NERVOUS);
@@ -318,7 +343,7 @@ fn histories_are_right_while_slots_move() {
         let (outcome, moves) = tokio::join!(contest, move_slots(&cluster, Instant::now() + time));
         println!("{moves} moves, {:?}\n{}", outcome.mishaps, outcome.verdict.counts);
         assert!(outcome.verdict.violation.is_none(), "{:?}", outcome.verdict.violation.map(|it| it.to_string()));
-        assert!(moves > 30 && outcome.verdict.counts.acquisitions > 100, "{moves} moves, {}", outcome.verdict.counts);
+        assert!(moves > 30 && outcome.verdict.counts.acquisitions > 30, "{moves} moves, {}", outcome.verdict.counts);
     });
 }
 

@@ -12,10 +12,6 @@ use tempfile::TempDir;
 /// How long a server of a cluster may say nothing before another one takes its place.
 const SILENT_FOR: Duration = Duration::from_secs(1);
 
-/// What starts something of the soak's own, in place of a URL.
-pub(crate) const STARTED: [&str; 8] =
-    ["redis:", "redis-cluster:", "redis-sentinel:", "etcd:", "etcd-cluster:", "postgres:", "pgbouncer:", "sqlite:"];
-
 #[derive(Debug)]
 pub(crate) struct Store {
     url: String,

@@ -87,9 +87,8 @@ impl Counts {
         self.overlaps + self.wrong_tokens + self.wrong_writes + self.late_signals + self.forgotten
     }
 
-    /// Whether overlaps are all that was wrong. A store that replicates asynchronously may lose locks in a failover; what
-    /// two holders write is protected by the tokens then.
-    pub fn tokens_protected(&self) -> bool {
+    /// Whether overlaps are all that was wrong, or nothing was.
+    pub fn only_overlaps(&self) -> bool {
         self.violations() == self.overlaps
     }
 }

@@ -23,7 +23,7 @@ use super::store::Store;
 use crate::faults::Data;
 
 const LABEL: &str = "rlock-test";
-/// How often the engine is asked to pause a container. It gives up where new processes start faster than it stops them.
+/// The times that the engine is asked to pause a container. It gives up where new processes start faster than it stops them.
 const PAUSES: usize = 10;
 const ENGINE_ANSWERS_WITHIN: Duration = Duration::from_secs(3);
 

@@ -8,14 +8,15 @@ use async_trait::async_trait;
 use super::{EtcdCluster, RedisCluster, RedisSentinels};
 use crate::faults::{Control, Data};
 
-/// The server that leads at the moment, or one of those that do: what [`Control`] does, it does to that one. A pause cuts it
-/// off from clients and from the other servers.
+/// [`Control`] over the server that leads, or over one of several that do, while the others go on. A pause cuts that server off
+/// from clients and from the other servers.
 ///
-/// A failure has begun when another server leads, and is over when the one that failed follows it.
+/// `pause` and `kill` return when another server leads. `resume` and `restart` return when the servers have a leader, and in
+/// Redis the server follows it.
 ///
 /// # Panics
 ///
-/// Every call panics if that takes more than a minute, and [`restart`](Control::restart) if the server is to lose its data:
+/// A call panics if no other server leads within a minute, and [`restart`](Control::restart) if the server is to lose its data:
 /// the others have them.
 pub struct Leading<'a> {
     servers: &'a dyn Replicated,
