@@ -209,7 +209,7 @@ impl Route {
     /// at another node. `bucket` is that of the call.
     async fn learn_grace(&self, conn: &Conn, primary: &Arc<Primary>, bucket: u16) -> Result<(), CallError> {
         let mut buckets = match &self.to {
-            To::One(_) => Vec::new(),
+            To::One(_) => vec![0], // as its connections do
             To::Cluster(cluster) => cluster.buckets_of(primary),
         };
         if buckets.is_empty() {
