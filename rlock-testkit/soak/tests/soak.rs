@@ -20,7 +20,7 @@ fn a_short_soak_with_all_faults_finds_nothing_wrong() {
     let printed = printed(&output);
     println!("{printed}");
     assert!(output.status.success(), "{output:?}");
-    assert!(printed.contains("0 overlaps, 0 tokens, 0 writes, 0 late signals, 0 forgotten"));
+    assert!(printed.contains("0 overlaps, 0 overtaken, 0 tokens, 0 writes, 0 late signals, 0 forgotten"));
     assert!(printed.ends_with("nothing was wrong\n"));
     let mishaps = printed.lines().find(|line| line.starts_with("mishaps")).expect("they are counted");
     assert!(mishaps.split(", ").count() > 2, "{mishaps}");

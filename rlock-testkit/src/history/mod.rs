@@ -36,7 +36,8 @@
 //!   deadline noted, for the frozen look before they act. So there are no false alarms from processes of one host, and
 //!   little is missed if holders look every few milliseconds.
 //! - **Tokens.** No token is given twice on a resource. A lock that is asked for after another one was granted gets a
-//!   greater token; so does one that is granted after another one that it cannot be held along with.
+//!   greater token. So does one that is granted after another one that it cannot be held along with, or else it is
+//!   overtaken: the store made the grant of the greater token while this one lived.
 //! - **Fencing.** A [`Register`] never takes a token smaller than one that it has seen, and each value is written over
 //!   the one that was there: no update is lost.
 //! - **Waiters.** Whoever asks, in a process that lives to the [`End`](What::End), is answered.

@@ -93,8 +93,8 @@ pub(super) fn tell(violation: &Violation) -> String {
     told.push_str(&rule(&violation.breach));
     match violation.more {
         0 => {}
-        1 => told.push_str(" One more violation follows."),
-        more => _ = write!(told, " {more} more violations follow."),
+        1 => told.push_str(" There is one more violation."),
+        more => _ = write!(told, " There are {more} more violations."),
     }
     told
 }

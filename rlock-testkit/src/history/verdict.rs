@@ -12,7 +12,7 @@ use super::violation::Violation;
 pub struct Verdict {
     /// What happened how often.
     pub counts: Counts,
-    /// The earliest violation.
+    /// The earliest violation that no token protects from, or else the earliest.
     pub violation: Option<Violation>,
 }
 
@@ -21,7 +21,7 @@ impl Verdict {
     ///
     /// # Errors
     ///
-    /// The earliest [`Violation`].
+    /// The [`violation`](Self::violation).
     pub fn into_result(self) -> Result<Counts, Violation> {
         match self.violation {
             None => Ok(self.counts),
@@ -68,7 +68,9 @@ pub struct Counts {
     pub refused_writes: u64,
     /// Grants that made a resource hold more than its capacity.
     pub overlaps: u64,
-    /// Tokens that were given twice, or out of order.
+    /// Grants that were noted, while they still lived, after the grant of a greater token that they do not fit beside.
+    pub overtaken: u64,
+    /// Tokens that were given twice, or that are smaller than one granted before they were asked for.
     pub wrong_tokens: u64,
     /// Opens and writes that a register should not have taken.
     pub wrong_writes: u64,
@@ -84,12 +86,12 @@ pub struct Counts {
 impl Counts {
     /// How much was wrong.
     pub fn violations(&self) -> u64 {
-        self.overlaps + self.wrong_tokens + self.wrong_writes + self.late_signals + self.forgotten
+        self.overlaps + self.overtaken + self.wrong_tokens + self.wrong_writes + self.late_signals + self.forgotten
     }
 
-    /// Whether overlaps are all that was wrong, or nothing was.
-    pub fn only_overlaps(&self) -> bool {
-        self.violations() == self.overlaps
+    /// Whether the tokens protect from all that was wrong: from overlaps, and from holders that were overtaken.
+    pub fn tokens_protect(&self) -> bool {
+        self.violations() == self.overlaps + self.overtaken
     }
 }
 
@@ -100,7 +102,7 @@ impl fmt::Display for Counts {
         let Self { acquisitions, refusals, unknowns, releases, unknown_releases, .. } = self;
         let Self { starvations, .. } = self;
         let Self { deaths, freezes, downs, breaks, opens, refused_opens, writes, refused_writes, .. } = self;
-        let Self { overlaps, wrong_tokens, wrong_writes, late_signals, forgotten, .. } = self;
+        let Self { overlaps, overtaken, wrong_tokens, wrong_writes, late_signals, forgotten, .. } = self;
         let takeover = self.worst_takeover.as_secs_f64() * 1e3;
         writeln!(f, "asked     {acquisitions} granted, {refusals} refused, {unknowns} unknown")?;
         writeln!(f, "ended     {releases} released, {unknown_releases} release unknown; lost: {losses}")?;
@@ -110,7 +112,7 @@ impl fmt::Display for Counts {
         )?;
         writeln!(f, "register  {opens} opened, {refused_opens} refused; {writes} written, {refused_writes} refused")?;
         writeln!(f, "takeover  {takeover:.3} ms at worst")?;
-        write!(f, "wrong     {overlaps} overlaps, {wrong_tokens} tokens, {wrong_writes} writes, ")?;
-        write!(f, "{late_signals} late signals, {forgotten} forgotten")
+        write!(f, "wrong     {overlaps} overlaps, {overtaken} overtaken, {wrong_tokens} tokens, ")?;
+        write!(f, "{wrong_writes} writes, {late_signals} late signals, {forgotten} forgotten")
     }
 }

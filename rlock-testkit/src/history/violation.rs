@@ -18,7 +18,7 @@ pub struct Violation {
     pub breach: Breach,
     /// The entries that show it, in order.
     pub story: Vec<Entry>,
-    /// How many more there are, all of them later.
+    /// How many more there are.
     pub more: u64,
 }
 

@@ -39,7 +39,7 @@ ended     2 released, 0 release unknown; lost: none
 faults    0 deaths, 0 freezes, 0 times down, 0 broken by force, 0 starved
 register  2 opened, 0 refused; 2 written, 1 refused
 takeover  1.000 ms at worst
-wrong     0 overlaps, 0 tokens, 0 writes, 0 late signals, 0 forgotten"
+wrong     0 overlaps, 0 overtaken, 0 tokens, 0 writes, 0 late signals, 0 forgotten"
     );
 }
 

@@ -45,10 +45,17 @@ struct Hold<'a> {
 #[derive(Default)]
 struct Found {
     count: u64,
-    earliest: Option<(Duration, Breach, Vec<usize>)>,
+    earliest: Option<FoundAt>,
 }
 
+/// When it was, what it was, and the places of the entries that show it.
+type FoundAt = (Duration, Breach, Vec<usize>);
+
 impl Found {
+    fn earliest(all: impl IntoIterator<Item = Self>) -> Option<FoundAt> {
+        all.into_iter().filter_map(|found| found.earliest).min_by_key(|(at, ..)| *at)
+    }
+
     /// Something was wrong at `at`.
     fn add(&mut self, at: Duration, breach: impl FnOnce() -> Breach) {
         self.add_shown(at, || (breach(), Vec::new()));
@@ -68,18 +75,16 @@ impl Found {
 pub(super) fn check(history: &History, late_allowed: Duration) -> Verdict {
     let case = Case::new(history);
     let mut counts = count(history);
-    let found = [
-        exclusion::check(&case),
-        tokens::check(&case),
-        fencing::check(history),
-        signals::check(history, late_allowed),
-        waiting::forgotten(history),
-    ];
-    let [overlaps, wrong_tokens, wrong_writes, late_signals, forgotten] = found.each_ref().map(|found| found.count);
-    counts = Counts { overlaps, wrong_tokens, wrong_writes, late_signals, forgotten, ..counts };
+    let (wrong_tokens, overtaken) = tokens::check(&case);
+    let protected = [exclusion::check(&case), overtaken];
+    let unprotected =
+        [wrong_tokens, fencing::check(history), signals::check(history, late_allowed), waiting::forgotten(history)];
+    let [overlaps, overtaken] = protected.each_ref().map(|found| found.count);
+    let [wrong_tokens, wrong_writes, late_signals, forgotten] = unprotected.each_ref().map(|found| found.count);
+    counts = Counts { overlaps, overtaken, wrong_tokens, wrong_writes, late_signals, forgotten, ..counts };
     counts.worst_takeover = waiting::worst_takeover(&case);
 
-    let earliest = found.into_iter().filter_map(|found| found.earliest).min_by_key(|(at, ..)| *at);
+    let earliest = Found::earliest(unprotected).or_else(|| Found::earliest(protected));
     let violation = earliest.map(|(_, breach, shown)| Violation {
         story: story::select(history.entries(), &breach, &shown),
         breach,

@@ -1,22 +1,24 @@
 //! Tokens are distinct, and increase.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{Case, Found, Resource};
 use crate::history::asking::{Asking, Grant};
 use crate::history::entry::Op;
 use crate::history::violation::Breach;
 
-pub(super) fn check(case: &Case<'_>) -> Found {
-    let mut found = Found::default();
+/// The tokens that are wrong, and the grants that were overtaken.
+pub(super) fn check(case: &Case<'_>) -> (Found, Found) {
+    let (mut wrong, mut overtaken) = (Found::default(), Found::default());
     for resource in case.resources.values() {
         let mut granted: Vec<(&Asking, Grant)> =
             resource.askings.iter().filter_map(|asking| Some((*asking, asking.grant?))).collect();
         granted.sort_by_key(|(_, grant)| grant.at);
-        check_distinct(resource, &granted, &mut found);
-        check_order(resource, &granted, &mut found);
+        check_distinct(resource, &granted, &mut wrong);
+        let back = check_askings(resource, &granted, &mut wrong);
+        check_holds(resource, &back, &mut overtaken);
     }
-    found
+    (wrong, overtaken)
 }
 
 fn check_distinct(resource: &Resource<'_>, granted: &[(&Asking, Grant)], found: &mut Found) {
@@ -32,45 +34,46 @@ fn check_distinct(resource: &Resource<'_>, granted: &[(&Asking, Grant)], found: 
     }
 }
 
-/// A grant comes after each one that was noted before it was asked for. Of two holds that do not fit beside each other,
-/// both alive when they were noted, the one that was noted first was granted first as well. With a hold of everything,
-/// nothing fits.
-fn check_order(resource: &Resource<'_>, granted: &[(&Asking, Grant)], found: &mut Found) {
-    let mut before_asking = Greatest::default();
+/// A grant comes after each one that was noted before it was asked for. Answers those that did not.
+fn check_askings(resource: &Resource<'_>, granted: &[(&Asking, Grant)], found: &mut Found) -> HashSet<Op> {
+    let mut greatest = Greatest::default();
     let mut noted = granted.iter().peekable();
-    let mut bounds: HashMap<Op, (Op, u64)> = HashMap::new();
+    let mut back = HashSet::new();
     for asking in &resource.askings {
         while let Some((earlier, grant)) = noted.next_if(|(_, grant)| grant.at < asking.asked) {
-            before_asking.see(earlier.op, grant.token);
+            greatest.see(earlier.op, grant.token);
         }
-        bounds.extend(before_asking.0.map(|bound| (asking.op, bound)));
+        if let (Some(grant), Some(bound)) = (asking.grant, greatest.0)
+            && grant.token < bound.1
+        {
+            back.insert(asking.op);
+            found.add(grant.at, || token_back(resource, bound, (asking.op, grant.token)));
+        }
     }
+    back
+}
 
+/// Of two holds that do not fit beside each other, both alive when they were noted, the one that was noted first was
+/// granted first as well. With a hold of everything, nothing fits.
+fn check_holds(resource: &Resource<'_>, found_already: &HashSet<Op>, found: &mut Found) {
     let (mut all, mut exclusive) = (Greatest::default(), Greatest::default());
     for hold in &resource.holds {
         let (op, is_exclusive) = (hold.asking.op, hold.asking.share.is_exclusive());
         let bound = if is_exclusive { &all } else { &exclusive };
-        if let Some(bound) = bound.0 {
-            let asking_bound = bounds.entry(op).or_insert(bound);
-            if bound.1 > asking_bound.1 {
-                *asking_bound = bound;
-            }
+        if let Some(bound) = bound.0
+            && hold.token < bound.1
+            && !found_already.contains(&op)
+        {
+            found.add(hold.span.from, || token_back(resource, bound, (op, hold.token)));
         }
         all.see(op, hold.token);
         if is_exclusive {
             exclusive.see(op, hold.token);
         }
     }
-
-    for (asking, grant) in granted {
-        let Some(&(earlier, earlier_token)) = bounds.get(&asking.op) else { continue };
-        if grant.token < earlier_token {
-            found.add(grant.at, || back(resource, (earlier, earlier_token), (asking.op, grant.token)));
-        }
-    }
 }
 
-fn back(resource: &Resource<'_>, earlier: (Op, u64), later: (Op, u64)) -> Breach {
+fn token_back(resource: &Resource<'_>, earlier: (Op, u64), later: (Op, u64)) -> Breach {
     let ((earlier, earlier_token), (later, later_token)) = (earlier, later);
     Breach::TokenBack { resource: resource.name.clone(), earlier, earlier_token, later, later_token }
 }
