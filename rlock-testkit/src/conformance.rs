@@ -25,6 +25,7 @@ pub fn cases_for<H: Harness>(backend: &'static str) -> Vec<Runnable> {
 ///   they declare and what is left out has to agree.
 /// - `processes`: other processes cannot reach the store.
 /// - `network`: its clients do not reach it by TCP.
+/// - `cost`: what an operation costs grows with the queue or with history. Without `network`, nothing measures it.
 /// - `control`: its server cannot be paused, killed and restarted, or loses its data then.
 ///
 /// A case that is left out does not exist; none is skipped at run time.
@@ -178,6 +179,10 @@ macro_rules! __cases {
             ]
             looking, Contract(10), queue: [inspect_free_held_queued]
             looking, Contract(11), anywhere: [nothing_is_left_behind]
+            cost, Contract(12), cost: [
+                history_costs_nothing
+                queue_costs_nothing
+            ]
             rest, Contract(13), rest: [
                 rest_keeps_others_away
                 rest_ends_by_itself
@@ -298,6 +303,9 @@ macro_rules! __boxed_case {
             Box::pin(super::$module::$case(stage, remotes))
         }
     };
+    (cost $module:ident $case:ident) => {
+        $crate::__boxed_case! { network $module $case }
+    };
     (network $module:ident $case:ident) => {
         pub fn $case<'a>(stage: &'a Stage, network: &'a Network) -> LocalBoxFuture<'a, ()> {
             Box::pin(super::$module::$case(stage, network))
@@ -323,6 +331,8 @@ macro_rules! __unless {
     (push [push $($rest:ident)*] $tests:tt) => {};
     (processes [processes $($rest:ident)*] $tests:tt) => {};
     (network [network $($rest:ident)*] $tests:tt) => {};
+    (cost [network $($rest:ident)*] $tests:tt) => {};
+    (cost [cost $($rest:ident)*] $tests:tt) => {};
     (control [control $($rest:ident)*] $tests:tt) => {};
     (rest [rest $($rest:ident)*] $tests:tt) => {};
     (data [data $($rest:ident)*] $tests:tt) => {};
@@ -338,6 +348,7 @@ macro_rules! __can_be_left_out {
     (push) => {};
     (processes) => {};
     (network) => {};
+    (cost) => {};
     (control) => {};
     (rest) => {};
     (data) => {};

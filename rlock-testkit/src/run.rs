@@ -197,6 +197,15 @@ pub fn processes<H: Shared>(case: Case, body: WithProcesses) -> Result<(), Broke
     })
 }
 
+/// Runs a case that measures what goes between client and store.
+///
+/// # Errors
+///
+/// As [`anywhere`].
+pub fn cost<H: Shared>(case: Case, body: WithNetwork) -> Result<(), Broken> {
+    network::<H>(case, body)
+}
+
 /// Runs a case that needs a network with faults between client and store.
 ///
 /// # Errors

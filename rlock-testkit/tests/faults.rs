@@ -47,10 +47,11 @@ async fn answer(stream: &mut TcpStream) -> Option<Result<Vec<u8>, ()>> {
 }
 
 #[tokio::test]
-async fn a_proxy_passes_on() {
+async fn a_proxy_passes_on_and_counts() {
     let proxy = Proxy::in_front_of(&echo(b'a').await);
     let mut stream = through(&proxy).await;
     assert_eq!(answer(&mut stream).await, Some(Ok(b"ax".to_vec())));
+    assert_eq!(proxy.passed(), 3);
 }
 
 #[tokio::test]

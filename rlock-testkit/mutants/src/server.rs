@@ -43,6 +43,8 @@ struct Kept {
     shows: Duration,
     grants_from: Duration,
     clients: HashMap<String, Arc<MemoryBackend>>,
+    /// How many requests were answered.
+    answered: usize,
 }
 
 /// A line of the journal.
@@ -75,7 +77,8 @@ impl Server {
         let clock = Clock::manual();
         let store = MemoryStore::starting_after(last_token, clock.clone());
         let journal = OpenOptions::new().create(true).append(true).open(path)?;
-        let mut kept = Kept { journal, store, clock, shows: Duration::ZERO, grants_from, clients: HashMap::new() };
+        let mut kept =
+            Kept { journal, store, clock, shows: Duration::ZERO, grants_from, clients: HashMap::new(), answered: 0 };
         if is_new {
             kept.write(&Line::Began { last_token, grants_from })?;
         } else {
@@ -120,6 +123,9 @@ impl Server {
                 claimed.extend(claims.iter().map(|claim| claim.key.clone()));
             }
             self.rows.pass(&request).await;
+            if let Some(answer) = self.kept().answer_to_nothing(&hello, &request) {
+                let _sent = replies.send(to_line(&FromServer::Answer { number: u64::MAX, answer }));
+            }
             let answer = self.kept().ask(&hello, request);
             if replies.send(to_line(&FromServer::Answer { number, answer })).is_err() {
                 break;
@@ -164,6 +170,19 @@ impl Kept {
             return Answer::Refused; // and not applied
         }
         self.repeat(&line).unwrap_or(Answer::Refused)
+    }
+
+    /// What no client asked for, which a mutant sends along.
+    fn answer_to_nothing(&mut self, client: &Hello, request: &Request) -> Option<Answer> {
+        self.answered += 1;
+        if is_on("answers_grow_with_history") {
+            return Some(Answer::Page { entries: Vec::new(), next: Some("x".repeat(self.answered)) });
+        }
+        if !is_on("answers_show_the_queue") {
+            return None;
+        }
+        let name = request.names().first()?.to_string();
+        self.repeat(&Line::Asked { at: self.shows, client: client.clone(), request: Request::Inspect(name) })
     }
 
     fn write(&mut self, line: &Line) -> io::Result<()> {
@@ -253,14 +272,8 @@ impl Rows {
         if !is_on("batches_lock_their_rows_in_the_order_asked") {
             return;
         }
-        let names: Vec<&str> = match request {
-            Request::Acquire(claims) => claims.iter().map(|claim| claim.key.name()).collect(),
-            Request::Extend(extensions) => extensions.iter().map(|(key, _)| key.name()).collect(),
-            Request::Release(releases) => releases.iter().map(|release| release.key.name()).collect(),
-            _ => Vec::new(),
-        };
         let mut locked = Vec::new();
-        for name in names {
+        for name in request.names() {
             let row = self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default().clone();
             locked.push(row.lock_owned().await);
             sleep(Duration::from_millis(1)).await;

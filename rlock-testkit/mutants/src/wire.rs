@@ -34,6 +34,18 @@ pub(crate) enum Request {
     Leftovers,
 }
 
+impl Request {
+    /// The resources that a batch is about.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        match self {
+            Self::Acquire(claims) => claims.iter().map(|claim| claim.key.name()).collect(),
+            Self::Extend(extensions) => extensions.iter().map(|(key, _)| key.name()).collect(),
+            Self::Release(releases) => releases.iter().map(|release| release.key.name()).collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum FromServer {
     /// The answer to [`Hello`].

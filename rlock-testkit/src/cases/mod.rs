@@ -2,6 +2,7 @@
 
 pub mod cancelling;
 pub mod compare;
+pub mod cost;
 pub mod errors;
 pub mod exclusion;
 pub mod expiry;

@@ -2,7 +2,8 @@
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ struct State {
     to_server: Flow,
     to_client: Flow,
     latency: Duration,
+    /// Bytes that were passed on.
+    passed: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,8 +114,14 @@ impl Proxy {
     /// Ends whatever goes wrong. Connections that were reset or have lost bytes stay as they are.
     pub fn heal(&self) {
         self.change(|state| {
-            *state = State { cuts: state.cuts, ..State::through_to(state.server.clone()) };
+            let passed = state.passed.clone();
+            *state = State { cuts: state.cuts, passed, ..State::through_to(state.server.clone()) };
         });
+    }
+
+    /// How many bytes were passed on so far, both ways. Those of an answer are counted before the client reads them.
+    pub fn passed(&self) -> u64 {
+        self.state.borrow().passed.load(Ordering::SeqCst)
     }
 
     /// Leads new connections to the server at `url` from now on, and resets those that there are: a failover.
@@ -147,7 +156,8 @@ impl Proxy {
 impl State {
     fn through_to(server: String) -> Self {
         let (to_server, to_client) = (Flow::Passes, Flow::Passes);
-        Self { server, is_cut: false, cuts: 0, to_server, to_client, latency: Duration::ZERO }
+        let passed = Arc::default();
+        Self { server, is_cut: false, cuts: 0, to_server, to_client, latency: Duration::ZERO, passed }
     }
 }
 
@@ -233,8 +243,13 @@ async fn pass(
             if len == 0 {
                 return sleep(FORGOTTEN).await;
             }
-        } else if len == 0 || !write_all(to, &bytes[..len]).await {
+        } else if len == 0 {
             return;
+        } else {
+            state.borrow().passed.fetch_add(len as u64, Ordering::SeqCst);
+            if !write_all(to, &bytes[..len]).await {
+                return;
+            }
         }
     }
 }

@@ -1,0 +1,96 @@
+//! Rule 12: an operation costs the same whatever happened before, and however many wait. The bytes between client and store
+//! are what any backend can be measured by.
+
+use rlock_core::Claim;
+
+use crate::faults::Proxy;
+use crate::peer::{LONG, Peer, Shape, claim};
+use crate::{Network, Stage};
+
+/// A lock that was taken and released a thousand times, beside a thousand others, costs what it cost at first.
+pub async fn history_costs_nothing(stage: &Stage, network: &Network) {
+    let (behind, proxy) = network.proxied().await;
+    let peer = behind.peer().await;
+    let before = cycle(&peer, &proxy).await;
+    let others: Vec<Claim> = (0..1_000).map(|number| claim(&format!("x/{number}"))).collect();
+    let beside = stage.peer().await;
+    for some in others.chunks(250) {
+        beside.acquire(some).await;
+    }
+    for _ in 0..1_000 {
+        let held = beside.hold(&claim("x")).await;
+        beside.release(&held.key).await;
+    }
+    let after = cycle(&peer, &proxy).await;
+    is_about("a cycle", before, after);
+}
+
+/// To join a queue, to try, to extend a lease in the queue, to leave it and to hand over cost the same whether two wait or
+/// three hundred.
+pub async fn queue_costs_nothing(stage: &Stage, network: &Network) {
+    let (behind, proxy) = network.proxied().await;
+    let (peer, crowd) = (behind.peer().await, stage.peer().await);
+    let few = in_queue(&peer, &crowd, &proxy, 2).await;
+    let many = in_queue(&peer, &crowd, &proxy, 300).await;
+    for ((what, few), (_, many)) in few.into_iter().zip(many) {
+        is_about(what, few, many);
+    }
+}
+
+async fn cycle(peer: &Peer, proxy: &Proxy) -> u64 {
+    least(proxy, async || {
+        let held = peer.hold(&claim("x")).await;
+        peer.release(&held.key).await;
+    })
+    .await
+}
+
+/// What each operation costs while `waiters` wait, if the store has a queue, or else come and are refused.
+async fn in_queue(peer: &Peer, crowd: &Peer, proxy: &Proxy, waiters: usize) -> Vec<(&'static str, u64)> {
+    let name = format!("with {waiters}");
+    let holder = peer.hold(&claim(&name)).await.key;
+    let waiting = |_| if peer.capabilities().queue { claim(&name).queued() } else { claim(&name) };
+    let waiting: Vec<Claim> = (0..waiters).map(waiting).collect();
+    for some in waiting.chunks(100) {
+        crowd.acquire(some).await;
+    }
+    let refused = async || peer.try_claim(&claim(&name)).await;
+    let mut costs = vec![("a try", least(proxy, refused).await)];
+    if peer.capabilities().queue {
+        let mut joined = Vec::new();
+        let join = async || {
+            joined.push(claim(&name).queued());
+            peer.queue(&joined[joined.len() - 1]).await;
+        };
+        costs.push(("joining the queue", least(proxy, join).await));
+        costs.push(("extending a waiter", least(proxy, async || peer.extend(&joined[0].key, LONG).await).await));
+        let leave = async || peer.release(&joined.pop().expect("as many as have joined").key).await;
+        costs.push(("leaving the queue", least(proxy, leave).await));
+    }
+    let extend = async || peer.extend(&holder, LONG).await;
+    costs.push(("extending the holder", least(proxy, extend).await));
+    let release = measure(proxy, async || peer.release(&holder).await).await;
+    costs.push(("a hand-over", release));
+    crowd.release_all(&waiting.into_iter().map(|claim| claim.key).collect::<Vec<_>>()).await;
+    costs
+}
+
+/// The bytes that `action` takes, without what a client does beside it now and then.
+async fn least<T>(proxy: &Proxy, mut action: impl AsyncFnMut() -> T) -> u64 {
+    let mut least = u64::MAX;
+    for _ in 0..5 {
+        least = least.min(measure(proxy, &mut action).await);
+    }
+    least
+}
+
+async fn measure<T>(proxy: &Proxy, mut action: impl AsyncFnMut() -> T) -> u64 {
+    let before = proxy.passed();
+    action().await;
+    proxy.passed() - before
+}
+
+/// Numbers grow longer, and a packet more or less says nothing.
+fn is_about(what: &str, before: u64, after: u64) {
+    assert!(after <= before + before / 4 + 100, "{what} took {before} bytes at first, and {after} later");
+}
