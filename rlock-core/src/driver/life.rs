@@ -64,10 +64,7 @@ impl Driver {
             if slot.is_settled() {
                 return;
             }
-            state.timers -= 1;
-            if state.timer == Some(*at) {
-                state.timer = None;
-            }
+            state.timers.fired(*at);
             state.lease.timer().is_some_and(|timer| timer <= self.now())
         };
         if is_due {
