@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::BytesMut;
 use futures_util::future::join_all;
 use rlock_core::{
     Acquired, Backend, BackendError, Capabilities, Claim, EventStream, Events, Extended, Extension, Failure, Finding,
@@ -248,11 +249,17 @@ impl RedisBackend {
     }
 
     /// Adds the number of keys, and both keys of resources.
-    pub(crate) fn add_keys<'a>(&self, args: &mut Args, resources: impl ExactSizeIterator<Item = &'a ResourceName>) {
+    pub(crate) fn add_keys<'a>(
+        &self,
+        args: &mut Args,
+        resources: impl ExactSizeIterator<Item = &'a ResourceName> + Clone,
+    ) {
+        args.reserve(2 * resources.len() + 4);
         args.number(2 * resources.len() as u64);
+        let length = resources.clone().map(|resource| self.keys.length_of_both(resource)).sum();
+        let mut buffer = BytesMut::with_capacity(length);
         for resource in resources {
-            args.text(self.keys.resource(resource));
-            args.text(self.keys.set(resource));
+            self.keys.both(resource, &mut buffer, |buffer| args.piece(buffer));
         }
     }
 

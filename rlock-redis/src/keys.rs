@@ -1,9 +1,9 @@
 //! The keys of resources in Redis.
 
-use rlock_core::{LeaseId, Namespace, ResourceName};
-
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use bytes::BytesMut;
+use rlock_core::{LeaseId, Namespace, ResourceName};
 
 use crate::wire::slot;
 
@@ -11,32 +11,42 @@ use crate::wire::slot;
 const ROOT: &str = "rlock:";
 /// The version of the layout. Versions never meet, since their keys differ.
 const LAYOUT: &str = "2";
-/// The number of hash tags over which the resources of a namespace are spread. A batch of a hundred thousand needs no more
-/// calls than that on a cluster, and a hash slot can move to another server with a part of them.
-pub(crate) const BUCKETS: u16 = 64;
+/// What stands between the hash tag and the name.
+const RESOURCE: &str = ":";
+const SET: &str = "#";
+/// The number of hash tags over which the resources of a namespace are spread. Each costs a batch another call on a cluster;
+/// more of them would let more primaries share the work.
+pub(crate) const BUCKETS: u16 = 16;
+/// The hash slots of a cluster for each bucket.
+const SLOTS: u16 = 16_384 / BUCKETS;
 
 /// The keys of one namespace.
 ///
-/// A resource is `rlock:2:{namespace:bucket}:name`, and the set beside it is `rlock:2:{namespace:bucket}#name`. The braces
+/// A resource is `rlock:2:{namespace:tag}:name`, and the set beside it is `rlock:2:{namespace:tag}#name`. The braces
 /// make a hash tag, so that both live in one slot. What would end the tag or look like a separator in a namespace is
 /// percent-encoded: two resources never share a key.
 #[derive(Debug, Clone)]
 pub(crate) struct Keys {
     /// `rlock:2:{namespace:`
     front: String,
-    /// The hash slot of each bucket.
-    slots: Arc<[u16]>,
-    /// The buckets in each slot that has some.
-    buckets: Arc<HashMap<u16, Vec<u16>>>,
+    /// For each bucket `rlock:2:{namespace:tag}`, and the hash slot of that. The slots of the buckets are spread evenly: each tag
+    /// is the smallest number with a slot in its bucket's part of the slots.
+    buckets: Arc<[(String, u16)]>,
 }
 
 impl Keys {
     pub(crate) fn new(namespace: &Namespace) -> Self {
         let front = format!("{ROOT}{LAYOUT}:{{{}:", encode(namespace.as_str()));
-        let slots: Arc<[u16]> = (0..BUCKETS).map(|bucket| slot(&format!("{front}{bucket}}}"))).collect();
-        let mut buckets = HashMap::<u16, Vec<u16>>::new();
-        (0..).zip(&*slots).for_each(|(bucket, &slot)| buckets.entry(slot).or_default().push(bucket));
-        Self { front, slots, buckets: Arc::new(buckets) }
+        let mut buckets = vec![None; BUCKETS.into()];
+        for tag in 0.. {
+            let start = format!("{front}{tag}}}");
+            let slot = slot(&start);
+            buckets[usize::from(slot / SLOTS)].get_or_insert((start, slot));
+            if buckets.iter().all(Option::is_some) {
+                break;
+            }
+        }
+        Self { front, buckets: buckets.into_iter().flatten().collect() }
     }
 
     /// The bucket of a resource.
@@ -46,12 +56,12 @@ impl Keys {
 
     /// The hash slot of a bucket.
     pub(crate) fn slot(&self, bucket: u16) -> u16 {
-        self.slots[usize::from(bucket)]
+        self.buckets[usize::from(bucket)].1
     }
 
-    /// The buckets of the namespace in a hash slot.
-    pub(crate) fn bucket_of_slot(&self, slot: u16) -> &[u16] {
-        self.buckets.get(&slot).map_or(&[], Vec::as_slice)
+    /// The bucket of the namespace in a hash slot.
+    pub(crate) fn bucket_of_slot(&self, slot: u16) -> Option<u16> {
+        Some(slot / SLOTS).filter(|&bucket| self.slot(bucket) == slot)
     }
 
     /// The common prefix of all keys. It is no key itself.
@@ -65,37 +75,51 @@ impl Keys {
     }
 
     pub(crate) fn resource(&self, name: &ResourceName) -> String {
-        self.key(name, ':')
+        [self.start(Self::bucket(name)), RESOURCE, name.as_str()].concat()
     }
 
     /// The sorted set beside the resource, for those who share it or wait.
     pub(crate) fn set(&self, name: &ResourceName) -> String {
-        self.key(name, '#')
+        [self.start(Self::bucket(name)), SET, name.as_str()].concat()
     }
 
-    fn key(&self, name: &ResourceName, separator: char) -> String {
-        format!("{}{}}}{separator}{name}", self.front, Self::bucket(name))
+    /// Appends both keys of a resource to `buffer`, and hands out each.
+    pub(crate) fn both(&self, name: &ResourceName, buffer: &mut BytesMut, mut hand_out: impl FnMut(&mut BytesMut)) {
+        let start = self.start(Self::bucket(name));
+        for separator in [RESOURCE, SET] {
+            [start, separator, name.as_str()].into_iter().for_each(|part| buffer.extend_from_slice(part.as_bytes()));
+            hand_out(buffer);
+        }
+    }
+
+    /// The length of both keys of a resource, or a little more.
+    pub(crate) fn length_of_both(&self, name: &ResourceName) -> usize {
+        2 * (self.front.len() + name.as_str().len() + 8)
+    }
+
+    fn start(&self, bucket: u16) -> &str {
+        &self.buckets[usize::from(bucket)].0
     }
 
     /// A key in a bucket that no resource has, because names are not empty. Access rules that allow single resources
     /// do not allow it.
     pub(crate) fn unused(&self, bucket: u16) -> String {
-        format!("{}{bucket}}}:", self.front)
+        [self.start(bucket), RESOURCE].concat()
     }
 
     /// The same for the set beside it.
     pub(crate) fn unused_set(&self, bucket: u16) -> String {
-        format!("{}{bucket}}}#", self.front)
+        [self.start(bucket), SET].concat()
     }
 
     /// The key in a bucket by which clients remember since when they know the server.
     pub(crate) fn mark(&self, bucket: u16) -> String {
-        format!("{}{bucket}}}!known", self.front)
+        [self.start(bucket), "!known"].concat()
     }
 
     /// The key in a bucket that is written to when replicas are asked.
     pub(crate) fn confirmed(&self, bucket: u16) -> String {
-        format!("{}{bucket}}}!confirmed", self.front)
+        [self.start(bucket), "!confirmed"].concat()
     }
 
     /// A `SCAN` pattern for the resources whose names begin with `prefix`. A few others match as well.
@@ -174,26 +198,40 @@ mod tests {
     }
 
     #[test]
-    fn buckets_are_found_by_their_slot() {
-        let keys = keys("n");
-        for bucket in 0..BUCKETS {
-            assert_eq!(keys.slot(bucket), slot(&keys.mark(bucket)));
-            assert!(keys.bucket_of_slot(keys.slot(bucket)).contains(&bucket));
+    fn buckets_are_spread_over_the_slots_and_found_by_them() {
+        for namespace in ["n", "rlock", "a/b", "%"] {
+            let keys = keys(namespace);
+            for bucket in 0..BUCKETS {
+                let slot_of_bucket = keys.slot(bucket);
+                assert_eq!(slot_of_bucket, slot(&keys.mark(bucket)));
+                assert_eq!(slot_of_bucket / SLOTS, bucket);
+                assert_eq!(keys.bucket_of_slot(slot_of_bucket), Some(bucket));
+            }
+            assert_eq!((0..16_384).filter_map(|slot| keys.bucket_of_slot(slot)).count(), usize::from(BUCKETS));
         }
     }
 
     #[test]
+    fn both_keys_are_handed_out() {
+        let (keys, name) = (keys("n"), ResourceName::new("a").unwrap());
+        let (mut buffer, mut both) = (BytesMut::with_capacity(keys.length_of_both(&name)), Vec::new());
+        keys.both(&name, &mut buffer, |buffer| both.push(String::from_utf8(buffer.split().to_vec()).unwrap()));
+        assert_eq!(both, [keys.resource(&name), keys.set(&name)]);
+    }
+
+    #[test]
     fn keys_of_others_are_not_taken_for_resources() {
-        let bucket = slot("a") % BUCKETS;
-        let own = format!("rlock:2:{{n:{bucket}}}");
-        assert!(keys("n").name(&format!("{own}:a")).is_some());
+        let key = keys("n").resource(&ResourceName::new("a").unwrap());
+        assert!(keys("n").name(&key).is_some());
+        let own = key.strip_suffix(":a").unwrap();
+        let tag: u32 = own.strip_prefix("rlock:2:{n:").unwrap().strip_suffix('}').unwrap().parse().unwrap();
         for key in [
             format!("{own}#a"),
             format!("{own}:"),
-            own,
-            format!("rlock:2:{{m:{bucket}}}:a"),
-            format!("rlock:2:{{n:{}}}:a", bucket + 1),
-            format!("rlock:2:{{n:0{bucket}}}:a"),
+            own.to_owned(),
+            format!("rlock:2:{{m:{tag}}}:a"),
+            format!("rlock:2:{{n:{}}}:a", tag + 1),
+            format!("rlock:2:{{n:0{tag}}}:a"),
             "rlock:{n:a}".to_owned(),
         ] {
             assert_eq!(keys("n").name(&key), None, "{key}");
@@ -202,7 +240,7 @@ mod tests {
 
     #[test]
     fn unused_key_is_no_resource() {
-        assert_eq!(keys("n").unused(0), "rlock:2:{n:0}:");
+        assert!(keys("n").unused(0).ends_with("}:"));
         assert_eq!(keys("n").name(&keys("n").unused(0)), None);
         assert_eq!(keys("n").name(&keys("n").mark(0)), None);
     }

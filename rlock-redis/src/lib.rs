@@ -19,9 +19,9 @@
 //!
 //! Each operation is one call of a Lua script, which the server runs without anything in between: it drops what
 //! has expired by the server's clock, does what was asked for, and grants the next waiters. A batch is a call for
-//! every 256 entries. A resource is one string, `rlock:2:{namespace:bucket}:name`, with a sorted set beside it
+//! every 256 entries. A resource is one string, `rlock:2:{namespace:tag}:name`, with a sorted set beside it
 //! while clients wait or share it. An uncontended acquire reads and writes that string, and so does its release; an extension
-//! writes eight bytes of it. The bucket is one of 64, by the hash slot of the name. The 2 is the version of the layout.
+//! writes eight bytes of it. The tag is one of 16, by the hash slot of the name. The 2 is the version of the layout.
 //!
 //! A client has two connections to a server, for commands and for its inbox, and a third where replicas have to confirm.
 //! It opens a connection that is cut again at once. When a connection is silent for half a second the client opens another;

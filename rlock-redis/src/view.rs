@@ -15,8 +15,8 @@ pub(crate) struct View {
 }
 
 impl View {
-    /// Reads the answer of the node at `own` to `CLUSTER SLOTS`. `buckets` are the buckets in a slot.
-    pub(crate) fn read<'a>(reply: &Reply, own: &Address, buckets: impl Fn(u16) -> &'a [u16]) -> Option<Self> {
+    /// Reads the answer of the node at `own` to `CLUSTER SLOTS`. `bucket` is the bucket in a slot.
+    pub(crate) fn read(reply: &Reply, own: &Address, bucket: impl Fn(u16) -> Option<u16>) -> Option<Self> {
         let Reply::Array(ranges) = reply else { return None };
         let mut view = Self { owners: vec![None; BUCKETS.into()], replicas: Vec::new() };
         for range in ranges {
@@ -25,10 +25,8 @@ impl View {
             let nodes: Vec<_> = nodes.iter().map(|node| address(node, own)).collect::<Option<_>>()?;
             let (primary, replicas) = nodes.split_first()?;
             let Some(primary) = primary else { continue };
-            for slot in u16::try_from(*first).ok()?..=u16::try_from(*last).ok()? {
-                for &bucket in buckets(slot) {
-                    view.owners[usize::from(bucket)] = Some(primary.clone());
-                }
+            for bucket in (u16::try_from(*first).ok()?..=u16::try_from(*last).ok()?).filter_map(&bucket) {
+                view.owners[usize::from(bucket)] = Some(primary.clone());
             }
             view.replicas.extend(replicas.iter().flatten().cloned());
         }
@@ -85,9 +83,10 @@ mod tests {
             range(100, 16_383, &[Reply::Array(vec![Reply::Other, Reply::Number(7002)])]),
         ]);
         let view = View::read(&reply, &own, |slot| match slot {
-            7 => &[0, 5],
-            100 => &[1],
-            _ => &[],
+            7 => Some(0),
+            99 => Some(5),
+            100 => Some(1),
+            _ => None,
         });
         let view = view.unwrap();
         assert_eq!(view.owners[0], Some(Address::new("10.0.0.1", 7001)));
@@ -95,7 +94,7 @@ mod tests {
         assert_eq!(view.owners[1], Some(Address::new("seed", 7002)));
         assert_eq!(view.owners[2], None);
         assert_eq!(view.replicas, [Address::new("10.0.0.4", 7004)]);
-        assert_eq!(View::read(&Reply::Other, &own, |_| &[]), None);
+        assert_eq!(View::read(&Reply::Other, &own, |_| None), None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What goes over a connection: arguments, and the server's replies.
 
+use bytes::BytesMut;
 use fred::types::{Resp3Frame, Value};
 
 use crate::error::CallError;
@@ -19,6 +20,15 @@ impl Args {
 
     pub(crate) fn bytes(&mut self, bytes: Vec<u8>) {
         self.0.push(Value::Bytes(bytes.into()));
+    }
+
+    /// Adds the contents of a buffer, which is empty then. Arguments of one buffer share its memory.
+    pub(crate) fn piece(&mut self, buffer: &mut BytesMut) {
+        self.0.push(Value::Bytes(buffer.split().freeze()));
+    }
+
+    pub(crate) fn reserve(&mut self, more: usize) {
+        self.0.reserve(more);
     }
 
     pub(crate) fn fixed(&mut self, text: &'static str) {

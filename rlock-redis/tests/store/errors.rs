@@ -84,7 +84,7 @@ async fn scripts_that_the_server_lost_are_loaded_again() {
 async fn foreign_key_fails_only_its_entry() {
     let server = Server::start();
     let client = server.client_in("n").await;
-    server.run(&["SET", "rlock:2:{n:36}:b", "x"]);
+    server.run(&["SET", "rlock:2:{n:63}:b", "x"]);
     let claims = ["a", "b", "c"].map(|name| claim(name, 1, Share::EXCLUSIVE, 30_000, IfBusy::Refuse));
     let answers = client.acquire(&claims).await;
     assert!(matches!(answers[0], Ok(Acquired::Held(_))), "{:?}", answers[0]);

@@ -72,7 +72,7 @@ async fn failover_reports_the_loss_of_unreplicated_leases() {
     let proxy = Proxy::in_front_of(primary.url());
     let holder = client(proxy.url()).await;
     let known = lock(&holder, "known", TTL).await;
-    eventually(SOON, "the replication", async || tell(&["EXISTS", "rlock:2:{rlock:23}:known"]) == "1").await;
+    eventually(SOON, "the replication", async || tell(&["EXISTS", "rlock:2:{rlock:63}:known"]) == "1").await;
 
     tell(&["REPLICAOF", "NO", "ONE"]);
     let unknown = lock(&holder, "unknown", TTL).await;
