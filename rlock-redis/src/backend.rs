@@ -293,11 +293,12 @@ fn leave_replica(answered: &Answered, answers: &[Answer]) {
 }
 
 fn extension_arguments(args: &mut Args, part: &[&Extension]) {
-    let packed = part.iter().flat_map(|extension| {
-        let (id, ttl) = (raw(extension.key.id), millis(extension.ttl.get()));
-        id.into_iter().chain(ttl)
-    });
-    args.bytes(packed.collect());
+    let mut packed = Vec::with_capacity(24 * part.len());
+    for extension in part {
+        packed.extend(raw(extension.key.id));
+        packed.extend(millis(extension.ttl.get()));
+    }
+    args.bytes(packed);
 }
 
 #[async_trait]

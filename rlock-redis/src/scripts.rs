@@ -131,7 +131,7 @@ pub(crate) fn raw(id: LeaseId) -> [u8; 16] {
 /// A duration as the scripts have it: milliseconds, rounded up.
 #[allow(clippy::cast_precision_loss, reason = "TTLs are far below 2^53 ms")]
 pub(crate) fn millis(duration: Duration) -> [u8; 8] {
-    (duration.as_nanos().div_ceil(1_000_000) as f64).to_le_bytes()
+    (duration.as_secs() as f64 * 1e3 + f64::from(duration.subsec_nanos().div_ceil(1_000_000))).to_le_bytes()
 }
 
 /// A lease as the release script has it.

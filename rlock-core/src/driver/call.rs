@@ -27,5 +27,15 @@ pub(super) enum Answer {
 /// A request under way.
 pub(super) type Call = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
-/// A request under way that a worker has to wait for, with its lease and the limit of the waiting.
-pub(super) type HandedOver = (Sent, Duration, Call);
+/// The time that a call may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limit {
+    /// After it, no answer is awaited any more.
+    pub(super) longest: Duration,
+    /// The moment from which the leases need their timers, if the call is not answered by then. Until then the call is in their
+    /// place: a request that is answered in time, as nearly all are, needs none.
+    pub(super) timer: Option<Moment>,
+}
+
+/// A request under way that a worker has to wait for, with its lease.
+pub(super) type HandedOver = (Sent, Limit, Call);

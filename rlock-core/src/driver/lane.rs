@@ -25,11 +25,16 @@ pub(super) struct Lane<T> {
     queued: AtomicUsize,
     /// The calls of workers that are under way or about to begin.
     under_way: AtomicUsize,
-    max_batch: usize,
+    shares: Shares,
 }
 
-/// Up to this many requests go together rather than over several calls.
-const WORTH_A_CALL: usize = 16;
+/// How many requests go together.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shares {
+    /// Up to so many go together rather than over several calls.
+    pub(super) worth_a_call: usize,
+    pub(super) max: usize,
+}
 
 #[derive(Debug)]
 struct Inner<T> {
@@ -60,7 +65,7 @@ pub(super) enum Start {
 }
 
 impl<T> Lane<T> {
-    pub(super) fn new(max_batch: usize) -> Self {
+    pub(super) fn new(shares: Shares) -> Self {
         let inner = Inner {
             queue: VecDeque::new(),
             under_way: 0,
@@ -69,7 +74,7 @@ impl<T> Lane<T> {
             idle: Vec::new(),
             is_closed: false,
         };
-        Self { inner: Mutex::new(inner), queued: AtomicUsize::new(0), under_way: AtomicUsize::new(0), max_batch }
+        Self { inner: Mutex::new(inner), queued: AtomicUsize::new(0), under_way: AtomicUsize::new(0), shares }
     }
 
     /// Whether no request waits or is under way, so that one more is sent at once and alone. It does not count as under way
@@ -107,7 +112,7 @@ impl<T> Lane<T> {
     pub(super) fn begin(&self, worker: &Arc<Worker>, batch: &mut Vec<T>) -> bool {
         self.change(|inner| {
             inner.starting = None;
-            inner.fill(worker, batch, self.max_batch)
+            inner.fill(worker, batch, self.shares)
         })
     }
 
@@ -122,7 +127,7 @@ impl<T> Lane<T> {
     ) -> bool {
         self.change(|inner| {
             inner.answered(now, round_trip);
-            inner.fill(worker, batch, self.max_batch)
+            inner.fill(worker, batch, self.shares)
         })
     }
 
@@ -181,14 +186,14 @@ impl<T> Inner<T> {
 
     /// Gives a worker its share of the queue: all of it if that is little, else enough that every call under way has
     /// something to carry. The store then works on one call while this side works on the answers of another.
-    fn fill(&mut self, worker: &Arc<Worker>, batch: &mut Vec<T>, max_batch: usize) -> bool {
+    fn fill(&mut self, worker: &Arc<Worker>, batch: &mut Vec<T>, shares: Shares) -> bool {
         if self.queue.is_empty() || self.under_way > self.window.size() {
             self.under_way -= 1;
             self.idle.push(worker.clone());
             return false;
         }
         let waiting = self.queue.len();
-        let share = waiting.div_ceil(self.window.size()).max(WORTH_A_CALL).min(max_batch).min(waiting);
+        let share = waiting.div_ceil(self.window.size()).max(shares.worth_a_call).min(shares.max).min(waiting);
         batch.extend(self.queue.drain(..share));
         true
     }
@@ -230,6 +235,12 @@ mod tests {
     const NOW: Moment = Moment::from_nanos(0);
     const ROUND_TRIP: Option<Duration> = Some(Duration::from_millis(1));
 
+    const WORTH_A_CALL: usize = 16;
+
+    fn lane(max: usize) -> Lane<usize> {
+        Lane::new(Shares { worth_a_call: WORTH_A_CALL, max })
+    }
+
     /// A new worker with its first batch.
     fn start(lane: &Lane<usize>) -> Option<(Arc<Worker>, Vec<usize>)> {
         match lane.start()? {
@@ -244,7 +255,7 @@ mod tests {
 
     #[test]
     fn requests_of_one_moment_go_together() {
-        let lane = Lane::new(256);
+        let lane = lane(256);
         assert!(lane.is_quiet());
         lane.push(0);
         assert!(!lane.is_quiet(), "a new request does not overtake the queue");
@@ -261,7 +272,7 @@ mod tests {
 
     #[test]
     fn each_thread_starts_a_worker_of_its_own() {
-        let lane = Lane::new(256);
+        let lane = lane(256);
         lane.push(0);
         assert!(lane.start().is_some() && lane.start().is_none());
         let elsewhere = || {
@@ -273,7 +284,7 @@ mod tests {
 
     #[test]
     fn request_does_not_wait_for_the_answer_to_another() {
-        let lane = Lane::new(256);
+        let lane = lane(256);
         lane.push(0);
         let (_first, batch) = start(&lane).expect("there is room");
         assert_eq!(batch, [0]);
@@ -283,7 +294,7 @@ mod tests {
 
     #[test]
     fn requests_beyond_the_window_wait() {
-        let lane = Lane::new(3);
+        let lane = lane(3);
         let mut workers = Vec::new();
         for request in 0.. {
             lane.push(request);
@@ -301,7 +312,7 @@ mod tests {
 
     #[test]
     fn many_requests_are_shared_among_the_calls() {
-        let lane = Lane::new(1000);
+        let lane = lane(1000);
         (0..320).for_each(|request| lane.push(request));
         let shares: Vec<usize> = std::iter::from_fn(|| start(&lane)).map(|(_, batch)| batch.len()).collect();
         assert_eq!((shares[0], shares.len()), (20, 16), "{shares:?}");
@@ -310,7 +321,7 @@ mod tests {
 
     #[test]
     fn idle_worker_is_used_again() {
-        let lane = Lane::new(10);
+        let lane = lane(10);
         lane.push(1);
         let (worker, mut batch) = start(&lane).expect("there is room");
         assert!(!lane.next(&worker, NOW, ROUND_TRIP, &mut batch));
@@ -322,7 +333,7 @@ mod tests {
 
     #[test]
     fn worker_that_comes_too_late_is_idle() {
-        let lane = Lane::new(10);
+        let lane = lane(10);
         lane.push(1);
         let (first, mut batch) = start(&lane).expect("there is room");
         lane.push(2);
@@ -335,7 +346,7 @@ mod tests {
 
     #[test]
     fn stuck_calls_hold_nobody_up() {
-        let lane = Lane::new(10);
+        let lane = lane(10);
         while lane.under_way.load(Ordering::Relaxed) < Window::START {
             lane.push(0);
             start(&lane).expect("there is room");

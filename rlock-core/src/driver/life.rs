@@ -64,7 +64,10 @@ impl Driver {
             if slot.is_settled() {
                 return;
             }
-            state.timers.fired(*at);
+            state.timers -= 1;
+            if state.timer == Some(*at) {
+                state.timer = None;
+            }
             state.lease.timer().is_some_and(|timer| timer <= self.now())
         };
         if is_due {

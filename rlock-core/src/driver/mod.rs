@@ -36,7 +36,7 @@ use tokio::time::timeout;
 
 use self::callbacks::Callbacks;
 pub(crate) use self::claim::Claimed;
-use self::lane::Lane;
+use self::lane::{Lane, Shares};
 use self::schedule::Schedule;
 pub(crate) use self::slot::{Request, Slot};
 use self::table::Table;
@@ -82,6 +82,10 @@ pub(crate) struct Driver {
     abandoned: AtomicUsize,
 }
 
+/// Requests that users wait for.
+const AWAITED: Shares = Shares { worth_a_call: 16, max: 256 };
+/// Extensions, for which hardly any user waits: few calls cost less than many.
+const RENEWED: Shares = Shares { worth_a_call: 1024, max: 1024 };
 /// The longest time for which an answer of the store is awaited. Backends have limits of their own, far below.
 const LONGEST_CALL: Duration = Duration::from_secs(60);
 
@@ -101,9 +105,9 @@ impl Driver {
             runtime,
             table: Table::default(),
             schedule: Schedule::default(),
-            claims: Lane::new(256),
-            extensions: Lane::new(1024),
-            releases: Lane::new(256),
+            claims: Lane::new(AWAITED),
+            extensions: Lane::new(RENEWED),
+            releases: Lane::new(AWAITED),
             callbacks: Arc::default(),
             metrics: ClientMetrics::new(name),
             numbers: AtomicU64::new(0),

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use tokio::task::unconstrained;
 use tokio::time::timeout;
 
-use super::call::{Answer, Call, Sent};
+use super::call::{Answer, Call, Limit, Sent};
 use super::lane::{Start, Worker};
 use super::step::{Report, Sending, quietly};
 use super::{Driver, LONGEST_CALL, Slot};
@@ -49,12 +49,7 @@ impl Driver {
             self.start(verb);
             return;
         }
-        let begun = slot.lock().lease.begin(verb, began);
-        let Some((call, order)) = begun else {
-            self.set_timer(slot, &mut slot.lock());
-            return;
-        };
-        let sent = Sent { slot: slot.clone(), call, began };
+        let Some((sent, order, timer)) = self.begin(verb, slot, began) else { return };
         let mut call = self.call_of_one(slot, order);
         // Without the budget of this task, whose end would leave the waker with the runtime as well.
         match pin!(unconstrained(call.as_mut())).poll(&mut Context::from_waker(Waker::noop())) {
@@ -63,10 +58,21 @@ impl Driver {
                 self.start_follow_ups(verb);
             }
             Poll::Pending => {
-                self.set_timer(slot, &mut slot.lock());
-                self.run(verb, lane.hand_over((sent, limit_of(order), call)));
+                let limit = Limit { longest: limit_of(order), timer };
+                self.run(verb, lane.hand_over((sent, limit, call)));
             }
         }
+    }
+
+    /// Begins a request, and returns with it the timer that its lease needs from now on and the schedule has not got. `None` if
+    /// the request is not wanted any more.
+    fn begin(&self, verb: Verb, slot: &Arc<Slot>, began: Moment) -> Option<(Sent, Order, Option<Moment>)> {
+        let mut state = slot.lock();
+        let Some((call, order)) = state.lease.begin(verb, began) else {
+            self.set_timer(slot, &mut state);
+            return None;
+        };
+        Some((Sent { slot: slot.clone(), call, began }, order, state.missing_timer()))
     }
 
     fn is_on_its_runtime(&self) -> bool {
@@ -92,7 +98,7 @@ impl Driver {
         let mut desk = Desk::default();
         while !lane.is_closed() {
             let mut has_batch = if let Some((sent, limit, call)) = worker.handed_over() {
-                let answer = self.bounded(verb, limit, call).await;
+                let answer = self.bounded(verb, limit, std::slice::from_ref(&sent), call).await;
                 let now = self.now();
                 self.answered(&sent, answer.unwrap_or_else(|| self.no_answer(verb, limit)), now);
                 self.start_follow_ups(verb);
@@ -114,18 +120,29 @@ impl Driver {
         }
     }
 
-    /// Awaits a call for `limit` at most. A call that takes longer than [`STUCK`] gives up its place in the lane's window.
-    async fn bounded<T>(self: &Arc<Self>, verb: Verb, limit: Duration, call: impl Future<Output = T>) -> Option<T> {
+    /// Awaits a call within its limit. A call that takes longer than [`STUCK`] gives up its place in the lane's window.
+    async fn bounded<T>(
+        self: &Arc<Self>,
+        verb: Verb,
+        limit: Limit,
+        sent: &[Sent],
+        call: impl Future<Output = T>,
+    ) -> Option<T> {
         let mut is_stuck = false;
         let answer = async {
             let mut call = pin!(call);
-            if let Ok(answer) = timeout(STUCK, &mut call).await {
+            let first = limit.timer.map_or(STUCK, |timer| timer.since(self.now())).min(STUCK);
+            if let Ok(answer) = timeout(first, &mut call).await {
+                return Some(answer);
+            }
+            sent.iter().for_each(|sent| self.set_timer(&sent.slot, &mut sent.slot.lock()));
+            if let Ok(answer) = timeout(STUCK - first, &mut call).await {
                 return Some(answer);
             }
             is_stuck = true;
             self.lane(verb).is_stuck();
             self.start(verb);
-            timeout(limit.saturating_sub(STUCK), call).await.ok()
+            timeout(limit.longest.saturating_sub(STUCK), call).await.ok()
         };
         // The call itself does not panic. Its drop may.
         let answer = AssertUnwindSafe(answer).catch_unwind().await.ok().flatten();
@@ -162,22 +179,17 @@ impl Driver {
     async fn send_batch(self: &Arc<Self>, verb: Verb, desk: &mut Desk) -> Option<Moment> {
         let Desk { batch, sent, claims, extensions, releases } = desk;
         let began = self.now();
-        let mut limit = STUCK;
+        let mut limit = Limit { longest: STUCK, timer: None };
         for slot in batch.drain(..) {
-            let begun = {
-                let mut state = slot.lock();
-                let begun = state.lease.begin(verb, began);
-                self.set_timer(&slot, &mut state);
-                begun
-            };
-            let Some((call, order)) = begun else { continue };
-            limit = limit.max(limit_of(order));
+            let Some((begun, order, timer)) = self.begin(verb, &slot, began) else { continue };
+            limit.longest = limit.longest.max(limit_of(order));
+            limit.timer = [limit.timer, timer].into_iter().flatten().min();
             match order {
                 Order::Claim { queue, ttl } => claims.push(self.claim_of(&slot, queue, ttl)),
                 Order::Extend { ttl } => extensions.push(Extension { key: slot.key.clone(), ttl }),
                 Order::Release { rest } => releases.push(Release { key: slot.key.clone(), rest }),
             }
-            sent.push(Sent { slot, call, began });
+            sent.push(begun);
         }
         let count = sent.len();
         if count == 0 {
@@ -186,19 +198,19 @@ impl Driver {
         match verb {
             Verb::Claim => {
                 let call = self.guarded("acquire", count, async { self.backend.acquire(claims).await });
-                let answers = self.bounded(verb, limit, call).await;
+                let answers = self.bounded(verb, limit, sent, call).await;
                 self.all_answered(sent, answers.map(|answers| answers.into_iter().map(Answer::Claimed)), verb, limit);
                 claims.clear();
             }
             Verb::Extend => {
                 let call = self.guarded("extend", count, async { self.backend.extend(extensions).await });
-                let answers = self.bounded(verb, limit, call).await;
+                let answers = self.bounded(verb, limit, sent, call).await;
                 self.all_answered(sent, answers.map(|answers| answers.into_iter().map(Answer::Extended)), verb, limit);
                 extensions.clear();
             }
             Verb::Release => {
                 let call = self.guarded("release", count, async { self.backend.release(releases).await });
-                let answers = self.bounded(verb, limit, call).await;
+                let answers = self.bounded(verb, limit, sent, call).await;
                 self.all_answered(sent, answers.map(|answers| answers.into_iter().map(Answer::Released)), verb, limit);
                 releases.clear();
             }
@@ -222,7 +234,7 @@ impl Driver {
         sent: &mut Vec<Sent>,
         answers: Option<impl Iterator<Item = Answer>>,
         verb: Verb,
-        limit: Duration,
+        limit: Limit,
     ) {
         let now = self.now();
         match answers {
@@ -281,8 +293,8 @@ impl Driver {
         (0..count).map(|_| Err(failure.clone())).collect()
     }
 
-    fn no_answer(&self, verb: Verb, limit: Duration) -> Answer {
-        let failure = |operation| self.failure(operation, format!("no answer within {limit:?}"));
+    fn no_answer(&self, verb: Verb, limit: Limit) -> Answer {
+        let failure = |operation| self.failure(operation, format!("no answer within {:?}", limit.longest));
         match verb {
             Verb::Claim => Answer::Claimed(Err(failure("acquire"))),
             Verb::Extend => Answer::Extended(Err(failure("extend"))),

@@ -59,7 +59,10 @@ pub(super) struct Signals {
 
 pub(super) struct State {
     pub(super) lease: Lease,
-    pub(super) timers: Timers,
+    /// The earliest timer in the schedule that has not fired.
+    pub(super) timer: Option<Moment>,
+    /// The number of timers in the schedule.
+    pub(super) timers: usize,
     /// The reason why the waiter gets no lock.
     pub(super) refusal: Option<Refusal>,
     /// The outcome of the release.
@@ -71,42 +74,10 @@ pub(super) struct State {
     pub(super) watch: Option<Box<Watch>>,
 }
 
-/// The timers of one lease in the schedule.
-#[derive(Debug, Default)]
-pub(super) struct Timers {
-    /// The earliest.
-    first: Option<Moment>,
-    /// Another one, which an extension that is answered leaves behind the timer of its request.
-    second: Option<Moment>,
-    count: usize,
-}
-
-impl Timers {
-    /// Returns whether a timer at `at` has to be added because there is none so early, and takes note of it.
-    pub(super) fn add(&mut self, at: Moment) -> bool {
-        if self.first.is_some_and(|first| first <= at) {
-            return false;
-        }
-        if let Some(later) = self.first.replace(at) {
-            self.second = Some(later);
-        }
-        self.count += 1;
-        true
-    }
-
-    /// Takes note that a timer has fired.
-    pub(super) fn fired(&mut self, at: Moment) {
-        self.count -= 1;
-        if self.first == Some(at) {
-            self.first = self.second.take();
-        } else if self.second == Some(at) {
-            self.second = None;
-        }
-    }
-
-    /// The number of timers that have not fired, of a lease that needs none any more.
-    pub(super) fn take_count(&mut self) -> usize {
-        std::mem::take(self).count
+impl State {
+    /// The timer of the lease, if the schedule has none that is as early.
+    pub(super) fn missing_timer(&self) -> Option<Moment> {
+        self.lease.timer().filter(|at| self.timer.is_none_or(|timer| *at < timer))
     }
 }
 
@@ -117,7 +88,8 @@ impl Slot {
     pub(super) fn new(key: LeaseKey, request: &Request, lease: Lease, watch: Option<Box<Watch>>) -> Self {
         let state = State {
             lease,
-            timers: Timers::default(),
+            timer: None,
+            timers: 0,
             refusal: None,
             release: None,
             tickets: Vec::new(),

@@ -157,7 +157,7 @@ impl Driver {
                     self.abandoned.fetch_add(1, Ordering::Relaxed); // before the table is empty
                 }
                 Effect::Settle => {
-                    aftermath.stale_timers = state.timers.take_count();
+                    aftermath.stale_timers = std::mem::take(&mut state.timers);
                     // The user's closures are not to be dropped under a mutex, as those that outlive the slot would be.
                     aftermath.dropped = state.watch.as_mut().and_then(|watch| watch.callbacks.take());
                 }
@@ -193,8 +193,9 @@ impl Driver {
 
     /// Gives the schedule the lease's timer, unless it has an earlier one.
     pub(super) fn set_timer(&self, slot: &Arc<Slot>, state: &mut State) {
-        let Some(at) = state.lease.timer() else { return };
-        if state.timers.add(at) {
+        if let Some(at) = state.missing_timer() {
+            state.timer = Some(at);
+            state.timers += 1;
             self.schedule.add(at, slot);
         }
     }
