@@ -209,7 +209,8 @@ impl Inner {
             Ok(reply) => reply?,
             Err(_elapsed) => return Err(CallError::Unsent(Cause::new("no answer"))),
         };
-        View::read(&reply, conn.address(), |slot| self.keys.bucket_of_slot(slot))
+        let reached = |announced| self.config.reached(announced);
+        View::read(&reply, conn.address(), reached, |slot| self.keys.bucket_of_slot(slot))
             .ok_or_else(|| CallError::Refused(format!("{reply:?} to CLUSTER SLOTS")))
     }
 

@@ -1,5 +1,6 @@
 //! Where the servers are and how to talk to them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -36,6 +37,8 @@ pub struct RedisConfig {
     pub(crate) connect_timeout: Duration,
     pub(crate) restart_grace: Duration,
     pub(crate) replicas: Option<Replicas>,
+    /// The announced addresses that are reached elsewhere.
+    address_map: BTreeMap<Address, Address>,
 }
 
 /// The servers that a URL names.
@@ -75,6 +78,7 @@ const DEFAULT_WAIT_TIMEOUT: Duration = Duration::from_secs(1);
 const REPLICAS_REMEDY: &str = "write a number of replicas from 1 to 100";
 const FILE_REMEDY: &str = "write the name of a PEM file";
 const TEXT_REMEDY: &str = "write some text";
+const MAP_REMEDY: &str = "write pairs as 10.0.0.5:6379=localhost:16379, with commas between them";
 
 impl RedisConfig {
     /// Reads a URL. `valkey` means the same as `redis` in all of these schemes.
@@ -100,6 +104,7 @@ impl RedisConfig {
     /// | `ca` | with TLS: a file of certificates to trust, as in [`ca`](Self::ca) | those that the system trusts |
     /// | `cert`, `key` | with TLS: files of the client's certificate, as in [`identity`](Self::identity) | none |
     /// | `sentinel_user`, `sentinel_password` | the credentials for the sentinels | none |
+    /// | `address_map` | with sentinels or a cluster: the announced addresses that are reached elsewhere, as in [`address_map`](Self::address_map) | none |
     /// | `db`, `user`, `pass` | with a socket: the database and the credentials | 0, none |
     ///
     /// # Errors
@@ -118,6 +123,7 @@ impl RedisConfig {
             connect_timeout: DEFAULT_TIMEOUT,
             restart_grace: DEFAULT_RESTART_GRACE,
             replicas: None,
+            address_map: BTreeMap::new(),
         };
         let mut pairs = Pairs::default();
         for (option, value) in parts.options {
@@ -200,6 +206,30 @@ impl RedisConfig {
         Ok(self)
     }
 
+    /// Reaches servers elsewhere than at the addresses that sentinels and the nodes of a cluster announce, because the way leads
+    /// through a tunnel, a proxy or the published port of a container. Each pair is an announced `host:port` and the
+    /// `host:port` to connect to. The hosts of the URL itself are not announced, and stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Option`] for an address that is not `host:port`.
+    pub fn address_map<'a>(mut self, pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, ConfigError> {
+        let read = |text: &str| {
+            let address = Address::parse(text.trim(), &Address::Socket(PathBuf::new()));
+            let has_host = |address: &Address| matches!(address, Address::Host { host, .. } if !host.is_empty());
+            address.filter(has_host).ok_or_else(|| InvalidOption::unusable("address_map", text, MAP_REMEDY))
+        };
+        for (announced, reached) in pairs {
+            self.address_map.insert(read(announced)?, read(reached)?);
+        }
+        Ok(self)
+    }
+
+    /// Where an announced address is reached.
+    pub(crate) fn reached(&self, announced: Address) -> Address {
+        self.address_map.get(&announced).cloned().unwrap_or(announced)
+    }
+
     /// Trusts the certificates in `file`, in PEM, in place of those that the system trusts.
     ///
     /// # Errors
@@ -272,6 +302,12 @@ impl RedisConfig {
             ("sentinel_user", Kind::Sentinels) => pairs.sentinel_user = Some(checked_text("sentinel_user", value)?),
             ("sentinel_password", Kind::Sentinels) => {
                 pairs.sentinel_password = Some(checked_text("sentinel_password", value)?);
+            }
+            ("address_map", Kind::Sentinels | Kind::Cluster) => {
+                let unreadable = || InvalidOption::unreadable("address_map", MAP_REMEDY);
+                let pairs = value.split(',').map(|pair| pair.split_once('=').ok_or_else(unreadable));
+                let pairs = pairs.collect::<Result<Vec<_>, _>>()?;
+                return self.address_map(pairs);
             }
             ("db", Kind::Socket) => self.database = url::database(&value)?,
             ("user", Kind::Socket) => pairs.user = Some(checked_text("user", value)?),
@@ -353,8 +389,9 @@ fn known(kind: Kind) -> &'static str {
         };
     }
     match kind {
-        Kind::Server | Kind::Cluster => options!(""),
-        Kind::Sentinels => options!(", sentinel_user, sentinel_password"),
+        Kind::Server => options!(""),
+        Kind::Cluster => options!(", address_map"),
+        Kind::Sentinels => options!(", address_map, sentinel_user, sentinel_password"),
         Kind::Socket => {
             "namespace, timeout, connect_timeout, restart_grace, wait_replicas, wait_timeout, db, user and pass"
         }
@@ -393,6 +430,7 @@ impl fmt::Debug for RedisConfig {
             .field("connect_timeout", &self.connect_timeout)
             .field("restart_grace", &self.restart_grace)
             .field("replicas", &self.replicas)
+            .field("address_map", &self.address_map)
             .finish_non_exhaustive()
     }
 }

@@ -135,9 +135,10 @@ impl Route {
                 Ok(answered) => return Ok(answered),
                 Err(error) => error,
             };
+            let reached = |announced| self.config.reached(announced);
             match Redirection::of(&error, primary.address()) {
-                Some(Redirection::Moved(address)) => (primary, asking) = (cluster.moved(bucket, &address), false),
-                Some(Redirection::Ask(address)) => (primary, asking) = (cluster.importing(bucket, &address), true),
+                Some(Redirection::Moved(to)) => (primary, asking) = (cluster.moved(bucket, &reached(to)), false),
+                Some(Redirection::Ask(to)) => (primary, asking) = (cluster.importing(bucket, &reached(to)), true),
                 None => {
                     if !error.is_refusal_with("TRYAGAIN") {
                         cluster.look_again();

@@ -43,7 +43,7 @@ pub(crate) struct Sentinels {
 
 struct Sentinel {
     address: Address,
-    /// Empty until the first question, and after a failure.
+    /// Empty until the first answer, while a question is under way, and after one without an answer.
     conn: Mutex<Option<(Arc<Conn>, Driver)>>,
 }
 
@@ -145,28 +145,39 @@ impl Sentinels {
 }
 
 impl Sentinel {
+    /// Asks over the connection of the last question, or over a new one if that is gone. Only a connection with an answer is
+    /// kept, so that one that is silent is asked once.
     async fn ask(&self, all: &Sentinels) -> Result<Primary, CallError> {
         let mut kept = self.conn.lock().await;
-        let conn = match &*kept {
-            Some((conn, _driver)) => conn.clone(),
-            None => {
-                let opened = Conn::to_sentinel(&all.config, &self.address, all.credentials.as_ref()).await?;
-                kept.insert(opened).0.clone()
+        let mut last = kept.take();
+        loop {
+            let is_new = last.is_none();
+            let (conn, driver) = match last.take() {
+                Some(opened) => opened,
+                None => Conn::to_sentinel(&all.config, &self.address, all.credentials.as_ref()).await?,
+            };
+            match self.ask_over(&conn, all).await {
+                Err(CallError::Unsent(_) | CallError::Unanswered(_)) if !is_new => {}
+                Err(error @ (CallError::Unsent(_) | CallError::Unanswered(_))) => return Err(error),
+                answer => {
+                    *kept = Some((conn, driver));
+                    return answer;
+                }
             }
-        };
+        }
+    }
+
+    async fn ask_over(&self, conn: &Conn, all: &Sentinels) -> Result<Primary, CallError> {
         let mut args = Args::with_capacity(2);
         args.fixed("MASTER");
         args.text(all.service.as_str());
         let reply = match conn.command("SENTINEL", args).await {
             Err(CallError::Refused(text)) => return Err(refusal(&text, &all.service)),
-            Err(error) => {
-                *kept = None;
-                return Err(error);
-            }
-            Ok(reply) => reply,
+            reply => reply?,
         };
         let Reply::Array(fields) = &reply else { return Err(foreign(&reply)) };
-        Primary::read(fields, &self.address).ok_or_else(|| foreign(&reply))
+        let primary = Primary::read(fields, &self.address).ok_or_else(|| foreign(&reply))?;
+        Ok(Primary { address: all.config.reached(primary.address), ..primary })
     }
 }
 

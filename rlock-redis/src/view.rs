@@ -15,14 +15,21 @@ pub(crate) struct View {
 }
 
 impl View {
-    /// Reads the answer of the node at `own` to `CLUSTER SLOTS`. `bucket` is the bucket in a slot.
-    pub(crate) fn read(reply: &Reply, own: &Address, bucket: impl Fn(u16) -> Option<u16>) -> Option<Self> {
+    /// Reads the answer of the node at `own` to `CLUSTER SLOTS`. `reached` tells where an announced address is reached, `bucket`
+    /// the bucket in a slot.
+    pub(crate) fn read(
+        reply: &Reply,
+        own: &Address,
+        reached: impl Fn(Address) -> Address,
+        bucket: impl Fn(u16) -> Option<u16>,
+    ) -> Option<Self> {
         let Reply::Array(ranges) = reply else { return None };
         let mut view = Self { owners: vec![None; BUCKETS.into()], replicas: Vec::new() };
         for range in ranges {
             let Reply::Array(range) = range else { return None };
             let [Reply::Number(first), Reply::Number(last), nodes @ ..] = &range[..] else { return None };
-            let nodes: Vec<_> = nodes.iter().map(|node| address(node, own)).collect::<Option<_>>()?;
+            let nodes: Vec<_> =
+                nodes.iter().map(|node| Some(address(node, own)?.map(&reached))).collect::<Option<_>>()?;
             let (primary, replicas) = nodes.split_first()?;
             let Some(primary) = primary else { continue };
             for bucket in (u16::try_from(*first).ok()?..=u16::try_from(*last).ok()?).filter_map(&bucket) {
@@ -82,19 +89,24 @@ mod tests {
             range(0, 99, &[node("10.0.0.1", 7001), node("10.0.0.4", 7004)]),
             range(100, 16_383, &[Reply::Array(vec![Reply::Other, Reply::Number(7002)])]),
         ]);
-        let view = View::read(&reply, &own, |slot| match slot {
-            7 => Some(0),
-            99 => Some(5),
-            100 => Some(1),
-            _ => None,
-        });
+        let view = View::read(
+            &reply,
+            &own,
+            |announced| announced,
+            |slot| match slot {
+                7 => Some(0),
+                99 => Some(5),
+                100 => Some(1),
+                _ => None,
+            },
+        );
         let view = view.unwrap();
         assert_eq!(view.owners[0], Some(Address::new("10.0.0.1", 7001)));
         assert_eq!(view.owners[5], view.owners[0]);
         assert_eq!(view.owners[1], Some(Address::new("seed", 7002)));
         assert_eq!(view.owners[2], None);
         assert_eq!(view.replicas, [Address::new("10.0.0.4", 7004)]);
-        assert_eq!(View::read(&Reply::Other, &own, |_| None), None);
+        assert_eq!(View::read(&Reply::Other, &own, |announced| announced, |_| None), None);
     }
 
     #[test]

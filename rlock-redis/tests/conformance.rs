@@ -5,15 +5,14 @@ use std::time::Duration;
 
 use rlock_core::{Backend, Namespace};
 use rlock_redis::{RedisBackend, RedisConfig};
-use rlock_testkit::faults::Control;
+use rlock_testkit::faults::{Control, Proxy};
 use rlock_testkit::servers::{Redis, RedisCluster, RedisNode, RedisSentinels, Reply, Resp};
 use rlock_testkit::{Controlled, Harness, Shared, async_trait};
 
 rlock_testkit::conformance!(redis: RedisHarness);
 rlock_testkit::conformance!(redis_as_a_user: UserHarness, without(processes, network, control));
-// A restart of all servers at once takes as long as some TTLs. tests/store has the faults of single servers.
-rlock_testkit::conformance!(cluster: ClusterHarness, without(network, control));
-rlock_testkit::conformance!(sentinel: SentinelHarness, without(network, control));
+rlock_testkit::conformance!(cluster: ClusterHarness);
+rlock_testkit::conformance!(sentinel: SentinelHarness);
 
 struct RedisHarness {
     url: String,
@@ -106,19 +105,39 @@ impl Shared for ClusterHarness {
         self.url.clone()
     }
 
+    fn proxied(address: &str) -> (String, Proxy) {
+        behind_proxy(address, &[])
+    }
+
     async fn attach(address: &str) -> Self {
         Self { url: address.to_owned(), cluster: None }
     }
 }
 
+/// What happens to the cluster happens to all its servers. tests/store has the faults of single ones.
+#[async_trait]
+impl Controlled for ClusterHarness {
+    async fn start_durable() -> Self {
+        Self::of(RedisCluster::start_without_replicas(), "?timeout=5s")
+    }
+
+    fn server(&self) -> &dyn Control {
+        self.cluster.as_ref().expect("only the test that started the cluster tampers with it")
+    }
+}
+
 struct SentinelHarness {
     url: String,
+    /// The hosts and ports that the sentinels announce.
+    announced: Vec<String>,
     servers: Option<RedisSentinels>,
 }
 
 impl SentinelHarness {
     fn of(servers: RedisSentinels, options: &str) -> Self {
-        Self { url: format!("{}{options}", servers.url()), servers: Some(servers) }
+        let host = |index| servers.server(index).url().trim_start_matches("redis://").to_owned();
+        let announced = (0..2).map(host).collect();
+        Self { url: format!("{}{options}", servers.url()), announced, servers: Some(servers) }
     }
 }
 
@@ -138,15 +157,50 @@ impl Harness for SentinelHarness {
     }
 }
 
+/// Its address is the URL, and behind it the servers that a proxy has to be in front of beside the sentinels.
 #[async_trait]
 impl Shared for SentinelHarness {
     fn address(&self) -> String {
-        self.url.clone()
+        format!("{} {}", self.url, self.announced.join(" "))
+    }
+
+    fn proxied(address: &str) -> (String, Proxy) {
+        let (url, announced) = address.split_once(' ').expect("there are servers beside the sentinels");
+        behind_proxy(url, &announced.split(' ').collect::<Vec<_>>())
     }
 
     async fn attach(address: &str) -> Self {
-        Self { url: address.to_owned(), servers: None }
+        let (url, announced) = address.split_once(' ').unwrap_or((address, ""));
+        let announced = announced.split_whitespace().map(str::to_owned).collect();
+        Self { url: url.to_owned(), announced, servers: None }
     }
+}
+
+/// What happens to the servers happens to the sentinels as well. tests/store has the faults of single ones.
+#[async_trait]
+impl Controlled for SentinelHarness {
+    async fn start_durable() -> Self {
+        Self::of(RedisSentinels::start(NO_FAILOVER), "?timeout=5s")
+    }
+
+    fn server(&self) -> &dyn Control {
+        self.servers.as_ref().expect("only the test that started the servers tampers with them")
+    }
+}
+
+/// A proxy in front of the hosts in `url` and of those that these announce beside themselves; and the URL that leads through
+/// it.
+fn behind_proxy(url: &str, announced: &[&str]) -> (String, Proxy) {
+    let (scheme, rest) = url.split_once("://").expect("a URL");
+    let (hosts, behind) = rest.split_at(rest.find(['/', '?']).expect("a URL with options"));
+    let hosts: Vec<&str> = hosts.split(',').collect();
+    let servers: Vec<String> = hosts.iter().chain(announced).map(|host| format!("redis://{host}")).collect();
+    let proxy = Proxy::in_front_of_all(&servers.iter().map(String::as_str).collect::<Vec<_>>());
+    let reached: Vec<&str> = proxy.urls().iter().map(|url| url.trim_start_matches("redis://")).collect();
+    let pairs =
+        hosts.iter().chain(announced).zip(&reached).map(|(announced, reached)| format!("{announced}={reached}"));
+    let map = pairs.collect::<Vec<_>>().join(",");
+    (format!("{scheme}://{}{behind}&address_map={map}", reached[..hosts.len()].join(",")), proxy)
 }
 
 async fn connect(url: &str, namespace: &Namespace) -> Arc<dyn Backend> {

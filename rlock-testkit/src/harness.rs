@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use rlock_core::{Backend, Namespace};
 
-use crate::faults::Control;
+use crate::faults::{Control, Proxy};
 
 /// A store for one test, and how to reach it. Dropping it ends what was started for it.
 ///
@@ -35,10 +35,19 @@ pub trait Harness: Send + Sync + 'static {
 /// A store that is reached at an address, by other processes as well.
 #[async_trait]
 pub trait Shared: Harness {
-    /// Where the store is: a URL with host and port, from which the cases make that of a [`Proxy`] in front of it.
-    ///
-    /// [`Proxy`]: crate::faults::Proxy
+    /// Where the store is: a URL with host and port, unless [`proxied`](Self::proxied) reads something else.
     fn address(&self) -> String;
+
+    /// A proxy in front of the store at `address`, and the address that leads through it.
+    ///
+    /// A store of several servers has a way through a proxy to each of them: [`Proxy::in_front_of_all`].
+    fn proxied(address: &str) -> (String, Proxy)
+    where
+        Self: Sized,
+    {
+        let proxy = Proxy::in_front_of(address);
+        (proxy.url().to_owned(), proxy)
+    }
 
     /// The store at `address`, which was started elsewhere and will be ended there.
     async fn attach(address: &str) -> Self

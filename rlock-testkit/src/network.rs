@@ -17,18 +17,19 @@ pub struct Network {
     address: String,
     namespace: Namespace,
     attach: Attach,
+    proxied: fn(&str) -> (String, Proxy),
 }
 
 impl Network {
     pub(crate) fn new<H: Shared>(address: String, namespace: Namespace) -> Self {
         let attach = |address: String| async move { Arc::new(H::attach(&address).await) as Arc<dyn Harness> }.boxed();
-        Self { address, namespace, attach: Box::new(attach) }
+        Self { address, namespace, attach: Box::new(attach), proxied: H::proxied }
     }
 
     /// A proxy in front of the store, and the case's stage as the clients behind it see it.
     pub async fn proxied(&self) -> (Stage, Proxy) {
-        let proxy = Proxy::in_front_of(&self.address);
-        let harness = (self.attach)(proxy.url().to_owned()).await;
+        let (address, proxy) = (self.proxied)(&self.address);
+        let harness = (self.attach)(address).await;
         (Stage::in_namespace(harness, self.namespace.clone()).await, proxy)
     }
 }

@@ -94,11 +94,11 @@ pub async fn readers_behind_a_writer_are_granted_together(stage: &Stage) {
 /// A hundred dead waiters delay the next by one TTL, not by a hundred, and are skipped in one step.
 pub async fn expired_waiters_are_skipped_together(stage: &Stage) {
     let (dead, peer) = (stage.peer().await, stage.peer().await);
-    let first = dead.hold(&claim("x").living(stage.short())).await;
-    let waiters: Vec<Claim> = (0..100).map(|_| claim("x").living(stage.short()).queued()).collect();
+    let first = dead.hold(&claim("x").living(stage.brisk())).await;
+    let waiters: Vec<Claim> = (0..100).map(|_| claim("x").living(stage.brisk()).queued()).collect();
     dead.acquire(&waiters).await;
     let live = queue_up(&peer, [claim("x")]).await.remove(0);
-    sleep(stage.short() * 2).await;
+    sleep(stage.brisk() * 2).await;
     let is_over = async || peer.inspect("x").await.holders.iter().all(|holder| holder.token != first.token);
     eventually(SOON, "the dead holder's TTL", is_over).await;
     let snapshot = peer.inspect("x").await;

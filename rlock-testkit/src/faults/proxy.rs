@@ -12,14 +12,14 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::sleep;
 use url::Url;
 
-/// A TCP proxy in front of one server, on a port of the loopback interface. It passes everything on until it is told
-/// otherwise; each method holds for the connections that are there and for those to come.
+/// A TCP proxy in front of one server, or of several, on ports of the loopback interface. It passes everything on until it is
+/// told otherwise; each method holds for the connections that are there and for those to come.
 ///
 /// It runs on a thread of its own, so that a test which blocks its runtime does not stall it. Dropping it closes
 /// every connection.
 #[derive(Debug)]
 pub struct Proxy {
-    url: String,
+    urls: Vec<String>,
     state: watch::Sender<State>,
     _stop: oneshot::Sender<()>,
 }
@@ -42,7 +42,7 @@ const NO_HURRY: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Clone)]
 struct State {
-    server: String,
+    servers: Vec<String>,
     is_cut: bool,
     /// Grows with each cut; a connection ends when it does.
     cuts: u64,
@@ -67,19 +67,34 @@ impl Proxy {
     ///
     /// Panics if it does not, or if the system has no port or thread to spare.
     pub fn in_front_of(url: &str) -> Self {
-        let mut front = Url::parse(url).unwrap_or_else(|error| panic!("{url}: {error}"));
-        let server = authority(&front);
-        let (state, watched) = watch::channel(State::through_to(server));
-        let (stop, stopped) = oneshot::channel();
-        let address = start(watched, stopped);
-        let is_set = front.set_host(Some("127.0.0.1")).is_ok() && front.set_port(Some(address.port())).is_ok();
-        assert!(is_set, "{url}: no URL with host and port");
-        Self { url: front.into(), state, _stop: stop }
+        Self::in_front_of_all(&[url])
     }
 
-    /// The URL that it was made with, leading through it.
+    /// One proxy in front of several servers: what happens to the way to one of them happens to all.
+    ///
+    /// # Panics
+    ///
+    /// As [`in_front_of`](Self::in_front_of).
+    pub fn in_front_of_all(urls: &[&str]) -> Self {
+        let mut fronts: Vec<Url> =
+            urls.iter().map(|url| Url::parse(url).unwrap_or_else(|error| panic!("{url}: {error}"))).collect();
+        let (state, watched) = watch::channel(State::through_to(fronts.iter().map(authority).collect()));
+        let (stop, stopped) = oneshot::channel();
+        for (front, address) in fronts.iter_mut().zip(start(&watched, urls.len(), stopped)) {
+            let is_set = front.set_host(Some("127.0.0.1")).is_ok() && front.set_port(Some(address.port())).is_ok();
+            assert!(is_set, "{front}: no URL with host and port");
+        }
+        Self { urls: fronts.into_iter().map(String::from).collect(), state, _stop: stop }
+    }
+
+    /// The URL that it was made with, leading through it; the first, if it was made with several.
     pub fn url(&self) -> &str {
-        &self.url
+        &self.urls[0]
+    }
+
+    /// The URLs that it was made with, leading through it.
+    pub fn urls(&self) -> &[String] {
+        &self.urls
     }
 
     /// Resets all connections, and new ones as soon as they come.
@@ -115,7 +130,7 @@ impl Proxy {
     pub fn heal(&self) {
         self.change(|state| {
             let passed = state.passed.clone();
-            *state = State { cuts: state.cuts, passed, ..State::through_to(state.server.clone()) };
+            *state = State { cuts: state.cuts, passed, ..State::through_to(state.servers.clone()) };
         });
     }
 
@@ -128,12 +143,13 @@ impl Proxy {
     ///
     /// # Panics
     ///
-    /// Panics if the URL does not name host and port.
+    /// Panics if the URL does not name host and port, or if this is in front of several servers.
     pub fn lead_to(&self, url: &str) {
+        assert_eq!(self.urls.len(), 1, "one server replaces one");
         let server = authority(&Url::parse(url).unwrap_or_else(|error| panic!("{url}: {error}")));
         self.change(|state| {
             state.cuts += 1;
-            state.server = server;
+            state.servers = vec![server];
         });
     }
 
@@ -154,10 +170,10 @@ impl Proxy {
 }
 
 impl State {
-    fn through_to(server: String) -> Self {
+    fn through_to(servers: Vec<String>) -> Self {
         let (to_server, to_client) = (Flow::Passes, Flow::Passes);
         let passed = Arc::default();
-        Self { server, is_cut: false, cuts: 0, to_server, to_client, latency: Duration::ZERO, passed }
+        Self { servers, is_cut: false, cuts: 0, to_server, to_client, latency: Duration::ZERO, passed }
     }
 }
 
@@ -168,40 +184,47 @@ fn authority(url: &Url) -> String {
     format!("{host}:{port}")
 }
 
-/// Runs a proxy on a thread of its own, and answers where it listens.
-fn start(state: watch::Receiver<State>, stopped: oneshot::Receiver<()>) -> SocketAddr {
-    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("the loopback interface has a port");
-    let address = listener.local_addr().expect("a bound listener has an address");
-    listener.set_nonblocking(true).expect("a listener can be non-blocking");
+/// Runs a proxy on a thread of its own, and answers where it listens for each of its servers.
+fn start(state: &watch::Receiver<State>, servers: usize, stopped: oneshot::Receiver<()>) -> Vec<SocketAddr> {
+    let listen = |_| {
+        let listener =
+            std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("the loopback interface has a port");
+        listener.set_nonblocking(true).expect("a listener can be non-blocking");
+        listener
+    };
+    let listeners: Vec<_> = (0..servers).map(listen).collect();
+    let address = |listener: &std::net::TcpListener| listener.local_addr().expect("a bound listener has an address");
+    let addresses = listeners.iter().map(address).collect();
+    let state = state.clone();
     thread::Builder::new()
         .name("proxy".into())
         .spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("the system has what a runtime takes").block_on(async {
-                let listener = TcpListener::from_std(listener).expect("the runtime takes a listener");
-                tokio::select! {
-                    () = accept(&listener, state) => {}
-                    _ = stopped => {}
+                for (server, listener) in listeners.into_iter().enumerate() {
+                    let listener = TcpListener::from_std(listener).expect("the runtime takes a listener");
+                    tokio::spawn(accept(listener, server, state.clone()));
                 }
+                let _dropped = stopped.await;
             });
         })
         .expect("the system has a thread");
-    address
+    addresses
 }
 
-async fn accept(listener: &TcpListener, state: watch::Receiver<State>) {
+async fn accept(listener: TcpListener, server: usize, state: watch::Receiver<State>) {
     loop {
         match listener.accept().await {
-            Ok((client, _)) => drop(tokio::spawn(serve(client, state.clone()))),
+            Ok((client, _)) => drop(tokio::spawn(serve(client, server, state.clone()))),
             Err(_no_descriptor_left) => sleep(NO_HURRY).await,
         }
     }
 }
 
 /// One connection, until either end closes it or it is cut.
-async fn serve(client: TcpStream, mut state: watch::Receiver<State>) {
+async fn serve(client: TcpStream, server: usize, mut state: watch::Receiver<State>) {
     let begun = state.borrow_and_update().clone();
-    let server = if begun.is_cut { None } else { TcpStream::connect(&begun.server).await.ok() };
+    let server = if begun.is_cut { None } else { TcpStream::connect(&begun.servers[server]).await.ok() };
     let Some(server) = server else {
         let _resets = client.set_zero_linger();
         return;
