@@ -10,7 +10,7 @@ use crate::wire::Reply;
 macro_rules! acl_rules {
     () => {
         "~rlock:* resetchannels &rlock:inbox:* +select +info +cluster|slots +cluster|info +asking +wait +ping +time +scan +eval +evalsha +script|load +subscribe \
-         +publish +get +set +setrange +exists +del +pexpireat +zadd +zcard +zrem +zlexcount +zrangebylex +zrevrangebylex"
+         +publish +get +mget +set +setrange +exists +del +pexpireat +zadd +zcard +zrem +zlexcount +zrangebylex +zrevrangebylex"
     };
 }
 

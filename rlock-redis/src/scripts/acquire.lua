@@ -5,40 +5,43 @@
 -- This part grants resources that are idle. acquire_among.lua does the others.
 
 local SIZE = 33
-local sub, pack, unpack_from = string.sub, struct.pack, struct.unpack
+local call, sub, pack, unpack_from = redis.call, string.sub, struct.pack, struct.unpack
 local claims, inbox, answers, others = ARGV[1], ARGV[2], {}, {}
+local keys, values = read_all()
+local written, read = {}, nil
 
-for entry = 1, math.ceil(#KEYS / 2) do
-  local key, at = KEYS[2 * entry - 1], (entry - 1) * SIZE + 1
-  local value = redis.pcall('GET', key) -- an error, if it is the key of others
+for entry, key in ipairs(keys) do
+  local value, at = values[entry], (entry - 1) * SIZE + 1
+  if written[key] then value = call('GET', key) end
   local weight, capacity, ttl, queue = unpack_from('<I4I4dB', claims, at + 16)
   local last, kept, until_when, actual = 0, 0, 0, capacity
   if not value then
-    if not KEYS[2 * entry] or redis.call('EXISTS', KEYS[2 * entry]) == 1 then actual = 0 end
-  elseif type(value) == 'string' and #value == IDLE_LENGTH then
+    if not KEYS[2 * entry] or call('EXISTS', key, KEYS[2 * entry]) > 0 then actual = 0 end
+  elseif #value == IDLE_LENGTH then
     last, kept = unpack_from(IDLE, value)
-  elseif type(value) == 'string' and #value > ALONE_LENGTH then
+  elseif #value > ALONE_LENGTH then
     last, kept, until_when, actual = unpack_from(ALONE, value)
   else
     actual = 0
   end
   if actual ~= capacity or weight ~= capacity then
-    table.insert(others, entry)
+    others[#others + 1], read = entry, value
   elseif until_when <= now then
     local token, expires = math.max(last + 1, now), now + ttl * 1000
     local at_ms = math.ceil(expires / 1000)
-    local lease = sub(claims, at, at + 15) .. inbox .. ARGV[math.min(entry + 2, #ARGV)]
+    local id, shown = sub(claims, at, at + 15), ARGV[math.min(entry + 2, #ARGV)]
     if at_ms + HALF_AN_HOUR > kept then
       kept = at_ms + HOUR
-      redis.call('SET', key, pack(ALONE, token, kept, expires, capacity) .. lease, 'PXAT', kept)
+      call('SET', key, pack(ALONE, token, kept, expires, capacity) .. id .. inbox .. shown, 'PXAT', kept)
     else
-      redis.call('SET', key, pack(ALONE, token, kept, expires, capacity) .. lease, 'KEEPTTL')
+      call('SET', key, pack(ALONE, token, kept, expires, capacity) .. id .. inbox .. shown, 'KEEPTTL')
     end
+    written[key] = true
     answers[entry] = pack('<Bdd', HELD, token, expires - now)
   elseif queue == 0 and sub(value, ALONE_LENGTH + 1, ALONE_LENGTH + 16) ~= sub(claims, at, at + 15) then
     answers[entry] = pack('<Bdd', BUSY, 0, 0)
   else
-    table.insert(others, entry)
+    others[#others + 1], read = entry, value
   end
 end
 

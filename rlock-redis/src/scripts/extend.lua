@@ -4,14 +4,16 @@
 -- This part extends leases that hold their resources alone. extend_among.lua does the others.
 
 local SIZE = 24
-local sub, pack, unpack_from = string.sub, struct.pack, struct.unpack
+local call, sub, pack, unpack_from = redis.call, string.sub, struct.pack, struct.unpack
 local leases, answers, others = ARGV[1], {}, {}
+local keys, values = read_all()
+local written, read = {}, nil
 
-for entry = 1, math.ceil(#KEYS / 2) do
-  local key, at = KEYS[2 * entry - 1], (entry - 1) * SIZE + 1
-  local value = redis.pcall('GET', key) -- an error, if it is the key of others
+for entry, key in ipairs(keys) do
+  local value, at = values[entry], (entry - 1) * SIZE + 1
+  if written[key] then value = call('GET', key) end
   local last, kept, expires, capacity = 0, 0, 0, 0
-  if type(value) == 'string' and sub(value, ALONE_LENGTH + 1, ALONE_LENGTH + 16) == sub(leases, at, at + 15) then
+  if value and sub(value, ALONE_LENGTH + 1, ALONE_LENGTH + 16) == sub(leases, at, at + 15) then
     last, kept, expires, capacity = unpack_from(ALONE, value)
   end
   if capacity > 0 and expires > now then
@@ -20,15 +22,15 @@ for entry = 1, math.ceil(#KEYS / 2) do
       local at_ms = math.ceil(wanted / 1000)
       if at_ms + HALF_AN_HOUR > kept then
         kept = at_ms + HOUR
-        redis.call('SET', key, pack(ALONE, last, kept, wanted, capacity) .. sub(value, ALONE_LENGTH + 1), 'PXAT', kept)
+        call('SET', key, pack(ALONE, last, kept, wanted, capacity) .. sub(value, ALONE_LENGTH + 1), 'PXAT', kept)
       else
-        redis.call('SETRANGE', key, 16, pack('<d', wanted))
+        call('SETRANGE', key, 16, pack('<d', wanted))
       end
-      expires = wanted
+      expires, written[key] = wanted, true
     end
     answers[entry] = pack('<Bdd', HELD, last, expires - now)
   else
-    table.insert(others, entry)
+    others[#others + 1], read = entry, value
   end
 end
 

@@ -19,6 +19,9 @@
 --
 -- During the grace after a start or a promotion nothing is granted.
 
+-- What the first part of a script has read of a resource, if it is still so: entries of one batch may be about one resource.
+local function only_read(value) return #KEYS == 2 and type(value) == 'string' and value or nil end
+
 local function text_of(error) return type(error) == 'table' and error.err or tostring(error) end
 
 -- Packs three values for each resource, from act: what became of it, and two numbers that go with that. An entry that fails
@@ -100,7 +103,7 @@ local function library_in(grace)
     r.is_changed = true
   end
 
-  -- The resource at key as an operation on the lease id sees it.
+  -- The resource at key as an operation on the lease id sees it. value is its string, where that is known already.
   local function open(key, set, id, value)
     if not set then error({ err = 'TRYAGAIN the slot of ' .. key .. ' is being moved' }) end
     value = value or redis.call('GET', key)
@@ -208,14 +211,13 @@ local function library_in(grace)
     return leases
   end
 
-  local function drop_expired(r)
+  local function drop_expired_holders(r)
     if r.sole then
       if r.expires <= now then r.sole, r.is_changed = nil, true end
     elseif r.shared > 0 then
       take_all(r, 'e', now)
       take_all(r, 'f', now)
     end
-    if r.has_set then take_all(r, 'x', now) end
   end
 
   -- Makes a lease a holder. The capacity is set, and there is room. The members that it had are taken out.
@@ -243,7 +245,7 @@ local function library_in(grace)
     save(r)
   end
 
-  -- Grants from the head of the queue as far as the capacity goes. Nothing expired is left in it.
+  -- Grants from the head of the queue as far as the capacity goes, past waiters that have expired.
   local function grant(r)
     if grace > 0 then return end
     while r.has_set and not r.sole do
@@ -251,6 +253,9 @@ local function library_in(grace)
       if not head then return look_for_set(r) end
       local lease = record(r, string.sub(head, 10))
       if not lease then
+        take(r, head)
+      elseif lease.expires <= now then
+        take_all(r, 'x', now) -- with all that expired together
         take(r, head)
       else
         if r.shared + lease.weight > r.capacity then return end
@@ -264,7 +269,8 @@ local function library_in(grace)
 
   -- Drops what has expired and grants what that makes room for. Every operation begins with it.
   local function settle(r)
-    drop_expired(r)
+    drop_expired_holders(r)
+    if r.has_set then take_all(r, 'x', now) end
     grant(r)
   end
 
@@ -291,7 +297,7 @@ local function library_in(grace)
   local function find(r)
     if is_held(r) and r.sole == r.id then return r.expires, r.token end
     local lease = record(r, r.id)
-    if lease and (lease.token > 0 or lease.place > 0) then return lease.expires, lease.token, lease end
+    if lease and lease.expires > now and (lease.token > 0 or lease.place > 0) then return lease.expires, lease.token, lease end
   end
 
   -- The number of waiters in front of a lease, and the time until the lease in front of it expires.
@@ -323,7 +329,7 @@ local function library_in(grace)
 
   -- Releases the lease r.id. Its share stays taken for the rest. Returns a letter, as in release.lua.
   local function release(r, rest)
-    drop_expired(r)
+    drop_expired_holders(r)
     r = close_and_grant(r)
     local expires, token, lease = find(r)
     if not expires then

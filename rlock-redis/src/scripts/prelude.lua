@@ -26,3 +26,9 @@ local HELD, QUEUED, BUSY, MISMATCH, GONE, COUNTED, FAILED = 1, 2, 3, 4, 5, 6, 7
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 
+-- The keys of resources, and the strings there, which are read in one command: false where there is none, or a key of others.
+local function read_all()
+  local keys = {}
+  for at = 1, #KEYS, 2 do keys[#keys + 1] = KEYS[at] end
+  return keys, redis.call('MGET', unpack(keys))
+end

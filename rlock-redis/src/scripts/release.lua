@@ -6,23 +6,26 @@
 -- This part releases leases that hold their resources alone. release_among.lua does the others.
 
 local SIZE = 24
-local sub, unpack_from = string.sub, struct.unpack
+local call, sub, unpack_from = redis.call, string.sub, struct.unpack
 local leases, answers, others = ARGV[1], {}, {}
+local keys, values = read_all()
+local written, read = {}, nil
 
-for entry = 1, math.ceil(#KEYS / 2) do
-  local key, at = KEYS[2 * entry - 1], (entry - 1) * SIZE + 1
-  local value = redis.pcall('GET', key) -- an error, if it is the key of others
+for entry, key in ipairs(keys) do
+  local value, at = values[entry], (entry - 1) * SIZE + 1
+  if written[key] then value = call('GET', key) end
   local _, expires, capacity
-  if type(value) == 'string' and sub(value, ALONE_LENGTH + 1, ALONE_LENGTH + 16) == sub(leases, at, at + 15)
+  if value and sub(value, ALONE_LENGTH + 1, ALONE_LENGTH + 16) == sub(leases, at, at + 15)
     and unpack_from('<d', leases, at + 16) == 0 then
     _, _, expires, capacity = unpack_from(ALONE, value)
   end
   if capacity and capacity > 0 then
-    local written = redis.pcall('SET', key, sub(value, 1, IDLE_LENGTH), 'KEEPTTL')
-    if written.err then redis.call('DEL', key) end -- for which there is always memory
+    local set = redis.pcall('SET', key, sub(value, 1, IDLE_LENGTH), 'KEEPTTL')
+    if set.err then call('DEL', key) end -- for which there is always memory
+    written[key] = true
     answers[entry] = expires > now and 'r' or 'a'
   else
-    table.insert(others, entry)
+    others[#others + 1], read = entry, value
   end
 end
 

@@ -7,7 +7,6 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::usual_home;
 use crate::bench::acts::timed;
 use crate::bench::{BenchError, Line, Locks, Observer, Plan, Row, Samples, Subject};
 
@@ -27,30 +26,38 @@ pub(in crate::bench) async fn hand_over<S: Subject>(
     plan: &Plan,
     observer: &mut dyn Observer,
 ) -> Result<(), BenchError> {
-    let home = usual_home(subject);
-    let clients = [subject.connect(home, None).await?, subject.connect(home, None).await?];
+    let mut clients = Vec::new();
+    for &home in subject.homes() {
+        clients.push((home, [subject.connect(home, None).await?, subject.connect(home, None).await?]));
+    }
     let baseline = subject.baseline();
     for &waiters in &plan.waiters {
-        let begins = |round: usize| format!("hand-over, {waiters} waiting, round {round}");
-        let (mut bare, mut own) = (Samples::default(), Samples::default());
-        let begun = Instant::now();
-        let (mut round, mut queued) = (0, waiters);
-        while round == 0 || begun.elapsed() < 2 * plan.time {
-            if round == 0 || waiters > 1 {
-                observer.begins(&begins(round + 1));
+        let mut bare = Samples::default();
+        let mut owns = Vec::new();
+        for (home, clients) in &clients {
+            let (mut own, mut queued) = (Samples::default(), waiters);
+            let (begun, mut round) = (Instant::now(), 0);
+            while round == 0 || begun.elapsed() < 2 * plan.time {
+                if round == 0 || waiters > 1 {
+                    observer.begins(&format!("hand-over, {}, {waiters} waiting, round {}", home.says(), round + 1));
+                }
+                let name = format!("hand-over/{waiters}/{}/{round}", home.says());
+                let queue = Queue::of(clients, &name, waiters).await?;
+                queued = queued.min(queue.waiters);
+                quiet(&*baseline).await?;
+                let mut push = async || timed(&mut bare, async { Ok(baseline.write_and_push().await?) }).await;
+                queue.hand_over(plan.time, &mut own, &mut push).await?;
+                round += 1;
             }
-            let name = format!("hand-over/{waiters}/{round}");
-            let queue = Queue::of(&clients, &name, waiters).await?;
-            queued = queued.min(queue.waiters);
-            quiet(&*baseline).await?;
-            let mut push = async || timed(&mut bare, async { Ok(baseline.write_and_push().await?) }).await;
-            queue.hand_over(plan.time, &mut own, &mut push).await?;
-            round += 1;
+            owns.push((*home, own, queued));
         }
         let mut row = Row::new(Line::HandOver, "bare write + push", 1).bare().of(&bare);
         row.per_second = None;
         observer.row(row);
-        observer.row(Row::new(Line::HandOver, "hand-over", queued).of(&own).median_beside(&own, &bare));
+        for (home, own, queued) in owns {
+            let row = Row::new(Line::HandOver, format!("hand-over, {}", home.says()), queued);
+            observer.row(row.of(&own).median_beside(&own, &bare));
+        }
     }
     Ok(())
 }
