@@ -208,7 +208,8 @@ impl RedisConfig {
 
     /// Reaches servers elsewhere than at the addresses that sentinels and the nodes of a cluster announce, because the way leads
     /// through a tunnel, a proxy or the published port of a container. Each pair is an announced `host:port` and the
-    /// `host:port` to connect to. The hosts of the URL itself are not announced, and stay as they are.
+    /// `host:port` to connect to, which is the host that a certificate has to name. The hosts of the URL itself are not announced,
+    /// and stay as they are.
     ///
     /// # Errors
     ///

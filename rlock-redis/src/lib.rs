@@ -45,8 +45,10 @@
 //! extended and released wherever it is. Requests that need both keys, or a lock that is new in that slot, fail as not
 //! applied until the slot has moved, and are sent again.
 //!
-//! With TLS, the certificates have to name the hosts that the nodes announce: `cluster-announce-hostname` and
-//! `cluster-preferred-endpoint-type hostname` let them be names.
+//! With TLS, the certificates have to name the hosts that the nodes announce, or those that an `address_map` has for them:
+//! `cluster-announce-hostname` and `cluster-preferred-endpoint-type hostname` let them be names.
+//!
+//! The names of a namespace are spread over 16 slots, so that 16 primaries at most share its work.
 //!
 //! # What it guarantees
 //!

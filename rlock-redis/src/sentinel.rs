@@ -43,8 +43,15 @@ pub(crate) struct Sentinels {
 
 struct Sentinel {
     address: Address,
-    /// Empty until the first answer, while a question is under way, and after one without an answer.
-    conn: Mutex<Option<(Arc<Conn>, Driver)>>,
+    opened: Mutex<Option<Opened>>,
+}
+
+/// The connection to a sentinel.
+struct Opened {
+    conn: Arc<Conn>,
+    _driver: Driver,
+    /// The first question after the last answer.
+    unanswered: Option<Instant>,
 }
 
 /// A server by a sentinel's word.
@@ -63,7 +70,7 @@ impl Sentinels {
         service: &str,
         credentials: Option<&Credentials>,
     ) -> Self {
-        let sentinel = |address: &Address| Sentinel { address: address.clone(), conn: Mutex::default() };
+        let sentinel = |address: &Address| Sentinel { address: address.clone(), opened: Mutex::default() };
         Self {
             config,
             service: service.to_owned(),
@@ -145,22 +152,35 @@ impl Sentinels {
 }
 
 impl Sentinel {
-    /// Asks over the connection of the last question, or over a new one if that is gone. Only a connection with an answer is
-    /// kept, so that one that is silent is asked once.
+    /// Asks over the connection of the last question, or over a new one if that is broken or has been silent for
+    /// [`ANSWERS_WITHIN`].
+    ///
+    /// # Cancel safety
+    ///
+    /// The connection stays: an answer that comes later shows that it is not silent.
     async fn ask(&self, all: &Sentinels) -> Result<Primary, CallError> {
-        let mut kept = self.conn.lock().await;
-        let mut last = kept.take();
+        let mut opened = self.opened.lock().await;
+        let is_silent = |opened: &Opened| opened.unanswered.is_some_and(|since| since.elapsed() >= ANSWERS_WITHIN);
+        if opened.as_ref().is_some_and(is_silent) {
+            *opened = None;
+        }
         loop {
-            let is_new = last.is_none();
-            let (conn, driver) = match last.take() {
-                Some(opened) => opened,
-                None => Conn::to_sentinel(&all.config, &self.address, all.credentials.as_ref()).await?,
-            };
-            match self.ask_over(&conn, all).await {
-                Err(CallError::Unsent(_) | CallError::Unanswered(_)) if !is_new => {}
-                Err(error @ (CallError::Unsent(_) | CallError::Unanswered(_))) => return Err(error),
+            let is_new = opened.is_none();
+            if is_new {
+                let (conn, driver) = Conn::to_sentinel(&all.config, &self.address, all.credentials.as_ref()).await?;
+                *opened = Some(Opened { conn, _driver: driver, unanswered: None });
+            }
+            let Some(Opened { conn, unanswered, .. }) = &mut *opened else { continue };
+            unanswered.get_or_insert_with(Instant::now);
+            match self.ask_over(conn, all).await {
+                Err(error @ (CallError::Unsent(_) | CallError::Unanswered(_))) => {
+                    *opened = None;
+                    if is_new {
+                        return Err(error);
+                    }
+                }
                 answer => {
-                    *kept = Some((conn, driver));
+                    *unanswered = None;
                     return answer;
                 }
             }

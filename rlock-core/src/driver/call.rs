@@ -33,7 +33,8 @@ pub(super) struct Limit {
     /// After it, no answer is awaited any more.
     pub(super) longest: Duration,
     /// The moment from which the leases need their timers, if the call is not answered by then. Until then the call is in their
-    /// place: a request that is answered in time, as nearly all are, needs none.
+    /// place: a request that is answered in time, as nearly all are, needs none. The deadline of a held lease is in the schedule
+    /// all the time. This timer stands still while the machine sleeps, and comes a second too late at most then.
     pub(super) timer: Option<Moment>,
 }
 

@@ -35,8 +35,8 @@ struct Desk {
 }
 
 impl Driver {
-    /// Sends a request: at once and alone if its lane is quiet and its user waits for it, else with a worker of the lane. Sets
-    /// the timer of its lease, unless it is answered at once.
+    /// Sends a request: at once and alone if its lane is quiet and its user waits for it, else with a worker of the lane. Sees to
+    /// the timer of its lease: in the schedule, or with the call.
     ///
     /// With `is_awaited`, and on the client's runtime, the request is polled for the first time here, so that it is on its way
     /// before a worker is awake, and a store that answers at once needs none. On another runtime it is not: a future may leave

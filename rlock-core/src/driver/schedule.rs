@@ -72,7 +72,7 @@ impl Schedule {
         }
     }
 
-    /// Takes out the timers that are due at `now`, about `limit` at most, and returns the moment of the next. The caller sleeps
+    /// Takes out the timers that are due at `now`, at most `limit`, and returns the moment of the next. The caller sleeps
     /// until then, or until [`earlier`](Self::earlier) resolves.
     pub(super) fn take_due(&self, now: Moment, limit: usize, due: &mut Vec<Timer>) -> Option<Moment> {
         let mut timers = self.lock();
@@ -81,7 +81,7 @@ impl Schedule {
             && *first.key() <= bucket(now)
         {
             let taken = due.len();
-            due.extend(first.get_mut().extract_if(.., |timer| timer.at <= now));
+            due.extend(first.get_mut().extract_if(.., |timer| timer.at <= now).take(limit - taken));
             due[taken..].sort_by_key(|timer| timer.at);
             if !first.get().is_empty() {
                 break;

@@ -104,7 +104,7 @@ impl Driver {
             // Before the user hears of it, and under the mutex: then no lease is open that its user knows to be released.
             self.table.remove(slot.key.id);
         } else if sending == Sending::Later || !effects.iter().any(|effect| matches!(effect, Effect::Send(_))) {
-            self.set_timer(slot, &mut state); // with a request that is sent now, `send` does
+            self.set_timer(slot, &mut state); // with a request that is sent now, `send` sees to it
         }
         drop(state);
         self.carry_out(slot, &effects, aftermath, (sending, now), |driver| {

@@ -267,7 +267,7 @@ local function library_in(grace)
 
   local function is_held(r) return r.sole and r.sole ~= NO_ID end
 
-  -- Drops what has expired and grants what that makes room for. Every operation begins with it.
+  -- Drops what has expired and grants what that makes room for. Every operation but a release begins with it.
   local function settle(r)
     drop_expired_holders(r)
     if r.has_set then take_all(r, 'x', now) end
