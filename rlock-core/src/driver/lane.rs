@@ -28,6 +28,9 @@ pub(super) struct Lane<T> {
     shares: Shares,
 }
 
+/// The requests that go together while the store leaves a call without an answer.
+const FEW: usize = 16;
+
 /// How many requests go together.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shares {
@@ -40,6 +43,8 @@ pub(super) struct Shares {
 struct Inner<T> {
     queue: VecDeque<T>,
     under_way: usize,
+    /// Calls without an answer that are not counted as under way any more.
+    stuck: usize,
     /// The thread that started the last worker, if that has not taken its share yet. tokio runs it next on that thread, and
     /// on no other: while a task there blocks, requests of other threads need a worker of their own.
     starting: Option<ThreadId>,
@@ -69,6 +74,7 @@ impl<T> Lane<T> {
         let inner = Inner {
             queue: VecDeque::new(),
             under_way: 0,
+            stuck: 0,
             starting: None,
             window: Window::new(),
             idle: Vec::new(),
@@ -133,12 +139,18 @@ impl<T> Lane<T> {
 
     /// Stops counting a call that gets no answer, so that it holds nobody up.
     pub(super) fn is_stuck(&self) {
-        self.change(|inner| inner.under_way -= 1);
+        self.change(|inner| {
+            inner.under_way -= 1;
+            inner.stuck += 1;
+        });
     }
 
     /// Counts such a call again, because it is answered.
     pub(super) fn is_back(&self) {
-        self.change(|inner| inner.under_way += 1);
+        self.change(|inner| {
+            inner.under_way += 1;
+            inner.stuck -= 1;
+        });
     }
 
     /// Ends the workers once they are idle.
@@ -193,7 +205,9 @@ impl<T> Inner<T> {
             return false;
         }
         let waiting = self.queue.len();
-        let share = waiting.div_ceil(self.window.size()).max(shares.worth_a_call).min(shares.max).min(waiting);
+        // A resource that keeps the store busy comes again, and is to hold up few others then.
+        let worth_a_call = if self.stuck > 0 { FEW.min(shares.worth_a_call) } else { shares.worth_a_call };
+        let share = waiting.div_ceil(self.window.size()).max(worth_a_call).min(shares.max).min(waiting);
         batch.extend(self.queue.drain(..share));
         true
     }
@@ -355,5 +369,17 @@ mod tests {
         assert!(start(&lane).is_none());
         lane.is_stuck();
         assert!(start(&lane).is_some() && start(&lane).is_none());
+    }
+
+    #[test]
+    fn few_requests_go_together_while_a_call_is_stuck() {
+        let lane = Lane::new(Shares { worth_a_call: 1000, max: 1000 });
+        (0..100).for_each(|request| lane.push(request));
+        assert_eq!(start(&lane).expect("there is room").1.len(), 100);
+        lane.is_stuck();
+        (0..100).for_each(|request| lane.push(request));
+        assert_eq!(start(&lane).expect("there is room").1.len(), FEW);
+        lane.is_back();
+        assert_eq!(start(&lane).expect("there is room").1.len(), 100 - FEW);
     }
 }
