@@ -152,7 +152,7 @@ pub(crate) fn explorations() -> Vec<(&'static str, Bounds)> {
                 ..with(Budget { losses: 1, delays: 1, ..none })
             },
         ),
-        ("two clients", with(Budget { losses: 1, delays: 1, freezes: 1, crashes: 1, give_ups: 1, ..none })),
+        ("two clients", with(Budget { losses: 1, freezes: 1, crashes: 1, give_ups: 1, ..none })),
         (
             "two clients that lock twice",
             Bounds { locks: 2, ..with(Budget { losses: 1, repeats: 1, refusals: 1, ..none }) },
