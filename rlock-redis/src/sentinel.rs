@@ -166,11 +166,14 @@ impl Sentinel {
         }
         loop {
             let is_new = opened.is_none();
-            if is_new {
-                let (conn, driver) = Conn::to_sentinel(&all.config, &self.address, all.credentials.as_ref()).await?;
-                *opened = Some(Opened { conn, _driver: driver, unanswered: None });
-            }
-            let Some(Opened { conn, unanswered, .. }) = &mut *opened else { continue };
+            let Opened { conn, unanswered, .. } = match &mut *opened {
+                Some(opened) => opened,
+                none => {
+                    let (conn, driver) =
+                        Conn::to_sentinel(&all.config, &self.address, all.credentials.as_ref()).await?;
+                    none.insert(Opened { conn, _driver: driver, unanswered: None })
+                }
+            };
             unanswered.get_or_insert_with(Instant::now);
             match self.ask_over(conn, all).await {
                 Err(error @ (CallError::Unsent(_) | CallError::Unanswered(_))) => {
