@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::error::Error;
+use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Once, PoisonError, mpsc};
 use std::time::Duration;
 use std::{io, process};
 
+use nix::unistd::{Gid, Uid};
+use tempfile::TempDir;
 use testcontainers::bollard::Docker;
-use testcontainers::bollard::models::{HostConfig, PortBinding};
+use testcontainers::bollard::models::{ContainerInspectResponse, HostConfig, PortBinding};
 use testcontainers::bollard::query_parameters::{KillContainerOptionsBuilder, RemoveContainerOptionsBuilder};
 use testcontainers::core::client::docker_client_instance;
 use testcontainers::core::error::ClientError;
@@ -66,6 +69,8 @@ pub(super) struct Container<S> {
     image: String,
     /// The same after a restart, which a port of the engine's choice would not be.
     port: u16,
+    /// The server's files, if they are on this machine ([`Store::ON_HOST`]).
+    folder: Option<TempDir>,
 }
 
 impl<S: Store> Container<S> {
@@ -76,12 +81,18 @@ impl<S: Store> Container<S> {
     /// [`NotFound`](io::ErrorKind::NotFound) if the image is not to be had; else as [`wait_until_ready`].
     pub(super) fn start(store: S, image: &str, port: u16) -> io::Result<Box<dyn Place>> {
         let name = format!("{LABEL}-{}-{port}-{:08x}", S::NAME.to_lowercase(), rand::random::<u32>());
-        let mut container = Self { container: None, name, is_paused: false, store, image: image.into(), port };
+        let mut container =
+            Self { container: None, name, is_paused: false, store, image: image.into(), port, folder: None };
         container.run()?;
         Ok(Box::new(container))
     }
 
     fn run(&mut self) -> io::Result<()> {
+        if S::ON_HOST {
+            let folder = self.folder.insert(tempfile::tempdir()?);
+            let program = S::ENTRYPOINT.unwrap_or(S::PROGRAMS[0]);
+            self.store.prepare(Path::new(program), folder.path(), self.port)?;
+        }
         let (request, name) = (self.request(), self.name.clone());
         let started = wait_for(async move {
             remove_ours_on_signals();
@@ -101,16 +112,39 @@ impl<S: Store> Container<S> {
     }
 
     fn request(&self) -> ContainerRequest<GenericImage> {
-        let port = S::PORT.tcp();
         let (name, tag) = name_and_tag(&self.image);
-        let image = GenericImage::new(name, tag).with_exposed_port(port);
+        let image = GenericImage::new(name, tag);
         let image = S::ENTRYPOINT.iter().fold(image, |image, program| image.with_entrypoint(program));
-        let request = image
-            .with_container_name(&self.name)
-            .with_label(LABEL, S::NAME)
-            .with_cmd(self.store.arguments())
-            .with_host_config_modifier(publish(port, self.port));
+        let request = match &self.folder {
+            Some(folder) => self.on_host(image, folder.path()),
+            None => self.apart(image),
+        };
+        let request = request.with_container_name(&self.name).with_label(LABEL, S::NAME);
         S::ENVIRONMENT.iter().fold(request, |request, &(name, value)| request.with_env_var(name, value))
+    }
+
+    /// A container with a network of its own.
+    fn apart(&self, image: GenericImage) -> ContainerRequest<GenericImage> {
+        let port = S::PORT.tcp();
+        image
+            .with_exposed_port(port)
+            .with_cmd(self.store.arguments(S::PORT))
+            .with_host_config_modifier(publish(port, self.port))
+    }
+
+    /// A container that works in `folder` as the user of this process. See [`Store::ON_HOST`].
+    fn on_host(&self, image: GenericImage, folder: &Path) -> ContainerRequest<GenericImage> {
+        let folder = folder.display().to_string();
+        let bind = format!("{folder}:{folder}");
+        image
+            .with_cmd(self.store.arguments(self.port))
+            .with_working_dir(folder)
+            .with_user(format!("{}:{}", Uid::effective(), Gid::effective()))
+            .with_host_config_modifier(move |config| {
+                config.network_mode = Some("host".into());
+                config.pid_mode = Some("host".into());
+                config.binds = Some(vec![bind.clone()]);
+            })
     }
 
     fn no_image(&self, error: &dyn Error) -> io::Error {
@@ -125,10 +159,26 @@ impl<S: Store> Container<S> {
 
     fn wait_until_ready(&self) -> io::Result<()> {
         let url = self.store.url(self.port);
+        let process = self.process()?;
         wait_until_ready(
-            || self.store.is_ready(&url, None),
+            || self.store.is_ready(&url, process),
             || self.is_running().map(|running| !running),
             || format!("{}: {}", self.image, self.log()),
+        )
+    }
+
+    /// The process id of the server on this machine, if it shares those.
+    fn process(&self) -> io::Result<Option<u32>> {
+        if !S::ON_HOST {
+            return Ok(None);
+        }
+        let state = self.inspect()?.state.unwrap_or_default();
+        Ok(state.pid.and_then(|process| process.try_into().ok()))
+    }
+
+    fn inspect(&self) -> io::Result<ContainerInspectResponse> {
+        self.ask(
+            |container| async move { docker().await?.inspect_container(container.id(), None).await.map_err(failed) },
         )
     }
 
@@ -195,10 +245,10 @@ impl<S: Store> Place for Container<S> {
     }
 
     fn address_for_servers(&self) -> io::Result<(String, u16)> {
-        let inspected = self.ask(|container| async move {
-            docker().await?.inspect_container(container.id(), None).await.map_err(failed)
-        })?;
-        let mut networks = inspected.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
+        if S::ON_HOST {
+            return Ok(("127.0.0.1".into(), self.port));
+        }
+        let mut networks = self.inspect()?.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
         let addresses = networks.drain().filter_map(|(_, network)| network.ip_address);
         let host = addresses.filter(|address| !address.is_empty()).min();
         Ok((host.ok_or_else(|| io::Error::other("the container is in no network"))?, S::PORT))

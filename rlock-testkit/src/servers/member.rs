@@ -122,7 +122,7 @@ impl Store for Member {
     const ENTRYPOINT: Option<&'static str> = Some("etcd");
     const PORT: u16 = 2379;
 
-    fn arguments(&self) -> Vec<String> {
+    fn arguments(&self, _port: u16) -> Vec<String> {
         let port = Self::PORT;
         self.serving(&format!("http://0.0.0.0:{port}"), &format!("http://127.0.0.1:{port}"), "/etcd-data")
     }

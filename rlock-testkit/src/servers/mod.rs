@@ -20,7 +20,8 @@
 //! A server that a test configures, pauses, kills or restarts is always one of the last two kinds: the one in the
 //! environment is not ours to tamper with.
 //!
-//! An [`EtcdCluster`], a [`RedisCluster`], [`RedisSentinels`] and a [`PgBouncer`] are programs of this machine always.
+//! An [`EtcdCluster`] and a [`PgBouncer`] are programs of this machine always. The containers of a [`RedisCluster`] and of
+//! [`RedisSentinels`] share the network and the process ids of this machine, which has to run Linux.
 //!
 //! Containers carry the label `rlock-test`. A test that panics or is ended by SIGTERM or SIGINT removes its own; one
 //! that is killed leaves them to `docker ps --quiet --all --filter label=rlock-test | xargs -r docker rm -fv`.

@@ -165,7 +165,7 @@ impl Store for Arguments {
     const ENVIRONMENT: &'static [(&'static str, &'static str)] = &[("POSTGRES_HOST_AUTH_METHOD", "trust")];
     const PORT: u16 = 5432;
 
-    fn arguments(&self) -> Vec<String> {
+    fn arguments(&self, _port: u16) -> Vec<String> {
         // The first begins with a dash, which makes the official image run postgres with all of them.
         self.0.clone()
     }

@@ -122,6 +122,14 @@ impl Control for Redis {
     }
 }
 
+pub(super) const NAME: &str = "Redis";
+pub(super) const PROGRAMS: &[&str] = &["redis-server", "valkey-server"];
+pub(super) const PACKAGE: &str = "redis-server";
+pub(super) const VARIABLE: &str = "REDIS";
+pub(super) const URL: &str = "redis://host:port";
+pub(super) const IMAGE: &str = "redis:7-alpine";
+pub(super) const PORT: u16 = 6379;
+
 const FORGETS: &[&str] = &["--save", "", "--appendonly", "no"];
 const KEEPS_EVERY_WRITE: &[&str] = &["--save", "", "--appendonly", "yes", "--appendfsync", "always"];
 
@@ -141,9 +149,9 @@ impl Arguments {
 }
 
 impl Service for Arguments {
-    const NAME: &'static str = "Redis";
-    const PROGRAMS: &'static [&'static str] = &["redis-server", "valkey-server"];
-    const PACKAGE: &'static str = "redis-server";
+    const NAME: &'static str = NAME;
+    const PROGRAMS: &'static [&'static str] = PROGRAMS;
+    const PACKAGE: &'static str = PACKAGE;
 
     fn command(&self, program: &Path, port: u16) -> Command {
         let mut command = Command::new(program);
@@ -172,12 +180,12 @@ impl Service for Arguments {
 }
 
 impl Store for Arguments {
-    const VARIABLE: &'static str = "REDIS";
-    const URL: &'static str = "redis://host:port";
-    const IMAGE: &'static str = "redis:7-alpine";
-    const PORT: u16 = 6379;
+    const VARIABLE: &'static str = VARIABLE;
+    const URL: &'static str = URL;
+    const IMAGE: &'static str = IMAGE;
+    const PORT: u16 = PORT;
 
-    fn arguments(&self) -> Vec<String> {
+    fn arguments(&self, _port: u16) -> Vec<String> {
         // The first begins with a dash, which makes the official image run redis-server with all of them.
         ["--bind", "0.0.0.0", "--protected-mode", "no"].map(String::from).into_iter().chain(self.0.clone()).collect()
     }

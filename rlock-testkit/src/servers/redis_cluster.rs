@@ -18,8 +18,8 @@ const SLOTS: usize = 16_384;
 const SOON: Duration = Duration::from_secs(60);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 
-/// A Redis Cluster of three primaries with a replica each, which keep every write: programs of this machine always,
-/// whatever `RLOCK_TEST_SERVERS` says, and on Linux only.
+/// A Redis Cluster of three primaries with a replica each, which keep every write, on Linux only. In containers, they share
+/// the network and the process ids of this machine.
 ///
 /// Clients reach each of them through a proxy, and so do the servers each other. One of them can be
 /// [cut off](Self::cut_off), and each [paused, killed and restarted](Self::node). What [`Control`] does to the cluster
@@ -38,7 +38,7 @@ impl RedisCluster {
     ///
     /// # Panics
     ///
-    /// Panics if there is no program `redis-server` or `valkey-server`, and says what to install.
+    /// Panics if there is no server to be had, and says what to install.
     pub fn start(node_timeout: Duration) -> Self {
         Self::start_nodes(2 * PRIMARIES, node_timeout)
     }

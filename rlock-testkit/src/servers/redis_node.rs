@@ -9,9 +9,11 @@ use async_trait::async_trait;
 use rand::RngExt as _;
 
 use super::peers::Peers;
+use super::redis;
 use super::resp::{Reply, Resp};
 use super::server::Server;
 use super::service::Service;
+use super::store::Store;
 use crate::faults::{Control, Data, Proxy, Way};
 
 /// One of several Redis servers that know each other. Clients and the others reach it through a proxy.
@@ -41,13 +43,11 @@ const BUS: u16 = 10_000;
 impl RedisNode {
     /// Starts servers that are ready only together.
     pub(super) fn start_all(roles: Vec<Role>) -> Vec<Self> {
-        let program = super::source::program_of::<Role>();
         std::thread::scope(|scope| {
             let start = |role: Role| {
-                let program = &program;
                 scope.spawn(move || {
                     let front = Arc::clone(&role.front);
-                    Self { server: Server::start_program(program, role), front }
+                    Self { server: Server::start_own(role), front }
                 })
             };
             let starting: Vec<_> = roles.into_iter().map(start).collect();
@@ -138,23 +138,23 @@ impl Control for RedisNode {
 }
 
 impl Service for Role {
-    const NAME: &'static str = "Redis";
-    const PROGRAMS: &'static [&'static str] = &["redis-server", "valkey-server"];
-    const PACKAGE: &'static str = "redis-server";
+    const NAME: &'static str = redis::NAME;
+    const PROGRAMS: &'static [&'static str] = redis::PROGRAMS;
+    const PACKAGE: &'static str = redis::PACKAGE;
 
-    fn prepare(&self, _program: &Path, folder: &Path, _port: u16) -> io::Result<()> {
+    fn prepare(&self, _program: &Path, folder: &Path, port: u16) -> io::Result<()> {
         let (name, text) = &self.file;
-        fs::write(folder.join(name), text)
-    }
-
-    fn command(&self, program: &Path, port: u16) -> Command {
+        fs::write(folder.join(name), text)?;
         if let Some((index, peers)) = &self.bus {
             peers.lead_to(*index, port.wrapping_add(BUS));
         }
         self.front.lead_to(&self.url(port));
+        Ok(())
+    }
+
+    fn command(&self, program: &Path, port: u16) -> Command {
         let mut command = Command::new(program);
-        // The name of a sentinel's file has to stand in front.
-        command.args(&self.arguments).args(["--port", &port.to_string(), "--bind", "127.0.0.1"]);
+        command.args(Store::arguments(self, port));
         command
     }
 
@@ -173,5 +173,19 @@ impl Service for Role {
             Ok(is_it && (self.is_ready)(&mut resp)?)
         };
         Resp::connect(url).and_then(answers).unwrap_or(false)
+    }
+}
+
+impl Store for Role {
+    const VARIABLE: &'static str = redis::VARIABLE;
+    const URL: &'static str = redis::URL;
+    const IMAGE: &'static str = redis::IMAGE;
+    const ENTRYPOINT: Option<&'static str> = Some(redis::PROGRAMS[0]); // a sentinel's file has to stand in front of all others
+    const PORT: u16 = redis::PORT;
+    const ON_HOST: bool = true;
+
+    fn arguments(&self, port: u16) -> Vec<String> {
+        let place = ["--port", &port.to_string(), "--bind", "127.0.0.1"].map(String::from);
+        self.arguments.iter().cloned().chain(place).collect()
     }
 }

@@ -17,8 +17,8 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 const ASKED_EVERY: Duration = Duration::from_secs(1);
 const SERVICE: &str = "locks";
 
-/// A primary with a replica, which keep every write, and three sentinels: programs of this machine always, whatever
-/// `RLOCK_TEST_SERVERS` says.
+/// A primary with a replica, which keep every write, and three sentinels. In containers, they share the network and the
+/// process ids of this machine.
 ///
 /// Each is reached through a proxy, by clients and by the others. What [`Control`] does to the whole it does to all of them.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl RedisSentinels {
     ///
     /// # Panics
     ///
-    /// Panics if there is no program `redis-server` or `valkey-server`, and says what to install.
+    /// Panics if there is no server to be had, and says what to install.
     pub fn start(down_after: Duration) -> Self {
         let servers: Vec<_> = (0..2).map(|_| front()).collect();
         let sentinels: Vec<_> = (0..SENTINELS).map(|_| front()).collect();

@@ -57,6 +57,9 @@ impl Source {
 
     #[cfg(feature = "containers")]
     fn container<S: Store>() -> Result<Self, String> {
+        if S::ON_HOST && !cfg!(target_os = "linux") {
+            return Err("containers share the network and the processes of this machine on Linux only".into());
+        }
         super::containers::engine()?;
         let image = non_empty(&format!("RLOCK_TEST_{}_IMAGE", S::VARIABLE));
         Ok(Self::Image(image.unwrap_or_else(|| S::IMAGE.into())))

@@ -17,7 +17,11 @@ pub(super) trait Store: Service {
     const ENVIRONMENT: &'static [(&'static str, &'static str)] = &[];
     /// Where the server in a container listens.
     const PORT: u16;
+    /// Whether a container shares this machine's network and process ids, and works in a folder of it: servers that know
+    /// each other by ports of the loopback interface, and that the kit tells apart by their processes.
+    const ON_HOST: bool = false;
 
-    /// The arguments of a container, with which it serves [`PORT`](Self::PORT) to everybody.
-    fn arguments(&self) -> Vec<String>;
+    /// The arguments of a container, with which it serves `port`: [`PORT`](Self::PORT), to everybody, or one of this
+    /// machine's.
+    fn arguments(&self, port: u16) -> Vec<String>;
 }

@@ -1,4 +1,4 @@
-//! Redis Clusters, and servers under sentinels: programs of this machine.
+//! Redis Clusters, and servers under sentinels.
 
 use std::time::Duration;
 
