@@ -1,10 +1,10 @@
 //! Running one case: what the tests that `conformance!` generates call.
 
 use std::any::Any;
-use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
+use std::{env, fmt};
 
 use futures_util::future::LocalBoxFuture;
 use rlock_core::{Capabilities, Namespace};
@@ -19,8 +19,11 @@ use crate::remote::{self, Remotes};
 use crate::stage::Stage;
 use crate::{Controlled, Harness, Shared};
 
-/// How long a case may take: 60 s.
+/// The time limit of a case: 60 s for each of its rounds.
 pub const LIMIT: Duration = Duration::from_secs(60);
+
+/// The variable that says how often each case is run on its store, each time in another namespace; once, if it is not set.
+pub const ROUNDS: &str = "RLOCK_TEST_ROUNDS";
 
 /// How long what a case has left running may take to end.
 const WIND_UP: Duration = Duration::from_secs(1);
@@ -189,11 +192,8 @@ pub fn processes<H: Shared>(case: Case, body: WithProcesses) -> Result<(), Broke
     if let Some(helper) = Helper::current() {
         return serve::<H>(case, helper);
     }
-    judge(case, async {
-        let harness = H::start().await;
-        let address = harness.address();
-        let stage = Stage::new(Arc::new(harness)).await;
-        body(&stage, &remotes(case, &stage, &address)).await;
+    judge_rounds(rounds(), case, H::start, async |stage, harness| {
+        body(stage, &remotes(case, stage, &harness.address())).await
     })
 }
 
@@ -212,12 +212,9 @@ pub fn cost<H: Shared>(case: Case, body: WithNetwork) -> Result<(), Broken> {
 ///
 /// As [`anywhere`].
 pub fn network<H: Shared>(case: Case, body: WithNetwork) -> Result<(), Broken> {
-    judge(case, async {
-        let harness = H::start().await;
-        let address = harness.address();
-        let stage = Stage::new(Arc::new(harness)).await;
-        let network = Network::new::<H>(address, stage.namespace().clone());
-        body(&stage, &network).await;
+    judge_rounds(rounds(), case, H::start, async |stage, harness| {
+        let network = Network::new::<H>(harness.address(), stage.namespace().clone());
+        body(stage, &network).await;
     })
 }
 
@@ -230,10 +227,11 @@ pub fn control<H: Controlled>(case: Case, body: WithControl) -> Result<(), Broke
     if let Some(helper) = Helper::current() {
         return serve::<H>(case, helper);
     }
-    judge(case, async {
-        let harness = Arc::new(H::start_durable().await);
-        let stage = Stage::new(harness.clone()).await;
-        body(&stage, harness.server(), &remotes(case, &stage, &harness.address())).await;
+    // The server of one round may be down at its end.
+    (0..rounds()).try_for_each(|_| {
+        judge_rounds(1, case, H::start_durable, async |stage, harness| {
+            body(stage, harness.server(), &remotes(case, stage, &harness.address())).await;
+        })
     })
 }
 
@@ -243,7 +241,7 @@ fn remotes(case: Case, stage: &Stage, address: &str) -> Remotes {
 }
 
 fn serve<H: Shared>(case: Case, helper: Helper) -> Result<(), Broken> {
-    judge_for(Duration::MAX, case, async {
+    judge(case, async {
         let namespace = Namespace::new(helper.setting(remote::NAMESPACE)).expect("the test's own namespace");
         let stage = async |address: &str| Stage::in_namespace(Arc::new(H::attach(address).await), namespace).await;
         match helper.role() {
@@ -269,27 +267,79 @@ pub fn declarations<H: Harness>(case: Case, left_out: &[&str]) -> Result<(), Bro
     })
 }
 
-fn on_stage<H: Harness>(case: Case, body: impl AsyncFnOnce(&Stage)) -> Result<(), Broken> {
-    judge(case, async { body(&Stage::new(Arc::new(H::start().await)).await).await })
+fn on_stage<H: Harness>(case: Case, body: impl AsyncFn(&Stage)) -> Result<(), Broken> {
+    judge_rounds(rounds(), case, H::start, async |stage, _harness| body(stage).await)
+}
+
+/// Runs a case on one store in each of `rounds` namespaces.
+fn judge_rounds<H: Harness, F: Future<Output = H>>(
+    rounds: usize,
+    case: Case,
+    start: impl FnOnce() -> F,
+    body: impl AsyncFn(&Stage, &H),
+) -> Result<(), Broken> {
+    judge(case, async {
+        let harness = Arc::new(in_time(start()).await);
+        for _ in 0..rounds {
+            in_time(async { body(&Stage::new(harness.clone()).await, &harness).await }).await;
+        }
+    })
+}
+
+async fn in_time<T>(work: impl Future<Output = T>) -> T {
+    timeout(LIMIT, work).await.unwrap_or_else(|_elapsed| panic!("not done within {LIMIT:?}"))
+}
+
+fn rounds() -> usize {
+    let Ok(rounds) = env::var(ROUNDS) else { return 1 };
+    rounds
+        .parse()
+        .ok()
+        .filter(|&rounds| rounds > 0)
+        .unwrap_or_else(|| panic!("{ROUNDS}={rounds}: not a number of rounds"))
 }
 
 fn judge(case: Case, body: impl Future<Output = ()>) -> Result<(), Broken> {
-    judge_for(LIMIT, case, body)
-}
-
-fn judge_for(limit: Duration, case: Case, body: impl Future<Output = ()>) -> Result<(), Broken> {
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("the system has threads");
-    let verdict = catch_unwind(AssertUnwindSafe(|| runtime.block_on(async { timeout(limit, body).await })));
+    let verdict = catch_unwind(AssertUnwindSafe(|| runtime.block_on(body)));
     runtime.shutdown_timeout(WIND_UP);
-    let what = match verdict {
-        Ok(Ok(())) => return Ok(()),
-        Ok(Err(_elapsed)) => format!("not done within {limit:?}"),
-        Err(panic) => words_of(&*panic).to_owned(),
-    };
-    Err(Broken { case, what })
+    verdict.map_err(|panic| Broken { case, what: words_of(&*panic).to_owned() })
 }
 
 fn words_of(panic: &(dyn Any + Send)) -> &str {
     let words = panic.downcast_ref::<String>().map(String::as_str);
     words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::MemoryHarness;
+
+    const CASE: Case = Case { backend: "memory", module: "tests", name: "rounds", rule: Rule::Declared };
+
+    #[test]
+    fn each_round_has_a_namespace_of_its_own() {
+        let seen = Mutex::new(BTreeSet::new());
+        let body = async |stage: &Stage, _: &MemoryHarness| {
+            seen.lock().unwrap().insert(stage.namespace().to_string());
+        };
+        judge_rounds(3, CASE, MemoryHarness::start, body).unwrap();
+        assert_eq!(seen.into_inner().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn one_failed_round_fails_the_case() {
+        let rounds = Mutex::new(0);
+        let body = async |_: &Stage, _: &MemoryHarness| {
+            let mut round = rounds.lock().unwrap();
+            *round += 1;
+            assert!(*round < 2, "broken in the second round");
+        };
+        let broken = judge_rounds(3, CASE, MemoryHarness::start, body).unwrap_err();
+        assert_eq!(broken.what(), "broken in the second round");
+    }
 }
