@@ -10,9 +10,10 @@ use tokio::sync::{Mutex, Notify};
 use tokio::time::timeout;
 
 use crate::answers;
-use crate::conn::{Conn, Delivery, Driver, Messages};
+use crate::conn::{Conn, Driver};
 use crate::error::CallError;
 use crate::keys::{Keys, inbox_channel};
+use crate::messages::{Delivery, Messages};
 use crate::route::{Purpose, Route};
 use crate::scripts::Script;
 use crate::wire::{Args, Reply};
@@ -65,7 +66,7 @@ impl RedisBaseline {
         let route = Route::open(config.clone(), keys.clone(), &nobody.0, &nobody.1).await.map_err(failed)?;
         let listener = route.listener().open().await.map_err(failed)?;
         let channel = inbox_channel(LeaseId::random());
-        let messages = Mutex::new(listener.0.subscribe(&config, &channel).await.map_err(failed)?);
+        let messages = Mutex::new(Messages::subscribe(&listener.0, &config, &channel).await.map_err(failed)?);
         let expires = SystemTime::now() + EXPIRY;
         let expires = expires.duration_since(UNIX_EPOCH).unwrap_or(EXPIRY).as_millis().to_string();
         Ok(Self { config, store, keys, route, channel, expires, messages, _listener: listener })

@@ -27,7 +27,12 @@ pub(crate) struct Endpoint<'a> {
     pub(crate) database: Option<u8>,
 }
 
-impl Endpoint<'_> {
+impl<'a> Endpoint<'a> {
+    /// A server as the user of the URL, in its first database.
+    pub(crate) fn of_node(config: &'a RedisConfig, address: &'a Address) -> Self {
+        Self { config, address, credentials: config.credentials.as_ref(), database: None }
+    }
+
     pub(crate) fn builder(&self) -> Result<Builder, CallError> {
         let mut fred = Config {
             server: self.server(),

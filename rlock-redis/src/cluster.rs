@@ -12,12 +12,13 @@ use tokio::time::{sleep, timeout};
 
 use crate::RedisConfig;
 use crate::address::Address;
+use crate::advice::IS_NO_CLUSTER;
+use crate::client::Endpoint;
 use crate::conn::Conn;
 use crate::connect::{Connector, Server};
 use crate::error::{CallError, Cause};
 use crate::keys::{BUCKETS, Keys};
 use crate::primary::Primary;
-use crate::server::IS_NO_CLUSTER;
 use crate::view::View;
 use crate::wire::Args;
 
@@ -183,7 +184,7 @@ impl Inner {
     async fn views_by_address(&self, addresses: &[Address], limit: Duration) -> (Vec<View>, Vec<CallError>) {
         let ask = async |address: &Address| {
             let asked = async {
-                let (conn, _driver) = Conn::to_node(&self.config, address).await?;
+                let (conn, _driver) = Conn::open(&Endpoint::of_node(&self.config, address)).await?;
                 self.ask(&conn).await
             };
             let late = |_elapsed| Err(CallError::Unsent(Cause::new(format!("no answer within {limit:?}"))));

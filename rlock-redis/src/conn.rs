@@ -20,11 +20,9 @@ use tokio::time::timeout;
 
 use crate::address::Address;
 use crate::client::{Endpoint, call_error, is_of_transport, unsent};
-use crate::config::Credentials;
 use crate::error::{CallError, Cause};
 use crate::grace::Grace;
 use crate::wire::{Args, Reply};
-use crate::{RedisConfig, rights, server};
 
 /// The silence of a connection with a request under way after which another connection is opened, to find out whether the
 /// connection is dead or the server is slow.
@@ -69,65 +67,12 @@ struct End {
 }
 
 impl Conn {
-    /// Connects, logs in, selects the database and makes sure that the server takes writes, and is a node of a cluster if
-    /// that is asked for. `mark` is the key of the mark of [`Grace`], where it is known yet.
-    ///
-    /// Claims fail while the server withholds its uptime; other requests work. See [`Grace`].
+    /// Connects and logs in, and selects the database that the endpoint names. The connection speaks RESP2.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future leaves no connection behind.
-    pub(crate) async fn open(
-        config: &RedisConfig,
-        address: &Address,
-        mark: Option<&str>,
-    ) -> Result<(Arc<Self>, Driver), CallError> {
-        let in_cluster = config.is_cluster();
-        let database = (!in_cluster).then_some(config.database);
-        let endpoint = Endpoint { config, address, credentials: config.credentials.as_ref(), database };
-        let (mut conn, driver) = Self::log_in(&endpoint).await?;
-        conn.has_resp3 = switch_protocol(&conn.client, &endpoint).await?;
-        let grace = async {
-            match mark {
-                Some(mark) => conn.grace.over(&conn, mark).await.map(drop),
-                None => Ok(()),
-            }
-        };
-        let (is_fit, grace) = tokio::join!(server::check_mode_and_role(&conn, in_cluster), grace);
-        is_fit?;
-        match grace {
-            // A claim asks again: the server withholds its uptime, or does not serve the key any more.
-            Ok(()) | Err(CallError::Unfit(_) | CallError::Refused(_)) => Ok((Arc::new(conn), driver)),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Connects to a sentinel.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future leaves no connection behind.
-    pub(crate) async fn to_sentinel(
-        config: &RedisConfig,
-        address: &Address,
-        credentials: Option<&Credentials>,
-    ) -> Result<(Arc<Self>, Driver), CallError> {
-        let (conn, driver) = Self::log_in(&Endpoint { config, address, credentials, database: None }).await?;
-        Ok((Arc::new(conn), driver))
-    }
-
-    /// Connects to a node of a cluster, whatever its role, to ask about others.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future leaves no connection behind.
-    pub(crate) async fn to_node(config: &RedisConfig, address: &Address) -> Result<(Arc<Self>, Driver), CallError> {
-        let endpoint = Endpoint { config, address, credentials: config.credentials.as_ref(), database: None };
-        let (conn, driver) = Self::log_in(&endpoint).await?;
-        Ok((Arc::new(conn), driver))
-    }
-
-    async fn log_in(endpoint: &Endpoint<'_>) -> Result<(Self, Driver), CallError> {
+    pub(crate) async fn open(endpoint: &Endpoint<'_>) -> Result<(Self, Driver), CallError> {
         let client = endpoint.builder()?.build().map_err(unsent)?;
         let driver = Driver::start(&client, endpoint).await?;
         let conn = Self {
@@ -143,6 +88,18 @@ impl Conn {
             suspicious_since: AtomicU64::new(0),
         };
         Ok((conn, driver))
+    }
+
+    /// Switches to RESP3 where the server knows that.
+    pub(crate) async fn switch_protocol(&mut self, endpoint: &Endpoint<'_>) -> Result<(), CallError> {
+        let hello = self.client.hello(RespVersion::RESP3, None, None);
+        self.has_resp3 = match timeout(endpoint.config.connect_timeout, hello).await {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) if is_of_transport(&error) => return Err(endpoint.connect_error(error)),
+            Ok(Err(_refused)) => false,
+            Err(_elapsed) => return Err(no_answer(endpoint)),
+        };
+        Ok(())
     }
 
     pub(crate) fn address(&self) -> &Address {
@@ -278,29 +235,11 @@ impl Conn {
         self.end.useless.notify_one();
     }
 
-    /// Subscribes to a channel, and returns once the server delivers messages on it.
-    pub(crate) async fn subscribe(&self, config: &RedisConfig, channel: &str) -> Result<Messages, CallError> {
-        let messages = Messages(self.client.message_rx());
-        // This returns before anything is written, and may drop the server's refusal. The server answers in order, and
-        // counts this connection among the receivers if it is subscribed.
+    /// Asks for the messages on a channel. The client library may drop the server's refusal.
+    pub(crate) async fn listen(&self, channel: &str) -> Result<broadcast::Receiver<Message>, CallError> {
+        let messages = self.client.message_rx();
         self.client.subscribe(channel).await.map_err(call_error)?;
-        let mut args = Args::with_capacity(2);
-        args.text(channel);
-        args.fixed(Messages::TRIAL);
-        let receivers = if self.has_resp3 {
-            self.command("PUBLISH", args).await?
-        } else {
-            self.ping().await?;
-            let (other, _driver) = Box::pin(Self::open(config, &self.address, None)).await?;
-            other.command("PUBLISH", args).await?
-        };
-        match receivers {
-            Reply::Number(1..) => Ok(messages),
-            _ => Err(CallError::Unfit(format!(
-                "the server did not subscribe this user to {channel}: {}",
-                rights::remedy()
-            ))),
-        }
+        Ok(messages)
     }
 
     pub(crate) async fn ping(&self) -> Result<(), CallError> {
@@ -342,46 +281,7 @@ impl Drop for Driver {
     }
 }
 
-/// Switches to RESP3, and returns whether the server knows that.
-async fn switch_protocol(client: &Client, endpoint: &Endpoint<'_>) -> Result<bool, CallError> {
-    let answered = timeout(endpoint.config.connect_timeout, client.hello(RespVersion::RESP3, None, None)).await;
-    match answered {
-        Ok(Ok(())) => Ok(true),
-        Ok(Err(error)) if is_of_transport(&error) => Err(endpoint.connect_error(error)),
-        Ok(Err(_refused)) => Ok(false),
-        Err(_elapsed) => Err(no_answer(endpoint)),
-    }
-}
-
 fn no_answer(endpoint: &Endpoint<'_>) -> CallError {
     let (waited, question) = (endpoint.config.connect_timeout, endpoint.unanswered());
     CallError::Unsent(Cause::new(format!("no answer within {waited:?}: {question}")))
-}
-
-/// The messages on a subscribed channel.
-pub(crate) struct Messages(broadcast::Receiver<Message>);
-
-/// A message, or the lack of some.
-pub(crate) enum Delivery {
-    Message(String),
-    Missed,
-}
-
-impl Messages {
-    /// The message by which a subscription is tried.
-    const TRIAL: &'static str = "trial";
-
-    /// The next message. After the connection has broken there is none, and this waits forever.
-    pub(crate) async fn next(&mut self) -> Delivery {
-        loop {
-            match self.0.recv().await {
-                Ok(message) => match message.value.as_string().unwrap_or_default() {
-                    text if text == Self::TRIAL => {}
-                    text => return Delivery::Message(text),
-                },
-                Err(broadcast::error::RecvError::Lagged(_)) => return Delivery::Missed,
-                Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
-            }
-        }
-    }
 }

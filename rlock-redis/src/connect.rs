@@ -6,11 +6,12 @@ use std::sync::Arc;
 use rand::seq::IndexedRandom as _;
 use tokio::sync::watch;
 
-use crate::RedisConfig;
 use crate::address::Address;
+use crate::client::Endpoint;
 use crate::conn::{Conn, Driver};
 use crate::error::{CallError, Cause};
 use crate::sentinel::Sentinels;
+use crate::{RedisConfig, server, standing};
 
 /// Opens connections to a server that takes writes.
 #[derive(Debug, Clone)]
@@ -41,17 +42,17 @@ impl Connector {
     pub(crate) async fn open(&self) -> Result<(Arc<Conn>, Driver), CallError> {
         let mark = self.mark.as_deref();
         match &self.server {
-            Server::At(address) => Conn::open(&self.config, address, mark).await,
+            Server::At(address) => open(&self.config, address, mark).await,
             Server::Named(sentinels) => {
                 let address = sentinels.primary().await?;
-                let opened = Conn::open(&self.config, &address, mark).await;
+                let opened = open(&self.config, &address, mark).await;
                 opened.map_err(|error| error.about(format!("{address}, the primary by the sentinels' word")))
             }
             Server::AnyOf(primaries) => {
                 let address = primaries.borrow().choose(&mut rand::rng()).cloned();
                 let address =
                     address.ok_or_else(|| CallError::Unsent(Cause::new("no primary of the cluster is known")))?;
-                Conn::open(&self.config, &address, mark).await.map_err(|error| error.about(address))
+                open(&self.config, &address, mark).await.map_err(|error| error.about(address))
             }
         }
     }
@@ -68,6 +69,31 @@ impl Connector {
                 }
             }
         }
+    }
+}
+
+/// Connects, logs in, selects the database and makes sure that the server takes writes, and is a node of a cluster if that
+/// is asked for.
+///
+/// Claims fail while the server withholds its uptime; other requests work. See [`Grace`](crate::grace::Grace).
+async fn open(config: &RedisConfig, address: &Address, mark: Option<&str>) -> Result<(Arc<Conn>, Driver), CallError> {
+    let in_cluster = config.is_cluster();
+    let database = (!in_cluster).then_some(config.database);
+    let endpoint = Endpoint { database, ..Endpoint::of_node(config, address) };
+    let (mut conn, driver) = Conn::open(&endpoint).await?;
+    conn.switch_protocol(&endpoint).await?;
+    let grace = async {
+        match mark {
+            Some(mark) => standing::grants_from(&conn, mark).await.map(drop),
+            None => Ok(()),
+        }
+    };
+    let (is_fit, grace) = tokio::join!(server::check_mode_and_role(&conn, in_cluster), grace);
+    is_fit?;
+    match grace {
+        // A claim asks again: the server withholds its uptime, or does not serve the key any more.
+        Ok(()) | Err(CallError::Unfit(_) | CallError::Refused(_)) => Ok((Arc::new(conn), driver)),
+        Err(error) => Err(error),
     }
 }
 

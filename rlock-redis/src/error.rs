@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use rlock_core::{BackendError, ConnectError, Failure};
 
-use crate::rights;
-use crate::server::IS_SENTINEL;
+use crate::advice;
 
 /// The failure of one command.
 #[derive(Debug, Clone)]
@@ -123,7 +122,7 @@ pub(crate) fn refused(text: &str, operation: &'static str, store: &Arc<str>) -> 
         "CLUSTERDOWN" => BackendError::Unknown(failure("the cluster is down")),
         "NOAUTH" => BackendError::Rejected(failure("it wants a password; put user:password@ into the URL")),
         "WRONGPASS" => BackendError::Rejected(failure("check the user and the password in the URL")),
-        _ if is_denial(text) => BackendError::Rejected(failure(&rights::remedy())),
+        _ if is_denial(text) => BackendError::Rejected(failure(&advice::give_rights())),
         "MOVED" | "ASK" | "CROSSSLOT" => {
             BackendError::Rejected(failure("it is a node of a cluster; write redis-cluster://host:port"))
         }
@@ -133,7 +132,7 @@ pub(crate) fn refused(text: &str, operation: &'static str, store: &Arc<str>) -> 
             BackendError::Rejected(failure("another program uses the key of this resource; choose another namespace"))
         }
         "ERR" if text.contains("unknown command") && text.to_lowercase().contains("select") => {
-            BackendError::Rejected(failure(IS_SENTINEL))
+            BackendError::Rejected(failure(advice::IS_SENTINEL))
         }
         "ERR" if text.contains("unknown command") => {
             BackendError::Rejected(failure("Redis 6.2 or newer is needed, with this command enabled"))

@@ -3,11 +3,7 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use crate::conn::Conn;
 use crate::error::{CallError, Cause};
-use crate::scripts;
-use crate::server;
-use crate::wire::Reply;
 
 /// The grace of one server, as [`restart_grace`](crate::RedisConfig::restart_grace) has it.
 ///
@@ -32,19 +28,19 @@ impl Grace {
         Self { length, is_alone, over: if length.is_zero() { OnceLock::from(Instant::now()) } else { OnceLock::new() } }
     }
 
-    /// The instant from which the server may grant; [`CallError::Unfit`] while it withholds its uptime. `mark` is the key of
-    /// the mark.
-    pub(crate) async fn over(&self, conn: &Conn, mark: &str) -> Result<Instant, CallError> {
-        if let Some(&known) = self.over.get() {
-            return Ok(known);
-        }
-        let standing = server::standing(conn).await?;
-        let is_settled = self.is_alone || standing.age > self.length + Self::STARTING;
-        let passed = match is_settled && !standing.is_promoted {
-            true => standing.age,
-            false => known_for(conn, mark, &standing.identity).await?,
-        };
-        Ok(*self.over.get_or_init(|| Instant::now() + self.length.saturating_sub(passed)))
+    /// The instant from which the server may grant, if it is known.
+    pub(crate) fn over(&self) -> Option<Instant> {
+        self.over.get().copied()
+    }
+
+    /// Whether the grace of a server of this age is over by its age alone.
+    pub(crate) fn is_settled(&self, age: Duration) -> bool {
+        self.is_alone || age > self.length + Self::STARTING
+    }
+
+    /// Says how much of the grace is over. The first word counts.
+    pub(crate) fn has_passed(&self, passed: Duration) -> Instant {
+        *self.over.get_or_init(|| Instant::now() + self.length.saturating_sub(passed))
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -72,25 +68,5 @@ impl Grace {
     /// The rest of the grace. While it is not known, the server may not grant for another moment.
     pub(crate) fn left(&self) -> Duration {
         self.over.get().map_or(Self::MOMENT, |over| over.saturating_duration_since(Instant::now()))
-    }
-}
-
-/// The time since the first client has found the server in its role. It is zero for the first, and where the server takes no
-/// writes for now.
-async fn known_for(conn: &Conn, mark: &str, identity: &str) -> Result<Duration, CallError> {
-    let reply = scripts::MARK.call(conn, false, |args| {
-        args.fixed("1");
-        args.text(mark);
-        args.text(identity);
-    });
-    let reply = match reply.await {
-        Err(error) if ["OOM", "NOREPLICAS", "MISCONF"].iter().any(|code| error.is_refusal_with(code)) => {
-            return Ok(Duration::ZERO);
-        }
-        reply => reply?,
-    };
-    match reply {
-        Reply::Number(micros) => Ok(Duration::from_micros(u64::try_from(micros).unwrap_or_default())),
-        other => Err(CallError::Refused(format!("{other:?} to a script about the identity of the server"))),
     }
 }

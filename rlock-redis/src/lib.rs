@@ -81,10 +81,13 @@
 //! - **Clock.** TTLs are counted on the clock of the server's host. If that clock is set, leases end early or late by as
 //!   much. So they do, for once, by the difference of two clocks when a slot moves to another server or a replica takes over.
 
+mod acquire;
 mod address;
+mod advice;
 mod answers;
 mod backend;
 mod baseline;
+mod batch;
 mod client;
 mod cluster;
 mod config;
@@ -92,20 +95,25 @@ mod confirm;
 mod conn;
 mod connect;
 mod error;
+mod events;
 mod examine;
+mod extend;
 mod fitness;
 mod grace;
-mod inbox;
+mod inspect;
 mod keys;
 mod link;
 mod list;
+mod messages;
 mod primary;
+mod release;
 mod replicas;
 mod rights;
 mod route;
 mod scripts;
 mod sentinel;
 mod server;
+mod standing;
 #[cfg(feature = "tls")]
 mod tls;
 mod view;

@@ -1,43 +1,11 @@
-//! The access rights that a user of the server needs.
+//! Tries the access rights that a user of the server needs.
 
-use crate::RedisConfig;
+use crate::advice;
 use crate::conn::Conn;
 use crate::error::{CallError, code_of};
 use crate::keys::Keys;
 use crate::scripts;
 use crate::wire::Reply;
-
-macro_rules! acl_rules {
-    () => {
-        "~rlock:* resetchannels &rlock:inbox:* +select +info +cluster|slots +cluster|info +asking +wait +ping +time +scan +eval +evalsha +script|load +subscribe \
-         +publish +get +mget +set +setrange +exists +del +pexpireat +zadd +zcard +zrem +zlexcount +zrangebylex +zrevrangebylex"
-    };
-}
-
-impl RedisConfig {
-    /// The rules of Redis's `ACL SETUSER` for a user of rlock:
-    ///
-    /// ```text
-    #[doc = concat!("ACL SETUSER locks on >PASSWORD ", acl_rules!())]
-    /// ```
-    ///
-    /// They hold from Redis 6.2 on and for Valkey. [`RedisBackend::connect`](crate::RedisBackend::connect) tries each right
-    /// and refuses a user who lacks one, with these rules in the error. Some of them can be narrower:
-    ///
-    /// - For one namespace, `~rlock:2:{NAMESPACE:*` is enough, with the characters `%`, `:`, `{` and `}` of the namespace
-    ///   percent-encoded. Rules for single resources are refused.
-    /// - Without a [`restart_grace`](Self::restart_grace), `+info` can be left out.
-    ///   [`examine`](rlock_core::Backend::examine) looks at fewer settings then.
-    /// - `+cluster|slots`, `+cluster|info` and `+asking` are for a cluster, `+wait` for [`wait_replicas`](Self::wait_replicas).
-    ///
-    /// A user of the sentinels needs `+sentinel|master` and `+ping`.
-    pub const ACL_RULES: &str = acl_rules!();
-}
-
-/// Names the rights to give to the user.
-pub(crate) fn remedy() -> String {
-    format!("give the user all rights that rlock needs, by ACL SETUSER NAME {}", RedisConfig::ACL_RULES)
-}
 
 /// Tries the rights that connecting does not use, so that a missing one is reported now and not at the first wait.
 /// `bucket` is one that the server serves.
@@ -70,7 +38,7 @@ pub(crate) async fn try_all(conn: &Conn, keys: &Keys, bucket: u16) -> Result<(),
 }
 
 fn unfit(denied: &str) -> CallError {
-    CallError::Unfit(format!("the server does not let this user {denied}: {}", remedy()))
+    CallError::Unfit(format!("the server does not let this user {denied}: {}", advice::give_rights()))
 }
 
 fn is_key_denial(text: &str) -> bool {

@@ -17,7 +17,7 @@ use crate::primary::Primary;
 use crate::scripts::Script;
 use crate::sentinel::Sentinels;
 use crate::wire::{Args, Reply};
-use crate::{RedisConfig, fitness};
+use crate::{RedisConfig, fitness, standing};
 
 /// The redirections that one call follows.
 const MOST_REDIRECTIONS: u32 = 5;
@@ -217,7 +217,7 @@ impl Route {
             buckets.push(bucket);
         }
         for bucket in buckets {
-            match conn.grace().over(conn, &self.keys.mark(bucket)).await {
+            match standing::grants_from(conn, &self.keys.mark(bucket)).await {
                 Err(error) if error.is_of_moving_slot() => {}
                 over => return over.map(drop),
             }

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::RedisConfig;
 use crate::address::Address;
+use crate::client::Endpoint;
 use crate::config::Credentials;
 use crate::conn::{Conn, Driver};
 use crate::error::{CallError, Cause};
@@ -48,7 +49,7 @@ struct Sentinel {
 
 /// The connection to a sentinel.
 struct Opened {
-    conn: Arc<Conn>,
+    conn: Conn,
     _driver: Driver,
     /// The first question after the last answer.
     unanswered: Option<Instant>,
@@ -169,8 +170,9 @@ impl Sentinel {
             let Opened { conn, unanswered, .. } = match &mut *opened {
                 Some(opened) => opened,
                 none => {
-                    let (conn, driver) =
-                        Conn::to_sentinel(&all.config, &self.address, all.credentials.as_ref()).await?;
+                    let credentials = all.credentials.as_ref();
+                    let endpoint = Endpoint { credentials, ..Endpoint::of_node(&all.config, &self.address) };
+                    let (conn, driver) = Conn::open(&endpoint).await?;
                     none.insert(Opened { conn, _driver: driver, unanswered: None })
                 }
             };

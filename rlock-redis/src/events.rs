@@ -7,10 +7,11 @@ use rlock_core::{Backoff, Event, Events};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use crate::conn::{Conn, Delivery, Driver, Messages};
+use crate::conn::{Conn, Driver};
 use crate::connect::Connector;
 use crate::error::CallError;
 use crate::link::{outlived, reopen};
+use crate::messages::{Delivery, Messages};
 
 /// The longest silence of the subscription before a ping checks its connection.
 const LONGEST_SILENCE: Duration = Duration::from_secs(5);
@@ -30,7 +31,7 @@ impl Inbox {
         doubted: Arc<Notify>,
     ) -> Result<Self, CallError> {
         let (conn, driver) = connector.open().await?;
-        let messages = conn.subscribe(&connector.config, &channel).await?;
+        let messages = Messages::subscribe(&conn, &connector.config, &channel).await?;
         let subscription = (conn, driver, messages);
         Ok(Self { _listener: JoinSet::from_iter([listen(connector, channel, events, doubted, subscription)]) })
     }
@@ -54,7 +55,7 @@ async fn listen(
                 Some(opened) => opened,
                 None => reopen(&connector, &mut backoff, |_| {}).await,
             };
-            match conn.subscribe(&connector.config, &channel).await {
+            match Messages::subscribe(&conn, &connector.config, &channel).await {
                 Ok(messages) => break (conn, driver, messages),
                 Err(error) => {
                     let error = error.to_string();

@@ -1,0 +1,43 @@
+//! Texts of errors that say what to write in the URL, and which rights to give to the user.
+
+use crate::RedisConfig;
+
+pub(crate) const IS_CLUSTER: &str =
+    "the server is a node of a Redis Cluster: write redis-cluster://host:port (or rediss-cluster:// for TLS)";
+pub(crate) const IS_NO_CLUSTER: &str =
+    "the server is not a node of a Redis Cluster: write redis://host:port (or rediss:// for TLS)";
+pub(crate) const IS_SENTINEL: &str = "the server is a sentinel: write redis-sentinel://host:port,host:port/service, with the name that the \
+                           primary has in sentinel.conf";
+pub(crate) const IS_REPLICA: &str = "the server is a replica, which grants nothing: let the URL name the primary";
+
+macro_rules! acl_rules {
+    () => {
+        "~rlock:* resetchannels &rlock:inbox:* +select +info +cluster|slots +cluster|info +asking +wait +ping +time +scan +eval +evalsha +script|load +subscribe \
+         +publish +get +mget +set +setrange +exists +del +pexpireat +zadd +zcard +zrem +zlexcount +zrangebylex +zrevrangebylex"
+    };
+}
+
+impl RedisConfig {
+    /// The rules of Redis's `ACL SETUSER` for a user of rlock:
+    ///
+    /// ```text
+    #[doc = concat!("ACL SETUSER locks on >PASSWORD ", acl_rules!())]
+    /// ```
+    ///
+    /// They hold from Redis 6.2 on and for Valkey. [`RedisBackend::connect`](crate::RedisBackend::connect) tries each right
+    /// and refuses a user who lacks one, with these rules in the error. Some of them can be narrower:
+    ///
+    /// - For one namespace, `~rlock:2:{NAMESPACE:*` is enough, with the characters `%`, `:`, `{` and `}` of the namespace
+    ///   percent-encoded. Rules for single resources are refused.
+    /// - Without a [`restart_grace`](Self::restart_grace), `+info` can be left out.
+    ///   [`examine`](rlock_core::Backend::examine) looks at fewer settings then.
+    /// - `+cluster|slots`, `+cluster|info` and `+asking` are for a cluster, `+wait` for [`wait_replicas`](Self::wait_replicas).
+    ///
+    /// A user of the sentinels needs `+sentinel|master` and `+ping`.
+    pub const ACL_RULES: &str = acl_rules!();
+}
+
+/// Names the rights to give to the user.
+pub(crate) fn give_rights() -> String {
+    format!("give the user all rights that rlock needs, by ACL SETUSER NAME {}", RedisConfig::ACL_RULES)
+}

@@ -1,0 +1,201 @@
+//! Runs scripts over batches of entries.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use futures_util::future::join_all;
+use rlock_core::{Backend as _, BackendError, Failure, LeaseKey, Release, ResourceName};
+
+use crate::RedisBackend;
+use crate::answers::{Answer, Unreadable};
+use crate::error::{CallError, code_of};
+use crate::keys::Keys;
+use crate::route::{Answered, Purpose, READONLY};
+use crate::scripts::Script;
+use crate::wire::{Args, Reply};
+
+/// How many entries go into one script call. The server does nothing else meanwhile, so it bounds what a batch
+/// adds to the waiting of others, to about a millisecond.
+const CHUNK: usize = 256;
+
+/// How requests of a verb are made.
+pub(crate) struct Verb<'a, E> {
+    pub(crate) operation: &'static str,
+    pub(crate) purpose: Purpose,
+    pub(crate) script: &'static Script,
+    pub(crate) key: fn(&E) -> &LeaseKey,
+    pub(crate) arguments: &'a (dyn Fn(&mut Args, &[&E]) + Sync),
+    /// Cuts a reply into the answers to so many entries.
+    pub(crate) split: fn(&Reply, usize) -> Result<Vec<Answer>, Unreadable>,
+}
+
+impl RedisBackend {
+    /// Runs a script over a batch, in parts that are all under way together, and reads its answers.
+    pub(crate) async fn batch<E: Sync, T>(
+        &self,
+        verb: &Verb<'_, E>,
+        entries: &[E],
+        read: impl Fn(&Answer, &E) -> Result<Result<T, BackendError>, Unreadable> + Sync,
+    ) -> Vec<Result<T, BackendError>> {
+        let read = |answer: Result<Answer, BackendError>, entry: &E| {
+            read(&answer?, entry).unwrap_or_else(|error| Err(self.failed(error, verb.operation)))
+        };
+        if !self.route.is_by_bucket() && (1..=CHUNK).contains(&entries.len()) {
+            let answers = self.part(verb, 0, &entries.iter().collect::<Vec<_>>()).await;
+            return answers.into_iter().zip(entries).map(|(answer, entry)| read(answer, entry)).collect();
+        }
+        let bucket = |entry| if self.route.is_by_bucket() { bucket(verb, entry) } else { 0 };
+        let mut sorted: Vec<(u16, usize)> = (0..entries.len()).map(|at| (bucket(&entries[at]), at)).collect();
+        sorted.sort_unstable();
+        let parts = sorted.chunk_by(|a, b| a.0 == b.0).flat_map(|same| same.chunks(CHUNK)).map(|part| {
+            let bucket = part[0].0;
+            let entries: Vec<&E> = part.iter().map(|(_, at)| &entries[*at]).collect();
+            async move { self.part(verb, bucket, &entries).await }
+        });
+        let answers = join_all(parts).await.into_iter().flatten();
+        let mut in_order: Vec<_> = sorted.iter().map(|(_, at)| *at).zip(answers).collect();
+        in_order.sort_unstable_by_key(|(at, _)| *at);
+        in_order.into_iter().zip(entries).map(|((_, answer), entry)| read(answer, entry)).collect()
+    }
+
+    /// Runs a script over entries of one bucket.
+    async fn part<E: Sync>(
+        &self,
+        verb: &Verb<'_, E>,
+        bucket: u16,
+        entries: &[&E],
+    ) -> Vec<Result<Answer, BackendError>> {
+        let build = |args: &mut Args| {
+            self.add_keys(args, entries.iter().map(|entry| &(verb.key)(entry).resource));
+            (verb.arguments)(args, entries);
+        };
+        match self.run(verb, bucket, build, entries).await {
+            // The slot moves to another server, and has one of the two keys of a resource in each.
+            Err(error) if self.route.is_by_bucket() && error.is_refusal_with("TRYAGAIN") => {
+                let one = async |entry: &&E| {
+                    let build = |args: &mut Args| {
+                        args.fixed("1");
+                        args.text(self.keys.resource(&(verb.key)(entry).resource));
+                        (verb.arguments)(args, &[entry]);
+                    };
+                    self.run(verb, bucket, build, &[entry])
+                        .await
+                        .map_err(|error| self.call_failed(error, verb.operation))
+                };
+                let answers = join_all(entries.iter().map(one)).await;
+                answers.into_iter().map(|answer| answer?.pop().expect("one entry has one answer")).collect()
+            }
+            Ok(answers) => answers,
+            Err(error) => {
+                let error = self.call_failed(error, verb.operation);
+                entries.iter().map(|_| Err(error.clone())).collect()
+            }
+        }
+    }
+
+    async fn run<E>(
+        &self,
+        verb: &Verb<'_, E>,
+        bucket: u16,
+        build: impl Fn(&mut Args),
+        entries: &[&E],
+    ) -> Result<Vec<Result<Answer, BackendError>>, CallError> {
+        let answered = self.route.run(bucket, verb.purpose, verb.script, build).await?;
+        let answers = match (verb.split)(&answered.reply, entries.len()) {
+            Ok(answers) => answers,
+            Err(error) => {
+                let error = self.failed(error, verb.operation);
+                return Ok(entries.iter().map(|_| Err(error.clone())).collect());
+            }
+        };
+        leave_replica(&answered, &answers);
+        if verb.purpose == Purpose::Claim && answers.iter().any(Answer::is_held) && self.confirmer.is_some() {
+            return Ok(self.confirmed(verb, bucket, &answered, answers, entries).await);
+        }
+        Ok(answers.into_iter().map(Ok).collect())
+    }
+
+    /// Gives back what was granted to claims unless replicas have it.
+    async fn confirmed<E>(
+        &self,
+        verb: &Verb<'_, E>,
+        bucket: u16,
+        answered: &Answered,
+        answers: Vec<Answer>,
+        entries: &[&E],
+    ) -> Vec<Result<Answer, BackendError>> {
+        let Some(wanted) = self.config.replicas else { return answers.into_iter().map(Ok).collect() };
+        let found = match answered.primary.confirmed(self.keys.confirmed(bucket)).await {
+            Ok(found) if found >= wanted.count.into() => return answers.into_iter().map(Ok).collect(),
+            found => found,
+        };
+        let granted = answers.iter().zip(entries).filter(|(answer, _)| answer.is_held());
+        let releases: Vec<_> =
+            granted.map(|(_, entry)| Release { key: (verb.key)(entry).clone(), rest: Duration::ZERO }).collect();
+        let mut released = match &found {
+            Ok(_) => self.release(&releases).await.into_iter(),
+            Err(_) => Vec::new().into_iter(), // the claim is made again, or given back
+        };
+        let reason = match found {
+            Ok(found) => format!(
+                "{found} of {} replicas confirmed the grant within {:?} (wait_replicas, wait_timeout), so it was given back",
+                wanted.count, wanted.within
+            ),
+            Err(error) => error.to_string(),
+        };
+        let mut give_back = |answer: Answer| {
+            if !answer.is_held() {
+                return Ok(answer);
+            }
+            let failure = Failure::new(verb.operation, self.store.clone(), reason.clone());
+            match released.next() {
+                Some(Ok(_)) => Err(BackendError::NotApplied(failure)),
+                _ => Err(BackendError::Unknown(failure)),
+            }
+        };
+        answers.into_iter().map(&mut give_back).collect()
+    }
+
+    /// Runs a script on one bucket, outside of the verbs.
+    pub(crate) async fn answers(
+        &self,
+        operation: &'static str,
+        bucket: u16,
+        script: &Script,
+        build: impl Fn(&mut Args),
+        read: impl Fn(&Reply) -> Result<Vec<Answer>, Unreadable>,
+    ) -> Result<Vec<Answer>, BackendError> {
+        let run = self.route.run(bucket, Purpose::Other, script, build).await;
+        let answered = run.map_err(|error| self.call_failed(error, operation))?;
+        let answers = read(&answered.reply).map_err(|error| self.failed(error, operation))?;
+        leave_replica(&answered, &answers);
+        Ok(answers)
+    }
+
+    /// Adds the number of keys, and both keys of resources.
+    pub(crate) fn add_keys<'a>(
+        &self,
+        args: &mut Args,
+        resources: impl ExactSizeIterator<Item = &'a ResourceName> + Clone,
+    ) {
+        args.reserve(2 * resources.len() + 4);
+        args.number(2 * resources.len() as u64);
+        let length = resources.clone().map(|resource| self.keys.length_of_both(resource)).sum();
+        let mut buffer = BytesMut::with_capacity(length);
+        for resource in resources {
+            self.keys.both(resource, &mut buffer, |buffer| args.piece(buffer));
+        }
+    }
+}
+
+fn bucket<E>(verb: &Verb<'_, E>, entry: &E) -> u16 {
+    Keys::bucket(&(verb.key)(entry).resource)
+}
+
+/// Gives up a connection that leads to a replica.
+fn leave_replica(answered: &Answered, answers: &[Answer]) {
+    let is_replicas = |answer: &Answer| matches!(answer, Answer::Failed(text) if code_of(text) == READONLY);
+    if answers.iter().any(is_replicas) {
+        answered.conn.give_up();
+    }
+}

@@ -1,0 +1,37 @@
+//! Looks at one resource, and ends its leases by force.
+
+use rlock_core::{BackendError, ResourceName, Snapshot};
+
+use crate::RedisBackend;
+use crate::answers;
+use crate::keys::Keys;
+use crate::route::Purpose;
+use crate::scripts::{self, Script};
+use crate::wire::{Args, Reply};
+
+impl RedisBackend {
+    pub(crate) async fn snapshot(&self, resource: &ResourceName) -> Result<Snapshot, BackendError> {
+        let reply = self.call_on("inspect", &scripts::INSPECT, resource).await?;
+        answers::snapshot(&reply, resource).map_err(|error| self.failed(error, "inspect"))
+    }
+
+    pub(crate) async fn break_all(&self, resource: &ResourceName) -> Result<u64, BackendError> {
+        let reply = self.call_on("break", &scripts::BREAK, resource).await?;
+        match reply {
+            Reply::Number(count) => Ok(u64::try_from(count).unwrap_or_default()),
+            other => Err(self.failed(answers::foreign(&other), "break")),
+        }
+    }
+
+    /// One script call on one resource.
+    async fn call_on(
+        &self,
+        operation: &'static str,
+        script: &Script,
+        resource: &ResourceName,
+    ) -> Result<Reply, BackendError> {
+        let build = |args: &mut Args| self.add_keys(args, std::iter::once(resource));
+        let run = self.route.run(Keys::bucket(resource), Purpose::Other, script, build).await;
+        run.map(|answered| answered.reply).map_err(|error| self.call_failed(error, operation))
+    }
+}

@@ -1,0 +1,33 @@
+//! Releases leases.
+
+use rlock_core::{BackendError, Release, Released};
+
+use crate::RedisBackend;
+use crate::answers;
+use crate::batch::Verb;
+use crate::route::Purpose;
+use crate::scripts;
+use crate::wire::Args;
+
+impl RedisBackend {
+    pub(crate) async fn release_all(&self, releases: &[Release]) -> Vec<Result<Released, BackendError>> {
+        let arguments = |args: &mut Args, part: &[&Release]| {
+            let packed = part.iter().flat_map(|release| scripts::packed_release(release.key.id, release.rest));
+            args.bytes(packed.collect());
+        };
+        let verb = Verb {
+            operation: "release",
+            purpose: Purpose::Other,
+            script: &scripts::RELEASE,
+            key: |release: &Release| &release.key,
+            arguments: &arguments,
+            split: answers::letters,
+        };
+        let released = self.batch(&verb, releases, |answer, _| answers::released(answer).map(Ok)).await;
+        if let Some(confirmer) = &self.confirmer {
+            let done = released.iter().zip(releases).filter(|(released, _)| released.is_ok());
+            done.for_each(|(_, release)| confirmer.forget(release.key.id));
+        }
+        released
+    }
+}

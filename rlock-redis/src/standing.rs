@@ -1,0 +1,119 @@
+//! Reads the server's uptime and promotion, which tell how long it grants nothing.
+
+use std::time::{Duration, Instant};
+
+use crate::advice;
+use crate::conn::Conn;
+use crate::error::{CallError, Cause};
+use crate::scripts;
+use crate::wire::{Args, Reply};
+
+/// The instant from which the server may grant; [`CallError::Unfit`] while it withholds its uptime. `mark` is the key of the
+/// mark of [`Grace`](crate::grace::Grace).
+pub(crate) async fn grants_from(conn: &Conn, mark: &str) -> Result<Instant, CallError> {
+    if let Some(known) = conn.grace().over() {
+        return Ok(known);
+    }
+    let standing = standing(conn).await?;
+    let passed = if conn.grace().is_settled(standing.age) && !standing.is_promoted {
+        standing.age
+    } else {
+        known_for(conn, mark, &standing.identity).await?
+    };
+    Ok(conn.grace().has_passed(passed))
+}
+
+/// Since when a server is what it is.
+#[derive(Debug)]
+struct Standing {
+    /// The least uptime of the server.
+    age: Duration,
+    /// Another one after each start and each promotion.
+    identity: String,
+    /// Whether it was promoted since its start.
+    is_promoted: bool,
+}
+
+/// Reads the server's standing; [`CallError::Unfit`] if it withholds its uptime.
+async fn standing(conn: &Conn) -> Result<Standing, CallError> {
+    let answer = match conn.command("INFO", Args::default()).await {
+        Ok(Reply::Text(info)) => match age_in(&info) {
+            // A server that does not know HELLO tells its role here.
+            Some(_) if field(&info, "role") == Some("slave") => {
+                return Err(CallError::Unsent(Cause::new(advice::IS_REPLICA)));
+            }
+            Some(age) => {
+                let identity = ["run_id", "master_replid"].map(|name| field(&info, name).unwrap_or_default()).join(" ");
+                return Ok(Standing { age, identity, is_promoted: is_promoted(&info) });
+            }
+            None => "INFO has no uptime_in_seconds".to_owned(),
+        },
+        Ok(other) => format!("it answered {other:?} to INFO"),
+        Err(error) if error.is_refusal_with("NOPERM") || error.is_refusal_with("ERR") => {
+            format!("it answered {:?} to INFO", error.to_string())
+        }
+        Err(error) => return Err(error),
+    };
+    let reason = format!(
+        "the server withholds its uptime ({answer}). After a restart without its data it could grant locks that others still \
+         hold. Give the user +info, or set restart_grace=0s in the URL."
+    );
+    Err(CallError::Unfit(reason))
+}
+
+fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+}
+
+/// A promoted server keeps the offset up to which it followed its primary.
+fn is_promoted(info: &str) -> bool {
+    field(info, "second_repl_offset").is_some_and(|offset| offset != "-1")
+}
+
+fn age_in(info: &str) -> Option<Duration> {
+    let seconds: u64 = field(info, "uptime_in_seconds")?.parse().ok()?;
+    // The server cuts both ends of the span to seconds before it subtracts one from the other.
+    Some(Duration::from_secs(seconds.saturating_sub(1)))
+}
+
+/// The time since the first client has found the server in its role. It is zero for the first, and where the server takes no
+/// writes for now.
+async fn known_for(conn: &Conn, mark: &str, identity: &str) -> Result<Duration, CallError> {
+    let reply = scripts::MARK.call(conn, false, |args| {
+        args.fixed("1");
+        args.text(mark);
+        args.text(identity);
+    });
+    let reply = match reply.await {
+        Err(error) if ["OOM", "NOREPLICAS", "MISCONF"].iter().any(|code| error.is_refusal_with(code)) => {
+            return Ok(Duration::ZERO);
+        }
+        reply => reply?,
+    };
+    match reply {
+        Reply::Number(micros) => Ok(Duration::from_micros(u64::try_from(micros).unwrap_or_default())),
+        other => Err(CallError::Refused(format!("{other:?} to a script about the identity of the server"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn age_is_a_second_less_than_the_uptime() {
+        assert_eq!(age_in("# Server\r\nuptime_in_seconds:7\r\n"), Some(Duration::from_secs(6)));
+        assert_eq!(age_in("# Server\r\nuptime_in_seconds:0\r\n"), Some(Duration::ZERO));
+        for silent in ["", "# Server\r\nredis_version:7.0.0\r\n", "uptime_in_seconds:\r\n"] {
+            assert_eq!(age_in(silent), None);
+        }
+    }
+
+    #[test]
+    fn promotion_is_read_from_the_replication_section() {
+        let info = |offset| format!("master_replid:abc\r\nmaster_replid2:000\r\nsecond_repl_offset:{offset}\r\n");
+        assert!(!is_promoted(&info("-1")));
+        assert!(is_promoted(&info("4711")));
+        assert!(!is_promoted("uptime_in_seconds:7\r\n"));
+    }
+}
