@@ -28,8 +28,9 @@ pub(super) struct Lane<T> {
     shares: Shares,
 }
 
-/// The requests that go together while the store leaves a call without an answer.
-const FEW: usize = 16;
+/// The requests that are worth a call: as many go together rather than over several calls, and no more than these while the
+/// store leaves a call without an answer.
+pub(super) const FEW: usize = 16;
 
 /// How many requests go together.
 #[derive(Debug, Clone, Copy)]

@@ -83,7 +83,7 @@ pub(crate) struct Driver {
 }
 
 /// Requests that users wait for.
-const AWAITED: Shares = Shares { worth_a_call: 16, max: 256 };
+const AWAITED: Shares = Shares { worth_a_call: lane::FEW, max: 256 };
 /// Extensions, for which hardly any user waits: few calls cost less than many.
 const RENEWED: Shares = Shares { worth_a_call: 1024, max: 1024 };
 /// The longest time for which an answer of the store is awaited. Backends have limits of their own, far below.
