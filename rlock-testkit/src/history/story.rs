@@ -30,7 +30,7 @@ fn places(entries: &[Entry], breach: &Breach) -> BTreeSet<usize> {
         Breach::TokenTwice { first, second, .. } => {
             keep(&|what| is_granted(what) && (of(what, *first) || of(what, *second)));
         }
-        Breach::TokenBack { earlier, later, .. } => {
+        Breach::TokenBack { earlier, later, .. } | Breach::Overtaken { by: earlier, op: later, .. } => {
             keep(&|what| is_granted(what) && (of(what, *earlier) || of(what, *later)));
             keep(&|what| is_asked(what) && of(what, *later));
         }
@@ -156,6 +156,10 @@ fn rule(breach: &Breach) -> String {
         Breach::TokenBack { resource, earlier, earlier_token, later, later_token } => {
             let tokens = format!("{later} got token {later_token} of {resource:?}");
             format!("Contract rule 3 (tokens) is broken: {tokens} after {earlier} had got {earlier_token}.")
+        }
+        Breach::Overtaken { resource, by, by_token, op, token } => {
+            let overtaken = format!("{op}, with token {token} of {resource:?}, was overtaken by {by}, with {by_token}");
+            format!("Contract rule 1 (exclusion) is broken: {overtaken}. Its token protects what it writes to.")
         }
         Breach::RegisterBack { resource, op, token, greatest } => {
             let took = format!("the register of {resource:?} took token {token} of {op}");

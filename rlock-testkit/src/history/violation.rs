@@ -63,6 +63,20 @@ pub enum Breach {
         /// Its token.
         later_token: u64,
     },
+    /// A holder has a smaller token than one that was granted while its own lease lived: the store forgot its grant. Its token
+    /// keeps it from writing over the other's work.
+    Overtaken {
+        /// Of which resource.
+        resource: ResourceName,
+        /// The holder with the greater token.
+        by: Op,
+        /// The greater token.
+        by_token: u64,
+        /// The holder that was overtaken.
+        op: Op,
+        /// Its token.
+        token: u64,
+    },
     /// A register took a token smaller than one that it had seen.
     RegisterBack {
         /// Whose register.

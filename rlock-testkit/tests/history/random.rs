@@ -91,7 +91,10 @@ fn swapped_tokens_are_rejected() {
             set_token(&mut entries[second], one);
             Some(entries)
         },
-        |counts, breach| counts.wrong_tokens + counts.overtaken > 0 && matches!(breach, Breach::TokenBack { .. }),
+        |counts, breach| {
+            counts.wrong_tokens + counts.overtaken > 0
+                && matches!(breach, Breach::TokenBack { .. } | Breach::Overtaken { .. })
+        },
     );
 }
 
@@ -104,7 +107,7 @@ fn repeated_token_is_rejected() {
             set_token(&mut entries[second], repeated);
             Some(entries)
         },
-        |_, breach| matches!(breach, Breach::TokenTwice { .. } | Breach::TokenBack { .. }),
+        |_, breach| matches!(breach, Breach::TokenTwice { .. } | Breach::TokenBack { .. } | Breach::Overtaken { .. }),
     );
 }
 

@@ -242,7 +242,7 @@ fn smaller_token_for_who_asked_after_a_grant_goes_back() {
 }
 
 #[test]
-fn smaller_token_for_who_waited_for_a_mutex_goes_back() {
+fn waiter_with_a_smaller_token_is_overtaken() {
     let violation = violation([
         at(0, asked(A)),
         at(1, asked(B)),
@@ -250,14 +250,11 @@ fn smaller_token_for_who_waited_for_a_mutex_goes_back() {
         at(3, releasing(A)),
         at(4, granted(B, 6, 100)),
     ]);
-    assert_eq!(
-        violation.breach,
-        Breach::TokenBack { resource: job(), earlier: A, earlier_token: 7, later: B, later_token: 6 }
-    );
+    assert_eq!(violation.breach, Breach::Overtaken { resource: job(), by: A, by_token: 7, op: B, token: 6 });
 }
 
 #[test]
-fn smaller_token_for_a_reader_after_the_writer_that_it_waited_for_goes_back() {
+fn reader_with_a_smaller_token_than_its_writer_is_overtaken() {
     let entries = [
         at(0, asked_for(A, 9, 9)),
         at(1, asked_for(B, 1, 9)),
@@ -265,11 +262,11 @@ fn smaller_token_for_a_reader_after_the_writer_that_it_waited_for_goes_back() {
         at(3, releasing(A)),
         at(4, granted(B, 6, 100)),
     ];
-    assert!(matches!(violation(entries).breach, Breach::TokenBack { .. }));
+    assert!(matches!(violation(entries).breach, Breach::Overtaken { .. }));
 }
 
 #[test]
-fn smaller_token_for_a_writer_after_the_reader_that_it_waited_for_goes_back() {
+fn writer_with_a_smaller_token_than_its_reader_is_overtaken() {
     let entries = [
         at(0, asked_for(A, 1, 9)),
         at(1, asked_for(B, 9, 9)),
@@ -277,7 +274,7 @@ fn smaller_token_for_a_writer_after_the_reader_that_it_waited_for_goes_back() {
         at(3, releasing(A)),
         at(4, granted(B, 6, 100)),
     ];
-    assert!(matches!(violation(entries).breach, Breach::TokenBack { .. }));
+    assert!(matches!(violation(entries).breach, Breach::Overtaken { .. }));
 }
 
 /// A store that forgot a grant makes the next one before the first holder reads its answer.

@@ -47,7 +47,15 @@ fn check_askings(resource: &Resource<'_>, granted: &[(&Asking, Grant)], found: &
             && grant.token < bound.1
         {
             back.insert(asking.op);
-            found.add(grant.at, || token_back(resource, bound, (asking.op, grant.token)));
+            let (name, (earlier, earlier_token)) = (resource.name, bound);
+            let (later, later_token) = (asking.op, grant.token);
+            found.add(grant.at, || Breach::TokenBack {
+                resource: name.clone(),
+                earlier,
+                earlier_token,
+                later,
+                later_token,
+            });
         }
     }
     back
@@ -64,18 +72,14 @@ fn check_holds(resource: &Resource<'_>, found_already: &HashSet<Op>, found: &mut
             && hold.token < bound.1
             && !found_already.contains(&op)
         {
-            found.add(hold.span.from, || token_back(resource, bound, (op, hold.token)));
+            let (name, (by, by_token), token) = (resource.name, bound, hold.token);
+            found.add(hold.span.from, || Breach::Overtaken { resource: name.clone(), by, by_token, op, token });
         }
         all.see(op, hold.token);
         if is_exclusive {
             exclusive.see(op, hold.token);
         }
     }
-}
-
-fn token_back(resource: &Resource<'_>, earlier: (Op, u64), later: (Op, u64)) -> Breach {
-    let ((earlier, earlier_token), (later, later_token)) = (earlier, later);
-    Breach::TokenBack { resource: resource.name.clone(), earlier, earlier_token, later, later_token }
 }
 
 /// The greatest token seen, and whose it is.
