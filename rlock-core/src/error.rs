@@ -225,6 +225,12 @@ pub enum InvalidConfig {
     /// More data than a lease carries.
     #[error(transparent)]
     Data(#[from] InvalidData),
+    /// A set that has the same name twice, of which the second lock would wait for the first.
+    #[error("the set has a lock on {resource:?} already: add each name once")]
+    NameTwice {
+        /// The resource.
+        resource: ResourceName,
+    },
     /// A wait for a try.
     #[error("a try does not wait: use lock_with for a wait of {wait:?}, or drop the wait")]
     TryWithWait {

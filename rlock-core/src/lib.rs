@@ -20,7 +20,7 @@
 //! # What is in it
 //!
 //! - [`Client`] drives the leases of all locks of a store: one timer, one request for what is due together.
-//! - [`SimpleLock`], [`RwLock`] and [`Semaphore`] hand out a [`Guard`], which tells of a loss by its deadline at the latest, on
+//! - [`SimpleLock`], [`RwLock`], [`Semaphore`] and, for several at once, [`LockSet`] hand out a [`Guard`], which tells of a loss by its deadline at the latest, on
 //!   the holder's own clock.
 //! - [`Backend`] is what a store has to do. Its documentation is the contract; [`MemoryBackend`] is the reference.
 //! - [`metrics`] counts, for exporters and as a snapshot.
@@ -52,7 +52,7 @@ pub use error::{
     ExtendError, InvalidConfig, LockError, RunError, ShutdownError, StartError, StartWatchdogError, UnlockError,
 };
 pub use lease::{End, LossReason, Lost};
-pub use lock::{Guard, LockOptions, RwLock, Semaphore, SimpleLock, Watchdog};
+pub use lock::{Guard, LockOptions, LockSet, LockSetGuard, RwLock, Semaphore, SimpleLock, Watchdog};
 pub use memory::{MemoryBackend, MemoryStore};
 pub use memory_baseline::MemoryBaseline;
 pub use metrics::WatchdogStats;

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 pub(crate) use self::handle::Handle;
 use self::home::Home;
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 use crate::contract::{
     Backend, BackendError, Capabilities, Failure, Finding, InvalidTtl, ListFilter, Owner, Page, ResourceName, Snapshot,
     Ttl,
@@ -157,6 +157,14 @@ impl Client {
     /// How many leases this client has not settled with the store: queued, held, or being given back.
     pub fn open_leases(&self) -> usize {
         self.0.driver.open_leases()
+    }
+
+    pub(crate) fn now(&self) -> Moment {
+        self.0.driver.now()
+    }
+
+    pub(crate) fn default_ttl(&self) -> Ttl {
+        self.0.driver.settings().default_ttl
     }
 
     pub(crate) fn handle(&self) -> &Arc<Handle> {

@@ -179,16 +179,9 @@ impl Guard {
     ///
     /// Dropping the future drops `work` and releases the lock in the background.
     pub async fn run<T>(self, work: impl Future<Output = T>) -> Result<T, Lost> {
-        let output = {
-            let mut work = pin!(work);
-            let mut lost = pin!(self.lost());
-            std::future::poll_fn(|context| match lost.as_mut().poll(context) {
-                Poll::Ready(reason) => Poll::Ready(Err(Lost { resource: self.resource().clone(), reason })),
-                Poll::Pending => work.as_mut().poll(context).map(Ok),
-            })
-            .await?
-        };
-        let resource = self.resource().clone();
+        let (resource, lost) = (self.resource().clone(), self.lost());
+        let lost = async { Lost { resource: resource.clone(), reason: lost.await } };
+        let output = run_until(lost, work).await?;
         match self.unlock().await {
             Ok(()) => Ok(output),
             Err(UnlockError::Lost(lost)) => Err(lost),
@@ -197,6 +190,11 @@ impl Guard {
                 Ok(output)
             }
         }
+    }
+
+    /// Runs a task where the client runs.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.client.driver.runtime().spawn(task);
     }
 
     /// Releases the lock, and says whether it was held until then.
@@ -214,6 +212,16 @@ impl Guard {
         let confirmation = self.client.driver.unlock(&self.slot);
         confirmation.await
     }
+}
+
+/// Runs `work` unless `lost` is first, which is looked at first.
+pub(super) async fn run_until<T>(lost: impl Future<Output = Lost>, work: impl Future<Output = T>) -> Result<T, Lost> {
+    let (mut work, mut lost) = (pin!(work), pin!(lost));
+    std::future::poll_fn(|context| match lost.as_mut().poll(context) {
+        Poll::Ready(lost) => Poll::Ready(Err(lost)),
+        Poll::Pending => work.as_mut().poll(context).map(Ok),
+    })
+    .await
 }
 
 impl Drop for Guard {

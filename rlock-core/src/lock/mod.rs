@@ -2,6 +2,8 @@
 
 mod face;
 mod guard;
+mod lock_set;
+mod lock_set_guard;
 mod options;
 mod pending;
 mod rw_lock;
@@ -10,6 +12,8 @@ mod simple_lock;
 mod watchdog;
 
 pub use self::guard::Guard;
+pub use self::lock_set::LockSet;
+pub use self::lock_set_guard::LockSetGuard;
 pub use self::options::LockOptions;
 pub use self::rw_lock::RwLock;
 pub use self::semaphore::Semaphore;

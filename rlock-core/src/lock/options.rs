@@ -98,6 +98,20 @@ impl LockOptions {
         }
     }
 
+    /// The same for ever new tries.
+    pub(super) fn without_wait(mut self) -> Self {
+        self.wait = None;
+        self
+    }
+
+    pub(super) fn longest_wait(&self) -> Option<Duration> {
+        self.wait
+    }
+
+    pub(super) fn has_watchdog(&self) -> bool {
+        !self.watchdog_off
+    }
+
     pub(crate) fn parse(&self) -> Result<Terms, InvalidConfig> {
         let ttl = self.ttl.map_or(Ok(Ttl::DEFAULT), Ttl::new)?;
         let watchdog = match (self.watchdog_off, self.watchdog_interval) {

@@ -19,6 +19,10 @@ use crate::metrics::LockKind;
 pub struct RwLock(Face);
 
 const READERS: NonZeroU32 = NonZeroU32::new(RwLock::MAX_READERS).expect("not zero");
+/// The share of a reader.
+pub(super) const READ: Share = Share::one_of(READERS);
+/// The share of a writer.
+pub(super) const WRITE: Share = Share::all_of(READERS);
 
 impl RwLock {
     /// How many readers can hold the lock at a time: 2^29 − 1.
@@ -56,7 +60,21 @@ impl RwLock {
     ///
     /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
     pub async fn read_with(&self, options: LockOptions) -> Result<Guard, LockError> {
-        self.0.lock(Share::one_of(READERS), LockKind::Read, options).await
+        self.0.lock(READ, LockKind::Read, options).await
+    }
+
+    /// Starts to read with the default options. See [`try_read_with`](Self::try_read_with).
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::try_lock_with`](crate::SimpleLock::try_lock_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    #[must_use = "the lock is held only while its guard is bound to a name, as in `if let Some(_guard) = …`"]
+    pub async fn try_read(&self) -> Result<Option<Guard>, LockError> {
+        self.try_read_with(LockOptions::new()).await
     }
 
     /// Starts to read as `options` say, if the lock has neither a writer nor a waiting one. The lock is held for as
@@ -71,7 +89,7 @@ impl RwLock {
     /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
     #[must_use = "the lock is held only while its guard is bound to a name, as in `if let Some(_guard) = …`"]
     pub async fn try_read_with(&self, options: LockOptions) -> Result<Option<Guard>, LockError> {
-        self.0.try_lock(Share::one_of(READERS), LockKind::Read, options).await
+        self.0.try_lock(READ, LockKind::Read, options).await
     }
 
     /// Runs `work` as a reader if the lock has neither a writer nor a waiting one, and releases the lock after `work` has
@@ -102,7 +120,7 @@ impl RwLock {
         options: LockOptions,
         work: impl Future<Output = T>,
     ) -> Result<Option<T>, RunError> {
-        self.0.try_run(Share::one_of(READERS), LockKind::Read, options, work).await
+        self.0.try_run(READ, LockKind::Read, options, work).await
     }
 
     /// Waits to write, for ever if need be.
@@ -128,7 +146,21 @@ impl RwLock {
     ///
     /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
     pub async fn write_with(&self, options: LockOptions) -> Result<Guard, LockError> {
-        self.0.lock(Share::all_of(READERS), LockKind::Write, options).await
+        self.0.lock(WRITE, LockKind::Write, options).await
+    }
+
+    /// Starts to write with the default options. See [`try_write_with`](Self::try_write_with).
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::try_lock_with`](crate::SimpleLock::try_lock_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    #[must_use = "the lock is held only while its guard is bound to a name, as in `if let Some(_guard) = …`"]
+    pub async fn try_write(&self) -> Result<Option<Guard>, LockError> {
+        self.try_write_with(LockOptions::new()).await
     }
 
     /// Starts to write as `options` say, if the lock has no reader, writer or waiter. The lock is held for as long as
@@ -143,7 +175,7 @@ impl RwLock {
     /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
     #[must_use = "the lock is held only while its guard is bound to a name, as in `if let Some(_guard) = …`"]
     pub async fn try_write_with(&self, options: LockOptions) -> Result<Option<Guard>, LockError> {
-        self.0.try_lock(Share::all_of(READERS), LockKind::Write, options).await
+        self.0.try_lock(WRITE, LockKind::Write, options).await
     }
 
     /// Runs `work` as the writer if the lock has no reader, writer or waiter, and releases the lock after `work` has ended.
@@ -174,7 +206,7 @@ impl RwLock {
         options: LockOptions,
         work: impl Future<Output = T>,
     ) -> Result<Option<T>, RunError> {
-        self.0.try_run(Share::all_of(READERS), LockKind::Write, options, work).await
+        self.0.try_run(WRITE, LockKind::Write, options, work).await
     }
 
     /// What is being locked.

@@ -60,6 +60,21 @@ impl Semaphore {
         self.face.lock(self.share(weight)?, LockKind::Semaphore, options).await
     }
 
+    /// Takes one permit if one is free and the semaphore has no waiter. See
+    /// [`try_acquire_many_with`](Self::try_acquire_many_with).
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::try_lock_with`](crate::SimpleLock::try_lock_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    #[must_use = "the permit is held only while its guard is bound to a name, as in `if let Some(_guard) = …`"]
+    pub async fn try_acquire(&self) -> Result<Option<Guard>, LockError> {
+        self.try_acquire_many_with(1, LockOptions::new()).await
+    }
+
     /// Takes `weight` permits as `options` say, if they are free and the semaphore has no waiter. The permits are held
     /// for as long as the guard lives: bind the guard to a name, or use [`try_run`](Self::try_run).
     ///

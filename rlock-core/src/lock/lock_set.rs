@@ -1,0 +1,292 @@
+//! Several locks as one.
+
+use std::future::Future;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use super::face::Face;
+use super::{Guard, LockOptions, LockSetGuard};
+use crate::client::Client;
+use crate::contract::{ResourceName, Share};
+use crate::error::{InvalidConfig, LockError, RunError};
+use crate::metrics::LockKind;
+use crate::watchdog::WatchdogConfig;
+
+/// Several locks of one client, of any kinds, that are held together or not at all.
+///
+/// The locks are taken in the order of their names, in whatever order they were added. Therefore two sets with names in
+/// common never wait for each other, on this or another host. Code that takes single locks beside a set has to keep to
+/// that order too.
+///
+/// ```
+/// # async fn doc(client: rlock_core::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// use rlock_core::LockSet;
+///
+/// let set = LockSet::new(&client).mutex("account/7")?.mutex("account/3")?.read("rates")?.permits("gateway", 1, 10)?;
+/// let guard = set.lock().await?;
+/// let token = guard.token("account/7");
+/// guard.unlock().await?;
+/// # let _ = token;
+/// # Ok(()) }
+/// ```
+///
+/// Locks that are free are taken with one request of the client, where the store takes several at a time.
+#[derive(Debug, Clone)]
+pub struct LockSet {
+    client: Client,
+    members: Vec<Member>,
+}
+
+#[derive(Debug, Clone)]
+struct Member {
+    face: Face,
+    share: Share,
+    kind: LockKind,
+}
+
+impl LockSet {
+    /// A set without locks. It is held at once, and never lost.
+    pub fn new(client: &Client) -> Self {
+        Self { client: client.clone(), members: Vec::new() }
+    }
+
+    /// Adds the mutex called `name`.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig::Name`] if the name cannot be used, [`InvalidConfig::NameTwice`] if it is in the set already.
+    pub fn mutex(self, name: impl AsRef<str>) -> Result<Self, InvalidConfig> {
+        self.with(name, Share::EXCLUSIVE, LockKind::Mutex)
+    }
+
+    /// Adds the reader-writer lock called `name`, to read.
+    ///
+    /// # Errors
+    ///
+    /// As for [`mutex`](Self::mutex).
+    pub fn read(self, name: impl AsRef<str>) -> Result<Self, InvalidConfig> {
+        self.with(name, super::rw_lock::READ, LockKind::Read)
+    }
+
+    /// Adds the reader-writer lock called `name`, to write.
+    ///
+    /// # Errors
+    ///
+    /// As for [`mutex`](Self::mutex).
+    pub fn write(self, name: impl AsRef<str>) -> Result<Self, InvalidConfig> {
+        self.with(name, super::rw_lock::WRITE, LockKind::Write)
+    }
+
+    /// Adds `weight` permits of the semaphore called `name`, which has `permits`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`mutex`](Self::mutex); [`InvalidConfig::Share`] for no permits, or more than there are.
+    pub fn permits(self, name: impl AsRef<str>, weight: u32, permits: u32) -> Result<Self, InvalidConfig> {
+        self.with(name, Share::new(weight, permits)?, LockKind::Semaphore)
+    }
+
+    fn with(mut self, name: impl AsRef<str>, share: Share, kind: LockKind) -> Result<Self, InvalidConfig> {
+        let face = Face::new(name, &self.client)?;
+        if self.resources().any(|resource| resource == face.resource()) {
+            return Err(InvalidConfig::NameTwice { resource: face.resource().clone() });
+        }
+        self.members.push(Member { face, share, kind });
+        Ok(self)
+    }
+
+    /// The names of the locks, in the order in which they were added.
+    pub fn resources(&self) -> impl Iterator<Item = &ResourceName> {
+        self.members.iter().map(|member| member.face.resource())
+    }
+
+    /// Waits for all locks, for ever if need be.
+    ///
+    /// # Errors
+    ///
+    /// As for [`lock_with`](Self::lock_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`lock_with`](Self::lock_with).
+    pub async fn lock(&self) -> Result<LockSetGuard, LockError> {
+        self.lock_with(LockOptions::new()).await
+    }
+
+    /// Waits for all locks as `options` say. The [`wait`](LockOptions::wait) is for all of them together; everything else
+    /// is for each.
+    ///
+    /// A lock that is taken while another is still waited for is renewed until all are taken, also without a watchdog. If
+    /// it is lost meanwhile, all are given back and waited for again.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with), about the first lock that was not acquired. None
+    /// is held then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives up all locks and places in queues, in the background.
+    pub async fn lock_with(&self, options: LockOptions) -> Result<LockSetGuard, LockError> {
+        let wait = Budget::new(&self.client, options.longest_wait());
+        loop {
+            let taken = self.take_all(&options, &wait).await.map_err(|error| wait.in_all(error))?;
+            if let Some(guard) = self.settle(taken, &options).await? {
+                return Ok(guard);
+            }
+        }
+    }
+
+    /// Takes all locks if each is free and has no waiter.
+    ///
+    /// # Errors
+    ///
+    /// As for [`try_lock_with`](Self::try_lock_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`lock_with`](Self::lock_with).
+    #[must_use = "the locks are held only while their guard is bound to a name, as in `if let Some(_guard) = …`"]
+    pub async fn try_lock(&self) -> Result<Option<LockSetGuard>, LockError> {
+        self.try_lock_with(LockOptions::new()).await
+    }
+
+    /// Takes all locks as `options` say if each is free and has no waiter; else it holds none of them.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong with the first lock that was not acquired for another reason than that others hold it. A
+    /// [`wait`](LockOptions::wait) in the options is refused.
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`lock_with`](Self::lock_with).
+    #[must_use = "the locks are held only while their guard is bound to a name, as in `if let Some(_guard) = …`"]
+    pub async fn try_lock_with(&self, options: LockOptions) -> Result<Option<LockSetGuard>, LockError> {
+        let answers = join_all(self.members.iter().map(|member| member.try_lock(&options))).await;
+        let mut guards = Vec::with_capacity(answers.len());
+        let mut is_free = true;
+        for answer in answers {
+            match answer? {
+                Some(guard) => guards.push(guard),
+                None => is_free = false,
+            }
+        }
+        Ok(is_free.then(|| LockSetGuard::new(guards)))
+    }
+
+    /// Runs `work` under all locks if each is free and has no waiter, and releases them after `work` has ended. Returns
+    /// `None` otherwise; `work` is then dropped unpolled.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::try_run_with`](crate::SimpleLock::try_run_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops `work` and releases the locks in the background.
+    pub async fn try_run<T>(&self, work: impl Future<Output = T>) -> Result<Option<T>, RunError> {
+        match self.try_lock().await? {
+            Some(guard) => Ok(Some(guard.run(work).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// The guards of all members, in the order of [`members`](Self::members).
+    ///
+    /// Each round asks at once for all that are left, keeps those up to the first that is not free, and waits for that one.
+    async fn take_all(&self, options: &LockOptions, wait: &Budget) -> Result<Vec<Guard>, LockError> {
+        let mut order: Vec<usize> = (0..self.members.len()).collect();
+        order.sort_unstable_by_key(|&at| self.members[at].face.resource());
+        let mut taken: Vec<(usize, Guard)> = Vec::with_capacity(order.len());
+        let tries = options.clone().without_wait();
+        while taken.len() < order.len() {
+            let left = &order[taken.len()..];
+            let answers = join_all(left.iter().map(|&at| self.members[at].try_lock(&tries))).await;
+            let mut free = Vec::with_capacity(answers.len());
+            for answer in answers {
+                free.push(answer?);
+            }
+            taken.extend(left.iter().copied().zip(free.into_iter().map_while(|guard| guard)));
+            let Some(&next) = order.get(taken.len()) else { break };
+            keep_alive(taken.iter().map(|(_, guard)| guard), options)?;
+            let guard = self.members[next].lock(wait.left_of(options.clone().watchdog(true))).await?;
+            taken.push((next, guard));
+        }
+        taken.sort_unstable_by_key(|(at, _)| *at);
+        Ok(taken.into_iter().map(|(_, guard)| guard).collect())
+    }
+
+    /// The guard of all, each with the life that `options` give it; none if one was lost already.
+    async fn settle(&self, taken: Vec<Guard>, options: &LockOptions) -> Result<Option<LockSetGuard>, LockError> {
+        let guard = LockSetGuard::new(taken);
+        if options.has_watchdog() {
+            return Ok(guard.is_held().then_some(guard));
+        }
+        let ttl = options.clone().with_default_ttl(self.client.default_ttl()).parse()?.ttl.get();
+        let watched: Vec<_> = guard.guards().iter().filter_map(|guard| Some((guard, guard.watchdog()?))).collect();
+        let extended = join_all(watched.iter().map(async |(guard, watchdog)| {
+            watchdog.stop();
+            guard.extend(ttl).await.is_ok()
+        }));
+        let all_extended = extended.await.into_iter().all(|is_extended| is_extended);
+        drop(watched);
+        Ok((all_extended && guard.is_held()).then_some(guard))
+    }
+}
+
+impl Member {
+    async fn lock(&self, options: LockOptions) -> Result<Guard, LockError> {
+        self.face.lock(self.share, self.kind, options).await
+    }
+
+    async fn try_lock(&self, options: &LockOptions) -> Result<Option<Guard>, LockError> {
+        self.face.try_lock(self.share, self.kind, options.clone()).await
+    }
+}
+
+/// Has those that are taken renewed while others are waited for.
+fn keep_alive<'a>(taken: impl Iterator<Item = &'a Guard>, options: &LockOptions) -> Result<(), LockError> {
+    if options.has_watchdog() {
+        return Ok(());
+    }
+    for guard in taken.filter(|guard| guard.watchdog().is_none()) {
+        let config = WatchdogConfig { max_failures: u32::MAX, ..WatchdogConfig::new() };
+        match guard.start_watchdog(config) {
+            Ok(_) | Err(crate::StartWatchdogError::Lost(_)) => {} // seen when all are taken
+            Err(crate::StartWatchdogError::InvalidConfig(error)) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// The time that all locks together may be waited for.
+struct Budget {
+    client: Client,
+    started: crate::Moment,
+    wait: Option<Duration>,
+}
+
+impl Budget {
+    fn new(client: &Client, wait: Option<Duration>) -> Self {
+        Self { client: client.clone(), started: client.now(), wait }
+    }
+
+    /// The same options with what is left of the wait.
+    fn left_of(&self, options: LockOptions) -> LockOptions {
+        match self.wait {
+            Some(wait) => options.wait(wait.saturating_sub(self.client.now().since(self.started))),
+            None => options,
+        }
+    }
+
+    /// A timeout names the wait for all.
+    fn in_all(&self, error: LockError) -> LockError {
+        match (error, self.wait) {
+            (LockError::TimedOut { resource, .. }, Some(wait)) => LockError::TimedOut { resource, wait },
+            (LockError::Unanswered { resource, .. }, Some(wait)) => LockError::Unanswered { resource, wait },
+            (error, _) => error,
+        }
+    }
+}

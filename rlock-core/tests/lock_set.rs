@@ -1,0 +1,269 @@
+//! Several locks as one, on virtual time.
+
+mod support;
+
+use std::time::Duration;
+
+use futures_util::poll;
+use rlock_core::{
+    Client, InvalidConfig, LockError, LockOptions, LockSet, LossReason, ResourceName, RwLock, Semaphore, SimpleLock,
+    UnlockError,
+};
+
+use support::{Fate, INTERVAL, TTL, Verb, World, options, settle};
+
+fn set(client: &Client, names: &[&str]) -> LockSet {
+    names.iter().fold(LockSet::new(client), |set, name| set.mutex(name).unwrap())
+}
+
+fn mutex(client: &Client, name: &str) -> SimpleLock {
+    SimpleLock::new(name, client).unwrap()
+}
+
+fn name(name: &str) -> ResourceName {
+    ResourceName::new(name).unwrap()
+}
+
+async fn is_free(client: &Client, resource: &str) -> bool {
+    client.inspect(&name(resource)).await.unwrap().is_free()
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_kinds_are_held_together() {
+    let world = World::new();
+    let other = world.other_client();
+    let set = LockSet::new(&world.client).permits("pool", 2, 3).unwrap().write("page").unwrap();
+    let guard = set.read("rates").unwrap().mutex("job").unwrap().lock().await.unwrap();
+    assert!(mutex(&other, "job").try_lock().await.unwrap().is_none());
+    assert!(RwLock::new("page", &other).unwrap().try_read().await.unwrap().is_none());
+    assert!(RwLock::new("rates", &other).unwrap().try_read().await.unwrap().is_some());
+    assert!(RwLock::new("rates", &other).unwrap().try_write().await.unwrap().is_none());
+    let pool = Semaphore::new("pool", 3, &other).unwrap();
+    let last = pool.try_acquire().await.unwrap();
+    assert!(last.is_some() && pool.try_acquire().await.unwrap().is_none());
+    let names: Vec<_> = guard.tokens().map(|(resource, _)| resource.as_str()).collect();
+    assert_eq!(names, ["pool", "page", "rates", "job"], "in the order in which they were added");
+    assert_eq!(guard.token("job"), Some(guard.guards()[3].token()));
+    assert_eq!(guard.token("other"), None);
+    guard.unlock().await.unwrap();
+    drop(last);
+    settle().await;
+    for resource in ["pool", "page", "rates", "job"] {
+        assert!(is_free(&other, resource).await, "{resource}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn opposite_orders_do_not_deadlock() {
+    let world = World::new();
+    let (one, other) = (world.client.clone(), world.other_client());
+    let many = async |set: LockSet| {
+        for _ in 0..100 {
+            let guard = set.lock().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            guard.unlock().await.unwrap();
+        }
+    };
+    let all = async {
+        tokio::join!(
+            many(set(&one, &["a", "b", "c"])),
+            many(set(&other, &["c", "b", "a"])),
+            many(set(&one, &["b", "a"]))
+        )
+    };
+    tokio::time::timeout(Duration::from_secs(60), all).await.expect("none waits for ever");
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_holds_only_what_comes_before() {
+    let world = World::new();
+    let other = world.other_client();
+    let held = mutex(&other, "b").lock().await.unwrap();
+    let set = set(&world.client, &["c", "b", "a"]);
+    let mut locking = Box::pin(set.lock());
+    for _ in 0..3 {
+        assert!(poll!(&mut locking).is_pending());
+        settle().await;
+    }
+    assert!(!is_free(&other, "a").await);
+    assert!(is_free(&other, "c").await);
+    held.unlock().await.unwrap();
+    assert_eq!(locking.await.unwrap().guards().len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn try_is_all_or_nothing() {
+    let world = World::new();
+    let other = world.other_client();
+    let held = mutex(&other, "b").lock().await.unwrap();
+    let set = set(&world.client, &["a", "b", "c"]);
+    assert!(set.try_lock().await.unwrap().is_none());
+    settle().await;
+    assert!(is_free(&other, "a").await && is_free(&other, "c").await);
+    held.unlock().await.unwrap();
+    assert_eq!(set.try_run(async { 7 }).await.unwrap(), Some(7));
+    assert!(matches!(
+        set.try_lock_with(options().wait(TTL)).await,
+        Err(LockError::InvalidConfig(InvalidConfig::TryWithWait { .. }))
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn wait_is_for_all_together() {
+    let world = World::new();
+    let other = world.other_client();
+    let (first, _second) = (mutex(&other, "a").lock().await.unwrap(), mutex(&other, "b").lock().await.unwrap());
+    let wait = Duration::from_secs(10);
+    let begun = tokio::time::Instant::now();
+    let set = set(&world.client, &["a", "b"]);
+    let freeing = async {
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        drop(first);
+    };
+    let (locked, ()) = tokio::join!(set.lock_with(options().wait(wait)), freeing);
+    let Err(LockError::TimedOut { resource, wait: told }) = locked else { panic!("{locked:?}") };
+    assert_eq!((resource.as_str(), told, begun.elapsed()), ("b", wait, wait));
+    settle().await;
+    assert!(is_free(&other, "a").await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropped_wait_leaves_nothing() {
+    let world = World::new();
+    let other = world.other_client();
+    let held = mutex(&other, "b").lock().await.unwrap();
+    let set = set(&world.client, &["a", "b"]);
+    for polls in 1..6 {
+        let mut locking = Box::pin(set.lock());
+        for _ in 0..polls {
+            assert!(poll!(&mut locking).is_pending());
+            settle().await;
+        }
+        drop(locking);
+        settle().await;
+        assert!(is_free(&other, "a").await, "after {polls} polls");
+        assert_eq!(other.inspect(&name("b")).await.unwrap().queue, [], "after {polls} polls");
+    }
+    held.unlock().await.unwrap();
+    assert_eq!(world.client.open_leases(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn locks_without_a_watchdog_outlive_the_wait() {
+    let world = World::new();
+    let held = mutex(&world.other_client(), "b").lock().await.unwrap();
+    let set = set(&world.client, &["a", "b"]);
+    let freeing = async {
+        tokio::time::sleep(TTL * 3).await;
+        drop(held);
+    };
+    let (guard, ()) = tokio::join!(set.lock_with(options().watchdog(false)), freeing);
+    let guard = guard.unwrap();
+    assert!(guard.remaining() > TTL * 9 / 10, "{:?}", guard.remaining());
+    assert!(guard.guards().iter().all(|guard| guard.watchdog().is_none()));
+    tokio::time::sleep(TTL).await;
+    assert!(!guard.is_held(), "nothing renews it any more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn lock_that_is_lost_while_others_are_waited_for_is_taken_again() {
+    let world = World::new();
+    let other = world.other_client();
+    let held = mutex(&other, "b").lock().await.unwrap();
+    let set = set(&world.client, &["a", "b"]);
+    let breaking = async {
+        tokio::time::sleep(INTERVAL).await;
+        other.break_leases(&name("a")).await.unwrap();
+        tokio::time::sleep(INTERVAL).await;
+        drop(held);
+    };
+    let (guard, ()) = tokio::join!(set.lock(), breaking);
+    let guard = guard.unwrap();
+    assert!(guard.is_held());
+    assert!(!is_free(&other, "a").await && !is_free(&other, "b").await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn first_loss_is_that_of_the_set() {
+    let world = World::new();
+    let other = world.other_client();
+    let guard = set(&world.client, &["a", "b"]).lock_with(options()).await.unwrap();
+    let (lost, ended, token) = (guard.lost(), guard.ended(), guard.cancellation_token());
+    other.break_leases(&name("b")).await.unwrap();
+    let lost = lost.await;
+    assert_eq!((lost.resource.as_str(), lost.reason), ("b", LossReason::Broken));
+    assert_eq!(ended.await, rlock_core::End::Lost(LossReason::Broken));
+    token.cancelled().await;
+    assert_eq!(guard.check(), Err(lost.clone()));
+    assert_eq!(guard.remaining(), Duration::ZERO);
+    assert!(matches!(guard.unlock().await, Err(UnlockError::Lost(told)) if told == lost));
+    assert!(is_free(&other, "a").await, "the other was released all the same");
+}
+
+#[tokio::test(start_paused = true)]
+async fn work_of_a_set_is_dropped_on_loss() {
+    let world = World::new();
+    let other = world.other_client();
+    let guard = set(&world.client, &["a", "b"]).lock().await.unwrap();
+    let breaking = async {
+        settle().await;
+        other.break_leases(&name("a")).await.unwrap();
+        std::future::pending::<()>().await;
+    };
+    assert_eq!(guard.run(breaking).await.unwrap_err().resource.as_str(), "a");
+    settle().await;
+    assert!(is_free(&other, "b").await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn release_of_a_set_cancels_nothing() {
+    let world = World::new();
+    let guard = set(&world.client, &["a", "b"]).lock().await.unwrap();
+    let (token, ended) = (guard.cancellation_token(), guard.ended());
+    guard.unlock().await.unwrap();
+    assert_eq!(ended.await, rlock_core::End::Released);
+    settle().await;
+    assert!(!token.is_cancelled());
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_are_renewed_and_extended() {
+    let world = World::new();
+    let guard = set(&world.client, &["a", "b"]).lock_with(options()).await.unwrap();
+    tokio::time::sleep(TTL * 5).await;
+    assert!(guard.is_held());
+    assert!(guard.extend(TTL * 4).await.unwrap() > TTL * 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn name_can_be_added_once() {
+    let world = World::new();
+    let twice = set(&world.client, &["a"]).read("a");
+    assert!(matches!(twice, Err(InvalidConfig::NameTwice { resource }) if resource.as_str() == "a"));
+    assert!(matches!(LockSet::new(&world.client).permits("a", 3, 2), Err(InvalidConfig::Share(_))));
+    let guard = LockSet::new(&world.client).lock().await.unwrap();
+    assert!(guard.is_held() && guard.remaining() == Duration::MAX);
+    assert!(poll!(Box::pin(guard.lost())).is_pending());
+    guard.unlock().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn failure_gives_back_what_was_taken() {
+    let world = World::new();
+    let other = world.other_client();
+    let held = mutex(&other, "b").lock().await.unwrap();
+    let set = set(&world.client, &["a", "b"]);
+    let failing = async {
+        settle().await;
+        tokio::time::sleep(INTERVAL).await;
+        world.script.decide(Verb::Acquire, Fate::Failed);
+        world.script.decide(Verb::Extend, Fate::Failed);
+        tokio::time::sleep(TTL * 2).await;
+        world.script.decide(Verb::Extend, Fate::Answered);
+    };
+    let (locked, ()) = tokio::join!(set.lock_with(LockOptions::new().ttl(TTL)), failing);
+    assert!(matches!(locked, Err(LockError::Unavailable { .. })), "{locked:?}");
+    held.unlock().await.unwrap();
+    settle().await;
+    assert!(is_free(&other, "a").await && is_free(&other, "b").await);
+}
