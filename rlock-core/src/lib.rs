@@ -22,16 +22,20 @@
 //! - [`Client`] drives the leases of all locks of a store: one timer, one request for what is due together.
 //! - [`SimpleLock`], [`RwLock`], [`Semaphore`] and, for several at once, [`LockSet`] hand out a [`Guard`], which tells of a loss by its deadline at the latest, on
 //!   the holder's own clock.
+//! - [`Election`] lets one of many clients lead, and others see which.
+//! - [`blocking`] has all of them for code without `async`.
 //! - [`Backend`] is what a store has to do. Its documentation is the contract; [`MemoryBackend`] is the reference.
 //! - [`metrics`] counts, for exporters and as a snapshot.
 //!
 //! It has no features. What it cannot do is to keep a holder that was frozen past its deadline from acting before it looks;
 //! [`Guard::token`] is for whatever the lock guards to tell.
 
+pub mod blocking;
 mod client;
 mod clock;
 mod contract;
 mod driver;
+mod election;
 mod error;
 mod lease;
 mod lock;
@@ -48,6 +52,7 @@ pub use contract::{
     InvalidOption, InvalidShare, InvalidTtl, LeaseData, LeaseId, LeaseKey, ListFilter, Namespace, Owner, Page, Place,
     Release, Released, ResourceName, Share, Snapshot, Token, Ttl, Verdict, Waiter,
 };
+pub use election::{Election, Leader, Leadership, Observation};
 pub use error::{
     ExtendError, InvalidConfig, LockError, RunError, ShutdownError, StartError, StartWatchdogError, UnlockError,
 };

@@ -18,6 +18,10 @@ impl Handle {
         Self { driver, has_own_thread }
     }
 
+    pub(crate) fn has_own_thread(&self) -> bool {
+        self.has_own_thread
+    }
+
     /// Whether the client makes progress while this thread is blocked.
     fn runs_without_this_thread(&self) -> bool {
         let runtime = self.driver.runtime();

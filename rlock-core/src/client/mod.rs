@@ -159,6 +159,20 @@ impl Client {
         self.0.driver.open_leases()
     }
 
+    /// Runs a task where the client runs.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.0.driver.runtime().spawn(task);
+    }
+
+    /// Whether the client takes no more locks.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.driver.is_closed()
+    }
+
+    pub(crate) fn has_own_thread(&self) -> bool {
+        self.0.has_own_thread()
+    }
+
     pub(crate) fn now(&self) -> Moment {
         self.0.driver.now()
     }

@@ -140,6 +140,11 @@ impl Driver {
         self.table.len()
     }
 
+    /// Whether claims are refused.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.table.is_closed() || self.is_dead.load(Ordering::Acquire)
+    }
+
     /// The number of leases with a timer in the schedule.
     pub(crate) fn scheduled(&self) -> usize {
         self.schedule.len()

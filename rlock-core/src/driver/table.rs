@@ -42,6 +42,10 @@ impl Table {
         !inner.is_closed
     }
 
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().is_closed
+    }
+
     pub(super) fn remove(&self, id: LeaseId) {
         let mut inner = self.lock();
         let _dropped_after_the_lock = inner.slots.remove(&id);

@@ -68,6 +68,8 @@ pub(crate) struct Script {
     /// Extensions of this resource hang, whatever the fate of the others.
     hanging: Mutex<Option<String>>,
     calls: Mutex<Vec<Call>>,
+    /// The outcome of inspections, and their number so far.
+    looks: Mutex<(Fate, u32)>,
 }
 
 /// One call to extend.
@@ -124,6 +126,16 @@ impl Script {
         *self.hanging.lock().unwrap() = Some(resource.to_owned());
     }
 
+    /// Sets the outcome of inspections.
+    pub(crate) fn look_away(&self, fate: Fate) {
+        self.looks.lock().unwrap().0 = fate;
+    }
+
+    /// The number of inspections so far.
+    pub(crate) fn looks(&self) -> u32 {
+        self.looks.lock().unwrap().1
+    }
+
     pub(crate) fn calls(&self) -> Vec<Call> {
         self.calls.lock().unwrap().clone()
     }
@@ -159,7 +171,16 @@ impl Backend for Scripted {
     }
 
     async fn inspect(&self, resource: &ResourceName) -> Result<Snapshot, BackendError> {
-        self.inner.inspect(resource).await
+        let fate = {
+            let mut looks = self.script.looks.lock().unwrap();
+            looks.1 += 1;
+            looks.0
+        };
+        match fate {
+            Fate::Hangs => std::future::pending().await,
+            Fate::Failed => Err(failure()),
+            _ => self.inner.inspect(resource).await,
+        }
     }
 
     async fn list(&self, filter: &ListFilter) -> Result<Page, BackendError> {

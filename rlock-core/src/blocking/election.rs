@@ -1,0 +1,124 @@
+//! Leader election, for blocking code.
+
+use std::fmt;
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures_core::Stream;
+
+use super::park::block_on_for;
+use super::{Client, block_on};
+use crate::contract::{BackendError, Token};
+use crate::election::{self, Leader, Observation};
+use crate::error::{InvalidConfig, LockError, UnlockError};
+use crate::lease::{LossReason, Lost};
+use crate::lock::LockOptions;
+
+/// An election. See [`Election`](crate::Election).
+#[derive(Debug, Clone)]
+pub struct Election(election::Election);
+
+impl Election {
+    /// The election called `name`. Nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Election::new`](crate::Election::new).
+    pub fn new(name: impl AsRef<str>, client: &Client) -> Result<Self, InvalidConfig> {
+        election::Election::new(name, client.as_async()).map(Self)
+    }
+
+    /// Waits to lead, for ever if need be. See [`Election::campaign`](crate::Election::campaign).
+    ///
+    /// # Errors
+    ///
+    /// As for [`Election::campaign_with`](crate::Election::campaign_with).
+    pub fn campaign(&self, data: impl Into<Vec<u8>>) -> Result<Leadership, LockError> {
+        self.campaign_with(data, LockOptions::new())
+    }
+
+    /// Waits to lead as `options` say.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Election::campaign_with`](crate::Election::campaign_with).
+    pub fn campaign_with(&self, data: impl Into<Vec<u8>>, options: LockOptions) -> Result<Leadership, LockError> {
+        block_on(self.0.campaign_with(data, options)).map(Leadership)
+    }
+
+    /// The leader at this instant, by the store's word; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    pub fn leader(&self) -> Result<Option<Leader>, BackendError> {
+        block_on(self.0.leader())
+    }
+
+    /// Watches who leads. See [`Election::observe`](crate::Election::observe).
+    pub fn observe(&self) -> Observations {
+        Observations(Box::pin(self.0.observe()))
+    }
+}
+
+/// The changes of an election. `next` blocks until there is one, and returns `None` once the client has ended.
+pub struct Observations(Pin<Box<dyn Stream<Item = Observation> + Send>>);
+
+impl Iterator for Observations {
+    type Item = Observation;
+
+    fn next(&mut self) -> Option<Observation> {
+        block_on(std::future::poll_fn(|context| self.0.as_mut().poll_next(context)))
+    }
+}
+
+impl fmt::Debug for Observations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Observations").finish_non_exhaustive()
+    }
+}
+
+/// The leadership of a client, for as long as this lives. See [`Leadership`](crate::Leadership).
+#[derive(Debug)]
+#[must_use = "dropping the leadership resigns: bind it to a name, as in `let leadership = …`"]
+pub struct Leadership(election::Leadership);
+
+impl Leadership {
+    /// The fencing token of this leadership.
+    pub fn token(&self) -> Token {
+        self.0.token()
+    }
+
+    /// Whether this client leads at this instant.
+    pub fn is_leader(&self) -> bool {
+        self.0.is_leader()
+    }
+
+    /// `Ok` while this client leads; for `?` between two steps of the work.
+    ///
+    /// # Errors
+    ///
+    /// [`Lost`], with the reason, once it does not.
+    pub fn check(&self) -> Result<(), Lost> {
+        self.0.check()
+    }
+
+    /// Blocks until the leadership is lost, for `limit` at most, and returns the reason; `None` if it is not lost then.
+    pub fn wait_lost(&self, limit: Duration) -> Option<LossReason> {
+        block_on_for(self.0.lost(), limit)
+    }
+
+    /// Lets the next candidate lead.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Leadership::resign`](crate::Leadership::resign).
+    pub fn resign(self) -> Result<(), UnlockError> {
+        block_on(self.0.resign())
+    }
+
+    /// The same leadership for `async` code.
+    pub fn as_async(&self) -> &election::Leadership {
+        &self.0
+    }
+}

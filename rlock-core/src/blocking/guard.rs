@@ -1,0 +1,98 @@
+//! A held lock, for blocking code.
+
+use std::time::Duration;
+
+use super::block_on;
+use super::park::block_on_for;
+use crate::contract::{ResourceName, Token};
+use crate::error::{ExtendError, StartWatchdogError, UnlockError};
+use crate::lease::{LossReason, Lost};
+use crate::lock::{self, Watchdog};
+use crate::watchdog::WatchdogConfig;
+
+/// A held lock, for as long as the guard lives. See [`Guard`](crate::Guard); dropping it releases in the background.
+#[derive(Debug)]
+#[must_use = "dropping the guard releases the lock: bind it to a name, as in `let _guard = …`; `let _ = …` drops it at once"]
+pub struct Guard(lock::Guard);
+
+impl Guard {
+    pub(super) fn new(guard: lock::Guard) -> Self {
+        Self(guard)
+    }
+
+    /// The name of the lock.
+    pub fn resource(&self) -> &ResourceName {
+        self.0.resource()
+    }
+
+    /// The fencing token. See [`Guard::token`](crate::Guard::token).
+    pub fn token(&self) -> Token {
+        self.0.token()
+    }
+
+    /// Whether the lock is held at this instant.
+    pub fn is_held(&self) -> bool {
+        self.0.is_held()
+    }
+
+    /// The reason why the lock was lost, `None` while it is held.
+    pub fn loss(&self) -> Option<LossReason> {
+        self.0.loss()
+    }
+
+    /// `Ok` while the lock is held; for `?` between two steps of the work.
+    ///
+    /// # Errors
+    ///
+    /// [`Lost`], with the reason, once it is not.
+    pub fn check(&self) -> Result<(), Lost> {
+        self.0.check()
+    }
+
+    /// The time up to the deadline. See [`Guard::remaining`](crate::Guard::remaining).
+    pub fn remaining(&self) -> Duration {
+        self.0.remaining()
+    }
+
+    /// Blocks until the lock is lost, for `limit` at most, and returns the reason; `None` if it is still held then.
+    pub fn wait_lost(&self, limit: Duration) -> Option<LossReason> {
+        block_on_for(self.0.lost(), limit)
+    }
+
+    /// Extends the lease. See [`Guard::extend`](crate::Guard::extend).
+    ///
+    /// # Errors
+    ///
+    /// As for [`Guard::extend`](crate::Guard::extend).
+    pub fn extend(&self, ttl: Duration) -> Result<Duration, ExtendError> {
+        block_on(self.0.extend(ttl))
+    }
+
+    /// Starts a watchdog. See [`Guard::start_watchdog`](crate::Guard::start_watchdog).
+    ///
+    /// # Errors
+    ///
+    /// As for [`Guard::start_watchdog`](crate::Guard::start_watchdog).
+    pub fn start_watchdog(&self, config: WatchdogConfig) -> Result<Watchdog, StartWatchdogError> {
+        self.0.start_watchdog(config)
+    }
+
+    /// The watchdog that runs; `None` without one.
+    pub fn watchdog(&self) -> Option<Watchdog> {
+        self.0.watchdog()
+    }
+
+    /// Releases the lock, and says whether it was held until then. See [`Guard::unlock`](crate::Guard::unlock).
+    ///
+    /// # Errors
+    ///
+    /// As for [`Guard::unlock`](crate::Guard::unlock).
+    pub fn unlock(self) -> Result<(), UnlockError> {
+        block_on(self.0.unlock())
+    }
+
+    /// The same guard for `async` code.
+    pub fn as_async(&self) -> &lock::Guard {
+        &self.0
+    }
+}

@@ -1,0 +1,193 @@
+//! The lock types of blocking code.
+
+use super::{Client, Guard, block_on};
+use crate::contract::ResourceName;
+use crate::error::{InvalidConfig, LockError};
+use crate::lock::{self, LockOptions};
+
+/// A mutex. See [`SimpleLock`](crate::SimpleLock).
+#[derive(Debug, Clone)]
+pub struct SimpleLock(lock::SimpleLock);
+
+/// A reader-writer lock. See [`RwLock`](crate::RwLock).
+#[derive(Debug, Clone)]
+pub struct RwLock(lock::RwLock);
+
+/// A semaphore. See [`Semaphore`](crate::Semaphore).
+#[derive(Debug, Clone)]
+pub struct Semaphore(lock::Semaphore);
+
+impl SimpleLock {
+    /// The mutex called `name`. Nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::new`](crate::SimpleLock::new).
+    pub fn new(name: impl AsRef<str>, client: &Client) -> Result<Self, InvalidConfig> {
+        lock::SimpleLock::new(name, client.as_async()).map(Self)
+    }
+
+    /// Waits for the lock, for ever if need be.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    pub fn lock(&self) -> Result<Guard, LockError> {
+        self.lock_with(LockOptions::new())
+    }
+
+    /// Waits for the lock as `options` say.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    pub fn lock_with(&self, options: LockOptions) -> Result<Guard, LockError> {
+        block_on(self.0.lock_with(options)).map(Guard::new)
+    }
+
+    /// Takes the lock if it is free and has no waiter.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::try_lock_with`](crate::SimpleLock::try_lock_with).
+    #[must_use = "the lock is held only while its guard is bound to a name, as in `if let Some(_guard) = …`"]
+    pub fn try_lock(&self) -> Result<Option<Guard>, LockError> {
+        self.try_lock_with(LockOptions::new())
+    }
+
+    /// Takes the lock as `options` say, if it is free and has no waiter.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::try_lock_with`](crate::SimpleLock::try_lock_with).
+    #[must_use = "the lock is held only while its guard is bound to a name, as in `if let Some(_guard) = …`"]
+    pub fn try_lock_with(&self, options: LockOptions) -> Result<Option<Guard>, LockError> {
+        Ok(block_on(self.0.try_lock_with(options))?.map(Guard::new))
+    }
+
+    /// The name of the lock.
+    pub fn resource(&self) -> &ResourceName {
+        self.0.resource()
+    }
+}
+
+impl RwLock {
+    /// The lock called `name`. Nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// As for [`RwLock::new`](crate::RwLock::new).
+    pub fn new(name: impl AsRef<str>, client: &Client) -> Result<Self, InvalidConfig> {
+        lock::RwLock::new(name, client.as_async()).map(Self)
+    }
+
+    /// Waits to read, for ever if need be.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    pub fn read(&self) -> Result<Guard, LockError> {
+        self.read_with(LockOptions::new())
+    }
+
+    /// Waits to read as `options` say.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    pub fn read_with(&self, options: LockOptions) -> Result<Guard, LockError> {
+        block_on(self.0.read_with(options)).map(Guard::new)
+    }
+
+    /// Starts to read as `options` say, if the lock has no writer or waiter.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::try_lock_with`](crate::SimpleLock::try_lock_with).
+    #[must_use = "the lock is held only while its guard is bound to a name, as in `if let Some(_guard) = …`"]
+    pub fn try_read_with(&self, options: LockOptions) -> Result<Option<Guard>, LockError> {
+        Ok(block_on(self.0.try_read_with(options))?.map(Guard::new))
+    }
+
+    /// Waits to write, for ever if need be.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    pub fn write(&self) -> Result<Guard, LockError> {
+        self.write_with(LockOptions::new())
+    }
+
+    /// Waits to write as `options` say.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    pub fn write_with(&self, options: LockOptions) -> Result<Guard, LockError> {
+        block_on(self.0.write_with(options)).map(Guard::new)
+    }
+
+    /// Starts to write as `options` say, if the lock has no reader, writer or waiter.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::try_lock_with`](crate::SimpleLock::try_lock_with).
+    #[must_use = "the lock is held only while its guard is bound to a name, as in `if let Some(_guard) = …`"]
+    pub fn try_write_with(&self, options: LockOptions) -> Result<Option<Guard>, LockError> {
+        Ok(block_on(self.0.try_write_with(options))?.map(Guard::new))
+    }
+
+    /// The name of the lock.
+    pub fn resource(&self) -> &ResourceName {
+        self.0.resource()
+    }
+}
+
+impl Semaphore {
+    /// The semaphore called `name`, of `permits` permits. Nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Semaphore::new`](crate::Semaphore::new).
+    pub fn new(name: impl AsRef<str>, permits: u32, client: &Client) -> Result<Self, InvalidConfig> {
+        lock::Semaphore::new(name, permits, client.as_async()).map(Self)
+    }
+
+    /// Waits for one permit, for ever if need be.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    pub fn acquire(&self) -> Result<Guard, LockError> {
+        self.acquire_many_with(1, LockOptions::new())
+    }
+
+    /// Waits for `weight` permits as `options` say.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Semaphore::acquire_many_with`](crate::Semaphore::acquire_many_with).
+    pub fn acquire_many_with(&self, weight: u32, options: LockOptions) -> Result<Guard, LockError> {
+        block_on(self.0.acquire_many_with(weight, options)).map(Guard::new)
+    }
+
+    /// Takes `weight` permits as `options` say, if they are free and the semaphore has no waiter.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Semaphore::try_acquire_many_with`](crate::Semaphore::try_acquire_many_with).
+    #[must_use = "the permits are held only while their guard is bound to a name, as in `if let Some(_guard) = …`"]
+    pub fn try_acquire_many_with(&self, weight: u32, options: LockOptions) -> Result<Option<Guard>, LockError> {
+        Ok(block_on(self.0.try_acquire_many_with(weight, options))?.map(Guard::new))
+    }
+
+    /// The name of the semaphore.
+    pub fn resource(&self) -> &ResourceName {
+        self.0.resource()
+    }
+
+    /// The number of permits.
+    pub fn permits(&self) -> u32 {
+        self.0.permits()
+    }
+}

@@ -1,0 +1,32 @@
+//! Locks for code without `async`.
+//!
+//! Each type is the one of the same name at the root of this crate, with methods that block the calling thread. The client
+//! works on a thread of its own, which renews locks and receives grants, so the calls need no runtime. They may also be made
+//! inside a runtime of tokio, where they block a worker, as any blocking call does.
+//!
+//! ```
+//! use rlock_core::{MemoryStore, Namespace, blocking};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = MemoryStore::new();
+//! let client = blocking::Client::new(rlock_core::Client::new(store.client(Namespace::default())))?;
+//! let lock = blocking::SimpleLock::new("invoice/42", &client)?;
+//! let guard = lock.lock()?;
+//! guard.check()?; // between two steps of the work
+//! guard.unlock()?;
+//! # Ok(()) }
+//! ```
+
+mod client;
+mod election;
+mod guard;
+mod lock_set;
+mod locks;
+mod park;
+
+pub use self::client::{Client, NoThread};
+pub use self::election::{Election, Leadership, Observations};
+pub use self::guard::Guard;
+pub use self::lock_set::{LockSet, LockSetGuard};
+pub use self::locks::{RwLock, Semaphore, SimpleLock};
+pub use self::park::block_on;

@@ -1,0 +1,132 @@
+//! Locks without `async`, on threads.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use rlock_core::blocking::{Client, Election, LockSet, NoThread, RwLock, Semaphore, SimpleLock};
+use rlock_core::{LockOptions, LossReason, MemoryStore, Namespace, Observation, ResourceName, WatchdogConfig};
+
+const LONG: Duration = Duration::from_secs(30);
+
+fn client_of(store: &Arc<MemoryStore>) -> Client {
+    Client::new(rlock_core::Client::new(store.client(Namespace::default()))).unwrap()
+}
+
+fn client() -> Client {
+    client_of(&MemoryStore::new())
+}
+
+#[test]
+fn threads_exclude_each_other() {
+    let store = MemoryStore::new();
+    let inside = AtomicU32::new(0);
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let lock = SimpleLock::new("job", &client_of(&store)).unwrap();
+                for _ in 0..50 {
+                    let guard = lock.lock().unwrap();
+                    assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                    inside.fetch_sub(1, Ordering::SeqCst);
+                    guard.unlock().unwrap();
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn lock_outlives_its_ttl() {
+    let store = MemoryStore::new();
+    let (holder, rival) = (client_of(&store), client_of(&store));
+    let ttl = Duration::from_millis(200);
+    let guard = SimpleLock::new("job", &holder).unwrap().lock_with(LockOptions::new().ttl(ttl)).unwrap();
+    let rival = SimpleLock::new("job", &rival).unwrap();
+    let refused = rival.lock_with(LockOptions::new().wait(ttl * 4)).unwrap_err();
+    assert!(refused.is_timeout(), "{refused}");
+    assert!(guard.check().is_ok() && guard.remaining() > Duration::ZERO);
+    guard.unlock().unwrap();
+    assert!(rival.try_lock().unwrap().is_some());
+}
+
+#[test]
+fn loss_is_waited_for() {
+    let client = client();
+    let guard = SimpleLock::new("job", &client).unwrap().lock().unwrap();
+    assert_eq!(guard.wait_lost(Duration::from_millis(10)), None);
+    let breaker = client.clone();
+    let breaking = thread::spawn(move || breaker.break_leases(&ResourceName::new("job").unwrap()).unwrap());
+    assert_eq!(guard.wait_lost(LONG), Some(LossReason::Broken));
+    assert_eq!(breaking.join().unwrap(), 1);
+    assert_eq!((guard.loss(), guard.is_held()), (Some(LossReason::Broken), false));
+    assert!(guard.extend(LONG).is_err() && guard.start_watchdog(WatchdogConfig::new()).is_err());
+    guard.unlock().unwrap_err();
+}
+
+#[test]
+fn readers_permits_and_sets_work() {
+    let client = client();
+    let pages = RwLock::new("pages", &client).unwrap();
+    let (one, two) = (pages.read().unwrap(), pages.try_read_with(LockOptions::new()).unwrap());
+    assert!(two.is_some() && pages.try_write_with(LockOptions::new()).unwrap().is_none());
+    drop((one, two));
+    let pool = Semaphore::new("pool", 2, &client).unwrap();
+    let permits = pool.acquire_many_with(2, LockOptions::new()).unwrap();
+    assert!(pool.try_acquire_many_with(1, LockOptions::new()).unwrap().is_none());
+    permits.unlock().unwrap();
+    let set = LockSet::new(&client).write("pages").unwrap().permits("pool", 1, 2).unwrap().mutex("job").unwrap();
+    let guard = set.lock().unwrap();
+    assert!(guard.is_held() && guard.token("job").is_some() && guard.tokens().count() == 3);
+    assert!(set.try_lock_with(LockOptions::new()).unwrap().is_none());
+    guard.unlock().unwrap();
+}
+
+#[test]
+fn leader_is_observed() {
+    let client = client();
+    let election = Election::new("scheduler", &client).unwrap();
+    let mut observed = election.observe();
+    assert!(matches!(observed.next(), Some(Observation::Vacant)));
+    let leadership = election.campaign("one").unwrap();
+    let seen = observed.next().unwrap();
+    assert_eq!(seen.leader().map(|leader| leader.token), Some(leadership.token()));
+    assert_eq!(election.leader().unwrap().unwrap().token, leadership.token());
+    leadership.resign().unwrap();
+    client.shutdown(LONG).unwrap();
+    assert!(observed.find(|seen| !matches!(seen, Observation::Vacant | Observation::Led(_))).is_none());
+}
+
+#[tokio::test]
+async fn calls_inside_a_runtime_block_it_and_return() {
+    let client = client();
+    let guard = SimpleLock::new("job", &client).unwrap().lock().unwrap();
+    assert!(guard.as_async().is_held());
+    guard.unlock().unwrap();
+}
+
+#[tokio::test]
+async fn client_on_the_callers_runtime_is_refused() {
+    let builder = rlock_core::Client::builder().runtime(tokio::runtime::Handle::current());
+    let client = builder.build(MemoryStore::new().client(Namespace::default()));
+    let refused = Client::new(client).unwrap_err();
+    assert_eq!(refused, NoThread);
+    assert!(refused.to_string().contains("without ClientBuilder::runtime"), "{refused}");
+}
+
+#[test]
+fn waiter_is_woken_by_the_release() {
+    let store = MemoryStore::new();
+    let guard = SimpleLock::new("job", &client_of(&store)).unwrap().lock().unwrap();
+    let (sender, receiver) = mpsc::channel();
+    let waiter = client_of(&store);
+    let waiting = thread::spawn(move || {
+        let lock = SimpleLock::new("job", &waiter).unwrap();
+        sender.send(()).unwrap();
+        lock.lock().map(|guard| guard.unlock())
+    });
+    receiver.recv().unwrap();
+    guard.unlock().unwrap();
+    waiting.join().unwrap().unwrap().unwrap();
+}

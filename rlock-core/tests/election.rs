@@ -1,0 +1,177 @@
+//! Leader election, on virtual time.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, poll};
+use rlock_core::{
+    BackendError, Client, Election, InvalidConfig, LockError, LockOptions, LossReason, Observation, ResourceName,
+};
+
+use support::{TTL, World, options, settle};
+
+fn election(client: &Client) -> Election {
+    Election::new("scheduler", client).unwrap()
+}
+
+fn name() -> ResourceName {
+    ResourceName::new("scheduler").unwrap()
+}
+
+/// The data of the leader that is observed next; `None` for vacancy.
+async fn next(observed: &mut (impl futures_util::Stream<Item = Observation> + Unpin)) -> Option<String> {
+    match observed.next().await.expect("the client lives") {
+        Observation::Led(leader) => Some(leader.data.map(|data| data.to_text()).unwrap_or_default()),
+        Observation::Vacant => None,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_leads_at_a_time() {
+    let world = World::new();
+    let (one, other) = (election(&world.client), election(&world.other_client()));
+    let first = one.campaign("http://one").await.unwrap();
+    let mut campaign = Box::pin(other.campaign("http://other"));
+    assert!(poll!(&mut campaign).is_pending());
+    settle().await;
+    assert!(poll!(&mut campaign).is_pending());
+    let leader = other.leader().await.unwrap().expect("one leads");
+    assert_eq!(leader.data.unwrap().to_text(), "http://one");
+    assert_eq!(leader.token, first.token());
+    let token = first.token();
+    first.resign().await.unwrap();
+    let second = campaign.await.unwrap();
+    assert!(second.is_leader() && second.token() > token);
+    second.resign().await.unwrap();
+    assert_eq!(one.leader().await.unwrap(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn observer_sees_each_change_once() {
+    let world = World::new();
+    let (one, watching) = (election(&world.client), election(&world.other_client()));
+    let mut observed = watching.observe();
+    assert_eq!(next(&mut observed).await, None);
+    for term in ["a", "b", "c"] {
+        let leadership = one.campaign(term).await.unwrap();
+        assert_eq!(next(&mut observed).await.as_deref(), Some(term));
+        tokio::time::sleep(TTL * 3).await;
+        assert!(poll!(observed.next()).is_pending(), "it leads on");
+        leadership.resign().await.unwrap();
+        assert_eq!(next(&mut observed).await, None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn leader_who_takes_over_between_questions_is_seen() {
+    let world = World::new();
+    let one = election(&world.client);
+    let mut observed = election(&world.other_client()).observe();
+    let first = one.campaign("a").await.unwrap();
+    assert_eq!(next(&mut observed).await.as_deref(), Some("a"));
+    first.resign().await.unwrap();
+    let _second = one.campaign("a").await.unwrap();
+    assert_eq!(next(&mut observed).await.as_deref(), Some("a"), "another term of the same candidate");
+}
+
+#[tokio::test(start_paused = true)]
+async fn observer_says_when_it_is_not_sure() {
+    let world = World::new();
+    let _leadership = election(&world.other_client()).campaign("a").await.unwrap();
+    let mut observed = election(&world.client).observe();
+    assert_eq!(next(&mut observed).await.as_deref(), Some("a"));
+    for hangs in [false, true] {
+        world.script.look_away(if hangs { support::Fate::Hangs } else { support::Fate::Failed });
+        let unsure = observed.next().await.unwrap();
+        assert!(matches!(unsure, Observation::Unsure(BackendError::Unknown(_))), "{unsure:?}");
+        tokio::time::sleep(TTL).await;
+        assert!(poll!(observed.next()).is_pending(), "it says so once");
+        world.script.look_away(support::Fate::Answered);
+        assert_eq!(next(&mut observed).await.as_deref(), Some("a"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn observing_ends_with_the_client() {
+    let world = World::new();
+    let client = world.other_client();
+    let mut observed = election(&client).observe();
+    assert_eq!(next(&mut observed).await, None);
+    client.shutdown(Duration::from_secs(1)).await.unwrap();
+    assert!(observed.next().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropped_observer_asks_no_more() {
+    let world = World::new();
+    let mut observed = election(&world.client).observe();
+    assert_eq!(next(&mut observed).await, None);
+    drop(observed);
+    settle().await;
+    let asked = world.script.looks();
+    tokio::time::sleep(TTL).await;
+    assert_eq!(world.script.looks(), asked);
+}
+
+#[tokio::test(start_paused = true)]
+async fn lost_leadership_begins_another_campaign() {
+    let world = World::new();
+    let (one, other) = (election(&world.client), world.other_client());
+    let terms = Arc::new(AtomicU32::new(0));
+    let counted = terms.clone();
+    let leading = one.lead("a", options(), move |leadership| {
+        let (token, term) = (leadership.token(), counted.fetch_add(1, Ordering::Relaxed));
+        async move {
+            if term < 2 {
+                std::future::pending::<()>().await;
+            }
+            token
+        }
+    });
+    let breaking = async {
+        for _ in 0..2 {
+            tokio::time::sleep(TTL).await;
+            other.break_leases(&name()).await.unwrap();
+        }
+    };
+    let (token, ()) = tokio::join!(leading, breaking);
+    assert!(token.is_ok());
+    assert_eq!(terms.load(Ordering::Relaxed), 3);
+    assert_eq!(one.leader().await.unwrap(), None, "it has resigned");
+}
+
+#[tokio::test(start_paused = true)]
+async fn loss_of_leadership_is_signalled() {
+    let world = World::new();
+    let leadership = election(&world.client).campaign("").await.unwrap();
+    let (lost, token) = (leadership.lost(), leadership.cancellation_token());
+    world.other_client().break_leases(&name()).await.unwrap();
+    assert_eq!(lost.await, LossReason::Broken);
+    assert!(token.is_cancelled() && leadership.check().is_err() && !leadership.is_leader());
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropped_campaign_leaves_the_queue() {
+    let world = World::new();
+    let (one, other) = (election(&world.client), election(&world.other_client()));
+    let leadership = one.campaign("a").await.unwrap();
+    let mut campaign = Box::pin(other.campaign("b"));
+    assert!(poll!(&mut campaign).is_pending());
+    settle().await;
+    drop(campaign);
+    settle().await;
+    assert_eq!(world.client.inspect(&name()).await.unwrap().queue, []);
+    drop(leadership);
+}
+
+#[tokio::test(start_paused = true)]
+async fn data_need_a_store_that_keeps_them() {
+    let world = World::with(|can| can.data = false);
+    let refused = election(&world.client).campaign("a").await;
+    assert!(matches!(refused, Err(LockError::InvalidConfig(InvalidConfig::NoData { .. }))), "{refused:?}");
+    let _leadership = election(&world.client).campaign_with("", LockOptions::new()).await.unwrap();
+}
