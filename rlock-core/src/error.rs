@@ -198,6 +198,12 @@ pub enum InvalidConfig {
     /// An interval for a watchdog that is switched off.
     #[error("a watchdog interval was set, but the watchdog is off: drop one of the two")]
     IntervalWithoutWatchdog,
+    /// A configuration for a watchdog that is switched off.
+    #[error("a watchdog was configured, but the watchdog is off: drop one of the two")]
+    ConfigWithoutWatchdog,
+    /// An interval beside a configuration, which has one of its own.
+    #[error("a watchdog interval was set beside a configuration of the watchdog: set the interval there")]
+    IntervalTwice,
     /// A minimum time beyond the TTL. The store forgets the lease of a dead holder after the TTL.
     #[error(
         "hold_at_least of {hold:?} is longer than the TTL of {ttl}: choose a TTL of {hold:?} at least, which the watchdog renews"

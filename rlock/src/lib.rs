@@ -37,6 +37,9 @@
 //!
 //! [`SimpleLock`] is a mutex, [`RwLock`] lets many readers or one writer in, [`Semaphore`] has a number of permits.
 //! All are fair: waiters are served in the order of coming, on every store that keeps a queue, as all of these do.
+//! A [`LockSet`] takes several of them at once, and an [`Election`] lets one client lead. [`blocking`] is for code without
+//! `async`.
+//!
 //! Each hands out a [`Guard`], which holds the lock for as long as it lives, so bind it to a name. `try_run` needs none: it
 //! runs work under the lock if the lock is free.
 //!
@@ -64,6 +67,7 @@
 
 pub mod backend;
 mod baseline;
+pub mod blocking;
 mod connect;
 pub mod memory;
 
@@ -101,10 +105,10 @@ pub mod sqlite {
 pub use connect::{ConnectError, connect, connect_with};
 pub use rlock_core::metrics;
 pub use rlock_core::{
-    BackendError, Client, ClientBuilder, Clock, Cursor, End, Entry, ExtendError, ExtensionFailure, Failure,
-    FailureCallback, Guard, Holder, InvalidConfig, InvalidData, InvalidName, InvalidShare, InvalidTtl, LeaseData,
-    ListFilter, LockError, LockOptions, LossReason, Lost, Moment, Namespace, Owner, Page, ResourceName, RunError,
-    RwLock, Semaphore, Share, ShutdownError, SimpleLock, Snapshot, StartError, StartWatchdogError, SuccessCallback,
-    Token, Ttl, UnlockError, Waiter, Watchdog, WatchdogConfig, WatchdogFailure, WatchdogManager, WatchdogStats,
-    WatchdogStatus,
+    BackendError, Client, ClientBuilder, Clock, Cursor, Election, End, Entry, ExtendError, ExtensionFailure, Failure,
+    FailureCallback, Guard, Holder, InvalidConfig, InvalidData, InvalidName, InvalidShare, InvalidTtl, Leader,
+    Leadership, LeaseData, ListFilter, LockError, LockOptions, LockSet, LockSetGuard, LossReason, Lost, Moment,
+    Namespace, Observation, Owner, Page, ResourceName, RunError, RwLock, Semaphore, Share, ShutdownError, SimpleLock,
+    Snapshot, StartError, StartWatchdogError, SuccessCallback, Token, Ttl, UnlockError, Waiter, Watchdog,
+    WatchdogConfig, WatchdogFailure, WatchdogManager, WatchdogStats, WatchdogStatus,
 };

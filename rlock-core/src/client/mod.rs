@@ -154,6 +154,21 @@ impl Client {
         self.0.driver.shutdown(timeout).await
     }
 
+    /// Refuses new locks, waits for `wait` at most until the guards are dropped, and then gives back what is left, as
+    /// [`shutdown`](Self::shutdown) does within `timeout`. `lock` futures end at once.
+    ///
+    /// # Errors
+    ///
+    /// As for [`shutdown`](Self::shutdown).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the guards as they are; new locks stay refused.
+    pub async fn drain(&self, wait: Duration, timeout: Duration) -> Result<(), ShutdownError> {
+        self.0.driver.drain(wait).await;
+        self.shutdown(timeout).await
+    }
+
     /// How many leases this client has not settled with the store: queued, held, or being given back.
     pub fn open_leases(&self) -> usize {
         self.0.driver.open_leases()

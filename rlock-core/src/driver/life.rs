@@ -12,7 +12,7 @@ use super::step::Sending;
 use super::{Driver, Slot};
 use crate::contract::{Event, EventStream};
 use crate::error::ShutdownError;
-use crate::lease::{Hint, Input, Verb};
+use crate::lease::{Hint, Input, Phase, Verb};
 
 /// The least time for which a client without handles goes on with its releases.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
@@ -105,10 +105,31 @@ impl Driver {
         [Verb::Claim, Verb::Extend, Verb::Release].into_iter().for_each(|verb| self.start(verb));
     }
 
+    /// Refuses new leases, ends the waiting for others, and waits for the holders to release theirs.
+    pub(crate) async fn drain(self: &Arc<Self>, wait: Duration) {
+        for slot in self.table.close() {
+            let is_held = matches!(slot.lock().lease.phase(), Phase::Held(_));
+            if !is_held {
+                self.step(&slot, Input::Close, Sending::Later);
+            }
+        }
+        self.start_all();
+        self.emptied_within(wait).await;
+    }
+
     /// Gives back every lease, refuses new ones, and waits for the answers.
     pub(crate) async fn shutdown(self: &Arc<Self>, timeout: Duration) -> Result<(), ShutdownError> {
         self.close();
-        let until = self.now().after(timeout);
+        self.emptied_within(timeout).await;
+        self.was_shut_down.store(true, Ordering::Release);
+        match self.open_leases() {
+            0 => Ok(()),
+            unconfirmed => Err(ShutdownError { unconfirmed, timeout }),
+        }
+    }
+
+    async fn emptied_within(self: &Arc<Self>, limit: Duration) {
+        let until = self.now().after(limit);
         let this = self.clone();
         let settled = self.runtime.spawn(async move {
             loop {
@@ -123,11 +144,6 @@ impl Driver {
             }
         });
         let _on_a_dead_runtime = settled.await;
-        self.was_shut_down.store(true, Ordering::Release);
-        match self.open_leases() {
-            0 => Ok(()),
-            unconfirmed => Err(ShutdownError { unconfirmed, timeout }),
-        }
     }
 
     fn close(self: &Arc<Self>) {

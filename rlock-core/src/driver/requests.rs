@@ -269,7 +269,8 @@ impl Driver {
 
     fn claim_of(&self, slot: &Slot, queue: bool, ttl: Ttl) -> Claim {
         let if_busy = if queue { IfBusy::Queue } else { IfBusy::Refuse };
-        let (key, owner, data) = (slot.key.clone(), self.owner.clone(), slot.data.clone());
+        let (key, owner, data) =
+            (slot.key.clone(), slot.owner.as_ref().unwrap_or(&self.owner).clone(), slot.data.clone());
         Claim { key, share: slot.share, ttl, if_busy, owner, data }
     }
 

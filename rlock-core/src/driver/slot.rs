@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::watch::Watch;
 use crate::clock::Moment;
-use crate::contract::{BackendError, LeaseData, LeaseKey, ResourceName, Share, Ttl};
+use crate::contract::{BackendError, LeaseData, LeaseKey, Owner, ResourceName, Share, Ttl};
 use crate::error::ExtendError;
 use crate::lease::{Lease, LossReason, Phase, Refusal, ReleaseOutcome, Wait};
 use crate::metrics::LockKind;
@@ -29,6 +29,8 @@ pub(crate) struct Request {
     pub(crate) wait: Wait,
     pub(crate) hold_at_least: Duration,
     pub(crate) data: Option<LeaseData>,
+    /// Shown in place of the client's.
+    pub(crate) owner: Option<Arc<Owner>>,
 }
 
 /// One lease with its place in the driver. The guard or the waiter, the schedule, and the requests under way share it.
@@ -37,6 +39,7 @@ pub(crate) struct Slot {
     pub(super) share: Share,
     pub(super) kind: LockKind,
     pub(super) data: Option<LeaseData>,
+    pub(super) owner: Option<Arc<Owner>>,
     /// The deadline while the lease is held, 0 otherwise: the answer to "is it held" without the mutex.
     deadline: AtomicU64,
     /// The index of the loss plus one, 0 without a loss.
@@ -101,6 +104,7 @@ impl Slot {
             share: request.share,
             kind: request.kind,
             data: request.data.clone(),
+            owner: request.owner.clone(),
             deadline: AtomicU64::new(0),
             loss: AtomicU8::new(0),
             is_settled: AtomicBool::new(false),

@@ -5,7 +5,7 @@ use std::future::Future;
 use super::pending::{Pending, Request};
 use super::{Guard, LockOptions};
 use crate::client::Client;
-use crate::contract::{ResourceName, Share};
+use crate::contract::{BackendError, ResourceName, Share, Snapshot};
 use crate::error::{InvalidConfig, LockError, RunError};
 use crate::metrics::LockKind;
 
@@ -23,6 +23,10 @@ impl Face {
 
     pub(crate) fn resource(&self) -> &ResourceName {
         &self.resource
+    }
+
+    pub(crate) async fn snapshot(&self) -> Result<Snapshot, BackendError> {
+        self.client.inspect(&self.resource).await
     }
 
     pub(crate) async fn lock(&self, share: Share, kind: LockKind, options: LockOptions) -> Result<Guard, LockError> {

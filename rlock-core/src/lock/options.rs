@@ -22,9 +22,11 @@ pub struct LockOptions {
     ttl: Option<Duration>,
     watchdog_off: bool,
     watchdog_interval: Option<Duration>,
+    watchdog_config: Option<WatchdogConfig>,
     wait: Option<Duration>,
     hold_at_least: Duration,
     data: Option<Vec<u8>>,
+    label: Option<String>,
 }
 
 impl LockOptions {
@@ -54,6 +56,24 @@ impl LockOptions {
     #[must_use]
     pub fn watchdog_interval(mut self, interval: Duration) -> Self {
         self.watchdog_interval = Some(interval);
+        self
+    }
+
+    /// The whole configuration of the watchdog, with callbacks and the failures that it outlives. Without this it goes on until
+    /// the deadline, however often it fails.
+    ///
+    /// Refused beside [`watchdog_interval`](Self::watchdog_interval), and beside `watchdog(false)`.
+    #[must_use]
+    pub fn watchdog_config(mut self, config: WatchdogConfig) -> Self {
+        self.watchdog_config = Some(config);
+        self
+    }
+
+    /// A label that others see beside host and process when they look at who holds this lock, in place of the
+    /// [client's](crate::ClientBuilder::label). Control characters are left out of it, and what exceeds 255 bytes.
+    #[must_use]
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = Some(label.into());
         self
     }
 
@@ -114,10 +134,13 @@ impl LockOptions {
 
     pub(crate) fn parse(&self) -> Result<Terms, InvalidConfig> {
         let ttl = self.ttl.map_or(Ok(Ttl::DEFAULT), Ttl::new)?;
-        let watchdog = match (self.watchdog_off, self.watchdog_interval) {
-            (true, Some(_)) => return Err(InvalidConfig::IntervalWithoutWatchdog),
-            (true, None) => None,
-            (false, interval) => {
+        let watchdog = match (self.watchdog_off, self.watchdog_interval, &self.watchdog_config) {
+            (true, Some(_), _) => return Err(InvalidConfig::IntervalWithoutWatchdog),
+            (true, None, Some(_)) => return Err(InvalidConfig::ConfigWithoutWatchdog),
+            (true, None, None) => None,
+            (false, Some(_), Some(_)) => return Err(InvalidConfig::IntervalTwice),
+            (false, None, Some(config)) => Some(config.plan(ttl)?),
+            (false, interval, None) => {
                 let max_failures = u32::MAX; // it goes on until the deadline
                 Some(WatchdogConfig { interval, max_failures, ..WatchdogConfig::new() }.plan(ttl)?)
             }
@@ -126,7 +149,8 @@ impl LockOptions {
             return Err(InvalidConfig::HoldBeyondTtl { hold: self.hold_at_least, ttl });
         }
         let data = self.data.as_ref().map(LeaseData::new).transpose()?;
-        Ok(Terms { ttl, watchdog, wait: self.wait, hold_at_least: self.hold_at_least, data })
+        let (wait, hold_at_least, label) = (self.wait, self.hold_at_least, self.label.clone());
+        Ok(Terms { ttl, watchdog, wait, hold_at_least, data, label })
     }
 }
 
@@ -138,4 +162,5 @@ pub(crate) struct Terms {
     pub(crate) wait: Option<Duration>,
     pub(crate) hold_at_least: Duration,
     pub(crate) data: Option<LeaseData>,
+    pub(crate) label: Option<String>,
 }

@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use super::face::Face;
 use super::{Guard, LockOptions};
 use crate::client::Client;
-use crate::contract::{ResourceName, Share};
+use crate::contract::{BackendError, ResourceName, Share, Snapshot};
 use crate::error::{InvalidConfig, LockError, RunError};
 use crate::metrics::LockKind;
 
@@ -123,6 +123,33 @@ impl Semaphore {
     ) -> Result<Option<T>, RunError> {
         let share = self.share(weight).map_err(LockError::from)?;
         self.face.try_run(share, LockKind::Semaphore, options, work).await
+    }
+
+    /// Who holds permits and who waits, by the store's word at this instant.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect.
+    pub async fn snapshot(&self) -> Result<Snapshot, BackendError> {
+        self.face.snapshot().await
+    }
+
+    /// Whether any client holds permits at this instant. It may have changed when the answer arrives: to do something only if
+    /// it is free, try it.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect.
+    pub async fn is_locked(&self) -> Result<bool, BackendError> {
+        Ok(!self.face.snapshot().await?.holders.is_empty())
     }
 
     /// What is being locked.

@@ -5,7 +5,7 @@ use std::future::Future;
 use super::face::Face;
 use super::{Guard, LockOptions};
 use crate::client::Client;
-use crate::contract::{ResourceName, Share};
+use crate::contract::{BackendError, ResourceName, Share, Snapshot};
 use crate::error::{InvalidConfig, LockError, RunError};
 use crate::metrics::LockKind;
 
@@ -160,6 +160,33 @@ impl SimpleLock {
         work: impl Future<Output = T>,
     ) -> Result<Option<T>, RunError> {
         self.0.try_run(Share::EXCLUSIVE, LockKind::Mutex, options, work).await
+    }
+
+    /// Who holds the lock and who waits, by the store's word at this instant.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect.
+    pub async fn snapshot(&self) -> Result<Snapshot, BackendError> {
+        self.0.snapshot().await
+    }
+
+    /// Whether any client holds the lock at this instant. It may have changed when the answer arrives: to do something only if
+    /// it is free, try it.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect.
+    pub async fn is_locked(&self) -> Result<bool, BackendError> {
+        Ok(!self.0.snapshot().await?.holders.is_empty())
     }
 
     /// What is being locked.

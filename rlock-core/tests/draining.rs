@@ -1,0 +1,68 @@
+//! A shutdown that waits for the holders, on virtual time.
+
+mod support;
+
+use std::time::Duration;
+
+use rlock_core::{LockError, LossReason, ResourceName};
+
+use support::{TTL, World, options, settle};
+
+const LONG: Duration = Duration::from_secs(600);
+
+#[tokio::test(start_paused = true)]
+async fn guards_are_waited_for_and_stay_held() {
+    let world = World::new();
+    let guard = world.lock("job").lock_with(options()).await.unwrap();
+    let client = world.client.clone();
+    let working = async {
+        settle().await;
+        assert!(matches!(world.lock("other").lock().await, Err(LockError::Closed { .. })), "new locks are refused");
+        tokio::time::sleep(TTL * 5).await;
+        assert!(guard.is_held(), "it is renewed meanwhile");
+        guard.unlock().await.unwrap();
+    };
+    let begun = tokio::time::Instant::now();
+    let (drained, ()) = tokio::join!(client.drain(LONG, TTL), working);
+    drained.unwrap();
+    assert!(begun.elapsed() < LONG / 2, "it ends with the last guard");
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiters_end_at_once() {
+    let world = World::new();
+    let held = world.lock("job").lock_with(options()).await.unwrap();
+    let waiting = world.lock("job");
+    let draining = async {
+        settle().await;
+        let client = world.client.clone();
+        let drained = tokio::spawn(async move { client.drain(LONG, TTL).await });
+        settle().await;
+        drained
+    };
+    let (waited, drained) = tokio::join!(waiting.lock(), draining);
+    assert!(matches!(waited, Err(LockError::Closed { .. })), "{waited:?}");
+    drop(held);
+    drained.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_held_too_long_is_given_back() {
+    let world = World::new();
+    let guard = world.lock("job").lock_with(options()).await.unwrap();
+    world.client.drain(TTL, TTL).await.unwrap();
+    assert_eq!(guard.loss(), Some(LossReason::Shutdown));
+    let name = ResourceName::new("job").unwrap();
+    assert!(world.other_client().inspect(&name).await.unwrap().is_free());
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropped_drain_leaves_the_guards() {
+    let world = World::new();
+    let guard = world.lock("job").lock_with(options()).await.unwrap();
+    let drained = tokio::time::timeout(TTL, world.client.drain(LONG, TTL)).await;
+    assert!(drained.is_err());
+    tokio::time::sleep(TTL * 5).await;
+    assert!(guard.is_held());
+    assert!(matches!(world.lock("other").lock().await, Err(LockError::Closed { .. })));
+}

@@ -1,0 +1,59 @@
+//! Options of a lock, on virtual time.
+
+mod support;
+
+use std::time::Duration;
+
+use rlock_core::{InvalidConfig, LockError, LockOptions, LossReason, WatchdogConfig};
+
+use tokio::sync::mpsc::unbounded_channel;
+
+use support::{Fate, INTERVAL, TTL, Verb, World, options};
+
+#[tokio::test(start_paused = true)]
+async fn watchdog_is_configured_with_the_lock() {
+    let world = World::new();
+    let (extended, failed) = (unbounded_channel(), unbounded_channel());
+    let ((on_success, mut extended), (on_failure, mut failed)) = (extended, failed);
+    let config = WatchdogConfig { interval: Some(TTL / 10), max_failures: 2, ..WatchdogConfig::new() }
+        .on_success(move || on_success.send(()).unwrap())
+        .on_failure(move |failure| on_failure.send(failure.to_string()).unwrap());
+    let guard = world.lock("job").lock_with(options().watchdog_config(config)).await.unwrap();
+    for _ in 0..20 {
+        extended.recv().await.expect("it is called");
+    }
+    assert!(guard.is_held());
+    world.script.decide(Verb::Extend, Fate::Failed);
+    assert_eq!(guard.lost().await, LossReason::GaveUp);
+    for _ in 0..2 {
+        failed.recv().await.expect("it is called");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn contradictions_are_refused() {
+    let world = World::new();
+    let refusal = async |options: LockOptions| match world.lock("job").lock_with(options).await {
+        Err(LockError::InvalidConfig(error)) => error,
+        other => panic!("{other:?}"),
+    };
+    let configured = || options().watchdog_config(WatchdogConfig::new());
+    assert_eq!(refusal(configured().watchdog(false)).await, InvalidConfig::ConfigWithoutWatchdog);
+    assert_eq!(refusal(configured().watchdog_interval(INTERVAL)).await, InvalidConfig::IntervalTwice);
+    let none = WatchdogConfig { max_failures: 0, ..WatchdogConfig::new() };
+    assert_eq!(refusal(options().watchdog_config(none)).await, InvalidConfig::NoFailureAllowed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn label_of_a_lock_is_shown_in_place_of_the_clients() {
+    let world = World::new();
+    let lock = world.lock("job");
+    assert!(!lock.is_locked().await.unwrap());
+    let guard = lock.lock_with(options().label("import\nof today")).await.unwrap();
+    let snapshot = lock.snapshot().await.unwrap();
+    assert_eq!(snapshot.holders[0].owner.label(), Some("importof today"));
+    assert!(lock.is_locked().await.unwrap());
+    guard.unlock().await.unwrap();
+    assert!(!lock.is_locked().await.unwrap());
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
