@@ -56,8 +56,7 @@ fn loss_is_waited_for() {
     let client = client();
     let guard = SimpleLock::new("job", &client).unwrap().lock().unwrap();
     assert_eq!(guard.wait_lost(Duration::from_millis(10)), None);
-    let breaker = client.clone();
-    let breaking = thread::spawn(move || breaker.break_leases(&ResourceName::new("job").unwrap()).unwrap());
+    let breaking = thread::spawn(move || client.break_leases(&ResourceName::new("job").unwrap()).unwrap());
     assert_eq!(guard.wait_lost(LONG), Some(LossReason::Broken));
     assert_eq!(breaking.join().unwrap(), 1);
     assert_eq!((guard.loss(), guard.is_held()), (Some(LossReason::Broken), false));

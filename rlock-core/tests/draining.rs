@@ -14,7 +14,6 @@ const LONG: Duration = Duration::from_secs(600);
 async fn guards_are_waited_for_and_stay_held() {
     let world = World::new();
     let guard = world.lock("job").lock_with(options()).await.unwrap();
-    let client = world.client.clone();
     let working = async {
         settle().await;
         assert!(matches!(world.lock("other").lock().await, Err(LockError::Closed { .. })), "new locks are refused");
@@ -23,7 +22,7 @@ async fn guards_are_waited_for_and_stay_held() {
         guard.unlock().await.unwrap();
     };
     let begun = tokio::time::Instant::now();
-    let (drained, ()) = tokio::join!(client.drain(LONG, TTL), working);
+    let (drained, ()) = tokio::join!(world.client.drain(LONG, TTL), working);
     drained.unwrap();
     assert!(begun.elapsed() < LONG / 2, "it ends with the last guard");
 }

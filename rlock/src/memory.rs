@@ -2,6 +2,13 @@
 //!
 //! `memory:` names one store, shared by every client of the process. `memory:?namespace=x` keeps its names apart from
 //! those of other namespaces. [`MemoryStore`] makes stores that share nothing.
+//!
+//! # Testing code that holds locks
+//!
+//! A test can show that code stops when it loses its lock, without a server and without waiting. The store and the client
+//! count on tokio's clock, which a test pauses; [`break_leases`](crate::Client::break_leases) takes a lock away at once; and
+//! `rlock_testkit::faults` has a backend to put in between, which is silent, loses answers or sends requests twice. The
+//! documentation of that module has an example.
 
 use std::sync::{Arc, LazyLock};
 

@@ -46,15 +46,19 @@ macro_rules! on_every_store {
 on_every_store! {
     alerting_callbacks,
     batch_that_resumes,
+    blocking_workers,
     debug_logging,
     guarded_service,
+    leader_election,
     live_status,
     long_running_job,
+    once_per_interval,
     prometheus,
     quickstart,
     retry_with_recovery,
     scheduled_job,
     stale_token,
+    transfer,
     waiting_process,
 }
 
@@ -102,6 +106,11 @@ fn batch_that_resumes(out: &str) {
     );
 }
 
+fn blocking_workers(out: &str) {
+    assert_eq!(out.matches(": done\n").count(), 6, "{out}");
+    assert!(out.ends_with("at most 2 worked at a time\n"), "{out}");
+}
+
 fn debug_logging(out: &str) {
     in_order(out, &["acquired the lock", "extended the lock"]);
     assert!(out.contains("nightly-report"), "{out}");
@@ -111,12 +120,29 @@ fn guarded_service(out: &str) {
     in_order(out, &["first: ready", "second: standing by", "second: ready"]);
 }
 
+fn leader_election(out: &str) {
+    in_order(
+        out,
+        &[
+            "answered by first\n",
+            "answered by first, asked by second\n",
+            "the first instance is killed",
+            "answered by second\n",
+        ],
+    );
+}
+
 fn live_status(out: &str) {
     in_order(out, &["watchdog of report: running true", "3 active", "locks: 3 acquired, 3 released, 0 lost, 0 held"]);
 }
 
 fn long_running_job(out: &str) {
     assert!(out.contains("batch 6 is done") && out.ends_with(", 0 failed\n"), "{out}");
+}
+
+fn once_per_interval(out: &str) {
+    in_order(out, &["interval 0: run by node ", "interval 1: run by node ", "interval 2: run by node "]);
+    assert!(!out.contains(" and "), "{out}");
 }
 
 fn prometheus(out: &str) {
@@ -148,6 +174,10 @@ fn scheduled_job(out: &str) {
 
 fn stale_token(out: &str) {
     assert!(out.contains("wakes up and is rejected"), "{out}");
+}
+
+fn transfer(out: &str) {
+    assert!(out.ends_with("balances: 920 and 1080, 2000 together\n"), "{out}");
 }
 
 fn waiting_process(out: &str) {

@@ -1,0 +1,157 @@
+//! A service whose followers forward requests to the leader.
+//!
+//! `cargo run -p rlock-examples --bin leader_election`. Nothing has to be started: the election is in a temporary file, or
+//! in the store that `RLOCK_URL` names. It starts two instances. Each answers by HTTP: the leader itself, a follower by
+//! asking the leader, whose address it knows from the election. A forwarded request carries the token of the leadership
+//! that the follower believes in, and an instance that does not lead by that token refuses it. The first leader is killed,
+//! and the other takes over. It prints who answered.
+
+use std::env;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::routing::get;
+use futures_util::StreamExt as _;
+use rlock::{Election, LockOptions, Observation};
+use rlock_examples::Store;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+const INSTANCE: &str = "RLOCK_EXAMPLE_INSTANCE";
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    match env::var(INSTANCE) {
+        Ok(name) => service(name).await,
+        Err(_) => deployment(),
+    }
+}
+
+/// What an instance knows of the election.
+struct Node {
+    name: String,
+    /// The token by which this instance leads.
+    leads_by: Mutex<Option<u64>>,
+    /// The address and the token of the leader.
+    leader: Mutex<Option<(String, u64)>>,
+}
+
+async fn service(name: String) -> anyhow::Result<()> {
+    let node = Arc::new(Node { name, leads_by: Mutex::default(), leader: Mutex::default() });
+    let routes = Router::new().route("/", get(answer)).route("/by/{token}", get(forwarded)).with_state(node.clone());
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?.to_string();
+    println!("{address}");
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+
+    let client = rlock::connect(&env::var("RLOCK_URL")?).await?;
+    let election = Election::new("orders", &client)?;
+    tokio::spawn(follow(election.clone(), node.clone()));
+    // The TTL is how long the service has no leader after a crash.
+    let options = LockOptions::new().ttl(Duration::from_secs(2));
+    loop {
+        let leadership = election.campaign_with(address.clone(), options.clone()).await?;
+        *node.leads_by.lock().expect("no panic") = Some(leadership.token().get());
+        let reason = leadership.lost().await;
+        *node.leads_by.lock().expect("no panic") = None;
+        eprintln!("{} leads no more: {reason}", node.name);
+    }
+}
+
+/// Keeps the word of the election about the leader.
+async fn follow(election: Election, node: Arc<Node>) {
+    let mut observed = election.observe();
+    while let Some(observation) = observed.next().await {
+        let leader = match observation {
+            Observation::Led(leader) => leader.data.map(|data| (data.to_text(), leader.token.get())),
+            _ => None, // vacant, or not known
+        };
+        *node.leader.lock().expect("no panic") = leader;
+    }
+}
+
+async fn answer(State(node): State<Arc<Node>>) -> Result<String, StatusCode> {
+    if node.leads_by.lock().expect("no panic").is_some() {
+        return Ok(format!("answered by {}", node.name));
+    }
+    let leader = node.leader.lock().expect("no panic").clone();
+    let (address, token) = leader.ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
+    let text = ask(&address, &format!("/by/{token}")).await.map_err(|_| StatusCode::BAD_GATEWAY)?;
+    let (head, body) = text.split_once("\r\n\r\n").ok_or(StatusCode::BAD_GATEWAY)?;
+    if !head.contains(" 200 ") {
+        return Err(StatusCode::SERVICE_UNAVAILABLE);
+    }
+    Ok(format!("{body}, asked by {}", node.name))
+}
+
+async fn forwarded(State(node): State<Arc<Node>>, Path(token): Path<u64>) -> Result<String, StatusCode> {
+    let leads_by = *node.leads_by.lock().expect("no panic");
+    if leads_by == Some(token) { Ok(format!("answered by {}", node.name)) } else { Err(StatusCode::CONFLICT) }
+}
+
+async fn ask(address: &str, path: &str) -> std::io::Result<String> {
+    let mut stream = tokio::net::TcpStream::connect(address).await?;
+    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await?;
+    Ok(text)
+}
+
+/// Two instances, of which the leader is killed.
+fn deployment() -> anyhow::Result<()> {
+    let store = Store::open();
+    let first = Instance::start("first", store.url())?;
+    println!("{}", first.answer("answered by first")?);
+    let second = Instance::start("second", store.url())?;
+    println!("{}", second.answer("answered by first, asked by second")?);
+    drop(first);
+    println!("the first instance is killed");
+    println!("{}", second.answer("answered by second")?);
+    Ok(())
+}
+
+struct Instance {
+    process: Child,
+    address: SocketAddr,
+}
+
+impl Instance {
+    fn start(name: &str, url: &str) -> anyhow::Result<Self> {
+        let mut command = Command::new(env::current_exe()?);
+        let mut process = command.env("RLOCK_URL", url).env(INSTANCE, name).stdout(Stdio::piped()).spawn()?;
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().context("it was asked for")?).read_line(&mut line)?;
+        Ok(Self { process, address: line.trim().parse()? })
+    }
+
+    /// Asks until the answer is the one that is expected.
+    fn answer(&self, expected: &str) -> anyhow::Result<String> {
+        let begun = Instant::now();
+        loop {
+            let mut stream = TcpStream::connect(self.address)?;
+            stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+            let mut text = String::new();
+            stream.read_to_string(&mut text)?;
+            let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+            if body == expected {
+                return Ok(body.to_owned());
+            }
+            ensure!(begun.elapsed() < Duration::from_secs(30), "no {expected:?}: {text}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        let _ended_already = self.process.kill();
+        let _status = self.process.wait();
+    }
+}
