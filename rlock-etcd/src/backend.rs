@@ -6,30 +6,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::StreamExt as _;
-use futures_util::future::join_all;
-use futures_util::stream;
 use rlock_core::{
-    Acquired, Backend, BackendError, Capabilities, Claim, EventStream, Events, Extended, Extension, Finding, Holder,
-    LeaseKey, ListFilter, Page, Release, Released, ResourceName, Snapshot, Ttl, Waiter,
+    Acquired, Backend, BackendError, Capabilities, Claim, EventStream, Events, Extended, Extension, Finding,
+    ListFilter, Page, Release, Released, ResourceName, Snapshot, Ttl,
 };
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::task::JoinSet;
 
-use crate::error::{CallError, Kind};
-use crate::inner::{Inner, foreign};
+use crate::crowds::Crowds;
+use crate::error::CallError;
+use crate::events::Watcher;
+use crate::inner::Inner;
 use crate::keys::Keys;
-use crate::line::Entry;
 use crate::link::Link;
 use crate::pool::Pool;
-use crate::record::{Since, ago};
 use crate::table::Table;
-use crate::txn::{self, CHUNK, Outcome};
-use crate::watcher::Watcher;
 use crate::{ConnectError, EtcdConfig};
-
-/// How many leases are asked about at a time, where each takes a request of its own.
-const ASKED_TOGETHER: usize = 32;
 
 /// The leader ends leases that have expired every half second, by a write.
 const EXPIRY_LAG: Duration = Duration::from_secs(1);
@@ -75,7 +67,8 @@ impl EtcdBackend {
         let events = Events::default();
         tasks.spawn(Watcher::new(link.clone(), watched, seen).run());
         let table = Table::new(keys.clone(), pool.clone(), commands, events.clone());
-        let inner = Arc::new(Inner { store, keys, link, pool, table, events });
+        let crowds = Crowds::default();
+        let inner = Arc::new(Inner { config: config.clone(), store, keys, link, pool, table, crowds, events });
         tasks.spawn(inner.clone().attend(sights));
         let capabilities = Capabilities {
             backend: "etcd",
@@ -85,8 +78,8 @@ impl EtcdBackend {
             expiry_lag: EXPIRY_LAG,
             queue: true,
             push: true,
-            rest: false,
-            data: false,
+            rest: true,
+            data: true,
         };
         Ok(Self { config, capabilities, inner, _tasks: tasks })
     }
@@ -107,10 +100,7 @@ impl Backend for EtcdBackend {
     }
 
     async fn release(&self, releases: &[Release]) -> Vec<Result<Released, BackendError>> {
-        let leases: Vec<LeaseKey> = releases.iter().map(|release| release.key.clone()).collect();
-        leases.iter().for_each(|lease| self.inner.table.releasing(lease.id));
-        let parts = leases.chunks(CHUNK).map(|part| self.inner.release(part));
-        join_all(parts).await.into_iter().flatten().collect()
+        self.inner.release_all(releases).await
     }
 
     async fn inspect(&self, resource: &ResourceName) -> Result<Snapshot, BackendError> {
@@ -122,7 +112,7 @@ impl Backend for EtcdBackend {
     }
 
     async fn break_leases(&self, resource: &ResourceName) -> Result<u64, BackendError> {
-        self.inner.break_leases(resource).await.map_err(|error| self.inner.failed(error, "break"))
+        self.inner.break_all(resource).await.map_err(|error| self.inner.failed(error, "break"))
     }
 
     async fn examine(&self) -> Result<Vec<Finding>, BackendError> {
@@ -131,81 +121,6 @@ impl Backend for EtcdBackend {
 
     fn events(&self) -> EventStream {
         self.inner.events.stream()
-    }
-}
-
-impl Inner {
-    async fn release(&self, leases: &[LeaseKey]) -> Vec<Result<Released, BackendError>> {
-        let ops = leases.iter().map(|lease| txn::delete(&self.keys.lease(lease))).collect();
-        let answer = match self.run(ops).await {
-            Ok(answer) => answer,
-            Err(error) => {
-                let failure = self.failed(error, "release");
-                return leases.iter().map(|_| Err(failure.clone())).collect();
-            }
-        };
-        let released = |(lease, outcome): (&LeaseKey, &Outcome)| match outcome {
-            Outcome::Deleted(true) => {
-                self.table.released(lease.id);
-                Ok(Released::Released)
-            }
-            // By the request that was sent before, perhaps.
-            Outcome::Deleted(false) if answer.repeated => {
-                let reason =
-                    "the lease is not there, and an earlier request that was not answered may have released it";
-                Err(self.failed(CallError::new(Kind::Unanswered, reason), "release"))
-            }
-            Outcome::Deleted(false) => {
-                self.table.released(lease.id);
-                Ok(Released::Absent)
-            }
-            _ => Err(self.failed(foreign(), "release")),
-        };
-        leases.iter().zip(&answer.value.answers).map(released).collect()
-    }
-
-    async fn break_leases(&self, resource: &ResourceName) -> Result<u64, CallError> {
-        let [line] = &self.lines(&[resource]).await?[..] else { return Err(foreign()) };
-        let key = |entry: &Entry| self.keys.lease(&LeaseKey { resource: resource.clone(), id: entry.id });
-        let mut broken = 0;
-        for part in line.holders().chunks(CHUNK) {
-            let ops = part.iter().map(|entry| txn::delete(&key(entry))).collect();
-            let outcomes = self.run(ops).await?.value.answers;
-            broken += outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Deleted(true))).count() as u64;
-        }
-        Ok(broken)
-    }
-
-    async fn snapshot(&self, resource: &ResourceName) -> Result<Snapshot, CallError> {
-        let mut lines = self.lines(&[resource]).await?;
-        let Some(line) = lines.pop() else { return Err(foreign()) };
-        let life = |entry: &Entry| {
-            let lease = entry.lease;
-            async move { self.life(lease).await }
-        };
-        let lives: Vec<_> = stream::iter(&line.leases).map(life).buffered(ASKED_TOGETHER).collect().await;
-        let mut snapshot = Snapshot {
-            resource: resource.clone(),
-            capacity: line.capacity(),
-            holders: Vec::new(),
-            queue: Vec::new(),
-            rest: None,
-        };
-        let holders = line.holders().len();
-        for (at, (entry, life)) in line.leases.iter().zip(lives).enumerate() {
-            let (owner, weight, remaining) = (entry.record.owner(), entry.record.share.weight(), life?.left);
-            if at < holders {
-                let held_for = match entry.record.since {
-                    Since::Granted(at) => ago(at),
-                    Since::Asked(_) => Duration::ZERO,
-                };
-                snapshot.holders.push(Holder { owner, token: entry.token, weight, held_for, remaining, data: None });
-            } else {
-                let (Since::Granted(at) | Since::Asked(at)) = entry.record.since;
-                snapshot.queue.push(Waiter { owner, weight, waiting_for: ago(at), remaining, data: None });
-            }
-        }
-        Ok(snapshot)
     }
 }
 

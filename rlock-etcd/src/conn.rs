@@ -33,8 +33,8 @@ pub(crate) struct Conn {
     cluster: Opaque<ClusterClient>,
     /// What it is a connection to.
     pub(crate) endpoint: String,
-    /// The last that is set: what the tokens of its server are counted from.
-    epoch: OnceLock<Epoch>,
+    /// The last that is set: what the tokens of its server are counted from, and the lease that this ends with.
+    epoch: OnceLock<(Epoch, i64)>,
     keys: EpochKeys,
     ended: watch::Sender<bool>,
 }
@@ -49,19 +49,7 @@ impl Conn {
     ///
     /// Dropping the future leaves no connection behind.
     pub(crate) async fn open(config: &EtcdConfig, endpoint: &Endpoint) -> Result<Arc<Self>, CallError> {
-        let mut options = ConnectOptions::new()
-            .with_connect_timeout(config.connect_timeout)
-            .with_keep_alive(HEARTBEAT, HEARTBEAT_LIMIT)
-            .with_keep_alive_while_idle(true)
-            // A server that has lost the others says so then, and ends its streams.
-            .with_require_leader(true);
-        if let Some(credentials) = &config.credentials {
-            options = options.with_user(&credentials.user, &credentials.password).with_auto_token_refresh(true);
-        }
-        #[cfg(feature = "tls")]
-        if let Some(tls) = &config.tls {
-            options = options.with_tls(tls_options(tls)?);
-        }
+        let options = options(config)?;
         let scheme = if config.tls.is_some() { "https" } else { "http" };
         let at = format!("{}:{}", endpoint.host, endpoint.port);
         let url = format!("{scheme}://{at}");
@@ -81,6 +69,9 @@ impl Conn {
             loop {
                 match conn.keys.read_or_begin(&conn).await {
                     Ok(epoch) => {
+                        if config.credentials.is_some() {
+                            conn.keys.try_rights(&conn).await?;
+                        }
                         conn.epoch.get_or_init(|| epoch);
                         return Ok(conn);
                     }
@@ -128,7 +119,12 @@ impl Conn {
 
     /// What the server's tokens are counted from.
     pub(crate) fn epoch(&self) -> Epoch {
-        *self.epoch.get().expect("it was read before anybody had the connection")
+        self.epoch.get().expect(EPOCH_IS_READ).0
+    }
+
+    /// The lease of etcd's that the epoch ends with; `None` if it never does.
+    pub(crate) fn epoch_lease(&self) -> Option<i64> {
+        Some(self.epoch.get().expect(EPOCH_IS_READ).1).filter(|lease| *lease != 0)
     }
 
     pub(crate) fn keys(&self) -> &EpochKeys {
@@ -147,6 +143,7 @@ impl Conn {
     }
 }
 
+const EPOCH_IS_READ: &str = "it was read before anybody had the connection";
 const IS_IT: &str = "is it an etcd server, reachable, with a leader?";
 
 fn is_it(config: &EtcdConfig) -> &'static str {
@@ -155,6 +152,24 @@ fn is_it(config: &EtcdConfig) -> &'static str {
     } else {
         "is it an etcd server, and does it want TLS (etcds://)?"
     }
+}
+
+/// How to connect, and by which user.
+pub(crate) fn options(config: &EtcdConfig) -> Result<ConnectOptions, CallError> {
+    let mut options = ConnectOptions::new()
+        .with_connect_timeout(config.connect_timeout)
+        .with_keep_alive(HEARTBEAT, HEARTBEAT_LIMIT)
+        .with_keep_alive_while_idle(true)
+        // A server that has lost the others says so then, and ends its streams.
+        .with_require_leader(true);
+    if let Some(credentials) = &config.credentials {
+        options = options.with_user(&credentials.user, &credentials.password).with_auto_token_refresh(true);
+    }
+    #[cfg(feature = "tls")]
+    if let Some(tls) = &config.tls {
+        options = options.with_tls(tls_options(tls)?);
+    }
+    Ok(options)
 }
 
 #[cfg(feature = "tls")]

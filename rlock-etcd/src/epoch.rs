@@ -1,8 +1,8 @@
 //! When a cluster began to have locks.
 //!
 //! Its revisions number the grants; but a cluster that has lost all its data counts them from the beginning again. So there is
-//! one key that stays, with the time at which a client found no such key, and tokens are counted from there: what comes back
-//! without its data has a later epoch.
+//! one key that outlasts the locks, with the time at which a client found no such key, and tokens are counted from there: what comes back
+//! without its data has a later epoch. So has a namespace that nobody has used for so long that its key has expired.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,10 +13,17 @@ use crate::conn::Conn;
 use crate::error::{CallError, Kind};
 use crate::keys::Keys;
 
+/// How long the epoch lives after it was last used, in seconds: a month. A client that connects uses it, and does so
+/// [again](KEPT_EVERY) while it is there.
+const KEPT_FOR: i64 = 30 * 24 * 3600;
+/// The same in a namespace that does without a grace, as one that is thrown away does.
+const KEPT_WITHOUT_GRACE_FOR: i64 = 3600;
+pub(crate) const KEPT_EVERY: Duration = Duration::from_secs(15 * 60);
+
 /// The keys that say from when on tokens are counted.
 #[derive(Debug, Clone)]
 pub(crate) struct EpochKeys {
-    /// The one that stays.
+    /// The one that outlasts the locks.
     epoch: String,
     /// One that is there for the first time after that, in which nothing is claimed.
     grace: String,
@@ -27,7 +34,7 @@ pub(crate) struct EpochKeys {
 ///
 /// A cluster writes less than once in a microsecond, so that the time of its end, in these microseconds, is beyond all of its
 /// tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Epoch(i64);
 
 impl Epoch {
@@ -48,13 +55,13 @@ impl EpochKeys {
         &self.epoch
     }
 
-    /// The epoch, which begins now if there is none.
-    pub(crate) async fn read_or_begin(&self, conn: &Conn) -> Result<Epoch, CallError> {
+    /// The epoch, which begins now if there is none, and the lease of etcd's that it ends with.
+    pub(crate) async fn read_or_begin(&self, conn: &Conn) -> Result<(Epoch, i64), CallError> {
         loop {
             let got = conn.kv().get(self.epoch.as_str(), None).await?;
             if let Some(kv) = got.kvs().first() {
                 let micros = kv.value_str().ok().and_then(|value| value.parse().ok());
-                return micros.map(Epoch).ok_or_else(|| {
+                return micros.map(|micros| (Epoch(micros), kv.lease())).ok_or_else(|| {
                     let reason = format!("somebody else uses the key {:?}: choose another namespace", self.epoch);
                     CallError::new(Kind::Refused, reason)
                 });
@@ -65,7 +72,9 @@ impl EpochKeys {
 
     async fn begin(&self, conn: &Conn) -> Result<(), CallError> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
-        let mut ops = vec![TxnOp::put(self.epoch.as_str(), now.to_string(), None)];
+        let kept_for = if self.grace_for.is_zero() { KEPT_WITHOUT_GRACE_FOR } else { KEPT_FOR };
+        let kept = PutOptions::new().with_lease(conn.lease().grant(kept_for, None).await?.id());
+        let mut ops = vec![TxnOp::put(self.epoch.as_str(), now.to_string(), Some(kept))];
         if !self.grace_for.is_zero() {
             let secs = self.grace_for.as_secs() + u64::from(self.grace_for.subsec_nanos() > 0);
             let grace = conn.lease().grant(i64::try_from(secs).unwrap_or(i64::MAX), None).await?;
@@ -73,7 +82,18 @@ impl EpochKeys {
             ops.push(TxnOp::put(self.grace.as_str(), "", Some(options)));
         }
         let is_new = Compare::create_revision(self.epoch.as_str(), CompareOp::Equal, 0);
+        // The leases of clients that were later end by themselves.
         conn.kv().txn(Txn::new().when([is_new]).and_then(ops)).await?;
+        Ok(())
+    }
+
+    /// Asks for the rights that locks need, by a transaction that does nothing: etcd denies what is in the branch that is not
+    /// taken. Before 3.5 it lets anybody write who may read, where that is nested as in a claim.
+    pub(crate) async fn try_rights(&self, conn: &Conn) -> Result<(), CallError> {
+        let never = Compare::create_revision(self.epoch.as_str(), CompareOp::Less, 0);
+        let all = GetOptions::new().with_prefix().with_limit(1);
+        let ops = [TxnOp::get(self.epoch.as_str(), Some(all)), TxnOp::put(self.grace.as_str(), "", None)];
+        conn.kv().txn(Txn::new().when([never]).and_then(ops)).await?;
         Ok(())
     }
 

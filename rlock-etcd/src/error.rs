@@ -33,6 +33,13 @@ pub(crate) enum Kind {
     LeaseExists,
 }
 
+impl Kind {
+    /// What such an error says of a request that was sent before as well.
+    pub(crate) fn after_a_write(self) -> Self {
+        if matches!(self, Self::Unsent | Self::Denied | Self::NoLease) { Self::Unanswered } else { self }
+    }
+}
+
 impl CallError {
     pub(crate) fn new(kind: Kind, reason: impl Into<String>) -> Self {
         Self { kind, reason: reason.into(), source: None }
@@ -135,8 +142,10 @@ fn explain(code: i32, message: &str, source: Option<&(dyn std::error::Error + 's
             Kind::Refused,
             answered("the user's role has to read and write all keys that begin with the namespace and a slash"),
         ),
-        // Tokens end with their time, and with the server that gave them; a new connection gets a new one.
+        // Tokens end with their time, with the server that gave them, and some with a change of users or roles; a new
+        // connection gets a new one.
         UNAUTHENTICATED => (Kind::Broken, answered("")),
+        _ if message.contains("revision of auth store is old") => (Kind::Broken, answered("")),
         INVALID_ARGUMENT if message.contains("user name is empty") => {
             (Kind::Refused, answered("it wants a user; put user:password@ into the URL"))
         }

@@ -1,20 +1,32 @@
-//! Looking at the servers.
+//! Looks at the servers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use etcd_client::{AlarmAction, AlarmType};
+use etcd_client::{AlarmAction, AlarmType, Client, GetOptions, Member, StatusResponse};
+use futures_util::future::join_all;
 use rlock_core::{BackendError, Finding};
+use tokio::time::timeout;
 
-use crate::conn::Conn;
+use crate::conn::{Conn, options};
 use crate::error::{CallError, Kind};
 use crate::inner::Inner;
+
+/// How long a member may take to answer.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
+/// The quota of a server that is not given another.
+const DEFAULT_QUOTA: i64 = 2 << 30;
+/// The length of a history that somebody should compact.
+const LONG_HISTORY: i64 = 100_000;
+const MIB: i64 = 1 << 20;
 
 impl Inner {
     pub(crate) async fn findings(&self) -> Result<Vec<Finding>, BackendError> {
         let mut findings = Vec::new();
-        for found in [self.server().await, self.alarms().await, self.members().await] {
+        let looks = [self.server().await, self.alarms().await, self.history().await, self.members().await];
+        for found in looks {
             match found {
-                Ok(finding) => findings.push(finding),
+                Ok(some) => findings.extend(some),
                 // With authentication on, not everybody may ask.
                 Err(error) if error.kind == Kind::Refused => findings.push(Finding::note("server", error.to_string())),
                 Err(error) => return Err(self.failed(error, "examine")),
@@ -23,24 +35,19 @@ impl Inner {
         Ok(findings)
     }
 
-    async fn server(&self) -> Result<Finding, CallError> {
-        const MIB: i64 = 1 << 20;
+    async fn server(&self) -> Result<Vec<Finding>, CallError> {
         let ask = |conn: Arc<Conn>| async move { Ok(conn.maintenance().status().await?) };
         let status = self.link.call(ask).await?.value;
-        if let Some(error) = status.errors().first() {
-            return Ok(Finding::risk("version", format!("etcd {}, which says: {error}", status.version())));
-        }
-        let size = status.db_size() / MIB;
-        Ok(Finding::good("version", format!("etcd {}, with a database of {size} MiB", status.version())))
+        Ok(vec![of_version(status.version(), status.errors()), of_size(&status)])
     }
 
-    async fn alarms(&self) -> Result<Finding, CallError> {
+    async fn alarms(&self) -> Result<Vec<Finding>, CallError> {
         let ask = |conn: Arc<Conn>| async move {
             Ok(conn.maintenance().alarm(AlarmAction::Get, AlarmType::None, None).await?)
         };
         let answer = self.link.call(ask).await?.value;
         let alarm = answer.alarms().iter().map(|member| member.alarm()).find(|alarm| *alarm != AlarmType::None);
-        Ok(match alarm {
+        Ok(vec![match alarm {
             None => Finding::good("alarms", "none"),
             Some(AlarmType::Nospace) => {
                 let text = "NOSPACE: the database is as large as it may be, and no lock is granted; compact and defragment \
@@ -51,13 +58,99 @@ impl Inner {
                 let text = format!("{alarm:?}: the servers do not agree on what they keep; replace the odd one out");
                 Finding::risk("alarms", text)
             }
-        })
+        }])
     }
 
-    async fn members(&self) -> Result<Finding, CallError> {
+    /// Whether somebody compacts the history: a server does not say how it is configured, but what it remembers.
+    async fn history(&self) -> Result<Vec<Finding>, CallError> {
+        let at = |revision| {
+            move |conn: Arc<Conn>| async move {
+                let options = GetOptions::new().with_count_only().with_revision(revision);
+                match conn.kv().get(conn.keys().any(), Some(options)).await.map_err(CallError::from) {
+                    Ok(got) => Ok(Some(got.header().map_or(0, etcd_client::ResponseHeader::revision))),
+                    Err(error) if error.reason.contains("compacted") => Ok(None),
+                    Err(error) => Err(error),
+                }
+            }
+        };
+        let now = self.link.call(at(0)).await?.value.unwrap_or_default();
+        let is_whole = self.link.call(at(1)).await?.value.is_some();
+        let is_long = now > LONG_HISTORY && self.link.call(at(now - LONG_HISTORY)).await?.value.is_some();
+        Ok(vec![of_history(now, is_whole, is_long)])
+    }
+
+    async fn members(&self) -> Result<Vec<Finding>, CallError> {
         let ask = |conn: Arc<Conn>| async move { Ok(conn.cluster().member_list().await?) };
         let answer = self.link.call(ask).await?.value;
-        Ok(of_members(answer.members().iter().filter(|member| !member.is_learner()).count()))
+        let members: Vec<_> = answer.members().iter().filter(|member| !member.is_learner()).collect();
+        let answers = join_all(members.iter().map(|member| self.answers(member))).await;
+        let silent = members.iter().zip(answers).filter(|(_, answers)| !answers);
+        let silent: Vec<_> = silent.map(|(member, _)| member.client_urls().join(" ")).collect();
+        Ok([of_members(members.len())].into_iter().chain(of_silent(members.len(), &silent)).collect())
+    }
+
+    /// Whether a member answers where it says that clients reach it.
+    async fn answers(&self, member: &Member) -> bool {
+        let ask = async {
+            let options = options(&self.config)?;
+            Ok::<_, CallError>(Client::connect(member.client_urls(), Some(options)).await?.status().await?)
+        };
+        // A member that refuses to tell is there.
+        match timeout(ANSWERED_WITHIN, ask).await {
+            Ok(Ok(_)) => true,
+            Ok(Err(error)) => error.kind == Kind::Refused,
+            Err(_elapsed) => false,
+        }
+    }
+}
+
+fn of_version(version: &str, errors: &[String]) -> Finding {
+    let subject = "version";
+    if let Some(error) = errors.iter().find(|error| !error.contains("NOSPACE")) {
+        return Finding::risk(subject, format!("etcd {version}, which says: {error}"));
+    }
+    let mut numbers = version.split(['.', '-', '+']).map(|number| number.parse::<u32>().unwrap_or_default());
+    let mut number = || numbers.next().unwrap_or_default();
+    let (major, minor, patch) = (number(), number(), number());
+    let fault = match (major, minor) {
+        (0..3, _) | (3, 0..4) => Some("is older than rlock knows: update to 3.5.23, 3.6.5 or later"),
+        (3, 4) if patch < 31 => Some(STALLED_LEADER),
+        (3, 5) if patch < 13 => Some(STALLED_LEADER),
+        _ => None,
+    };
+    match fault {
+        Some(fault) => Finding::risk(subject, format!("etcd {version} {fault}")),
+        None => Finding::good(subject, format!("etcd {version}")),
+    }
+}
+
+const STALLED_LEADER: &str = "has a fault in its leases: a leader that stood still and wakes up may end locks that are held \
+                              (etcd issue 15247); update to 3.4.31, 3.5.13 or later";
+
+/// A server tells its quota from 3.6 on.
+fn of_size(status: &StatusResponse) -> Finding {
+    let (size, quota) = (status.db_size(), status.db_size_quota());
+    let (size_text, subject) = (size / MIB, "database");
+    let (quota, text) = match quota {
+        0 => (DEFAULT_QUOTA, format!("{size_text} MiB; without --quota-backend-bytes it may grow to 2048 MiB")),
+        _ => (quota, format!("{size_text} of {} MiB", quota / MIB)),
+    };
+    if size < quota / 5 * 4 {
+        return Finding::good(subject, text);
+    }
+    let text = format!(
+        "{text}: it is nearly full, and a full one grants no lock; compact and defragment it, or raise the quota"
+    );
+    Finding::risk(subject, text)
+}
+
+fn of_history(revisions: i64, is_whole: bool, is_long: bool) -> Finding {
+    let subject = "history";
+    let remedy = "start the servers with --auto-compaction-retention, or their database grows until it is full";
+    match (is_long, is_whole) {
+        (true, _) => Finding::risk(subject, format!("more than {LONG_HISTORY} revisions were not compacted: {remedy}")),
+        (_, true) => Finding::note(subject, format!("none of {revisions} revisions was compacted so far: {remedy}")),
+        _ => Finding::good(subject, "compacted"),
     }
 }
 
@@ -74,8 +167,20 @@ fn of_members(count: usize) -> Finding {
     }
 }
 
+fn of_silent(count: usize, silent: &[String]) -> Option<Finding> {
+    let (first, left) = (silent.first()?, count.saturating_sub(1) / 2);
+    let text = format!(
+        "{} of {count} servers did not answer within {ANSWERED_WITHIN:?}, {first} for instance: it may be down, or out of reach \
+         from here; of {count} servers {left} may be down",
+        silent.len()
+    );
+    Some(Finding::risk("members", text))
+}
+
 #[cfg(test)]
 mod tests {
+    use rlock_core::Verdict;
+
     use super::*;
 
     #[test]
@@ -83,5 +188,29 @@ mod tests {
         assert!(of_members(1).text.contains("while it is down"));
         assert_eq!(of_members(3).text, "3 servers, which bear the loss of 1");
         assert!(of_members(4).text.contains("than 3 would"));
+    }
+
+    #[test]
+    fn versions_with_faults_in_leases_are_risks() {
+        for risky in ["3.3.27", "3.4.0", "3.4.30", "3.5.0", "3.5.12"] {
+            assert_eq!(of_version(risky, &[]).verdict, Verdict::Risk, "{risky}");
+        }
+        for good in ["3.4.31", "3.4.38", "3.5.13", "3.5.23", "3.6.0", "3.6.5-rc.0", "3.7.2", "4.0.0"] {
+            assert_eq!(of_version(good, &[]).verdict, Verdict::Good, "{good}");
+        }
+    }
+
+    #[test]
+    fn a_history_that_nobody_compacts_is_told_of() {
+        assert_eq!(of_history(7, true, false).verdict, Verdict::Note);
+        assert_eq!(of_history(200_000, true, true).verdict, Verdict::Risk);
+        assert_eq!(of_history(200_000, false, false).verdict, Verdict::Good);
+    }
+
+    #[test]
+    fn silent_members_are_named() {
+        assert!(of_silent(3, &[]).is_none());
+        let text = of_silent(3, &["http://b:2379".to_owned()]).unwrap().text;
+        assert!(text.starts_with("1 of 3 servers") && text.contains("http://b:2379"), "{text}");
     }
 }

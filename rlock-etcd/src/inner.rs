@@ -4,26 +4,31 @@ use std::sync::Arc;
 
 use etcd_client::TxnOp;
 use futures_util::StreamExt as _;
-use futures_util::future::{join, join_all};
+use futures_util::future::{join, try_join_all};
 use futures_util::stream::FuturesUnordered;
 use rlock_core::{BackendError, Event, Events, LeaseId, ResourceName};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::error::{CallError, Kind};
+use crate::EtcdConfig;
+use crate::answer::{self, Done, Outcome};
+use crate::crowds::Crowds;
+use crate::error::CallError;
+use crate::events::Sight;
 use crate::keys::Keys;
 use crate::line::Line;
 use crate::link::{Answer, Link};
 use crate::pool::Pool;
-use crate::table::Table;
-use crate::txn::{self, At, CHUNK, Done, Outcome};
-use crate::watcher::Sight;
+use crate::table::{Known, Table};
+use crate::txn::{self, At, CHUNK};
 
 pub(crate) struct Inner {
+    pub(crate) config: Arc<EtcdConfig>,
     pub(crate) store: Arc<str>,
     pub(crate) keys: Keys,
     pub(crate) link: Arc<Link>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) table: Table,
+    pub(crate) crowds: Crowds,
     pub(crate) events: Events,
 }
 
@@ -33,7 +38,7 @@ impl Inner {
         self.link
             .call(|conn| {
                 let ops = ops.clone();
-                async move { txn::run(&conn, ops).await }
+                async move { answer::run(&conn, ops).await }
             })
             .await
     }
@@ -43,33 +48,47 @@ impl Inner {
         self.link
             .call(|conn| {
                 let ops = ops.clone();
-                async move { txn::run_granting(&conn, ops).await }
+                async move { answer::run_granting(&conn, ops).await }
             })
             .await
     }
 
-    /// Asks for as many things as there are operations, which only look. Not all are answered as of the same revision.
+    /// Carries out operations that only look. Not all are answered as of the same revision.
     pub(crate) async fn look(&self, ops: Vec<TxnOp>) -> Result<Vec<(At, Outcome)>, CallError> {
-        let part = async |ops: &[TxnOp]| self.run(ops.to_vec()).await.map(|answer| answer.value);
-        let mut answers = Vec::with_capacity(ops.len());
-        for done in join_all(ops.chunks(CHUNK).map(part)).await {
-            let Done { at, answers: some } = done?;
-            answers.extend(some.into_iter().map(|answer| (at, answer)));
-        }
-        Ok(answers)
+        let groups = self.look_at_groups(ops.into_iter().map(|op| vec![op]).collect()).await?;
+        Ok(groups
+            .into_iter()
+            .flat_map(|(at, outcomes)| outcomes.into_iter().map(move |outcome| (at, outcome)))
+            .collect())
     }
 
-    /// The lines of resources.
+    /// Carries out groups of operations that only look. Those of a group are answered as of the same revision.
+    pub(crate) async fn look_at_groups(&self, groups: Vec<Vec<TxnOp>>) -> Result<Vec<(At, Vec<Outcome>)>, CallError> {
+        let sizes: Vec<usize> = groups.iter().map(Vec::len).collect();
+        let mut parts: Vec<Vec<TxnOp>> = Vec::new();
+        let mut part_of = Vec::with_capacity(sizes.len());
+        for group in groups {
+            match parts.last_mut().filter(|part| part.len() + group.len() <= CHUNK) {
+                Some(part) => part.extend(group),
+                None => parts.push(group),
+            }
+            part_of.push(parts.len() - 1);
+        }
+        let done = try_join_all(parts.into_iter().map(|part| self.run(part))).await?;
+        let mut done: Vec<_> = done.into_iter().map(|one| (one.value.at, one.value.outcomes.into_iter())).collect();
+        let answers = part_of.into_iter().zip(sizes).map(|(part, size)| {
+            let (at, outcomes) = &mut done[part];
+            (*at, outcomes.by_ref().take(size).collect())
+        });
+        Ok(answers.collect())
+    }
+
+    /// The whole lines of resources, at a cost that grows with them.
     pub(crate) async fn lines(&self, resources: &[&ResourceName]) -> Result<Vec<Line>, CallError> {
-        let ops = resources.iter().map(|name| txn::line(&self.keys.line(name))).collect();
-        self.look(ops).await?.into_iter().map(|(at, outcome)| self.line(at, &outcome)).collect()
-    }
-
-    pub(crate) fn line(&self, at: At, outcome: &Outcome) -> Result<Line, CallError> {
-        match outcome {
-            Outcome::Found { kvs, .. } => Ok(Line::read(&self.keys, at, kvs)),
-            _ => Err(foreign()),
-        }
+        let fronts: Vec<_> = resources.iter().map(|name| self.keys.line(name)).collect();
+        let answers = self.look(fronts.iter().map(|front| txn::line(front)).collect()).await?;
+        let lines = fronts.iter().zip(answers);
+        lines.map(|(front, (at, outcome))| Ok(Line::read(front, at, &outcome.found()?.kvs))).collect()
     }
 
     pub(crate) fn failed(&self, error: CallError, operation: &'static str) -> BackendError {
@@ -90,7 +109,7 @@ impl Inner {
             while let Some(sight) = next {
                 match sight {
                     Sight::Changed(id) => changed.push(id),
-                    Sight::Gone(id, revision) => self.table.gone(id, revision),
+                    Sight::Gone(id, revision) => self.table.deleted(id, revision),
                     Sight::Settled(id) => settled.push(id),
                     Sight::Resync => self.events.send(Event::Resync),
                 }
@@ -98,32 +117,27 @@ impl Inner {
             }
             let this = self.clone();
             under_way.push(async move {
-                join(this.look_at(changed), this.write_down(settled)).await;
+                join(this.look_again(changed), this.write_down(settled)).await;
             });
         }
     }
 
     /// Looks at what has become of waiting leases, until it is known.
-    async fn look_at(&self, mut ids: Vec<LeaseId>) {
+    async fn look_again(&self, mut ids: Vec<LeaseId>) {
         const PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
 
         ids.sort_unstable();
         ids.dedup();
         loop {
             let known: Vec<_> = ids.iter().filter_map(|id| self.table.find(*id)).collect();
-            if known.is_empty() {
+            let questions: Vec<_> = known.iter().filter_map(Known::question).collect();
+            if questions.is_empty() {
                 return;
             }
-            let mut resources: Vec<_> = known.iter().map(|known| &known.key.resource).collect();
-            resources.sort_unstable();
-            resources.dedup();
-            match self.lines(&resources).await {
-                Ok(lines) => {
-                    for known in &known {
-                        let at = resources.binary_search(&&known.key.resource).expect("it is one of them");
-                        self.table.seen(known.key.id, &lines[at]);
-                    }
-                    return;
+            match self.survey(&questions).await {
+                Ok(sightings) => {
+                    let all = questions.iter().zip(&sightings);
+                    return all.for_each(|(question, sighting)| self.table.seen(question.id, sighting));
                 }
                 Err(error) => {
                     tracing::debug!(%error, "looking again at what may have been granted");
@@ -133,20 +147,19 @@ impl Inner {
         }
     }
 
-    /// Writes down since when leases are held, where their keys do not say so. It is only for who looks at them.
+    /// Writes down since when leases are held, where their keys do not say so. It is only shown.
     async fn write_down(&self, ids: Vec<LeaseId>) {
+        if !self.config.note_holds {
+            return;
+        }
         let unwritten: Vec<_> = ids.into_iter().filter_map(|id| self.table.unwritten(id)).collect();
         for part in unwritten.chunks(CHUNK) {
-            let ops = part.iter().map(|(key, created, record)| txn::rewrite(key, *created, record)).collect();
+            let ops = part.iter().map(|(key, seat, record)| txn::rewrite(key, seat.created, record)).collect();
             if let Err(error) = self.run(ops).await {
                 tracing::debug!(%error, "since when some locks are held was not written down");
             }
         }
     }
-}
-
-pub(crate) fn foreign() -> CallError {
-    CallError::new(Kind::Unanswered, "etcd gave an answer of another kind than was asked for")
 }
 
 impl std::fmt::Debug for Inner {

@@ -77,6 +77,8 @@ struct Stream {
 /// Why a stream is not used any more.
 enum End {
     Broken,
+    /// The server does not know the lease that the stream was opened for. Others wait for the next stream.
+    Refused,
     Stuck,
     ClientGone,
 }
@@ -102,6 +104,7 @@ impl Stream {
             };
             match end {
                 End::Broken => sleep(PAUSE).await,
+                End::Refused => {}
                 End::Stuck => {
                     self.link.doubt();
                     self.patience = (self.patience * 2).min(LONGEST_PATIENCE);
@@ -162,7 +165,7 @@ impl Stream {
         self.patience = PATIENCE;
         let first = self.waiting.pop_front().expect("it was there");
         let _nobody_waits = first.answer.send(known);
-        opened.map_err(|_| End::Broken)
+        opened.map_err(|_| End::Refused)
     }
 
     fn answered(&mut self, lease: i64, known: bool) {

@@ -1,11 +1,13 @@
-//! How leases are named in etcd.
+//! Names the keys of a namespace.
 
 use percent_encoding::percent_decode_str;
-use rlock_core::{LeaseId, LeaseKey, Namespace, ResourceName};
+use rlock_core::{Namespace, ResourceName};
+
+use crate::spot::Spot;
 
 /// The keys of one namespace.
 ///
-/// A lease is `namespace/name/id`, and the leases of a resource are the keys that begin with `namespace/name/`. A slash
+/// A lease is at `namespace/name/spot`, and the leases of a resource are the keys that begin with `namespace/name/`. A slash
 /// or a percent sign in the name or the namespace is percent-encoded: two resources never share a key, and names stay
 /// readable.
 #[derive(Debug, Clone)]
@@ -29,8 +31,8 @@ impl Keys {
         format!("{}{}/", self.front, encode(name.as_str()))
     }
 
-    pub(crate) fn lease(&self, key: &LeaseKey) -> String {
-        format!("{}{}", self.line(&key.resource), key.id.to_hex())
+    pub(crate) fn spot(&self, name: &ResourceName, spot: Spot) -> String {
+        format!("{}{spot}", self.line(name))
     }
 
     /// What the keys of all resources begin with whose names begin with `prefix`.
@@ -38,12 +40,12 @@ impl Keys {
         format!("{}{}", self.front, encode(prefix))
     }
 
-    /// The lease at `key`; `None` if that is not one of ours.
-    pub(crate) fn read(&self, key: &[u8]) -> Option<LeaseKey> {
-        let (encoded, id) = std::str::from_utf8(key).ok()?.strip_prefix(&self.front)?.split_once('/')?;
+    /// The resource and the spot of `key`; `None` if that is not one of ours.
+    pub(crate) fn read(&self, key: &[u8]) -> Option<(ResourceName, Spot)> {
+        let (encoded, path) = std::str::from_utf8(key).ok()?.strip_prefix(&self.front)?.split_once('/')?;
         let resource = ResourceName::new(percent_decode_str(encoded).decode_utf8().ok()?).ok()?;
-        let lease = LeaseKey { resource, id: LeaseId::from_hex(id)? };
-        (self.lease(&lease).as_bytes() == key).then_some(lease)
+        let spot = Spot::read(path)?;
+        (self.spot(&resource, spot).as_bytes() == key).then_some((resource, spot))
     }
 }
 
@@ -62,24 +64,30 @@ fn encode(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use rlock_core::Share;
+
     use super::*;
 
     fn keys(namespace: &str) -> Keys {
         Keys::new(&Namespace::new(namespace).unwrap())
     }
 
-    fn lease(name: &str) -> LeaseKey {
-        LeaseKey { resource: ResourceName::new(name).unwrap(), id: LeaseId::from_u128(7) }
+    fn name(name: &str) -> ResourceName {
+        ResourceName::new(name).unwrap()
+    }
+
+    fn spot() -> Spot {
+        Spot::new(Share::EXCLUSIVE, 7)
     }
 
     #[test]
     fn keys_read_back_and_never_collide() {
-        let names = ["a", "a/b", "a%2Fb", "/", "jobs/7 *", "größe", "%", "a/00000000000000000000000000000007"];
+        let names = ["a", "a/b", "a%2Fb", "/", "jobs/7 *", "größe", "%", "a/00000001/x7"];
         let mut seen = std::collections::HashSet::new();
         for namespace in ["n", "n/a", "n%"] {
-            for name in names {
-                let key = keys(namespace).lease(&lease(name));
-                assert_eq!(keys(namespace).read(key.as_bytes()), Some(lease(name)));
+            for of in names {
+                let key = keys(namespace).spot(&name(of), spot());
+                assert_eq!(keys(namespace).read(key.as_bytes()), Some((name(of), spot())));
                 assert!(seen.insert(key));
             }
         }
@@ -87,23 +95,15 @@ mod tests {
 
     #[test]
     fn keys_of_others_are_not_taken_for_leases() {
-        let id = "00000000000000000000000000000007";
-        for key in [
-            "n/",
-            "n/a",
-            "n/a/7",
-            &format!("n//{id}"),
-            &format!("m/a/{id}"),
-            &format!("n/%61/{id}"),
-            &format!("n/a/b/{id}"),
-        ] {
+        for key in ["n/", "n/a", "n/a/7", "n//00000001/x7", "m/a/00000001/x7", "n/%61/00000001/x7", "n/a/b/00000001/x7"]
+        {
             assert_eq!(keys("n").read(key.as_bytes()), None, "{key}");
         }
     }
 
     #[test]
     fn a_prefix_of_a_name_is_a_prefix_of_its_keys() {
-        let key = keys("n").lease(&lease("a/b%c"));
+        let key = keys("n").spot(&name("a/b%c"), spot());
         for prefix in ["", "a", "a/", "a/b%", "a/b%c"] {
             assert!(key.starts_with(&keys("n").starting(prefix)), "{prefix}");
         }

@@ -4,19 +4,20 @@
 //! whatever takes a lease out of the line, a release, a break or the end of its life, grants the next in the same step. A
 //! lease that is held stays so, because nothing ever comes in front of it.
 
+use std::time::Duration;
+
 use etcd_client::KeyValue;
-use rlock_core::{LeaseId, Token};
+use rlock_core::{LeaseId, Place, Share, Token};
 
 use crate::epoch::Epoch;
-use crate::keys::Keys;
 use crate::record::Record;
+use crate::spot::Spot;
 use crate::txn::At;
 
 /// The live leases of a resource, in the order in which they were created.
 #[derive(Debug, Clone)]
 pub(crate) struct Line {
-    /// The revision at which it looked like this.
-    pub(crate) revision: i64,
+    pub(crate) at: At,
     pub(crate) leases: Vec<Entry>,
     /// How many of them are held: the first.
     held: usize,
@@ -24,8 +25,8 @@ pub(crate) struct Line {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
-    pub(crate) id: LeaseId,
-    /// The revision that created it.
+    pub(crate) spot: Spot,
+    /// The revision that created its key.
     pub(crate) created: i64,
     /// The revision that wrote it last.
     pub(crate) written: i64,
@@ -36,31 +37,47 @@ pub(crate) struct Entry {
 }
 
 /// What a lease is in its line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Standing {
     Held,
-    /// So many wait in front of it.
-    Queued(usize),
+    Queued(Wait),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wait {
+    /// The waiters in front of it, at most.
+    pub(crate) ahead: u64,
+    /// Leases of which at least one has to go before it can be held.
+    pub(crate) blockers: Vec<Blocker>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Blocker {
+    pub(crate) spot: Spot,
+    pub(crate) created: i64,
+    /// How long it lives after it was extended.
+    life: Duration,
 }
 
 impl Line {
-    /// Keys that are none of ours are passed over.
-    pub(crate) fn read(keys: &Keys, at: At, kvs: &[KeyValue]) -> Self {
-        Self::new(at.revision, kvs.iter().filter_map(|kv| Entry::read(keys, at.epoch, kv)).collect())
+    /// The line whose keys begin with `front`. Keys that are none of ours are passed over.
+    pub(crate) fn read(front: &str, at: At, kvs: &[KeyValue]) -> Self {
+        Self::new(at, kvs.iter().filter_map(|kv| Entry::read(front, at.epoch, kv)).collect())
     }
 
-    pub(crate) fn new(revision: i64, mut leases: Vec<Entry>) -> Self {
+    pub(crate) fn new(at: At, mut leases: Vec<Entry>) -> Self {
         leases.sort_unstable_by_key(|entry| entry.created);
-        let capacity = leases.first().map_or(0, |first| u64::from(first.record.share.capacity()));
+        let capacity = leases.first().map_or(0, Entry::capacity);
         let mut taken = 0;
         let fits = |entry: &&Entry| {
-            taken += u64::from(entry.record.share.weight());
+            taken += entry.weight();
             taken <= capacity
         };
         let held = leases.iter().take_while(fits).count();
-        Self { revision, leases, held }
+        Self { at, leases, held }
     }
 
+    /// The leases that are held, with the rests of such.
     pub(crate) fn holders(&self) -> &[Entry] {
         &self.leases[..self.held]
     }
@@ -70,81 +87,119 @@ impl Line {
     }
 
     pub(crate) fn capacity(&self) -> Option<u32> {
-        self.leases.first().map(|first| first.record.share.capacity())
+        self.leases.first().map(|first| first.spot.capacity.get())
     }
 
     pub(crate) fn find(&self, id: LeaseId) -> Option<(&Entry, Standing)> {
-        let at = self.leases.iter().position(|entry| entry.id == id)?;
-        let standing = if at < self.held { Standing::Held } else { Standing::Queued(at - self.held) };
-        Some((&self.leases[at], standing))
+        let at = self.leases.iter().position(|entry| entry.is(id))?;
+        let entry = &self.leases[at];
+        if at < self.held {
+            return Some((entry, Standing::Held));
+        }
+        let nearest = self.leases[..at].iter().rev();
+        let blockers = blockers(entry, nearest).expect("it would be held otherwise");
+        Some((entry, Standing::Queued(Wait { ahead: (at - self.held) as u64, blockers })))
+    }
+
+    /// The first two spots that no lease has.
+    pub(crate) fn free_spots(&self, share: Share) -> [Spot; 2] {
+        let is_free = |spot: &Spot| !self.leases.iter().any(|entry| entry.spot == *spot);
+        let mut free = (0..).map(|number| Spot::new(share, number)).filter(is_free);
+        [(); 2].map(|()| free.next().expect("a line is shorter than its numbers"))
     }
 
     /// Whether one more that weighs `weight` would be held at once.
     pub(crate) fn has_room_for(&self, weight: u32) -> bool {
         let Some(capacity) = self.capacity() else { return true };
-        self.waiters().is_empty() && weight_of(&self.leases) + u64::from(weight) <= u64::from(capacity)
-    }
-
-    /// Leases of which at least one has to go before the queued lease `id` can be held: the nearest in front of it that
-    /// leave it no room.
-    pub(crate) fn blockers(&self, id: LeaseId) -> &[Entry] {
-        let Some(at) = self.leases.iter().position(|entry| entry.id == id) else { return &[] };
-        let share = self.leases[at].record.share;
-        let room = u64::from(share.capacity() - share.weight());
-        let mut first = at;
-        while first > 0 && weight_of(&self.leases[first..at]) <= room {
-            first -= 1;
-        }
-        &self.leases[first..at]
+        let taken: u64 = self.leases.iter().map(Entry::weight).sum();
+        self.waiters().is_empty() && taken + u64::from(weight) <= u64::from(capacity)
     }
 }
 
 impl Entry {
-    pub(crate) fn read(keys: &Keys, epoch: Epoch, kv: &KeyValue) -> Option<Self> {
-        let id = keys.read(kv.key())?.id;
+    /// A lease whose key begins with `front`.
+    pub(crate) fn read(front: &str, epoch: Epoch, kv: &KeyValue) -> Option<Self> {
+        let spot = Spot::read(std::str::from_utf8(kv.key()).ok()?.strip_prefix(front)?)?;
         let record = Record::read(kv.value())?;
         let created = kv.create_revision();
         let (token, written) = (epoch.token(created), kv.mod_revision());
-        Some(Self { id, created, written, token, lease: kv.lease(), record })
+        Some(Self { spot, created, written, token, lease: kv.lease(), record })
+    }
+
+    /// Whether it is the lease with this id, and not a rest.
+    pub(crate) fn is(&self, id: LeaseId) -> bool {
+        self.record.id == id && !self.record.is_resting()
+    }
+
+    pub(crate) fn weight(&self) -> u64 {
+        self.record.weight.into()
+    }
+
+    pub(crate) fn capacity(&self) -> u64 {
+        self.spot.capacity.get().into()
+    }
+
+    pub(crate) fn blocker(&self) -> Blocker {
+        Blocker { spot: self.spot, created: self.created, life: self.record.life() }
     }
 }
 
-fn weight_of(leases: &[Entry]) -> u64 {
-    leases.iter().map(|entry| u64::from(entry.record.share.weight())).sum()
+/// The nearest of those in front of a lease that leave it no room; `None` if all of `nearest` leave it room.
+pub(crate) fn blockers<'a>(entry: &Entry, nearest: impl Iterator<Item = &'a Entry>) -> Option<Vec<Blocker>> {
+    let room = entry.capacity() - entry.weight().min(entry.capacity());
+    let (mut blockers, mut taken) = (Vec::new(), 0);
+    for other in nearest {
+        blockers.push(other.blocker());
+        taken += other.weight();
+        if taken > room {
+            return Some(blockers);
+        }
+    }
+    None
+}
+
+impl Wait {
+    pub(crate) fn place(&self) -> Place {
+        // The watch tells of an expiry whenever it comes to that; this is the latest.
+        let ask_again = self.blockers.iter().map(|blocker| blocker.life).max().unwrap_or_default();
+        Place { ahead: self.ahead, ask_again }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::UNIX_EPOCH;
 
-    use rlock_core::Share;
-
     use super::*;
-    use crate::record::Since;
+    use crate::record::State;
 
     fn line(capacity: u32, weights: &[u32]) -> Line {
         let entry = |(number, weight): (u32, &u32)| {
-            let share = Share::new(*weight, capacity).unwrap();
-            let record = Record { share, since: Since::Asked(UNIX_EPOCH), ttl: 30, owner: String::new() };
-            Entry { id: id(number), created: i64::from(number) + 1, written: 0, token: Token::new(1), lease: 1, record }
+            let spot = Spot::new(Share::new(*weight, capacity).unwrap(), number);
+            let (state, owner) = (State::Asked(UNIX_EPOCH), String::new());
+            let record = Record { id: id(number), state, ttl: 30, weight: *weight, owner, data: None };
+            Entry { spot, created: i64::from(number) + 1, written: 0, token: Token::new(1), lease: 1, record }
         };
         let mut leases: Vec<_> = (0..).zip(weights).map(entry).collect();
         leases.reverse();
-        Line::new(9, leases)
+        Line::new(At { revision: 9, epoch: Epoch::default() }, leases)
     }
 
     fn id(number: u32) -> LeaseId {
         LeaseId::from_u128(number.into())
     }
 
-    fn standing(line: &Line, number: u32) -> Standing {
-        line.find(id(number)).unwrap().1
+    fn ahead(line: &Line, number: u32) -> Option<u64> {
+        match line.find(id(number)).unwrap().1 {
+            Standing::Held => None,
+            Standing::Queued(wait) => Some(wait.ahead),
+        }
     }
 
     #[test]
     fn the_first_that_fit_together_are_held() {
         let mutex = line(1, &[1, 1, 1]);
-        assert_eq!([0, 1, 2].map(|n| standing(&mutex, n)), [Standing::Held, Standing::Queued(0), Standing::Queued(1)]);
+        assert_eq!([0, 1, 2].map(|number| ahead(&mutex, number)), [None, Some(0), Some(1)]);
         let semaphore = line(3, &[1, 1, 2, 1]);
         assert_eq!((semaphore.holders().len(), semaphore.waiters().len()), (2, 2), "nobody overtakes the large one");
         assert_eq!(line(3, &[]).capacity(), None);
@@ -159,11 +214,20 @@ mod tests {
     #[test]
     fn a_waiter_is_blocked_as_long_as_its_blockers_are_all_there() {
         let blockers = |line: &Line, number| -> Vec<i64> {
-            line.blockers(id(number)).iter().map(|entry| entry.created - 1).collect()
+            let Standing::Queued(wait) = line.find(id(number)).unwrap().1 else { panic!("{number} is held") };
+            wait.blockers.iter().rev().map(|blocker| blocker.created - 1).collect()
         };
         assert_eq!(blockers(&line(1, &[1, 1, 1]), 2), [1], "a mutex: the one in front");
         assert_eq!(blockers(&line(9, &[1, 1, 9, 1, 1]), 4), [2, 3], "a reader: up to the writer in front");
-        assert_eq!(blockers(&line(9, &[1, 1, 9]), 2), [1], "a writer: whoever is nearest");
+        assert_eq!(blockers(&line(9, &[1, 1, 9]), 2), [1], "a writer: the nearest");
         assert_eq!(blockers(&line(2, &[1, 1, 1, 1]), 3), [1, 2], "a semaphore: as many as have permits");
+    }
+
+    #[test]
+    fn a_rest_is_no_lease() {
+        let mut entries = line(1, &[1]).leases;
+        entries[0].record.state = State::Resting;
+        let line = Line::new(At { revision: 9, epoch: Epoch::default() }, entries);
+        assert!(line.find(id(0)).is_none() && !line.has_room_for(1));
     }
 }

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::select_ok;
+use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt as _, StreamExt as _};
 use rlock_core::Backoff;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -13,6 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use crate::EtcdConfig;
 use crate::conn::Conn;
+use crate::connect::{first_of_all, reopen};
 use crate::error::{CallError, Kind};
 
 /// How long a call may be unanswered before its connection is doubted, and the call sent once more. What a server has sent
@@ -206,44 +206,4 @@ async fn dispel_or_replace(config: &EtcdConfig, conn: &Arc<Conn>) -> Doubt {
         doubt = dispelled => doubt,
         doubt = replaced => doubt,
     }
-}
-
-/// Connects to whichever server answers first. If none does, the error is the one that tells most.
-async fn first_of_all(config: &EtcdConfig) -> Result<Arc<Conn>, CallError> {
-    let open = |endpoint| Conn::open(config, endpoint).boxed();
-    let mut endpoints: Vec<_> = config.endpoints.iter().collect();
-    if let [only] = endpoints[..] {
-        return open(only).await;
-    }
-    // So that not all clients of a host end up at the same server.
-    rand::seq::SliceRandom::shuffle(&mut endpoints[..], &mut rand::rng());
-    match select_ok(endpoints.iter().map(|endpoint| open(endpoint))).await {
-        Ok((conn, _slower)) => Ok(conn),
-        Err(last) => Err(last),
-    }
-}
-
-/// Connects again, however long that takes.
-async fn reopen(config: &EtcdConfig, backoff: &mut Backoff) -> Arc<Conn> {
-    let mut reported = String::new();
-    loop {
-        match try_open(config, backoff).await {
-            Ok(conn) => return conn,
-            Err(error) => {
-                let error = error.to_string();
-                if error != reported {
-                    tracing::warn!(store = %config.address(), error, "etcd is out of reach");
-                    reported = error;
-                }
-            }
-        }
-    }
-}
-
-/// Opens a connection after a pause.
-async fn try_open(config: &EtcdConfig, backoff: &mut Backoff) -> Result<Arc<Conn>, CallError> {
-    let limit = backoff.pause(config.connect_timeout).await;
-    let opened = timeout(limit, first_of_all(config)).await;
-    backoff.ended();
-    opened.map_err(|_elapsed| CallError::new(Kind::Unsent, format!("no answer within {limit:?}")))?
 }

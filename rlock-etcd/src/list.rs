@@ -6,7 +6,7 @@ use rlock_core::{BackendError, Cursor, Entry as Listed, Failure, ListFilter, Pag
 use crate::error::CallError;
 use crate::inner::Inner;
 use crate::line::Line;
-use crate::txn::At;
+use crate::txn::{At, behind};
 
 /// How many leases are read at a time.
 const STEP: i64 = 1_000;
@@ -15,23 +15,23 @@ impl Inner {
     /// One page. The leases of a resource are read together with it; a cursor is the name of the resource to go on behind.
     pub(crate) async fn page(&self, filter: &ListFilter) -> Result<Page, BackendError> {
         let prefix = self.keys.starting(&filter.prefix);
-        let end = after_all_with(&prefix);
+        let end = behind(&prefix);
         let mut from = prefix.into_bytes();
         if let Some(cursor) = &filter.after {
-            from = from.max(self.behind(cursor)?);
+            from = from.max(self.after(cursor)?);
         }
         let mut entries = Vec::new();
         loop {
-            let (kvs, at, more) = self.read(&from, &end).await.map_err(|error| self.failed(error, "list"))?;
+            let (kvs, at, more) = self.range(&from, &end).await.map_err(|error| self.failed(error, "list"))?;
             let Some(last) = kvs.last() else { return Ok(Page { entries, next: None }) };
-            let next = after(last.key());
-            let mut read: Vec<_> = kvs.iter().filter_map(|kv| Some((self.keys.read(kv.key())?.resource, kv))).collect();
+            let next = next_key(last.key());
+            let mut read: Vec<_> = kvs.iter().filter_map(|kv| Some((self.keys.read(kv.key())?.0, kv))).collect();
             let cut = read.last().map(|(name, _)| name.clone()).filter(|_| more);
             // The last one may go on behind what was read; it is read by itself.
             read.retain(|(name, _)| Some(name) != cut.as_ref());
             for same in read.chunk_by(|(one, _), (other, _)| one == other) {
                 let kvs: Vec<_> = same.iter().map(|(_, kv)| (*kv).clone()).collect();
-                entries.extend(listed(&same[0].0, &Line::read(&self.keys, at, &kvs)));
+                entries.extend(listed(&same[0].0, &Line::read(&self.keys.line(&same[0].0), at, &kvs)));
             }
             if let Some(name) = &cut {
                 let lines = self.lines(&[name]).await.map_err(|error| self.failed(error, "list"))?;
@@ -47,13 +47,13 @@ impl Inner {
                 return Ok(Page { entries, next: None });
             }
             from = match &cut {
-                Some(name) => after_all_with(&self.keys.line(name)),
+                Some(name) => behind(&self.keys.line(name)),
                 None => next,
             };
         }
     }
 
-    async fn read(&self, from: &[u8], end: &[u8]) -> Result<(Vec<etcd_client::KeyValue>, At, bool), CallError> {
+    async fn range(&self, from: &[u8], end: &[u8]) -> Result<(Vec<etcd_client::KeyValue>, At, bool), CallError> {
         let read = self.link.call(|conn| async move {
             let options = GetOptions::new().with_range(end).with_limit(STEP);
             let mut got = conn.kv().get(from, Some(options)).await?;
@@ -64,7 +64,7 @@ impl Inner {
         Ok(read.await?.value)
     }
 
-    fn behind(&self, cursor: &Cursor) -> Result<Vec<u8>, BackendError> {
+    fn after(&self, cursor: &Cursor) -> Result<Vec<u8>, BackendError> {
         let name = ResourceName::new(&cursor.0).map_err(|_| {
             let reason = format!(
                 "{:?} is not a cursor of this backend: pass on the one that the page before ended with",
@@ -72,26 +72,18 @@ impl Inner {
             );
             BackendError::Rejected(Failure::new("list", self.store.clone(), reason))
         })?;
-        Ok(after_all_with(&self.keys.line(&name)))
+        Ok(behind(&self.keys.line(&name)))
     }
 }
 
 fn listed(name: &ResourceName, line: &Line) -> Option<Listed> {
-    let (holders, waiters) = (line.holders().len() as u64, line.waiters().len() as u64);
-    (holders > 0).then(|| Listed { resource: name.clone(), holders, waiters })
-}
-
-/// The first key behind all that begin with `prefix`. A prefix of ours never ends with the byte 255, which UTF-8 does not have.
-fn after_all_with(prefix: &str) -> Vec<u8> {
-    let mut end = prefix.as_bytes().to_vec();
-    if let Some(last) = end.last_mut() {
-        *last += 1;
-    }
-    end
+    let holders = line.holders().iter().filter(|entry| !entry.record.is_resting()).count() as u64;
+    let waiters = line.waiters().len() as u64;
+    (holders + waiters > 0).then(|| Listed { resource: name.clone(), holders, waiters })
 }
 
 /// The next key.
-fn after(key: &[u8]) -> Vec<u8> {
+fn next_key(key: &[u8]) -> Vec<u8> {
     let mut next = key.to_vec();
     next.push(0);
     next

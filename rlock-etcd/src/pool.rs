@@ -1,6 +1,6 @@
 //! etcd's leases: taken from a pool, and given back to it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::EtcdConfig;
+use crate::epoch::KEPT_EVERY;
 use crate::error::{CallError, Kind};
 use crate::keeper::Keeper;
 use crate::link::Link;
@@ -20,8 +21,12 @@ use crate::link::Link;
 const KEPT: usize = 8;
 /// How many spare leases of one TTL there may be; what comes beyond them is revoked.
 const MOST: usize = 256;
-/// How many leases are granted or revoked at a time.
-const MOST_WRITES: usize = 128;
+/// How many leases are granted at a time. A server turns requests away when it has thousands of them under way.
+const MOST_GRANTS: usize = 128;
+/// How many leases are revoked at a time, beside those that are granted: nobody waits for that.
+const MOST_REVOKES: usize = 32;
+/// The shortest TTL that servers grant with their usual election timeout.
+const USUAL_MIN_TTL: Duration = Duration::from_secs(2);
 const TENDED_EVERY: Duration = Duration::from_millis(250);
 
 /// A lease of etcd's: what the keys that are attached to it end with.
@@ -34,6 +39,15 @@ pub(crate) struct Lease {
     pub(crate) ttl: Duration,
     /// When the request was sent that it was granted or last kept alive by.
     pub(crate) touched: Moment,
+}
+
+/// How long a lease lives.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Life {
+    pub(crate) left: Duration,
+    pub(crate) granted: Duration,
+    /// Whether it has ended, perhaps without having been revoked.
+    pub(crate) is_over: bool,
 }
 
 impl Lease {
@@ -50,10 +64,17 @@ pub(crate) struct Pool {
     clock: Clock,
     /// The shortest TTL that the servers grant.
     min_ttl: Duration,
-    /// A server turns requests away when it has thousands of them under way.
-    writing: Semaphore,
-    /// The most recently used last.
-    spares: Mutex<HashMap<Duration, Vec<Lease>>>,
+    granting: Semaphore,
+    revoking: Semaphore,
+    stock: Mutex<Stock>,
+}
+
+#[derive(Debug, Default)]
+struct Stock {
+    /// By their TTLs, the most recently used last.
+    spares: HashMap<Duration, Vec<Lease>>,
+    /// Those that were taken. Each comes back once: the others that say that it is free are late.
+    in_use: HashSet<i64>,
 }
 
 impl Pool {
@@ -64,11 +85,23 @@ impl Pool {
         tasks: &mut JoinSet<()>,
     ) -> Result<Arc<Self>, CallError> {
         let clock = Clock::boot();
-        let first = shortest(&link, &clock, config.connect_timeout).await?;
+        let (min_ttl, spares) = match shortest(&link, &clock, config.connect_timeout).await {
+            Ok(first) => (first.ttl, HashMap::from([(first.ttl, vec![first])])),
+            // A full database grants no leases, and has to be looked at all the same.
+            Err(error) if error.kind == Kind::Denied => (USUAL_MIN_TTL, HashMap::new()),
+            Err(error) => return Err(error),
+        };
         let keeper = Keeper::new(&link, config.timeout);
-        let spares = Mutex::new(HashMap::from([(first.ttl, vec![first])]));
-        let writing = Semaphore::new(MOST_WRITES);
-        let pool = Arc::new(Self { link, keeper, clock, min_ttl: first.ttl, writing, spares });
+        let stock = Stock { spares, ..Stock::default() };
+        let (granting, revoking) = (Semaphore::new(MOST_GRANTS), Semaphore::new(MOST_REVOKES));
+        let pool = Arc::new(Self { link, keeper, clock, min_ttl, granting, revoking, stock: stock.into() });
+        let keeping = pool.clone();
+        tasks.spawn(async move {
+            loop {
+                keeping.keep_epoch().await;
+                tokio::time::sleep(KEPT_EVERY).await;
+            }
+        });
         let tended = pool.clone();
         tasks.spawn(async move {
             loop {
@@ -106,7 +139,7 @@ impl Pool {
     pub(crate) async fn grant(&self, ttl: Duration) -> Result<Lease, CallError> {
         let (id, asked) = (rand::random_range(1..i64::MAX), self.kept(ttl));
         let secs = i64::try_from(asked.as_secs()).unwrap_or(i64::MAX);
-        let _turn = self.writing.acquire().await;
+        let _turn = self.granting.acquire().await;
         let touched = self.now();
         let grant = self.link.call(|conn| async move {
             match conn.lease().grant(secs, Some(LeaseGrantOptions::new().with_id(id))).await.map_err(CallError::from) {
@@ -116,25 +149,37 @@ impl Pool {
                 Err(error) => Err(error),
             }
         });
-        Ok(Lease { id, ttl: grant.await?.value, touched })
+        let ttl = grant.await?.value;
+        self.stock().in_use.insert(id);
+        Ok(Lease { id, ttl, touched })
     }
 
     /// Takes back a lease that nothing is attached to, nor will be by a request that is under way still.
     pub(crate) fn give_back(self: &Arc<Self>, lease: Lease) {
-        let mut spares = self.spares();
-        let spares = spares.entry(lease.ttl).or_default();
+        let mut stock = self.stock();
+        if !stock.in_use.remove(&lease.id) {
+            return;
+        }
+        let spares = stock.spares.entry(lease.ttl).or_default();
         if spares.len() < MOST {
             spares.push(lease);
         } else {
+            drop(stock);
             self.revoke(lease.id);
         }
     }
 
+    /// Notes that a lease is never given back.
+    pub(crate) fn forget(&self, id: i64) {
+        self.stock().in_use.remove(&id);
+    }
+
     /// Ends a lease, and whatever is attached to it or will be, in the background.
     pub(crate) fn revoke(self: &Arc<Self>, id: i64) {
+        self.forget(id);
         let this = self.clone();
         tokio::spawn(async move {
-            let _turn = this.writing.acquire().await;
+            let _turn = this.revoking.acquire().await;
             let revoke = this.link.call(|conn| async move {
                 match conn.lease().revoke(id).await.map_err(CallError::from) {
                     Err(error) if error.kind != Kind::NoLease => Err(error),
@@ -150,6 +195,10 @@ impl Pool {
     /// Gives a lease its whole life again. Whether the servers know it; see [`Keeper::keep_alive`].
     pub(crate) async fn touch(&self, lease: &mut Lease) -> Result<bool, CallError> {
         let now = self.now();
+        // A server answers nothing else on the stream until it has revoked a lease that is over.
+        if lease.left(now).is_zero() && self.life(lease.id).await?.is_over {
+            return Ok(false);
+        }
         let known = self.keeper.keep_alive(lease.id).await?;
         if known {
             lease.touched = lease.touched.max(now);
@@ -157,12 +206,29 @@ impl Pool {
         Ok(known)
     }
 
+    /// Keeps alive what tokens are counted from. Should that fail, the next client does it, or another time begins.
+    async fn keep_epoch(&self) {
+        if let Some(lease) = self.link.another(None).await.epoch_lease() {
+            let _kept = self.keeper.keep_alive(lease).await;
+        }
+    }
+
+    /// How long a lease lives, to the second, rounded down; not at all if there is none.
+    pub(crate) async fn life(&self, id: i64) -> Result<Life, CallError> {
+        let life = self.link.call(|conn| async move {
+            let life = conn.lease().time_to_live(id, None).await?;
+            let (left, granted) = (seconds(life.ttl()), seconds(life.granted_ttl()));
+            Ok(Life { left, granted, is_over: life.ttl() < 0 })
+        });
+        Ok(life.await?.value)
+    }
+
     fn spare(&self, ttl: Duration) -> Option<Lease> {
         let now = self.now();
-        let mut spares = self.spares();
-        let spares = spares.get_mut(&ttl)?;
-        while let Some(lease) = spares.pop() {
+        let mut stock = self.stock();
+        while let Some(lease) = stock.spares.get_mut(&ttl)?.pop() {
             if !lease.left(now).is_zero() {
+                stock.in_use.insert(lease.id);
                 return Some(lease);
             }
         }
@@ -174,7 +240,7 @@ impl Pool {
         let now = self.now();
         let mut due = Vec::new();
         {
-            let mut spares = self.spares();
+            let spares = &mut self.stock().spares;
             spares.values_mut().for_each(|leases| leases.retain(|lease| !lease.left(now).is_zero()));
             spares.retain(|_, leases| !leases.is_empty());
             let mut recent: Vec<_> = spares.values().flat_map(|leases| leases.iter().rev().take(KEPT)).collect();
@@ -183,15 +249,15 @@ impl Pool {
         }
         let touch = async |mut lease: Lease| self.touch(&mut lease).await.is_ok_and(|known| known).then_some(lease);
         for touched in join_all(due.into_iter().map(touch)).await.into_iter().flatten() {
-            let mut spares = self.spares();
-            let spares = spares.get_mut(&touched.ttl).into_iter().flatten();
+            let mut stock = self.stock();
+            let spares = stock.spares.get_mut(&touched.ttl).into_iter().flatten();
             // It may have been taken meanwhile.
             spares.filter(|lease| lease.id == touched.id).for_each(|lease| lease.touched = touched.touched);
         }
     }
 
-    fn spares(&self) -> MutexGuard<'_, HashMap<Duration, Vec<Lease>>> {
-        self.spares.lock().unwrap_or_else(PoisonError::into_inner)
+    fn stock(&self) -> MutexGuard<'_, Stock> {
+        self.stock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

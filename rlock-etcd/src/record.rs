@@ -1,78 +1,94 @@
-//! What is kept of a lease in etcd.
+//! Writes and reads the value of a lease's key.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rlock_core::{Owner, Share};
+use rlock_core::{LeaseData, LeaseId, Owner};
 
-/// The value of a lease's key: `capacity since ttl weight owner`.
-///
-/// The capacity comes first and has a fixed width, so that a transaction can compare those of all leases of a resource
-/// with one that is asked for: values with the same capacity are the ones between [`from`](Self::from_capacity) and
-/// [`to`](Self::to_capacity).
+/// The value of a key: `id state ttl weight length owner data`, where the length is that of the owner in bytes, with a sign in
+/// front of it that says whether there are data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Record {
-    pub(crate) share: Share,
-    pub(crate) since: Since,
+    pub(crate) id: LeaseId,
+    pub(crate) state: State,
     /// The life that the lease was granted, in seconds.
     pub(crate) ttl: i64,
+    pub(crate) weight: u32,
     pub(crate) owner: String,
+    pub(crate) data: Option<LeaseData>,
 }
 
-/// From when a lease counts, on the wall clock of its owner's host. etcd has no clock that could be asked. It is only shown.
+/// The state of a lease as its key says, on the wall clock of its owner's host. etcd has no clock to ask. The times are only
+/// shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Since {
+pub(crate) enum State {
     /// It was granted then.
     Granted(SystemTime),
-    /// It was asked for then. If it is held now, that is so recent that it is not written down yet.
+    /// It was asked for then. It may be held by now.
     Asked(SystemTime),
+    /// It was released, and its share stays taken for a time. The id says nothing.
+    Resting,
 }
 
 impl Record {
-    pub(crate) fn write(&self) -> String {
-        let (mark, at) = match self.since {
-            Since::Granted(at) => ('g', at),
-            Since::Asked(at) => ('a', at),
+    /// The share of a released lease, which stays taken for `ttl` seconds.
+    pub(crate) fn resting(weight: u32, ttl: i64) -> Self {
+        Self { id: LeaseId::from_u128(0), state: State::Resting, ttl, weight, owner: String::new(), data: None }
+    }
+
+    pub(crate) fn is_resting(&self) -> bool {
+        self.state == State::Resting
+    }
+
+    pub(crate) fn write(&self) -> Vec<u8> {
+        let (mark, at) = match self.state {
+            State::Granted(at) => ('g', at),
+            State::Asked(at) => ('a', at),
+            State::Resting => ('r', UNIX_EPOCH),
         };
         let millis = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        let Self { share, ttl, owner, .. } = self;
-        format!("{} {mark}{millis} {ttl} {} {owner}", width(share.capacity()), share.weight())
+        let sign = if self.data.is_some() { '+' } else { '-' };
+        let Self { id, ttl, weight, owner, .. } = self;
+        let text = format!("{} {mark}{millis} {ttl} {weight} {sign}{} {owner}", id.to_hex(), owner.len());
+        let mut value = text.into_bytes();
+        value.extend(self.data.iter().flat_map(LeaseData::as_bytes));
+        value
     }
 
     pub(crate) fn read(value: &[u8]) -> Option<Self> {
-        let mut parts = std::str::from_utf8(value).ok()?.splitn(5, ' ');
-        let capacity = u32::from_str_radix(parts.next()?, 16).ok()?;
-        let (mark, millis) = parts.next()?.split_at_checked(1)?;
+        let mut parts = value.splitn(6, |&byte| byte == b' ');
+        let mut text = || std::str::from_utf8(parts.next()?).ok();
+        let id = LeaseId::from_hex(text()?)?;
+        let (mark, millis) = text()?.split_at_checked(1)?;
         let at = UNIX_EPOCH.checked_add(Duration::from_millis(millis.parse().ok()?))?;
-        let since = match mark {
-            "g" => Since::Granted(at),
-            "a" => Since::Asked(at),
+        let state = match mark {
+            "g" => State::Granted(at),
+            "a" => State::Asked(at),
+            "r" => State::Resting,
             _ => return None,
         };
-        let ttl = parts.next()?.parse().ok()?;
-        let share = Share::new(parts.next()?.parse().ok()?, capacity).ok()?;
-        Some(Self { share, since, ttl, owner: parts.next()?.to_owned() })
+        let ttl = text()?.parse().ok()?;
+        let weight = text()?.parse().ok()?;
+        let (sign, length) = text()?.split_at_checked(1)?;
+        let (owner, data) = parts.next()?.split_at_checked(length.parse().ok()?)?;
+        let data = match sign {
+            "+" => Some(LeaseData::new(data).ok()?),
+            "-" if data.is_empty() => None,
+            _ => return None,
+        };
+        Some(Self { id, state, ttl, weight, owner: String::from_utf8(owner.to_vec()).ok()?, data })
     }
 
     pub(crate) fn owner(&self) -> Owner {
         Owner::from_record(&self.owner)
     }
 
-    /// What is less than all values with this capacity, and greater than all with less.
-    pub(crate) fn from_capacity(capacity: u32) -> String {
-        format!("{} ", width(capacity))
-    }
-
-    /// What is greater than all values with this capacity, and less than all with more.
-    pub(crate) fn to_capacity(capacity: u32) -> String {
-        format!("{}!", width(capacity))
+    /// The whole life that the lease was granted.
+    pub(crate) fn life(&self) -> Duration {
+        Duration::from_secs(u64::try_from(self.ttl).unwrap_or_default())
     }
 }
 
-fn width(capacity: u32) -> String {
-    format!("{capacity:08x}")
-}
-
-/// How long ago that was, as far as the hosts' clocks agree.
+/// The time since then, as far as the hosts' clocks agree.
 pub(crate) fn ago(at: SystemTime) -> Duration {
     SystemTime::now().duration_since(at).unwrap_or_default()
 }
@@ -81,33 +97,29 @@ pub(crate) fn ago(at: SystemTime) -> Duration {
 mod tests {
     use super::*;
 
-    fn record(capacity: u32) -> Record {
-        let at = UNIX_EPOCH + Duration::from_millis(1_795_362_000_123);
-        let share = Share::new(1, capacity).unwrap();
-        Record { share, since: Since::Asked(at), ttl: 30, owner: Owner::current().with_label("a b  c").to_record() }
-    }
-
     #[test]
     fn records_read_back() {
-        let asked = record(3);
-        let granted = Record { since: Since::Granted(UNIX_EPOCH), ..record(1 << 29) };
-        for record in [asked, granted] {
-            assert_eq!(Record::read(record.write().as_bytes()), Some(record));
-        }
-        for foreign in ["", "1 a1 1 1", "00000001 x1 30 1 o", "00000001 a1 30 2 o", "00000001  30 1 o"] {
-            assert_eq!(Record::read(foreign.as_bytes()), None, "{foreign}");
+        let at = UNIX_EPOCH + Duration::from_millis(1_795_362_000_123);
+        let owner = Owner::current().with_label("a b  c").to_record();
+        let record =
+            Record { id: LeaseId::from_u128(7), state: State::Asked(at), ttl: 30, weight: 3, owner, data: None };
+        let data = |data: &[u8]| Some(LeaseData::new(data).unwrap());
+        for record in [
+            record.clone(),
+            Record { state: State::Granted(UNIX_EPOCH), data: data(&[0, 255, 32]), ..record.clone() },
+            Record { data: data(&[]), ..record },
+            Record::resting(2, 60),
+        ] {
+            assert_eq!(Record::read(&record.write()), Some(record));
         }
     }
 
     #[test]
-    fn a_capacity_is_told_from_all_others_by_comparing_values() {
-        let capacities = [1, 2, 9, 10, 15, 16, 255, 256, 1 << 29, u32::MAX];
-        for asked in capacities {
-            for actual in capacities {
-                let value = record(actual).write();
-                let between = value > Record::from_capacity(asked) && value < Record::to_capacity(asked);
-                assert_eq!(between, asked == actual, "{asked} and {actual}");
-            }
+    fn values_of_others_are_not_read() {
+        let id = LeaseId::from_u128(7).to_hex();
+        for foreign in ["", "1 a1 1 1 -0 ", "x x1 30 1 -0 ", "x a1 30 1 -1 ", "x a1 30 1 -0 o", "x a1 30 1 0 "] {
+            let foreign = foreign.replace('x', &id);
+            assert_eq!(Record::read(foreign.as_bytes()), None, "{foreign}");
         }
     }
 }

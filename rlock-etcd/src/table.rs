@@ -8,11 +8,14 @@ use std::time::SystemTime;
 use rlock_core::{Event, Events, LeaseId, LeaseKey, Moment};
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::events::Command;
 use crate::keys::Keys;
-use crate::line::{Entry, Line, Standing};
+use crate::line::{Entry, Standing, Wait};
 use crate::pool::{Lease, Pool};
-use crate::record::{Record, Since};
-use crate::watcher::Command;
+use crate::record::{Record, State};
+use crate::spot::Spot;
+use crate::survey::{Question, Sighting};
+use crate::txn::At;
 
 /// A lease that this client has claimed, and not released.
 #[derive(Debug, Clone)]
@@ -21,32 +24,58 @@ pub(crate) struct Known {
     pub(crate) lease: Lease,
     /// When it was claimed first. Its life counts from then on.
     pub(crate) asked: Moment,
-    pub(crate) place: Place,
-    /// The revision that created its key.
-    pub(crate) created: i64,
-    /// The revision at which it was last seen.
-    seen: i64,
+    pub(crate) phase: Phase,
+    /// The spots that its claim was last sent for.
+    pub(crate) tried: Vec<Spot>,
     /// Whether a claim may be under way still. A lease of etcd's may then be put to no other use.
     pub(crate) tainted: bool,
-    /// Whether a claim has not been answered. It may make the lease anew at any time.
-    asking: bool,
+    /// The epoch and the revision at which it was last seen.
+    seen: Option<At>,
     pub(crate) releasing: bool,
     /// What its key says, if that does not say yet that it is held, and since when it is.
     unwritten: Option<(Record, SystemTime)>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// Its claim has not been answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Its claim has not been answered. It may make the lease at any time.
     Asked,
-    Queued,
-    Held,
+    Queued(Seat, Wait),
+    Held(Seat),
+}
+
+/// The key of a lease: a spot, and the revision that created it there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seat {
+    pub(crate) spot: Spot,
+    pub(crate) created: i64,
 }
 
 impl Known {
+    pub(crate) fn seat(&self) -> Option<Seat> {
+        match self.phase {
+            Phase::Asked => None,
+            Phase::Queued(seat, _) | Phase::Held(seat) => Some(seat),
+        }
+    }
+
+    pub(crate) fn question(&self) -> Option<Question<'_>> {
+        let Seat { spot, created } = self.seat()?;
+        Some(Question { resource: &self.key.resource, id: self.key.id, spot, created })
+    }
+
     /// Whether that is this lease, and not one that somebody else has claimed by the same id.
     pub(crate) fn is(&self, entry: &Entry) -> bool {
-        self.created == entry.created || self.asking && self.lease.id == entry.lease
+        match self.seat() {
+            Some(seat) => seat == Seat::of(entry),
+            None => self.lease.id == entry.lease,
+        }
+    }
+}
+
+impl Seat {
+    pub(crate) fn of(entry: &Entry) -> Self {
+        Self { spot: entry.spot, created: entry.created }
     }
 }
 
@@ -77,111 +106,105 @@ impl Table {
             key: key.clone(),
             lease,
             asked,
-            place: Place::Asked,
-            created: 0,
-            seen: 0,
+            phase: Phase::Asked,
+            tried: Vec::new(),
             tainted: false,
-            asking: true,
+            seen: None,
             releasing: false,
             unwritten: None,
         };
-        self.lock().insert(key.id, known);
-    }
-
-    /// Notes that a claim of a lease that is known is about to be sent; with which lease of etcd's, if that has not ended.
-    pub(crate) fn asked_again(&self, id: LeaseId) -> Option<Lease> {
-        let now = self.pool.now();
-        let mut table = self.lock();
-        let known = table.get_mut(&id).filter(|known| !known.releasing && !known.lease.left(now).is_zero())?;
-        known.asking = true;
-        Some(known.lease)
-    }
-
-    /// Notes that a claim may be carried out yet, or once more.
-    pub(crate) fn taint(&self, id: LeaseId) {
-        if let Some(known) = self.lock().get_mut(&id) {
-            known.tainted = true;
+        let before = self.lock().insert(key.id, known);
+        if let Some(before) = before.filter(|before| before.lease.id != lease.id) {
+            self.pool.revoke(before.lease.id);
         }
     }
 
-    /// Notes that a claim came to nothing.
-    pub(crate) fn refused(&self, id: LeaseId) {
+    /// Notes the spots that a claim is about to be sent for.
+    pub(crate) fn trying(&self, id: LeaseId, spots: &[Spot]) {
+        if let Some(known) = self.lock().get_mut(&id) {
+            known.tainted = true;
+            known.tried.clear();
+            known.tried.extend_from_slice(spots);
+        }
+    }
+
+    /// Notes that no request of a claim is under way any more.
+    pub(crate) fn answered(&self, id: LeaseId) {
+        if let Some(known) = self.lock().get_mut(&id) {
+            known.tainted = false;
+        }
+    }
+
+    /// Notes that a lease ended, or that its claim came to nothing.
+    pub(crate) fn ended(&self, id: LeaseId) {
         let known = self.lock().remove(&id);
         known.into_iter().for_each(|known| self.take_back(known));
     }
 
-    /// Notes that a lease is not this client's.
-    pub(crate) fn forget(&self, id: LeaseId) -> Option<Known> {
-        self.lock().remove(&id)
-    }
-
-    /// Notes when a lease of etcd's was kept alive, or that another one took its place.
+    /// Notes when a lease of etcd's was kept alive.
     pub(crate) fn touched(&self, id: LeaseId, lease: Lease) {
-        if let Some(known) = self.lock().get_mut(&id) {
-            if known.lease.id == lease.id {
-                known.lease.touched = known.lease.touched.max(lease.touched);
-            } else {
-                known.lease = lease;
-            }
+        if let Some(known) = self.lock().get_mut(&id).filter(|known| known.lease.id == lease.id) {
+            known.lease.touched = known.lease.touched.max(lease.touched);
         }
     }
 
-    /// Notes that another lease of etcd's took the place of the one before, by a request that may come once more if it is `tainted`.
-    pub(crate) fn attached(&self, id: LeaseId, lease: Lease, tainted: bool) {
-        if let Some(known) = self.lock().get_mut(&id) {
-            known.lease = lease;
-            known.tainted |= tainted;
-        }
-    }
-
-    /// Notes what a line says of a lease; what is new, core is told.
-    pub(crate) fn seen(&self, id: LeaseId, line: &Line) {
-        let Some((entry, standing)) = line.find(id) else { return self.gone(id, line.revision) };
+    /// Notes that another lease of etcd's took the place of the one before, by a request that may come once more if it is
+    /// `tainted`. False if the lease was released meanwhile.
+    pub(crate) fn attached(&self, id: LeaseId, lease: Lease, tainted: bool) -> bool {
         let mut table = self.lock();
-        let is_current = |known: &&mut Known| !known.releasing && known.seen <= line.revision;
-        let Some(known) = table.get_mut(&id).filter(is_current) else { return };
+        let Some(known) = table.get_mut(&id) else { return false };
+        if known.lease.id == lease.id {
+            known.tainted |= tainted;
+            return true;
+        }
+        let (before, was_tainted) = (std::mem::replace(&mut known.lease, lease), known.tainted);
+        known.tainted = tainted;
+        drop(table);
+        self.put_away(before, was_tainted);
+        true
+    }
+
+    /// Notes what was seen of a lease; what is new, core is told.
+    pub(crate) fn seen(&self, id: LeaseId, sighting: &Sighting) {
+        let Some((entry, standing)) = &sighting.found else { return self.gone(id, sighting.at) };
+        let mut table = self.lock();
+        let Some(known) = table.get_mut(&id).filter(|known| known.may_see(sighting.at)) else { return };
         if !known.is(entry) {
             drop(table);
-            return self.gone(id, line.revision);
+            return self.gone(id, sighting.at);
         }
-        known.seen = line.revision;
-        known.created = entry.created;
-        known.asking = false;
-        let (key, read_at) = (self.keys.lease(&known.key), line.revision);
+        known.seen = Some(sighting.at);
+        let (seat, read_at) = (Seat::of(entry), sighting.at.revision);
+        let spot = |spot| self.keys.spot(&known.key.resource, spot);
+        let key = spot(seat.spot);
         match standing {
-            Standing::Queued(_) => {
-                known.place = Place::Queued;
-                let blocker = |entry: &Entry| self.keys.lease(&LeaseKey { id: entry.id, ..known.key.clone() });
-                let blockers = line.blockers(id).iter().map(blocker).collect();
+            Standing::Queued(wait) => {
+                let ahead = match &known.phase {
+                    Phase::Queued(_, before) => wait.ahead.min(before.ahead),
+                    _ => wait.ahead,
+                };
+                let blockers = wait.blockers.iter().map(|blocker| spot(blocker.spot)).collect();
+                known.phase = Phase::Queued(seat, Wait { ahead, ..wait.clone() });
                 self.command(Command::Queued { id, key, blockers, read_at });
             }
             Standing::Held => {
-                if known.place != Place::Held && matches!(entry.record.since, Since::Asked(_)) {
+                let was = std::mem::replace(&mut known.phase, Phase::Held(seat));
+                if !matches!(was, Phase::Held(_)) && matches!(entry.record.state, State::Asked(_)) {
                     known.unwritten = Some((entry.record.clone(), SystemTime::now()));
                 }
-                if known.place == Place::Queued {
+                if matches!(was, Phase::Queued(..)) {
                     self.events.send(Event::Granted { id, token: entry.token });
                 }
-                known.place = Place::Held;
                 self.command(Command::Held { id, key, read_at });
             }
         }
     }
 
-    /// Notes that a lease was held still.
-    pub(crate) fn held(&self, id: LeaseId, revision: i64) {
-        let mut table = self.lock();
-        let Some(known) = table.get_mut(&id).filter(|known| !known.releasing && known.seen <= revision) else { return };
-        known.seen = revision;
-        self.command(Command::Held { id, key: self.keys.lease(&known.key), read_at: revision });
-    }
-
     /// Notes that a lease was not there any more, which core is told.
-    pub(crate) fn gone(&self, id: LeaseId, revision: i64) {
+    pub(crate) fn gone(&self, id: LeaseId, at: At) {
         let gone = {
             let mut table = self.lock();
-            let is_gone =
-                |known: &Known| !known.releasing && !known.asking && known.seen <= revision && known.created < revision;
+            let is_gone = |known: &Known| known.seat().is_some() && known.may_see(at);
             if !table.get(&id).is_some_and(is_gone) {
                 return;
             }
@@ -192,28 +215,33 @@ impl Table {
         gone.into_iter().for_each(|known| self.take_back(known));
     }
 
-    /// Notes that a lease is about to be released.
-    pub(crate) fn releasing(&self, id: LeaseId) {
-        if let Some(known) = self.lock().get_mut(&id) {
-            known.releasing = true;
-            self.command(Command::Forget(id));
-        }
+    /// Notes that the key of a lease was deleted at this revision, after the lease was created.
+    pub(crate) fn deleted(&self, id: LeaseId, revision: i64) {
+        let epoch = match self.lock().get(&id) {
+            Some(Known { seen: Some(seen), .. }) => seen.epoch,
+            _ => return,
+        };
+        self.gone(id, At { revision, epoch });
     }
 
-    /// Notes that a lease was released, or was gone already.
-    pub(crate) fn released(&self, id: LeaseId) {
-        let known = self.lock().remove(&id);
-        known.into_iter().for_each(|known| self.take_back(known));
-    }
-
-    /// What the key of a held lease is to say, and the revision that created it.
-    pub(crate) fn unwritten(&self, id: LeaseId) -> Option<(String, i64, Record)> {
+    /// Notes that a lease is about to be released, which was this.
+    pub(crate) fn releasing(&self, id: LeaseId) -> Option<Known> {
         let mut table = self.lock();
-        let known = table.get_mut(&id).filter(|known| !known.releasing && known.place == Place::Held)?;
+        let known = table.get_mut(&id)?;
+        known.releasing = true;
+        self.command(Command::Forget(id));
+        Some(known.clone())
+    }
+
+    /// What the key of a held lease is to say.
+    pub(crate) fn unwritten(&self, id: LeaseId) -> Option<(String, Seat, Record)> {
+        let mut table = self.lock();
+        let known = table.get_mut(&id).filter(|known| !known.releasing)?;
+        let Phase::Held(seat) = known.phase else { return None };
         let (record, since) = known.unwritten.take()?;
         let ttl = i64::try_from(known.lease.ttl.as_secs()).unwrap_or(i64::MAX);
-        let record = Record { since: Since::Granted(since), ttl, ..record };
-        Some((self.keys.lease(&known.key), known.created, record))
+        let record = Record { state: State::Granted(since), ttl, ..record };
+        Some((self.keys.spot(&known.key.resource, seat.spot), seat, record))
     }
 
     /// Forgets leases that ended long ago, which nobody has asked about since.
@@ -223,13 +251,11 @@ impl Table {
         if table.len() <= 2 * self.swept.load(Ordering::Relaxed) + 64 {
             return;
         }
-        table.retain(|&id, known| {
-            let lives = known.lease.touched.after(known.lease.ttl * 2) >= now;
-            if !lives {
-                self.command(Command::Forget(id));
-            }
-            lives
-        });
+        let is_over = |_: &LeaseId, known: &mut Known| known.lease.touched.after(known.lease.ttl * 2) < now;
+        for (id, known) in table.extract_if(is_over) {
+            self.command(Command::Forget(id));
+            self.pool.forget(known.lease.id);
+        }
         self.swept.store(table.len(), Ordering::Relaxed);
     }
 
@@ -237,12 +263,16 @@ impl Table {
         self.pool.now()
     }
 
+    fn take_back(&self, known: Known) {
+        self.put_away(known.lease, known.tainted);
+    }
+
     /// Finds another use for a lease of etcd's, or ends it where a request may still be under way that would attach it.
-    pub(crate) fn take_back(&self, known: Known) {
-        if known.tainted {
-            self.pool.revoke(known.lease.id);
+    fn put_away(&self, lease: Lease, tainted: bool) {
+        if tainted {
+            self.pool.revoke(lease.id);
         } else {
-            self.pool.give_back(known.lease);
+            self.pool.give_back(lease);
         }
     }
 
@@ -252,5 +282,16 @@ impl Table {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<LeaseId, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    /// Whether what was seen then is news. Revisions begin again in a cluster that has lost its data.
+    fn may_see(&self, at: At) -> bool {
+        let is_news = self.seen.is_none_or(|seen| seen.epoch != at.epoch || seen.revision <= at.revision);
+        let exists = self
+            .seat()
+            .is_none_or(|seat| self.seen.is_none_or(|seen| seen.epoch != at.epoch) || seat.created <= at.revision);
+        !self.releasing && is_news && exists
     }
 }

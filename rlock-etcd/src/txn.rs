@@ -1,55 +1,108 @@
-//! What is asked of etcd in one transaction, and how its answers read.
+//! What is asked of etcd in one transaction.
 
-use etcd_client::{
-    Compare, CompareOp, GetOptions, GetResponse, KeyValue, PutOptions, ResponseHeader, Txn, TxnOp, TxnOpResponse,
-    TxnResponse,
-};
+use etcd_client::{Compare, CompareOp, GetOptions, PutOptions, SortOrder, SortTarget, Txn, TxnOp};
 
-use crate::conn::Conn;
 use crate::epoch::Epoch;
-use crate::error::{CallError, Kind};
 use crate::record::Record;
+use crate::spot::{Class, Spot};
 
 /// How many entries of a batch go into one transaction. Servers take 128 operations, counting all levels of one inside
 /// another (`--max-txn-ops`).
 pub(crate) const CHUNK: usize = 64;
 
-/// A claim on a place in a line, and what it is to find there.
+/// The number of leases of a line that a request reads where it may read all of them.
+pub(crate) const NEAR: u32 = 8;
+
+/// When something was so.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct At {
+    pub(crate) revision: i64,
+    pub(crate) epoch: Epoch,
+}
+
+/// A lease to be written.
 #[derive(Debug, Clone)]
 pub(crate) struct Put {
-    pub(crate) line: String,
-    pub(crate) key: String,
+    /// What the keys of its resource begin with.
+    pub(crate) front: String,
+    /// The lease of etcd's that it is attached to.
     pub(crate) lease: i64,
-    /// What is written if the lease is held at once because nobody else has one.
-    pub(crate) granted: Record,
-    /// What is written otherwise.
-    pub(crate) asked: Record,
+    pub(crate) record: Record,
 }
 
-/// Joins the line, unless the lease is there already, or others have another capacity. Answers with the line, unless the
-/// lease is alone in it.
-pub(crate) fn join(put: &Put) -> TxnOp {
-    let absent = Compare::create_revision(put.key.as_str(), CompareOp::Equal, 0);
-    let alone = Compare::create_revision(put.line.as_str(), CompareOp::Equal, 0).with_prefix();
-    let capacity = put.asked.share.capacity();
-    let all = |is, bound: String| Compare::value(put.line.as_str(), is, bound).with_prefix();
-    let beside = Txn::new()
-        .when([
-            absent,
-            all(CompareOp::Greater, Record::from_capacity(capacity)),
-            all(CompareOp::Less, Record::to_capacity(capacity)),
-        ])
-        .and_then([write(put, &put.asked), line(&put.line)])
-        .or_else([line(&put.line)]);
-    let join = Txn::new().when([alone]).and_then([write(put, &put.granted)]).or_else([TxnOp::txn(beside)]);
-    TxnOp::txn(join)
+/// Takes a spot if nobody else has one. Answers with a [peek](peek) otherwise.
+pub(crate) fn be_first(put: &Put, spot: Spot) -> TxnOp {
+    let key = put.key(spot);
+    // etcd stops at the first condition that is not met: a line is walked over only where this spot happens to be free.
+    let absent = Compare::create_revision(key.as_str(), CompareOp::Equal, 0);
+    let alone = Compare::create_revision(put.front.as_str(), CompareOp::Equal, 0).with_prefix();
+    TxnOp::txn(Txn::new().when([absent, alone]).and_then([put.write(key)]).or_else([peek(&put.front)]))
 }
 
-/// Joins a line that had room, unless anybody has joined it after `revision`; then it answers with the line.
-pub(crate) fn enter(put: &Put, revision: i64) -> TxnOp {
-    let unchanged = Compare::create_revision(put.line.as_str(), CompareOp::Less, revision + 1).with_prefix();
-    let enter = Txn::new().when([unchanged]).and_then([write(put, &put.granted)]).or_else([line(&put.line)]);
-    TxnOp::txn(enter)
+/// Takes the first of the spots that is free, unless others have another capacity. Answers with a [peek](peek).
+pub(crate) fn join(put: &Put, spots: [Spot; 2]) -> TxnOp {
+    let (front, ours) = (put.front.as_str(), capacity_front(&put.front, spots[0]));
+    let below = Compare::create_revision(front, CompareOp::Equal, 0).with_range(ours.as_str());
+    let above = Compare::create_revision(behind(&ours), CompareOp::Equal, 0).with_range(behind(front));
+    TxnOp::txn(Txn::new().when([below, above]).and_then([take(put, spots)]).or_else([peek(front)]))
+}
+
+/// Takes the first of the spots that is free, unless a lease has joined the line after `revision`. Answers with a
+/// [peek](peek).
+pub(crate) fn enter(put: &Put, spots: [Spot; 2], revision: i64) -> TxnOp {
+    let front = put.front.as_str();
+    let unchanged = Compare::create_revision(front, CompareOp::Less, revision + 1).with_prefix();
+    TxnOp::txn(Txn::new().when([unchanged]).and_then([take(put, spots)]).or_else([peek(front)]))
+}
+
+/// The same for a spot that was free at that revision.
+pub(crate) fn enter_at(put: &Put, spot: Spot, revision: i64) -> TxnOp {
+    let front = put.front.as_str();
+    let unchanged = Compare::create_revision(front, CompareOp::Less, revision + 1).with_prefix();
+    TxnOp::txn(Txn::new().when([unchanged]).and_then([put.write(put.key(spot))]).or_else([peek(front)]))
+}
+
+/// The request may arrive twice: the second time it finds the lease of etcd's at one of the spots, and changes nothing.
+fn take(put: &Put, spots: [Spot; 2]) -> TxnOp {
+    let [one, other] = spots.map(|spot| put.key(spot));
+    let free = |key: &str| Compare::create_revision(key, CompareOp::Equal, 0);
+    let not_ours = |key: &str| Compare::lease(key, CompareOp::NotEqual, put.lease);
+    let second = Txn::new()
+        .when([not_ours(&one), free(&other)])
+        .and_then([put.write(other.clone()), peek(&put.front)])
+        .or_else([peek(&put.front)]);
+    let first = Txn::new()
+        .when([free(&one), not_ours(&other)])
+        .and_then([put.write(one), peek(&put.front)])
+        .or_else([TxnOp::txn(second)]);
+    TxnOp::txn(first)
+}
+
+/// A few leases of a line, and the number of all.
+pub(crate) fn peek(front: &str) -> TxnOp {
+    TxnOp::get(front, Some(GetOptions::new().with_prefix().with_limit(NEAR.into())))
+}
+
+/// All leases of a line.
+pub(crate) fn line(front: &str) -> TxnOp {
+    TxnOp::get(front, Some(GetOptions::new().with_prefix()))
+}
+
+/// The number of leases of a line.
+pub(crate) fn count(front: &str) -> TxnOp {
+    TxnOp::get(front, Some(GetOptions::new().with_prefix().with_count_only()))
+}
+
+/// The lease at a key.
+pub(crate) fn lease(key: &str) -> TxnOp {
+    TxnOp::get(key, None)
+}
+
+/// The last that were created before a revision, of those whose keys begin with `front`, the nearest first.
+pub(crate) fn before(front: &str, created: i64, limit: u32) -> TxnOp {
+    let options = GetOptions::new().with_prefix().with_max_create_revision(created - 1);
+    let options = options.with_sort(SortTarget::Create, SortOrder::Descend);
+    TxnOp::get(front, Some(options.with_limit(limit.into())))
 }
 
 /// Attaches a lease to another one of etcd's, if nobody has written it since that revision.
@@ -66,104 +119,51 @@ pub(crate) fn rewrite(key: &str, created: i64, record: &Record) -> TxnOp {
     TxnOp::txn(Txn::new().when([same]).and_then([TxnOp::put(key, record.write(), Some(options))]))
 }
 
-pub(crate) fn delete(key: &str) -> TxnOp {
-    TxnOp::delete(key, None)
+/// Lets a spot rest until another lease of etcd's ends, if it is attached to this one still.
+pub(crate) fn rest(key: &str, created: i64, lease: i64, resting: i64, record: &Record) -> TxnOp {
+    let same = Compare::create_revision(key, CompareOp::Equal, created);
+    let attached = Compare::lease(key, CompareOp::Equal, lease);
+    let options = PutOptions::new().with_lease(resting);
+    TxnOp::txn(Txn::new().when([same, attached]).and_then([TxnOp::put(key, record.write(), Some(options))]))
 }
 
-/// All leases of a line.
-pub(crate) fn line(front: &str) -> TxnOp {
-    TxnOp::get(front, Some(GetOptions::new().with_prefix()))
+/// Deletes a lease, if it is still the one that was created then.
+pub(crate) fn delete(key: &str, created: i64) -> TxnOp {
+    let same = Compare::create_revision(key, CompareOp::Equal, created);
+    TxnOp::txn(Txn::new().when([same]).and_then([TxnOp::delete(key, None)]))
 }
 
-/// How many leases a line has.
-pub(crate) fn count(front: &str) -> TxnOp {
-    TxnOp::get(front, Some(GetOptions::new().with_prefix().with_count_only()))
+/// Deletes a lease, if it is attached to this one of etcd's.
+pub(crate) fn delete_attached(key: &str, lease: i64) -> TxnOp {
+    let attached = Compare::lease(key, CompareOp::Equal, lease);
+    TxnOp::txn(Txn::new().when([attached]).and_then([TxnOp::delete(key, None)]))
 }
 
-/// One lease.
-pub(crate) fn lease(key: &str) -> TxnOp {
-    TxnOp::get(key, None)
+/// What the keys of a line with the capacity of this spot begin with.
+pub(crate) fn capacity_front(front: &str, spot: Spot) -> String {
+    format!("{front}{:08x}/", spot.capacity)
 }
 
-fn write(put: &Put, record: &Record) -> TxnOp {
-    TxnOp::put(put.key.as_str(), record.write(), Some(PutOptions::new().with_lease(put.lease)))
+/// What the keys of a line with the capacity of this spot and this class begin with.
+pub(crate) fn class_front(front: &str, spot: Spot, class: Class) -> String {
+    format!("{}{}", capacity_front(front, spot), class.letter())
 }
 
-/// What came of a transaction.
-#[derive(Debug)]
-pub(crate) struct Done {
-    pub(crate) at: At,
-    pub(crate) answers: Vec<Outcome>,
-}
-
-/// When something was so.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct At {
-    pub(crate) revision: i64,
-    pub(crate) epoch: Epoch,
-}
-
-/// What came of one entry of it.
-#[derive(Debug)]
-pub(crate) enum Outcome {
-    Deleted(bool),
-    Found {
-        kvs: Vec<KeyValue>,
-        count: i64,
-    },
-    /// It was written, and nothing else has to be known.
-    Written,
-    /// Nothing that is needed.
-    Other,
-}
-
-/// Carries out operations all together.
-pub(crate) async fn run(conn: &Conn, ops: Vec<TxnOp>) -> Result<Done, CallError> {
-    let expected = ops.len();
-    let response = conn.kv().txn(Txn::new().and_then(ops)).await?;
-    done(conn, &response, expected)
-}
-
-/// Carries out operations that grant: not while those who held locks in a cluster that lost them may not know it yet.
-pub(crate) async fn run_granting(conn: &Conn, ops: Vec<TxnOp>) -> Result<Done, CallError> {
-    let expected = ops.len();
-    let response = conn.kv().txn(conn.keys().guard(conn.epoch(), ops)).await?;
-    if response.succeeded() {
-        return done(conn, &response, expected);
+/// The first key behind all that begin with `front`, which never ends with the byte 255: UTF-8 does not have it.
+pub(crate) fn behind(front: &str) -> Vec<u8> {
+    let mut end = front.as_bytes().to_vec();
+    if let Some(last) = end.last_mut() {
+        *last += 1;
     }
-    Err(conn.keys().refusal(conn, &response.op_responses()))
+    end
 }
 
-fn done(conn: &Conn, response: &TxnResponse, expected: usize) -> Result<Done, CallError> {
-    let revision = response.header().map_or(0, ResponseHeader::revision);
-    let at = At { revision, epoch: conn.epoch() };
-    let answers: Vec<_> = response.op_responses().into_iter().map(outcome).collect();
-    if answers.len() == expected {
-        return Ok(Done { at, answers });
+impl Put {
+    pub(crate) fn key(&self, spot: Spot) -> String {
+        format!("{}{spot}", self.front)
     }
-    Err(CallError::new(Kind::Unanswered, format!("etcd gave {} answers to {expected} operations", answers.len())))
-}
 
-/// Carries out a transaction that depends on something; whether that was so.
-pub(crate) async fn run_if(conn: &Conn, txn: Txn) -> Result<bool, CallError> {
-    Ok(conn.kv().txn(txn).await?.succeeded())
-}
-
-/// The line that an operation answers with is the last of what it answers, on whichever level.
-fn outcome(response: TxnOpResponse) -> Outcome {
-    match response {
-        TxnOpResponse::Get(mut get) => found(&mut get),
-        TxnOpResponse::Delete(deleted) => Outcome::Deleted(deleted.deleted() > 0),
-        TxnOpResponse::Txn(nested) => last(&nested),
-        TxnOpResponse::Put(_) => Outcome::Written,
+    fn write(&self, key: String) -> TxnOp {
+        TxnOp::put(key, self.record.write(), Some(PutOptions::new().with_lease(self.lease)))
     }
-}
-
-fn last(nested: &TxnResponse) -> Outcome {
-    nested.op_responses().pop().map_or(Outcome::Other, outcome)
-}
-
-fn found(get: &mut GetResponse) -> Outcome {
-    let count = get.count();
-    Outcome::Found { kvs: get.take_kvs(), count }
 }

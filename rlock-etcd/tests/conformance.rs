@@ -8,7 +8,7 @@ use rlock_testkit::faults::Control;
 use rlock_testkit::servers::Etcd;
 use rlock_testkit::{Controlled, Harness, Shared, async_trait};
 
-rlock_testkit::conformance!(etcd: EtcdHarness, without(cost, rest, data));
+rlock_testkit::conformance!(etcd: EtcdHarness);
 
 struct EtcdHarness {
     url: String,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::future::{join, join_all};
-use rlock_core::{Client, Guard, LockOptions, ResourceName, SimpleLock};
+use rlock_core::{Client, Guard, LockOptions, ResourceName, SimpleLock, Verdict};
 use rlock_etcd::{EtcdBackend, EtcdConfig};
 use rlock_testkit::contest::{Arena, Mishap, Plan, contend_as_told};
 use rlock_testkit::faults::{Control, Data};
@@ -144,6 +144,21 @@ async fn clients_connect_while_the_leader_fails() {
         is_over.store(true, Ordering::Relaxed);
     };
     join(join_all((0..4).map(|_| connect_again_and_again())), fail_twice).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_is_down_is_named() {
+    let cluster = EtcdCluster::start();
+    let client = client(&cluster.url(), "").await;
+    let silent = async || {
+        let findings = client.examine().await.expect("etcd answers");
+        findings.into_iter().find(|finding| finding.text.contains("did not answer"))
+    };
+    assert_eq!(silent().await, None);
+    let follower = (cluster.leader().await + 1) % cluster.size();
+    cluster.node(follower).kill().await;
+    let finding = silent().await.expect("one is down");
+    assert!(finding.verdict == Verdict::Risk && finding.text.starts_with("1 of 3 servers"), "{finding:?}");
 }
 
 /// Processes that are killed and frozen, and cut off from one of the servers, take turns while leaders are killed, stopped

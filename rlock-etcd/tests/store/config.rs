@@ -7,8 +7,7 @@ use rlock_etcd::{ConfigError, EtcdConfig};
 
 #[test]
 fn a_url_may_say_everything_or_next_to_nothing() {
-    let whole =
-        "etcd://us%40r:p%23ss@[::1]:7000,b?namespace=my%20jobs&timeout=250ms&connect_timeout=1m&restart_grace=0s";
+    let whole = "etcd://us%40r:p%23ss@[::1]:7000,b?namespace=my%20jobs&timeout=250ms&connect_timeout=1m&restart_grace=0s&note_holds=off";
     let config = EtcdConfig::from_url(whole).unwrap();
     assert_eq!(config.address(), "etcd://[::1]:7000,b:2379");
     let same = EtcdConfig::from_url("etcd://us%40r:p%23ss@[::1]:7000,b")
@@ -19,7 +18,8 @@ fn a_url_may_say_everything_or_next_to_nothing() {
         .connect_timeout(Duration::from_secs(60))
         .unwrap()
         .restart_grace(Duration::ZERO)
-        .unwrap();
+        .unwrap()
+        .note_holds(false);
     assert_eq!(config, same);
 
     for (url, address) in [
@@ -133,7 +133,10 @@ fn what_cannot_be_used_is_refused_with_a_remedy() {
         ("etcd://sam@localhost", "no password"),
         ("etcd://sam:@localhost", "no password"),
         ("etcd://:secret@localhost", "no user"),
-        ("etcd://localhost?namspace=a", "namespace, timeout, connect_timeout, restart_grace, ca, cert and key"),
+        (
+            "etcd://localhost?namspace=a",
+            "namespace, timeout, connect_timeout, restart_grace, note_holds, ca, cert and key",
+        ),
         ("etcd://localhost?namespace=", "1 to 128 bytes"),
         ("etcd://localhost?namespace=%ff", "options of the etcd URL is not UTF-8"),
         ("etcd://localhost?timeout=fast", "500ms"),

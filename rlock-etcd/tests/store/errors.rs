@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::{Server, extension, free_port, mutex, try_mutex};
 use etcd_client::{AlarmAction, AlarmOptions, AlarmType, CompactionOptions};
-use rlock_core::{Acquired, Backend as _, BackendError, Extended, Released};
+use rlock_core::{Acquired, Backend as _, BackendError, Extended, Released, Verdict};
 use rlock_etcd::{ConnectError, EtcdBackend, EtcdConfig};
 
 async fn connect(url: &str) -> Result<EtcdBackend, ConnectError> {
@@ -131,6 +131,14 @@ async fn without_space_new_locks_are_refused_and_those_there_are_live_on() {
     assert!(matches!(extended, Ok(Extended::Held(_))), "{extended:?}");
     let given_back = client.release(&[released.key.into()]).await.remove(0);
     assert!(matches!(given_back, Ok(Released::Released)), "{given_back:?}");
+    // This claim has a lease to be attached to. etcd may carry it out, also where it denies that.
+    let denied = client.acquire(&[mutex("denied", 4)]).await.remove(0);
+    assert!(matches!(denied, Ok(Acquired::Held(_)) | Err(BackendError::Unknown(_))), "{denied:?}");
+
+    let another = EtcdBackend::connect(server.config("n")).await.unwrap();
+    let findings = another.examine().await.unwrap();
+    let alarm = findings.iter().find(|finding| finding.text.contains("NOSPACE")).unwrap();
+    assert_eq!(alarm.verdict, Verdict::Risk);
 
     let revision = admin.delete("filler", None).await.unwrap().header().unwrap().revision();
     admin.compact(revision, Some(CompactionOptions::new().with_physical())).await.unwrap();
@@ -141,6 +149,7 @@ async fn without_space_new_locks_are_refused_and_those_there_are_live_on() {
     admin.alarm(AlarmAction::Deactivate, AlarmType::Nospace, Some(options)).await.unwrap();
     let extended = client.extend(&[extension(kept.key, 60_000)]).await.remove(0);
     assert!(matches!(extended, Ok(Extended::Held(_))), "{extended:?}");
-    let served = client.acquire(&[mutex("new", 3)]).await.remove(0);
-    assert!(matches!(served, Ok(Acquired::Held(_))), "{served:?}");
+    for served in client.acquire(&[mutex("new", 3), mutex("denied", 4)]).await {
+        assert!(matches!(served, Ok(Acquired::Held(_))), "{served:?}");
+    }
 }

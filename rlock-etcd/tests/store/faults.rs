@@ -1,10 +1,14 @@
 //! Faults that only etcd has, and what becomes of locks in them.
 
+use std::collections::HashSet;
+use std::slice;
 use std::time::Duration;
 
-use crate::support::{SOON, Server};
-use futures_util::future::join_all;
-use rlock_core::{Client, Guard, LockOptions, LossReason, SimpleLock};
+use crate::support::{SOON, Server, claim, extension, mutex};
+use etcd_client::GetOptions;
+use futures_util::future::{join_all, join3};
+use rlock_core::{Acquired, Backend as _, Client, Guard, IfBusy, LockOptions, LossReason, Share, SimpleLock};
+use rlock_etcd::EtcdBackend;
 use rlock_testkit::wait::{eventually, within};
 
 const TTL: Duration = Duration::from_secs(60);
@@ -53,4 +57,67 @@ async fn a_waiter_whose_key_was_deleted_queues_again_and_is_served() {
     guard.unlock().await.unwrap();
     within(SOON, "the hand-over", waiter).await.unwrap().unlock().await.unwrap();
     assert_eq!(server.keys("n/"), ["n/"]);
+}
+
+/// Others are granted what they held only when all of them have learned of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_losses_are_told_before_anything_is_granted_anew() {
+    const LOCKS: usize = 2_000;
+    let server = Server::start_with(&[]);
+    let config = server.config("n").restart_grace(Duration::from_secs(2)).unwrap();
+    let holder = Client::builder().connect(EtcdBackend::connect(config.clone())).await.unwrap();
+    let names: Vec<_> = (0..LOCKS).map(|number| format!("r{number}")).collect();
+    let mut guards = Vec::new();
+    for some in names.chunks(500) {
+        guards.extend(join_all(some.iter().map(|name| lock(&holder, name))).await);
+    }
+    server.restart_empty().await;
+    let other = Client::builder().retry_for(SOON).connect(EtcdBackend::connect(config)).await.unwrap();
+    let granted = lock(&other, &names[0]).await;
+    let held = guards.iter().filter(|guard| guard.is_held()).count();
+    assert_eq!(held, 0, "so many are thought to be held");
+    granted.unlock().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_two_locks_are_attached_to_one_lease_of_etcds() {
+    let server = Server::start();
+    let client = server.client_in("n").await;
+    let mut admin = server.admin().await;
+    for round in 0..20 {
+        let short = |name: &str, id| claim(name, id, Share::EXCLUSIVE, 5_000, IfBusy::Queue);
+        let moved = short("moved", round);
+        assert!(matches!(client.acquire(slice::from_ref(&moved)).await[0], Ok(Acquired::Held(_))));
+        let longer = async |secs| client.extend(&[extension(moved.key.clone(), secs * 1_000)]).await.remove(0);
+        let release = async || client.release(&[moved.key.clone().into()]).await.remove(0);
+        let (one, other, released) = join3(longer(60), longer(70 + round as u64), release()).await;
+        assert!(one.is_ok() && other.is_ok() && released.is_ok(), "{one:?}, {other:?}, {released:?}");
+
+        let names: Vec<_> = (0..4).map(|number| format!("r{number}")).collect();
+        let claims: Vec<_> = names.iter().map(|name| short(name, rand::random())).collect();
+        assert!(client.acquire(&claims).await.iter().all(|answer| matches!(answer, Ok(Acquired::Held(_)))));
+        let found = admin.get("n/r", Some(GetOptions::new().with_prefix())).await.unwrap();
+        let leases: HashSet<_> = found.kvs().iter().map(etcd_client::KeyValue::lease).collect();
+        assert_eq!(leases.len(), claims.len(), "in round {round}");
+        let releases: Vec<_> = claims.into_iter().map(|claim| claim.key.into()).collect();
+        assert!(client.release(&releases).await.iter().all(Result::is_ok));
+    }
+}
+
+/// A lease of a new TTL has to be granted, and waits behind none of those that are revoked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mass_release_holds_up_no_lock() {
+    const LOCKS: u128 = 3_000;
+    let server = Server::start();
+    let client = server.client_in("n").await;
+    let claims: Vec<_> = (0..LOCKS).map(|id| mutex(&format!("r{id}"), id)).collect();
+    for some in claims.chunks(500) {
+        assert!(client.acquire(some).await.iter().all(|answer| matches!(answer, Ok(Acquired::Held(_)))));
+    }
+    let releases: Vec<_> = claims.into_iter().map(|claim| claim.key.into()).collect();
+    assert!(client.release(&releases).await.iter().all(Result::is_ok));
+    let left = server.leases();
+    let other = claim("other", LOCKS, Share::EXCLUSIVE, 60_000, IfBusy::Queue);
+    assert!(matches!(client.acquire(&[other]).await[0], Ok(Acquired::Held(_))));
+    assert!(left > 1_000 && server.leases() > 500, "the lock came after the leases were revoked");
 }

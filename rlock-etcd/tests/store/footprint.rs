@@ -14,6 +14,9 @@ use rlock_core::{
 use rlock_etcd::EtcdBackend;
 use rlock_testkit::wait::{eventually, within};
 
+/// The lease that the epoch of a namespace ends with. It stays for an hour.
+const EPOCHS: usize = 1;
+
 /// How many proposals of clients there were while `act` ran.
 async fn cost<T>(server: &Server, act: impl Future<Output = T>) -> (T, u64) {
     let before = server.proposals();
@@ -193,7 +196,7 @@ async fn a_client_leaves_nothing_behind() {
         SimpleLock::new("b", &one).unwrap().lock_with(options()).await.unwrap().unlock().await.unwrap();
     }
     assert_eq!(server.keys("n"), ["n/"]);
-    eventually(LONGER + Duration::from_secs(2), "no lease is left", async || server.leases() == 0).await;
+    eventually(LONGER + Duration::from_secs(2), "no lease is left", async || server.leases() == EPOCHS).await;
     assert_eq!(server.keys("n"), ["n/"]);
 }
 
@@ -204,8 +207,8 @@ async fn extending_beyond_its_ttl_moves_a_lock_to_another_lease_and_frees_the_on
     let claim = claim("a", 1, Share::EXCLUSIVE, 2_000, IfBusy::Queue);
     let answer = client.acquire(slice::from_ref(&claim)).await.remove(0);
     let Ok(Acquired::Held(grant)) = answer else { panic!("{answer:?}") };
-    let front = format!("n/a/{}", claim.key.id.to_hex());
-    assert_eq!(server.granted_ttl(&front).await, Duration::from_secs(2));
+    let front = "n/a/00000001/x0";
+    assert_eq!(server.granted_ttl(front).await, Duration::from_secs(2));
 
     let granted = || server.metric("etcd_debugging_lease_granted_total");
     let before = granted();
@@ -213,14 +216,14 @@ async fn extending_beyond_its_ttl_moves_a_lock_to_another_lease_and_frees_the_on
     let Ok(Extended::Held(longer)) = answer else { panic!("{answer:?}") };
     assert_eq!(longer.token, grant.token);
     assert!(longer.ttl > Duration::from_secs(50) && longer.ttl <= Duration::from_secs(60), "{:?}", longer.ttl);
-    assert_eq!(server.granted_ttl(&front).await, Duration::from_secs(60));
+    assert_eq!(server.granted_ttl(front).await, Duration::from_secs(60));
     assert_eq!(granted(), before + 1);
 
     let next = crate::support::claim("b", 2, Share::EXCLUSIVE, 2_000, IfBusy::Queue);
     hold(&client, &[next]).await;
     assert_eq!(granted(), before + 1, "another lock has the lease that became free");
     // That one is let go of: what it was attached to goes, and the lock that has moved stays.
-    let only_one = async || server.keys("n/") == ["n/", &front];
+    let only_one = async || server.keys("n/") == ["n/", front];
     eventually(SOON, "the end of the lock that nobody extends", only_one).await;
 }
 
@@ -234,10 +237,21 @@ async fn a_ttl_that_etcd_does_not_grant_becomes_the_shortest_that_it_does() {
     let answer = client.acquire(slice::from_ref(&claim)).await.remove(0);
     let Ok(Acquired::Held(grant)) = answer else { panic!("{answer:?}") };
     assert!(grant.ttl > Duration::from_millis(300) && grant.ttl <= shortest, "{:?}", grant.ttl);
-    assert_eq!(server.granted_ttl(&format!("n/a/{}", claim.key.id.to_hex())).await, shortest);
+    assert_eq!(server.granted_ttl("n/a/00000001/x0").await, shortest);
     let answer = client.extend(&[extension(claim.key, 300)]).await.remove(0);
     let Ok(Extended::Held(grant)) = answer else { panic!("{answer:?}") };
     assert!(grant.ttl <= shortest, "{:?}", grant.ttl);
+}
+
+#[tokio::test]
+async fn the_epoch_of_a_namespace_ends_some_time_after_its_last_use() {
+    let server = Server::start();
+    for (grace, kept_for) in [(0, 3_600), (1, 30 * 24 * 3_600)] {
+        let namespace = format!("grace of {grace}");
+        let config = server.config(&namespace).restart_grace(Duration::from_secs(grace)).unwrap();
+        drop(EtcdBackend::connect(config).await.unwrap());
+        assert_eq!(server.granted_ttl(&format!("{namespace}/")).await, Duration::from_secs(kept_for));
+    }
 }
 
 /// Both leases of a lock that is on its way from one to the other end with their TTLs.
@@ -269,7 +283,7 @@ fn a_client_that_goes_away_amid_extensions_leaves_nothing_beyond_their_ttl() {
         runtime.shutdown_background();
         drop(client);
         let gone_by = Instant::now() + Duration::from_secs(3 + 2);
-        while server.leases() > 0 {
+        while server.leases() > EPOCHS {
             assert!(Instant::now() < gone_by, "{} leases are left, {done_before} were extended", server.leases());
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod config;
+mod cost;
 mod errors;
 mod faults;
 mod footprint;

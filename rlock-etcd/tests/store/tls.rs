@@ -1,61 +1,35 @@
 //! Servers that speak TLS, and know their clients by certificates.
 
-use std::fs::{self, File};
-use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::support::{SOON, Server, free_port};
+use crate::support::{Program, SOON, Server};
 use rlock_core::{Client, LockOptions, SimpleLock};
 use rlock_etcd::{ConnectError, EtcdBackend, EtcdConfig};
 use rlock_testkit::certificates;
 use rlock_testkit::wait::{eventually, within};
-use tempfile::TempDir;
 
 /// An etcd that only talks to whom its authority has given a certificate.
-struct TlsServer {
-    running: Child,
-    port: u16,
-    folder: TempDir,
-}
+struct TlsServer(Program);
 
 impl TlsServer {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         certificates::make(folder.path());
-        let (port, at) = (free_port(), |name: &str| folder.path().join(name));
-        let log = File::create(at("server.log")).unwrap();
-        let url = format!("https://127.0.0.1:{port}");
-        let mut command = Command::new("etcd");
-        command.arg("--data-dir").arg(at("data")).args(["--listen-client-urls", &url, "--advertise-client-urls", &url]);
-        command.arg("--cert-file").arg(at("server.pem")).arg("--key-file").arg(at("server.key"));
-        command.arg("--client-cert-auth").arg("--trusted-ca-file").arg(at("ca.pem"));
-        // It is alone; nobody looks for it there.
-        let nowhere = "http://127.0.0.1:1";
-        command.args(["--initial-cluster", &format!("default={nowhere}"), "--initial-advertise-peer-urls", nowhere]);
-        command.args(["--listen-peer-urls", "http://127.0.0.1:0", "--heartbeat-interval", "10"]);
-        command.args(["--election-timeout", "100", "--logger", "zap"]);
-        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        let running = command.spawn().expect("etcd runs (Debian: apt-get install etcd-server)");
-        let mut server = Self { running, port, folder };
-        eventually(SOON, "the server", async || {
-            let ended = server.running.try_wait().unwrap();
-            let log = || fs::read_to_string(server.folder.path().join("server.log")).unwrap_or_default();
-            assert!(ended.is_none(), "etcd did not start: {}", log());
-            TcpStream::connect(("127.0.0.1", port)).is_ok()
-        })
-        .await;
-        server
+        let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        let (certificate, key, ca) = (file("server.pem"), file("server.key"), file("ca.pem"));
+        let arguments =
+            ["--cert-file", &certificate, "--key-file", &key, "--client-cert-auth", "--trusted-ca-file", &ca];
+        Self(Program::start("https", folder, &arguments).await)
     }
 
     fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.0.file(name)
     }
 
     /// With whatever is not in the URL left out.
     fn config(&self, scheme: &str, host: &str) -> EtcdConfig {
-        let url = format!("{scheme}://{host}:{}?restart_grace=0s&connect_timeout=3s", self.port);
+        let url = format!("{scheme}://{host}:{}?restart_grace=0s&connect_timeout=3s", self.0.port());
         EtcdConfig::from_url(&url).unwrap()
     }
 
@@ -65,13 +39,6 @@ impl TlsServer {
 
     fn known(&self, host: &str) -> EtcdConfig {
         self.trusted(host).identity(self.file("client.pem"), self.file("client.key")).unwrap()
-    }
-}
-
-impl Drop for TlsServer {
-    fn drop(&mut self) {
-        let _ended_already = self.running.kill();
-        let _status = self.running.wait();
     }
 }
 

@@ -1,8 +1,9 @@
 //! Servers that know users, and what they refuse them.
 
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::support::{SOON, Server, mutex};
+use crate::support::{Program, SOON, Server, mutex};
 use etcd_client::Permission;
 use rlock_core::{Backend as _, BackendError, Client, Guard, LockOptions, SimpleLock};
 use rlock_etcd::{ConnectError, EtcdBackend, EtcdConfig};
@@ -12,9 +13,9 @@ const TTL: Duration = Duration::from_secs(30);
 /// For what is told, and not found out when the TTL is over.
 const AT_ONCE: Duration = Duration::from_secs(3);
 
-/// Has the server know a user `jobs` with the password `secret`, who may read and write `billing/…`.
-async fn add_users(server: &Server) {
-    let mut admin = server.admin().await;
+/// Has the server know a user `jobs` with the password `secret`, who may read and write `billing/…`, and a user `reader` with the
+/// same password, who may only read it.
+async fn add_users(mut admin: etcd_client::Client) {
     admin.user_add("root", "root secret", None).await.unwrap();
     admin.role_add("root").await.unwrap();
     admin.user_grant_role("root", "root").await.unwrap();
@@ -22,12 +23,16 @@ async fn add_users(server: &Server) {
     admin.role_add("jobs").await.unwrap();
     admin.role_grant_permission("jobs", Permission::read_write("billing/").with_prefix()).await.unwrap();
     admin.user_grant_role("jobs", "jobs").await.unwrap();
+    admin.user_add("reader", "secret", None).await.unwrap();
+    admin.role_add("reader").await.unwrap();
+    admin.role_grant_permission("reader", Permission::read("billing/").with_prefix()).await.unwrap();
+    admin.user_grant_role("reader", "reader").await.unwrap();
     admin.auth_enable().await.unwrap();
 }
 
 async fn with_users(arguments: &[&str]) -> Server {
     let server = Server::start_with(&[&["--bcrypt-cost", "4"], arguments].concat());
-    add_users(&server).await;
+    add_users(server.admin().await).await;
     server
 }
 
@@ -37,7 +42,10 @@ fn config(server: &Server, user: &str, namespace: &str) -> EtcdConfig {
 }
 
 async fn jobs(server: &Server) -> Client {
-    let config = config(server, "jobs:secret@", "billing");
+    client(config(server, "jobs:secret@", "billing")).await
+}
+
+async fn client(config: EtcdConfig) -> Client {
     Client::builder().connect(EtcdBackend::connect(config)).await.unwrap()
 }
 
@@ -127,8 +135,48 @@ async fn a_server_that_has_been_restarted_and_knows_no_tokens_any_more() {
 async fn a_server_that_comes_to_know_users_while_a_client_without_one_is_connected() {
     let server = Server::start_with(&["--bcrypt-cost", "4"]);
     let client = EtcdBackend::connect(config(&server, "", "billing")).await.unwrap();
-    add_users(&server).await;
+    add_users(server.admin().await).await;
     let refused = client.acquire(&[mutex("a", 1)]).await.remove(0);
     let Err(BackendError::Rejected(failure)) = refused else { panic!("{refused:?}") };
     assert!(failure.to_string().contains("it wants a user; put user:password@ into the URL"), "{failure}");
+}
+
+#[tokio::test]
+async fn a_user_who_may_only_read() {
+    let server = with_users(&[]).await;
+    let _there = jobs(&server).await;
+    let hint = "has to read and write all keys that begin with";
+    rejects(config(&server, "reader:secret@", "billing"), hint).await;
+}
+
+/// A token of that kind is refused from the first change of any user or role on.
+#[tokio::test]
+async fn clients_with_json_web_tokens_outlive_changes_of_users() {
+    let folder = tempfile::tempdir().unwrap();
+    let [private, public] = ["private.pem", "public.pem"].map(|name| folder.path().join(name));
+    let openssl = |arguments: &[&str]| {
+        let status = Command::new("openssl").args(arguments).stderr(Stdio::null()).status();
+        assert!(status.expect("openssl runs (Debian: apt-get install openssl)").success(), "{arguments:?}");
+    };
+    let [private, public] = [&private, &public].map(|file| file.to_str().unwrap());
+    openssl(&["genrsa", "-out", private, "2048"]);
+    openssl(&["rsa", "-in", private, "-pubout", "-out", public]);
+    let tokens = format!("jwt,pub-key={public},priv-key={private},sign-method=RS256,ttl=10m");
+    let server = Program::start("http", folder, &["--bcrypt-cost", "4", "--auth-token", &tokens]).await;
+    let address = format!("127.0.0.1:{}", server.port());
+    add_users(etcd_client::Client::connect([&address], None).await.unwrap()).await;
+
+    let url = format!("etcd://jobs:secret@{address}?namespace=billing&restart_grace=0s");
+    let config = EtcdConfig::from_url(&url).unwrap();
+    let (one, other) = (client(config.clone()).await, client(config).await);
+    let kept = lock(&one, "kept").await;
+    for user in ["new", "newer"] {
+        let options = etcd_client::ConnectOptions::new().with_user("root", "root secret");
+        let mut admin = etcd_client::Client::connect([&address], Some(options)).await.unwrap();
+        admin.user_add(user, "secret", None).await.unwrap();
+        hand_over(&one, &other).await;
+        kept.extend(TTL).await.unwrap();
+        assert!(kept.is_held());
+    }
+    kept.unlock().await.unwrap();
 }

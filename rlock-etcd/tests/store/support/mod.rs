@@ -1,5 +1,7 @@
 //! An etcd server for one test, and what the tests ask it behind the library's back.
 
+mod program;
+
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
@@ -10,6 +12,8 @@ use rlock_core::{Claim, Client, Extension, IfBusy, LeaseId, LeaseKey, Namespace,
 use rlock_etcd::{EtcdBackend, EtcdConfig};
 use rlock_testkit::faults::{Control as _, Data};
 use rlock_testkit::servers::{Etcd, Gateway};
+
+pub(crate) use program::Program;
 
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
@@ -102,7 +106,8 @@ impl Server {
 
     /// What users have: a client with guards and watchdogs.
     pub(crate) async fn locks_in(&self, namespace: &str) -> Client {
-        Client::builder().connect(EtcdBackend::connect(self.config(namespace))).await.unwrap()
+        let builder = Client::builder().retry_for(SOON); // where thousands are made on a busy machine
+        builder.connect(EtcdBackend::connect(self.config(namespace))).await.unwrap()
     }
 
     pub(crate) fn config(&self, namespace: &str) -> EtcdConfig {
@@ -112,6 +117,11 @@ impl Server {
 
     pub(crate) async fn restart(&self) {
         self.0.restart(Data::Kept).await;
+    }
+
+    /// Restarts it without its data.
+    pub(crate) async fn restart_empty(&self) {
+        self.0.restart(Data::Lost).await;
     }
 }
 

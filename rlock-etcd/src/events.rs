@@ -18,6 +18,8 @@ use crate::link::Link;
 const SETTLED: Duration = Duration::from_millis(30);
 /// How long a stream may take to open before its connection is doubted.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a lease is left alone of which a watch was cancelled.
+const WATCHED_AGAIN: Duration = Duration::from_millis(200);
 /// How long a stream that broke is left alone.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -57,6 +59,8 @@ pub(crate) struct Watcher {
     watches: HashMap<i64, (LeaseId, Purpose)>,
     /// Held leases whose keys are to be watched, by when.
     settling: VecDeque<(Instant, LeaseId, String, i64)>,
+    /// Leases of which a watch was cancelled, by when they are watched again.
+    again: VecDeque<(Instant, LeaseId)>,
     /// What the server is to be asked for.
     outbox: VecDeque<Ask>,
 }
@@ -91,6 +95,7 @@ impl Watcher {
             leases: HashMap::new(),
             watches: HashMap::new(),
             settling: VecDeque::new(),
+            again: VecDeque::new(),
             outbox: VecDeque::new(),
         }
     }
@@ -112,6 +117,7 @@ impl Watcher {
             self.outbox.clear();
             self.leases.clear();
             self.settling.clear();
+            self.again.clear();
             sleep(PAUSE).await;
         }
     }
@@ -128,6 +134,7 @@ impl Watcher {
         }
         loop {
             let settled = self.settling.front().map(|(at, ..)| *at);
+            let again = self.again.front().map(|(at, _)| *at);
             tokio::select! {
                 response = responses.message() => match response? {
                     // The server does not know the user any more, by the name that the stream was opened with.
@@ -146,6 +153,7 @@ impl Watcher {
                     self.outbox.pop_front();
                 }
                 () = sleep_until(settled.unwrap_or_else(Instant::now)), if settled.is_some() => self.settle(),
+                () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => self.watch_again(),
             }
         }
     }
@@ -184,6 +192,16 @@ impl Watcher {
             }
             self.see(Sight::Settled(id));
         }
+    }
+
+    /// Forgets the watches of leases of which one was cancelled. What is seen of the leases then is watched from then on.
+    fn watch_again(&mut self) {
+        let Some((_, id)) = self.again.pop_front() else { return };
+        if !self.leases.contains_key(&id) {
+            return;
+        }
+        self.obey(Command::Forget(id));
+        self.see(Sight::Changed(id));
     }
 
     fn watch_own(&mut self, id: LeaseId, key: String, read_at: i64) {
@@ -231,7 +249,8 @@ impl Watcher {
             // It was to begin before what the servers remember, or may not be watched.
             tracing::debug!(reason = response.cancel_reason(), "a watch was cancelled");
             self.watches.remove(&response.watch_id());
-            return self.see(Sight::Changed(lease));
+            self.again.push_back((Instant::now() + WATCHED_AGAIN, lease));
+            return;
         }
         if response.created() {
             if matches!(purpose, Purpose::Blocker(read_at) if revision > read_at) {

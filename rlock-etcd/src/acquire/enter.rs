@@ -1,0 +1,204 @@
+//! Claims that are not to wait: each looks at its line first, so that a refusal writes nothing.
+
+use std::collections::HashMap;
+
+use rlock_core::{Acquired, BackendError, Claim, Moment};
+use tokio::time::Instant;
+
+use super::attempt::{Attempt, first, taken};
+use super::join::{held, mismatch};
+use super::{Answer, Numbered};
+use crate::answer::{Found, Outcome, foreign};
+use crate::crowds::two_spots;
+use crate::error::{CallError, Kind};
+use crate::inner::Inner;
+use crate::line::{Entry, Line};
+use crate::record::State;
+use crate::spot::{Class, Spot};
+use crate::survey::Sighting;
+use crate::txn::{self, At};
+
+/// What a claim finds in its line.
+enum Look {
+    Room(Room),
+    /// The lease itself, by an earlier request or by another client.
+    There(Sighting),
+    Busy,
+    Refused(BackendError),
+}
+
+/// Room in a line, unless somebody joined it after this revision.
+#[derive(Clone, Copy)]
+struct Room {
+    revision: i64,
+    spots: [Spot; 2],
+    /// Whether the first of the spots is known to be free.
+    is_sure: bool,
+}
+
+impl Inner {
+    pub(super) async fn enter(&self, begun: Moment, claims: &[Numbered<'_>]) -> Vec<(usize, Answer)> {
+        let mut answers = Vec::with_capacity(claims.len());
+        let mut left = claims.to_vec();
+        let deadline = Instant::now() + self.config.timeout;
+        while !left.is_empty() && Instant::now() < deadline {
+            let asked: Vec<_> = left.iter().map(|(_, claim)| *claim).collect();
+            let looks = match self.look_for_room(&asked).await {
+                Ok(looks) => looks,
+                Err(mut error) => {
+                    if error.kind != Kind::Refused {
+                        error.kind = Kind::Unsent; // it was only looked
+                    }
+                    answers.extend(left.iter().map(|&(at, claim)| {
+                        let was_sent = self.table.find(claim.key.id).is_some();
+                        let kind = if was_sent { error.kind.after_a_write() } else { error.kind };
+                        (at, Err(self.failed(CallError { kind, ..error.clone() }, "acquire")))
+                    }));
+                    return answers;
+                }
+            };
+            let (mut free, mut rooms, mut there) = (Vec::new(), HashMap::new(), Vec::new());
+            for (numbered, look) in std::mem::take(&mut left).into_iter().zip(looks) {
+                let (at, claim) = numbered;
+                match look {
+                    Look::Room(room) => {
+                        free.push(numbered);
+                        rooms.insert(at, room);
+                    }
+                    Look::There(sighting) => there.push((at, claim, sighting)),
+                    Look::Busy => {
+                        self.renounce(claim);
+                        answers.push((at, Ok(Acquired::Busy)));
+                    }
+                    Look::Refused(error) => {
+                        self.renounce(claim);
+                        answers.push((at, Err(error)));
+                    }
+                }
+            }
+            answers.extend(self.answer_all(begun, there).await);
+            let (attempts, failed) = self.begin(begun, &free).await;
+            answers.extend(failed);
+            let (entered, others) = self.enter_all(begun, attempts, &rooms).await;
+            answers.extend(entered);
+            left = others;
+        }
+        let error = CallError::new(Kind::Unsent, "others kept joining the line: ask again");
+        for (at, claim) in left {
+            self.renounce(claim);
+            answers.push((at, Err(self.failed(error.clone(), "acquire"))));
+        }
+        answers
+    }
+
+    /// Sends claims for which there was room, and answers those that were written.
+    async fn enter_all<'a>(
+        &self,
+        begun: Moment,
+        mut attempts: Vec<Attempt<'a>>,
+        rooms: &HashMap<usize, Room>,
+    ) -> (Vec<(usize, Answer)>, Vec<Numbered<'a>>) {
+        let (mut answers, mut left) = (Vec::new(), Vec::new());
+        for mut attempt in std::mem::take(&mut attempts) {
+            // What an earlier request may write yet must not count.
+            if attempt.again
+                && let Err(error) = self.renew(&mut attempt).await
+            {
+                answers.extend(self.fail(&[attempt], &error));
+                continue;
+            }
+            attempt.spots = Some(rooms[&attempt.at].spots);
+            attempts.push(attempt);
+        }
+        if attempts.is_empty() {
+            return (answers, left);
+        }
+        let sent = self.send(&mut attempts, |attempt| {
+            let (put, Room { revision, spots, is_sure }) = (self.put(attempt, State::Granted), rooms[&attempt.at]);
+            if is_sure { txn::enter_at(&put, spots[0], revision) } else { txn::enter(&put, spots, revision) }
+        });
+        let done = match sent.await {
+            Ok(done) => done,
+            Err(error) => {
+                answers.extend(self.fail(&attempts, &error));
+                return (answers, left);
+            }
+        };
+        let mut alone = Vec::new();
+        for (attempt, outcome) in attempts.into_iter().zip(done.outcomes) {
+            let Room { spots, is_sure, .. } = rooms[&attempt.at];
+            match if is_sure { first(spots[0], outcome) } else { taken(spots, outcome) } {
+                Ok(Ok(written)) => {
+                    let entry = self.written(&attempt, State::Granted, written.spot, done.at);
+                    alone.push((attempt.at, attempt.claim, held(entry, done.at)));
+                }
+                Ok(Err(_)) => left.push((attempt.at, attempt.claim)),
+                Err(error) => answers.extend(self.fail(&[attempt], &error)),
+            }
+        }
+        answers.extend(self.answer_all(begun, alone).await);
+        (answers, left)
+    }
+
+    /// Forgets a claim that came to nothing.
+    fn renounce(&self, claim: &Claim) {
+        self.table.ended(claim.key.id);
+    }
+
+    async fn look_for_room(&self, claims: &[&Claim]) -> Result<Vec<Look>, CallError> {
+        let groups = claims.iter().map(|claim| self.room_ops(claim)).collect();
+        let answers = self.look_at_groups(groups).await?;
+        claims.iter().zip(answers).map(|(claim, (at, outcomes))| self.room(claim, at, outcomes)).collect()
+    }
+
+    /// A claim that was made before, and not answered, looks where that may have been written.
+    fn room_ops(&self, claim: &Claim) -> Vec<etcd_client::TxnOp> {
+        let (name, share) = (&claim.key.resource, claim.share);
+        let front = self.keys.line(name);
+        let mut ops = vec![txn::peek(&front)];
+        if !share.is_exclusive() {
+            let spot = Spot::new(share, 0);
+            let of = |class| txn::class_front(&front, spot, class);
+            ops.extend([txn::count(&of(Class::Exclusive)), txn::count(&of(Class::Light)), txn::peek(&of(Class::Many))]);
+        }
+        let tried = self.table.find(claim.key.id).map(|known| known.tried).unwrap_or_default();
+        ops.extend(tried.into_iter().map(|spot| txn::lease(&self.keys.spot(name, spot))));
+        ops
+    }
+
+    fn room(&self, claim: &Claim, at: At, outcomes: Vec<Outcome>) -> Result<Look, CallError> {
+        let front = self.keys.line(&claim.key.resource);
+        let found: Result<Vec<Found>, _> = outcomes.into_iter().map(Outcome::found).collect();
+        let mut found = found?.into_iter();
+        let peek = found.next().ok_or_else(foreign)?;
+        let line = Line::read(&front, at, &peek.kvs);
+        let is_whole = peek.kvs.len() as u64 == peek.count;
+        let sighting = Sighting::of(&line, claim.key.id);
+        if is_whole && sighting.found.is_some() {
+            return Ok(Look::There(sighting));
+        }
+        if let Some(mismatch) = mismatch(claim, &line) {
+            return Ok(Look::Refused(mismatch));
+        }
+        let weight = claim.share.weight();
+        if is_whole {
+            let spots = line.free_spots(claim.share);
+            let room = Room { revision: at.revision, spots, is_sure: true };
+            return Ok(if line.has_room_for(weight) { Look::Room(room) } else { Look::Busy });
+        }
+        let read = |found: &Found| -> Vec<Entry> {
+            found.kvs.iter().filter_map(|kv| Entry::read(&front, at.epoch, kv)).collect()
+        };
+        let shared = if claim.share.is_exclusive() { None } else { found.next().zip(found.next()).zip(found.next()) };
+        if let Some(own) = found.flat_map(|found| read(&found)).find(|own| own.is(claim.key.id)) {
+            // It entered while there was room.
+            return Ok(Look::There(held(own, at)));
+        }
+        let Some(((exclusive, light), many)) = shared else { return Ok(Look::Busy) };
+        let taken = light.count + read(&many).iter().map(Entry::weight).sum::<u64>() + u64::from(weight);
+        let is_all = many.kvs.len() as u64 == many.count;
+        let fits = exclusive.count == 0 && is_all && taken <= u64::from(claim.share.capacity());
+        let spots = two_spots(claim.share, peek.count);
+        Ok(if fits { Look::Room(Room { revision: at.revision, spots, is_sure: false }) } else { Look::Busy })
+    }
+}

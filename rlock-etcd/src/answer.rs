@@ -1,0 +1,119 @@
+//! Runs transactions and reads their answers.
+
+use etcd_client::{GetResponse, KeyValue, ResponseHeader, Txn, TxnOp, TxnOpResponse, TxnResponse};
+
+use crate::conn::Conn;
+use crate::error::{CallError, Kind};
+use crate::txn::At;
+
+/// What came of a transaction: an outcome for each operation.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) at: At,
+    pub(crate) outcomes: Vec<Outcome>,
+}
+
+/// What came of one operation.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Found(Found),
+    /// An operation with conditions.
+    Decided(Decided),
+    /// It was written or deleted without a condition.
+    Written,
+}
+
+/// Keys that were found.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) kvs: Vec<KeyValue>,
+    /// The number of keys in the range, of which these may be a few.
+    pub(crate) count: u64,
+}
+
+/// What came of an operation with conditions, which may be nested.
+#[derive(Debug)]
+pub(crate) struct Decided {
+    /// Whether the conditions were met.
+    pub(crate) met: bool,
+    /// Outcomes of the branch that was taken.
+    pub(crate) outcomes: Vec<Outcome>,
+}
+
+impl Outcome {
+    pub(crate) fn found(self) -> Result<Found, CallError> {
+        match self {
+            Self::Found(found) => Ok(found),
+            _ => Err(foreign()),
+        }
+    }
+
+    pub(crate) fn decided(self) -> Result<Decided, CallError> {
+        match self {
+            Self::Decided(decided) => Ok(decided),
+            _ => Err(foreign()),
+        }
+    }
+}
+
+impl Decided {
+    /// The last outcome of the branch.
+    pub(crate) fn last(mut self) -> Result<Outcome, CallError> {
+        self.outcomes.pop().ok_or_else(foreign)
+    }
+}
+
+pub(crate) fn foreign() -> CallError {
+    CallError::new(Kind::Unanswered, "etcd returned an unexpected response type")
+}
+
+/// Carries out operations all together.
+pub(crate) async fn run(conn: &Conn, ops: Vec<TxnOp>) -> Result<Done, CallError> {
+    let expected = ops.len();
+    let response = conn.kv().txn(Txn::new().and_then(ops)).await?;
+    done(conn, &response, expected)
+}
+
+/// Carries out operations that grant: not while those who held locks in a cluster that lost them may not know it yet.
+pub(crate) async fn run_granting(conn: &Conn, ops: Vec<TxnOp>) -> Result<Done, CallError> {
+    let expected = ops.len();
+    let response = conn.kv().txn(conn.keys().guard(conn.epoch(), ops)).await?;
+    if response.succeeded() {
+        return done(conn, &response, expected);
+    }
+    Err(conn.keys().refusal(conn, &response.op_responses()))
+}
+
+/// Carries out a transaction that depends on something; whether that was so.
+pub(crate) async fn run_if(conn: &Conn, txn: Txn) -> Result<bool, CallError> {
+    Ok(conn.kv().txn(txn).await?.succeeded())
+}
+
+fn done(conn: &Conn, response: &TxnResponse, expected: usize) -> Result<Done, CallError> {
+    let revision = response.header().map_or(0, ResponseHeader::revision);
+    let at = At { revision, epoch: conn.epoch() };
+    let outcomes = outcomes(response);
+    if outcomes.len() == expected {
+        return Ok(Done { at, outcomes });
+    }
+    Err(CallError::new(Kind::Unanswered, format!("etcd gave {} answers to {expected} operations", outcomes.len())))
+}
+
+fn outcomes(response: &TxnResponse) -> Vec<Outcome> {
+    response.op_responses().into_iter().map(outcome).collect()
+}
+
+fn outcome(response: TxnOpResponse) -> Outcome {
+    match response {
+        TxnOpResponse::Get(get) => Outcome::Found(found(get)),
+        TxnOpResponse::Txn(nested) => {
+            Outcome::Decided(Decided { met: nested.succeeded(), outcomes: outcomes(&nested) })
+        }
+        TxnOpResponse::Put(_) | TxnOpResponse::Delete(_) => Outcome::Written,
+    }
+}
+
+fn found(mut get: GetResponse) -> Found {
+    let count = u64::try_from(get.count()).unwrap_or_default();
+    Found { kvs: get.take_kvs(), count }
+}

@@ -1,0 +1,109 @@
+//! Attaches leases to other leases of etcd's, which live longer.
+
+use rlock_core::{Extended, Extension, LeaseKey};
+
+use crate::answer::{self, foreign};
+use crate::error::{CallError, Kind};
+use crate::inner::Inner;
+use crate::line::Entry;
+use crate::pool::Lease;
+use crate::record::Record;
+use crate::table::Known;
+use crate::txn;
+
+/// How often a lease is attached to another one of etcd's, where others write it meanwhile.
+const ATTEMPTS: usize = 16;
+
+impl Inner {
+    /// Attaches a lease to one of etcd's that lives as long as it is asked to; `None` if it has gone.
+    pub(crate) async fn attach(&self, extension: &Extension, entry: &Entry) -> Result<Option<Lease>, CallError> {
+        let lease = self.pool.grant(extension.ttl.get()).await?;
+        let attached = self.attach_to(lease, extension, entry).await;
+        match &attached {
+            // It is what the key is attached to.
+            Ok(Some(attached)) if attached.id == lease.id => {}
+            Ok(_) => self.pool.revoke(lease.id),
+            // The key may be attached to it: the next extension finds that out. It ends by itself otherwise.
+            Err(_) => self.pool.forget(lease.id),
+        }
+        attached
+    }
+
+    async fn attach_to(&self, lease: Lease, extension: &Extension, entry: &Entry) -> Result<Option<Lease>, CallError> {
+        let key = self.keys.spot(&extension.key.resource, entry.spot);
+        let mut entry = entry.clone();
+        for _ in 0..ATTEMPTS {
+            let record = Record { ttl: i64::try_from(lease.ttl.as_secs()).unwrap_or(i64::MAX), ..entry.record.clone() };
+            let txn = txn::attach(&key, entry.written, lease.id, &record);
+            let attached = self.link.call(|conn| {
+                let txn = txn.clone();
+                async move { answer::run_if(&conn, txn).await }
+            });
+            // A server that runs out of space may have carried out the write that it denies.
+            let attached = attached.await.map_err(|error| match error.kind {
+                Kind::Denied => CallError { kind: Kind::Unanswered, ..error },
+                _ => error,
+            })?;
+            if attached.value {
+                return Ok(self.swap(extension, lease, attached.repeated));
+            }
+            match self.lease_at(&extension.key, &entry).await? {
+                // By a request of ours that was carried out twice.
+                Some(now) if now.lease == lease.id => return Ok(self.swap(extension, lease, true)),
+                Some(now) if now.record.ttl < record.ttl => entry = now,
+                // Somebody else has attached it to one that lives long enough.
+                Some(now) => return self.touch_foreign(extension, &now).await,
+                None => return Ok(None),
+            }
+        }
+        Err(CallError::new(Kind::Unsent, "others keep writing the lease"))
+    }
+
+    /// Notes the new lease of etcd's. One that belongs to another client's lock, or to one that was released meanwhile, is not
+    /// used again.
+    fn swap(&self, extension: &Extension, lease: Lease, repeated: bool) -> Option<Lease> {
+        if !self.table.attached(extension.key.id, lease, repeated) {
+            self.pool.forget(lease.id);
+        }
+        Some(lease)
+    }
+
+    /// The lease, if it is there still.
+    async fn lease_at(&self, key: &LeaseKey, entry: &Entry) -> Result<Option<Entry>, CallError> {
+        let ops = vec![txn::lease(&self.keys.spot(&key.resource, entry.spot))];
+        let (at, outcome) = self.look(ops).await?.pop().ok_or_else(foreign)?;
+        let found = outcome.found()?;
+        let now = found.kvs.first().and_then(|kv| Entry::read(&self.keys.line(&key.resource), at.epoch, kv));
+        Ok(now.filter(|now| now.is(key.id) && now.created == entry.created))
+    }
+
+    /// Keeps a lease of etcd's alive of which only its number is known, if it has less left than it is to have; `None` if it
+    /// has ended meanwhile.
+    pub(crate) async fn touch_foreign(&self, extension: &Extension, entry: &Entry) -> Result<Option<Lease>, CallError> {
+        let asked = self.table.now();
+        let life = self.pool.life(entry.lease).await?;
+        let touched = asked.before(life.granted.saturating_sub(life.left));
+        let mut lease = Lease { id: entry.lease, ttl: life.granted, touched };
+        let ttl = extension.ttl.get();
+        if life.left < ttl && ttl <= life.granted && !self.pool.touch(&mut lease).await? {
+            return Ok(None);
+        }
+        let adopts = |known: &Known| known.is(entry) && known.lease.id != lease.id;
+        if self.table.find(extension.key.id).is_some_and(|known| adopts(&known)) {
+            // One that may have come to belong to it by a request whose answer was lost is used for nothing else.
+            self.table.attached(extension.key.id, lease, true);
+        }
+        Ok(Some(lease))
+    }
+
+    /// What to say of a lease whose lease of etcd's has ended: that it is gone, unless it was attached to another one.
+    pub(crate) async fn gone(&self, key: &LeaseKey, entry: &Entry) -> Result<Extended, CallError> {
+        if self.lease_at(key, entry).await?.is_some() {
+            let reason = "the lease was attached to another one of etcd's while it was extended";
+            return Err(CallError::new(Kind::Unanswered, reason));
+        }
+        let counted = self.look(vec![txn::count(&self.keys.line(&key.resource))]).await?.pop();
+        let (_, outcome) = counted.ok_or_else(foreign)?;
+        Ok(Extended::Gone { taken: outcome.found()?.count > 0 })
+    }
+}

@@ -1,0 +1,96 @@
+//! Takes URLs with several hosts apart.
+
+use percent_encoding::percent_decode_str;
+use url::Host;
+
+use super::{ConfigError, Credentials, Endpoint};
+
+const DEFAULT_PORT: u16 = 2379;
+
+/// A URL with several hosts, which no URL parser reads, taken apart. Nothing is decoded yet.
+pub(super) struct Parts<'a> {
+    pub(super) tls: bool,
+    pub(super) userinfo: Option<&'a str>,
+    pub(super) hosts: &'a str,
+    pub(super) query: &'a str,
+}
+
+impl<'a> Parts<'a> {
+    pub(super) fn of(url: &'a str) -> Result<Self, ConfigError> {
+        if url.contains('#') {
+            return Err(ConfigError::Fragment);
+        }
+        let around: fn(char) -> bool = |c| c <= ' '; // what URL parsers strip
+        let (scheme, rest) = url.trim_matches(around).split_once("://").ok_or(ConfigError::Malformed)?;
+        let tls = match scheme.to_ascii_lowercase().as_str() {
+            "etcd" => false,
+            "etcds" if cfg!(feature = "tls") => true,
+            "etcds" => return Err(ConfigError::TlsOff),
+            other if other.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c)) => {
+                return Err(ConfigError::Scheme { scheme: other.to_owned() });
+            }
+            _ => return Err(ConfigError::Malformed),
+        };
+        let (authority, behind) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        // Before anything is said about what stands there: it may be the rest of a password.
+        if behind.contains('@') {
+            return Err(ConfigError::At);
+        }
+        let (path, query) = behind.split_once('?').unwrap_or((behind, ""));
+        if !matches!(path, "" | "/") {
+            return Err(ConfigError::Path);
+        }
+        let (userinfo, hosts) =
+            authority.rsplit_once('@').map_or((None, authority), |(user, hosts)| (Some(user), hosts));
+        Ok(Self { tls, userinfo, hosts, query })
+    }
+}
+
+pub(super) fn endpoints(hosts: &str) -> Result<Vec<Endpoint>, ConfigError> {
+    if hosts.is_empty() {
+        return Err(ConfigError::NoHost);
+    }
+    let mut endpoints = Vec::new();
+    for (place, host) in (1..).zip(hosts.split(',')) {
+        let endpoint = endpoint(place, host)?;
+        if endpoints.contains(&endpoint) {
+            return Err(ConfigError::Repeated { place });
+        }
+        endpoints.push(endpoint);
+    }
+    Ok(endpoints)
+}
+
+fn endpoint(place: usize, text: &str) -> Result<Endpoint, ConfigError> {
+    let behind_address = text.starts_with('[').then(|| text.find(']')).flatten().unwrap_or_default();
+    let host_ends = text[behind_address..].find(':').map_or(text.len(), |colon| behind_address + colon);
+    let (host, port) = text.split_at(host_ends);
+    if host.is_empty() {
+        return Err(ConfigError::EmptyHost { place });
+    }
+    let port = match port.strip_prefix(':') {
+        None => DEFAULT_PORT,
+        Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+            digits.parse().ok().filter(|port| *port > 0).ok_or(ConfigError::Port { place })?
+        }
+        Some(_) => return Err(ConfigError::Port { place }),
+    };
+    // Lower case, percent-decoded and in ASCII; an address as it is always written.
+    let host = Host::parse(host).map_err(|reason| ConfigError::Host { place, reason })?.to_string();
+    Ok(Endpoint { host, port })
+}
+
+pub(super) fn credentials(userinfo: &str) -> Result<Option<Credentials>, ConfigError> {
+    let (user, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
+    match (decode("user", user)?, decode("password", password)?) {
+        (user, password) if user.is_empty() && password.is_empty() => Ok(None),
+        (user, _) if user.is_empty() => Err(ConfigError::NoUser),
+        (_, password) if password.is_empty() => Err(ConfigError::NoPassword),
+        (user, password) => Ok(Some(Credentials { user, password })),
+    }
+}
+
+pub(super) fn decode(part: &'static str, text: &str) -> Result<String, ConfigError> {
+    let decoded = percent_decode_str(text).decode_utf8().map_err(|_| ConfigError::NotText { part })?;
+    Ok(decoded.into_owned())
+}

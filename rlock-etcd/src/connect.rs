@@ -1,0 +1,52 @@
+//! Connects to one of the servers, and again where that is needed.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use futures_util::future::select_ok;
+use rlock_core::Backoff;
+use tokio::time::timeout;
+
+use crate::EtcdConfig;
+use crate::conn::Conn;
+use crate::error::{CallError, Kind};
+
+/// Connects to whichever server answers first. If none does, the error is the one that tells most.
+pub(crate) async fn first_of_all(config: &EtcdConfig) -> Result<Arc<Conn>, CallError> {
+    let open = |endpoint| Conn::open(config, endpoint).boxed();
+    let mut endpoints: Vec<_> = config.endpoints.iter().collect();
+    if let [only] = endpoints[..] {
+        return open(only).await;
+    }
+    // So that not all clients of a host end up at the same server.
+    rand::seq::SliceRandom::shuffle(&mut endpoints[..], &mut rand::rng());
+    match select_ok(endpoints.iter().map(|endpoint| open(endpoint))).await {
+        Ok((conn, _slower)) => Ok(conn),
+        Err(last) => Err(last),
+    }
+}
+
+/// Connects again, however long that takes.
+pub(crate) async fn reopen(config: &EtcdConfig, backoff: &mut Backoff) -> Arc<Conn> {
+    let mut reported = String::new();
+    loop {
+        match try_open(config, backoff).await {
+            Ok(conn) => return conn,
+            Err(error) => {
+                let error = error.to_string();
+                if error != reported {
+                    tracing::warn!(store = %config.address(), error, "etcd is out of reach");
+                    reported = error;
+                }
+            }
+        }
+    }
+}
+
+/// Opens a connection after a pause.
+async fn try_open(config: &EtcdConfig, backoff: &mut Backoff) -> Result<Arc<Conn>, CallError> {
+    let limit = backoff.pause(config.connect_timeout).await;
+    let opened = timeout(limit, first_of_all(config)).await;
+    backoff.ended();
+    opened.map_err(|_elapsed| CallError::new(Kind::Unsent, format!("no answer within {limit:?}")))?
+}

@@ -1,0 +1,197 @@
+//! Ends leases, and lets their shares rest.
+
+use std::collections::HashMap;
+
+use etcd_client::TxnOp;
+use futures_util::future::{join_all, try_join_all};
+use rlock_core::{BackendError, LeaseId, Release, Released, ResourceName};
+
+use crate::answer::Outcome;
+use crate::error::{CallError, Kind};
+use crate::inner::Inner;
+use crate::line::{Entry, Line, Standing};
+use crate::pool::Lease;
+use crate::record::Record;
+use crate::spot::Spot;
+use crate::table::{Known, Phase};
+use crate::txn::{self, CHUNK};
+
+/// How a lease is ended.
+enum End {
+    /// It is at one of these keys, if it is anywhere: those that it was claimed at, without an answer.
+    Asked {
+        spots: Vec<Spot>,
+        lease: i64,
+    },
+    Delete {
+        spot: Spot,
+        created: i64,
+    },
+    Rest {
+        spot: Spot,
+        created: i64,
+        lease: i64,
+        weight: u32,
+    },
+    /// It is not there.
+    Absent,
+}
+
+/// Operations that end a lease: it was there if the conditions of one of them were met.
+struct Ending {
+    ops: Vec<TxnOp>,
+    /// The lease of etcd's that its rest ends with.
+    resting: Option<Lease>,
+}
+
+impl Inner {
+    pub(crate) async fn release_all(&self, releases: &[Release]) -> Vec<Result<Released, BackendError>> {
+        let known: Vec<_> = releases.iter().map(|release| self.table.releasing(release.key.id)).collect();
+        let ends = match self.ends(releases, known).await {
+            Ok(ends) => ends,
+            Err(error) => return self.fail_all(releases, error),
+        };
+        let endings = try_join_all(releases.iter().zip(ends).map(|(release, end)| self.ending(release, end))).await;
+        let endings = match endings {
+            Ok(endings) => endings,
+            Err(error) => return self.fail_all(releases, error),
+        };
+        let mut parts: Vec<(usize, Vec<&Ending>)> = Vec::new();
+        for ending in &endings {
+            match parts.last_mut().filter(|(ops, _)| ops + ending.ops.len() <= CHUNK) {
+                Some((ops, part)) => {
+                    *ops += ending.ops.len();
+                    part.push(ending);
+                }
+                None => parts.push((ending.ops.len(), vec![ending])),
+            }
+        }
+        let done = join_all(parts.iter().map(|(_, part)| self.end(part))).await;
+        let answers = done.into_iter().flatten();
+        let all = releases.iter().zip(&endings).zip(answers);
+        all.map(|((release, ending), answer)| self.released(release.key.id, ending, answer)).collect()
+    }
+
+    fn fail_all(&self, releases: &[Release], error: CallError) -> Vec<Result<Released, BackendError>> {
+        let failure = self.failed(error, "release");
+        releases.iter().map(|_| Err(failure.clone())).collect()
+    }
+
+    /// Finds out how to end each lease. The whole line is read of one that is not known here, or is to rest if it is held.
+    async fn ends(&self, releases: &[Release], known: Vec<Option<Known>>) -> Result<Vec<End>, CallError> {
+        let known_ends: Vec<_> = releases.iter().zip(known).map(|(release, known)| known_end(release, known)).collect();
+        let unknown = releases.iter().zip(&known_ends).filter(|(_, end)| end.is_none());
+        let mut names: Vec<&ResourceName> = unknown.map(|(release, _)| &release.key.resource).collect();
+        names.sort_unstable();
+        names.dedup();
+        let lines: HashMap<_, _> = names.iter().copied().zip(self.lines(&names).await?).collect();
+        let all = releases.iter().zip(known_ends);
+        Ok(all.map(|(release, end)| end.unwrap_or_else(|| end_in(&lines[&release.key.resource], release))).collect())
+    }
+
+    async fn ending(&self, release: &Release, end: End) -> Result<Ending, CallError> {
+        let key = |spot| self.keys.spot(&release.key.resource, spot);
+        let mut resting = None;
+        let ops = match end {
+            End::Absent => Vec::new(),
+            End::Delete { spot, created } => vec![txn::delete(&key(spot), created)],
+            End::Asked { spots, lease } => {
+                spots.into_iter().map(|spot| txn::delete_attached(&key(spot), lease)).collect()
+            }
+            End::Rest { spot, created, lease, weight } => {
+                let rest = *resting.insert(self.pool.grant(release.rest).await?);
+                let record = Record::resting(weight, i64::try_from(rest.ttl.as_secs()).unwrap_or(i64::MAX));
+                vec![txn::rest(&key(spot), created, lease, rest.id, &record)]
+            }
+        };
+        Ok(Ending { ops, resting })
+    }
+
+    /// Carries out endings in one transaction: whether each lease was there, and whether another request may have ended it.
+    async fn end(&self, endings: &[&Ending]) -> Vec<Result<(bool, bool), CallError>> {
+        let ops: Vec<_> = endings.iter().flat_map(|ending| ending.ops.iter().cloned()).collect();
+        if ops.is_empty() {
+            return endings.iter().map(|_| Ok((false, false))).collect();
+        }
+        let answer = match self.run(ops).await {
+            Ok(answer) => answer,
+            Err(error) => return endings.iter().map(|_| Err(error.clone())).collect(),
+        };
+        let mut outcomes = answer.value.outcomes.into_iter();
+        let was_there = |ending: &&Ending| {
+            let outcomes: Vec<_> = outcomes.by_ref().take(ending.ops.len()).collect();
+            let met: Result<Vec<bool>, _> = outcomes.into_iter().map(|it| Ok(Outcome::decided(it)?.met)).collect();
+            met.map(|met| (met.contains(&true), answer.repeated))
+        };
+        endings.iter().map(was_there).collect()
+    }
+
+    fn released(
+        &self,
+        id: LeaseId,
+        ending: &Ending,
+        answer: Result<(bool, bool), CallError>,
+    ) -> Result<Released, BackendError> {
+        let failed = |error| Err(self.failed(error, "release"));
+        match answer {
+            Ok((true, _)) => {
+                if let Some(resting) = ending.resting {
+                    self.pool.forget(resting.id);
+                }
+                self.table.ended(id);
+                Ok(Released::Released)
+            }
+            Ok((false, true)) => {
+                let reason =
+                    "the lease is not there, and an earlier request that was not answered may have released it";
+                failed(CallError::new(Kind::Unanswered, reason))
+            }
+            Ok((false, false)) => {
+                if let Some(resting) = ending.resting {
+                    self.pool.revoke(resting.id);
+                }
+                self.table.ended(id);
+                Ok(Released::Absent)
+            }
+            Err(error) => {
+                // A rest may have begun.
+                if let Some(resting) = ending.resting {
+                    self.pool.forget(resting.id);
+                }
+                failed(error)
+            }
+        }
+    }
+
+    pub(crate) async fn break_all(&self, resource: &ResourceName) -> Result<u64, CallError> {
+        let Some(line) = self.lines(&[resource]).await?.pop() else { return Ok(0) };
+        let mut broken = 0;
+        for part in line.holders().chunks(CHUNK) {
+            let key = |entry: &Entry| self.keys.spot(resource, entry.spot);
+            let ops = part.iter().map(|entry| txn::delete(&key(entry), entry.created)).collect();
+            for (entry, outcome) in part.iter().zip(self.run(ops).await?.value.outcomes) {
+                broken += u64::from(outcome.decided()?.met && !entry.record.is_resting());
+            }
+        }
+        Ok(broken)
+    }
+}
+
+/// How to end a lease of this client without looking at its line.
+fn known_end(release: &Release, known: Option<Known>) -> Option<End> {
+    // A rest needs to know whether the lease is held, and how much it weighs.
+    let known = known.filter(|_| release.rest.is_zero())?;
+    Some(match known.phase {
+        Phase::Asked => End::Asked { spots: known.tried, lease: known.lease.id },
+        Phase::Queued(seat, _) | Phase::Held(seat) => End::Delete { spot: seat.spot, created: seat.created },
+    })
+}
+
+fn end_in(line: &Line, release: &Release) -> End {
+    let Some((entry, standing)) = line.find(release.key.id) else { return End::Absent };
+    let Entry { spot, created, lease, ref record, .. } = *entry;
+    if standing == Standing::Held && !release.rest.is_zero() {
+        return End::Rest { spot, created, lease, weight: record.weight };
+    }
+    End::Delete { spot, created }
+}

@@ -1,0 +1,144 @@
+//! Judges leases by what is in front of them, at a cost that does not grow with their lines.
+
+use futures_util::future::try_join_all;
+use rlock_core::{LeaseId, ResourceName};
+
+use crate::answer::{Found, Outcome, foreign};
+use crate::error::CallError;
+use crate::inner::Inner;
+use crate::line::{Entry, Line, Standing, Wait, blockers};
+use crate::spot::{Class, Spot};
+use crate::txn::{self, At, NEAR};
+
+/// How many leases are read at a time where more have to be.
+const PAGE: u32 = 64;
+
+/// A lease whose spot is known.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Question<'a> {
+    pub(crate) resource: &'a ResourceName,
+    pub(crate) id: LeaseId,
+    pub(crate) spot: Spot,
+    /// The revision that created its key.
+    pub(crate) created: i64,
+}
+
+/// What was seen of a lease.
+#[derive(Debug, Clone)]
+pub(crate) struct Sighting {
+    pub(crate) at: At,
+    /// The lease, if it is there.
+    pub(crate) found: Option<(Entry, Standing)>,
+    /// Whether there is another lease on the resource, or a rest.
+    pub(crate) others: bool,
+}
+
+impl Sighting {
+    /// What a line says of a lease.
+    pub(crate) fn of(line: &Line, id: LeaseId) -> Self {
+        let found = line.find(id).map(|(entry, standing)| (entry.clone(), standing));
+        let others = line.leases.len() > usize::from(found.is_some());
+        Self { at: line.at, found, others }
+    }
+}
+
+impl Inner {
+    /// Looks at each lease, at those nearest in front of it, and at how many there are.
+    pub(crate) async fn survey(&self, questions: &[Question<'_>]) -> Result<Vec<Sighting>, CallError> {
+        let asked = questions.iter().map(|question| self.survey_ops(question)).collect();
+        let answers = self.look_at_groups(asked).await?;
+        try_join_all(questions.iter().zip(answers).map(|(question, (at, outcomes))| self.judge(question, at, outcomes)))
+            .await
+    }
+
+    fn survey_ops(&self, question: &Question<'_>) -> Vec<etcd_client::TxnOp> {
+        let Question { resource, spot, created, .. } = *question;
+        let front = self.keys.line(resource);
+        let mut ops = vec![
+            txn::lease(&self.keys.spot(resource, spot)),
+            txn::count(&front),
+            txn::before(&txn::capacity_front(&front, spot), created, NEAR),
+        ];
+        if spot.class != Class::Exclusive {
+            ops.extend([
+                txn::before(&txn::class_front(&front, spot, Class::Exclusive), created, 1),
+                txn::count(&txn::class_front(&front, spot, Class::Light)),
+                txn::peek(&txn::class_front(&front, spot, Class::Many)),
+            ]);
+        }
+        ops
+    }
+
+    async fn judge(&self, question: &Question<'_>, at: At, outcomes: Vec<Outcome>) -> Result<Sighting, CallError> {
+        let front = self.keys.line(question.resource);
+        let found: Result<Vec<Found>, _> = outcomes.into_iter().map(Outcome::found).collect();
+        let mut found = found?.into_iter();
+        let (Some(own), Some(all), Some(near)) = (found.next(), found.next(), found.next()) else {
+            return Err(foreign());
+        };
+        let own = own.kvs.first().and_then(|kv| Entry::read(&front, at.epoch, kv));
+        let Some(own) = own.filter(|own| own.is(question.id) && own.created == question.created) else {
+            return Ok(Sighting { at, found: None, others: all.count > 0 });
+        };
+        let read = |found: Found| -> Vec<Entry> {
+            found.kvs.iter().filter_map(|kv| Entry::read(&front, at.epoch, kv)).collect()
+        };
+        let is_whole = near.kvs.len() < NEAR as usize;
+        let nearest = read(near);
+        let others = all.count > 1;
+        let seen = |standing| Ok(Sighting { at, found: Some((own.clone(), standing)), others });
+        if is_whole {
+            return seen(exactly(&own, at, nearest));
+        }
+        // The waiters in front of it and behind it, without those that hold.
+        let ahead = all.count.saturating_sub(2);
+        if let Some(blockers) = blockers(&own, nearest.iter()) {
+            return seen(Standing::Queued(Wait { ahead, blockers }));
+        }
+        if let (Some(exclusive), Some(light), Some(many)) = (found.next(), found.next(), found.next()) {
+            if let Some(exclusive) = read(exclusive).first() {
+                return seen(Standing::Queued(Wait { ahead, blockers: vec![exclusive.blocker()] }));
+            }
+            let is_all = many.kvs.len() as u64 == many.count;
+            let taken = light.count + read(many).iter().map(Entry::weight).sum::<u64>();
+            if is_all && taken <= own.capacity() {
+                return seen(Standing::Held);
+            }
+        }
+        let standing = self.read_on(question, &own, at, nearest, ahead).await?;
+        seen(standing)
+    }
+
+    /// Reads what is in front of a lease until that leaves it no room.
+    async fn read_on(
+        &self,
+        question: &Question<'_>,
+        own: &Entry,
+        at: At,
+        mut nearest: Vec<Entry>,
+        ahead: u64,
+    ) -> Result<Standing, CallError> {
+        let front = self.keys.line(question.resource);
+        let same_capacity = txn::capacity_front(&front, question.spot);
+        while let Some(last) = nearest.last() {
+            let op = txn::before(&same_capacity, last.created, PAGE);
+            let (now, outcome) = self.look(vec![op]).await?.pop().ok_or_else(foreign)?;
+            let found = outcome.found()?;
+            nearest.extend(found.kvs.iter().filter_map(|kv| Entry::read(&front, now.epoch, kv)));
+            if found.kvs.len() < PAGE as usize {
+                break;
+            }
+            if let Some(blockers) = blockers(own, nearest.iter()) {
+                return Ok(Standing::Queued(Wait { ahead, blockers }));
+            }
+        }
+        Ok(exactly(own, at, nearest))
+    }
+}
+
+/// What a lease is behind all of these.
+fn exactly(own: &Entry, at: At, mut nearest: Vec<Entry>) -> Standing {
+    nearest.push(own.clone());
+    let line = Line::new(at, nearest);
+    line.find(own.record.id).map_or(Standing::Held, |(_, standing)| standing)
+}

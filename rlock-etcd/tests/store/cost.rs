@@ -1,0 +1,156 @@
+//! What operations cost the server, by its own count.
+
+use std::slice;
+
+use crate::support::{SOON, Server, claim, extension, mutex};
+use futures_util::StreamExt as _;
+use rlock_core::{Acquired, Backend as _, Claim, Event, Extended, IfBusy, LeaseKey, Share};
+use rlock_etcd::EtcdBackend;
+use rlock_testkit::wait::within;
+
+/// No lease ends while its cost is measured, however slow the machine is.
+const LONG: u64 = 600_000;
+
+/// The ranges that a server looked up, and the bytes that it sent to clients.
+#[derive(Debug, Clone, Copy)]
+struct Cost {
+    ranges: u64,
+    bytes: u64,
+}
+
+impl Cost {
+    async fn of<T>(server: &Server, act: impl Future<Output = T>) -> Self {
+        let now = || Self {
+            ranges: server.metric("etcd_debugging_mvcc_range_total"),
+            bytes: server.metric("etcd_network_client_grpc_sent_bytes_total"),
+        };
+        let before = now();
+        act.await;
+        let after = now();
+        Self { ranges: after.ranges - before.ranges, bytes: after.bytes - before.bytes }
+    }
+
+    /// Beyond what a line of a few leases costs that is read whole.
+    fn is_about(self, other: Self) -> bool {
+        self.ranges <= other.ranges + 8 && self.bytes <= other.bytes + 4_000
+    }
+}
+
+async fn queue(client: &EtcdBackend, claims: &[Claim]) {
+    for answer in client.acquire(claims).await {
+        assert!(matches!(answer, Ok(Acquired::Queued(_))), "{answer:?}");
+    }
+}
+
+async fn hold(client: &EtcdBackend, claim: &Claim) {
+    let answer = client.acquire(slice::from_ref(claim)).await.remove(0);
+    assert!(matches!(answer, Ok(Acquired::Held(_))), "{answer:?}");
+}
+
+async fn release(client: &EtcdBackend, key: &LeaseKey) {
+    assert!(client.release(&[key.clone().into()]).await[0].is_ok());
+}
+
+/// What it costs to join a line, to try, to wait on, to hand over and to leave, with so many waiters.
+async fn in_line(server: &Server, waiters: u128) -> Vec<(&'static str, Cost)> {
+    let (client, crowd) = (server.client_in("n").await, server.client_in("n").await);
+    let name = format!("with {waiters}");
+    let claim = |id| claim(&name, id, Share::EXCLUSIVE, LONG, IfBusy::Queue);
+    hold(&crowd, &claim(0)).await;
+    let crowded: Vec<_> = (1..waiters).map(claim).collect();
+    for some in crowded.chunks(100) {
+        queue(&crowd, some).await;
+    }
+    // The first claim of a client finds out how many spots there are.
+    queue(&client, &[claim(waiters)]).await;
+    let ours = [claim(waiters + 1), claim(waiters + 2)];
+    let mut costs = vec![("joining", Cost::of(server, queue(&client, &ours[..1])).await)];
+    let tried = Claim { if_busy: IfBusy::Refuse, ..claim(waiters + 3) };
+    let refused = async {
+        let answer = client.acquire(&[tried]).await.remove(0);
+        assert!(matches!(answer, Ok(Acquired::Busy)), "{answer:?}");
+    };
+    costs.push(("a try", Cost::of(server, refused).await));
+    let extend = async {
+        let answer = client.extend(&[extension(ours[0].key.clone(), LONG)]).await.remove(0);
+        assert!(matches!(answer, Ok(Extended::Queued(_))), "{answer:?}");
+    };
+    costs.push(("extending a waiter", Cost::of(server, extend).await));
+    let mut events = crowd.events();
+    let hand_over = async {
+        release(&crowd, &claim(0).key).await;
+        let event = within(SOON, "the grant", events.next()).await;
+        assert!(matches!(event, Some(Event::Granted { .. })), "{event:?}");
+    };
+    costs.push(("a hand-over", Cost::of(server, hand_over).await));
+    costs.push(("leaving", Cost::of(server, release(&client, &ours[0].key)).await));
+    costs
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_of_a_thousand_costs_what_one_of_two_costs() {
+    let server = Server::start();
+    let (few, many) = (in_line(&server, 2).await, in_line(&server, 1_000).await);
+    for ((what, few), (_, many)) in few.into_iter().zip(many) {
+        println!("{what}: {few:?} with 2 waiters, {many:?} with 1,000");
+        assert!(many.is_about(few), "{what} costs {few:?} with 2 waiters, and {many:?} with 1,000");
+    }
+}
+
+/// Every lease of a client that lives for one acquisition only is at a key that was there before.
+#[tokio::test]
+async fn clients_that_live_for_one_lock_use_the_same_key() {
+    let server = Server::start();
+    for id in 0..20 {
+        let client = server.client_in("n").await;
+        hold(&client, &mutex("job", id)).await;
+        assert_eq!(server.keys("n/job/"), ["n/job/00000001/x0"]);
+        release(&client, &mutex("job", id).key).await;
+    }
+}
+
+/// A range over a line walks over the spots that were deleted: there must not be more of them, however often they were used.
+#[tokio::test]
+async fn contended_locks_use_a_bounded_set_of_keys() {
+    let server = Server::start();
+    let client = server.client_in("n").await;
+    let mut used = std::collections::HashSet::new();
+    for round in 0..200 {
+        let claims: Vec<_> = (0..4).map(|number| mutex("a", round * 4 + number)).collect();
+        for claim in &claims {
+            assert!(client.acquire(slice::from_ref(claim)).await[0].is_ok());
+        }
+        used.extend(server.keys("n/a/"));
+        for claim in &claims {
+            release(&client, &claim.key).await;
+        }
+    }
+    assert!(used.len() <= 64, "{} keys", used.len());
+}
+
+#[tokio::test]
+async fn hundreds_share_a_resource_and_are_judged_by_their_number() {
+    let server = Server::start();
+    let client = server.client_in("n").await;
+    let share = |weight| Share::new(weight, 1_000).unwrap();
+    let shared = |id, weight| claim("a", id, share(weight), LONG, IfBusy::Queue);
+    for first in [0, 100, 200] {
+        let claims: Vec<_> = (first..first + 100).map(|id| shared(id, 1)).collect();
+        for answer in client.acquire(&claims).await {
+            assert!(matches!(answer, Ok(Acquired::Held(_))), "{answer:?}");
+        }
+    }
+    hold(&client, &shared(300, 700)).await;
+    queue(&client, &[shared(301, 1), shared(302, 1_000), shared(303, 1)]).await;
+    for (id, is_held) in [(0, true), (299, true), (300, true), (301, false), (302, false), (303, false)] {
+        let answer = client.extend(&[extension(shared(id, 1).key, LONG)]).await.remove(0);
+        assert_eq!(matches!(answer, Ok(Extended::Held(_))), is_held, "{id}: {answer:?}");
+        assert!(answer.is_ok());
+    }
+    let tried = claim("a", 304, share(1), LONG, IfBusy::Refuse);
+    assert!(matches!(client.acquire(slice::from_ref(&tried)).await[0], Ok(Acquired::Busy)));
+    let mut events = client.events();
+    release(&client, &shared(7, 1).key).await;
+    let event = within(SOON, "the grant", events.next()).await;
+    assert!(matches!(event, Some(Event::Granted { id, .. }) if id == shared(301, 1).key.id), "{event:?}");
+}
