@@ -5,45 +5,47 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{process, thread};
 
 use async_trait::async_trait;
 use rlock_core::{
     Acquired, Backend, BackendError, Capabilities, Claim, EventStream, Events, Extended, Extension, Finding,
     ListFilter, Page, Release, Released, ResourceName, Snapshot, Ttl,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use crate::error::{CallError, Kind};
-use crate::keeper::{Job, Keeper};
-use crate::table::{Answer, Operation};
+use crate::jobs::{Job, Jobs};
+use crate::request::{Answer, Operation};
+use crate::worker::Worker;
 use crate::{ConnectError, SqliteConfig};
 
-/// How many jobs can be on their way.
-const QUEUE: usize = 64;
-/// How many operations are one job, so that others can write between them.
+/// How many operations are one job, so that other clients can write between them.
 const PART: usize = 64;
 /// A write takes as long as the disk, now and then.
 const MIN_TTL: Duration = Duration::from_millis(50);
 
 /// Leases in a file, for the processes of one host.
 ///
-/// It belongs to the tokio runtime that it was connected on. Dropping it closes the file; leases that are held then live on
-/// until they expire.
+/// It has a thread of its own. Dropping it closes the file; leases that are held then live on until they expire.
 pub struct SqliteBackend {
     config: Arc<SqliteConfig>,
     store: Arc<str>,
     capabilities: Capabilities,
-    jobs: mpsc::Sender<Job>,
+    jobs: Arc<Jobs>,
+    process: u32,
     events: Events,
 }
 
 impl SqliteBackend {
-    /// Opens the file. One that is not there is created, with its folders, for this user alone.
+    /// Opens the file. One that is not there is created, with its folders, for the users that
+    /// [`access`](SqliteConfig::access) names.
     ///
     /// # Errors
     ///
-    /// [`ConnectError`] if that fails: for want of rights or room, on a network file system, or because the file is another
-    /// program's, damaged, or of another version.
+    /// [`ConnectError`] if that fails: for want of rights or room, on a network file system, because the file is another
+    /// program's, damaged, or of another version, or because those who use it count time by another clock.
     ///
     /// # Cancel safety
     ///
@@ -54,11 +56,29 @@ impl SqliteBackend {
 
     async fn open(config: SqliteConfig) -> Result<Self, ConnectError> {
         let store = Arc::<str>::from(config.address());
-        let (config, events) = (Arc::new(config), Events::default());
-        let keeper = Keeper::open(config.clone(), events.clone()).await;
-        let keeper = keeper.map_err(|error| error.into_connect_error(&store))?;
-        let (jobs, receiver) = mpsc::channel(QUEUE);
-        tokio::spawn(keeper.keep(receiver));
+        let (config, events, jobs) = (Arc::new(config), Events::default(), Jobs::new().map(Arc::new));
+        let failed = |error: std::io::Error| {
+            let reason = format!("the system has no room for another client: {error}");
+            CallError::new(Kind::Undone, reason).caused_by(error).into_connect_error(&store)
+        };
+        let jobs = jobs.map_err(failed)?;
+        let (opened, is_open) = oneshot::channel();
+        let work = {
+            let (config, events, jobs) = (config.clone(), events.clone(), jobs.clone());
+            move || match Worker::open(config, events) {
+                Ok(worker) => {
+                    if opened.send(Ok(())).is_ok() {
+                        worker.work(&jobs);
+                    }
+                }
+                Err(error) => {
+                    let _dropped = opened.send(Err(error));
+                }
+            }
+        };
+        thread::Builder::new().name("rlock-sqlite".into()).spawn(work).map_err(failed)?;
+        let is_open = is_open.await.unwrap_or_else(|_| Err(ended()));
+        is_open.map_err(|error| error.into_connect_error(&store))?;
         let capabilities = Capabilities {
             backend: "sqlite",
             min_ttl: Ttl::new(MIN_TTL).expect("a TTL that can be used"),
@@ -67,12 +87,13 @@ impl SqliteBackend {
             expiry_lag: Duration::ZERO,
             queue: true,
             push: true,
-            rest: false,
-            data: false,
+            rest: true,
+            data: true,
         };
-        Ok(Self { config, store, capabilities, jobs, events })
+        Ok(Self { config, store, capabilities, jobs, process: process::id(), events })
     }
 
+    /// The file, with the links that lead to it.
     pub(crate) fn path(&self) -> &Path {
         &self.config.path
     }
@@ -85,17 +106,27 @@ impl SqliteBackend {
         read: impl Fn(&Operation, Answer) -> Option<Result<T, BackendError>>,
     ) -> Vec<Result<T, BackendError>> {
         let failed = |error: CallError| error.into_backend_error(name, &self.store);
+        if process::id() != self.process {
+            let reason =
+                "the client was made before a fork, and its thread is in the parent: connect again in the child";
+            let forked = CallError::new(Kind::Refused, reason);
+            return operations.iter().map(|_| Err(failed(forked.clone()))).collect();
+        }
         let mut sent = Vec::new();
         for operations in parts(operations) {
             let (reply, answers) = oneshot::channel();
-            // If it cannot be sent, the reply goes away with it.
-            let _keeper_gone = self.jobs.send(Job { operations: operations.clone(), reply }).await;
+            self.jobs.send(Job { operations: operations.clone(), reply });
             sent.push((operations, answers));
         }
+        // For a disk that does not answer: everything else has its own limit.
+        let longest = 4 * self.config.timeout;
         let mut results = Vec::new();
         for (operations, answers) in sent {
-            let ended = || Err(CallError::new(Kind::Uncertain, "the runtime that it was connected on has ended"));
-            match answers.await.unwrap_or_else(|_| ended()) {
+            let late = |_| {
+                let reason = format!("no answer within {longest:?}: the disk is stuck or slow");
+                Ok(Err(CallError::new(Kind::Uncertain, reason)))
+            };
+            match timeout(longest, answers).await.unwrap_or_else(late).unwrap_or_else(|_| Err(ended())) {
                 Ok(answers) => {
                     let foreign = || Err(failed(CallError::new(Kind::Uncertain, "the answer is to something else")));
                     let pairs = operations.iter().zip(answers);
@@ -106,6 +137,16 @@ impl SqliteBackend {
         }
         results
     }
+}
+
+impl Drop for SqliteBackend {
+    fn drop(&mut self) {
+        self.jobs.close();
+    }
+}
+
+fn ended() -> CallError {
+    CallError::new(Kind::Uncertain, "the thread that works on the file has ended")
 }
 
 /// Parts that need not be done in one transaction.
@@ -133,7 +174,7 @@ impl Backend for SqliteBackend {
         let acquire = |claim: &Claim| Operation::Acquire(Claim { ttl: at_least(claim.ttl), ..claim.clone() });
         let early = |left| {
             let reason = format!(
-                "the file is in the place of a deleted one, in which others may have held locks, for {left:?} yet"
+                "the file, or its log, was deleted; others may have held locks in it, so nothing is granted for {left:?} yet"
             );
             CallError::new(Kind::Undone, reason).into_backend_error("acquire", &self.store)
         };
@@ -160,7 +201,7 @@ impl Backend for SqliteBackend {
     }
 
     async fn release(&self, releases: &[Release]) -> Vec<Result<Released, BackendError>> {
-        let operations = releases.iter().map(|release| Operation::Release(release.key.clone())).collect();
+        let operations = releases.iter().map(|release| Operation::Release(release.clone())).collect();
         self.run("release", operations, |_, answer| match answer {
             Answer::Released(released) => Some(Ok(released)),
             _ => None,

@@ -1,20 +1,22 @@
-//! Measures SQLite without locks: the fewest statements that could do their work, over the same client library.
+//! Measures SQLite without locks: the fewest statements that could do their work, on a thread like that of a client.
 
 use std::fmt;
 use std::fs;
 use std::io::Write as _;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use rlock_core::{BackendError, Baseline, LeaseId, Namespace};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Executor as _, query};
-use tokio::sync::Mutex;
-use tokio::time::{sleep, timeout};
+use rusqlite::{Connection, OptionalExtension as _};
+use tokio::sync::{Mutex, oneshot};
+use tokio::time::timeout;
 
 use crate::bell::Bell;
+use crate::connect;
 use crate::error::{CallError, Kind};
 use crate::place;
 use crate::{ConnectError, SqliteConfig};
@@ -28,7 +30,6 @@ const DELETE: &str = "DELETE FROM bare WHERE name = ?";
 const REPLACE: &str = "INSERT OR REPLACE INTO bare VALUES (?, ?)";
 const READ: &str = "SELECT value FROM bare WHERE name = ?";
 const PUSH: &str = "push";
-const FORGET: &str = "DELETE FROM leases WHERE namespace = ?";
 
 /// The cost of SQLite without locks, in a file of its own beside the one with the locks.
 pub struct SqliteBaseline {
@@ -36,10 +37,45 @@ pub struct SqliteBaseline {
     timeout: Duration,
     namespace: Namespace,
     /// The file with the locks.
-    locks: SqliteConnectOptions,
+    locks: PathBuf,
     files: Files,
-    writer: Mutex<SqliteConnection>,
-    waiter: Mutex<(SqliteConnection, Option<Bell>)>,
+    writer: Connected,
+    waiter: Mutex<Connected>,
+}
+
+/// A connection on a thread.
+struct Connected(mpsc::Sender<Request>);
+
+type Request = Box<dyn FnOnce(&Connection, Option<&Bell>) + Send>;
+
+impl Connected {
+    fn start(conn: Connection, bell: Option<Bell>) -> Result<Self, CallError> {
+        let (sender, requests) = mpsc::channel::<Request>();
+        let work = move || {
+            for request in requests {
+                request(&conn, bell.as_ref());
+            }
+        };
+        let failed = |error| CallError::new(Kind::Undone, format!("no thread: {error}"));
+        thread::Builder::new().name("rlock-sqlite-bare".into()).spawn(work).map_err(failed)?;
+        Ok(Self(sender))
+    }
+
+    /// Sends a request, whose answer the future waits for.
+    fn send<T: Send + 'static>(
+        &self,
+        request: impl FnOnce(&Connection, Option<&Bell>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Pin<Box<dyn Future<Output = Result<T, CallError>> + Send>> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.0.send(Box::new(move |conn, bell| {
+            let _dropped = reply.send(request(conn, bell));
+        }));
+        Box::pin(async move {
+            let ended = |_| CallError::new(Kind::Uncertain, "the thread that works on the file has ended");
+            sent.map_err(|_| CallError::new(Kind::Undone, "the thread that works on the file has ended"))?;
+            answer.await.map_err(ended)?.map_err(CallError::committing)
+        })
+    }
 }
 
 impl SqliteBaseline {
@@ -54,29 +90,23 @@ impl SqliteBaseline {
     /// Dropping the future deletes the file.
     pub async fn connect(config: SqliteConfig) -> Result<Self, ConnectError> {
         let store = Arc::<str>::from(config.address());
-        let opened = Self::open(&config, store.clone()).await;
-        opened.map_err(|error| error.into_connect_error(&store))
+        Self::open(&config, store.clone()).map_err(|error| error.into_connect_error(&store))
     }
 
-    async fn open(config: &SqliteConfig, store: Arc<str>) -> Result<Self, CallError> {
-        let file = place::beside(&config.path, &format!("-bench-{}", LeaseId::random().to_hex()));
+    fn open(config: &SqliteConfig, store: Arc<str>) -> Result<Self, CallError> {
+        let locks = place::prepare(config)?;
+        let file = place::beside(&locks, &format!("-bench-{}", LeaseId::random().to_hex()));
         let files = Files { bell: place::beside(&file, "-bell"), file };
-        place::prepare(&files.file)?;
-        place::prepare(&files.bell)?;
+        for path in [&files.file, &files.bell] {
+            place::open_beside(&locks, path).map_err(|error| CallError::file("create", path, error))?;
+        }
         let bell = Bell::at(&files.bell);
-        let options = SqliteConnectOptions::new()
-            .filename(&files.file)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Normal)
-            .busy_timeout(config.timeout / 2)
-            .disable_statement_logging();
-        let mut writer = options.connect().await.map_err(CallError::undone)?;
-        let table = writer.execute("CREATE TABLE bare (name TEXT PRIMARY KEY, value TEXT NOT NULL)").await;
+        let writer = connect::connect(&files.file, config.timeout / 2)?;
+        let table = writer.execute_batch("CREATE TABLE bare (name TEXT PRIMARY KEY, value TEXT NOT NULL)");
         table.map_err(CallError::undone)?;
-        let waiter = options.connect().await.map_err(CallError::undone)?;
-        let (writer, waiter) = (Mutex::new(writer), Mutex::new((waiter, bell)));
-        let locks = options.filename(&config.path).create_if_missing(false);
+        let waiter = connect::connect(&files.file, config.timeout / 2)?;
         let (timeout, namespace) = (config.timeout, config.namespace.clone());
+        let (writer, waiter) = (Connected::start(writer, None)?, Mutex::new(Connected::start(waiter, bell)?));
         Ok(Self { store, timeout, namespace, locks, files, writer, waiter })
     }
 
@@ -94,37 +124,41 @@ impl SqliteBaseline {
 #[async_trait]
 impl Baseline for SqliteBaseline {
     async fn round_trip(&self) -> Result<(), BackendError> {
-        let read = async {
-            let mut conn = self.writer.lock().await;
-            query(READ).bind("").fetch_optional(&mut *conn).await.map(drop).map_err(CallError::undone)
+        let read = |conn: &Connection, _: Option<&Bell>| {
+            conn.prepare_cached(READ)?.query_row([""], |_| Ok(())).optional().map(drop)
         };
-        self.call("read", read).await
+        self.call("read", self.writer.send(read)).await
     }
 
     async fn pair(&self, name: &str) -> Result<(), BackendError> {
-        let insert = async {
-            let insert = query(INSERT).bind(name).bind("x".repeat(LENGTH));
-            insert.execute(&mut *self.writer.lock().await).await.map(drop).map_err(CallError::committing)
+        let (inserted, deleted) = (name.to_owned(), name.to_owned());
+        let insert = move |conn: &Connection, _: Option<&Bell>| {
+            conn.prepare_cached(INSERT)?.execute((inserted, "x".repeat(LENGTH))).map(drop)
         };
-        self.call("insert", insert).await?;
-        let delete = async {
-            let delete = query(DELETE).bind(name);
-            delete.execute(&mut *self.writer.lock().await).await.map(drop).map_err(CallError::committing)
-        };
-        self.call("delete", delete).await
+        self.call("insert", self.writer.send(insert)).await?;
+        let delete =
+            move |conn: &Connection, _: Option<&Bell>| conn.prepare_cached(DELETE)?.execute([deleted]).map(drop);
+        self.call("delete", self.writer.send(delete)).await
     }
 
     async fn write_and_push(&self) -> Result<(), BackendError> {
-        let written_and_read = async {
-            let (conn, bell) = &mut *self.waiter.lock().await;
-            let replace = query(REPLACE).bind(PUSH).bind("x".repeat(LENGTH));
-            replace.execute(&mut *self.writer.lock().await).await.map_err(CallError::committing)?;
-            self.files.ring()?;
+        let waiter = self.waiter.lock().await;
+        let limit = self.timeout;
+        let read = waiter.send(move |conn, bell| {
             match bell {
-                Some(bell) => bell.rung().await,
-                None => sleep(LOOK_EVERY).await,
+                Some(bell) => bell.wait(limit),
+                None => thread::sleep(LOOK_EVERY),
             }
-            query(READ).bind(PUSH).fetch_one(conn).await.map(drop).map_err(CallError::undone)
+            conn.prepare_cached(READ)?.query_row([PUSH], |_| Ok(()))
+        });
+        let path = self.files.bell.clone();
+        let write = self.writer.send(move |conn, _| {
+            conn.prepare_cached(REPLACE)?.execute((PUSH, "x".repeat(LENGTH)))?;
+            Ok(ring(&path))
+        });
+        let written_and_read = async {
+            write.await?.map_err(|error| CallError::file("write to", &self.files.bell, error))?;
+            read.await
         };
         self.call("write", written_and_read).await
     }
@@ -135,13 +169,31 @@ impl Baseline for SqliteBaseline {
 
     async fn clean_up(&self) -> Result<(), BackendError> {
         self.files.delete();
-        let remove = async {
-            let mut locks = self.locks.connect().await.map_err(CallError::undone)?;
-            let delete = query(FORGET).bind(self.namespace.as_str());
-            delete.execute(&mut locks).await.map(drop).map_err(CallError::committing)
-        };
-        self.call("clean up", remove).await
+        let (locks, namespace, limit) = (self.locks.clone(), self.namespace.clone(), self.timeout);
+        // In a thread that can wait for other clients.
+        let remove = self.writer.send(move |_, _| Ok(forget(&locks, &namespace, limit)));
+        self.call("clean up", async { remove.await? }).await
     }
+}
+
+/// Deletes all leases of a namespace, if there is a file with locks.
+fn forget(locks: &Path, namespace: &Namespace, limit: Duration) -> Result<(), CallError> {
+    const LEASES: &str = "DELETE FROM leases WHERE crowd IN (SELECT crowd FROM resources WHERE namespace = ?)";
+    const RESOURCES: &str = "DELETE FROM resources WHERE namespace = ?";
+    const IS_MADE: &str = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'resources')";
+    let forget = |conn: &mut Connection| -> rusqlite::Result<()> {
+        let transaction = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        if transaction.query_row(IS_MADE, [], |row| row.get(0))? {
+            transaction.execute(LEASES, [namespace.as_str()])?;
+            transaction.execute(RESOURCES, [namespace.as_str()])?;
+        }
+        transaction.commit()
+    };
+    forget(&mut connect::connect(locks, limit / 2)?).map_err(CallError::committing)
+}
+
+fn ring(path: &Path) -> std::io::Result<()> {
+    fs::OpenOptions::new().write(true).open(path)?.write_all(b"ring\n")
 }
 
 /// The file and those beside it, which go with this.
@@ -152,12 +204,6 @@ struct Files {
 }
 
 impl Files {
-    fn ring(&self) -> Result<(), CallError> {
-        let path = &self.bell;
-        let rung = fs::OpenOptions::new().write(true).open(path).and_then(|mut bell| bell.write_all(b"ring\n"));
-        rung.map_err(|error| CallError::file("write to", path, error))
-    }
-
     fn delete(&self) {
         let beside = ["-wal", "-shm"].map(|suffix| place::beside(&self.file, suffix));
         for path in beside.iter().chain([&self.bell, &self.file]) {

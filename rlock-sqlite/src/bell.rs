@@ -1,75 +1,58 @@
-//! Hearing at once that somebody has been told something, where the system tells of changes to a file: on Linux by
-//! inotify. Elsewhere, and where it does not, everybody looks more often.
+//! Hears at once of a write to a file, by inotify on Linux. Elsewhere waiters look more often.
+
+use std::path::Path;
+use std::time::Duration;
 
 #[cfg(target_os = "linux")]
-pub(crate) use linux::Bell;
-#[cfg(not(target_os = "linux"))]
-pub(crate) use nowhere::Bell;
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+
+/// Reports writes to a file.
+#[derive(Debug)]
+pub(crate) struct Bell {
+    #[cfg(target_os = "linux")]
+    events: std::os::fd::OwnedFd,
+    #[cfg(not(target_os = "linux"))]
+    never: std::convert::Infallible,
+}
 
 #[cfg(target_os = "linux")]
-mod linux {
-    use std::future::pending;
-    use std::os::fd::OwnedFd;
-    use std::path::Path;
+impl Bell {
+    pub(crate) fn at(path: &Path) -> Option<Self> {
+        let events = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).ok()?;
+        inotify::add_watch(&events, path, WatchFlags::MODIFY).ok()?;
+        Some(Self { events })
+    }
 
-    use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
-    use tokio::io::Interest;
-    use tokio::io::unix::AsyncFd;
+    /// Forgets what it reported so far.
+    pub(crate) fn clear(&self) {
+        let mut buffer = [0; 4096];
+        while rustix::io::read(&self.events, &mut buffer).is_ok_and(|length| length > 0) {}
+    }
 
-    /// Is rung by writing to a file.
-    #[derive(Debug)]
-    pub(crate) struct Bell(AsyncFd<OwnedFd>);
+    /// Sleeps until it is rung, or for `limit`.
+    pub(crate) fn wait(&self, limit: Duration) {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let limit = Timespec::try_from(limit).ok();
+        let _interrupted = poll(&mut [PollFd::new(&self.events, PollFlags::IN)], limit.as_ref());
+        self.clear();
+    }
 
-    impl Bell {
-        pub(crate) fn at(path: &Path) -> Option<Self> {
-            let events = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).ok()?;
-            inotify::add_watch(&events, path, WatchFlags::MODIFY).ok()?;
-            // Deprecated for descriptors that may be closed behind its back; this one is owned. The new way is unsafe.
-            #[allow(deprecated)]
-            AsyncFd::with_interest(events, Interest::READABLE).ok().map(Self)
-        }
-
-        /// Closes it. That takes some ten milliseconds, because the system waits for whoever may be about to ring.
-        pub(crate) fn put_away(self) {
-            // Without a thread it is closed here and now.
-            let _thread = std::thread::Builder::new().name("rlock-sqlite-bell".into()).spawn(move || drop(self));
-        }
-
-        /// Waits until it was rung since this was called last.
-        ///
-        /// # Cancel safety
-        ///
-        /// What has been heard is not lost.
-        pub(crate) async fn rung(&self) {
-            let mut buffer = [0; 4096];
-            loop {
-                let Ok(mut ready) = self.0.readable().await else { return pending().await };
-                match rustix::io::read(&self.0, &mut buffer) {
-                    Ok(_) => return,
-                    Err(_) => ready.clear_ready(),
-                }
-            }
-        }
+    pub(crate) fn fd(&self) -> &std::os::fd::OwnedFd {
+        &self.events
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-mod nowhere {
-    use std::path::Path;
+impl Bell {
+    pub(crate) fn at(_path: &Path) -> Option<Self> {
+        None
+    }
 
-    /// There is none.
-    #[derive(Debug)]
-    pub(crate) enum Bell {}
+    pub(crate) fn clear(&self) {
+        match self.never {}
+    }
 
-    impl Bell {
-        pub(crate) fn at(_path: &Path) -> Option<Self> {
-            None
-        }
-
-        pub(crate) fn put_away(self) {}
-
-        pub(crate) async fn rung(&self) {
-            match *self {}
-        }
+    pub(crate) fn wait(&self, _limit: Duration) {
+        match self.never {}
     }
 }

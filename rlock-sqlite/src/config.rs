@@ -9,6 +9,8 @@ use std::time::Duration;
 use percent_encoding::percent_decode_str;
 use rlock_core::{InvalidName, InvalidOption, Namespace};
 
+use crate::Access;
+
 /// Which file the locks are in.
 ///
 /// ```
@@ -23,10 +25,13 @@ pub struct SqliteConfig {
     pub(crate) path: PathBuf,
     pub(crate) namespace: Namespace,
     pub(crate) timeout: Duration,
+    pub(crate) access: Access,
+    /// The file system is known to be this host's alone.
+    pub(crate) is_local: bool,
 }
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
-const OPTIONS: [&str; 2] = ["namespace", "timeout"];
+const OPTIONS: [&str; 4] = ["namespace", "timeout", "access", "file_system"];
 
 /// A URL of a file that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,18 +40,18 @@ pub enum ConfigError {
     /// It is the URL of something else.
     #[error("the address {url:?} is not one of SQLite: write sqlite:path/to/file, or sqlite: for the user's own")]
     Scheme {
-        /// What was given.
+        /// The text that was given.
         url: String,
     },
     /// SQLite would keep it in the memory of this process.
     #[error("a database in memory is no place for locks that processes share: write sqlite:path/to/file, or memory:")]
     InMemory,
-    /// What stands for the file names none.
+    /// The path cannot be that of a file.
     #[error("the path {path:?} of the SQLite URL cannot be used: {remedy}")]
     Path {
         /// The path.
         path: String,
-        /// What to write in its place.
+        /// The change that would make it work.
         remedy: &'static str,
     },
     /// No folder is known in which the user's own file would be.
@@ -73,13 +78,15 @@ pub enum ConfigError {
 }
 
 impl SqliteConfig {
-    /// Reads `sqlite:path?option=value&…`. The path is from the current folder unless it begins with a `/`; what is special
-    /// in a URL is percent-encoded in it. Without one it is [the user's own file](Self::user).
+    /// Reads `sqlite:path?option=value&…`. A path that does not begin with a `/` begins in the current folder of this
+    /// moment; what is special in a URL is percent-encoded in it. Without one it is [the user's own file](Self::user).
     ///
     /// | option | what | without it |
     /// | --- | --- | --- |
     /// | `namespace` | the part of the file that is used, as in [`namespace`](Self::namespace) | `rlock` |
     /// | `timeout` | how long a request may wait for others that write, as `500ms`, `5s` | `5s` |
+    /// | `access` | the users that a new file is for, as in [`access`](Self::access): `user`, `group` or `all` | `user` |
+    /// | `file_system` | `local`: a file system of a program (FUSE) is this host's alone | such a one is refused |
     ///
     /// # Errors
     ///
@@ -106,7 +113,13 @@ impl SqliteConfig {
             let value = decoded(value)?;
             config = match name {
                 "namespace" => config.namespace(Namespace::new(value).map_err(ConfigError::Namespace)?),
-                _ => config.timeout(InvalidOption::timeout_of(name, &value)?)?,
+                "timeout" => config.timeout(InvalidOption::timeout_of(name, &value)?)?,
+                "access" => {
+                    let access = Access::parse(&value);
+                    config.access(access.ok_or(InvalidOption::unreadable(name, "write user, group or all"))?)
+                }
+                _ if value == "local" => config.local_file_system(),
+                _ => return Err(InvalidOption::unreadable("file_system", "write local, or leave it out").into()),
             };
         }
         Ok(config)
@@ -133,7 +146,12 @@ impl SqliteConfig {
         if path.file_name().is_none() || shown.ends_with('/') || path.is_dir() {
             return unusable("it is a folder: write the path of a file in it");
         }
-        Ok(Self { path: path.to_owned(), namespace: Namespace::default(), timeout: DEFAULT_TIMEOUT })
+        // Now, and not when it is opened: a service may leave the folder that it was started in.
+        let Ok(path) = std::path::absolute(path) else {
+            return unusable("the current folder is gone: write it from /");
+        };
+        let (namespace, access) = (Namespace::default(), Access::default());
+        Ok(Self { path, namespace, timeout: DEFAULT_TIMEOUT, access, is_local: false })
     }
 
     /// The user's own file: `rlock/locks.db` in `$XDG_STATE_HOME`, or else in `~/.local/state`.
@@ -164,7 +182,21 @@ impl SqliteConfig {
         Ok(self)
     }
 
-    /// What errors call the store.
+    /// The users that the file is for, if it has to be made: this one alone, its group, or all of the host.
+    #[must_use]
+    pub fn access(mut self, access: Access) -> Self {
+        self.access = access;
+        self
+    }
+
+    /// States that the file system is this host's alone. Without it, one that a program provides (FUSE) is refused.
+    #[must_use]
+    pub fn local_file_system(mut self) -> Self {
+        self.is_local = true;
+        self
+    }
+
+    /// The name of the store in errors.
     pub fn address(&self) -> String {
         format!("sqlite:{}", self.path.display())
     }

@@ -36,17 +36,17 @@ impl CallError {
         self
     }
 
-    /// What came of a transaction that was not committed.
-    pub(crate) fn undone(error: sqlx::Error) -> Self {
+    /// The failure of a transaction before its commit.
+    pub(crate) fn undone(error: rusqlite::Error) -> Self {
         Self::of(error, Kind::Undone)
     }
 
-    /// What came of the commit.
-    pub(crate) fn committing(error: sqlx::Error) -> Self {
+    /// The failure of a commit.
+    pub(crate) fn committing(error: rusqlite::Error) -> Self {
         Self::of(error, Kind::Uncertain)
     }
 
-    /// What the file system says of a file or a folder.
+    /// A failure of the file system with a file or a folder.
     pub(crate) fn file(what: &str, path: &Path, error: io::Error) -> Self {
         let (kind, remedy) = match error.kind() {
             io::ErrorKind::PermissionDenied => (Kind::Refused, "; choose a place that this user may write to"),
@@ -62,14 +62,10 @@ impl CallError {
         Self::new(kind, format!("cannot {what} {}: {error}{remedy}", path.display())).caused_by(error)
     }
 
-    fn of(error: sqlx::Error, otherwise: Kind) -> Self {
-        let (kind, reason) = match &error {
-            sqlx::Error::Database(answer) => {
-                let code = answer.code().and_then(|code| code.parse::<u32>().ok()).unwrap_or_default();
-                explained(code, answer.message(), otherwise)
-            }
-            sqlx::Error::WorkerCrashed => (otherwise, "the thread that works on the file has ended".to_owned()),
-            error => (otherwise, error.to_string()),
+    fn of(error: rusqlite::Error, otherwise: Kind) -> Self {
+        let (kind, reason) = match error.sqlite_error() {
+            Some(answer) => explained(answer.extended_code.unsigned_abs(), &error.to_string(), otherwise),
+            None => (otherwise, error.to_string()),
         };
         Self::new(kind, reason).caused_by(error)
     }

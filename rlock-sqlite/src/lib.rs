@@ -18,20 +18,38 @@
 //!
 //! # How it works
 //!
-//! The file is a database of SQLite, which is built in, with its log beside it (WAL). Each client has one task and one
-//! connection. What comes while it works is done in one transaction afterwards, which drops whatever has expired, does what
-//! was asked for, and grants from the heads of the queues. Writers take turns by locks on
-//! two files beside it, in the order in which the kernel queues them. What takes longer, such as a batch of thousands, is
-//! done in parts, between which others write.
+//! The file is a database of SQLite, which is built in, with its log beside it (WAL). Each client has one thread, with one
+//! connection and prepared statements. It does the requests that come together in one transaction. A resource is a row, and
+//! its holder is in that row while no other lease shares it or waits for it, so that an operation writes one page. The row is
+//! used again, and deleted a minute after its last use. A large batch is done in parts, between which other clients write.
 //!
-//! A lease expires by the time since the host was started (`CLOCK_BOOTTIME`), so that nobody frees a lock or keeps it by
-//! setting a clock. The first one who connects after another start deletes all leases. Where the system does not say which
-//! start it is, the wall clock decides.
+//! Writers take turns by locks on two files beside it, in the order in which the kernel queues them. A process that is stopped
+//! in that queue delays the others by a quarter of a second, once; then they go on by SQLite's own lock.
 //!
-//! A waiter of another process is told by a row in a table, and by a write to one of these files, of which Linux tells all who
-//! watch it (inotify): those who wait. They look every 100 ms all the same, as do those who hold, for somebody may break the
-//! lock; where the system does not tell, whoever waits looks every 10 ms. A look is one read of shared memory, unless
-//! others have written.
+//! A lease expires by the time since the host was started (`CLOCK_BOOTTIME`), so that setting a clock neither frees a lock nor
+//! keeps it. Offsets of time namespaces are left out of it. The first client after another start of the host deletes all leases.
+//! A container may have a boot id of its own, so this happens only while no other client has the file open, which a
+//! lock on a third file shows; otherwise the client is refused. Without /proc the wall clock decides.
+//!
+//! A client leaves notices for others in a table, and writes to one of the files beside it, which on Linux wakes the
+//! clients that wait (inotify). Clients with leases look every 100 ms all the same, because a lock may be broken; waiters on
+//! other systems look every 10 ms. A look is one read of shared memory, unless others have written.
+//!
+//! # Who may use it
+//!
+//! A new file is for the user who makes it (mode 600, folders 700). [`Access`], in a URL `?access=group` or `?access=all`, opens
+//! it to a group or to all users of the host. The folder stays closed to them: they use the files in it, and can neither delete
+//! nor replace them. Every user who may write to the file can release and break every lock in it, and stop all others.
+//!
+//! For all users of a host, root makes the file once, when the system starts or a package is installed:
+//!
+//! ```sh
+//! rlock list --url 'sqlite:/var/lib/rlock/locks.db?access=all'
+//! ```
+//!
+//! The folder must not be one that all may write to, such as /tmp or /run/lock itself: there the system keeps users from
+//! opening the files of others (`fs.protected_regular`). A folder in it will do, as `/run/lock/rlock`, which has to be made at
+//! each start. A file that root makes in the folder of a user, as by `sudo -E`, is that user's.
 //!
 //! # What it guarantees
 //!
@@ -40,29 +58,45 @@
 //!
 //! # What it cannot promise
 //!
-//! - **One host.** On a network file system the processes of several hosts would not see each other; it is refused.
+//! - **One host.** On a network file system the processes of several hosts would not see each other's locks; it is refused. So
+//!   is one that a program provides (FUSE), unless `?file_system=local` says that it is this host's alone.
 //! - **A stopped writer.** A process that is stopped in the middle of a write, which takes a fraction of a millisecond,
 //!   holds up all others until it goes on or dies.
-//! - **A deleted file.** Whoever holds a lock in it is told within 100 ms, and in a new one nothing is claimed for a second.
-//!   A process that is stopped meanwhile does not learn of it, nor does anybody if the file `…-turn` beside it is deleted
-//!   too; only the fencing token protects what they write to.
-//! - **A part of the file.** The files `…-wal` and `…-shm` beside it belong to it. Whoever deletes one of them alone takes
-//!   locks away without anybody being told.
-//! - **Power.** What was written last may be lost with the power, together with everybody who held something.
+//! - **A deleted file,** or a deleted log `…-wal`. Holders learn of it within 100 ms, and for a second nothing is granted. A
+//!   process that is stopped meanwhile does not learn of it, and no process does if the file `…-turn` is deleted too; only the
+//!   fencing token protects what they write to.
+//! - **Readers of long standing.** The log grows while another program reads the file in one transaction. `rlock check` reports
+//!   a long log.
+//! - **Forks.** A child has no thread for its parent's client, so the client refuses its requests. Connect again there.
+//! - **Power.** What was written last may be lost with the power, together with all holders.
 
+mod access;
+mod acquire;
 mod backend;
 mod baseline;
 mod bell;
+mod clock;
 mod config;
+mod connect;
 mod error;
 mod examine;
-mod file;
-mod host;
-mod keeper;
+mod expecting;
+mod extend;
+mod file_system;
+mod inspect;
+mod jobs;
+mod list;
+mod mail;
 mod place;
-mod table;
+mod presence;
+mod release;
+mod request;
+mod resource;
+mod sweep;
 mod turns;
+mod worker;
 
+pub use access::Access;
 pub use backend::SqliteBackend;
 pub use baseline::SqliteBaseline;
 pub use config::{ConfigError, SqliteConfig};

@@ -1,131 +1,179 @@
-//! Where the file is: its folder, its rights, and whether it is still the same one.
+//! The place of the file: its folder, its rights, and whether it is still the same file.
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::SqliteConfig;
+use crate::access::Access;
 use crate::error::{CallError, Kind};
+use crate::file_system;
 
-/// What tells one file from another at the same path.
+/// Distinguishes files at the same path.
 pub(crate) type Identity = (u64, u64);
 
-/// Creates what is missing: the folders for the user alone, and the file.
+/// Creates what is missing of the folders and the file, and returns the file's path without links: SQLite, the turns and the
+/// clients have to agree on the names of the files beside it.
 ///
 /// A file that is there is not opened: closing it again would end the locks that SQLite has on it by other connections of
 /// this process (<https://sqlite.org/howtocorrupt.html>, section 2.2).
-pub(crate) fn prepare(path: &Path) -> Result<(), CallError> {
+pub(crate) fn prepare(config: &SqliteConfig) -> Result<PathBuf, CallError> {
+    let path = &config.path;
     let folder = folder(path);
-    for_user_alone_dir().create(&folder).map_err(|error| CallError::file("create the folder", &folder, error))?;
-    refuse_network(&folder)?;
-    match for_user_alone_file().write(true).create_new(true).open(path) {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(CallError::file("create", path, error)),
+    create_folders(folder, config.access).map_err(|error| CallError::file("create the folder", folder, error))?;
+    if !config.is_local {
+        file_system::refuse_remote(folder)?; // before anything is made there
     }
+    create(path, config.access).map_err(|error| CallError::file("create", path, error))?;
+    let real = fs::canonicalize(path).map_err(|error| CallError::file("find", path, error))?;
+    if !config.is_local {
+        file_system::refuse_remote(self::folder(&real))?;
+    }
+    if links(&real) > 1 {
+        let reason = format!(
+            "{} has several names (hard links), and each would have a log of its own: remove all names but one",
+            real.display()
+        );
+        return Err(CallError::new(Kind::Refused, reason));
+    }
+    Ok(real)
 }
 
-/// A file that is named alike.
+/// The path of a file that is named alike.
 pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
-/// As a file for the user alone.
-pub(crate) fn for_user_alone_file() -> OpenOptions {
-    #[cfg_attr(not(unix), allow(unused_mut))]
-    let mut options = OpenOptions::new();
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
+/// Opens a file beside the one at `path`, which has the rights of that one.
+pub(crate) fn open_beside(path: &Path, beside: &Path) -> io::Result<File> {
+    // Not in one step: in a folder like /tmp the system refuses to open the file of another user so that it may be created.
+    let open = || OpenOptions::new().read(true).write(true).open(beside);
+    match open() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        opened => return opened,
+    }
+    match OpenOptions::new().read(true).write(true).create_new(true).open(beside) {
+        Ok(file) => {
+            rights::copy(&file, path)?;
+            Ok(file)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => open(),
+        failed => failed,
+    }
 }
 
-fn for_user_alone_dir() -> DirBuilder {
-    let mut builder = DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder
+fn create(path: &Path, access: Access) -> io::Result<()> {
+    let file = match OpenOptions::new().write(true).create_new(true).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            if path.exists() {
+                return Ok(());
+            }
+            OpenOptions::new().write(true).create(true).truncate(false).open(path)? // a link to where no file is
+        }
+        Err(error) => return Err(error),
+    };
+    rights::set(&file, access.file_mode())?;
+    rights::give_to_owner_of_folder(&file, folder(path))
 }
 
-fn folder(path: &Path) -> PathBuf {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
+fn create_folders(path: &Path, access: Access) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = folder(path);
+    create_folders(parent, access)?;
+    match fs::create_dir(path) {
+        Ok(()) => {
+            let made = File::open(path)?;
+            rights::set(&made, access.folder_mode())?;
+            rights::give_to_owner_of_folder(&made, parent)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The folder that a file is in.
+pub(crate) fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// The file that is at `path` now, if there is one.
 #[cfg(unix)]
 pub(crate) fn identity(path: &Path) -> Option<Identity> {
     use std::os::unix::fs::MetadataExt as _;
-    let found = std::fs::metadata(path).ok()?;
+    let found = fs::metadata(path).ok()?;
     Some((found.dev(), found.ino()))
 }
 
-/// Nobody can delete or replace an open file there.
+/// An open file can be neither deleted nor replaced there.
 #[cfg(not(unix))]
 pub(crate) fn identity(_path: &Path) -> Option<Identity> {
     Some((0, 0))
 }
 
-/// How much may be written yet to where the file is, in bytes, where the system says.
-#[cfg(target_os = "linux")]
-pub(crate) fn room(path: &Path) -> Option<u64> {
-    let found = rustix::fs::statvfs(folder(path)).ok()?;
-    Some(found.f_bavail.saturating_mul(found.f_frsize))
+#[cfg(unix)]
+fn links(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt as _;
+    fs::metadata(path).map_or(0, |found| found.nlink())
 }
 
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn room(_path: &Path) -> Option<u64> {
-    None
+#[cfg(not(unix))]
+fn links(_path: &Path) -> u64 {
+    1
 }
 
-/// The processes of two hosts would not see each other's locks on the file, nor the memory that they share.
-#[cfg(target_os = "linux")]
-fn refuse_network(folder: &Path) -> Result<(), CallError> {
-    let found = rustix::fs::statfs(folder).map_err(|error| CallError::file("look at", folder, error.into()))?;
-    match network(found.f_type) {
-        None => Ok(()),
-        Some(name) => Err(CallError::new(
-            Kind::Refused,
-            format!(
-                "{} is on a network file system ({name}), where hosts do not see each other's locks: choose a folder on a \
-                 disk of this host, or a server as the store",
-                folder.display()
-            ),
-        )),
+#[cfg(unix)]
+mod rights {
+    use std::fs::{self, File, Permissions};
+    use std::io;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
+    use std::path::Path;
+
+    /// Sets the mode, which the umask has no part in.
+    pub(super) fn set(file: &File, mode: u32) -> io::Result<()> {
+        file.set_permissions(Permissions::from_mode(mode))
+    }
+
+    /// Gives what root made in the folder of a user to that user, who could not use it otherwise.
+    pub(super) fn give_to_owner_of_folder(file: &File, folder: &Path) -> io::Result<()> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(());
+        }
+        let owner = fs::metadata(folder)?;
+        if owner.uid() == 0 { Ok(()) } else { fchown(file, Some(owner.uid()), Some(owner.gid())) }
+    }
+
+    /// Sets the mode and the group of another file, and for root the owner, as SQLite does with its log.
+    pub(super) fn copy(file: &File, other: &Path) -> io::Result<()> {
+        let other = fs::metadata(other)?;
+        set(file, other.mode() & 0o777)?;
+        if rustix::process::geteuid().is_root() {
+            return fchown(file, Some(other.uid()), Some(other.gid()));
+        }
+        let _of_a_group_that_this_user_is_not_in = fchown(file, None, Some(other.gid()));
+        Ok(())
     }
 }
 
-#[cfg(not(target_os = "linux"))]
-fn refuse_network(_folder: &Path) -> Result<(), CallError> {
-    Ok(())
-}
+#[cfg(not(unix))]
+mod rights {
+    use std::fs::File;
+    use std::io;
+    use std::path::Path;
 
-/// By the numbers in statfs(2).
-#[cfg(target_os = "linux")]
-fn network(kind: impl TryInto<i64>) -> Option<&'static str> {
-    Some(match kind.try_into().ok()? {
-        0x6969 => "NFS",
-        0x517b | 0xff53_4d42 | 0xfe53_4d42 => "SMB",
-        0x0102_1997 => "9p",
-        0x00c3_6400 => "Ceph",
-        0x0bd0_0bd0 => "Lustre",
-        0x4750_4653 => "GPFS",
-        0x0116_1970 => "GFS2",
-        0x7461_636f => "OCFS2",
-        0x5346_414f | 0x6b41_4653 => "AFS",
-        0x7375_7245 => "Coda",
-        _ => return None,
-    })
-}
+    pub(super) fn set(_file: &File, _mode: u32) -> io::Result<()> {
+        Ok(())
+    }
 
-#[cfg(all(test, target_os = "linux"))]
-mod tests {
-    use super::*;
+    pub(super) fn give_to_owner_of_folder(_file: &File, _folder: &Path) -> io::Result<()> {
+        Ok(())
+    }
 
-    #[test]
-    fn a_network_file_system_is_told_by_its_number() {
-        assert_eq!(network(0x6969), Some("NFS"));
-        assert_eq!(network(0xef53), None); // ext4
-        assert_eq!(network(0x0102_1994), None); // tmpfs
+    pub(super) fn copy(_file: &File, _other: &Path) -> io::Result<()> {
+        Ok(())
     }
 }

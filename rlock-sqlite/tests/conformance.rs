@@ -1,18 +1,20 @@
 //! rlock-sqlite passes the suite.
 
+use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use rlock_core::{Backend, Namespace};
 use rlock_sqlite::{SqliteBackend, SqliteConfig};
-use rlock_testkit::{Harness, Shared, async_trait};
-use sqlx::{Connection as _, Row as _, SqliteConnection};
+use rlock_testkit::faults::{Control, Data};
+use rlock_testkit::{Controlled, Harness, Shared, async_trait};
+use rusqlite::Connection;
 use tempfile::TempDir;
 
-rlock_testkit::conformance!(sqlite: SqliteHarness, without(network, control, rest, data));
+rlock_testkit::conformance!(sqlite: SqliteHarness, without(network));
 
 struct SqliteHarness {
-    path: PathBuf,
+    file: Stoppable,
     /// Of the test that made it.
     _folder: Option<TempDir>,
 }
@@ -21,30 +23,84 @@ struct SqliteHarness {
 impl Harness for SqliteHarness {
     async fn start() -> Self {
         let folder = tempfile::tempdir().expect("the system has a place for temporary files");
-        Self { path: folder.path().join("locks.db"), _folder: Some(folder) }
+        Self { file: Stoppable::at(folder.path().join("locks.db")), _folder: Some(folder) }
     }
 
     async fn connect(&self, namespace: &Namespace) -> Arc<dyn Backend> {
-        let config = SqliteConfig::at(&self.path).expect("a good path").namespace(namespace.clone());
+        let config = SqliteConfig::at(&self.file.path).expect("a good path").namespace(namespace.clone());
         Arc::new(SqliteBackend::connect(config).await.expect("the file can be opened"))
     }
 
     async fn leftovers(&self, namespace: &Namespace) -> Vec<String> {
-        const LEFT: &str = "SELECT name FROM leases WHERE namespace = ? UNION ALL SELECT 'a message' FROM mail";
-        let url = format!("sqlite:{}", self.path.display());
-        let mut file = SqliteConnection::connect(&url).await.expect("it is there");
-        let rows = sqlx::query(LEFT).bind(namespace.as_str()).fetch_all(&mut file).await.expect("it has these tables");
-        rows.iter().map(|row| row.get(0)).collect()
+        // The row of a free resource keeps its tokens increasing, and is removed a minute after its last use.
+        const LEFT: &str = "SELECT name FROM resources WHERE namespace = ? AND (id IS NOT NULL OR crowd > 0 OR taken > 0) \
+             UNION ALL SELECT 'a lease' FROM leases UNION ALL SELECT 'a notice' FROM mail";
+        let file = Connection::open(&self.file.path).expect("it is there");
+        let mut left = file.prepare(LEFT).expect("it has these tables");
+        let rows = left.query_map([namespace.as_str()], |row| row.get(0)).expect("it can be read");
+        rows.map(|row| row.expect("it can be read")).collect()
     }
 }
 
 #[async_trait]
 impl Shared for SqliteHarness {
     fn address(&self) -> String {
-        self.path.display().to_string()
+        self.file.path.display().to_string()
     }
 
     async fn attach(address: &str) -> Self {
-        Self { path: address.into(), _folder: None }
+        Self { file: Stoppable::at(address.into()), _folder: None }
+    }
+}
+
+#[async_trait]
+impl Controlled for SqliteHarness {
+    async fn start_durable() -> Self {
+        Self::start().await
+    }
+
+    fn server(&self) -> &dyn Control {
+        &self.file
+    }
+}
+
+/// A file as a server: it stands still while another connection writes to it, and its data are lost when it is deleted.
+struct Stoppable {
+    path: PathBuf,
+    writer: Mutex<Option<Connection>>,
+}
+
+impl Stoppable {
+    fn at(path: PathBuf) -> Self {
+        Self { path, writer: Mutex::default() }
+    }
+}
+
+#[async_trait]
+impl Control for Stoppable {
+    async fn pause(&self) {
+        let mut writer = self.writer.lock().expect("no test panics with it");
+        if writer.is_none() {
+            let file = Connection::open(&self.path).expect("it is there");
+            file.execute_batch("BEGIN IMMEDIATE").expect("others write for a moment");
+            *writer = Some(file);
+        }
+    }
+
+    async fn resume(&self) {
+        *self.writer.lock().expect("no test panics with it") = None;
+    }
+
+    async fn kill(&self) {
+        self.pause().await;
+    }
+
+    async fn restart(&self, data: Data) {
+        self.resume().await;
+        if data == Data::Lost {
+            for suffix in ["", "-wal", "-shm"] {
+                let _not_made_again_yet = fs::remove_file(format!("{}{suffix}", self.path.display()));
+            }
+        }
     }
 }

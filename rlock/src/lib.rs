@@ -99,7 +99,7 @@ pub mod redis {
 /// Locks in a file, for the processes of one host.
 #[cfg(feature = "sqlite")]
 pub mod sqlite {
-    pub use rlock_sqlite::{ConfigError, ConnectError, SqliteBackend, SqliteBaseline, SqliteConfig};
+    pub use rlock_sqlite::{Access, ConfigError, ConnectError, SqliteBackend, SqliteBaseline, SqliteConfig};
 }
 
 pub use connect::{ConnectError, connect, connect_with};

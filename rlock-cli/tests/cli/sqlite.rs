@@ -23,20 +23,19 @@ mod terminal;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use std::sync::Mutex;
 
 use rlock_testkit::async_trait;
 use rlock_testkit::faults::{Control, Data};
-use sqlx::{Connection as _, Executor as _, SqliteConnection};
+use rusqlite::Connection;
 use tempfile::TempDir;
-use tokio::runtime::Runtime;
-use tokio::sync::Mutex;
 
 use crate::support::{Folder, Rlock, Store, rlock};
 
 /// A file, and the connection that blocks its writers.
 struct Server {
     folder: TempDir,
-    writer: Mutex<Option<SqliteConnection>>,
+    writer: Mutex<Option<Connection>>,
 }
 
 impl Server {
@@ -64,13 +63,11 @@ impl Store for Server {
         let files = fs::read_dir(self.folder.path()).expect("the folder is there");
         let names = files.map(|file| file.expect("it can be read").file_name().to_string_lossy().into_owned());
         let files = names.filter(|name| name.contains("-bench-"));
-        let url = format!("sqlite:{}", self.path().display());
-        let leases = async {
-            let mut locks = SqliteConnection::connect(&url).await.expect("it is there");
-            let select = "SELECT namespace || ':' || name FROM leases WHERE namespace LIKE 'rlock-bench-%'";
-            sqlx::query_scalar::<_, String>(select).fetch_all(&mut locks).await.expect("it has the table")
-        };
-        let leases = Runtime::new().expect("the system has threads left").block_on(leases);
+        const LEFT: &str = "SELECT namespace || ':' || name FROM resources WHERE namespace LIKE 'rlock-bench-%'";
+        let locks = Connection::open(self.path()).expect("it is there");
+        let mut left = locks.prepare(LEFT).expect("it has the table");
+        let left = left.query_map([], |row| row.get(0)).expect("it can be read");
+        let leases: Vec<String> = left.map(|name| name.expect("it can be read")).collect();
         files.chain(leases).collect()
     }
 
@@ -83,15 +80,14 @@ impl Store for Server {
 #[async_trait]
 impl Control for Server {
     async fn pause(&self) {
-        let url = format!("sqlite:{}", self.path().display());
-        let mut writer = SqliteConnection::connect(&url).await.expect("it is there");
-        writer.execute("BEGIN IMMEDIATE").await.expect("others write for a moment");
-        *self.writer.lock().await = Some(writer);
+        let writer = Connection::open(self.path()).expect("it is there");
+        writer.execute_batch("BEGIN IMMEDIATE").expect("others write for a moment");
+        *self.writer.lock().expect("no test panics with it") = Some(writer);
     }
 
     async fn resume(&self) {
-        let writer = self.writer.lock().await.take();
-        writer.expect("it was paused").close().await.expect("it is closed");
+        let writer = self.writer.lock().expect("no test panics with it").take();
+        writer.expect("it was paused").close().expect("it is closed");
     }
 
     async fn kill(&self) {

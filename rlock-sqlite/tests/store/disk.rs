@@ -1,18 +1,16 @@
-//! Disks that are full, and that cannot be written to: each a file system in memory, which nobody else sees.
+//! Disks that are full, and that cannot be written to: each a file system in memory, which no other process sees.
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Duration;
 
-use rlock_core::{
-    Acquired, Backend as _, BackendError, Claim, Extended, Extension, IfBusy, LeaseId, LeaseKey, Owner, ResourceName,
-    Share, Ttl,
-};
+use rlock_core::{BackendError, Extended};
 use rlock_sqlite::{ConnectError, SqliteBackend, SqliteConfig};
 use rlock_testkit::wait::eventually;
 use tempfile::TempDir;
+
+use crate::support::{claim, extend, is_held};
 
 const DISK: &str = "RLOCK_TEST_DISK";
 
@@ -21,21 +19,20 @@ fn a_full_disk_loses_no_lock_that_there_is_room_for_in_time() {
     let Some(disk) = on_a_disk_of_its_own("a_full_disk_loses_no_lock_that_there_is_room_for_in_time") else { return };
     run(async {
         let backend = SqliteBackend::connect(config(&disk)).await.unwrap();
-        let held = claim("held", 1);
-        assert!(matches!(acquire(&backend, &held).await, Ok(Acquired::Held(_))));
+        assert!(is_held(claim(&backend, "held", 1).await));
         let filler = disk.join("filler");
         fill(&filler);
         let refused = loop {
-            if let Err(refused) = extend(&backend, &held).await {
+            if let Err(refused) = extend(&backend, "held", 1).await {
                 break refused;
             }
         };
         assert!(matches!(refused, BackendError::NotApplied(_)), "{refused}");
         assert!(refused.to_string().contains("the disk is full; make room on it"), "{refused}");
         fs::remove_file(filler).unwrap();
-        let extended = extend(&backend, &held).await;
+        let extended = extend(&backend, "held", 1).await;
         assert!(matches!(extended, Ok(Extended::Held(_))), "{extended:?}");
-        assert!(matches!(acquire(&backend, &claim("another", 2)).await, Ok(Acquired::Held(_))));
+        assert!(is_held(claim(&backend, "another", 2).await));
     });
 }
 
@@ -55,7 +52,7 @@ fn a_disk_that_cannot_be_written_to_is_refused() {
     let Some(disk) = on_a_disk_of_its_own("a_disk_that_cannot_be_written_to_is_refused") else { return };
     run(async {
         let backend = SqliteBackend::connect(config(&disk)).await.unwrap();
-        assert!(matches!(acquire(&backend, &claim("held", 1)).await, Ok(Acquired::Held(_))));
+        assert!(is_held(claim(&backend, "held", 1).await));
         drop(backend);
         // The file is closed in the background.
         let is_remounted =
@@ -84,7 +81,7 @@ fn on_a_disk_of_its_own(test: &str) -> Option<PathBuf> {
         .expect("unshare is part of util-linux");
     assert!(
         status.success(),
-        "it failed, or the system lets nobody mount a file system in a namespace (unshare --user --mount)"
+        "it failed, or the system does not let this user mount a file system in a namespace (unshare --user --mount)"
     );
     None
 }
@@ -100,18 +97,4 @@ fn config(disk: &Path) -> SqliteConfig {
 fn fill(path: &Path) {
     let mut filler = File::create(path).unwrap();
     while filler.write_all(&[0; 512]).is_ok() {}
-}
-
-fn claim(name: &str, id: u128) -> Claim {
-    let key = LeaseKey { resource: ResourceName::new(name).unwrap(), id: LeaseId::from_u128(id) };
-    let ttl = Ttl::new(Duration::from_secs(30)).unwrap();
-    Claim { key, share: Share::EXCLUSIVE, ttl, if_busy: IfBusy::Queue, owner: Arc::new(Owner::current()), data: None }
-}
-
-async fn acquire(backend: &SqliteBackend, claim: &Claim) -> Result<Acquired, BackendError> {
-    backend.acquire(std::slice::from_ref(claim)).await.remove(0)
-}
-
-async fn extend(backend: &SqliteBackend, claim: &Claim) -> Result<Extended, BackendError> {
-    backend.extend(&[Extension { key: claim.key.clone(), ttl: claim.ttl }]).await.remove(0)
 }

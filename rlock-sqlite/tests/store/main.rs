@@ -1,7 +1,16 @@
 //! Tests of what SQLite alone has: its file, disks and processes.
 
+#[cfg(unix)]
+mod access;
 mod baseline;
+mod clock;
+mod cost;
+mod deleted;
 #[cfg(target_os = "linux")]
 mod disk;
 mod file;
+mod links;
 mod processes;
+mod support;
+mod sweep;
+mod turns;

@@ -8,7 +8,7 @@ use rlock_testkit::contest::{Arena, Mishap, Plan, contend_as_told};
 use rlock_testkit::process::Helper;
 use rlock_testkit::this_test;
 
-/// Never two hold a lock, tokens grow, no update is lost, every loss is signalled in time, nobody is forgotten.
+/// No two hold a lock, tokens grow, no update is lost, every loss is signalled in time, no waiter is forgotten.
 #[test]
 fn histories_of_processes_are_right_while_they_are_killed_and_frozen() {
     if let Some(helper) = Helper::current() {

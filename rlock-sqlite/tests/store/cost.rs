@@ -1,0 +1,80 @@
+//! Rule 12: what an operation writes depends neither on history nor on how many wait.
+
+use std::fs;
+use std::path::Path;
+
+use rlock_core::{Acquired, Backend as _, Claim, IfBusy, Release};
+use rlock_sqlite::SqliteBackend;
+use tempfile::TempDir;
+
+use crate::support::{claim, claim_of, extend, key, open, release, sqlite};
+
+/// A page in the log, with its header.
+const PAGE: u64 = 4096 + 24;
+
+#[tokio::test]
+async fn a_free_lock_costs_one_page_an_operation() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("locks.db");
+    let backend = open(&path).await;
+    for number in 0..1_000_u32 {
+        let name = format!("x/{}", number % 300);
+        assert!(matches!(claim(&backend, &name, number.into()).await, Ok(Acquired::Held(_))));
+        release(&backend, &name, number.into()).await.unwrap();
+    }
+    let taken = pages(&path, async || drop(claim(&backend, "x/7", 1).await)).await;
+    let extended = pages(&path, async || drop(extend(&backend, "x/7", 1).await)).await;
+    let released = pages(&path, async || drop(release(&backend, "x/7", 1).await)).await;
+    assert_eq!((taken, extended, released), (1, 1, 1));
+}
+
+#[tokio::test]
+async fn a_refused_claim_writes_nothing() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("locks.db");
+    let backend = open(&path).await;
+    claim(&backend, "x", 1).await.unwrap();
+    let refused = Claim { if_busy: IfBusy::Refuse, ..claim_of("x", 2) };
+    let written = pages(&path, async || drop(backend.acquire(std::slice::from_ref(&refused)).await)).await;
+    assert_eq!(written, 0);
+}
+
+#[tokio::test]
+async fn a_long_queue_costs_what_a_short_one_does() {
+    let folder = TempDir::new().unwrap();
+    let (few, many) = (folder.path().join("few.db"), folder.path().join("many.db"));
+    let (few, many) = (in_queue(&few, 10).await, in_queue(&many, 3_000).await);
+    for ((what, few), (_, many)) in few.iter().zip(&many) {
+        // The trees of the tables have grown by a level.
+        assert!(*many <= few + 4, "{what} writes {few} pages beside 10 waiters and {many} beside 3,000");
+    }
+}
+
+async fn in_queue(path: &Path, waiters: u128) -> Vec<(&'static str, u64)> {
+    let backend = open(path).await;
+    let claims: Vec<_> = (1..=waiters).map(|id| claim_of("x", id)).collect();
+    backend.acquire(&claims).await;
+    let last = waiters;
+    vec![
+        ("a try", pages(path, async || try_claim(&backend).await).await),
+        ("joining the queue", pages(path, async || drop(claim(&backend, "x", last + 1).await)).await),
+        ("extending a waiter", pages(path, async || drop(extend(&backend, "x", last).await)).await),
+        ("leaving the queue", pages(path, async || drop(release(&backend, "x", last).await)).await),
+        ("extending the holder", pages(path, async || drop(extend(&backend, "x", 1).await)).await),
+        ("a hand-over", pages(path, async || drop(release(&backend, "x", 1).await)).await),
+    ]
+}
+
+async fn try_claim(backend: &SqliteBackend) {
+    let claim = Claim { if_busy: IfBusy::Refuse, ..claim_of("x", u128::MAX) };
+    assert!(matches!(backend.acquire(&[claim]).await[0], Ok(Acquired::Busy)));
+    backend.release(&[Release::from(key("x", u128::MAX))]).await;
+}
+
+/// The pages that `act` writes, as the log grows by them.
+async fn pages(path: &Path, act: impl AsyncFnOnce()) -> u64 {
+    // The log is started anew, so that it does not turn round meanwhile.
+    sqlite(path).query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    act().await;
+    fs::metadata(format!("{}-wal", path.display())).unwrap().len() / PAGE
+}

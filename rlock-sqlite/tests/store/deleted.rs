@@ -1,0 +1,67 @@
+//! A file that is deleted, or a part of it, while it is in use.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rlock_core::{Acquired, BackendError, Client, LossReason, SimpleLock};
+use rlock_sqlite::SqliteBackend;
+use tempfile::TempDir;
+
+use crate::support::{claim, config, open};
+
+#[tokio::test]
+async fn a_lock_in_a_deleted_file_is_lost_before_it_is_granted_again() {
+    is_lost_first(&["", "-wal", "-shm"]).await;
+}
+
+#[tokio::test]
+async fn a_lock_in_a_deleted_log_is_lost_before_it_is_granted_again() {
+    is_lost_first(&["-wal"]).await;
+}
+
+async fn is_lost_first(suffixes: &[&str]) {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("locks.db");
+    let client = Client::builder().connect(SqliteBackend::connect(config(&path))).await.unwrap();
+    let guard = SimpleLock::new("x", &client).unwrap().lock().await.unwrap();
+    let other = open(&path).await;
+    delete(&path, suffixes);
+    let granted = async {
+        for id in 2.. {
+            match claim(&other, "x", id).await {
+                Ok(Acquired::Held(grant)) => return (grant, Instant::now()),
+                answer => assert!(matches!(answer, Err(BackendError::NotApplied(_))), "{answer:?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        unreachable!("ids do not end")
+    };
+    let lost = async { (guard.lost().await, Instant::now()) };
+    let ((lost, lost_at), (grant, granted_at)) = tokio::join!(lost, granted);
+    assert!(lost_at < granted_at, "it was lost {:?} after it was granted again", lost_at - granted_at);
+    assert_eq!(lost, LossReason::Gone);
+    assert!(grant.token > guard.token());
+}
+
+/// The log has all that was in the memory that clients share.
+#[tokio::test]
+async fn a_deleted_index_of_the_log_loses_nothing() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("locks.db");
+    let client = Client::builder().connect(SqliteBackend::connect(config(&path))).await.unwrap();
+    let guard = SimpleLock::new("x", &client).unwrap().lock().await.unwrap();
+    delete(&path, &["-shm"]);
+    guard.extend(Duration::from_secs(60)).await.unwrap();
+    let other = open(&path).await;
+    tokio::time::sleep(Duration::from_secs(1)).await; // the grace
+    assert!(matches!(claim(&other, "x", 2).await, Ok(Acquired::Queued(_))));
+    assert!(guard.is_held());
+    guard.unlock().await.unwrap();
+}
+
+fn delete(path: &Path, suffixes: &[&str]) {
+    for suffix in suffixes {
+        fs::remove_file(format!("{}{suffix}", path.display())).unwrap();
+    }
+}
