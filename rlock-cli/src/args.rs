@@ -4,8 +4,10 @@
 mod bench;
 mod check;
 mod help;
+mod hint;
 
 use std::ffi::OsString;
+use std::io::{self, Write as _};
 use std::time::Duration;
 
 use clap::error::ErrorKind;
@@ -75,9 +77,6 @@ pub(crate) enum Command {
     /// Prints the manual page
     #[command(after_help = "Example:\n  rlock man > ~/.local/share/man/man1/rlock.1")]
     Man,
-    /// What `run` starts beside the program
-    #[command(hide = true)]
-    Keep,
 }
 
 #[derive(Debug, Args)]
@@ -120,8 +119,22 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(crate) skip_ok: bool,
 
-    /// Keeps the lock for so long at least, though the program has ended, so that a host whose clock is behind does not run
-    /// it again; TERM and INT end that
+    /// Ends with this status, not 75, if others hold the lock: a program's own 75 differs then
+    #[arg(long, value_name = "N", conflicts_with = "skip_ok")]
+    pub(crate) conflict_status: Option<u8>,
+
+    /// Says nothing of a run without trouble
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+
+    /// Ends the program, as if the lock were lost, once it has run for so long
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) max_hold: Option<Duration>,
+
+    /// Keeps the lock taken for so long at least from its grant, so that a host whose clock is behind does not run the
+    /// program again
+    ///
+    /// The store keeps that time, whatever ends rlock. Where a store cannot, rlock waits, and TERM and INT end that.
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) min_hold: Option<Duration>,
 
@@ -133,9 +146,17 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) kill_after: Option<Duration>,
 
+    /// What has to end before the lock is released
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = WaitFor::Tree)]
+    pub(crate) wait_for: WaitFor,
+
     /// How often the lock is extended: from 1ms to half of the TTL [default: a third of it]
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) interval: Option<Duration>,
+
+    /// Goes on trying to release the lock for so long, if the store does not answer [default: until it ends by itself]
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) release_for: Option<Duration>,
 
     /// Tells what happens in JSON, an object a line, on standard error
     #[arg(long)]
@@ -162,6 +183,15 @@ impl RunArgs {
         names.dedup();
         names
     }
+}
+
+/// What keeps a lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WaitFor {
+    /// The program and all that descends from it, daemons in the background too
+    Tree,
+    /// The program alone; what it leaves behind runs on without the lock
+    Program,
 }
 
 /// What happens to a program whose lock is lost.
@@ -298,8 +328,12 @@ pub(crate) struct SchemaArgs {
 
 /// The command, or the status to end with when there is none: the help was printed, or what is wrong.
 pub(crate) fn parse() -> Result<Command, Exit> {
-    Cli::try_parse().and_then(with_store).map_err(|error| {
+    let given: Vec<_> = std::env::args_os().collect();
+    Cli::try_parse_from(&given).and_then(with_store).map_err(|error| {
         let _reader_gone = error.print();
+        if let Some(hint) = hint::of(&error, &given) {
+            let _reader_gone = writeln!(io::stderr(), "\n{hint}");
+        }
         match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::OK,
             _ => Exit::USAGE,
@@ -333,13 +367,15 @@ fn with_store(mut cli: Cli) -> Result<Command, clap::Error> {
         Command::Schema(SchemaArgs { create: false, .. }) => return Ok(cli.command),
         #[cfg(feature = "postgres")]
         Command::Schema(SchemaArgs { store, .. }) => store,
-        Command::Completions { .. } | Command::Man | Command::Keep => return Ok(cli.command),
+        Command::Completions { .. } | Command::Man => return Ok(cli.command),
     };
     if let Command::Run(RunArgs { interval: Some(interval), ttl, .. }) = &cli.command
         && !(WatchdogConfig::MIN_INTERVAL..=ttl.get() / 2).contains(interval)
     {
         // A longer one would come when the program is being ended because little is left.
-        let wrong = format!("--interval {interval:?} is not from 1ms to {:?}, half of the TTL", ttl.get() / 2);
+        let half = humantime::format_duration(ttl.get() / 2);
+        let given = humantime::format_duration(*interval);
+        let wrong = format!("--interval {given} is not from 1ms to {half}, half of the TTL");
         return Err(Cli::command().error(ErrorKind::InvalidValue, wrong));
     }
     if store.url().is_empty() {

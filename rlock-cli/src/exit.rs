@@ -6,35 +6,66 @@ use std::process::{ExitCode, ExitStatus};
 use nix::sys::signal::Signal;
 use rlock::{ConnectError, LockError};
 
+use crate::sys;
+
 /// The status that `rlock` ends with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Exit(u8);
+pub(crate) struct Exit {
+    status: u8,
+    /// `rlock` dies of SIGINT, as the program did. A shell ends its loop then.
+    is_interrupted: bool,
+}
 
 impl Exit {
-    pub(crate) const OK: Self = Self(0);
+    pub(crate) const OK: Self = Self::new(0);
     /// Somebody was asked, and said no.
-    pub(crate) const DECLINED: Self = Self(1);
+    pub(crate) const DECLINED: Self = Self::new(1);
     /// A store is not fit.
-    pub(crate) const AT_RISK: Self = Self(1);
+    pub(crate) const AT_RISK: Self = Self::new(1);
     /// `EX_USAGE`.
-    pub(crate) const USAGE: Self = Self(64);
+    pub(crate) const USAGE: Self = Self::new(64);
     /// `EX_UNAVAILABLE`.
-    pub(crate) const UNAVAILABLE: Self = Self(69);
+    pub(crate) const UNAVAILABLE: Self = Self::new(69);
+    /// `EX_OSERR`.
+    pub(crate) const SYSTEM: Self = Self::new(71);
+    /// `EX_IOERR`.
+    pub(crate) const IO_ERROR: Self = Self::new(74);
     /// `EX_TEMPFAIL`.
-    pub(crate) const NOT_ACQUIRED: Self = Self(75);
+    pub(crate) const NOT_ACQUIRED: Self = Self::new(75);
     /// `EX_PROTOCOL`, the next one after it.
-    pub(crate) const LOCK_LOST: Self = Self(76);
-    pub(crate) const NOT_EXECUTABLE: Self = Self(126);
-    pub(crate) const NOT_FOUND: Self = Self(127);
+    pub(crate) const LOCK_LOST: Self = Self::new(76);
+    /// `EX_NOPERM`.
+    pub(crate) const HELD_TOO_LONG: Self = Self::new(77);
+    pub(crate) const NOT_EXECUTABLE: Self = Self::new(126);
+    pub(crate) const NOT_FOUND: Self = Self::new(127);
+
+    pub(crate) const fn new(status: u8) -> Self {
+        Self { status, is_interrupted: false }
+    }
 
     /// The program's own status, or 128 and the number of the signal that ended it.
     pub(crate) fn of_program(status: ExitStatus) -> Self {
-        let signal = status.signal().unwrap_or_default();
-        Self(low_byte(status.code().unwrap_or(128 + signal)))
+        status.code().map_or_else(|| Self::of(status.signal().unwrap_or_default()), |code| Self::new(low_byte(code)))
     }
 
     pub(crate) fn of_signal(signal: Signal) -> Self {
-        Self(low_byte(128 + signal as i32))
+        Self::of(signal as i32)
+    }
+
+    fn of(signal: i32) -> Self {
+        Self { status: low_byte(128 + signal), is_interrupted: signal == Signal::SIGINT as i32 }
+    }
+
+    pub(crate) fn status(self) -> u8 {
+        self.status
+    }
+
+    /// Ends this process.
+    pub(crate) fn end(self) -> ExitCode {
+        if self.is_interrupted {
+            sys::die_of(Signal::SIGINT);
+        }
+        self.status.into()
     }
 
     pub(crate) fn of_connect_error(error: &ConnectError) -> Self {
@@ -53,10 +84,4 @@ impl Exit {
 /// What the system passes on of a status.
 fn low_byte(status: i32) -> u8 {
     status.to_le_bytes()[0]
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        Self::from(exit.0)
-    }
 }

@@ -1,13 +1,12 @@
 //! `rlock list`: the locks that are held or waited for.
 
-use std::io::{self, Write as _};
-
 use rlock::{Entry, ListFilter};
 use serde::Serialize;
 
 use crate::args::ListArgs;
 use crate::ask::ask;
 use crate::exit::Exit;
+use crate::output::print;
 
 const PAGE: usize = 500;
 
@@ -24,19 +23,20 @@ pub(crate) async fn list(args: ListArgs) -> Exit {
         let mut is_first = !args.json;
         loop {
             let page = client.list(&filter).await?;
+            let mut lines = String::new();
             if std::mem::take(&mut is_first) && !page.entries.is_empty() {
-                let _reader_gone = writeln!(io::stdout(), "   HELD  QUEUED  NAME");
+                lines.push_str("   HELD  QUEUED  NAME\n");
             }
             // Page by page: there may be more than anybody wants to wait for.
-            let lines: String = page.entries.iter().map(|entry| line(entry, args.json)).collect();
-            if io::stdout().write_all(lines.as_bytes()).is_err() {
-                return Ok(()); // nobody reads any more
+            lines.extend(page.entries.iter().map(|entry| line(entry, args.json)));
+            if let Err(exit) = print(&lines) {
+                return Ok(exit);
             }
-            let Some(next) = page.next else { return Ok(()) };
+            let Some(next) = page.next else { return Ok(Exit::OK) };
             filter.after = Some(next);
         }
     });
-    printed.await.err().unwrap_or(Exit::OK)
+    printed.await.unwrap_or_else(|exit| exit)
 }
 
 fn line(entry: &Entry, is_json: bool) -> String {

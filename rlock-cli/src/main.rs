@@ -7,7 +7,9 @@ mod bench;
 mod break_lock;
 mod check;
 mod exit;
+mod keep;
 mod list;
+mod output;
 mod pages;
 mod report;
 mod run;
@@ -15,6 +17,7 @@ mod run;
 mod schema;
 mod show;
 mod sys;
+mod text;
 #[cfg(any(feature = "bench", feature = "suite"))]
 mod throw_away;
 mod wait;
@@ -29,7 +32,7 @@ use crate::report::report;
 
 fn main() -> ExitCode {
     let exit = match args::parse() {
-        Ok(Command::Run(args)) => on_this_thread(run::run(args)),
+        Ok(Command::Run(args)) => run::run(args),
         Ok(Command::Show(args)) => on_this_thread(show::show(args)),
         Ok(Command::List(args)) => on_this_thread(list::list(args)),
         Ok(Command::Watch(args)) => on_this_thread(watch::watch(args)),
@@ -44,20 +47,18 @@ fn main() -> ExitCode {
         Ok(Command::Schema(args)) => on_this_thread(schema::schema(args)),
         Ok(Command::Completions { shell }) => pages::completions(shell),
         Ok(Command::Man) => pages::man(),
-        Ok(Command::Keep) => run::keep(),
         Err(exit) => exit,
     };
     report::flush();
-    exit.into()
+    exit.end()
 }
 
-/// A program dies with the thread that started it, and this one lives to the end.
 fn on_this_thread(command: impl Future<Output = Exit>) -> Exit {
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(command),
         Err(error) => {
             report!("the operating system refused to start a runtime: {error}");
-            Exit::UNAVAILABLE
+            Exit::SYSTEM
         }
     }
 }

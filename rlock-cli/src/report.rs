@@ -4,16 +4,27 @@ use std::fmt::Arguments;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
 
+use crate::text;
+
 /// Tells what has happened: a word for it, its fields in JSON, and a line for people. It never waits for a reader: a program has to be ended in time even if nobody reads.
 macro_rules! event {
-    ($event:literal $(, $field:ident: $value:expr)*; $($text:tt)*) => {
+    ($event:expr $(, $field:ident: $value:expr)*; $($text:tt)*) => {
         $crate::report::tell($event, [$((stringify!($field), serde_json::json!($value))),*], format_args!($($text)*))
+    };
+}
+
+/// The same for programs alone: a line of JSON, or nothing.
+macro_rules! fact {
+    ($event:expr $(, $field:ident: $value:expr)*; $($text:tt)*) => {
+        if $crate::report::is_json() {
+            $crate::report::event!($event $(, $field: $value)*; $($text)*);
+        }
     };
 }
 
@@ -24,7 +35,7 @@ macro_rules! report {
     };
 }
 
-pub(crate) use {event, report};
+pub(crate) use {event, fact, report};
 
 /// How long the end of `rlock` may wait for a reader.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -37,7 +48,13 @@ static IS_PASSING: AtomicBool = AtomicBool::new(false);
 
 static IS_JSON: AtomicBool = AtomicBool::new(false);
 
-static MESSAGES: OnceLock<Sender<Message>> = OnceLock::new();
+static IS_QUIET: AtomicBool = AtomicBool::new(false);
+
+/// The events of a run without trouble.
+const ROUTINE: [&str; 6] = ["waiting", "acquired", "left", "keeping", "continued", "released"];
+
+/// `None` where the system refused a thread to write them.
+static MESSAGES: OnceLock<Option<Sender<Message>>> = OnceLock::new();
 
 enum Message {
     Line(String),
@@ -50,8 +67,24 @@ pub(crate) fn in_json() {
     IS_JSON.store(true, Ordering::Relaxed);
 }
 
+pub(crate) fn is_json() -> bool {
+    IS_JSON.load(Ordering::Relaxed)
+}
+
+/// Leaves out the events of a run without trouble from now on.
+pub(crate) fn quietly() {
+    IS_QUIET.store(true, Ordering::Relaxed);
+}
+
+fn is_quiet() -> bool {
+    IS_QUIET.load(Ordering::Relaxed)
+}
+
 pub(crate) fn tell<const N: usize>(event: &str, fields: [(&str, Value); N], text: Arguments<'_>) {
-    if IS_JSON.load(Ordering::Relaxed) {
+    if is_quiet() && ROUTINE.contains(&event) {
+        return;
+    }
+    if is_json() {
         let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
         let always = [("time", time.into()), ("event", event.into()), ("message", text.to_string().into())];
         let object: Map<_, _> =
@@ -64,13 +97,13 @@ pub(crate) fn tell<const N: usize>(event: &str, fields: [(&str, Value); N], text
 
 /// Shows a line until the next one comes, if there is a terminal to show it on.
 pub(crate) fn pass(line: &str) {
-    if IS_JSON.load(Ordering::Relaxed) || !io::stderr().is_terminal() {
+    if is_json() || is_quiet() || !io::stderr().is_terminal() {
         return;
     }
     let columns = terminal_size::terminal_size_of(io::stderr()).map_or(80, |(width, _)| usize::from(width.0));
-    let shown: String = format!("rlock: {line}").chars().take(columns.saturating_sub(1)).collect();
+    let line = format!("rlock: {line}");
     IS_PASSING.store(true, Ordering::Relaxed);
-    send(Message::Line(format!("{CLEAR}{shown}")));
+    send(Message::Line(format!("{CLEAR}{}", text::cut(&line, columns.saturating_sub(1)))));
 }
 
 /// Takes such a line away.
@@ -84,26 +117,27 @@ pub(crate) fn clear() {
 /// Waits until all that was told has been written, but not for ever.
 pub(crate) fn flush() {
     let (sender, written) = channel();
-    if MESSAGES.get().is_some() {
+    if matches!(MESSAGES.get(), Some(Some(_))) {
         send(Message::Written(sender));
         let _nobody_reads = written.recv_timeout(PATIENCE);
     }
 }
 
+/// Writes here and now where the system refuses a thread.
 fn send(message: Message) {
     let writer = MESSAGES.get_or_init(|| {
         let (sender, messages) = channel();
-        thread::spawn(|| write(messages));
-        sender
+        thread::Builder::new().spawn(|| messages.into_iter().for_each(write)).ok().map(|_| sender)
     });
-    let _writer_gone = writer.send(message);
+    match writer {
+        Some(writer) => drop(writer.send(message)),
+        None => write(message),
+    }
 }
 
-fn write(messages: Receiver<Message>) {
-    for message in messages {
-        match message {
-            Message::Line(line) => drop(io::stderr().write_all(line.as_bytes())),
-            Message::Written(sender) => drop(sender.send(())),
-        }
+fn write(message: Message) {
+    match message {
+        Message::Line(line) => drop(io::stderr().write_all(line.as_bytes())),
+        Message::Written(sender) => drop(sender.send(())),
     }
 }

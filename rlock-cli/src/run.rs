@@ -1,112 +1,157 @@
 //! `rlock run`: a program under a lock.
 
 mod acquire;
+mod error;
 mod grace;
 mod held;
 mod keeper;
-mod program;
+pub(crate) mod nested;
+mod release;
 mod signals;
+mod start_error;
 mod supervise;
 mod terminal;
+mod waiting;
 
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use rlock::{Client, ConnectError, ExtendError, LockError, ResourceName, UnlockError};
+use rlock::Client;
 use tokio::time::{Instant, sleep};
 
 use crate::args::{OnLost, RunArgs};
 use crate::exit::Exit;
-use crate::report::{self, event, report};
+use crate::report::{self, event, fact, report};
+use crate::run::error::RunError;
+use crate::run::grace::Grace;
 use crate::run::held::Held;
-use crate::run::keeper::Keeper;
-use crate::run::program::{Program, StartError};
+use crate::run::keeper::{Forked, Keeper, NotStarted};
+use crate::run::release::Ended;
 use crate::run::signals::Signals;
-use crate::run::supervise::{Outcome, Supervision};
+use crate::run::start_error::StartError;
+use crate::run::supervise::{Outcome, Supervision, described};
 use crate::run::terminal::{Terminal, stop_the_job};
-use crate::sys::Birth;
 
 /// How long giving back may take when nothing depends on it any more.
 const GIVING_BACK: Duration = Duration::from_secs(1);
 
-pub(crate) use keeper::keep;
-
-pub(crate) async fn run(args: RunArgs) -> Exit {
+pub(crate) fn run(args: RunArgs) -> Exit {
     if args.json {
         report::in_json();
     }
-    match connect_and_run(&args).await {
-        Ok(exit) => exit,
-        Err(error) => {
-            report!("{error}");
-            match error.exit() {
-                Exit::NOT_ACQUIRED if args.skip_ok => Exit::OK,
-                exit => exit,
-            }
-        }
+    if args.quiet {
+        report::quietly();
+    }
+    let forked = match nested::held_outside(&args) {
+        Some(name) => Err(RunError::Nested { name }),
+        None => Forked::new(&args.program).map_err(RunError::Keeper),
+    };
+    match forked {
+        Ok(keeper) => crate::on_this_thread(run_kept(args, keeper)),
+        Err(error) => refuse(&args, &error),
     }
 }
 
-async fn connect_and_run(args: &RunArgs) -> Result<Exit, RunError> {
+async fn run_kept(args: RunArgs, keeper: Forked) -> Exit {
+    connect_and_run(&args, keeper).await.unwrap_or_else(|error| refuse(&args, &error))
+}
+
+/// Says why the program was not run, and returns the status for that.
+fn refuse(args: &RunArgs, error: &RunError) -> Exit {
+    let (exit, event) = error.exit();
+    let exit = match exit {
+        Exit::NOT_ACQUIRED if args.skip_ok => Exit::OK,
+        Exit::NOT_ACQUIRED => args.conflict_status.map_or(exit, Exit::new),
+        exit => exit,
+    };
+    let names: Vec<_> = args.names().iter().map(ToString::to_string).collect();
+    if exit == Exit::OK {
+        fact!(event, names: names, exit: exit.status(); "{error}");
+    } else {
+        event!(event, names: names, exit: exit.status(); "{error}");
+    }
+    exit
+}
+
+async fn connect_and_run(args: &RunArgs, keeper: Forked) -> Result<Exit, RunError> {
     Terminal::block_sigttou().map_err(io::Error::from)?;
+    let keeper = Keeper::meet(keeper).await.map_err(RunError::Keeper)?;
     let mut signals = Signals::listen()?;
     let connecting = rlock::connect_with(args.store.url(), Client::builder().label(&label(args)));
     let client = tokio::select! {
         client = connecting => client?,
         signal = signals.next_to_end() => return Err(RunError::interrupted(args, signal)),
     };
-    let result = take_and_run(args, &client, &mut signals).await;
-    if matches!(result, Err(_) | Ok(Exit::LOCK_LOST))
-        && let Err(error) = client.shutdown(GIVING_BACK).await
-    {
-        report!("{error}");
+    let result = take_and_run(args, &client, keeper, &mut signals).await;
+    let gave_up = matches!(result, Err(_) | Ok(Exit::LOCK_LOST));
+    if gave_up && client.shutdown(GIVING_BACK).await.is_err() {
+        let names = held::joined(args.names().iter(), ", ");
+        let within = humantime::format_duration(args.ttl.get());
+        report!("could not give {names} back; the store ends it within {within}");
     }
     result
 }
 
-async fn take_and_run(args: &RunArgs, client: &Client, signals: &mut Signals) -> Result<Exit, RunError> {
+async fn take_and_run(
+    args: &RunArgs,
+    client: &Client,
+    mut keeper: Keeper,
+    signals: &mut Signals,
+) -> Result<Exit, RunError> {
     let held = acquire::acquire(args, client, signals).await?;
     let names = held.names();
     let acquired = Instant::now();
     signals.expect_program()?;
-    let mut keeper = Keeper::start()?;
     let mut terminal = Terminal::of_the_session();
-    let birth = Birth { keeper: keeper.cradle()?, terminal: terminal.as_mut().and_then(Terminal::lend) };
-    let program = Program::start(&args.program, &held, birth)?;
-    let outcome = Supervision::new(&held, args, program, terminal, signals).until_the_end().await;
-    keeper.dismiss();
+    let in_front = terminal.as_mut().is_some_and(Terminal::lend);
+    let remaining = (args.on_lost != OnLost::Ignore).then(|| Grace::of(args.ttl).for_keeper(held.remaining()));
+    let environment = held.environment().into_iter().chain([nested::environment(args, keeper.pid())]).collect();
+    let program = match keeper.start(environment, in_front, remaining).await {
+        Ok(program) => program,
+        Err(NotStarted::Refused(source)) => return Err(StartError::new(&args.program[0], source).into()),
+        Err(NotStarted::TooLate) => return Err(RunError::TooLate { names }),
+        Err(NotStarted::KeeperDied) => return Err(RunError::KeeperDied),
+    };
+    fact!("started", process: program.as_raw(); "started the program");
+    let outcome = Supervision::new(&held, args, (keeper, program), terminal, signals).until_the_end().await;
     let (status, is_asked_to) = match outcome {
         Outcome::Ended { status, is_asked_to } => (status, is_asked_to),
         Outcome::LockLost(status) => {
-            report!("the program has ended ({status}); {names} was lost");
+            report!("the program {}; {names} was lost", described(status));
             return Ok(Exit::LOCK_LOST);
         }
-    };
-    if let Some(min_hold) = args.min_hold
-        && !is_asked_to
-    {
-        keep_for(min_hold.saturating_sub(acquired.elapsed()), &held, signals).await;
-    }
-    let list = held.list();
-    match held.unlock().await {
-        Ok(()) => event!("released", names: list; "released {names}"),
-        Err(error @ UnlockError::Lost(_)) => {
-            report!("{error}; the program had ended by itself ({status})");
-            if args.on_lost != OnLost::Ignore {
-                return Ok(Exit::LOCK_LOST);
-            }
+        Outcome::HeldTooLong(status) => {
+            report!("the program {}, after --max-hold", described(status));
+            release::release(args, client, held, signals).await;
+            return Ok(Exit::HELD_TOO_LONG);
         }
-        Err(error) => report!("{error}"),
+    };
+    if let Some(min_hold) = args.min_hold {
+        let left = min_hold.saturating_sub(acquired.elapsed());
+        let (shown, list) = (error::shown(left), held.list());
+        if client.capabilities().rest {
+            event!("keeping", names: list, for_ms: held::millis(left); "keeping {names} taken for {shown}");
+        } else if !is_asked_to {
+            event!("keeping", names: list, for_ms: held::millis(left); "keeping {names} for {shown}");
+            keep_for(left, &held, signals).await;
+        }
     }
-    Ok(Exit::of_program(status))
+    Ok(match release::release(args, client, held, signals).await {
+        Ended::Released => Exit::of_program(status),
+        Ended::Lost if args.on_lost == OnLost::Ignore => Exit::of_program(status),
+        Ended::Lost => {
+            report!("the program {} before that was seen", described(status));
+            Exit::LOCK_LOST
+        }
+        Ended::Unconfirmed if status.success() => Exit::IO_ERROR,
+        Ended::Unconfirmed => Exit::of_program(status),
+    })
 }
 
 /// Keeps the locks though the program has ended, until somebody asks `rlock` to end.
 async fn keep_for(time: Duration, held: &Held, signals: &mut Signals) {
-    let (names, shown) = (held.names(), humantime::format_duration(Duration::from_secs(time.as_secs())));
-    event!("keeping", names: held.list(), for_ms: held::millis(time); "keeping {names} for {shown}");
     let is_asked_to_end = async {
         loop {
             match signals.next().await {
@@ -119,7 +164,7 @@ async fn keep_for(time: Duration, held: &Held, signals: &mut Signals) {
     tokio::select! {
         () = sleep(time) => {}
         () = is_asked_to_end => {}
-        () = held.lost() => {}
+        _ = held.lost() => {}
     }
 }
 
@@ -127,41 +172,4 @@ async fn keep_for(time: Duration, held: &Held, signals: &mut Signals) {
 fn label(args: &RunArgs) -> String {
     let program = || args.program.first().and_then(|program| Path::new(program).file_name());
     args.label.clone().or_else(|| Some(program()?.to_string_lossy().into_owned())).unwrap_or_default()
-}
-
-/// Why a program was not run, or not to its end.
-#[derive(Debug, thiserror::Error)]
-enum RunError {
-    #[error("{name} was not acquired: others hold it or wait for it; leave out --try to wait, or see rlock show")]
-    Busy { name: ResourceName },
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    #[error("{names} was not acquired: ended by {signal} before")]
-    Interrupted { names: String, signal: Signal },
-    #[error(transparent)]
-    Lock(#[from] LockError),
-    #[error("the program was not started: {0}")]
-    NotConfirmed(#[from] ExtendError),
-    #[error(transparent)]
-    Start(#[from] StartError),
-    #[error("the operating system refused: {0}")]
-    System(#[from] io::Error),
-}
-
-impl RunError {
-    fn interrupted(args: &RunArgs, signal: Signal) -> Self {
-        Self::Interrupted { names: held::joined(args.names().iter(), ", "), signal }
-    }
-
-    fn exit(&self) -> Exit {
-        match self {
-            Self::Busy { .. } => Exit::NOT_ACQUIRED,
-            Self::Connect(error) => Exit::of_connect_error(error),
-            Self::Interrupted { signal, .. } => Exit::of_signal(*signal),
-            Self::Lock(error) => Exit::of_lock_error(error),
-            Self::NotConfirmed(ExtendError::Lost(_)) => Exit::LOCK_LOST,
-            Self::NotConfirmed(_) | Self::System(_) => Exit::UNAVAILABLE,
-            Self::Start(error) => error.exit(),
-        }
-    }
 }

@@ -3,7 +3,6 @@
 pub(crate) mod json;
 mod table;
 
-use std::io::Write as _;
 use std::time::{Duration, SystemTime};
 
 use rlock::Snapshot;
@@ -11,6 +10,7 @@ use rlock::Snapshot;
 use crate::args::ShowArgs;
 use crate::ask::ask;
 use crate::exit::Exit;
+use crate::output::print;
 
 pub(crate) async fn show(args: ShowArgs) -> Exit {
     let snapshot = match ask(&args.store, async |client| client.inspect(&args.name).await).await {
@@ -18,8 +18,7 @@ pub(crate) async fn show(args: ShowArgs) -> Exit {
         Err(exit) => return exit,
     };
     let text = if args.json { json::render(&snapshot) } else { table::render(&snapshot) };
-    let _reader_gone = writeln!(std::io::stdout(), "{text}");
-    Exit::OK
+    print(&(text + "\n")).err().unwrap_or(Exit::OK)
 }
 
 fn state(snapshot: &Snapshot) -> &'static str {

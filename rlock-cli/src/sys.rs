@@ -1,28 +1,31 @@
 //! The calls that are not safe by their types: all of them in this file.
-#![allow(unsafe_code, reason = "a child between fork and exec, its status, and the disposition of signals")]
+#![allow(unsafe_code, reason = "forks, a child before it runs its program, its status, and signals by number")]
 
+use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Command, ExitStatus};
 
+use nix::errno::Errno;
 use nix::libc;
 use nix::sys::signal::{SigSet, Signal};
-use nix::unistd::{Pid, getpgrp, tcsetpgrp};
+use nix::unistd::{ForkResult, Pid, getpgrp, tcsetpgrp};
 
-/// What a program does between its start and its first instruction.
-#[derive(Debug)]
-pub(crate) struct Birth {
-    /// Is told the process id, which is that of the program's group.
-    pub(crate) keeper: OwnedFd,
-    /// Whose foreground group it makes its own.
-    pub(crate) terminal: Option<OwnedFd>,
+/// Splits this process in two, and returns the process id of the child to the parent. To be called before there is a second
+/// thread: the child has none of them, and would wait for what they had locked.
+pub(crate) fn fork() -> io::Result<Option<Pid>> {
+    // SAFETY: this process has one thread, so that the child may do whatever the parent might.
+    match unsafe { nix::unistd::fork() }? {
+        ForkResult::Parent { child } => Ok(Some(child)),
+        ForkResult::Child => Ok(None),
+    }
 }
 
-/// Lets the child live in a process group of its own, and die with this process where the system can do that. There
-/// that holds for as long as the thread lives that starts it.
-pub(crate) fn prepare(command: &mut Command, birth: Birth) {
+/// Lets the child live in a process group of its own, which it makes the foreground group of `terminal`, and die with this
+/// process where the system can do that. There that holds for as long as the thread lives that starts it.
+pub(crate) fn prepare(command: &mut Command, terminal: Option<OwnedFd>) {
     let parent = std::process::id();
     command.process_group(0);
     // SAFETY: between fork and exec the closure makes system calls alone, by functions that are safe in a signal
@@ -30,8 +33,7 @@ pub(crate) fn prepare(command: &mut Command, birth: Birth) {
     unsafe {
         command.pre_exec(move || {
             die_with(parent)?;
-            nix::unistd::write(&birth.keeper, &nix::unistd::getpid().as_raw().to_ne_bytes())?;
-            start_in_front(birth.terminal.as_ref())
+            start_in_front(terminal.as_ref())
         });
     }
 }
@@ -48,23 +50,101 @@ fn die_with(_parent: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes the terminal, which a group in the background may do only while it blocks SIGTTOU, as this process does. The
-/// program is not to inherit that.
+/// Takes the terminal, which a group in the background may do only while it blocks SIGTTOU, as the keeper does. The program
+/// inherits no blocked signal.
 fn start_in_front(terminal: Option<&OwnedFd>) -> io::Result<()> {
     let taken = terminal.map_or(Ok(()), |terminal| tcsetpgrp(terminal, getpgrp()));
-    let mut blocked = SigSet::empty();
-    blocked.add(Signal::SIGTTOU);
-    blocked.thread_unblock()?;
+    SigSet::empty().thread_set_mask()?;
     Ok(taken?)
 }
 
-/// A child, or an adopted orphan, of which something has become that was not told yet: it has ended, and is reaped, or
-/// has been stopped.
-pub(crate) fn poll_children() -> Option<(Pid, ExitStatus)> {
+/// Makes every process that descends from this one a child of this one when its parent dies, on Linux.
+pub(crate) fn adopt_orphans() {
+    #[cfg(target_os = "linux")]
+    let _old_kernel = nix::sys::prctl::set_child_subreaper(true);
+}
+
+/// Lets go of the standard streams, whose readers wait until the last process has closed them.
+pub(crate) fn leave_the_streams() {
+    if let Ok(nothing) = File::options().read(true).write(true).open("/dev/null") {
+        for stream in 0..=2 {
+            // SAFETY: both descriptors are open. The types of the standard library borrow the streams by their numbers alone,
+            // which stay open.
+            let _cannot_fail = unsafe { libc::dup2(nothing.as_raw_fd(), stream) };
+        }
+    }
+}
+
+/// A change of a child, or of an adopted orphan.
+pub(crate) enum Child {
+    /// It has ended, and is reaped, or has been stopped.
+    Changed(Pid, ExitStatus),
+    Unchanged,
+    /// There is no child.
+    None,
+}
+
+/// The next change of a child that was not returned yet, without waiting for one.
+pub(crate) fn next_child() -> Child {
     let mut status = 0;
     // SAFETY: the status is written to an integer that lives on past the call.
     let child = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG | libc::WUNTRACED) };
-    (child > 0).then(|| (Pid::from_raw(child), ExitStatus::from_raw(status)))
+    match child {
+        1.. => Child::Changed(Pid::from_raw(child), ExitStatus::from_raw(status)),
+        0 => Child::Unchanged,
+        _ if Errno::last() == Errno::ECHILD => Child::None,
+        _ => Child::Unchanged,
+    }
+}
+
+/// Sends a signal to a process group, by the number of the signal: not all have names.
+pub(crate) fn signal_group(group: Pid, signal: i32) -> Result<(), Errno> {
+    // SAFETY: the call touches no memory.
+    Errno::result(unsafe { libc::killpg(group.as_raw(), signal) }).map(drop)
+}
+
+/// Sends a signal to the process that has the number `pid`, if it is still the one that is meant.
+///
+/// On Linux a descriptor is opened first, so that the number cannot become another's between the look and the signal.
+pub(crate) fn signal_process(pid: i32, signal: i32, is_meant: impl FnOnce() -> bool) -> Result<(), Errno> {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::fd::FromRawFd as _;
+        let no_flags = 0;
+        // SAFETY: the call takes two integers, and returns a descriptor or an error.
+        match Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, no_flags) }) {
+            Ok(descriptor) => {
+                let descriptor = i32::try_from(descriptor).expect("descriptors are small numbers");
+                // SAFETY: the descriptor was made by the call before, and nobody else knows it.
+                let process = unsafe { OwnedFd::from_raw_fd(descriptor) };
+                if !is_meant() {
+                    return Err(Errno::ESRCH);
+                }
+                let no_info = std::ptr::null::<libc::siginfo_t>();
+                // SAFETY: the descriptor is open, and without an info the call reads no memory.
+                let sent = unsafe {
+                    libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal, no_info, no_flags)
+                };
+                return Errno::result(sent).map(drop);
+            }
+            Err(Errno::ENOSYS | Errno::EMFILE | Errno::ENFILE | Errno::EPERM) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    if !is_meant() {
+        return Err(Errno::ESRCH);
+    }
+    // SAFETY: the call touches no memory.
+    Errno::result(unsafe { libc::kill(pid, signal) }).map(drop)
+}
+
+/// Ends this process by `signal`, which other processes can tell from a status. Returns where the system does not do that, as
+/// for the first process of a container.
+pub(crate) fn die_of(signal: Signal) {
+    // SAFETY: the default disposition runs no code of this program.
+    let _cannot_fail = unsafe { nix::sys::signal::signal(signal, nix::sys::signal::SigHandler::SigDfl) };
+    let _cannot_fail = SigSet::from_iter([signal]).thread_unblock();
+    let _cannot_fail = nix::sys::signal::raise(signal);
 }
 
 /// Whether this process was started with `signal` ignored, as by `nohup`, or still ignores it.

@@ -7,7 +7,8 @@ use tokio::time::{Instant, sleep};
 use crate::args::WaitArgs;
 use crate::ask::ask;
 use crate::exit::Exit;
-use crate::report::{self, event};
+use crate::report::{self, event, report};
+use crate::run::nested;
 
 /// Between looks, at first and at most. Nobody queues: whoever does has to be granted the lock, and others wait meanwhile.
 const SOONEST: Duration = Duration::from_millis(20);
@@ -17,12 +18,24 @@ pub(crate) async fn wait(args: WaitArgs) -> Exit {
     if args.json {
         report::in_json();
     }
+    if args.wait.is_none() && nested::is_held(&args.name, &args.store, true) {
+        report!("{} is held by the rlock run that this one runs in, which waits for this one", args.name);
+        return Exit::USAGE;
+    }
     let end = args.wait.map(|wait| Instant::now() + wait);
     let is_free = ask(&args.store, async |client| {
         let mut pause = SOONEST;
+        let mut is_failing = false;
         loop {
-            if client.inspect(&args.name).await?.is_free() {
-                return Ok(true);
+            let is_last = end.is_some_and(|end| Instant::now() >= end);
+            match client.inspect(&args.name).await {
+                Ok(snapshot) if snapshot.is_free() => return Ok(true),
+                Ok(_) => is_failing = false,
+                Err(error) if is_last || !error.is_transient() => return Err(error),
+                Err(error) if !std::mem::replace(&mut is_failing, true) => {
+                    event!("unavailable", name: args.name.as_str(); "waiting for {}, and the store does not answer: {error}", args.name);
+                }
+                Err(_) => {}
             }
             let left = end.map(|end| end.saturating_duration_since(Instant::now()));
             if left.is_some_and(|left| left.is_zero()) {

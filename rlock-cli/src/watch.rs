@@ -1,91 +1,59 @@
 //! `rlock watch`: who holds what, as it changes.
 
-use std::cell::Cell;
+mod screen;
+
 use std::collections::HashMap;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use rlock::{BackendError, Client, ListFilter, Snapshot, Token};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 
+use self::screen::Screen;
 use crate::args::WatchArgs;
 use crate::ask::ask;
 use crate::exit::Exit;
+use crate::output::print;
+use crate::report::report;
 use crate::show::json;
+use crate::text;
 
 /// More than a screen has lines.
 const MOST: usize = 200;
-/// How wide lines are where nobody can tell how wide they may be.
-const PIPED: usize = 100;
-const ENTER: &str = "\x1b[?1049h\x1b[?25l";
-const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
-const HOME: &str = "\x1b[H";
-const CLEAR_REST: &str = "\x1b[J";
-const CLEAR_LINE_REST: &str = "\x1b[K";
+/// The columns that are not for the name, with room for an owner.
+const OTHERS: usize = 62;
 
 pub(crate) async fn watch(args: WatchArgs) -> Exit {
-    let is_screen = io::stdout().is_terminal() && !args.json;
-    let is_entered = Cell::new(false);
-    let leave = || {
-        if is_entered.take() {
-            let _terminal_gone = write!(io::stdout(), "{LEAVE}").and_then(|()| io::stdout().flush());
-        }
-    };
-    let ends = async {
-        let (hangup, quit) = (SignalKind::hangup(), SignalKind::quit());
-        let stop = SignalKind::from_raw(Signal::SIGTSTP as i32);
-        let signals = [SignalKind::interrupt(), SignalKind::terminate(), hangup, quit, stop].map(signal);
-        let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup), Ok(mut quit), Ok(mut stop)] = signals else {
-            return;
-        };
-        loop {
-            tokio::select! {
-                _ = interrupt.recv() => return,
-                _ = terminate.recv() => return,
-                _ = hangup.recv() => return,
-                _ = quit.recv() => return,
-                _ = stop.recv() => {
-                    leave();
-                    // The shell waits for the whole job. This returns when it is continued.
-                    let _cannot_fail = kill(Pid::from_raw(0), Signal::SIGTTOU);
-                }
-            }
-        }
-    };
+    let screen = Screen::new(io::stdout().is_terminal() && !args.json);
     let watching = ask(&args.store, async |client| {
         let mut lives = Lives::default();
         loop {
-            let (snapshots, is_more) = look(client, &args.prefix).await?;
-            let written = if args.json {
-                let lines: String = snapshots.iter().map(|snapshot| json::line(snapshot) + "\n").collect();
-                io::stdout().write_all(lines.as_bytes())
-            } else {
-                if is_screen {
-                    let (columns, rows) = size();
-                    let frame = lives.frame(&snapshots, is_more, columns, rows);
-                    let enter = if is_entered.replace(true) { "" } else { ENTER };
-                    let lines = frame.replace('\n', &format!("{CLEAR_LINE_REST}\r\n"));
-                    write!(io::stdout(), "{enter}{HOME}{lines}{CLEAR_REST}").and_then(|()| io::stdout().flush())
-                } else {
-                    let frame = lives.frame(&snapshots, is_more, PIPED, usize::MAX);
-                    writeln!(io::stdout(), "{frame}")
+            let (columns, rows) = screen.size();
+            let (text, is_frame) = match look(client, &args.prefix).await {
+                Ok((snapshots, _)) if args.json => {
+                    (snapshots.iter().map(|snapshot| json::line(snapshot) + "\n").collect(), false)
                 }
+                Ok((snapshots, is_more)) => (lives.frame(&snapshots, is_more, columns, rows), true),
+                Err(error) if !error.is_transient() => return Err(error),
+                Err(error) if args.json || !screen.is_there => {
+                    report!("{error}; looking again");
+                    (String::new(), false)
+                }
+                Err(error) => (format!("{}\n", text::cut(&format!("{error}; looking again"), columns)), true),
             };
-            if written.is_err() {
-                return Ok(()); // nobody reads any more
+            let written = if is_frame { screen.show(&text) } else { print(&text) };
+            if let Err(exit) = written {
+                return Ok(exit);
             }
             sleep(args.interval).await;
         }
     });
     let outcome = tokio::select! {
         outcome = watching => outcome,
-        () = ends => Ok(()),
+        () = screen.ends() => Ok(Exit::OK),
     };
-    leave();
-    outcome.err().unwrap_or(Exit::OK)
+    screen.leave();
+    outcome.unwrap_or_else(|exit| exit)
 }
 
 /// The locks whose names begin so, and whether there are more than are shown.
@@ -108,12 +76,6 @@ async fn look(client: &Client, prefix: &str) -> Result<(Vec<Snapshot>, bool), Ba
     }
 }
 
-/// The terminal's columns, and its rows but the last, in which the cursor stands.
-fn size() -> (usize, usize) {
-    let (width, height) = terminal_size::terminal_size().map_or((100, 24), |(width, height)| (width.0, height.0));
-    (width.into(), usize::from(height).saturating_sub(1).max(1))
-}
-
 /// The longest that each lease was seen to have left, which is about its TTL.
 #[derive(Debug, Default)]
 struct Lives(HashMap<Token, Duration>);
@@ -124,23 +86,22 @@ impl Lives {
         let held = snapshots.iter().flat_map(|snapshot| &snapshot.holders).map(|holder| holder.token);
         let held: std::collections::HashSet<_> = held.collect();
         self.0.retain(|token, _| held.contains(token));
-        let width =
-            snapshots.iter().map(|snapshot| snapshot.resource.as_str().chars().count()).max().unwrap_or_default();
-        let width = width.clamp(4, 40);
-        let mut lines = vec![format!("{:width$}  TIME LEFT        HELD FOR  QUEUED  HOLDER", "NAME")];
+        let width = snapshots.iter().map(|snapshot| text::width(snapshot.resource.as_str())).max().unwrap_or_default();
+        let width = width.clamp(4, columns.saturating_sub(OTHERS).clamp(12, 40));
+        let mut lines = vec![format!("{:width$}  TIME LEFT        HELD  WAIT  HOLDER", "NAME")];
         for snapshot in snapshots {
-            let name: String = snapshot.resource.as_str().chars().take(width).collect();
+            let name = text::padded(text::cut(snapshot.resource.as_str(), width), width);
             let queued = snapshot.queue.len();
             if snapshot.holders.is_empty() {
                 let nobody = if snapshot.rest.is_some() { "resting" } else { "nobody yet" };
-                lines.push(format!("{name:width$}  {:15}  {:>8}  {queued:6}  {nobody}", "", ""));
+                lines.push(format!("{name}  {:15}  {:>4}  {queued:4}  {nobody}", "", ""));
             }
             for holder in &snapshot.holders {
                 let life = self.0.entry(holder.token).or_default();
                 *life = holder.remaining.max(*life);
                 let (bar, left) = (bar(holder.remaining, *life), shortly(holder.remaining));
                 let held_for = shortly(holder.held_for);
-                lines.push(format!("{name:width$}  {bar} {left:>4}  {held_for:>8}  {queued:6}  {}", holder.owner));
+                lines.push(format!("{name}  {bar} {left:>4}  {held_for:>4}  {queued:4}  {}", holder.owner));
             }
         }
         if snapshots.is_empty() {
@@ -154,8 +115,7 @@ impl Lives {
             lines.truncate(rows - 1);
             lines.push(format!("and {hidden} lines more: make the window larger, or name a prefix"));
         }
-        let cut = |line: String| line.chars().take(columns).collect::<String>();
-        lines.into_iter().map(|line| cut(line) + "\n").collect()
+        lines.into_iter().map(|line| text::cut(&line, columns).to_owned() + "\n").collect()
     }
 }
 
@@ -204,12 +164,22 @@ mod tests {
         let mut lives = Lives::default();
         let line = |frame: String| frame.lines().nth(1).unwrap().to_owned();
         let full = line(lives.frame(&[held(30)], false, 100, 9));
-        assert_eq!(full, "nightly  ██████████  30s        2m       0  build-7, process 42 (report)");
+        assert_eq!(full, "nightly  ██████████  30s    2m     0  build-7, process 42 (report)");
         let less = line(lives.frame(&[held(6)], false, 100, 9));
-        assert_eq!(less, "nightly  ██░░░░░░░░   6s        2m       0  build-7, process 42 (report)");
+        assert_eq!(less, "nightly  ██░░░░░░░░   6s    2m     0  build-7, process 42 (report)");
         assert_eq!(line(lives.frame(&[held(6)], false, 20, 9)), "nightly  ██░░░░░░░░ ");
         assert!(lives.frame(&[], false, 100, 9).contains("nobody holds"));
         assert!(lives.0.is_empty());
+    }
+
+    #[test]
+    fn wide_names_keep_the_columns() {
+        let mut wide = held(30);
+        wide.resource = ResourceName::new("日報").unwrap();
+        let frame = Lives::default().frame(&[wide, held(30)], false, 80, 9);
+        let lines: Vec<_> = frame.lines().collect();
+        assert_eq!(lines[1], "日報     ██████████  30s    2m     0  build-7, process 42 (report)");
+        assert!(lines[2].starts_with("nightly  ██████████  30s"), "{frame}");
     }
 
     #[test]

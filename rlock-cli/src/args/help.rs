@@ -17,32 +17,54 @@ pub(super) const RUN: &str = concat!(
 
 The program runs in a process group of its own, with the standard streams and the terminal of rlock, and with \
 RLOCK_NAME and RLOCK_TOKEN in its environment, a line each for several locks. The token grows with every grant of the lock: send it along to \
-whatever has to refuse a stale holder. rlock passes TERM, INT, HUP, QUIT, USR1, USR2, WINCH, TSTP and CONT on to the \
+the part that has to refuse a stale holder. rlock passes TERM, INT, HUP, QUIT, USR1, USR2, WINCH, TSTP and CONT on to the \
 group, extends the lock while the program runs, and gives it back once the program has ended.
 
-If the lock cannot be extended, the group gets TERM when a quarter of the TTL is left (5s at most), and KILL shortly \
+The lock is held until the whole tree has ended: the program and all that descends from it, daemons in other sessions too, \
+as flock does with inherited descriptors. With --wait-for program it is released when the program has ended, and what the \
+program leaves behind runs on without it. If the program ended because rlock got TERM, INT, HUP or QUIT, the rest of the \
+tree gets TERM.
+
+If the lock cannot be extended, the tree gets TERM when a quarter of the TTL is left (5s at most), and KILL shortly \
 before the lock ends. If the store says that the lock is gone, it gets TERM at once and KILL within that time (1s at \
 most). A program that is stopped together with rlock, by Ctrl-Z for example, loses the lock once the TTL has passed, \
-and is then killed instead of continued. When rlock is killed, the group is killed with it.
+and is then killed instead of continued.
+
+A second process, the keeper, starts the program and watches rlock, as rlock watches the keeper. When one of the two is \
+killed or stopped, the other kills the tree before the lock ends. Nothing ends the tree if both are killed or stopped at \
+once, except that the program itself dies with the keeper; nor can rlock kill processes of another user, as under sudo: \
+it says so, and holds the lock while they run. Outside Linux rlock reaches the program's process group only.
 
 Exit status:
-  the program's own; 128+n if signal n ended it, or ended the waiting
-   64  wrong usage
+  the program's own; 128+n if signal n ended it, or ended the waiting, where rlock dies of INT as the program did
+   64  wrong usage, or this run is inside of one that holds the lock
    69  the store cannot be reached, or refuses
-   75  not acquired: others hold the lock (--try, --wait)
+   71  the operating system refuses a process, a thread or a descriptor
+   74  the store did not confirm the release, and the program's status was 0
+   75  not acquired: others hold the lock (--try, --wait); --conflict-status names another
    76  the lock was lost
+   77  the program was ended by --max-hold
   126  the program cannot be executed
   127  the program was not found
+With --json, the status of a program is in the event ended, and rlock's own is in the field exit of the other events.
 
 With --json each line on standard error is an object with the fields time (UTC), event, message (as without it), and:
-  waiting    name, holders, queue        how many hold it and wait for it
-  acquired   name, token
-  losing     names, remaining_ms         it cannot be extended, and ends then
-  lost       name, reason                \"broken\", \"expired\", \"gone\", \"taken_over\" and others
+  waiting      name, holders, queue      how many hold it and wait for it
+  unavailable  name, or names and exit   the store does not answer
+  acquired     name, token
+  started      process                   the program, by its process id
+  left         names, processes          the program has ended, and these have not
+  ended        status or signal          of the program; the other one is null
+  losing       names, remaining_ms       it cannot be extended, and ends then
+  lost         name, reason              \"broken\", \"expired\", \"gone\", \"taken_over\" and others
+  overdue      names                     by --max-hold
   killed, stopped, continued             the program was
-  keeping    names, for_ms               by --min-hold
-  released   names
-  message                                anything else, such as an error
+  not_killed   processes                 of another user
+  keeping      names, for_ms             by --min-hold
+  released     names
+  not_released names                     the store does not confirm it
+  busy, timed_out, interrupted, nested, other_kind, not_acquired, not_started, refused     names, exit
+  message                                anything else
 
 Examples:
   rlock run nightly-report --wait 5m -- ./report --all
@@ -93,7 +115,7 @@ pub(super) const WATCH: &str = concat!(
     stores!(),
     "
 
-On a terminal it takes the whole screen until Ctrl-C. The bars show what is left of the longest life that this has seen of a \
+On a terminal it takes the whole screen until q or Ctrl-C. It goes on when the store fails, and says so. The bars show what is left of the longest life that this has seen of a \
 lease: one that is extended stays near the full.
 
 Exit status:
@@ -106,7 +128,7 @@ pub(super) const WAIT: &str = concat!(
     stores!(),
     "
 
-It looks every half a second at least, and takes no place in the queue: somebody else may have the lock by the time that \
+It looks every half a second at least, through outages of the store, and takes no place in the queue: somebody else may have the lock by the time that \
 this returns. To do something while nobody else can, use rlock run.
 
 With --json each line on standard error is an object with the fields time (UTC), event, message (as without it); the event \

@@ -1,43 +1,44 @@
 //! Taking the lock, and waiting for it.
 
-use std::io::{self, IsTerminal as _};
 use std::pin::pin;
 use std::time::Duration;
 
-use rlock::{Client, Guard, LockError, LockOptions, Owner, ResourceName, RwLock, Semaphore, SimpleLock, Snapshot};
+use rlock::{
+    BackendError, Client, Guard, LockError, LockOptions, ResourceName, RwLock, Semaphore, SimpleLock, WatchdogConfig,
+};
 use tokio::time::{Instant, sleep};
 
-use super::{RunError, label};
+use super::error::RunError;
+use super::waiting::{announce, holders};
 use crate::args::RunArgs;
-use crate::report::{self, event};
+use crate::report::event;
 use crate::run::held::Held;
 use crate::run::signals::Signals;
 
-/// After so long, it is said that this waits.
-const UNREMARKABLE: Duration = Duration::from_millis(100);
-/// And so often it is shown on a terminal how that goes.
-const REFRESH: Duration = Duration::from_secs(1);
+/// Between two tries while the lock is in use with another number of slots.
+const NEXT_TRY: Duration = Duration::from_millis(500);
 
 /// The locks, with enough of their leases left to start a program.
 pub(super) async fn acquire(args: &RunArgs, client: &Client, signals: &mut Signals) -> Result<Held, RunError> {
-    let end = args.wait.map(|wait| Instant::now() + wait);
-    let mut guards = Vec::new();
+    let started = Instant::now();
+    let mut held = Held::new(Vec::new());
     for name in args.names() {
-        let mut taking = pin!(take(args, &name, end, client));
+        let mut taking = pin!(take(args, &name, started, client));
         let mut announcing = pin!(announce(args, &name, client));
+        let mut lost = pin!(held.lost());
         let mut is_announced = args.once;
         let guard = loop {
             tokio::select! {
                 biased; // a signal that came before the lock is not the program's
                 signal = signals.next_to_end() => return Err(RunError::interrupted(args, signal)),
                 guard = &mut taking => break guard?,
+                (lost, reason) = &mut lost => return Err(RunError::LostWhileWaiting { lost, reason, name: name.clone() }),
                 () = &mut announcing, if !is_announced => is_announced = true,
             }
         };
         event!("acquired", name: name.as_str(), token: guard.token().get(); "acquired {name} (token {})", guard.token());
-        guards.push(guard);
+        held.push(guard);
     }
-    let held = Held::new(guards);
     // The lease of a waiter lives on as it is when it is granted.
     if held.remaining() < args.ttl.get() / 2 {
         held.extend(args.ttl.get()).await?;
@@ -45,22 +46,110 @@ pub(super) async fn acquire(args: &RunArgs, client: &Client, signals: &mut Signa
     Ok(held)
 }
 
-async fn take(args: &RunArgs, name: &ResourceName, end: Option<Instant>, client: &Client) -> Result<Guard, RunError> {
-    let options = LockOptions::new().ttl(args.ttl.get());
-    let options = args.interval.into_iter().fold(options, LockOptions::watchdog_interval);
-    if args.once {
-        let guard = try_take(args, name, client, options).await?;
-        return guard.ok_or_else(|| RunError::Busy { name: name.clone() });
+async fn take(args: &RunArgs, name: &ResourceName, started: Instant, client: &Client) -> Result<Guard, RunError> {
+    let options = options(args, client);
+    let mut is_said = false;
+    loop {
+        let taken = if args.once {
+            try_take(args, name, client, options.clone()).await
+        } else {
+            let left = args.wait.map(|wait| wait.saturating_sub(started.elapsed()));
+            let options = left.into_iter().fold(options.clone(), LockOptions::wait);
+            wait_for(args, name, client, options).await.map(Some)
+        };
+        let is_over = args.once || args.wait.is_some_and(|wait| started.elapsed() >= wait);
+        match taken {
+            Ok(Some(guard)) => {
+                watch(args, client, &guard)?;
+                return Ok(guard);
+            }
+            Ok(None) => {
+                let holders = holders(name, client).await.unwrap_or_else(|_| "held by others".into());
+                return Err(RunError::Busy { name: name.clone(), holders });
+            }
+            Err(LockError::TimedOut { .. }) => return Err(timed_out(name, started.elapsed(), client).await),
+            Err(LockError::Unavailable { source, .. }) => {
+                return Err(RunError::Unreachable { name: name.clone(), waited: started.elapsed(), source });
+            }
+            Err(LockError::Rejected { source: BackendError::CapacityMismatch { actual, .. }, .. }) => {
+                let Some(holders) = other_slots(args, actual) else {
+                    return Err(RunError::OtherKind { name: name.clone(), kind: kind_of(actual) });
+                };
+                if is_over {
+                    return Err(RunError::Busy { name: name.clone(), holders });
+                }
+                if !std::mem::replace(&mut is_said, true) {
+                    event!("waiting", name: name.as_str(), capacity: actual; "waiting for {name}, {holders}");
+                }
+                sleep(NEXT_TRY).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
-    let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-    let options = left.into_iter().fold(options, LockOptions::wait);
+}
+
+/// The store keeps the lease of a dead holder for as long as the lock is to be kept at least; the watchdog extends it by the
+/// TTL, which never shortens it.
+fn options(args: &RunArgs, client: &Client) -> LockOptions {
+    match args.min_hold.filter(|_| client.capabilities().rest) {
+        Some(min_hold) => LockOptions::new().ttl(args.ttl.get().max(min_hold)).watchdog(false).hold_at_least(min_hold),
+        None => args.interval.into_iter().fold(LockOptions::new().ttl(args.ttl.get()), LockOptions::watchdog_interval),
+    }
+}
+
+fn watch(args: &RunArgs, client: &Client, guard: &Guard) -> Result<(), RunError> {
+    if args.min_hold.is_some() && client.capabilities().rest {
+        let config = WatchdogConfig {
+            interval: Some(args.interval.unwrap_or(args.ttl.get() / 3)),
+            extend_by: Some(args.ttl.get()),
+            max_failures: u32::MAX,
+            ..WatchdogConfig::new()
+        };
+        guard.start_watchdog(config).map_err(RunError::Watchdog)?;
+    }
+    Ok(())
+}
+
+/// The lock is in use with another number of slots, by the users of before a change of that number.
+fn other_slots(args: &RunArgs, actual: u32) -> Option<String> {
+    let is_of_slots = !args.shared && !args.exclusive && actual != RwLock::MAX_READERS;
+    is_of_slots.then(|| format!("held with --slots {actual}"))
+}
+
+fn kind_of(capacity: u32) -> String {
+    match capacity {
+        1 => "a plain lock, not one of --shared and --exclusive".into(),
+        RwLock::MAX_READERS => "a lock of --shared and --exclusive".into(),
+        slots => format!("a lock with --slots {slots}"),
+    }
+}
+
+async fn timed_out(name: &ResourceName, waited: Duration, client: &Client) -> RunError {
+    let name = name.clone();
+    match holders(&name, client).await {
+        Ok(holders) => RunError::TimedOut { name, waited, holders },
+        Err(Some(source)) => RunError::Unreachable { name, waited, source },
+        Err(None) => {
+            let store = client.capabilities().backend;
+            let source = BackendError::Unknown(rlock::Failure::new("inspect", store, "the store does not answer"));
+            RunError::Unreachable { name, waited, source }
+        }
+    }
+}
+
+async fn wait_for(
+    args: &RunArgs,
+    name: &ResourceName,
+    client: &Client,
+    options: LockOptions,
+) -> Result<Guard, LockError> {
     if let Some(slots) = args.slots {
-        return Ok(semaphore(name, slots, client)?.acquire_many_with(1, options).await?);
+        return semaphore(name, slots, client)?.acquire_many_with(1, options).await;
     }
     match (args.shared, args.exclusive) {
-        (true, _) => Ok(rw_lock(name, client)?.read_with(options).await?),
-        (_, true) => Ok(rw_lock(name, client)?.write_with(options).await?),
-        _ => Ok(mutex(name, client)?.lock_with(options).await?),
+        (true, _) => rw_lock(name, client)?.read_with(options).await,
+        (_, true) => rw_lock(name, client)?.write_with(options).await,
+        _ => mutex(name, client)?.lock_with(options).await,
     }
 }
 
@@ -90,45 +179,4 @@ fn rw_lock(name: &ResourceName, client: &Client) -> Result<RwLock, LockError> {
 
 fn semaphore(name: &ResourceName, slots: u32, client: &Client) -> Result<Semaphore, LockError> {
     Ok(Semaphore::new(name, slots, client)?)
-}
-
-/// Says once what this waits for, and on a terminal shows it from then on.
-async fn announce(args: &RunArgs, name: &ResourceName, client: &Client) {
-    sleep(UNREMARKABLE).await;
-    match client.inspect(name).await {
-        Ok(snapshot) => {
-            let (holders, queue) = (snapshot.holders.len(), snapshot.queue.len());
-            let by = if holders > 0 { format!(", {}; {queue} in the queue", held(&snapshot)) } else { String::new() };
-            event!("waiting", name: name.as_str(), holders: holders, queue: queue; "waiting for {name}{by}");
-        }
-        Err(error) => event!("waiting", name: name.as_str(); "waiting for {name}: {error}"),
-    }
-    if !io::stderr().is_terminal() {
-        return;
-    }
-    let own = Owner::current().with_label(&label(args));
-    loop {
-        sleep(REFRESH).await;
-        match client.inspect(name).await {
-            Ok(snapshot) if snapshot.holders.is_empty() => {}
-            Ok(snapshot) => {
-                let place = snapshot.queue.iter().position(|waiter| waiter.owner == own);
-                let place = place.map_or_else(|| "in the queue".into(), |place| format!("place {}", place + 1));
-                report::pass(&format!("waiting for {name}: {place} of {}, {}", snapshot.queue.len(), held(&snapshot)));
-            }
-            Err(error) => report::pass(&format!("waiting for {name}: {error}")),
-        }
-    }
-}
-
-/// By whom, and for how long.
-fn held(snapshot: &Snapshot) -> String {
-    let seconds = |time: Duration| humantime::format_duration(Duration::from_secs(time.as_secs()));
-    let others = match snapshot.holders.len() {
-        0 | 1 => String::new(),
-        count => format!(" and {} more", count - 1),
-    };
-    let first = snapshot.holders.first();
-    first
-        .map_or_else(String::new, |holder| format!("held by {}{others} for {}", holder.owner, seconds(holder.held_for)))
 }

@@ -23,6 +23,11 @@ impl Grace {
         Self { term, kill: (ttl.get() / 20).max(Self::TO_KILL).min(term / 2) }
     }
 
+    /// How much of `remaining` the keeper waits for a word of `rlock`, which kills before if it can.
+    pub(super) fn for_keeper(self, remaining: Duration) -> Duration {
+        remaining.saturating_sub(self.kill / 4 * 3)
+    }
+
     /// How long a program may take to end once the store has said that the lock is gone.
     pub(super) fn after_loss(self) -> Duration {
         self.term.min(Self::AFTER_LOSS)

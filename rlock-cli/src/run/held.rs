@@ -14,6 +14,10 @@ impl Held {
         Self(guards)
     }
 
+    pub(super) fn push(&mut self, guard: Guard) {
+        self.0.push(guard);
+    }
+
     /// For people.
     pub(super) fn names(&self) -> String {
         joined(self.0.iter().map(Guard::resource), ", ")
@@ -24,10 +28,10 @@ impl Held {
     }
 
     /// For the program: a line each, in the same order as the tokens.
-    pub(super) fn environment(&self) -> [(&'static str, String); 2] {
+    pub(super) fn environment(&self) -> Vec<(String, String)> {
         let names = joined(self.0.iter().map(Guard::resource), "\n");
         let tokens = joined(self.0.iter().map(Guard::token), "\n");
-        [("RLOCK_NAME", names), ("RLOCK_TOKEN", tokens)]
+        vec![("RLOCK_NAME".into(), names), ("RLOCK_TOKEN".into(), tokens)]
     }
 
     /// How long all of them are held.
@@ -41,9 +45,16 @@ impl Held {
     }
 
     /// Ends when one of them is lost.
-    pub(super) fn lost(&self) -> impl Future<Output = ()> + 'static {
-        let lost = select_all(self.0.iter().map(|guard| Box::pin(guard.lost())));
-        async { drop(lost.await) }
+    pub(super) fn lost(&self) -> impl Future<Output = (ResourceName, LossReason)> + 'static {
+        let names: Vec<_> = self.0.iter().map(|guard| guard.resource().clone()).collect();
+        let lost: Vec<_> = self.0.iter().map(|guard| Box::pin(guard.lost())).collect();
+        async move {
+            if lost.is_empty() {
+                std::future::pending::<()>().await;
+            }
+            let (reason, at, _) = select_all(lost).await;
+            (names[at].clone(), reason)
+        }
     }
 
     /// Why one of them was not extended the last time.

@@ -1,82 +1,283 @@
-//! The keeper: a process that ends the program's group when `rlock` was killed.
-//!
-//! The system can end a program with its parent (on Linux), but not what the program has started. The keeper holds
-//! the reading end of a pipe. The program itself, before its first instruction, writes its process id there, which is
-//! that of its group: were it `rlock` that wrote it, a group could live before its keeper knew of it. `rlock` writes at
-//! last that all is well; when the pipe ends without that, `rlock` has died.
+//! The keeper, as `rlock` sees it.
 
-use std::io::{self, PipeReader, PipeWriter, Read as _, Write as _};
-use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{ExitStatus, exit};
+use std::thread;
 use std::time::Duration;
 
-use nix::sys::signal::{SigSet, Signal, killpg};
+use nix::libc;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+use rlock::{Clock, Moment};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::{Instant, sleep_until};
 
-use crate::exit::Exit;
+use crate::keep::{News, Order, Survivor, Tree, keep, to_line};
+use crate::sys::{self, Child};
 
-const ALL_IS_WELL: u8 = b'!';
-
-/// A running keeper. Dropping this tells it that all is well, and waits for its end: in a container, nobody else may.
+/// A process that keeps the tree of the program. Dropping this dismisses it, and waits for its end: in a container, no other
+/// process may reap it.
 #[derive(Debug)]
 pub(super) struct Keeper {
-    process: Child,
-    /// `None` once it was told that all is well.
-    pipe: Option<PipeWriter>,
-    /// Open, so that nobody who writes is killed by SIGPIPE because somebody has killed the keeper.
-    _reader: PipeReader,
+    /// Until it has been reaped.
+    pid: Option<Pid>,
+    epoch: Moment,
+    /// What `rlock` inherits from a keeper that dies.
+    tree: Tree,
+    orders: OwnedWriteHalf,
+    news: Lines<BufReader<OwnedReadHalf>>,
+    program: Option<Pid>,
+    has_ended: bool,
+    mode: Mode,
+    /// News that `rlock` has found out itself.
+    own_news: VecDeque<News>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Mode {
+    /// The keeper keeps the tree. It has to answer by this time, if it was asked to.
+    Kept { answers_by: Option<Instant> },
+    /// The keeper is dead, and `rlock` kills the tree: next at this time.
+    Inherited { next: Instant, kills: u32 },
+    /// There is nothing left to keep.
+    Over,
+}
+
+/// A keeper that was forked, before there is a runtime to hear it in.
+#[derive(Debug)]
+pub(crate) struct Forked {
+    pid: Pid,
+    epoch: Moment,
+    tree: Tree,
+    stream: UnixStream,
+}
+
+impl Forked {
+    /// Forks the keeper. To be called before this process has a second thread.
+    pub(crate) fn new(command: &[OsString]) -> io::Result<Self> {
+        if !Tree::can_be_seen() {
+            return Err(io::Error::other("rlock needs /proc mounted, to see what the program starts"));
+        }
+        let (stream, rlock) = UnixStream::pair()?;
+        let epoch = Clock::boot().now();
+        let tree = Tree::of_this_process();
+        sys::adopt_orphans();
+        let Some(pid) = sys::fork()? else {
+            drop(stream);
+            exit(i32::from(keep(rlock, command, epoch).is_err()));
+        };
+        stream.set_nonblocking(true)?;
+        Ok(Self { pid, epoch, tree, stream })
+    }
 }
 
 impl Keeper {
-    /// Starts one that keeps nothing yet, away from the signals of the terminal.
-    pub(super) fn start() -> io::Result<Self> {
-        let (reader, pipe) = io::pipe()?;
-        let mut command = Command::new(this_program()?);
-        command.arg0("rlock").arg("keep").process_group(0);
-        let process = command.stdin(reader.try_clone()?).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        Ok(Self { process, pipe: Some(pipe), _reader: reader })
-    }
-
-    /// Where a program writes its process id, as the bytes of an `i32`, before its first instruction.
-    pub(super) fn cradle(&self) -> io::Result<OwnedFd> {
-        let pipe = self.pipe.as_ref().expect("it is not told that all is well before there is a program");
-        pipe.try_clone().map(OwnedFd::from)
-    }
-
-    /// Tells it that all is well.
-    pub(super) fn dismiss(&mut self) {
-        if let Some(mut pipe) = self.pipe.take() {
-            let _the_reader_is_open = pipe.write_all(&[ALL_IS_WELL]);
+    /// Returns once the keeper is ready.
+    pub(super) async fn meet(forked: Forked) -> io::Result<Self> {
+        let Forked { pid, epoch, tree, stream } = forked;
+        let (news, orders) = tokio::net::UnixStream::from_std(stream)?.into_split();
+        let mode = Mode::Kept { answers_by: None };
+        let news = BufReader::new(news).lines();
+        let own_news = VecDeque::new();
+        let mut keeper =
+            Self { pid: Some(pid), epoch, tree, orders, news, program: None, has_ended: false, mode, own_news };
+        match keeper.next_line().await {
+            Some(News::Ready) => Ok(keeper),
+            _ => Err(io::Error::other("the keeper did not start: raise the limits of processes and open files")),
         }
+    }
+
+    /// The process id of a keeper that was not killed yet.
+    pub(super) fn pid(&self) -> Pid {
+        self.pid.unwrap_or(Pid::this())
+    }
+
+    /// Starts the program, which has to have ended after `remaining`.
+    pub(super) async fn start(
+        &mut self,
+        environment: Vec<(String, String)>,
+        in_front: bool,
+        remaining: Option<Duration>,
+    ) -> Result<Pid, NotStarted> {
+        let until = remaining.map(|remaining| self.until(remaining));
+        let line = to_line(&Order::Start { environment, in_front, until });
+        let _dead_if_unwritten = self.orders.write_all(line.as_bytes()).await;
+        match self.next_line().await {
+            Some(News::Started(pid)) => {
+                let pid = Pid::from_raw(pid);
+                self.program = Some(pid);
+                Ok(pid)
+            }
+            Some(News::NotStarted(error)) => Err(NotStarted::Refused(io::Error::from_raw_os_error(error))),
+            Some(News::TooLate) => Err(NotStarted::TooLate),
+            _ => {
+                // The program may have been started before.
+                self.inherit();
+                while !matches!(self.mode, Mode::Over) {
+                    self.news().await;
+                }
+                Err(NotStarted::KeeperDied)
+            }
+        }
+    }
+
+    /// Tells the keeper how long the lock is held, less what is kept back.
+    pub(super) fn extend(&self, remaining: Option<Duration>) {
+        let until = remaining.map(|remaining| self.until(remaining));
+        self.order(&Order::Until(until));
+    }
+
+    fn until(&self, remaining: Duration) -> u64 {
+        let until = Clock::boot().now().after(remaining).since(self.epoch);
+        u64::try_from(until.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Sends a signal to the program's group, or to the whole tree once the program has ended.
+    pub(super) fn signal(&self, signal: Signal) {
+        self.order(&Order::Signal(signal as i32));
+    }
+
+    pub(super) fn signal_tree(&self, signal: Signal) {
+        self.order(&Order::SignalTree(signal as i32));
+    }
+
+    /// Kills the tree. A keeper that does not answer within `patience` is killed before it.
+    pub(super) fn kill(&mut self, patience: Duration) {
+        self.order(&Order::Kill);
+        if let Mode::Kept { answers_by } = &mut self.mode {
+            *answers_by = Some(Instant::now() + patience);
+        }
+    }
+
+    fn order(&self, order: &Order) {
+        let Some(pid) = self.pid else { return };
+        // A keeper that cannot take it is stopped, and killed when it counts.
+        let _full = self.orders.try_write(to_line(order).as_bytes());
+        // A stopped keeper would not read it.
+        let _dead = kill(pid, Signal::SIGCONT);
+    }
+
+    /// The next news of the tree.
+    ///
+    /// # Cancel safety
+    ///
+    /// No news is lost when the future is dropped.
+    pub(super) async fn news(&mut self) -> News {
+        loop {
+            if let Some(news) = self.own_news.pop_front() {
+                return news;
+            }
+            match self.mode {
+                Mode::Kept { answers_by } => {
+                    let news = tokio::select! {
+                        biased;
+                        news = self.next_line() => news,
+                        () = sleep_until(answers_by.unwrap_or_else(Instant::now)), if answers_by.is_some() => None,
+                    };
+                    match news {
+                        Some(news) => return self.heard(news),
+                        None => self.inherit(),
+                    }
+                }
+                Mode::Inherited { next, .. } => {
+                    sleep_until(next).await;
+                    self.clear();
+                }
+                Mode::Over => std::future::pending().await,
+            }
+        }
+    }
+
+    async fn next_line(&mut self) -> Option<News> {
+        serde_json::from_str(&self.news.next_line().await.ok()??).ok()
+    }
+
+    fn heard(&mut self, news: News) -> News {
+        match news {
+            News::Ended(_) => self.has_ended = true,
+            News::Gone => self.mode = Mode::Over,
+            News::Killing(_) => self.mode = Mode::Kept { answers_by: None },
+            _ => {}
+        }
+        news
+    }
+
+    /// Kills the keeper, if it is not dead already, and with it on Linux the program. The rest of the tree gets a new parent:
+    /// this process.
+    fn inherit(&mut self) {
+        if let Some(pid) = self.pid.take() {
+            let _dead = kill(pid, Signal::SIGKILL);
+            let _status = waitpid(pid, None);
+        }
+        self.mode = Mode::Inherited { next: Instant::now(), kills: 0 };
+        self.own_news.push_back(News::Late);
+    }
+
+    /// Kills what is left of the tree, and buries the dead.
+    fn clear(&mut self) {
+        let Mode::Inherited { kills, .. } = self.mode else { return };
+        if let Some(program) = self.program.filter(|_| !self.has_ended || !cfg!(target_os = "linux")) {
+            let _gone = sys::signal_group(program, libc::SIGKILL);
+        }
+        let is_gone = self.tree.is_gone();
+        let refused = self.tree.signal(libc::SIGKILL);
+        if !refused.is_empty() && kills == 10 {
+            self.own_news.push_back(News::Killing(refused));
+        }
+        while let Child::Changed(pid, status) = sys::next_child() {
+            if Some(pid) == self.program && status.stopped_signal().is_none() {
+                self.end(status);
+            }
+        }
+        let pause = Duration::from_millis(u64::from(kills.clamp(1, 100)));
+        self.mode = Mode::Inherited { next: Instant::now() + pause, kills: kills.saturating_add(1) };
+        if is_gone {
+            // A program that the keeper had reaped before it died.
+            self.end(ExitStatus::from_raw(libc::SIGKILL));
+            self.own_news.push_back(News::Gone);
+            self.mode = Mode::Over;
+        }
+    }
+
+    fn end(&mut self, status: ExitStatus) {
+        if !std::mem::replace(&mut self.has_ended, true) {
+            self.own_news.push_back(News::Ended(status.into_raw()));
+        }
+    }
+
+    /// Some of the tree, as names and numbers.
+    pub(super) fn named(survivors: &[Survivor]) -> String {
+        const MOST: usize = 3;
+        let named = survivors.iter().take(MOST).map(|Survivor { pid, name }| format!("{name} ({pid})"));
+        let named = named.collect::<Vec<_>>().join(", ");
+        if survivors.len() > MOST { format!("{named} and {} more", survivors.len() - MOST) } else { named }
     }
 }
 
 impl Drop for Keeper {
     fn drop(&mut self) {
         const MOMENT: Duration = Duration::from_micros(200);
-        const MOMENTS: usize = 500; // for one that somebody has stopped
+        const MOMENTS: usize = 500;
 
-        self.dismiss();
-        let mut is_there = || matches!(self.process.try_wait(), Ok(None));
-        (0..MOMENTS).take_while(|_| is_there()).for_each(|_| sleep(MOMENT));
+        self.order(&Order::Dismiss);
+        let Some(pid) = self.pid.take() else { return };
+        let is_there = || waitpid(pid, Some(WaitPidFlag::WNOHANG)) == Ok(WaitStatus::StillAlive);
+        (0..MOMENTS).take_while(|_| is_there()).for_each(|_| thread::sleep(MOMENT));
     }
 }
 
-/// What the keeper does. It outlives the signals that end a whole service.
-pub(crate) fn keep() -> Exit {
-    let _cannot_fail = SigSet::all().thread_block();
-    let mut pipe = io::stdin().lock();
-    let mut group = [0; size_of::<i32>()];
-    if pipe.read_exact(&mut group).is_ok() && pipe.read_exact(&mut [0]).is_err() {
-        let _nobody_left = killpg(Pid::from_raw(i32::from_ne_bytes(group)), Signal::SIGKILL);
-    }
-    Exit::OK
-}
-
-/// This program, on Linux also if its file has been replaced meanwhile.
-fn this_program() -> io::Result<PathBuf> {
-    if cfg!(target_os = "linux") { Ok("/proc/self/exe".into()) } else { std::env::current_exe() }
+/// Why the program was not started.
+#[derive(Debug)]
+pub(super) enum NotStarted {
+    Refused(io::Error),
+    /// The lock was about to end.
+    TooLate,
+    /// The keeper was killed, and all that it had started.
+    KeeperDied,
 }

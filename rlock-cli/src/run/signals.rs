@@ -24,9 +24,9 @@ impl Signals {
         Signal::SIGCONT,
     ];
 
-    /// Signals from now on, also if whoever started `rlock` had blocked them.
+    /// Signals from now on, also those that `rlock` inherited as blocked.
     pub(super) fn listen() -> io::Result<Self> {
-        let of_a_program = [Signal::SIGCHLD, Signal::SIGTSTP, Signal::SIGTTIN];
+        let of_a_program = [Signal::SIGTSTP, Signal::SIGTTIN];
         SigSet::from_iter(Self::FROM_THE_START.into_iter().chain(of_a_program)).thread_unblock()?;
         let mut signals = Self(Vec::new());
         for signal in Self::FROM_THE_START {
@@ -35,9 +35,8 @@ impl Signals {
         Ok(signals)
     }
 
-    /// Listens to what concerns a program as well: that it changes its state, and that it has to be stopped.
+    /// Listens to what concerns a program as well: that it has to be stopped.
     pub(super) fn expect_program(&mut self) -> io::Result<()> {
-        self.0.push((Signal::SIGCHLD, unix::signal(SignalKind::child())?));
         self.also(Signal::SIGTSTP)?;
         self.also(Signal::SIGTTIN)
     }

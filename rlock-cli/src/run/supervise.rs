@@ -7,14 +7,16 @@ use std::time::Duration;
 
 use nix::libc;
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use rlock::LossReason;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::args::{OnLost, RunArgs};
-use crate::report::{self, event, report};
+use crate::args::{OnLost, RunArgs, WaitFor};
+use crate::keep::{News, Survivor};
+use crate::report::{self, event, fact};
 use crate::run::grace::Grace;
 use crate::run::held::{Held, millis};
-use crate::run::program::{Change, Program};
+use crate::run::keeper::Keeper;
 use crate::run::signals::{self, Signals};
 use crate::run::terminal::{Terminal, stop_the_job};
 
@@ -23,7 +25,14 @@ pub(super) struct Supervision<'a> {
     held: &'a Held,
     args: &'a RunArgs,
     grace: Grace,
-    program: Program,
+    keeper: Keeper,
+    /// The program's process id, which is that of its group as well.
+    program: Pid,
+    status: Option<ExitStatus>,
+    is_gone: bool,
+    /// What has outlived the program, and when that is reported if it is still there.
+    left: Option<(Vec<Survivor>, Instant)>,
+    word: Word,
     terminal: Option<Terminal>,
     signals: &'a mut Signals,
     /// Since `rlock` got this signal, the program is to stop, and `rlock` after it.
@@ -31,12 +40,15 @@ pub(super) struct Supervision<'a> {
     is_stopped: bool,
     /// It gets the terminal when it goes on.
     is_for_terminal: bool,
-    is_asked_to_end: bool,
+    asked_to_end: Option<Signal>,
     /// When the program goes on if `rlock` could not be stopped.
     resume_at: Option<Instant>,
     end: Option<End>,
-    /// When the program is killed that was sent a signal to end by whoever sent it to `rlock`.
+    /// When the program is killed that was sent a signal to end.
     force_at: Option<Instant>,
+    /// When the program has held the lock for too long.
+    overdue_at: Option<Instant>,
+    is_overdue: bool,
     /// The lock is lost or about to be, and the program goes on.
     is_ignored: bool,
 }
@@ -46,6 +58,13 @@ pub(super) struct Supervision<'a> {
 struct End {
     kill_at: Instant,
     is_killed: bool,
+}
+
+/// What the keeper was last told about the time that the lock is held.
+#[derive(Debug, Clone, Copy)]
+struct Word {
+    until: Instant,
+    look_at: Instant,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -58,98 +77,166 @@ pub(super) enum Outcome {
     },
     /// The lock was lost or about to be, and the program has ended.
     LockLost(ExitStatus),
+    /// The program was ended because it held the lock for too long.
+    HeldTooLong(ExitStatus),
 }
 
 impl<'a> Supervision<'a> {
     /// A process that has been told to stop does so within this time, if it does at all.
     const STOPS_WITHIN: Duration = Duration::from_millis(100);
-    const GROUP_POLL: Duration = Duration::from_millis(5);
-    /// Killed processes whose parents do not reap them may stay for ever.
-    const GROUP_PATIENCE: Duration = Duration::from_secs(1);
+    /// The rest of a pipeline takes a moment to end.
+    const LEFT_UNREMARKED: Duration = Duration::from_millis(250);
     const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
 
     pub(super) fn new(
         held: &'a Held,
         args: &'a RunArgs,
-        program: Program,
+        (keeper, program): (Keeper, Pid),
         terminal: Option<Terminal>,
         signals: &'a mut Signals,
     ) -> Self {
+        let now = Instant::now();
         Self {
             held,
             args,
             grace: Grace::of(args.ttl),
+            keeper,
             program,
+            status: None,
+            is_gone: false,
+            left: None,
+            word: Word { until: now, look_at: now },
             terminal,
             signals,
             is_to_stop: None,
             is_stopped: false,
             is_for_terminal: false,
-            is_asked_to_end: false,
+            asked_to_end: None,
             resume_at: None,
             end: None,
             force_at: None,
+            overdue_at: args.max_hold.map(|time| now + time),
+            is_overdue: false,
             is_ignored: false,
         }
     }
 
-    /// Returns once the program has been reaped; on the loss of the lock, once its whole group has gone.
+    /// Returns once nothing is left of the program and what it started, or once the program has ended if that is enough.
     pub(super) async fn until_the_end(mut self) -> Outcome {
-        let status = self.status().await;
-        if status.signal().is_some() {
-            self.terminal.iter_mut().for_each(Terminal::put_right);
-        }
-        if self.end.is_none() && self.args.on_lost != OnLost::Ignore && self.held.loss().is_some() {
-            self.on_loss();
-        }
-        let Some(end) = self.end else {
-            return Outcome::Ended { status, is_asked_to: self.is_asked_to_end };
-        };
-        self.clear_group(end).await;
-        Outcome::LockLost(status)
-    }
-
-    async fn status(&mut self) -> ExitStatus {
         let mut lost = pin!(self.held.lost());
         let mut is_lost = false;
-        loop {
+        let status = loop {
+            let is_enough = self.is_gone || self.args.wait_for == WaitFor::Program && self.end.is_none();
+            if let Some(status) = self.status.filter(|_| is_enough) {
+                break status;
+            }
             let next_check = self.next_check();
             tokio::select! {
                 biased;
-                () = &mut lost, if !is_lost => {
+                _ = &mut lost, if !is_lost => {
                     is_lost = true;
                     self.on_loss();
                 }
-                signal = self.signals.next() => match signal {
-                    Signal::SIGCHLD => {
-                        if let Some(status) = self.on_changes() {
-                            return status;
-                        }
-                    }
-                    Signal::SIGCONT => self.resume().await,
-                    // Somebody of the job wants the terminal; SIGTTIN would do nothing to a program that has it.
-                    Signal::SIGTSTP | Signal::SIGTTIN => {
-                        self.is_to_stop = Some(signal);
-                        self.program.signal(Signal::SIGTSTP);
-                    }
-                    signal => self.pass_on(signal),
-                },
+                news = self.keeper.news() => self.on_news(news),
+                signal = self.signals.next() => self.on_signal(signal).await,
                 () = sleep_until(next_check) => self.on_time().await,
             }
+        };
+        if self.end.is_none() && self.args.on_lost != OnLost::Ignore && self.held.loss().is_some() {
+            self.on_loss();
+        }
+        match self.end {
+            None if self.is_overdue => Outcome::HeldTooLong(status),
+            None => Outcome::Ended { status, is_asked_to: self.is_asked_to_end() },
+            Some(_) => Outcome::LockLost(status),
+        }
+    }
+
+    fn is_asked_to_end(&self) -> bool {
+        matches!(self.asked_to_end, Some(Signal::SIGTERM | Signal::SIGINT))
+    }
+
+    fn on_news(&mut self, news: News) {
+        match news {
+            News::Stopped(signal) => self.on_stop(signal),
+            News::Ended(status) => self.on_ended(ExitStatus::from_raw(status)),
+            News::Left(processes) => self.left = Some((processes, Instant::now() + Self::LEFT_UNREMARKED)),
+            News::Killing(refused) => self.on_refused(&refused),
+            News::Late => self.on_late(),
+            News::Gone => self.is_gone = true,
+            News::Ready | News::Started(_) | News::NotStarted(_) | News::TooLate => {}
+        }
+    }
+
+    fn on_ended(&mut self, status: ExitStatus) {
+        self.status = Some(status);
+        fact!("ended", status: status.code(), signal: status.signal(); "the program {}", described(status));
+        if let Some(terminal) = &mut self.terminal {
+            // The next Ctrl-C is for what the program has left behind.
+            if status.signal().is_some() { terminal.put_right() } else { terminal.take_back() }
+        }
+        if self.asked_to_end.is_some() && self.args.wait_for == WaitFor::Tree {
+            self.keeper.signal_tree(Signal::SIGTERM);
+            self.keeper.signal_tree(Signal::SIGCONT);
+        }
+    }
+
+    fn on_left(&mut self) {
+        let Some((processes, _)) = self.left.take() else { return };
+        let processes: Vec<_> = processes.into_iter().filter_map(Survivor::renamed).collect();
+        let (names, list) = (self.held.names(), self.held.list());
+        let pids: Vec<_> = processes.iter().map(|process| process.pid).collect();
+        let named = Keeper::named(&processes);
+        if processes.is_empty() {
+            return; // what is left was forked since
+        }
+        event!("left", names: list, processes: pids; "the program has ended, and {names} stays held for what it has left running: {named}");
+    }
+
+    fn on_refused(&self, processes: &[Survivor]) {
+        if processes.is_empty() {
+            return;
+        }
+        let pids: Vec<_> = processes.iter().map(|process| process.pid).collect();
+        let named = Keeper::named(processes);
+        event!("not_killed", processes: pids; "processes of another user cannot be killed and run on: {named}");
+    }
+
+    /// The keeper had no word of the lock for too long, or was itself killed.
+    fn on_late(&mut self) {
+        if self.end.is_none() {
+            self.end = Some(End { kill_at: Instant::now(), is_killed: true });
+            event!("killed"; "killed the program: rlock or its keeper was stopped or killed");
+        }
+    }
+
+    async fn on_signal(&mut self, signal: Signal) {
+        match signal {
+            Signal::SIGCONT => self.resume().await,
+            // A process of the job wants the terminal; SIGTTIN would do nothing to a program that has it.
+            Signal::SIGTSTP | Signal::SIGTTIN => {
+                self.is_to_stop = Some(signal);
+                self.keeper.signal(Signal::SIGTSTP);
+            }
+            signal => self.pass_on(signal),
         }
     }
 
     fn pass_on(&mut self, signal: Signal) {
-        self.program.signal(signal);
         if !signals::asks_to_end(signal) {
-            return;
+            return self.keeper.signal(signal);
         }
-        self.is_asked_to_end |= matches!(signal, Signal::SIGTERM | Signal::SIGINT);
+        match self.status {
+            None => self.keeper.signal(signal),
+            // What runs in the background of a shell ignores INT and QUIT.
+            Some(_) => self.keeper.signal_tree(Signal::SIGTERM),
+        }
+        self.asked_to_end.get_or_insert(signal);
         if let Some(patience) = self.args.kill_after {
             self.force_at.get_or_insert(Instant::now() + patience);
         }
         if std::mem::take(&mut self.is_stopped) {
-            self.program.signal(Signal::SIGCONT); // or else it would not notice
+            self.keeper.signal(Signal::SIGCONT); // or else it would not notice
         }
     }
 
@@ -164,7 +251,9 @@ impl<'a> Supervision<'a> {
                 self.resume_at.map_or(worry_at, |resume_at| resume_at.min(worry_at))
             }
         };
-        self.force_at.map_or(check, |force_at| force_at.min(check))
+        let look_at = (!self.is_ignored && self.end.is_none()).then_some(self.word.look_at);
+        let left_at = self.left.as_ref().map(|(_, at)| *at);
+        [self.force_at, self.overdue_at, look_at, left_at].into_iter().flatten().fold(check, Instant::min)
     }
 
     async fn on_time(&mut self) {
@@ -172,7 +261,16 @@ impl<'a> Supervision<'a> {
         if self.force_at.is_some_and(|force_at| now >= force_at) {
             self.force_at = None;
             event!("killed"; "killed the program, which did not end when it was asked to");
-            self.program.signal(Signal::SIGKILL);
+            self.keeper.kill(self.patience());
+        }
+        if self.overdue_at.is_some_and(|overdue_at| now >= overdue_at) {
+            self.on_overdue(now);
+        }
+        if self.left.as_ref().is_some_and(|(_, at)| now >= *at) {
+            self.on_left();
+        }
+        if !self.is_ignored && self.end.is_none() && now >= self.word.look_at {
+            self.renew_word(now);
         }
         match self.end {
             Some(end) if now >= end.kill_at => self.kill(),
@@ -181,6 +279,33 @@ impl<'a> Supervision<'a> {
             None if !self.is_ignored && self.held.remaining() <= self.grace.term => self.on_danger(),
             None => {}
         }
+    }
+
+    fn on_overdue(&mut self, now: Instant) {
+        self.overdue_at = None;
+        self.is_overdue = true;
+        let names = self.held.list();
+        event!("overdue", names: names; "the program has held {} for the time of --max-hold; ending it", self.held.names());
+        self.force_at.get_or_insert(now + self.args.kill_after.unwrap_or(self.grace.term));
+        self.keeper.signal_tree(Signal::SIGTERM);
+        self.keeper.signal_tree(Signal::SIGCONT);
+    }
+
+    /// Tells the keeper if the lock is held for longer than it knows. It looks more often than the lock is renewed.
+    fn renew_word(&mut self, now: Instant) {
+        let ttl = self.args.ttl.get();
+        let remaining = self.grace.for_keeper(self.held.remaining());
+        if now + remaining > self.word.until {
+            self.keeper.extend(Some(remaining));
+            self.word.until = now + remaining;
+        }
+        let soon = now + ttl / 16;
+        self.word.look_at = self.word.until.checked_sub(ttl / 4 * 3).map_or(soon, |at| at.max(soon));
+    }
+
+    /// How long the keeper may take to answer.
+    fn patience(&self) -> Duration {
+        self.grace.kill / 4
     }
 
     fn on_danger(&mut self) {
@@ -193,15 +318,20 @@ impl<'a> Supervision<'a> {
         match self.args.on_lost {
             OnLost::Term => self.ask_to_end(kill_at),
             OnLost::Kill => self.kill(),
-            OnLost::Ignore => self.is_ignored = true,
+            OnLost::Ignore => self.ignore(),
         }
+    }
+
+    fn ignore(&mut self) {
+        self.is_ignored = true;
+        self.keeper.extend(None);
     }
 
     fn on_loss(&mut self) {
         let Some((name, reason)) = self.held.loss() else { return };
         event!("lost", name: name.as_str(), reason: reason.as_str(); "lost {name}: {reason}; {}", self.args.on_lost.says());
         match (self.args.on_lost, reason) {
-            (OnLost::Ignore, _) => self.is_ignored = true,
+            (OnLost::Ignore, _) => self.ignore(),
             // From now on somebody else may hold it.
             (OnLost::Kill, _) | (OnLost::Term, LossReason::Expired) => self.kill(),
             (OnLost::Term, _) => self.ask_to_end(Instant::now() + self.grace.after_loss()),
@@ -220,9 +350,9 @@ impl<'a> Supervision<'a> {
             return;
         }
         self.end = Some(End { kill_at, is_killed: false });
-        self.program.signal(Signal::SIGTERM);
+        self.keeper.signal_tree(Signal::SIGTERM);
         // One that is stopped would not notice.
-        self.program.signal(Signal::SIGCONT);
+        self.keeper.signal_tree(Signal::SIGCONT);
     }
 
     fn kill(&mut self) {
@@ -230,19 +360,8 @@ impl<'a> Supervision<'a> {
             return;
         }
         self.end = Some(End { kill_at: Instant::now(), is_killed: true });
-        self.program.signal(Signal::SIGKILL);
+        self.keeper.kill(self.patience());
         event!("killed"; "killed the program");
-    }
-
-    /// The program's status once it has been reaped.
-    fn on_changes(&mut self) -> Option<ExitStatus> {
-        while let Some(change) = self.program.change() {
-            match change {
-                Change::Ended(status) => return Some(status),
-                Change::Stopped(signal) => self.on_stop(signal),
-            }
-        }
-        None
     }
 
     fn on_stop(&mut self, signal: i32) {
@@ -252,9 +371,9 @@ impl<'a> Supervision<'a> {
         self.is_stopped = true;
         let wants_terminal = matches!(signal, libc::SIGTTIN | libc::SIGTTOU);
         if wants_terminal && let Some(terminal) = self.terminal.as_mut().filter(|terminal| terminal.is_ours()) {
-            terminal.give(self.program.group());
+            terminal.give(self.program);
             self.is_stopped = false;
-            return self.program.signal(Signal::SIGCONT);
+            return self.keeper.signal(Signal::SIGCONT);
         }
         let was_foreground = self.terminal.as_ref().is_some_and(Terminal::is_given);
         let is_to_stop = self.is_to_stop.take();
@@ -297,29 +416,25 @@ impl<'a> Supervision<'a> {
     }
 
     fn go_on(&mut self) {
-        event!("continued"; "continued");
+        if std::mem::take(&mut self.is_stopped) {
+            event!("continued"; "continued");
+        }
         if self.is_for_terminal
             && let Some(terminal) = &mut self.terminal
         {
-            terminal.give(self.program.group());
+            terminal.give(self.program);
         }
-        self.is_stopped = false;
-        self.program.signal(Signal::SIGCONT);
+        self.keeper.signal(Signal::SIGCONT);
     }
+}
 
-    /// Waits until nobody is left of the group of a program that has been reaped, and kills who stays too long.
-    async fn clear_group(&mut self, end: End) {
-        let hopeless_at = end.kill_at + Self::GROUP_PATIENCE;
-        while !self.program.group_is_gone() {
-            let now = Instant::now();
-            if now >= end.kill_at {
-                self.kill();
-            }
-            if now >= hopeless_at {
-                report!("processes of the program are still there, though they were killed");
-                return;
-            }
-            sleep(Self::GROUP_POLL).await;
-        }
+/// A status for people: `was ended by SIGTERM`.
+pub(super) fn described(status: ExitStatus) -> String {
+    let signal = status
+        .signal()
+        .map(|signal| Signal::try_from(signal).map_or(format!("signal {signal}"), |signal| signal.to_string()));
+    match (status.code(), signal) {
+        (_, Some(signal)) => format!("was ended by {signal}"),
+        (code, None) => format!("ended with status {}", code.unwrap_or_default()),
     }
 }

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal as _};
-use std::os::fd::OwnedFd;
 
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
@@ -33,18 +32,17 @@ impl Terminal {
         tcgetpgrp(&self.device) == Ok(getpgrp())
     }
 
-    /// What a program that starts now makes its group the foreground group of, if it should.
+    /// Whether a program that starts now should make its group the foreground group.
     ///
     /// Others of a pipeline are of our group: a pager has to be able to read keys from the first. The program gets the
     /// terminal then when it asks for it.
-    pub(super) fn lend(&mut self) -> Option<OwnedFd> {
+    pub(super) fn lend(&mut self) -> bool {
         if !self.is_ours() || !io::stdin().is_terminal() || !io::stdout().is_terminal() {
-            return None;
+            return false;
         }
-        let device = self.device.try_clone().ok()?;
         self.modes = tcgetattr(&self.device).ok();
         self.is_given = true;
-        Some(device.into())
+        true
     }
 
     /// Whether the program's group has it.

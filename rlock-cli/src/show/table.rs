@@ -5,6 +5,7 @@ use std::time::Duration;
 use rlock::{Holder, LeaseData, Owner, Snapshot, Waiter};
 
 use super::{since, state};
+use crate::text;
 
 pub(super) fn render(snapshot: &Snapshot) -> String {
     let mut summary = format!("{} is {}", snapshot.resource, state(snapshot));
@@ -108,10 +109,10 @@ fn aligned(rows: Vec<[String; HEADINGS.len()]>) -> String {
         headings[HEADINGS.len() - 1].clear(); // the column of data is for those who use them
     }
     let table: Vec<_> = std::iter::once(headings).chain(rows).collect();
-    let width = |column: usize| table.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let width = |column: usize| table.iter().map(|row| text::width(&row[column])).max().unwrap_or_default();
     let widths: [usize; HEADINGS.len()] = std::array::from_fn(width);
     let line = |row: &[String; HEADINGS.len()]| {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+        let cells = row.iter().zip(widths).map(|(cell, width)| text::padded(cell, width));
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     table.iter().map(line).collect::<Vec<_>>().join("\n")

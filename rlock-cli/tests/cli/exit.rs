@@ -22,6 +22,7 @@ fn the_status_is_the_one_of_the_program_or_of_what_kept_it_from_running() {
         (&["/"], 126, "check that it is an executable file"),
         (&["no-such-program"], 127, "check the name, the PATH"),
         (&["/no/such/program"], 127, "check the name, the PATH"),
+        (&["true && true"], 127, "for shell code: -- sh -c"),
     ];
     for (program, status, said) in cases {
         let name = unique("status");
@@ -42,7 +43,11 @@ fn wrong_usage_is_64_and_says_what_to_do() {
         (&["frobnicate"], "unrecognized subcommand"),
         (&["run", "x", "--url", "", "--", "true"], "the URL is empty"),
         (&["run", "x", url[0], url[1]], "-- PROGRAM"),
-        (&["run", "x", url[0], url[1], "true"], "-- PROGRAM"),
+        (&["run", "x", url[0], url[1], "true"], "put -- before the program"),
+        (&["run", "x", "-n", "true"], "-n of flock is --try"),
+        (&["run", "x", "-w", "5", "--", "true"], "is --wait TIME"),
+        (&["run", "x", "-E", "5", "--", "true"], "is --conflict-status N"),
+        (&["run", "x", "-c", "true"], "is -- sh -c 'COMMAND'"),
         (&["run", "x", url[0], url[1], "--try", "--wait", "1s", "--", "true"], "cannot be used with"),
         (&["run", "x", url[0], url[1], "--ttl", "30", "--", "true"], "write a number and a unit: 500ms, 30s, 5m"),
         (&["run", "x", url[0], url[1], "--wait", "soon", "--", "true"], "write a number and a unit: 500ms, 30s, 5m"),
@@ -88,11 +93,30 @@ fn a_lock_that_others_hold_is_75_at_once_with_try_and_later_with_wait() {
     let mut holder = Rlock::on(&server, &["run", &name, "--", "cat"]);
     holder.hear("acquired");
     let exited = Rlock::on(&server, &["run", &name, "--try", "--", "echo", "ran"]).exit();
-    exited.assert(75, &["leave out --try to wait"]);
+    exited.assert(75, &[&format!("{name} is held by "), "leave out --try to wait"]);
     assert_eq!(exited.stdout, "");
     let exited = Rlock::on(&server, &["run", &name, "--wait", "2s", "--", "echo", "ran"]).exit();
-    exited.assert(75, &[&format!("waiting for {name}, held by "), "others hold it"]);
+    exited.assert(
+        75,
+        &[&format!("waiting for {name}, held by "), &format!("gave up on {name} after 2s: it is held by ")],
+    );
     assert_eq!(exited.stdout, "");
+    let own = ["run", &name, "--try", "--conflict-status", "5", "--json", "--", "true"];
+    let exited = Rlock::on(&server, &own).exit();
+    exited.assert(5, &["\"event\":\"busy\"", "\"exit\":5"]);
     holder.exit().assert(0, &["released"]);
-    Rlock::on(&server, &["run", &name, "--try", "--", "true"]).exit().assert(0, &["released"]);
+    let exited = Rlock::on(&server, &["run", &name, "--try", "--json", "--", "sh", "-c", "exit 75"]).exit();
+    exited.assert(75, &["\"event\":\"ended\"", "\"status\":75"]);
+}
+
+#[test]
+fn nothing_is_said_quietly_but_trouble() {
+    let server = Server::start();
+    let name = unique("quiet");
+    let exited = Rlock::on(&server, &["run", &name, "--quiet", "--", "true"]).exit();
+    assert_eq!((exited.status, &*exited.stderr), (Some(0), ""));
+    let mut holder = Rlock::on(&server, &["run", &name, "--", "cat"]);
+    holder.hear("acquired");
+    Rlock::on(&server, &["run", &name, "-q", "--try", "--", "true"]).exit().assert(75, &["held by"]);
+    holder.exit().assert(0, &["released"]);
 }

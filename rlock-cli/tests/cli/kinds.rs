@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use super::Server;
-use super::signals::in_session;
-use crate::support::{Folder, Observer, Process, Rlock, unique};
+use crate::support::{Folder, Observer, Rlock, rlock, unique, url};
 
 #[test]
 fn shared_locks_are_held_together_and_an_exclusive_one_alone() {
@@ -40,7 +39,9 @@ fn so_many_run_at_a_time_as_there_are_slots() {
     }
     Rlock::on(&server, &["run", &name, "--slots", "3", "--try", "--", "true"]).exit().assert(75, &[]);
     let other = Rlock::on(&server, &["run", &name, "--slots", "4", "--try", "--", "true"]).exit();
-    other.assert(69, &["one name is used as two kinds of lock"]);
+    other.assert(75, &["held with --slots 3"]);
+    let other = Rlock::on(&server, &["run", &name, "--shared", "--", "true"]).exit();
+    other.assert(69, &[&format!("{name} is a lock with --slots 3")]);
     holders.pop().unwrap().exit().assert(0, &["released"]);
     Rlock::on(&server, &["run", &name, "--slots", "3", "--try", "--", "true"]).exit().assert(0, &["released"]);
     for holder in holders {
@@ -57,7 +58,8 @@ fn a_lock_that_others_hold_is_0_where_that_is_as_good() {
     for patience in [&["--try"][..], &["--wait", "2s"]] {
         let skipped =
             Rlock::on(&server, &[&["run", &name, "--skip-ok"], patience, &["--", "echo", "ran"]].concat()).exit();
-        skipped.assert(0, &["others hold it"]);
+        skipped.assert(0, &[]);
+        assert!(!skipped.stderr.contains("held by") || skipped.stderr.contains("waiting"), "{}", skipped.stderr);
         assert_eq!(skipped.stdout, "");
     }
     holder.exit().assert(0, &["released"]);
@@ -65,11 +67,11 @@ fn a_lock_that_others_hold_is_0_where_that_is_as_good() {
 
 #[test]
 fn a_lock_is_kept_for_a_while_after_a_short_program() {
-    const WHILE: Duration = Duration::from_secs(1);
+    const WHILE: Duration = Duration::from_secs(2);
     let server = Server::start();
     let name = unique("kept");
     let started = Instant::now();
-    let mut first = Rlock::on(&server, &["run", &name, "--min-hold", "1s", "--", "true"]);
+    let mut first = Rlock::on(&server, &["run", &name, "--min-hold", "2s", "--", "true"]);
     first.hear("keeping");
     Rlock::on(&server, &["run", &name, "--try", "--", "true"]).exit().assert(75, &[]);
     Rlock::on(&server, &["run", &name, "--", "true"]).exit().assert(0, &["released"]);
@@ -78,24 +80,61 @@ fn a_lock_is_kept_for_a_while_after_a_short_program() {
 }
 
 #[test]
-fn a_lock_is_not_kept_by_an_rlock_that_was_asked_to_end() {
+fn another_number_of_slots_waits_for_the_present_users() {
     let server = Server::start();
-    let folder = Folder::new();
-    let script = folder.script("trap 'exit 5' TERM; echo > $D/ready; while :; do sleep 0.01; done");
-    let running = Rlock::run_script(&server, &unique("asked"), &["--min-hold", "1h"], &script);
-    folder.wait_for("ready", 1);
-    running.signal(Signal::SIGTERM);
-    running.exit().assert(5, &["released"]);
+    let name = unique("rolling");
+    let mut holder = Rlock::on(&server, &["run", &name, "--slots", "3", "--", "cat"]);
+    holder.hear("acquired");
+    let mut next = Rlock::on(&server, &["run", &name, "--slots", "5", "--wait", "1m", "--", "true"]);
+    next.hear("held with --slots 3");
+    Rlock::on(&server, &["run", &name, "--slots", "5", "--wait", "100ms", "--", "true"]).exit().assert(75, &[]);
+    holder.exit().assert(0, &["released"]);
+    next.exit().assert(0, &["acquired", "released"]);
+}
 
-    let name = unique("kept");
-    let mut running = Rlock::start(&mut in_session(&server, &["run", &name, "--min-hold", "1h", "--", "true"]));
-    running.hear("keeping");
-    let supervisor = Process::from(running.pid());
-    running.signal(Signal::SIGTSTP);
-    supervisor.wait_until_stopped();
-    running.signal(Signal::SIGCONT);
-    running.signal(Signal::SIGTERM);
-    running.exit().assert(0, &["released"]);
+#[test]
+fn program_that_holds_for_too_long_is_ended() {
+    let server = Server::start();
+    let name = unique("long");
+    let options = ["run", &name, "--max-hold", "300ms", "--kill-after", "100ms", "--"];
+    let stubborn = "trap '' TERM; setsid sh -c 'trap \"\" TERM; sleep 600' & sleep 600";
+    let exited = Rlock::on(&server, &[&options[..], &["sh", "-c", stubborn]].concat()).exit();
+    exited.assert(77, &["for the time of --max-hold", "killed the program", "released"]);
+    Rlock::on(&server, &["run", &name, "--try", "--max-hold", "1m", "--", "true"]).exit().assert(0, &[]);
+}
+
+#[test]
+fn run_inside_a_run_of_the_same_lock_is_refused() {
+    let server = Server::start();
+    let name = unique("nested");
+    let inside = |outer: &[&str], inner: &str| {
+        let script = format!("\"$RLOCK\" {inner}");
+        let mut command = rlock(&[&["run", &name], outer, &["--", "sh", "-c", &script]].concat());
+        Rlock::start(command.env("RLOCK_URL", url(&server)).env("RLOCK", env!("CARGO_BIN_EXE_rlock"))).exit()
+    };
+    inside(&[], &format!("run {name} -- true")).assert(64, &["held by the rlock run that this one runs in"]);
+    inside(&["--exclusive"], &format!("run {name} --shared -- true")).assert(64, &["this one runs in"]);
+    inside(&["--slots", "1"], &format!("run {name} --slots 1 -- true")).assert(64, &["this one runs in"]);
+    inside(&[], &format!("wait {name}")).assert(64, &["this one runs in"]);
+    inside(&[], &format!("run {name} --try -- true")).assert(75, &["held by"]);
+    inside(&["--shared"], &format!("run {name} --shared -- true")).assert(0, &[]);
+    inside(&[], &format!("run {name}-other -- true")).assert(0, &[]);
+}
+
+#[test]
+fn loss_of_the_first_lock_ends_the_wait_for_the_second() {
+    let server = Server::start();
+    let observer = Observer::of(&server);
+    let (a, b) = (unique("first-a"), unique("first-b"));
+    let mut holder = Rlock::on(&server, &["run", &b, "--", "cat"]);
+    holder.hear("acquired");
+    let mut waiter = Rlock::on(&server, &["run", &a, "--name", &b, "--ttl", "1m", "--", "true"]);
+    observer.wait_for_queue(&b, 1);
+    waiter.hear("waiting");
+    observer.break_lock(&a);
+    waiter.exit().assert(76, &[&format!("lost {a}"), &format!("while waiting for {b}")]);
+    assert_eq!(observer.look(&b).queue, []);
+    holder.exit().assert(0, &["released"]);
 }
 
 #[test]

@@ -38,7 +38,7 @@ fn a_program_gets_sigterm_and_is_gone_before_the_lease_can_have_ended() {
     let program = folder.wait_for_process("pid");
     let lease_ends = freeze_after_extension(&server, &observer, &name);
     running.hear(&format!("losing {name} in "));
-    let (ended, _) = running.hear("the program has ended (exit status: 0)");
+    let (ended, _) = running.hear("the program ended with status 0");
     assert!(ended < lease_ends, "{:?} too late", ended - lease_ends);
     assert!(!program.is_alive());
     assert_eq!(folder.read("got"), "term\n");
@@ -58,7 +58,7 @@ fn a_group_that_ignores_sigterm_is_killed_before_the_lease_can_have_ended() {
     let (program, inner) = (folder.wait_for_process("pid"), folder.wait_for_process("inner"));
     let lease_ends = freeze_after_extension(&server, &observer, &name);
     running.hear("killed the program");
-    let (ended, _) = running.hear("the program has ended (signal: 9 (SIGKILL))");
+    let (ended, _) = running.hear("the program was ended by SIGKILL");
     assert!(ended < lease_ends, "{:?} too late", ended - lease_ends);
     assert!(!program.is_alive() && !inner.is_alive());
     running.exit().assert(76, &[]);
@@ -76,7 +76,7 @@ fn what_the_program_has_started_is_killed_though_the_program_ends_by_itself() {
     let mut running = Rlock::run_script(&server, &name, &["--ttl", "4s"], &script);
     let (program, inner) = (folder.wait_for_process("pid"), folder.wait_for_process("inner"));
     let lease_ends = freeze_after_extension(&server, &observer, &name);
-    let (ended, _) = running.hear("the program has ended (exit status: 0)");
+    let (ended, _) = running.hear("the program ended with status 0");
     assert!(ended < lease_ends, "{:?} too late", ended - lease_ends);
     assert!(!program.is_alive() && !inner.is_alive());
     running.exit().assert(76, &[]);
@@ -133,10 +133,57 @@ fn a_release_that_nobody_confirms_leaves_the_programs_status() {
     let server = Server::start_durable();
     let folder = Folder::new();
     let script = folder.script("echo > $D/ready; cat; exit 7");
-    let running = Rlock::run_script(&server, &unique("unconfirmed"), &[], &script);
+    let name = unique("unconfirmed");
+    let running = Rlock::run_script(&server, &name, &["--release-for", "1s"], &script);
     folder.wait_for("ready", 1);
     wait_for(server.pause());
-    running.exit().assert(7, &["not confirmed"]);
+    running.exit().assert(7, &[&format!("could not release {name}; it ends by itself in")]);
+}
+
+#[test]
+fn release_is_retried_until_the_store_answers() {
+    let server = Server::start_durable();
+    let folder = Folder::new();
+    let name = unique("retried");
+    let script = folder.script("echo > $D/ready; cat");
+    let mut running = Rlock::run_script(&server, &name, &["--ttl", "10m"], &script);
+    folder.wait_for("ready", 1);
+    wait_for(server.pause());
+    running.close_stdin();
+    running.hear(&format!("could not release {name} yet"));
+    wait_for(server.resume());
+    running.exit().assert(0, &["released"]);
+    Rlock::on(&server, &["run", &name, "--try", "--", "true"]).exit().assert(0, &[]);
+}
+
+#[test]
+fn release_that_was_not_confirmed_is_74() {
+    let server = Server::start_durable();
+    let folder = Folder::new();
+    let script = folder.script("echo > $D/ready; cat");
+    let running = Rlock::run_script(&server, &unique("unconfirmed"), &["--release-for", "0s"], &script);
+    folder.wait_for("ready", 1);
+    wait_for(server.pause());
+    running.exit().assert(74, &["it ends by itself in"]);
+}
+
+#[test]
+fn waiters_say_that_the_store_does_not_answer() {
+    let server = Server::start_durable();
+    let name = unique("waiting");
+    let mut holder = Rlock::on(&server, &["run", &name, "--", "cat"]);
+    holder.hear("acquired");
+    let mut bounded = Rlock::on(&server, &["run", &name, "--wait", "8s", "--", "true"]);
+    bounded.hear("waiting");
+    let mut patient = Rlock::on(&server, &["run", &name, "--ttl", "2s", "--", "true"]);
+    patient.hear("waiting");
+    wait_for(server.kill());
+    patient.hear("the store does not answer");
+    bounded.exit().assert(69, &[&format!("gave up on {name} after 8")]);
+    wait_for(server.restart(Data::Kept));
+    patient.hear("the store answers again");
+    patient.signal(Signal::SIGTERM);
+    patient.exit().assert(143, &[]);
 }
 
 #[test]
@@ -144,7 +191,7 @@ fn a_broken_lock_ends_the_program_at_once() {
     let server = Server::start();
     let observer = Observer::of(&server);
     let folder = Folder::new();
-    for (trap, status) in [("exit 0", "exit status: 0"), ("", "signal: 9 (SIGKILL)")] {
+    for (trap, status) in [("exit 0", "ended with status 0"), ("", "was ended by SIGKILL")] {
         let name = unique("broken");
         let script = folder.script(&format!("trap '{trap}' TERM; echo $$ > $D/pid; while :; do sleep 0.01; done"));
         let mut running = Rlock::run_script(&server, &name, &["--ttl", "1m"], &script);
@@ -152,7 +199,7 @@ fn a_broken_lock_ends_the_program_at_once() {
         let broken = Instant::now();
         observer.break_lock(&name);
         running.hear(&format!("lost {name}: it was broken by force"));
-        let (ended, _) = running.hear(&format!("the program has ended ({status})"));
+        let (ended, _) = running.hear(&format!("the program {status}"));
         assert!(ended - broken < Duration::from_secs(2), "{:?}", ended - broken);
         assert!(!program.is_alive());
         running.exit().assert(76, &[]);

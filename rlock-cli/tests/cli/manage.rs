@@ -92,3 +92,18 @@ fn a_store_is_checked_and_the_suite_is_run_on_it() {
     assert!(!quick.stdout.contains("cases"), "{}", quick.stdout);
     Rlock::on(&server, &["check", "--case", "no_such"]).exit().assert(64, &["there is no case", "fifo_across_clients"]);
 }
+
+#[test]
+fn full_disk_is_74() {
+    let server = Server::start();
+    let name = unique("full");
+    let mut holder = Rlock::on(&server, &["run", &name, "--", "cat"]);
+    holder.hear("acquired");
+    for command in [&["list"][..], &["show", &name], &["show", "--json", &name], &["list", "--json"]] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let printed = rlock(command).env("RLOCK_URL", url(&server)).stdout(full).output().unwrap();
+        assert_eq!(printed.status.code(), Some(74), "{command:?}");
+        assert!(String::from_utf8_lossy(&printed.stderr).contains("could not be written"));
+    }
+    holder.exit().assert(0, &["released"]);
+}

@@ -39,7 +39,7 @@ fn the_next_one_starts_only_after_a_lost_program_has_ended() {
     let second = Rlock::run_script(&server, &name, &["--ttl", "4s"], &folder.script("echo second starts >> $D/log"));
     observer.wait_for_queue(&name, 1);
     proxy.lose(Way::Both);
-    first.hear("the program has ended");
+    first.hear("was lost");
     first.exit().assert(76, &[]);
     second.exit().assert(0, &["released"]);
     assert_eq!(folder.read("log"), "first ends\nsecond starts\n");

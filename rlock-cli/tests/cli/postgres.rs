@@ -19,8 +19,12 @@ mod run;
 mod show;
 #[path = "signals.rs"]
 mod signals;
+#[path = "storm.rs"]
+mod storm;
 #[path = "terminal.rs"]
 mod terminal;
+#[path = "tree.rs"]
+mod tree;
 
 use rlock_testkit::servers::Postgres as Server;
 

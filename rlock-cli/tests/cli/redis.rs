@@ -19,11 +19,17 @@ mod run;
 mod show;
 #[path = "signals.rs"]
 mod signals;
+#[path = "storm.rs"]
+mod storm;
 #[path = "terminal.rs"]
 mod terminal;
+#[path = "tree.rs"]
+mod tree;
 
 use std::net::{Ipv4Addr, TcpListener};
+use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use rlock_testkit::servers::Redis as Server;
 
 use crate::support::{Folder, Rlock, Store, rlock, unique};
@@ -94,7 +100,39 @@ fn a_loss_that_shows_only_at_the_release_is_a_loss() {
     let running = Rlock::run_script(&server, &name, &["--ttl", "1h"], &script);
     folder.wait_for("ready", 1);
     server.resp().command(&["FLUSHALL"]);
-    running.exit().assert(76, &["was lost", "the program had ended by itself (exit status: 0)"]);
+    running.exit().assert(76, &["was lost", "the program ended with status 0"]);
+}
+
+#[test]
+fn minimum_hold_survives_the_end_of_rlock() {
+    let server = Server::start_durable();
+    for signal in [Signal::SIGKILL, Signal::SIGTERM] {
+        let folder = Folder::new();
+        let name = unique("rest");
+        let options = ["--ttl", "300ms", "--min-hold", "3s"];
+        let script = folder.script("echo > $D/ready; exec sleep 600");
+        let mut running = Rlock::run_script(&server, &name, &options, &script);
+        let (acquired, _) = running.hear("acquired");
+        folder.wait_for("ready", 1);
+        running.signal(signal);
+        Rlock::on(&server, &["run", &name, "--wait", "1s", "--", "true"]).exit().assert(75, &["gave up on"]);
+        Rlock::on(&server, &["run", &name, "--", "true"]).exit().assert(0, &[]);
+        assert!(acquired.elapsed() >= Duration::from_millis(2900), "{:?}", acquired.elapsed());
+    }
+}
+
+#[test]
+fn crash_after_the_minimum_hold_costs_a_ttl() {
+    let server = Server::start_durable();
+    let folder = Folder::new();
+    let name = unique("rest");
+    let options = ["--ttl", "300ms", "--min-hold", "1s"];
+    let running = Rlock::run_script(&server, &name, &options, &folder.script("sleep 1.5; echo > $D/ready; sleep 600"));
+    folder.wait_for("ready", 1);
+    running.signal(Signal::SIGKILL);
+    let killed = Instant::now();
+    Rlock::on(&server, &["run", &name, "--", "true"]).exit().assert(0, &[]);
+    assert!(killed.elapsed() < Duration::from_millis(900), "{:?}", killed.elapsed());
 }
 
 #[test]

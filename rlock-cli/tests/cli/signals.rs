@@ -80,8 +80,10 @@ fn a_signal_ends_the_wait_and_leaves_no_place_in_the_queue() {
         observer.wait_for_queue(&name, 1);
         waiter.signal(signal);
         let exited = waiter.exit();
-        exited.assert(status, &[&format!("{name} was not acquired: ended by {signal} before")]);
+        exited.assert(status, &[&format!("stopped by {signal} while waiting for {name}")]);
         assert_eq!(exited.stdout, "");
+        // A shell ends its loop when the command has died of SIGINT.
+        assert_eq!(exited.signal.is_some(), signal == Signal::SIGINT);
         assert_eq!(observer.look(&name).queue, []);
     }
     holder.exit().assert(0, &["released"]);

@@ -17,8 +17,12 @@ mod run;
 mod show;
 #[path = "signals.rs"]
 mod signals;
+#[path = "storm.rs"]
+mod storm;
 #[path = "terminal.rs"]
 mod terminal;
+#[path = "tree.rs"]
+mod tree;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

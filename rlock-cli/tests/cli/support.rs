@@ -53,7 +53,9 @@ pub(crate) struct Rlock {
 /// What `rlock` left behind.
 #[derive(Debug)]
 pub(crate) struct Exited {
+    /// As a shell shows it: 128 and the number of the signal that ended it.
     pub(crate) status: Option<i32>,
+    pub(crate) signal: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
@@ -124,6 +126,15 @@ impl Rlock {
         kill(self.pid(), signal).expect("rlock has not been waited for");
     }
 
+    /// The same, whether it has ended or not.
+    pub(crate) fn signal_if_alive(&self, signal: Signal) {
+        let _ended = kill(self.pid(), signal);
+    }
+
+    pub(crate) fn has_ended(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)))
+    }
+
     /// Writes to its standard input.
     pub(crate) fn say(&mut self, text: &str) {
         let stdin = self.child.stdin.as_mut().expect("its input is open");
@@ -177,9 +188,24 @@ impl Rlock {
             self.heard.push_str(&line);
             self.heard.push('\n');
         }
-        let stdout = self.stdout.take().expect("it ends once").join().expect("its output was read");
-        assert_eq!(status.signal(), None, "{}", self.heard);
-        Exited { status: status.code(), stdout, stderr: std::mem::take(&mut self.heard) }
+        let stdout = self.stdout.take().map(|stdout| stdout.join().expect("its output was read")).unwrap_or_default();
+        let signal = status.signal();
+        let status = status.code().or_else(|| Some(128 + signal?));
+        Exited { status, signal, stdout, stderr: std::mem::take(&mut self.heard) }
+    }
+
+    /// Waits for its end, though other processes have its streams open.
+    pub(crate) fn exit_without_output(mut self) -> Exited {
+        self.stdout = None;
+        self.close_stdin();
+        let status = until("the end of rlock", || self.child.try_wait().expect("it is a child"));
+        while let Ok((_, line)) = self.lines.recv_timeout(Duration::from_millis(100)) {
+            self.heard.push_str(&line);
+            self.heard.push('\n');
+        }
+        let signal = status.signal();
+        let status = status.code().or_else(|| Some(128 + signal?));
+        Exited { status, signal, stdout: String::new(), stderr: std::mem::take(&mut self.heard) }
     }
 }
 
@@ -249,7 +275,12 @@ impl Process {
 
     /// Whether it can still do something.
     pub(crate) fn is_alive(&self) -> bool {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0)).unwrap_or_default();
+        Self::is_running(self.0)
+    }
+
+    /// The same of a process that is not killed by the test.
+    pub(crate) fn is_running(pid: Pid) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with(['Z', 'X']))
     }
 
@@ -265,6 +296,24 @@ impl Process {
     pub(crate) fn wait_until_stopped(&self) {
         until("the stop of a process", || self.is_stopped().then_some(()));
     }
+}
+
+/// The parent of a process.
+pub(crate) fn parent_of(pid: Pid) -> Pid {
+    parent_of_any(pid).expect("it runs")
+}
+
+/// The children of a process.
+pub(crate) fn children_of(pid: Pid) -> Vec<Pid> {
+    let folders = fs::read_dir("/proc").expect("it is mounted").flatten();
+    let pids = folders.filter_map(|folder| folder.file_name().to_str()?.parse().ok().map(Pid::from_raw));
+    pids.filter(|child| Process::is_running(*child) && parent_of_any(*child) == Some(pid)).collect()
+}
+
+fn parent_of_any(pid: Pid) -> Option<Pid> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(") ")?;
+    fields.split(' ').nth(1)?.parse().ok().map(Pid::from_raw)
 }
 
 impl From<Pid> for Process {

@@ -288,10 +288,19 @@ fn watching_shows_what_changes_and_gives_the_screen_back() {
     session.expect("Stopped");
     session.enter("fg");
     session.expect("\x1b[?1049h");
-    session.press("\u{3}");
+    session.press("q");
     session.expect("\x1b[?1049l");
+    session.expect("% ");
     session.enter("echo back-$((1+1))");
     session.expect("back-2");
+    session.enter(&format!("$RLOCK watch {name}"));
+    session.expect("nobody holds a lock or waits for one");
+    session.press("\u{3}");
+    session.expect("\x1b[?1049l");
+    session.expect("% ");
+    session.enter("stty -a | grep -ow -e -icanon -e icanon | tr a-z A-Z");
+    let modes = session.expect("ICANON");
+    assert!(!modes.ends_with("-ICANON"), "{modes}");
 }
 
 #[test]
@@ -335,6 +344,20 @@ fn ctrl_c_reaches_the_program_each_time_that_it_is_pressed() {
 }
 
 #[test]
+fn ctrl_c_ends_a_loop_of_the_shell() {
+    let server = Server::start();
+    let mut session = Session::shell(&server);
+    let name = unique("loop");
+    session.enter(&format!("for i in 1 2 3; do $RLOCK run {name} -- sh -c \"echo turn-$i; exec sleep 600\"; done"));
+    session.expect("\nturn-1");
+    session.press("\u{3}");
+    session.expect("released");
+    session.enter("echo back-$((1+1))");
+    let screen = session.expect("back-2");
+    assert!(!screen.contains("\nturn-2"), "{screen}");
+}
+
+#[test]
 fn ctrl_c_ends_the_wait() {
     let server = Server::start();
     let name = unique("impatient");
@@ -344,7 +367,7 @@ fn ctrl_c_ends_the_wait() {
     session.enter(&format!("$RLOCK run {name} -- echo ran; echo status=$?"));
     session.expect("waiting for");
     session.press("\u{3}");
-    session.expect("was not acquired: ended by SIGINT before");
+    session.expect("stopped by SIGINT while waiting for");
     session.enter("echo status=$?");
     session.expect("status=130");
     holder.exit().assert(0, &["released"]);

@@ -1,0 +1,32 @@
+//! Hints for command lines that other lock commands would take.
+
+use std::ffi::OsString;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+/// A hint for what was given in place of what rlock takes.
+pub(super) fn of(error: &clap::Error, given: &[OsString]) -> Option<&'static str> {
+    if error.kind() != ErrorKind::UnknownArgument && error.kind() != ErrorKind::MissingRequiredArgument {
+        return None;
+    }
+    let is_run = given.get(1).is_some_and(|command| command == "run");
+    if !is_run || given.iter().any(|argument| argument == "--") && error.kind() != ErrorKind::UnknownArgument {
+        return None;
+    }
+    let unknown = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(argument)) if error.kind() == ErrorKind::UnknownArgument => argument.as_str(),
+        _ => return Some("put -- before the program: rlock run NAME -- PROGRAM"),
+    };
+    match unknown {
+        "-n" | "--nb" | "--nonblock" => Some("-n of flock is --try"),
+        "-w" | "--timeout" => Some("-w SECONDS of flock is --wait TIME, as in --wait 5s"),
+        "-E" | "--conflict-exit-code" => Some("-E N of flock is --conflict-status N"),
+        "-c" | "--command" => Some("-c COMMAND of flock is -- sh -c 'COMMAND'"),
+        "-s" => Some("-s of flock is --shared"),
+        "-x" | "-e" => Some("-x of flock is --exclusive, or neither option where nobody says --shared"),
+        "-o" | "--close" => Some("-o of flock is --wait-for program"),
+        "-u" | "--unlock" => Some("-u of flock is rlock release HANDLE"),
+        option if option.starts_with('-') => None,
+        _ => Some("put -- before the program: rlock run NAME -- PROGRAM"),
+    }
+}

@@ -1,0 +1,77 @@
+//! The orders that `rlock` gives the keeper, and the news from there: an object of JSON a line.
+
+use serde::{Deserialize, Serialize};
+
+/// An order of `rlock`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Order {
+    /// Starts the program.
+    Start {
+        environment: Vec<(String, String)>,
+        /// Makes its group the foreground group of the terminal.
+        in_front: bool,
+        until: Option<u64>,
+    },
+    /// Kills the tree at this time, in nanoseconds since the [epoch](super::keep), unless another time comes before.
+    Until(Option<u64>),
+    /// Sends a signal to the program's group, or to the whole tree once the program has ended.
+    Signal(i32),
+    /// Sends a signal to the whole tree.
+    SignalTree(i32),
+    /// Kills the whole tree, until nothing is left of it.
+    Kill,
+    /// Ends the keeper, and leaves the tree alone.
+    Dismiss,
+}
+
+/// News from the keeper.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum News {
+    /// It waits for orders.
+    Ready,
+    /// The program runs, with this process id.
+    Started(i32),
+    /// The operating system refused to start the program, with this error.
+    NotStarted(i32),
+    /// The time was up before the program was started.
+    TooLate,
+    /// The program was stopped by this signal.
+    Stopped(i32),
+    /// The program ended, with this status as the system has it.
+    Ended(i32),
+    /// These have outlived the program.
+    Left(Vec<Survivor>),
+    /// The tree is being killed, and these cannot be, because they belong to another user.
+    Killing(Vec<Survivor>),
+    /// The time was up, and the tree is being killed.
+    Late,
+    /// The program has ended, and nothing is left of its tree.
+    Gone,
+}
+
+/// A process of the tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Survivor {
+    pub(crate) pid: i32,
+    pub(crate) name: String,
+}
+
+/// A message as the other side reads it.
+pub(crate) fn to_line(message: &impl Serialize) -> String {
+    serde_json::to_string(message).expect("a message has a form in JSON") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_lines_and_read_back() {
+        let environment = vec![("RLOCK_NAME".into(), "a\n\"b\"".into())];
+        for order in [Order::Start { environment, in_front: true, until: Some(7) }, Order::Until(None), Order::Kill] {
+            let line = to_line(&order);
+            assert_eq!(line.matches('\n').count(), 1, "{line}");
+            assert_eq!(serde_json::from_str::<Order>(&line).unwrap(), order);
+        }
+    }
+}

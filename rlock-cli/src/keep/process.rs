@@ -1,0 +1,179 @@
+//! The keeper's process.
+
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt as _;
+use std::time::Duration;
+
+use nix::libc;
+use nix::sys::signal::{SigSet, Signal, killpg};
+use nix::unistd::{Pid, setpgid};
+use rlock::{Clock, Moment};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::sleep;
+
+use super::{Launch, News, Order, Tree, to_line};
+use crate::sys::{self, Child};
+
+/// Does the keeper's work, from the fork to the end of the process. Times are counted from `epoch`.
+pub(crate) fn keep(rlock: UnixStream, command: &[OsString], epoch: Moment) -> io::Result<()> {
+    // Signals of the terminal, and those that end a whole service, are not for the keeper.
+    SigSet::all().thread_block()?;
+    SigSet::from_iter([Signal::SIGCHLD]).thread_unblock()?;
+    setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+    sys::adopt_orphans();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(attend(rlock, command, epoch))
+}
+
+async fn attend(rlock: UnixStream, command: &[OsString], epoch: Moment) -> io::Result<()> {
+    let mut children = signal(SignalKind::child())?;
+    let writer = rlock.try_clone()?;
+    rlock.set_nonblocking(true)?;
+    let mut orders = BufReader::new(tokio::net::UnixStream::from_std(rlock)?).lines();
+    let clock = Clock::boot();
+    let mut keeper = Keeper::new(writer, epoch);
+    keeper.tell(&News::Ready);
+    let mut is_listening = true;
+    loop {
+        let until = keeper.until.filter(|_| !keeper.is_killing);
+        tokio::select! {
+            order = orders.next_line(), if is_listening => match order.ok().flatten().as_deref().map(serde_json::from_str) {
+                Some(Ok(Order::Start { until, .. })) if until.is_some_and(|at| clock.now() >= keeper.at(at)) => {
+                    keeper.tell(&News::TooLate);
+                }
+                Some(Ok(Order::Dismiss)) => return Ok(()),
+                Some(Ok(order)) => keeper.obey(order, command),
+                // `rlock` has died.
+                Some(Err(_)) | None => {
+                    is_listening = false;
+                    keeper.kill();
+                }
+            },
+            _ = children.recv() => keeper.reap(),
+            () = clock.sleep_until(until.unwrap_or_default()), if until.is_some() => {
+                keeper.tell(&News::Late);
+                keeper.kill();
+            }
+            () = sleep(keeper.pause()), if keeper.is_killing && !keeper.is_gone => keeper.kill(),
+        }
+        if !is_listening && (keeper.program.is_none() || keeper.is_gone) {
+            return Ok(());
+        }
+    }
+}
+
+struct Keeper {
+    rlock: UnixStream,
+    epoch: Moment,
+    tree: Tree,
+    program: Option<Pid>,
+    has_ended: bool,
+    is_gone: bool,
+    until: Option<Moment>,
+    is_killing: bool,
+    kills: u32,
+}
+
+impl Keeper {
+    fn new(rlock: UnixStream, epoch: Moment) -> Self {
+        let tree = Tree::of_this_process();
+        Self {
+            rlock,
+            epoch,
+            tree,
+            program: None,
+            has_ended: false,
+            is_gone: false,
+            until: None,
+            is_killing: false,
+            kills: 0,
+        }
+    }
+
+    fn tell(&mut self, news: &News) {
+        let _rlock_is_dead = self.rlock.write_all(to_line(news).as_bytes());
+    }
+
+    fn at(&self, nanos: u64) -> Moment {
+        self.epoch.after(Duration::from_nanos(nanos))
+    }
+
+    fn obey(&mut self, order: Order, command: &[OsString]) {
+        match order {
+            Order::Start { environment, in_front, until } => {
+                self.until = until.map(|at| self.at(at));
+                match Launch::of(command).start(environment, in_front) {
+                    Ok(pid) => {
+                        self.program = Some(pid);
+                        self.tell(&News::Started(pid.as_raw()));
+                    }
+                    Err(error) => self.tell(&News::NotStarted(error.raw_os_error().unwrap_or(libc::EIO))),
+                }
+            }
+            Order::Until(until) => self.until = until.map(|at| self.at(at)),
+            Order::Signal(signal) => self.signal(signal),
+            Order::SignalTree(signal) => drop(self.tree.signal(signal)),
+            Order::Kill => self.kill(),
+            Order::Dismiss => {}
+        }
+    }
+
+    /// The number of the program's group may be another's once the program has been reaped.
+    fn signal(&self, signal: i32) {
+        match self.program {
+            Some(program) if !self.has_ended => drop(sys::signal_group(program, signal)),
+            _ => drop(self.tree.signal(signal)),
+        }
+    }
+
+    /// Kills everything that a look finds. What was forked meanwhile is found by the next.
+    fn kill(&mut self) {
+        // Where the tree cannot be seen, the group is all there is.
+        if let Some(program) = self.program.filter(|_| !self.has_ended || !cfg!(target_os = "linux")) {
+            let _gone = killpg(program, Signal::SIGKILL);
+        }
+        let refused = self.tree.signal(libc::SIGKILL);
+        if !self.is_killing || !refused.is_empty() && self.kills == 10 {
+            self.tell(&News::Killing(refused));
+        }
+        self.is_killing = true;
+        self.kills = self.kills.saturating_add(1);
+        self.reap();
+    }
+
+    /// Between two looks: what is being killed takes a moment to die, and may have forked before.
+    fn pause(&self) -> Duration {
+        Duration::from_millis(u64::from(self.kills.clamp(1, 100)))
+    }
+
+    /// Tells what has become of the program, and buries the dead.
+    fn reap(&mut self) {
+        loop {
+            match sys::next_child() {
+                Child::Changed(pid, status) if Some(pid) == self.program => {
+                    if let Some(signal) = status.stopped_signal() {
+                        self.tell(&News::Stopped(signal));
+                    } else {
+                        self.has_ended = true;
+                        self.tell(&News::Ended(status.into_raw()));
+                        let left = self.tree.survivors();
+                        if !left.is_empty() {
+                            self.tell(&News::Left(left));
+                        }
+                    }
+                }
+                Child::Changed(..) => {}
+                Child::Unchanged => return,
+                Child::None => {
+                    if self.has_ended && !std::mem::replace(&mut self.is_gone, true) {
+                        self.tell(&News::Gone);
+                    }
+                    return;
+                }
+            }
+        }
+    }
+}

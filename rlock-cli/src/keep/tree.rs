@@ -1,0 +1,131 @@
+//! The processes that descend from this one.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+
+use nix::errno::Errno;
+use nix::unistd::Pid;
+
+use super::Survivor;
+use crate::sys;
+
+/// The processes that descend from this one, except the children that it had before.
+///
+/// This process is a subreaper and reaps nothing during a look. A process whose ancestors below this one have all died is a
+/// child of this one, and a dead child stays a zombie. So a look that finds nobody is right, though processes fork and die
+/// meanwhile; one that finds some may have missed others.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    spared: HashSet<i32>,
+}
+
+/// A process as `/proc` shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Process {
+    pid: i32,
+    name: String,
+    parent: i32,
+    is_dead: bool,
+    /// The time of its start, by which it differs from an earlier one of the same number.
+    started: u64,
+}
+
+impl Tree {
+    /// The tree below this process, without the children that it has now.
+    pub(crate) fn of_this_process() -> Self {
+        let own = Pid::this().as_raw();
+        let children = all().into_iter().filter(|process| process.parent == own);
+        Self { spared: children.map(|process| process.pid).collect() }
+    }
+
+    /// Whether `/proc` shows processes.
+    pub(crate) fn can_be_seen() -> bool {
+        !cfg!(target_os = "linux") || look_at(Pid::this().as_raw()).is_some()
+    }
+
+    /// Whether nothing is left, not even a zombie.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.members().is_empty()
+    }
+
+    /// The processes that run or are stopped.
+    pub(crate) fn survivors(&self) -> Vec<Survivor> {
+        self.members().into_iter().filter(|process| !process.is_dead).map(Process::into_survivor).collect()
+    }
+
+    /// Sends `signal` to every process, and returns those that this user may not send it to.
+    pub(crate) fn signal(&self, signal: i32) -> Vec<Survivor> {
+        let living = self.members().into_iter().filter(|process| !process.is_dead);
+        living.filter(|process| process.signal(signal) == Err(Errno::EPERM)).map(Process::into_survivor).collect()
+    }
+
+    fn members(&self) -> Vec<Process> {
+        let mut children: HashMap<i32, Vec<Process>> = HashMap::new();
+        for process in all() {
+            children.entry(process.parent).or_default().push(process);
+        }
+        let mut members = children.remove(&Pid::this().as_raw()).unwrap_or_default();
+        members.retain(|process| !self.spared.contains(&process.pid));
+        let mut next = 0;
+        while let Some(process) = members.get(next) {
+            members.extend(children.remove(&process.pid).unwrap_or_default());
+            next += 1;
+        }
+        members
+    }
+}
+
+impl Survivor {
+    /// The same with the name that the process has now, `None` if it has ended.
+    pub(crate) fn renamed(self) -> Option<Self> {
+        look_at(self.pid).filter(|process| !process.is_dead).map(Process::into_survivor)
+    }
+}
+
+impl Process {
+    /// By a descriptor of the process, since its number may be another's by now.
+    fn signal(&self, signal: i32) -> Result<(), Errno> {
+        sys::signal_process(self.pid, signal, || look_at(self.pid).is_some_and(|now| now.started == self.started))
+    }
+
+    fn into_survivor(self) -> Survivor {
+        Survivor { pid: self.pid, name: self.name }
+    }
+
+    /// Reads `/proc/PID/stat`. The name is in parentheses and may have any characters.
+    fn of_stat(stat: &str) -> Option<Self> {
+        let (pid, rest) = stat.split_once(" (")?;
+        let (name, rest) = rest.rsplit_once(") ")?;
+        let fields: Vec<_> = rest.split(' ').collect();
+        Some(Self {
+            pid: pid.parse().ok()?,
+            name: name.to_owned(),
+            parent: fields.get(1)?.parse().ok()?,
+            is_dead: fields.first()?.starts_with(['Z', 'X']),
+            started: fields.get(19)?.parse().ok()?,
+        })
+    }
+}
+
+fn all() -> Vec<Process> {
+    let folders = fs::read_dir("/proc").into_iter().flatten().flatten();
+    folders.filter_map(|folder| look_at(folder.file_name().to_str()?.parse().ok()?)).collect()
+}
+
+fn look_at(pid: i32) -> Option<Process> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    Process::of_stat(&String::from_utf8_lossy(&stat))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_name_of_a_process_is_read() {
+        let stat = "77 (a) Z (b) S 12 77 77 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4242 1 1";
+        let process = Process { pid: 77, name: "a) Z (b".into(), parent: 12, is_dead: false, started: 4242 };
+        assert_eq!(Process::of_stat(stat), Some(process));
+        assert_eq!(Process::of_stat("77 (a"), None);
+    }
+}

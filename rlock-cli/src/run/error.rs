@@ -1,0 +1,106 @@
+//! Why a program was not run, or not to its end.
+
+use std::io;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use rlock::{BackendError, ConnectError, ExtendError, LockError, LossReason, ResourceName, StartWatchdogError};
+
+use super::held;
+use super::start_error::StartError;
+use crate::args::RunArgs;
+use crate::exit::Exit;
+
+/// Why a program was not run, or not to its end.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RunError {
+    #[error("{name} is {holders}; leave out --try to wait")]
+    Busy { name: ResourceName, holders: String },
+    #[error("gave up on {name} after {}: it is {holders}", shown(*waited))]
+    TimedOut { name: ResourceName, waited: Duration, holders: String },
+    #[error("gave up on {name} after {}: {source}", shown(*waited))]
+    Unreachable { name: ResourceName, waited: Duration, source: BackendError },
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("stopped by {signal} while waiting for {names}")]
+    Interrupted { names: String, signal: Signal },
+    #[error(
+        "{name} is held by the rlock run that this one runs in, which waits for this one: take it once, or give this lock \
+         another name"
+    )]
+    Nested { name: ResourceName },
+    #[error("lost {lost} ({reason}) while waiting for {name}")]
+    LostWhileWaiting { lost: ResourceName, reason: LossReason, name: ResourceName },
+    #[error("{name} is {kind}: all who use a lock have to name the same kind")]
+    OtherKind { name: ResourceName, kind: String },
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    #[error("the program was not started: {0}")]
+    NotConfirmed(#[from] ExtendError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("the operating system refused: {0}")]
+    System(#[from] io::Error),
+    #[error(transparent)]
+    Watchdog(#[from] StartWatchdogError),
+    #[error("{0}")]
+    Keeper(io::Error),
+    #[error("the keeper of the program was killed, and the program with it")]
+    KeeperDied,
+    #[error("the program was not started: {names} was about to be lost")]
+    TooLate { names: String },
+}
+
+impl RunError {
+    pub(super) fn interrupted(args: &RunArgs, signal: Signal) -> Self {
+        Self::Interrupted { names: held::joined(args.names().iter(), ", "), signal }
+    }
+
+    /// The status to end with, and the event in JSON.
+    pub(super) fn exit(&self) -> (Exit, &'static str) {
+        match self {
+            Self::Busy { .. } => (Exit::NOT_ACQUIRED, "busy"),
+            Self::TimedOut { .. } => (Exit::NOT_ACQUIRED, "timed_out"),
+            Self::Unreachable { .. } => (Exit::UNAVAILABLE, "unavailable"),
+            Self::Connect(error) => (Exit::of_connect_error(error), "unavailable"),
+            Self::Interrupted { signal, .. } => (Exit::of_signal(*signal), "interrupted"),
+            Self::Nested { .. } => (Exit::USAGE, "nested"),
+            Self::OtherKind { .. } => (Exit::UNAVAILABLE, "other_kind"),
+            Self::Lock(error) => (Exit::of_lock_error(error), "not_acquired"),
+            Self::LostWhileWaiting { .. }
+            | Self::NotConfirmed(ExtendError::Lost(_))
+            | Self::Watchdog(StartWatchdogError::Lost(_))
+            | Self::TooLate { .. } => (Exit::LOCK_LOST, "lost"),
+            Self::Watchdog(_) => (Exit::USAGE, "not_acquired"),
+            Self::NotConfirmed(_) => (Exit::UNAVAILABLE, "unavailable"),
+            Self::Start(error) => (error.exit(), "not_started"),
+            Self::System(_) | Self::Keeper(_) | Self::KeeperDied => (Exit::SYSTEM, "refused"),
+        }
+    }
+}
+
+/// A time for people, without more digits than matter.
+pub(super) fn shown(time: Duration) -> String {
+    let step = match time.as_secs() {
+        0 => 1,
+        1..10 => 100,
+        _ => 1000,
+    };
+    let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX - step);
+    let rounded = (millis + step / 2) / step * step;
+    humantime::format_duration(Duration::from_millis(rounded)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_rounded() {
+        for (micros, text) in
+            [(19_999_999, "20s"), (1_999_999, "2s"), (2_001_000, "2s"), (200_700, "200ms"), (61_400_000, "1m 1s")]
+        {
+            assert_eq!(shown(Duration::from_micros(micros)), text);
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! An rlock run inside of another one: it must not wait for a lock that the outer one keeps until the inner one has ended.
+
+use std::env;
+use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use nix::unistd::Pid;
+use rlock::ResourceName;
+
+use crate::args::{RunArgs, Store};
+
+/// The locks of the rlock runs that this process runs in: `PROCESS KIND STORE NAME`, a line each.
+const VARIABLE: &str = "RLOCK_INSIDE";
+
+/// The variable for the program.
+pub(super) fn environment(args: &RunArgs, keeper: Pid) -> (String, String) {
+    let kind = if is_alone(args) { "alone" } else { "beside" };
+    let store = fingerprint(&args.store);
+    let own = args.names().into_iter().map(|name| format!("{keeper} {kind} {store} {name}"));
+    let outer = env::var(VARIABLE).unwrap_or_default();
+    (VARIABLE.into(), own.chain(outer.lines().map(str::to_owned)).collect::<Vec<_>>().join("\n"))
+}
+
+/// The lock that an outer rlock keeps from this one.
+pub(super) fn held_outside(args: &RunArgs) -> Option<ResourceName> {
+    let names = args.names();
+    names.into_iter().find(|name| !args.once && is_held(name, &args.store, is_alone(args)))
+}
+
+/// Whether an outer rlock holds `name`, and so that one that wants it `alone` or not cannot have it.
+pub(crate) fn is_held(name: &ResourceName, store: &Store, alone: bool) -> bool {
+    let variable = env::var(VARIABLE).unwrap_or_default();
+    let store = fingerprint(store);
+    variable.lines().any(|line| {
+        let mut words = line.splitn(4, ' ');
+        let (Some(keeper), Some(kind), Some(of), Some(outer)) =
+            (words.next(), words.next(), words.next(), words.next())
+        else {
+            return false;
+        };
+        outer == name.as_str() && of == store && (alone || kind == "alone") && is_ancestor(keeper)
+    })
+}
+
+fn is_alone(args: &RunArgs) -> bool {
+    !args.shared && args.slots.is_none_or(|slots| slots == 1)
+}
+
+/// The same URL has the same one. It tells nothing of a password.
+fn fingerprint(store: &Store) -> String {
+    let mut hasher = DefaultHasher::new();
+    store.url().hash(&mut hasher);
+    format!("{:08x}", hasher.finish() >> 32)
+}
+
+/// A daemon that has outlived its rlock run has the variable still.
+fn is_ancestor(keeper: &str) -> bool {
+    let parent = |pid: String| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let (_, fields) = stat.rsplit_once(") ")?;
+        fields.split(' ').nth(1).map(str::to_owned).filter(|parent| parent != "0")
+    };
+    std::iter::successors(Some("self".to_owned()), |pid| parent(pid.clone())).any(|pid| pid == keeper)
+}

@@ -1,0 +1,84 @@
+//! What a waiter says, and who it waits for.
+
+use std::io::{self, IsTerminal as _};
+use std::time::Duration;
+
+use rlock::{BackendError, Client, Owner, ResourceName, Snapshot};
+use tokio::time::{sleep, timeout};
+
+use super::label;
+use crate::args::RunArgs;
+use crate::report::{self, event};
+
+/// After so long, it is said that this waits.
+const UNREMARKABLE: Duration = Duration::from_millis(100);
+/// On a terminal, the place in the queue is shown so often.
+const REFRESH: Duration = Duration::from_secs(1);
+/// Elsewhere the store is looked at this often at most, to see whether it still answers.
+const LOOK: Duration = Duration::from_secs(5);
+/// The time for a last look before this gives up.
+const LAST_LOOK: Duration = Duration::from_secs(2);
+
+/// Says once what this waits for, and whenever the store stops to answer, or answers again. Shows on a terminal how the wait
+/// goes.
+pub(super) async fn announce(args: &RunArgs, name: &ResourceName, client: &Client) {
+    sleep(UNREMARKABLE).await;
+    match client.inspect(name).await {
+        Ok(snapshot) => {
+            let (holders, queue) = (snapshot.holders.len(), snapshot.queue.len());
+            let by = if holders > 0 { format!(", {}; {queue} in the queue", held(&snapshot)) } else { String::new() };
+            event!("waiting", name: name.as_str(), holders: holders, queue: queue; "waiting for {name}{by}");
+        }
+        Err(error) => event!("unavailable", name: name.as_str(); "waiting for {name}: {error}"),
+    }
+    let is_shown = io::stderr().is_terminal() && !args.quiet;
+    let every = if is_shown { REFRESH } else { LOOK.max(args.ttl.get() / 3) };
+    let own = Owner::current().with_label(&label(args));
+    let mut is_failing = false;
+    loop {
+        sleep(every).await;
+        match client.inspect(name).await {
+            Ok(snapshot) => {
+                if std::mem::take(&mut is_failing) {
+                    event!("waiting", name: name.as_str(); "the store answers again; waiting for {name}");
+                }
+                if !snapshot.holders.is_empty() {
+                    let place = snapshot.queue.iter().position(|waiter| waiter.owner == own);
+                    let place = place.map_or_else(|| "in the queue".into(), |place| format!("place {}", place + 1));
+                    let len = snapshot.queue.len();
+                    report::pass(&format!("waiting for {name}: {place} of {len}, {}", held(&snapshot)));
+                }
+            }
+            Err(error) if !std::mem::replace(&mut is_failing, true) => {
+                event!("unavailable", name: name.as_str(); "waiting for {name}, and the store does not answer: {error}");
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// Who keeps this from its lock, for people.
+///
+/// # Errors
+///
+/// Those of the store, or `None` if it does not answer soon.
+pub(super) async fn holders(name: &ResourceName, client: &Client) -> Result<String, Option<BackendError>> {
+    let snapshot = timeout(LAST_LOOK, client.inspect(name)).await.map_err(|_| None)??;
+    if !snapshot.holders.is_empty() {
+        return Ok(held(&snapshot));
+    }
+    let rest = snapshot.rest.map(|rest| format!("kept free for {} more", super::error::shown(rest)));
+    Ok(rest.unwrap_or_else(|| "waited for by others".into()))
+}
+
+/// By whom, and for how long.
+fn held(snapshot: &Snapshot) -> String {
+    let seconds = |time: Duration| humantime::format_duration(Duration::from_secs(time.as_secs()));
+    let others = match snapshot.holders.len() {
+        0 | 1 => String::new(),
+        count => format!(" and {} more", count - 1),
+    };
+    let first = snapshot.holders.first();
+    first
+        .map_or_else(String::new, |holder| format!("held by {}{others} for {}", holder.owner, seconds(holder.held_for)))
+}

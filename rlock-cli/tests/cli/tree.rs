@@ -1,0 +1,188 @@
+//! All that a program starts, however deep: nothing of it runs while another holder has the lock.
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::Server;
+use crate::support::{Folder, Observer, Process, Rlock, Store as _, parent_of, unique, until};
+
+/// Starts a process in a group and session of its own whose parent has died, and which ignores TERM.
+const DAEMON: &str = "setsid sh -c 'trap \"\" TERM HUP INT; echo $$ > '$D/daemon'; while :; do sleep 0.01; done' & ";
+
+fn run_daemon(server: &Server, folder: &Folder, name: &str, options: &[&str], program: &str) -> (Rlock, Process) {
+    let running = Rlock::run_script(server, name, options, &folder.script(&format!("{DAEMON} {program}")));
+    (running, folder.wait_for_process("daemon"))
+}
+
+fn keeper_of(rlock: &Rlock, program: &Process) -> Process {
+    let keeper = parent_of(program.pid());
+    assert_eq!(parent_of(keeper), rlock.pid());
+    keeper.into()
+}
+
+#[test]
+fn what_the_program_leaves_behind_keeps_the_lock() {
+    let server = Server::start();
+    let folder = Folder::new();
+    let name = unique("left");
+    let (mut running, daemon) = run_daemon(&server, &folder, &name, &["--ttl", "1s"], "exit 7");
+    let (_, left) = running.hear(&format!("{name} stays held for what it has left running"));
+    assert!(left.contains(&format!("({})", daemon.pid())), "{left}");
+    Rlock::on(&server, &["run", &name, "--try", "--", "true"]).exit().assert(75, &[]);
+    kill(daemon.pid(), Signal::SIGKILL).unwrap();
+    running.exit().assert(7, &["released"]);
+}
+
+#[test]
+fn by_option_the_program_alone_keeps_the_lock() {
+    let server = Server::start();
+    let folder = Folder::new();
+    let name = unique("alone");
+    let (running, daemon) = run_daemon(&server, &folder, &name, &["--wait-for", "program"], "exit 7");
+    running.exit_without_output().assert(7, &["released"]);
+    Rlock::on(&server, &["run", &name, "--try", "--", "true"]).exit().assert(0, &[]);
+    assert!(daemon.is_alive());
+}
+
+#[test]
+fn loss_kills_what_has_left_the_group() {
+    let server = Server::start();
+    let observer = Observer::of(&server);
+    let folder = Folder::new();
+    let name = unique("lost");
+    let (running, daemon) = run_daemon(&server, &folder, &name, &["--ttl", "1m"], "timeout 600 sleep 600");
+    observer.break_lock(&name);
+    running.exit().assert(76, &["killed the program"]);
+    assert!(!daemon.is_alive());
+}
+
+#[test]
+fn a_signal_to_end_ends_what_has_left_the_group() {
+    let server = Server::start();
+    for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGINT] {
+        let folder = Folder::new();
+        let script = folder.script("sh -c 'echo $$ > '$D/deep'; exec setsid sleep 600' & echo > $D/ready; sleep 600");
+        let running = Rlock::run_script(&server, &unique("asked"), &[], &script);
+        folder.wait_for("ready", 1);
+        let deep = folder.wait_for_process("deep");
+        running.signal(signal);
+        running.exit().assert(128 + signal as i32, &["released"]);
+        assert!(!deep.is_alive(), "{signal}");
+    }
+}
+
+#[test]
+fn the_patience_of_kill_after_is_for_the_whole_tree() {
+    let server = Server::start();
+    let folder = Folder::new();
+    let options = ["--kill-after", "200ms"];
+    let (running, daemon) = run_daemon(&server, &folder, &unique("patience"), &options, "sleep 600");
+    running.signal(Signal::SIGTERM);
+    running.exit().assert(143, &["killed the program", "released"]);
+    assert!(!daemon.is_alive());
+}
+
+#[test]
+fn killed_rlock_takes_the_whole_tree_along() {
+    let server = Server::start();
+    let folder = Folder::new();
+    let (running, daemon) = run_daemon(&server, &folder, &unique("killed"), &[], "sleep 600");
+    running.signal(Signal::SIGKILL);
+    daemon.wait_until_dead();
+}
+
+#[test]
+fn killed_keeper_takes_the_whole_tree_along() {
+    let server = Server::start();
+    let folder = Folder::new();
+    let name = unique("keeper");
+    let options = ["--ttl", "1m", "--json"];
+    let (mut running, daemon) = run_daemon(&server, &folder, &name, &options, "echo $$ > $D/pid; sleep 600");
+    running.hear("started");
+    let program = folder.wait_for_process("pid");
+    kill(keeper_of(&running, &program).pid(), Signal::SIGKILL).unwrap();
+    running.exit().assert(76, &["killed the program", "was ended by SIGKILL"]);
+    assert!(!program.is_alive() && !daemon.is_alive());
+    Rlock::on(&server, &["run", &name, "--try", "--", "true"]).exit().assert(0, &[]);
+}
+
+#[test]
+fn stopped_rlock_leaves_nothing_to_run_beside_the_next() {
+    let server = Server::start();
+    let observer = Observer::of(&server);
+    let folder = Folder::new();
+    let name = unique("stopped");
+    let options = ["--ttl", Server::SHORT_TTL];
+    let (running, daemon) = run_daemon(&server, &folder, &name, &options, "echo $$ > $D/pid; exec sleep 600");
+    let program = folder.wait_for_process("pid");
+    running.signal(Signal::SIGSTOP);
+    until("the end of the lease", || observer.look(&name).is_free().then_some(()));
+    assert!(!program.is_alive() && !daemon.is_alive());
+    running.signal(Signal::SIGCONT);
+    running.exit().assert(76, &["killed the program"]);
+}
+
+#[test]
+fn stopped_keeper_does_not_save_the_tree() {
+    let server = Server::start();
+    let observer = Observer::of(&server);
+    let folder = Folder::new();
+    let name = unique("stopped");
+    let (mut running, daemon) = run_daemon(&server, &folder, &name, &["--ttl", "1m"], "echo $$ > $D/pid; sleep 600");
+    let program = folder.wait_for_process("pid");
+    kill(keeper_of(&running, &program).pid(), Signal::SIGSTOP).unwrap();
+    observer.break_lock(&name);
+    running.hear("lost");
+    running.exit().assert(76, &["killed the program"]);
+    assert!(!program.is_alive() && !daemon.is_alive());
+}
+
+#[test]
+fn children_that_rlock_had_before_are_spared() {
+    let server = Server::start();
+    let folder = Folder::new();
+    let name = unique("spared");
+    let inner = folder.script("echo $$ > $D/pid; sleep 600");
+    std::fs::write(folder.path("job"), inner).unwrap();
+    let script = folder.script("sleep 600 & echo $! > $D/before; exec \"$@\"");
+    let job = folder.path("job");
+    let mut command = std::process::Command::new("sh");
+    command.args([
+        "-c",
+        &script,
+        "sh",
+        env!("CARGO_BIN_EXE_rlock"),
+        "run",
+        &name,
+        "--json",
+        "--",
+        "sh",
+        job.to_str().unwrap(),
+    ]);
+    let mut running = Rlock::start(command.env("RLOCK_URL", crate::support::url(&server)));
+    running.hear("started");
+    let (before, program) = (folder.wait_for_process("before"), folder.wait_for_process("pid"));
+    kill(keeper_of(&running, &program).pid(), Signal::SIGKILL).unwrap();
+    running.exit_without_output().assert(76, &["killed the program"]);
+    assert!(before.is_alive());
+}
+
+#[test]
+fn whole_tree_dies_before_its_parents_are_reaped() {
+    let server = Server::start();
+    let observer = Observer::of(&server);
+    let folder = Folder::new();
+    let name = unique("forks");
+    // Each forks another and dies at once, for as long as it is let.
+    let script =
+        folder.script("trap '' TERM; echo 'echo $$ >> $D/pids; sh $D/hop & ' > $D/hop; export D; sh $D/hop; sleep 600");
+    let running = Rlock::run_script(&server, &name, &["--ttl", "1m"], &script);
+    folder.wait_for("pids", 50);
+    observer.break_lock(&name);
+    running.exit().assert(76, &["killed the program"]);
+    let pids = folder.read("pids");
+    let last = pids.lines().last().unwrap().parse().unwrap();
+    assert!(!Process::from(Pid::from_raw(last)).is_alive());
+    let hops = pids.lines().count();
+    assert_eq!(folder.read("pids").lines().count(), hops);
+}
