@@ -166,7 +166,8 @@ impl Grant {
 /// A queued lease, as the store has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Place {
-    /// How many live waiters are in front of it.
+    /// The live waiters in front of it. A store that does not read its whole queue for each waiter may give an upper bound while
+    /// several are in front of it.
     pub ahead: u64,
     /// The time until the lease in front of it expires: that of the waiter in front, or for the first waiter that of the
     /// holder which expires first. The waiter asks again then. So a dead waiter costs the others its own TTL at most,
