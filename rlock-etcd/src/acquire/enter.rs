@@ -198,7 +198,7 @@ impl Inner {
         let taken = light.count + read(&many).iter().map(Entry::weight).sum::<u64>() + u64::from(weight);
         let is_all = many.kvs.len() as u64 == many.count;
         let fits = exclusive.count == 0 && is_all && taken <= u64::from(claim.share.capacity());
-        let spots = two_spots(claim.share, peek.count);
+        let spots = two_spots(claim.share, light.count + many.count);
         Ok(if fits { Look::Room(Room { revision: at.revision, spots, is_sure: false }) } else { Look::Busy })
     }
 }

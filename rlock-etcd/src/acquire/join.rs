@@ -4,7 +4,7 @@ use rlock_core::{BackendError, Claim, Moment};
 
 use super::attempt::{Attempt, first, taken};
 use super::{Answer, Crowded, Numbered};
-use crate::answer::Found;
+use crate::answer::{Found, foreign};
 use crate::crowds::two_spots;
 use crate::error::{CallError, Kind};
 use crate::inner::Inner;
@@ -113,9 +113,20 @@ impl Inner {
         if attempt.again {
             self.renew(&mut attempt).await?;
         }
-        self.crowds.note(&claim.key.resource, seen.count);
-        attempt.spots = Some(two_spots(claim.share, seen.count.max(claims)));
+        let leases = self.length(claim, &seen).await?;
+        self.crowds.note(&claim.key.resource, leases);
+        attempt.spots = Some(two_spots(claim.share, leases.max(claims)));
         Ok(Next::Again(attempt))
+    }
+
+    /// The number of leases in a line of which some were seen. etcd 3.5.0 and 3.5.1 count no further than they read.
+    async fn length(&self, claim: &Claim, seen: &Found) -> Result<u64, CallError> {
+        if seen.kvs.len() as u64 == seen.count {
+            return Ok(seen.count);
+        }
+        let counted = self.look(vec![txn::count(&self.keys.line(&claim.key.resource))]).await?.pop();
+        let (_, outcome) = counted.ok_or_else(foreign)?;
+        Ok(outcome.found()?.count)
     }
 }
 

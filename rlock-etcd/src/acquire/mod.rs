@@ -153,8 +153,8 @@ impl Inner {
         let mut questions = Vec::new();
         for (number, (claim, entry, at, seen)) in placed.into_iter().enumerate() {
             let resource = &claim.key.resource;
-            self.crowds.note(resource, seen.count);
             if seen.kvs.len() as u64 == seen.count {
+                self.crowds.note(resource, seen.count);
                 let line = Line::read(&self.keys.line(resource), at, &seen.kvs);
                 sightings.push((number, Sighting::of(&line, claim.key.id)));
             } else {
