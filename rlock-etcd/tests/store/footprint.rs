@@ -144,7 +144,7 @@ async fn a_batch_costs_one_proposal() {
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_locks_are_kept_over_a_handful_of_streams() {
     const LOCKS: usize = 10_000;
-    const TTL: Duration = Duration::from_secs(10);
+    const TTL: Duration = Duration::from_secs(20); // a busy machine takes its time for ten thousand
     let server = Server::start();
     let client = server.locks_in("many").await;
     let lock = async |number: usize| {
