@@ -81,7 +81,9 @@ fn as_other_user(test: &str, path: &Path) {
     let mut command = if rustix::process::geteuid().is_root() {
         let program = path.with_file_name("program");
         if !program.exists() {
-            fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+            // By another process: the program could not be started while a child of this one had it open for writing.
+            let copied = Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&program).status();
+            assert!(copied.unwrap().success());
             fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         }
         let mut command = Command::new(program);
