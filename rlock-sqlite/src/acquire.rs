@@ -1,7 +1,7 @@
 //! Claims.
 
-use rlock_core::{Acquired, Claim, IfBusy};
-use rusqlite::Result;
+use rlock_core::{Acquired, Claim, IfBusy, LeaseData};
+use rusqlite::{Result, params};
 
 use crate::request::{Answer, Id, Transaction};
 use crate::resource::{HOLDS, Resource, WAITS};
@@ -74,24 +74,21 @@ impl Transaction<'_> {
         self.hold(UPDATE, resource.last, claim)
     }
 
+    /// Writes a holder to the row of a resource whose last token is `last`.
     fn hold(&self, sql: &str, last: i64, claim: &Claim) -> Result<Answer> {
         let (token, expires) = (Self::token_after(last), self.after(claim.ttl.get()));
-        let (share, data) = (claim.share, claim.data.as_ref().map(|data| data.as_bytes()));
-        let (name, id, owner) = (claim.key.resource.as_str(), Id(claim.key.id), claim.owner.to_record());
-        let held = (share.capacity(), token, share.weight(), expires, self.now);
-        let (capacity, token, weight, expires, now) = held;
-        self.prepare(sql)?.execute(rusqlite::params![
+        self.prepare(sql)?.execute(params![
             self.namespace,
-            name,
-            capacity,
+            claim.key.resource.as_str(),
+            claim.share.capacity(),
             token,
-            weight,
+            claim.share.weight(),
             expires,
-            now,
-            id,
+            self.now,
+            Id(claim.key.id),
             self.inbox,
-            owner,
-            data
+            claim.owner.to_record(),
+            claim.data.as_ref().map(LeaseData::as_bytes),
         ])?;
         Ok(Answer::Acquired(Acquired::Held(self.grant(token, expires))))
     }
@@ -107,7 +104,7 @@ impl Transaction<'_> {
             (state, token) = (HOLDS, resource.last);
             self.write(resource)?;
         }
-        let (expires, data) = (self.after(claim.ttl.get()), claim.data.as_ref().map(|data| data.as_bytes()));
+        let (expires, data) = (self.after(claim.ttl.get()), claim.data.as_ref().map(LeaseData::as_bytes));
         let (id, owner) = (Id(claim.key.id), claim.owner.to_record());
         let row = (resource.crowd, state, token, weight, expires, self.now, id, self.inbox, owner, data);
         self.execute(ADD, row).map(drop)
