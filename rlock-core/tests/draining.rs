@@ -34,15 +34,15 @@ async fn waiters_end_at_once() {
     let waiting = world.lock("job");
     let draining = async {
         settle().await;
-        let client = world.client.clone();
-        let drained = tokio::spawn(async move { client.drain(LONG, TTL).await });
-        settle().await;
-        drained
+        world.client.drain(LONG, TTL).await
     };
-    let (waited, drained) = tokio::join!(waiting.lock(), draining);
-    assert!(matches!(waited, Err(LockError::Closed { .. })), "{waited:?}");
-    drop(held);
-    drained.await.unwrap().unwrap();
+    let ending = async {
+        let waited = waiting.lock().await;
+        assert!(matches!(waited, Err(LockError::Closed { .. })), "{waited:?}");
+        drop(held);
+    };
+    let ((), drained) = tokio::join!(ending, draining);
+    drained.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,33 +1,31 @@
-//! Reads what the statements answer.
+//! Reads the answers of the statements.
 
 use std::time::Duration;
 
 use rlock_core::{
-    Acquired, Extended, Grant, Holder, LeaseId, Owner, Place, Released, ResourceName, Snapshot, Token, Waiter,
+    Acquired, Extended, Grant, Holder, LeaseData, Owner, Place, Released, ResourceName, Snapshot, Token, Waiter,
 };
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
-/// What has come of an operation, as sql/change.sql has it.
+/// What came of an operation, as sql/change.sql has it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Answer {
-    pub(crate) what: i32,
+    what: i64,
     x: i64,
     y: i64,
 }
 
-pub(crate) const LATE: i32 = 0;
-const HELD: i32 = 1;
-const QUEUED: i32 = 2;
-const BUSY: i32 = 3;
-const MISMATCH: i32 = 4;
-const GONE: i32 = 5;
-const RELEASED: i32 = 6;
-const ABSENT: i32 = 7;
-const DONE: i32 = 8;
-const GRANTED: i32 = 9;
-const BROKEN: i32 = 10;
-const EARLY: i32 = 11;
+const LATE: i64 = 0;
+const HELD: i64 = 1;
+const QUEUED: i64 = 2;
+const BUSY: i64 = 3;
+const MISMATCH: i64 = 4;
+const GONE: i64 = 5;
+const RELEASED: i64 = 6;
+const ABSENT: i64 = 7;
+const DONE: i64 = 8;
+const EARLY: i64 = 11;
 
 /// A claim's answer, or the capacity that is in its way.
 pub(crate) enum Claimed {
@@ -35,58 +33,24 @@ pub(crate) enum Claimed {
     OtherCapacity(u32),
 }
 
-/// What the answers to a batch are.
-#[derive(Debug)]
-pub(crate) struct Answers {
-    /// In the order of the operations; `None` where there is none.
-    pub(crate) operations: Vec<Option<Answer>>,
-    pub(crate) letters: Vec<Letter>,
-}
-
-/// A message to a client.
-#[derive(Debug)]
-pub(crate) struct Letter {
-    pub(crate) inbox: String,
-    pub(crate) message: String,
-}
-
-impl Answers {
-    pub(crate) fn read(rows: &[PgRow], operations: usize) -> sqlx::Result<Self> {
-        let mut answers = Self { operations: vec![None; operations], letters: Vec::new() };
-        for row in rows {
-            let answer = Answer { what: row.try_get(0)?, x: row.try_get(2)?, y: row.try_get(3)? };
-            match answer.what {
-                GRANTED | BROKEN => {
-                    let (inbox, id) = (row.try_get(4)?, row.try_get(5)?);
-                    let letter = if answer.what == GRANTED {
-                        Letter::granted(inbox, id, answer.x)
-                    } else {
-                        Letter::broken(inbox, id)
-                    };
-                    answers.letters.push(letter);
-                }
-                _ => {
-                    let number: i64 = row.try_get(1)?;
-                    let at = usize::try_from(number - 1).ok().and_then(|at| answers.operations.get_mut(at));
-                    *at.ok_or_else(|| sqlx::Error::Decode("an answer to nothing".into()))? = Some(answer);
-                }
-            }
-        }
-        Ok(answers)
-    }
-}
-
-impl Letter {
-    fn granted(inbox: String, id: &str, token: i64) -> Self {
-        Self { inbox, message: format!("g {id} {token}") }
-    }
-
-    fn broken(inbox: String, id: &str) -> Self {
-        Self { inbox, message: format!("b {id}") }
-    }
-}
-
 impl Answer {
+    /// Reads the row of a call: the answers to its operations, and whether others should have been notified and were not.
+    pub(crate) fn read(rows: &[PgRow], operations: usize) -> sqlx::Result<(Vec<Self>, bool)> {
+        let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+        let column = |at: usize| row.try_get::<Vec<i64>, _>(at);
+        let (whats, xs, ys) = (column(0)?, column(1)?, column(2)?);
+        let answers: Vec<_> = whats.into_iter().zip(xs).zip(ys).map(|((what, x), y)| Self { what, x, y }).collect();
+        if answers.len() != operations {
+            return Err(sqlx::Error::Decode("not as many answers as operations".into()));
+        }
+        Ok((answers, row.try_get(3)?))
+    }
+
+    /// Whether others changed the row while it was looked at.
+    pub(crate) fn is_late(self) -> bool {
+        self.what == LATE
+    }
+
     pub(crate) fn acquired(self) -> Option<Claimed> {
         Some(match self.what {
             HELD => Claimed::Acquired(Acquired::Held(self.grant())),
@@ -114,17 +78,12 @@ impl Answer {
         }
     }
 
-    /// How many leases are left in the row, after a release.
-    pub(crate) fn leases_left(self) -> i64 {
-        self.x
-    }
-
-    /// How long it is until the tables are old enough for claims, if they are not.
+    /// The time until the tables are old enough for claims, if they are not.
     pub(crate) fn is_early_by(self) -> Option<Duration> {
         (self.what == EARLY).then(|| micros(self.x))
     }
 
-    /// How many leases were broken.
+    /// The number of leases that were broken.
     pub(crate) fn broken(self) -> Option<u64> {
         (self.what == DONE).then_some(natural(self.x))
     }
@@ -136,33 +95,6 @@ impl Answer {
     fn place(self) -> Place {
         Place { ahead: natural(self.x), ask_again: micros(self.y) }
     }
-}
-
-/// The answer of sql/acquire.sql to a claim that is held.
-pub(crate) fn held(row: &PgRow) -> sqlx::Result<Option<Grant>> {
-    let (token, ttl): (Option<i64>, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
-    Ok(token.zip(ttl).map(|(token, ttl)| grant(token, ttl)))
-}
-
-/// The answer of sql/extend.sql.
-pub(crate) fn extended(row: &PgRow) -> sqlx::Result<Extended> {
-    let (token, ttl): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-    if token > 0 {
-        return Ok(Extended::Held(grant(token, ttl)));
-    }
-    let (ahead, blocked): (i32, i64) = (row.try_get(2)?, row.try_get(3)?);
-    Ok(Extended::Queued(Place { ahead: natural(ahead.into()), ask_again: micros(blocked) }))
-}
-
-/// What sql/release.sql answers: whom it has granted the resource to, if there is somebody.
-pub(crate) fn letter_to_next(row: &PgRow) -> sqlx::Result<Option<Letter>> {
-    let Some(token) = row.try_get::<Option<i64>, _>(0)? else { return Ok(None) };
-    Ok(Some(Letter::granted(row.try_get(1)?, row.try_get(2)?, token)))
-}
-
-/// Whether sql/acquire.sql says that what is there is in the way.
-pub(crate) fn is_busy(row: &PgRow) -> sqlx::Result<bool> {
-    Ok(row.try_get::<Option<bool>, _>(2)?.unwrap_or(false))
 }
 
 /// What sql/inspect.sql found, and whether something has to be dropped or granted.
@@ -178,21 +110,21 @@ pub(crate) fn snapshot(rows: &[PgRow], resource: &ResourceName) -> sqlx::Result<
         }
         snapshot.capacity = u32::try_from(row.try_get::<i64, _>(0)?).ok();
         let (passed, remaining) = (micros(row.try_get(4)?), micros(remaining));
-        let owner = Owner::from_record(row.try_get(5)?);
+        let Some(owner) = row.try_get::<Option<&str>, _>(5)? else {
+            snapshot.rest = snapshot.rest.max(Some(remaining));
+            continue;
+        };
+        let owner = Owner::from_record(owner);
         let weight = u32::try_from(weight).unwrap_or(u32::MAX);
+        let data = row.try_get::<Option<Vec<u8>>, _>(6)?.and_then(|data| LeaseData::new(data).ok());
         if token > 0 {
             let token = Token::new(natural(token));
-            snapshot.holders.push(Holder { owner, token, weight, held_for: passed, remaining, data: None });
+            snapshot.holders.push(Holder { owner, token, weight, held_for: passed, remaining, data });
         } else {
-            snapshot.queue.push(Waiter { owner, weight, waiting_for: passed, remaining, data: None });
+            snapshot.queue.push(Waiter { owner, weight, waiting_for: passed, remaining, data });
         }
     }
     Ok((snapshot, is_stale))
-}
-
-/// An id as the statements take it.
-pub(crate) fn id(id: LeaseId) -> String {
-    id.to_hex()
 }
 
 fn grant(token: i64, ttl: i64) -> Grant {

@@ -4,29 +4,31 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use rlock_core::{BackendError, Baseline, LeaseId};
+use rlock_core::{BackendError, Baseline};
 use sqlx::Row as _;
-use sqlx::postgres::{PgListener, PgRow};
+use sqlx::postgres::{PgListener, PgPoolOptions, PgRow};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
+use crate::backend::PostgresBackend;
 use crate::error::CallError;
-use crate::link::Link;
-use crate::statement::{self, Statement, Value};
-use crate::{ConnectError, PostgresConfig, schema};
+use crate::events::Inbox;
+use crate::statement::{Statement, Value};
+use crate::{ConnectError, PostgresConfig};
 
 /// The length of what a lock writes.
 const LENGTH: usize = 100;
 
 /// Changes the row of one resource, as a lock does. $1 namespace, $2 name, $3 what to write
-const UPDATE: &str = "UPDATE {schema}.locks SET last = {now}, owners = ARRAY[$3] WHERE namespace = $1 AND name = $2 \
+const UPDATE: &str = "UPDATE {schema}.locks SET last = {now}, owner = $3 WHERE namespace = $1 AND name = $2 \
                       RETURNING last";
-const UPDATE_AND_NOTIFY: &str = "WITH updated AS (UPDATE {schema}.locks SET last = {now}, owners = ARRAY[$3] \
+const UPDATE_AND_NOTIFY: &str = "WITH updated AS (UPDATE {schema}.locks SET last = {now}, owner = $3 \
                                  WHERE namespace = $1 AND name = $2 RETURNING last) \
                                  SELECT pg_notify($4, '') FROM updated";
 /// The row has no lease, so it is not a lock. $1 namespace, $2 name
-const INSERT: &str = "INSERT INTO {schema}.locks VALUES ($1, $2, {now}, 1, '{}', '{}', '{}', '{}', '{}', '{}', '{}') \
-                      ON CONFLICT DO NOTHING";
+const INSERT: &str = "INSERT INTO {schema}.locks \
+                      (namespace, name, last, capacity, weight, token, since, expires, shared, waiting, head, tail, ended_at) \
+                      VALUES ($1, $2, {now}, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0) ON CONFLICT DO NOTHING";
 const NOTHING: &str = "SELECT 1";
 const READ: &str = "SELECT last FROM {schema}.locks WHERE namespace = $1 AND name = $2";
 const COUNT: &str = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint, \
@@ -45,7 +47,8 @@ const PUSH: &str = "bare/push";
 pub struct PostgresBaseline {
     config: PostgresConfig,
     store: Arc<str>,
-    link: Arc<Link>,
+    /// Has the connections.
+    backend: PostgresBackend,
     channel: String,
     /// `None` where notifications do not arrive.
     listener: Option<Mutex<PgListener>>,
@@ -69,13 +72,24 @@ impl PostgresBaseline {
     ///
     /// Dropping the future closes what was opened.
     pub async fn connect(config: PostgresConfig) -> Result<Self, ConnectError> {
-        let store = Arc::<str>::from(config.address());
-        let opened = Self::open(&config).await;
-        let (link, channel, listener) = opened.map_err(|error| error.into_connect_error(&store))?;
+        let backend = PostgresBackend::connect(config.clone()).await?;
+        let (store, channel) = (backend.store.clone(), Inbox::channel());
+        let mut listener = None;
+        if let Some(options) = config.listen_options().filter(|_| backend.listens()) {
+            let limit = config.terms.connect_timeout;
+            let pool = PgPoolOptions::new().max_connections(1).idle_timeout(None).acquire_timeout(limit);
+            let listen = async {
+                let mut listener = PgListener::connect_with(&pool.connect_with(options).await?).await?;
+                listener.listen(&channel).await?;
+                Ok(listener)
+            };
+            let failed = |error| CallError::connecting(error, 1).into_connect_error(&store);
+            listener = Some(Mutex::new(listen.await.map_err(failed)?));
+        }
         let statement = |text| Statement::new(text, &config.terms.schema);
         Ok(Self {
             store,
-            link,
+            backend,
             channel,
             listener,
             update: statement(UPDATE),
@@ -89,35 +103,14 @@ impl PostgresBaseline {
         })
     }
 
-    async fn open(config: &PostgresConfig) -> Result<(Arc<Link>, String, Option<Mutex<PgListener>>), CallError> {
-        let failed = |error| CallError::executing(error, &config.terms.schema);
-        let link = Link::new(config, false);
-        let (mut one, mut other) = (link.open_first().await?, link.open_first().await?);
-        schema::check(&mut one, &config.terms.schema).await?;
-        let is_shared = statement::are_sessions_shared(&mut one, &mut other).await.map_err(failed)?;
-        let channel = format!("rlock_{}", LeaseId::random().to_hex());
-        let mut listener = None;
-        if let Some(options) = config.listen_options().filter(|_| !is_shared || !config.listens_where_it_asks()) {
-            let limit = config.terms.connect_timeout;
-            let pool =
-                sqlx::postgres::PgPoolOptions::new().max_connections(1).idle_timeout(None).acquire_timeout(limit);
-            let listen = async {
-                let mut listener = PgListener::connect_with(&pool.connect_with(options).await?).await?;
-                listener.listen(&channel).await?;
-                Ok(listener)
-            };
-            listener = Some(Mutex::new(listen.await.map_err(|error| CallError::connecting(error, 1))?));
-        }
-        Ok((Link::new(config, !is_shared), channel, listener))
-    }
-
     async fn call(
         &self,
         operation: &'static str,
         statement: &Statement,
         values: Vec<Value>,
     ) -> Result<Vec<PgRow>, BackendError> {
-        self.link.call(statement, values).await.map_err(|error| error.into_backend_error(operation, &self.store))
+        let called = self.backend.link.call(statement, values).await;
+        called.map_err(|error| error.into_backend_error(operation, &self.store))
     }
 
     /// Changes a row, which is made if it is not there.

@@ -2,19 +2,21 @@
 
 mod error;
 mod parts;
+mod schema;
+mod server;
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rlock_core::{InvalidOption, Namespace};
 use sqlx::ConnectOptions as _;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgSslMode};
-use url::Url;
+use sqlx::postgres::{PgConnectOptions, PgPool};
 
 pub use self::error::ConfigError;
 use self::parts::Parts;
+pub(crate) use self::schema::Schema;
+use self::server::Server;
 
 /// Where the Postgres server is, and how to talk to it.
 ///
@@ -29,7 +31,7 @@ use self::parts::Parts;
 pub struct PostgresConfig {
     pub(crate) server: Server,
     pub(crate) listen: Listen,
-    /// For requests; the one that listens comes on top.
+    /// At most. The one that listens to another server comes on top.
     pub(crate) connections: u32,
     pub(crate) terms: Terms,
 }
@@ -43,6 +45,8 @@ pub(crate) struct Terms {
     pub(crate) connect_timeout: Duration,
     pub(crate) keep_unused: Duration,
     pub(crate) restart_grace: Duration,
+    /// Whether connecting makes the tables, where they are missing.
+    pub(crate) creates: bool,
 }
 
 /// Whether a connection listens, and where to.
@@ -53,18 +57,6 @@ pub(crate) enum Listen {
     /// To the server itself, because the URL leads to a pooler.
     At(Box<Server>),
 }
-
-/// A server: the URL without rlock's options, and what sqlx makes of that, of the environment and of the password file.
-#[derive(Clone)]
-pub(crate) struct Server {
-    url: Url,
-    options: PgConnectOptions,
-}
-
-/// The name of the schema that has rlock's tables: an identifier that can be put into SQL text. It may be a reserved
-/// word, so it stands in quotes there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Schema(String);
 
 const DEFAULT_CONNECTIONS: u32 = 4;
 const MOST_CONNECTIONS: u32 = 64;
@@ -83,10 +75,11 @@ impl PostgresConfig {
     /// | --- | --- | --- |
     /// | `namespace` | the part of the database that is used, as in [`namespace`](Self::namespace) | `rlock` |
     /// | `schema` | the schema that has rlock's tables, as in [`schema`](Self::schema) | `rlock` |
-    /// | `connections` | the most connections for requests, 1 to 64; one more listens | `4` |
+    /// | `connections` | the most connections, 1 to 64, one of which also listens | `4` |
     /// | `timeout` | how long a request may take, as `500ms`, `5s`, `1m` | `5s` |
-    /// | `connect_timeout` | how long connecting may take | `5s` |
+    /// | `connect_timeout` | how long connecting may take; a number alone is in seconds | `5s` |
     /// | `restart_grace` | how old the tables have to be for claims, as in [`restart_grace`](Self::restart_grace) | `2s` |
+    /// | `create` | `auto`, or `off`, as in [`without_creating`](Self::without_creating) | `auto` |
     /// | `listen` | `auto`, or `off`, as in [`without_listening`](Self::without_listening) | `auto` |
     /// | `listen_url` | the URL of the server behind a pooler, percent-encoded, as in [`listen_url`](Self::listen_url) | the server of this URL |
     ///
@@ -158,7 +151,8 @@ impl PostgresConfig {
         Ok(self)
     }
 
-    /// Opens up to so many connections for requests, from 1 to 64. One more is for notifications.
+    /// Opens at most this number of connections, from 1 to 64. One of them listens for notifications and takes requests as well;
+    /// with a [`listen_url`](Self::listen_url) one more listens there.
     ///
     /// # Errors
     ///
@@ -222,6 +216,14 @@ impl PostgresConfig {
         }
         self.terms.keep_unused = time;
         Ok(self)
+    }
+
+    /// Leaves it to an administrator to make the tables. Without this connecting makes them, where they are missing and the role
+    /// may.
+    #[must_use]
+    pub fn without_creating(mut self) -> Self {
+        self.terms.creates = false;
+        self
     }
 
     /// Does without the connection for notifications, which a pooler in transaction mode does not let through: those
@@ -290,7 +292,16 @@ impl PostgresConfig {
             }
             "restart_grace" => self.restart_grace(InvalidOption::grace_of("restart_grace", value)?),
             "timeout" => self.timeout(InvalidOption::timeout_of("timeout", value)?),
+            // libpq has it in seconds.
+            "connect_timeout" if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) => {
+                self.connect_timeout(InvalidOption::timeout_of("connect_timeout", &format!("{value}s"))?)
+            }
             "connect_timeout" => self.connect_timeout(InvalidOption::timeout_of("connect_timeout", value)?),
+            "create" => match value {
+                "auto" => Ok(self),
+                "off" => Ok(self.without_creating()),
+                _ => Err(InvalidOption::unreadable("create", "write auto, or off").into()),
+            },
             "listen" => match value {
                 "auto" => Ok(self),
                 "off" if self.listen != Listen::Auto => Err(ConfigError::ListenTwice),
@@ -337,138 +348,17 @@ impl Default for Terms {
     fn default() -> Self {
         Self {
             namespace: Namespace::default(),
-            schema: Schema("rlock".to_owned()),
+            schema: Schema::default(),
             timeout: DEFAULT_TIMEOUT,
             connect_timeout: DEFAULT_TIMEOUT,
             keep_unused: DEFAULT_KEEP,
             restart_grace: DEFAULT_RESTART_GRACE,
+            creates: true,
         }
     }
 }
-
-impl Schema {
-    fn new(name: &str) -> Result<Self, ConfigError> {
-        let plain = name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
-        let leading_digit = name.starts_with(|c: char| c.is_ascii_digit());
-        if !plain || leading_digit || !(1..=63).contains(&name.len()) || name.starts_with("pg_") {
-            return Err(InvalidOption::unreadable("schema", SCHEMA_REMEDY).into());
-        }
-        Ok(Self(name.to_owned()))
-    }
-
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// As it stands in SQL.
-    pub(crate) fn quoted(&self) -> String {
-        format!("\"{}\"", self.0)
-    }
-}
-
-impl Server {
-    fn at(url: Url) -> Result<Self, ConfigError> {
-        // What sqlx says against a URL may repeat a part of it.
-        let options = PgConnectOptions::from_url(&url).map_err(|_| ConfigError::NotAccepted)?;
-        Self::with(url, options)
-    }
-
-    fn with(url: Url, options: PgConnectOptions) -> Result<Self, ConfigError> {
-        let mut options = options.disable_statement_logging();
-        // Nothing that rlock reads is a fraction, and poolers refuse to connect whoever sends this.
-        options = options.extra_float_digits(None);
-        if options.get_application_name().is_none() {
-            options = options.application_name("rlock");
-        }
-        if options.get_socket().is_some() {
-            options = options.ssl_mode(PgSslMode::Disable); // as libpq does
-        }
-        let encrypted =
-            matches!(options.get_ssl_mode(), PgSslMode::Require | PgSslMode::VerifyCa | PgSslMode::VerifyFull);
-        if encrypted && !cfg!(feature = "tls") {
-            return Err(ConfigError::TlsOff);
-        }
-        Ok(Self { url, options })
-    }
-
-    fn address(&self) -> String {
-        let encoded = |text: &str| utf8_percent_encode(text, SPECIAL).to_string();
-        let database = self.options.get_database().map(encoded);
-        let port = self.options.get_port();
-        if let Some(directory) = self.options.get_socket() {
-            let directory = encoded(&directory.to_string_lossy());
-            return format!("postgres:///{}?host={directory}&port={port}", database.unwrap_or_default());
-        }
-        let host = self.options.get_host();
-        let host = if host.contains(':') { format!("[{host}]") } else { encoded(host) };
-        format!("postgres://{host}:{port}{}", database.map_or_else(String::new, |name| format!("/{name}")))
-    }
-}
-
-/// What a text and the environment make of a server follows from the text, as long as the environment stays the same.
-impl PartialEq for Server {
-    fn eq(&self, other: &Self) -> bool {
-        self.url == other.url
-    }
-}
-
-impl Eq for Server {}
 
 const CONNECTIONS_REMEDY: &str = "write a number from 1 to 64";
-const SCHEMA_REMEDY: &str =
-    "it becomes part of SQL, so write 1 to 63 of a to z, 0 to 9 and _, with no digit and no pg_ in front";
-
-/// All that would end a part of a URL, or be odd to read in one.
-const SPECIAL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn options(url: &str) -> PgConnectOptions {
-        PostgresConfig::from_url(url).unwrap().connect_options()
-    }
-
-    #[test]
-    fn what_the_url_says_reaches_the_connection() {
-        let url = "postgres://us%40r:p%23s+s@db:7000/my%20db?namespace=x&sslmode=disable&options[work_mem]=8MB\
-                   &options=-c%20a=b+c";
-        let options = options(url);
-        assert_eq!(options.get_username(), "us@r");
-        assert_eq!((options.get_host(), options.get_port()), ("db", 7000));
-        assert_eq!(options.get_database(), Some("my db"));
-        assert!(matches!(options.get_ssl_mode(), PgSslMode::Disable));
-        assert_eq!(options.get_options(), Some("-c work_mem=8MB -c a=b+c"));
-        assert_eq!(options.to_url_lossy().password(), Some("p%23s%2Bs"));
-    }
-
-    #[test]
-    fn connections_are_called_rlock_unless_the_url_calls_them_something_else() {
-        assert_eq!(options("postgres://a").get_application_name(), Some("rlock"));
-        assert_eq!(options("postgres://a?application_name=jobs").get_application_name(), Some("jobs"));
-    }
-
-    #[test]
-    fn hosts_are_given_to_the_connection_in_the_form_that_it_can_look_up() {
-        assert_eq!(options("postgres://[::1]:1/db").get_host(), "::1");
-        assert_eq!(options("postgres://b%C3%BCcher.example/db").get_host(), "bücher.example");
-    }
-
-    #[test]
-    fn a_socket_is_not_encrypted() {
-        for url in ["postgres://%2Frun%2Fpg/db?sslmode=require", "postgres:///db?host=/run/pg&sslmode=require"] {
-            assert!(matches!(options(url).get_ssl_mode(), PgSslMode::Disable), "{url}");
-        }
-    }
-
-    #[test]
-    fn the_connection_that_listens_leads_where_it_is_told_to() {
-        let host = |url: &str| {
-            let options = PostgresConfig::from_url(url).unwrap().listen_options();
-            options.map(|options| options.get_host().to_owned())
-        };
-        assert_eq!(host("postgres://pooler/db").as_deref(), Some("pooler"));
-        assert_eq!(host("postgres://pooler/db?listen=auto&listen_url=postgres://db/db").as_deref(), Some("db"));
-        assert_eq!(host("postgres://pooler/db?listen=off"), None);
-    }
-}
+mod tests;

@@ -1,16 +1,18 @@
 //! What the server's and the connection's errors say about a request.
 
+mod reason;
+
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rlock_core::{BackendError, ConnectError, Failure};
-use sqlx::error::DatabaseError;
-use sqlx::postgres::PgDatabaseError;
 
+use self::reason::{
+    POOL_CLOSED, PRIMARY, UNTRUSTED, after_connecting, after_executing, answered, broken, unreachable, untrusted,
+};
 use crate::config::Schema;
 
 /// How one call failed.
@@ -29,6 +31,10 @@ pub(crate) enum Kind {
     ReadOnly,
     /// It may have been carried out, but no answer says so.
     Unanswered,
+    /// There was no answer in time. The server may be working on it yet.
+    Late,
+    /// The tables or the procedures are not there.
+    Incomplete,
     /// It was answered that this will not be done.
     Refused,
 }
@@ -40,7 +46,7 @@ impl CallError {
 
     /// That a statement got no answer in time.
     pub(crate) fn late(limit: Duration) -> Self {
-        Self::new(Kind::Unanswered, format!("no answer within {limit:?}: the server or the network is stuck or slow"))
+        Self::new(Kind::Late, format!("no answer within {limit:?}: the server or the network is stuck or slow"))
     }
 
     /// That the tables are too young for claims.
@@ -50,6 +56,58 @@ impl CallError {
              their loss (restart_grace)"
         );
         Self::new(Kind::Unsent, reason)
+    }
+
+    /// That the tables are of another version.
+    pub(crate) fn other_version(found: i32, known: i32, schema: &Schema) -> Self {
+        let schema = schema.as_str();
+        let remedy = if found > known {
+            format!("upgrade this program, or choose another schema than {schema:?}")
+        } else {
+            format!(
+                "where no older program uses them any more, drop the schema {schema:?}, and the tables are made anew; \
+                 otherwise choose another schema"
+            )
+        };
+        Self::new(
+            Kind::Refused,
+            format!("the tables are of version {found}, and this program knows version {known}: {remedy}"),
+        )
+    }
+
+    /// That the server replays what another one writes.
+    pub(crate) fn replica() -> Self {
+        Self::new(Kind::ReadOnly, format!("the server is a hot standby: {PRIMARY}"))
+    }
+
+    /// That the tables were made by another build, and have not the procedures of this one.
+    pub(crate) fn without_procedures(schema: &Schema) -> Self {
+        let reason = format!(
+            "the schema {:?} has not the procedures of this version of rlock: a role that may create in it has to run what \
+             `rlock schema` prints",
+            schema.as_str()
+        );
+        Self::new(Kind::Incomplete, reason)
+    }
+
+    /// What came of the attempt to make the tables.
+    pub(crate) fn making(error: sqlx::Error, schema: &Schema) -> Self {
+        let error = Self::executing(error, schema);
+        if !error.is_denied() {
+            return error;
+        }
+        let name = schema.as_str();
+        let reason = format!(
+            "the schema {name:?} has not all tables and procedures of rlock's, and the role may not make them ({}): let a \
+             superuser or the owner of the database run what `rlock schema` prints, and then GRANT USAGE ON SCHEMA {name} and \
+             GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {name} to the role; or grant it CREATE on the database",
+            error.source.as_ref().map_or_else(String::new, ToString::to_string)
+        );
+        Self { kind: Kind::Refused, reason, ..error }
+    }
+
+    fn is_denied(&self) -> bool {
+        self.code().as_deref() == Some("42501")
     }
 
     /// That an answer is not of the kind that is read.
@@ -116,6 +174,11 @@ impl CallError {
         self.kind == Kind::ReadOnly
     }
 
+    /// Whether there was no answer in time.
+    pub(crate) fn is_late(&self) -> bool {
+        self.kind == Kind::Late
+    }
+
     /// Whether the connection it came over should not be used again.
     pub(crate) fn ends_connection(&self) -> bool {
         self.kind == Kind::Unanswered
@@ -128,9 +191,9 @@ impl CallError {
         self.code().as_deref() == Some("55P03")
     }
 
-    /// Whether there are no tables.
+    /// Whether there are no tables, or not the procedures of this version.
     pub(crate) fn is_without_tables(&self) -> bool {
-        matches!(self.code().as_deref(), Some("42P01" | "3F000"))
+        self.kind == Kind::Incomplete || matches!(self.code().as_deref(), Some("42P01" | "3F000" | "42883"))
     }
 
     /// Returns true if the schema or a table is not to be trusted.
@@ -147,179 +210,21 @@ impl CallError {
         let failure = Failure { operation, store: store.clone(), reason: self.reason, source: self.source };
         match self.kind {
             Kind::Unsent | Kind::ReadOnly => BackendError::NotApplied(failure),
-            Kind::Unanswered => BackendError::Unknown(failure),
-            Kind::Refused => BackendError::Rejected(failure),
+            Kind::Unanswered | Kind::Late => BackendError::Unknown(failure),
+            Kind::Refused | Kind::Incomplete => BackendError::Rejected(failure),
         }
     }
 
     pub(crate) fn into_connect_error(self, store: &Arc<str>) -> ConnectError {
         let failure = Failure { operation: "connect", store: store.clone(), reason: self.reason, source: self.source };
-        if self.kind == Kind::Refused { ConnectError::Rejected(failure) } else { ConnectError::Unreachable(failure) }
+        let is_refused = matches!(self.kind, Kind::Refused | Kind::Incomplete);
+        if is_refused { ConnectError::Rejected(failure) } else { ConnectError::Unreachable(failure) }
     }
 }
 
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.reason)
-    }
-}
-
-/// The code by which schema.sql and check.sql refuse a schema, and which no other statement causes.
-const UNTRUSTED: &str = "22P02";
-const POOL_CLOSED: &str = "the pool of connections was closed: open another, and a backend on that";
-const LOGIN: &str = "check the user and the password in the URL, and what the server's pg_hba.conf lets them do";
-const NO_DATABASE: &str = "create the database, or name another one in the URL";
-const NOT_READY: &str = "it is starting, stopping or recovering";
-
-/// What the server says, with the remedy that `judge` knows for its code and message, or else the server's own.
-fn answered(answer: &dyn DatabaseError, judge: impl FnOnce(&str, &str) -> (Kind, String)) -> (Kind, String) {
-    let code = answer.code().unwrap_or_default();
-    let (kind, mut remedy) = judge(&code, answer.message());
-    if remedy.is_empty() {
-        let hint = answer.try_downcast_ref::<PgDatabaseError>().and_then(PgDatabaseError::hint);
-        remedy = hint.map_or_else(String::new, |hint| hint.trim_end_matches('.').to_owned());
-    }
-    let separator = if remedy.is_empty() { "" } else { ": " };
-    (kind, format!("the server answered {code}, {}{separator}{remedy}", answer.message()))
-}
-
-/// What the code of an error says about a connection. The codes are in the appendix A of the manual of Postgres,
-/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>; PgBouncer has 08P01 for most of what it says.
-fn after_connecting(code: &str, message: &str) -> (Kind, String) {
-    let said = |words: &str| message.contains(words);
-    let (kind, remedy) = match code {
-        "08P01" if said("unsupported startup parameter") => {
-            (Kind::Refused, "let the pooler ignore it (ignore_startup_parameters), or leave it out of the URL")
-        }
-        "08P01" if said("no such database") => (Kind::Refused, NO_DATABASE),
-        "08P01" if said("no such user") || said("authentication failed") => (Kind::Refused, LOGIN),
-        "28000" | "08P01" if said("no encryption") || said("SSL off") || said("SSL required") => (
-            Kind::Refused,
-            "if it wants TLS, add sslmode=require, or verify-full, to the URL; otherwise see its pg_hba.conf",
-        ),
-        "28000" | "28P01" => (Kind::Refused, LOGIN),
-        "3D000" | "57P04" => (Kind::Refused, NO_DATABASE),
-        "42501" => (Kind::Refused, "the role needs CONNECT on the database"),
-        "53300" => (Kind::Unsent, "raise its max_connections, or use fewer, by the option connections of the URL"),
-        "57P01" | "57P02" | "57P03" => (Kind::Unsent, NOT_READY),
-        _ if is_passing(code) || code.starts_with("08") || code.starts_with("58") => (Kind::Unsent, ""),
-        _ => (Kind::Refused, ""),
-    };
-    (kind, remedy.to_owned())
-}
-
-/// What the code of an error says about a statement that is a transaction of its own. An error means that it was rolled
-/// back, unless the server or a pooler says that the connection ends: that may cut into a commit.
-fn after_executing(code: &str, schema: &Schema) -> (Kind, String) {
-    let schema = schema.as_str();
-    let (kind, remedy) = match code {
-        "40003" => (Kind::Unanswered, ""),
-        "57P01" | "57P02" => (Kind::Unanswered, "it is shut down, or somebody ended the connection"),
-        "57P05" | "25P03" | "25P04" => {
-            (Kind::Unanswered, "a timeout that is set for the role or the database ended the connection")
-        }
-        // Poolers say so of a server that they have lost, whatever it was doing.
-        _ if code.starts_with("08") || code.starts_with("58") => (Kind::Unanswered, ""),
-        "25006" => (Kind::ReadOnly, "it is a replica, or read-only; let the URL name the primary"),
-        "57P03" => (Kind::Unsent, NOT_READY),
-        "57014" => (Kind::Unsent, "its statement_timeout, or somebody, cancelled the statement"),
-        "55P03" => {
-            (Kind::Unsent, "somebody holds a lock on rlock's tables, or on a row of them, for longer than lock_timeout")
-        }
-        "53100" => (Kind::Unsent, "its disk is full; make room on it"),
-        "26000" | "42P05" => {
-            (Kind::Unsent, "a pooler has mixed up the sessions; let it do so per session, or upgrade it")
-        }
-        _ if is_passing(code) => (Kind::Unsent, ""),
-        // It is asked for when a backend connects, so they have gone, and whoever took them may be about to bring others.
-        "42P01" | "3F000" => {
-            return (
-                Kind::Unsent,
-                format!(
-                    "the schema {schema:?} has no tables of rlock's: create them by `rlock schema` or \
-                     PostgresBackend::ensure_schema"
-                ),
-            );
-        }
-        UNTRUSTED => (Kind::Refused, ""), // its message has the remedy
-        "42703" => {
-            return (
-                Kind::Refused,
-                format!(
-                    "the tables in the schema {schema:?} are of another version of rlock: use that version, or another \
-                     schema, with tables by `rlock schema` or PostgresBackend::ensure_schema"
-                ),
-            );
-        }
-        "42501" => {
-            return (
-                Kind::Refused,
-                format!(
-                    "the role needs USAGE on the schema {schema:?}, and SELECT, INSERT, UPDATE and DELETE on all \
-                     tables in it"
-                ),
-            );
-        }
-        "28000" | "28P01" => (Kind::Refused, LOGIN),
-        "3D000" | "57P04" => (Kind::Refused, NO_DATABASE),
-        "22021" | "22P05" => (
-            Kind::Refused,
-            "the encoding of the database does not have all characters; use a database with the encoding UTF8",
-        ),
-        _ => (Kind::Refused, ""),
-    };
-    (kind, remedy.to_owned())
-}
-
-/// Whether a code says that nothing was done for a reason that passes.
-fn is_passing(code: &str) -> bool {
-    matches!(code, "25006" | "26000" | "40001" | "40P01" | "42P05" | "55006" | "55P03" | "57014" | "57P03")
-        || code.starts_with("53")
-}
-
-/// What keeps a connection from being opened.
-fn unreachable(error: &io::Error) -> (Kind, String) {
-    let said = error.to_string().to_lowercase();
-    // rustls tells of certificates by errors of the connection.
-    if said.contains("certificate") || said.contains("unknownca") {
-        return untrusted(&error.to_string());
-    }
-    let reason = match error.kind() {
-        io::ErrorKind::ConnectionRefused => "the connection was refused: is the server running?".to_owned(),
-        io::ErrorKind::TimedOut => "the server could not be reached in time".to_owned(),
-        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => format!(
-            "a file cannot be opened ({error}): the server's socket, if that is what the URL names, or a file that \
-             sslrootcert, sslcert or sslkey name"
-        ),
-        _ if said.contains("lookup") || said.contains("resolve") => {
-            "the host name is not known: check the host in the URL".to_owned()
-        }
-        _ => format!("the connection broke: {error}"),
-    };
-    (Kind::Unsent, reason)
-}
-
-/// What keeps TLS from being set up: for good, if it is what was agreed on, and not the connection.
-fn untrusted(error: &str) -> (Kind, String) {
-    let said = error.to_lowercase();
-    if said.contains("does not support tls") {
-        return (Kind::Refused, "the server does not speak TLS: let it, or use sslmode=prefer".to_owned());
-    }
-    let lasting =
-        ["certificate", "unknownca", "key", "name", "pem", "section"].into_iter().any(|word| said.contains(word));
-    (
-        if lasting { Kind::Refused } else { Kind::Unsent },
-        format!(
-            "TLS could not be set up ({error}): check sslmode and the files that sslrootcert, sslcert and sslkey name, \
-             and the server's certificate"
-        ),
-    )
-}
-
-fn broken(error: &sqlx::Error) -> String {
-    match error {
-        sqlx::Error::Io(error) => format!("the connection broke: {error}"),
-        error => format!("the connection broke: {error}"),
     }
 }
 

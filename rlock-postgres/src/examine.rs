@@ -12,17 +12,92 @@ use crate::statement::Statement;
 
 impl PostgresBackend {
     pub(crate) async fn findings(&self) -> Result<Vec<Finding>, CallError> {
-        let statement = Statement::new(include_str!("sql/examine.sql"), self.schema());
-        let rows = self.call(&statement, Vec::new()).await?;
+        let statement = Statement::new(include_str!("sql/examine.sql"), &self.config.terms.schema);
+        let rows = self.link.call(&statement, Vec::new()).await?;
         let row = rows.first().ok_or_else(CallError::foreign)?;
         let settings = Settings::read(row).map_err(CallError::unreadable)?;
         let version = Finding::good("version", format!("Postgres {}", settings.version));
         let clock = Finding::clock(UNIX_EPOCH + settings.now, SystemTime::now());
-        Ok([Some(version), Some(durability(&settings)), replication(&settings), Some(clock)]
-            .into_iter()
-            .flatten()
-            .collect())
+        let mut findings = vec![version, durability(&settings)];
+        findings.extend(replication(&settings));
+        findings.push(clock);
+        let horizon = Statement::new(include_str!("sql/horizon.sql"), &self.config.terms.schema);
+        let rows = self.link.call(&horizon, Vec::new()).await?;
+        let held_back: Result<Vec<_>, _> = rows.iter().map(HeldBack::read).collect();
+        findings.extend(vacuum(&held_back.map_err(CallError::unreadable)?, settings.sees_all));
+        findings.push(notifications(&settings, self.listens()));
+        Ok(findings)
     }
+}
+
+/// Something that keeps dead versions of rows from being cleared away.
+#[derive(Debug)]
+struct HeldBack {
+    kind: i64,
+    name: String,
+    seconds: i64,
+    transactions: i64,
+}
+
+impl HeldBack {
+    fn read(row: &PgRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            kind: row.try_get(0)?,
+            name: row.try_get(1)?,
+            seconds: row.try_get(2)?,
+            transactions: row.try_get(3)?,
+        })
+    }
+}
+
+/// What keeps locks that are taken often from staying fast.
+fn vacuum(held_back: &[HeldBack], sees_all: bool) -> Vec<Finding> {
+    let subject = "vacuum";
+    let tell = |one: &HeldBack| {
+        let HeldBack { kind, name, seconds, transactions } = one;
+        let what = match kind {
+            1 => format!(
+                "a transaction of {name} has been open for {seconds}s: end it, or keep locks in a database of their own"
+            ),
+            2 => format!("the prepared transaction {name} is {seconds}s old: COMMIT PREPARED it, or roll it back"),
+            3 => format!("the replication slot {name} has an old snapshot: drop it if its standby is gone"),
+            _ => format!("the standby {name} reports an old snapshot (hot_standby_feedback): end the query there"),
+        };
+        Finding::note(
+            subject,
+            format!(
+                "{what}. For {transactions} transactions dead versions of rows have stayed, which slow down busy locks"
+            ),
+        )
+    };
+    let mut findings: Vec<_> = held_back.iter().map(tell).collect();
+    if !sees_all {
+        let text =
+            "old transactions of other roles cannot be seen: GRANT pg_read_all_stats to the role to have them reported";
+        findings.push(Finding::note(subject, text));
+    } else if findings.is_empty() {
+        findings.push(Finding::good(subject, "nothing keeps dead versions of rows from being cleared away"));
+    }
+    findings
+}
+
+/// How waiters learn of their grants.
+fn notifications(settings: &Settings, listens: bool) -> Finding {
+    let subject = "notifications";
+    let usage = settings.notification_queue;
+    if usage >= 50 {
+        let text = format!(
+            "{usage} % of the server's queue of notifications are full, and waiters will not be notified: end the session that \
+             listens in a long transaction (pg_stat_activity)"
+        );
+        return Finding::note(subject, text);
+    }
+    if !listens {
+        let text = "they do not arrive, as behind a pooler in transaction mode: waiters poll; name the server itself in listen_url \
+                    to have them notified";
+        return Finding::note(subject, text);
+    }
+    Finding::good(subject, format!("waiters are notified ({usage} % of the server's queue are in use)"))
 }
 
 #[derive(Debug, Default)]
@@ -35,6 +110,10 @@ struct Settings {
     is_replica: bool,
     replicas: i64,
     now: Duration,
+    /// In percent.
+    notification_queue: i64,
+    /// Whether the role may look at sessions of others.
+    sees_all: bool,
 }
 
 impl Settings {
@@ -48,6 +127,8 @@ impl Settings {
             is_replica: row.try_get(5)?,
             replicas: row.try_get(6)?,
             now: Duration::from_micros(u64::try_from(row.try_get::<i64, _>(7)?).unwrap_or_default()),
+            notification_queue: row.try_get(8)?,
+            sees_all: row.try_get(9)?,
         })
     }
 }
@@ -114,6 +195,23 @@ mod tests {
         assert_eq!(durability(&Settings { full_page_writes: off(), ..settings }).verdict, Verdict::Risk);
         let settings = on(Settings::default());
         assert_eq!(durability(&Settings { synchronous_commit: off(), ..settings }).verdict, Verdict::Risk);
+    }
+
+    #[test]
+    fn old_snapshots_and_full_queues_are_noted() {
+        let one = |kind| HeldBack { kind, name: "x".to_owned(), seconds: 90, transactions: 5 };
+        let findings = vacuum(&[1, 2, 3, 4].map(one), true);
+        for (finding, remedy) in
+            findings.iter().zip(["open for 90s", "COMMIT PREPARED", "slot x", "hot_standby_feedback"])
+        {
+            assert!(finding.verdict == Verdict::Note && finding.text.contains(remedy), "{finding:?}");
+        }
+        assert_eq!(vacuum(&[], true)[0].verdict, Verdict::Good);
+        assert_eq!(vacuum(&[], false)[0].verdict, Verdict::Note);
+        assert_eq!(notifications(&Settings::default(), true).verdict, Verdict::Good);
+        assert_eq!(notifications(&Settings::default(), false).verdict, Verdict::Note);
+        let full = Settings { notification_queue: 80, ..Settings::default() };
+        assert!(notifications(&full, true).text.contains("80 %"));
     }
 
     #[test]

@@ -7,55 +7,54 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sqlx::ConnectOptions as _;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
+use sqlx::postgres::{PgConnection, PgRow};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::PostgresConfig;
 use crate::config::Schema;
 use crate::error::{CallError, Kind};
-use crate::statement::{self, Statement, Value};
+use crate::listener::{Listener, Turn};
+use crate::session::{Session, Sessions};
+use crate::statement::{Statement, Value};
 
-/// How long a connection may have been idle and be used again. One that a firewall has forgotten is found out by a
-/// request that gets no answer.
+/// The time for which a connection may be idle and be used again. A request without an answer finds out one that a firewall
+/// has forgotten.
 const LONGEST_IDLE: Duration = Duration::from_secs(60);
-/// How long an answer may take at first, and connecting. Whoever was unlucky with a dead connection has time for another
-/// one then; and as long as nothing answers, it doubles, so that what a frozen server has to do when it goes on does not
-/// pile up.
+/// The longest wait for an answer at first, and for a connection. A request that met a dead connection has time for another one
+/// then. It doubles for as long as nothing answers, so that the work of a frozen server does not pile up.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A few connections, opened when they are needed.
+/// A bounded number of connections, opened when they are needed. One of them listens, where notifications arrive.
 #[derive(Debug)]
 pub(crate) struct Link {
-    options: PgConnectOptions,
+    sessions: Arc<Sessions>,
+    listener: Option<Arc<Listener>>,
     schema: Schema,
-    is_session_ours: bool,
     timeout: Duration,
-    connect_timeout: Duration,
     most: u32,
+    /// As many as connections, the one that listens included.
     slots: Semaphore,
     /// The last used on top.
     idle: Mutex<Vec<Idle>>,
-    /// How many times in a row nothing has answered.
+    /// The number of times in a row that nothing has answered.
     silences: AtomicU32,
 }
 
 #[derive(Debug)]
 struct Idle {
-    conn: PgConnection,
+    session: Session,
     since: Instant,
 }
 
 impl Link {
-    pub(crate) fn new(config: &PostgresConfig, is_session_ours: bool) -> Arc<Self> {
+    pub(crate) fn new(config: &PostgresConfig, sessions: Arc<Sessions>, listener: Option<Arc<Listener>>) -> Arc<Self> {
         let most = config.connections;
         Arc::new(Self {
-            options: config.connect_options(),
+            sessions,
+            listener,
             schema: config.terms.schema.clone(),
-            is_session_ours,
             timeout: config.terms.timeout,
-            connect_timeout: config.terms.connect_timeout,
             most,
             slots: Semaphore::new(most as usize),
             idle: Mutex::default(),
@@ -76,93 +75,112 @@ impl Link {
             )
         };
         let _slot = timeout(self.timeout, self.slots.acquire()).await.map_err(busy)?;
-        let mut conn = match self.take() {
-            Some(conn) => conn,
-            None => self.open().await?,
-        };
+        if let Some(session) = self.take() {
+            return self.call_in(session, statement, values).await;
+        }
+        if let Some(turn) = self.listener.as_ref().and_then(|listener| listener.try_take()) {
+            return self.call_listening(turn, statement, values).await;
+        }
+        let session = self.open().await?;
+        self.call_in(session, statement, values).await
+    }
+
+    async fn call_in(
+        &self,
+        mut session: Session,
+        statement: &Statement,
+        values: Vec<Value>,
+    ) -> Result<Vec<PgRow>, CallError> {
+        let outcome = self.run(&mut session.conn, statement, values).await;
+        match &outcome {
+            Err(error) if error.is_late() => self.sessions.abandon(session.id()),
+            // What has happened to it has happened to the others.
+            Err(error) if error.ends_connection() => self.doubt_all(),
+            _ => self.idle().push(Idle { session, since: Instant::now() }),
+        }
+        outcome
+    }
+
+    async fn call_listening(
+        &self,
+        turn: Turn<'_>,
+        statement: &Statement,
+        values: Vec<Value>,
+    ) -> Result<Vec<PgRow>, CallError> {
+        let (limit, begun) = (self.limit_of_connecting(), Instant::now());
+        let opened = turn.session(limit).await;
+        let mut listening = opened.inspect_err(|_| self.note_silence(begun.elapsed() >= limit))?;
+        let session = listening.as_mut().expect("a turn has a session");
+        let id = session.id();
+        let conn = session.conn().await.map_err(|error| CallError::connecting(error, self.most))?;
+        let outcome = self.run(conn, statement, values).await;
+        if let Err(error) = &outcome
+            && (error.is_late() || error.ends_connection())
+        {
+            *listening = None;
+            if error.is_late() {
+                self.sessions.abandon(id);
+            }
+            self.idle().clear();
+        }
+        outcome
+    }
+
+    async fn run(
+        &self,
+        conn: &mut PgConnection,
+        statement: &Statement,
+        values: Vec<Value>,
+    ) -> Result<Vec<PgRow>, CallError> {
         let run = async {
-            if self.is_session_ours {
-                statement.run_prepared(&mut conn, values).await
+            if self.sessions.is_pooled() {
+                statement.run_anywhere(conn, &values).await
             } else {
-                statement.run_anywhere(&mut conn, &values).await
+                statement.run_prepared(conn, values).await
             }
         };
         let patience = self.patience().min(self.timeout);
         let Ok(outcome) = timeout(patience, run).await else {
-            self.is_silent();
+            self.note_silence(true);
             return Err(CallError::late(patience));
         };
         self.silences.store(0, Ordering::Relaxed);
-        match outcome {
-            Ok(rows) => {
-                self.give_back(conn);
-                Ok(rows)
-            }
-            Err(error) => {
-                let error = CallError::executing(error, &self.schema);
-                if error.ends_connection() {
-                    // What has happened to it has happened to the others.
-                    self.idle().clear();
-                } else {
-                    self.give_back(conn);
-                }
-                Err(error)
-            }
-        }
+        outcome.map_err(|error| CallError::executing(error, &self.schema))
     }
 
-    /// Opens the first connection, however slow the server is within the timeout.
-    pub(crate) async fn open_first(&self) -> Result<PgConnection, CallError> {
-        self.open_within(self.connect_timeout).await
-    }
-
-    /// Opens a connection.
-    pub(crate) async fn open(&self) -> Result<PgConnection, CallError> {
-        self.open_within(self.patience().min(self.connect_timeout)).await
-    }
-
-    async fn open_within(&self, patience: Duration) -> Result<PgConnection, CallError> {
-        let open = async {
-            let mut conn = self.options.connect().await?;
-            if self.is_session_ours {
-                statement::settle(&mut conn).await?;
-            }
-            Ok(conn)
-        };
-        match timeout(patience, open).await {
-            Ok(opened) => opened.map_err(|error| CallError::connecting(error, self.most)),
-            Err(_elapsed) => {
-                self.is_silent();
-                Err(CallError::new(
-                    Kind::Unsent,
-                    format!("no connection within {patience:?}: the server or the network is stuck or slow"),
-                ))
-            }
-        }
+    async fn open(&self) -> Result<Session, CallError> {
+        let (limit, begun) = (self.limit_of_connecting(), Instant::now());
+        self.sessions.open(limit).await.inspect_err(|_| self.note_silence(begun.elapsed() >= limit))
     }
 
     fn patience(&self) -> Duration {
         PATIENCE * (1 << self.silences.load(Ordering::Relaxed).min(8))
     }
 
-    fn is_silent(&self) {
-        self.silences.fetch_add(1, Ordering::Relaxed);
-        self.idle().clear();
+    fn limit_of_connecting(&self) -> Duration {
+        self.patience().min(self.sessions.connect_timeout)
     }
 
-    fn take(&self) -> Option<PgConnection> {
-        let Idle { conn, since } = self.idle().pop()?;
+    fn note_silence(&self, is_silent: bool) {
+        if is_silent {
+            self.silences.fetch_add(1, Ordering::Relaxed);
+            self.doubt_all();
+        }
+    }
+
+    fn doubt_all(&self) {
+        self.idle().clear();
+        self.listener.iter().for_each(|listener| listener.doubt());
+    }
+
+    fn take(&self) -> Option<Session> {
+        let Idle { session, since } = self.idle().pop()?;
         if since.elapsed() < LONGEST_IDLE {
-            return Some(conn);
+            return Some(session);
         }
         // Those below it are older yet.
         self.idle().clear();
         None
-    }
-
-    /// Keeps a connection for the next statement.
-    pub(crate) fn give_back(&self, conn: PgConnection) {
-        self.idle().push(Idle { conn, since: Instant::now() });
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {

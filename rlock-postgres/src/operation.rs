@@ -1,21 +1,27 @@
-//! What is asked of a resource in one statement with others.
+//! An operation on a resource, as the procedure in sql/change.sql takes it.
 
-use rlock_core::{Claim, Extension, IfBusy, LeaseId, LeaseKey, ResourceName, Ttl};
+use std::time::Duration;
 
-/// One operation of sql/change.sql.
+use rlock_core::{Claim, Extension, IfBusy, LeaseId, Release, ResourceName, Ttl};
+
+use crate::statement::Value;
+
+/// The shortest TTL: an answer takes as long as the server's disk, now and then.
+pub(crate) const MIN_TTL: Duration = Duration::from_millis(100);
+
+/// An entry of a call of sql/change.sql.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Operation<'a> {
     pub(crate) resource: &'a ResourceName,
-    pub(crate) verb: Verb<'a>,
+    verb: Verb<'a>,
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Verb<'a> {
+enum Verb<'a> {
     Extend(LeaseId, Ttl),
-    Release(LeaseId),
+    Release(&'a Release),
     Claim(&'a Claim),
     Break,
-    /// Only drops and grants.
     Settle,
 }
 
@@ -28,35 +34,43 @@ impl<'a> Operation<'a> {
         Self { resource: &extension.key.resource, verb: Verb::Extend(extension.key.id, extension.ttl) }
     }
 
-    pub(crate) fn releasing(lease: &'a LeaseKey) -> Self {
-        Self { resource: &lease.resource, verb: Verb::Release(lease.id) }
+    pub(crate) fn releasing(release: &'a Release) -> Self {
+        Self { resource: &release.key.resource, verb: Verb::Release(release) }
     }
 
-    pub(crate) fn claim(&self) -> Option<&'a Claim> {
+    pub(crate) fn breaking(resource: &'a ResourceName) -> Self {
+        Self { resource, verb: Verb::Break }
+    }
+
+    /// Only drops what has expired, and grants.
+    pub(crate) fn settling(resource: &'a ResourceName) -> Self {
+        Self { resource, verb: Verb::Settle }
+    }
+
+    fn claim(&self) -> Option<&'a Claim> {
         if let Verb::Claim(claim) = self.verb { Some(claim) } else { None }
     }
 
-    pub(crate) fn id(&self) -> LeaseId {
+    fn id(&self) -> LeaseId {
         match self.verb {
-            Verb::Extend(id, _) | Verb::Release(id) => id,
+            Verb::Extend(id, _) => id,
+            Verb::Release(release) => release.key.id,
             Verb::Claim(claim) => claim.key.id,
             Verb::Break | Verb::Settle => LeaseId::from_u128(0),
         }
     }
 
-    pub(crate) fn ttl(&self) -> Option<Ttl> {
+    /// In µs.
+    fn time(&self) -> i64 {
         match self.verb {
-            Verb::Extend(_, ttl) => Some(ttl),
-            _ => self.claim().map(|claim| claim.ttl),
+            Verb::Extend(_, ttl) => micros(ttl),
+            Verb::Release(release) => i64::try_from(release.rest.as_micros()).unwrap_or(i64::MAX / 4),
+            Verb::Claim(claim) => micros(claim.ttl),
+            Verb::Break | Verb::Settle => 0,
         }
     }
 
-    pub(crate) fn owner(&self) -> String {
-        self.claim().map(|claim| claim.owner.to_record()).unwrap_or_default()
-    }
-
-    /// As in sql/change.sql.
-    pub(crate) fn number(&self) -> i64 {
+    fn number(&self) -> i64 {
         match self.verb {
             Verb::Extend(..) => 1,
             Verb::Release(_) => 2,
@@ -66,4 +80,37 @@ impl<'a> Operation<'a> {
             Verb::Settle => 6,
         }
     }
+
+    /// The values of sql/change.sql that are about operations.
+    pub(crate) fn values(operations: &[&Self]) -> [Value; 8] {
+        let each = |value: fn(&Self) -> i64| Value::Numbers(operations.iter().map(|one| value(one)).collect());
+        let text = |value: fn(&Self) -> String| Value::Texts(operations.iter().map(|one| value(one)).collect());
+        // Only claims need them, and no call has others beside claims.
+        let are_claims = operations.iter().any(|operation| operation.claim().is_some());
+        let claims = |values: Value, none: Value| if are_claims { values } else { none };
+        let data = operations
+            .iter()
+            .map(|operation| operation.claim()?.data.as_ref().map(|data| data.as_bytes().to_vec()))
+            .collect();
+        [
+            each(Self::number),
+            text(|operation| operation.resource.as_str().to_owned()),
+            text(|operation| operation.id().to_hex()),
+            each(Self::time),
+            claims(each(|one| one.claim().map_or(0, |claim| claim.share.weight().into())), Value::Numbers(Vec::new())),
+            claims(
+                each(|one| one.claim().map_or(0, |claim| claim.share.capacity().into())),
+                Value::Numbers(Vec::new()),
+            ),
+            claims(
+                text(|one| one.claim().map(|claim| claim.owner.to_record()).unwrap_or_default()),
+                Value::Texts(Vec::new()),
+            ),
+            claims(Value::Data(data), Value::Data(Vec::new())),
+        ]
+    }
+}
+
+fn micros(ttl: Ttl) -> i64 {
+    i64::try_from(ttl.get().max(MIN_TTL).as_micros()).expect("bounded by Ttl::MAX")
 }

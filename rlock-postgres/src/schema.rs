@@ -1,56 +1,126 @@
-//! The tables.
+//! The tables, and the procedure that works on them.
 
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 
 use crate::config::Schema;
 use crate::error::{CallError, Kind};
-use crate::statement::written_for;
+use crate::statement::{code_of, written_for};
 
-/// Of the tables that this crate makes, and works on.
-const VERSION: i32 = 1;
+/// The version of the tables that this crate makes, and works on. A program leaves tables of another version alone; columns
+/// may be added within a version.
+const VERSION: i32 = 2;
+/// The version of the procedures, which is a part of their names: each build calls its own, and those of others stay. A change
+/// of their text needs another one.
+pub(crate) const PROCEDURES: &str = "1";
+
+/// The parts of the procedure, each behind those that it is a part of.
+const PARTS: [(&str, &str); 12] = [
+    ("{claim_free}", include_str!("sql/change/claim_free.sql")),
+    ("{release_alone}", include_str!("sql/change/release_alone.sql")),
+    ("{extend_alone}", include_str!("sql/change/extend_alone.sql")),
+    ("{extend}", include_str!("sql/change/extend.sql")),
+    ("{release}", include_str!("sql/change/release.sql")),
+    ("{break}", include_str!("sql/change/break.sql")),
+    ("{settle}", include_str!("sql/change/settle.sql")),
+    ("{claim}", include_str!("sql/change/claim.sql")),
+    ("{extend_later}", include_str!("sql/change/extend_later.sql")),
+    ("{standing}", include_str!("sql/change/standing.sql")),
+    ("{ahead}", include_str!("sql/change/ahead.sql")),
+    ("{drop_waiters}", include_str!("sql/change/drop_waiters.sql")),
+];
+
+/// What a check has found.
+pub(crate) struct Checked {
+    /// Whether no pooler is between.
+    pub(crate) is_direct: bool,
+}
 
 /// The SQL that makes the tables, in one transaction; see [`PostgresBackend::schema_sql`](crate::PostgresBackend).
 pub(crate) fn sql(schema: &Schema) -> String {
-    written_for(schema, include_str!("sql/schema.sql"))
+    let mut procedure = code_of(include_str!("sql/change.sql"));
+    for (name, part) in PARTS {
+        procedure = procedure.replace(name, code_of(part).trim_end());
+    }
+    let (comment, text) = include_str!("sql/schema.sql").split_once("DO $rlock$").expect("it has a statement");
+    let text = written(schema, &format!("DO $rlock$\n{text}").replace("{change}", &procedure));
+    // The comments in front are for the administrator who runs it.
+    format!("{}{text}\n", comment.replace("{schema}", &schema.quoted()))
 }
 
 /// Makes what is missing.
 pub(crate) async fn ensure(conn: &mut PgConnection, schema: &Schema) -> Result<(), CallError> {
-    // CREATE SCHEMA IF NOT EXISTS needs the right to create schemas, whether or not the schema exists.
+    // A role that may not create anything needs nothing, where all is there.
     match check(conn, schema).await {
         Err(error) if !error.is_untrusted() => {}
-        checked => return checked,
+        checked => return checked.map(drop),
     }
-    conn.execute(AssertSqlSafe(sql(schema))).await.map_err(|error| CallError::executing(error, schema))?;
-    check(conn, schema).await
+    make(conn, schema).await?;
+    check(conn, schema).await.map(drop)
+}
+
+/// Makes what is missing, which it does not check first.
+pub(crate) async fn make(conn: &mut PgConnection, schema: &Schema) -> Result<(), CallError> {
+    match conn.execute(AssertSqlSafe(sql(schema))).await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(CallError::making(error, schema)),
+    }
 }
 
 /// Checks that the tables are there, trusted, and of this version.
-pub(crate) async fn check(conn: &mut PgConnection, schema: &Schema) -> Result<(), CallError> {
-    let text = written_for(schema, include_str!("sql/check.sql"));
+pub(crate) async fn check(conn: &mut PgConnection, schema: &Schema) -> Result<Checked, CallError> {
+    let text = written(schema, include_str!("sql/check.sql"));
     let row = conn.fetch_optional(AssertSqlSafe(text)).await.map_err(|error| {
         let error = CallError::executing(error, schema);
         if error.is_without_tables() { CallError { kind: Kind::Refused, ..error } } else { error }
     })?;
-    let version: Option<i32> =
-        row.map(|row| row.try_get(0)).transpose().map_err(|error| CallError::executing(error, schema))?;
-    match version {
-        Some(VERSION) => Ok(()),
-        Some(other) => Err(CallError::new(
-            Kind::Refused,
-            format!(
-                "the tables in the schema {:?} are of version {other}, and this program knows version {VERSION}: run programs \
-             of one version of rlock on them, or choose another schema",
-                schema.as_str()
-            ),
-        )),
-        None => Err(CallError::new(
+    let Some(row) = row else {
+        return Err(CallError::new(
             Kind::Refused,
             format!(
                 "the table {}.state is empty, in which one row has to be: make the tables anew by what `rlock schema` prints",
                 schema.as_str()
             ),
-        )),
+        ));
+    };
+    let found = || Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?));
+    let (version, is_replica, is_direct, has_procedures): (i32, bool, Option<bool>, bool) =
+        found().map_err(|error| CallError::executing(error, schema))?;
+    if version != VERSION {
+        return Err(CallError::other_version(version, VERSION, schema));
+    }
+    if is_replica {
+        return Err(CallError::replica());
+    }
+    if !has_procedures {
+        return Err(CallError::without_procedures(schema));
+    }
+    Ok(Checked { is_direct: is_direct.unwrap_or(false) })
+}
+
+fn written(schema: &Schema, text: &str) -> String {
+    let text = text.replace("{fault}", &code_of(include_str!("sql/fault.sql")));
+    written_for(schema, &text).replace("{version}", &VERSION.to_string()).replace("{procedures}", PROCEDURES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Programs of several builds work on the same tables, each with the procedure that it was tested with.
+    #[test]
+    fn another_text_of_the_procedure_has_another_name() {
+        const KNOWN: (&str, u64) = ("1", 0x69a8_bee0_55d5_cbe4);
+        let texts = [include_str!("sql/change.sql")].into_iter().chain(PARTS.map(|(_, part)| part));
+        let code = texts.flat_map(str::lines).map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("--"));
+        // FNV-1a, http://www.isthe.com/chongo/tech/comp/fnv/
+        let hash = code
+            .flat_map(str::bytes)
+            .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+        assert_eq!(
+            (PROCEDURES, hash),
+            KNOWN,
+            "raise PROCEDURES and note the hash {hash:#x}; before the first release the hash alone will do"
+        );
     }
 }

@@ -1,18 +1,20 @@
 //! The statements, and how they are sent.
 //!
-//! Where the session is ours, a statement is prepared once per connection and then takes one round trip. A pooler in
-//! transaction mode gives each transaction whichever session is free, in which it is not prepared, or somebody else's
-//! is by the same name. There the arguments are written into the text, and the text is one message.
+//! In a session of its own, a client prepares a statement once and then needs one round trip. A pooler in transaction mode
+//! gives each transaction any free session, in which the statement is not prepared. There the values are written into the
+//! text, and the text is one message.
+
+mod value;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use rlock_core::LeaseId;
-use sqlx::postgres::{PgArguments, PgConnection, PgRow};
-use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, Executor as _, Postgres, Row as _};
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 
 use crate::config::Schema;
+pub(crate) use value::Value;
 
 /// The settings of a session of ours, and behind a pooler of each transaction.
 ///
@@ -20,43 +22,59 @@ use crate::config::Schema;
 ///   otherwise, where other roles may be able to plant their own. They would run as the role of rlock.
 /// - `enable_seqscan`: a small table does not seem to be worth its index, and the plan is kept while the table grows.
 /// - `jit`: a short statement costs less than its compilation.
-/// - `lock_timeout`: bounds the wait for a row that an administrator has locked.
-const SETTINGS: [(&str, &str); 4] =
-    [("search_path", SEARCH_PATH), ("enable_seqscan", "off"), ("jit", "off"), ("lock_timeout", "'500ms'")];
+/// - `plan_cache_mode`: the plan does not depend on the values, so it is made once in a session.
+/// - `lock_timeout`: bounds the wait for a row that an administrator has locked, in ms.
+const SETTINGS: [(&str, &str); 5] = [
+    ("search_path", SEARCH_PATH),
+    ("enable_seqscan", "off"),
+    ("jit", "off"),
+    ("plan_cache_mode", "force_generic_plan"),
+    ("lock_timeout", "500"),
+];
 /// `pg_temp` stands last, since the server looks there first for types and tables if it is not named.
-const SEARCH_PATH: &str = "pg_catalog, pg_temp";
+pub(crate) const SEARCH_PATH: &str = "pg_catalog, pg_temp";
 /// The statements look at rows again that others have changed meanwhile, and are not refused for it.
 const ISOLATION: &str = "READ COMMITTED";
 
 /// A statement for one schema.
 #[derive(Debug, Clone)]
-pub(crate) struct Statement(Arc<str>);
+pub(crate) struct Statement {
+    text: Arc<str>,
+    kind: Kind,
+}
 
-/// One of its arguments.
-#[derive(Debug)]
-pub(crate) enum Value {
-    Text(String),
-    Number(i64),
-    Texts(Vec<String>),
-    Numbers(Vec<i64>),
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Changes nothing but what it says.
+    Query,
+    /// Ends transactions, which has to be the only statement of its message. Behind a pooler it makes the settings.
+    Call,
 }
 
 impl Statement {
     pub(crate) fn new(text: &str, schema: &Schema) -> Self {
-        Self(written_for(schema, &code_of(text)).into())
+        Self { text: written_for(schema, text).into(), kind: Kind::Query }
+    }
+
+    /// Calls a procedure, whose first parameter says whether a pooler gives sessions away.
+    pub(crate) fn call(text: &str, schema: &Schema) -> Self {
+        Self { text: written_for(schema, text).into(), kind: Kind::Call }
     }
 
     /// Runs it in a session that is ours.
     pub(crate) async fn run_prepared(&self, conn: &mut PgConnection, values: Vec<Value>) -> sqlx::Result<Vec<PgRow>> {
-        let query = sqlx::query(AssertSqlSafe(self.0.clone()));
+        let query = sqlx::query(AssertSqlSafe(self.text.clone()));
         values.into_iter().fold(query, Value::bind).fetch_all(conn).await
     }
 
-    /// Runs it in whichever session.
+    /// Runs it in any session.
     pub(crate) async fn run_anywhere(&self, conn: &mut PgConnection, values: &[Value]) -> sqlx::Result<Vec<PgRow>> {
-        let mut text = format!("SET TRANSACTION ISOLATION LEVEL {ISOLATION};");
-        for (name, value) in SETTINGS {
-            write!(text, "SET LOCAL {name} = {value};").expect("a string takes everything");
+        let mut text = String::new();
+        if self.kind == Kind::Query {
+            text = format!("SET TRANSACTION ISOLATION LEVEL {ISOLATION};");
+            for (name, value) in SETTINGS {
+                write!(text, "SET LOCAL {name} = {value};").expect("a string takes everything");
+            }
         }
         self.write(&mut text, values);
         conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(text))).await
@@ -64,7 +82,11 @@ impl Statement {
 
     /// Writes the text with `values` in place of `$1`, `$2`, …
     fn write(&self, text: &mut String, values: &[Value]) {
-        let mut parts = self.0.split('$');
+        let own = match self.kind {
+            Kind::Query => self.text.to_string(),
+            Kind::Call => self.text.replacen("(false", "(true", 1),
+        };
+        let mut parts = own.split('$');
         text.push_str(parts.next().unwrap_or_default());
         for part in parts {
             let digits = part.bytes().take_while(u8::is_ascii_digit).count();
@@ -75,11 +97,13 @@ impl Statement {
     }
 }
 
-/// Fills in the placeholders of an SQL text: `{schema}` for its name in quotes and `{name}` without, `{search_path}`,
-/// `{now}` for the server's clock at that moment in µs, and `{fault}` for a query for what makes the schema untrusted.
+/// Fills in the placeholders of an SQL text, whose comments it leaves out: `{schema}` for its name in quotes and `{name}`
+/// without, `{now}` for the server's clock at that moment in µs, `{settings}` for the settings of a transaction.
 pub(crate) fn written_for(schema: &Schema, text: &str) -> String {
     const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
-    text.replace("{fault}", &code_of(include_str!("sql/fault.sql")))
+    let set = |(name, value)| format!("pg_catalog.set_config('{name}', '{value}', true)");
+    code_of(text)
+        .replace("{settings}", &format!("PERFORM {};", SETTINGS.map(set).join(", ")))
         .replace("{schema}", &schema.quoted())
         .replace("{name}", schema.as_str())
         .replace("{search_path}", SEARCH_PATH)
@@ -87,23 +111,22 @@ pub(crate) fn written_for(schema: &Schema, text: &str) -> String {
 }
 
 /// An SQL text without its comments.
-fn code_of(text: &str) -> String {
+pub(crate) fn code_of(text: &str) -> String {
     let is_code = |line: &&str| !line.trim_start().starts_with("--");
     let code: Vec<_> = text.lines().filter(is_code).collect();
     code.join("\n")
 }
 
-/// Sets up a session of ours.
-pub(crate) async fn settle(conn: &mut PgConnection) -> sqlx::Result<()> {
+/// The SQL that sets up a session of ours.
+pub(crate) fn session_settings() -> String {
     let set = |(name, value)| format!("SET {name} = {value};");
-    let isolation = format!("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL {ISOLATION};");
-    conn.execute(AssertSqlSafe(isolation + &SETTINGS.map(set).concat())).await.map(drop)
+    format!("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL {ISOLATION};{}", SETTINGS.map(set).concat())
 }
 
 /// Whether what one transaction leaves in its session is there for others, or is not there for the next one: then a pooler
-/// is between, and gives sessions to whoever has something to do.
+/// is between, and gives sessions to any client that has something to do.
 ///
-/// It may give the same ones back by chance, to somebody who has them to himself for the moment; not so many times.
+/// It may give the same ones back by chance, to a client that has them to itself for the moment; not so many times.
 pub(crate) async fn are_sessions_shared(one: &mut PgConnection, other: &mut PgConnection) -> sqlx::Result<bool> {
     const TIMES: usize = 4;
     // With the schema in front, since the search path is not set yet.
@@ -114,57 +137,15 @@ pub(crate) async fn are_sessions_shared(one: &mut PgConnection, other: &mut PgCo
     let mark = LeaseId::random().to_hex();
     one.execute(AssertSqlSafe(format!("SELECT pg_catalog.set_config('rlock.session', '{mark}', false)"))).await?;
     for _ in 0..TIMES {
-        // Whoever is in a transaction keeps a session, and most poolers give the one that was used last.
+        // A transaction keeps a session, and most poolers give the one that was used last.
         other.execute("BEGIN").await?;
         let (seen_there, seen_here) = (read(other).await?, read(one).await?);
         other.execute("ROLLBACK").await?;
-        if seen_there == mark || seen_here != mark {
+        // Now that of the transaction was used last.
+        let seen_after = read(one).await?;
+        if seen_there == mark || seen_here != mark || seen_after != mark {
             return Ok(true);
         }
     }
     Ok(false)
-}
-
-type Bound<'q> = Query<'q, Postgres, PgArguments>;
-
-impl Value {
-    pub(crate) fn text(text: impl Into<String>) -> Self {
-        Self::Text(text.into())
-    }
-
-    fn bind(query: Bound<'_>, value: Self) -> Bound<'_> {
-        match value {
-            Self::Text(text) => query.bind(text),
-            Self::Number(number) => query.bind(number),
-            Self::Texts(texts) => query.bind(texts),
-            Self::Numbers(numbers) => query.bind(numbers),
-        }
-    }
-
-    /// As a literal, which means the same whatever the server's `standard_conforming_strings`.
-    fn write(&self, text: &mut String) {
-        match self {
-            Self::Text(value) => write_text(text, value),
-            Self::Number(number) => write!(text, "({number})").expect("a string takes everything"),
-            Self::Texts(values) => {
-                let quote = |value: &String| format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""));
-                write_text(text, &format!("{{{}}}", values.iter().map(quote).collect::<Vec<_>>().join(",")));
-            }
-            Self::Numbers(numbers) => {
-                let numbers: Vec<_> = numbers.iter().map(i64::to_string).collect();
-                write_text(text, &format!("{{{}}}", numbers.join(",")));
-            }
-        }
-    }
-}
-
-fn write_text(text: &mut String, value: &str) {
-    text.push_str("E'");
-    for character in value.chars() {
-        if matches!(character, '\'' | '\\') {
-            text.push(character);
-        }
-        text.push(character);
-    }
-    text.push('\'');
 }

@@ -1,48 +1,84 @@
-//! Deletes what nobody has used for long.
+//! Deletes what has not been used for long.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use rlock_core::{Namespace, ResourceName};
 use sqlx::Row as _;
+use sqlx::postgres::PgRow;
 use tokio::time::sleep;
 
+use crate::PostgresConfig;
+use crate::change::Changes;
 use crate::error::CallError;
 use crate::link::Link;
+use crate::operation::Operation;
 use crate::statement::{Statement, Value};
 
-/// How many rows are looked at by one statement.
+/// The number of rows that one statement looks at.
 const STRETCH: i64 = 1_000;
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Sweeps for ever. Of all clients of a database, one does it at a time.
-pub(crate) async fn sweep(link: Arc<Link>, turn: Statement, sweep: Statement, keep: Duration) {
-    let every = (keep / 10).clamp(Duration::from_millis(100), Duration::from_secs(300));
+/// Deletes what has not been used for long, in turn with the other clients of a database.
+pub(crate) struct Sweeper {
+    link: Arc<Link>,
+    changes: Arc<Changes>,
+    turn: Statement,
+    sweep: Statement,
+    keep: Duration,
+    every: Duration,
+}
+
+impl Sweeper {
+    pub(crate) fn new(config: &PostgresConfig, link: Arc<Link>, changes: Arc<Changes>) -> Self {
+        let keep = config.terms.keep_unused;
+        Self {
+            link,
+            changes,
+            turn: Statement::new(include_str!("sql/turn.sql"), &config.terms.schema),
+            sweep: Statement::new(include_str!("sql/sweep.sql"), &config.terms.schema),
+            keep,
+            every: (keep / 10).clamp(Duration::from_millis(100), Duration::from_secs(300)),
+        }
+    }
+
+    async fn sweep_once(&self) -> Result<(), CallError> {
+        let micros = |time: Duration| Value::Number(i64::try_from(time.as_micros()).unwrap_or(i64::MAX));
+        if self.link.call(&self.turn, vec![micros(self.every)]).await?.is_empty() {
+            return Ok(());
+        }
+        let mut end = (String::new(), String::new());
+        loop {
+            let values = vec![Value::Text(end.0), Value::Text(end.1), micros(self.keep), Value::Number(STRETCH)];
+            let rows = self.link.call(&self.sweep, values).await?;
+            let Some(row) = rows.last() else { return Ok(()) };
+            end = (text(row, 0)?, text(row, 1)?);
+            for row in &rows {
+                if row.try_get("is_abandoned").map_err(CallError::unreadable)? {
+                    self.settle(&text(row, 0)?, &text(row, 1)?).await?;
+                }
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// Drops the waiters and the holders of a part of a resource: the next sweep deletes its row.
+    async fn settle(&self, namespace: &str, name: &str) -> Result<(), CallError> {
+        let (Ok(namespace), Ok(resource)) = (Namespace::new(namespace), ResourceName::new(name)) else { return Ok(()) };
+        self.changes.run(&namespace, &[Operation::settling(&resource)]).await.remove(0).map(drop)
+    }
+}
+
+/// Sweeps forever.
+pub(crate) async fn sweep(sweeper: Sweeper) {
     loop {
-        sleep(every.mul_f64(rand::random_range(0.75..1.25))).await;
-        if let Err(error) = sweep_once(&link, &turn, &sweep, keep, every).await {
+        sleep(sweeper.every.mul_f64(rand::random_range(0.75..1.25))).await;
+        if let Err(error) = sweeper.sweep_once().await {
             tracing::debug!(%error, "what is unused could not be deleted");
         }
     }
 }
 
-async fn sweep_once(
-    link: &Link,
-    turn: &Statement,
-    sweep: &Statement,
-    keep: Duration,
-    every: Duration,
-) -> Result<(), CallError> {
-    let micros = |time: Duration| Value::Number(i64::try_from(time.as_micros()).unwrap_or(i64::MAX));
-    if link.call(turn, vec![micros(every)]).await?.is_empty() {
-        return Ok(());
-    }
-    let mut end = (String::new(), String::new());
-    loop {
-        let values = vec![Value::Text(end.0), Value::Text(end.1), micros(keep), Value::Number(STRETCH)];
-        let rows = link.call(sweep, values).await?;
-        let Some(row) = rows.first() else { return Ok(()) };
-        let column = |at: usize| row.try_get::<String, _>(at).map_err(CallError::unreadable);
-        end = (column(0)?, column(1)?);
-        sleep(PAUSE).await;
-    }
+fn text(row: &PgRow, at: usize) -> Result<String, CallError> {
+    row.try_get(at).map_err(CallError::unreadable)
 }

@@ -9,8 +9,8 @@ use rlock_testkit::faults::{Control, Data};
 use rlock_testkit::servers::{PgBouncer, Postgres};
 use rlock_testkit::{Controlled, Harness, Shared, async_trait};
 
-rlock_testkit::conformance!(postgres: PostgresHarness, without(rest, data));
-rlock_testkit::conformance!(pooled: PooledHarness, without(rest, data));
+rlock_testkit::conformance!(postgres: PostgresHarness);
+rlock_testkit::conformance!(pooled: PooledHarness);
 
 struct PostgresHarness {
     url: String,
@@ -46,8 +46,11 @@ impl Harness for PostgresHarness {
 
     async fn leftovers(&self, namespace: &Namespace) -> Vec<String> {
         let namespace = namespace.as_str().replace('\'', "''");
-        let used = format!("SELECT name FROM rlock.locks WHERE namespace = '{namespace}' AND ids <> '{{}}'");
-        let rows = self.store().query(&format!("{used} UNION ALL SELECT message FROM rlock.mail"));
+        let rows = self.store().query(&format!(
+            "SELECT name FROM rlock.locks WHERE namespace = '{namespace}' AND (expires > 0 OR shared > 0 OR waiting > 0) \
+             UNION ALL SELECT name FROM rlock.leases WHERE namespace = '{namespace}' \
+             UNION ALL SELECT message FROM rlock.mail"
+        ));
         rows.into_iter().flatten().flatten().collect()
     }
 }

@@ -83,8 +83,8 @@ pub mod etcd {
 
 /// Locks in Postgres.
 ///
-/// They are in tables, which [`PostgresBackend::ensure_schema`](postgres::PostgresBackend::ensure_schema) makes once, or an
-/// administrator, from what `rlock schema` prints.
+/// They are in tables. The first client makes them where its role may; otherwise an administrator does, by
+/// [`PostgresBackend::ensure_schema`](postgres::PostgresBackend::ensure_schema) or from what `rlock schema` prints.
 #[cfg(feature = "postgres")]
 pub mod postgres {
     pub use rlock_postgres::{ConfigError, ConnectError, PostgresBackend, PostgresBaseline, PostgresConfig};

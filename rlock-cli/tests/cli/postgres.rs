@@ -60,7 +60,7 @@ fn tables_are_printed_without_a_url_and_made_with_one() {
 #[test]
 fn the_tables_that_are_printed_are_those_that_are_needed() {
     let server = Server::start();
-    let url = format!("{}?restart_grace=0s&schema=locks", server.url());
+    let url = format!("{}?restart_grace=0s&schema=locks&create=off", server.url());
     let run = || rlock(&["run", "x", "--url", &url, "--", "true"]).output().expect("the system starts another process");
     let missing = run();
     let said = String::from_utf8_lossy(&missing.stderr).into_owned();
@@ -71,4 +71,12 @@ fn the_tables_that_are_printed_are_those_that_are_needed() {
     assert_eq!(printed.status.code(), Some(0));
     server.query(&String::from_utf8(printed.stdout).expect("SQL is text"));
     assert_eq!(run().status.code(), Some(0));
+}
+
+#[test]
+fn a_fresh_database_needs_no_step() {
+    let server = Server::start();
+    let url = format!("{}?restart_grace=0s", server.url());
+    let ran = rlock(&["run", "x", "--url", &url, "--", "true"]).output().expect("the system starts another process");
+    assert_eq!(ran.status.code(), Some(0), "{}", String::from_utf8_lossy(&ran.stderr));
 }

@@ -9,10 +9,21 @@ use url::{ParseError, Url};
 
 use super::error::ConfigError;
 
-pub(super) const OURS: [&str; 8] =
-    ["namespace", "schema", "connections", "timeout", "connect_timeout", "restart_grace", "listen", "listen_url"];
+pub(super) const OURS: [&str; 9] = [
+    "namespace",
+    "schema",
+    "connections",
+    "timeout",
+    "connect_timeout",
+    "restart_grace",
+    "create",
+    "listen",
+    "listen_url",
+];
 pub(super) const SQLX: &str = "sslmode, sslrootcert, sslcert, sslkey, host, hostaddr, port, dbname, user, password, \
                     application_name, options and options[…]";
+
+pub(super) const SSL_MODES: &str = "write disable, allow, prefer, require, verify-ca or verify-full";
 
 /// A URL taken apart: what is left of it for sqlx, and rlock's options.
 pub(super) struct Parts {
@@ -30,7 +41,10 @@ impl Parts {
         if text.split_once("://").is_some_and(|(_, rest)| behind(rest)) {
             return Err(ConfigError::At);
         }
-        let mut url = Url::parse(text).map_err(|error| match error {
+        // A socket has no host behind its user.
+        let is_elsewhere = text.contains("?host=") || text.contains("&host=") || text.contains("hostaddr=");
+        let filled = text.replacen("@/", "@localhost/", usize::from(is_elsewhere));
+        let mut url = Url::parse(&filled).map_err(|error| match error {
             ParseError::EmptyHost => ConfigError::NoHost,
             error => ConfigError::Malformed(error),
         })?;
@@ -127,9 +141,7 @@ fn parameter(name: &str) -> Option<&'static str> {
 /// That sqlx can use it: what it says itself repeats the value, and of some it says nothing until it connects.
 fn check_parameter(name: &'static str, value: &str) -> Result<(), ConfigError> {
     let remedy = match name {
-        "sslmode" if value.parse::<PgSslMode>().is_err() => {
-            "write disable, allow, prefer, require, verify-ca or verify-full"
-        }
+        "sslmode" if value.parse::<PgSslMode>().is_err() => SSL_MODES,
         "sslrootcert" | "sslcert" | "sslkey" if value.is_empty() => "write the name of a PEM file",
         "statement-cache-capacity" => "rlock knows how many statements it has; leave it out",
         "host" => return checked_host(value).map(drop),

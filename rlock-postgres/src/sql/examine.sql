@@ -6,4 +6,6 @@ SELECT current_setting('server_version') AS version,
   current_setting('synchronous_standby_names') AS synchronous_standby_names,
   pg_is_in_recovery() AS is_replica,
   (SELECT count(*) FROM pg_stat_replication) AS replicas,
-  {now} AS now
+  {now} AS now,
+  (pg_notification_queue_usage() * 100)::bigint AS notification_queue,
+  pg_has_role('pg_read_all_stats', 'MEMBER') AS sees_all

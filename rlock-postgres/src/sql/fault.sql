@@ -9,7 +9,10 @@ WITH trusted AS (
   SELECT oid, nspowner FROM pg_namespace WHERE nspname = '{name}'
 ), tables AS (
   SELECT c.oid, c.relname, c.relowner, c.relacl FROM pg_class AS c JOIN space AS s ON s.oid = c.relnamespace
-  WHERE c.relname IN ('locks', 'mail', 'state')
+  WHERE c.relname IN ('locks', 'leases', 'mail', 'state')
+), procedures AS (
+  SELECT p.proname, p.proowner FROM pg_proc AS p JOIN space AS s ON s.oid = p.pronamespace
+  WHERE starts_with(p.proname::text, 'change_')
 ), faults AS (
   SELECT 1 AS rank, 'every role may create objects in the schema {name}, and could have made the tables: '
     'REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC, or choose another schema' AS fault
@@ -22,6 +25,8 @@ WITH trusted AS (
     SELECT 2, 'the schema {name}', nspowner FROM space
     UNION ALL
     SELECT 3, 'the table {name}.' || relname, relowner FROM tables
+    UNION ALL
+    SELECT 3, 'the procedure {name}.' || proname, proowner FROM procedures
   ) AS o (rank, what, owner)
   WHERE owner NOT IN (SELECT oid FROM trusted)
   UNION ALL

@@ -1,8 +1,19 @@
--- A page of the resources that have leases, the expired ones too, in the order of their names.
+-- A page of the resources that have leases, or have had some that nobody dropped, in the order of their names; with the
+-- number of live holders and waiters, and whether there is something to drop.
 -- $1 namespace, $2 what the names begin with, $3 the name that the page before ended with, $4 how many at most
-SELECT l.name, (clock.now >= ANY (l.expires)) AS is_stale,
-  (SELECT count(*) FROM unnest(l.tokens) AS token WHERE token > 0) AS holders,
-  (SELECT count(*) FROM unnest(l.tokens) AS token WHERE token = 0) AS waiters
-FROM {schema}.locks AS l, (SELECT {now} AS now) AS clock
-WHERE l.namespace = $1 AND l.name > $3 AND l.name >= $2 AND starts_with(l.name, $2) AND l.ids <> '{}'
+SELECT l.name,
+  CASE WHEN l.id IS NOT NULL AND l.expires > c.now THEN 1 ELSE 0 END + coalesce(u.holders, 0) AS holders,
+  coalesce(u.waiters, 0) AS waiters,
+  l.expires > 0 AND l.expires <= c.now OR coalesce(u.expired, 0) > 0 AS is_stale
+FROM {schema}.locks AS l,
+  (SELECT {now} AS now) AS c,
+  LATERAL (
+    SELECT count(*) FILTER (WHERE q.expires > c.now AND q.place < 0 AND q.id IS NOT NULL) AS holders,
+      count(*) FILTER (WHERE q.expires > c.now AND q.place > 0) AS waiters,
+      count(*) FILTER (WHERE q.expires <= c.now) AS expired
+    FROM {schema}.leases AS q
+    WHERE q.namespace = l.namespace AND q.name = l.name AND l.shared + l.waiting > 0
+  ) AS u
+WHERE l.namespace = $1 AND l.name > $3 AND l.name >= $2 AND starts_with(l.name, $2)
+  AND (l.expires > 0 OR l.shared > 0 OR l.waiting > 0)
 ORDER BY l.name LIMIT $4::bigint

@@ -11,33 +11,69 @@
 DO $rlock$
 DECLARE
   problem text;
+  found integer;
 BEGIN
   -- The role may be an administrator's, and runs no code of other roles here.
   SET LOCAL search_path = {search_path};
   PERFORM pg_advisory_xact_lock(7813576094128);
-  CREATE SCHEMA IF NOT EXISTS {schema};
+  IF NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = '{name}') THEN
+    CREATE SCHEMA {schema};
+  END IF;
   problem := ({fault});
   IF problem IS NOT NULL THEN
     RAISE EXCEPTION USING ERRCODE = '22P02', MESSAGE = problem;
   END IF;
+  IF to_regclass('{schema}.state') IS NOT NULL THEN
+    SELECT version INTO found FROM {schema}.state;
+    IF found <> {version} THEN
+      RAISE EXCEPTION USING ERRCODE = '22P02', MESSAGE = 'the tables in the schema {name} are of version ' || found
+        || ', and this is version {version}: where no program uses them any more, drop the schema and run this again; '
+        'otherwise choose another schema';
+    END IF;
+  END IF;
 
   -- A resource is a row, which outlives its leases for the sake of its tokens, and is deleted an hour after the last.
-  -- Its leases are in arrays: holders in the order of their grants, and behind them waiters in the order of the queue.
-  -- So each operation is one statement that changes one row; no index has what changes, and the dead versions of a row
-  -- are cleared away by whoever comes by its page.
+  -- No index has what changes, so that new versions of a row stay on its page, where each reader clears away the dead ones.
   CREATE TABLE IF NOT EXISTS {schema}.locks (
     namespace text COLLATE "C" NOT NULL,
     name text COLLATE "C" NOT NULL,
     last bigint NOT NULL,     -- the last token given out: max(the one before + 1, the server's time in µs)
     capacity bigint NOT NULL, -- that the leases were claimed with
-    ids uuid[] NOT NULL,
-    weights bigint[] NOT NULL,
-    tokens bigint[] NOT NULL, -- 0 while it waits
-    expires bigint[] NOT NULL, -- µs since 1970 by the server's clock, as is since
-    since bigint[] NOT NULL,  -- when it was granted, or queued
-    inboxes text[] NOT NULL,  -- where its client is told: 'rlock_…' is a channel it listens to, 'mail_…' it reads below
-    owners text[] NOT NULL,   -- who that is, for people
+    -- The sole holder, or one of several; a rest, if it has no id; nothing, if expires is 0.
+    id uuid,
+    weight bigint NOT NULL,
+    token bigint NOT NULL,
+    since bigint NOT NULL,    -- when it was granted, in µs since 1970 by the server's clock, as all times
+    expires bigint NOT NULL,
+    inbox text,               -- where its client is told: 'rlock_…' is a channel it listens to, 'mail_…' it reads below
+    owner text,               -- who that is, for people
+    data bytea,
+    -- What the table leases has of this resource.
+    shared bigint NOT NULL,   -- the weight of its holders and rests
+    waiting bigint NOT NULL,  -- the number of its waiters
+    head bigint NOT NULL,     -- no waiter has a lower place
+    tail bigint NOT NULL,     -- the last place given out
+    ended uuid,               -- the lease whose release granted others last, and when: a release that is sent again repeats
+    ended_at bigint NOT NULL, -- their notifications
     PRIMARY KEY (namespace, name)
+  ) WITH (
+    fillfactor = 50,
+    autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0
+  );
+
+  -- A waiter, or a holder or a rest beside the one in locks. A renewal changes no other row, and no index.
+  CREATE TABLE IF NOT EXISTS {schema}.leases (
+    namespace text COLLATE "C" NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    place bigint NOT NULL,    -- in the queue; of a holder and of a rest its token, less than 0
+    id uuid,                  -- none is a rest
+    weight bigint NOT NULL,
+    since bigint NOT NULL,
+    expires bigint NOT NULL,
+    inbox text,
+    owner text,
+    data bytea,
+    PRIMARY KEY (namespace, name, place)
   ) WITH (
     fillfactor = 50,
     autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0
@@ -53,25 +89,33 @@ BEGIN
   -- One row.
   CREATE TABLE IF NOT EXISTS {schema}.state (
     id smallint PRIMARY KEY CHECK (id = 1),
-    version integer NOT NULL, -- of these tables
+    version integer NOT NULL, -- of these tables: programs that know another one leave them alone
     made bigint NOT NULL,     -- when that was, in µs: nothing is claimed in a database that has just lost everything
     floor bigint NOT NULL,    -- the highest token of the rows that were deleted
-    swept bigint NOT NULL     -- when somebody last looked for rows to delete, in µs
+    swept bigint NOT NULL     -- when a client last looked for rows to delete, in µs
   );
   -- Another role may have made a table since the first check. Only a transaction with an old snapshot does not see that.
   problem := ({fault});
   IF problem IS NOT NULL THEN
     RAISE EXCEPTION USING ERRCODE = '22P02', MESSAGE = problem;
   END IF;
-  IF 3 > (
+  IF 4 > (
     SELECT count(*) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-    WHERE n.nspname = '{name}' AND c.relname IN ('locks', 'mail', 'state')
+    WHERE n.nspname = '{name}' AND c.relname IN ('locks', 'leases', 'mail', 'state')
   ) THEN
     RAISE EXCEPTION USING ERRCODE = '40001',
       MESSAGE = 'another session made tables in the schema {name} at the same time: run this again';
   END IF;
+  CREATE INDEX IF NOT EXISTS leases_id ON {schema}.leases (id);
   CREATE INDEX IF NOT EXISTS mail_inbox ON {schema}.mail (inbox);
-  INSERT INTO {schema}.state VALUES (1, 1, {now}, 0, 0)
-    ON CONFLICT DO NOTHING;
+  INSERT INTO {schema}.state (id, version, made, floor, swept) VALUES (1, {version}, {now}, 0, 0) ON CONFLICT DO NOTHING;
+
+  -- The procedures of another version of rlock stay beside these.
+  IF NOT EXISTS (
+    SELECT FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
+    WHERE n.nspname = '{name}' AND p.proname = 'change_{procedures}'
+  ) THEN
+    {change}
+  END IF;
 END
 $rlock$;

@@ -1,5 +1,6 @@
 -- Deletes the rows whose last lease ended long ago, and letters that nobody has read, from one stretch of the table. The
--- tokens of rows that are made anew begin above theirs, whatever the clock says then. Answers where the stretch ends.
+-- tokens of rows that are made anew begin above theirs, whatever the clock says then. Returns where the stretch ends, and
+-- the resources in it whose waiters and holders of a part ended long ago.
 -- $1, $2 namespace and name that the stretch before ended with, $3 how long ago, in µs, $4 how many rows to look at
 WITH stretch AS MATERIALIZED (
   SELECT namespace, name FROM {schema}.locks WHERE (namespace, name) > ($1, $2)
@@ -8,8 +9,7 @@ WITH stretch AS MATERIALIZED (
   SELECT l.namespace, l.name, l.last FROM stretch AS s, LATERAL (
     SELECT * FROM {schema}.locks AS l
     WHERE l.namespace = s.namespace AND l.name = s.name
-      AND l.last < {now} - $3::bigint
-      AND NOT {now} - $3::bigint < ANY (l.expires)
+      AND l.last < {now} - $3::bigint AND l.expires < {now} - $3::bigint AND l.shared = 0 AND l.waiting = 0
     FOR UPDATE SKIP LOCKED
   ) AS l
 ), deleted AS (
@@ -20,4 +20,12 @@ WITH stretch AS MATERIALIZED (
 ), read AS (
   DELETE FROM {schema}.mail WHERE sent < {now} - $3::bigint
 )
-SELECT namespace, name FROM stretch ORDER BY namespace DESC, name DESC LIMIT 1
+SELECT * FROM (
+  SELECT s.namespace, s.name, row_number() OVER (ORDER BY s.namespace DESC, s.name DESC) = 1 AS is_last,
+    l.shared + l.waiting > 0 AND NOT EXISTS (
+      SELECT FROM {schema}.leases AS q
+      WHERE q.namespace = s.namespace AND q.name = s.name AND q.expires > {now} - $3::bigint
+    ) AS is_abandoned
+  FROM stretch AS s JOIN {schema}.locks AS l ON l.namespace = s.namespace AND l.name = s.name
+) AS r
+WHERE is_last OR is_abandoned ORDER BY namespace, name

@@ -38,6 +38,12 @@ fn a_url_may_say_everything_or_next_to_nothing() {
 }
 
 #[test]
+fn connect_timeout_is_in_seconds_as_for_libpq() {
+    let url = |text: &str| PostgresConfig::from_url(text).unwrap();
+    assert_eq!(url("postgres://a?connect_timeout=10"), url("postgres://a?connect_timeout=10s"));
+}
+
+#[test]
 fn equal_urls_make_equal_configs_and_different_ones_do_not() {
     let url = |text| PostgresConfig::from_url(text).unwrap();
     assert_eq!(url("postgres://a/db?timeout=1s&sslmode=disable"), url("postgres://a/db?sslmode=disable&&timeout=1s"));
@@ -53,6 +59,7 @@ fn equal_urls_make_equal_configs_and_different_ones_do_not() {
 fn parameters_count_in_place_of_what_stands_in_front_of_them() {
     for (url, address) in [
         ("postgres:///app?host=db", "postgres://db:5432/app"),
+        ("postgres://sam@/app?host=/run/pg", "postgres:///app?host=/run/pg&port=5432"),
         ("postgres://pooler:1/other?host=db&port=2&dbname=app", "postgres://db:2/app"),
         ("postgres://db/app?hostaddr=::1", "postgres://[::1]:5432/app"),
         ("postgres://%2Frun%2Fpg/app?host=db", "postgres://db:5432/app"),
@@ -120,7 +127,7 @@ fn what_cannot_be_used_is_refused_with_a_remedy() {
         ("postgres://localhost?password=%ff", "options of the Postgres URL is not UTF-8"),
         (
             "postgres://localhost?namspace=a",
-            "namespace, schema, connections, timeout, connect_timeout, restart_grace, listen, listen_url",
+            "namespace, schema, connections, timeout, connect_timeout, restart_grace, create, listen, listen_url",
         ),
         ("postgres://localhost?ssl=on", "and sqlx's sslmode, sslrootcert"),
         ("postgres://localhost?options[=x", "options[…]"),
@@ -133,6 +140,8 @@ fn what_cannot_be_used_is_refused_with_a_remedy() {
         ("postgres://localhost?timeout=5", "500ms"),
         ("postgres://localhost?timeout=0s", "from 1ms to 1h"),
         ("postgres://localhost?connect_timeout=2h", "from 1ms to 1h"),
+        ("postgres://localhost?connect_timeout=0", "from 1ms to 1h"),
+        ("postgres://localhost?create=on", "write auto, or off"),
         ("postgres://localhost?listen=on", "write auto, or off"),
         ("postgres://localhost?sslmode=on", "verify-full"),
         ("postgres://localhost?sslrootcert=", "the name of a PEM file"),

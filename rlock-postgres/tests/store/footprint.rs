@@ -48,7 +48,7 @@ async fn a_refused_try_writes_nothing() {
 }
 
 #[tokio::test]
-async fn a_cycle_flushes_the_log_twice_and_a_batch_as_often_as_one() {
+async fn a_cycle_flushes_the_log_once_and_a_batch_as_often_as_one() {
     let server = Server::start_flushing().await;
     let client = server.client().await;
     cycle(&client, 1).await;
@@ -61,18 +61,19 @@ async fn a_cycle_flushes_the_log_twice_and_a_batch_as_often_as_one() {
         cycle(&client, 1).await;
     }
     let alone = flushes().await - before;
-    assert!((98..=110).contains(&alone), "{alone} flushes for 50 cycles");
+    // The WAL writer flushes what nobody waits for, a few times a second.
+    assert!((48..=75).contains(&alone), "{alone} flushes for 50 cycles");
 
     let before = flushes().await;
     for _ in 0..10 {
         cycle(&client, 64).await;
     }
     let together = flushes().await - before;
-    assert!((18..=30).contains(&together), "{together} flushes for 10 cycles of 64 locks");
+    assert!((8..=35).contains(&together), "{together} flushes for 10 cycles of 64 locks");
 }
 
 #[tokio::test]
-async fn a_turn_of_a_lock_that_two_want_flushes_the_log_twice() {
+async fn a_turn_of_a_lock_that_two_want_flushes_the_log_once() {
     const TURNS: u8 = 50;
     let server = Server::start_flushing().await;
     let one_connection = || server.config().connections(1).unwrap();
@@ -105,7 +106,8 @@ async fn a_turn_of_a_lock_that_two_want_flushes_the_log_twice() {
     let (updates, flushes) = (after.0 - before.0, after.1 - before.1);
     let two_each = 2 * i64::from(TURNS);
     assert_eq!(updates, two_each);
-    assert!((two_each - 2..=two_each + 10).contains(&flushes), "{flushes} flushes for {TURNS} turns");
+    let one_each = i64::from(TURNS);
+    assert!((one_each - 2..=one_each + 25).contains(&flushes), "{flushes} flushes for {TURNS} turns");
 }
 
 #[tokio::test]

@@ -1,9 +1,12 @@
 //! Tests of what Postgres alone has: its tables, roles, errors and processes.
 
 mod config;
+mod connections;
 mod footprint;
+mod layout;
 mod ownership;
 mod processes;
 mod search_path;
 mod support;
+mod tables;
 mod trouble;

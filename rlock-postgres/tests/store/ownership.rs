@@ -9,9 +9,10 @@ use crate::support::{Server, claim, release};
 /// Makes rlock's tables in the schema `{}`, with triggers, by a role that may not be trusted.
 const PLANT: &str = "
     CREATE TABLE {}.locks (LIKE rlock.locks INCLUDING ALL);
+    CREATE TABLE {}.leases (LIKE rlock.leases INCLUDING ALL);
     CREATE TABLE {}.mail (LIKE rlock.mail INCLUDING ALL);
     CREATE TABLE {}.state (LIKE rlock.state INCLUDING ALL);
-    INSERT INTO {}.state VALUES (1, 1, 1, 1, 1);
+    INSERT INTO {}.state VALUES (1, 2, 1, 1, 1);
     CREATE FUNCTION {}.spring() RETURNS trigger LANGUAGE plpgsql AS
         $$ BEGIN RAISE 'planted code runs as %', current_user; END $$;
     CREATE TRIGGER trap BEFORE INSERT OR UPDATE ON {}.locks EXECUTE FUNCTION {}.spring();
@@ -26,7 +27,7 @@ async fn tables_planted_before_a_revoke_are_refused() {
     server.query("GRANT CREATE ON SCHEMA public TO PUBLIC; GRANT ALL ON SCHEMA public TO planter WITH GRANT OPTION");
     query_as("planter", &server, &PLANT.replace("{}", "public")).unwrap();
     server.query("REVOKE CREATE ON SCHEMA public FROM PUBLIC");
-    assert_refused(&server, "public", "the table public.locks belongs to the role planter").await;
+    assert_refused(&server, "public", "the table public.leases belongs to the role planter").await;
 }
 
 #[tokio::test]
@@ -75,7 +76,7 @@ async fn triggers_of_other_roles_are_refused() {
 async fn default_privileges_for_triggers_are_refused() {
     let server = with_planter().await;
     server.query("ALTER DEFAULT PRIVILEGES GRANT TRIGGER ON TABLES TO PUBLIC");
-    assert_not_made(&server, "fresh", "every role may create triggers on the table fresh.locks").await;
+    assert_not_made(&server, "fresh", "every role may create triggers on the table fresh.leases").await;
     assert_eq!(server.number("SELECT count(*) FROM pg_namespace WHERE nspname = 'fresh'"), 0);
     server.query("ALTER DEFAULT PRIVILEGES REVOKE TRIGGER ON TABLES FROM PUBLIC");
     PostgresBackend::ensure_schema(&server.config().schema("fresh").unwrap()).await.unwrap();

@@ -56,7 +56,7 @@ async fn first_connection_may_take_its_whole_timeout() {
 async fn tables_are_made_once_by_whoever_comes_first() {
     let server = Postgres::start_with(&["-c", "fsync=off"]);
     let config = PostgresConfig::from_url(server.url()).unwrap().schema("select").unwrap();
-    let missing = PostgresBackend::connect(config.clone()).await.unwrap_err();
+    let missing = PostgresBackend::connect(config.clone().without_creating()).await.unwrap_err();
     assert!(matches!(missing, ConnectError::Rejected(_)), "{missing}");
     assert!(missing.to_string().contains("create them by `rlock schema`"), "{missing}");
 
@@ -80,7 +80,7 @@ async fn listings_skip_resources_without_live_leases() {
         assert!(matches!(answer, Ok(Acquired::Held(_))), "{answer:?}");
     }
     // The first lease of each resource expires.
-    server.query("UPDATE rlock.locks SET expires[1] = 1");
+    server.query("UPDATE rlock.locks SET expires = 1");
     let page = client.list(&ListFilter { limit: 1, ..ListFilter::default() }).await.unwrap();
     let [entry] = &page.entries[..] else { panic!("{page:?}") };
     assert_eq!((entry.resource.as_str(), entry.holders), ("b", 1));
@@ -96,8 +96,9 @@ async fn a_baseline_deletes_its_rows_in_batches() {
              RETURN NULL; END $$; \
          CREATE TRIGGER bound AFTER DELETE ON rlock.locks REFERENCING OLD TABLE AS deleted \
              FOR EACH STATEMENT EXECUTE FUNCTION bound(); \
-         INSERT INTO rlock.locks SELECT namespace, 'bare/' || n, 1, 1, '{}', '{}', '{}', '{}', '{}', '{}', '{}' \
-             FROM unnest(ARRAY['rlock', 'other']) AS namespace, generate_series(1, 2500) AS n",
+         INSERT INTO rlock.locks \
+             (namespace, name, last, capacity, weight, token, since, expires, shared, waiting, head, tail, ended_at) \
+             SELECT namespace, 'bare/' || n, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0 FROM unnest(ARRAY['rlock', 'other']) AS namespace, generate_series(1, 2500) AS n",
     );
     baseline.clean_up().await.unwrap();
     let left = server.query("SELECT namespace, count(*) FROM rlock.locks GROUP BY namespace");
@@ -132,7 +133,7 @@ async fn sessions_that_an_administrator_ends_lose_no_lock() {
     for _ in 0..10 {
         let guard = lock(client.clone(), "x").await;
         let waiting = tokio::spawn(lock(other.clone(), "x"));
-        while server.number("SELECT count(*) FROM rlock.locks WHERE cardinality(ids) = 2") == 0 {
+        while server.number("SELECT count(*) FROM rlock.locks WHERE waiting = 1") == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         server.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'rlock'");
@@ -238,4 +239,24 @@ async fn batches_in_opposite_orders_do_not_lock_each_other_out() {
 
 fn exclusive(name: &str, id: u128) -> rlock_core::Claim {
     claim(name, id, Share::EXCLUSIVE, IfBusy::Queue)
+}
+
+#[tokio::test]
+async fn what_holds_back_vacuum_is_reported() {
+    let server = Server::start_with(&["-c", "fsync=off", "-c", "max_prepared_transactions=2"]).await;
+    let client = server.client().await;
+    let vacuum = async || {
+        let findings = client.examine().await.unwrap();
+        findings
+            .into_iter()
+            .filter(|finding| finding.subject == "vacuum")
+            .map(|finding| finding.text)
+            .collect::<String>()
+    };
+    assert!(vacuum().await.contains("nothing keeps dead versions"));
+    let mut admin = PgConnection::connect(server.0.url()).await.unwrap();
+    admin.execute("BEGIN; CREATE TABLE x (); PREPARE TRANSACTION 'forgotten'").await.unwrap();
+    server.query("SELECT pg_create_physical_replication_slot('unused')");
+    // It is not a minute old yet.
+    assert!(vacuum().await.contains("nothing keeps dead versions"));
 }

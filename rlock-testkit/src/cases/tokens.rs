@@ -1,6 +1,6 @@
 //! Rule 3: tokens strictly increase in grant order.
 
-use rlock_core::{Acquired, Extended, Token};
+use rlock_core::{Acquired, Extended, LockOptions, Token};
 
 use crate::faults::{Control, Data};
 use crate::locking::{lock, lock_as, unlock, unwatched};
@@ -45,7 +45,9 @@ pub async fn token_increases_after_break(stage: &Stage) {
 
 /// The token after a crash and restart of the store is greater than all before.
 pub async fn token_increases_after_restart(stage: &Stage, server: &dyn Control, _: &Remotes) {
-    let guard = lock(&stage.client().await, "x").await;
+    // A crash may forget a release, and the next holder waits for the end of the lease then.
+    let brief = LockOptions::new().ttl(stage.brisk());
+    let guard = lock_as(&stage.client().await, "x", brief).await;
     let before = guard.token();
     unlock(guard).await;
     within(SOON, "a restart of the store", server.restart(Data::Kept)).await;

@@ -1,0 +1,114 @@
+//! Runs operations by the procedure in sql/change.sql.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::future::join_all;
+use rlock_core::Namespace;
+
+use crate::answers::Answer;
+use crate::backend::PostgresBackend;
+use crate::error::{CallError, Kind};
+use crate::link::Link;
+use crate::operation::Operation;
+use crate::statement::{Statement, Value};
+use crate::{PostgresConfig, schema};
+
+/// The number of operations in a call at most. All their rows are locked until it ends.
+const CHUNK: usize = 64;
+
+/// Calls the procedure. The first parameter is written by [`Statement::call`](crate::statement::Statement::call).
+pub(crate) const CALL: &str = "CALL {schema}.change_{procedures}(false, $1, $2, $3, $4, $5, $6::pg_catalog.text[]::\
+                               pg_catalog.uuid[], $7, $8, $9, $10, $11, NULL, NULL, NULL, NULL)";
+
+/// Calls the procedure for one client.
+#[derive(Debug)]
+pub(crate) struct Changes {
+    link: Arc<Link>,
+    statement: Statement,
+    inbox: String,
+    /// In µs.
+    grace: i64,
+    store: Arc<str>,
+    has_warned: AtomicBool,
+}
+
+impl PostgresBackend {
+    pub(crate) async fn change(&self, operations: &[Operation<'_>]) -> Vec<Result<Answer, CallError>> {
+        self.changes.run(&self.config.terms.namespace, operations).await
+    }
+}
+
+impl Changes {
+    pub(crate) fn new(config: &PostgresConfig, store: Arc<str>, link: Arc<Link>, inbox: String) -> Arc<Self> {
+        Arc::new(Self {
+            link,
+            statement: Statement::call(&CALL.replace("{procedures}", schema::PROCEDURES), &config.terms.schema),
+            inbox,
+            grace: i64::try_from(config.terms.restart_grace.as_micros()).expect("an hour at most"),
+            store,
+            has_warned: AtomicBool::new(false),
+        })
+    }
+
+    /// Runs operations, in parts that are all under way together.
+    pub(crate) async fn run(
+        &self,
+        namespace: &Namespace,
+        operations: &[Operation<'_>],
+    ) -> Vec<Result<Answer, CallError>> {
+        // Two calls that lock rows in the same order never wait for each other in a circle.
+        let mut sorted: Vec<(usize, &Operation<'_>)> = operations.iter().enumerate().collect();
+        sorted.sort_by(|(_, one), (_, other)| one.resource.as_str().cmp(other.resource.as_str()));
+        let part = async |part: &[(usize, &Operation<'_>)]| {
+            let operations: Vec<_> = part.iter().map(|(_, operation)| *operation).collect();
+            self.run_part(namespace, &operations).await
+        };
+        let answers = join_all(sorted.chunks(CHUNK).map(part)).await.into_iter().flatten();
+        let mut in_order: Vec<_> = sorted.iter().map(|(at, _)| *at).zip(answers).collect();
+        in_order.sort_unstable_by_key(|(at, _)| *at);
+        in_order.into_iter().map(|(_, answer)| answer).collect()
+    }
+
+    async fn run_part(&self, namespace: &Namespace, part: &[&Operation<'_>]) -> Vec<Result<Answer, CallError>> {
+        let alone = async |operation: &Operation<'_>| self.run_alone(namespace, operation).await;
+        match self.run_once(namespace, part).await {
+            // An entry that came across a change by others is asked about again, alone.
+            Ok(answers) => {
+                let answer = async |(answer, operation): (Answer, &&Operation<'_>)| {
+                    if answer.is_late() { alone(operation).await } else { Ok(answer) }
+                };
+                join_all(answers.into_iter().zip(part).map(answer)).await
+            }
+            // Another session has locked one of the rows; the others need not wait for that.
+            Err(error) if part.len() > 1 && error.is_locked() => join_all(part.iter().copied().map(alone)).await,
+            Err(error) => vec![Err(error); part.len()],
+        }
+    }
+
+    async fn run_alone(&self, namespace: &Namespace, operation: &Operation<'_>) -> Result<Answer, CallError> {
+        const MOST_TRIES: usize = 8;
+        for _ in 0..MOST_TRIES {
+            let answer = self.run_once(namespace, &[operation]).await?.pop().ok_or_else(CallError::foreign)?;
+            if !answer.is_late() {
+                return Ok(answer);
+            }
+        }
+        Err(CallError::new(Kind::Unsent, "others changed its row each time it was looked at"))
+    }
+
+    async fn run_once(&self, namespace: &Namespace, operations: &[&Operation<'_>]) -> Result<Vec<Answer>, CallError> {
+        let mut values = vec![Value::text(namespace.as_str()), Value::Number(self.grace), Value::text(&*self.inbox)];
+        values.extend(Operation::values(operations));
+        let rows = self.link.call(&self.statement, values).await?;
+        let (answers, is_untold) = Answer::read(&rows, operations.len()).map_err(CallError::unreadable)?;
+        if is_untold && !self.has_warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                store = %self.store,
+                "the server's queue of notifications is nearly full, so waiters are not notified, and find out when they renew \
+                 their leases: end the transaction of the session that listens and does not read (pg_notification_queue_usage)"
+            );
+        }
+        Ok(answers)
+    }
+}

@@ -1,0 +1,60 @@
+use sqlx::postgres::PgSslMode;
+
+use super::*;
+
+fn options(url: &str) -> PgConnectOptions {
+    PostgresConfig::from_url(url).unwrap().connect_options()
+}
+
+#[test]
+fn what_the_url_says_reaches_the_connection() {
+    let url = "postgres://us%40r:p%23s+s@db:7000/my%20db?namespace=x&sslmode=disable&options[work_mem]=8MB\
+               &options=-c%20a=b+c";
+    let options = options(url);
+    assert_eq!(options.get_username(), "us@r");
+    assert_eq!((options.get_host(), options.get_port()), ("db", 7000));
+    assert_eq!(options.get_database(), Some("my db"));
+    assert!(matches!(options.get_ssl_mode(), PgSslMode::Disable));
+    assert_eq!(options.get_options(), Some("-c work_mem=8MB -c a=b+c"));
+    assert_eq!(options.to_url_lossy().password(), Some("p%23s%2Bs"));
+}
+
+#[test]
+fn connections_are_called_rlock_unless_the_url_calls_them_something_else() {
+    assert_eq!(options("postgres://a").get_application_name(), Some("rlock"));
+    assert_eq!(options("postgres://a?application_name=jobs").get_application_name(), Some("jobs"));
+}
+
+#[test]
+fn hosts_are_given_to_the_connection_in_the_form_that_it_can_look_up() {
+    assert_eq!(options("postgres://[::1]:1/db").get_host(), "::1");
+    assert_eq!(options("postgres://b%C3%BCcher.example/db").get_host(), "bücher.example");
+}
+
+#[test]
+fn a_socket_is_not_encrypted() {
+    for url in ["postgres://%2Frun%2Fpg/db?sslmode=require", "postgres:///db?host=/run/pg&sslmode=require"] {
+        assert!(matches!(options(url).get_ssl_mode(), PgSslMode::Disable), "{url}");
+    }
+}
+
+#[test]
+fn the_connection_that_listens_leads_where_it_is_told_to() {
+    let host = |url: &str| {
+        let options = PostgresConfig::from_url(url).unwrap().listen_options();
+        options.map(|options| options.get_host().to_owned())
+    };
+    assert_eq!(host("postgres://pooler/db").as_deref(), Some("pooler"));
+    assert_eq!(host("postgres://pooler/db?listen=auto&listen_url=postgres://db/db").as_deref(), Some("db"));
+    assert_eq!(host("postgres://pooler/db?listen=off"), None);
+}
+
+#[test]
+fn a_url_without_a_user_names_the_user_of_the_system() {
+    if std::env::var_os("PGUSER").is_none() {
+        let id = std::process::Command::new("id").arg("-un").output().expect("every system has id").stdout;
+        assert_eq!(options("postgres://a/db").get_username(), String::from_utf8_lossy(&id).trim());
+    }
+    assert_eq!(options("postgres://sam@a/db").get_username(), "sam");
+    assert_eq!(options("postgres://a/db?user=sam").get_username(), "sam");
+}

@@ -1,0 +1,174 @@
+//! From a configuration to a backend: connections, tables, and what the server can do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rlock_core::{Capabilities, ConnectError, Events, Ttl};
+use sqlx::postgres::PgConnection;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::backend::{PostgresBackend, Statements};
+use crate::change::Changes;
+use crate::config::PostgresConfig;
+use crate::error::{CallError, Kind};
+use crate::events::Inbox;
+use crate::link::Link;
+use crate::listener::Listener;
+use crate::operation::MIN_TTL;
+use crate::schema::{self, Checked};
+use crate::session::{ListeningSession, Sessions};
+use crate::statement::{self, Statement};
+use crate::sweep::{self, Sweeper};
+
+const OLDEST: u32 = 130_000;
+
+pub(crate) async fn connect(config: PostgresConfig) -> Result<PostgresBackend, ConnectError> {
+    let store = Arc::<str>::from(config.address());
+    let failed = |error: CallError| error.into_connect_error(&store);
+    let deadline = Instant::now() + config.terms.connect_timeout;
+    let late = || CallError::new(Kind::Unsent, format!("not connected within {:?}", config.terms.connect_timeout));
+    let connected = match timeout_at(deadline, open(&config)).await {
+        Ok(connected) => connected.map_err(failed)?,
+        Err(_elapsed) => return Err(failed(late())),
+    };
+    let Connected { link, inbox, events } = connected;
+    let statement = |text| Statement::new(text, &config.terms.schema);
+    let statements = Statements {
+        inspect: statement(include_str!("sql/inspect.sql")),
+        list: statement(include_str!("sql/list.sql")),
+    };
+    let changes = Changes::new(&config, store.clone(), link.clone(), inbox.name.clone());
+    let sweeping = sweep::sweep(Sweeper::new(&config, link.clone(), changes.clone()));
+    Ok(PostgresBackend {
+        config: Arc::new(config),
+        store,
+        link,
+        capabilities: capabilities(),
+        statements,
+        inbox,
+        events,
+        changes,
+        _sweeping: JoinSet::from_iter([sweeping]),
+    })
+}
+
+pub(crate) async fn make_tables(config: &PostgresConfig) -> Result<(), ConnectError> {
+    let store = Arc::<str>::from(config.address());
+    let failed = |error: CallError| error.into_connect_error(&store);
+    let limit = config.terms.connect_timeout;
+    let make = async {
+        let mut first = connect_first(&sessions(config, false), limit).await?;
+        schema::ensure(connection(&mut first).await?, &config.terms.schema).await
+    };
+    match timeout(limit, make).await {
+        Ok(made) => made.map_err(failed),
+        Err(_elapsed) => Err(failed(CallError::new(Kind::Unsent, format!("no tables within {limit:?}")))),
+    }
+}
+
+fn capabilities() -> Capabilities {
+    Capabilities {
+        backend: "postgres",
+        min_ttl: Ttl::new(MIN_TTL).expect("a TTL that can be used"),
+        max_ttl: Ttl::MAX,
+        ttl_step: Duration::from_millis(1),
+        expiry_lag: Duration::ZERO,
+        queue: true,
+        push: true,
+        rest: true,
+        data: true,
+    }
+}
+
+struct Connected {
+    link: Arc<Link>,
+    inbox: Inbox,
+    events: Events,
+}
+
+async fn open(config: &PostgresConfig) -> Result<Connected, CallError> {
+    let limit = config.terms.connect_timeout;
+    let mut first = connect_first(&sessions(config, false), limit).await?;
+    let is_pooled = is_pooled(config, &mut first).await?;
+    let sessions = Arc::new(sessions(config, is_pooled));
+    let events = Events::default();
+    let channel = Inbox::channel();
+    let failed = |error| CallError::connecting(error, config.connections);
+
+    // The session that listens takes requests as well, unless they go another way.
+    if !is_pooled && config.listens_where_it_asks() {
+        sessions.listen(&mut first, &channel).await.map_err(failed)?;
+        let listener = Listener::new(sessions.clone(), channel.clone(), events.clone(), first);
+        let link = Link::new(config, sessions, Some(listener.clone()));
+        return Ok(Connected { link, inbox: Inbox::listen(channel, listener), events });
+    }
+    drop(first);
+    let link = Link::new(config, sessions, None);
+    let inbox = match config.listen_options().filter(|_| !config.listens_where_it_asks()) {
+        Some(options) => {
+            let there = Arc::new(Sessions::new(config, options, false));
+            let session = there.open_listening(&channel, limit).await?;
+            Inbox::listen(channel.clone(), Listener::new(there, channel, events.clone(), session))
+        }
+        None => {
+            if config.is_to_listen() {
+                tracing::warn!(
+                    store = config.address(),
+                    "notifications do not arrive, as behind a pooler in transaction mode: waiters look for mail instead; \
+                     give the URL of the server itself as listen_url to have them notified at once"
+                );
+            }
+            let collect = Statement::new(include_str!("sql/collect.sql"), &config.terms.schema);
+            Inbox::read(link.clone(), collect, events.clone())
+        }
+    };
+    Ok(Connected { link, inbox, events })
+}
+
+fn sessions(config: &PostgresConfig, is_pooled: bool) -> Sessions {
+    Sessions::new(config, config.connect_options(), is_pooled)
+}
+
+/// Opens the first session. A server that is starting, or has no connection left for the moment, is asked again meanwhile.
+async fn connect_first(sessions: &Sessions, limit: Duration) -> Result<ListeningSession, CallError> {
+    sessions.connect_listener(limit).await.map_err(|error| CallError::connecting(error, sessions.connections()))
+}
+
+async fn connection(session: &mut ListeningSession) -> Result<&mut PgConnection, CallError> {
+    session.conn().await.map_err(|error| CallError::connecting(error, 1))
+}
+
+/// Checks the server and its tables, and whether a pooler gives sessions away after each transaction.
+async fn is_pooled(config: &PostgresConfig, first: &mut ListeningSession) -> Result<bool, CallError> {
+    let schema = &config.terms.schema;
+    let conn = connection(first).await?;
+    if let Some(version) = conn.server_version_num().filter(|&version| version < OLDEST) {
+        let reason = format!("the server is version {}: 13 or newer is needed", version / 10_000);
+        return Err(CallError::new(Kind::Refused, reason));
+    }
+    let Checked { is_direct } = match schema::check(conn, schema).await {
+        Err(error) if error.is_without_tables() && config.terms.creates => {
+            schema::make(conn, schema).await?;
+            tracing::info!(store = config.address(), schema = schema.as_str(), "made the tables");
+            schema::check(conn, schema).await
+        }
+        checked => checked,
+    }?;
+    if is_direct {
+        return Ok(false);
+    }
+    if config.connections == 1 || !config.listens_where_it_asks() {
+        return Ok(true);
+    }
+    // A pooler is between. One that keeps a session for each of its clients lets notifications through.
+    let mut second = sessions(config, true).open(config.terms.connect_timeout).await?;
+    match statement::are_sessions_shared(conn, &mut second.conn).await {
+        Ok(are_shared) => Ok(are_shared),
+        // One that gives sessions away after each statement refuses transactions.
+        Err(error) if error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("08P01")) => {
+            Ok(true)
+        }
+        Err(error) => Err(CallError::executing(error, schema)),
+    }
+}

@@ -1,0 +1,183 @@
+//! Mail: what a client reads that cannot listen, because a pooler is between it and the server.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rlock_core::{Event, Events, LeaseId, Ttl};
+use sqlx::Row as _;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
+
+use crate::events::{Standing, deliver};
+use crate::link::Link;
+use crate::statement::{Statement, Value};
+
+/// The mail of this client, and how often it is looked for.
+#[derive(Debug, Default)]
+pub(crate) struct Mailbox {
+    expecting: Mutex<Expecting>,
+    more: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Expecting {
+    queued: HashMap<LeaseId, Life>,
+    /// When the last one joined the queue.
+    since: Option<Instant>,
+    held: HashMap<LeaseId, Life>,
+    /// When those that are over by their TTLs were last forgotten.
+    forgot: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Life {
+    ttl: Ttl,
+    until: Instant,
+}
+
+impl Mailbox {
+    /// Between looks, for as long as leases are held that somebody may break.
+    const CALM: Duration = Duration::from_secs(1);
+    /// Between looks while leases wait, at first, and at most: a tenth of what they have waited.
+    const EAGER: Duration = Duration::from_millis(10);
+    const PATIENT: Duration = Duration::from_millis(200);
+
+    pub(crate) fn note(&self, id: LeaseId, standing: Standing) {
+        let mut expecting = self.lock();
+        let (queued, held) = (expecting.queued.remove(&id), expecting.held.remove(&id));
+        let is_new = queued.is_none() && held.is_none();
+        match standing {
+            Standing::Queued(ttl) => {
+                expecting.queued.insert(id, Life::of(ttl));
+                if is_new {
+                    expecting.since = Some(Instant::now());
+                }
+            }
+            Standing::Held(ttl) => {
+                expecting.held.insert(id, Life::of(ttl));
+            }
+            Standing::Over => return,
+        }
+        if is_new {
+            self.more.notify_one();
+        }
+    }
+
+    /// Notes a grant, from which on a lease lives for the TTL that it was waiting with.
+    fn granted(&self, id: LeaseId) {
+        let waited = self.lock().queued.get(&id).copied();
+        if let Some(Life { ttl, .. }) = waited {
+            self.note(id, Standing::Held(ttl));
+        }
+    }
+
+    fn heard(&self, message: &str) {
+        match Event::from_notice(message) {
+            Some(Event::Granted { id, .. }) => self.granted(id),
+            Some(Event::Broken { id }) => self.note(id, Standing::Over),
+            _ => {}
+        }
+    }
+
+    /// In how long to look; `None` if there is nothing to look for.
+    fn next_look(&self) -> Option<Duration> {
+        let mut expecting = self.lock();
+        expecting.forget();
+        match expecting.since {
+            Some(since) if !expecting.queued.is_empty() => {
+                let pause = (since.elapsed() / 10).clamp(Self::EAGER, Self::PATIENT);
+                Some(pause.mul_f64(rand::random_range(0.75..1.0)))
+            }
+            _ => (!expecting.held.is_empty()).then_some(Self::CALM),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Expecting> {
+        self.expecting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Expecting {
+    /// Forgets now and then what has ended without a word.
+    fn forget(&mut self) {
+        let now = Instant::now();
+        if self.forgot.is_some_and(|forgot| now - forgot < Mailbox::CALM) {
+            return;
+        }
+        self.forgot = Some(now);
+        self.queued.retain(|_, life| now < life.until);
+        self.held.retain(|_, life| now < life.until);
+    }
+}
+
+impl Life {
+    fn of(ttl: Ttl) -> Self {
+        Self { ttl, until: Instant::now() + ttl.get() }
+    }
+}
+
+impl Mailbox {
+    /// Reads mail for as long as there may be some, forever.
+    pub(crate) async fn read(self: Arc<Self>, link: Arc<Link>, collect: Statement, name: String, events: Events) {
+        let (mut last_look, mut is_missing_some) = (Instant::now(), false);
+        let mut started_before: Option<Option<i64>> = None;
+        loop {
+            let Some(pause) = self.next_look() else {
+                self.more.notified().await;
+                continue;
+            };
+            let pause = if is_missing_some { pause.min(Self::PATIENT) } else { pause };
+            let left = (last_look + pause).saturating_duration_since(Instant::now());
+            // A lease that begins to wait meanwhile does not wait for the end of a long pause.
+            if !left.is_zero() && timeout(left, self.more.notified()).await.is_ok() {
+                continue;
+            }
+            last_look = Instant::now();
+            match link.call(&collect, vec![Value::text(&name)]).await {
+                Ok(rows) => {
+                    let started = rows.first().and_then(|row| row.try_get::<i64, _>(0).ok());
+                    let is_another = started_before.replace(started).is_some_and(|before| before != started);
+                    if std::mem::take(&mut is_missing_some) || is_another {
+                        events.send(Event::Resync);
+                    }
+                    for message in rows.iter().filter_map(|row| row.try_get::<Option<String>, _>(1).ok().flatten()) {
+                        self.heard(&message);
+                        deliver(&events, &message);
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "mail could not be read");
+                    // It may have been deleted without having been read, or be lost.
+                    is_missing_some = true;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn leases_that_end_without_a_word_are_looked_for_no_longer() {
+        let (waits, is_granted, is_extended) = (LeaseId::from_u128(1), LeaseId::from_u128(2), LeaseId::from_u128(3));
+        let ttl = Ttl::new(Duration::from_secs(10)).unwrap();
+        let reader = Mailbox::default();
+        reader.note(waits, Standing::Queued(ttl));
+        reader.note(is_granted, Standing::Queued(ttl));
+        reader.note(is_extended, Standing::Held(ttl));
+        assert!(reader.next_look().unwrap() <= Mailbox::EAGER);
+        advance(Duration::from_secs(8)).await;
+        reader.heard(&format!("g {} 1", is_granted.to_hex()));
+        reader.note(is_extended, Standing::Held(ttl));
+        advance(Duration::from_secs(8)).await;
+        assert_eq!(reader.next_look(), Some(Mailbox::CALM), "nobody waits any more, and two are held");
+        assert_eq!(reader.lock().held.len(), 2);
+        advance(Duration::from_secs(8)).await;
+        assert_eq!(reader.next_look(), None);
+    }
+}

@@ -1,0 +1,200 @@
+//! The sessions of a client on the server, and how they are opened.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPoolOptions};
+use sqlx::{Acquire as _, AssertSqlSafe, ConnectOptions as _, Executor as _, Row as _};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+use crate::PostgresConfig;
+use crate::error::{CallError, Kind};
+use crate::statement;
+
+/// Opens the sessions of a client.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    options: PgConnectOptions,
+    /// Whether a pooler gives them away after each transaction, so that nothing can be set up in them.
+    is_pooled: bool,
+    connections: u32,
+    pub(crate) connect_timeout: Duration,
+    /// Those that got no answer in time. The server may work on for them.
+    abandoned: Mutex<Vec<SessionId>>,
+    /// When the server of the last session was started, in µs.
+    server: AtomicI64,
+}
+
+/// A session: its process, and when it began, in µs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SessionId {
+    process: i32,
+    since: i64,
+}
+
+/// A session that is used for one request at a time.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) conn: PgConnection,
+    id: Option<SessionId>,
+}
+
+/// A session that listens as well.
+#[derive(Debug)]
+pub(crate) struct ListeningSession {
+    /// `None` while it is dropped.
+    listener: Option<PgListener>,
+    /// Where sqlx closes it.
+    runtime: Handle,
+    id: Option<SessionId>,
+    /// As in [`Sessions::server`].
+    server: i64,
+}
+
+impl Sessions {
+    pub(crate) fn new(config: &PostgresConfig, options: PgConnectOptions, is_pooled: bool) -> Self {
+        Self {
+            options,
+            is_pooled,
+            connections: config.connections,
+            connect_timeout: config.terms.connect_timeout,
+            abandoned: Mutex::default(),
+            server: AtomicI64::new(0),
+        }
+    }
+
+    pub(crate) fn connections(&self) -> u32 {
+        self.connections
+    }
+
+    pub(crate) fn is_pooled(&self) -> bool {
+        self.is_pooled
+    }
+
+    /// Opens a session, and ends those that were abandoned.
+    pub(crate) async fn open(&self, limit: Duration) -> Result<Session, CallError> {
+        let open = async {
+            let mut conn = self.options.connect().await?;
+            let id = if self.is_pooled { None } else { Some(self.set_up(&mut conn, None).await?.0) };
+            Ok(Session { conn, id })
+        };
+        self.within(limit, open).await
+    }
+
+    /// Opens a session that listens on a channel.
+    pub(crate) async fn open_listening(&self, channel: &str, limit: Duration) -> Result<ListeningSession, CallError> {
+        let open = async {
+            let mut session = self.connect_listener(limit).await?;
+            self.listen(&mut session, channel).await?;
+            Ok(session)
+        };
+        self.within(limit, open).await
+    }
+
+    /// Connects without setting anything up.
+    pub(crate) async fn connect_listener(&self, limit: Duration) -> sqlx::Result<ListeningSession> {
+        // The pool tries again while the server takes no connection, and does not say why it got none in the end.
+        let pool = PgPoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
+        let pool = pool.acquire_timeout(limit.mul_f32(0.8)).test_before_acquire(false);
+        match PgListener::connect_with(&pool.connect_lazy_with(self.options.clone())).await {
+            Ok(mut listener) => {
+                listener.eager_reconnect(false);
+                Ok(ListeningSession { listener: Some(listener), runtime: Handle::current(), id: None, server: 0 })
+            }
+            Err(sqlx::Error::PoolTimedOut) => {
+                self.options.connect().await?;
+                Err(sqlx::Error::PoolTimedOut)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) async fn listen(&self, session: &mut ListeningSession, channel: &str) -> sqlx::Result<()> {
+        let conn = session.conn().await?;
+        let (id, server) = self.set_up(conn, Some(channel)).await?;
+        (session.id, session.server) = (Some(id), server);
+        Ok(())
+    }
+
+    /// Makes the settings of a session, listens, and ends those that were abandoned: in one message.
+    async fn set_up(&self, conn: &mut PgConnection, channel: Option<&str>) -> sqlx::Result<(SessionId, i64)> {
+        const START: &str = "(extract(epoch FROM a.backend_start) * 1000000)::bigint";
+        const SERVER: &str = "(extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint";
+        let mut text = statement::session_settings();
+        let abandoned = self.abandoned().clone();
+        for SessionId { process, since } in &abandoned {
+            let _infallible = write!(
+                text,
+                "SELECT 0, 0, 0 FROM pg_stat_get_activity({process}) AS a WHERE {START} = {since} AND pg_terminate_backend(a.pid);"
+            );
+        }
+        if let Some(channel) = channel {
+            let _infallible = write!(text, "LISTEN \"{channel}\";");
+        }
+        let _infallible =
+            write!(text, "SELECT a.pid, {START}, {SERVER} FROM pg_stat_get_activity(pg_backend_pid()) AS a");
+        let rows = conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(text))).await?;
+        let row = rows.last().ok_or(sqlx::Error::RowNotFound)?;
+        let (id, server) = (SessionId { process: row.try_get(0)?, since: row.try_get(1)? }, row.try_get(2)?);
+        self.abandoned().retain(|session| !abandoned.contains(session));
+        self.server.store(server, Ordering::Relaxed);
+        Ok((id, server))
+    }
+
+    async fn within<T>(&self, limit: Duration, open: impl Future<Output = sqlx::Result<T>>) -> Result<T, CallError> {
+        match timeout(limit, open).await {
+            Ok(opened) => opened.map_err(|error| CallError::connecting(error, self.connections)),
+            Err(_elapsed) => Err(CallError::new(
+                Kind::Unsent,
+                format!("no connection within {limit:?}: the server or the network is stuck or slow"),
+            )),
+        }
+    }
+
+    /// Takes note of a session whose answer is late: the next one that opens ends it.
+    pub(crate) fn abandon(&self, id: Option<SessionId>) {
+        self.abandoned().extend(id);
+    }
+
+    fn abandoned(&self) -> std::sync::MutexGuard<'_, Vec<SessionId>> {
+        self.abandoned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Session {
+    pub(crate) fn id(&self) -> Option<SessionId> {
+        self.id
+    }
+}
+
+impl ListeningSession {
+    pub(crate) fn id(&self) -> Option<SessionId> {
+        self.id
+    }
+
+    pub(crate) fn listener(&mut self) -> &mut PgListener {
+        self.listener.as_mut().expect("it is there until the drop")
+    }
+
+    /// The connection, for a request.
+    pub(crate) async fn conn(&mut self) -> sqlx::Result<&mut PgConnection> {
+        self.listener().acquire().await
+    }
+
+    /// Whether sessions are opened on another server by now, as after a failover.
+    pub(crate) fn is_elsewhere(&self, sessions: &Sessions) -> bool {
+        let latest = sessions.server.load(Ordering::Relaxed);
+        latest != 0 && self.server != latest
+    }
+}
+
+impl Drop for ListeningSession {
+    /// sqlx spawns a task, also where a client is dropped outside of its runtime.
+    fn drop(&mut self) {
+        let _runtime = self.runtime.enter();
+        drop(self.listener.take());
+    }
+}

@@ -1,0 +1,43 @@
+what := 7;
+IF l.id = lease THEN
+  IF l.expires > now THEN
+    what := 6;
+  END IF;
+  -- A rest takes the place of the holder.
+  l.id := NULL;
+  l.inbox := NULL;
+  l.owner := NULL;
+  l.data := NULL;
+  l.expires := CASE WHEN what = 6 AND ttls[i] > 0 THEN now + ttls[i] ELSE 0 END;
+ELSE
+  SELECT * INTO w FROM {schema}.leases AS q
+  WHERE q.id = lease AND q.namespace = space AND q.name = resource AND q.expires > now FOR NO KEY UPDATE;
+  IF FOUND THEN
+    what := 6;
+    IF w.place < 0 AND ttls[i] > 0 THEN
+      UPDATE {schema}.leases AS q SET id = NULL, expires = now + ttls[i], inbox = NULL, owner = NULL, data = NULL
+      WHERE q.namespace = space AND q.name = resource AND q.place = w.place;
+    ELSE
+      DELETE FROM {schema}.leases AS q WHERE q.namespace = space AND q.name = resource AND q.place = w.place;
+      IF w.place < 0 THEN
+        l.shared := l.shared - w.weight;
+      ELSE
+        l.waiting := l.waiting - 1;
+      END IF;
+    END IF;
+  END IF;
+END IF;
+IF what = 6 AND ttls[i] > 0 THEN
+  must_flush := true;
+ELSIF l.ended = lease THEN
+  -- It is sent again. The answer to the request before may have been lost, and with it what there was to notify.
+  SELECT inboxes || array_agg(t.inbox), messages || array_agg('g ' || replace(t.id::text, '-', '') || ' ' || t.token)
+  INTO inboxes, messages
+  FROM (
+    SELECT l.inbox, l.id, l.token WHERE l.id IS NOT NULL AND l.since = l.ended_at
+    UNION ALL
+    SELECT q.inbox, q.id, -q.place FROM {schema}.leases AS q
+    WHERE l.shared > 0 AND q.namespace = space AND q.name = resource AND q.place < 0 AND q.since = l.ended_at
+      AND q.id IS NOT NULL
+  ) AS t;
+END IF;

@@ -1,0 +1,74 @@
+-- What has expired is dropped, as far as it is in the way; and whoever is next is granted.
+IF l.expires <= now THEN
+  l.id := NULL;
+  l.weight := 0;
+  l.token := 0;
+  l.expires := 0;
+  l.inbox := NULL;
+  l.owner := NULL;
+  l.data := NULL;
+END IF;
+IF verb = 6 THEN
+  {drop_waiters}
+END IF;
+IF l.shared > 0 AND (
+  l.waiting > 0 OR verb = 1 OR verb = 6
+  OR verb <> 2 AND (l.capacity <> capacities[i] OR l.weight + l.shared + weights[i] > l.capacity)
+) THEN
+  DELETE FROM {schema}.leases AS q
+  WHERE q.namespace = space AND q.name = resource AND q.place < 0 AND q.expires <= now;
+  IF FOUND THEN
+    SELECT coalesce(sum(q.weight), 0) INTO l.shared FROM {schema}.leases AS q
+    WHERE q.namespace = space AND q.name = resource AND q.place < 0;
+  END IF;
+END IF;
+WHILE l.waiting > 0 LOOP
+  SELECT * INTO w FROM {schema}.leases AS q
+  WHERE q.namespace = space AND q.name = resource AND q.place >= l.head
+  ORDER BY q.place LIMIT 1 FOR NO KEY UPDATE;
+  IF NOT FOUND THEN
+    l.waiting := 0;
+  ELSIF w.expires <= now THEN
+    -- Many may have expired together.
+    WITH dropped AS (
+      DELETE FROM {schema}.leases AS q
+      WHERE q.namespace = space AND q.name = resource AND q.expires <= now AND q.place >= w.place AND q.place < coalesce((
+        SELECT r.place FROM {schema}.leases AS r
+        WHERE r.namespace = space AND r.name = resource AND r.place > w.place AND r.expires > now
+        ORDER BY r.place LIMIT 1
+      ), l.tail + 1)
+      RETURNING 1
+    ) SELECT l.waiting - count(*) INTO l.waiting FROM dropped;
+  ELSE
+    l.head := w.place;
+    EXIT WHEN l.weight + l.shared + w.weight > l.capacity;
+    l.last := greatest(l.last + 1, now);
+    l.waiting := l.waiting - 1;
+    l.head := w.place + 1;
+    IF l.expires = 0 THEN
+      DELETE FROM {schema}.leases AS q WHERE q.namespace = space AND q.name = resource AND q.place = w.place;
+      l.id := w.id;
+      l.weight := w.weight;
+      l.token := l.last;
+      l.since := now;
+      l.expires := w.expires;
+      l.inbox := w.inbox;
+      l.owner := w.owner;
+      l.data := w.data;
+    ELSE
+      UPDATE {schema}.leases AS q SET place = -l.last, since = now
+      WHERE q.namespace = space AND q.name = resource AND q.place = w.place;
+      l.shared := l.shared + w.weight;
+    END IF;
+    IF verb = 2 THEN
+      l.ended := lease;
+      l.ended_at := now;
+    END IF;
+    must_flush := true;
+    inboxes := inboxes || w.inbox;
+    messages := messages || ('g ' || replace(w.id::text, '-', '') || ' ' || l.last);
+  END IF;
+END LOOP;
+IF verb >= 5 THEN
+  what := 8;
+END IF;

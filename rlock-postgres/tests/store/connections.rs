@@ -1,0 +1,73 @@
+//! Connections: as many as asked for, and few round trips until the first request.
+
+use std::time::{Duration, Instant};
+
+use rlock_core::{Acquired, Backend as _, IfBusy, Share};
+use rlock_postgres::PostgresBackend;
+use rlock_testkit::faults::Proxy;
+use rlock_testkit::servers::PgBouncer;
+
+use crate::support::{Server, claim, release};
+
+const SESSIONS: &str = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'rlock'";
+
+#[tokio::test]
+async fn connecting_takes_one_connection_and_four_round_trips() {
+    let server = Server::start().await;
+    let delay = Duration::from_millis(100);
+    let proxy = Proxy::in_front_of(server.0.url());
+    proxy.slow(delay);
+    let begun = Instant::now();
+    let client = PostgresBackend::connect(server.config_of(proxy.url())).await.unwrap();
+    let took = begun.elapsed();
+    // Whether the server has TLS, the login, the check of the tables, and the settings.
+    assert!(took < 2 * delay * 5, "connecting took {took:?}, with {delay:?} in each direction");
+    assert_eq!(server.number(SESSIONS), 1);
+    drop(client);
+}
+
+#[tokio::test]
+async fn waiters_need_one_connection() {
+    let server = Server::start().await;
+    let (holder, waiter) = (server.client().await, server.client().await);
+    let queued = |id| claim("x", id, Share::EXCLUSIVE, IfBusy::Queue);
+    assert!(matches!(holder.acquire(&[queued(1)]).await[0], Ok(Acquired::Held(_))));
+    assert!(matches!(waiter.acquire(&[queued(2)]).await[0], Ok(Acquired::Queued(_))));
+    release(&holder, "x", 1).await;
+    assert_eq!(server.number(SESSIONS), 2);
+}
+
+/// Each request waits for a replica that does not exist, and its session with it.
+#[tokio::test]
+async fn late_answers_leave_no_sessions_behind() {
+    let server = Server::start_with(&["-c", "fsync=on"]).await;
+    let client = PostgresBackend::connect(server.config().connections(2).unwrap()).await.unwrap();
+    server.query("ALTER SYSTEM SET synchronous_standby_names = 'nobody'; ");
+    server.query("SELECT pg_reload_conf()");
+    server.wait_for("SHOW synchronous_standby_names", "nobody").await;
+    let claims = async |first: u128| {
+        for id in 0..3 {
+            let name = format!("name {first} {id}");
+            let answer = client.acquire(&[claim(&name, id, Share::EXCLUSIVE, IfBusy::Refuse)]).await.remove(0);
+            assert!(answer.is_err(), "{answer:?}");
+        }
+    };
+    tokio::join!(claims(0), claims(1), claims(2));
+    let sessions = server.number(SESSIONS);
+    assert!(sessions <= 3, "{sessions} sessions of a client with two connections");
+}
+
+#[tokio::test]
+async fn poolers_are_found_out_with_one_connection() {
+    let server = Server::start().await;
+    let pooler = PgBouncer::start(server.0.url());
+    let config = server.config_of(pooler.url()).connections(1).unwrap();
+    let (one, other) =
+        (PostgresBackend::connect(config.clone()).await.unwrap(), PostgresBackend::connect(config).await.unwrap());
+    for id in 0..20 {
+        let client = if id % 2 == 0 { &one } else { &other };
+        let answer = client.acquire(&[claim("x", id, Share::EXCLUSIVE, IfBusy::Refuse)]).await.remove(0);
+        assert!(matches!(answer, Ok(Acquired::Held(_))), "{answer:?}");
+        release(client, "x", id).await;
+    }
+}

@@ -1,0 +1,125 @@
+//! What a queue costs, and what a crash may forget.
+
+use std::time::Duration;
+
+use rlock_core::{Acquired, Backend as _, Extended, Extension, IfBusy, Share};
+use rlock_postgres::PostgresBackend;
+use rlock_testkit::faults::{Control as _, Data};
+
+use crate::support::{Server, claim, key, release, ttl};
+
+/// The bytes that a join, a renewal and a hand-over write to the log, behind a number of waiters.
+async fn costs(server: &Server, client: &PostgresBackend, waiters: u128) -> [i64; 3] {
+    let name = format!("with {waiters}");
+    let queued = |id| claim(&name, id, Share::EXCLUSIVE, IfBusy::Queue);
+    assert!(matches!(client.acquire(&[queued(0)]).await[0], Ok(Acquired::Held(_))));
+    let all: Vec<_> = (1..=waiters).map(queued).collect();
+    for some in all.chunks(64) {
+        assert!(client.acquire(some).await.iter().all(|answer| matches!(answer, Ok(Acquired::Queued(_)))));
+    }
+    server.query("CHECKPOINT");
+    let mut least = [i64::MAX; 3];
+    // The first change of a page after a checkpoint writes the whole page.
+    for turn in 0..8 {
+        let mut costs = [0; 3];
+        let before = server.logged();
+        assert!(matches!(client.acquire(&[queued(waiters + 1 + turn)]).await[0], Ok(Acquired::Queued(_))));
+        costs[0] = server.logged() - before;
+        let before = server.logged();
+        let extension = Extension { key: key(&name, waiters), ttl: ttl(60_000) };
+        assert!(matches!(client.extend(&[extension]).await[0], Ok(Extended::Queued(_))));
+        costs[1] = server.logged() - before;
+        let before = server.logged();
+        release(client, &name, turn).await;
+        costs[2] = server.logged() - before;
+        least = [0, 1, 2].map(|at| least[at].min(costs[at]));
+    }
+    least
+}
+
+#[tokio::test]
+async fn a_long_queue_writes_no_more_than_a_short_one() {
+    let server = Server::start_with(&["-c", "fsync=off", "-c", "full_page_writes=off", "-c", "autovacuum=off"]).await;
+    let client = server.client().await;
+    let few = costs(&server, &client, 10).await;
+    let many = costs(&server, &client, 1_000).await;
+    for (what, (few, many)) in ["a join", "a renewal", "a hand-over"].iter().zip(few.iter().zip(many)) {
+        assert!(many <= few + few / 4 + 100, "{what} writes {many} bytes with 1,000 waiters, and {few} with 10");
+    }
+}
+
+/// A release, a place in the queue and its renewal do not wait for the disk. A crash that forgets them lets no two hold.
+#[tokio::test]
+async fn a_crash_forgets_releases_and_places_but_no_grants() {
+    let arguments = ["-c", "fsync=on", "-c", "wal_writer_delay=10s", "-c", "autovacuum=off"];
+    let server = Server::start_with(&arguments).await;
+    let client = server.client().await;
+    let brief =
+        |name: &str, id, if_busy| rlock_core::Claim { ttl: ttl(3_000), ..claim(name, id, Share::EXCLUSIVE, if_busy) };
+    let Ok(Acquired::Held(kept)) =
+        client.acquire(&[claim("kept", 1, Share::EXCLUSIVE, IfBusy::Refuse)]).await.remove(0)
+    else {
+        panic!("it is free")
+    };
+    let Ok(Acquired::Held(before)) = client.acquire(&[brief("given back", 2, IfBusy::Refuse)]).await.remove(0) else {
+        panic!("it is free")
+    };
+    // None of these is in the log on disk.
+    release(&client, "given back", 2).await;
+    let waiter = claim("kept", 3, Share::EXCLUSIVE, IfBusy::Queue);
+    assert!(matches!(client.acquire(std::slice::from_ref(&waiter)).await[0], Ok(Acquired::Queued(_))));
+    let extension = |id| Extension { key: key("kept", id), ttl: ttl(60_000) };
+    assert!(matches!(client.extend(&[extension(3)]).await[0], Ok(Extended::Queued(_))));
+    server.0.kill().await;
+    server.0.restart(Data::Kept).await;
+
+    let client = server.client().await;
+    let extended = client.extend(&[extension(1)]).await.remove(0);
+    assert!(matches!(extended, Ok(Extended::Held(grant)) if grant.token == kept.token), "{extended:?}");
+    // The waiter is told that its place is gone, and joins again.
+    assert!(matches!(client.extend(&[extension(3)]).await[0], Ok(Extended::Gone { taken: true })));
+    assert!(matches!(client.acquire(&[waiter]).await[0], Ok(Acquired::Queued(_))));
+    // The lease that was given back is there again, until it expires.
+    let next = brief("given back", 4, IfBusy::Refuse);
+    assert!(matches!(client.acquire(std::slice::from_ref(&next)).await[0], Ok(Acquired::Busy)));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let Ok(Acquired::Held(after)) = client.acquire(&[next]).await.remove(0) else { panic!("the lease expired") };
+    assert!(after.token > before.token);
+}
+
+/// Waiters renew their leases without the row of the resource, which a slow disk keeps locked for the holder's renewals.
+#[tokio::test(flavor = "multi_thread")]
+async fn three_hundred_waiters_lose_nothing_on_a_slow_disk() {
+    let slow = ["-c", "fsync=on", "-c", "commit_delay=20000", "-c", "commit_siblings=0", "-c", "max_connections=120"];
+    let server = Server::start_with(&slow).await;
+    let brief = |id| rlock_core::Claim { ttl: ttl(3_000), ..claim("x", id, Share::EXCLUSIVE, IfBusy::Queue) };
+    let holder = server.client().await;
+    assert!(matches!(holder.acquire(&[brief(0)]).await[0], Ok(Acquired::Held(_))));
+    let extension = |id| Extension { key: key("x", id), ttl: ttl(3_000) };
+    let wait = async |number: u128| {
+        let client = PostgresBackend::connect(server.config().connections(1).unwrap()).await.unwrap();
+        let ids = [1, 2, 3].map(|of| 3 * number + of);
+        for answer in client.acquire(&ids.map(brief)).await {
+            assert!(matches!(answer, Ok(Acquired::Queued(_))), "{answer:?}");
+        }
+        for _ in 0..6 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            for answer in client.extend(&ids.map(extension)).await {
+                assert!(matches!(answer, Ok(Extended::Queued(_))), "{answer:?}");
+            }
+        }
+    };
+    let hold = async {
+        for _ in 0..10 {
+            tokio::time::sleep(Duration::from_millis(900)).await;
+            let answer = holder.extend(&[extension(0)]).await.remove(0);
+            assert!(matches!(answer, Ok(Extended::Held(_))), "{answer:?}");
+        }
+    };
+    // They join one after the other: the first request of a session plans all statements.
+    let join = async |number: u128| {
+        tokio::time::sleep(Duration::from_millis(20) * u32::try_from(number).unwrap()).await;
+        wait(number).await;
+    };
+    tokio::join!(futures_util::future::join_all((0..100).map(join)), hold);
+}
