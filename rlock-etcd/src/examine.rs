@@ -115,7 +115,7 @@ fn of_version(version: &str, errors: &[String]) -> Finding {
     let fault = match (major, minor) {
         (0..3, _) | (3, 0..4) => Some("is older than rlock knows: update to 3.5.23, 3.6.5 or later"),
         (3, 4) if patch < 31 => Some(STALLED_LEADER),
-        (3, 5) if patch < 7 => Some(FULL_DATABASE),
+        (3, 5) if patch < 7 => Some(EARLY_3_5),
         (3, 5) if patch < 13 => Some(STALLED_LEADER),
         _ => None,
     };
@@ -128,8 +128,9 @@ fn of_version(version: &str, errors: &[String]) -> Finding {
 const STALLED_LEADER: &str = "has a fault in its leases: a leader that stood still and wakes up may end locks that are held \
                               (etcd issue 15247); update to 3.4.31, 3.5.13 or later";
 
-const FULL_DATABASE: &str = "denies what only looks at keys once its database is full, so that locks that are held are lost, and a \
-                             leader that stood still and wakes up may end them (etcd issue 15247); update to 3.5.13 or later";
+const EARLY_3_5: &str = "may crash where a request that reads is given up, and denies such requests once its database is full, so \
+                         that locks that are held are lost; a leader that stood still and wakes up may end them too (etcd issue \
+                         15247); update to 3.5.13 or later";
 
 /// A server tells its quota from 3.6 on.
 fn of_size(status: &StatusResponse) -> Finding {

@@ -67,7 +67,8 @@
 //!   [`restart_grace`](EtcdConfig::restart_grace). A snapshot is to be restored with `--bump-revision`, or tokens go back.
 //! - **Old servers.** Before 3.4.31 and 3.5.13 a leader that stood still for longer than a TTL and wakes up may end leases that
 //!   were extended meanwhile (etcd issue 15247), and so a lock that is held; its holder is told at once. Before 3.4.38, 3.5.23
-//!   and 3.6.5 an extension may be confirmed although the lease was ended (issue 20615); that is why keys are looked at.
+//!   and 3.6.5 an extension may be confirmed although the lease was ended (issue 20615); that is why keys are looked at. An early
+//!   3.5, seen with 3.5.1, may crash where a request that reads is given up, as one is that was sent twice: use 3.5.13 or later.
 //! - **A full database.** etcd then grants no leases, and may deny claims that it has carried out; locks that are held can be
 //!   extended, though not beyond the TTL that they were granted, and released. Before 3.5.7 it may lose them.
 
