@@ -108,6 +108,18 @@ impl RunError {
     }
 }
 
+/// Why a client did not go on with a lock.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum AdoptError {
+    /// The lock has ended.
+    #[error(transparent)]
+    Lost(#[from] Lost),
+    /// The store failed, or refused.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+}
+
 /// Why a lock was not released by this call.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]

@@ -48,13 +48,14 @@ pub use client::{Client, ClientBuilder};
 pub use clock::{Clock, Moment};
 pub use contract::{
     Acquired, Backend, BackendError, Backoff, Baseline, Capabilities, Claim, ConnectError, Cursor, Entry, Event,
-    EventStream, Events, Extended, Extension, Failure, Finding, Grant, Holder, IfBusy, InvalidData, InvalidName,
-    InvalidOption, InvalidShare, InvalidTtl, LeaseData, LeaseId, LeaseKey, ListFilter, Namespace, Owner, Page, Place,
-    Release, Released, ResourceName, Share, Snapshot, Token, Ttl, Verdict, Waiter,
+    EventStream, Events, Extended, Extension, Failure, Finding, Grant, Holder, IfBusy, InvalidData, InvalidHandle,
+    InvalidName, InvalidOption, InvalidShare, InvalidTtl, LeaseData, LeaseId, LeaseKey, ListFilter, LockHandle,
+    Namespace, Owner, Page, Place, Release, Released, ResourceName, Share, Snapshot, Token, Ttl, Verdict, Waiter,
 };
 pub use election::{Election, Leader, Leadership, Observation};
 pub use error::{
-    ExtendError, InvalidConfig, LockError, RunError, ShutdownError, StartError, StartWatchdogError, UnlockError,
+    AdoptError, ExtendError, InvalidConfig, LockError, RunError, ShutdownError, StartError, StartWatchdogError,
+    UnlockError,
 };
 pub use lease::{End, LossReason, Lost};
 pub use lock::{Guard, LockOptions, LockSet, LockSetGuard, RwLock, Semaphore, SimpleLock, Watchdog};

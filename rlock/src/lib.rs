@@ -105,10 +105,10 @@ pub mod sqlite {
 pub use connect::{ConnectError, connect, connect_with};
 pub use rlock_core::metrics;
 pub use rlock_core::{
-    BackendError, Client, ClientBuilder, Clock, Cursor, Election, End, Entry, ExtendError, ExtensionFailure, Failure,
-    FailureCallback, Guard, Holder, InvalidConfig, InvalidData, InvalidName, InvalidShare, InvalidTtl, Leader,
-    Leadership, LeaseData, ListFilter, LockError, LockOptions, LockSet, LockSetGuard, LossReason, Lost, Moment,
-    Namespace, Observation, Owner, Page, ResourceName, RunError, RwLock, Semaphore, Share, ShutdownError, SimpleLock,
-    Snapshot, StartError, StartWatchdogError, SuccessCallback, Token, Ttl, UnlockError, Waiter, Watchdog,
-    WatchdogConfig, WatchdogFailure, WatchdogManager, WatchdogStats, WatchdogStatus,
+    AdoptError, BackendError, Client, ClientBuilder, Clock, Cursor, Election, End, Entry, ExtendError,
+    ExtensionFailure, Failure, FailureCallback, Guard, Holder, InvalidConfig, InvalidData, InvalidHandle, InvalidName,
+    InvalidShare, InvalidTtl, Leader, Leadership, LeaseData, ListFilter, LockError, LockHandle, LockOptions, LockSet,
+    LockSetGuard, LossReason, Lost, Moment, Namespace, Observation, Owner, Page, ResourceName, RunError, RwLock,
+    Semaphore, Share, ShutdownError, SimpleLock, Snapshot, StartError, StartWatchdogError, SuccessCallback, Token, Ttl,
+    UnlockError, Waiter, Watchdog, WatchdogConfig, WatchdogFailure, WatchdogManager, WatchdogStats, WatchdogStatus,
 };

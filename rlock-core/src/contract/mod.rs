@@ -7,6 +7,7 @@ mod connect;
 mod data;
 mod events;
 mod finding;
+mod handle;
 mod name;
 mod owner;
 mod request;
@@ -23,6 +24,7 @@ pub use self::connect::{Backoff, ConnectError};
 pub use self::data::{InvalidData, LeaseData};
 pub use self::events::Events;
 pub use self::finding::{Finding, Verdict};
+pub use self::handle::{InvalidHandle, LockHandle};
 pub use self::name::{InvalidName, Namespace, ResourceName};
 pub use self::owner::Owner;
 pub use self::request::{

@@ -23,8 +23,17 @@ pub(crate) enum Claimed {
 impl Driver {
     /// Registers a lease and sends its claim.
     pub(crate) fn claim(self: &Arc<Self>, request: &Request, now: Moment) -> Result<Arc<Slot>, LockError> {
+        self.claim_as(LeaseId::random(), request, now)
+    }
+
+    /// Registers a lease by its id, and sends its claim. The store answers with the lease of that id, if it has one.
+    pub(super) fn claim_as(
+        self: &Arc<Self>,
+        id: LeaseId,
+        request: &Request,
+        now: Moment,
+    ) -> Result<Arc<Slot>, LockError> {
         self.check_max(request.ttl)?;
-        let id = LeaseId::random();
         let key = LeaseKey { resource: request.resource.clone(), id };
         let watch = request.watchdog.clone().map(|plan| Watch::begin(plan, self.new_number()));
         let (renewal, watch) = watch.unzip();

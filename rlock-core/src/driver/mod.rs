@@ -6,7 +6,7 @@
 //! a watchdog's pending callbacks may be taken while a slot's is held; those of the lanes are not.
 //!
 //! - `step`: one step and its effects.
-//! - `claim`, `hold`, `release`: the operations that users ask for.
+//! - `claim`, `hold`, `release`, `handle`: the operations that users ask for.
 //! - `requests`: requests to the store, alone or in batches, and their answers.
 //! - `lane`, `window`: the requests of one verb that are under way or wait for their turn.
 //! - `schedule`: leases by the next moment at which they need attention.
@@ -14,6 +14,7 @@
 mod call;
 mod callbacks;
 mod claim;
+mod handle;
 mod hold;
 mod lane;
 mod life;

@@ -86,6 +86,7 @@ impl Claiming {
             }
             Input::Close => self.refuse(Refusal::Closed, context),
             Input::LetGo | Input::GiveUp => self.give_back(context),
+            Input::HandOver => Phase::settle(context),
             Input::Abandon => Phase::settle_unreleased(context),
             Input::Extend { ticket, .. } => {
                 context.effects.push(Effect::Reply(ticket, Reply::Over));

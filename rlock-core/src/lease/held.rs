@@ -189,6 +189,12 @@ impl Held {
                 let lost = self.lose(LossReason::Shutdown, true, context);
                 lost.step_on(Input::LetGo, context)
             }
+            Input::HandOver => {
+                for request in self.requests() {
+                    context.effects.push(Effect::Reply(request.ticket, Reply::Over));
+                }
+                Phase::settle(context)
+            }
             Input::Abandon => self.lose(LossReason::Shutdown, true, context),
             Input::Claimed(..) | Input::Released(..) => Phase::Held(self),
         }

@@ -27,6 +27,8 @@ pub(crate) enum Input {
     LetGo,
     /// The user has left, and has not seen a grant: nothing was done under the lease, so that its resource need not rest.
     GiveUp,
+    /// Another client goes on with the lease, or may: it is forgotten here, and stays in the store.
+    HandOver,
     /// The client shuts down.
     Close,
     /// The runtime under the client has ended: no request will be answered any more.

@@ -83,6 +83,7 @@ impl Queued {
                 self.give_back(context)
             }
             Input::LetGo | Input::GiveUp => self.give_back(context),
+            Input::HandOver => Phase::settle(context),
             Input::Abandon => Phase::settle_unreleased(context),
             Input::Extend { ticket, .. } => {
                 context.effects.push(Effect::Reply(ticket, Reply::Over));

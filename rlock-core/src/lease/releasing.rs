@@ -133,6 +133,7 @@ impl Releasing {
             | Input::Unwatch { .. }
             | Input::LetGo
             | Input::GiveUp
+            | Input::HandOver
             | Input::Close => Phase::Releasing(self),
         }
     }

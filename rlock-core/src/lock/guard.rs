@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Watchdog;
 use crate::client::Handle;
-use crate::contract::{ResourceName, Token, Ttl};
+use crate::contract::{LockHandle, ResourceName, Token, Ttl};
 use crate::driver::Slot;
 use crate::error::{ExtendError, InvalidConfig, StartWatchdogError, UnlockError};
 use crate::lease::{End, LossReason, Lost};
@@ -195,6 +195,17 @@ impl Guard {
     /// Runs a task where the client runs.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.client.driver.runtime().spawn(task);
+    }
+
+    /// Ends the guard and leaves the lock held: it is kept alive no more, and ends with its TTL unless
+    /// [`adopt`](crate::Client::adopt) goes on with it. A minimum time of [`hold_at_least`](crate::LockOptions::hold_at_least) ends
+    /// with the guard.
+    ///
+    /// # Errors
+    ///
+    /// [`Lost`] if the lock has been lost.
+    pub fn into_handle(self) -> Result<LockHandle, Lost> {
+        self.client.driver.hand_over(&self.slot, self.token)
     }
 
     /// Releases the lock, and says whether it was held until then.

@@ -1,5 +1,6 @@
 //! The lock types, each a face of the one primitive, and the guard of a held lock.
 
+mod adopt;
 mod face;
 mod guard;
 mod lock_set;

@@ -177,7 +177,7 @@ fn no_input_is_a_surprise_in_any_phase() {
         let hints = [Hint::Granted(TOKEN), Hint::Broken, Hint::Resync].map(Input::Hint);
         let releases = [Released::Released, Released::Absent].map(|released| Input::Released(0, Ok(released)));
         let users = [extend, Input::Watch(renewal(100, Some(1))), Input::Unwatch { generation: 1 }, Input::LetGo];
-        let others = [Input::Timer, Input::Close, Input::Abandon];
+        let others = [Input::Timer, Input::HandOver, Input::Close, Input::Abandon];
         answers
             .into_iter()
             .chain(failures.into_iter().flatten())

@@ -101,3 +101,12 @@ fn grant_that_nobody_has_seen_leaves_no_rest() {
     driven.take(Input::GiveUp);
     driven.sends(&[release()]);
 }
+
+#[test]
+fn handed_over_lease_is_forgotten_unreleased() {
+    for mut driven in [Driven::held(terms()), Driven::queued(terms())] {
+        driven.sent.clear();
+        assert_eq!(driven.take(Input::HandOver), [Effect::Settle]);
+        driven.sends(&[]);
+    }
+}

@@ -1,0 +1,96 @@
+//! Leases that move from one client to another, for handles.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::step::Sending;
+use super::{Claimed, Driver, Request, Slot};
+use crate::contract::{Extended, Extension, LeaseKey, LockHandle, Token};
+use crate::error::{AdoptError, LockError};
+use crate::lease::{Input, LossReason, Lost, Wait};
+use crate::metrics::LockKind;
+use crate::watchdog::WatchdogConfig;
+
+impl Driver {
+    /// Forgets a held lease, which stays in the store.
+    pub(crate) fn hand_over(self: &Arc<Self>, slot: &Arc<Slot>, token: Token) -> Result<LockHandle, Lost> {
+        if let Some(reason) = self.loss(slot) {
+            return Err(Lost { resource: slot.key.resource.clone(), reason });
+        }
+        let ttl = slot.lock().lease.terms().ttl;
+        self.step(slot, Input::HandOver, Sending::Later);
+        Ok(LockHandle { key: slot.key.clone(), token, share: slot.share, ttl })
+    }
+
+    /// Takes over a lease that another client has held, and extends it.
+    pub(crate) async fn adopt(self: &Arc<Self>, handle: &LockHandle, kind: LockKind) -> Result<Arc<Slot>, AdoptError> {
+        let lost = |reason| Lost { resource: handle.key.resource.clone(), reason };
+        let extension = Extension { key: handle.key.clone(), ttl: handle.ttl };
+        let extended = self.call("extend", async move |backend| {
+            let answer = backend.extend(&[extension]).await.pop();
+            answer.expect("a backend answers for each lease")
+        });
+        match extended.await {
+            Ok(Extended::Held(grant)) if grant.token == handle.token => {}
+            Ok(Extended::Gone { taken: true }) => return Err(lost(LossReason::TakenOver).into()),
+            Ok(_) => return Err(lost(LossReason::Gone).into()),
+            Err(source) => {
+                let resource = handle.key.resource.clone();
+                return Err(LockError::Unavailable { resource, source }.into());
+            }
+        }
+        // The store answers a claim of this id with the lease that it has.
+        let mut adopting = Adopting { driver: self.clone(), slot: Some(self.claim_handle(handle, kind)?) };
+        let claimed = std::future::poll_fn(|context| {
+            let slot = adopting.slot.as_ref().expect("it is taken at the end");
+            slot.poll_for(context, || self.claimed(slot))
+        });
+        match claimed.await {
+            Claimed::Granted(token) if token == handle.token => Ok(adopting.take()),
+            // It ended in between, and the claim has made another.
+            Claimed::Granted(_) => {
+                self.let_go(&adopting.take());
+                Err(lost(LossReason::Gone).into())
+            }
+            Claimed::Ended(reason) => Err(lost(reason).into()),
+            Claimed::Failed(LockError::TimedOut { .. }) => Err(lost(LossReason::TakenOver).into()),
+            Claimed::Failed(error) => Err(error.into()),
+        }
+    }
+
+    fn claim_handle(self: &Arc<Self>, handle: &LockHandle, kind: LockKind) -> Result<Arc<Slot>, LockError> {
+        let watchdog = WatchdogConfig { max_failures: u32::MAX, ..WatchdogConfig::new() }.plan(handle.ttl)?;
+        let request = Request {
+            resource: handle.key.resource.clone(),
+            share: handle.share,
+            kind,
+            ttl: handle.ttl,
+            watchdog: Some(watchdog),
+            wait: Wait::Never,
+            hold_at_least: Duration::ZERO,
+            data: None,
+        };
+        let LeaseKey { id, .. } = handle.key;
+        self.claim_as(id, &request, self.now())
+    }
+}
+
+/// A lease that is being adopted. Dropping this leaves it to the store.
+struct Adopting {
+    driver: Arc<Driver>,
+    slot: Option<Arc<Slot>>,
+}
+
+impl Adopting {
+    fn take(&mut self) -> Arc<Slot> {
+        self.slot.take().expect("it is taken once")
+    }
+}
+
+impl Drop for Adopting {
+    fn drop(&mut self) {
+        if let Some(slot) = &self.slot {
+            self.driver.step(slot, Input::HandOver, Sending::Later);
+        }
+    }
+}

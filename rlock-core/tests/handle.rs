@@ -1,0 +1,80 @@
+//! Locks that move from one client to another, on virtual time.
+
+mod support;
+
+use std::time::Duration;
+
+use rlock_core::{AdoptError, Client, LockHandle, LockOptions, LossReason, RwLock, SimpleLock};
+
+use support::{Fate, TTL, Verb, World, settle};
+
+fn mutex(client: &Client) -> SimpleLock {
+    SimpleLock::new("job", client).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn handle_keeps_the_lock_and_no_client() {
+    let world = World::new();
+    let guard = mutex(&world.client).lock().await.unwrap();
+    let (token, lost) = (guard.token(), guard.lost());
+    let handle = guard.into_handle().unwrap();
+    assert_eq!((handle.token(), world.client.open_leases()), (token, 0));
+    let other = world.other_client();
+    assert!(mutex(&other).try_lock().await.unwrap().is_none());
+    let adopted = other.adopt(&handle.to_string().parse::<LockHandle>().unwrap()).await.unwrap();
+    assert_eq!(adopted.token(), token);
+    tokio::time::sleep(TTL * 5).await;
+    assert!(adopted.is_held());
+    adopted.unlock().await.unwrap();
+    assert!(mutex(&world.client).try_lock().await.unwrap().is_some());
+    drop(lost);
+}
+
+#[tokio::test(start_paused = true)]
+async fn handle_that_is_not_adopted_ends_with_its_ttl() {
+    let world = World::new();
+    let handle = mutex(&world.client).lock().await.unwrap().into_handle().unwrap();
+    tokio::time::sleep(TTL + Duration::from_millis(1)).await;
+    settle().await;
+    assert!(
+        matches!(world.client.adopt(&handle).await, Err(AdoptError::Lost(lost)) if lost.reason == LossReason::Gone)
+    );
+    let _next = mutex(&world.client).try_lock().await.unwrap().expect("it is free");
+    assert!(
+        matches!(world.client.adopt(&handle).await, Err(AdoptError::Lost(lost)) if lost.reason == LossReason::TakenOver)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn adopted_share_is_the_same() {
+    let world = World::new();
+    let lock = RwLock::new("job", &world.client).unwrap();
+    let handle = lock.read().await.unwrap().into_handle().unwrap();
+    let reader = world.other_client().adopt(&handle).await.unwrap();
+    assert!(lock.try_write_with(LockOptions::new()).await.unwrap().is_none());
+    assert!(lock.try_read_with(LockOptions::new()).await.unwrap().is_some());
+    reader.unlock().await.unwrap();
+    settle().await;
+    assert!(lock.try_write_with(LockOptions::new()).await.unwrap().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn lost_lock_has_no_handle() {
+    let world = World::new();
+    let guard = mutex(&world.client).lock_with(LockOptions::new().watchdog(false)).await.unwrap();
+    tokio::time::sleep(TTL).await;
+    assert_eq!(guard.into_handle().unwrap_err().reason, LossReason::Expired);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropped_adoption_leaves_the_lock_to_the_store() {
+    let world = World::new();
+    let handle = mutex(&world.client).lock().await.unwrap().into_handle().unwrap();
+    world.script.decide(Verb::Acquire, Fate::Hangs);
+    assert!(tokio::time::timeout(Duration::from_secs(1), world.client.adopt(&handle)).await.is_err());
+    assert_eq!(world.client.open_leases(), 0);
+    world.script.decide(Verb::Acquire, Fate::Answered);
+    let adopted = world.client.adopt(&handle).await.unwrap();
+    assert!(mutex(&world.other_client()).try_lock().await.unwrap().is_none());
+    adopted.unlock().await.unwrap();
+}
