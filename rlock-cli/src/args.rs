@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use rlock::{ResourceName, Ttl, WatchdogConfig};
+use rlock::{LockHandle, ResourceName, Ttl, WatchdogConfig};
 
 use crate::exit::Exit;
 
@@ -37,6 +37,15 @@ pub(crate) enum Command {
         after_long_help = help::RUN
     )]
     Run(RunArgs),
+    /// Takes a lock, prints a handle for it, and leaves it held until its TTL ends
+    #[command(override_usage = "rlock acquire [--url URL] [--ttl TIME] [--wait TIME | --try] [--shared | --exclusive | --slots N] NAME", after_help = help::STORES, after_long_help = help::ACQUIRE)]
+    Acquire(AcquireArgs),
+    /// Extends the lock of a handle
+    #[command(override_usage = "rlock extend [--url URL] [--ttl TIME] HANDLE", after_help = help::STORES, after_long_help = help::HANDLE)]
+    Extend(HandleArgs),
+    /// Releases the lock of a handle
+    #[command(override_usage = "rlock release [--url URL] HANDLE", after_help = help::STORES, after_long_help = help::HANDLE)]
+    Release(HandleArgs),
     /// Shows who holds a lock and who waits for it
     #[command(override_usage = "rlock show [--url URL] [--json] NAME", after_help = help::STORES, after_long_help = help::SHOW)]
     Show(ShowArgs),
@@ -79,10 +88,11 @@ pub(crate) enum Command {
     Man,
 }
 
+/// The lock that a command takes, and how it waits for it.
 #[derive(Debug, Args)]
-pub(crate) struct RunArgs {
+pub(crate) struct LockArgs {
     /// The lock: 1 to 512 bytes of UTF-8 without control characters
-    #[arg(value_name = "NAME", value_parser = resource_name, required_unless_present = "names")]
+    #[arg(value_name = "NAME", value_parser = resource_name)]
     name: Option<ResourceName>,
 
     /// Another lock that the program needs as well; may be repeated
@@ -127,6 +137,68 @@ pub(crate) struct RunArgs {
     #[arg(short, long)]
     pub(crate) quiet: bool,
 
+    /// Tells what happens in JSON, an object a line, on standard error
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Does not wait: gives up at once if others hold the lock or wait for it
+    #[arg(long = "try", conflicts_with = "wait")]
+    pub(crate) once: bool,
+
+    /// What `rlock show` says about this holder [default: the program's name]
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) label: Option<String>,
+}
+
+impl LockArgs {
+    /// Takes the lock and its TTL from a handle.
+    pub(crate) fn be_of(&mut self, handle: &LockHandle) {
+        self.name = Some(handle.resource().clone());
+        self.ttl = handle.ttl();
+    }
+
+    /// The locks, each once, in the order in which they are taken.
+    pub(crate) fn names(&self) -> Vec<ResourceName> {
+        let mut names: Vec<_> = self.name.iter().chain(&self.more).cloned().collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AcquireArgs {
+    #[command(flatten)]
+    pub(crate) lock: LockArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HandleArgs {
+    /// What rlock acquire printed
+    #[arg(value_name = "HANDLE")]
+    pub(crate) handle: LockHandle,
+
+    #[command(flatten)]
+    pub(crate) store: Store,
+
+    /// How long the lock lives from now on [default: the TTL that it was acquired with]
+    #[arg(long, value_name = "TIME", value_parser = ttl)]
+    pub(crate) ttl: Option<Ttl>,
+
+    /// Tells what happens in JSON, an object a line, on standard error
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) lock: LockArgs,
+
+    /// Runs under the lock of this handle, of rlock acquire, and leaves it held
+    #[arg(long, value_name = "HANDLE", conflicts_with_all = ["name", "names", "min_hold"])]
+    pub(crate) handle: Option<LockHandle>,
+
     /// Ends the program, as if the lock were lost, once it has run for so long
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) max_hold: Option<Duration>,
@@ -158,31 +230,9 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) release_for: Option<Duration>,
 
-    /// Tells what happens in JSON, an object a line, on standard error
-    #[arg(long)]
-    pub(crate) json: bool,
-
-    /// Does not wait: gives up at once if others hold the lock or wait for it
-    #[arg(long = "try", conflicts_with = "wait")]
-    pub(crate) once: bool,
-
-    /// What `rlock show` says about this holder [default: the program's name]
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) label: Option<String>,
-
     /// The program and its arguments, started as they are, without a shell
     #[arg(last = true, required = true, num_args = 1.., value_name = "PROGRAM")]
     pub(crate) program: Vec<OsString>,
-}
-
-impl RunArgs {
-    /// The locks, each once, in the order in which they are taken.
-    pub(crate) fn names(&self) -> Vec<ResourceName> {
-        let mut names: Vec<_> = self.name.iter().chain(&self.more).cloned().collect();
-        names.sort();
-        names.dedup();
-        names
-    }
 }
 
 /// What keeps a lock.
@@ -352,7 +402,10 @@ fn with_store(mut cli: Cli) -> Result<Command, clap::Error> {
         store.given = Some(url);
     }
     let store = match &cli.command {
-        Command::Run(RunArgs { store, .. })
+        Command::Run(RunArgs { lock: LockArgs { store, .. }, .. })
+        | Command::Acquire(AcquireArgs { lock: LockArgs { store, .. } })
+        | Command::Extend(HandleArgs { store, .. })
+        | Command::Release(HandleArgs { store, .. })
         | Command::Show(ShowArgs { store, .. })
         | Command::List(ListArgs { store, .. })
         | Command::Watch(WatchArgs { store, .. })
@@ -369,7 +422,16 @@ fn with_store(mut cli: Cli) -> Result<Command, clap::Error> {
         Command::Schema(SchemaArgs { store, .. }) => store,
         Command::Completions { .. } | Command::Man => return Ok(cli.command),
     };
-    if let Command::Run(RunArgs { interval: Some(interval), ttl, .. }) = &cli.command
+    let is_without_name = match &cli.command {
+        Command::Run(run) => run.handle.is_none() && run.lock.names().is_empty(),
+        Command::Acquire(acquire) => acquire.lock.names().len() != 1,
+        _ => false,
+    };
+    if is_without_name {
+        return Err(Cli::command()
+            .error(ErrorKind::MissingRequiredArgument, "give the NAME of a lock: rlock run NAME -- PROGRAM"));
+    }
+    if let Command::Run(RunArgs { interval: Some(interval), lock: LockArgs { ttl, .. }, .. }) = &cli.command
         && !(WatchdogConfig::MIN_INTERVAL..=ttl.get() / 2).contains(interval)
     {
         // A longer one would come when the program is being ended because little is left.

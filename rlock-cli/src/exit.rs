@@ -69,6 +69,9 @@ impl Exit {
     }
 
     pub(crate) fn of_connect_error(error: &ConnectError) -> Self {
+        if matches!(error, ConnectError::Start(_)) {
+            return Self::SYSTEM;
+        }
         if error.is_unavailable() || error.is_rejected() { Self::UNAVAILABLE } else { Self::USAGE }
     }
 

@@ -7,6 +7,7 @@ mod bench;
 mod break_lock;
 mod check;
 mod exit;
+mod handle;
 mod keep;
 mod list;
 mod output;
@@ -33,6 +34,9 @@ use crate::report::report;
 fn main() -> ExitCode {
     let exit = match args::parse() {
         Ok(Command::Run(args)) => run::run(args),
+        Ok(Command::Acquire(args)) => on_this_thread(handle::acquire(args)),
+        Ok(Command::Extend(args)) => on_this_thread(handle::extend(args)),
+        Ok(Command::Release(args)) => on_this_thread(handle::release(args)),
         Ok(Command::Show(args)) => on_this_thread(show::show(args)),
         Ok(Command::List(args)) => on_this_thread(list::list(args)),
         Ok(Command::Watch(args)) => on_this_thread(watch::watch(args)),

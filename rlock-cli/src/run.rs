@@ -1,13 +1,13 @@
 //! `rlock run`: a program under a lock.
 
-mod acquire;
-mod error;
+pub(crate) mod acquire;
+pub(crate) mod error;
 mod grace;
-mod held;
+pub(crate) mod held;
 mod keeper;
 pub(crate) mod nested;
 mod release;
-mod signals;
+pub(crate) mod signals;
 mod start_error;
 mod supervise;
 mod terminal;
@@ -21,9 +21,10 @@ use nix::sys::signal::Signal;
 use rlock::Client;
 use tokio::time::{Instant, sleep};
 
-use crate::args::{OnLost, RunArgs};
+use crate::args::{LockArgs, OnLost, RunArgs};
 use crate::exit::Exit;
 use crate::report::{self, event, fact, report};
+use crate::run::acquire::Upkeep;
 use crate::run::error::RunError;
 use crate::run::grace::Grace;
 use crate::run::held::Held;
@@ -37,29 +38,36 @@ use crate::run::terminal::{Terminal, stop_the_job};
 /// How long giving back may take when nothing depends on it any more.
 const GIVING_BACK: Duration = Duration::from_secs(1);
 
-pub(crate) fn run(args: RunArgs) -> Exit {
-    if args.json {
+pub(crate) fn run(mut args: RunArgs) -> Exit {
+    if args.lock.json {
         report::in_json();
     }
-    if args.quiet {
+    if args.lock.quiet {
         report::quietly();
     }
-    let forked = match nested::held_outside(&args) {
+    args.lock.label = Some(label(&args));
+    let outside = if let Some(handle) = &args.handle {
+        args.lock.be_of(handle);
+        None
+    } else {
+        nested::held_outside(&args.lock)
+    };
+    let forked = match outside {
         Some(name) => Err(RunError::Nested { name }),
         None => Forked::new(&args.program).map_err(RunError::Keeper),
     };
     match forked {
         Ok(keeper) => crate::on_this_thread(run_kept(args, keeper)),
-        Err(error) => refuse(&args, &error),
+        Err(error) => refuse(&args.lock, &error),
     }
 }
 
 async fn run_kept(args: RunArgs, keeper: Forked) -> Exit {
-    connect_and_run(&args, keeper).await.unwrap_or_else(|error| refuse(&args, &error))
+    connect_and_run(&args, keeper).await.unwrap_or_else(|error| refuse(&args.lock, &error))
 }
 
 /// Says why the program was not run, and returns the status for that.
-fn refuse(args: &RunArgs, error: &RunError) -> Exit {
+pub(crate) fn refuse(args: &LockArgs, error: &RunError) -> Exit {
     let (exit, event) = error.exit();
     let exit = match exit {
         Exit::NOT_ACQUIRED if args.skip_ok => Exit::OK,
@@ -79,16 +87,19 @@ async fn connect_and_run(args: &RunArgs, keeper: Forked) -> Result<Exit, RunErro
     Terminal::block_sigttou().map_err(io::Error::from)?;
     let keeper = Keeper::meet(keeper).await.map_err(RunError::Keeper)?;
     let mut signals = Signals::listen()?;
-    let connecting = rlock::connect_with(args.store.url(), Client::builder().label(&label(args)));
+    let connecting = rlock::connect_with(
+        args.lock.store.url(),
+        Client::builder().label(args.lock.label.as_deref().unwrap_or_default()),
+    );
     let client = tokio::select! {
         client = connecting => client?,
-        signal = signals.next_to_end() => return Err(RunError::interrupted(args, signal)),
+        signal = signals.next_to_end() => return Err(RunError::interrupted(&args.lock, signal)),
     };
     let result = take_and_run(args, &client, keeper, &mut signals).await;
     let gave_up = matches!(result, Err(_) | Ok(Exit::LOCK_LOST));
     if gave_up && client.shutdown(GIVING_BACK).await.is_err() {
-        let names = held::joined(args.names().iter(), ", ");
-        let within = humantime::format_duration(args.ttl.get());
+        let names = held::joined(args.lock.names().iter(), ", ");
+        let within = humantime::format_duration(args.lock.ttl.get());
         report!("could not give {names} back; the store ends it within {within}");
     }
     result
@@ -100,14 +111,20 @@ async fn take_and_run(
     mut keeper: Keeper,
     signals: &mut Signals,
 ) -> Result<Exit, RunError> {
-    let held = acquire::acquire(args, client, signals).await?;
+    let held = match &args.handle {
+        Some(handle) => Held::new(vec![client.adopt(handle).await?]),
+        None => {
+            let upkeep = Upkeep { interval: args.interval, min_hold: args.min_hold };
+            acquire::acquire(&args.lock, upkeep, client, signals).await?
+        }
+    };
     let names = held.names();
     let acquired = Instant::now();
     signals.expect_program()?;
     let mut terminal = Terminal::of_the_session();
     let in_front = terminal.as_mut().is_some_and(Terminal::lend);
-    let remaining = (args.on_lost != OnLost::Ignore).then(|| Grace::of(args.ttl).for_keeper(held.remaining()));
-    let environment = held.environment().into_iter().chain([nested::environment(args, keeper.pid())]).collect();
+    let remaining = (args.on_lost != OnLost::Ignore).then(|| Grace::of(args.lock.ttl).for_keeper(held.remaining()));
+    let environment = held.environment().into_iter().chain([nested::environment(&args.lock, keeper.pid())]).collect();
     let program = match keeper.start(environment, in_front, remaining).await {
         Ok(program) => program,
         Err(NotStarted::Refused(source)) => return Err(StartError::new(&args.program[0], source).into()),
@@ -128,6 +145,15 @@ async fn take_and_run(
             return Ok(Exit::HELD_TOO_LONG);
         }
     };
+    if args.handle.is_some() {
+        return Ok(match held.hand_over(args.lock.ttl.get()).await {
+            Ok(()) => Exit::of_program(status),
+            Err(error) => {
+                report!("the program {}; {error}", described(status));
+                Exit::LOCK_LOST
+            }
+        });
+    }
     if let Some(min_hold) = args.min_hold {
         let left = min_hold.saturating_sub(acquired.elapsed());
         let (shown, list) = (error::shown(left), held.list());
@@ -171,5 +197,5 @@ async fn keep_for(time: Duration, held: &Held, signals: &mut Signals) {
 /// What others see beside host and process id.
 fn label(args: &RunArgs) -> String {
     let program = || args.program.first().and_then(|program| Path::new(program).file_name());
-    args.label.clone().or_else(|| Some(program()?.to_string_lossy().into_owned())).unwrap_or_default()
+    args.lock.label.clone().or_else(|| Some(program()?.to_string_lossy().into_owned())).unwrap_or_default()
 }

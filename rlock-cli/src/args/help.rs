@@ -71,6 +71,38 @@ Examples:
   rlock run nightly-report --url redis://localhost:6379 -- ./report --all"
 );
 
+pub(super) const ACQUIRE: &str = concat!(
+    stores!(),
+    "
+
+Nothing keeps the lock alive: it ends when its TTL has passed, unless rlock extend or rlock run --handle goes on with it, on \
+any host. Keep the handle to yourself: it is enough to release the lock.
+
+Exit status:
+    0  acquired, and the handle printed
+   64  wrong usage
+   69  the store cannot be reached, or refuses
+   75  not acquired: others hold the lock (--try, --wait); --conflict-status names another
+
+Example:
+  handle=$(rlock acquire deploy --ttl 10m --wait 1m)
+  rlock run --handle \"$handle\" -- ./migrate
+  rlock run --handle \"$handle\" -- ./roll-out
+  rlock release \"$handle\""
+);
+
+pub(super) const HANDLE: &str = concat!(
+    stores!(),
+    "
+
+Exit status:
+    0  done
+   64  wrong usage
+   69  the store cannot be reached, or refuses
+   74  the store did not confirm the release
+   76  the lock had ended, and others may have held it since"
+);
+
 pub(super) const SHOW: &str = concat!(
     stores!(),
     "

@@ -107,6 +107,7 @@ impl Keeper {
                 self.until = until.map(|at| self.at(at));
                 match Launch::of(command).start(environment, in_front) {
                     Ok(pid) => {
+                        sys::hurry();
                         self.program = Some(pid);
                         self.tell(&News::Started(pid.as_raw()));
                     }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::error::RunError;
 use super::waiting::{announce, holders};
-use crate::args::RunArgs;
+use crate::args::LockArgs;
 use crate::report::event;
 use crate::run::held::Held;
 use crate::run::signals::Signals;
@@ -18,12 +18,26 @@ use crate::run::signals::Signals;
 /// Between two tries while the lock is in use with another number of slots.
 const NEXT_TRY: Duration = Duration::from_millis(500);
 
+/// How a lock is kept.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Upkeep {
+    /// Between two extensions.
+    pub(crate) interval: Option<Duration>,
+    /// The time that the lock stays taken at least.
+    pub(crate) min_hold: Option<Duration>,
+}
+
 /// The locks, with enough of their leases left to start a program.
-pub(super) async fn acquire(args: &RunArgs, client: &Client, signals: &mut Signals) -> Result<Held, RunError> {
+pub(crate) async fn acquire(
+    args: &LockArgs,
+    upkeep: Upkeep,
+    client: &Client,
+    signals: &mut Signals,
+) -> Result<Held, RunError> {
     let started = Instant::now();
     let mut held = Held::new(Vec::new());
     for name in args.names() {
-        let mut taking = pin!(take(args, &name, started, client));
+        let mut taking = pin!(take(args, upkeep, &name, started, client));
         let mut announcing = pin!(announce(args, &name, client));
         let mut lost = pin!(held.lost());
         let mut is_announced = args.once;
@@ -46,8 +60,14 @@ pub(super) async fn acquire(args: &RunArgs, client: &Client, signals: &mut Signa
     Ok(held)
 }
 
-async fn take(args: &RunArgs, name: &ResourceName, started: Instant, client: &Client) -> Result<Guard, RunError> {
-    let options = options(args, client);
+async fn take(
+    args: &LockArgs,
+    upkeep: Upkeep,
+    name: &ResourceName,
+    started: Instant,
+    client: &Client,
+) -> Result<Guard, RunError> {
+    let options = options(args, upkeep, client);
     let mut is_said = false;
     loop {
         let taken = if args.once {
@@ -60,7 +80,7 @@ async fn take(args: &RunArgs, name: &ResourceName, started: Instant, client: &Cl
         let is_over = args.once || args.wait.is_some_and(|wait| started.elapsed() >= wait);
         match taken {
             Ok(Some(guard)) => {
-                watch(args, client, &guard)?;
+                watch(args, upkeep, client, &guard)?;
                 return Ok(guard);
             }
             Ok(None) => {
@@ -90,17 +110,19 @@ async fn take(args: &RunArgs, name: &ResourceName, started: Instant, client: &Cl
 
 /// The store keeps the lease of a dead holder for as long as the lock is to be kept at least; the watchdog extends it by the
 /// TTL, which never shortens it.
-fn options(args: &RunArgs, client: &Client) -> LockOptions {
-    match args.min_hold.filter(|_| client.capabilities().rest) {
+fn options(args: &LockArgs, upkeep: Upkeep, client: &Client) -> LockOptions {
+    match upkeep.min_hold.filter(|_| client.capabilities().rest) {
         Some(min_hold) => LockOptions::new().ttl(args.ttl.get().max(min_hold)).watchdog(false).hold_at_least(min_hold),
-        None => args.interval.into_iter().fold(LockOptions::new().ttl(args.ttl.get()), LockOptions::watchdog_interval),
+        None => {
+            upkeep.interval.into_iter().fold(LockOptions::new().ttl(args.ttl.get()), LockOptions::watchdog_interval)
+        }
     }
 }
 
-fn watch(args: &RunArgs, client: &Client, guard: &Guard) -> Result<(), RunError> {
-    if args.min_hold.is_some() && client.capabilities().rest {
+fn watch(args: &LockArgs, upkeep: Upkeep, client: &Client, guard: &Guard) -> Result<(), RunError> {
+    if upkeep.min_hold.is_some() && client.capabilities().rest {
         let config = WatchdogConfig {
-            interval: Some(args.interval.unwrap_or(args.ttl.get() / 3)),
+            interval: Some(upkeep.interval.unwrap_or(args.ttl.get() / 3)),
             extend_by: Some(args.ttl.get()),
             max_failures: u32::MAX,
             ..WatchdogConfig::new()
@@ -111,7 +133,7 @@ fn watch(args: &RunArgs, client: &Client, guard: &Guard) -> Result<(), RunError>
 }
 
 /// The lock is in use with another number of slots, by the users of before a change of that number.
-fn other_slots(args: &RunArgs, actual: u32) -> Option<String> {
+fn other_slots(args: &LockArgs, actual: u32) -> Option<String> {
     let is_of_slots = !args.shared && !args.exclusive && actual != RwLock::MAX_READERS;
     is_of_slots.then(|| format!("held with --slots {actual}"))
 }
@@ -138,7 +160,7 @@ async fn timed_out(name: &ResourceName, waited: Duration, client: &Client) -> Ru
 }
 
 async fn wait_for(
-    args: &RunArgs,
+    args: &LockArgs,
     name: &ResourceName,
     client: &Client,
     options: LockOptions,
@@ -154,7 +176,7 @@ async fn wait_for(
 }
 
 async fn try_take(
-    args: &RunArgs,
+    args: &LockArgs,
     name: &ResourceName,
     client: &Client,
     options: LockOptions,

@@ -4,16 +4,18 @@ use std::io;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use rlock::{BackendError, ConnectError, ExtendError, LockError, LossReason, ResourceName, StartWatchdogError};
+use rlock::{
+    AdoptError, BackendError, ConnectError, ExtendError, LockError, LossReason, ResourceName, StartWatchdogError,
+};
 
 use super::held;
 use super::start_error::StartError;
-use crate::args::RunArgs;
+use crate::args::LockArgs;
 use crate::exit::Exit;
 
 /// Why a program was not run, or not to its end.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum RunError {
+pub(crate) enum RunError {
     #[error("{name} is {holders}; leave out --try to wait")]
     Busy { name: ResourceName, holders: String },
     #[error("gave up on {name} after {}: it is {holders}", shown(*waited))]
@@ -42,6 +44,8 @@ pub(super) enum RunError {
     #[error("the operating system refused: {0}")]
     System(#[from] io::Error),
     #[error(transparent)]
+    Adopt(#[from] AdoptError),
+    #[error(transparent)]
     Watchdog(#[from] StartWatchdogError),
     #[error("{0}")]
     Keeper(io::Error),
@@ -52,12 +56,12 @@ pub(super) enum RunError {
 }
 
 impl RunError {
-    pub(super) fn interrupted(args: &RunArgs, signal: Signal) -> Self {
+    pub(crate) fn interrupted(args: &LockArgs, signal: Signal) -> Self {
         Self::Interrupted { names: held::joined(args.names().iter(), ", "), signal }
     }
 
     /// The status to end with, and the event in JSON.
-    pub(super) fn exit(&self) -> (Exit, &'static str) {
+    pub(crate) fn exit(&self) -> (Exit, &'static str) {
         match self {
             Self::Busy { .. } => (Exit::NOT_ACQUIRED, "busy"),
             Self::TimedOut { .. } => (Exit::NOT_ACQUIRED, "timed_out"),
@@ -69,8 +73,10 @@ impl RunError {
             Self::Lock(error) => (Exit::of_lock_error(error), "not_acquired"),
             Self::LostWhileWaiting { .. }
             | Self::NotConfirmed(ExtendError::Lost(_))
+            | Self::Adopt(AdoptError::Lost(_))
             | Self::Watchdog(StartWatchdogError::Lost(_))
             | Self::TooLate { .. } => (Exit::LOCK_LOST, "lost"),
+            Self::Adopt(_) => (Exit::UNAVAILABLE, "unavailable"),
             Self::Watchdog(_) => (Exit::USAGE, "not_acquired"),
             Self::NotConfirmed(_) => (Exit::UNAVAILABLE, "unavailable"),
             Self::Start(error) => (error.exit(), "not_started"),
@@ -80,7 +86,7 @@ impl RunError {
 }
 
 /// A time for people, without more digits than matter.
-pub(super) fn shown(time: Duration) -> String {
+pub(crate) fn shown(time: Duration) -> String {
     let step = match time.as_secs() {
         0 => 1,
         1..10 => 100,

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use futures_util::future::select_all;
-use rlock::{ExtendError, ExtensionFailure, Guard, LossReason, ResourceName, UnlockError};
+use rlock::{ExtendError, ExtensionFailure, Guard, LossReason, Lost, ResourceName, UnlockError};
 
 /// One lock or several. Without all of them the program may not run.
 #[derive(Debug)]
-pub(super) struct Held(Vec<Guard>);
+pub(crate) struct Held(Vec<Guard>);
 
 impl Held {
     pub(super) fn new(guards: Vec<Guard>) -> Self {
@@ -67,6 +67,17 @@ impl Held {
             guard.extend(ttl).await?;
         }
         Ok(())
+    }
+
+    /// Leaves all of them held, for the TTL from now on if the store answers.
+    pub(super) async fn hand_over(self, ttl: Duration) -> Result<(), Lost> {
+        let _as_long_as_it_is = self.extend(ttl).await;
+        self.0.into_iter().try_for_each(|guard| guard.into_handle().map(drop))
+    }
+
+    /// The first of the locks.
+    pub(crate) fn into_first(self) -> Option<Guard> {
+        self.0.into_iter().next()
     }
 
     /// Gives all of them back, and answers with a loss, or else with the first thing that went wrong.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt as _;
@@ -64,6 +65,7 @@ impl Forked {
         if !Tree::can_be_seen() {
             return Err(io::Error::other("rlock needs /proc mounted, to see what the program starts"));
         }
+        make_sure_of_descriptors()?;
         let (stream, rlock) = UnixStream::pair()?;
         let epoch = Clock::boot().now();
         let tree = Tree::of_this_process();
@@ -75,6 +77,13 @@ impl Forked {
         stream.set_nonblocking(true)?;
         Ok(Self { pid, epoch, tree, stream })
     }
+}
+
+/// Fails before there is a lock, where a runtime or a connection would fail later, or panic.
+fn make_sure_of_descriptors() -> io::Result<()> {
+    const NEEDED: usize = 20;
+    let opened: io::Result<Vec<_>> = (0..NEEDED).map(|_| File::open("/dev/null")).collect();
+    opened.map(drop).map_err(|error| io::Error::other(format!("rlock needs more open files (ulimit -n): {error}")))
 }
 
 impl Keeper {

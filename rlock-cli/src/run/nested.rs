@@ -7,13 +7,13 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use nix::unistd::Pid;
 use rlock::ResourceName;
 
-use crate::args::{RunArgs, Store};
+use crate::args::{LockArgs, Store};
 
 /// The locks of the rlock runs that this process runs in: `PROCESS KIND STORE NAME`, a line each.
 const VARIABLE: &str = "RLOCK_INSIDE";
 
 /// The variable for the program.
-pub(super) fn environment(args: &RunArgs, keeper: Pid) -> (String, String) {
+pub(super) fn environment(args: &LockArgs, keeper: Pid) -> (String, String) {
     let kind = if is_alone(args) { "alone" } else { "beside" };
     let store = fingerprint(&args.store);
     let own = args.names().into_iter().map(|name| format!("{keeper} {kind} {store} {name}"));
@@ -22,7 +22,7 @@ pub(super) fn environment(args: &RunArgs, keeper: Pid) -> (String, String) {
 }
 
 /// The lock that an outer rlock keeps from this one.
-pub(super) fn held_outside(args: &RunArgs) -> Option<ResourceName> {
+pub(super) fn held_outside(args: &LockArgs) -> Option<ResourceName> {
     let names = args.names();
     names.into_iter().find(|name| !args.once && is_held(name, &args.store, is_alone(args)))
 }
@@ -42,7 +42,7 @@ pub(crate) fn is_held(name: &ResourceName, store: &Store, alone: bool) -> bool {
     })
 }
 
-fn is_alone(args: &RunArgs) -> bool {
+fn is_alone(args: &LockArgs) -> bool {
     !args.shared && args.slots.is_none_or(|slots| slots == 1)
 }
 

@@ -9,7 +9,7 @@ use tokio::signal::unix::{self, SignalKind};
 use crate::sys;
 
 /// Signals, one after another. Those that were ignored when `rlock` was started stay ignored, for the program too.
-pub(super) struct Signals(Vec<(Signal, unix::Signal)>);
+pub(crate) struct Signals(Vec<(Signal, unix::Signal)>);
 
 impl Signals {
     /// What ends the waiting for a lock, or is passed on to the program.
@@ -25,7 +25,7 @@ impl Signals {
     ];
 
     /// Signals from now on, also those that `rlock` inherited as blocked.
-    pub(super) fn listen() -> io::Result<Self> {
+    pub(crate) fn listen() -> io::Result<Self> {
         let of_a_program = [Signal::SIGTSTP, Signal::SIGTTIN];
         SigSet::from_iter(Self::FROM_THE_START.into_iter().chain(of_a_program)).thread_unblock()?;
         let mut signals = Self(Vec::new());
@@ -66,7 +66,7 @@ impl Signals {
     }
 
     /// The next signal that asks `rlock` to end.
-    pub(super) async fn next_to_end(&mut self) -> Signal {
+    pub(crate) async fn next_to_end(&mut self) -> Signal {
         loop {
             let signal = self.next().await;
             if asks_to_end(signal) {

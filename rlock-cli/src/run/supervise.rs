@@ -49,6 +49,8 @@ pub(super) struct Supervision<'a> {
     /// When the program has held the lock for too long.
     overdue_at: Option<Instant>,
     is_overdue: bool,
+    /// It was said that some of the tree cannot be killed.
+    is_refused: bool,
     /// The lock is lost or about to be, and the program goes on.
     is_ignored: bool,
 }
@@ -99,7 +101,7 @@ impl<'a> Supervision<'a> {
         Self {
             held,
             args,
-            grace: Grace::of(args.ttl),
+            grace: Grace::of(args.lock.ttl),
             keeper,
             program,
             status: None,
@@ -117,6 +119,7 @@ impl<'a> Supervision<'a> {
             force_at: None,
             overdue_at: args.max_hold.map(|time| now + time),
             is_overdue: false,
+            is_refused: false,
             is_ignored: false,
         }
     }
@@ -193,8 +196,8 @@ impl<'a> Supervision<'a> {
         event!("left", names: list, processes: pids; "the program has ended, and {names} stays held for what it has left running: {named}");
     }
 
-    fn on_refused(&self, processes: &[Survivor]) {
-        if processes.is_empty() {
+    fn on_refused(&mut self, processes: &[Survivor]) {
+        if processes.is_empty() || std::mem::replace(&mut self.is_refused, true) {
             return;
         }
         let pids: Vec<_> = processes.iter().map(|process| process.pid).collect();
@@ -293,7 +296,7 @@ impl<'a> Supervision<'a> {
 
     /// Tells the keeper if the lock is held for longer than it knows. It looks more often than the lock is renewed.
     fn renew_word(&mut self, now: Instant) {
-        let ttl = self.args.ttl.get();
+        let ttl = self.args.lock.ttl.get();
         let remaining = self.grace.for_keeper(self.held.remaining());
         if now + remaining > self.word.until {
             self.keeper.extend(Some(remaining));
@@ -412,7 +415,7 @@ impl<'a> Supervision<'a> {
 
     async fn is_extended_in_time(&self) -> bool {
         let time = self.last_moment().saturating_duration_since(Instant::now());
-        matches!(timeout(time, self.held.extend(self.args.ttl.get())).await, Ok(Ok(_)))
+        matches!(timeout(time, self.held.extend(self.args.lock.ttl.get())).await, Ok(Ok(_)))
     }
 
     fn go_on(&mut self) {

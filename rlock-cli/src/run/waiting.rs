@@ -6,8 +6,7 @@ use std::time::Duration;
 use rlock::{BackendError, Client, Owner, ResourceName, Snapshot};
 use tokio::time::{sleep, timeout};
 
-use super::label;
-use crate::args::RunArgs;
+use crate::args::LockArgs;
 use crate::report::{self, event};
 
 /// After so long, it is said that this waits.
@@ -21,7 +20,7 @@ const LAST_LOOK: Duration = Duration::from_secs(2);
 
 /// Says once what this waits for, and whenever the store stops to answer, or answers again. Shows on a terminal how the wait
 /// goes.
-pub(super) async fn announce(args: &RunArgs, name: &ResourceName, client: &Client) {
+pub(super) async fn announce(args: &LockArgs, name: &ResourceName, client: &Client) {
     sleep(UNREMARKABLE).await;
     match client.inspect(name).await {
         Ok(snapshot) => {
@@ -33,7 +32,7 @@ pub(super) async fn announce(args: &RunArgs, name: &ResourceName, client: &Clien
     }
     let is_shown = io::stderr().is_terminal() && !args.quiet;
     let every = if is_shown { REFRESH } else { LOOK.max(args.ttl.get() / 3) };
-    let own = Owner::current().with_label(&label(args));
+    let own = Owner::current().with_label(args.label.as_deref().unwrap_or_default());
     let mut is_failing = false;
     loop {
         sleep(every).await;
@@ -68,7 +67,7 @@ pub(super) async fn holders(name: &ResourceName, client: &Client) -> Result<Stri
         return Ok(held(&snapshot));
     }
     let rest = snapshot.rest.map(|rest| format!("kept free for {} more", super::error::shown(rest)));
-    Ok(rest.unwrap_or_else(|| "waited for by others".into()))
+    Ok(rest.unwrap_or_else(|| "held by others".into()))
 }
 
 /// By whom, and for how long.

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::Server;
-use crate::support::{Folder, Rlock, Store as _, rlock, unique};
+use crate::support::{Folder, Rlock, Store as _, rlock, unique, url};
 
 #[test]
 fn the_status_is_the_one_of_the_program_or_of_what_kept_it_from_running() {
@@ -98,7 +98,7 @@ fn a_lock_that_others_hold_is_75_at_once_with_try_and_later_with_wait() {
     let exited = Rlock::on(&server, &["run", &name, "--wait", "2s", "--", "echo", "ran"]).exit();
     exited.assert(
         75,
-        &[&format!("waiting for {name}, held by "), &format!("gave up on {name} after 2s: it is held by ")],
+        &[&format!("waiting for {name}, held by "), &format!("gave up on {name} after 2"), "it is held by "],
     );
     assert_eq!(exited.stdout, "");
     let own = ["run", &name, "--try", "--conflict-status", "5", "--json", "--", "true"];
@@ -107,6 +107,19 @@ fn a_lock_that_others_hold_is_75_at_once_with_try_and_later_with_wait() {
     holder.exit().assert(0, &["released"]);
     let exited = Rlock::on(&server, &["run", &name, "--try", "--json", "--", "sh", "-c", "exit 75"]).exit();
     exited.assert(75, &["\"event\":\"ended\"", "\"status\":75"]);
+}
+
+#[test]
+fn limit_of_open_files_is_71_before_there_is_a_lock() {
+    let server = Server::start();
+    let name = unique("limit");
+    for limit in [5, 8, 10, 12, 14, 16, 18, 20, 22] {
+        let script = format!("ulimit -n {limit}; exec \"$0\" run {name} --ttl 1h -- true");
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_rlock")]).env("RLOCK_URL", url(&server));
+        Rlock::start(&mut command).exit().assert(71, &["open files"]);
+        Rlock::on(&server, &["run", &name, "--try", "--", "true"]).exit().assert(0, &[]);
+    }
 }
 
 #[test]

@@ -5,6 +5,8 @@
 mod bench;
 #[path = "exit.rs"]
 mod exit;
+#[path = "handle.rs"]
+mod handle;
 #[path = "kinds.rs"]
 mod kinds;
 #[path = "loss.rs"]

@@ -71,7 +71,8 @@ fn run_round(server: &Server, seed: u64) {
     let mut first = Rlock::run_script(server, &name, &options, &script);
     first.hear("started");
     let mut next = Rlock::on(server, &["run", &name, "--", "cat"]);
-    next.hear("waiting");
+    let (_, line) = next.hear_any(&["waiting", "acquired"]);
+    assert!(line.contains("waiting"), "seed {seed}: the tree has ended by itself: {}", first.exit().stderr);
     let nap = |chance: &mut StdRng| thread::sleep(Duration::from_millis(chance.random_range(0..60)));
     if chance.random_bool(0.7) {
         folder.wait_for("pids", nodes);
@@ -80,7 +81,7 @@ fn run_round(server: &Server, seed: u64) {
     let keeper = children_of(first.pid())[0];
     let failure = *FAILURES.choose(&mut chance).expect("there are some");
     let story = format!("RLOCK_TEST_SEED={seed} RLOCK_STORM_ROUNDS=1, {failure:?}");
-    hurt_members(&folder, &mut chance);
+    hurt_members(&folder, &mark, &mut chance);
     match failure {
         Failure::KilledRlock => first.signal(Signal::SIGKILL),
         Failure::StoppedRlock | Failure::PausedRlock => first.signal(Signal::SIGSTOP),
@@ -89,7 +90,7 @@ fn run_round(server: &Server, seed: u64) {
         Failure::None => {}
     }
     nap(&mut chance);
-    hurt_members(&folder, &mut chance);
+    hurt_members(&folder, &mark, &mut chance);
     match failure {
         Failure::StoppedKeeper | Failure::None => first.signal(Signal::SIGTERM),
         Failure::PausedRlock => {
@@ -139,10 +140,10 @@ fn plant(folder: &Folder, chance: &mut StdRng) -> usize {
     nodes
 }
 
-/// Kills or stops some of the tree.
-fn hurt_members(folder: &Folder, chance: &mut StdRng) {
+/// Kills or stops some of the tree, and no process that has got the number of one that has ended.
+fn hurt_members(folder: &Folder, mark: &str, chance: &mut StdRng) {
     for pid in folder.read("pids").lines().filter_map(|line| line.parse().ok()) {
-        if chance.random_bool(0.25) {
+        if chance.random_bool(0.25) && is_marked(pid, mark) {
             let signal = if chance.random_bool(0.5) { Signal::SIGKILL } else { Signal::SIGSTOP };
             let _dead_already = kill(Pid::from_raw(pid), signal);
         }
@@ -151,15 +152,16 @@ fn hurt_members(folder: &Folder, chance: &mut StdRng) {
 
 /// The living processes with this mark, and what they run.
 fn marked(mark: &str) -> Vec<String> {
-    let entry = format!("{MARK}={mark}\0");
     let folders = fs::read_dir("/proc").expect("it is mounted").flatten();
     let pids = folders.filter_map(|folder| folder.file_name().to_str()?.parse::<i32>().ok());
-    let is_marked = |pid: &i32| {
-        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment.windows(entry.len()).any(|window| window == entry.as_bytes())
-    };
-    let living = pids.filter(is_marked).filter(|pid| Process::is_running(Pid::from_raw(*pid)));
+    let living = pids.filter(|pid| is_marked(*pid, mark)).filter(|pid| Process::is_running(Pid::from_raw(*pid)));
     living
         .map(|pid| format!("{pid}: {}", fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default()))
         .collect()
+}
+
+fn is_marked(pid: i32, mark: &str) -> bool {
+    let entry = format!("{MARK}={mark}\0");
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    environment.windows(entry.len()).any(|window| window == entry.as_bytes())
 }

@@ -147,18 +147,23 @@ impl Rlock {
 
     /// The next line on standard error that contains `text`, and when it came.
     pub(crate) fn hear(&mut self, text: &str) -> (Instant, String) {
+        self.hear_any(&[text])
+    }
+
+    /// The same for the first of several texts.
+    pub(crate) fn hear_any(&mut self, texts: &[&str]) -> (Instant, String) {
         let started = Instant::now();
         loop {
             match self.lines.recv_timeout(PATIENCE.saturating_sub(started.elapsed())) {
                 Ok((at, line)) => {
                     self.heard.push_str(&line);
                     self.heard.push('\n');
-                    if line.contains(text) {
+                    if texts.iter().any(|text| line.contains(text)) {
                         return (at, line);
                     }
                 }
-                Err(RecvTimeoutError::Disconnected) => panic!("it ended without {text:?}:\n{}", self.heard),
-                Err(RecvTimeoutError::Timeout) => panic!("{text:?}: not within {PATIENCE:?}:\n{}", self.heard),
+                Err(RecvTimeoutError::Disconnected) => panic!("it ended without {texts:?}:\n{}", self.heard),
+                Err(RecvTimeoutError::Timeout) => panic!("{texts:?}: not within {PATIENCE:?}:\n{}", self.heard),
             }
         }
     }
@@ -278,8 +283,14 @@ impl Process {
         Self::is_running(self.0)
     }
 
-    /// The same of a process that is not killed by the test.
+    /// The same of a process that is not killed by the test. One that has a SIGKILL before it runs no instruction any more.
     pub(crate) fn is_running(pid: Pid) -> bool {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let pending = status.lines().filter(|line| line.starts_with("SigPnd:") || line.starts_with("ShdPnd:"));
+        let signals = pending.filter_map(|line| u64::from_str_radix(line.split('\t').nth(1)?, 16).ok());
+        if signals.fold(0, |all, signals| all | signals) & (1 << (Signal::SIGKILL as i32 - 1)) != 0 {
+            return false;
+        }
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with(['Z', 'X']))
     }

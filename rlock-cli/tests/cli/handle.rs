@@ -1,0 +1,38 @@
+//! A lock over several commands.
+
+use super::Server;
+use crate::support::{Rlock, unique};
+
+#[test]
+fn lock_is_held_over_several_commands() {
+    let server = Server::start();
+    let name = unique("steps");
+    let acquired = Rlock::on(&server, &["acquire", &name, "--ttl", "1m"]).exit();
+    acquired.assert(0, &["acquired"]);
+    let handle = acquired.stdout.trim();
+    let held = || Rlock::on(&server, &["run", &name, "--try", "--", "true"]).exit().assert(75, &["held by"]);
+    held();
+    let exited = Rlock::on(&server, &["run", "--handle", handle, "--", "sh", "-c", "echo $RLOCK_TOKEN; exit 7"]).exit();
+    exited.assert(7, &[]);
+    assert!(handle.contains(exited.stdout.trim()), "{handle}");
+    held();
+    Rlock::on(&server, &["extend", handle, "--ttl", "2m"]).exit().assert(0, &["extended"]);
+    held();
+    Rlock::on(&server, &["release", handle]).exit().assert(0, &["released"]);
+    Rlock::on(&server, &["run", &name, "--try", "--", "true"]).exit().assert(0, &[]);
+    for command in [&["extend", handle][..], &["release", handle], &["run", "--handle", handle, "--", "true"]] {
+        Rlock::on(&server, command).exit().assert(76, &[]);
+    }
+    Rlock::on(&server, &["release", "rlock1:x"]).exit().assert(64, &["no handle of a lock"]);
+}
+
+#[test]
+fn acquired_lock_ends_with_its_ttl() {
+    let server = Server::start();
+    let name = unique("forgotten");
+    let acquired = Rlock::on(&server, &["acquire", &name, "--ttl", "4s"]).exit();
+    acquired.assert(0, &[]);
+    Rlock::on(&server, &["acquire", &name, "--try"]).exit().assert(75, &["held by"]);
+    Rlock::on(&server, &["run", &name, "--wait", "15s", "--", "true"]).exit().assert(0, &[]);
+    Rlock::on(&server, &["extend", acquired.stdout.trim()]).exit().assert(76, &[]);
+}
