@@ -69,6 +69,7 @@ impl Driver {
             wait: Wait::Never,
             hold_at_least: Duration::ZERO,
             data: None,
+            owner: None,
         };
         let LeaseKey { id, .. } = handle.key;
         self.claim_as(id, &request, self.now())
