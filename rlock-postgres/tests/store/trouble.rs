@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use rlock_core::{
-    Acquired, Backend as _, BackendError, Baseline as _, Client, Extended, Extension, IfBusy, ListFilter, Share,
-    SimpleLock,
+    Acquired, Backend as _, BackendError, Baseline as _, Client, Event, Extended, Extension, IfBusy, ListFilter,
+    Released, Share, SimpleLock,
 };
 use rlock_postgres::{ConnectError, PostgresBackend, PostgresBaseline, PostgresConfig};
 use rlock_testkit::faults::Proxy;
@@ -53,7 +54,7 @@ async fn first_connection_may_take_its_whole_timeout() {
 }
 
 #[tokio::test]
-async fn tables_are_made_once_by_whoever_comes_first() {
+async fn tables_are_made_once_by_the_first_client() {
     let server = Postgres::start_with(&["-c", "fsync=off"]);
     let config = PostgresConfig::from_url(server.url()).unwrap().schema("select").unwrap();
     let missing = PostgresBackend::connect(config.clone().without_creating()).await.unwrap_err();
@@ -106,7 +107,7 @@ async fn a_baseline_deletes_its_rows_in_batches() {
 }
 
 #[tokio::test]
-async fn a_row_that_somebody_has_locked_holds_up_no_other() {
+async fn a_row_locked_by_others_delays_no_other_row() {
     let server = Server::start().await;
     let client = server.client().await;
     let claims = ["a", "b", "c"].map(|name| exclusive(name, 1));
@@ -192,7 +193,7 @@ async fn an_application_that_has_taken_all_of_its_pool_keeps_its_locks() {
 }
 
 #[tokio::test]
-async fn a_server_that_has_no_connection_left_keeps_the_locks_of_who_has_one() {
+async fn a_server_without_connections_left_keeps_the_locks_of_its_clients() {
     let server = Server::start_with(&["-c", "max_connections=10"]).await;
     let client = server.client().await;
     assert!(matches!(client.acquire(&[exclusive("x", 1)]).await[0], Ok(Acquired::Held(_))));
@@ -259,4 +260,31 @@ async fn what_holds_back_vacuum_is_reported() {
     server.query("SELECT pg_create_physical_replication_slot('unused')");
     // It is not a minute old yet.
     assert!(vacuum().await.contains("nothing keeps dead versions"));
+}
+
+/// The answer to the first release may have been lost, and with it the notification.
+#[tokio::test]
+async fn a_release_sent_again_repeats_its_notification() {
+    let server = Server::start().await;
+    let (holder, waiter) = (server.client().await, server.client().await);
+    let mut events = waiter.events();
+    holder.acquire(&[exclusive("x", 1)]).await;
+    assert!(matches!(waiter.acquire(&[exclusive("x", 2)]).await[0], Ok(Acquired::Queued(_))));
+    release(&holder, "x", 1).await;
+    let granted = events.next().await;
+    assert!(matches!(granted, Some(Event::Granted { .. })), "{granted:?}");
+    assert!(matches!(holder.release(&[key("x", 1).into()]).await[0], Ok(Released::Absent)));
+    assert_eq!(events.next().await, granted);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_makes_no_tables_young() {
+    let server = Server::start().await;
+    let config = server.config().restart_grace(Duration::from_secs(3600)).unwrap();
+    let client = PostgresBackend::connect(config).await.unwrap();
+    let early = client.acquire(&[exclusive("x", 1)]).await.remove(0);
+    assert!(matches!(early, Err(BackendError::NotApplied(_))), "{early:?}");
+    // As if the clock had shown an hour more when the tables were made.
+    server.query("UPDATE rlock.state SET made = made + 3600000000");
+    assert!(matches!(client.acquire(&[exclusive("x", 1)]).await[0], Ok(Acquired::Held(_))));
 }
