@@ -34,7 +34,7 @@
 //!
 //! A request waits until its changes are in the log on disk (`synchronous_commit`) if it grants a lease, renews the lease of a
 //! holder, breaks leases or begins a rest. The others do not wait: a release that grants nothing, a place in the queue and
-//! its renewal. So a lock that nobody else wants costs one flush. A crash of the server may forget those of the last moments:
+//! its renewal. So a lock that no other client wants costs one flush. A crash of the server may forget those of the last moments:
 //!
 //! - A forgotten release leaves the resource taken until the lease expires, for its TTL at most. No other client has it then,
 //!   since its grant would have been flushed, and the log is flushed in its order.
@@ -45,7 +45,7 @@
 //!
 //! A waiter that is granted is notified by NOTIFY on a channel of its client's own. The procedure commits the grant first,
 //! and notifies in a second transaction: the server lets those that notify commit one after the other, and a grant should not
-//! wait in that line for its flush. A transaction that only notifies is not flushed. It does not happen when nobody waits.
+//! wait in that line for its flush. A transaction that only notifies is not flushed. There is none when no client waits.
 //! A release whose answer was lost is sent again, and repeats its notifications. They are left out while the server's queue
 //! of them is nearly full; waiters then learn of their grants by their renewals.
 //!
@@ -58,7 +58,7 @@
 //! # Poolers
 //!
 //! Behind a pooler that gives sessions away after each transaction or statement, as PgBouncer with `pool_mode=transaction`,
-//! statements cannot be prepared, and nobody can listen. Connecting finds that out. Requests then have their arguments in
+//! statements cannot be prepared, and a client cannot listen. Connecting finds that out. Requests then have their arguments in
 //! their text, and what clients are told is put into a table for those that cannot listen, in the transaction that grants.
 //! They look there while they wait: 10 ms after they began to, then after a tenth of the time that they have waited, and every
 //! 200 ms at last. A look is a read of one index. While they hold locks, they look every second, for others may break

@@ -1,5 +1,5 @@
--- A page of the resources that have leases, or have had some that nobody dropped, in the order of their names; with the
--- number of live holders and waiters, and whether there is something to drop.
+-- A page of the resources that have leases, expired ones included, in the order of their names; with the number of live
+-- holders and waiters, and whether there is something to drop.
 -- $1 namespace, $2 what the names begin with, $3 the name that the page before ended with, $4 how many at most
 SELECT l.name,
   CASE WHEN l.id IS NOT NULL AND l.expires > c.now THEN 1 ELSE 0 END + coalesce(u.holders, 0) AS holders,

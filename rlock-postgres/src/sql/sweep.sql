@@ -1,4 +1,4 @@
--- Deletes the rows whose last lease ended long ago, and letters that nobody has read, from one stretch of the table. The
+-- Deletes the rows whose last lease ended long ago, and mail that no client has read, from one stretch of the table. The
 -- tokens of rows that are made anew begin above theirs, whatever the clock says then. Returns where the stretch ends, and
 -- the resources in it whose waiters and holders of a part ended long ago.
 -- $1, $2 namespace and name that the stretch before ended with, $3 how long ago, in µs, $4 how many rows to look at

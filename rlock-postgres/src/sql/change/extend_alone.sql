@@ -15,7 +15,7 @@ ELSE
     SELECT * INTO l FROM {schema}.locks AS k WHERE k.namespace = space AND k.name = resource;
     {ahead}
     IF expired = 0 AND number = 0 THEN
-      -- It is the first. If room was left by what has expired, somebody has to look after that.
+      -- It is the first. If what has expired left room for it, the row of locks has to change.
       SELECT coalesce(sum(q.weight), 0) INTO number FROM {schema}.leases AS q
       WHERE l.shared > 0 AND q.namespace = space AND q.name = resource AND q.place < 0 AND q.expires > now;
       IF l.expires > now THEN

@@ -1,4 +1,4 @@
--- What has expired is dropped, as far as it is in the way; and whoever is next is granted.
+-- Drops what has expired and is in the way, and grants the waiters in front that fit.
 IF l.expires <= now THEN
   l.id := NULL;
   l.weight := 0;
