@@ -5,20 +5,23 @@ mod bench;
 mod check;
 mod help;
 mod hint;
+mod lock;
+mod run;
 
-use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use rlock::{LockHandle, ResourceName, Ttl, WatchdogConfig};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use rlock::{ResourceName, Ttl, WatchdogConfig};
 
 use crate::exit::Exit;
 
 #[cfg(feature = "bench")]
 pub(crate) use bench::BenchArgs;
 pub(crate) use check::CheckArgs;
+pub(crate) use lock::{AcquireArgs, HandleArgs, LockArgs};
+pub(crate) use run::{OnLost, RunArgs, WaitFor};
 
 /// Runs programs under a distributed lock.
 #[derive(Debug, Parser)]
@@ -86,182 +89,6 @@ pub(crate) enum Command {
     /// Prints the manual page
     #[command(after_help = "Example:\n  rlock man > ~/.local/share/man/man1/rlock.1")]
     Man,
-}
-
-/// The lock that a command takes, and how it waits for it.
-#[derive(Debug, Args)]
-pub(crate) struct LockArgs {
-    /// The lock: 1 to 512 bytes of UTF-8 without control characters
-    #[arg(value_name = "NAME", value_parser = resource_name)]
-    name: Option<ResourceName>,
-
-    /// Another lock that the program needs as well; may be repeated
-    ///
-    /// They are taken one after the other in the order of their names, so that nobody waits for ever for somebody who waits
-    /// for him.
-    #[arg(long = "name", id = "names", value_name = "NAME", value_parser = resource_name)]
-    more: Vec<ResourceName>,
-
-    #[command(flatten)]
-    pub(crate) store: Store,
-
-    /// How long the lock outlives an rlock that crashed or lost the store: 500ms, 30s, 5m
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = ttl)]
-    pub(crate) ttl: Ttl,
-
-    /// Waits for the lock for so long at most; without this and --try, for ever
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    pub(crate) wait: Option<Duration>,
-
-    /// Shares the lock with others that say --shared, and keeps out those that say --exclusive
-    #[arg(long, conflicts_with_all = ["exclusive", "slots"])]
-    pub(crate) shared: bool,
-
-    /// Has the lock alone, beside nobody that says --shared
-    #[arg(long, conflicts_with = "slots")]
-    pub(crate) exclusive: bool,
-
-    /// Lets so many run at a time; all who use the lock have to say the same number
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) slots: Option<u32>,
-
-    /// Ends with status 0, not 75, if others hold the lock
-    #[arg(long)]
-    pub(crate) skip_ok: bool,
-
-    /// Ends with this status, not 75, if others hold the lock: a program's own 75 differs then
-    #[arg(long, value_name = "N", conflicts_with = "skip_ok")]
-    pub(crate) conflict_status: Option<u8>,
-
-    /// Says nothing of a run without trouble
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
-
-    /// Tells what happens in JSON, an object a line, on standard error
-    #[arg(long)]
-    pub(crate) json: bool,
-
-    /// Does not wait: gives up at once if others hold the lock or wait for it
-    #[arg(long = "try", conflicts_with = "wait")]
-    pub(crate) once: bool,
-
-    /// What `rlock show` says about this holder [default: the program's name]
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) label: Option<String>,
-}
-
-impl LockArgs {
-    /// Takes the lock and its TTL from a handle.
-    pub(crate) fn be_of(&mut self, handle: &LockHandle) {
-        self.name = Some(handle.resource().clone());
-        self.ttl = handle.ttl();
-    }
-
-    /// The locks, each once, in the order in which they are taken.
-    pub(crate) fn names(&self) -> Vec<ResourceName> {
-        let mut names: Vec<_> = self.name.iter().chain(&self.more).cloned().collect();
-        names.sort();
-        names.dedup();
-        names
-    }
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct AcquireArgs {
-    #[command(flatten)]
-    pub(crate) lock: LockArgs,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct HandleArgs {
-    /// What rlock acquire printed
-    #[arg(value_name = "HANDLE")]
-    pub(crate) handle: LockHandle,
-
-    #[command(flatten)]
-    pub(crate) store: Store,
-
-    /// How long the lock lives from now on [default: the TTL that it was acquired with]
-    #[arg(long, value_name = "TIME", value_parser = ttl)]
-    pub(crate) ttl: Option<Ttl>,
-
-    /// Tells what happens in JSON, an object a line, on standard error
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct RunArgs {
-    #[command(flatten)]
-    pub(crate) lock: LockArgs,
-
-    /// Runs under the lock of this handle, of rlock acquire, and leaves it held
-    #[arg(long, value_name = "HANDLE", conflicts_with_all = ["name", "names", "min_hold"])]
-    pub(crate) handle: Option<LockHandle>,
-
-    /// Ends the program, as if the lock were lost, once it has run for so long
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    pub(crate) max_hold: Option<Duration>,
-
-    /// Keeps the lock taken for so long at least from its grant, so that a host whose clock is behind does not run the
-    /// program again
-    ///
-    /// The store keeps that time, whatever ends rlock. Where a store cannot, rlock waits, and TERM and INT end that.
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    pub(crate) min_hold: Option<Duration>,
-
-    /// What happens to the program when the lock is lost, or cannot be extended in time
-    #[arg(long, value_name = "WHAT", value_enum, default_value_t = OnLost::Term)]
-    pub(crate) on_lost: OnLost,
-
-    /// Kills the program if it has not ended so long after rlock passed on TERM, INT, HUP or QUIT
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    pub(crate) kill_after: Option<Duration>,
-
-    /// What has to end before the lock is released
-    #[arg(long, value_name = "WHAT", value_enum, default_value_t = WaitFor::Tree)]
-    pub(crate) wait_for: WaitFor,
-
-    /// How often the lock is extended: from 1ms to half of the TTL [default: a third of it]
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    pub(crate) interval: Option<Duration>,
-
-    /// Goes on trying to release the lock for so long, if the store does not answer [default: until it ends by itself]
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    pub(crate) release_for: Option<Duration>,
-
-    /// The program and its arguments, started as they are, without a shell
-    #[arg(last = true, required = true, num_args = 1.., value_name = "PROGRAM")]
-    pub(crate) program: Vec<OsString>,
-}
-
-/// What keeps a lock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum WaitFor {
-    /// The program and all that descends from it, daemons in the background too
-    Tree,
-    /// The program alone; what it leaves behind runs on without the lock
-    Program,
-}
-
-/// What happens to a program whose lock is lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum OnLost {
-    /// It gets TERM, and KILL before somebody else can have the lock
-    Term,
-    /// It gets KILL at once
-    Kill,
-    /// It goes on, beside whoever gets the lock; the status is its own
-    Ignore,
-}
-
-impl OnLost {
-    pub(crate) fn says(self) -> &'static str {
-        match self {
-            Self::Term | Self::Kill => "ending the program",
-            Self::Ignore => "the program goes on",
-        }
-    }
 }
 
 #[derive(Debug, Args)]

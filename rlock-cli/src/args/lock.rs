@@ -1,0 +1,110 @@
+//! The lock of a command, and handles of locks.
+
+use std::time::Duration;
+
+use clap::Args;
+use rlock::{LockHandle, ResourceName, Ttl};
+
+use super::{Store, resource_name, time, ttl};
+
+/// The lock that a command takes, and how it waits for it.
+#[derive(Debug, Args)]
+pub(crate) struct LockArgs {
+    /// The lock: 1 to 512 bytes of UTF-8 without control characters
+    #[arg(value_name = "NAME", value_parser = resource_name)]
+    name: Option<ResourceName>,
+
+    /// Another lock that the program needs as well; may be repeated
+    ///
+    /// They are taken one after the other in the order of their names, so that nobody waits for ever for somebody who waits
+    /// for him.
+    #[arg(long = "name", id = "names", value_name = "NAME", value_parser = resource_name)]
+    more: Vec<ResourceName>,
+
+    #[command(flatten)]
+    pub(crate) store: Store,
+
+    /// How long the lock outlives an rlock that crashed or lost the store: 500ms, 30s, 5m
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = ttl)]
+    pub(crate) ttl: Ttl,
+
+    /// Waits for the lock for so long at most; without this and --try, for ever
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) wait: Option<Duration>,
+
+    /// Shares the lock with others that say --shared, and keeps out those that say --exclusive
+    #[arg(long, conflicts_with_all = ["exclusive", "slots"])]
+    pub(crate) shared: bool,
+
+    /// Has the lock alone, beside nobody that says --shared
+    #[arg(long, conflicts_with = "slots")]
+    pub(crate) exclusive: bool,
+
+    /// Lets so many run at a time; all who use the lock have to say the same number
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) slots: Option<u32>,
+
+    /// Ends with status 0, not 75, if others hold the lock
+    #[arg(long)]
+    pub(crate) skip_ok: bool,
+
+    /// Ends with this status, not 75, if others hold the lock: a program's own 75 differs then
+    #[arg(long, value_name = "N", conflicts_with = "skip_ok")]
+    pub(crate) conflict_status: Option<u8>,
+
+    /// Says nothing of a run without trouble
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+
+    /// Tells what happens in JSON, an object a line, on standard error
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Does not wait: gives up at once if others hold the lock or wait for it
+    #[arg(long = "try", conflicts_with = "wait")]
+    pub(crate) once: bool,
+
+    /// What `rlock show` says about this holder [default: the program's name]
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) label: Option<String>,
+}
+
+impl LockArgs {
+    /// Takes the lock and its TTL from a handle.
+    pub(crate) fn be_of(&mut self, handle: &LockHandle) {
+        self.name = Some(handle.resource().clone());
+        self.ttl = handle.ttl();
+    }
+
+    /// The locks, each once, in the order in which they are taken.
+    pub(crate) fn names(&self) -> Vec<ResourceName> {
+        let mut names: Vec<_> = self.name.iter().chain(&self.more).cloned().collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AcquireArgs {
+    #[command(flatten)]
+    pub(crate) lock: LockArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HandleArgs {
+    /// What rlock acquire printed
+    #[arg(value_name = "HANDLE")]
+    pub(crate) handle: LockHandle,
+
+    #[command(flatten)]
+    pub(crate) store: Store,
+
+    /// How long the lock lives from now on [default: the TTL that it was acquired with]
+    #[arg(long, value_name = "TIME", value_parser = ttl)]
+    pub(crate) ttl: Option<Ttl>,
+
+    /// Tells what happens in JSON, an object a line, on standard error
+    #[arg(long)]
+    pub(crate) json: bool,
+}

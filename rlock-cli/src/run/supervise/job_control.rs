@@ -1,0 +1,75 @@
+//! Stopping and continuing with the job of a shell.
+
+use nix::libc;
+use nix::sys::signal::Signal;
+use tokio::time::{Instant, timeout};
+
+use super::Supervision;
+use crate::args::OnLost;
+use crate::report::{self, event};
+use crate::run::terminal::{Terminal, stop_the_job};
+
+impl Supervision<'_> {
+    pub(super) fn on_stop(&mut self, signal: i32) {
+        if self.end.is_some() {
+            return;
+        }
+        self.is_stopped = true;
+        let wants_terminal = matches!(signal, libc::SIGTTIN | libc::SIGTTOU);
+        if wants_terminal && let Some(terminal) = self.terminal.as_mut().filter(|terminal| terminal.is_ours()) {
+            terminal.give(self.program);
+            self.is_stopped = false;
+            return self.keeper.signal(Signal::SIGCONT);
+        }
+        let was_foreground = self.terminal.as_ref().is_some_and(Terminal::is_given);
+        let is_to_stop = self.is_to_stop.take();
+        let with_the_job = was_foreground || is_to_stop.is_some();
+        let with_the_terminal = wants_terminal && self.terminal.is_some();
+        if !with_the_job && !with_the_terminal {
+            event!("stopped"; "the program was stopped by signal {signal}; {} stays held", self.held.names());
+            return;
+        }
+        if with_the_job {
+            // Without a shell that could continue it, this process does not stop.
+            self.resume_at = Some(Instant::now() + Self::STOPS_WITHIN);
+        }
+        event!("stopped"; "stopped; {} is lost unless this goes on within {:.1?}", self.held.names(), self.held.remaining());
+        self.is_for_terminal = wants_terminal || was_foreground && is_to_stop != Some(Signal::SIGTTIN);
+        report::flush();
+        if let Some(terminal) = &mut self.terminal {
+            terminal.take_back();
+        }
+        stop_the_job();
+    }
+
+    pub(super) async fn resume(&mut self) {
+        self.resume_at = None;
+        let is_ignored = self.args.on_lost == OnLost::Ignore;
+        if self.end.is_some() || self.held.loss().is_some() && !is_ignored {
+            return;
+        }
+        if is_ignored || self.held.remaining() > self.grace.term || self.is_extended_in_time().await {
+            self.go_on();
+        } else {
+            self.on_danger();
+            self.kill();
+        }
+    }
+
+    async fn is_extended_in_time(&self) -> bool {
+        let time = self.last_moment().saturating_duration_since(Instant::now());
+        matches!(timeout(time, self.held.extend(self.args.lock.ttl.get())).await, Ok(Ok(_)))
+    }
+
+    fn go_on(&mut self) {
+        if std::mem::take(&mut self.is_stopped) {
+            event!("continued"; "continued");
+        }
+        if self.is_for_terminal
+            && let Some(terminal) = &mut self.terminal
+        {
+            terminal.give(self.program);
+        }
+        self.keeper.signal(Signal::SIGCONT);
+    }
+}
