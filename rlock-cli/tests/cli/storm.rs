@@ -78,7 +78,7 @@ fn run_round(server: &Server, seed: u64) {
         folder.wait_for("pids", nodes);
     }
     nap(&mut chance);
-    let keeper = children_of(first.pid())[0];
+    let keeper = until("the keeper", || children_of(first.pid()).first().copied());
     let failure = *FAILURES.choose(&mut chance).expect("there are some");
     let story = format!("RLOCK_TEST_SEED={seed} RLOCK_STORM_ROUNDS=1, {failure:?}");
     hurt_members(&folder, &mark, &mut chance);

@@ -266,12 +266,12 @@ impl Folder {
 
     /// The process id that `file` tells.
     pub(crate) fn wait_for_process(&self, file: &str) -> Process {
-        Process(Pid::from_raw(self.wait_for(file, 1).trim().parse().expect("a process id")))
+        Process::from(Pid::from_raw(self.wait_for(file, 1).trim().parse().expect("a process id")))
     }
 }
 
-/// A process that a test did not start itself. Dropping this kills it.
-pub(crate) struct Process(Pid);
+/// A process that a test did not start itself. Dropping this kills it, unless its number is another's by then.
+pub(crate) struct Process(Pid, Option<String>);
 
 impl Process {
     pub(crate) fn pid(&self) -> Pid {
@@ -327,15 +327,22 @@ fn parent_of_any(pid: Pid) -> Option<Pid> {
     fields.split(' ').nth(1)?.parse().ok().map(Pid::from_raw)
 }
 
+/// The time at which a process was started.
+fn start_of(pid: Pid) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(") ")?;
+    fields.split(' ').nth(19).map(str::to_owned)
+}
+
 impl From<Pid> for Process {
     fn from(pid: Pid) -> Self {
-        Self(pid)
+        Self(pid, start_of(pid))
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if self.is_alive() {
+        if self.is_alive() && self.1 == start_of(self.0) {
             let _ended_already = kill(self.0, Signal::SIGKILL);
         }
     }
