@@ -1,6 +1,5 @@
 //! A program that returns from `main` while it holds a lock leaves the lock free, on every store.
 
-use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 use std::thread::sleep;
@@ -8,6 +7,7 @@ use std::time::Duration;
 
 use rlock::SimpleLock;
 use rlock_testkit::faults::Control;
+use rusqlite::Connection;
 use tokio::runtime::Runtime;
 
 /// The time for which the store answers nothing, in which a program that does not wait for it ends.
@@ -37,18 +37,18 @@ impl<S: Control> Silence for S {
 /// A folder with a file of locks.
 struct Folder(tempfile::TempDir);
 
-/// Takes the turn to write, which no other process gets then.
+/// Writes to the file, which no other process does then.
 impl Silence for Folder {
-    type Silent = File;
+    type Silent = Connection;
 
-    fn silence(&self) -> File {
-        let turn = File::options().write(true).open(self.0.path().join("locks.db-turn")).unwrap();
-        turn.lock().unwrap();
-        turn
+    fn silence(&self) -> Connection {
+        let writer = Connection::open(self.0.path().join("locks.db")).unwrap();
+        writer.execute_batch("BEGIN IMMEDIATE").unwrap();
+        writer
     }
 
-    fn end(&self, turn: File) {
-        drop(turn);
+    fn end(&self, writer: Connection) {
+        writer.execute_batch("ROLLBACK").unwrap();
     }
 }
 
