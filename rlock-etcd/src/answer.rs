@@ -84,9 +84,10 @@ pub(crate) async fn run_granting(conn: &Conn, ops: Vec<TxnOp>) -> Result<Done, C
     Err(conn.keys().refusal(conn, &response.op_responses()))
 }
 
-/// Carries out a transaction that depends on something; whether that was so.
-pub(crate) async fn run_if(conn: &Conn, txn: Txn) -> Result<bool, CallError> {
-    Ok(conn.kv().txn(txn).await?.succeeded())
+/// Carries out a transaction that depends on something; its revision, if that was so.
+pub(crate) async fn run_if(conn: &Conn, txn: Txn) -> Result<Option<i64>, CallError> {
+    let response = conn.kv().txn(txn).await?;
+    Ok(response.succeeded().then(|| response.header().map_or(0, ResponseHeader::revision)))
 }
 
 fn done(conn: &Conn, response: &TxnResponse, expected: usize) -> Result<Done, CallError> {

@@ -44,12 +44,12 @@ impl Inner {
                 Kind::Denied => CallError { kind: Kind::Unanswered, ..error },
                 _ => error,
             })?;
-            if attached.value {
-                return Ok(self.swap(extension, lease, attached.repeated));
+            if let Some(revision) = attached.value {
+                return Ok(self.swap(extension, lease, revision, attached.repeated));
             }
             match self.lease_at(&extension.key, &entry).await? {
                 // By a request of ours that was carried out twice.
-                Some(now) if now.lease == lease.id => return Ok(self.swap(extension, lease, true)),
+                Some(now) if now.lease == lease.id => return Ok(self.swap(extension, lease, now.written, true)),
                 Some(now) if now.record.ttl < record.ttl => entry = now,
                 // Somebody else has attached it to one that lives long enough.
                 Some(now) => return self.touch_foreign(extension, &now).await,
@@ -59,10 +59,10 @@ impl Inner {
         Err(CallError::new(Kind::Unsent, "others keep writing the lease"))
     }
 
-    /// Notes the new lease of etcd's. One that belongs to another client's lock, or to one that was released meanwhile, is not
-    /// used again.
-    fn swap(&self, extension: &Extension, lease: Lease, repeated: bool) -> Option<Lease> {
-        if !self.table.attached(extension.key.id, lease, repeated) {
+    /// Notes the new lease of etcd's. One that belongs to another client's lock, or to one that was released or attached to
+    /// another lease meanwhile, is not used again.
+    fn swap(&self, extension: &Extension, lease: Lease, revision: i64, repeated: bool) -> Option<Lease> {
+        if !self.table.attached(extension.key.id, lease, revision, repeated) {
             self.pool.forget(lease.id);
         }
         Some(lease)
@@ -90,8 +90,7 @@ impl Inner {
         }
         let adopts = |known: &Known| known.is(entry) && known.lease.id != lease.id;
         if self.table.find(extension.key.id).is_some_and(|known| adopts(&known)) {
-            // One that may have come to belong to it by a request whose answer was lost is used for nothing else.
-            self.table.attached(extension.key.id, lease, true);
+            self.table.adopted(extension.key.id, lease, entry.written);
         }
         Ok(Some(lease))
     }

@@ -22,6 +22,11 @@ use crate::txn::At;
 pub(crate) struct Known {
     pub(crate) key: LeaseKey,
     pub(crate) lease: Lease,
+    /// The revision at which it was attached to that, or seen to be; 0 for that of its claim. Answers may be heard in another
+    /// order than that of their revisions.
+    attached: i64,
+    /// Whether that lease of etcd's may be another client's, who may use it for another lock once this one has left it.
+    is_foreign: bool,
     /// When it was claimed first. Its life counts from then on.
     pub(crate) asked: Moment,
     pub(crate) phase: Phase,
@@ -105,6 +110,8 @@ impl Table {
         let known = Known {
             key: key.clone(),
             lease,
+            attached: 0,
+            is_foreign: false,
             asked,
             phase: Phase::Asked,
             tried: Vec::new(),
@@ -148,19 +155,30 @@ impl Table {
         }
     }
 
-    /// Notes that another lease of etcd's took the place of the one before, by a request that may come once more if it is
-    /// `tainted`. False if the lease was released meanwhile.
-    pub(crate) fn attached(&self, id: LeaseId, lease: Lease, tainted: bool) -> bool {
+    /// Notes that another lease of etcd's took the place of the one before at this revision, by a request that may come once
+    /// more if it is `tainted`. False if the lease was released meanwhile, or is attached to a later one already.
+    pub(crate) fn attached(&self, id: LeaseId, lease: Lease, revision: i64, tainted: bool) -> bool {
+        self.replace(id, lease, revision, tainted, false)
+    }
+
+    /// Notes that another lease of etcd's took the place of the one before at this revision, by a request of another client or
+    /// one of this client's whose answer was lost.
+    pub(crate) fn adopted(&self, id: LeaseId, lease: Lease, revision: i64) {
+        self.replace(id, lease, revision, true, true);
+    }
+
+    fn replace(&self, id: LeaseId, lease: Lease, revision: i64, tainted: bool, is_foreign: bool) -> bool {
         let mut table = self.lock();
-        let Some(known) = table.get_mut(&id) else { return false };
+        let Some(known) = table.get_mut(&id).filter(|known| known.attached <= revision) else { return false };
+        known.attached = revision;
         if known.lease.id == lease.id {
             known.tainted |= tainted;
             return true;
         }
-        let (before, was_tainted) = (std::mem::replace(&mut known.lease, lease), known.tainted);
-        known.tainted = tainted;
+        let before = known.clone();
+        (known.lease, known.tainted, known.is_foreign) = (lease, tainted, is_foreign);
         drop(table);
-        self.put_away(before, was_tainted);
+        self.take_back(before);
         true
     }
 
@@ -263,16 +281,13 @@ impl Table {
         self.pool.now()
     }
 
+    /// Finds another use for a lease of etcd's, or ends it where a request may still be under way that would attach it. One
+    /// that may be another client's is left to its time.
     fn take_back(&self, known: Known) {
-        self.put_away(known.lease, known.tainted);
-    }
-
-    /// Finds another use for a lease of etcd's, or ends it where a request may still be under way that would attach it.
-    fn put_away(&self, lease: Lease, tainted: bool) {
-        if tainted {
-            self.pool.revoke(lease.id);
-        } else {
-            self.pool.give_back(lease);
+        match known {
+            Known { is_foreign: true, lease, .. } => self.pool.forget(lease.id),
+            Known { tainted: true, lease, .. } => self.pool.revoke(lease.id),
+            Known { lease, .. } => self.pool.give_back(lease),
         }
     }
 
