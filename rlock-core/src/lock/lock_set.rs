@@ -132,7 +132,7 @@ impl LockSet {
         let wait = Budget::new(&self.client, options.longest_wait());
         loop {
             let taken = self.take_all(&options, &wait).await.map_err(|error| wait.in_all(error))?;
-            if let Some(guard) = self.settle(taken, &options).await? {
+            if let Some(guard) = self.finish(taken, &options).await? {
                 return Ok(guard);
             }
         }
@@ -193,7 +193,7 @@ impl LockSet {
         }
     }
 
-    /// The guards of all members, in the order of [`members`](Self::members).
+    /// The guards of all members, in the order in which they were added.
     ///
     /// Each round asks at once for all that are left, keeps those up to the first that is not free, and waits for that one.
     async fn take_all(&self, options: &LockOptions, wait: &Budget) -> Result<Vec<Guard>, LockError> {
@@ -219,7 +219,7 @@ impl LockSet {
     }
 
     /// The guard of all, each with the life that `options` give it; none if one was lost already.
-    async fn settle(&self, taken: Vec<Guard>, options: &LockOptions) -> Result<Option<LockSetGuard>, LockError> {
+    async fn finish(&self, taken: Vec<Guard>, options: &LockOptions) -> Result<Option<LockSetGuard>, LockError> {
         let guard = LockSetGuard::new(taken);
         if options.has_watchdog() {
             return Ok(guard.is_held().then_some(guard));
