@@ -20,14 +20,12 @@ impl PostgresBackend {
             self.settle(&stale).await?;
             found = self.read_page(filter).await?;
         }
-        // Others may have expired meanwhile: they are counted no longer, and dropped another time.
         let is_full = found.len() == limit_of(filter);
         let next = found.last().filter(|_| is_full).map(|(entry, _)| Cursor(entry.resource.to_string()));
-        let entries = found.into_iter().map(|(entry, _)| entry).filter(|entry| entry.holders + entry.waiters > 0);
-        Ok(Page { entries: entries.collect(), next })
+        Ok(Page { entries: found.into_iter().map(|(entry, _)| entry).collect(), next })
     }
 
-    /// The entries of a page, and whether there is something to drop.
+    /// The entries of a page, and whether the turn of a waiter may have come.
     async fn read_page(&self, filter: &ListFilter) -> Result<Vec<(Entry, bool)>, CallError> {
         let after = filter.after.as_ref().map_or("", |Cursor(name)| name);
         let limit = i64::try_from(limit_of(filter)).unwrap_or(i64::MAX);

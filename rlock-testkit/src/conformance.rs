@@ -133,7 +133,10 @@ macro_rules! __cases {
                 ttl_bounds
                 granted_ttl_is_reported
             ]
-            expiry, Contract(6), queue: [dead_waiter_costs_its_ttl]
+            expiry, Contract(6), queue: [
+                dead_waiter_costs_its_ttl
+                unseen_turn_counts
+            ]
             expiry, Contract(6), processes: [killed_process_frees]
             grant, Contract(7), anywhere: [
                 wakes_on_release

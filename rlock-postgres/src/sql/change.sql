@@ -30,8 +30,8 @@ DECLARE
   first_seen bigint;
   made_at bigint;
   lowest bigint;
-  is_granted boolean;
   is_there boolean;
+  is_stale boolean;
   must_flush boolean := false;
   later integer[] := '{}';
   inboxes pg_catalog.text[] := '{}';
@@ -71,6 +71,12 @@ BEGIN
       ELSE
         now := {now}; -- this may have waited
         was := l;
+        IF verb = 2 OR verb = 5 THEN
+          {stale}
+          IF is_stale THEN
+            {settle} -- whose turn has come holds, though nobody has seen it yet
+          END IF;
+        END IF;
         IF verb = 1 THEN
           {extend}
         ELSIF verb = 2 THEN

@@ -1,12 +1,11 @@
--- A page of the resources that have leases, expired ones included, in the order of their names; with the number of live
--- holders and waiters, and whether there is something to drop.
+-- A page of the resources that have live leases, in the order of their names; with the number of holders and of waiters, and
+-- whether the turn of a waiter may have come.
 -- $1 namespace, $2 what the names begin with, $3 the name that the page before ended with, $4 how many at most
-SELECT l.name,
-  CASE WHEN l.id IS NOT NULL AND l.expires > c.now THEN 1 ELSE 0 END + coalesce(u.holders, 0) AS holders,
-  coalesce(u.waiters, 0) AS waiters,
-  l.expires > 0 AND l.expires <= c.now OR coalesce(u.expired, 0) > 0 AS is_stale
+SELECT l.name, s.holders + u.holders AS holders, u.waiters,
+  u.waiters > 0 AND (l.expires > 0 AND l.expires <= c.now OR u.expired > 0) AS is_stale
 FROM {schema}.locks AS l,
   (SELECT {now} AS now) AS c,
+  LATERAL (SELECT CASE WHEN l.id IS NOT NULL AND l.expires > c.now THEN 1 ELSE 0 END AS holders) AS s,
   LATERAL (
     SELECT count(*) FILTER (WHERE q.expires > c.now AND q.place < 0 AND q.id IS NOT NULL) AS holders,
       count(*) FILTER (WHERE q.expires > c.now AND q.place > 0) AS waiters,
@@ -15,5 +14,5 @@ FROM {schema}.locks AS l,
     WHERE q.namespace = l.namespace AND q.name = l.name AND l.shared + l.waiting > 0
   ) AS u
 WHERE l.namespace = $1 AND l.name > $3 AND l.name >= $2 AND starts_with(l.name, $2)
-  AND (l.expires > 0 OR l.shared > 0 OR l.waiting > 0)
+  AND s.holders + u.holders + u.waiters > 0
 ORDER BY l.name LIMIT $4::bigint

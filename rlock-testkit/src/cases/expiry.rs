@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rlock_core::{
-    Acquired, Client, Clock, Extended, Grant, InvalidConfig, LockError, LockOptions, Released, Semaphore, Ttl,
+    Acquired, Client, Clock, Entry, Extended, Grant, InvalidConfig, LockError, LockOptions, Released, Semaphore, Ttl,
 };
 use tokio::runtime::Builder;
 
@@ -82,6 +82,27 @@ pub async fn dead_waiter_costs_its_ttl(stage: &Stage) {
     stage.sees_waiting(2, "x").await;
     unlock(guard).await;
     unlock(within(stage.brisk() + SOON, "the dead waiter's TTL", served(waiting)).await).await;
+}
+
+/// A waiter holds as soon as the lease in front of it has expired, though no operation has looked at the resource since: a
+/// list shows it as a holder, a break ends it, and a rest may follow its release.
+pub async fn unseen_turn_counts(stage: &Stage) {
+    let (gone, peer) = (stage.peer().await, stage.peer().await);
+    let names = ["broken", "rested", "list 1", "list 2", "inspected"];
+    let acquired = gone.acquire(&names.map(|name| claim(name).living(stage.short()))).await;
+    assert!(acquired.iter().all(|acquired| matches!(acquired, Acquired::Held(_))), "{acquired:?}");
+    let [broken, rested, listed] = ["broken", "rested", "list 2"].map(|name| claim(name).queued());
+    for waiter in [&broken, &rested, &listed] {
+        peer.queue(waiter).await;
+    }
+    gone.sees_free("inspected").await;
+    assert_eq!(gone.list("list", 1).await, [Entry { resource: listed.key.resource, holders: 1, waiters: 0 }]);
+    assert_eq!(gone.break_leases("broken").await, 1);
+    assert_eq!(peer.token(&broken.key).await, None);
+    if stage.capabilities().rest {
+        assert_eq!(peer.release_and_rest(&rested.key, SOON).await, Released::Released);
+        assert!(gone.try_claim(&claim("rested")).await.is_none(), "the rest was not kept");
+    }
 }
 
 /// Clients whose clocks are hours apart exclude each other, and wait no longer for each other than others do.

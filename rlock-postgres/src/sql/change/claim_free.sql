@@ -32,7 +32,7 @@ ELSE
       SELECT FROM {schema}.leases AS q WHERE q.id = lease AND q.namespace = space AND q.name = resource
     ))
   THEN
-    -- Refused without a write, if what lives is in the way.
+    -- Refused without a write, if what lives is in the way and nobody's turn has come.
     number := CASE WHEN l.expires > now THEN l.weight ELSE 0 END;
     IF number + weights[i] <= l.capacity AND l.shared > 0 THEN
       number := number + coalesce((
@@ -40,7 +40,8 @@ ELSE
         WHERE q.namespace = space AND q.name = resource AND q.place < 0 AND q.expires > now
       ), 0);
     END IF;
-    IF number + weights[i] > l.capacity THEN
+    {stale}
+    IF number + weights[i] > l.capacity AND NOT is_stale THEN
       what := 3;
     END IF;
   END IF;

@@ -14,18 +14,8 @@ ELSE
   ELSIF FOUND THEN
     SELECT * INTO l FROM {schema}.locks AS k WHERE k.namespace = space AND k.name = resource;
     {ahead}
-    IF expired = 0 AND number = 0 THEN
-      -- It is the first. If what has expired left room for it, the row of locks has to change.
-      SELECT coalesce(sum(q.weight), 0) INTO number FROM {schema}.leases AS q
-      WHERE l.shared > 0 AND q.namespace = space AND q.name = resource AND q.place < 0 AND q.expires > now;
-      IF l.expires > now THEN
-        number := number + l.weight;
-      END IF;
-      IF number + w.weight <= l.capacity THEN
-        expired := 1;
-      END IF;
-    END IF;
-    IF expired = 0 THEN
+    {stale}
+    IF expired = 0 AND NOT is_stale THEN
       what := 0;
       later := later || i;
     END IF;
