@@ -3,6 +3,7 @@
 #[cfg(feature = "bench")]
 mod bench;
 mod check;
+mod elect;
 mod help;
 mod hint;
 mod lock;
@@ -20,6 +21,7 @@ use crate::exit::Exit;
 #[cfg(feature = "bench")]
 pub(crate) use bench::BenchArgs;
 pub(crate) use check::CheckArgs;
+pub(crate) use elect::{ElectArgs, LeaderArgs};
 pub(crate) use lock::{AcquireArgs, HandleArgs, LockArgs};
 pub(crate) use run::{OnLost, RunArgs, WaitFor};
 
@@ -40,6 +42,12 @@ pub(crate) enum Command {
         after_long_help = help::RUN
     )]
     Run(RunArgs),
+    /// Campaigns to lead, and runs a program in each term
+    #[command(override_usage = "rlock elect [--url URL] [--ttl TIME] [--data TEXT] NAME -- PROGRAM [ARG]...", after_help = help::STORES, after_long_help = help::ELECT)]
+    Elect(ElectArgs),
+    /// Shows which candidate leads
+    #[command(override_usage = "rlock leader [--url URL] [--follow] [--json] NAME", after_help = help::STORES, after_long_help = help::LEADER)]
+    Leader(LeaderArgs),
     /// Takes a lock, prints a handle for it, and leaves it held until its TTL ends
     #[command(override_usage = "rlock acquire [--url URL] [--ttl TIME] [--wait TIME | --try] [--shared | --exclusive | --slots N] NAME", after_help = help::STORES, after_long_help = help::ACQUIRE)]
     Acquire(AcquireArgs),
@@ -231,6 +239,8 @@ fn with_store(mut cli: Cli) -> Result<Command, clap::Error> {
     let store = match &cli.command {
         Command::Run(RunArgs { lock: LockArgs { store, .. }, .. })
         | Command::Acquire(AcquireArgs { lock: LockArgs { store, .. } })
+        | Command::Elect(ElectArgs { store, .. })
+        | Command::Leader(LeaderArgs { store, .. })
         | Command::Extend(HandleArgs { store, .. })
         | Command::Release(HandleArgs { store, .. })
         | Command::Show(ShowArgs { store, .. })
@@ -258,7 +268,8 @@ fn with_store(mut cli: Cli) -> Result<Command, clap::Error> {
         return Err(Cli::command()
             .error(ErrorKind::MissingRequiredArgument, "give the NAME of a lock: rlock run NAME -- PROGRAM"));
     }
-    if let Command::Run(RunArgs { interval: Some(interval), lock: LockArgs { ttl, .. }, .. }) = &cli.command
+    if let Command::Run(RunArgs { interval: Some(interval), lock: LockArgs { ttl, .. }, .. })
+    | Command::Elect(ElectArgs { interval: Some(interval), ttl, .. }) = &cli.command
         && !(WatchdogConfig::MIN_INTERVAL..=ttl.get() / 2).contains(interval)
     {
         // A longer one would come when the program is being ended because little is left.

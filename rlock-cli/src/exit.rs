@@ -20,6 +20,8 @@ impl Exit {
     pub(crate) const OK: Self = Self::new(0);
     /// Somebody was asked, and said no.
     pub(crate) const DECLINED: Self = Self::new(1);
+    /// An election has no leader.
+    pub(crate) const VACANT: Self = Self::new(1);
     /// A store is not fit.
     pub(crate) const AT_RISK: Self = Self::new(1);
     /// `EX_USAGE`.

@@ -6,9 +6,11 @@ mod ask;
 mod bench;
 mod break_lock;
 mod check;
+mod elect;
 mod exit;
 mod handle;
 mod keep;
+mod leader;
 mod list;
 mod output;
 mod pages;
@@ -34,6 +36,8 @@ use crate::report::report;
 fn main() -> ExitCode {
     let exit = match args::parse() {
         Ok(Command::Run(args)) => run::run(args),
+        Ok(Command::Elect(args)) => elect::elect(args),
+        Ok(Command::Leader(args)) => on_this_thread(leader::leader(args)),
         Ok(Command::Acquire(args)) => on_this_thread(handle::acquire(args)),
         Ok(Command::Extend(args)) => on_this_thread(handle::extend(args)),
         Ok(Command::Release(args)) => on_this_thread(handle::release(args)),

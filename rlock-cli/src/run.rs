@@ -39,13 +39,40 @@ use crate::run::terminal::{Terminal, stop_the_job};
 const GIVING_BACK: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(mut args: RunArgs) -> Exit {
+    run_once(&mut args).exit(&args.lock)
+}
+
+/// The outcome of a run.
+#[derive(Debug)]
+pub(crate) enum Ran {
+    /// The program has ended, or the operating system refused to start a runtime.
+    Ended(Exit),
+    /// The lock was lost, and the program with it.
+    Lost,
+    /// The program was not run.
+    Refused(RunError),
+}
+
+impl Ran {
+    /// The status to end with. Reports why the program was not run.
+    pub(crate) fn exit(self, lock: &LockArgs) -> Exit {
+        match self {
+            Self::Ended(exit) => exit,
+            Self::Lost => Exit::LOCK_LOST,
+            Self::Refused(error) => refuse(lock, &error),
+        }
+    }
+}
+
+/// Runs the program under its lock. To be called before this process has a second thread.
+pub(crate) fn run_once(args: &mut RunArgs) -> Ran {
     if args.lock.json {
         report::in_json();
     }
     if args.lock.quiet {
         report::quietly();
     }
-    args.lock.label = Some(label(&args));
+    args.lock.label = Some(label(args));
     let outside = if let Some(handle) = &args.handle {
         args.lock.be_of(handle);
         None
@@ -56,14 +83,16 @@ pub(crate) fn run(mut args: RunArgs) -> Exit {
         Some(name) => Err(RunError::Nested { name }),
         None => Forked::new(&args.program).map_err(RunError::Keeper),
     };
-    match forked {
-        Ok(keeper) => crate::on_this_thread(run_kept(args, keeper)),
-        Err(error) => refuse(&args.lock, &error),
-    }
-}
-
-async fn run_kept(args: RunArgs, keeper: Forked) -> Exit {
-    connect_and_run(&args, keeper).await.unwrap_or_else(|error| refuse(&args.lock, &error))
+    let keeper = match forked {
+        Ok(keeper) => keeper,
+        Err(error) => return Ran::Refused(error),
+    };
+    let mut ran = None;
+    let exit = crate::on_this_thread(async {
+        ran = Some(connect_and_run(args, keeper).await.unwrap_or_else(Ran::Refused));
+        Exit::OK
+    });
+    ran.unwrap_or(Ran::Ended(exit))
 }
 
 /// Says why the program was not run, and returns the status for that.
@@ -83,7 +112,7 @@ pub(crate) fn refuse(args: &LockArgs, error: &RunError) -> Exit {
     exit
 }
 
-async fn connect_and_run(args: &RunArgs, keeper: Forked) -> Result<Exit, RunError> {
+async fn connect_and_run(args: &RunArgs, keeper: Forked) -> Result<Ran, RunError> {
     Terminal::block_sigttou().map_err(io::Error::from)?;
     let keeper = Keeper::meet(keeper).await.map_err(RunError::Keeper)?;
     let mut signals = Signals::listen()?;
@@ -96,7 +125,7 @@ async fn connect_and_run(args: &RunArgs, keeper: Forked) -> Result<Exit, RunErro
         signal = signals.next_to_end() => return Err(RunError::interrupted(&args.lock, signal)),
     };
     let result = take_and_run(args, &client, keeper, &mut signals).await;
-    let gave_up = matches!(result, Err(_) | Ok(Exit::LOCK_LOST));
+    let gave_up = matches!(result, Err(_) | Ok(Ran::Lost));
     if gave_up && client.shutdown(GIVING_BACK).await.is_err() {
         let names = held::joined(args.lock.names().iter(), ", ");
         let within = humantime::format_duration(args.lock.ttl.get());
@@ -110,7 +139,7 @@ async fn take_and_run(
     client: &Client,
     mut keeper: Keeper,
     signals: &mut Signals,
-) -> Result<Exit, RunError> {
+) -> Result<Ran, RunError> {
     let held = match &args.handle {
         Some(handle) => Held::new(vec![client.adopt(handle).await?]),
         None => {
@@ -137,20 +166,20 @@ async fn take_and_run(
         Outcome::Ended { status, is_asked_to } => (status, is_asked_to),
         Outcome::LockLost(status) => {
             report!("the program {}; {names} was lost", described(status));
-            return Ok(Exit::LOCK_LOST);
+            return Ok(Ran::Lost);
         }
         Outcome::HeldTooLong(status) => {
             report!("the program {}, after --max-hold", described(status));
             release::release(args, client, held, signals).await;
-            return Ok(Exit::HELD_TOO_LONG);
+            return Ok(Ran::Ended(Exit::HELD_TOO_LONG));
         }
     };
     if args.handle.is_some() {
         return Ok(match held.hand_over(args.lock.ttl.get()).await {
-            Ok(()) => Exit::of_program(status),
+            Ok(()) => Ran::Ended(Exit::of_program(status)),
             Err(error) => {
                 report!("the program {}; {error}", described(status));
-                Exit::LOCK_LOST
+                Ran::Lost
             }
         });
     }
@@ -165,14 +194,14 @@ async fn take_and_run(
         }
     }
     Ok(match release::release(args, client, held, signals).await {
-        Ended::Released => Exit::of_program(status),
-        Ended::Lost if args.on_lost == OnLost::Ignore => Exit::of_program(status),
+        Ended::Released => Ran::Ended(Exit::of_program(status)),
+        Ended::Lost if args.on_lost == OnLost::Ignore => Ran::Ended(Exit::of_program(status)),
         Ended::Lost => {
             report!("the program {} before that was seen", described(status));
-            Exit::LOCK_LOST
+            Ran::Lost
         }
-        Ended::Unconfirmed if status.success() => Exit::IO_ERROR,
-        Ended::Unconfirmed => Exit::of_program(status),
+        Ended::Unconfirmed if status.success() => Ran::Ended(Exit::IO_ERROR),
+        Ended::Unconfirmed => Ran::Ended(Exit::of_program(status)),
     })
 }
 

@@ -71,6 +71,62 @@ Examples:
   rlock run nightly-report --url redis://localhost:6379 -- ./report --all"
 );
 
+pub(super) const ELECT: &str = concat!(
+    stores!(),
+    "
+
+The candidates of one NAME lead in the order in which they began to campaign. The leader's program runs as under rlock run, \
+whose help says how it is started, renewed and ended. When the lead is lost, rlock ends the program and campaigns again; it \
+retries through outages of the store. When the program ends by itself, rlock resigns and ends with the program's status: \
+let a supervisor start it again if this host should stay a candidate. TERM, INT, HUP and QUIT end the campaign or the program, \
+and then rlock.
+
+The program finds the election in RLOCK_NAME and the token of its term in RLOCK_TOKEN. Each later leader has a greater token: \
+send it along, so that others can refuse a leader that was deposed and does not know it yet.
+
+Exit status:
+  the program's own; 128+n if signal n ended it, or ended the campaign
+   64  wrong usage
+   69  the store cannot be reached before the first term, or refuses
+   71  the operating system refuses a process, a thread or a descriptor
+   74  the store did not confirm that this candidate resigned, and the program's status was 0
+  126  the program cannot be executed
+  127  the program was not found
+
+With --json the events are those of rlock run, and:
+  campaigning  name   the lead was lost, and this candidate campaigns again
+
+Example:
+  rlock elect scheduler --data http://10.0.0.7:8080 -- ./scheduler --port 8080"
+);
+
+pub(super) const LEADER: &str = concat!(
+    stores!(),
+    "
+
+The leader's data are what it gave to rlock elect --data, or to a campaign of the library. With --follow it asks the store \
+about once a second: it can miss a leader that came and went between two answers, whose term shows as a gap in the tokens.
+
+The fields of the JSON:
+  name             the election
+  state            \"led\", \"vacant\", or with --follow \"unsure\": the store does not answer, and the leader may have changed
+  leader           null unless it is led:
+    host, process, label    the candidate that leads; the label may be null
+    data                    its data as text; may be null
+    token                   the fencing token of its term
+    since, led_for_ms       the beginning of the term (UTC), and its age
+    remaining_ms            the time for which it leads unless it renews
+
+Exit status:
+    0  a candidate leads; with --follow, the reader has gone
+    1  no candidate leads
+   64  wrong usage
+   69  the store cannot be reached, or refuses
+
+Example:
+  rlock leader scheduler --json | jq -r .leader.data"
+);
+
 pub(super) const ACQUIRE: &str = concat!(
     stores!(),
     "

@@ -12,14 +12,14 @@ use super::{Store, resource_name, time, ttl};
 pub(crate) struct LockArgs {
     /// The lock: 1 to 512 bytes of UTF-8 without control characters
     #[arg(value_name = "NAME", value_parser = resource_name)]
-    name: Option<ResourceName>,
+    pub(super) name: Option<ResourceName>,
 
     /// Another lock that the program needs as well; may be repeated
     ///
     /// They are taken one after the other in the order of their names, so that nobody waits for ever for somebody who waits
     /// for him.
     #[arg(long = "name", id = "names", value_name = "NAME", value_parser = resource_name)]
-    more: Vec<ResourceName>,
+    pub(super) more: Vec<ResourceName>,
 
     #[command(flatten)]
     pub(crate) store: Store,
@@ -67,6 +67,10 @@ pub(crate) struct LockArgs {
     /// What `rlock show` says about this holder [default: the program's name]
     #[arg(long, value_name = "TEXT")]
     pub(crate) label: Option<String>,
+
+    /// What the lock carries for others to see, such as an address: 1 KiB at most
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) data: Option<String>,
 }
 
 impl LockArgs {

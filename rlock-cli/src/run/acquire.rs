@@ -111,11 +111,14 @@ async fn take(
 /// The store keeps the lease of a dead holder for as long as the lock is to be kept at least; the watchdog extends it by the
 /// TTL, which never shortens it.
 fn options(args: &LockArgs, upkeep: Upkeep, client: &Client) -> LockOptions {
+    let options = args
+        .data
+        .iter()
+        .filter(|data| !data.is_empty())
+        .fold(LockOptions::new(), |options, data| options.data(data.as_bytes()));
     match upkeep.min_hold.filter(|_| client.capabilities().rest) {
-        Some(min_hold) => LockOptions::new().ttl(args.ttl.get().max(min_hold)).watchdog(false).hold_at_least(min_hold),
-        None => {
-            upkeep.interval.into_iter().fold(LockOptions::new().ttl(args.ttl.get()), LockOptions::watchdog_interval)
-        }
+        Some(min_hold) => options.ttl(args.ttl.get().max(min_hold)).watchdog(false).hold_at_least(min_hold),
+        None => upkeep.interval.into_iter().fold(options.ttl(args.ttl.get()), LockOptions::watchdog_interval),
     }
 }
 

@@ -85,6 +85,22 @@ impl RunError {
     }
 }
 
+impl RunError {
+    /// Whether a candidate campaigns again: it lost the lock before its program was started.
+    pub(crate) fn is_loss(&self) -> bool {
+        self.exit().0 == Exit::LOCK_LOST
+    }
+
+    /// Whether the store may answer at another time.
+    pub(crate) fn is_outage(&self) -> bool {
+        match self {
+            Self::Connect(error) => error.is_unavailable(),
+            Self::Unreachable { .. } | Self::NotConfirmed(_) | Self::Lock(LockError::Unavailable { .. }) => true,
+            _ => false,
+        }
+    }
+}
+
 /// A time for people, without more digits than matter.
 pub(crate) fn shown(time: Duration) -> String {
     let step = match time.as_secs() {

@@ -47,8 +47,9 @@ struct Waiter<'a> {
     remaining_ms: u64,
 }
 
+/// The owner of a lease, and its data.
 #[derive(Debug, Serialize)]
-struct Who<'a> {
+pub(crate) struct Who<'a> {
     host: &'a str,
     process: u32,
     label: Option<&'a str>,
@@ -84,7 +85,7 @@ impl<'a> View<'a> {
 }
 
 impl<'a> Who<'a> {
-    fn new(owner: &'a Owner, data: Option<&LeaseData>) -> Self {
+    pub(crate) fn new(owner: &'a Owner, data: Option<&LeaseData>) -> Self {
         Self { host: owner.host(), process: owner.process(), label: owner.label(), data: data.map(LeaseData::to_text) }
     }
 }

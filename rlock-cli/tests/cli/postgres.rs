@@ -3,6 +3,8 @@
 #[cfg(feature = "bench")]
 #[path = "bench.rs"]
 mod bench;
+#[path = "elect.rs"]
+mod elect;
 #[path = "exit.rs"]
 mod exit;
 #[path = "handle.rs"]

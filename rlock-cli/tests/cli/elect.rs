@@ -1,0 +1,117 @@
+//! Elections: a program in each term of a candidate.
+
+use nix::sys::signal::Signal;
+use rlock_testkit::faults::Control as _;
+use serde_json::Value;
+
+use super::Server;
+use crate::support::{Folder, Observer, Rlock, unique, until, wait_for};
+
+/// Notes the token of each term, and goes on until it is ended.
+const TERM: &str = "echo $RLOCK_TOKEN >> $D/terms; exec sleep 600";
+
+fn candidate(server: &Server, name: &str, data: &str, script: &str) -> Rlock {
+    Rlock::on(server, &["elect", name, "--ttl", "4s", "--data", data, "--", "sh", "-c", script])
+}
+
+fn leader(server: &Server, name: &str) -> Option<Value> {
+    let exited = Rlock::on(server, &["leader", name, "--json"]).exit();
+    let view: Value = serde_json::from_str(&exited.stdout).expect("the command prints JSON");
+    exited.assert(i32::from(view["state"] == "vacant"), &[]);
+    Some(view["leader"].clone()).filter(|leader| !leader.is_null())
+}
+
+#[test]
+fn broken_lead_begins_another_term() {
+    let server = Server::start();
+    let observer = Observer::of(&server);
+    let folder = Folder::new();
+    let name = unique("deposed");
+    let mut running = candidate(&server, &name, "", &folder.script(TERM));
+    for terms in 1..3 {
+        folder.wait_for("terms", terms);
+        observer.break_lock(&name);
+        running.hear("campaigning for");
+    }
+    let terms = folder.wait_for("terms", 3);
+    let tokens: Vec<u64> = terms.lines().map(|token| token.parse().expect("a token")).collect();
+    assert!(tokens.is_sorted_by(|one, next| one < next), "{tokens:?}");
+    running.signal(Signal::SIGTERM);
+    running.exit().assert(143, &[]);
+    assert_eq!(leader(&server, &name), None);
+}
+
+#[test]
+fn silent_store_ends_the_term_but_not_the_campaign() {
+    let server = Server::start_durable();
+    let folder = Folder::new();
+    let name = unique("outage");
+    let mut running = candidate(&server, &name, "", &folder.script(TERM));
+    folder.wait_for("terms", 1);
+    wait_for(server.pause());
+    running.hear("campaigning for");
+    wait_for(server.resume());
+    folder.wait_for("terms", 2);
+    running.signal(Signal::SIGTERM);
+    running.exit().assert(143, &[]);
+}
+
+#[test]
+fn next_candidate_leads_after_the_first() {
+    let server = Server::start();
+    let folder = Folder::new();
+    let name = unique("handed-over");
+    let mut first = candidate(&server, &name, "one", &folder.script(TERM));
+    folder.wait_for("terms", 1);
+    let mut second = candidate(&server, &name, "two", &folder.script("echo >> $D/second; read line; exit 7"));
+    second.hear("waiting for");
+    let led = leader(&server, &name).expect("the first leads");
+    assert_eq!((&led["data"], &led["label"]), (&"one".into(), &"sh".into()), "{led}");
+    let shown = Rlock::on(&server, &["leader", &name]).exit();
+    shown.assert(0, &[]);
+    assert!(shown.stdout.contains("is led by") && shown.stdout.ends_with(": one\n"), "{}", shown.stdout);
+    first.signal(Signal::SIGTERM);
+    folder.wait_for("second", 1);
+    let next = leader(&server, &name).expect("the second leads");
+    assert_eq!(next["data"], "two");
+    assert!(next["token"].as_u64() > led["token"].as_u64(), "{led} {next}");
+    first.hear("released");
+    second.say("\n");
+    second.exit().assert(7, &["released"]);
+    assert_eq!(leader(&server, &name), None);
+}
+
+#[test]
+fn leader_is_followed_over_its_changes() {
+    let server = Server::start();
+    let observer = Observer::of(&server);
+    let folder = Folder::new();
+    let name = unique("followed");
+    let follower = Rlock::on(&server, &["leader", &name, "--follow"]);
+    follower.hear_printed("has no leader");
+    let running = candidate(&server, &name, "here", &folder.script(TERM));
+    folder.wait_for("terms", 1);
+    let first = follower.hear_printed(": here");
+    observer.break_lock(&name);
+    folder.wait_for("terms", 2);
+    let second = until("the next leader", || Some(follower.hear_printed(": here")).filter(|line| *line != first));
+    assert!(second.contains("is led by"), "{second}");
+    running.signal(Signal::SIGTERM);
+    running.exit().assert(143, &[]);
+    follower.hear_printed("has no leader");
+}
+
+#[test]
+fn signal_ends_a_campaign() {
+    let server = Server::start();
+    let observer = Observer::of(&server);
+    let name = unique("impatient");
+    let mut leading = candidate(&server, &name, "", "read line");
+    leading.hear("acquired");
+    let waiting = candidate(&server, &name, "", "true");
+    observer.wait_for_queue(&name, 1);
+    waiting.signal(Signal::SIGTERM);
+    waiting.exit().assert(143, &["stopped by SIGTERM"]);
+    leading.say("\n");
+    leading.exit().assert(0, &[]);
+}
