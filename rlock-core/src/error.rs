@@ -15,12 +15,14 @@ pub(crate) const MIN_INTERVAL: Duration = Duration::from_millis(1);
 #[non_exhaustive]
 pub enum LockError {
     /// The wait that was asked for went by, and others still held the resource.
-    #[error("the lock on {resource:?} was not acquired within {wait:?}: others hold it")]
+    #[error("the lock on {resource:?} was not acquired within {wait:?}: {}", holder(*held_here))]
     TimedOut {
         /// The resource.
         resource: ResourceName,
         /// How long was waited.
         wait: Duration,
+        /// Whether this client itself held the resource, or a part of it, when the wait was over.
+        held_here: bool,
     },
     /// The wait that was asked for went by, and the store answered nothing.
     #[error(
@@ -70,6 +72,14 @@ pub enum LockError {
         /// The resource.
         resource: ResourceName,
     },
+}
+
+fn holder(held_here: bool) -> &'static str {
+    if held_here {
+        "this client holds it, and locks are not reentrant: pass the guard on, or release it before"
+    } else {
+        "others hold it"
+    }
 }
 
 impl LockError {

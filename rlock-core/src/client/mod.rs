@@ -2,6 +2,7 @@
 
 mod handle;
 mod home;
+mod watch;
 
 use std::fmt;
 use std::future::Future;
@@ -13,6 +14,7 @@ use tokio::sync::oneshot;
 
 pub(crate) use self::handle::Handle;
 use self::home::Home;
+pub(crate) use self::watch::{View, Watching};
 use crate::clock::{Clock, Moment};
 use crate::contract::{
     Backend, BackendError, Capabilities, Failure, Finding, InvalidTtl, ListFilter, Owner, Page, ResourceName, Snapshot,

@@ -1,6 +1,8 @@
 //! The fencing token.
 
 use std::fmt;
+use std::num::ParseIntError;
+use std::str::FromStr;
 
 /// What a lease gets when it is granted: a number strictly greater than every token granted before on that
 /// resource.
@@ -33,5 +35,34 @@ impl fmt::Display for Token {
 impl From<Token> for u64 {
     fn from(token: Token) -> Self {
         token.0
+    }
+}
+
+/// For databases whose integers are signed. A token stays below 2^53.
+impl From<Token> for i64 {
+    fn from(token: Token) -> Self {
+        Self::try_from(token.0).unwrap_or(Self::MAX)
+    }
+}
+
+/// Reads the number that the token is shown by.
+impl FromStr for Token {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIntError> {
+        text.parse().map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_survives_text_and_signed_integers() {
+        let token = Token::new(17);
+        assert_eq!(token.to_string().parse(), Ok(token));
+        assert_eq!((u64::from(token), i64::from(token)), (17, 17));
+        assert!("-1".parse::<Token>().is_err());
     }
 }

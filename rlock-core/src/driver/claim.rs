@@ -74,7 +74,10 @@ impl Driver {
         if let Some(refusal) = state.refusal.take() {
             let refused = match refusal {
                 Refusal::Ended(reason) => return Some(Claimed::Ended(reason)),
-                Refusal::Busy { waited: wait } => LockError::TimedOut { resource: resource(), wait },
+                Refusal::Busy { waited: wait } => {
+                    let held_here = self.table.holds(&slot.key.resource);
+                    LockError::TimedOut { resource: resource(), wait, held_here }
+                }
                 Refusal::Unanswered { waited: wait } => LockError::Unanswered { resource: resource(), wait },
                 Refusal::Closed => LockError::Closed { resource: resource() },
                 Refusal::Rejected => {

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::slot::State;
 use super::{Driver, Slot};
 use crate::clock::Moment;
-use crate::contract::{BackendError, Failure, Released};
+use crate::contract::{BackendError, Failure, Released, Token};
 use crate::error::ExtendError;
 use crate::lease::{Effect, Effects, Hint, Input, Lease, LossReason, Lost, Phase, Refusal, Reply};
 use crate::metrics::{Answer, Counted, WakeUp, count};
@@ -39,12 +39,14 @@ pub(super) struct Report {
     pub(super) extension: Option<Answer>,
 }
 
-/// The part of a lease's state that metrics count.
+/// The part of a lease's state that metrics count and logs show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stage {
     is_queued: bool,
     /// The moment of the grant, while the lease is held.
     held_since: Option<Moment>,
+    /// The token, while the lease is held.
+    token: Option<Token>,
     /// The number of the watchdog that runs.
     watchdog: Option<u64>,
 }
@@ -259,7 +261,7 @@ impl Driver {
         is_hint: bool,
     ) {
         quietly(|| self.measure(slot, effects, stages, now, report, is_hint));
-        quietly(|| log(slot, effects, stages, report));
+        quietly(|| log(slot, effects, stages, now, report));
     }
 
     fn measure(
@@ -281,7 +283,7 @@ impl Driver {
             (Some(_), None) => self.metrics.watchdog_ended(),
             _ => {}
         }
-        let held_for = before.held_since.map(|since| now.since(since)).unwrap_or_default();
+        let held_for = before.held_for(now);
         let mut is_lost = false;
         for effect in effects {
             match *effect {
@@ -319,7 +321,7 @@ impl Driver {
     }
 }
 
-fn log(slot: &Slot, effects: &Effects, (before, after): (Stage, Stage), report: Option<&Report>) {
+fn log(slot: &Slot, effects: &Effects, (before, after): (Stage, Stage), now: Moment, report: Option<&Report>) {
     let resource = &slot.key.resource;
     if let Some(error) = report.and_then(|report| report.error.as_ref()) {
         tracing::debug!(%resource, %error, "a request failed");
@@ -327,10 +329,18 @@ fn log(slot: &Slot, effects: &Effects, (before, after): (Stage, Stage), report: 
     if !before.is_queued && after.is_queued {
         tracing::debug!(%resource, "waiting for the lock");
     }
+    let is_lost = effects.iter().any(|effect| matches!(effect, Effect::Lose(_)));
+    if before.held_since.is_some() && after.held_since.is_none() && !is_lost {
+        let (token, held_for) = (before.token.map(Token::get), before.held_for(now));
+        tracing::debug!(%resource, token, ?held_for, "releasing the lock");
+    }
     for effect in effects {
         match *effect {
             Effect::Grant(token) => tracing::debug!(%resource, %token, "acquired the lock"),
-            Effect::Lose(reason) => tracing::warn!(%resource, %reason, "lost the lock"),
+            Effect::Lose(reason) => {
+                let (token, held_for) = (before.token.map(Token::get), before.held_for(now));
+                tracing::warn!(%resource, %reason, token, ?held_for, "lost the lock");
+            }
             Effect::Refuse(Refusal::Ended(LossReason::Gone)) => {
                 tracing::warn!(%resource, "the store lost a place in the queue; queuing again");
             }
@@ -344,13 +354,18 @@ fn log(slot: &Slot, effects: &Effects, (before, after): (Stage, Stage), report: 
 impl Stage {
     fn of(lease: &Lease) -> Self {
         match lease.phase() {
-            Phase::Queued(_) => Self { is_queued: true, held_since: None, watchdog: None },
+            Phase::Queued(_) => Self { is_queued: true, held_since: None, token: None, watchdog: None },
             Phase::Held(held) => {
                 let watchdog = held.watchdog().map(|watchdog| watchdog.renewal().generation);
-                Self { is_queued: false, held_since: Some(held.since()), watchdog }
+                Self { is_queued: false, held_since: Some(held.since()), token: Some(held.token()), watchdog }
             }
-            _ => Self { is_queued: false, held_since: None, watchdog: None },
+            _ => Self { is_queued: false, held_since: None, token: None, watchdog: None },
         }
+    }
+
+    /// The time since the grant; zero if the lease is not held.
+    fn held_for(self, now: Moment) -> Duration {
+        self.held_since.map(|since| now.since(since)).unwrap_or_default()
     }
 
     /// Counts a change for the statistics of the process.

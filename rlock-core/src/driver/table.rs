@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::slot::Slot;
-use crate::contract::LeaseId;
+use crate::contract::{LeaseId, ResourceName};
 
 /// The leases that are not settled with the store.
 #[derive(Default)]
@@ -61,6 +61,11 @@ impl Table {
 
     pub(super) fn get(&self, id: LeaseId) -> Option<Arc<Slot>> {
         self.lock().slots.get(&id).cloned()
+    }
+
+    /// Whether one of the leases is held, and is of `resource`.
+    pub(super) fn holds(&self, resource: &ResourceName) -> bool {
+        self.lock().slots.values().any(|slot| slot.key.resource == *resource && slot.deadline().is_some())
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Slot>> {

@@ -9,7 +9,7 @@ use futures_core::Stream;
 
 pub use self::leadership::Leadership;
 pub use self::observer::{Leader, Observation};
-use crate::client::Client;
+use crate::client::{Client, Watching};
 use crate::contract::{BackendError, ResourceName};
 use crate::error::{InvalidConfig, LockError};
 use crate::lock::{LockOptions, SimpleLock};
@@ -98,7 +98,7 @@ impl Election {
     ///
     /// The stream ends with the client. It works on the client's runtime, in one task, which ends with the stream.
     pub fn observe(&self) -> impl Stream<Item = Observation> + Send + Unpin + use<> {
-        observer::observe(&self.client, self.resource().clone())
+        Watching::<Observation>::start(&self.client, self.resource().clone())
     }
 
     /// Leads whenever it can, and runs `term` for each time, until `term` says that it is done. A term whose leadership is

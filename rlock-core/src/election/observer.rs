@@ -1,24 +1,9 @@
 //! Watching who leads.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_core::Stream;
-use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
-
-use crate::client::Client;
-use crate::contract::{BackendError, Failure, Holder, LeaseData, Owner, ResourceName, Token};
-
-/// The time between two questions.
-const INTERVAL: Duration = Duration::from_secs(1);
-/// The least time between them, when a lease is about to end.
-const SHORTEST: Duration = Duration::from_millis(20);
-/// The time without an answer after which the last one may be out of date.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
-/// Observations that the user has not taken yet, beyond which the store is not asked again.
-const UNREAD: usize = 16;
+use crate::client::{Client, View};
+use crate::contract::{BackendError, Holder, LeaseData, Owner, ResourceName, Snapshot, Token};
 
 /// A leader, as the store knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,8 +44,17 @@ impl Observation {
     pub fn leader(&self) -> Option<&Leader> {
         if let Self::Led(leader) = self { Some(leader) } else { None }
     }
+}
 
-    /// Whether the other says the same: the same leadership, vacancy, or doubt.
+impl View for Observation {
+    fn of(answer: Result<Snapshot, BackendError>) -> Self {
+        match answer.map(leader_of) {
+            Ok(Some(leader)) => Self::Led(leader),
+            Ok(None) => Self::Vacant,
+            Err(error) => Self::Unsure(error),
+        }
+    }
+
     fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Led(one), Self::Led(other)) => one.token == other.token,
@@ -71,58 +65,9 @@ impl Observation {
 }
 
 pub(super) async fn ask(client: &Client, resource: &ResourceName) -> Result<Option<Leader>, BackendError> {
-    Ok(client.inspect(resource).await?.holders.into_iter().next().map(Leader::from))
+    Ok(leader_of(client.inspect(resource).await?))
 }
 
-pub(super) fn observe(client: &Client, resource: ResourceName) -> Observer {
-    let (sender, observations) = mpsc::channel(UNREAD);
-    client.spawn(watch(client.clone(), resource, sender));
-    Observer(observations)
-}
-
-/// The changes of an election.
-pub(super) struct Observer(mpsc::Receiver<Observation>);
-
-impl Stream for Observer {
-    type Item = Observation;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Observation>> {
-        self.0.poll_recv(context)
-    }
-}
-
-async fn watch(client: Client, resource: ResourceName, sender: mpsc::Sender<Observation>) {
-    let mut last: Option<Observation> = None;
-    while !client.is_closed() {
-        let now = tokio::select! {
-            now = look(&client, &resource) => now,
-            () = sender.closed() => return,
-        };
-        let pause = match &now {
-            Observation::Led(leader) => leader.remaining.clamp(SHORTEST, INTERVAL),
-            Observation::Vacant | Observation::Unsure(_) => INTERVAL,
-        };
-        if !last.as_ref().is_some_and(|last| last.is_same(&now)) {
-            if sender.send(now.clone()).await.is_err() {
-                return;
-            }
-            last = Some(now);
-        }
-        tokio::select! {
-            () = sleep(pause) => {}
-            () = sender.closed() => return,
-        }
-    }
-}
-
-async fn look(client: &Client, resource: &ResourceName) -> Observation {
-    match timeout(ANSWERS_WITHIN, ask(client, resource)).await {
-        Ok(Ok(Some(leader))) => Observation::Led(leader),
-        Ok(Ok(None)) => Observation::Vacant,
-        Ok(Err(error)) => Observation::Unsure(error),
-        Err(_elapsed) => {
-            let reason = format!("no answer within {ANSWERS_WITHIN:?}: the server or the network is stuck or slow");
-            Observation::Unsure(BackendError::Unknown(Failure::new("inspect", client.capabilities().backend, reason)))
-        }
-    }
+fn leader_of(snapshot: Snapshot) -> Option<Leader> {
+    snapshot.holders.into_iter().next().map(Leader::from)
 }

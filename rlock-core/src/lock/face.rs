@@ -4,7 +4,7 @@ use std::future::Future;
 
 use super::pending::{Pending, Request};
 use super::{Guard, LockOptions};
-use crate::client::Client;
+use crate::client::{Client, Watching};
 use crate::contract::{BackendError, ResourceName, Share, Snapshot};
 use crate::error::{InvalidConfig, LockError, RunError};
 use crate::metrics::LockKind;
@@ -27,6 +27,10 @@ impl Face {
 
     pub(crate) async fn snapshot(&self) -> Result<Snapshot, BackendError> {
         self.client.inspect(&self.resource).await
+    }
+
+    pub(crate) fn watch(&self) -> Watching<Result<Snapshot, BackendError>> {
+        Watching::start(&self.client, self.resource.clone())
     }
 
     pub(crate) async fn lock(&self, share: Share, kind: LockKind, options: LockOptions) -> Result<Guard, LockError> {

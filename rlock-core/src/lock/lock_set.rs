@@ -284,7 +284,9 @@ impl Budget {
     /// A timeout names the wait for all.
     fn in_all(&self, error: LockError) -> LockError {
         match (error, self.wait) {
-            (LockError::TimedOut { resource, .. }, Some(wait)) => LockError::TimedOut { resource, wait },
+            (LockError::TimedOut { resource, held_here, .. }, Some(wait)) => {
+                LockError::TimedOut { resource, wait, held_here }
+            }
             (LockError::Unanswered { resource, .. }, Some(wait)) => LockError::Unanswered { resource, wait },
             (error, _) => error,
         }

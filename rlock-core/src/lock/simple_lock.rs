@@ -2,6 +2,8 @@
 
 use std::future::Future;
 
+use futures_core::Stream;
+
 use super::face::Face;
 use super::{Guard, LockOptions};
 use crate::client::Client;
@@ -187,6 +189,17 @@ impl SimpleLock {
     /// Dropping the future has no effect.
     pub async fn is_locked(&self) -> Result<bool, BackendError> {
         Ok(!self.0.snapshot().await?.holders.is_empty())
+    }
+
+    /// Watches the lock: the holders and the queue at first, and then each change of them that is seen.
+    ///
+    /// The client asks the store about once a second, and when the next lease would end; a holder who came and went between
+    /// two answers is not seen. When the store does not answer, the stream says so once, by an error, and shows the state
+    /// again when the store answers. For dashboards and tests: to do something only while the lock is held, hold it.
+    ///
+    /// The stream ends with the client. It works on the client's runtime, in one task, which ends with the stream.
+    pub fn watch(&self) -> impl Stream<Item = Result<Snapshot, BackendError>> + Send + Unpin + use<> {
+        self.0.watch()
     }
 
     /// What is being locked.

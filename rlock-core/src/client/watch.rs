@@ -1,0 +1,98 @@
+//! Watches a resource: asks the store again and again, and reports what has changed.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_core::Stream;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+use super::Client;
+use crate::contract::{BackendError, Failure, ResourceName, Snapshot};
+
+/// The time between two questions.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// The shortest time between them, when a lease is about to end.
+const SHORTEST: Duration = Duration::from_millis(20);
+/// The time without an answer after which the last one may be out of date.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+/// Changes that the user has not taken yet, beyond which the store is not asked again.
+const UNREAD: usize = 16;
+
+/// The state of a resource, as the watcher wants to see it.
+pub(crate) trait View: Clone + Send + 'static {
+    fn of(answer: Result<Snapshot, BackendError>) -> Self;
+
+    /// Whether the other one shows no change.
+    fn is_same(&self, other: &Self) -> bool;
+}
+
+impl View for Result<Snapshot, BackendError> {
+    fn of(answer: Self) -> Self {
+        answer
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        let tokens = |snapshot: &Snapshot| snapshot.holders.iter().map(|holder| holder.token).collect::<Vec<_>>();
+        match (self, other) {
+            (Ok(one), Ok(other)) => {
+                tokens(one) == tokens(other)
+                    && one.queue.iter().map(|waiter| &waiter.owner).eq(other.queue.iter().map(|waiter| &waiter.owner))
+                    && one.rest.is_some() == other.rest.is_some()
+            }
+            (Err(_), Err(_)) => true,
+            _ => false,
+        }
+    }
+}
+
+/// The state of a resource at first, then each change that is seen. Ends with the client.
+pub(crate) struct Watching<V>(mpsc::Receiver<V>);
+
+impl<V: View> Watching<V> {
+    /// Starts a task on the client's runtime, which ends with this.
+    pub(crate) fn start(client: &Client, resource: ResourceName) -> Self {
+        let (sender, changes) = mpsc::channel(UNREAD);
+        client.spawn(watch(client.clone(), resource, sender));
+        Self(changes)
+    }
+}
+
+impl<V> Stream for Watching<V> {
+    type Item = V;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<V>> {
+        self.0.poll_recv(context)
+    }
+}
+
+async fn watch<V: View>(client: Client, resource: ResourceName, sender: mpsc::Sender<V>) {
+    let mut last: Option<V> = None;
+    while !client.is_closed() {
+        let answer = tokio::select! {
+            answer = look(&client, &resource) => answer,
+            () = sender.closed() => return,
+        };
+        let next_end = answer.iter().flat_map(|snapshot| &snapshot.holders).map(|holder| holder.remaining).min();
+        let pause = next_end.unwrap_or(INTERVAL).clamp(SHORTEST, INTERVAL);
+        let now = V::of(answer);
+        if !last.as_ref().is_some_and(|last| last.is_same(&now)) {
+            if sender.send(now.clone()).await.is_err() {
+                return;
+            }
+            last = Some(now);
+        }
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = sender.closed() => return,
+        }
+    }
+}
+
+async fn look(client: &Client, resource: &ResourceName) -> Result<Snapshot, BackendError> {
+    timeout(ANSWERS_WITHIN, client.inspect(resource)).await.unwrap_or_else(|_elapsed| {
+        let reason = format!("no answer within {ANSWERS_WITHIN:?}: the server or the network is stuck or slow");
+        Err(BackendError::Unknown(Failure::new("inspect", client.capabilities().backend, reason)))
+    })
+}

@@ -1,0 +1,86 @@
+//! Watching a lock, and what a wait and a log say about its holder, on virtual time.
+
+mod support;
+
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt as _, poll};
+use rlock_core::{BackendError, LockError, Semaphore, Snapshot};
+use support::{Fate, Log, TTL, World, options, settle};
+
+/// The next state: the number of holders and of waiters.
+async fn next(changes: &mut (impl Stream<Item = Result<Snapshot, BackendError>> + Unpin)) -> (usize, usize) {
+    let snapshot = changes.next().await.expect("the client lives").expect("the store answers");
+    (snapshot.holders.len(), snapshot.queue.len())
+}
+
+#[tokio::test(start_paused = true)]
+async fn watcher_sees_each_change_once() {
+    let world = World::new();
+    let watched = Semaphore::new("job", 2, &world.other_client()).unwrap();
+    let used = Semaphore::new("job", 2, &world.client).unwrap();
+    let mut changes = watched.watch();
+    assert_eq!(next(&mut changes).await, (0, 0));
+    let first = used.acquire().await.unwrap();
+    assert_eq!(next(&mut changes).await, (1, 0));
+    let second = used.acquire().await.unwrap();
+    assert_eq!(next(&mut changes).await, (2, 0));
+    let mut third = Box::pin(used.acquire());
+    assert!(poll!(&mut third).is_pending());
+    assert_eq!(next(&mut changes).await, (2, 1));
+    tokio::time::sleep(TTL * 3).await;
+    assert!(poll!(changes.next()).is_pending(), "nothing has changed");
+    first.unlock().await.unwrap();
+    third.await.unwrap().unlock().await.unwrap();
+    second.unlock().await.unwrap();
+    settle().await;
+    assert_eq!(next(&mut changes).await, (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn watcher_reports_a_silent_store_once() {
+    let world = World::new();
+    let lock = world.lock("job");
+    let mut changes = lock.watch();
+    assert_eq!(next(&mut changes).await, (0, 0));
+    world.script.look_away(Fate::Hangs);
+    assert!(changes.next().await.unwrap().is_err());
+    tokio::time::sleep(TTL).await;
+    assert!(poll!(changes.next()).is_pending(), "it says so once");
+    world.script.look_away(Fate::Answered);
+    assert_eq!(next(&mut changes).await, (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn timeout_says_that_the_client_itself_holds_the_lock() {
+    let world = World::new();
+    let other = rlock_core::SimpleLock::new("job", &world.other_client()).unwrap();
+    let guard = world.lock("job").lock().await.unwrap();
+    let wait = || options().wait(Duration::from_secs(1));
+    let own = world.lock("job").lock_with(wait()).await.unwrap_err();
+    assert!(matches!(own, LockError::TimedOut { held_here: true, .. }), "{own:?}");
+    assert!(own.to_string().contains("not reentrant"), "{own}");
+    let others = other.lock_with(wait()).await.unwrap_err();
+    assert!(others.to_string().ends_with("others hold it"), "{others}");
+    guard.unlock().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn logs_name_the_token_and_the_time_held() {
+    let world = World::new();
+    let log = Log::default();
+    let _logging = tracing::subscriber::set_default(log.subscriber());
+    let guard = world.lock("job").lock_with(options()).await.unwrap();
+    let token = guard.token();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    guard.unlock().await.unwrap();
+    let released = format!("token={token} held_for=5");
+    assert!(log.lines().iter().any(|line| line.contains("releasing") && line.contains(&released)), "{:?}", log.lines());
+    let guard = world.lock("job").lock_with(options()).await.unwrap();
+    let token = guard.token();
+    world.client.break_leases(guard.resource()).await.unwrap();
+    guard.lost().await;
+    settle().await;
+    let lost = format!("token={token} held_for=");
+    assert!(log.lines().iter().any(|line| line.contains("lost the lock") && line.contains(&lost)), "{:?}", log.lines());
+}
