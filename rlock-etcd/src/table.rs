@@ -49,6 +49,10 @@ pub(crate) enum Phase {
     Held(Seat),
 }
 
+/// The answer about an attachment came after that about a later one.
+#[derive(Debug, PartialEq, Eq)]
+struct Late;
+
 /// The key of a lease: a spot, and the revision that created it there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Seat {
@@ -57,6 +61,39 @@ pub(crate) struct Seat {
 }
 
 impl Known {
+    /// A lease whose claim has not been answered.
+    fn claimed(key: &LeaseKey, lease: Lease, asked: Moment) -> Self {
+        Self {
+            key: key.clone(),
+            lease,
+            attached: 0,
+            is_foreign: false,
+            asked,
+            phase: Phase::Asked,
+            tried: Vec::new(),
+            tainted: false,
+            seen: None,
+            releasing: false,
+            unwritten: None,
+        }
+    }
+
+    /// Notes the lease of etcd's that it was attached to at this revision, and returns what it was before, if that differs.
+    /// An error if it was attached to another one later.
+    fn attach(&mut self, lease: Lease, revision: i64, tainted: bool, is_foreign: bool) -> Result<Option<Self>, Late> {
+        if revision < self.attached {
+            return Err(Late);
+        }
+        self.attached = revision;
+        if self.lease.id == lease.id {
+            self.tainted |= tainted;
+            return Ok(None);
+        }
+        let before = self.clone();
+        (self.lease, self.tainted, self.is_foreign) = (lease, tainted, is_foreign);
+        Ok(Some(before))
+    }
+
     pub(crate) fn seat(&self) -> Option<Seat> {
         match self.phase {
             Phase::Asked => None,
@@ -107,19 +144,7 @@ impl Table {
 
     /// Notes a claim before it is sent.
     pub(crate) fn claimed(&self, key: &LeaseKey, lease: Lease, asked: Moment) {
-        let known = Known {
-            key: key.clone(),
-            lease,
-            attached: 0,
-            is_foreign: false,
-            asked,
-            phase: Phase::Asked,
-            tried: Vec::new(),
-            tainted: false,
-            seen: None,
-            releasing: false,
-            unwritten: None,
-        };
+        let known = Known::claimed(key, lease, asked);
         let before = self.lock().insert(key.id, known);
         if let Some(before) = before.filter(|before| before.lease.id != lease.id) {
             self.pool.revoke(before.lease.id);
@@ -169,17 +194,16 @@ impl Table {
 
     fn replace(&self, id: LeaseId, lease: Lease, revision: i64, tainted: bool, is_foreign: bool) -> bool {
         let mut table = self.lock();
-        let Some(known) = table.get_mut(&id).filter(|known| known.attached <= revision) else { return false };
-        known.attached = revision;
-        if known.lease.id == lease.id {
-            known.tainted |= tainted;
-            return true;
-        }
-        let before = known.clone();
-        (known.lease, known.tainted, known.is_foreign) = (lease, tainted, is_foreign);
+        let Some(known) = table.get_mut(&id) else { return false };
+        let replaced = known.attach(lease, revision, tainted, is_foreign);
         drop(table);
-        self.take_back(before);
-        true
+        match replaced {
+            Ok(before) => {
+                before.into_iter().for_each(|before| self.take_back(before));
+                true
+            }
+            Err(Late) => false,
+        }
     }
 
     /// Notes what was seen of a lease; what is new, core is told.
@@ -308,5 +332,50 @@ impl Known {
             .seat()
             .is_none_or(|seat| self.seen.is_none_or(|seen| seen.epoch != at.epoch) || seat.created <= at.revision);
         !self.releasing && is_news && exists
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rlock_core::{Clock, ResourceName};
+
+    use super::*;
+
+    fn known() -> Known {
+        let key = LeaseKey { resource: ResourceName::new("x").unwrap(), id: LeaseId::from_u128(1) };
+        Known::claimed(&key, lease(1), Clock::manual().now())
+    }
+
+    fn lease(id: i64) -> Lease {
+        Lease { id, ttl: Duration::from_secs(10), touched: Clock::manual().now() }
+    }
+
+    #[test]
+    fn late_answer_does_not_replace_a_newer_attachment() {
+        let mut known = known();
+        let before = known.attach(lease(3), 30, false, false).unwrap().expect("it is another lease");
+        assert_eq!((before.lease.id, known.lease.id), (1, 3));
+        assert_eq!(known.attach(lease(2), 20, false, false).unwrap_err(), Late);
+        assert_eq!(known.lease.id, 3);
+        let before = known.attach(lease(4), 40, false, false).unwrap().expect("it is another lease");
+        assert_eq!(before.lease.id, 3);
+    }
+
+    #[test]
+    fn repeated_attachment_taints_the_lease() {
+        let mut known = known();
+        known.attach(lease(2), 20, false, false).unwrap();
+        assert!(known.attach(lease(2), 20, true, false).unwrap().is_none());
+        assert!(known.attach(lease(3), 30, false, false).unwrap().expect("it is another lease").tainted);
+    }
+
+    #[test]
+    fn foreign_lease_stays_foreign_until_it_is_left() {
+        let mut known = known();
+        known.attach(lease(2), 20, true, true).unwrap();
+        let before = known.attach(lease(3), 30, false, false).unwrap().expect("it is another lease");
+        assert!(before.is_foreign && !known.is_foreign);
     }
 }
