@@ -3,8 +3,8 @@
 use crate::Harness;
 use crate::run::{Case, Rule, Runnable};
 
-/// The cases that need nothing of a store but that it is there, with a queue and push: for a store that somebody uses,
-/// which is called `backend` in what they say. As with the macro, each can be run by itself, on any thread.
+/// Runs the cases that need only a store with a queue and push, such as a store in production. Their output calls it
+/// `backend`. As with the macro, each can be run by itself, on any thread.
 pub fn cases_for<H: Harness>(backend: &'static str) -> Vec<Runnable> {
     crate::__cases!(__table [backend H] [processes network control rest data])
 }
@@ -19,14 +19,14 @@ pub fn cases_for<H: Harness>(backend: &'static str) -> Vec<Runnable> {
 /// ```
 ///
 /// The harness has to implement [`Shared`](crate::Shared) and [`Controlled`](crate::Controlled) beside
-/// [`Harness`](crate::Harness), unless `without` leaves out what needs them:
+/// [`Harness`](crate::Harness), unless `without` leaves out the cases that need them:
 ///
-/// - `queue`, `push`, `rest`, `data`: the backend's [`Capabilities`](rlock_core::Capabilities) declare that it has none. What
-///   they declare and what is left out has to agree.
+/// - `queue`, `push`, `rest`, `data`: the [`Capabilities`](rlock_core::Capabilities) of the backend declare that it has
+///   none. The list and the declaration have to agree.
 /// - `processes`: other processes cannot reach the store.
-/// - `network`: its clients do not reach it by TCP.
-/// - `cost`: what an operation costs grows with the queue or with history. Without `network`, nothing measures it.
-/// - `control`: its server cannot be paused, killed and restarted, or loses its data then.
+/// - `network`: clients do not reach the store by TCP.
+/// - `cost`: the cost of an operation grows with the queue or with history. Without `network`, cost is not measured.
+/// - `control`: the server cannot be paused, killed and restarted, or loses its data then.
 ///
 /// A case that is left out does not exist; none is skipped at run time.
 #[macro_export]
@@ -57,7 +57,7 @@ macro_rules! conformance {
     };
 }
 
-/// All cases: the module they are in, the rule that they check, what they need, their names.
+/// All cases: their module, the rule that they check, what they need, their names.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __cases {
@@ -289,7 +289,7 @@ macro_rules! __table {
     }};
 }
 
-/// Functions that box the cases. A case is compiled here, once, and not in each program that runs it.
+/// Functions that box the cases. Each case is compiled once, here, and not in each test program.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __boxed {
@@ -326,7 +326,7 @@ macro_rules! __boxed_case {
     };
 }
 
-/// Expands to what is in the braces unless the word before the brackets is in the brackets.
+/// Expands to the braces unless the brackets contain the word before them.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __unless {
@@ -343,7 +343,7 @@ macro_rules! __unless {
     ($needs:ident [] { $($tests:tt)* }) => { $($tests)* };
 }
 
-/// Refuses to compile for a word that `without` does not know.
+/// Fails to compile for a word that `without` does not know.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __can_be_left_out {

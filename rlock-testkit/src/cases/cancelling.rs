@@ -1,4 +1,4 @@
-//! Promises 4 and 5: cancelling is safe at every await, and dropping a guard releases.
+//! Promises 4 and 5: every await is cancel safe, and dropping a guard releases the lock.
 
 use std::future::Future;
 use std::pin::pin;
@@ -18,7 +18,7 @@ use crate::peer::SOON;
 use crate::wait::{eventually, linger, within};
 use crate::{Network, Stage};
 
-/// A `lock()` that is dropped at any of its polls leaves neither a lease nor a place in the queue, in three hundred
+/// A `lock()` that is dropped at any of its polls leaves neither a lease nor an entry in the queue, in three hundred
 /// tries.
 pub async fn dropped_acquire_leaves_nothing(stage: &Stage) {
     let (client, other) = (stage.client().await, stage.client().await);
@@ -36,7 +36,7 @@ pub async fn dropped_acquire_leaves_nothing(stage: &Stage) {
     stage.peer().await.sees_free("x").await;
 }
 
-/// A `lock()` that is dropped while it waits leaves the queue, and the holder alone.
+/// A `lock()` that is dropped while it waits leaves the queue, and does not affect the holder.
 pub async fn dropped_wait_leaves_the_queue(stage: &Stage) {
     let (holder, waiter) = (stage.client().await, stage.client().await);
     let guard = lock(&holder, "x").await;
@@ -79,7 +79,7 @@ pub async fn dropped_extend_is_safe(stage: &Stage) {
     assert!(peer.inspect("x").await.is_free());
 }
 
-/// Requests that nobody waits for any more do not make a connection answer others with their replies.
+/// Replies to cancelled requests are not taken for the replies to other requests on the same connection.
 pub async fn connection_comes_back_clean(stage: &Stage, network: &Network) {
     const LOCKS: usize = 50;
     let (behind, proxy) = network.proxied().await;
@@ -135,7 +135,7 @@ pub async fn guard_dropped_on_another_runtime(stage: &Stage) {
     unlock(lock(&other, "x").await).await;
 }
 
-/// A shutdown gives back what is held and what is waited for, tells both, and refuses what comes after.
+/// A shutdown releases all held locks, ends all waits, notifies both, and refuses later requests.
 pub async fn shutdown_gives_back_everything(stage: &Stage) {
     let (client, other, peer) = (stage.client().await, stage.client().await, stage.peer().await);
     let names: Vec<String> = (0..20).map(|number| format!("job/{number}")).collect();
@@ -159,7 +159,7 @@ pub async fn shutdown_gives_back_everything(stage: &Stage) {
     assert!(try_lock(&other, &names[0]).await.is_some());
 }
 
-/// Polls `future` so many times with short pauses between, and drops it if it has not ended by then.
+/// Polls `future` at most `polls` times with short pauses between, and drops it if it is not ready by then.
 async fn poll_some<F: Future>(future: F, polls: usize, chance: &mut StdRng) -> Option<F::Output> {
     let mut future = pin!(future);
     for _ in 0..polls {

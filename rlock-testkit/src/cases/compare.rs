@@ -12,7 +12,7 @@ use crate::{Observed, Record, Stage};
 const TAKEN: Extended = Extended::Gone { taken: true };
 const FREE: Extended = Extended::Gone { taken: false };
 
-/// Every acquisition claims with an id of its own, even of the same lock by the same client.
+/// Every acquisition uses a new lease id, even for the same lock of the same client.
 pub async fn id_is_new_for_every_acquisition(stage: &Stage) {
     let record = Arc::new(Record::default());
     let watched = record.clone();
@@ -26,7 +26,7 @@ pub async fn id_is_new_for_every_acquisition(stage: &Stage) {
     assert_eq!(distinct.len(), ids.len(), "an id was used twice");
 }
 
-/// A release of a lease that is not there leaves the holder of the resource alone.
+/// A release of a lease that does not exist does not affect the holder of the resource.
 pub async fn foreign_release_does_nothing(stage: &Stage) {
     let (holder, other) = (stage.peer().await, stage.peer().await);
     let held = holder.hold(&claim("x")).await;
@@ -36,7 +36,7 @@ pub async fn foreign_release_does_nothing(stage: &Stage) {
     still_holds(&holder, &held).await;
 }
 
-/// An extension of a lease that is not there prolongs nobody's.
+/// An extension of a lease that does not exist prolongs no lease.
 pub async fn foreign_extend_does_nothing(stage: &Stage) {
     let (holder, other) = (stage.peer().await, stage.peer().await);
     let held = holder.hold(&claim("x")).await;
@@ -64,7 +64,7 @@ pub async fn stale_extend_spares_the_next_holder(stage: &Stage) {
     still_holds(&next, &held).await;
 }
 
-/// What has been released stays released, however often it is extended.
+/// A released lease stays released, however often it is extended.
 pub async fn extend_never_resurrects_released(stage: &Stage) {
     let (peer, other) = (stage.peer().await, stage.peer().await);
     let held = peer.hold(&claim("x")).await;
@@ -76,7 +76,7 @@ pub async fn extend_never_resurrects_released(stage: &Stage) {
     other.hold(&claim("x")).await;
 }
 
-/// What has expired stays expired, however often it is extended.
+/// An expired lease stays expired, however often it is extended.
 pub async fn extend_never_resurrects_expired(stage: &Stage) {
     let (peer, other) = (stage.peer().await, stage.peer().await);
     let held = peer.hold(&claim("x").living(stage.short())).await;
@@ -88,7 +88,7 @@ pub async fn extend_never_resurrects_expired(stage: &Stage) {
     other.hold(&claim("x")).await;
 }
 
-/// The first release of a lease says that it was there, and no later one does.
+/// Only the first release of a lease reports that the lease existed.
 pub async fn release_is_true_once(stage: &Stage) {
     let (peer, other) = (stage.peer().await, stage.peer().await);
     let held = peer.hold(&claim("x")).await;
@@ -108,7 +108,7 @@ pub async fn break_then_old_release_is_harmless(stage: &Stage) {
     still_holds(&next, &held).await;
 }
 
-/// A lease of `stale` that expired, and that of `next` that came after it.
+/// An expired lease of `stale`, and the later lease of `next` on the same resource.
 async fn overtaken(stage: &Stage, stale: &Peer, next: &Peer) -> (Held, Held) {
     let old = stale.hold(&claim("x").living(stage.short())).await;
     (old, next.hold_once_free(SOON, "x").await)

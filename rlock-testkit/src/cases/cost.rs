@@ -1,5 +1,5 @@
-//! Rule 12: an operation costs the same whatever happened before, and however many wait. The bytes between client and store
-//! are what any backend can be measured by.
+//! Rule 12: the cost of an operation does not depend on what happened before, or on the number of waiters. Bytes
+//! between client and store are a measure of cost that works for every backend.
 
 use rlock_core::Claim;
 
@@ -7,10 +7,10 @@ use crate::faults::Proxy;
 use crate::peer::{LONG, Peer, Shape, claim};
 use crate::{Network, Stage};
 
-/// The times that an operation is measured.
+/// Number of measurements of an operation.
 const TRIES: usize = 5;
 
-/// A lock that was taken and released a thousand times, beside a thousand others, costs what it cost at first.
+/// The cost of a lock does not grow after a thousand acquisitions and releases, beside a thousand other locks.
 pub async fn history_costs_nothing(stage: &Stage, network: &Network) {
     let (behind, proxy) = network.proxied().await;
     let peer = behind.peer().await;
@@ -28,8 +28,8 @@ pub async fn history_costs_nothing(stage: &Stage, network: &Network) {
     is_about("a cycle", before, after);
 }
 
-/// To join a queue, to try, to extend a lease in the queue, to leave it and to hand over cost the same whether a few wait or
-/// three hundred.
+/// Joining a queue, a try, renewing a lease in the queue, leaving it and a hand-over cost the same with a few waiters
+/// and with three hundred.
 pub async fn queue_costs_nothing(stage: &Stage, network: &Network) {
     let (behind, proxy) = network.proxied().await;
     let (peer, crowd) = (behind.peer().await, stage.peer().await);
@@ -48,7 +48,7 @@ async fn cycle(peer: &Peer, proxy: &Proxy) -> u64 {
     .await
 }
 
-/// What each operation costs while `waiters` wait, if the store has a queue, or else come and are refused.
+/// The cost of each operation beside `waiters` waiters, or beside as many refused claims if the store has no queue.
 async fn in_queue(peer: &Peer, crowd: &Peer, proxy: &Proxy, waiters: usize) -> Vec<(&'static str, u64)> {
     let name = format!("with {waiters}");
     let holder = peer.hold(&claim(&name)).await.key;
@@ -83,7 +83,7 @@ async fn in_queue(peer: &Peer, crowd: &Peer, proxy: &Proxy, waiters: usize) -> V
     costs
 }
 
-/// The bytes that `action` takes, without what a client does beside it now and then.
+/// The least number of bytes that `action` takes, which leaves out the occasional background traffic of a client.
 async fn least<T>(proxy: &Proxy, mut action: impl AsyncFnMut() -> T) -> u64 {
     let mut least = u64::MAX;
     for _ in 0..TRIES {
@@ -98,7 +98,7 @@ async fn measure<T>(proxy: &Proxy, mut action: impl AsyncFnMut() -> T) -> u64 {
     proxy.passed() - before
 }
 
-/// Numbers grow longer, and a packet more or less says nothing.
+/// Allows for longer numbers, and for one packet more or less.
 fn is_about(what: &str, before: u64, after: u64) {
     assert!(after <= before + before / 4 + 100, "{what} took {before} bytes at first, and {after} later");
 }

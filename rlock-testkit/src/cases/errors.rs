@@ -13,8 +13,8 @@ use crate::peer::{Peer, SOON, claim, resource};
 use crate::wait::{eventually, within};
 use crate::{Network, Stage};
 
-/// Whatever happens to a connection while claims and releases are under way: what is said to be not applied has had
-/// no effect and gets none later, and what was answered has. Where nothing can be sent, that is said.
+/// Connections break while claims and releases are in flight. A request that is reported as not applied has no effect,
+/// then or later. A request that was answered has its effect. A request that cannot be sent is reported as such.
 pub async fn error_says_whether_applied(stage: &Stage, network: &Network) {
     const ROUNDS: usize = 30;
     let (behind, proxy) = network.proxied().await;
@@ -22,7 +22,7 @@ pub async fn error_says_whether_applied(stage: &Stage, network: &Network) {
     let mut chance = chance();
     for round in 0..ROUNDS {
         is_reached(&peer).await;
-        proxy.slow(Duration::from_millis(1)); // so that there is something on its way to be lost
+        proxy.slow(Duration::from_millis(1)); // so that requests are in flight when it breaks
         let claims: Vec<Claim> = (0..10).map(|number| claim(&format!("{round}/{number}"))).collect();
         let held: Vec<Claim> = (0..10).map(|number| claim(&format!("{round}/held/{number}"))).collect();
         direct.acquire(&held).await;
@@ -66,7 +66,7 @@ pub async fn error_says_whether_applied(stage: &Stage, network: &Network) {
     eventually(SOON, "the word that nothing was applied", says_so).await;
 }
 
-/// A connection that cannot be had for less than the life of a lease loses nothing: a broken connection is not a loss.
+/// An outage of the connection shorter than the life of a lease loses nothing: a broken connection is not a loss.
 pub async fn transient_error_is_no_loss(stage: &Stage, network: &Network) {
     let (behind, proxy) = network.proxied().await;
     let (client, peer) = (behind.client().await, stage.peer().await);
@@ -74,7 +74,7 @@ pub async fn transient_error_is_no_loss(stage: &Stage, network: &Network) {
     let guard = lock_as(&client, "x", LockOptions::new().ttl(ttl)).await;
     for _ in 0..3 {
         proxy.cut();
-        // Long enough for an extension to fall due.
+        // Long enough for a renewal to become due.
         sleep(ttl * 4 / 10).await;
         let answer = within(SOON, "an answer", client.inspect(&resource("x"))).await;
         assert!(answer.is_err(), "the connection was not cut");
@@ -96,7 +96,7 @@ fn spoil(proxy: &Proxy, kind: u32) {
     }
 }
 
-/// Waits until the store answers this peer.
+/// Waits until the store answers `peer`.
 pub(super) async fn is_reached(peer: &Peer) {
     const PATIENCE: Duration = Duration::from_secs(2);
     let name = resource("is anybody there");

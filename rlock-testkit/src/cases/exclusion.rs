@@ -14,7 +14,7 @@ use crate::peer::{LONG, SOON, Shape, claim};
 use crate::wait::within;
 use crate::{Remotes, Stage};
 
-/// A mutex that one client holds is refused to another.
+/// A mutex that one client holds is refused to another client.
 pub async fn second_client_is_refused(stage: &Stage) {
     let (holder, other) = (stage.peer().await, stage.peer().await);
     let held = holder.hold(&claim("x")).await;
@@ -29,7 +29,7 @@ pub async fn same_client_is_refused(stage: &Stage) {
     assert!(try_lock(&client, "x").await.is_none(), "a client holds a mutex twice");
 }
 
-/// Holding one name does not keep anybody from another.
+/// A holder of one name does not block any other name.
 pub async fn names_are_independent(stage: &Stage) {
     let (one, other) = (stage.peer().await, stage.peer().await);
     one.hold(&claim("x")).await;
@@ -37,7 +37,7 @@ pub async fn names_are_independent(stage: &Stage) {
     assert!(one.try_claim(&claim("y")).await.is_none());
 }
 
-/// What has been released can be held again at once, by anybody.
+/// A released lock can be acquired again at once, by the same client or another.
 pub async fn reacquire_after_release(stage: &Stage) {
     let peers = [stage.peer().await, stage.peer().await];
     for peer in peers.iter().cycle().take(10) {
@@ -46,7 +46,7 @@ pub async fn reacquire_after_release(stage: &Stage) {
     }
 }
 
-/// A hundred tasks of four clients take turns; there are never two at a time.
+/// A hundred tasks of four clients take turns, and never two are inside at a time.
 pub async fn hundred_tasks_never_two(stage: &Stage) {
     let clients = join_all((0..4).map(|_| stage.client())).await;
     let inside = Arc::new(AtomicU64::new(0));
@@ -64,7 +64,7 @@ pub async fn hundred_tasks_never_two(stage: &Stage) {
     assert_eq!(within(SOON, "a hundred turns", tasks.join_all()).await.len(), 100);
 }
 
-/// No update of a counter is lost that tasks read and write under the lock, without any other care.
+/// A counter that tasks read and then write under the lock loses no update. Only the lock protects it.
 pub async fn unlocked_counter_adds_up(stage: &Stage) {
     const TASKS: usize = 10;
     const ROUNDS: u64 = 20;
@@ -88,7 +88,7 @@ pub async fn unlocked_counter_adds_up(stage: &Stage) {
     assert_eq!(counter.load(Ordering::SeqCst), TASKS as u64 * ROUNDS, "updates were lost");
 }
 
-/// A claim that arrives together with a release is held or refused, and never in the way of the next.
+/// A claim that arrives together with a release is held or refused, and never blocks the next claim.
 pub async fn acquire_races_release(stage: &Stage) {
     let (mut holder, mut other) = (stage.peer().await, stage.peer().await);
     let mut held = holder.hold(&claim("x")).await;
@@ -105,7 +105,7 @@ pub async fn acquire_races_release(stage: &Stage) {
     }
 }
 
-/// Claims of many weights are granted in many mixtures; none exceeds the capacity.
+/// Claims of many weights are granted in many combinations, and never exceed the capacity.
 pub async fn weights_never_exceed_capacity(stage: &Stage) {
     const CAPACITY: u32 = 5;
     let first = stage.peer().await;
@@ -136,7 +136,7 @@ pub async fn weights_never_exceed_capacity(stage: &Stage) {
     assert!(first.inspect("x").await.is_free());
 }
 
-/// Readers share a lock, and keep a writer out; the writer keeps everybody out.
+/// Readers share a lock and exclude writers; a writer excludes readers and writers.
 pub async fn readers_share_writer_excludes(stage: &Stage) {
     let (one, other) = (stage.client().await, stage.client().await);
     let [first, second] = [&one, &other].map(|client| RwLock::new("x", client).expect("a good name"));
@@ -153,7 +153,7 @@ pub async fn readers_share_writer_excludes(stage: &Stage) {
     unlock(soon("read", first.read_with(long())).await).await;
 }
 
-/// A semaphore gives out its permits, to several clients, and not one more.
+/// A semaphore grants all its permits to several clients, and not one more.
 pub async fn semaphore_fills_and_no_more(stage: &Stage) {
     let (one, other) = (stage.client().await, stage.client().await);
     let [first, second] = [&one, &other].map(|client| Semaphore::new("x", 3, client).expect("a good semaphore"));
@@ -168,7 +168,7 @@ pub async fn semaphore_fills_and_no_more(stage: &Stage) {
     assert!(soon("a try", first.try_acquire_many_with(1, long())).await.is_none(), "4 permits of 3");
 }
 
-/// One name used as two kinds of lock is an error that says so, for as long as it is in use.
+/// One name used for two kinds of lock is an error that says so, as long as the name is in use.
 pub async fn capacity_mismatch_is_an_error(stage: &Stage) {
     let (one, other) = (stage.peer().await, stage.peer().await);
     let held = one.hold(&claim("x")).await;
@@ -183,7 +183,7 @@ pub async fn capacity_mismatch_is_an_error(stage: &Stage) {
     assert!(matches!(other.ask(&semaphore).await, Ok(Acquired::Held(_))), "the name is out of use");
 }
 
-/// A lock that another process holds is refused here, and the other way round.
+/// Two processes exclude each other, in both directions.
 pub async fn two_processes_exclude(stage: &Stage, remotes: &Remotes) {
     let client = stage.client().await;
     let mut remote = remotes.start();

@@ -1,4 +1,4 @@
-//! Rule 6: the store's clock alone decides what has expired.
+//! Rule 6: only the clock of the store decides which leases have expired.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::peer::{LONG, SOON, Shape, claim};
 use crate::wait::within;
 use crate::{Remotes, Stage};
 
-/// What a holder does not extend is free after its TTL.
+/// A lock whose holder does not renew is free after its TTL.
 pub async fn expires_after_ttl(stage: &Stage) {
     let (gone, peer) = (stage.peer().await, stage.peer().await);
     gone.hold(&claim("x").living(stage.short())).await;
@@ -33,7 +33,7 @@ pub async fn never_expires_early(stage: &Stage) {
     }
 }
 
-/// An expired lease is, to every operation, as if it were absent, also if nobody has looked at its resource since.
+/// Every operation treats an expired lease as absent, even if no earlier operation has touched its resource.
 pub async fn expired_reads_as_free(stage: &Stage) {
     let (gone, peer) = (stage.peer().await, stage.peer().await);
     let names = ["extended", "released", "broken", "listed", "claimed", "inspected"];
@@ -50,7 +50,7 @@ pub async fn expired_reads_as_free(stage: &Stage) {
     assert!(gone.hold(claimed).await.token > before.token, "a claim was answered with an expired lease");
 }
 
-/// A client that ends without giving anything back costs its TTL, and no more.
+/// A client that ends without releasing delays the next holder by its TTL, and no more.
 pub async fn crash_frees(stage: &Stage) {
     let other = stage.client().await;
     let doomed = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("the system has a thread");
@@ -61,7 +61,7 @@ pub async fn crash_frees(stage: &Stage) {
     assert!(guard.token() > lost.token());
 }
 
-/// A process that is killed costs its TTL, and no more.
+/// A process that is killed delays the next holder by its TTL, and no more.
 pub async fn killed_process_frees(stage: &Stage, remotes: &Remotes) {
     let client = stage.client().await;
     let mut remote = remotes.start();
@@ -73,7 +73,7 @@ pub async fn killed_process_frees(stage: &Stage, remotes: &Remotes) {
     assert!(guard.token().get() > token);
 }
 
-/// A dead waiter costs the waiter behind it the TTL of the dead one and no more, though a release has granted it the lock.
+/// A dead waiter that a release grants the lock to delays the next waiter by its TTL, and no more.
 pub async fn dead_waiter_costs_its_ttl(stage: &Stage) {
     let (holder, dead, client) = (stage.client().await, stage.peer().await, stage.client().await);
     let guard = lock(&holder, "x").await;
@@ -84,8 +84,8 @@ pub async fn dead_waiter_costs_its_ttl(stage: &Stage) {
     unlock(within(stage.brisk() + SOON, "the dead waiter's TTL", served(waiting)).await).await;
 }
 
-/// A waiter holds as soon as the lease in front of it has expired, though no operation has looked at the resource since: a
-/// list shows it as a holder, a break ends it, and a rest may follow its release.
+/// A waiter holds as soon as the lease in front of it has expired, even if no operation has touched the resource since:
+/// a list shows it as a holder, a break ends its lease, and its release can start a rest.
 pub async fn unseen_turn_counts(stage: &Stage) {
     let (gone, peer) = (stage.peer().await, stage.peer().await);
     let names = ["broken", "rested", "list 1", "list 2", "inspected"];
@@ -105,7 +105,7 @@ pub async fn unseen_turn_counts(stage: &Stage) {
     }
 }
 
-/// Clients whose clocks are hours apart exclude each other, and wait no longer for each other than others do.
+/// Clients whose clocks differ by hours exclude each other, and do not wait longer because of that.
 pub async fn client_clock_is_ignored(stage: &Stage) {
     const HOUR: Duration = Duration::from_secs(60 * 60);
     let behind = stage.client().await;
@@ -126,7 +126,7 @@ pub async fn client_clock_is_ignored(stage: &Stage) {
     }
 }
 
-/// A waiter gets its permit when the lease of the first of the holders expires, long before its own has to be extended.
+/// A waiter gets its permit when the first lease of a holder expires, long before its own lease is due for renewal.
 pub async fn expiry_wakes_a_waiter(stage: &Stage) {
     let (gone, client) = (stage.peer().await, stage.client().await);
     gone.hold(&claim("x").weighing(1, 2).living(stage.brisk())).await;
@@ -136,7 +136,7 @@ pub async fn expiry_wakes_a_waiter(stage: &Stage) {
     unlock(within(stage.brisk() + Duration::from_secs(5), "the first holder's TTL", waiting).await).await;
 }
 
-/// A TTL is kept if the store can keep it, or rounded up to what it can, or refused.
+/// A TTL is used as requested, rounded up to one that the store supports, or refused.
 pub async fn ttl_bounds(stage: &Stage) {
     let (peer, client) = (stage.peer().await, stage.client().await);
     for ttl in [Duration::ZERO, Ttl::MIN.get() / 2, Ttl::MAX.get() * 2] {
@@ -156,13 +156,13 @@ pub async fn ttl_bounds(stage: &Stage) {
     let least = peer.hold(&claim("least").living(Ttl::MIN.get())).await;
     assert!(least.ttl + stage.capabilities().ttl_step >= min.get(), "{:?} of {min} were granted", least.ttl);
     peer.sees_free("least").await;
-    // Below the floor of a store that has a high one, and long enough for a busy machine to see the grant in time.
+    // Below the minimum of a store with a high one, and long enough for a busy machine to receive the grant in time.
     let short = (min.get() / 2).max(Duration::from_millis(200));
     drop(soon("a lock with a short TTL", mutex(&client, "least").lock_with(unwatched(short))).await);
 }
 
-/// The life that an answer reports is what was asked for, rounded up as the capabilities say, and it is the life
-/// that the lease has.
+/// The TTL that an answer reports is the requested one, rounded up as the capabilities say, and is the real life of the
+/// lease.
 pub async fn granted_ttl_is_reported(stage: &Stage) {
     let peer = stage.peer().await;
     let step = stage.capabilities().ttl_step;

@@ -1,4 +1,4 @@
-//! Rule 5: extending makes the remaining life at least the TTL asked for, and never shortens it.
+//! Rule 5: an extension makes the remaining life at least the requested TTL, and never shortens it.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::locking::{lock_as, try_lock, unlock};
 use crate::peer::{LONG, Peer, SOON, Shape, claim, nobodys, ttl};
 use crate::wait::eventually;
 
-/// An extension gives a lease its whole TTL again.
+/// An extension restores the whole TTL of a lease.
 pub async fn extend_restores_the_ttl(stage: &Stage) {
     let peer = stage.peer().await;
     let life = stage.kept(LONG);
@@ -23,7 +23,7 @@ pub async fn extend_restores_the_ttl(stage: &Stage) {
     assert!(grant.ttl + step(stage) >= life, "{:?} of {life:?} are left", grant.ttl);
 }
 
-/// A lock that is kept alive outlives its TTL five times.
+/// A lock that is renewed outlives its TTL five times.
 pub async fn outlives_ttl_five_times(stage: &Stage) {
     let (holder, other) = (stage.client().await, stage.client().await);
     let guard = lock_as(&holder, "x", LockOptions::new().ttl(stage.brisk())).await;
@@ -33,7 +33,7 @@ pub async fn outlives_ttl_five_times(stage: &Stage) {
     unlock(guard).await;
 }
 
-/// An extension by less than is left takes nothing away.
+/// An extension by less than the remaining life does not shorten it.
 pub async fn extend_never_shortens(stage: &Stage) {
     let (peer, other) = (stage.peer().await, stage.peer().await);
     let held = peer.hold(&claim("x")).await;
@@ -42,7 +42,7 @@ pub async fn extend_never_shortens(stage: &Stage) {
     assert!(other.remaining("x").await > LONG / 2);
 }
 
-/// A lease can be extended by more than it was claimed for.
+/// A lease can be extended by a longer TTL than it was claimed with.
 pub async fn extend_longer_than_before(stage: &Stage) {
     let (peer, other) = (stage.peer().await, stage.peer().await);
     let held = peer.hold(&claim("x").living(stage.brisk())).await;
@@ -53,7 +53,7 @@ pub async fn extend_longer_than_before(stage: &Stage) {
     assert!(other.remaining("x").await > LONG / 2);
 }
 
-/// A call about many leases answers for each, in the order of the questions.
+/// A call for many leases returns an answer for each, in the order of the request.
 pub async fn batch_answers_each(stage: &Stage) {
     let (peer, other) = (stage.peer().await, stage.peer().await);
     other.hold(&claim("taken")).await;
@@ -69,7 +69,7 @@ pub async fn batch_answers_each(stage: &Stage) {
     assert_eq!(released, [Released::Released, Released::Released, Released::Absent, Released::Released]);
 }
 
-/// A lease that is gone does not keep the others of its batch from being extended.
+/// A lease that is gone does not prevent the extension of the others in its batch.
 pub async fn batch_with_one_lost(stage: &Stage) {
     let peer = stage.peer().await;
     let names = ["one", "two", "three"];
@@ -98,7 +98,7 @@ pub async fn batch_of_ten_thousand(stage: &Stage) {
     assert!(released.iter().all(|&answer| answer == Released::Released));
 }
 
-/// Extensions of one lease at the same time all succeed, and the longest counts.
+/// Concurrent extensions of one lease all succeed, and the longest counts.
 pub async fn concurrent_extends(stage: &Stage) {
     const STEP: Duration = Duration::from_secs(5);
     let peers = [stage.peer().await, stage.peer().await];
@@ -113,7 +113,7 @@ pub async fn concurrent_extends(stage: &Stage) {
     assert!(peers[1].remaining("x").await > LONG - STEP, "a shorter extension undid the longest");
 }
 
-/// A lease that is released while it is extended is gone for good.
+/// A lease that is released during an extension stays released.
 pub async fn extend_races_release(stage: &Stage) {
     let (peer, other) = (stage.peer().await, stage.peer().await);
     for _ in 0..200 {
@@ -124,7 +124,7 @@ pub async fn extend_races_release(stage: &Stage) {
     }
 }
 
-/// Batches over the same leases in opposite orders do not wait for each other for ever.
+/// Batches over the same leases in opposite orders do not deadlock.
 pub async fn opposite_batches_do_not_deadlock(stage: &Stage) {
     const NAMES: usize = 50;
     let peers = [stage.peer().await, stage.peer().await];
@@ -148,7 +148,7 @@ pub async fn opposite_batches_do_not_deadlock(stage: &Stage) {
     }
 }
 
-/// A waiter stays in the queue for as long as it extends its lease, and one that does not is gone after its TTL.
+/// A waiter that renews its lease stays in the queue; one that does not leaves the queue after its TTL.
 pub async fn queued_lease_lives_by_extends(stage: &Stage) {
     let (dead, peer) = (stage.peer().await, stage.peer().await);
     let holder = dead.hold(&claim("x")).await;
@@ -194,7 +194,7 @@ fn state_of(state: Extended) -> &'static str {
     }
 }
 
-/// How far a store's answer may be from the truth: what it counts in.
+/// The rounding of TTLs in the answers of the store.
 fn step(stage: &Stage) -> Duration {
     stage.capabilities().ttl_step
 }

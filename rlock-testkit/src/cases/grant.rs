@@ -1,4 +1,4 @@
-//! Rule 7: whatever frees capacity grants the next waiters, and tells them.
+//! Rule 7: every operation that frees capacity grants the next waiters, and notifies them.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,11 +15,10 @@ use crate::peer::{SOON, Shape, claim, resource};
 use crate::wait::{eventually, linger, within};
 use crate::{Network, Observed, Record, Stage};
 
-/// Far less than the leases of these cases live, and than the time between two extensions: only a missed wake-up
-/// takes longer.
+/// Far shorter than the leases of these cases and than the interval between renewals: only a lost wake-up takes longer.
 const PROMPT: Duration = Duration::from_secs(5);
 
-/// A waiter gets the lock when the holder gives it back.
+/// A waiter gets the lock when the holder releases it.
 pub async fn wakes_on_release(stage: &Stage) {
     let holder = stage.client().await;
     let record = Arc::new(Record::default());
@@ -36,7 +35,7 @@ pub async fn wakes_on_release(stage: &Stage) {
     assert!(next.token() > token);
 }
 
-/// Handing over takes far less than any TTL, also for the last of many waiters.
+/// A hand-over takes far less than any TTL, also for the last of many waiters.
 pub async fn wake_up_is_prompt(stage: &Stage) {
     let clients = [stage.client().await, stage.client().await];
     let mut guard = lock(&clients[0], "x").await;
@@ -55,7 +54,7 @@ pub async fn wake_up_is_prompt(stage: &Stage) {
     }
 }
 
-/// A release between a waiter's request and its waiting is not missed, in a thousand tries.
+/// A waiter does not miss a release between its request and its wait, in a thousand tries.
 pub async fn no_lost_wake_up(stage: &Stage) {
     let (mut holder, mut waiter) = (stage.client().await, stage.client().await);
     let mut chance = chance();
@@ -69,7 +68,7 @@ pub async fn no_lost_wake_up(stage: &Stage) {
     }
 }
 
-/// A waiter that no event reaches gets the lock all the same, by what its next extension is answered.
+/// A waiter that receives no events still gets the lock, through the answer to its next renewal.
 pub async fn lost_event_is_repaired(stage: &Stage) {
     let faults = Faults::none();
     faults.lose_events(true);
@@ -87,7 +86,7 @@ pub async fn lost_event_is_repaired(stage: &Stage) {
     }
 }
 
-/// A waiter whose connections are reset keeps its place, and is told of its turn by the new ones.
+/// A waiter whose connections are reset keeps its position, and is notified of its grant over the new ones.
 pub async fn waiter_survives_its_connection(stage: &Stage, network: &Network) {
     let (behind, proxy) = network.proxied().await;
     let (holder, waiter, later) = (stage.client().await, behind.client().await, stage.client().await);
@@ -114,7 +113,7 @@ pub async fn waiter_survives_its_connection(stage: &Stage, network: &Network) {
     }
 }
 
-/// All of many waiters get their turn.
+/// All of many waiters get the lock.
 pub async fn all_waiters_are_served(stage: &Stage) {
     let clients = join_all((0..3).map(|_| stage.client())).await;
     let mut waiters = JoinSet::new();
@@ -128,7 +127,7 @@ pub async fn all_waiters_are_served(stage: &Stage) {
     assert_eq!(within(SOON, "all turns", waiters.join_all()).await.len(), 90);
 }
 
-/// A wait ends when its time is over, not before and not long after, and leaves the queue.
+/// A wait ends when it times out, neither before nor long after that, and the waiter leaves the queue.
 pub async fn wait_timeout_is_exact(stage: &Stage) {
     const WAIT: Duration = Duration::from_millis(500);
     let (holder, waiter) = (stage.client().await, stage.client().await);
@@ -143,7 +142,7 @@ pub async fn wait_timeout_is_exact(stage: &Stage) {
     assert!(guard.is_held());
 }
 
-/// A wait of zero takes a free lock, and is one try at a held one.
+/// A wait of zero acquires a free lock, and tries a held one once.
 pub async fn zero_wait_is_one_try(stage: &Stage) {
     let (holder, other) = (stage.client().await, stage.client().await);
     let at_once = || long().wait(Duration::ZERO);
@@ -156,7 +155,7 @@ pub async fn zero_wait_is_one_try(stage: &Stage) {
     unlock(guard).await;
 }
 
-/// A grant that comes while the wait ends is returned or given back, in two hundred tries.
+/// A grant that arrives while the wait times out is returned or released, in two hundred tries.
 pub async fn grant_racing_timeout_is_not_leaked(stage: &Stage) {
     let (holder, waiter) = (stage.client().await, stage.client().await);
     let mut chance = chance();
@@ -183,7 +182,8 @@ pub async fn grant_racing_timeout_is_not_leaked(stage: &Stage) {
     stage.peer().await.sees_free("x").await;
 }
 
-/// While nothing happens, a waiter hardly asks: at most twice a second, or eight times where it can only ask.
+/// An idle waiter sends few requests: at most twice a second, or eight times if the store has no queue and it has to
+/// poll.
 pub async fn idle_waiter_is_quiet(stage: &Stage) {
     const WATCHED: Duration = Duration::from_secs(3);
     let holder = stage.client().await;
@@ -195,7 +195,7 @@ pub async fn idle_waiter_is_quiet(stage: &Stage) {
     stage.sees_waiting(1, "x").await;
     let a_second = if stage.capabilities().queue { 2 } else { 8 };
     if !stage.capabilities().queue {
-        // It asks less and less often.
+        // Its polls back off.
         eventually(SOON, "the first requests", async || record.calls() > 8).await;
     }
     let before = record.calls();
@@ -220,7 +220,7 @@ pub async fn break_grants_the_next(stage: &Stage) {
     }
 }
 
-/// Each holder whose lock is broken knows at once, long before it extends its lease, and why.
+/// Each holder of a broken lock is notified at once, long before its next renewal, and learns the reason.
 pub async fn break_tells_the_holder(stage: &Stage) {
     let (one, two, other) = (stage.client().await, stage.client().await, stage.client().await);
     let [first, second] = [&one, &two].map(|client| Semaphore::new("x", 2, client).expect("a good semaphore"));

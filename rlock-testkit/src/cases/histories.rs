@@ -1,4 +1,4 @@
-//! What many do at the same time, recorded and judged as a whole.
+//! Histories of concurrent clients, recorded and checked as a whole.
 
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ use crate::{Remotes, Stage};
 /// How late a loss may be signalled to a task of a test that runs beside others.
 const LATE: Duration = Duration::from_millis(250);
 
-/// Clients whose requests and replies get lost, come late and come twice take turns on mutexes: never two hold one,
-/// tokens grow, no update is lost, nobody is forgotten.
+/// Clients take turns on mutexes while requests and replies get lost, are delayed, and arrive twice. Never two hold a
+/// mutex, tokens increase, no update is lost, and no waiter is forgotten.
 pub async fn mutex_history(stage: &Stage) {
     judged(stage, Plan { mutexes: 2, ..plan(stage) }).await;
 }
@@ -30,7 +30,7 @@ pub async fn rw_history(stage: &Stage) {
     judged(stage, Plan { rw_locks: 1, ..plan(stage) }).await;
 }
 
-/// The same with semaphores, of which each takes one permit or more.
+/// The same with semaphores; each claim takes one permit or more.
 pub async fn semaphore_history(stage: &Stage) {
     judged(stage, Plan { semaphores: 1, ..plan(stage) }).await;
 }
@@ -68,7 +68,7 @@ async fn judged(stage: &Stage, plan: Plan) {
     assert!(counts.acquisitions > (CLIENTS * TURNS / 2) as u64, "{counts}");
 }
 
-/// Holders who work on when their lock is lost do no harm to what looks at their tokens.
+/// Holders that continue to work after their loss do no harm to a resource that checks fencing tokens.
 pub async fn fenced_register(stage: &Stage) {
     const CLIENTS: usize = 4;
     const TURNS: usize = 5;
@@ -115,8 +115,8 @@ fn right(recorder: &Recorder) -> Counts {
     verdict.into_result().unwrap_or_else(|violation| panic!("{violation}"))
 }
 
-/// Processes that are killed, frozen and cut off take turns while the store is paused, killed and loses its data: never
-/// two hold a lock, tokens grow, no update is lost, every loss is signalled in time, nobody is forgotten.
+/// Processes that are killed, frozen and cut off take turns while the store is paused, killed and loses its data. Never
+/// two hold a lock, tokens increase, no update is lost, every loss is signalled in time, and no waiter is forgotten.
 pub async fn under_kills_and_pauses(stage: &Stage, server: &dyn Control, remotes: &Remotes) {
     let ttl = stage.brisk() * 2;
     let plan = Plan { ttl, hold: ttl / 10, long_holds: 20, tasks: 2, mutexes: 2, rw_locks: 1, semaphores: 1 };

@@ -1,4 +1,4 @@
-//! Rule 8: every request may be sent twice, and a reply that never came means unknown, not failed.
+//! Rule 8: every request may be sent twice, and a missing reply means an unknown outcome, not a failure.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::wait::{eventually, within};
 
 const VERBS: [Verb; 3] = [Verb::Acquire, Verb::Extend, Verb::Release];
 
-/// A claim whose reply gets lost is made again, and is the same lease.
+/// A claim whose reply gets lost is retried, and is the same lease.
 pub async fn reply_lost_on_acquire(stage: &Stage) {
     let faults = Faults::none();
     let (client, other, peer) = (stage.faulty_client(&faults).await, stage.client().await, stage.peer().await);
@@ -29,7 +29,7 @@ pub async fn reply_lost_on_acquire(stage: &Stage) {
     assert_eq!(faults.happened(Verb::Acquire).len(), 5);
 }
 
-/// An extension whose reply gets lost costs nothing.
+/// An extension whose reply gets lost does no harm.
 pub async fn reply_lost_on_extend(stage: &Stage) {
     let faults = Faults::none();
     let (client, other) = (stage.faulty_client(&faults).await, stage.client().await);
@@ -46,7 +46,7 @@ pub async fn reply_lost_on_extend(stage: &Stage) {
     unlock(guard).await;
 }
 
-/// A release whose reply gets lost is made again, and leaves alone who came after it.
+/// A release whose reply gets lost is retried, and does not affect the next holder.
 pub async fn reply_lost_on_release(stage: &Stage) {
     let faults = Faults::none();
     let (client, peer) = (stage.faulty_client(&faults).await, stage.peer().await);
@@ -60,12 +60,12 @@ pub async fn reply_lost_on_release(stage: &Stage) {
     unlock(guard).await;
     assert_eq!(faults.happened(Verb::Release).len(), 1);
     if !queues {
-        peer.hold(&next).await; // nobody can come in between
+        peer.hold(&next).await; // without a queue, it cannot hold before the second release
     }
     assert!(peer.token(&next.key).await.is_some(), "the repeated release hit the next holder");
 }
 
-/// Requests that never arrive are sent again.
+/// Requests that never arrive are retried.
 pub async fn lost_requests_are_sent_again(stage: &Stage) {
     let faults = Faults::none();
     let (client, other) = (stage.faulty_client(&faults).await, stage.client().await);
@@ -81,7 +81,7 @@ pub async fn lost_requests_are_sent_again(stage: &Stage) {
     }
 }
 
-/// A client each of whose requests arrives twice does what every other does.
+/// A client whose requests all arrive twice behaves like any other.
 pub async fn requests_arrive_twice(stage: &Stage) {
     let faults = Faults::none();
     for verb in VERBS {
@@ -104,7 +104,7 @@ pub async fn requests_arrive_twice(stage: &Stage) {
     assert!(peer.inspect("x").await.is_free());
 }
 
-/// A claim that is sent twice is one lease, held or queued, with one share of the capacity.
+/// A claim that is sent twice is one lease, held or queued, and takes its weight once.
 pub async fn acquire_sent_twice_is_one_lease(stage: &Stage) {
     let (peer, other) = (stage.peer().await, stage.peer().await);
     let half = || claim("x").weighing(1, 2);
@@ -136,8 +136,7 @@ pub async fn acquire_sent_twice_is_one_lease(stage: &Stage) {
     assert!(matches!(other.ask(&claim("x")).await, Ok(Acquired::Held(_))), "something of a double claim is left");
 }
 
-/// A claim that reaches the store after its client has given up waiting, or has been told that it may have got lost, is
-/// given back.
+/// A claim that reaches the store after its client timed out, or after an unknown outcome, is released.
 pub async fn late_acquire_is_cleaned_up(stage: &Stage) {
     const LATE: Duration = Duration::from_millis(300);
     let faults = Faults::none();

@@ -1,4 +1,4 @@
-//! Rules 10 and 11: what can be seen from outside, and what is left behind.
+//! Rules 10 and 11: the list and the inspection of resources, and the data left in the store.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::Stage;
 use crate::locking::{lock, lock_in_background, served, unlock};
 use crate::peer::{LONG, Peer, SOON, Shape, claim, nobodys};
 
-/// A list shows every resource with a live lease whose name has the prefix, on whichever page, and nothing else.
+/// A list returns every resource with a live lease whose name has the prefix, on whatever page, and no other.
 pub async fn list_by_prefix_and_pages(stage: &Stage) {
     let peer = stage.peer().await;
     let names: Vec<String> = (0..25).map(|number| format!("job/{number}")).collect();
@@ -31,7 +31,7 @@ pub async fn list_by_prefix_and_pages(stage: &Stage) {
     assert!(peer.page("job/", 5, None).await.entries.len() < 25, "a page of about 5");
 }
 
-/// A free resource shows as free, a held one with its holders, what they hold and how long.
+/// An inspection shows a free resource as free, and a held one with its holders, their weights and remaining time.
 pub async fn inspect_free_and_held(stage: &Stage) {
     let (one, other) = (stage.peer().await, stage.peer().await);
     let free = other.inspect("x").await;
@@ -51,7 +51,7 @@ pub async fn inspect_free_and_held(stage: &Stage) {
     assert!(one.inspect("x").await.is_free());
 }
 
-/// A queue shows in its order, behind the holder.
+/// An inspection shows the queue in its order, behind the holder.
 pub async fn inspect_free_held_queued(stage: &Stage) {
     let (one, other) = (stage.peer().await, stage.peer().await);
     let holder = one.hold(&labelled(claim("x").weighing(5, 5), "holder")).await;
@@ -72,7 +72,7 @@ pub async fn inspect_free_held_queued(stage: &Stage) {
     assert!(held_for < stage.brisk(), "the time that it waited counts as held: {held_for:?}");
 }
 
-/// Nothing of a lease's id is in what others see: who knows it can release the lease.
+/// No output contains the id of a lease, because a client that knows the id can release the lease.
 pub async fn inspect_never_shows_the_id(stage: &Stage) {
     let (peer, other) = (stage.peer().await, stage.peer().await);
     let held = peer.hold(&claim("x")).await;
@@ -84,8 +84,8 @@ pub async fn inspect_never_shows_the_id(stage: &Stage) {
     }
 }
 
-/// After locks were held, waited for, expired, broken and asked about, the store keeps nothing of them beyond what
-/// keeps tokens increasing.
+/// After locks were held, waited for, expired, broken and inspected, the store keeps nothing of them except what keeps
+/// tokens increasing.
 pub async fn nothing_is_left_behind(stage: &Stage) {
     let (peer, dead) = (stage.peer().await, stage.peer().await);
     let clients = [stage.client().await, stage.client().await];
@@ -100,7 +100,7 @@ pub async fn nothing_is_left_behind(stage: &Stage) {
     stage.keeps_nothing(SOON).await;
 }
 
-/// Everything that a backend can be asked about a name.
+/// Sends every request that a backend has for a name.
 async fn use_up(peer: &Peer, dead: &Peer, name: &str, stage: &Stage) {
     let held = peer.hold(&claim(name)).await;
     assert!(peer.try_claim(&claim(name)).await.is_none());

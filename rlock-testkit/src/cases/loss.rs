@@ -1,5 +1,5 @@
-//! Promises 1, 2 and 3: the loss of a lock is signalled by its deadline, whatever goes wrong, and a short outage loses
-//! nothing. Rule 15: a store that has restarted frees nothing.
+//! Promises 1, 2 and 3: the loss of a lock is signalled by its deadline under every fault, and a short outage loses no
+//! lock. Rule 15: a store that has restarted frees no lock.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,10 +20,10 @@ use crate::peer::{LONG, SOON, claim, resource, ttl};
 use crate::wait::{eventually, within};
 use crate::{Network, Remotes, Stage};
 
-/// Far less than the leases that nobody extends live here.
+/// Far shorter than the life of the leases that are not renewed here.
 const PROMPT: Duration = Duration::from_secs(5);
 
-/// A lock whose grant took most of its TTL to arrive counts from when it was asked for, and is extended in time.
+/// A lock whose grant took most of its TTL to arrive counts from the instant of the request, and is renewed in time.
 pub async fn late_grant_is_extended_in_time(stage: &Stage) {
     let faults = Faults::none();
     let (client, other) = (stage.faulty_client(&faults).await, stage.client().await);
@@ -36,13 +36,13 @@ pub async fn late_grant_is_extended_in_time(stage: &Stage) {
     unlock(guard).await;
 }
 
-/// A holder whose connections are cut, and refused, knows of the loss before anybody else can have the lock.
+/// A holder whose connections are cut and refused learns of its loss before another client can acquire the lock.
 pub async fn partition_signals_before_the_ttl(stage: &Stage, network: &Network) {
     is_signalled_first(stage, network, "x", Proxy::cut).await;
 }
 
-/// A holder whose connections have died without a word, both ways or one way, knows of the loss before anybody else
-/// can have the lock.
+/// A holder whose connections died silently, both ways or one way, learns of its loss before another client can acquire
+/// the lock.
 pub async fn half_open_connection_signals_too(stage: &Stage, network: &Network) {
     let ways = [("both", Way::Both), ("to the server", Way::ToServer), ("to the client", Way::ToClient)];
     join_all(ways.map(|(name, way)| is_signalled_first(stage, network, name, move |proxy| proxy.lose(way)))).await;
@@ -70,7 +70,8 @@ async fn is_signalled_first(stage: &Stage, network: &Network, name: &str, spoil:
     unlock(next).await;
 }
 
-/// While the store stands still, every holder is told by its deadline, and stays told when the store goes on.
+/// While the store is frozen, every holder gets the signal by its deadline, and the loss stays when the store
+/// continues.
 pub async fn frozen_store(stage: &Stage, server: &dyn Control, _: &Remotes) {
     let (client, other) = (stage.client().await, stage.client().await);
     let ttl = Ttl::new(patient(stage)).expect("a TTL that can be used");
@@ -81,7 +82,7 @@ pub async fn frozen_store(stage: &Stage, server: &dyn Control, _: &Remotes) {
     let begun = Instant::now();
     let mut deadlines = vec![begun; guards.len()];
     while begun.elapsed() < ttl.get() * 2 {
-        // An answer that was under way may still come, and move the deadline.
+        // A reply in flight may still arrive, and move the deadline.
         for (deadline, guard) in deadlines.iter_mut().zip(&guards).filter(|(_, guard)| guard.is_held()) {
             *deadline = Instant::now() + guard.remaining();
         }
@@ -101,7 +102,7 @@ pub async fn frozen_store(stage: &Stage, server: &dyn Control, _: &Remotes) {
     assert!(next.iter().all(Guard::is_held), "an extension of a lost lock hit the next holder: {next:?}");
 }
 
-/// A store that stands still for half a TTL costs no holder its lock, and no waiter its place.
+/// A store that is paused for half a TTL costs no holder its lock, and no waiter its position.
 pub async fn short_outage_loses_nothing(stage: &Stage, server: &dyn Control, _: &Remotes) {
     let (client, other) = (stage.client().await, stage.client().await);
     let ttl = patient(stage);
@@ -124,11 +125,11 @@ pub async fn short_outage_loses_nothing(stage: &Stage, server: &dyn Control, _: 
     unlock(served(waiting).await).await;
 }
 
-/// A process that was frozen for longer than its lock lives knows of the loss when it wakes up, before anything else.
+/// A process that was frozen for longer than its lease knows of the loss when it wakes, before it does anything else.
 pub async fn frozen_process_knows_on_waking(stage: &Stage, remotes: &Remotes) {
     let client = stage.client().await;
     let mut remote = remotes.start();
-    // Without a watchdog, whose next extension would tell as well.
+    // Without a watchdog, because its next renewal would report the loss as well.
     let token = remote.lock_unwatched("x", stage.brisk()).await;
     assert!(remote.believes().await);
     let waiting = lock_in_background(&client, "x");
@@ -144,7 +145,7 @@ pub async fn frozen_process_knows_on_waking(stage: &Stage, remotes: &Remotes) {
     unlock(guard).await;
 }
 
-/// A lock that was lost in a partition stays lost after it, and nothing that was held back hits the next holder.
+/// A lock that was lost in a partition stays lost after it, and no delayed request affects the next holder.
 pub async fn healed_partition_does_not_revive(stage: &Stage, network: &Network) {
     let (behind, proxy) = network.proxied().await;
     let (client, other) = (behind.client().await, stage.client().await);
@@ -165,7 +166,7 @@ pub async fn healed_partition_does_not_revive(stage: &Stage, network: &Network) 
     unlock(served(waiting).await).await;
 }
 
-/// A holder whose connections are reset over and over keeps its lock, and can go on taking others.
+/// A holder whose connections are reset over and over keeps its lock, and can acquire others.
 pub async fn connection_killed(stage: &Stage, network: &Network) {
     let (behind, proxy) = network.proxied().await;
     let (client, peer) = (behind.client().await, behind.peer().await);
@@ -183,7 +184,7 @@ pub async fn connection_killed(stage: &Stage, network: &Network) {
     unlock(guard).await;
 }
 
-/// A holder whose connections have died without a word keeps its lock, if new ones can be had.
+/// A holder whose connections died silently keeps its lock, if it can open new ones.
 pub async fn dead_connection_is_replaced(stage: &Stage, network: &Network) {
     let (behind, proxy) = network.proxied().await;
     let client = behind.client().await;
@@ -200,7 +201,7 @@ pub async fn dead_connection_is_replaced(stage: &Stage, network: &Network) {
     unlock(guard).await;
 }
 
-/// A store that is killed and comes back, with its data or without, never has two holders who both believe in a lock.
+/// After a store is killed and restarted, with or without its data, never two holders both believe in a lock.
 pub async fn store_restart_never_two(stage: &Stage, server: &dyn Control, _: &Remotes) {
     const LOCKS: usize = 20;
     let begun = Instant::now();
@@ -214,7 +215,7 @@ pub async fn store_restart_never_two(stage: &Stage, server: &dyn Control, _: &Re
             stage.sees_waiting(1, &number.to_string()).await;
         }
         if data == Data::Kept {
-            sleep(ttl).await; // so that they live by their extensions
+            sleep(ttl).await; // so that only renewals keep the leases alive
         }
         server.restart(data).await;
         let newcomer = stage.client().await;
@@ -237,7 +238,7 @@ pub async fn store_restart_never_two(stage: &Stage, server: &dyn Control, _: &Re
     }
 }
 
-/// A store that restarts with its data gives a lock that is held to nobody else, and does not deny it to its holder.
+/// A store that restarts with its data refuses a held lock to every other client, and not to its holder.
 pub async fn restarted_store_frees_nothing(stage: &Stage, server: &dyn Control, _: &Remotes) {
     let (holder, other) = (stage.peer().await, stage.peer().await);
     let held = claim("x");
@@ -261,11 +262,11 @@ pub async fn restarted_store_frees_nothing(stage: &Stage, server: &dyn Control, 
     }
 }
 
-/// Who waits when the store is killed waits on when it comes back, with its data or without, and is served.
+/// A waiter continues to wait when the store is killed and restarted, with or without its data, and gets the lock.
 pub async fn waiter_recovers_from_restart(stage: &Stage, server: &dyn Control, _: &Remotes) {
     let (holder, waiter) = (stage.client().await, stage.client().await);
     for data in [Data::Kept, Data::Lost] {
-        // Nobody can say how long a server takes to start.
+        // A long TTL, because the time that a server takes to start has no bound.
         let guard = lock_as(&holder, "x", LockOptions::new().ttl(LONG)).await;
         let waiting = lock_in_background(&waiter, "x");
         stage.sees_waiting(1, "x").await;
@@ -280,8 +281,8 @@ pub async fn waiter_recovers_from_restart(stage: &Stage, server: &dyn Control, _
     }
 }
 
-/// A holder whose lease is gone from a store that lost it, as in a failover that lost writes, is told as soon as the
-/// store can be asked, not only by the deadline; and the tokens after it are greater.
+/// A holder whose lease is missing from the store, as after a failover that lost writes, learns of it as soon as the
+/// store answers, not only by the deadline. The tokens after it are greater.
 pub async fn failover_loss_is_reported(stage: &Stage, server: &dyn Control, _: &Remotes) {
     let (holder, other) = (stage.client().await, stage.client().await);
     let guard = lock(&holder, "x").await;
@@ -293,7 +294,7 @@ pub async fn failover_loss_is_reported(stage: &Stage, server: &dyn Control, _: &
     assert!(next.token() > guard.token(), "token {} was granted after {}", next.token(), guard.token());
 }
 
-/// A lock that is lost stays lost, for the reason that it was lost for, whatever happens afterwards.
+/// A lost lock stays lost, with the reason of its loss, under every later event.
 pub async fn loss_is_final_and_has_a_reason(stage: &Stage) {
     let (client, other, peer) = (stage.client().await, stage.client().await, stage.peer().await);
     let expired = lock_as(&client, "x", unwatched(stage.short())).await;
@@ -319,7 +320,7 @@ pub async fn loss_is_final_and_has_a_reason(stage: &Stage) {
     }
 }
 
-/// Whoever looks after the loss sees it at once, in every way in which it can be seen.
+/// A subscriber that comes after the loss sees it at once, through every way to observe it.
 pub async fn late_subscriber_sees_loss(stage: &Stage) {
     let client = stage.client().await;
     let guard = lock_as(&client, "x", unwatched(stage.short())).await;
@@ -353,7 +354,7 @@ pub async fn watchdog_survives_a_blocked_runtime(stage: &Stage) {
     assert_eq!(blocked.join().expect("the holder does not panic"), (true, true));
 }
 
-/// Work that is tied to a lock is dropped when the lock is lost, and the lock given back when the work ends.
+/// Work that is tied to a lock is dropped when the lock is lost, and the lock is released when the work ends.
 pub async fn run_stops_the_work(stage: &Stage) {
     let (client, other) = (stage.client().await, stage.client().await);
     let guard = lock(&client, "x").await;
@@ -377,7 +378,7 @@ pub async fn run_stops_the_work(stage: &Stage) {
     assert_eq!(Arc::strong_count(&steps), 1, "the work lives on");
 }
 
-/// A TTL that leaves room for a busy machine within its margin.
+/// A TTL whose margin leaves time for a busy machine.
 fn patient(stage: &Stage) -> Duration {
     stage.brisk() * 3
 }
@@ -386,7 +387,8 @@ async fn held(client: &Client, number: usize, ttl: Duration) -> Guard {
     lock_as(client, &number.to_string(), LockOptions::new().ttl(ttl)).await
 }
 
-/// By how much the machine lets this process oversleep, which is no fault of anybody who has to be told in time.
+/// Measures by how much the machine lets this process oversleep. A late signal within that is not a fault of the
+/// client.
 struct Oversleeping(Arc<AtomicU64>);
 
 impl Oversleeping {
@@ -412,7 +414,7 @@ impl Oversleeping {
     }
 }
 
-/// Who is told of a loss, when.
+/// Records when each of several holders learned of its loss, and the reason.
 struct Told(Vec<JoinHandle<(Instant, LossReason)>>);
 
 impl Told {

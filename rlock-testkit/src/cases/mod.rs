@@ -1,4 +1,4 @@
-//! The cases, by what they are about. `conformance!` makes a test of each.
+//! The conformance cases, by subject. `conformance!` makes a test of each.
 
 pub mod cancelling;
 pub mod compare;

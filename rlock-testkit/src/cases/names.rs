@@ -1,4 +1,4 @@
-//! Rule 10: names are any text, and no name reaches another's keys.
+//! Rule 10: names are any text, and no name affects the keys of another.
 
 use std::collections::HashSet;
 
@@ -7,19 +7,19 @@ use rlock_core::{InvalidConfig, InvalidName, Namespace, Released, ResourceName, 
 use crate::Stage;
 use crate::peer::{Held, Peer, claim};
 
-/// Names in any script are kept as they are; what only looks the same is another name.
+/// Names in any script are kept unchanged; names that only look the same are different names.
 pub async fn unicode(stage: &Stage) {
     are_kept_apart(stage, &["замок/🔒", "é", "e\u{301}", "锁", "ﬁ", "fi", "\u{a0}", " "]).await;
 }
 
-/// A lock without a name is refused before anything is sent; what only looks empty is a name.
+/// An empty name is refused before any request is sent; a name that only looks empty is valid.
 pub async fn empty_is_refused(stage: &Stage) {
     let refused = SimpleLock::new("", &stage.client().await).err();
     assert!(matches!(refused, Some(InvalidConfig::Name(InvalidName::Empty { .. }))), "{refused:?}");
     are_kept_apart(stage, &[" ", "  ", "\u{3000}", "."]).await;
 }
 
-/// The longest names work, in full length, and one byte more is refused.
+/// The longest names work in full length, and one byte more is refused.
 pub async fn longest_and_one_longer(stage: &Stage) {
     const MAX: usize = ResourceName::MAX_LEN;
     let ascii = "x".repeat(MAX);
@@ -35,7 +35,7 @@ pub async fn case_matters(stage: &Stage) {
     are_kept_apart(stage, &["job", "Job", "JOB", "straße", "STRASSE", "i", "I", "İ", "ı"]).await;
 }
 
-/// No name is mistaken for syntax of the store's; control characters are refused.
+/// No name is mistaken for syntax of the store; control characters are refused.
 pub async fn hostile_names(stage: &Stage) {
     const HOSTILE: &str = r#"{} { } {x} {x}y }{ / // /x x/ . .. ../x : :: x: :x ' '' " \ ` % %% %00 %25 %7B%7D _ * ?
         [a-z] ^ $1 $$ ; -- # & | null 0 -1 ~ ');DROP"#;
@@ -49,14 +49,14 @@ pub async fn hostile_names(stage: &Stage) {
     }
 }
 
-/// Names that begin or end alike, or look like what the store may add to them, are different names.
+/// Names with a common prefix or suffix, or with the suffixes that a store may add to its keys, are different names.
 pub async fn prefixes_do_not_collide(stage: &Stage) {
     const ALIKE: &str = "a aa a/b a/b/c a:b b a:queue a:q a:x a:e a:waiters a:holders a:token a/queue a.queue a{b {a}b \
         {a}:q a}b a}:q";
     are_kept_apart(stage, &ALIKE.split_whitespace().collect::<Vec<_>>()).await;
 }
 
-/// Equal names in two namespaces are two resources, to every operation.
+/// Equal names in two namespaces are two resources for every operation.
 pub async fn namespaces_are_apart(stage: &Stage) {
     let own = stage.namespace().to_string();
     let others = [format!("{own}x"), format!("{own}:x"), format!("{own}/x"), format!("{{{own}}}"), format!("{own}%")];
@@ -80,7 +80,7 @@ pub async fn namespaces_are_apart(stage: &Stage) {
     assert_eq!(peers[0].list("", 10).await.len(), 1);
 }
 
-/// Ten thousand names are held side by side, and each is listed.
+/// Ten thousand names are held at the same time, and each is listed.
 pub async fn ten_thousand_names(stage: &Stage) {
     const NAMES: usize = 10_000;
     let peer = stage.peer().await;
@@ -97,7 +97,7 @@ pub async fn ten_thousand_names(stage: &Stage) {
     assert_eq!(peer.list("", 1_000).await, []);
 }
 
-/// Holds all names at once, and looks whether each has its own holder and none goes with another.
+/// Holds all names at the same time. Checks that each has its own holder, and that no release affects another name.
 async fn are_kept_apart(stage: &Stage, names: &[&str]) {
     let (peer, other) = (stage.peer().await, stage.peer().await);
     let held = hold_all(&peer, names).await;

@@ -47,7 +47,7 @@ pub async fn fifo_across_clients(stage: &Stage) {
     join_all(waiters).await.into_iter().for_each(|waiter| waiter.expect("no waiter panics"));
 }
 
-/// A try that would fit is refused while somebody waits who does not.
+/// A try that would fit is refused while a larger request waits that does not fit.
 pub async fn try_does_not_overtake(stage: &Stage) {
     let (holder, waiter, other) = (stage.peer().await, stage.peer().await, stage.peer().await);
     let held = holder.hold(&claim("x").weighing(1, 2)).await;
@@ -58,7 +58,7 @@ pub async fn try_does_not_overtake(stage: &Stage) {
     assert!(waiter.token(&both.key).await.is_some());
 }
 
-/// A reader that comes after a waiting writer does not get in beside the readers that are there.
+/// A reader that comes after a waiting writer is not granted beside the current readers.
 pub async fn waiting_writer_blocks_new_readers(stage: &Stage) {
     let (one, other) = (stage.client().await, stage.client().await);
     let [first, second] = [&one, &other].map(|client| RwLock::new("x", client).expect("a good name"));
@@ -74,7 +74,7 @@ pub async fn waiting_writer_blocks_new_readers(stage: &Stage) {
     assert!(soon("read", first.try_read_with(long())).await.is_some());
 }
 
-/// The readers between two writers are let in together, and the second writer after them.
+/// The readers between two writers are granted together, and the second writer after them.
 pub async fn readers_behind_a_writer_are_granted_together(stage: &Stage) {
     let peer = stage.peer().await;
     let [read, write] = [1, 100].map(|weight| move || claim("x").weighing(weight, 100).queued());
@@ -91,7 +91,7 @@ pub async fn readers_behind_a_writer_are_granted_together(stage: &Stage) {
     assert!(peer.token(&second).await.is_some());
 }
 
-/// A hundred dead waiters delay the next by one TTL, not by a hundred, and are skipped in one step.
+/// A hundred dead waiters delay the next one by one TTL, not by a hundred, and are skipped in one step.
 pub async fn expired_waiters_are_skipped_together(stage: &Stage) {
     let (dead, peer) = (stage.peer().await, stage.peer().await);
     let first = dead.hold(&claim("x").living(stage.brisk())).await;
@@ -106,7 +106,7 @@ pub async fn expired_waiters_are_skipped_together(stage: &Stage) {
     assert!(peer.token(&live).await.is_some(), "a dead waiter was granted");
 }
 
-/// Whoever asks for much is not passed by those who ask for little, however often they come.
+/// Small requests never overtake a large one, however often they come.
 pub async fn large_request_is_not_starved(stage: &Stage) {
     let (peer, other) = (stage.peer().await, stage.peer().await);
     let permits = |weight| claim("x").weighing(weight, 3);

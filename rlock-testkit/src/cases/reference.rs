@@ -1,4 +1,4 @@
-//! The backend against the reference: the same random operations have to give the same answers.
+//! Compares the backend with the reference: the same random operations must give the same answers.
 
 mod operation;
 
@@ -24,13 +24,13 @@ use crate::peer::{resource, ttl};
 
 const RESOURCES: [&str; 2] = ["a:{1}", "b*é"];
 const IDS: u128 = 6;
-/// After so long, no more sequences are begun.
+/// No new sequence begins after this time.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Random operations of two clients, on resources that both want, are answered as the reference answers them; so are the
-/// events that follow. Where an expiry comes so close to an operation that either answer is right, a sequence ends.
+/// Two clients run random operations on shared resources. The backend must answer as the reference does, and send the
+/// same events. A sequence ends where an expiry is so close to an operation that either answer is right.
 ///
-/// `PROPTEST_CASES` says how many sequences are tried, 40 without it; fewer, if they take long.
+/// `PROPTEST_CASES` sets the number of sequences, 40 by default; slow stores run fewer.
 pub async fn random_operations_match_the_reference(stage: &Stage) {
     let (stage, runtime) = (stage.clone(), Handle::current());
     let compared = spawn_blocking(move || compare(&stage, &runtime)).await;
@@ -47,7 +47,7 @@ fn compare(stage: &Stage, runtime: &Handle) {
     let begun = Instant::now();
     let outcome = TestRunner::new(config).run(&sequences, |operations| {
         if begun.elapsed() > LONGEST {
-            return Ok(()); // a store that counts in seconds has been seen enough of
+            return Ok(()); // a store that counts in seconds runs fewer sequences
         }
         runtime.block_on(async {
             count(&number);
@@ -69,24 +69,26 @@ fn compare(stage: &Stage, runtime: &Handle) {
     assert!(compared > number * 5, "nearly every sequence was cut short: {compared} operations in {number} sequences");
 }
 
-/// Both stores, and what was seen of them.
+/// Both stores, with what the run knows of them.
 struct Run {
     real: [Arc<dyn Backend>; 2],
     real_events: [EventStream; 2],
     memory: [rlock_core::MemoryBackend; 2],
     memory_events: [EventStream; 2],
     clock: Clock,
-    /// What the clock of the model shows, and in which instants an operation on the store may have happened.
+    /// The instant that the clock of the model shows. The current operation on the store takes effect then or later.
     shown: Instant,
-    /// When each lease may expire in the store, at the earliest and at the latest. It errs on the side of too many.
+    /// The earliest and the latest instant at which each lease may expire in the store. It may contain more than there
+    /// are.
     expiries: HashMap<Lease, Vec<(Instant, Instant)>>,
-    /// The longest that an operation took, which bounds what the two clocks may disagree by.
+    /// The longest duration of an operation, which bounds the difference between the two clocks.
     longest: Duration,
-    /// The model's token for each of the store's, per resource.
+    /// The token of the model for each token of the store, per resource.
     tokens: [BTreeMap<u64, u64>; RESOURCES.len()],
-    /// Leases that were released together with another one of their resource: if that came first, they were granted before.
+    /// Leases that were released together with another one of their resource. If the other was released first, they
+    /// were granted before their release.
     either_way: HashSet<LeaseId>,
-    /// How often each lease was claimed anew after it had ended: the ids of leases are never used again.
+    /// The number of times that each lease was claimed anew after its end, because ids of leases are never used again.
     generations: HashMap<Lease, u128>,
     stage: Stage,
 }
@@ -114,15 +116,15 @@ impl Run {
         }
     }
 
-    /// A span of the operations, which are made for a store that keeps milliseconds, as this store tells it apart.
+    /// A duration of the operations, which assume milliseconds, stretched to the resolution of this store.
     fn span(&self, millis: u64) -> Duration {
         const SHORTEST: Duration = Duration::from_millis(40);
         let stretched = self.stage.kept(SHORTEST).as_secs_f64() / SHORTEST.as_secs_f64();
         Duration::from_millis(millis).mul_f64(stretched)
     }
 
-    /// What a lease is claimed or extended by. A coarse store may round an extension up to what the lease was claimed with,
-    /// which the reference does not: there, a lease has one TTL.
+    /// The TTL to claim or extend a lease by. A coarse store may round an extension up to the TTL of the claim, which
+    /// the reference does not. Therefore each lease has one TTL there.
     fn ttl(&self, lease: Lease, millis: u64) -> Ttl {
         const COARSE: [u64; IDS as usize] = [40, 80, 120, 10_000, 10_000, 100_000];
         let millis =
@@ -156,8 +158,8 @@ impl Run {
         Ok(())
     }
 
-    /// Whether the reference has a lease, of a resource that is not free: one that it has not is refused for a capacity that
-    /// no other has.
+    /// Whether the reference has this lease, on a resource that is not free. It probes with a capacity that no other
+    /// claim has, so that a missing lease is refused for its capacity.
     async fn is_there(&self, key: LeaseKey) -> bool {
         let share = Share::new(1, 7).expect("a share that can be held");
         let owner = Arc::new(Owner::current());
@@ -178,7 +180,7 @@ impl Run {
         now
     }
 
-    /// Whether it is certain which leases had expired when the store did what it did between `begun` and now.
+    /// Whether it is certain which leases had expired when the store executed the operation, between `begun` and now.
     fn is_certain(&mut self, begun: Instant) -> bool {
         let ended = Instant::now();
         self.longest = self.longest.max(ended - begun);
@@ -187,21 +189,21 @@ impl Run {
 
     fn will_expire(&mut self, lease: Lease, begun: Instant, millis: u64) {
         let (ttl, lag) = (self.ttl(lease, millis), self.stage.capabilities().expiry_lag);
-        // Where the store looks again before it tells of a grant, a lease must not end meanwhile.
+        // A store with an expiry lag checks again before it reports a grant; a lease must not end before that.
         let earliest = begun + if lag.is_zero() { ttl.get() } else { ttl.get() * 9 / 10 };
         self.expiries.entry(lease).or_default().push((earliest, Instant::now() + ttl.get() + lag));
     }
 
-    /// Does one operation on both; false if the answers cannot be compared from here on.
+    /// Runs one operation on both stores. Returns false if later answers cannot be compared.
     async fn step(&mut self, operation: &Operation) -> Result<bool, TestCaseError> {
         match operation {
             Operation::Pass { millis } => {
-                // Several of them make up a TTL of a coarse store all the same.
+                // Several pauses still add up to the TTL of a coarse store.
                 let millis = if self.is_coarse() { millis / 4 } else { *millis };
                 tokio::time::sleep(self.span(millis)).await;
             }
             Operation::Acquire { client, claims } => {
-                // Of two on one resource, either may come first.
+                // Of two claims on one resource, either may come first.
                 let mut seen = HashSet::new();
                 let claims: Vec<_> = claims.iter().filter(|claim| seen.insert(claim.lease.0)).collect();
                 self.before();
@@ -298,7 +300,7 @@ impl Run {
         match (real, model) {
             (Ok(Acquired::Held(real)), Ok(Acquired::Held(model))) => {
                 self.same_token(resource, real.token, model.token)?;
-                // A client of a coarse store may not know that another one has extended its lease since.
+                // A client of a coarse store may not know that another client has extended the lease since.
                 let known = if self.is_coarse() { real.ttl.max(model.ttl) } else { real.ttl };
                 self.near(known, model.ttl)
             }
@@ -312,7 +314,7 @@ impl Run {
         }
     }
 
-    /// Where a lease is not alone in its batch, what is in front of it may be extended before or after it.
+    /// In a batch, the leases in front of this one may be extended before or after it.
     fn same_extended(
         &mut self,
         resource: usize,
@@ -340,7 +342,7 @@ impl Run {
     fn same_place(&self, real: Place, model: Place) -> Result<(), TestCaseError> {
         prop_assert_eq!(real.ahead, model.ahead);
         if !self.stage.capabilities().expiry_lag.is_zero() {
-            return Ok(()); // it tells of expiries itself
+            return Ok(()); // the store reports expiries itself
         }
         self.near(real.ask_again, model.ask_again)
     }
@@ -351,7 +353,7 @@ impl Run {
         for (real, model) in real.holders.iter().zip(&model.holders) {
             prop_assert_eq!((&real.owner, real.weight), (&model.owner, model.weight));
             self.same_token(resource, real.token, model.token)?;
-            // Whatever made room for it may have expired, which some stores notice late, and on a busy machine later yet.
+            // The lease in front may have expired, which some stores notice late, and later still on a busy machine.
             let late = model.held_for.saturating_sub(real.held_for).min(2 * self.stage.capabilities().expiry_lag);
             self.near(real.held_for + late, model.held_for)?;
             self.near(real.remaining, model.remaining)?;
@@ -364,7 +366,7 @@ impl Run {
         Ok(())
     }
 
-    /// The same lease has the same token, and an order of tokens in one is the order in the other.
+    /// The same lease has the same token, and both stores order their tokens alike.
     fn same_token(&mut self, resource: usize, real: Token, model: Token) -> Result<(), TestCaseError> {
         let tokens = &mut self.tokens[resource];
         let known = *tokens.entry(real.get()).or_insert(model.get());
@@ -380,7 +382,7 @@ impl Run {
         Ok(())
     }
 
-    /// Each client was told of the same grants and breaks, and of no others.
+    /// Checks that each client received the same grants and breaks, and no others.
     async fn same_events(&mut self) -> Result<(), TestCaseError> {
         for client in (0..2).filter(|_| self.stage.capabilities().push && self.stage.capabilities().queue) {
             let is_certain = |event: &(&str, LeaseId)| event.0 != "granted" || !self.either_way.contains(&event.1);
@@ -405,8 +407,8 @@ impl Run {
             well(self.real[client].release(&[waiter.into()]).await.remove(0))?;
             if !plainly {
                 prop_assert!(told.contains(&last), "not told of the last one");
-                // It ends leases by itself, and its clients look for what has become of theirs: they may not know why one
-                // has ended, nor learn of what is over already.
+                // Such a store ends leases by itself, and its clients look up what happened to their leases. They may
+                // not know why a lease has ended, nor learn of events that are already over.
                 told.retain(|event| event.0 != "broken" || expected.contains(event));
                 let mut missing = Vec::new();
                 for event in expected.difference(&told).copied() {
@@ -424,7 +426,7 @@ impl Run {
 }
 
 impl Run {
-    /// Whether a lease was given back, or has ended.
+    /// Whether a lease was released, or has ended.
     async fn is_over(&self, id: LeaseId) -> Result<bool, TestCaseError> {
         for resource in 0..RESOURCES.len() {
             let ask = Extension { key: LeaseKey { resource: name_of(resource), id }, ttl: Ttl::MIN };
@@ -435,8 +437,8 @@ impl Run {
         Ok(true)
     }
 
-    /// Has the client wait for something and get it: events that are not told by then will not be, as each client is told
-    /// in order.
+    /// Makes the client wait for one more grant and get it. Each client receives its events in order, so that earlier
+    /// events that are missing by then will not arrive.
     async fn grant_a_last_one(&self, client: usize) -> Result<LeaseKey, TestCaseError> {
         let last = resource("the last one");
         let claim = |id, if_busy| Claim {
@@ -471,7 +473,7 @@ async fn all(backend: &dyn Backend) -> Result<BTreeMap<String, (u64, u64)>, Test
     }
 }
 
-/// Without the token, which was compared by the answers; that events may have been lost is no fault.
+/// Drops the token, which was compared in the answers. A resync is not a difference.
 fn plain(event: Event) -> Option<(&'static str, LeaseId)> {
     match event {
         Event::Granted { id, .. } => Some(("granted", id)),

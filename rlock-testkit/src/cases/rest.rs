@@ -1,4 +1,4 @@
-//! Rules 13 and 14: a release may leave its resource taken for a time, and leases carry data of their holders.
+//! Rules 13 and 14: a release may keep its resource taken for a time, and leases carry data of their holders.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::locking::{lock, lock_as, soon, try_lock, unlock};
 use crate::peer::{SOON, Shape, claim};
 use crate::wait::within;
 
-/// Nobody holds a resource that rests, and nobody else gets it.
+/// A resting resource has no holder, and is refused to every client.
 pub async fn rest_keeps_others_away(stage: &Stage) {
     let (holder, other) = (stage.peer().await, stage.peer().await);
     let held = holder.hold(&claim("x")).await;
@@ -22,7 +22,7 @@ pub async fn rest_keeps_others_away(stage: &Stage) {
     other.hold(&claim("x")).await;
 }
 
-/// The first waiter gets the resource when the rest is over, though the client that released has ended.
+/// The first waiter gets the resource at the end of the rest, even if the client that released it has ended.
 pub async fn rest_ends_by_itself(stage: &Stage) {
     let (holder, client) = (stage.peer().await, stage.client().await);
     let held = holder.hold(&claim("x")).await;
@@ -59,7 +59,7 @@ pub async fn hold_at_least_outlasts_the_release(stage: &Stage) {
     unlock(guard).await;
 }
 
-/// A client that shuts down gives its locks back, and leaves their rests.
+/// A client that shuts down releases its locks, and their rests remain.
 pub async fn hold_at_least_outlasts_the_client(stage: &Stage) {
     let (client, other) = (stage.client().await, stage.client().await);
     let guard = lock_as(&client, "x", LockOptions::new().hold_at_least(SOON)).await;

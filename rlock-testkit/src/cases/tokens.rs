@@ -1,4 +1,4 @@
-//! Rule 3: tokens strictly increase in grant order.
+//! Rule 3: tokens strictly increase in the order of grants.
 
 use rlock_core::{Acquired, Extended, LockOptions, Token};
 
@@ -8,7 +8,7 @@ use crate::peer::{Held, LONG, Peer, SOON, Shape, claim};
 use crate::wait::within;
 use crate::{Remotes, Stage};
 
-/// Leases that are held side by side have tokens in the order of their grants, across clients.
+/// Leases that are held at the same time have tokens in the order of their grants, across clients.
 pub async fn token_increases(stage: &Stage) {
     let peers = [stage.peer().await, stage.peer().await];
     let mut last = Token::new(0);
@@ -43,9 +43,9 @@ pub async fn token_increases_after_break(stage: &Stage) {
     grows(before.token, &other.hold(&claim("x")).await);
 }
 
-/// The token after a crash and restart of the store is greater than all before.
+/// The token after a crash and restart of the store is greater than all earlier ones.
 pub async fn token_increases_after_restart(stage: &Stage, server: &dyn Control, _: &Remotes) {
-    // A crash may forget a release, and the next holder waits for the end of the lease then.
+    // A crash may lose a release. Then the next holder waits until the lease expires.
     let brief = LockOptions::new().ttl(stage.brisk());
     let guard = lock_as(&stage.client().await, "x", brief).await;
     let before = guard.token();
@@ -55,7 +55,7 @@ pub async fn token_increases_after_restart(stage: &Stage, server: &dyn Control, 
     assert!(after > before, "token {after} was granted after {before}");
 }
 
-/// Waiters that are granted one after the other have growing tokens, whichever client they belong to.
+/// Waiters that are granted one after the other get increasing tokens, across clients.
 pub async fn token_follows_grant_order(stage: &Stage) {
     let peers = [stage.peer().await, stage.peer().await];
     let held = peers[0].hold(&claim("x")).await;
@@ -72,7 +72,7 @@ pub async fn token_follows_grant_order(stage: &Stage) {
     }
 }
 
-/// Extending a lease leaves its token as it is.
+/// Extending a lease does not change its token.
 pub async fn token_unchanged_by_extend(stage: &Stage) {
     let peer = stage.peer().await;
     let held = peer.hold(&claim("x").living(stage.brisk() * 10)).await;
@@ -82,7 +82,7 @@ pub async fn token_unchanged_by_extend(stage: &Stage) {
     assert_eq!(holders(&peer).await, [held.token]);
 }
 
-/// A claim whose lease is there already is answered with the token that it has, and changes nothing.
+/// A claim whose lease already exists returns its token, and changes nothing.
 pub async fn token_unchanged_by_acquire_again(stage: &Stage) {
     let (peer, other) = (stage.peer().await, stage.peer().await);
     let again = claim("x");
@@ -97,7 +97,7 @@ pub async fn token_unchanged_by_acquire_again(stage: &Stage) {
     assert!(peer.remaining("x").await <= LONG, "a claim that came again prolonged the lease");
 }
 
-/// A claim that was refused has no lease, then or later.
+/// A refused claim never has a lease, then or later.
 pub async fn refused_acquire_gets_none(stage: &Stage) {
     let (holder, other) = (stage.peer().await, stage.peer().await);
     let held = holder.hold(&claim("x")).await;
@@ -110,8 +110,8 @@ pub async fn refused_acquire_gets_none(stage: &Stage) {
     assert!(other.inspect("x").await.is_free());
 }
 
-/// A resource that refuses tokens smaller than the greatest it has seen is safe from a holder that does not know of
-/// its loss.
+/// A resource that refuses tokens smaller than the greatest it has seen is safe from a holder that does not know of its
+/// loss.
 pub async fn resource_rejects_stale_token(stage: &Stage) {
     let (slow, quick) = (stage.client().await, stage.client().await);
     let mut register = Register { greatest: Token::new(0), value: "" };
@@ -124,7 +124,7 @@ pub async fn resource_rejects_stale_token(stage: &Stage) {
     unlock(fresh).await;
 }
 
-/// Every way to ask for the token of a lease tells the same number, from 1 up to 2^53.
+/// Every request that returns the token of a lease returns the same number, from 1 up to 2^53.
 pub async fn token_is_exact(stage: &Stage) {
     let (peer, other) = (stage.peer().await, stage.peer().await);
     for _ in 0..50 {
@@ -138,7 +138,7 @@ pub async fn token_is_exact(stage: &Stage) {
     }
 }
 
-/// What a lock protects, when it looks at the tokens.
+/// A protected resource that checks fencing tokens.
 #[derive(Debug)]
 struct Register {
     greatest: Token,

@@ -1,4 +1,4 @@
-//! Where processes contend, and things go wrong.
+//! Runs processes that contend for locks, and injects faults.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -27,7 +27,7 @@ use crate::history::{History, Recorder, Register, Verdict, What, now};
 use crate::process::{Helper, Process, Program};
 use crate::remote::ADDRESS;
 
-/// What a process of an arena is started as.
+/// The role of a process of an arena.
 pub(crate) const ROLE: &str = "contender";
 
 const PLAN: &str = "plan";
@@ -36,17 +36,17 @@ const NUMBER: &str = "number";
 const SEED: &str = "seed";
 const REGISTERS: &str = "registers";
 
-/// How long a process may take to connect.
+/// Longest time that a process may take to connect.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
-/// How many mishaps can happen to processes at a time, beside one to the server.
+/// Number of faults in processes at a time, beside one in the server.
 const LANES: u64 = 3;
 
-/// Processes that contend for the locks of one store, and what happens to them.
+/// Processes that contend for the locks of one store, and the faults injected into them and into the server.
 pub struct Arena<'a> {
     plan: Plan,
     program: Program,
-    /// Where the store is.
+    /// The address of the store.
     address: String,
     is_proxied: bool,
     server: Option<&'a dyn Control>,
@@ -54,36 +54,36 @@ pub struct Arena<'a> {
     recorder: Recorder,
     places: Vec<Mutex<Place>>,
     next: AtomicU32,
-    /// Held for writing while the server is down: a process that starts has to reach it.
+    /// Locked for writing while the server is down: a process that starts has to reach it.
     is_up: RwLock<()>,
     happened: StdMutex<BTreeMap<Mishap, u64>>,
     seed: u64,
 }
 
-/// A process, and its way to the store.
+/// One process, and its proxy to the store.
 struct Place {
-    /// `None` for a store that is no server.
+    /// `None` if the store cannot be proxied: it is not a server, or its URL names several.
     proxy: Option<Proxy>,
     process: Option<(u32, Process)>,
 }
 
-/// How it went.
+/// The outcome of a run.
 #[derive(Debug)]
 pub struct Outcome {
-    /// What the check of the history found.
+    /// The result of the history check.
     pub verdict: Verdict,
-    /// What went wrong how often.
+    /// The number of faults of each kind.
     pub mishaps: BTreeMap<Mishap, u64>,
 }
 
 impl<'a> Arena<'a> {
-    /// An arena for so many processes, which are `program` in the role of [`contend_as_told`], each with a proxy of its
-    /// own in front of the store at `address`, if that is the URL of one server. What happens follows from the seed, as far as
-    /// processes can be repeated.
+    /// Makes an arena for this number of processes, which run `program` in the role of [`contend_as_told`]. Each has
+    /// its own proxy in front of the store at `address`, if that is the URL of one server. The seed decides all random
+    /// choices, as far as runs of processes can be repeated.
     ///
     /// # Panics
     ///
-    /// Panics if the system has no folder or port for it.
+    /// Panics if the system has no temporary folder or no port.
     pub async fn new(
         plan: Plan,
         program: Program,
@@ -100,7 +100,7 @@ impl<'a> Arena<'a> {
             .with(PLAN, &plan)
             .with(FOLDER, folder.path().display())
             .with(REGISTERS, SocketAddr::to_string(&registers));
-        // A URL of several servers has no proxy in front of all of them.
+        // For a URL of several servers there is no proxy.
         let is_proxied = Url::parse(address).is_ok_and(|url| url.port().is_some());
         let place = |_| Mutex::new(Place { proxy: is_proxied.then(|| Proxy::in_front_of(address)), process: None });
         Self {
@@ -119,19 +119,19 @@ impl<'a> Arena<'a> {
         }
     }
 
-    /// The mishaps that can happen to a store at this address, if the server is the arena's own.
+    /// The faults that can happen to the store at this address, if the arena owns the server.
     pub fn possible(&self) -> Vec<Mishap> {
         Mishap::ALL.into_iter().filter(|mishap| self.is_proxied || !mishap.is_of_the_network()).collect()
     }
 
-    /// Lets the processes contend for so long while `mishaps` happen, has them come to an end, and judges what they did.
+    /// Lets the processes contend for `time` while `mishaps` happen, ends them, and checks their history.
     ///
-    /// A loss counts as signalled late if it is noted more than `late_allowed` after the deadline, where it is not the
-    /// machine that did not let the process run.
+    /// A loss counts as signalled late if it is noted more than `late_allowed` after the deadline, unless the machine
+    /// did not let the process run.
     ///
     /// # Panics
     ///
-    /// Panics if a process cannot connect to the store when nothing is wrong with it, or one panics.
+    /// Panics if a process panics, or cannot connect to the store while no fault is injected.
     pub async fn run(&self, time: Duration, mishaps: &[Mishap], late_allowed: Duration) -> Outcome {
         join_all(self.places.iter().map(|place| async { self.start(&mut *place.lock().await).await })).await;
         let end = Instant::now() + time;
@@ -160,7 +160,7 @@ impl<'a> Arena<'a> {
         place.process = Some((number, process));
     }
 
-    /// One mishap after the other, each to a process that nothing else happens to.
+    /// Injects one fault after the other, each into a process that has no other fault.
     async fn lane(&self, lane: u64, mishaps: &[Mishap], end: Instant) {
         let mut chance = self.chance(lane + 1);
         while !mishaps.is_empty() && self.pause(0.1..1.5, &mut chance, end).await {
@@ -232,14 +232,14 @@ impl<'a> Arena<'a> {
         }
     }
 
-    /// Waits for so many TTLs, and answers whether there is time for another mishap.
+    /// Waits for a random number of TTLs. Returns whether there is time for another fault.
     async fn pause(&self, ttls: Range<f64>, chance: &mut StdRng, end: Instant) -> bool {
         let next = Instant::now() + self.plan.ttl.mul_f64(chance.random_range(ttls));
         tokio::time::sleep_until(next.min(end)).await;
         next < end
     }
 
-    /// How long a mishap lasts: mostly less than a TTL, at times up to two.
+    /// The duration of a fault: mostly less than a TTL, sometimes up to two.
     fn time(&self, chance: &mut StdRng) -> Duration {
         let most = if chance.random_bool(0.7) { 0.6 } else { 2.0 };
         self.plan.ttl.mul_f64(chance.random_range(0.05..most))
@@ -255,7 +255,7 @@ impl<'a> Arena<'a> {
 }
 
 impl Place {
-    /// Has the process end when it holds nothing and waits for nothing. One that does not is left to be found out.
+    /// Ends the process when it holds nothing and waits for nothing. A process that hangs is left to the history check.
     async fn finish(&mut self) {
         let Some((number, process)) = &mut self.process else { return };
         process.say("stop");
@@ -276,12 +276,12 @@ fn spoil(proxy: &Proxy, mishap: Mishap, chance: &mut StdRng) {
     }
 }
 
-/// What a process of an [`Arena`] does: it contends until it is told to stop. `connect` has to answer with a client of
-/// the store at the address that it is given.
+/// Runs a process of an [`Arena`], which contends until the arena stops it. `connect` has to return a client of the
+/// store at the given address.
 ///
 /// # Panics
 ///
-/// Panics if the process was started by something else.
+/// Panics if the process was not started by an arena.
 pub async fn contend_as_told(mut helper: Helper, connect: impl AsyncFnOnce(&str) -> Client) {
     let client = connect(&helper.setting(ADDRESS)).await;
     let number: u32 = parsed(&helper, NUMBER);
@@ -308,7 +308,7 @@ pub async fn contend_as_told(mut helper: Helper, connect: impl AsyncFnOnce(&str)
     std::future::pending::<Infallible>().await;
 }
 
-/// Notes when the machine does not let this process run: a thread or a task that sleeps for a moment sleeps for longer.
+/// Notes when the machine does not let this process run: a short sleep of a thread or a task took longer than asked.
 fn notice_starvation(recorder: &Recorder) {
     const MOMENT: Duration = Duration::from_millis(5);
     fn note(recorder: &Recorder, since: Duration) {

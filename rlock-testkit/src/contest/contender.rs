@@ -1,4 +1,4 @@
-//! One who wants locks, over and over.
+//! A contender, which acquires locks over and over.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -13,17 +13,17 @@ use super::plan::{Plan, Want};
 use crate::chance::up_to;
 use crate::history::{Op, Recorder, What, now};
 
-/// How often a holder looks at its lock.
+/// Interval at which a holder checks its lock.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Asks for locks, works under them and ends them, for as long as `goes_on` says, and notes everything.
+/// Acquires locks, works under them and releases them, as long as `goes_on` says so, and notes every event.
 ///
-/// Who writes reads the register first and adds one to it, so that every update that is lost can be seen. Most locks
-/// are given back, some dropped. A lock that is lost is left at once.
+/// An exclusive holder reads the register and writes its value plus one, so that every lost update shows. Most locks
+/// are released, some are dropped. The work under a lock ends at once when the lock is lost.
 ///
 /// # Panics
 ///
-/// Panics if the store refuses what it should not.
+/// Panics if the store refuses a valid request.
 pub async fn contend(
     client: &Client,
     recorder: &Recorder,
@@ -41,7 +41,7 @@ pub async fn contend(
                 let begun = now();
                 let until = begun + guard.remaining();
                 recorder.note(What::Granted { op, token: guard.token().get(), until });
-                // Now and then for so long that the lock has to be extended many times, and can be lost.
+                // Some holds last so long that the lock has to be renewed many times, and can be lost.
                 let longest = if chance.random_ratio(plan.long_holds, 100) { plan.ttl * 3 } else { plan.hold };
                 let time = up_to(longest, chance);
                 Work { op, want, recorder, until, time }.run(guard, registers, chance).await;
@@ -55,12 +55,12 @@ pub async fn contend(
     }
 }
 
-/// What is done under one lock.
+/// The work under one lock.
 struct Work<'a> {
     op: Op,
     want: Want,
     recorder: &'a Recorder,
-    /// The deadline that the holder knew last.
+    /// The last deadline that the holder knew.
     until: Duration,
     time: Duration,
 }
@@ -86,12 +86,12 @@ impl Work<'_> {
             self.recorder.note(What::Released { op, known: false });
             return;
         }
-        // What comes to light after the lock was let go of, nobody has to be told in time.
+        // A loss that is found after the release needs no signal by the deadline.
         let known = guard.unlock().await.is_ok();
         self.recorder.note(What::Released { op, known });
     }
 
-    /// Holds the lock for its time, and looks at it all the while.
+    /// Holds the lock for `time`, and checks it at intervals.
     async fn hold(&mut self, guard: &Guard) -> Result<(), LossReason> {
         let mut lost = pin!(guard.lost());
         let end = Instant::now() + self.time;

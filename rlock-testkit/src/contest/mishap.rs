@@ -1,25 +1,25 @@
-//! What goes wrong.
+//! Kinds of faults.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The kinds of things that go wrong in an [`Arena`](super::Arena).
+/// The kinds of faults in an [`Arena`](super::Arena).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Mishap {
-    /// A process is killed, and another one started in its place.
+    /// A process is killed, and replaced by another one.
     ProcessKilled,
     /// A process is frozen for a while.
     ProcessFrozen,
     /// The connections of a process are reset, and refused for a while.
     Cut,
-    /// What a process and the server tell each other is held back for a while, one way or both.
+    /// Bytes between a process and the server are held back for a while, one way or both.
     Stalled,
-    /// What a process and the server tell each other gets lost for a while, one way or both, and the connections
-    /// stay dead afterwards.
+    /// Bytes between a process and the server get lost for a while, one way or both, and the connections stay dead
+    /// afterwards.
     HalfOpen,
-    /// What a process and the server tell each other is late for a while.
+    /// Bytes between a process and the server are delayed for a while.
     Slow,
-    /// The server stands still for a while.
+    /// The server is paused for a while.
     ServerPaused,
     /// The server is killed and restarted with its data.
     ServerKilled,
@@ -28,7 +28,7 @@ pub enum Mishap {
 }
 
 impl Mishap {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 9] = [
         Self::ProcessKilled,
         Self::ProcessFrozen,
@@ -41,7 +41,7 @@ impl Mishap {
         Self::DataLost,
     ];
 
-    /// Whether it needs a server that is the arena's own.
+    /// Whether the arena has to own the server for it.
     pub const fn is_of_the_server(self) -> bool {
         matches!(self, Self::ServerPaused | Self::ServerKilled | Self::DataLost)
     }
@@ -51,7 +51,7 @@ impl Mishap {
         matches!(self, Self::Cut | Self::Stalled | Self::HalfOpen | Self::Slow)
     }
 
-    /// Its name on a command line: `process-killed`.
+    /// The name on a command line: `process-killed`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ProcessKilled => "process-killed",

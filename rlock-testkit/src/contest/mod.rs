@@ -1,8 +1,8 @@
-//! Many who want the same locks, while things go wrong; what they did becomes a [`History`](crate::history::History).
+//! Many contenders for the same locks, while faults happen. Their events become a [`History`](crate::history::History).
 //!
-//! [`contend`] is one who locks, works on the [`Register`](crate::history::Register) that the lock protects, gives back
-//! or goes away, and notes what it does. Tasks of one process do that by themselves; processes are started, killed,
-//! frozen and cut off by an [`Arena`], which also tampers with the server, and in the end has the history judged.
+//! [`contend`] acquires locks, works on the [`Register`](crate::history::Register) that each lock protects, releases or
+//! drops them, and notes its events. Tasks of one process can call it directly. An [`Arena`] starts, kills, freezes and
+//! cuts off whole processes, injects faults into the server, and has the history checked in the end.
 
 mod arena;
 mod contender;

@@ -1,4 +1,4 @@
-//! What is contended for.
+//! The locks to contend for, and the workload.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,29 +8,29 @@ use rand::RngExt as _;
 use rand::rngs::StdRng;
 use rlock_core::{Client, Guard, LockError, LockOptions, ResourceName, RwLock, Semaphore, Share, SimpleLock};
 
-/// What is contended for, and how.
+/// The locks to contend for, and the workload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// The TTL of every lock.
     pub ttl: Duration,
-    /// How long a lock is held at most, but for the long holds.
+    /// Longest time that a lock is held, except for the long holds.
     pub hold: Duration,
-    /// Of a hundred holds, how many last for up to three TTLs.
+    /// Of a hundred holds, the number that last up to three TTLs.
     pub long_holds: u32,
-    /// How many locks each process wants at a time.
+    /// Number of locks that each process wants at a time.
     pub tasks: usize,
-    /// How many mutexes there are.
+    /// Number of mutexes.
     pub mutexes: usize,
-    /// How many reader-writer locks there are.
+    /// Number of reader-writer locks.
     pub rw_locks: usize,
-    /// How many semaphores of three permits there are.
+    /// Number of semaphores of three permits.
     pub semaphores: usize,
 }
 
 const READERS: u32 = RwLock::MAX_READERS;
 const PERMITS: u32 = 3;
 
-/// What somebody wants.
+/// The lock that a contender wants, and its share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Want {
     Mutex(usize),
@@ -39,7 +39,7 @@ pub(super) enum Want {
     Permits(usize, u32),
 }
 
-/// How long somebody waits for it.
+/// How long a contender waits for the lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Patience {
     Endless,
@@ -48,7 +48,7 @@ pub(super) enum Patience {
 }
 
 impl Plan {
-    /// Something that there is.
+    /// Draws one of the locks.
     pub(super) fn want(&self, chance: &mut StdRng) -> Want {
         let drawn = chance.random_range(0..self.mutexes + self.rw_locks + self.semaphores);
         let (rw_lock, semaphore) = (drawn.checked_sub(self.mutexes), drawn.checked_sub(self.mutexes + self.rw_locks));
@@ -89,7 +89,7 @@ impl Want {
         Share::new(weight, capacity).expect("no weight is above its capacity")
     }
 
-    /// Whether who has it may write.
+    /// Whether the holder may write.
     pub(super) fn is_exclusive(self) -> bool {
         matches!(self, Self::Mutex(_) | Self::Write(_))
     }
@@ -130,7 +130,7 @@ impl Want {
 }
 
 impl fmt::Display for Plan {
-    /// A line for another process to read.
+    /// Formats the plan as a line for another process to parse.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { ttl, hold, long_holds, tasks, mutexes, rw_locks, semaphores } = self;
         write!(f, "{} {} {long_holds} ", ttl.as_millis(), hold.as_millis())?;

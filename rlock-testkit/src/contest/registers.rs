@@ -1,4 +1,4 @@
-//! The registers, wherever they are.
+//! Access to the registers, in this process or in another one.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -14,23 +14,23 @@ use crate::history::{Op, Register};
 pub enum Registers {
     /// In this process.
     Here(Register),
-    /// In the one that serves them.
+    /// In another process, over this connection.
     There(BufReader<TcpStream>),
 }
 
 impl Registers {
-    /// Those that the process at `address` serves.
+    /// Connects to the process at `address` that serves registers.
     ///
     /// # Errors
     ///
-    /// If it cannot be reached.
+    /// If that process cannot be reached.
     pub async fn at(address: &str) -> io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(Self::There(BufReader::new(stream)))
     }
 
-    /// Shows a token, which shuts out all smaller ones, and answers the value; `None` if the token is stale.
+    /// Shows a token, which shuts out all smaller ones, and returns the value; `None` if the token is stale.
     pub(super) async fn open(&mut self, op: Op, resource: &ResourceName, token: u64) -> Option<u64> {
         match self {
             Self::Here(register) => register.open(op, resource, token).ok(),
@@ -41,7 +41,7 @@ impl Registers {
         }
     }
 
-    /// Writes `base + 1`, and answers whether the token was good enough.
+    /// Writes `base + 1`. Returns whether the register accepted the token.
     pub(super) async fn write(&mut self, op: Op, resource: &ResourceName, token: u64, base: u64) -> bool {
         match self {
             Self::Here(register) => register.write(op, resource, token, base, base + 1).is_ok(),
@@ -58,13 +58,14 @@ async fn ask(stream: &mut BufReader<TcpStream>, request: &str) -> String {
     let mut answer = String::new();
     let written = stream.get_mut().write_all(request.as_bytes()).await;
     if written.is_err() || stream.read_line(&mut answer).await.unwrap_or(0) == 0 {
-        // Whoever serves the registers judges the history; without it there is nothing left to do.
+        // The process that serves the registers also checks the history. Without it this process has nothing left to
+        // do.
         std::process::exit(0);
     }
     answer.trim_end().to_owned()
 }
 
-/// Serves registers to other processes, on the runtime of the caller, and answers where.
+/// Serves registers to other processes, on the runtime of the caller, and returns the address.
 pub(super) async fn serve(register: Register) -> io::Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = listener.local_addr()?;

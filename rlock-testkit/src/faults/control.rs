@@ -1,28 +1,28 @@
-//! What can happen to a server.
+//! Faults of a server.
 
 use async_trait::async_trait;
 
-/// A server that can be tampered with. Each call answers when it is done, and panics if it cannot be done.
+/// A server into which faults can be injected. Each call returns when the fault is in place, and panics if that fails.
 #[async_trait]
 pub trait Control: Send + Sync {
-    /// Stops it as SIGSTOP does: connections stay open, and nothing is answered.
+    /// Stops the server with SIGSTOP: connections stay open, and no request is answered.
     async fn pause(&self);
 
-    /// Lets it go on after a [`pause`](Self::pause).
+    /// Lets the server continue after a [`pause`](Self::pause).
     async fn resume(&self);
 
-    /// Ends it as SIGKILL does, paused or not.
+    /// Ends the server with SIGKILL, paused or not.
     async fn kill(&self);
 
-    /// Starts it again at the same address, and answers when it is ready. One that still runs is killed first.
+    /// Starts the server again at the same address, and returns when it is ready. A running server is killed first.
     async fn restart(&self, data: Data);
 }
 
-/// What a restarted server finds.
+/// The data that a restarted server finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Data {
-    /// Everything that it had confirmed.
+    /// All confirmed writes.
     Kept,
-    /// Nothing.
+    /// No data.
     Lost,
 }

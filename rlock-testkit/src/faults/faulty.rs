@@ -1,4 +1,4 @@
-//! A backend whose requests and replies go astray.
+//! A backend that loses, delays and repeats requests and replies.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -17,18 +17,18 @@ use rlock_core::{
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-/// What goes wrong with one call.
+/// The fault of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// The request reaches the store that much later.
+    /// The request reaches the store after this delay.
     Delay(Duration),
-    /// The request never reaches the store; the caller is told that it may have.
+    /// The request never reaches the store. The caller gets an unknown outcome.
     DropRequest,
-    /// The request takes effect, and the reply gets lost: the caller is told that it may have.
+    /// The request takes effect, and the reply gets lost. The caller gets an unknown outcome.
     DropReply,
-    /// The request reaches the store twice, one right after the other; the caller gets the first reply.
+    /// The request reaches the store twice, one after the other. The caller gets the first reply.
     Duplicate,
-    /// The caller is told at once that the request may have been applied, and it reaches the store that much later.
+    /// The caller gets an unknown outcome at once, and the request reaches the store after this delay.
     Late(Duration),
 }
 
@@ -43,22 +43,22 @@ pub enum Verb {
     Release,
 }
 
-/// How likely each fault is for a call, from 0 to 1. What is left of 1 goes well.
+/// Probability of each fault for one call, from 0 to 1. The rest up to 1 is the probability of no fault.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Odds {
-    /// Of a [`Fault::Delay`], of up to [`longest_delay`](Self::longest_delay).
+    /// Probability of a [`Fault::Delay`] of up to [`longest_delay`](Self::longest_delay).
     pub delay: f64,
     /// The longest delay.
     pub longest_delay: Duration,
-    /// Of a [`Fault::DropRequest`].
+    /// Probability of a [`Fault::DropRequest`].
     pub drop_request: f64,
-    /// Of a [`Fault::DropReply`].
+    /// Probability of a [`Fault::DropReply`].
     pub drop_reply: f64,
-    /// Of a [`Fault::Duplicate`].
+    /// Probability of a [`Fault::Duplicate`].
     pub duplicate: f64,
 }
 
-/// Decides what goes wrong. Its clones decide for the same backends.
+/// Decides the fault of each call. Clones share their decisions and the backends that they control.
 #[derive(Debug, Clone)]
 pub struct Faults(Arc<Shared>);
 
@@ -73,21 +73,21 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Decided {
     calls: u64,
-    /// For the calls that come next.
+    /// Faults of the next calls, in order.
     next: VecDeque<Fault>,
-    /// For all calls after those.
+    /// Fault of all calls after those.
     all: Option<Fault>,
     happened: Vec<(u64, Fault)>,
 }
 
 impl Faults {
-    /// Nothing goes wrong but what is asked for.
+    /// Injects no fault except those that [`next`](Self::next) and the other methods request.
     pub fn none() -> Self {
         Self::new(None)
     }
 
-    /// What goes wrong beside what is asked for follows from the seed: the fault of the n-th call of a verb depends on
-    /// seed, verb and n alone, so that the same calls in the same order go the same way.
+    /// Injects random faults beside the requested ones. The fault of the n-th call of a verb depends only on seed, verb
+    /// and n, so that the same calls in the same order get the same faults.
     pub fn seeded(seed: u64, odds: Odds) -> Self {
         Self::new(Some((seed, odds)))
     }
@@ -97,17 +97,17 @@ impl Faults {
         Self(Arc::new(Shared { seeded, decided: Mutex::default(), events_get_lost, is_frozen }))
     }
 
-    /// The next call of `verb` goes like this; asked for several times, the next calls do, one after the other.
+    /// Injects `fault` into the next call of `verb`. Several calls of this method apply to the next calls, in order.
     pub fn next(&self, verb: Verb, fault: Fault) {
         self.decided()[verb as usize].next.push_back(fault);
     }
 
-    /// All calls of `verb` go like this from now on.
+    /// Injects `fault` into all calls of `verb` from now on.
     pub fn all(&self, verb: Verb, fault: Fault) {
         self.decided()[verb as usize].all = Some(fault);
     }
 
-    /// Takes back what [`next`](Self::next) and [`all`](Self::all) asked for.
+    /// Revokes the faults that [`next`](Self::next) and [`all`](Self::all) requested.
     pub fn clear(&self) {
         for decided in &mut *self.decided() {
             decided.next.clear();
@@ -115,8 +115,8 @@ impl Faults {
         }
     }
 
-    /// The store stands still: no request reaches it until it is [thawed](Self::thaw). Then those that wait do,
-    /// unless their callers have gone.
+    /// Freezes the store: no request reaches it until [`thaw`](Self::thaw). After that, the waiting requests reach it,
+    /// unless their callers were cancelled.
     pub fn freeze(&self) {
         self.0.is_frozen.send_replace(true);
     }
@@ -126,17 +126,17 @@ impl Faults {
         self.0.is_frozen.send_replace(false);
     }
 
-    /// Whether events get lost from now on, without a [`Event::Resync`] after them.
+    /// Sets whether events get lost from now on, without an [`Event::Resync`] after them.
     pub fn lose_events(&self, lose: bool) {
         self.0.events_get_lost.send_replace(lose);
     }
 
-    /// How many calls of `verb` there were.
+    /// The number of calls of `verb` so far.
     pub fn calls(&self, verb: Verb) -> u64 {
         self.decided()[verb as usize].calls
     }
 
-    /// What went wrong with calls of `verb`: which call, counted from 0, and how.
+    /// The faults of the calls of `verb` so far: the number of the call, counted from 0, and its fault.
     pub fn happened(&self, verb: Verb) -> Vec<(u64, Fault)> {
         self.decided()[verb as usize].happened.clone()
     }
@@ -155,7 +155,7 @@ impl Faults {
         self.0.decided.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs a call of `verb` about `count` leases as was decided.
+    /// Runs a call of `verb` for `count` leases, with the fault that was decided for it.
     async fn run<T, C>(&self, verb: Verb, count: usize, call: impl Fn() -> C) -> Vec<Result<T, BackendError>>
     where
         C: Future<Output = Vec<Result<T, BackendError>>> + Send + 'static,
@@ -198,7 +198,7 @@ impl Faults {
 
 impl Odds {
     fn draw(&self, seed: u64, verb: Verb, call: u64) -> Option<Fault> {
-        // Odd factors, so that no two calls share a seed; which ones does not matter.
+        // The factors are odd, so that no two calls share a seed. Their values do not matter otherwise.
         let mixed =
             seed ^ (verb as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ call.wrapping_mul(0xd1b5_4a32_d192_ed03);
         let mut chance = StdRng::seed_from_u64(mixed);
@@ -228,14 +228,14 @@ fn lost<T>(verb: Verb, count: usize, reason: &str) -> Vec<Result<T, BackendError
     (0..count).map(|_| Err(BackendError::Unknown(Failure::new(operation, "a faulty backend", reason)))).collect()
 }
 
-/// A backend to which things happen that its [`Faults`] decide.
+/// A backend with the faults of a [`Faults`].
 pub struct Faulty<B> {
     backend: Arc<B>,
     faults: Faults,
 }
 
 impl<B: Backend> Faulty<B> {
-    /// Lets `faults` happen to `backend`.
+    /// Injects `faults` into the calls of `backend`.
     pub fn new(backend: B, faults: Faults) -> Self {
         Self { backend: Arc::new(backend), faults }
     }

@@ -1,15 +1,15 @@
-//! Faults, for the cases of the suite and for tests of one's own.
+//! Fault injection, for the cases of the suite and for other tests.
 //!
-//! - [`Faulty`] stands between a client and its backend: requests and replies are late, get lost, come twice, or the
-//!   store stands still. What happens is said call by call, or follows from a seed.
-//! - [`Proxy`] stands between a client and its server: connections are cut, stall, go half-open, are slow.
-//! - [`Control`] is what happens to a server: it is paused, killed, restarted with its data or without.
-//! - A process is killed and frozen by [`Process`](crate::process::Process).
+//! - [`Faulty`] wraps a backend: requests and replies are delayed, get lost or arrive twice, or the store is frozen.
+//!   Faults are requested call by call, or follow from a seed.
+//! - [`Proxy`] stands between a client and its server: connections are cut, stall, become half-open, or are slow.
+//! - [`Control`] pauses a server, kills it, or restarts it with or without its data.
+//! - [`Process`](crate::process::Process) kills and freezes a process.
 //!
 //! # Testing code that holds locks
 //!
-//! A test of such code needs no server and takes no time: a store in memory and its client count on tokio's clock, which is
-//! paused.
+//! A test of code that holds locks needs no server and no real time: a memory store and its client use tokio's clock,
+//! which is paused.
 //!
 //! ```
 //! use std::time::Duration;

@@ -1,4 +1,4 @@
-//! A way to a server that can be spoilt.
+//! A TCP proxy that injects network faults.
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -12,11 +12,11 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::sleep;
 use url::Url;
 
-/// A TCP proxy in front of one server, or of several, on ports of the loopback interface. It passes everything on until it is
-/// told otherwise; each method holds for the connections that are there and for those to come.
+/// A TCP proxy in front of one or more servers, on ports of the loopback interface. It passes all bytes on until a
+/// method injects a fault. Each method applies to existing and to new connections.
 ///
-/// It runs on a thread of its own, so that a test which blocks its runtime does not stall it. Dropping it closes
-/// every connection.
+/// It runs on its own thread, so that a test which blocks its runtime does not stall it. Dropping it closes every
+/// connection.
 #[derive(Debug)]
 pub struct Proxy {
     urls: Vec<String>,
@@ -24,19 +24,19 @@ pub struct Proxy {
     _stop: oneshot::Sender<()>,
 }
 
-/// Which way bytes go.
+/// The direction of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
-    /// What clients send.
+    /// Bytes from clients to the server.
     ToServer,
-    /// What the server sends.
+    /// Bytes from the server to clients.
     ToClient,
-    /// Everything.
+    /// Both directions.
     Both,
 }
 
-/// How long a connection that is half-open stays so on one side after the other has closed it. Keeping them for ever would
-/// use up the system's descriptors.
+/// How long one side of a half-open connection stays open after the other side closed. Keeping it for ever would use up
+/// the file descriptors of the system.
 const FORGOTTEN: Duration = Duration::from_secs(30);
 const NO_HURRY: Duration = Duration::from_millis(50);
 
@@ -44,12 +44,12 @@ const NO_HURRY: Duration = Duration::from_millis(50);
 struct State {
     servers: Vec<String>,
     is_cut: bool,
-    /// Grows with each cut; a connection ends when it does.
+    /// Grows with each cut; open connections end when it changes.
     cuts: u64,
     to_server: Flow,
     to_client: Flow,
     latency: Duration,
-    /// Bytes that were passed on.
+    /// The number of bytes passed on.
     passed: Arc<AtomicU64>,
 }
 
@@ -61,16 +61,16 @@ enum Flow {
 }
 
 impl Proxy {
-    /// A proxy in front of the server at `url`, which names host and port.
+    /// Starts a proxy in front of the server at `url`, which has to contain host and port.
     ///
     /// # Panics
     ///
-    /// Panics if it does not, or if the system has no port or thread to spare.
+    /// Panics if it does not, or if the system has no free port or no thread.
     pub fn in_front_of(url: &str) -> Self {
         Self::in_front_of_all(&[url])
     }
 
-    /// One proxy in front of several servers: what happens to the way to one of them happens to all.
+    /// Starts one proxy in front of several servers. A fault applies to the connections of all of them.
     ///
     /// # Panics
     ///
@@ -87,17 +87,17 @@ impl Proxy {
         Self { urls: fronts.into_iter().map(String::from).collect(), state, _stop: stop }
     }
 
-    /// The URL that it was made with, leading through it; the first, if it was made with several.
+    /// The URL of the server, with the address of the proxy. With several servers, that of the first.
     pub fn url(&self) -> &str {
         &self.urls[0]
     }
 
-    /// The URLs that it was made with, leading through it.
+    /// The URLs of the servers, with the addresses of the proxy.
     pub fn urls(&self) -> &[String] {
         &self.urls
     }
 
-    /// Resets all connections, and new ones as soon as they come.
+    /// Resets all connections, and each new one as soon as it is accepted.
     pub fn cut(&self) {
         self.change(|state| {
             state.cuts += 1;
@@ -105,28 +105,28 @@ impl Proxy {
         });
     }
 
-    /// Resets all connections; new ones get through.
+    /// Resets all connections; new ones are passed through.
     pub fn reset(&self) {
         self.change(|state| state.cuts += 1);
     }
 
-    /// Keeps bytes back, to be delivered after a [`heal`](Self::heal).
+    /// Holds bytes back, and delivers them after a [`heal`](Self::heal).
     pub fn stall(&self, way: Way) {
         self.flow(way, Flow::Waits);
     }
 
-    /// Loses bytes without telling anybody: connections are half-open. One that has lost bytes stays silent for good,
+    /// Drops bytes silently, so that connections are half-open. A connection that has lost bytes stays silent for good,
     /// as if its other end were gone.
     pub fn lose(&self, way: Way) {
         self.flow(way, Flow::GetsLost);
     }
 
-    /// Delivers bytes that much later, one portion after the other.
+    /// Delivers each portion of bytes with this delay.
     pub fn slow(&self, latency: Duration) {
         self.change(|state| state.latency = latency);
     }
 
-    /// Ends whatever goes wrong. Connections that were reset or have lost bytes stay as they are.
+    /// Ends all faults. Connections that were reset or have lost bytes stay broken.
     pub fn heal(&self) {
         self.change(|state| {
             let passed = state.passed.clone();
@@ -134,16 +134,16 @@ impl Proxy {
         });
     }
 
-    /// How many bytes were passed on so far, both ways. Those of an answer are counted before the client reads them.
+    /// The number of bytes passed on so far, both ways. Bytes of a reply are counted before the client reads them.
     pub fn passed(&self) -> u64 {
         self.state.borrow().passed.load(Ordering::SeqCst)
     }
 
-    /// Leads new connections to the server at `url` from now on, and resets those that there are: a failover.
+    /// Sends new connections to the server at `url` from now on, and resets the existing ones: a failover.
     ///
     /// # Panics
     ///
-    /// Panics if the URL does not name host and port, or if this is in front of several servers.
+    /// Panics if the URL does not contain host and port, or if this proxy is in front of several servers.
     pub fn lead_to(&self, url: &str) {
         assert_eq!(self.urls.len(), 1, "one server replaces one");
         let server = authority(&Url::parse(url).unwrap_or_else(|error| panic!("{url}: {error}")));
@@ -184,7 +184,7 @@ fn authority(url: &Url) -> String {
     format!("{host}:{port}")
 }
 
-/// Runs a proxy on a thread of its own, and answers where it listens for each of its servers.
+/// Runs a proxy on its own thread. Returns the address at which it listens for each of its servers.
 fn start(state: &watch::Receiver<State>, servers: usize, stopped: oneshot::Receiver<()>) -> Vec<SocketAddr> {
     let listen = |_| {
         let listener =
@@ -221,7 +221,7 @@ async fn accept(listener: TcpListener, server: usize, state: watch::Receiver<Sta
     }
 }
 
-/// One connection, until either end closes it or it is cut.
+/// Serves one connection, until either end closes it or it is cut.
 async fn serve(client: TcpStream, server: usize, mut state: watch::Receiver<State>) {
     let begun = state.borrow_and_update().clone();
     let server = if begun.is_cut { None } else { TcpStream::connect(&begun.servers[server]).await.ok() };
@@ -242,7 +242,7 @@ async fn serve(client: TcpStream, server: usize, mut state: watch::Receiver<Stat
     }
 }
 
-/// Passes bytes on until `from` is closed; if the news of that gets lost as well, for a while after it.
+/// Passes bytes on until `from` is closed. If the close itself gets lost, `to` stays open for a while after it.
 async fn pass(
     from: &TcpStream,
     to: &TcpStream,
@@ -277,7 +277,7 @@ async fn pass(
     }
 }
 
-/// How many bytes came; none if the stream has ended.
+/// Reads bytes and returns their number; 0 at the end of the stream.
 async fn read(from: &TcpStream, bytes: &mut [u8]) -> usize {
     loop {
         if from.readable().await.is_err() {
@@ -291,7 +291,7 @@ async fn read(from: &TcpStream, bytes: &mut [u8]) -> usize {
     }
 }
 
-/// Whether all could be written.
+/// Writes all bytes. Returns whether that succeeded.
 async fn write_all(to: &TcpStream, mut bytes: &[u8]) -> bool {
     while !bytes.is_empty() {
         if to.writable().await.is_err() {

@@ -1,4 +1,4 @@
-//! What came of one question.
+//! One lock attempt and its outcome.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,19 +9,19 @@ use super::HistoryError;
 use super::entry::{Entry, Op, What};
 use super::fates::{Fates, Span};
 
-/// What came of one question.
+/// One lock attempt and its outcome.
 #[derive(Debug, Clone)]
 pub(super) struct Asking {
     pub(super) op: Op,
     pub(super) resource: ResourceName,
     pub(super) share: Share,
     pub(super) asked: Duration,
-    /// The first answer, of whichever kind.
+    /// The instant of the first answer: a grant, a refusal, or an unknown outcome.
     pub(super) answered: Option<Duration>,
     pub(super) grant: Option<Grant>,
     pub(super) loss: Option<Loss>,
     releasing: Option<Duration>,
-    /// What the release was answered with: whether the store confirmed it.
+    /// Whether the store confirmed the release; `None` without an answer to it.
     released: Option<bool>,
 }
 
@@ -29,9 +29,9 @@ pub(super) struct Asking {
 pub(super) struct Grant {
     pub(super) at: Duration,
     pub(super) token: u64,
-    /// The latest instant at which the holder has shown to have believed.
+    /// The latest instant at which the holder noted that it still held.
     believed: Duration,
-    /// The greatest deadline that it has told.
+    /// The latest deadline that the holder noted.
     until: Duration,
 }
 
@@ -43,11 +43,11 @@ pub(super) struct Loss {
 }
 
 impl Asking {
-    /// All questions in `entries`, in the order in which they were asked.
+    /// All attempts in `entries`, in the order in which they were made.
     ///
     /// # Errors
     ///
-    /// If they make no sense.
+    /// Returns a [`HistoryError`] if the entries contradict each other.
     pub(super) fn all(entries: &[Entry]) -> Result<Vec<Self>, HistoryError> {
         let mut askings = Vec::new();
         let mut places = HashMap::new();
@@ -66,8 +66,8 @@ impl Asking {
         Ok(askings)
     }
 
-    /// When the holder was told of its loss, or let go of a lock without having been told that it was lost already, and
-    /// the deadline that it knew then. A release that the store has confirmed shows that there was nothing to tell.
+    /// The instant at which the holder learned of its loss, and the last deadline that it knew. A holder that releases
+    /// without a loss signal counts as learning then, unless the store confirmed the release: then there was no loss.
     pub(super) fn end_of_belief(&self) -> Option<(Duration, Duration)> {
         match (self.loss, self.releasing, self.grant) {
             (Some(loss), ..) => Some((loss.at, loss.until?)),
@@ -105,14 +105,14 @@ impl Asking {
         Ok(())
     }
 
-    /// The time in which it is sure that this was held, in the eyes of the holder; `None` if there is none.
+    /// The span in which the holder certainly believed that it held the lock; `None` if there is none.
     pub(super) fn hold(&self, fates: &Fates) -> Option<Span> {
         let grant = self.grant?;
         let to = self.broken(grant, fates, self.sure_until(grant, fates).max(grant.believed));
         (to > grant.at).then_some(Span { from: grant.at, to })
     }
 
-    /// The time in which this was held, as far as is known: for counting, where what is likely will do.
+    /// The span in which this lock was probably held. It is exact enough for counts, not for judging.
     pub(super) fn likely_hold(&self, fates: &Fates) -> Option<Span> {
         let grant = self.grant?;
         let lost = self.loss.map(|loss| loss.at.min(loss.until.unwrap_or(loss.at)));
@@ -127,18 +127,18 @@ impl Asking {
     fn sure_until(&self, grant: Grant, fates: &Fates) -> Duration {
         let mut to = Duration::MAX;
         if let Some(releasing) = self.releasing {
-            // The store's word that it was there to be released shows that it was held all the time.
+            // The store confirmed that the lease still existed, so it was held all the time.
             to = if self.released == Some(true) { releasing } else { releasing.min(grant.until) };
         }
         if let Some(Loss { at, reason, until }) = self.loss {
             to = to.min(match reason {
-                // The client gives up a lease that still lives, and the note of it comes at any time after that.
+                // The client gives up a lease that is still alive, and notes the loss at any later instant.
                 LossReason::GaveUp | LossReason::Shutdown => grant.believed,
                 _ => at.min(until.unwrap_or(grant.until)),
             });
         }
         if fates.death(self.op.process, self.asked).is_some() {
-            // Whether it lost its lease just before, it had no time to say.
+            // The process may have lost its lease just before it died, without time to note it.
             return to.min(grant.believed);
         }
         match fates.last_freeze(self.op.process, to) {
@@ -148,12 +148,12 @@ impl Asking {
         }
     }
 
-    /// `to`, or when its lease may have been ended by force.
+    /// `to`, or the earlier instant at which the lease may have been broken by force.
     fn broken(&self, grant: Grant, fates: &Fates, to: Duration) -> Duration {
         if self.released == Some(true) && self.loss.is_none() {
             return to;
         }
-        // It may have hit between the store's grant and the news of it.
+        // The break may have happened between the grant in the store and the client's note of it.
         fates.first_break(&self.resource, self.asked).map_or(to, |broken| to.min(broken.max(grant.at)))
     }
 }

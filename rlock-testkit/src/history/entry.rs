@@ -1,182 +1,183 @@
-//! What is noted.
+//! The entries of a history.
 
 use std::fmt;
 use std::time::Duration;
 
 use rlock_core::{LossReason, ResourceName, Share};
 
-/// One asking for a lock, from the question to the end of what came of it: the number of a process, and a number in it.
+/// Identifies one lock attempt, from its request to its outcome: the number of a process, and a number in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Op {
-    /// Of the process that asks.
+    /// The process that makes the attempt.
     pub process: u32,
-    /// Which of its questions.
+    /// The number of the attempt in its process.
     pub sequence: u64,
 }
 
 impl fmt::Display for Op {
-    /// `p2#7`: the question 7 of process 2.
+    /// `p2#7`: attempt 7 of process 2.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "p{}#{}", self.process, self.sequence)
     }
 }
 
-/// Something that happened, and when.
+/// An event and its instant.
 ///
-/// Instants, here and in what is noted, are times since the machine booted, [`now`](super::now), which all processes of
-/// a host share.
+/// Instants, in `at` and in the fields of an event, are times since the machine booted. [`now`](super::now) reads this
+/// clock, which all processes of a host share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// When.
+    /// The instant of the event.
     pub at: Duration,
-    /// What.
+    /// The event.
     pub what: What,
 }
 
-/// What can happen to a lock and to those who want it.
+/// An event of a lock, of a process or of the store.
 ///
-/// The first eight are noted by the asker, the next four by the process that keeps a register, the rest by whoever does
-/// it to others. Each variant says at which side of the thing that it tells of it is noted; that side is what makes
-/// the check conservative.
+/// The client that makes an attempt notes the first eight variants. The process that keeps a register notes the next
+/// four. The process that causes the others notes them. Each variant says whether it is noted before or after the
+/// event; this is what makes the check conservative.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
-    /// A lock is asked for. Noted before the request is sent.
+    /// A client requests a lock. Noted before the request is sent.
     Asked {
-        /// Who asks; each asking is an [`Op`] of its own.
+        /// The attempt; each one has an [`Op`] of its own.
         op: Op,
-        /// For what.
+        /// The resource.
         resource: ResourceName,
-        /// How much of it.
+        /// The share of the resource.
         share: Share,
     },
-    /// The guard is in hand. Noted after that.
+    /// The client has the guard. Noted after that.
     Granted {
-        /// Who asked.
+        /// The attempt.
         op: Op,
         /// The fencing token.
         token: u64,
-        /// The deadline that the guard tells.
+        /// The deadline of the guard.
         until: Duration,
     },
-    /// The holder looked at its guard and still held. The instant is the one *before* it looked; see
+    /// The holder checked its guard and still held. The instant is the one *before* the check; see
     /// [`Recorder::note_at`](super::Recorder::note_at).
     Believed {
-        /// Who holds.
+        /// The attempt that holds.
         op: Op,
-        /// The deadline that the guard told.
+        /// The deadline of the guard.
         until: Duration,
     },
-    /// Nothing is held: busy, a timeout, an error that says that nothing was applied.
+    /// The attempt ended without a lease: busy, a timeout, or an error which says that nothing was applied.
     Refused {
-        /// Who asked.
+        /// The attempt.
         op: Op,
     },
-    /// The answer never came: a lease may exist for a while. Counts neither as a hold nor as a waiter forgotten.
+    /// The answer never came, so that a lease may exist for a while. Counts neither as a hold nor as a forgotten
+    /// waiter.
     Unknown {
-        /// Who asked.
+        /// The attempt.
         op: Op,
     },
-    /// The holder saw its loss. Noted after that, also if it was the release that found out.
+    /// The holder learned of its loss. Noted after that, also if the release reported the loss.
     Lost {
-        /// Who held.
+        /// The attempt that held.
         op: Op,
-        /// Why.
+        /// The reason of the loss.
         reason: LossReason,
-        /// The deadline that the holder knew last, for the check that the loss was signalled in time.
+        /// The last deadline that the holder knew, to check that the loss was signalled in time.
         until: Option<Duration>,
     },
-    /// The holder gives back. Noted before the request is sent.
+    /// The holder releases. Noted before the request is sent.
     Releasing {
-        /// Who holds.
+        /// The attempt that holds.
         op: Op,
     },
     /// The release was answered.
     Released {
-        /// Who held.
+        /// The attempt that held.
         op: Op,
-        /// Whether the store said that the lease was there and is gone; if not, the outcome is unknown.
+        /// Whether the store confirmed that the lease existed and is released; if not, the outcome is unknown.
         known: bool,
     },
-    /// A register was opened: from now on it takes no smaller token.
+    /// A register was opened. From now on it accepts no smaller token.
     Opened {
-        /// With whose lock.
+        /// The attempt whose lock was used.
         op: Op,
-        /// Whose register.
+        /// The resource of the register.
         resource: ResourceName,
         /// The token shown.
         token: u64,
-        /// The value in it.
+        /// The value of the register.
         value: u64,
     },
-    /// A register was not opened, for it has seen a greater token.
+    /// A register was not opened, because it has seen a greater token.
     OpenRefused {
-        /// With whose lock.
+        /// The attempt whose lock was used.
         op: Op,
-        /// Whose register.
+        /// The resource of the register.
         resource: ResourceName,
         /// The token shown.
         token: u64,
     },
     /// A value was written.
     Wrote {
-        /// With whose lock.
+        /// The attempt whose lock was used.
         op: Op,
-        /// Whose register.
+        /// The resource of the register.
         resource: ResourceName,
         /// The token shown.
         token: u64,
-        /// The value that the writer believes to replace.
+        /// The value that the writer expects to replace.
         base: u64,
         /// The value written.
         value: u64,
     },
-    /// A value was not written, for the register has seen a greater token.
+    /// A value was not written, because the register has seen a greater token.
     WriteRefused {
-        /// With whose lock.
+        /// The attempt whose lock was used.
         op: Op,
-        /// Whose register.
+        /// The resource of the register.
         resource: ResourceName,
         /// The token shown.
         token: u64,
     },
-    /// All leases of a resource are ended by force. Noted before the request is sent.
+    /// All leases of a resource are broken by force. Noted before the request is sent.
     Breaking {
-        /// Which.
+        /// The resource.
         resource: ResourceName,
     },
-    /// A process died. Noted once it is gone, and before another one with its number starts.
+    /// A process died. Noted after its end, and before another process with its number starts.
     Died {
-        /// Its number.
+        /// The number of the process.
         process: u32,
     },
-    /// A process was stopped, and sees nothing until it wakes.
+    /// A process was stopped. It receives nothing until it is woken.
     Frozen {
-        /// Its number.
+        /// The number of the process.
         process: u32,
     },
-    /// A process that was stopped goes on.
+    /// A stopped process continues.
     Woken {
-        /// Its number.
+        /// The number of the process.
         process: u32,
     },
-    /// The machine did not let a process run, or much of it, from `since` on. Noted when it ran again, by itself: what
-    /// it is told of in such a time, it learns late.
+    /// The machine did not let a process run, or gave it too little time, from `since` on. The process notes this
+    /// itself when it runs again. It learns late of every event in that time.
     Starved {
-        /// Its number.
+        /// The number of the process.
         process: u32,
-        /// The last instant before.
+        /// The last instant at which the process ran.
         since: Duration,
     },
     /// The store cannot be reached. Noted before that.
     Down,
     /// The store can be reached again. Noted after that.
     Up,
-    /// The end: whoever waits now, in a process that lives, has been forgotten.
+    /// The end of the history. A waiter that is still waiting in a live process counts as forgotten.
     End,
 }
 
 impl What {
-    /// Whose doing or fate it is, of one who asked for a lock.
+    /// The attempt that this event belongs to; `None` for events of processes, of the store, or of a whole resource.
     pub fn op(&self) -> Option<Op> {
         match *self {
             Self::Asked { op, .. }

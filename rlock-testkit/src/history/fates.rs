@@ -1,4 +1,4 @@
-//! What became of the processes and of the store.
+//! The faults in a history: deaths, freezes, starvation, outages and breaks.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -7,19 +7,19 @@ use rlock_core::ResourceName;
 
 use super::entry::{Entry, What};
 
-/// From, and to; an end that was not noted is [`Duration::MAX`].
+/// A span of time. An end that was not noted is [`Duration::MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Span {
     pub(super) from: Duration,
     pub(super) to: Duration,
 }
 
-/// What was done to processes, store and resources.
+/// The faults of the processes, of the store and of the resources.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Fates {
     processes: HashMap<u32, Process>,
     downs: Vec<Span>,
-    /// How long the store had been down before each of `downs`.
+    /// The total downtime of the store before each of `downs`.
     down_before: Vec<Duration>,
     breaks: HashMap<ResourceName, Vec<Duration>>,
     end: Option<Duration>,
@@ -33,7 +33,7 @@ struct Process {
 }
 
 impl Fates {
-    /// The fates in `entries`, which are sorted.
+    /// Collects the faults in `entries`, which are sorted.
     pub(super) fn of(entries: &[Entry]) -> Self {
         let mut fates = Self::default();
         for Entry { at, what } in entries {
@@ -64,43 +64,43 @@ impl Fates {
         fates
     }
 
-    /// When the process that asked at `asked` died.
+    /// The first death of the process at or after `asked`.
     pub(super) fn death(&self, process: u32, asked: Duration) -> Option<Duration> {
         let deaths = &self.processes.get(&process)?.deaths;
         deaths.get(deaths.partition_point(|&death| death < asked)).copied()
     }
 
-    /// The times in which the process was frozen, one after the other.
+    /// The spans in which the process was frozen, in order.
     pub(super) fn freezes(&self, process: u32) -> &[Span] {
         self.processes.get(&process).map_or(&[], |process| &process.freezes)
     }
 
-    /// The last time in which the process was frozen that began before `before`.
+    /// The last freeze of the process that began before `before`.
     pub(super) fn last_freeze(&self, process: u32, before: Duration) -> Option<Span> {
         let freezes = self.freezes(process);
         let begun = freezes.partition_point(|freeze| freeze.from < before);
         Some(freezes[begun.checked_sub(1)?])
     }
 
-    /// When the process ran again after it had been starved, if that began between `from` and `to`, or went on then.
+    /// The last end of a starvation of the process that overlaps the span from `from` to `to`.
     pub(super) fn ran_again(&self, process: u32, from: Duration, to: Duration) -> Option<Duration> {
         let starvations = self.processes.get(&process)?.starvations.iter();
         let during = starvations.rev().take_while(|span| span.to > from).filter(|span| span.from < to);
         during.map(|span| span.to).max()
     }
 
-    /// The first time from `from` on that the leases of `resource` were ended by force.
+    /// The first instant, `from` or later, at which the leases of `resource` were broken by force.
     pub(super) fn first_break(&self, resource: &ResourceName, from: Duration) -> Option<Duration> {
         let breaks = self.breaks.get(resource)?;
         breaks.get(breaks.partition_point(|&at| at < from)).copied()
     }
 
-    /// When the recording ended, if that was noted.
+    /// The end of the recording, if it was noted.
     pub(super) fn end(&self) -> Option<Duration> {
         self.end
     }
 
-    /// How much of the time from `from` to `to` the store was up.
+    /// The time between `from` and `to` in which the store was up.
     pub(super) fn up_between(&self, from: Duration, to: Duration) -> Duration {
         to - from - (self.down_until(to) - self.down_until(from))
     }

@@ -1,5 +1,5 @@
-//! An entry as a line of text: instant, word, fields, and the name of the resource last, for it may contain anything
-//! but a line's end.
+//! The text format of an entry, one line each: instant, keyword, fields, and the name of the resource last, because it
+//! may contain any character except a line break.
 
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use rlock_core::{LossReason, ResourceName, Share};
 
 use super::entry::{Entry, Op, What};
 
-/// `entry` as a line, with its end.
+/// Formats `entry` as a line, with its line break.
 pub(super) fn line(entry: &Entry) -> String {
     let mut line = format!("{} ", Instant(entry.at));
     let written = match &entry.what {
@@ -47,7 +47,7 @@ pub(super) fn line(entry: &Entry) -> String {
     line
 }
 
-/// The entry on `line`, which has no end; `None` if there is none.
+/// Parses a line without its line break; `None` if it is not an entry.
 pub(super) fn parse(line: &str) -> Option<Entry> {
     let mut fields = Fields(line);
     let at = fields.instant()?;
@@ -98,7 +98,7 @@ pub(super) fn parse(line: &str) -> Option<Entry> {
     fields.0.is_empty().then_some(Entry { at, what })
 }
 
-/// Seconds, with all nine digits of the fraction.
+/// Formats as seconds, with all nine digits of the fraction.
 struct Instant(Duration);
 
 impl fmt::Display for Instant {
@@ -107,7 +107,7 @@ impl fmt::Display for Instant {
     }
 }
 
-/// What is left of a line.
+/// The rest of a line that is being parsed.
 struct Fields<'a>(&'a str);
 
 impl<'a> Fields<'a> {

@@ -1,7 +1,7 @@
-//! Histories of many real processes on one store, and whether they are right.
+//! Records histories of many real processes on one store, and checks them.
 //!
-//! Each process notes what it does in a [`Recorder`]; whoever kills, freezes and wakes processes, or takes the store
-//! down, notes that. Afterwards the notes are read as one [`History`] and judged:
+//! Each process notes its own events in a [`Recorder`]. The process that injects a fault notes the fault: it kills,
+//! freezes or wakes a process, or stops the store. Afterwards all notes are read as one [`History`] and checked:
 //!
 //! ```
 //! use std::time::Duration;
@@ -28,38 +28,39 @@
 //!
 //! # What is judged
 //!
-//! - **Exclusion.** The weights of the holds of a resource never exceed its capacity. A hold lasts from
-//!   [`Granted`](What::Granted) to the first of [`Releasing`](What::Releasing) and [`Lost`](What::Lost), but is only
-//!   counted for as long as it is sure that the holder believed in it. If its process died, or was frozen for good, or
-//!   its client gave it up, that is up to when it [last looked](What::Believed). If it was lost otherwise, or its
-//!   process was frozen after it last looked, or the outcome of its release is unknown, that is up to the greatest
-//!   deadline noted, for the frozen look before they act. So there are no false alarms from processes of one host, and
-//!   little is missed if holders look every few milliseconds.
-//! - **Tokens.** No token is given twice on a resource. A lock that is asked for after another one was granted gets a
-//!   greater token. So does one that is granted after another one that it cannot be held along with, or else it is
-//!   overtaken: the store made the grant of the greater token while this one lived.
-//! - **Fencing.** A [`Register`] never takes a token smaller than one that it has seen, and each value is written over
-//!   the one that was there: no update is lost.
-//! - **Waiters.** Whoever asks, in a process that lives to the [`End`](What::End), is answered.
-//! - **Signals.** A holder knows of its loss by its deadline, within what the caller of [`History::check`] allows, whatever
-//!   the reason is in the end; who lets go later than that, without the store's word that it was held, was not told. Time in
-//!   which its process was frozen, or [starved](What::Starved), is not counted.
+//! - **Exclusion.** The weights of the holds of a resource never exceed its capacity. A hold begins at
+//!   [`Granted`](What::Granted) and ends at the first of [`Releasing`](What::Releasing) and [`Lost`](What::Lost). It is
+//!   counted only while the holder certainly believed in it. If its process died or stayed frozen, or its client gave
+//!   the lease up, this ends at the last [`Believed`](What::Believed). If the lease was lost otherwise, the process was
+//!   frozen after its last check, or the outcome of the release is unknown, this ends at the latest deadline noted,
+//!   because a frozen holder checks its guard before it acts. So processes of one host cause no false alarms, and few
+//!   violations are missed if holders check every few milliseconds.
+//! - **Tokens.** No token is granted twice on a resource. A request that is sent after another grant was noted gets a
+//!   greater token. Of two grants that exclude each other, the one noted later has the greater token. Otherwise it was
+//!   overtaken: the store made the grant with the greater token while this one was alive.
+//! - **Fencing.** A [`Register`] never accepts a token smaller than one that it has seen. Each write replaces the value
+//!   that the register had: no update is lost.
+//! - **Waiters.** Every request from a process that lives to the [`End`](What::End) is answered.
+//! - **Signals.** A holder learns of its loss by its deadline, for every reason of loss. The caller of
+//!   [`History::check`] sets how late it may learn. A holder that releases later than that got no signal, unless the
+//!   store confirms that the lease was held. Time in which its process was frozen or [starved](What::Starved) is not
+//!   counted.
 //!
 //! # What is not judged
 //!
-//! - **The order of the queue**: from outside, nobody can tell which of two requests reached the store first.
-//! - **Refusals**: a lock may be refused though it is free. The suite of [`cases`](crate::cases) judges that.
-//! - **Unknown outcomes.** Whoever got no answer, or died before it, may have had a token and a lease that nobody knows
-//!   of; that is never a violation by itself.
-//! - **Holds that are broken by force** end when the break [is sent](What::Breaking), as far as this is concerned: that
-//!   the holder learns of it later is in the nature of force.
+//! - **The order of the queue**: a client cannot know which of two requests reached the store first.
+//! - **Refusals**: a lock may be refused although it is free. The suite of [`cases`](crate::cases) judges that.
+//! - **Unknown outcomes.** An attempt without an answer may have a token and a lease that appear nowhere in the
+//!   history. This alone is never a violation.
+//! - **Holds that are broken by force** end for the checks when the break [is sent](What::Breaking). The holder of a
+//!   broken lease necessarily learns of it later.
 //!
 //! # Why this is enough
 //!
-//! Whether a concurrent history is linearizable takes exponential time to find out in general (Wing and Gong, *Testing
-//! and verifying concurrent objects*, 1993; Lowe, *Testing for linearizability*, 2017). For a lock it comes down to
-//! intervals that must not overlap and numbers that must increase, which is how Jepsen looks at locks too, and takes a
-//! sort. Tests hold this checker against a checker of the general kind: on histories without expiry, both say the same.
+//! To decide whether a concurrent history is linearizable takes exponential time in general (Wing and Gong, *Testing
+//! and verifying concurrent objects*, 1993; Lowe, *Testing for linearizability*, 2017). For a lock it is enough to
+//! check that intervals do not overlap and that numbers increase, as Jepsen does for locks. This takes the time of a
+//! sort. Tests compare this checker with a general one: on histories without expiry, both give the same verdict.
 
 mod asking;
 mod check;
@@ -85,7 +86,7 @@ pub use register::{Register, Stale};
 pub use verdict::{Counts, Verdict};
 pub use violation::{Breach, Violation};
 
-/// What many processes did, in the order in which it happened.
+/// The events of many processes, in the order of their instants.
 #[derive(Debug, Clone)]
 pub struct History {
     entries: Vec<Entry>,
@@ -94,20 +95,20 @@ pub struct History {
 }
 
 impl History {
-    /// The history of what recorders noted in `folder`. A line that was cut short by a death is left out.
+    /// Reads what recorders wrote into `folder`. A last line that was cut short by a death is left out.
     ///
     /// # Errors
     ///
-    /// [`HistoryError`] if something cannot be read, or makes no sense.
+    /// [`HistoryError`] if a file cannot be read, or the entries contradict each other.
     pub fn read(folder: &Path) -> Result<Self, HistoryError> {
         Self::new(read::read_folder(folder)?)
     }
 
-    /// The history of these entries, which may come in any order; those of the same instant stay in theirs.
+    /// Makes a history of these entries, which may come in any order. Entries of the same instant keep their order.
     ///
     /// # Errors
     ///
-    /// [`HistoryError`] if they make no sense.
+    /// [`HistoryError`] if the entries contradict each other.
     pub fn new(entries: impl IntoIterator<Item = Entry>) -> Result<Self, HistoryError> {
         let mut entries: Vec<Entry> = entries.into_iter().collect();
         entries.sort_by_key(|entry| entry.at);
@@ -115,13 +116,14 @@ impl History {
         Ok(Self { entries, askings, fates })
     }
 
-    /// The entries, in the order in which they happened.
+    /// The entries, in the order of their instants.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// Judges the history, in the time that sorting takes. A holder whose lease has expired may be told that much
-    /// later: the allowance is for the scheduling of a busy machine, and of a TTL where that decides.
+    /// Checks the history, in the time of a sort. `late_allowed` is how long after its deadline a holder may learn of
+    /// its loss. It allows for the scheduling of a busy machine, and for one TTL where the loss is only found by
+    /// expiry.
     pub fn check(&self, late_allowed: Duration) -> Verdict {
         check::check(self, late_allowed)
     }

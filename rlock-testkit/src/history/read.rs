@@ -1,4 +1,4 @@
-//! Reading what was written down.
+//! Reads the files of recorders.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,49 +6,49 @@ use std::path::{Path, PathBuf};
 use super::entry::{Entry, Op};
 use super::line::parse;
 
-/// A history that cannot be judged, because it cannot be read or does not make sense.
+/// A history that cannot be checked, because it cannot be read or its entries contradict each other.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HistoryError {
     /// A file or folder cannot be read or written.
     #[error("the history {path:?} cannot be read or written: {source}")]
     Io {
-        /// Which.
+        /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// A line is no entry. The last line of a file may be cut short; any other may not.
-    #[error("line {number} of the history {path:?} is no entry: {text:?}")]
+    /// A line cannot be parsed. The last line of a file may be cut short; no other line may.
+    #[error("line {number} of the history {path:?} is not an entry: {text:?}")]
     Line {
         /// The file.
         path: PathBuf,
         /// The line, counted from 1.
         number: usize,
-        /// What is on it.
+        /// The text of the line.
         text: String,
     },
-    /// One number was given to two questions.
-    #[error("{op} asks twice: each question needs a number of its own, see Recorder::op")]
+    /// Two attempts have the same number.
+    #[error("{op} asks twice: each attempt needs its own number, see Recorder::op")]
     AskedTwice {
-        /// Whose.
+        /// The attempt.
         op: Op,
     },
-    /// Something is noted of a question that nobody has asked.
+    /// An event belongs to an attempt that was never noted as asked.
     #[error("{op} never asked: note What::Asked before the request is sent")]
     NeverAsked {
-        /// Whose.
+        /// The attempt.
         op: Op,
     },
-    /// One question was granted two times.
-    #[error("{op} is granted twice: each question needs a number of its own, see Recorder::op")]
+    /// One attempt was granted twice.
+    #[error("{op} is granted twice: each attempt needs its own number, see Recorder::op")]
     GrantedTwice {
-        /// Whose.
+        /// The attempt.
         op: Op,
     },
 }
 
-/// The entries of all files in `folder` that a [`Recorder`](super::Recorder) wrote.
+/// Reads the entries of all files in `folder` that a [`Recorder`](super::Recorder) wrote.
 pub(super) fn read_folder(folder: &Path) -> Result<Vec<Entry>, HistoryError> {
     let failed = |source| HistoryError::Io { path: folder.to_owned(), source };
     let mut paths = Vec::new();
@@ -64,7 +64,7 @@ pub(super) fn read_folder(folder: &Path) -> Result<Vec<Entry>, HistoryError> {
     Ok(entries)
 }
 
-/// The entries of one file, in its order.
+/// Reads the entries of one file, in the order of its lines.
 pub(super) fn read_file(path: &Path) -> Result<Vec<Entry>, HistoryError> {
     let text = std::fs::read(path).map_err(|source| HistoryError::Io { path: path.to_owned(), source })?;
     let lines = whole_lines(&text).split_inclusive(|&byte| byte == b'\n').enumerate();
@@ -81,7 +81,7 @@ pub(super) fn read_file(path: &Path) -> Result<Vec<Entry>, HistoryError> {
         .collect()
 }
 
-/// `text` up to the end of its last whole line.
+/// `text` up to the end of its last complete line.
 pub(super) fn whole_lines(text: &[u8]) -> &[u8] {
     let end = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
     &text[..end]

@@ -1,4 +1,4 @@
-//! Writing down what happens.
+//! Records the events of one process.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
@@ -19,10 +19,10 @@ pub fn now() -> Duration {
     Clock::boot().now().since(Moment::default())
 }
 
-/// Writes down what one process does. Clones of it write to the same place, from any thread.
+/// Records the events of one process. Clones write to the same place, from any thread.
 ///
-/// In a file, an entry is a line, appended by one write of its own: a process that is killed loses nothing that it
-/// noted, and a line that was cut short all the same is not read.
+/// In a file, an entry is a line, appended by its own write: a killed process loses no entry. A line that was cut short
+/// anyway is skipped by the reader.
 #[derive(Debug, Clone)]
 pub struct Recorder(Arc<Inner>);
 
@@ -45,12 +45,12 @@ impl Recorder {
         Self::new(process, 0, Entries::Memory(Mutex::default()))
     }
 
-    /// Records `process` in a file of its own in `folder`, from which [`History::read`](super::History::read) reads it.
-    /// What is there already of a process that had the same number is kept, and its numbers not used again.
+    /// Records `process` in its own file in `folder`, from which [`History::read`](super::History::read) reads it. If
+    /// an earlier process had the same number, its entries stay, and its attempt numbers are not used again.
     ///
     /// # Errors
     ///
-    /// [`HistoryError`] if the file cannot be opened, or contains something else.
+    /// [`HistoryError`] if the file cannot be opened, or contains other data.
     pub fn in_folder(folder: &Path, process: u32) -> Result<Self, HistoryError> {
         let path = folder.join(format!("{process}.history"));
         let failed = |source| HistoryError::Io { path: path.clone(), source };
@@ -70,12 +70,12 @@ impl Recorder {
         self.0.process
     }
 
-    /// A new number for one asking.
+    /// A new number for one attempt.
     pub fn op(&self) -> Op {
         Op { process: self.0.process, sequence: self.0.next.fetch_add(1, Ordering::Relaxed) }
     }
 
-    /// Notes what happens now.
+    /// Notes an event that happens now.
     ///
     /// # Panics
     ///
@@ -84,8 +84,9 @@ impl Recorder {
         self.note_at(now(), what);
     }
 
-    /// Notes what happened at an instant that was taken before: a holder takes [`now`], looks at its guard, and then
-    /// notes [`What::Believed`], so that being stopped between the look and the note does not make it say too much.
+    /// Notes an event at an earlier instant. A holder takes [`now`], checks its guard, and then notes
+    /// [`What::Believed`] with that instant. So a stop between the check and the note does not make the note claim too
+    /// much.
     ///
     /// # Panics
     ///
@@ -102,7 +103,11 @@ impl Recorder {
         }
     }
 
-    /// What has been noted, in the order of the notes.
+    /// All entries so far, in the order in which they were noted.
+    ///
+    /// # Errors
+    ///
+    /// [`HistoryError`] if the file cannot be read.
     ///
     /// # Errors
     ///
@@ -115,7 +120,7 @@ impl Recorder {
     }
 }
 
-/// What is appended must not become the rest of a line that was cut short.
+/// Removes a last line that was cut short, so that the next entry does not become the rest of it.
 fn drop_torn_line(file: &File, path: &Path) -> io::Result<()> {
     let text = std::fs::read(path)?;
     let whole = whole_lines(&text);

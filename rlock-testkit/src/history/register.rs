@@ -1,4 +1,4 @@
-//! What a lock protects.
+//! Registers, which stand for the data that a lock protects.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,12 +8,12 @@ use rlock_core::ResourceName;
 use super::entry::{Op, What};
 use super::recorder::Recorder;
 
-/// Numbers that locks protect, one for each resource, 0 at first, behind fencing tokens: whoever shows a token smaller
-/// than the greatest one seen is refused.
+/// Numbers that locks protect, one for each resource, initially 0. Fencing tokens guard them: a token smaller than the
+/// greatest one seen is refused.
 ///
-/// It knows nothing of the locks, and does not compare what a writer believes to replace with what is there: whether an
-/// update was lost is for the [`History`](super::History) to find out. It notes what it did itself, in the order in
-/// which it did it. Clones of it are the same registers.
+/// A register knows nothing of the locks. It does not compare its value with the value that a writer expects to
+/// replace: the [`History`](super::History) finds lost updates. It notes its own events, in their order. Clones share
+/// the same registers.
 #[derive(Debug, Clone)]
 pub struct Register {
     recorder: Recorder,
@@ -27,12 +27,12 @@ struct Kept {
 }
 
 impl Register {
-    /// Registers that note what they do in `recorder`.
+    /// Makes registers that note their events in `recorder`.
     pub fn new(recorder: Recorder) -> Self {
         Self { recorder, kept: Arc::default() }
     }
 
-    /// Shows a token, which shuts out all smaller ones, and answers the value.
+    /// Shows a token, which shuts out all smaller ones, and returns the value.
     ///
     /// # Errors
     ///
@@ -49,11 +49,11 @@ impl Register {
         })
     }
 
-    /// Writes `value` over what the writer believes to be `base`.
+    /// Writes `value` over the value `base` that the writer expects.
     ///
     /// # Errors
     ///
-    /// [`Stale`] if a greater token has been seen; nothing was written then.
+    /// [`Stale`] if a greater token has been seen; then nothing was written.
     pub fn write(&self, op: Op, resource: &ResourceName, token: u64, base: u64, value: u64) -> Result<(), Stale> {
         self.with(resource, |kept| {
             let resource = resource.clone();
@@ -66,7 +66,7 @@ impl Register {
         })
     }
 
-    /// Notes are taken under the lock, so that their order is that of what they tell.
+    /// Runs `act` under the mutex, including its notes, so that the notes have the order of the events.
     fn with<T>(&self, resource: &ResourceName, act: impl FnOnce(&mut Kept) -> T) -> T {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         act(kept.entry(resource.clone()).or_default())
@@ -83,7 +83,7 @@ impl Kept {
     }
 }
 
-/// A token was refused, because a greater one has been seen.
+/// A token was refused, because the register has seen a greater one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("token {token} is refused: {greatest} has been seen")]
 pub struct Stale {

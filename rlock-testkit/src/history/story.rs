@@ -1,4 +1,4 @@
-//! Telling what happened.
+//! Tells the story of a breach: selects the entries that show it, and formats them.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt::Write as _;
@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::entry::{Entry, Op, What};
 use super::violation::{Breach, Violation};
 
-/// The entries that show `breach`: those at the places in `shown` if there are any, or else what is known of those
-/// whom it is about.
+/// The entries that show `breach`: those at the indices in `shown`, or, if `shown` is empty, all that belong to the
+/// attempts of the breach.
 pub(super) fn select(entries: &[Entry], breach: &Breach, shown: &[usize]) -> Vec<Entry> {
     let places = if shown.is_empty() { places(entries, breach) } else { shown.iter().copied().collect() };
     places.into_iter().map(|place| entries[place].clone()).collect()
@@ -52,8 +52,9 @@ fn last_belief(entries: &[Entry], of: Op) -> Option<usize> {
     entries.iter().rposition(|entry| matches!(entry.what, What::Believed { op, .. } if op == of))
 }
 
-/// What was done to the processes of those in `places`, and to what they held, from the first grant among these, or the
-/// first of them, to the last. Tokens tell their story without.
+/// The faults of the processes of the entries at `places`, and of the resource that they held. The span begins at the
+/// first grant among these entries, or else at the first entry, and ends at the last one. Breaches of tokens need no
+/// faults.
 fn fates_between(entries: &[Entry], breach: &Breach, places: &BTreeSet<usize>) -> Vec<usize> {
     let is_about_time = matches!(breach, Breach::Overlap { .. } | Breach::Forgotten { .. } | Breach::LateSignal { .. });
     let granted = places.iter().find(|place| is_granted(&entries[**place].what));
@@ -82,7 +83,7 @@ fn is_end_of_hold(what: &What) -> bool {
     matches!(what, What::Releasing { .. } | What::Lost { .. })
 }
 
-/// The story, and the rule that it breaks.
+/// Formats the story, and the rule that it breaks.
 pub(super) fn tell(violation: &Violation) -> String {
     let start = violation.story.first().map_or(Duration::ZERO, |entry| entry.at);
     let mut told = String::new();
@@ -192,7 +193,7 @@ fn after(at: Duration, start: Duration) -> String {
     }
 }
 
-/// Down to the microsecond.
+/// Milliseconds, with three decimals.
 fn millis(time: Duration) -> String {
     format!("{}.{:03}", time.as_millis(), time.subsec_micros() % 1000)
 }

@@ -1,4 +1,4 @@
-//! What a check found.
+//! The result of a check.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use super::violation::Violation;
 
-/// What a check found.
+/// The result of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct Verdict {
-    /// What happened how often.
+    /// The number of events of each kind.
     pub counts: Counts,
-    /// The earliest violation that no token protects from, or else the earliest.
+    /// The earliest violation that tokens do not protect from, or else the earliest of the others.
     pub violation: Option<Violation>,
 }
 
@@ -30,7 +30,7 @@ impl Verdict {
     }
 }
 
-/// What happened how often. Its `Display` is a short table.
+/// The number of events of each kind. Its `Display` is a short table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counts {
@@ -38,15 +38,15 @@ pub struct Counts {
     pub entries: u64,
     /// Locks that were granted.
     pub acquisitions: u64,
-    /// Questions that were refused.
+    /// Attempts that were refused.
     pub refusals: u64,
-    /// Questions whose answer never came.
+    /// Attempts without an answer.
     pub unknowns: u64,
     /// Locks that were lost, by [reason](rlock_core::LossReason::as_str).
     pub losses: BTreeMap<&'static str, u64>,
     /// Releases that the store answered.
     pub releases: u64,
-    /// Releases of an unknown outcome.
+    /// Releases with an unknown outcome.
     pub unknown_releases: u64,
     /// Processes that died.
     pub deaths: u64,
@@ -66,30 +66,30 @@ pub struct Counts {
     pub writes: u64,
     /// Values that were not written because of their token.
     pub refused_writes: u64,
-    /// Grants that made a resource hold more than its capacity.
+    /// Grants that made the holds of a resource exceed its capacity.
     pub overlaps: u64,
-    /// Grants that were noted, while they still lived, after the grant of a greater token that they do not fit beside.
+    /// Grants that were noted, while their lease was alive, after a grant with a greater token that excludes them.
     pub overtaken: u64,
-    /// Tokens that were given twice, or that are smaller than one granted before they were asked for.
+    /// Tokens that were granted twice, or that are smaller than a token noted before their request.
     pub wrong_tokens: u64,
-    /// Opens and writes that a register should not have taken.
+    /// Opens and writes that a register should have refused.
     pub wrong_writes: u64,
     /// Losses that were signalled too late.
     pub late_signals: u64,
-    /// Waiters that were forgotten.
+    /// Waiters that got no answer.
     pub forgotten: u64,
-    /// The longest time in which a resource that somebody waited for was held by nobody whose hold is known, without
-    /// the time in which the store was down or all who waited were frozen.
+    /// The longest time in which a resource had waiters but no known holder. Time in which the store was down, or all
+    /// these waiters were frozen, is not counted.
     pub worst_takeover: Duration,
 }
 
 impl Counts {
-    /// How much was wrong.
+    /// The number of violations.
     pub fn violations(&self) -> u64 {
         self.overlaps + self.overtaken + self.wrong_tokens + self.wrong_writes + self.late_signals + self.forgotten
     }
 
-    /// Whether the tokens protect from all that was wrong: from overlaps, and from holders that were overtaken.
+    /// Whether fencing tokens protect from all violations: those from which they do are overlaps and overtaken holders.
     pub fn tokens_protect(&self) -> bool {
         self.violations() == self.overlaps + self.overtaken
     }

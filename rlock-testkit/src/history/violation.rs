@@ -1,4 +1,4 @@
-//! What was wrong, and the story that shows it.
+//! A breach of the contract, with the entries that show it.
 
 use std::time::Duration;
 
@@ -9,16 +9,16 @@ use super::story;
 
 /// A history broke the contract.
 ///
-/// Its `Display` tells the shortest story that shows it, one entry a line, in milliseconds after the first of them, and
-/// says at the end which rule is broken.
+/// Its `Display` tells the shortest story that shows the breach: one entry a line, with milliseconds since the first
+/// entry. The last line names the rule that is broken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", story::tell(self))]
 pub struct Violation {
-    /// What was wrong.
+    /// The breach.
     pub breach: Breach,
     /// The entries that show it, in order.
     pub story: Vec<Entry>,
-    /// How many more there are.
+    /// The number of further violations.
     pub more: u64,
 }
 
@@ -26,47 +26,47 @@ pub struct Violation {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Breach {
-    /// More was held of a resource than there is.
+    /// The holds of a resource exceeded its capacity.
     Overlap {
-        /// Of which.
+        /// The resource.
         resource: ResourceName,
-        /// Those who held, as few of them as are too many; the last to be granted is the last.
+        /// The holders: as few as exceed the capacity together. The last to be granted is the last.
         ops: Vec<Op>,
-        /// What they held together.
+        /// The sum of their weights.
         weight: u64,
-        /// What there is.
+        /// The capacity of the resource.
         capacity: u32,
-        /// For how long, at least.
+        /// The least duration of the overlap.
         overlap: Duration,
     },
-    /// A token was given to two.
+    /// Two attempts got the same token.
     TokenTwice {
-        /// Of which resource.
+        /// The resource.
         resource: ResourceName,
         /// The token.
         token: u64,
-        /// Who had it first.
+        /// The attempt that got it first.
         first: Op,
-        /// Who had it then.
+        /// The attempt that got it second.
         second: Op,
     },
     /// A later grant has a smaller token.
     TokenBack {
-        /// Of which resource.
+        /// The resource.
         resource: ResourceName,
-        /// Who was granted first.
+        /// The attempt that was granted first.
         earlier: Op,
         /// Its token.
         earlier_token: u64,
-        /// Who was granted then.
+        /// The attempt that was granted later.
         later: Op,
         /// Its token.
         later_token: u64,
     },
-    /// A holder has a smaller token than one that was granted while its own lease lived: the store forgot its grant. Its token
-    /// keeps it from writing over the other's work.
+    /// A holder has a smaller token than one that was granted while its own lease was alive: the store forgot its
+    /// grant. The register refuses the smaller token, so that this holder cannot overwrite the work of the other.
     Overtaken {
-        /// Of which resource.
+        /// The resource.
         resource: ResourceName,
         /// The holder with the greater token.
         by: Op,
@@ -77,22 +77,22 @@ pub enum Breach {
         /// Its token.
         token: u64,
     },
-    /// A register took a token smaller than one that it had seen.
+    /// A register accepted a token smaller than one that it had seen.
     RegisterBack {
-        /// Whose register.
+        /// The resource of the register.
         resource: ResourceName,
-        /// With whose lock.
+        /// The attempt whose lock was used.
         op: Op,
-        /// The token that it took.
+        /// The token that it accepted.
         token: u64,
-        /// The greatest that it had seen.
+        /// The greatest token that it had seen.
         greatest: u64,
     },
-    /// A value was read from a register, or replaced in it, that was not there: an update was lost.
+    /// A read or a replaced value was not the value of the register: an update was lost.
     RegisterGap {
-        /// Whose register.
+        /// The resource of the register.
         resource: ResourceName,
-        /// With whose lock.
+        /// The attempt whose lock was used.
         op: Op,
         /// The value that was read or replaced.
         base: u64,
@@ -101,22 +101,22 @@ pub enum Breach {
     },
     /// A waiter in a process that lived to the end got no answer.
     Forgotten {
-        /// For which resource.
+        /// The resource.
         resource: ResourceName,
-        /// Who.
+        /// The attempt.
         op: Op,
-        /// For how long it had waited at the end.
+        /// Its waiting time at the end.
         waited: Duration,
     },
-    /// A holder was told too late that its lease had expired.
+    /// A holder learned too late that its lease had expired.
     LateSignal {
-        /// Of which resource.
+        /// The resource.
         resource: ResourceName,
-        /// Who.
+        /// The attempt.
         op: Op,
-        /// For how long it had not held; time in which it was frozen is not counted.
+        /// The time from the deadline to the signal. Time in which the process was frozen is not counted.
         late: Duration,
-        /// For how long that is allowed.
+        /// The longest time that is allowed.
         allowed: Duration,
     },
 }

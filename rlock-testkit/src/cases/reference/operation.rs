@@ -16,7 +16,7 @@ pub(super) enum Operation {
     Pass { millis: u64 },
 }
 
-/// Resource and id.
+/// Index of a resource, and a lease id.
 pub(super) type Lease = (usize, u128);
 
 #[derive(Debug, Clone)]
@@ -31,7 +31,7 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
     let lease = (0..RESOURCES.len(), 0..IDS);
     let client = 0..2usize;
     let millis = prop_oneof![2 => 40..200u64, 1 => Just(10_000), 1 => Just(100_000)];
-    // Mostly one capacity, so that leases meet rather than mismatch.
+    // Mostly one capacity, so that leases compete instead of being refused for a mismatch.
     let share = prop_oneof![
         3 => Just((1, 3)),
         2 => Just((2, 3)),

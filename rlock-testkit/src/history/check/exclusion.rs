@@ -1,4 +1,4 @@
-//! The weights of the holds of a resource do not exceed its capacity.
+//! Checks that the weights of the holds of a resource never exceed its capacity.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -16,8 +16,8 @@ pub(super) fn check(case: &Case<'_>) -> Found {
     found
 }
 
-/// Goes through the holds as they begin, and keeps those that have not ended: by their end, to drop them, and by what
-/// capacity they went by, of which the smallest counts.
+/// Walks through the holds in order of their start and keeps those that have not ended. `ends` finds the next hold to
+/// drop; `capacities` finds the smallest capacity in use, which is the limit.
 fn check_resource(resource: &Resource<'_>, last: Duration, found: &mut Found) {
     let mut held: BTreeMap<usize, Hold<'_>> = BTreeMap::new();
     let mut ends: BinaryHeap<Reverse<(Duration, usize)>> = BinaryHeap::new();
@@ -48,7 +48,7 @@ fn check_resource(resource: &Resource<'_>, last: Duration, found: &mut Found) {
     }
 }
 
-/// The new hold, and as few of the others as are too many beside it.
+/// The new hold, with the fewest other holds that exceed the capacity together with it.
 fn overlap(
     resource: &Resource<'_>,
     held: &BTreeMap<usize, Hold<'_>>,

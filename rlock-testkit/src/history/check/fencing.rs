@@ -1,4 +1,4 @@
-//! A register never goes back, and loses no update.
+//! Checks that the token of a register never decreases, and that no update is lost.
 
 use std::collections::HashMap;
 
@@ -9,26 +9,26 @@ use crate::history::History;
 use crate::history::entry::{Op, What};
 use crate::history::violation::Breach;
 
-/// What a register has taken so far.
+/// State of a register after the steps so far.
 #[derive(Default)]
 struct Taken {
-    /// The greatest token, and the entry with it.
+    /// The greatest token, and the index of its entry.
     greatest: Option<(u64, usize)>,
-    /// The value, and the entry that shows it.
+    /// The value, and the index of the entry that shows it.
     value: Option<(u64, usize)>,
-    /// The entries in which it was opened.
+    /// The index of the entry in which each attempt opened the register.
     opened: HashMap<Op, usize>,
 }
 
-/// Something that a register took.
+/// One access that a register accepted.
 struct Step<'a> {
     place: usize,
     op: Op,
     resource: &'a ResourceName,
     token: u64,
-    /// What was read or replaced.
+    /// The value that was read or replaced.
     base: u64,
-    /// What is there now.
+    /// The value after the access.
     value: u64,
 }
 
@@ -53,7 +53,7 @@ pub(super) fn check(history: &History) -> Found {
 }
 
 impl Taken {
-    /// Takes a step, and answers what was wrong with it, with the entries that show it.
+    /// Applies a step. Returns the breach, if there is one, with the indices of the entries that show it.
     fn take(&mut self, step: &Step<'_>) -> Option<(Breach, Vec<usize>)> {
         let &Step { place, op, resource, token, base, value } = step;
         let resource = resource.clone();

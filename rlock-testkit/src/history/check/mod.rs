@@ -1,4 +1,4 @@
-//! Judging, one rule a file.
+//! The checks of a history, one file for each rule.
 
 mod exclusion;
 mod fencing;
@@ -19,18 +19,18 @@ use super::story;
 use super::verdict::{Counts, Verdict};
 use super::violation::{Breach, Violation};
 
-/// What is checked, sorted for checking.
+/// The history, sorted by resource for the checks.
 struct Case<'a> {
     history: &'a History,
     resources: BTreeMap<&'a ResourceName, Resource<'a>>,
 }
 
-/// What happened to one resource.
+/// The attempts and the holds of one resource.
 struct Resource<'a> {
     name: &'a ResourceName,
-    /// In the order in which they asked.
+    /// Sorted by the instant of the request.
     askings: Vec<&'a Asking>,
-    /// In the order in which they began.
+    /// Sorted by their start.
     holds: Vec<Hold<'a>>,
 }
 
@@ -41,14 +41,14 @@ struct Hold<'a> {
     token: u64,
 }
 
-/// The earliest of some violations, and how many there are.
+/// The earliest of the violations of one rule, and their number.
 #[derive(Default)]
 struct Found {
     count: u64,
     earliest: Option<FoundAt>,
 }
 
-/// When it was, what it was, and the places of the entries that show it.
+/// The instant, the breach, and the indices of the entries that show it.
 type FoundAt = (Duration, Breach, Vec<usize>);
 
 impl Found {
@@ -56,12 +56,12 @@ impl Found {
         all.into_iter().filter_map(|found| found.earliest).min_by_key(|(at, ..)| *at)
     }
 
-    /// Something was wrong at `at`.
+    /// Adds a violation at `at`.
     fn add(&mut self, at: Duration, breach: impl FnOnce() -> Breach) {
         self.add_shown(at, || (breach(), Vec::new()));
     }
 
-    /// Something was wrong at `at`, as the entries at some places show.
+    /// Adds a violation at `at`, with the indices of the entries that show it.
     fn add_shown(&mut self, at: Duration, breach: impl FnOnce() -> (Breach, Vec<usize>)) {
         self.count += 1;
         if self.earliest.as_ref().is_none_or(|(earliest, ..)| at < *earliest) {
@@ -71,7 +71,7 @@ impl Found {
     }
 }
 
-/// Judges `history`.
+/// Checks `history` against all rules.
 pub(super) fn check(history: &History, late_allowed: Duration) -> Verdict {
     let case = Case::new(history);
     let mut counts = count(history);

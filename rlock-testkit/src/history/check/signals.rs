@@ -1,4 +1,4 @@
-//! A holder is told by its deadline that its lock is lost.
+//! Checks that a holder learns by its deadline that its lock is lost.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ pub(super) fn check(history: &History, allowed: Duration) -> Found {
     for asking in &history.askings {
         let Some((at, mut due)) = asking.end_of_belief() else { continue };
         if let Some(freeze) = history.fates.last_freeze(asking.op.process, at) {
-            // It cannot have been told before it went on.
+            // A frozen process cannot receive the signal before it is woken.
             due = due.max(freeze.to);
         }
         if let Some(ran) = history.fates.ran_again(asking.op.process, due, at) {

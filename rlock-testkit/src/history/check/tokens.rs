@@ -1,4 +1,4 @@
-//! Tokens are distinct, and increase.
+//! Checks that tokens are unique and increase.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,7 +7,7 @@ use crate::history::asking::{Asking, Grant};
 use crate::history::entry::Op;
 use crate::history::violation::Breach;
 
-/// The tokens that are wrong, and the grants that were overtaken.
+/// Finds the wrong tokens, and the grants that were overtaken.
 pub(super) fn check(case: &Case<'_>) -> (Found, Found) {
     let (mut wrong, mut overtaken) = (Found::default(), Found::default());
     for resource in case.resources.values() {
@@ -34,7 +34,8 @@ fn check_distinct(resource: &Resource<'_>, granted: &[(&Asking, Grant)], found: 
     }
 }
 
-/// A grant comes after each one that was noted before it was asked for. Answers those that did not.
+/// Checks that the token of a grant is greater than each token that was noted before the request. Returns the attempts
+/// that break this.
 fn check_askings(resource: &Resource<'_>, granted: &[(&Asking, Grant)], found: &mut Found) -> HashSet<Op> {
     let mut greatest = Greatest::default();
     let mut noted = granted.iter().peekable();
@@ -61,8 +62,8 @@ fn check_askings(resource: &Resource<'_>, granted: &[(&Asking, Grant)], found: &
     back
 }
 
-/// Of two holds that do not fit beside each other, both alive when they were noted, the one that was noted first was
-/// granted first as well. With a hold of everything, nothing fits.
+/// Checks holds that exclude each other: of two that were both alive when noted, the one noted first must have the
+/// smaller token. An exclusive hold excludes all others.
 fn check_holds(resource: &Resource<'_>, found_already: &HashSet<Op>, found: &mut Found) {
     let (mut all, mut exclusive) = (Greatest::default(), Greatest::default());
     for hold in &resource.holds {
@@ -82,7 +83,7 @@ fn check_holds(resource: &Resource<'_>, found_already: &HashSet<Op>, found: &mut
     }
 }
 
-/// The greatest token seen, and whose it is.
+/// The greatest token seen, and the attempt that got it.
 #[derive(Default)]
 struct Greatest(Option<(Op, u64)>);
 

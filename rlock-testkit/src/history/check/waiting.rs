@@ -1,4 +1,4 @@
-//! Nobody waits for ever, and how long at worst for a resource that nobody holds.
+//! Checks that no waiter is forgotten, and measures the longest wait for a resource that has no holder.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::history::asking::Asking;
 use crate::history::fates::{Fates, Span};
 use crate::history::violation::Breach;
 
-/// Those who wait at the end, in processes that live and are not frozen.
+/// The waiters at the end, in processes that are alive and not frozen.
 pub(super) fn forgotten(history: &History) -> Found {
     let mut found = Found::default();
     let Some(end) = history.fates.end() else { return found };
@@ -20,7 +20,7 @@ pub(super) fn forgotten(history: &History) -> Found {
             continue;
         }
         let (resource, op, waited) = (asking.resource.clone(), asking.op, end - asking.asked);
-        // In the order in which they asked, for all are found out at the end.
+        // All waiters are found at the same instant, so this keeps them in the order of their requests.
         found.add(end, || Breach::Forgotten { resource, op, waited });
     }
     found
@@ -33,7 +33,7 @@ pub(super) fn worst_takeover(case: &Case<'_>) -> Duration {
     case.resources.values().map(|resource| worst_takeover_of(resource, fates, end)).max().unwrap_or_default()
 }
 
-/// By how much the numbers of those who wait, of those of them who are awake, and of holds change.
+/// Changes in the number of waiters, of waiters that are awake, and of holds.
 #[derive(Clone, Copy, Default)]
 struct Change {
     waiting: i64,
@@ -87,7 +87,7 @@ fn waits(asking: &Asking, fates: &Fates) -> Span {
     Span { from: asking.asked, to: to.max(asking.asked) }
 }
 
-/// What is left of `span` without `freezes`.
+/// The parts of `span` outside `freezes`.
 fn awake(span: Span, freezes: &[Span]) -> impl Iterator<Item = Span> {
     let first = freezes.partition_point(|freeze| freeze.to <= span.from);
     let inside = freezes[first..].iter().take_while(move |freeze| freeze.from < span.to).copied();
