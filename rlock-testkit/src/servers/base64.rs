@@ -1,8 +1,8 @@
-//! Base64, in which JSON carries bytes.
+//! Base64, which JSON uses for bytes.
 
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-/// `bytes`, with padding.
+/// Encodes `bytes`, with padding.
 pub(super) fn encode(bytes: &[u8]) -> String {
     let mut text = String::new();
     for three in bytes.chunks(3) {
@@ -15,7 +15,7 @@ pub(super) fn encode(bytes: &[u8]) -> String {
     text
 }
 
-/// What `text` stands for, padded or not; `None` if it is no base64.
+/// Decodes `text`, padded or not; `None` if it is not base64.
 pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
     let (mut bytes, mut bits, mut len) = (Vec::new(), 0_u32, 0);
     for digit in text.trim_end_matches('=').bytes() {

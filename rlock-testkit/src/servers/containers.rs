@@ -1,4 +1,4 @@
-//! Servers in containers, by a Docker engine of this machine.
+//! Servers in containers, run by the Docker engine of this machine.
 
 use std::collections::{BTreeSet, HashMap};
 use std::error::Error;
@@ -26,25 +26,25 @@ use super::store::Store;
 use crate::faults::Data;
 
 const LABEL: &str = "rlock-test";
-/// The times that the engine is asked to pause a container. It gives up where new processes start faster than it stops them.
+/// Number of attempts to pause a container. The engine fails if new processes start faster than it stops them.
 const PAUSES: usize = 10;
 const ENGINE_ANSWERS_WITHIN: Duration = Duration::from_secs(3);
 
-/// Does all that is asked of the engine: containers outlive the runtimes of the tests that started them.
+/// Runs all requests to the engine, because containers outlive the runtimes of the tests that started them.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     let mut builder = runtime::Builder::new_multi_thread();
     builder.worker_threads(1).thread_name("rlock-testkit-docker").enable_all();
     builder.build().expect("the system has threads left")
 });
 
-/// The names of this process's containers.
+/// The names of the containers of this process.
 static OURS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
-/// Whether a Docker engine answers. It is asked once.
+/// Whether a Docker engine answers. Asks it only once.
 ///
 /// # Errors
 ///
-/// If none does: why.
+/// The reason, if none answers.
 pub(super) fn engine() -> Result<(), String> {
     static ANSWER: LazyLock<Result<(), String>> = LazyLock::new(|| {
         let ask = async {
@@ -67,18 +67,18 @@ pub(super) struct Container<S> {
     is_paused: bool,
     store: S,
     image: String,
-    /// The same after a restart, which a port of the engine's choice would not be.
+    /// The port on the host. A restart keeps it, which the engine would not do with a port that it chose itself.
     port: u16,
-    /// The server's files, if they are on this machine ([`Store::ON_HOST`]).
+    /// The files of the server, if they are on this machine ([`Store::ON_HOST`]).
     folder: Option<TempDir>,
 }
 
 impl<S: Store> Container<S> {
-    /// Runs `image`, which is pulled if it is not there, and returns when the server is ready.
+    /// Runs `image`, which is pulled if it is missing, and returns when the server is ready.
     ///
     /// # Errors
     ///
-    /// [`NotFound`](io::ErrorKind::NotFound) if the image is not to be had; else as [`wait_until_ready`].
+    /// [`NotFound`](io::ErrorKind::NotFound) if the image is not available; else as [`wait_until_ready`].
     pub(super) fn start(store: S, image: &str, port: u16) -> io::Result<Box<dyn Place>> {
         let name = format!("{LABEL}-{}-{port}-{:08x}", S::NAME.to_lowercase(), rand::random::<u32>());
         let mut container =
@@ -99,7 +99,7 @@ impl<S: Store> Container<S> {
             ours().insert(name.clone());
             let started = request.start().await;
             if started.is_err() {
-                remove(&name).await; // one that was made and could not be started
+                remove(&name).await; // it may have been created without being started
             }
             started
         })?;
@@ -123,7 +123,7 @@ impl<S: Store> Container<S> {
         S::ENVIRONMENT.iter().fold(request, |request, &(name, value)| request.with_env_var(name, value))
     }
 
-    /// A container with a network of its own.
+    /// A container with its own network.
     fn apart(&self, image: GenericImage) -> ContainerRequest<GenericImage> {
         let port = S::PORT.tcp();
         image
@@ -167,7 +167,7 @@ impl<S: Store> Container<S> {
         )
     }
 
-    /// The process id of the server on this machine, if it shares those.
+    /// The process id of the server, if the container shares those of this machine.
     fn process(&self) -> io::Result<Option<u32>> {
         if !S::ON_HOST {
             return Ok(None);
@@ -275,7 +275,7 @@ impl<S> Container<S> {
 
 impl<S> Drop for Container<S> {
     fn drop(&mut self) {
-        // One that the engine cannot remove is found by its label.
+        // A container that the engine cannot remove can be found by its label.
         let _removed = self.remove();
     }
 }
@@ -289,7 +289,7 @@ fn publish(port: ContainerPort, host_port: u16) -> impl Fn(&mut HostConfig) + Se
     }
 }
 
-/// `name:tag` in its two parts; the name may have a colon of its own, before the port of a registry.
+/// Splits `name:tag`. The name may contain another colon, before the port of a registry.
 fn name_and_tag(image: &str) -> (&str, &str) {
     image.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).unwrap_or((image, "latest"))
 }
@@ -306,8 +306,8 @@ async fn remove(name: &str) {
     ours().remove(name);
 }
 
-/// SIGTERM, by which test runners end a test that takes too long, and SIGINT end this process as ever, but not before
-/// its containers are gone.
+/// Removes the containers of this process before SIGINT or SIGTERM ends it as usual. Test runners send SIGTERM to a
+/// test that takes too long.
 fn remove_ours_on_signals() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -329,7 +329,7 @@ fn ours() -> MutexGuard<'static, BTreeSet<String>> {
     OURS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Blocks until `work` is done on the kit's own runtime, inside another runtime as well.
+/// Blocks until `work` is done on the runtime of the kit. Works inside another runtime as well.
 fn wait_for<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> io::Result<T> {
     let (done, outcome) = mpsc::sync_channel(1);
     RUNTIME.spawn(async move {
@@ -338,7 +338,7 @@ fn wait_for<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -
     outcome.recv().map_err(|_| io::Error::other("a request to the Docker engine panicked"))
 }
 
-/// `error` with its sources, which say what was wrong with the connection.
+/// `error` with its sources, which describe the failure of the connection.
 fn failed(error: impl Error) -> io::Error {
     let mut text = error.to_string();
     let mut source = error.source();

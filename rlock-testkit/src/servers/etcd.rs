@@ -9,29 +9,29 @@ use super::member::Member;
 use super::server::Server;
 use crate::faults::{Control, Data};
 
-/// An etcd server for tests, alone in its cluster, from one of the sources that [`servers`](super) lists; the program is
-/// `etcd`.
+/// An etcd server for tests, the only member of its cluster, from one of the sources that [`servers`](super) lists. The
+/// program is `etcd`.
 ///
-/// Whatever it is started by, it keeps every write that it has confirmed. Those that are started here take leases of 1 s
-/// and more; others begin at 2 s, unless they are configured likewise.
+/// Every server keeps all confirmed writes, with any source. Servers that are started here grant leases of 1 s and
+/// more. Others start at 2 s, unless they are configured likewise.
 ///
-/// A server from the environment is shared by all tests, so that each needs a namespace of its own there.
+/// All tests share a server from the environment, so each test needs its own namespace there.
 #[derive(Debug)]
 pub struct Etcd {
     server: Server,
 }
 
 impl Etcd {
-    /// A server of the caller's own, or the one from the environment as it is.
+    /// Starts a server for the caller, or uses the one from the environment as it is.
     ///
     /// # Panics
     ///
-    /// Panics if there is no server to be had, and says what to install.
+    /// Panics if no server is available, with what to install.
     pub fn start() -> Self {
         Self { server: Server::start(Member::alone(&[])) }
     }
 
-    /// A server of the caller's own, never that of the environment.
+    /// Starts a server for the caller, never the one from the environment.
     ///
     /// # Panics
     ///
@@ -40,8 +40,8 @@ impl Etcd {
         Self::start_with(&[])
     }
 
-    /// A server of the caller's own, never that of the environment, with more arguments: `&["--quota-backend-bytes",
-    /// "1048576"]`.
+    /// Starts a server for the caller, never the one from the environment, with more arguments:
+    /// `&["--quota-backend-bytes", "1048576"]`.
     ///
     /// # Panics
     ///
@@ -50,16 +50,16 @@ impl Etcd {
         Self { server: Server::start_own(Member::alone(arguments)) }
     }
 
-    /// Where it listens: `etcd://127.0.0.1:41234`.
+    /// The URL at which it listens: `etcd://127.0.0.1:41234`.
     pub fn url(&self) -> &str {
         self.server.url()
     }
 
-    /// A way to look at the server from outside.
+    /// A client for direct requests to the server, without rlock.
     ///
     /// # Panics
     ///
-    /// Panics if its URL, which may be from the environment, has credentials.
+    /// Panics if its URL has credentials, which one from the environment may have.
     pub fn gateway(&self) -> Gateway {
         self.expect("use its URL", Gateway::new(self.url()))
     }
@@ -73,7 +73,7 @@ impl Etcd {
         self.expect("list its keys", self.gateway().keys(prefix))
     }
 
-    /// Deletes the keys that begin with `prefix`, and says how many there were.
+    /// Deletes the keys that begin with `prefix`, and returns their number.
     ///
     /// # Panics
     ///
@@ -82,7 +82,7 @@ impl Etcd {
         self.expect("delete keys", self.gateway().delete(prefix))
     }
 
-    /// How many leases there are; see [`Gateway::leases`].
+    /// The number of leases; see [`Gateway::leases`].
     ///
     /// # Panics
     ///
@@ -91,7 +91,7 @@ impl Etcd {
         self.expect("list its leases", self.gateway().leases())
     }
 
-    /// The revision that the store is at: it grows by one with each transaction that changes keys.
+    /// The revision of the store. It grows by one with each transaction that changes keys.
     ///
     /// # Panics
     ///
@@ -100,8 +100,9 @@ impl Etcd {
         self.expect("read its revision", self.gateway().revision())
     }
 
-    /// How many proposals the server has committed so far. Each write of keys is one, and each grant and end of a lease;
-    /// reads and renewals of leases are none. A look at `/health` is one as well, which starting a server takes.
+    /// The number of proposals that the server has committed so far. Each write of keys, each grant and each end of a
+    /// lease is one; reads and renewals of leases are none. A request to `/health` is one as well, and starting a
+    /// server sends some.
     ///
     /// # Panics
     ///

@@ -19,15 +19,14 @@ use crate::faults::{Control, Data, Proxy, Way};
 const SIZE: usize = 3;
 const LEADER_WITHIN: Duration = Duration::from_secs(60);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
-/// A server that is paused says nothing at all.
+/// A paused server does not answer at all.
 const SAYS_SOMETHING_WITHIN: Duration = Duration::from_millis(500);
 
-/// Three etcd servers of one cluster, with the timings that etcd has by itself: programs of this machine always,
-/// whatever `RLOCK_TEST_SERVERS` says, and on Linux only.
+/// Three etcd servers of one cluster, with the default timings of etcd. They are always programs of this machine, with
+/// any value of `RLOCK_TEST_SERVERS`, and run on Linux only.
 ///
-/// Clients reach each of them through a proxy, and so do the servers each other. One of them can be
-/// [cut off](Self::cut_off), and each [paused, killed and restarted](Self::node). What [`Control`] does to the cluster
-/// itself it does to all three.
+/// Clients reach each server through a proxy, and so do the other servers. One server can be [cut off](Self::cut_off),
+/// and each can be [paused, killed and restarted](Self::node). The [`Control`] of the cluster itself acts on all three.
 #[derive(Debug)]
 pub struct EtcdCluster {
     nodes: Vec<EtcdNode>,
@@ -42,23 +41,23 @@ pub struct EtcdNode {
 }
 
 impl EtcdCluster {
-    /// A cluster whose servers all are ready, and have a leader.
+    /// Starts a cluster, and returns when all servers are ready and have a leader.
     ///
     /// # Panics
     ///
-    /// Panics if there is no program `etcd`, and says what to install.
+    /// Panics if there is no program `etcd`, with what to install.
     pub fn start() -> Self {
         if !cfg!(target_os = "linux") {
             panic!("a cluster of etcd servers needs Linux, whose /proc says who calls whom");
         }
         let program = source::program_of::<Member>();
         let peers = Arc::new(Peers::new(SIZE));
-        let front = || Arc::new(Proxy::in_front_of("etcd://127.0.0.1:1")); // led to the server when it is started
+        let front = || Arc::new(Proxy::in_front_of("etcd://127.0.0.1:1")); // replaced when the server is started
         let seat = |index| Seat { index, peers: Arc::clone(&peers), front: front() };
         let seats: Vec<_> = (0..SIZE).map(seat).collect();
         let fronts: Vec<_> = seats.iter().map(|seat| Arc::clone(&seat.front)).collect();
 
-        // None is ready before another is.
+        // No server becomes ready before another one, so they start at the same time.
         let servers: Vec<Server> = thread::scope(|scope| {
             let start = |member| scope.spawn(|| Server::start_program(&program, member));
             let starting: Vec<_> = Member::cluster(seats).into_iter().map(start).collect();
@@ -69,36 +68,36 @@ impl EtcdCluster {
         Self { nodes, peers }
     }
 
-    /// Where clients reach them: `etcd://127.0.0.1:41234,127.0.0.1:41235,127.0.0.1:41236`.
+    /// The URL through the proxies: `etcd://127.0.0.1:41234,127.0.0.1:41235,127.0.0.1:41236`.
     pub fn url(&self) -> String {
         joined(self.nodes.iter().map(EtcdNode::url))
     }
 
-    /// Where they listen themselves, past the proxies: for somebody who is beside each of them.
+    /// The URL of the servers themselves, without the proxies, for a client that no fault should affect.
     pub fn direct_url(&self) -> String {
         joined(self.nodes.iter().map(|node| node.server.url()))
     }
 
-    /// How many there are.
+    /// The number of servers.
     pub fn size(&self) -> usize {
         self.nodes.len()
     }
 
-    /// One of them, counted from 0 in the order of [`url`](Self::url).
+    /// One server, counted from 0 in the order of [`url`](Self::url).
     ///
     /// # Panics
     ///
-    /// Panics if there are not as many.
+    /// Panics if `index` is too large.
     pub fn node(&self, index: usize) -> &EtcdNode {
         &self.nodes[index]
     }
 
-    /// Which of them leads: waits until one of those that are not cut off says that it does, and so say more than half of
-    /// all.
+    /// The index of the leader. Waits until a server that is not cut off reports that it leads, and more than half of
+    /// all servers agree.
     ///
     /// # Panics
     ///
-    /// Panics if there is none for too long.
+    /// Panics if there is none within the time limit.
     pub async fn leader(&self) -> usize {
         let begun = Instant::now();
         loop {
@@ -114,8 +113,8 @@ impl EtcdCluster {
         }
     }
 
-    /// Cuts a server off: neither clients nor the other servers get a word through to it or from it, and nobody is told
-    /// so. Its connections stay open, and new ones are accepted.
+    /// Cuts a server off: no bytes pass between it and clients or the other servers, and no end is notified. Its
+    /// connections stay open, and new ones are accepted.
     ///
     /// # Panics
     ///
@@ -125,7 +124,7 @@ impl EtcdCluster {
         self.node(index).front.stall(Way::Both);
     }
 
-    /// Ends a [`cut_off`](Self::cut_off), and delivers what was kept back.
+    /// Ends a [`cut_off`](Self::cut_off), and delivers the bytes that were held back.
     ///
     /// # Panics
     ///
@@ -135,7 +134,7 @@ impl EtcdCluster {
         self.node(index).front.heal();
     }
 
-    /// What each says of itself, if it is not cut off and answers.
+    /// The status that each server reports, if it is not cut off and answers.
     async fn statuses(&self) -> Vec<Option<Status>> {
         let ask = |(index, node): (usize, &EtcdNode)| {
             let gateway = node.gateway().within(SAYS_SOMETHING_WITHIN);
@@ -154,7 +153,7 @@ impl EtcdCluster {
     }
 }
 
-/// Whether server `index` is what it and others, more than half of all in sum, take for their leader.
+/// Whether more than half of all servers, including server `index`, report that it leads.
 fn leads(index: usize, statuses: &[Option<Status>]) -> bool {
     let Some(Some(leader)) = statuses.get(index).filter(|status| status.is_some_and(|it| it.leader == it.id)) else {
         return false;
@@ -163,27 +162,27 @@ fn leads(index: usize, statuses: &[Option<Status>]) -> bool {
     statuses.iter().flatten().filter(follows).count() > statuses.len() / 2
 }
 
-/// One URL of several, each with one server.
+/// Joins URLs of one server each into one URL.
 fn joined<'a>(urls: impl Iterator<Item = &'a str>) -> String {
     let servers: Vec<_> = urls.map(|url| url.trim_start_matches("etcd://")).collect();
     format!("etcd://{}", servers.join(","))
 }
 
 impl EtcdNode {
-    /// Where clients reach it: `etcd://127.0.0.1:41234`.
+    /// The URL through the proxy: `etcd://127.0.0.1:41234`.
     pub fn url(&self) -> &str {
         self.front.url()
     }
 
-    /// A way to look at it from outside, past its proxy. Other servers have to agree with what it answers, except for
-    /// [`leases`](Gateway::leases).
+    /// A client for direct requests to this server, without its proxy. Other servers have to agree on every answer
+    /// except [`leases`](Gateway::leases).
     pub fn gateway(&self) -> Gateway {
         Gateway::new(self.server.url()).expect("the kit's own URLs are plain")
     }
 }
 
-/// [`restart`](Control::restart) answers when the server is ready again, which takes another one that is, and none of the
-/// two cut off. It has its data then: one of several servers that has lost what it had confirmed would have to be
+/// [`restart`](Control::restart) returns when the server is ready again. This needs another server that is ready, and
+/// neither may be cut off. The data are kept: a server of a cluster that has lost confirmed writes would have to be
 /// replaced by a new member.
 #[async_trait]
 impl Control for EtcdNode {
@@ -220,7 +219,7 @@ impl Control for EtcdCluster {
     }
 
     async fn restart(&self, data: Data) {
-        self.kill().await; // or else those with data would tell it to those without
+        self.kill().await; // otherwise servers with data would send it to those without
         join_all(self.nodes.iter().map(|node| node.server.restart(data))).await;
     }
 }

@@ -1,4 +1,4 @@
-//! The JSON gateway of etcd, as far as looking at a server from outside needs it.
+//! A client of the JSON gateway of etcd, for direct requests to a server.
 
 use std::io;
 use std::time::Duration;
@@ -10,17 +10,17 @@ use super::http::Http;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// One etcd server, asked by JSON over HTTP and so without any client library.
+/// A client of one etcd server by JSON over HTTP, so that tests need no client library.
 #[derive(Debug, Clone)]
 pub struct Gateway {
     http: Http,
 }
 
-/// What a server says of itself.
+/// The status that a server reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Status {
     pub(super) id: u64,
-    /// 0 while it knows of none.
+    /// The id of the leader; 0 if the server knows none.
     pub(super) leader: u64,
     pub(super) term: u64,
     pub(super) revision: u64,
@@ -28,11 +28,11 @@ pub(super) struct Status {
 }
 
 impl Gateway {
-    /// The first server of `etcd://host:port,host:port`, without credentials and without TLS.
+    /// Makes a client of the first server in `etcd://host:port,host:port`, without credentials and without TLS.
     ///
     /// # Errors
     ///
-    /// If the URL is none of these.
+    /// If the URL has another form.
     pub fn new(url: &str) -> io::Result<Self> {
         let servers = url.strip_prefix("etcd://").and_then(|rest| rest.split(['/', '?']).next());
         let first = servers.and_then(|servers| servers.split(',').next());
@@ -41,16 +41,16 @@ impl Gateway {
         Ok(Self { http: Http::at(plain, TIMEOUT) })
     }
 
-    /// The same, where the server has to answer within `timeout`, and not within 10 s.
+    /// Sets the timeout for the answers of the server; the default is 10 s.
     pub fn within(self, timeout: Duration) -> Self {
         Self { http: self.http.within(timeout) }
     }
 
-    /// The keys that begin with `prefix`, sorted; what is not UTF-8 in them is replaced.
+    /// The keys that begin with `prefix`, sorted, with bytes that are not UTF-8 replaced.
     ///
     /// # Errors
     ///
-    /// If the server cannot be reached, or refuses: it does while it has no leader.
+    /// If the server cannot be reached, or refuses, as it does without a leader.
     pub fn keys(&self, prefix: &str) -> io::Result<Vec<String>> {
         let mut range = range(prefix);
         range["keys_only"] = true.into();
@@ -58,7 +58,7 @@ impl Gateway {
         list(&found, "kvs").iter().map(|entry| text(&entry["key"])).collect()
     }
 
-    /// What `key` has for a value, if it is there.
+    /// The value of `key`, if it exists.
     ///
     /// # Errors
     ///
@@ -78,7 +78,7 @@ impl Gateway {
         self.call("kv/put", &json!({ "key": key, "value": value })).map(drop)
     }
 
-    /// Deletes the keys that begin with `prefix`, and says how many there were.
+    /// Deletes the keys that begin with `prefix`, and returns their number.
     ///
     /// # Errors
     ///
@@ -87,8 +87,7 @@ impl Gateway {
         number(&self.call("kv/deleterange", &range(prefix))?, "deleted")
     }
 
-    /// How many leases there are; those that have run out count until the server has revoked them, half a second later
-    /// at most.
+    /// The number of leases. An expired lease counts until the server has revoked it, at most half a second later.
     ///
     /// # Errors
     ///
@@ -97,7 +96,7 @@ impl Gateway {
         Ok(list(&self.call("lease/leases", &json!({}))?, "leases").len())
     }
 
-    /// The revision that the store is at: it grows by one with each transaction that changes keys.
+    /// The revision of the store. It grows by one with each transaction that changes keys.
     ///
     /// # Errors
     ///
@@ -107,7 +106,7 @@ impl Gateway {
         number(&self.call("kv/range", &any)?["header"], "revision")
     }
 
-    /// What the server itself knows, without asking others.
+    /// The status of the server itself, which needs no other server.
     pub(super) fn status(&self) -> io::Result<Status> {
         let status = self.call("maintenance/status", &json!({}))?;
         Ok(Status {
@@ -119,7 +118,7 @@ impl Gateway {
         })
     }
 
-    /// Whether it serves clients, and is of the cluster in which a server has this name.
+    /// Whether the server serves clients, and its cluster has a member with this name.
     pub(super) fn is_ready(&self, name: &str) -> bool {
         let is_healthy = self.http.get("/health").is_ok_and(|health| health.contains(r#""health":"true""#));
         let members = || self.call("cluster/member/list", &json!({}));
@@ -132,7 +131,7 @@ impl Gateway {
     }
 }
 
-/// The keys that begin with `prefix`: up to the first that is beyond them all.
+/// The range of keys that begin with `prefix`: up to the first key after all of them.
 fn range(prefix: &str) -> Value {
     let (mut begin, mut end) = (prefix.as_bytes().to_vec(), prefix.as_bytes().to_vec());
     match end.last_mut() {
@@ -142,7 +141,7 @@ fn range(prefix: &str) -> Value {
     json!({ "key": base64::encode(&begin), "range_end": base64::encode(&end) })
 }
 
-/// A list is left out where it is empty, and a number where it is 0.
+/// etcd leaves out an empty list, and a number that is 0.
 fn list<'a>(reply: &'a Value, name: &str) -> &'a [Value] {
     reply[name].as_array().map(Vec::as_slice).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! HTTP, as far as looking at a server from outside needs it.
+//! An HTTP client, for direct requests to a server.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
@@ -12,26 +12,26 @@ pub(super) struct Http {
 }
 
 impl Http {
-    /// The server at `host:port`; it has to go on with its answer within `timeout`.
+    /// The server at `host:port`. Each read and write has this timeout.
     pub(super) fn at(authority: &str, timeout: Duration) -> Self {
         Self { authority: authority.to_owned(), timeout }
     }
 
-    /// The same, with another timeout.
+    /// Sets another timeout.
     pub(super) fn within(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }
 
-    /// What is to be had at `path`.
+    /// Sends a GET request for `path`.
     ///
     /// # Errors
     ///
-    /// If the server cannot be reached, is silent, or answers with any other status than 200.
+    /// If the server cannot be reached, times out, or answers with a status other than 200.
     pub(super) fn get(&self, path: &str) -> io::Result<String> {
         self.ask("GET", path, "")
     }
 
-    /// What is answered to `body`, which is JSON.
+    /// Sends a POST request with `body`, which is JSON.
     ///
     /// # Errors
     ///
@@ -44,7 +44,7 @@ impl Http {
         let mut stream = TcpStream::connect(&self.authority)?;
         stream.set_read_timeout(Some(self.timeout))?;
         stream.set_write_timeout(Some(self.timeout))?;
-        // In 1.0 an answer is never chunked, and ends with the connection.
+        // A response of HTTP 1.0 is never chunked, and ends with the connection.
         let request = format!(
             "{method} {path} HTTP/1.0\r\nhost: {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
             self.authority,

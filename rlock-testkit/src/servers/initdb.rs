@@ -1,7 +1,7 @@
-//! A fresh data directory for a Postgres server, made once and then unpacked for each.
+//! Fresh data directories for Postgres servers: made once, then unpacked for each server.
 //!
-//! `initdb` takes half a second and more of a processor, of which unpacking what it has made takes a tenth. The archive
-//! stays in the temporary folder. It is one file, so that it is there as a whole or not at all, whatever cleans up there.
+//! `initdb` takes half a second or more of CPU time; unpacking takes a tenth of that. The archive stays in the
+//! temporary folder. It is a single file, so that a cleanup of that folder removes it as a whole.
 
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -15,26 +15,26 @@ use tempfile::NamedTempFile;
 
 use super::unprivileged;
 
-/// The data directory, in the folder of a server.
+/// The name of the data directory in the folder of a server.
 pub(super) const DATA: &str = "data";
 
 const OPTIONS: &[&str] = &[
     "--no-sync",
-    "--wal-segsize=1", // MB, of 16: each server writes less
+    "--wal-segsize=1", // MB instead of 16: each server writes less
     "--auth=trust",
     "--username=postgres",
     "--encoding=UTF8",
     "--locale=C",
 ];
 
-/// Puts a fresh data directory for the program `postgres` into `folder`, and gives that to the user who runs it.
+/// Unpacks a fresh data directory for the program `postgres` into `folder`, owned by the user that runs the server.
 pub(super) fn unpack(postgres: &Path, folder: &Path) -> io::Result<()> {
     unprivileged::give(folder)?;
     run(unprivileged::command("tar").arg("-xf-").current_dir(folder).stdin(archive(postgres)?))
 }
 
-/// The archive, which is made if it is not there. Of several who make it, the last puts its own in the place of theirs:
-/// it is as good, and who reads another goes on to.
+/// Opens the archive, which is made if it is missing. If several processes make it, the last one replaces it. The
+/// archives are equivalent, and a process that has an older one open reads on.
 fn archive(postgres: &Path) -> io::Result<File> {
     let path = path(postgres)?;
     match File::open(&path) {
@@ -50,11 +50,11 @@ fn archive(postgres: &Path) -> io::Result<File> {
     Err(io::Error::new(io::ErrorKind::PermissionDenied, message))
 }
 
-/// Its name identifies the user, the program with its version, and the options that made it.
+/// The path of the archive. Its name identifies the user, the program with its version, and the options.
 fn path(postgres: &Path) -> io::Result<PathBuf> {
     let version = Command::new(postgres).arg("--version").output()?.stdout;
     let mut made_by = DefaultHasher::new();
-    // Two builds of one version may have data directories that differ.
+    // Two builds of one version may have different data directories.
     (postgres.canonicalize()?, version, OPTIONS).hash(&mut made_by);
     let name = format!("rlock-test-postgres-{}-{:016x}.tar", Uid::effective(), made_by.finish());
     Ok(env::temp_dir().join(name))
@@ -66,7 +66,7 @@ fn make(postgres: &Path, path: &Path) -> io::Result<()> {
     let mut initdb = unprivileged::command(postgres.with_file_name("initdb"));
     run(initdb.args(OPTIONS).args(["-D", DATA]).current_dir(folder.path()).stdout(Stdio::piped()))?;
 
-    let archive = NamedTempFile::new()?; // which nobody else may read or write
+    let archive = NamedTempFile::new()?; // only this user may read or write it
     let mut tar = unprivileged::command("tar");
     run(tar.args(["-cf-", DATA]).current_dir(folder.path()).stdout(archive.as_file().try_clone()?))?;
     archive.persist(path)?;
@@ -74,7 +74,7 @@ fn make(postgres: &Path, path: &Path) -> io::Result<()> {
 }
 
 fn run(command: &mut Command) -> io::Result<()> {
-    // Not `output`, which would take the archive from where it goes.
+    // `output` would capture stdout, which the archive is written to.
     let ended = command.stderr(Stdio::piped()).spawn().and_then(|child| child.wait_with_output());
     let failed = |why: String| io::Error::new(io::ErrorKind::InvalidData, format!("{command:?}: {why}"));
     let output = ended.map_err(|error| failed(error.to_string()))?;

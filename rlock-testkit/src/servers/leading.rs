@@ -1,4 +1,4 @@
-//! Several servers, of which the one that leads fails.
+//! Several servers, of which the leader fails.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -8,22 +8,22 @@ use async_trait::async_trait;
 use super::{EtcdCluster, RedisCluster, RedisSentinels};
 use crate::faults::{Control, Data};
 
-/// [`Control`] over the server that leads, or over one of several that do, while the others go on. A pause cuts that server off
-/// from clients and from the other servers.
+/// [`Control`] of the leader, or of one leader if there are several; the other servers keep running. A pause cuts the
+/// leader off from clients and from the other servers.
 ///
-/// `pause` and `kill` return when another server leads. `resume` and `restart` return when the servers have a leader, and in
-/// Redis the server follows it.
+/// `pause` and `kill` return when another server leads. `resume` and `restart` return when the servers have a leader
+/// and, with Redis, the server follows it.
 ///
 /// # Panics
 ///
-/// A call panics if no other server leads within a minute, and [`restart`](Control::restart) if the server is to lose its data:
-/// the others have them.
+/// A call panics if no other server leads within a minute. [`restart`](Control::restart) panics for [`Data::Lost`],
+/// because the other servers have the data.
 pub struct Leading<'a> {
     servers: &'a dyn Replicated,
     failed: Mutex<Option<usize>>,
 }
 
-/// Servers that replace the one that leads.
+/// Servers that replace their leader when it fails.
 #[async_trait]
 pub(super) trait Replicated: fmt::Debug + Sync {
     async fn leading(&self) -> usize;
@@ -82,7 +82,7 @@ impl fmt::Debug for Leading<'_> {
 }
 
 impl RedisCluster {
-    /// One of its primaries, another one each time.
+    /// The next of its primaries, in turn.
     pub fn leading(&self) -> Leading<'_> {
         Leading { servers: self, failed: Mutex::default() }
     }
@@ -133,7 +133,7 @@ impl Replicated for RedisCluster {
 #[async_trait]
 impl Replicated for RedisSentinels {
     async fn leading(&self) -> usize {
-        self.is_replicated().await; // or there is nothing to promote
+        self.is_replicated().await; // without a replica there is nothing to promote
         self.primary().await
     }
 
@@ -165,7 +165,7 @@ impl Replicated for EtcdCluster {
     }
 
     async fn is_replaced(&self, _index: usize) {
-        self.leader().await; // one that fails does not answer
+        self.leader().await; // a failed server does not answer
     }
 
     async fn has_come_back(&self, _index: usize) {

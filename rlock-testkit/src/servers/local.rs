@@ -1,4 +1,4 @@
-//! Server programs of this machine.
+//! Server programs on this machine.
 
 use std::fs::{self, File};
 use std::io;
@@ -101,6 +101,6 @@ impl<S: Service> Place for Local<S> {
 
 impl<S: Service> Drop for Local<S> {
     fn drop(&mut self) {
-        self.end(); // before its folder goes
+        self.end(); // before its folder is removed
     }
 }

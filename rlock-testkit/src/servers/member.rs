@@ -1,4 +1,4 @@
-//! A member of an etcd cluster, which may be its only one.
+//! A member of an etcd cluster, or its only one.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,32 +11,32 @@ use super::service::Service;
 use super::store::Store;
 use crate::faults::Proxy;
 
-/// How an etcd server is started.
+/// The settings to start an etcd server.
 #[derive(Debug, Clone)]
 pub(super) struct Member {
-    /// By which it is told from somebody else's server.
+    /// A random name, which identifies the server.
     name: String,
     arguments: Vec<String>,
-    /// `None` if it is alone.
+    /// `None` if it is the only member.
     seat: Option<Seat>,
 }
 
-/// A member's place among others.
+/// The position of a member in its cluster.
 #[derive(Debug, Clone)]
 pub(super) struct Seat {
     pub(super) index: usize,
     pub(super) peers: Arc<Peers>,
-    /// In front of it, for clients.
+    /// The proxy for clients.
     pub(super) front: Arc<Proxy>,
 }
 
 const QUIET: [&str; 4] = ["--logger", "zap", "--log-level", "warn"];
 
-/// The shortest lease is one and a half election timeouts, rounded up to seconds. A member that is alone has nobody who
-/// could take its leadership for such timings.
+/// The shortest lease is one and a half election timeouts, rounded up to seconds. With such short timings, a member
+/// among others could lose its leadership; the only member cannot.
 const QUICK: [&str; 4] = ["--heartbeat-interval", "10", "--election-timeout", "100"];
 
-/// Where a member that is alone says that it can be found: nobody looks there.
+/// The advertised address of an only member, which no server uses.
 const NOWHERE: &str = "http://127.0.0.1:1";
 
 impl Member {
@@ -50,9 +50,9 @@ impl Member {
         Self { arguments: arguments.map(ToString::to_string).collect(), name, seat: None }
     }
 
-    /// The members of one cluster, in these seats, with the timings that etcd has by itself.
+    /// The members of one cluster, at these positions, with the default timings of etcd.
     pub(super) fn cluster(seats: Vec<Seat>) -> Vec<Self> {
-        // Among what other clusters have left on the same ports, the token tells which are of this one.
+        // Servers of other clusters may still use these ports. The token identifies the members of this cluster.
         let token = random_name();
         let name = |seat: &Seat| format!("{token}-{}", seat.index);
         let peer_url = |seat: &Seat| format!("http://127.0.0.1:{}", seat.peers.front(seat.index));
@@ -67,7 +67,7 @@ impl Member {
         seats.into_iter().map(member).collect()
     }
 
-    /// What it is started with, to listen for clients at one URL, of which they are told another.
+    /// The arguments to listen for clients at `listen`, and to advertise `advertised` to them.
     fn serving(&self, listen: &str, advertised: &str, folder: &str) -> Vec<String> {
         let clients = ["--listen-client-urls", listen, "--advertise-client-urls", advertised];
         let named = ["--name", &self.name, "--data-dir", folder];
@@ -106,7 +106,7 @@ impl Service for Member {
     }
 
     fn is_ready(&self, url: &str, process: Option<u32>) -> bool {
-        // It has just been started, and cannot be ready before the others know who it is.
+        // The server was just started. The others have to know its process before it can become ready.
         if let (Some(seat), Some(process)) = (&self.seat, process) {
             seat.peers.is_process(seat.index, process);
         }
@@ -118,7 +118,7 @@ impl Store for Member {
     const VARIABLE: &'static str = "ETCD";
     const URL: &'static str = "etcd://host:port";
     const IMAGE: &'static str = "gcr.io/etcd-development/etcd:v3.5.24";
-    // The official image has a command instead, which arguments would replace.
+    // The official image has a command instead of an entrypoint, and arguments would replace it.
     const ENTRYPOINT: Option<&'static str> = Some("etcd");
     const PORT: u16 = 2379;
 

@@ -1,30 +1,29 @@
 //! The servers that tests run on.
 //!
-//! They come from the first of these that is there:
+//! The first available source is used:
 //!
 //! 1. the server that the environment names (`RLOCK_TEST_REDIS_URL=redis://host:port`), which all tests share;
 //! 2. a container, if a Docker engine of this machine answers (feature `containers`, on by default);
-//! 3. a server program on the `PATH`, or where Debian keeps it, started in a temporary folder.
+//! 3. a server program on the `PATH`, or in Debian's folder for it, started in a temporary folder.
 //!
-//! With none of them, starting a server panics and says what to install: a suite that found no server has failed.
-//! What was started for a test listens on the loopback interface only, and is gone when the value that stands for it
-//! is dropped.
+//! If none is available, starting a server panics, with what to install: a suite without a server has failed. A server
+//! that a test starts listens on the loopback interface only, and is removed when its value is dropped.
 //!
-//! | variable | what it says |
+//! | variable | meaning |
 //! | --- | --- |
-//! | `RLOCK_TEST_REDIS_URL`, `RLOCK_TEST_ETCD_URL`, `RLOCK_TEST_POSTGRES_URL` | the server of the first kind |
-//! | `RLOCK_TEST_SERVERS` | `containers` or `local`: only the second, or only the third kind |
-//! | `RLOCK_TEST_REDIS_IMAGE`, `RLOCK_TEST_ETCD_IMAGE`, `RLOCK_TEST_POSTGRES_IMAGE` | the image of the second kind, as `name:tag`, in place of the official one |
-//! | `DOCKER_HOST` | where the Docker engine listens, if not at the usual socket |
+//! | `RLOCK_TEST_REDIS_URL`, `RLOCK_TEST_ETCD_URL`, `RLOCK_TEST_POSTGRES_URL` | the server of source 1 |
+//! | `RLOCK_TEST_SERVERS` | `containers` or `local`: only source 2, or only source 3 |
+//! | `RLOCK_TEST_REDIS_IMAGE`, `RLOCK_TEST_ETCD_IMAGE`, `RLOCK_TEST_POSTGRES_IMAGE` | the image of source 2, as `name:tag`, instead of the official one |
+//! | `DOCKER_HOST` | the address of the Docker engine, if it is not the usual socket |
 //!
-//! A server that a test configures, pauses, kills or restarts is always one of the last two kinds: the one in the
-//! environment is not ours to tamper with.
+//! A server that a test configures, pauses, kills or restarts always comes from source 2 or 3: tests must not change
+//! the one in the environment.
 //!
-//! An [`EtcdCluster`] and a [`PgBouncer`] are programs of this machine always. The containers of a [`RedisCluster`] and of
-//! [`RedisSentinels`] share the network and the process ids of this machine, which has to run Linux.
+//! An [`EtcdCluster`] and a [`PgBouncer`] are always programs of this machine. The containers of a [`RedisCluster`] and
+//! of [`RedisSentinels`] share the network and the process ids of this machine, which has to run Linux.
 //!
-//! Containers carry the label `rlock-test`. A test that panics or is ended by SIGTERM or SIGINT removes its own; one
-//! that is killed leaves them to `docker ps --quiet --all --filter label=rlock-test | xargs -r docker rm -fv`.
+//! Containers have the label `rlock-test`. A test that panics or is ended by SIGTERM or SIGINT removes its own. After
+//! SIGKILL, remove them with `docker ps --quiet --all --filter label=rlock-test | xargs -r docker rm -fv`.
 
 mod base64;
 #[cfg(feature = "containers")]

@@ -1,4 +1,4 @@
-//! The ways between the members of a cluster.
+//! Proxies between the members of a cluster.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
 use std::time::Duration;
@@ -12,11 +12,11 @@ use tokio::time::sleep;
 
 use super::sockets;
 
-/// Proxies in front of the members of a cluster, for what they say to each other. A member can be cut off from the
-/// others: in both directions, whoever has opened the connection.
+/// Proxies between the members of a cluster. A member can be cut off from the others, in both directions, for
+/// connections that either end has opened.
 ///
-/// Each member is known to the others by one address only, so that a proxy cannot tell by its own which of them calls.
-/// It asks the kernel whose socket is at the other end, on Linux.
+/// All other members reach a member through the same address, so the proxy cannot see from the address which of them
+/// connects. It asks the kernel for the process at the other end, on Linux.
 #[derive(Debug)]
 pub(super) struct Peers {
     fronts: Vec<u16>,
@@ -26,7 +26,7 @@ pub(super) struct Peers {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Member {
-    /// Where it listens for the others, once it was started.
+    /// The port at which the member listens for the others, once it was started.
     port: Option<u16>,
     process: Option<u32>,
     is_cut_off: bool,
@@ -35,11 +35,11 @@ struct Member {
 const NO_HURRY: Duration = Duration::from_millis(50);
 
 impl Peers {
-    /// Proxies for so many members.
+    /// Starts proxies for `count` members.
     ///
     /// # Panics
     ///
-    /// Panics if the system has no ports or no thread to spare.
+    /// Panics if the system has no free ports or no thread.
     pub(super) fn new(count: usize) -> Self {
         let listen = || -> io::Result<(StdListener, u16)> {
             let listener = StdListener::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -56,27 +56,27 @@ impl Peers {
         Self { fronts, members, _stop: stop }
     }
 
-    /// The port by which the others reach member `index`.
+    /// The port of the proxy in front of member `index`.
     pub(super) fn front(&self, index: usize) -> u16 {
         self.fronts[index]
     }
 
-    /// Where member `index` listens from now on.
+    /// Sets the port at which member `index` listens.
     pub(super) fn lead_to(&self, index: usize, port: u16) {
         self.change(index, |member| member.port = Some(port));
     }
 
-    /// Which process member `index` is from now on.
+    /// Sets the process of member `index`.
     pub(super) fn is_process(&self, index: usize, process: u32) {
         self.change(index, |member| member.process = Some(process));
     }
 
-    /// Keeps back whatever member `index` and the others say to each other.
+    /// Holds back all bytes between member `index` and the others.
     pub(super) fn cut_off(&self, index: usize) {
         self.change(index, |member| member.is_cut_off = true);
     }
 
-    /// Delivers what was kept back, and what comes.
+    /// Delivers the bytes that were held back, and all later ones.
     pub(super) fn heal(&self, index: usize) {
         self.change(index, |member| member.is_cut_off = false);
     }
@@ -94,7 +94,7 @@ impl Peers {
     }
 }
 
-/// Runs the proxies on a thread of their own.
+/// Runs the proxies on their own thread.
 fn run(listeners: Vec<StdListener>, members: watch::Receiver<Vec<Member>>, stopped: oneshot::Receiver<()>) {
     thread::Builder::new()
         .name("peers".into())
@@ -120,10 +120,10 @@ async fn accept(listener: TcpListener, callee: usize, members: watch::Receiver<V
     }
 }
 
-/// One connection, until either end closes it.
+/// Serves one connection, until either end closes it.
 async fn serve(stream: TcpStream, callee: usize, mut members: watch::Receiver<Vec<Member>>) {
     let known = members.borrow().clone();
-    // Nobody else has any business here. A member that the kit does not know yet calls again.
+    // Only members may connect. A member whose process is not known yet connects again.
     let Ok(Some(caller)) = caller(&stream, &known) else { return };
     let ends = [caller, callee];
     if !passes(&mut members, ends).await {
@@ -154,12 +154,12 @@ async fn pass(
     }
 }
 
-/// Waits until neither end is cut off; false if the proxies are gone.
+/// Waits until neither end is cut off. Returns false if the proxies are gone.
 async fn passes(members: &mut watch::Receiver<Vec<Member>>, ends: [usize; 2]) -> bool {
     members.wait_for(|members| ends.iter().all(|&end| !members[end].is_cut_off)).await.is_ok()
 }
 
-/// Which of the members has opened this connection.
+/// The index of the member that opened this connection.
 fn caller(stream: &TcpStream, members: &[Member]) -> io::Result<Option<usize>> {
     let (SocketAddr::V4(there), SocketAddr::V4(here)) = (stream.peer_addr()?, stream.local_addr()?) else {
         return Ok(None);
@@ -172,7 +172,7 @@ fn caller(stream: &TcpStream, members: &[Member]) -> io::Result<Option<usize>> {
 
 fn has_open(process: u32, socket: &str) -> io::Result<bool> {
     for file in fs::read_dir(format!("/proc/{process}/fd"))? {
-        // One that was closed meanwhile is not what is looked for.
+        // A file that was closed in the meantime is not this socket.
         if fs::read_link(file?.path()).is_ok_and(|link| link.as_os_str() == socket) {
             return Ok(true);
         }

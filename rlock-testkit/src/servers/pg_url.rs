@@ -5,8 +5,8 @@ use std::io;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use url::Url;
 
-/// What `postgres://[user[:password]@]host[:port][/database][?options]` says. User and database are `postgres`, and
-/// the port is 5432, where it is silent.
+/// The parts of `postgres://[user[:password]@]host[:port][/database][?options]`. By default, user and database are
+/// `postgres` and the port is 5432.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PgUrl {
     pub(super) user: String,
@@ -18,7 +18,7 @@ pub(super) struct PgUrl {
 impl PgUrl {
     /// # Errors
     ///
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if it is none of these.
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if the URL has another form.
     pub(super) fn parse(url: &str) -> io::Result<Self> {
         let url = Url::parse(url).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let host = url.host_str().filter(|host| !host.is_empty() && matches!(url.scheme(), "postgres" | "postgresql"));
@@ -35,7 +35,7 @@ impl PgUrl {
         })
     }
 
-    /// The same user and database at 127.0.0.1:`port`.
+    /// The URL of the same user and database at 127.0.0.1:`port`.
     pub(super) fn at(&self, port: u16) -> String {
         let [user, database] = [&self.user, &self.database].map(|part| utf8_percent_encode(part, NON_ALPHANUMERIC));
         format!("postgres://{user}@127.0.0.1:{port}/{database}")

@@ -1,4 +1,4 @@
-//! A pooler in front of a Postgres server.
+//! A connection pooler in front of a Postgres server.
 
 use std::path::Path;
 use std::process::Command;
@@ -14,29 +14,30 @@ use super::source;
 use super::unprivileged;
 use crate::faults::{Control, Data};
 
-/// A PgBouncer that lends the sessions of a Postgres server to its clients, for a transaction each: a program of this
-/// machine always, whatever `RLOCK_TEST_SERVERS` says.
+/// A PgBouncer in transaction mode: it lends a session of a Postgres server to a client for one transaction. It is
+/// always a program of this machine, with any value of `RLOCK_TEST_SERVERS`.
 ///
-/// To the server, each of its clients is the user of the URL that it was started with. It has no data to be lost by a
-/// restart.
+/// To the server, every client is the user of the URL that the pooler was started with. A restart cannot lose data,
+/// because the pooler has none.
 #[derive(Debug)]
 pub struct PgBouncer {
     server: Server,
 }
 
 impl PgBouncer {
-    /// A pooler in front of the server at `postgres://user@host:port/database`, which has to trust the user.
+    /// Starts a pooler in front of the server at `postgres://user@host:port/database`, which has to trust the user.
     ///
     /// # Panics
     ///
-    /// Panics if the URL is no such URL; if there is no program `pgbouncer`, and says what to install.
+    /// Panics if the URL has another form, or if there is no program `pgbouncer`, with what to install.
     pub fn start(postgres: &str) -> Self {
         let target = PgUrl::parse(postgres).unwrap_or_else(|error| panic!("{postgres}: {error}"));
         let name = format!("rlock-test-{:016x}", rand::random::<u64>());
         Self { server: Server::start_program(&source::program_of::<Pooler>(), Pooler { target, name }) }
     }
 
-    /// Where it listens, for the user and the database of the server's URL: `postgres://postgres@127.0.0.1:41234/postgres`.
+    /// The URL of the pooler, with the user and the database of the server:
+    /// `postgres://postgres@127.0.0.1:41234/postgres`.
     pub fn url(&self) -> &str {
         self.server.url()
     }
@@ -61,11 +62,11 @@ impl Control for PgBouncer {
     }
 }
 
-/// How a PgBouncer is started.
+/// The settings to start a PgBouncer.
 #[derive(Debug, Clone)]
 struct Pooler {
     target: PgUrl,
-    /// By which it is told from somebody else's.
+    /// A random name, which identifies the pooler.
     name: String,
 }
 
@@ -125,7 +126,7 @@ impl Service for Pooler {
     }
 
     fn is_ready(&self, url: &str, _process: Option<u32>) -> bool {
-        // The pooler's own database answers whether or not there is a server behind it.
+        // The pooler's own database answers even if the server does not.
         let own = PgUrl::parse(url).map(|url| PgUrl { database: "pgbouncer".into(), ..url });
         let settings =
             own.and_then(|own| PgWire::connect(&own.at(own.port))).and_then(|mut own| own.query("SHOW CONFIG"));

@@ -1,4 +1,4 @@
-//! The protocol of Postgres, as far as looking at a server from outside needs it: version 3.0, simple queries.
+//! A client of the Postgres protocol, for direct requests to a server: version 3.0, simple queries.
 
 use std::io::{self, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -9,8 +9,8 @@ use super::pg_url::PgUrl;
 const TIMEOUT: Duration = Duration::from_secs(10);
 const VERSION: u32 = 3 << 16;
 
-/// A blocking connection to a Postgres server, or a pooler in front of one. It is of no more use once a query has
-/// failed by anything but a refusal of the server's.
+/// A blocking connection to a Postgres server, or to a pooler in front of one. After a query that failed for any reason
+/// but an error of the server, the connection is unusable.
 #[derive(Debug)]
 pub struct PgWire {
     stream: BufReader<TcpStream>,
@@ -21,8 +21,8 @@ impl PgWire {
     ///
     /// # Errors
     ///
-    /// If the URL is none of these, or the server cannot be reached or refuses; it has to trust the user without a
-    /// password.
+    /// If the URL has another form, or the server cannot be reached or refuses. The server has to trust the user
+    /// without a password.
     pub fn connect(url: &str) -> io::Result<Self> {
         let PgUrl { user, host, port, database } = PgUrl::parse(url)?;
         let stream = TcpStream::connect((host, port))?;
@@ -34,7 +34,7 @@ impl PgWire {
         Ok(wire)
     }
 
-    /// The same, where an answer has to come within `timeout`, which is not zero.
+    /// Sets the timeout for answers, which must not be zero.
     ///
     /// # Errors
     ///
@@ -45,12 +45,12 @@ impl PgWire {
         Ok(self)
     }
 
-    /// Runs one statement, or several with `;` between them, and answers the rows of all. What is NULL is `None`, what is
-    /// not UTF-8 is replaced.
+    /// Runs one statement, or several separated by `;`, and returns the rows of all. NULL is `None`. Bytes that are not
+    /// UTF-8 are replaced.
     ///
     /// # Errors
     ///
-    /// If the connection fails, or the server refuses: with its SQLSTATE and what it says.
+    /// If the connection fails, or the server refuses: with the SQLSTATE and the message of the server.
     pub fn query(&mut self, sql: &str) -> io::Result<Vec<Vec<Option<String>>>> {
         self.send(b"Q", &[sql.as_bytes(), &[0]].concat())?;
         self.read_until_ready()
@@ -81,7 +81,7 @@ impl PgWire {
                 b'E' => refused = refused.or(Some(refusal(&body))),
                 b'D' => rows.push(row(&body).ok_or_else(foreign)?),
                 b'Z' => return refused.map_or(Ok(rows), Err),
-                // Settings, the key to cancel by, notices, what the rows are called, and that a statement has ended.
+                // Settings, the cancel key, notices, the columns of rows, and the end of a statement.
                 b'S' | b'K' | b'N' | b'T' | b'C' | b'I' | b'A' => {}
                 _ => return Err(foreign()),
             }
@@ -93,14 +93,14 @@ impl PgWire {
         self.stream.read_exact(&mut head)?;
         let [kind, len @ ..] = head;
         let len = u32::from_be_bytes(len).checked_sub(4).ok_or_else(foreign)?;
-        // Not allocated at once: what is no Postgres may seem to announce anything.
+        // Not allocated in advance, because a server that is not Postgres may seem to announce any length.
         let mut body = Vec::new();
         let read = self.stream.by_ref().take(len.into()).read_to_end(&mut body)?;
         if u32::try_from(read) == Ok(len) { Ok((kind, body)) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 }
 
-/// A DataRow: how many values, and each after its length, which is negative for NULL.
+/// Parses a DataRow: the number of values, and each value after its length, which is negative for NULL.
 fn row(body: &[u8]) -> Option<Vec<Option<String>>> {
     let (count, mut rest) = body.split_first_chunk()?;
     let mut row = Vec::new();
@@ -114,7 +114,7 @@ fn row(body: &[u8]) -> Option<Vec<Option<String>>> {
     Some(row)
 }
 
-/// An ErrorResponse: texts that end in a zero, each after a letter that says what it is.
+/// Parses an ErrorResponse: texts that end in a zero byte, each after a letter that names its kind.
 fn refusal(body: &[u8]) -> io::Error {
     let fields: Vec<_> = body.split(|&byte| byte == 0).filter_map(<[u8]>::split_first).collect();
     let field = |kind| fields.iter().find(|&&(&letter, _)| letter == kind).map_or(&[][..], |&(_, text)| text);

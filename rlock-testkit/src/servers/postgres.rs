@@ -14,28 +14,30 @@ use super::store::Store;
 use super::unprivileged;
 use crate::faults::{Control, Data};
 
-/// A Postgres server for tests, version 12 to 18, from one of the sources that [`servers`](super) lists. The program is
-/// `postgres`, with `initdb` beside it, on Linux only. Where root runs the test, the user `postgres` or `nobody` runs the server.
+/// A Postgres server for tests, version 12 to 18, from one of the sources that [`servers`](super) lists. The programs
+/// are `postgres` and `initdb` in the same folder, on Linux only. If root runs the test, the user `postgres` or
+/// `nobody` runs the server.
 ///
-/// Those that are started here keep every write that they have confirmed when they are killed and restarted, and trust
-/// whoever comes. A server from the environment is shared by all tests, so that each needs a namespace of its own there.
+/// Servers that are started here keep all confirmed writes when they are killed and restarted, and trust every client.
+/// All tests share a server from the environment, so each test needs its own namespace there.
 #[derive(Debug)]
 pub struct Postgres {
     server: Server,
 }
 
 impl Postgres {
-    /// A server of the caller's own that leaves it to the system when what it writes gets to the disk; the one from the
-    /// environment as it is.
+    /// Starts a server for the caller that does not sync its writes to disk, or uses the one from the environment as it
+    /// is.
     ///
     /// # Panics
     ///
-    /// Panics if there is no server to be had, and says what to install.
+    /// Panics if no server is available, with what to install.
     pub fn start() -> Self {
         Self { server: Server::start(Arguments::new(UNSYNCED, &[])) }
     }
 
-    /// A server of the caller's own, never that of the environment, that has on the disk what it has confirmed.
+    /// Starts a server for the caller, never the one from the environment, that syncs its writes to disk before it
+    /// confirms them.
     ///
     /// # Panics
     ///
@@ -44,8 +46,8 @@ impl Postgres {
         Self { server: Server::start_own(Arguments::new(&[], &[])) }
     }
 
-    /// A server of the caller's own, never that of the environment, with more arguments: `&["-c",
-    /// "max_connections=20"]`. It writes as [`start`](Self::start) has it, unless they say otherwise.
+    /// Starts a server for the caller, never the one from the environment, with more arguments: `&["-c",
+    /// "max_connections=20"]`. It does not sync its writes either, unless the arguments say otherwise.
     ///
     /// # Panics
     ///
@@ -54,12 +56,12 @@ impl Postgres {
         Self { server: Server::start_own(Arguments::new(UNSYNCED, arguments)) }
     }
 
-    /// Where it listens: `postgres://postgres@127.0.0.1:41234/postgres`, for a superuser.
+    /// The URL at which it listens, with a superuser: `postgres://postgres@127.0.0.1:41234/postgres`.
     pub fn url(&self) -> &str {
         self.server.url()
     }
 
-    /// What the server answers on a connection of its own; see [`PgWire::query`].
+    /// Runs `sql` on a new connection; see [`PgWire::query`].
     ///
     /// # Panics
     ///
@@ -95,7 +97,7 @@ impl Control for Postgres {
 const UNSYNCED: &[&str] = &["-c", "fsync=off"];
 const QUICK: &[&str] = &["-c", "shared_buffers=16MB", "-c", "max_connections=100"];
 
-/// What a server is started with, beside where it listens.
+/// The arguments of a server, except those for its address.
 #[derive(Debug, Clone)]
 struct Arguments(Vec<String>);
 
@@ -129,13 +131,14 @@ impl Service for Arguments {
     fn command(&self, program: &Path, port: u16) -> Command {
         let mut command = unprivileged::command(program);
         command.args(["-D", DATA, "-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
-        // Nothing outside of its folder, where a killed one would leave it.
+        // Uses no files outside its folder, because a killed server would leave them.
         command.args(["-c", "unix_socket_directories=", "-c", "dynamic_shared_memory_type=mmap"]).args(&self.0);
         command
     }
 
-    /// Of a killed server the system keeps a segment of shared memory, and would run out of them in the end: Linux has
-    /// 4096. And it would not start again if a process of its user had come by its id, which is in the file.
+    /// Removes the shared memory segment and the pid file of a killed server. The system keeps such segments, and Linux
+    /// allows only 4096. The pid file would prevent a restart if another process of this user had got the same process
+    /// id.
     fn tidy(&self, folder: &Path) {
         let file = folder.join(DATA).join(PID_FILE);
         let Ok(text) = std::fs::read_to_string(&file) else { return };
@@ -166,10 +169,10 @@ impl Store for Arguments {
     const PORT: u16 = 5432;
 
     fn arguments(&self, _port: u16) -> Vec<String> {
-        // The first begins with a dash, which makes the official image run postgres with all of them.
+        // The first argument begins with a dash, so the official image runs postgres with all of them.
         self.0.clone()
     }
 }
 
-/// In the data directory: the process id in its first line, the segment of shared memory in its seventh.
+/// In the data directory. Its first line is the process id, its seventh the shared memory segment.
 const PID_FILE: &str = "postmaster.pid";

@@ -1,4 +1,4 @@
-//! A program that runs, with the processes that it has started.
+//! A running program and its descendants.
 
 use std::path::PathBuf;
 use std::process::{Child, Command};
@@ -9,14 +9,14 @@ use nix::unistd::Pid;
 
 use super::tree;
 
-/// A program that runs. Dropping this kills it, and every process that descends from it.
+/// A running program. Dropping this kills it and all its descendants.
 #[derive(Debug)]
 pub(super) struct Program {
     child: Child,
 }
 
 impl Program {
-    /// The first of `names` that the `PATH` has, or else one of `folders`.
+    /// The first of `names` that is on the `PATH`, or else in one of `folders`.
     pub(super) fn find(names: &[&str], folders: &[&str]) -> Option<PathBuf> {
         let path = env::var_os("PATH").unwrap_or_default();
         let folders: Vec<_> = env::split_paths(&path).chain(folders.iter().map(PathBuf::from)).collect();
@@ -35,21 +35,21 @@ impl Program {
         Ok(self.child.try_wait()?.is_some())
     }
 
-    /// Stops it; more than once is as good as once.
+    /// Pauses it; does nothing if it is paused already.
     pub(super) fn pause(&mut self) -> io::Result<()> {
         self.freeze().map(drop)
     }
 
-    /// Lets it go on, paused or not.
+    /// Lets it continue, paused or not.
     pub(super) fn resume(&mut self) -> io::Result<()> {
-        // To know all of them, they have to stand still.
+        // Only a frozen tree can be listed completely.
         for process in self.freeze()? {
             kill(process, Signal::SIGCONT)?;
         }
         Ok(())
     }
 
-    /// Stops all of its processes, and says which they are: itself in front.
+    /// Stops all its processes, and returns them, the root first.
     fn freeze(&mut self) -> io::Result<Vec<Pid>> {
         if self.has_ended()? {
             return Err(io::Error::other("it has ended"));
@@ -60,7 +60,8 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // The others first: while the parent stands still it waits for nobody, and an id cannot be given to a stranger.
+        // The descendants end first: a stopped parent does not reap them, so that no id can be reused by another
+        // process.
         if let Ok(tree) = self.freeze() {
             tree::end(&tree[1..]);
         }

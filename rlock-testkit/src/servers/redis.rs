@@ -12,27 +12,27 @@ use super::service::Service;
 use super::store::Store;
 use crate::faults::{Control, Data};
 
-/// A Redis server for tests, from one of the sources that [`servers`](super) lists; the programs are `redis-server`
-/// and `valkey-server`.
+/// A Redis server for tests, from one of the sources that [`servers`](super) lists; the programs are `redis-server` and
+/// `valkey-server`.
 ///
-/// A server from the environment is shared by all tests, so that each needs a namespace of its own there.
+/// All tests share a server from the environment, so each test needs its own namespace there.
 #[derive(Debug)]
 pub struct Redis {
     server: Server,
 }
 
 impl Redis {
-    /// A server that keeps nothing on disk; the one from the environment as it is.
+    /// Starts a server that keeps nothing on disk, or uses the one from the environment as it is.
     ///
     /// # Panics
     ///
-    /// Panics if there is no server to be had, and says what to install.
+    /// Panics if no server is available, with what to install.
     pub fn start() -> Self {
         Self { server: Server::start(Arguments::new(FORGETS, &[])) }
     }
 
-    /// A server of the caller's own, never that of the environment, that keeps every write it has confirmed when it is
-    /// restarted.
+    /// Starts a server for the caller, never the one from the environment, that keeps all confirmed writes over a
+    /// restart.
     ///
     /// # Panics
     ///
@@ -41,8 +41,8 @@ impl Redis {
         Self { server: Server::start_own(Arguments::new(KEEPS_EVERY_WRITE, &[])) }
     }
 
-    /// A server of the caller's own, never that of the environment, with more arguments: `&["--requirepass",
-    /// "secret"]`. It keeps nothing on disk, unless they say otherwise.
+    /// Starts a server for the caller, never the one from the environment, with more arguments: `&["--requirepass",
+    /// "secret"]`. It keeps nothing on disk, unless the arguments say otherwise.
     ///
     /// # Panics
     ///
@@ -51,12 +51,12 @@ impl Redis {
         Self { server: Server::start_own(Arguments::new(FORGETS, arguments)) }
     }
 
-    /// Where it listens: `redis://127.0.0.1:41234`, with the password that `--requirepass` has set.
+    /// The URL at which it listens, with the password of `--requirepass`: `redis://127.0.0.1:41234`.
     pub fn url(&self) -> &str {
         self.server.url()
     }
 
-    /// Where another server that was started here reaches it: host and port, for `REPLICAOF`.
+    /// The host and port at which another server that was started here reaches it, for `REPLICAOF`.
     ///
     /// # Panics
     ///
@@ -65,7 +65,7 @@ impl Redis {
         self.server.address_for_servers()
     }
 
-    /// A connection to look at the server from outside.
+    /// A connection for direct requests to the server.
     ///
     /// # Panics
     ///
@@ -87,8 +87,8 @@ impl Redis {
         keys
     }
 
-    /// How many commands the server has run so far, each command inside a script included: the sum of
-    /// `INFO commandstats`.
+    /// The number of commands that the server has run so far, including each command inside a script: the sum of `INFO
+    /// commandstats`.
     ///
     /// # Panics
     ///
@@ -133,7 +133,7 @@ pub(super) const PORT: u16 = 6379;
 const FORGETS: &[&str] = &["--save", "", "--appendonly", "no"];
 const KEEPS_EVERY_WRITE: &[&str] = &["--save", "", "--appendonly", "yes", "--appendfsync", "always"];
 
-/// What a server is started with, beside where it listens.
+/// The arguments of a server, except those for its address.
 #[derive(Debug, Clone)]
 struct Arguments(Vec<String>);
 
@@ -168,7 +168,7 @@ impl Service for Arguments {
 
     fn is_ready(&self, url: &str, process: Option<u32>) -> bool {
         let info = Resp::connect(url).and_then(|mut resp| {
-            resp.send(&["PING"])?; // refused while data is loaded
+            resp.send(&["PING"])?; // the server refuses it while it loads data
             resp.send(&["INFO", "server"])
         });
         let is_it = |process| {
@@ -186,7 +186,7 @@ impl Store for Arguments {
     const PORT: u16 = PORT;
 
     fn arguments(&self, _port: u16) -> Vec<String> {
-        // The first begins with a dash, which makes the official image run redis-server with all of them.
+        // The first argument begins with a dash, so the official image runs redis-server with all of them.
         ["--bind", "0.0.0.0", "--protected-mode", "no"].map(String::from).into_iter().chain(self.0.clone()).collect()
     }
 }

@@ -18,32 +18,32 @@ const SLOTS: usize = 16_384;
 const SOON: Duration = Duration::from_secs(60);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 
-/// A Redis Cluster of three primaries with a replica each, which keep every write, on Linux only. In containers, they share
-/// the network and the process ids of this machine.
+/// A Redis Cluster of three primaries with one replica each, which keep all writes, on Linux only. In containers, they
+/// share the network and the process ids of this machine.
 ///
-/// Clients reach each of them through a proxy, and so do the servers each other. One of them can be
-/// [cut off](Self::cut_off), and each [paused, killed and restarted](Self::node). What [`Control`] does to the cluster
-/// itself it does to all of them.
+/// Clients reach each node through a proxy, and so do the other nodes. One node can be [cut off](Self::cut_off), and
+/// each can be [paused, killed and restarted](Self::node). The [`Control`] of the cluster itself acts on all of them.
 #[derive(Debug)]
 pub struct RedisCluster {
     /// Primaries first, and the replicas in the same order.
     nodes: Vec<RedisNode>,
     peers: Arc<Peers>,
-    /// How often [`next_primary`](Self::next_primary) was asked.
+    /// The number of calls of [`next_primary`](Self::next_primary).
     asked: AtomicUsize,
 }
 
 impl RedisCluster {
-    /// A cluster that serves all slots. A primary that says nothing for `node_timeout` is replaced by its replica.
+    /// Starts a cluster that serves all slots. A primary that does not answer for `node_timeout` is replaced by its
+    /// replica.
     ///
     /// # Panics
     ///
-    /// Panics if there is no server to be had, and says what to install.
+    /// Panics if no server is available, with what to install.
     pub fn start(node_timeout: Duration) -> Self {
         Self::start_nodes(2 * PRIMARIES, node_timeout)
     }
 
-    /// The three primaries alone, for tests in which none fails.
+    /// Starts only the three primaries, for tests in which none fails.
     ///
     /// # Panics
     ///
@@ -70,33 +70,33 @@ impl RedisCluster {
         Self { nodes, peers, asked: AtomicUsize::new(0) }
     }
 
-    /// Where clients reach it: `redis-cluster://127.0.0.1:41234,127.0.0.1:41235,127.0.0.1:41236`, the primaries of the
-    /// beginning.
+    /// The URL of the initial primaries, through their proxies:
+    /// `redis-cluster://127.0.0.1:41234,127.0.0.1:41235,127.0.0.1:41236`.
     pub fn url(&self) -> String {
         let hosts: Vec<_> =
             self.nodes[..PRIMARIES].iter().map(|node| node.url().trim_start_matches("redis://")).collect();
         format!("redis-cluster://{}", hosts.join(","))
     }
 
-    /// How many nodes there are.
+    /// The number of nodes.
     pub fn size(&self) -> usize {
         self.nodes.len()
     }
 
-    /// One of them: 0 to 2 began as primaries, 3 to 5 as their replicas in the same order.
+    /// One node: 0 to 2 are the initial primaries, 3 to 5 their replicas in the same order.
     ///
     /// # Panics
     ///
-    /// Panics if there are not as many.
+    /// Panics if `index` is too large.
     pub fn node(&self, index: usize) -> &RedisNode {
         &self.nodes[index]
     }
 
-    /// The node that serves a key, and says so itself: waits until there is one among those that are not cut off.
+    /// The node that serves a key. Waits until a node that is not cut off reports that it does.
     ///
     /// # Panics
     ///
-    /// Panics if there is none for too long.
+    /// Panics if there is none within the time limit.
     pub async fn owner_of(&self, key: &str) -> usize {
         self.find("the owner of a key", |node| matches!(node.try_command(&["EXISTS", key]), Some(Reply::Int(_)))).await
     }
@@ -112,7 +112,7 @@ impl RedisCluster {
         self.primary_other_than(&others).await;
     }
 
-    /// A primary among the nodes that are not `left_out`.
+    /// The index of a primary that is not in `left_out`.
     ///
     /// # Panics
     ///
@@ -122,7 +122,7 @@ impl RedisCluster {
         self.find_among("a promoted replica", |index| !left_out.contains(&index), is_primary).await
     }
 
-    /// The primary of the first pair, then of the second, and so on in turn.
+    /// The primary of each pair in turn: of the first pair, then of the second, and so on.
     pub(super) async fn next_primary(&self) -> usize {
         let pair = self.asked.fetch_add(1, Ordering::Relaxed) % PRIMARIES;
         let others: Vec<usize> = (0..self.size()).filter(|index| index % PRIMARIES != pair).collect();
@@ -150,7 +150,7 @@ impl RedisCluster {
         }
     }
 
-    /// Waits until a node that is not cut off says that all slots are served.
+    /// Waits until a node that is not cut off reports that all slots are served.
     ///
     /// # Panics
     ///
@@ -170,8 +170,7 @@ impl RedisCluster {
         self.find_among("replica that follows", |other| other == index, follows).await;
     }
 
-    /// Cuts a node off: neither clients nor the other nodes get a word through to it or from it, and nobody is told
-    /// so.
+    /// Cuts a node off: no bytes pass between it and clients or the other nodes, and no end is notified.
     ///
     /// # Panics
     ///
@@ -181,7 +180,7 @@ impl RedisCluster {
         self.node(index).cut_off();
     }
 
-    /// Ends a [`cut_off`](Self::cut_off), and delivers what was kept back.
+    /// Ends a [`cut_off`](Self::cut_off), and delivers the bytes that were held back.
     ///
     /// # Panics
     ///
@@ -275,7 +274,7 @@ fn arguments(front: &Proxy, bus: u16, node_timeout: Duration) -> Vec<String> {
     .collect()
 }
 
-/// What a node knows from the beginning, so that nobody has to be introduced.
+/// The initial configuration of a node, which contains all others, so that no node has to join.
 fn nodes_conf(own: usize, fronts: &[Arc<Proxy>], peers: &Peers, ids: &[String]) -> String {
     let line = |index: usize| {
         let (id, port, bus) = (&ids[index], port_of(&fronts[index]), peers.front(index));
@@ -313,7 +312,7 @@ impl Control for RedisCluster {
     }
 
     async fn restart(&self, data: Data) {
-        self.kill().await; // or else those with data would tell it to those without
+        self.kill().await; // otherwise nodes with data would send it to those without
         join_all(self.nodes.iter().map(|node| node.restart(data))).await;
     }
 }

@@ -1,4 +1,4 @@
-//! A Redis server among others: a node of a cluster, a primary, a replica or a sentinel.
+//! One of several Redis servers: a node of a cluster, a primary, a replica or a sentinel.
 
 use std::path::Path;
 use std::process::Command;
@@ -16,32 +16,32 @@ use super::service::Service;
 use super::store::Store;
 use crate::faults::{Control, Data, Proxy, Way};
 
-/// One of several Redis servers that know each other. Clients and the others reach it through a proxy.
+/// One of several Redis servers that know each other. Clients and the other servers reach it through a proxy.
 #[derive(Debug)]
 pub struct RedisNode {
     server: Server,
     front: Arc<Proxy>,
 }
 
-/// How one is started.
+/// The settings to start one server.
 #[derive(Debug, Clone)]
 pub(super) struct Role {
-    /// In front of it.
+    /// The proxy in front of the server.
     pub(super) front: Arc<Proxy>,
     pub(super) arguments: Vec<String>,
-    /// A file in its folder that it reads first, and writes.
+    /// The configuration file in its folder, which it reads first, and rewrites.
     pub(super) file: (&'static str, String),
-    /// Its seat at the cluster bus, if it is a node of a cluster.
+    /// Its position on the cluster bus, if it is a node of a cluster.
     pub(super) bus: Option<(usize, Arc<Peers>)>,
-    /// Whether it serves clients, from its answers.
+    /// Decides from its replies whether it serves clients.
     pub(super) is_ready: fn(&mut Resp) -> io::Result<bool>,
 }
 
-/// The difference between the port for clients and that of the cluster bus, in versions that let nobody choose it.
+/// The cluster bus port minus the client port, in versions that do not let it be configured.
 const BUS: u16 = 10_000;
 
 impl RedisNode {
-    /// Starts servers that are ready only together.
+    /// Starts servers at the same time, because none becomes ready alone.
     pub(super) fn start_all(roles: Vec<Role>) -> Vec<Self> {
         std::thread::scope(|scope| {
             let start = |role: Role| {
@@ -56,7 +56,7 @@ impl RedisNode {
         })
     }
 
-    /// Where clients and the others reach it: `redis://127.0.0.1:41234`.
+    /// The URL through the proxy, for clients and the other servers: `redis://127.0.0.1:41234`.
     pub fn url(&self) -> &str {
         self.front.url()
     }
@@ -66,7 +66,7 @@ impl RedisNode {
         port_of(&self.front)
     }
 
-    /// A connection to look at it from outside, past its proxy.
+    /// A connection for direct requests to the server, without its proxy.
     ///
     /// # Panics
     ///
@@ -76,12 +76,12 @@ impl RedisNode {
         Resp::connect(url).unwrap_or_else(|error| panic!("no connection to Redis at {url}: {error}"))
     }
 
-    /// The reply to one command; none if it cannot be reached.
+    /// The reply to one command; `None` if the server cannot be reached.
     pub(super) fn try_command(&self, command: &[&str]) -> Option<Reply> {
         Resp::connect(self.server.url()).and_then(|mut resp| resp.send(command)).ok()
     }
 
-    /// Whether the reply to one command contains `text`; not if it cannot be reached.
+    /// Whether the reply to one command contains `text`; false if the server cannot be reached.
     pub(super) fn says(&self, command: &[&str], text: &str) -> bool {
         self.try_command(command).is_some_and(|reply| reply.to_string().contains(text))
     }
@@ -91,13 +91,13 @@ impl RedisNode {
         &self.front
     }
 
-    /// Cuts it off: nothing gets through to it any more, and nobody is told. Connections stay open, and new ones are
-    /// accepted.
+    /// Cuts the server off: no bytes pass its proxy, and neither end is notified. Connections stay open, and new ones
+    /// are accepted.
     pub fn cut_off(&self) {
         self.front.stall(Way::Both);
     }
 
-    /// Ends a [`cut_off`](Self::cut_off), and delivers what was kept back.
+    /// Ends a [`cut_off`](Self::cut_off), and delivers the bytes that were held back.
     pub fn heal(&self) {
         self.front.heal();
     }
@@ -113,7 +113,7 @@ pub(super) fn random_id() -> String {
     (0..5).map(|_| format!("{:08x}", random.random::<u32>())).collect()
 }
 
-/// A proxy that leads nowhere yet.
+/// A proxy whose server is not set yet.
 pub(super) fn front() -> Arc<Proxy> {
     Arc::new(Proxy::in_front_of("redis://127.0.0.1:1"))
 }
@@ -163,7 +163,7 @@ impl Service for Role {
     }
 
     fn is_ready(&self, url: &str, process: Option<u32>) -> bool {
-        // The others cannot know it before this.
+        // The others have to know its process before it can become ready.
         if let (Some((index, peers)), Some(process)) = (&self.bus, process) {
             peers.is_process(*index, process);
         }
@@ -180,7 +180,7 @@ impl Store for Role {
     const VARIABLE: &'static str = redis::VARIABLE;
     const URL: &'static str = redis::URL;
     const IMAGE: &'static str = redis::IMAGE;
-    const ENTRYPOINT: Option<&'static str> = Some(redis::PROGRAMS[0]); // a sentinel's file has to stand in front of all others
+    const ENTRYPOINT: Option<&'static str> = Some(redis::PROGRAMS[0]); // a sentinel needs its file first
     const PORT: u16 = redis::PORT;
     const ON_HOST: bool = true;
 

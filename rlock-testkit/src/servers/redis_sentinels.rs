@@ -18,10 +18,10 @@ const ASKED_EVERY: Duration = Duration::from_secs(1);
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(15);
 const SERVICE: &str = "locks";
 
-/// A primary with a replica, which keep every write, and three sentinels. In containers, they share the network and the
+/// A primary with a replica, which keep all writes, and three sentinels. In containers, they share the network and the
 /// process ids of this machine.
 ///
-/// Each is reached through a proxy, by clients and by the others. What [`Control`] does to the whole it does to all of them.
+/// Clients and the other servers reach each of them through a proxy. [`Control`] acts on all of them.
 #[derive(Debug)]
 pub struct RedisSentinels {
     servers: Vec<RedisNode>,
@@ -29,12 +29,12 @@ pub struct RedisSentinels {
 }
 
 impl RedisSentinels {
-    /// All of them, once each sentinel knows the others. A primary that says nothing for `down_after` is replaced by the
-    /// replica.
+    /// Starts all of them, and returns when each sentinel knows the others. A primary that does not answer for
+    /// `down_after` is replaced by the replica.
     ///
     /// # Panics
     ///
-    /// Panics if there is no server to be had, and says what to install.
+    /// Panics if no server is available, with what to install.
     pub fn start(down_after: Duration) -> Self {
         let servers: Vec<_> = (0..2).map(|_| front()).collect();
         let sentinels: Vec<_> = (0..SENTINELS).map(|_| front()).collect();
@@ -59,17 +59,18 @@ impl RedisSentinels {
         Self { servers: nodes, sentinels }
     }
 
-    /// Where clients reach them: `redis-sentinel://127.0.0.1:41234,127.0.0.1:41235,127.0.0.1:41236/locks`.
+    /// The URL of the sentinels, through their proxies:
+    /// `redis-sentinel://127.0.0.1:41234,127.0.0.1:41235,127.0.0.1:41236/locks`.
     pub fn url(&self) -> String {
         let hosts: Vec<_> = self.sentinels.iter().map(|node| node.url().trim_start_matches("redis://")).collect();
         format!("redis-sentinel://{}/{SERVICE}", hosts.join(","))
     }
 
-    /// One of the two servers; 0 began as the primary.
+    /// One of the two servers; 0 is the initial primary.
     ///
     /// # Panics
     ///
-    /// Panics if there are not as many.
+    /// Panics if `index` is too large.
     pub fn server(&self, index: usize) -> &RedisNode {
         &self.servers[index]
     }
@@ -78,21 +79,21 @@ impl RedisSentinels {
     ///
     /// # Panics
     ///
-    /// Panics if there are not as many.
+    /// Panics if `index` is too large.
     pub fn sentinel(&self, index: usize) -> &RedisNode {
         &self.sentinels[index]
     }
 
-    /// The server that most of the sentinels call the primary, once it says so itself.
+    /// The server that most sentinels name as the primary. Waits until the server agrees.
     ///
     /// # Panics
     ///
-    /// Panics if there is none for too long.
+    /// Panics if there is none within the time limit.
     pub async fn primary(&self) -> usize {
         self.find("the primary", |_| true).await
     }
 
-    /// Has the sentinels replace the primary, and returns the new one.
+    /// Makes the sentinels replace the primary, and returns the new one.
     ///
     /// # Panics
     ///
@@ -101,7 +102,7 @@ impl RedisSentinels {
         let before = self.primary().await;
         let begun = Instant::now();
         loop {
-            // A sentinel refuses for a while after the last failover, and while it does not see the replica well; and it
+            // A sentinel refuses for a while after the last failover, and while it does not reach the replica. It also
             // gives up a failover that takes too long. A second failover would undo the first.
             let is_begun = self.sentinels[0].says(&["SENTINEL", "FAILOVER", SERVICE], "OK");
             let wait = if is_begun { GIVEN_UP_AFTER } else { ASKED_EVERY };
@@ -136,7 +137,7 @@ impl RedisSentinels {
         }
     }
 
-    /// The server that most of the sentinels name, if it says so itself.
+    /// The server that most sentinels name as the primary, if it agrees.
     fn named(&self, may_be: impl Fn(usize) -> bool) -> Option<usize> {
         let votes = |index: usize| {
             let names_it = |sentinel: &&RedisNode| named_by(sentinel) == Some(self.servers[index].port());
@@ -151,7 +152,7 @@ impl RedisSentinels {
     ///
     /// # Panics
     ///
-    /// Panics if it does not for too long.
+    /// Panics if it does not within the time limit.
     pub async fn is_replicated(&self) {
         let begun = Instant::now();
         loop {
@@ -178,7 +179,7 @@ impl RedisSentinels {
     }
 }
 
-/// The port of the primary by a sentinel's word.
+/// The port of the primary that a sentinel names.
 fn named_by(sentinel: &RedisNode) -> Option<u16> {
     match sentinel.try_command(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE])? {
         Reply::List(address) => address.get(1)?.to_string().parse().ok(),
@@ -192,7 +193,7 @@ fn is_primary(node: &RedisNode) -> bool {
 
 fn server_arguments(fronts: &[Arc<Proxy>], own: usize) -> Vec<String> {
     let port = port_of(&fronts[own]).to_string();
-    let mut arguments: Vec<String> = vec!["server.conf".into()]; // which the sentinels have rewritten
+    let mut arguments: Vec<String> = vec!["server.conf".into()]; // the sentinels make the servers rewrite it
     let fixed = [
         ["--replica-announce-ip", "127.0.0.1"],
         ["--replica-announce-port", &port],
@@ -209,7 +210,7 @@ fn server_arguments(fronts: &[Arc<Proxy>], own: usize) -> Vec<String> {
     arguments
 }
 
-/// What a sentinel knows from the beginning, so that it does not have to find the others.
+/// The initial configuration of a sentinel, so that it does not have to discover the others.
 fn sentinel_conf(
     own: usize,
     servers: &[Arc<Proxy>],
@@ -240,8 +241,8 @@ fn follows_or_leads(resp: &mut Resp) -> std::io::Result<bool> {
 }
 
 fn is_quick_and_knows_the_others(resp: &mut Resp) -> std::io::Result<bool> {
-    // A sentinel looks at a replica every ten seconds, and lets a deposed primary be for four publications of two seconds.
-    // Versions before 7.0 do not let that be changed.
+    // By default, a sentinel polls a replica every ten seconds, and tolerates a deposed primary for four publications
+    // of two seconds. Versions before 7.0 do not let that be changed.
     let _refused = resp.send(&["SENTINEL", "DEBUG", "INFO-PERIOD", "500", "PUBLISH-PERIOD", "250"]);
     let Reply::List(fields) = resp.send(&["SENTINEL", "MASTER", SERVICE])? else { return Ok(false) };
     let is = |name: &str, wanted: &str| {

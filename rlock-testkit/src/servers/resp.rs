@@ -1,4 +1,4 @@
-//! The Redis protocol, as far as looking at a server from outside needs it.
+//! A client of the Redis protocol, for direct requests to a server.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -16,14 +16,14 @@ pub struct Resp {
     stream: BufReader<TcpStream>,
 }
 
-/// What a Redis server replies.
+/// A reply of a Redis server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// Nothing.
+    /// Nil.
     Nil,
     /// A number.
     Int(i64),
-    /// A string, of whichever kind; what is not UTF-8 in it is replaced.
+    /// A string of any kind, with bytes that are not UTF-8 replaced.
     Text(String),
     /// Several replies.
     List(Vec<Self>),
@@ -34,7 +34,7 @@ impl Resp {
     ///
     /// # Errors
     ///
-    /// If the URL is none of these, or the server cannot be reached or refuses.
+    /// If the URL has another form, or the server cannot be reached or refuses.
     pub fn connect(url: &str) -> io::Result<Self> {
         let url = Url::parse(url).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let host = url.host_str().filter(|_| url.scheme() == "redis");
@@ -69,7 +69,7 @@ impl Resp {
         self.read()
     }
 
-    /// [`send`](Self::send), where a failure is the test's.
+    /// Like [`send`](Self::send), but a failure fails the test.
     ///
     /// # Panics
     ///

@@ -1,4 +1,4 @@
-//! A server of whatever store, from whichever source.
+//! A server of any store, from any source.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
@@ -19,7 +19,7 @@ const TRIES: u32 = 5;
 const READY_WITHIN: Duration = Duration::from_secs(20);
 const BETWEEN_PROBES: Duration = Duration::from_millis(5);
 
-/// A running server. Dropping this ends it, if it was started here.
+/// A running server. Dropping this stops it, if it was started here.
 #[derive(Debug)]
 pub(super) struct Server {
     url: String,
@@ -29,29 +29,30 @@ pub(super) struct Server {
 /// `None` once the server was dropped.
 type Own = Arc<Mutex<Option<Box<dyn Place>>>>;
 
-/// Where a server of ours runs. What it does blocks. Dropping it ends the server and removes what it wrote.
+/// A server that was started here: a program or a container. Its methods block. Dropping it stops the server and
+/// removes its files.
 pub(super) trait Place: fmt::Debug + Send {
-    /// See [`Control::pause`]; more than once is as good as once.
+    /// See [`Control::pause`]; does nothing if the server is paused already.
     fn pause(&mut self) -> io::Result<()>;
 
-    /// See [`Control::resume`]; what was not paused goes on.
+    /// See [`Control::resume`]; does nothing if the server is not paused.
     fn resume(&mut self) -> io::Result<()>;
 
-    /// See [`Control::kill`]; more than once is as good as once.
+    /// See [`Control::kill`]; does nothing if the server is killed already.
     fn kill(&mut self) -> io::Result<()>;
 
-    /// See [`Control::restart`]. Answers when the server is ready.
+    /// See [`Control::restart`]. Returns when the server is ready.
     fn restart(&mut self, data: Data) -> io::Result<()>;
 
-    /// Where another server from the same source reaches it: host and port.
+    /// The host and port at which another server from the same source reaches it.
     fn address_for_servers(&self) -> io::Result<(String, u16)>;
 
-    /// What it has said since it was started, as far as that can be read.
+    /// The output since its last start, as far as it can be read.
     fn log(&self) -> String;
 }
 
 impl Server {
-    /// The one from the environment, or else one of the caller's own.
+    /// Uses the server from the environment, or else starts one for the caller.
     pub(super) fn start<S: Store>(store: S) -> Self {
         match source::url::<S>() {
             Some(url) => Self { url, own: None },
@@ -59,7 +60,7 @@ impl Server {
         }
     }
 
-    /// One of the caller's own.
+    /// Starts a server for the caller.
     pub(super) fn start_own<S: Store>(store: S) -> Self {
         match Source::of::<S>() {
             #[cfg(feature = "containers")]
@@ -71,7 +72,7 @@ impl Server {
         }
     }
 
-    /// One of the caller's own, which is a program of this machine.
+    /// Starts a server for the caller, as a program of this machine.
     pub(super) fn start_program<S: Service>(program: &Path, service: S) -> Self {
         Self::start_somewhere(&service, |port| Local::start(service.clone(), program, port))
     }
@@ -83,7 +84,7 @@ impl Server {
             tried += 1;
             match start(port) {
                 Ok(place) => return Self { url: service.url(port), own: Some(Arc::new(Mutex::new(Some(place)))) },
-                // Somebody else may have taken the port.
+                // Another process may have taken the port.
                 Err(error) if tried < TRIES && error.kind() == io::ErrorKind::Other => {}
                 Err(error) => panic!("{} did not start: {error}", S::NAME),
             }
@@ -107,7 +108,7 @@ impl Server {
         own.flatten().unwrap_or_default()
     }
 
-    /// Lets `act` block on a thread of its own, and not one of the caller's runtime.
+    /// Lets `act` block on its own thread, instead of a thread of the caller's runtime.
     async fn act(&self, what: &str, act: impl FnOnce(&mut dyn Place) -> io::Result<()> + Send + 'static) {
         let own = self.own.as_ref().expect("a server from the environment is not ours to tamper with");
         let own = Arc::clone(own);
@@ -146,7 +147,7 @@ impl Control for Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // A call whose future was dropped may still be at work; it ends before the server does.
+        // A call whose future was dropped may still be running; it ends before the server does.
         drop(self.own.take().and_then(|own| lock(&own).take()));
     }
 }
@@ -166,7 +167,7 @@ pub(super) fn free_port() -> u16 {
 /// # Errors
 ///
 /// [`TimedOut`](io::ErrorKind::TimedOut) if it took too long, [`Other`](io::ErrorKind::Other) if it ended before it was
-/// ready: with what it had to say.
+/// ready: with its output.
 pub(super) fn wait_until_ready(
     is_ready: impl Fn() -> bool,
     mut has_ended: impl FnMut() -> io::Result<bool>,

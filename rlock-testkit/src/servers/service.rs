@@ -1,35 +1,35 @@
-//! What the kit has to know of a server program to run it.
+//! The settings that the kit needs to run a server program.
 
 use std::path::Path;
 use std::process::Command;
 use std::{fmt, io};
 
-/// How servers of a kind are run; a value says how one of them is.
+/// A kind of server program; a value holds the settings of one server.
 pub(super) trait Service: fmt::Debug + Clone + Send + Sync + 'static {
-    /// The kind, as people call it.
+    /// The name of the kind, for people.
     const NAME: &'static str;
     /// The server programs, of which one is enough.
     const PROGRAMS: &'static [&'static str];
-    /// Where to look for them after the `PATH`.
+    /// Folders to search after the `PATH`.
     const FOLDERS: &'static [&'static str] = &[];
-    /// The package of Debian's that has one of them.
+    /// The Debian package that contains one of the programs.
     const PACKAGE: &'static str;
 
-    /// Fills the empty `folder` of a server that is to serve 127.0.0.1:`port`, if the program does not by itself.
+    /// Fills the empty `folder` of a server that will serve 127.0.0.1:`port`, if the program does not do so itself.
     fn prepare(&self, _program: &Path, _folder: &Path, _port: u16) -> io::Result<()> {
         Ok(())
     }
 
-    /// The command that serves 127.0.0.1:`port`, and keeps its data in the folder in which it is run.
+    /// The command that serves 127.0.0.1:`port`, with its data in its working directory.
     fn command(&self, program: &Path, port: u16) -> Command;
 
-    /// Gives back what a killed program has left behind outside of `folder`; it may be started there again.
+    /// Removes what a killed program has left outside of `folder`. It may be started in `folder` again.
     fn tidy(&self, _folder: &Path) {}
 
     /// The URL of the server at 127.0.0.1:`port`.
     fn url(&self, port: u16) -> String;
 
-    /// Whether the server at `url` serves clients. If it is a program, it has to be the one whose process id is
-    /// `process`: on a port that was free a moment ago, somebody else's server may be listening by now.
+    /// Whether the server at `url` serves clients. For a program, the server must have the process id `process`,
+    /// because another server may have taken the port before this one started.
     fn is_ready(&self, url: &str, process: Option<u32>) -> bool;
 }

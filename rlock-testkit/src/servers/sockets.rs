@@ -1,6 +1,6 @@
 //! Asks the kernel for the inode of a TCP socket, by netlink: `sock_diag(7)`.
 //!
-//! `/proc/net/tcp` has it as well, but lists every socket of the machine, and those that are closed for a minute after.
+//! `/proc/net/tcp` has the inode too, but it lists every socket of the machine, and closed ones for another minute.
 
 #[cfg(not(target_os = "linux"))]
 pub(super) use elsewhere::inode_of;
@@ -18,9 +18,9 @@ mod linux {
     const SOCK_DIAG_BY_FAMILY: u16 = 20;
     const NLM_F_REQUEST: u16 = 1;
     const HEADER: usize = 16;
-    /// The length of an address and port of both ends, an interface and a cookie.
+    /// The length of the addresses and ports of both ends, an interface and a cookie.
     const SOCKET_ID: usize = 48;
-    /// Behind the header: the state of the socket in 4 bytes, its id, four counters, then the inode.
+    /// After the header: the state of the socket in 4 bytes, its id, four counters, then the inode.
     const INODE_AT: usize = HEADER + 4 + SOCKET_ID + 16;
 
     /// The inode of the TCP socket at `local` that is connected to `remote`; `None` if there is none.
@@ -46,7 +46,7 @@ mod linux {
         id.extend(remote.port().to_be_bytes());
         for address in [local, remote] {
             id.extend(address.ip().octets());
-            id.extend([0; 12]); // the rest of an address of IPv6
+            id.extend([0; 12]); // the rest of the space for an IPv6 address
         }
         id.extend([0; 4]); // any interface
         id.extend([0xff; 8]); // no cookie

@@ -1,4 +1,4 @@
-//! Where servers come from.
+//! The source of a server: a container, or a program of this machine.
 
 use std::env;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use super::store::Store;
 
 const VARIABLE: &str = "RLOCK_TEST_SERVERS";
 
-/// Where `RLOCK_TEST_SERVERS` wants servers to come from.
+/// The source that `RLOCK_TEST_SERVERS` asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wanted {
     Any,
@@ -17,7 +17,7 @@ enum Wanted {
     Local,
 }
 
-/// How a server is started.
+/// The source to start a server from.
 #[derive(Debug)]
 pub(super) enum Source {
     #[cfg(feature = "containers")]
@@ -26,11 +26,11 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// The way to start a server of `S`.
+    /// The source for a server of `S`.
     ///
     /// # Panics
     ///
-    /// Panics if there is none, and says what to install.
+    /// Panics if there is none, with what to install.
     pub(super) fn of<S: Store>() -> Self {
         match Wanted::here() {
             Wanted::Any => Self::container::<S>().or_else(|why| program::<S>().map(Self::Program).ok_or(why)).unwrap_or_else(|why| {
@@ -82,11 +82,11 @@ impl Wanted {
     }
 }
 
-/// A server program, whatever the environment wants.
+/// The server program, even if the environment asks for containers.
 ///
 /// # Panics
 ///
-/// Panics if there is none, and says what to install.
+/// Panics if there is none, with what to install.
 pub(super) fn program_of<S: Service>() -> PathBuf {
     program::<S>().unwrap_or_else(|| {
         panic!("no {} here, which has to be a program of this machine: install {}", S::NAME, package::<S>())
@@ -97,7 +97,7 @@ fn program<S: Service>() -> Option<PathBuf> {
     Program::find(S::PROGRAMS, S::FOLDERS)
 }
 
-/// The URL of a running server of `S` in the environment, unless servers are wanted from elsewhere.
+/// The URL of a running server of `S` in the environment, unless `RLOCK_TEST_SERVERS` asks for another source.
 pub(super) fn url<S: Store>() -> Option<String> {
     let any = Wanted::here() == Wanted::Any;
     non_empty(&format!("RLOCK_TEST_{}_URL", S::VARIABLE)).filter(|_| any)

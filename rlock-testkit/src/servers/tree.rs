@@ -1,6 +1,6 @@
-//! A process and those that descend from it, which `/proc` knows, on Linux. Elsewhere a process is taken to be alone.
+//! A process and its descendants, read from `/proc` on Linux. Elsewhere a process counts as having none.
 //!
-//! A signal to the process group would not do: each process of Postgres is in a group of its own.
+//! A signal to the process group would not do, because each process of Postgres has its own group.
 
 use std::time::{Duration, Instant};
 use std::{fs, io, thread};
@@ -12,12 +12,11 @@ use nix::unistd::Pid;
 const FOLLOWS_WITHIN: Duration = Duration::from_secs(10);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
 
-/// Stops `root`, which the caller has not waited for, and all that descend from it; says which they are, parents in
-/// front of their children.
+/// Stops `root`, which the caller has not reaped, and all its descendants. Returns them, parents before their children.
 ///
 /// # Errors
 ///
-/// [`TimedOut`](io::ErrorKind::TimedOut) if one does not stop, which it cannot while it waits for a disk.
+/// [`TimedOut`](io::ErrorKind::TimedOut) if one does not stop, as a process that waits for a disk cannot.
 pub(super) fn freeze(root: Pid) -> io::Result<Vec<Pid>> {
     let mut frozen = Vec::new();
     let mut found = vec![root];
@@ -25,13 +24,13 @@ pub(super) fn freeze(root: Pid) -> io::Result<Vec<Pid>> {
         signal(&found, Signal::SIGSTOP)?;
         wait_until(&found, |state| matches!(state, 'T' | 't'))?;
         frozen.append(&mut found);
-        // Only now: one that stands still starts no others.
+        // Listed only after they have stopped: a stopped process starts no children.
         found = children(&frozen)?;
     }
     Ok(frozen)
 }
 
-/// Kills `processes`, and waits until they hold nothing any more.
+/// Kills `processes`, and waits until they have ended and hold no resources.
 pub(super) fn end(processes: &[Pid]) {
     let _gone = signal(processes, Signal::SIGKILL).and_then(|()| wait_until(processes, |_| false));
 }
@@ -43,7 +42,7 @@ fn signal(processes: &[Pid], signal: Signal) -> io::Result<()> {
     })
 }
 
-/// Waits until each is in such a state, or has ended.
+/// Waits until each process has a state that `is_it` accepts, or has ended.
 fn wait_until(processes: &[Pid], is_it: fn(char) -> bool) -> io::Result<()> {
     let begun = Instant::now();
     let is_pending = |&process: &Pid| stat(process).is_some_and(|stat| !stat.has_ended() && !is_it(stat.state));
@@ -56,7 +55,7 @@ fn wait_until(processes: &[Pid], is_it: fn(char) -> bool) -> io::Result<()> {
     Ok(())
 }
 
-/// The children of `parents` that are not among them.
+/// The children of `parents` that are not in `parents`.
 fn children(parents: &[Pid]) -> io::Result<Vec<Pid>> {
     if !cfg!(target_os = "linux") {
         return Ok(Vec::new());
@@ -73,7 +72,7 @@ fn children(parents: &[Pid]) -> io::Result<Vec<Pid>> {
     Ok(children)
 }
 
-/// What `/proc/{id}/stat` says of a process.
+/// The fields of `/proc/{id}/stat`.
 #[derive(Debug, PartialEq, Eq)]
 struct Stat {
     state: char,
@@ -81,14 +80,14 @@ struct Stat {
 }
 
 impl Stat {
-    /// In the words of proc(5): `pid (name) state ppid ...`, where the name may have anything in it.
+    /// Parses `pid (name) state ppid ...`, the format of proc(5). The name may contain any character.
     fn parse(line: &str) -> Option<Self> {
         let mut fields = line.rsplit_once(')')?.1.split_whitespace();
         let state = fields.next()?.chars().next()?;
         Some(Self { state, parent: Pid::from_raw(fields.next()?.parse().ok()?) })
     }
 
-    /// Whether only its status is left, for its parent.
+    /// Whether the process has ended and only its status is left for its parent.
     fn has_ended(&self) -> bool {
         matches!(self.state, 'Z' | 'X')
     }

@@ -1,4 +1,4 @@
-//! Programs that refuse to be run by root.
+//! Runs programs that refuse to run as root.
 
 use std::ffi::OsStr;
 use std::io;
@@ -9,10 +9,10 @@ use std::process::Command;
 
 use nix::unistd::{Uid, User};
 
-/// As whom they are run where the caller is root.
+/// The users that run them if the caller is root.
 const USERS: [&str; 2] = ["postgres", "nobody"];
 
-/// A command that runs `program` as the caller, or as a user of less power where the caller is root.
+/// A command that runs `program` as the caller, or as an unprivileged user if the caller is root.
 pub(super) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     if let Some(user) = substitute() {
@@ -21,7 +21,7 @@ pub(super) fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// Gives `path` to the user as whom [`command`] runs programs.
+/// Gives `path` to the user that runs the programs of [`command`].
 pub(super) fn give(path: &Path) -> io::Result<()> {
     match substitute() {
         Some(user) => chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw())),
@@ -29,7 +29,7 @@ pub(super) fn give(path: &Path) -> io::Result<()> {
     }
 }
 
-/// With none at all, the program says by itself what it thinks of root.
+/// `None` for a caller that is not root. If none of the users exists, the program itself refuses to run as root.
 fn substitute() -> Option<User> {
     if !Uid::effective().is_root() {
         return None;
