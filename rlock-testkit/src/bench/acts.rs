@@ -8,12 +8,12 @@ use tokio::task::JoinSet;
 
 use super::{BenchError, Locks, Samples};
 
-/// An operation that is repeated.
+/// An operation that a load repeats.
 pub(crate) trait Act: Clone + Send + Sync + 'static {
     fn act(&self, name: &str) -> impl Future<Output = Result<(), BenchError>> + Send;
 }
 
-/// The two writes without a lock.
+/// The two writes, without a lock.
 #[derive(Debug, Clone)]
 pub(crate) struct Pair(pub(crate) Arc<dyn Baseline>);
 
@@ -43,7 +43,7 @@ pub(crate) enum Until {
     Count(usize),
 }
 
-/// A name for each task.
+/// Returns a name for each task.
 pub(crate) fn names(front: &str, tasks: usize) -> Vec<String> {
     (0..tasks).map(|task| format!("{front}/{task}")).collect()
 }

@@ -9,7 +9,7 @@ use rlock_core::{
     Release, Released, ResourceName, Snapshot,
 };
 
-/// A number of requests to a store, which clones share.
+/// A number of requests to a store. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Requests(Arc<AtomicU64>);
 
@@ -24,7 +24,7 @@ impl Requests {
     }
 }
 
-/// A backend that counts the calls to it. A call may carry many leases, and is one request to the store, or a few if it
+/// A backend that counts its calls. A call may carry many leases; it is one request to the store, or a few if it
 /// carries very many.
 #[derive(Debug)]
 pub struct Counted<B> {

@@ -11,21 +11,21 @@ use nix::sys::time::TimeValLike as _;
 ///
 /// # Panics
 ///
-/// Panics if the system does not say.
+/// Panics if the system does not report it.
 pub fn of_this_process() -> Duration {
     let usage = getrusage(UsageWho::RUSAGE_SELF).expect("a process may ask for its own usage");
     let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
     Duration::from_micros(u64::try_from(micros).unwrap_or_default())
 }
 
-/// The resident memory of this process in bytes, where `/proc` says so.
+/// The resident memory of this process in bytes; `None` where `/proc` does not report it.
 pub fn resident_bytes() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
-/// The CPU time so far of `root` and all that descend from it, with the children that they have waited for, to a hundredth
+/// The CPU time so far of `root` and all its descendants, with the children that they have waited for, to a hundredth
 /// of a second. `None` if there is no such process, or no `/proc`.
 pub fn of_tree(root: u32) -> Option<Duration> {
     let stats = processes();
@@ -44,7 +44,7 @@ pub fn of_tree(root: u32) -> Option<Duration> {
     }
 }
 
-/// The process that listens on the port that `url` names, if that is on this host and `/proc` shows it to this user.
+/// The process that listens on the port in `url`, if it runs on this host and `/proc` shows it to this user.
 pub fn server_of(url: &str) -> Option<u32> {
     listener_on(local_port(url)?)
 }
@@ -57,7 +57,7 @@ struct Stat {
 }
 
 impl Stat {
-    /// In the words of proc(5): `pid (name) state ppid ...`, where the name may have anything in it.
+    /// Parses `pid (name) state ppid ...`, the format of proc(5). The name may contain any character.
     fn parse(line: &str) -> Option<Self> {
         let fields: Vec<_> = line.rsplit_once(')')?.1.split_whitespace().collect();
         let ticks = fields.get(11..15)?.iter().map(|field| field.parse::<u64>().ok());
@@ -94,7 +94,7 @@ fn local_port(url: &str) -> Option<u16> {
     is_here.then_some(port)
 }
 
-/// The process that listens on `port`; the ancestor if several do.
+/// The process that listens on `port`. If several do, the ancestor of the others.
 fn listener_on(port: u16) -> Option<u32> {
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| fs::read_to_string(path).unwrap_or_default());
     let sockets: HashSet<_> = tables.iter().flat_map(|table| listening(table, port)).collect();
@@ -108,13 +108,13 @@ fn listener_on(port: u16) -> Option<u32> {
     let holders: Vec<_> = if sockets.is_empty() { Vec::new() } else { ids().into_iter().filter(holds_one).collect() };
     let stats = processes();
     let is_first = |id: &&u32| stats.get(id).is_some_and(|stat| !holders.contains(&stat.parent));
-    // A container's proxy listens for a server that it is not.
+    // The proxy of a container engine listens in place of the server in the container.
     let is_server =
         |id: &&u32| !fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|name| name.contains("proxy"));
     holders.iter().filter(is_first).find(is_server).copied()
 }
 
-/// The inodes of the sockets in such a table that listen on the port.
+/// The inodes of the sockets in `table` that listen on `port`.
 fn listening(table: &str, port: u16) -> Vec<String> {
     const LISTENS: &str = "0A";
     let listening = table.lines().filter_map(|line| {

@@ -12,7 +12,7 @@ use metrics::{
 
 const LAG: &str = "rlock_extend_lag_seconds";
 
-/// The worst lag of the clients that were connected [under it](Self::while_connecting).
+/// The worst lag of the clients that connected [under it](Self::while_connecting).
 #[derive(Debug, Clone, Default)]
 pub(crate) struct WorstLag(Arc<Worst>);
 
@@ -23,14 +23,15 @@ struct Worst {
 }
 
 impl WorstLag {
-    /// Listens to the metrics of the client that `connecting` makes. A client asks for its metrics while it connects.
+    /// Receives the metrics of the client that `connecting` makes. A client gets its metrics recorder while it
+    /// connects.
     pub(crate) async fn while_connecting<T>(&self, connecting: impl Future<Output = T>) -> T {
         let mut connecting = pin!(connecting);
         std::future::poll_fn(|context| -> Poll<T> { with_local_recorder(self, || connecting.as_mut().poll(context)) })
             .await
     }
 
-    /// The worst since it was last taken; `None` if nothing was renewed.
+    /// The worst lag since the last call; `None` if no lease was renewed.
     pub(crate) fn take(&self) -> Option<Duration> {
         let count = self.0.count.swap(0, Ordering::Relaxed);
         let nanos = self.0.nanos.swap(0, Ordering::Relaxed);

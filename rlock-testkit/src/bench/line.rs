@@ -2,29 +2,29 @@
 
 use std::fmt;
 
-/// A part of a benchmark, which can be run alone.
+/// A part of a benchmark, which can run alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Line {
     /// The cheapest request.
     RoundTrip,
-    /// The two writes that no lock can do without.
+    /// The two writes that every lock needs.
     Pair,
-    /// Locking and unlocking names that only one task uses.
+    /// Locking and unlocking names, each used by only one task.
     Cycle,
     /// CPU time of the client and of the server.
     Cpu,
-    /// From an unlock to the guard of the next holder.
+    /// The time from an unlock to the guard of the next holder.
     HandOver,
     /// Many tasks on one name.
     Contention,
-    /// Keeping many leases alive.
+    /// The renewal of many leases.
     Renewal,
     /// The cost of a cycle after many cycles.
     Drift,
 }
 
 impl Line {
-    /// Each once, in the order of measuring.
+    /// All parts, in the order of measurement.
     pub const ALL: [Self; 8] = [
         Self::RoundTrip,
         Self::Pair,
@@ -36,7 +36,7 @@ impl Line {
         Self::Drift,
     ];
 
-    /// Its name on a command line and in JSON.
+    /// The name on a command line and in JSON.
     pub fn name(self) -> &'static str {
         match self {
             Self::RoundTrip => "round-trip",
@@ -50,7 +50,7 @@ impl Line {
         }
     }
 
-    /// The line with this name.
+    /// The part with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|line| line.name() == name)
     }

@@ -1,11 +1,11 @@
-//! The measurements of `rlock bench`: the speed of a store for locks, and the parts of its time.
+//! The measurements of `rlock bench`: the speed of locks on a store, and the parts of their time.
 //!
-//! A [`Subject`] makes clients of a store, and knows the [`Baseline`](rlock_core::Baseline) of the store: its cost without
-//! locks. [`run`] measures [`Line`]s of it one after the other, and hands each result to an [`Observer`] as a [`Row`] of plain
-//! data. [`Locks`] is all that a lock library has to do to be measured: an rlock [`Client`](rlock_core::Client) does it, and
-//! an adapter of another library can, so that one process measures both in the same way.
+//! A [`Subject`] makes clients of a store, and has the [`Baseline`](rlock_core::Baseline) of the store: its cost
+//! without locks. [`run`] measures [`Line`]s one after the other, and passes each result to an [`Observer`] as a
+//! [`Row`] of plain data. A lock library is measured through [`Locks`]. An rlock [`Client`](rlock_core::Client)
+//! implements it, and an adapter of another library can, so that one process measures both in the same way.
 //!
-//! Figures that are compared come from turns within one line, so that a machine that slows down slows down both.
+//! Figures that are compared come from alternating turns within one line, so that a slower machine affects both.
 
 mod acts;
 mod counted;
@@ -36,7 +36,7 @@ pub use subject::{Home, Observer, Subject};
 ///
 /// # Errors
 ///
-/// The first failure of the store or of a lock. The rows before it have been handed over, and the clients are closed.
+/// The first failure of the store or of a lock. The observer has the earlier rows, and the clients are closed.
 ///
 /// # Cancel safety
 ///

@@ -5,19 +5,19 @@ use std::time::Duration;
 /// The duration and the load of a benchmark.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// The duration of one measurement of one kind of operation. A tenth of it more is for warming up.
+    /// The duration of one measurement of one kind of operation. The warm-up takes another tenth of it.
     pub time: Duration,
-    /// The numbers of tasks that lock at the same time, each a name of its own.
+    /// The numbers of tasks that lock at the same time, each with its own name.
     pub tasks: Vec<usize>,
-    /// The numbers of waiters in the queue of a name that is handed over.
+    /// The numbers of waiters in the queue in hand-over measurements.
     pub waiters: Vec<usize>,
-    /// The number of leases that are kept alive.
+    /// The number of leases that are renewed.
     pub leases: usize,
-    /// The TTL of these leases. Each is renewed in a third of it, which is how long they are watched.
+    /// The TTL of these leases. Each is renewed within a third of it, which is also the time of measurement.
     pub ttl: Duration,
-    /// After how many cycles the speed is compared with that of the first.
+    /// The number of cycles after which the speed is compared with that of the first cycles.
     pub drift_cycles: usize,
-    /// The server's process, where it runs on this host: its CPU time is measured with that of all its descendants.
+    /// The process of the server, if it runs on this host. Its CPU time is measured with that of all its descendants.
     pub server: Option<u32>,
 }
 

@@ -9,35 +9,35 @@ use super::{Line, Samples};
 pub struct Row {
     /// The part of the benchmark.
     pub line: Line,
-    /// Whether it measures the bare counterpart, and not the locks.
+    /// Whether the row measures the operation without locks.
     pub is_bare: bool,
-    /// The subject, for people: `lock + unlock, own thread`.
+    /// The subject of the row, for people: `lock + unlock, own thread`.
     pub what: String,
     /// The number of tasks, waiters or leases.
     pub tasks: usize,
     /// The number of operations behind the percentiles.
     pub samples: usize,
-    /// The time that half of the operations took at most.
+    /// The median time of an operation.
     pub p50: Option<Duration>,
-    /// The time that 99 of 100 operations took at most.
+    /// The 99th percentile of the time of an operation.
     pub p99: Option<Duration>,
-    /// Operations in a second of wall time.
+    /// Operations per second of wall time.
     pub per_second: Option<f64>,
-    /// The cost beside that of the bare counterpart, 1 for the same: of the medians where there is one task, and otherwise
-    /// of the wall time of an operation.
+    /// The cost relative to the operation without locks; 1 means the same. With one task, the ratio of the medians;
+    /// otherwise, the ratio of the wall times of an operation.
     pub ratio: Option<f64>,
-    /// The figures of this line alone.
+    /// Figures that only this line has.
     pub figures: Vec<Figure>,
 }
 
 /// A figure with a name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Figure {
-    /// In JSON, with its unit: `client_cpu_us`.
+    /// The name in JSON, with its unit: `client_cpu_us`.
     pub name: String,
-    /// For people, to follow the value: `of client CPU a cycle`.
+    /// The text after the value, for people: `of client CPU a cycle`.
     pub label: String,
-    /// The value in [`unit`](Self::unit)s.
+    /// The value, in [`unit`](Self::unit)s.
     pub value: f64,
     /// The unit.
     pub unit: Unit,
@@ -74,13 +74,13 @@ impl Row {
         }
     }
 
-    /// Marks the bare counterpart.
+    /// Marks the row as without locks.
     pub(crate) fn bare(mut self) -> Self {
         self.is_bare = true;
         self
     }
 
-    /// With the times of operations.
+    /// Adds the times of operations.
     pub(crate) fn of(mut self, samples: &Samples) -> Self {
         self.samples = samples.count();
         self.p50 = samples.percentile(50.0);
@@ -89,14 +89,14 @@ impl Row {
         self
     }
 
-    /// With the ratio of the medians of operations that come one at a time.
+    /// Adds the ratio of the medians, for operations one at a time.
     pub(crate) fn median_beside(mut self, own: &Samples, bare: &Samples) -> Self {
         let median = |samples: &Samples| samples.percentile(50.0).map(|time| time.as_nanos() as f64);
         self.ratio = quotient(median(own), median(bare));
         self
     }
 
-    /// With the ratio of the wall times of an operation.
+    /// Adds the ratio of the wall times of an operation.
     pub(crate) fn wall_beside(mut self, own: &Samples, bare: &Samples) -> Self {
         self.ratio = quotient(bare.per_second(), own.per_second());
         self
@@ -107,7 +107,7 @@ impl Row {
     }
 }
 
-/// `None` where one is missing or the result is no number.
+/// The quotient; `None` if a value is missing or the result is not finite.
 pub(crate) fn quotient(one: Option<f64>, other: Option<f64>) -> Option<f64> {
     Some(one? / other?).filter(|quotient| quotient.is_finite())
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// The times that operations took, all of them, and the wall time of all together.
+/// The times of all operations, and their total wall time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Samples {
     times: Vec<Duration>,
@@ -10,7 +10,7 @@ pub struct Samples {
 }
 
 impl Samples {
-    /// Adds an operation.
+    /// Adds the time of an operation.
     pub fn add(&mut self, took: Duration) {
         self.times.push(took);
     }
@@ -20,7 +20,7 @@ impl Samples {
         self.wall += wall;
     }
 
-    /// Adds operations, but no wall time: they ran beside these.
+    /// Adds operations without their wall time, because they ran at the same time as these.
     pub fn beside(&mut self, others: Self) {
         self.times.extend(others.times);
     }
@@ -45,7 +45,7 @@ impl Samples {
         (at < times.len()).then(|| *times.select_nth_unstable(at).1)
     }
 
-    /// Operations in a second of wall time; `None` without wall time.
+    /// Operations per second of wall time; `None` without wall time.
     pub fn per_second(&self) -> Option<f64> {
         (!self.wall.is_zero()).then(|| self.count() as f64 / self.wall.as_secs_f64())
     }

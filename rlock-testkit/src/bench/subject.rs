@@ -7,12 +7,12 @@ use rlock_core::Baseline;
 
 use super::{BenchError, Locks, Requests, Row};
 
-/// The place of a client's work.
+/// The thread on which a client does its work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Home {
-    /// On the runtime of its caller.
+    /// On the runtime of the caller.
     Caller,
-    /// On a thread of the client's own.
+    /// On a thread of the client.
     Own,
 }
 
@@ -25,25 +25,25 @@ impl Home {
     }
 }
 
-/// A store, with a lock library on it, that is measured.
+/// A store with a lock library, to be measured.
 pub trait Subject: Sync {
     /// A client of the lock library.
     type Locks: Locks;
 
-    /// The places in which a client can do its work: an rlock client in both, another library maybe in one.
+    /// The homes that a client can have: an rlock client has both, another library may have one.
     fn homes(&self) -> &[Home];
 
-    /// The cost of the store without locks.
+    /// The operations of the store without locks.
     fn baseline(&self) -> Arc<dyn Baseline>;
 
-    /// Connects a new client. Its leases have the TTL `ttl`, or without one that of the library.
+    /// Connects a new client. Its leases have this TTL, or by default that of the library.
     fn connect(
         &self,
         home: Home,
         ttl: Option<Duration>,
     ) -> impl Future<Output = Result<Self::Locks, BenchError>> + Send;
 
-    /// The requests of all clients to the store since the first was connected, where the subject counts them.
+    /// The requests of all clients to the store since the first client connected, if the subject counts them.
     fn requests(&self) -> Option<Requests>;
 
     /// Releases all locks of the clients, and closes them.

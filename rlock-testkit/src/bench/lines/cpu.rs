@@ -46,7 +46,7 @@ pub(in crate::bench) async fn cpu(
     Ok(())
 }
 
-/// The CPU time of many operations.
+/// The CPU time of a number of operations.
 struct Used {
     count: usize,
     client: Duration,
@@ -55,7 +55,7 @@ struct Used {
 }
 
 impl Used {
-    /// The CPU time of one turn.
+    /// Measures the CPU time of one turn.
     async fn by(subject: &impl Subject, act: &impl Act, names: &[String], plan: &Plan) -> Result<Self, BenchError> {
         let counted = Counters::read(subject).await?;
         let server = plan.server.and_then(process::of_tree);

@@ -1,4 +1,4 @@
-//! Lock and unlock beside the two writes that no lock can do without.
+//! Measures lock and unlock beside the two writes that every lock needs.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ pub(super) const TURNS: u32 = 4;
 
 const PAIR: &str = "bare pair";
 
-/// The pairs alone.
+/// Measures the pairs alone.
 pub(in crate::bench) async fn pair(
     subject: &impl Subject,
     plan: &Plan,
@@ -27,7 +27,7 @@ pub(in crate::bench) async fn pair(
     Ok(())
 }
 
-/// The pairs and the cycles.
+/// Measures the pairs and the cycles.
 pub(in crate::bench) async fn cycle(
     subject: &impl Subject,
     plan: &Plan,
@@ -59,7 +59,7 @@ pub(in crate::bench) async fn cycle(
     Ok(())
 }
 
-/// A pair, and a cycle of each client, again and again.
+/// Alternates one pair with one cycle of each client.
 async fn one_by_one<C: Act>(
     pair: &Pair,
     cycles: &[&C],
@@ -77,7 +77,7 @@ async fn one_by_one<C: Act>(
     Ok((bare, owns))
 }
 
-/// Pairs for a while, cycles of each client for as long, again and again.
+/// Alternates a time of pairs with the same time of cycles of each client.
 async fn in_turns<C: Act>(
     pair: &Pair,
     cycles: &[&C],

@@ -14,7 +14,7 @@ pub(in crate::bench) async fn drift<S: Subject>(
     observer: &mut dyn Observer,
 ) -> Result<(), BenchError> {
     let cycle = Cycle(subject.connect(usual_home(subject), None).await?);
-    // The names are new, and the client is not.
+    // Only the names are new, so that the client is already warm.
     load(&cycle, &names("drift-warm-up", TASKS), Until::Time(plan.time / 10)).await?;
     let names = names("drift", TASKS);
     let window = WINDOW.min(plan.drift_cycles / 2).max(TASKS);

@@ -10,13 +10,13 @@ use tokio::time::sleep;
 use crate::bench::acts::timed;
 use crate::bench::{BenchError, Line, Locks, Observer, Plan, Row, Samples, Subject};
 
-/// The number of hand-overs from one queue, few enough that its length stays about the same.
+/// The number of hand-overs from one queue: few enough to keep its length about the same.
 const TURNS: usize = 32;
-/// The number of the other waiters that queue up at a time.
+/// The number of other waiters that join the queue at a time.
 const AT_A_TIME: usize = 32;
-/// The time that waiters have to queue up. A slower store has a shorter queue, whose length the row reports.
+/// Time limit for waiters to join the queue. A slower store has a shorter queue, whose length the row reports.
 const QUEUED_WITHIN: Duration = Duration::from_secs(30);
-/// The longest time that a store may be busy with the queued waiters.
+/// Time limit for the store to finish its work on the queued waiters.
 const QUIET_WITHIN: Duration = Duration::from_secs(60);
 /// The interval of checks whether the store has queued the waiters.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
@@ -62,7 +62,7 @@ pub(in crate::bench) async fn hand_over<S: Subject>(
     Ok(())
 }
 
-/// Waits until the store is done with the waiters that have queued up: etcd reads the whole queue for each.
+/// Waits until the store has finished its work on the queued waiters: etcd reads the whole queue for each.
 async fn quiet(baseline: &dyn Baseline) -> Result<(), BenchError> {
     let begun = Instant::now();
     loop {

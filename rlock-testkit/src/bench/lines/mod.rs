@@ -1,4 +1,4 @@
-//! The measurements, a file for each.
+//! The measurements, one file each.
 
 mod contention;
 mod cpu;
@@ -18,7 +18,7 @@ pub(super) use round_trip::round_trip;
 
 use super::{BenchError, Home, Row, Subject, Unit};
 
-/// The home of the clients in lines that need only one: the last that the subject names.
+/// The home of the client in measurements that need only one: the last that the subject names.
 fn usual_home(subject: &impl Subject) -> Home {
     *subject.homes().last().expect("a client has a home")
 }

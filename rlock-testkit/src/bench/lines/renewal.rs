@@ -11,7 +11,7 @@ use crate::bench::lag::WorstLag;
 use crate::bench::row::quotient;
 use crate::bench::{BenchError, Line, Locks, Observer, Plan, Row, Subject, Unit, cpu};
 
-/// The number of leases that are acquired, and released, at a time.
+/// The number of leases that are acquired or released at a time.
 const AT_A_TIME: usize = 512;
 /// The number of leases between two reports of progress.
 const STEP: usize = 10_000;
@@ -23,7 +23,7 @@ pub(in crate::bench) async fn renewal<S: Subject>(
 ) -> Result<(), BenchError> {
     let lag = WorstLag::default();
     let client = lag.while_connecting(subject.connect(usual_home(subject), Some(plan.ttl))).await?;
-    drop(client.acquire("renewal/first").await?); // for the memory that only the first one takes
+    drop(client.acquire("renewal/first").await?); // the first one allocates memory that later ones share
     let before = cpu::resident_bytes();
     let acquire = async |number: usize| client.acquire(&format!("renewal/{number}")).await;
     let mut acquired = stream::iter(0..plan.leases).map(acquire).buffer_unordered(AT_A_TIME);
