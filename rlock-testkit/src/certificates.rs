@@ -6,14 +6,14 @@ use std::process::{Command, Stdio};
 
 const KEY: [&str; 5] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
 
-/// Makes certificates in `folder`, by the program `openssl`: `NAME.pem` with the key `NAME.key`.
+/// Makes certificates in `folder` with the program `openssl`: `NAME.pem`, and its key `NAME.key`.
 ///
-/// `ca` is an authority, which has signed those of `server`, for localhost and 127.0.0.1, and of `client`. `other` is another
-/// authority, which has signed that of `stranger`. They are valid for two days.
+/// `ca` is an authority that signs the certificates of `server`, for localhost and 127.0.0.1, and of `client`. `other`
+/// is another authority, which signs that of `stranger`. All are valid for two days.
 ///
 /// # Panics
 ///
-/// Panics if there is no such program, and says what to install.
+/// Panics if the program is missing, with the package to install.
 pub fn make(folder: &Path) {
     for authority in ["ca", "other"] {
         let (key, certificate) = (format!("{authority}.key"), format!("{authority}.pem"));

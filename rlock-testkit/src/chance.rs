@@ -1,4 +1,4 @@
-//! Chance that can be repeated.
+//! Random numbers from a seed, so that a run can be repeated.
 
 use std::env;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use rand::{RngExt as _, SeedableRng as _};
 
 const SEED: &str = "RLOCK_TEST_SEED";
 
-/// Random numbers from the seed in `RLOCK_TEST_SEED`, or else from a new one, which is printed.
+/// Random numbers from the seed in `RLOCK_TEST_SEED`. Without it, a new seed is drawn and printed.
 pub(crate) fn chance() -> StdRng {
     let seed = match env::var(SEED) {
         Ok(seed) => seed.parse().unwrap_or_else(|_| panic!("{SEED}={seed}: not a number of 64 bits")),
@@ -18,7 +18,7 @@ pub(crate) fn chance() -> StdRng {
     StdRng::seed_from_u64(seed)
 }
 
-/// A span of time up to `longest`.
+/// A random duration up to `longest`.
 pub(crate) fn up_to(longest: Duration, chance: &mut StdRng) -> Duration {
     longest.mul_f64(chance.random_range(0.0..1.0))
 }

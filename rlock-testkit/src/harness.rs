@@ -1,4 +1,4 @@
-//! What a backend brings along to be checked.
+//! The traits that connect a backend to the suite.
 
 use std::sync::Arc;
 
@@ -7,40 +7,40 @@ use rlock_core::{Backend, Namespace};
 
 use crate::faults::{Control, Proxy};
 
-/// A store for one test, and how to reach it. Dropping it ends what was started for it.
+/// A store for one test, and connections to it. Dropping it stops what it started.
 ///
-/// Every test starts one, and uses namespaces of its own in it, so that one long-lived server can serve all tests.
+/// Every test starts one, and uses its own namespaces in it, so that one long-lived server can serve all tests.
 #[async_trait]
 pub trait Harness: Send + Sync + 'static {
-    /// Starts a store, or makes sure of one that runs.
+    /// Starts a store, or checks that one is running.
     ///
-    /// Panics if there is none to be had, and says what to install.
+    /// Panics if no store is available, with what to install.
     async fn start() -> Self
     where
         Self: Sized;
 
-    /// An independent client of the store, with connections of its own. Called many times, and on the runtime on
-    /// which the client is going to be used.
+    /// An independent client of the store, with its own connections. Called many times, on the runtime that will use
+    /// the client.
     ///
     /// Panics if the store cannot be reached.
     async fn connect(&self, namespace: &Namespace) -> Arc<dyn Backend>;
 
-    /// What the store still keeps for `namespace`, beyond what keeps tokens increasing and goes away by itself:
-    /// keys or rows, in words for people. Looks at the store itself, not through the backend.
+    /// The data that the store still keeps for `namespace`, except what keeps tokens increasing and what expires by
+    /// itself: keys or rows, as text for people. Reads the store directly, not through the backend.
     ///
-    /// Cases ask when all leases have been released, or have expired and been looked for since, by `inspect`.
+    /// Cases call this when all leases have been released, or have expired and were inspected since then.
     async fn leftovers(&self, namespace: &Namespace) -> Vec<String>;
 }
 
-/// A store that is reached at an address, by other processes as well.
+/// A store with an address, so that other processes can reach it.
 #[async_trait]
 pub trait Shared: Harness {
-    /// Where the store is: a URL with host and port, unless [`proxied`](Self::proxied) reads something else.
+    /// The address of the store: a URL with host and port, unless [`proxied`](Self::proxied) parses another format.
     fn address(&self) -> String;
 
-    /// A proxy in front of the store at `address`, and the address that leads through it.
+    /// Starts a proxy in front of the store at `address`. Returns the address of the store through the proxy.
     ///
-    /// A store of several servers has a way through a proxy to each of them: [`Proxy::in_front_of_all`].
+    /// For a store of several servers, one proxy stands in front of all: [`Proxy::in_front_of_all`].
     fn proxied(address: &str) -> (String, Proxy)
     where
         Self: Sized,
@@ -49,7 +49,7 @@ pub trait Shared: Harness {
         (proxy.url().to_owned(), proxy)
     }
 
-    /// The store at `address`, which was started elsewhere and will be ended there.
+    /// Attaches to the store at `address`, which another process started and will stop.
     async fn attach(address: &str) -> Self
     where
         Self: Sized;
@@ -58,7 +58,8 @@ pub trait Shared: Harness {
 /// A store whose server can be paused, killed and restarted.
 #[async_trait]
 pub trait Controlled: Shared {
-    /// As [`start`](Harness::start), for a server of the case's own that keeps on disk what it has confirmed.
+    /// Like [`start`](Harness::start), but starts a server for this case alone, which keeps its confirmed writes on
+    /// disk.
     async fn start_durable() -> Self
     where
         Self: Sized;

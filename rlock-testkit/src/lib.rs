@@ -1,6 +1,6 @@
 //! The conformance suite that every rlock backend passes, and the servers that it runs on.
 //!
-//! A backend of one's own is checked by a [`Harness`] and one macro call; each case is then a test of its own:
+//! To check another backend, write a [`Harness`] and call one macro. Each case becomes a test:
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -33,10 +33,10 @@
 //!
 //! # A store behind a server
 //!
-//! That harness leaves out the cases about other processes, a network with faults, and a server that is killed. A store
-//! behind a server passes them too. Its harness then has an [address](Shared::address), from which the cases make that of
-//! a proxy and tell it to processes, and hands out its [server](Controlled::server), which is [`Control`]: one of
-//! [`servers`], or whatever can pause, kill and restart a server of one's own.
+//! That harness leaves out the cases that need other processes, a network with faults, or a server that is killed. A
+//! store behind a server passes them too. Its harness then has an [address](Shared::address): the cases put a proxy in
+//! front of it, and pass it to other processes. The harness also provides the [server](Controlled::server) as a
+//! [`Control`]: one of [`servers`], or another type that can pause, kill and restart a server.
 //!
 //! ```no_run
 //! # use std::sync::Arc;
@@ -47,7 +47,7 @@
 //!
 //! struct MyHarness {
 //!     url: String,
-//!     server: Option<Redis>, // of the process that started it
+//!     server: Option<Redis>, // only in the process that started it
 //! }
 //!
 //! # #[async_trait]
@@ -85,19 +85,19 @@
 //! # fn main() {}
 //! ```
 //!
-//! # What a failure says
+//! # Failure messages
 //!
-//! A case that fails names the rule of the contract that is broken, as [`Backend`](rlock_core::Backend) numbers them:
-//! `[contract rule 4] mine, foreign_release_does_nothing: ...`.
+//! A case that fails names the broken rule of the contract, with the number that it has on
+//! [`Backend`](rlock_core::Backend): `[contract rule 4] mine, foreign_release_does_nothing: ...`.
 //!
-//! Cases that leave something to chance print the seed that they began with; `RLOCK_TEST_SEED` repeats it.
+//! Cases with random choices print their seed. `RLOCK_TEST_SEED` repeats it.
 //!
-//! # For tests of one's own
+//! # Parts for other tests
 //!
-//! What the cases are made of serves other tests too: [`servers`], [`faults`], [`process`] for processes that are killed
-//! and frozen, [`contest`] for having many of them want the same locks, [`history`] for judging what they noted, [`peer`]
-//! for talking to a backend with every call bounded, [`wait`], and [`mod@bench`] for the speed of a store. The program
-//! `soak` has processes contend for as long as one likes while everything goes wrong:
+//! Other tests can use the parts of the suite too: [`servers`], [`faults`], [`process`] for processes that are killed
+//! and frozen, [`contest`] for processes that contend for locks, [`history`] to record and check what they did,
+//! [`peer`] for calls to a backend with a time limit, [`wait`], and [`mod@bench`] for the speed of a store. The program
+//! `soak` lets processes contend for any length of time while faults happen:
 //!
 //! ```text
 //! cargo run -p rlock-soak -- --url redis: --processes 8 --minutes 5 --faults all

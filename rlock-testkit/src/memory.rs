@@ -1,4 +1,4 @@
-//! The reference backend, as the suite sees it.
+//! The harness of the in-memory reference backend.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use rlock_core::{Backend, MemoryStore, Namespace};
 
 use crate::Harness;
 
-/// The harness of the in-memory reference backend. It cannot be reached from other processes, nor restarted.
+/// The harness of the in-memory reference backend. Other processes cannot reach it, and it cannot be restarted.
 #[derive(Debug)]
 pub struct MemoryHarness {
     store: Arc<MemoryStore>,

@@ -1,4 +1,4 @@
-//! The way to the store, for cases that spoil it.
+//! Proxies between the clients of a case and the store.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::{Harness, Shared, Stage};
 
 type Attach = Box<dyn Fn(String) -> BoxFuture<'static, Arc<dyn Harness>> + Send + Sync>;
 
-/// Makes ways to the store that can be spoilt.
+/// Starts proxies in front of the store of a case.
 pub struct Network {
     address: String,
     namespace: Namespace,
@@ -26,7 +26,7 @@ impl Network {
         Self { address, namespace, attach: Box::new(attach), proxied: H::proxied }
     }
 
-    /// A proxy in front of the store, and the case's stage as the clients behind it see it.
+    /// Starts a proxy in front of the store. Returns it with a stage whose clients go through it.
     pub async fn proxied(&self) -> (Stage, Proxy) {
         let (address, proxy) = (self.proxied)(&self.address);
         let harness = (self.attach)(address).await;

@@ -1,4 +1,4 @@
-//! A backend that is watched.
+//! A backend that records the calls to it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +9,7 @@ use rlock_core::{
     ListFilter, Page, Release, Released, ResourceName, Snapshot,
 };
 
-/// What a client asked of its backend.
+/// The calls of a client to its backend.
 #[derive(Debug, Default)]
 pub struct Record {
     calls: AtomicU64,
@@ -17,7 +17,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// How many calls there were.
+    /// The number of calls so far.
     pub fn calls(&self) -> u64 {
         self.calls.load(Ordering::SeqCst)
     }
@@ -37,7 +37,7 @@ impl Record {
     }
 }
 
-/// A backend that keeps a [`Record`] of what it is asked.
+/// A backend that records its calls in a [`Record`].
 #[derive(Debug)]
 pub struct Observed<B> {
     backend: B,
@@ -45,7 +45,7 @@ pub struct Observed<B> {
 }
 
 impl<B: Backend> Observed<B> {
-    /// Records into `record` what `backend` is asked from now on.
+    /// Records all calls to `backend` in `record`.
     pub fn new(backend: B, record: Arc<Record>) -> Self {
         Self { backend, record }
     }

@@ -1,4 +1,4 @@
-//! A client at the level of the contract, where every call ends or fails the test.
+//! A client at the level of the contract. Every call returns in time, or fails the test.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use rlock_core::{
 
 use crate::wait::{eventually, within};
 
-/// A TTL that no test outlives.
+/// A TTL that is longer than any test.
 pub const LONG: Duration = Duration::from_secs(120);
 
-/// How long anything may take that waits for nothing but a busy machine.
+/// Time limit for everything that only a busy machine can delay.
 pub const SOON: Duration = Duration::from_secs(20);
 
-/// A claim on all of `name` that lives [`LONG`] and is refused if it has to wait; [`Shape`] makes others of it.
+/// A claim on all of `name`, with the TTL [`LONG`], that is refused instead of queued. [`Shape`] changes it.
 pub fn claim(name: &str) -> Claim {
     Claim {
         key: LeaseKey { resource: resource(name), id: LeaseId::random() },
@@ -29,15 +29,15 @@ pub fn claim(name: &str) -> Claim {
     }
 }
 
-/// Makes other claims of a claim.
+/// Changes a claim.
 pub trait Shape {
-    /// One that lives for `ttl`.
+    /// Sets the TTL.
     #[must_use]
     fn living(self, ttl: Duration) -> Self;
-    /// One that waits.
+    /// Lets the claim queue.
     #[must_use]
     fn queued(self) -> Self;
-    /// One on `weight` of `capacity` permits.
+    /// Sets the share: `weight` of `capacity` permits.
     #[must_use]
     fn weighing(self, weight: u32, capacity: u32) -> Self;
 }
@@ -59,17 +59,17 @@ impl Shape for Claim {
     }
 }
 
-/// A name that can be used.
+/// A valid resource name.
 pub fn resource(name: &str) -> ResourceName {
     ResourceName::new(name).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// A TTL that can be used.
+/// A valid TTL.
 pub fn ttl(ttl: Duration) -> Ttl {
     Ttl::new(ttl).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// The key of a lease of `name` that nobody has.
+/// The key of a lease of `name` that does not exist.
 pub fn nobodys(name: &str) -> LeaseKey {
     LeaseKey { resource: resource(name), id: LeaseId::random() }
 }
@@ -77,11 +77,11 @@ pub fn nobodys(name: &str) -> LeaseKey {
 /// A lease that a peer holds.
 #[derive(Debug, Clone)]
 pub struct Held {
-    /// Which lease.
+    /// The key of the lease.
     pub key: LeaseKey,
-    /// Its token.
+    /// The token of the lease.
     pub token: Token,
-    /// The life that the store said it had.
+    /// The TTL that the store granted.
     pub ttl: Duration,
 }
 
@@ -97,22 +97,22 @@ impl Peer {
         Self { backend }
     }
 
-    /// The backend itself.
+    /// The backend.
     pub fn backend(&self) -> &Arc<dyn Backend> {
         &self.backend
     }
 
-    /// What its store can do.
+    /// The capabilities of the store.
     pub fn capabilities(&self) -> &Capabilities {
         self.backend.capabilities()
     }
 
-    /// Makes one claim.
+    /// Sends one claim.
     pub async fn ask(&self, claim: &Claim) -> Result<Acquired, BackendError> {
         only(soon("acquire", self.backend.acquire(std::slice::from_ref(claim))).await)
     }
 
-    /// Makes a claim that may be refused, and not queued.
+    /// Sends a claim that has to be granted or refused, but not queued.
     pub async fn try_claim(&self, claim: &Claim) -> Option<Held> {
         match self.ask(claim).await {
             Ok(Acquired::Held(Grant { token, ttl })) => Some(Held { key: claim.key.clone(), token, ttl }),
@@ -121,13 +121,13 @@ impl Peer {
         }
     }
 
-    /// Makes a claim that has to be granted at once.
+    /// Sends a claim that has to be granted at once.
     pub async fn hold(&self, claim: &Claim) -> Held {
         let held = self.try_claim(claim).await;
         held.unwrap_or_else(|| panic!("a claim on {:?} was refused, with nobody in its way", claim.key.resource))
     }
 
-    /// Makes a claim that has to wait, and answers how many are in front of it.
+    /// Sends a claim that has to be queued. Returns the number of leases in front of it.
     pub async fn queue(&self, claim: &Claim) -> u64 {
         match self.ask(claim).await {
             Ok(Acquired::Queued(place)) => place.ahead,
@@ -135,7 +135,7 @@ impl Peer {
         }
     }
 
-    /// Makes many claims in one call.
+    /// Sends many claims in one call.
     pub async fn acquire(&self, claims: &[Claim]) -> Vec<Acquired> {
         soon("acquire", until_answered(claims, async |claims| self.backend.acquire(claims).await)).await
     }
@@ -150,12 +150,12 @@ impl Peer {
         soon("extend", until_answered(extensions, async |extensions| self.backend.extend(extensions).await)).await
     }
 
-    /// What has become of a lease; asking leaves its life as it is, or at the shortest TTL if it has less.
+    /// The state of a lease. The request is an extension by the shortest TTL, so it may prolong the lease to that.
     pub async fn state(&self, key: &LeaseKey) -> Extended {
         self.extend(key, Ttl::MIN.get()).await
     }
 
-    /// The token of a lease if it is held.
+    /// The token of a lease, if it is held.
     pub async fn token(&self, key: &LeaseKey) -> Option<Token> {
         match self.state(key).await {
             Extended::Held(grant) => Some(grant.token),
@@ -163,7 +163,7 @@ impl Peer {
         }
     }
 
-    /// Waits until a queued lease is held, and answers its token. Asks again and again, so that no event is needed.
+    /// Waits until a queued lease is held, and returns its token. Polls, so that it needs no events.
     pub async fn granted(&self, limit: Duration, key: &LeaseKey) -> Token {
         let mut token = None;
         let is_held = async || {
@@ -174,7 +174,7 @@ impl Peer {
         token.expect("that was waited for")
     }
 
-    /// Takes `name` again and again until it is free.
+    /// Polls `name` until it is free, and holds it.
     pub async fn hold_once_free(&self, limit: Duration, name: &str) -> Held {
         let mut held = None;
         let is_held = async || {
@@ -202,12 +202,12 @@ impl Peer {
         only(soon("release", self.backend.release(&[release])).await).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Who has `name`.
+    /// Inspects `name`.
     pub async fn inspect(&self, name: &str) -> Snapshot {
         well(soon("inspect", self.backend.inspect(&resource(name))).await)
     }
 
-    /// What the only holder of `name` has left.
+    /// The remaining life of the only holder of `name`.
     pub async fn remaining(&self, name: &str) -> Duration {
         let snapshot = self.inspect(name).await;
         let [holder] = &*snapshot.holders else { panic!("one holder was expected: {snapshot:?}") };
@@ -219,12 +219,12 @@ impl Peer {
         eventually(SOON, "waiters to join the queue", async || self.inspect(name).await.queue.len() == count).await;
     }
 
-    /// Waits until nobody has `name`, nor waits for it.
+    /// Waits until `name` has neither holders nor waiters.
     pub async fn sees_free(&self, name: &str) {
         eventually(SOON, "a resource to become free", async || self.inspect(name).await.is_free()).await;
     }
 
-    /// Ends all held leases of `name`.
+    /// Breaks all held leases of `name`.
     pub async fn break_leases(&self, name: &str) -> u64 {
         well(soon("break", self.backend.break_leases(&resource(name))).await)
     }
@@ -235,7 +235,7 @@ impl Peer {
         well(soon("list", self.backend.list(&filter)).await)
     }
 
-    /// All resources, by pages of about `limit`.
+    /// All resources, read in pages of about `limit`.
     pub async fn list(&self, prefix: &str, limit: usize) -> Vec<Entry> {
         let mut entries = Vec::new();
         let mut after = None;
@@ -263,7 +263,7 @@ fn only<T>(answers: Vec<T>) -> T {
     answer
 }
 
-/// Sends the requests that got no answer again, as the driver does: a slow store takes a request twice (contract rule 8).
+/// Repeats the requests whose outcome is unknown, as the driver does, for slow stores. Contract rule 8 allows it.
 async fn until_answered<R: Clone, T>(
     requests: &[R],
     call: impl AsyncFn(&[R]) -> Vec<Result<T, BackendError>>,

@@ -1,7 +1,7 @@
-//! Other processes: a test starts itself again, in a role.
+//! Helper processes: a test starts its own executable again, in a role.
 //!
-//! A process of its own is what a lock has to survive the death of. The test's own executable serves as the
-//! program, so that there is nothing to build and to find; the test function looks first whether it was started as
+//! A lock has to survive the death of a process, so tests need other processes. The executable of the test also serves
+//! as the helper, so that no other program has to be built and found. The test function first checks whether it runs as
 //! a helper:
 //!
 //! ```no_run
@@ -32,13 +32,13 @@ use crate::wait::within;
 
 const ROLE: &str = "RLOCK_TEST_HELPER";
 const SETTING: &str = "RLOCK_TEST_HELPER_";
-/// In front of each line of a helper's, to tell it from what the test framework prints.
+/// Marks each line of a helper, to separate it from the output of the test framework.
 const MARK: &str = "rlock-helper: ";
 const HEARD_WITHIN: Duration = Duration::from_secs(30);
 
 /// This process, if a test started it as its helper.
 ///
-/// It ends by itself when the test that started it has gone.
+/// It ends by itself when the test process has ended.
 #[derive(Debug)]
 pub struct Helper {
     role: String,
@@ -46,7 +46,7 @@ pub struct Helper {
 }
 
 impl Helper {
-    /// `None` in a process that a person or a test runner started. To be called once.
+    /// `None` in a process that a person or a test runner started. May be called once.
     pub fn current() -> Option<Self> {
         let role = env::var(ROLE).ok()?;
         let (lines, heard) = unbounded_channel();
@@ -59,27 +59,28 @@ impl Helper {
         Some(Self { role, heard })
     }
 
-    /// What it was started as.
+    /// The role that the helper was started in.
     pub fn role(&self) -> &str {
         &self.role
     }
 
-    /// What was handed to it by [`Program::with`].
+    /// The value that [`Program::with`] set for `name`.
     ///
     /// # Panics
     ///
-    /// Panics if nothing was.
+    /// Panics if no value was set.
     pub fn setting(&self, name: &str) -> String {
         env::var(format!("{SETTING}{name}")).unwrap_or_else(|_| panic!("the helper was started without {name}"))
     }
 
-    /// Says a line to the test.
+    /// Sends a line to the test.
     pub fn say(&self, line: impl Display) {
         let mut stdout = io::stdout().lock();
         let _test_gone = writeln!(stdout, "\n{MARK}{line}").and_then(|()| stdout.flush());
     }
 
-    /// The next line from the test. It stays pending once the test has gone, with which this process ends.
+    /// The next line from the test. It stays pending when the test process has ended, because this process ends then
+    /// too.
     ///
     /// # Cancel safety
     ///
@@ -101,7 +102,7 @@ macro_rules! this_test {
     }};
 }
 
-/// A test function, or this whole program, as a program that can be started in roles.
+/// A program to start helpers from: one test function of this executable, or the whole executable.
 #[derive(Debug, Clone)]
 pub struct Program {
     arguments: Vec<String>,
@@ -109,7 +110,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// The test `function` of the module that `module_path!()` says. [`this_test!`](crate::this_test) names the test
+    /// The test `function` in the module that `module_path!()` names. [`this_test!`](crate::this_test) names the test
     /// that calls it.
     pub fn test(module_path: &str, function: &str) -> Self {
         let test = match module_path.split_once("::") {
@@ -127,23 +128,23 @@ impl Program {
         Self::test(module_path, function)
     }
 
-    /// This program, whose `main` has to look at [`Helper::current`] first.
+    /// This executable, whose `main` has to check [`Helper::current`] first.
     pub fn this_one() -> Self {
         Self { arguments: Vec::new(), settings: Vec::new() }
     }
 
-    /// Hands `value` to its [`Helper::setting`].
+    /// Sets `value` for [`Helper::setting`].
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Display) -> Self {
         self.settings.push((format!("{SETTING}{name}"), value.to_string()));
         self
     }
 
-    /// Starts it in `role`.
+    /// Starts a helper in `role`.
     ///
     /// # Panics
     ///
-    /// Panics if the operating system refuses.
+    /// Panics if the operating system cannot start it.
     pub fn start(&self, role: &str) -> Process {
         let mut child = Command::new(env::current_exe().expect("the system knows which program this is"))
             .args(&self.arguments)
@@ -166,7 +167,7 @@ impl Program {
     }
 }
 
-/// A helper that was started. Dropping this kills it.
+/// A running helper. Dropping this kills it.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -175,51 +176,51 @@ pub struct Process {
 }
 
 impl Process {
-    /// Its process id.
+    /// The process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Says a line to it.
+    /// Sends a line to the helper.
     ///
     /// # Panics
     ///
-    /// Panics if it has ended.
+    /// Panics if the helper has ended.
     pub fn say(&mut self, line: impl Display) {
         let stdin = self.stdin.as_mut().expect("its input was asked for");
         writeln!(stdin, "{line}").and_then(|()| stdin.flush()).expect("the helper listens");
     }
 
-    /// The next line that it says.
+    /// The next line from the helper.
     ///
     /// # Panics
     ///
-    /// Panics if it ends without one, or says nothing for 30 s.
+    /// Panics if the helper ends first, or sends nothing for 30 s.
     pub async fn hear(&mut self) -> String {
         within(HEARD_WITHIN, "a line from another process", self.heard.recv()).await.expect("the helper has not ended")
     }
 
-    /// The next line that it says; `None` if it ends without one, or says nothing for so long.
+    /// The next line from the helper; `None` if it ends first, or sends nothing within `limit`.
     pub async fn hear_within(&mut self, limit: Duration) -> Option<String> {
         timeout(limit, self.heard.recv()).await.ok().flatten()
     }
 
-    /// The lines that it has said and nobody has heard yet.
+    /// The lines that the helper has sent and the test has not read yet.
     pub fn unheard(&mut self) -> Vec<String> {
         std::iter::from_fn(|| self.heard.try_recv().ok()).collect()
     }
 
-    /// Kills it with SIGKILL: it has no chance to give anything back.
+    /// Kills the helper with SIGKILL, so that it releases nothing.
     pub fn kill(self) {
         drop(self);
     }
 
-    /// Freezes it with SIGSTOP.
+    /// Freezes the helper with SIGSTOP.
     pub fn pause(&self) {
         self.signal(Signal::SIGSTOP);
     }
 
-    /// Lets it run again after a [`pause`](Self::pause).
+    /// Lets the helper continue after a [`pause`](Self::pause).
     pub fn resume(&self) {
         self.signal(Signal::SIGCONT);
     }

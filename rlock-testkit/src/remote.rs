@@ -12,7 +12,7 @@ pub(crate) const ADDRESS: &str = "address";
 pub(crate) const NAMESPACE: &str = "namespace";
 const ROLE: &str = "remote";
 
-/// Starts clients in processes of their own.
+/// Starts clients, each in a new process.
 #[derive(Debug)]
 pub struct Remotes {
     program: Program,
@@ -20,7 +20,7 @@ pub struct Remotes {
 }
 
 impl Remotes {
-    /// Processes of `program`, which is told where the store is.
+    /// Starts processes of `program` with the address of the store.
     pub(crate) fn new(program: Program, address: &str) -> Self {
         Self { program: program.with(ADDRESS, address), address: address.to_owned() }
     }
@@ -29,52 +29,52 @@ impl Remotes {
         &self.program
     }
 
-    /// Where the store is.
+    /// The address of the store.
     pub(crate) fn address(&self) -> &str {
         &self.address
     }
 
-    /// A client in another process.
+    /// Starts a client in another process.
     pub fn start(&self) -> Remote {
         Remote { process: self.program.start(ROLE) }
     }
 }
 
-/// A client in another process, which holds one mutex at a time. Dropping this kills it.
+/// A client in another process, which holds at most one mutex. Dropping this kills the process.
 #[derive(Debug)]
 pub struct Remote {
     process: Process,
 }
 
 impl Remote {
-    /// Takes the mutex `name` once it can be had, keeps it alive, and answers its token.
+    /// Waits for the mutex `name`, renews it, and returns its token.
     pub async fn lock(&mut self, name: &str, ttl: Duration) -> u64 {
         let answer = self.request(&format!("lock {} {name}", ttl.as_millis())).await;
         token_in(&answer).unwrap_or_else(|| panic!("the other process should have got {name:?}: {answer}"))
     }
 
-    /// Takes the mutex `name` once it can be had, for its TTL alone, and answers its token.
+    /// Waits for the mutex `name`, without a watchdog, and returns its token.
     pub async fn lock_unwatched(&mut self, name: &str, ttl: Duration) -> u64 {
         let answer = self.request(&format!("hold {} {name}", ttl.as_millis())).await;
         token_in(&answer).unwrap_or_else(|| panic!("the other process should have got {name:?}: {answer}"))
     }
 
-    /// Takes the mutex `name` if nobody has it.
+    /// Tries to acquire the mutex `name`.
     pub async fn try_lock(&mut self, name: &str, ttl: Duration) -> Option<u64> {
         token_in(&self.request(&format!("try {} {name}", ttl.as_millis())).await)
     }
 
-    /// Gives the mutex back.
+    /// Releases the mutex.
     pub async fn unlock(&mut self) {
         assert_eq!(self.request("unlock").await, "released", "the other process holds it until then");
     }
 
-    /// Whether it may believe that it holds the mutex.
+    /// Whether the process believes that it holds the mutex.
     pub async fn believes(&mut self) -> bool {
         self.request("check").await == "held"
     }
 
-    /// Asks the same without waiting for the answer, which [`heard_belief`](Self::heard_belief) takes.
+    /// Sends the request of [`believes`](Self::believes). [`heard_belief`](Self::heard_belief) waits for the answer.
     pub fn ask_belief(&mut self) {
         self.process.say("check");
     }
@@ -89,12 +89,12 @@ impl Remote {
         self.process.pause();
     }
 
-    /// Lets it run again after a [`pause`](Self::pause).
+    /// Lets the process continue after a [`pause`](Self::pause).
     pub fn resume(&self) {
         self.process.resume();
     }
 
-    /// Kills the process with SIGKILL, so that it gives nothing back.
+    /// Kills the process with SIGKILL, so that it releases nothing.
     pub fn kill(self) {
         self.process.kill();
     }
@@ -109,7 +109,7 @@ fn token_in(answer: &str) -> Option<u64> {
     answer.strip_prefix("held ")?.parse().ok()
 }
 
-/// Does what the test says, until that goes away.
+/// Executes the requests of the test, until the test process ends.
 pub(crate) async fn obey(stage: &Stage, mut helper: Helper) {
     let client = stage.client().await;
     let mut held: Option<Guard> = None;

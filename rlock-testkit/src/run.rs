@@ -1,4 +1,4 @@
-//! Running one case: what the tests that `conformance!` generates call.
+//! Runs one case. The tests that `conformance!` generates call this.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,13 +22,13 @@ use crate::{Controlled, Harness, Shared};
 /// The time limit of a case: 60 s for each of its rounds.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
-/// The variable that says how often each case is run on its store, each time in another namespace; once, if it is not set.
+/// The variable with the number of rounds of each case, each in a new namespace of its store; 1 by default.
 pub const ROUNDS: &str = "RLOCK_TEST_ROUNDS";
 
-/// How long what a case has left running may take to end.
+/// Time limit for the end of the tasks that a case has left running.
 const WIND_UP: Duration = Duration::from_secs(1);
 
-/// The body of a case that needs no more than a store.
+/// The body of a case that needs only a store.
 pub type OnStage = for<'a> fn(&'a Stage) -> LocalBoxFuture<'a, ()>;
 
 /// The body of a case that needs other processes.
@@ -43,17 +43,17 @@ pub type WithControl = for<'a> fn(&'a Stage, &'a dyn Control, &'a Remotes) -> Lo
 /// A case, and the rule that it checks.
 #[derive(Debug, Clone, Copy)]
 pub struct Case {
-    /// What the tests call the backend.
+    /// The name of the backend in the tests.
     pub backend: &'static str,
     /// The `module_path!()` of the test.
     pub module: &'static str,
     /// The name of the case, and of its test function.
     pub name: &'static str,
-    /// What is broken if the case fails.
+    /// The rule that is broken if the case fails.
     pub rule: Rule,
 }
 
-/// A case, and what runs it on a store.
+/// A case, with the function that runs it on a store.
 #[derive(Debug, Clone, Copy)]
 pub struct Runnable {
     pub(crate) case: Case,
@@ -66,7 +66,7 @@ impl Runnable {
         &self.case
     }
 
-    /// Runs it, on a runtime of its own, and returns once it has ended.
+    /// Runs the case on a new runtime, and returns when it has ended.
     ///
     /// # Errors
     ///
@@ -76,17 +76,16 @@ impl Runnable {
     }
 }
 
-/// What a case checks.
+/// The rule that a case checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
-    /// What the backend declares of itself in its capabilities.
+    /// The capabilities that the backend declares.
     Declared,
     /// A rule of the contract, numbered as on [`Backend`](rlock_core::Backend).
     Contract(u8),
-    /// A promise to the holder of a lock, numbered as in the design: 1 is that the deadline is conservative and local,
-    /// 2 that loss is signalled by then, 3 that a short outage loses nothing, 4 that cancelling is safe, 5 that
-    /// dropping a guard releases, 6 that the watchdog does not depend on the caller's runtime, 7 that work can be tied
-    /// to the lock.
+    /// A promise to the holder of a lock, numbered as in the design: 1 the deadline is conservative and local, 2 a loss
+    /// is signalled by the deadline, 3 a short outage loses nothing, 4 cancelling is safe, 5 dropping a guard releases
+    /// the lock, 6 the watchdog does not depend on the caller's runtime, 7 work can be tied to the lock.
     Promise(u8),
     /// The answers of the reference backend.
     Reference,
@@ -111,7 +110,7 @@ pub struct Broken {
 }
 
 impl Broken {
-    /// What the case had to say.
+    /// The panic message of the case.
     pub fn what(&self) -> &str {
         &self.what
     }
@@ -125,7 +124,7 @@ impl fmt::Display for Broken {
 
 impl std::error::Error for Broken {}
 
-/// Runs a case that any store can be asked to pass.
+/// Runs a case that needs no optional capability.
 ///
 /// # Errors
 ///
@@ -134,7 +133,7 @@ pub fn anywhere<H: Harness>(case: Case, body: OnStage) -> Result<(), Broken> {
     on_stage::<H>(case, body)
 }
 
-/// Runs a case that needs what the backend's capabilities may lack.
+/// Runs a case that needs an optional capability of the backend.
 fn needing<H: Harness>(
     case: Case,
     body: OnStage,
@@ -151,16 +150,16 @@ fn needing<H: Harness>(
 ///
 /// # Errors
 ///
-/// As [`anywhere`]; if the backend declares that it has no queue, as well.
+/// As [`anywhere`]; also if the backend declares that it has no queue.
 pub fn queue<H: Harness>(case: Case, body: OnStage) -> Result<(), Broken> {
     needing::<H>(case, body, "queue", |can| can.queue)
 }
 
-/// Runs a case that needs to be told of things by the store.
+/// Runs a case that needs events from the store.
 ///
 /// # Errors
 ///
-/// As [`anywhere`]; if the backend declares that it does not push, as well.
+/// As [`anywhere`]; also if the backend declares that it does not push.
 pub fn push<H: Harness>(case: Case, body: OnStage) -> Result<(), Broken> {
     needing::<H>(case, body, "push", |can| can.push)
 }
@@ -169,21 +168,21 @@ pub fn push<H: Harness>(case: Case, body: OnStage) -> Result<(), Broken> {
 ///
 /// # Errors
 ///
-/// As [`anywhere`]; if the backend declares that it cannot rest, as well.
+/// As [`anywhere`]; also if the backend declares that it cannot rest.
 pub fn rest<H: Harness>(case: Case, body: OnStage) -> Result<(), Broken> {
     needing::<H>(case, body, "rest", |can| can.rest)
 }
 
-/// Runs a case that needs data.
+/// Runs a case that needs lease data.
 ///
 /// # Errors
 ///
-/// As [`anywhere`]; if the backend declares that it keeps no data, as well.
+/// As [`anywhere`]; also if the backend declares that it keeps no data.
 pub fn data<H: Harness>(case: Case, body: OnStage) -> Result<(), Broken> {
     needing::<H>(case, body, "data", |can| can.data)
 }
 
-/// Runs a case that needs other processes, or, in such a process, what it was started for.
+/// Runs a case that needs other processes. In such a process, runs the helper.
 ///
 /// # Errors
 ///
@@ -197,7 +196,7 @@ pub fn processes<H: Shared>(case: Case, body: WithProcesses) -> Result<(), Broke
     })
 }
 
-/// Runs a case that measures what goes between client and store.
+/// Runs a case that measures the bytes between client and store.
 ///
 /// # Errors
 ///
@@ -218,7 +217,7 @@ pub fn network<H: Shared>(case: Case, body: WithNetwork) -> Result<(), Broken> {
     })
 }
 
-/// Runs a case that needs to tamper with the store's server, or, in a process of such a case, what it was started for.
+/// Runs a case that injects faults into the server of the store. In a helper process of such a case, runs the helper.
 ///
 /// # Errors
 ///
@@ -227,7 +226,7 @@ pub fn control<H: Controlled>(case: Case, body: WithControl) -> Result<(), Broke
     if let Some(helper) = Helper::current() {
         return serve::<H>(case, helper);
     }
-    // The server of one round may be down at its end.
+    // The server may be down at the end of a round, so each round starts a new one.
     (0..rounds()).try_for_each(|_| {
         judge_rounds(1, case, H::start_durable, async |stage, harness| {
             body(stage, harness.server(), &remotes(case, stage, &harness.address())).await;
@@ -251,11 +250,11 @@ fn serve<H: Shared>(case: Case, helper: Helper) -> Result<(), Broken> {
     })
 }
 
-/// Checks that the tests leave out nothing that the backend declares, nor the other way round.
+/// Checks that the tests leave out exactly the cases whose capabilities the backend lacks.
 ///
 /// # Errors
 ///
-/// [`Broken`] with what is left out wrongly.
+/// [`Broken`] with the capability that does not agree.
 pub fn declarations<H: Harness>(case: Case, left_out: &[&str]) -> Result<(), Broken> {
     on_stage::<H>(case, async |stage: &Stage| {
         let can = stage.capabilities();
@@ -271,7 +270,7 @@ fn on_stage<H: Harness>(case: Case, body: impl AsyncFn(&Stage)) -> Result<(), Br
     judge_rounds(rounds(), case, H::start, async |stage, _harness| body(stage).await)
 }
 
-/// Runs a case on one store in each of `rounds` namespaces.
+/// Runs a case on one store, in `rounds` namespaces.
 fn judge_rounds<H: Harness, F: Future<Output = H>>(
     rounds: usize,
     case: Case,

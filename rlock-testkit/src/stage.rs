@@ -1,4 +1,4 @@
-//! What a case works with.
+//! The store and the clients of a case.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -13,7 +13,7 @@ use crate::faults::{Faults, Faulty};
 use crate::peer::Peer;
 use crate::wait::eventually;
 
-/// A store and a namespace for one case, and clients of them.
+/// A store and a namespace for one case. Makes clients of them.
 #[derive(Clone)]
 pub struct Stage {
     harness: Arc<dyn Harness>,
@@ -22,7 +22,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// A namespace of its own in the store of `harness`.
+    /// A new namespace in the store of `harness`.
     pub async fn new(harness: Arc<dyn Harness>) -> Self {
         let namespace = format!("rlock-test-{:016x}", rand::random::<u64>());
         Self::in_namespace(harness, Namespace::new(namespace).expect("it is short and plain")).await
@@ -38,7 +38,7 @@ impl Stage {
         &self.namespace
     }
 
-    /// What the store can do.
+    /// The capabilities of the store.
     pub fn capabilities(&self) -> &Capabilities {
         &self.capabilities
     }
@@ -48,22 +48,22 @@ impl Stage {
         self.peer_in(&self.namespace).await
     }
 
-    /// The same in another namespace of the store.
+    /// An independent client at the level of the contract, in another namespace of the store.
     pub async fn peer_in(&self, namespace: &Namespace) -> Peer {
         Peer::new(self.harness.connect(namespace).await)
     }
 
-    /// An independent client as users have it.
+    /// An independent client with the public API.
     pub async fn client(&self) -> Client {
         self.client_of(Client::builder()).await
     }
 
-    /// An independent client with settings of the case's.
+    /// An independent client with the settings of `builder`.
     pub async fn client_of(&self, builder: ClientBuilder) -> Client {
         self.client_through(builder, |backend| backend).await
     }
 
-    /// An independent client that sees the store through `wrap`.
+    /// An independent client whose backend is wrapped by `wrap`.
     pub async fn client_through<B: Backend>(
         &self,
         builder: ClientBuilder,
@@ -75,7 +75,7 @@ impl Stage {
         client
     }
 
-    /// An independent client to whose requests `faults` happen.
+    /// An independent client with `faults` in its requests.
     pub async fn faulty_client(&self, faults: &Faults) -> Client {
         let faults = faults.clone();
         self.client_through(Client::builder(), |backend| Faulty::new(backend, faults)).await
@@ -88,28 +88,28 @@ impl Stage {
         step * u32::try_from(steps).expect("the TTLs of tests are short, or multiples of the step")
     }
 
-    /// A TTL to let pass: 300 ms, or what the store can keep.
+    /// A TTL that is short enough to let it expire: 300 ms, or the shortest that the store supports.
     pub fn short(&self) -> Duration {
         self.kept(Duration::from_millis(300))
     }
 
-    /// A TTL to keep alive on a machine that is busy: 1 s, or what the store can keep.
+    /// A TTL that can be renewed in time on a busy machine: 1 s, or the shortest that the store supports.
     pub fn brisk(&self) -> Duration {
         self.kept(Duration::from_secs(1))
     }
 
-    /// Waits until `count` clients wait for `name`, as far as the store can know: only one with a queue does.
+    /// Waits until `count` clients wait for `name`. Returns at once if the store has no queue, as it cannot know then.
     pub async fn sees_waiting(&self, count: usize, name: &str) {
         if self.capabilities.queue {
             self.peer().await.sees_queued(count, name).await;
         }
     }
 
-    /// Waits until the store keeps nothing of the case's namespace beyond what keeps tokens increasing.
+    /// Waits until the store keeps nothing of this namespace except what keeps tokens increasing.
     ///
     /// # Panics
     ///
-    /// Panics with what is there after `limit`.
+    /// Panics with the remaining data after `limit`.
     pub async fn keeps_nothing(&self, limit: Duration) {
         let mut left = Vec::new();
         let is_empty = async || {

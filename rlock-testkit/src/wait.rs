@@ -1,4 +1,4 @@
-//! Waiting that ends.
+//! Waiting with a time limit.
 
 use std::future::Future;
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub async fn within<T>(limit: Duration, what: &str, future: impl Future<Output =
     }
 }
 
-/// Asks again and again until `is_so` answers yes: for what a store does not tell of its own accord.
+/// Polls `is_so` until it returns true. For changes that a store does not notify of.
 ///
 /// # Panics
 ///
@@ -31,7 +31,7 @@ pub async fn eventually(limit: Duration, what: &str, mut is_so: impl AsyncFnMut(
     }
 }
 
-/// Lets other tasks run for `time`, which may be far shorter than what a timer can do.
+/// Lets other tasks run for `time`, which may be far shorter than the resolution of timers.
 pub(crate) async fn linger(time: Duration) {
     let started = std::time::Instant::now();
     while started.elapsed() < time {
