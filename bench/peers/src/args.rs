@@ -15,11 +15,11 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 1.0)]
     seconds: f64,
 
-    /// In how many rounds all libraries take turns
+    /// Number of rounds in which all libraries take turns
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     pub rounds: u16,
 
-    /// The numbers of tasks that lock and unlock at the same time, each a name of its own
+    /// The numbers of tasks that lock and unlock at the same time, each with its own name
     #[arg(long, value_name = "N,...", value_delimiter = ',', default_values_t = [1, 8, 64, 256])]
     pub tasks: Vec<usize>,
 
@@ -31,7 +31,7 @@ pub struct Args {
     #[arg(long, value_name = "MS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     pub poll: u64,
 
-    /// The threads of the callers' runtime; 1 is what `rlock bench` has
+    /// Number of threads of the callers' runtime; `rlock bench` has 1
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub threads: usize,
 }

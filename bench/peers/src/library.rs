@@ -1,4 +1,4 @@
-//! The adapter's view of a lock library, and the measurement of any library in the way rlock is measured.
+//! The interface to other lock libraries, which are measured in the same way as rlock.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,27 +12,27 @@ use tokio::time::sleep;
 use crate::rounds::{Measured, Named};
 use crate::target::Target;
 
-/// The longest time until a request to wait is in the store's queue.
+/// The longest time until a waiting request is in the queue of the store.
 const QUEUED_WITHIN: Duration = Duration::from_millis(20);
 
 /// A client of a lock library. Clones share it.
 pub trait Library: Clone + Send + Sync + 'static {
-    /// The crate, or the call where that is the subject.
+    /// The name of the crate, or of the call that is measured.
     const NAME: &'static str;
-    /// The use of the library, and notes for readers of its figures.
+    /// How the library is used here, with notes for readers of its figures.
     const NOTE: &'static str;
     /// A lock that is held.
     type Held: Send + 'static;
 
     fn connect(target: &Target) -> impl Future<Output = anyhow::Result<Self>> + Send;
-    /// Waits for the lock for as long as it takes.
+    /// Waits for the lock without a time limit.
     fn acquire(&self, name: &str) -> impl Future<Output = anyhow::Result<Self::Held>> + Send;
-    /// Returns once the store has confirmed it.
+    /// Releases the lock, and returns once the store has confirmed it.
     fn release(&self, held: Self::Held) -> impl Future<Output = anyhow::Result<()>> + Send;
     fn close(self) -> impl Future<Output = anyhow::Result<()>> + Send;
 }
 
-/// The library on the target.
+/// The library on the store of `target`.
 pub fn measured<L: Library>(target: &Arc<Target>) -> Box<dyn Measured> {
     let subject = Peer::<L> { target: target.clone(), waiting: Arc::default(), clients: Mutex::default() };
     Box::new(Named { name: L::NAME, note: L::NOTE, subject })
@@ -94,15 +94,15 @@ impl<L: Library> Locks for Client<L> {
         self.library.release(held).await.map_err(failed::<L>("unlock"))
     }
 
-    /// Estimates: pauses until a call has reached the store's queue, which most stores do not show, and until a library
-    /// that polls is anywhere between two attempts.
+    /// An estimate. Sleeps until a call has reached the queue of the store, which most stores do not show, and until a
+    /// library that polls is at a random point between two attempts.
     async fn waiting(&self, _name: &str) -> Result<usize, BenchError> {
         sleep(QUEUED_WITHIN + self.target.poll.mul_f64(rand::random_range(0.0..2.0))).await;
         Ok(self.waiting.load(Ordering::Relaxed))
     }
 }
 
-/// A call that has no lock yet.
+/// A call that waits for its lock.
 struct Waits<'a>(&'a AtomicUsize);
 
 impl<'a> Waits<'a> {

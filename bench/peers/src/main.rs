@@ -1,7 +1,7 @@
 //! Measures other lock libraries beside rlock, in one process and one run.
 //!
-//! All of them go through the measurements of `rlock bench`. They take turns in short rounds, so that a machine that slows down
-//! slows down all alike, and the table shows medians over the rounds.
+//! All of them run the measurements of `rlock bench`. They take turns in short rounds, so that a slower machine affects
+//! all alike, and the table shows medians over the rounds.
 
 mod args;
 mod library;
@@ -45,7 +45,7 @@ async fn compare(args: Args) -> anyhow::Result<()> {
     measured
 }
 
-/// rlock in both of its homes, and the peers that the store has.
+/// rlock in both of its homes, and the other libraries for the store.
 fn subjects(target: &Arc<Target>) -> anyhow::Result<Vec<Box<dyn Measured>>> {
     let mut subjects = vec![rlock_itself::measured(Home::Caller, target), rlock_itself::measured(Home::Own, target)];
     match target.scheme() {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rlock_testkit::bench::{Line, Row, Unit};
 
-/// The name of the bare counterpart among the libraries.
+/// The name of the store without locks, among the libraries.
 pub const BARE: &str = "bare";
 
 /// A result of one library in one round. Times are in seconds.
@@ -17,16 +17,16 @@ pub struct Point {
     pub p99: Option<f64>,
     pub per_second: Option<f64>,
     pub cpu: Option<f64>,
-    /// The time for each operation, from which ratios are made.
+    /// The time per operation, from which ratios are calculated.
     pub cost: Option<f64>,
-    /// The cost beside that of the bare counterpart, which was measured in turns with it.
+    /// The cost divided by that of the store without locks, which was measured in turns with it.
     pub beside_bare: Option<f64>,
-    /// The server's counters.
+    /// The counters of the server.
     pub counts: Vec<(String, f64)>,
 }
 
 impl Point {
-    /// The points in a row: two where it has the CPU time of the client and of the server.
+    /// The points of a row: two if it has the CPU time of client and server.
     pub fn of(row: &Row, who: &'static str, round: usize) -> Vec<Self> {
         let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
         let counts = row.figures.iter().filter(|figure| figure.unit == Unit::Count);

@@ -11,10 +11,10 @@ use tokio::runtime::Handle;
 use crate::rounds::{Measured, Named};
 use crate::target::Target;
 
-/// The limit for the release of all locks.
+/// Time limit for the release of all locks.
 const CLOSED_WITHIN: Duration = Duration::from_secs(10);
 
-/// rlock with its clients in one of the two places where they can work.
+/// rlock with its clients in `home`.
 pub fn measured(home: Home, target: &Arc<Target>) -> Box<dyn Measured> {
     let name = if home == Home::Caller { "rlock, caller's runtime" } else { "rlock, own thread" };
     let subject = Rlock { home: [home], target: target.clone(), clients: Mutex::default() };

@@ -9,7 +9,7 @@ use crate::args::Args;
 use crate::point::Point;
 use crate::table;
 
-/// A library with a name, whatever its types are.
+/// A library with its name, without its types.
 pub trait Measured {
     fn name(&self) -> &'static str;
     fn note(&self) -> &'static str;
@@ -46,14 +46,14 @@ impl<S: Subject> Measured for Named<S> {
     }
 }
 
-/// Measures one step after the other, each in rounds, and prints each as soon as it is complete.
+/// Runs one step after the other, each in rounds, and prints its block as soon as it is complete.
 pub async fn run(args: &Args, subjects: &[Box<dyn Measured>]) -> anyhow::Result<()> {
     table::notes(args, subjects);
     for (line, plan) in args.steps() {
         let mut points = Vec::new();
         for round in 0..usize::from(args.rounds) {
             for turn in 0..subjects.len() {
-                let subject = &subjects[(round + turn) % subjects.len()]; // none always comes first
+                let subject = &subjects[(round + turn) % subjects.len()]; // no library is always the first
                 let mut listener = Listener { who: subject.name(), round, points: &mut points };
                 subject.measure(line, &plan, &mut listener).await?;
             }

@@ -1,4 +1,4 @@
-//! The table: for each measurement a block, with a line for each library.
+//! The table, with a block for each measurement and a line for each library.
 
 use crate::args::Args;
 use crate::point::{BARE, Point};
@@ -23,7 +23,7 @@ pub fn notes(args: &Args, subjects: &[Box<dyn Measured>]) {
     }
 }
 
-/// The blocks of these points, in the order in which they were measured.
+/// Prints the blocks of these points, in the order of measurement.
 pub fn print(points: &[Point], subjects: &[Box<dyn Measured>]) {
     let mut titles: Vec<&str> = Vec::new();
     for point in points {
@@ -116,7 +116,7 @@ fn ratio(ratio: f64) -> String {
     format!("{ratio:.2} x")
 }
 
-/// Three digits, or all in front of the point.
+/// Formats with three digits, or with all digits before the decimal point.
 fn digits(number: f64) -> String {
     match number {
         ..9.995 => format!("{number:.2}"),

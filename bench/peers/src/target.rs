@@ -1,4 +1,4 @@
-//! The store that all libraries work on.
+//! The store that all libraries use.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,18 +10,18 @@ use tempfile::TempDir;
 
 use crate::args::Args;
 
-/// The store that all libraries work on, and how they use it.
+/// The store that all libraries use, with the settings for it.
 pub struct Target {
     pub url: String,
-    /// In front of all names.
+    /// The prefix of all names.
     pub namespace: Namespace,
-    /// The cost of the store without locks.
+    /// The operations of the store without locks.
     pub baseline: Arc<dyn Baseline>,
     /// The number of connections of a library that keeps one for each lock.
     pub pool: u32,
     /// The average pause of a library that polls.
     pub poll: Duration,
-    /// For locks that are files. It is removed in the end.
+    /// The folder for locks that are files. It is removed at the end.
     pub folder: TempDir,
 }
 
@@ -44,7 +44,7 @@ impl Target {
         self.url.split(':').next().unwrap_or_default()
     }
 
-    /// Without the options, which are rlock's.
+    /// The URL without its options, which are for rlock.
     pub fn address(&self) -> &str {
         self.url.split('?').next().unwrap_or_default()
     }
@@ -54,7 +54,7 @@ impl Target {
     }
 }
 
-/// The URL for rlock, without a grace after restarts: a new namespace has no holders from before.
+/// The URL for rlock, without a grace after restarts, because a new namespace has no earlier holders.
 fn without_grace(url: &str) -> String {
     let joint = if url.contains('?') { '&' } else { '?' };
     if url.starts_with("sqlite:") { url.to_owned() } else { format!("{url}{joint}restart_grace=0s") }

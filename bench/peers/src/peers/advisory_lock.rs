@@ -1,4 +1,4 @@
-//! Postgres' own `pg_advisory_lock`, as sqlx wraps it.
+//! The function `pg_advisory_lock` of Postgres, through sqlx.
 
 use sqlx::Postgres;
 use sqlx::pool::PoolConnection;
@@ -20,7 +20,7 @@ impl Library for AdvisoryLock {
     type Held = PgAdvisoryLockGuard<PoolConnection<Postgres>>;
 
     async fn connect(target: &Target) -> anyhow::Result<Self> {
-        // A pool asks the server before it hands out a connection, unless it is given this option.
+        // Without this option, a pool queries the server before it hands out a connection.
         let options = PgPoolOptions::new().max_connections(target.pool).test_before_acquire(false);
         Ok(Self(options.connect(&target.url).await?))
     }

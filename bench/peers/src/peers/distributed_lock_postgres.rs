@@ -24,7 +24,7 @@ impl Library for DistributedLockPostgres {
     type Held = PostgresLockHandle;
 
     async fn connect(target: &Target) -> anyhow::Result<Self> {
-        // A pool asks the server before it hands out a connection, unless it is given this option.
+        // Without this option, a pool queries the server before it hands out a connection.
         let options = PgPoolOptions::new().max_connections(target.pool).test_before_acquire(false);
         let pool = options.connect(&target.url).await?;
         let provider = PostgresLockProvider::builder().pool(pool.clone()).build().await?;
@@ -39,7 +39,7 @@ impl Library for DistributedLockPostgres {
         }
     }
 
-    /// Dropping the lock would give its connection back with the lock still held.
+    /// Dropping the lock would return its connection to the pool with the lock still held.
     async fn release(&self, held: Self::Held) -> anyhow::Result<()> {
         Ok(held.release().await?)
     }

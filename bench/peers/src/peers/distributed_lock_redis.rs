@@ -26,7 +26,7 @@ impl Library for DistributedLockRedis {
     type Held = RedisLockHandle;
 
     async fn connect(target: &Target) -> anyhow::Result<Self> {
-        // The provider would make the same client of the URL, and never close it.
+        // From a URL, the provider would make the same client, and never close it.
         let client = RedisClient::new(RedisConfig::from_url(target.address())?, None, None, None);
         client.init().await?;
         let provider = RedisLockProvider::builder().client(client.clone()).build().await?;
@@ -34,7 +34,7 @@ impl Library for DistributedLockRedis {
     }
 
     async fn acquire(&self, name: &str) -> anyhow::Result<Self::Held> {
-        // A lock has one id for all its acquisitions, so each acquisition has a lock of its own.
+        // A lock has one id for all its acquisitions, so each acquisition needs a new lock.
         let lock = self.provider.create_lock(name);
         loop {
             if let Some(held) = lock.try_acquire().await? {

@@ -1,4 +1,4 @@
-//! etcd's own lock service.
+//! The lock service of etcd.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -7,7 +7,7 @@ use etcd_client::{Client, LockOptions};
 use crate::library::Library;
 use crate::target::Target;
 
-/// In seconds: longer than a measurement, so that no lease has to be kept alive.
+/// In seconds: longer than a measurement, so that no lease has to be renewed.
 const TTL: i64 = 3_600;
 
 #[derive(Clone)]

@@ -1,4 +1,4 @@
-//! The adapters, a file for each library.
+//! The adapters, one file for each library.
 
 mod advisory_lock;
 mod distributed_lock_postgres;

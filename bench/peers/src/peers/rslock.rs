@@ -7,7 +7,7 @@ use rslock::{LockGuard, LockManager};
 use crate::library::Library;
 use crate::target::Target;
 
-/// The default of an rlock client.
+/// The default TTL of an rlock client.
 const TTL: Duration = Duration::from_secs(30);
 
 /// One multiplexed connection, which the manager opens with the first lock.
@@ -23,7 +23,7 @@ impl Library for Rslock {
 
     async fn connect(target: &Target) -> anyhow::Result<Self> {
         let mut manager = LockManager::new(vec![target.address()]);
-        // After the last retry `acquire` begins anew without a pause, so that one must not come.
+        // After its last retry, `acquire` starts again without a pause, so there must be no last retry.
         manager.set_retry(u32::MAX, 2 * target.poll);
         Ok(Self(manager))
     }
