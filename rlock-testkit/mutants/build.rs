@@ -1,5 +1,5 @@
-//! Makes the crate's own copies of the reference backend and of the lease's state machine, in which each mutant of
-//! `mutants.txt` and of `machine.txt` can be switched on.
+//! Copies the reference backend and the state machine of a lease into this crate. Each mutant of `mutants.txt` and of
+//! `machine.txt` can be switched on in the copies.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -20,11 +20,11 @@ struct Mutant {
     place: Place,
 }
 
-/// Where a mutant differs from the original.
+/// The code that a mutant changes.
 enum Place {
-    /// In the reference, in one or several pieces.
+    /// One or more pieces of the reference.
     Reference(Vec<Hunk>),
-    /// In a file of this crate, which asks for the mutant by name.
+    /// A file of this crate, which checks for the mutant by name.
     File(String),
 }
 
@@ -34,7 +34,7 @@ impl Default for Place {
     }
 }
 
-/// The lines around a change, the original, the mutated text.
+/// The lines before a change, the original, the mutated text, and the lines after it.
 #[derive(Default)]
 struct Hunk {
     before: String,
@@ -57,14 +57,14 @@ fn main() {
     write("machine_table.rs", listed(&mutants));
 }
 
-/// The reference as a module of this crate.
+/// The source of the reference, as a module of this crate.
 fn reference() -> String {
     let source = source(Path::new(REFERENCE));
     assert_eq!(source.matches("use crate::{").count(), 1, "{REFERENCE} has one import of its crate");
     source.replace("use crate::{", "use rlock_core::{")
 }
 
-/// The state machine as one module of this crate, with its model and without its tests.
+/// The source of the state machine, as one module of this crate, with its model and without its tests.
 fn machine() -> String {
     let text = module(&Path::new(MACHINE).join("mod.rs"));
     text.replace("crate::clock::", "rlock_core::")
@@ -72,7 +72,7 @@ fn machine() -> String {
         .replace("crate::lease::", "crate::machine::copy::")
 }
 
-/// A module in `file`, with the modules in it.
+/// The source of the module in `file`, with its submodules inline.
 fn module(file: &Path) -> String {
     let folder = if file.ends_with("mod.rs") { file.with_file_name("") } else { file.with_extension("") };
     source(file).lines().fold(String::new(), |text, line| {
@@ -89,7 +89,7 @@ fn module(file: &Path) -> String {
     })
 }
 
-/// A source without indentation, so that snippets of several lines are easy to find, and without its head.
+/// A source file without indentation, so that snippets of several lines are easy to find, and without its head comment.
 fn source(path: &Path) -> String {
     let source = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let kept = source.lines().map(str::trim).filter(|line| !line.starts_with("//!"));
@@ -130,7 +130,7 @@ fn block_of(block: &str) -> Mutant {
         } else if let Some(line) = line.strip_prefix("  ") {
             hunk[if hunk[1].is_empty() { 0 } else { 3 }].push(line.trim());
         } else {
-            panic!("mutant {}: a line that means nothing: {line:?}", mutant.name);
+            panic!("mutant {}: a line of no known kind: {line:?}", mutant.name);
         }
     }
     let name = &mutant.name;
@@ -151,10 +151,10 @@ fn block_of(block: &str) -> Mutant {
     mutant
 }
 
-/// Where a choice is, and the arms of it; what begins earlier and ends later comes first.
+/// Each choice by its range, with its arms. Sorted by start; a longer range comes before a shorter one.
 type Sites = BTreeMap<(usize, Reverse<usize>), Vec<String>>;
 
-/// The reference with a choice at each place where a mutant differs.
+/// Inserts a choice into the reference at each place that a mutant changes.
 fn mutate(reference: &str, mutants: &[Mutant]) -> String {
     let mut sites = Sites::new();
     for Mutant { name, place, .. } in mutants {
@@ -168,7 +168,7 @@ fn mutate(reference: &str, mutants: &[Mutant]) -> String {
     rewrite(reference, 0..reference.len(), &mut sites)
 }
 
-/// Where the original stands, which has to be in one place.
+/// The range of the original, which has to occur exactly once.
 fn find(reference: &str, name: &str, hunk: &Hunk) -> Range<usize> {
     let joined = |parts: [&str; 2]| parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n");
     let until_change = joined([&hunk.before, &hunk.original]);
@@ -182,7 +182,7 @@ fn find(reference: &str, name: &str, hunk: &Hunk) -> Range<usize> {
     end - hunk.original.len()..end
 }
 
-/// Writes out `range` with a choice at each site in it; sites may lie inside the original of others.
+/// Writes `range` with a choice at each site in it. A site may lie inside the original of another.
 fn rewrite(reference: &str, range: Range<usize>, sites: &mut Sites) -> String {
     let (mut text, mut at) = (String::new(), range.start);
     while let Some(site) = sites.first_entry().filter(|site| site.key().0 < range.end) {
@@ -200,7 +200,7 @@ fn rewrite(reference: &str, range: Range<usize>, sites: &mut Sites) -> String {
     text + &reference[at..range.end]
 }
 
-/// The table as an expression of Rust.
+/// Writes the table as a Rust expression.
 fn listed(mutants: &[Mutant]) -> String {
     let row = |it: &Mutant| format!("Mutant {{ name: {:?}, cases: &{:?} }},", it.name, it.cases);
     format!("&[{}]", mutants.iter().map(row).collect::<Vec<_>>().join("\n"))

@@ -27,16 +27,16 @@ use crate::wire::{
     Answer, Call, FromServer, Hello, Request, State, WireClaim, WireKey, WireRelease, from_line, to_line,
 };
 
-/// How long a connection may take to be had, and a request to be answered.
+/// Time limit to connect, and to answer a request.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long a request waits for a connection while there is none.
+/// How long a request waits for a connection.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// How many leases one request is about; a batch of more takes several, one after the other.
+/// Number of leases in one request. A larger batch is sent as several requests, one after the other.
 const PART: usize = 500;
 
-/// A client of a [`Server`](crate::Server). It has one connection, and makes a new one whenever that breaks.
+/// A client of a [`Server`](crate::Server). It has one connection, and reconnects when that breaks.
 pub struct Served {
     shared: Arc<Shared>,
     capabilities: Capabilities,
@@ -59,12 +59,11 @@ struct Link {
 }
 
 impl Served {
-    /// A client of the server at `address`, which is a host and a port. Its connections are served by the present
-    /// runtime.
+    /// Connects to the server at `address`, `host:port`. Connections are served on the current runtime.
     ///
     /// # Errors
     ///
-    /// If no connection can be had for five seconds.
+    /// If no connection succeeds within five seconds.
     pub async fn connect(address: &str, namespace: &Namespace) -> io::Result<Self> {
         let hello = Hello { client: LeaseId::random().to_hex(), namespace: namespace.to_string() };
         let shared = Arc::new(Shared {
@@ -82,7 +81,7 @@ impl Served {
         Ok(served)
     }
 
-    /// How many resources the store remembers.
+    /// The number of resources that the store remembers.
     ///
     /// # Errors
     ///
@@ -91,7 +90,7 @@ impl Served {
         self.ask("leftovers", &Request::Leftovers, count).await
     }
 
-    /// Asks, and reads the answer.
+    /// Sends a request, and parses the answer.
     async fn ask<T>(
         &self,
         operation: &'static str,
@@ -133,7 +132,7 @@ impl Served {
         }
     }
 
-    /// Asks about many leases, and answers for each.
+    /// Sends a request for many leases, and returns an answer for each.
     async fn ask_all<Q, A, T>(
         &self,
         operation: &'static str,
@@ -260,7 +259,7 @@ fn capabilities() -> Capabilities {
     }
 }
 
-/// Connects again and again, until the client is dropped.
+/// Reconnects until the client is dropped.
 async fn stay_connected(shared: Arc<Shared>) {
     const SHORTEST: Duration = Duration::from_millis(10);
     const LONGEST: Duration = Duration::from_millis(200);
@@ -280,7 +279,7 @@ async fn stay_connected(shared: Arc<Shared>) {
                 () = link.useless.notified() => {}
             }
             shared.link.send_replace(None);
-            // Nothing can be written any more; those who wait for an answer are told that none will come.
+            // The connection cannot be written to any more. Clearing the map ends the waits for answers.
             link.waiting().clear();
             if is_on("a_broken_connection_stays_broken") {
                 return;
@@ -301,7 +300,7 @@ async fn write(mut writer: OwnedWriteHalf, mut lines: UnboundedReceiver<String>)
 }
 
 impl Shared {
-    /// The connection, once there is one.
+    /// The connection, as soon as there is one within `limit`.
     async fn link(&self, limit: Duration) -> Option<Arc<Link>> {
         let mut links = self.link.subscribe();
         let connected = async {
@@ -315,12 +314,12 @@ impl Shared {
         timeout(limit, connected).await.ok().flatten()
     }
 
-    /// A connection on which the server has answered.
+    /// Opens a connection, and waits for the first line of the server.
     async fn open(&self) -> io::Result<(Lines<BufReader<OwnedReadHalf>>, OwnedWriteHalf)> {
         let stream = TcpStream::connect(&self.address).await?;
         stream.set_nodelay(true)?;
         if stream.local_addr()? == stream.peer_addr()? {
-            return Err(io::ErrorKind::ConnectionRefused.into()); // nobody listens, and it has connected to itself
+            return Err(io::ErrorKind::ConnectionRefused.into()); // it has connected to itself: no server
         }
         let (reader, mut writer) = stream.into_split();
         let mut lines = BufReader::new(reader).lines();
@@ -331,7 +330,7 @@ impl Shared {
         }
     }
 
-    /// Passes on what the server says, until the connection ends.
+    /// Delivers the messages of the server, until the connection ends.
     async fn read(&self, mut lines: Lines<BufReader<OwnedReadHalf>>, link: &Link) {
         while let Ok(Some(line)) = lines.next_line().await {
             let Some(message) = from_line::<FromServer>(&line) else { return };

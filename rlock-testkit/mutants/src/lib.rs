@@ -1,10 +1,10 @@
 //! Proof that the conformance suite can fail.
 //!
-//! The build script makes a copy of the reference backend that has a choice wherever a mutant of `mutants.txt` differs
-//! from it; the variable [`SWITCH`] in the environment says which mutant a process is. [`Server`] is that store in a
-//! process of its own, [`Served`] its client, so that the cases with networks, processes and restarts run on the
-//! reference as well. The tests run the whole suite on the original, and every mutant against the cases that have to
-//! catch it. The same is done with the state machine of a lease and the explorations of its model.
+//! The build script makes a copy of the reference backend with a choice at each place that a mutant of `mutants.txt`
+//! changes. The environment variable [`SWITCH`] selects the mutant of a process. [`Server`] runs that store in a
+//! separate process, and [`Served`] is its client, so that the cases with networks, processes and restarts run on the
+//! reference as well. The tests run the whole suite on the original, and each mutant against the cases that have to
+//! catch it. They do the same with the state machine of a lease and the explorations of its model.
 
 mod client;
 pub mod machine;
@@ -18,15 +18,15 @@ use std::sync::OnceLock;
 pub use client::Served;
 pub use server::Server;
 
-/// The variable in the environment that names the mutant.
+/// The environment variable that names the mutant.
 pub const SWITCH: &str = "RLOCK_MUTANT";
 
 /// A mistake that the author of a backend could make.
 #[derive(Debug, Clone, Copy)]
 pub struct Mutant {
-    /// What goes wrong, as a sentence.
+    /// The mistake, as a sentence.
     pub name: &'static str,
-    /// The cases that have to notice.
+    /// The cases that have to catch it.
     pub cases: &'static [&'static str],
 }
 
@@ -36,7 +36,7 @@ pub const MUTANTS: &[Mutant] = include!(concat!(env!("OUT_DIR"), "/table.rs"));
 /// The mutants of the lease's state machine. Their cases are explorations of its model.
 pub const MACHINE_MUTANTS: &[Mutant] = include!(concat!(env!("OUT_DIR"), "/machine_table.rs"));
 
-/// The mutant that this process is; empty if it is the original.
+/// The mutant that is switched on in this process; empty for the original.
 fn mutant() -> &'static str {
     static SWITCHED_ON: OnceLock<&str> = OnceLock::new();
     SWITCHED_ON.get_or_init(|| match env::var(SWITCH) {

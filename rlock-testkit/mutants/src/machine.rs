@@ -1,6 +1,6 @@
-//! The copy of the lease's state machine, and the explorations of its model.
+//! The copy of the state machine of a lease, and the explorations of its model.
 
-/// The text of another crate, where it is checked, with choices put in by the build script.
+/// The source of another crate, which is linted there, with choices that the build script inserts.
 #[allow(warnings, missing_docs, clippy::all)]
 mod copy {
     include!(concat!(env!("OUT_DIR"), "/machine.rs"));
@@ -15,11 +15,11 @@ mod copy {
 ///
 /// # Errors
 ///
-/// The broken property, and the way to the state that breaks it.
+/// The broken property, and the path to the state that breaks it.
 ///
 /// # Panics
 ///
-/// Panics if there is no exploration of that name.
+/// Panics if there is no exploration with that name.
 pub fn explore(name: &str) -> Result<usize, String> {
     let explored = copy::explore(name).unwrap_or_else(|| panic!("there is no exploration {name:?}"));
     match explored.broken {

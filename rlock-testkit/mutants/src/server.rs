@@ -1,4 +1,4 @@
-//! The reference store as a server that keeps what it confirmed.
+//! The reference store as a server that keeps confirmed requests.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -26,8 +26,8 @@ use crate::wire::{
 
 /// The reference store as a server.
 ///
-/// It writes every request into a journal before it answers. A server that finds a journal does all of it again, by the
-/// clock that it was done by, and so comes back with everything that was confirmed.
+/// It writes each request into a journal before it answers. A server that starts with a journal repeats all requests,
+/// with the clock of their first run, and so restores all that was confirmed.
 #[derive(Debug)]
 pub struct Server {
     kept: Mutex<Kept>,
@@ -38,31 +38,31 @@ pub struct Server {
 struct Kept {
     journal: File,
     store: Arc<MemoryStore>,
-    /// The store's clock, and what it shows.
+    /// The clock of the store, and the time that it shows.
     clock: Clock,
     shows: Duration,
     grants_from: Duration,
     clients: HashMap<String, Arc<MemoryBackend>>,
-    /// How many requests were answered.
+    /// The number of answered requests.
     answered: usize,
 }
 
 /// A line of the journal.
 #[derive(Debug, Serialize, Deserialize)]
 enum Line {
-    /// The store was empty, and went on from this token.
+    /// The store was empty, and its first token follows this one.
     Began { last_token: u64, grants_from: Duration },
-    /// A client asked.
+    /// A request of a client.
     Asked { at: Duration, client: Hello, request: Request },
 }
 
 impl Server {
-    /// A server that goes on where the journal in `folder` ends. If there is none it grants nothing before it is
-    /// `grace` old: whoever held what it may have lost has the time to notice.
+    /// Opens a server that continues the journal in `folder`. Without a journal it grants nothing for `grace`, so that
+    /// the holders of lost leases have time to notice.
     ///
     /// # Errors
     ///
-    /// Those of the file.
+    /// Errors of the file.
     pub fn open(folder: &Path, grace: Duration) -> io::Result<Arc<Self>> {
         let path = folder.join("journal");
         let written = fs::read_to_string(&path).unwrap_or_default();
@@ -89,7 +89,7 @@ impl Server {
         Ok(Arc::new(Self { kept: Mutex::new(kept), rows: Rows::default() }))
     }
 
-    /// Serves whoever connects.
+    /// Serves every connection.
     pub async fn run(self: Arc<Self>, listener: TcpListener) {
         loop {
             if let Ok((stream, _)) = listener.accept().await {
@@ -143,8 +143,8 @@ impl Server {
     }
 }
 
-/// The token that the first one comes after: the time in microseconds, so that a store that has lost everything does
-/// not give out again what it gave out before.
+/// The token before the first one: the time in microseconds, so that a store that has lost all data does not grant the
+/// same tokens again.
 fn first_token() -> u64 {
     if is_on("tokens_begin_at_one") || is_on("a_restart_loses_everything") {
         return 0;
@@ -158,7 +158,7 @@ fn since_boot() -> Duration {
 }
 
 impl Kept {
-    /// Answers a request, now, after it has been written down.
+    /// Writes a request into the journal, and answers it.
     fn ask(&mut self, client: &Hello, request: Request) -> Answer {
         let at = since_boot();
         if matches!(request, Request::Acquire(_)) && at < self.grants_from {
@@ -172,7 +172,7 @@ impl Kept {
         self.repeat(&line).unwrap_or(Answer::Refused)
     }
 
-    /// What no client asked for, which a mutant sends along.
+    /// An additional answer that no client requested, which one mutant sends.
     fn answer_to_nothing(&mut self, client: &Hello, request: &Request) -> Option<Answer> {
         self.answered += 1;
         if is_on("answers_grow_with_history") {
@@ -189,7 +189,7 @@ impl Kept {
         self.journal.write_all(to_line(line).as_bytes())
     }
 
-    /// Does what a line of the journal says, at the time that it says.
+    /// Repeats a line of the journal, at its time.
     fn repeat(&mut self, line: &Line) -> Option<Answer> {
         let Line::Asked { at, client, request } = line else { return None };
         self.clock.advance(at.saturating_sub(self.shows));
@@ -198,7 +198,7 @@ impl Kept {
             return Some(Answer::Count(self.store.resources() as u64));
         }
         let backend = self.client(client)?;
-        // The store in memory never makes anybody wait.
+        // The memory store answers without waiting.
         answer(&backend, request).now_or_never()?
     }
 
@@ -212,7 +212,7 @@ impl Kept {
     }
 }
 
-/// What `backend` answers; `None` for a request that no client sends.
+/// The answer of `backend`; `None` for a request that no client sends.
 async fn answer(backend: &MemoryBackend, request: &Request) -> Option<Answer> {
     Some(match request {
         Request::Acquire(claims) => {
@@ -249,7 +249,7 @@ fn states<T: Into<State>>(answers: Vec<Result<T, BackendError>>) -> Option<Answe
     Some(Answer::States(answers.into_iter().map(state).collect::<Option<_>>()?))
 }
 
-/// Passes on what the store tells a client.
+/// Forwards the events of the store to a client.
 async fn tell(mut events: EventStream, replies: UnboundedSender<String>) {
     while let Some(event) = events.next().await {
         if is_on("events_come_late") {
@@ -262,12 +262,12 @@ async fn tell(mut events: EventStream, replies: UnboundedSender<String>) {
     }
 }
 
-/// The locks on rows that a store in which batches can block each other would have. This one has none.
+/// Row locks, for a mutant whose batches can block each other. The original uses none.
 #[derive(Debug, Default)]
 struct Rows(Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>);
 
 impl Rows {
-    /// Waits until all rows of a batch were locked together.
+    /// Waits until all rows of the batch have been locked together.
     async fn pass(&self, request: &Request) {
         if !is_on("batches_lock_their_rows_in_the_order_asked") {
             return;

@@ -1,4 +1,4 @@
-//! What goes over the wire: a line of JSON each.
+//! The messages on the wire, each a line of JSON.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use rlock_core::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// The first line of a connection. A client has the same name on all its connections.
+/// The first line of a connection. A client uses the same name on all its connections.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Hello {
     pub(crate) client: String,
@@ -35,7 +35,7 @@ pub(crate) enum Request {
 }
 
 impl Request {
-    /// The resources that a batch is about.
+    /// The resources of a batch.
     pub(crate) fn names(&self) -> Vec<&str> {
         match self {
             Self::Acquire(claims) => claims.iter().map(|claim| claim.key.name()).collect(),
@@ -48,7 +48,7 @@ impl Request {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum FromServer {
-    /// The answer to [`Hello`].
+    /// The answer to a [`Hello`].
     Ready,
     Answer {
         number: u64,
@@ -73,9 +73,9 @@ pub(crate) enum Answer {
         next: Option<String>,
     },
     Count(u64),
-    /// Nothing is granted for so long yet.
+    /// The server grants nothing for this time.
     NotYet(Duration),
-    /// The request could not be read.
+    /// The request could not be parsed.
     Refused,
 }
 
@@ -108,7 +108,7 @@ pub(crate) struct WireClaim {
     data: Option<Vec<u8>>,
 }
 
-/// A lease as others see it.
+/// A lease in a snapshot.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Seen {
     owner: String,
@@ -125,7 +125,7 @@ pub(crate) fn to_line(message: &impl Serialize) -> String {
     line
 }
 
-/// `None` for what is no such message.
+/// Parses a line; `None` if it is not such a message.
 pub(crate) fn from_line<T: DeserializeOwned>(line: &str) -> Option<T> {
     serde_json::from_str(line).ok()
 }
@@ -224,7 +224,7 @@ impl From<Extended> for State {
 }
 
 impl State {
-    /// As the answer to a claim.
+    /// The answer to a claim.
     pub(crate) fn acquired(&self) -> Option<Acquired> {
         match *self {
             Self::Held { token, ttl } => Some(Acquired::Held(Grant { token: Token::new(token), ttl })),
@@ -234,7 +234,7 @@ impl State {
         }
     }
 
-    /// As the answer to an extension.
+    /// The answer to an extension.
     pub(crate) fn extended(&self) -> Option<Extended> {
         match (self, self.acquired()) {
             (_, Some(Acquired::Held(grant))) => Some(Extended::Held(grant)),
@@ -283,7 +283,7 @@ impl From<Page> for Answer {
 }
 
 impl Answer {
-    /// What it says of `resource`, if it is about one.
+    /// The snapshot of `resource`; `None` for another answer.
     pub(crate) fn snapshot(self, resource: ResourceName) -> Option<Snapshot> {
         let Self::Snapshot { capacity, holders, queue, rest } = self else { return None };
         let holder = |it: Seen| Holder {
@@ -310,7 +310,7 @@ impl Answer {
         })
     }
 
-    /// The page that it is.
+    /// The page; `None` for another answer.
     pub(crate) fn page(self) -> Option<Page> {
         let Self::Page { entries, next } = self else { return None };
         let entry = |(name, holders, waiters): (String, u64, u64)| {
@@ -321,7 +321,7 @@ impl Answer {
 }
 
 impl FromServer {
-    /// As an event; `None` for an answer.
+    /// The event; `None` for an answer.
     pub(crate) fn event(&self) -> Option<Event> {
         match self {
             Self::Granted(id, token) => Some(Event::Granted { id: LeaseId::from_hex(id)?, token: Token::new(*token) }),
@@ -330,7 +330,7 @@ impl FromServer {
         }
     }
 
-    /// What the store tells a client; `None` for what it never does.
+    /// The message for an event; `None` for an event that the store never sends.
     pub(crate) fn telling(event: Event) -> Option<Self> {
         match event {
             Event::Granted { id, token } => Some(Self::Granted(id.to_hex(), token.get())),

@@ -1,4 +1,4 @@
-//! Every mutant of the lease's state machine, against the explorations that have to catch it.
+//! Runs each mutant of the state machine of a lease against the explorations that have to catch it.
 
 use std::env;
 use std::process::{Command, Stdio};
@@ -8,7 +8,7 @@ use rlock_mutants::{MACHINE_MUTANTS, SWITCH, machine};
 
 const EXPLORATION: &str = "RLOCK_EXPLORATION";
 
-/// The exploration that the environment names, of the mutant that it names.
+/// Runs the exploration and the mutant that the environment names.
 #[test]
 fn exploration_finds_nothing() {
     let name = env::var(EXPLORATION).unwrap_or_else(|_| "small loss".to_owned());

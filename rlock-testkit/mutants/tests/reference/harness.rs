@@ -1,4 +1,4 @@
-//! The reference as a server in a process of its own.
+//! The reference as a server in a separate process.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,10 +14,10 @@ use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::time::sleep;
 
-/// How long a server that has lost its data grants nothing: time for clients to connect again and to be told.
+/// How long a server that has lost its data grants nothing: time for clients to reconnect and to be notified.
 const GRACE: Duration = Duration::from_millis(1_500);
 
-/// What failures of the harness itself begin with. They are none of the store.
+/// The prefix of failures of the harness itself, which say nothing about the store.
 pub(crate) const OURS: &str = "the harness failed";
 
 /// The reference store.
@@ -28,13 +28,13 @@ pub(crate) struct Store {
 
 /// The server that this test started.
 struct ServerProgram {
-    /// `None` while it is down. In front of the folder, to be dropped first.
+    /// `None` while the server is down. Declared before the folder, so that it is dropped first.
     process: Mutex<Option<Process>>,
     folder: TempDir,
     port: u16,
 }
 
-/// The program that servers run in, which is this test; by itself it looks whether a server can be started at all.
+/// This test is also the program of the servers. As a test, it checks that a server can be started.
 #[test]
 fn server_can_be_started() {
     match Helper::current() {
@@ -59,7 +59,7 @@ fn run_server(helper: Helper) {
     });
 }
 
-/// Listens on a port which somebody else may have for a moment.
+/// Listens on a port that another process may hold for a moment.
 async fn listen(port: &str) -> TcpListener {
     for _ in 0..500 {
         if let Ok(listener) = TcpListener::bind(format!("127.0.0.1:{port}")).await {

@@ -1,4 +1,4 @@
-//! The reference, as a server, passes the whole suite; and each of its mutants is caught.
+//! The reference, as a server, passes the whole suite, and each of its mutants is caught.
 
 mod harness;
 mod mutants;

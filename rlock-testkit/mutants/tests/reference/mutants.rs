@@ -1,4 +1,4 @@
-//! Every mutant, against the cases that have to catch it.
+//! Runs each mutant against the cases that have to catch it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -12,16 +12,16 @@ use rlock_mutants::{MUTANTS, SWITCH};
 
 use crate::harness::OURS;
 
-/// How many run at a time. They wait far more than they compute.
+/// Number of concurrent runs. They wait far more than they compute.
 const AT_A_TIME: usize = 12;
 
-/// What is left to chance is the same each time.
+/// A fixed seed, so that random choices are the same in each run.
 const SEED: (&str, &str) = ("RLOCK_TEST_SEED", "1");
 
-/// A case ends after a minute by itself.
+/// Longer than the time limit of a case, which is a minute.
 const LIMIT: Duration = Duration::from_secs(100);
 
-/// A mutant is caught by each case that the table names, and there is no case that cannot fail.
+/// Each case that the table names catches its mutant, and every case can fail.
 #[test]
 fn every_mutant_is_caught() {
     let cases = cases();
@@ -43,7 +43,7 @@ fn every_mutant_is_caught() {
     assert!(complaints.is_empty(), "{} complaints:\n{}", complaints.len(), complaints.join("\n"));
 }
 
-/// The cases of the suite, as this program lists its tests.
+/// The cases of the suite, from the list of tests of this program.
 fn cases() -> BTreeSet<String> {
     let output = Command::new(this_program()).args(["--list", "--format", "terse"]).output();
     let listed = String::from_utf8(output.expect("this program can list its tests").stdout).expect("names are text");
@@ -53,18 +53,18 @@ fn cases() -> BTreeSet<String> {
     cases
 }
 
-/// What the table leaves out, or invents.
+/// Cases without a mutant in the table, and cases in the table that do not exist.
 fn gaps(cases: &BTreeSet<String>, runs: &[(&str, &str)]) -> Vec<String> {
     let mut caught: BTreeMap<&str, usize> = cases.iter().map(|case| (case.as_str(), 0)).collect();
     let mut complaints = Vec::new();
     for (_, case) in runs {
         match caught.get_mut(case) {
             Some(times) => *times += 1,
-            None => complaints.push(format!("the table names {case}, which is no case")),
+            None => complaints.push(format!("the table names {case}, which is not a case")),
         }
     }
     let never = caught.iter().filter(|(_, times)| **times == 0);
-    complaints.extend(never.map(|(case, _)| format!("no mutant is to be caught by {case}: can it fail?")));
+    complaints.extend(never.map(|(case, _)| format!("no mutant has to be caught by {case}: can it fail?")));
     complaints
 }
 
@@ -88,7 +88,7 @@ fn run_all(runs: &[(&str, &str)]) -> Vec<(usize, Duration, Verdict)> {
     })
 }
 
-/// What the case said against the mutant, or what is wrong with that.
+/// Runs a case with a mutant. Returns the failure message of the case, or the reason why that is not a proper failure.
 fn run_one(mutant: &str, case: &str) -> Verdict {
     let mut output = tempfile::tempfile().expect("the system has a place for temporary files");
     let to = || Stdio::from(output.try_clone().expect("a file can be had twice"));
@@ -112,7 +112,7 @@ fn run_one(mutant: &str, case: &str) -> Verdict {
     }
 }
 
-/// Whether the test passed.
+/// Waits for the end of the test. Returns whether it passed.
 fn ends(child: &mut Child) -> Result<bool, String> {
     let started = Instant::now();
     loop {
@@ -123,7 +123,7 @@ fn ends(child: &mut Child) -> Result<bool, String> {
                 let _ended_meanwhile = (child.kill(), child.wait());
                 return Err(format!("it hung for {LIMIT:?}"));
             }
-            Err(error) => return Err(format!("nobody knows what became of it: {error}")),
+            Err(error) => return Err(format!("its exit status is unknown: {error}")),
         }
     }
 }
