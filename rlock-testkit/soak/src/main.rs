@@ -1,4 +1,4 @@
-//! Processes that contend for locks on one store while everything goes wrong, and whether the store stood it.
+//! Processes contend for locks on one store while faults happen. Afterwards their history is checked.
 //!
 //! ```text
 //! cargo run -p rlock-soak -- --url redis: --processes 8 --minutes 5 --faults all --seed 7
@@ -17,36 +17,36 @@ use tokio::runtime::Runtime;
 
 use crate::store::{Store, Victim};
 
-/// The time that a store has to take a client, less than the arena waits for its process.
+/// Time limit for the store to accept a client, less than the arena waits for its process.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(20);
 
-/// Lets processes contend for locks while processes die and freeze, connections break and the server is paused,
-/// killed and robbed of its data. Ends with counts and a verdict; the exit status is 1 if anything was wrong.
+/// Lets processes contend for locks while processes die and freeze, connections break, and the server is paused, is
+/// killed and loses its data. Prints counts and a verdict; the exit status is 1 if a violation was found.
 #[derive(Debug, Parser)]
 #[command(name = "soak")]
 struct Options {
-    /// The store. One of redis:, redis-cluster:, redis-sentinel:, etcd:, etcd-cluster:, postgres:, pgbouncer: and sqlite:
-    /// starts a store of its own, which is what faults of the server need.
+    /// The URL of the store. One of redis:, redis-cluster:, redis-sentinel:, etcd:, etcd-cluster:, postgres:,
+    /// pgbouncer: and sqlite: starts a new store, which faults of the server need.
     #[arg(long, default_value = "redis:")]
     url: String,
-    /// How many processes contend, each for three locks at a time.
+    /// Number of processes, each of which wants three locks at a time.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1000))]
     processes: u32,
-    /// How long, in minutes.
+    /// Duration in minutes.
     #[arg(long, default_value_t = 5.0, value_parser = minutes)]
     minutes: f64,
     /// The TTL of the locks, as `500ms`, `2s`.
     #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
     ttl: Duration,
-    /// What goes wrong: `all`, `none`, or some of process-killed, process-frozen, cut, stalled, half-open, slow,
+    /// The faults: `all`, `none`, or a list of process-killed, process-frozen, cut, stalled, half-open, slow,
     /// server-paused, server-killed, data-lost.
     #[arg(long, default_value = "all", value_delimiter = ',')]
     faults: Vec<String>,
-    /// How long after its deadline a loss may be signalled; a hundredth of the TTL if it is left out, after which the
-    /// store may grant the lock to somebody else.
+    /// How late after its deadline a loss may be signalled. The default is a hundredth of the TTL, after which the
+    /// store may grant the lock to another client.
     #[arg(long, value_parser = humantime::parse_duration)]
     late: Option<Duration>,
-    /// What chance begins with; a new one if it is left out.
+    /// Seed of all random choices; random by default.
     #[arg(long)]
     seed: Option<u64>,
 }
@@ -66,7 +66,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// A client, once the store takes one: after a restart a pooler or a cluster refuses for a moment.
+/// Connects a client. Retries, because a pooler or a cluster refuses for a moment after a restart.
 async fn connected(url: &str) -> Client {
     let begun = Instant::now();
     loop {
@@ -84,7 +84,7 @@ async fn soak(options: Options) -> Result<ExitCode, String> {
     let separator = if store.url().contains('?') { '&' } else { '?' };
     let mut url = format!("{}{separator}namespace=soak-{seed}", store.url());
     if !url.starts_with("sqlite:") {
-        // As long as the TTL, so that not even the loss of all data makes two holders.
+        // As long as the TTL, so that there are never two holders, even after the loss of all data.
         url += &format!("&restart_grace={}ms", options.ttl.as_millis());
     }
     connect(&url).await.map_err(|error| error.to_string())?;
@@ -103,7 +103,7 @@ async fn soak(options: Options) -> Result<ExitCode, String> {
     Ok(verdict(outcome, store.may_forget()))
 }
 
-/// What is to go wrong; an error if that cannot happen to the store.
+/// The faults to inject; an error if one of them cannot happen to the store.
 fn mishaps(names: &[String], store: &Store, possible: &[Mishap]) -> Result<Vec<Mishap>, String> {
     let is_allowed = |mishap: &Mishap| store.allows(*mishap) && possible.contains(mishap);
     let asked = match names {

@@ -1,4 +1,4 @@
-//! The store that is contended for: one that is there, or servers that are started for it.
+//! The store to contend for: a running one, or servers that are started for the soak.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use rlock_testkit::faults::{Control, Data};
 use rlock_testkit::servers::{Etcd, EtcdCluster, Leading, PgBouncer, Postgres, Redis, RedisCluster, RedisSentinels};
 use tempfile::TempDir;
 
-/// How long a server of a cluster may say nothing before another one takes its place.
+/// How long a server of a cluster may be silent before another one replaces it.
 const SILENT_FOR: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(crate) struct Store {
 
 #[derive(Debug)]
 enum Servers {
-    /// Somebody else's.
+    /// Servers that were started elsewhere.
     Theirs,
     Redis(Redis),
     RedisCluster(RedisCluster),
@@ -47,7 +47,7 @@ impl Victim<'_> {
     }
 }
 
-/// A Postgres server with tables, also after the loss of its data.
+/// A Postgres server with the tables, which are made again after the loss of its data.
 #[derive(Debug)]
 struct Tables(Postgres);
 
@@ -129,7 +129,7 @@ impl Store {
         &self.url
     }
 
-    /// What mishaps of the server happen to.
+    /// The server that faults are injected into.
     pub(crate) fn victim(&self) -> Option<Victim<'_>> {
         match &self.servers {
             Servers::Theirs | Servers::Sqlite(_) => None,
@@ -142,11 +142,11 @@ impl Store {
         }
     }
 
-    /// Whether this can happen to it. A user's server is not tampered with.
+    /// Whether this fault can happen to the store. Servers that were started elsewhere get no faults.
     pub(crate) fn allows(&self, mishap: Mishap) -> bool {
         match &self.servers {
             Servers::Theirs | Servers::Sqlite(_) => !mishap.is_of_the_server(),
-            // The others have the data.
+            // The other servers have the data.
             Servers::RedisCluster(_) | Servers::RedisSentinels(_) | Servers::EtcdCluster(_) => {
                 mishap != Mishap::DataLost
             }
@@ -158,7 +158,7 @@ impl Store {
         matches!(self.servers, Servers::Theirs)
     }
 
-    /// Whether a failover loses the last writes, and with them locks.
+    /// Whether a failover loses the last writes, and locks with them.
     pub(crate) fn may_forget(&self) -> bool {
         matches!(self.servers, Servers::RedisCluster(_) | Servers::RedisSentinels(_))
     }
