@@ -1,4 +1,4 @@
-//! The faults of the kit do what they say.
+//! Tests of fault injection.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use tokio::time::timeout;
 const MOMENT: Duration = Duration::from_millis(100);
 const SOON: Duration = Duration::from_secs(10);
 
-/// A server that sends everything back, behind `mark`.
+/// A server that sends everything back, with `mark` in front.
 async fn echo(mark: u8) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("echo://{}", listener.local_addr().unwrap());
@@ -34,7 +34,7 @@ async fn through(proxy: &Proxy) -> TcpStream {
     TcpStream::connect(proxy.url().trim_start_matches("echo://")).await.unwrap()
 }
 
-/// What comes back for one byte: nothing for a moment, the end of the connection, or the answer.
+/// The answer to one byte: `None` for no answer in time, an error for the end of the connection, or the bytes.
 async fn answer(stream: &mut TcpStream) -> Option<Result<Vec<u8>, ()>> {
     let mut bytes = [0; 64];
     if stream.write_all(b"x").await.is_err() {
@@ -62,7 +62,7 @@ async fn a_cut_resets_connections_and_new_ones_until_it_heals() {
     proxy.cut();
     let ended = timeout(SOON, old.read(&mut [0; 8])).await.expect("it is reset at once");
     assert_eq!(ended.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
-    // The system may tell of the reset before the connection is handed over.
+    // The system may report the reset before `connect` returns.
     if let Ok(mut new) = TcpStream::connect(proxy.url().trim_start_matches("echo://")).await {
         assert!(timeout(SOON, new.read(&mut [0; 8])).await.expect("it is reset at once").is_err());
     }
@@ -130,7 +130,7 @@ async fn a_proxy_can_lead_elsewhere() {
     assert_eq!(answer(&mut through(&proxy).await).await, Some(Ok(b"bx".to_vec())));
 }
 
-/// A peer to whose requests the faults happen, and one to whose nothing does.
+/// A backend with `faults` in its requests, and a peer without faults on the same store.
 fn peers(faults: &Faults) -> (Arc<dyn Backend>, Peer) {
     let store = MemoryStore::new();
     let faulty = Faulty::new(store.client(Namespace::default()), faults.clone());

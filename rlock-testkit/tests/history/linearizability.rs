@@ -1,12 +1,12 @@
-//! The checker against one of the general kind: stateright's, which looks for an order of all operations that a lock
-//! could have gone through one by one.
+//! Compares the checker with a general one: stateright's, which searches for an order of all operations that a lock
+//! could execute one by one.
 //!
-//! On histories of a mutex whose leases do not expire, where each process tries to lock, and unlocks what it got:
+//! The histories are of a mutex whose leases do not expire. Each process tries to lock, and unlocks what it got:
 //!
-//! - *With refusals that may come at any time*, the checker finds nothing wrong exactly if the history is linearizable.
-//!   Both hold for all histories, however wrong.
-//! - *With refusals only while somebody holds*, which the checker does not judge, what it finds wrong is not
-//!   linearizable, and what a right lock did is linearizable and nothing is wrong with it.
+//! - *If refusals are allowed at any time*, the checker accepts a history exactly if it is linearizable. This holds for
+//!   all histories, however wrong.
+//! - *If refusals are allowed only while there is a holder*, which the checker does not judge, every history that it
+//!   rejects is not linearizable, and every history of a correct lock is linearizable and accepted.
 
 use std::collections::HashMap;
 
@@ -24,7 +24,7 @@ const HISTORIES: u64 = 4000;
 struct Lock {
     holder: Option<u32>,
     last_token: u64,
-    /// Whether a try may be refused though nobody holds.
+    /// Whether a try may be refused without a holder.
     refuses_at_will: bool,
 }
 
@@ -95,7 +95,7 @@ fn is_right(entries: &[Entry]) -> bool {
     check(entries.iter().cloned()).violation.is_none()
 }
 
-/// What a process does next.
+/// The next step of a process.
 #[derive(Clone, Copy)]
 enum Next {
     Ask,
@@ -107,7 +107,7 @@ enum Next {
     HearReleased(Op),
 }
 
-/// A history of 2 to 4 processes and at most 8 operations on a lock that is right; each operation takes effect at some
+/// A history of 2 to 4 processes and at most 8 operations on a correct lock. Each operation takes effect at some
 /// instant between its two notes.
 fn right_history(chance: &mut StdRng) -> Vec<Entry> {
     let mut processes: Vec<(u32, u64, Next)> = (1..=chance.random_range(2..=4)).map(|p| (p, 0, Next::Ask)).collect();
@@ -165,7 +165,7 @@ fn right_history(chance: &mut StdRng) -> Vec<Entry> {
     entries
 }
 
-/// A history in which processes do one thing after the other, and nothing else is right about it but by chance.
+/// A history whose processes do one thing after the other. Everything else in it is random.
 fn any_history(chance: &mut StdRng) -> Vec<Entry> {
     let mut tokens: Vec<u64> = (1..=8).collect();
     if chance.random_bool(0.5) {
@@ -197,7 +197,7 @@ fn any_history(chance: &mut StdRng) -> Vec<Entry> {
     entries
 }
 
-/// Lets something be wrong that the checker is for, if there is enough in `entries` for that.
+/// Inserts one error that the checker has to find, if `entries` are long enough for it.
 fn mutate(entries: &mut Vec<Entry>, chance: &mut StdRng) -> bool {
     let grants: Vec<usize> = (0..entries.len()).filter(|place| token(&entries[*place]).is_some()).collect();
     let &[.., earlier, later] = &grants[..] else { return false };
@@ -209,7 +209,7 @@ fn mutate(entries: &mut Vec<Entry>, chance: &mut StdRng) -> bool {
         }
         1 => set_token(&mut entries[later], first),
         _ => {
-            // The later grant comes before the release, just after the earlier grant if it was asked for by then.
+            // Moves the later grant before the release, to just after the earlier grant if it was requested by then.
             let op = entries[later].what.op();
             let asked = entries.iter().position(|entry| entry.what.op() == op).expect("it was asked for");
             let gives_back = releasing(entries[earlier].what.op().expect("grants are somebody's"));

@@ -1,4 +1,4 @@
-//! The checker of histories says what is wrong with wrong ones, and nothing about right ones.
+//! The checker of histories rejects each wrong history for the right reason, and accepts each right one.
 
 mod linearizability;
 mod random;
@@ -16,7 +16,7 @@ use rlock_testkit::peer::resource;
 /// How late a signal may be in these tests.
 const ALLOWED: Duration = Duration::from_millis(50);
 
-/// Three who ask, each in a process of its own.
+/// Three attempts, each in its own process.
 const A: Op = Op { process: 1, sequence: 0 };
 const B: Op = Op { process: 2, sequence: 0 };
 const C: Op = Op { process: 3, sequence: 0 };

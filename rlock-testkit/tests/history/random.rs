@@ -1,4 +1,4 @@
-//! Random histories of a right lock are accepted, and those with one thing made wrong in them are not.
+//! Random histories of a correct lock are accepted. With one error in them, they are rejected.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -62,10 +62,10 @@ fn right_histories_have_everything_in_them() {
     }
 }
 
-/// Makes one thing wrong at a place that `Index` chooses; `None` if there is no such place.
+/// Inserts one error, at a place that `Index` chooses; `None` if there is no such place.
 type Mutation = fn(Vec<Entry>, &Index) -> Option<Vec<Entry>>;
 
-/// Runs `mutation` on random histories with a place for it, and expects to find what `is_found` wants.
+/// Runs `mutation` on random histories that have a place for it, and expects the breach that `is_found` accepts.
 fn rejects(mutation: Mutation, is_found: fn(&Counts, &Breach) -> bool) {
     let places = std::cell::Cell::new(0);
     run(&(plan(), any::<Index>()), |(plan, index)| {
@@ -183,7 +183,7 @@ fn signal_that_comes_late_is_rejected() {
                 What::Frozen { process } => Some(process),
                 _ => None,
             });
-            // Nearly all of those who lose by expiry were frozen, so a loss is made of a release.
+            // Nearly all holders that lose by expiry were frozen, so the test turns a release into a loss.
             let releases = places(&entries, |entry| match entry.what {
                 What::Releasing { op } => !frozen.contains(&op.process) && is_released(&entries, op),
                 _ => false,
@@ -199,8 +199,8 @@ fn signal_that_comes_late_is_rejected() {
     );
 }
 
-/// The grants of holds of everything that were released, as the store confirmed, each with the next grant, if no
-/// process in it was ever frozen or killed, nothing was broken by force, and the second was held for some time.
+/// Pairs of an exclusive grant whose release the store confirmed, and the next grant, which was held for some time.
+/// Only without a freeze or death of their processes, and without a break.
 fn handovers(entries: &[Entry]) -> Vec<(usize, usize)> {
     let spoiled = processes(entries, |what| match *what {
         What::Died { process } | What::Frozen { process } => Some(process),
@@ -245,7 +245,7 @@ fn set_token(entry: &mut Entry, new: u64) {
     }
 }
 
-/// [`Index::get`] for what may be empty.
+/// [`Index::get`] that allows an empty slice.
 trait GetChecked {
     fn get_checked<'a, T>(&self, from: &'a [T]) -> Option<&'a T>;
 }

@@ -1,4 +1,4 @@
-//! What is recorded is what is read.
+//! Recorded entries are read back unchanged.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;

@@ -1,4 +1,4 @@
-//! Histories that are right, though they may not look so.
+//! Correct histories that look wrong.
 
 use rlock_core::LossReason;
 use rlock_testkit::history::{Counts, Entry, Op, What};
@@ -74,7 +74,7 @@ fn frozen_holder_is_replaced_after_its_deadline() {
 
 #[test]
 fn frozen_holder_that_gives_back_what_it_no_longer_has() {
-    // The store's answer to a release that was sent twice may sound like success.
+    // The store's answer to a release that was sent twice may look like success.
     for known in [false, true] {
         accept([
             at(0, asked(A)),
@@ -280,7 +280,7 @@ fn takeover_is_counted_without_downs_and_freezes() {
         at(0, asked(A)),
         at(0, granted(A, 1, 100)),
         at(10, asked(B)),
-        at(50, What::Died { process: 1 }), // nobody holds
+        at(50, What::Died { process: 1 }), // the resource has no holder
         at(60, What::Down),
         at(1060, What::Up),
         at(1070, What::Frozen { process: 2 }),
@@ -290,11 +290,11 @@ fn takeover_is_counted_without_downs_and_freezes() {
         at(3081, What::Refused { op: C }),
         at(3082, releasing(B)),
         at(3083, released(B)),
-        at(9000, asked(Op { sequence: 1, ..C })), // nobody waited until now
+        at(9000, asked(Op { sequence: 1, ..C })), // no waiter until now
         at(9020, granted(Op { sequence: 1, ..C }, 3, 9999)),
         at(9021, releasing(Op { sequence: 1, ..C })),
         at(9030, asked(Op { sequence: 2, ..C })),
-        at(9045, What::Refused { op: Op { sequence: 2, ..C } }), // and nobody waits any more
+        at(9045, What::Refused { op: Op { sequence: 2, ..C } }), // and no waiter any more
         at(9050, asked(Op { sequence: 3, ..C })),
         at(9065, What::Unknown { op: Op { sequence: 3, ..C } }),
         at(9066, What::End),
@@ -306,7 +306,7 @@ fn takeover_is_counted_without_downs_and_freezes() {
 #[test]
 fn hundred_thousand_entries() {
     let turns = (0..25_000).map(|turn| (turn, Op { process: (turn % 50) as u32, sequence: turn / 50 }));
-    // All 50 processes wait at any time, behind one who holds for 40 ms.
+    // All 50 processes wait at any time, behind one holder that holds for 40 ms.
     let counts = accept(turns.flat_map(|(turn, op)| {
         let (before, now) = (turn.saturating_sub(50) * 40 + 2, turn * 40 + 1);
         let before = if turn < 50 { 0 } else { before + 38 };

@@ -1,4 +1,4 @@
-//! A right lock in virtual time, and processes that use it, die, freeze and lose.
+//! A correct lock in virtual time, and processes that use it, die, freeze and lose their locks.
 
 use std::time::Duration;
 
@@ -10,21 +10,21 @@ use rlock_testkit::history::{Entry, Op, What};
 use crate::{asked_for, job, ms};
 
 const TTL: u64 = 100;
-/// By how much a holder's deadline is before the store's.
+/// How much earlier the deadline of a holder is than that of the store.
 const MARGIN: u64 = 5;
 
-/// What is simulated.
+/// The parameters of a simulation.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) seed: u64,
     pub(crate) processes: u32,
     pub(crate) capacity: u32,
     pub(crate) millis: u64,
-    /// Whether things go wrong.
+    /// Whether faults happen.
     pub(crate) with_faults: bool,
 }
 
-/// What happened, up to its end. All instants are different.
+/// Simulates a run to its end, and returns its entries. All instants are different.
 pub(crate) fn simulate(plan: &Plan) -> Vec<Entry> {
     let mut world = World::new(plan);
     for now in 0..plan.millis {
@@ -47,7 +47,7 @@ struct World {
     capacity: u32,
     is_up: bool,
     last_token: u64,
-    /// In the order in which they queued.
+    /// In the order in which they were queued.
     leases: Vec<Lease>,
     processes: Vec<Process>,
     /// The greatest token seen, and the value.
@@ -85,7 +85,7 @@ enum State {
         release: u64,
         read: Option<u64>,
     },
-    /// Its client released it, and the holder has not heard of that.
+    /// The client has released the lease, and the holder does not know yet.
     GivenUp {
         deadline: u64,
     },
@@ -122,7 +122,7 @@ impl World {
             let process = self.processes[chosen].number;
             if self.odds(1000) {
                 self.note(What::Died { process });
-                // Another one starts at once, under the same number.
+                // Another process with the same number starts at once.
                 self.processes[chosen].asks.clear();
                 self.processes[chosen].is_frozen = false;
             } else if self.processes[chosen].is_frozen {
@@ -148,7 +148,7 @@ impl World {
         }
     }
 
-    /// Everything goes well until nobody wants anything any more; who is frozen may stay so.
+    /// Runs without faults until no process wants a lock any more. Frozen processes may stay frozen.
     fn come_to_rest(&mut self) {
         if !self.is_up {
             self.is_up = true;
@@ -278,7 +278,7 @@ impl World {
         State::Over
     }
 
-    /// Opens the register, and then writes to it now and again.
+    /// Opens the register, and later writes to it at random times.
     fn use_register(&mut self, op: Op, token: u64, read: Option<u64>) -> Option<u64> {
         if !self.odds(6) {
             return read;
@@ -315,7 +315,7 @@ impl World {
         self.grant();
     }
 
-    /// First come, first served.
+    /// Grants in the order of the queue.
     fn grant(&mut self) {
         let mut free = self.capacity;
         for lease in &mut self.leases {

@@ -1,4 +1,4 @@
-//! Histories that are wrong, each in one way.
+//! Wrong histories, each with one error.
 
 use rlock_core::LossReason;
 use rlock_testkit::history::{Breach, Op, Violation, What};
@@ -277,7 +277,7 @@ fn writer_with_a_smaller_token_than_its_reader_is_overtaken() {
     assert!(matches!(violation(entries).breach, Breach::Overtaken { .. }));
 }
 
-/// A store that forgot a grant makes the next one before the first holder reads its answer.
+/// After a store has forgotten a grant, it grants again before the first holder receives its answer.
 #[test]
 fn grant_that_was_forgotten_before_it_was_noted_is_overtaken() {
     let verdict = check([

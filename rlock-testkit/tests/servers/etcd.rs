@@ -1,4 +1,4 @@
-//! Servers of etcd.
+//! Tests of etcd servers.
 
 use std::env;
 use std::io::{self, Read as _, Write as _};
@@ -12,7 +12,7 @@ use super::{NOWHERE, connect, failure_of, refuses, run, text};
 const STARTS: &str = "etcd::a_server_starts_and_answers";
 const STARTS_OWN: &str = "etcd::a_server_with_arguments_is_the_tests_own";
 
-/// Other tests run this one again, in environments of their own.
+/// Other tests run this one again, in other environments.
 #[test]
 fn a_server_starts_and_answers() {
     let begun = Instant::now();
@@ -21,7 +21,7 @@ fn a_server_starts_and_answers() {
     assert!(etcd.revision() >= 1);
 }
 
-/// And this one.
+/// Other tests run this one again, in other environments.
 #[test]
 fn a_server_with_arguments_is_the_tests_own() {
     let etcd = Etcd::start_with(&["--max-txn-ops", "3", "--max-request-bytes", "1000"]);
@@ -190,13 +190,13 @@ fn without_any_server_the_failure_says_what_to_install() {
     }
 }
 
-/// Has the server at `url` grant a lease of so many seconds.
+/// Grants a lease of `ttl` seconds at the server at `url`.
 pub(crate) fn grant(url: &str, ttl: u32) {
     let answer = ask(url, "POST /v3/lease/grant", &format!(r#"{{"TTL":"{ttl}"}}"#));
     assert!(answer.contains(&format!(r#""TTL":"{ttl}""#)), "{answer}");
 }
 
-/// What the server at `url` answers to a request for which the gateway has no method.
+/// The answer of the server at `url` to a request that the gateway of the kit has no method for.
 pub(crate) fn ask(url: &str, request: &str, body: &str) -> String {
     let mut connection = connect(url).unwrap();
     write!(connection, "{request} HTTP/1.0\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();

@@ -1,4 +1,4 @@
-//! Clusters of etcd servers, which are programs of this machine.
+//! Tests of clusters of etcd servers, which are programs of this machine.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use super::{failure_of, refuses, run, text};
 const STARTS: &str = "etcd_cluster::three_servers_start_and_agree";
 const AGREED_WITHIN: Duration = Duration::from_secs(20);
 
-/// Another test runs this one again, in an environment of its own.
+/// Another test runs this one again, in another environment.
 #[tokio::test]
 async fn three_servers_start_and_agree() {
     let begun = Instant::now();
@@ -51,7 +51,7 @@ async fn a_leader_that_is_cut_off_is_replaced_and_catches_up() {
     }
     let silent = through(&cluster, old).within(Duration::from_secs(1)).keys("").unwrap_err();
     assert!(is_timeout(&silent), "clients cannot reach it: {silent}");
-    // Nor does it answer those who can: what it would say might be old.
+    // It does not answer a client that reaches it either, because its answer could be outdated.
     for refused in [cluster.node(old).gateway().keys("").map(drop), cluster.node(old).gateway().put("key", "alone")] {
         let refused = refused.unwrap_err();
         assert!(!is_timeout(&refused), "it says that it cannot: {refused}");
@@ -82,7 +82,7 @@ async fn a_follower_that_is_cut_off_hears_and_says_nothing() {
     }
 
     cluster.cut_off(follower);
-    sleep(Duration::from_millis(100)).await; // for what was on its way
+    sleep(Duration::from_millis(100)).await; // until bytes in flight have arrived
     let before = received(&cluster);
     let cut_off = Instant::now();
     while cut_off.elapsed() < Duration::from_secs(4) {
@@ -105,7 +105,7 @@ async fn a_follower_that_is_cut_off_hears_and_says_nothing() {
     assert!(leases() > 0);
 }
 
-/// Connections that were there before and ones that came meanwhile get through again.
+/// Old connections, and those that were opened in the meantime, work again.
 #[tokio::test]
 async fn a_server_can_be_cut_off_again_and_again() {
     let cluster = EtcdCluster::start();
@@ -184,7 +184,8 @@ fn a_cluster_runs_on_programs_and_needs_one() {
     assert!(elsewhere.status.success(), "{}", text(&elsewhere));
 }
 
-/// Asks again what a second election has interrupted, as any client has to. A busy machine brings elections of its own.
+/// Retries a request, as every client has to, because a second election may interrupt it. A busy machine causes
+/// elections.
 async fn answered<T>(mut ask: impl FnMut() -> std::io::Result<T>) -> T {
     let begun = Instant::now();
     loop {
@@ -200,7 +201,7 @@ async fn write(cluster: &EtcdCluster, index: usize, value: &str) {
     answered(|| through(cluster, index).put("key", value)).await;
 }
 
-/// Waits until all have this value, and says so if they do not come to.
+/// Waits until all servers have this value, and panics if they do not get it.
 async fn agree(cluster: &EtcdCluster, value: &str) {
     let begun = Instant::now();
     loop {
@@ -213,7 +214,7 @@ async fn agree(cluster: &EtcdCluster, value: &str) {
     }
 }
 
-/// What each server has received from others, as its metrics say it: a line for each of them.
+/// The counters of bytes that each server has received from the others, from its metrics: one line per sender.
 fn received(cluster: &EtcdCluster) -> [Vec<String>; 3] {
     let servers = urls(&cluster.direct_url());
     [0, 1, 2].map(|index: usize| {
@@ -229,7 +230,7 @@ fn member_id(cluster: &EtcdCluster, index: usize) -> u64 {
     rest.split('"').next().unwrap().parse().unwrap()
 }
 
-/// As clients reach it.
+/// A client of the server, through its proxy.
 fn through(cluster: &EtcdCluster, index: usize) -> Gateway {
     Gateway::new(cluster.node(index).url()).unwrap()
 }

@@ -1,6 +1,6 @@
-//! Servers for tests: the same whether they run in containers or as programs of this machine.
+//! Tests of servers, which behave the same in containers and as programs of this machine.
 //!
-//! `RLOCK_TEST_SERVERS=containers` and `RLOCK_TEST_SERVERS=local` run these tests on the one and on the other.
+//! `RLOCK_TEST_SERVERS=containers` and `RLOCK_TEST_SERVERS=local` select one of the two.
 
 mod etcd;
 mod etcd_cluster;
@@ -17,7 +17,7 @@ use std::{env, io};
 use rlock_testkit::faults::{Control, Data};
 use rlock_testkit::servers::{Redis, Reply, Resp};
 
-/// Other tests run this one again, in environments of their own.
+/// Other tests run this one again, in other environments.
 #[test]
 fn a_server_starts_and_answers() {
     let redis = Redis::start();
@@ -25,7 +25,7 @@ fn a_server_starts_and_answers() {
     assert_eq!(redis.resp().command(&["PING"]), Reply::Text("PONG".into()));
 }
 
-/// And this one.
+/// Other tests run this one again, in other environments.
 #[test]
 fn a_server_with_arguments_is_the_tests_own() {
     let redis = Redis::start_with(&["--requirepass", "pass/word", "--databases", "3"]);
@@ -130,7 +130,7 @@ fn servers_start_and_end_inside_runtimes_and_outlive_them() {
         });
         drop(runtime);
         assert_eq!(left.resp().command(&["PING"]), Reply::Text("PONG".into()));
-        futures_util::future::FutureExt::now_or_never(left.pause()); // no runtime, and nobody who waits for it
+        futures_util::future::FutureExt::now_or_never(left.pause()); // no runtime, and the future is not awaited
         let url = left.url().to_owned();
         drop(left);
         refuses(&url);
@@ -220,19 +220,19 @@ fn list(texts: &[&str]) -> Reply {
 
 const NOWHERE: &str = "unix:///nowhere/docker.sock";
 
-/// What the first test says when it fails in an environment with `variables`.
+/// The output of the first test, which fails in an environment with `variables`.
 fn failure(variables: &[(&str, &str)]) -> String {
     failure_of("a_server_starts_and_answers", variables)
 }
 
-/// What a test says when it fails in an environment with `variables`.
+/// The output of the test `name`, which fails in an environment with `variables`.
 fn failure_of(name: &str, variables: &[(&str, &str)]) -> String {
     let failed = run(name, variables);
     assert!(!failed.status.success(), "{}", text(&failed));
     text(&failed)
 }
 
-/// Runs one of these tests again. Of the variables about servers, it gets only `variables` and the names of images.
+/// Runs one of these tests again. Of the variables for servers, it gets only `variables` and the names of images.
 fn run(name: &str, variables: &[(&str, &str)]) -> Output {
     test(name, variables).output().unwrap()
 }
@@ -253,7 +253,7 @@ fn text(output: &Output) -> String {
 
 #[cfg(feature = "containers")]
 mod engine {
-    //! What becomes of a test whose Docker engine does not do as it should.
+    //! Tests with a Docker engine that does not work properly.
 
     use std::io::{BufRead as _, BufReader, Read as _, Write as _};
     use std::net::{TcpListener, TcpStream};
@@ -315,7 +315,7 @@ mod engine {
         }
     }
 
-    /// What listens where a Docker engine is expected.
+    /// A fake Docker engine.
     struct Engine {
         url: String,
         requests: mpsc::Receiver<(String, String)>,
@@ -325,7 +325,7 @@ mod engine {
     struct Request<'a>(&'a str, &'a str);
 
     impl Engine {
-        /// It answers requests with the status that `answer` says, or not at all.
+        /// Starts an engine that answers requests with the status from `answer`, or not at all.
         fn start(answer: fn(Request<'_>) -> Option<&'static str>) -> Self {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let url = format!("tcp://{}", listener.local_addr().unwrap());
@@ -354,7 +354,7 @@ mod engine {
             Self { url, requests }
         }
 
-        /// The path of the next request with this method and this part of a path.
+        /// The path of the next request with this method and with `part` in its path.
         fn wait_for(&self, method: &str, part: &str) -> String {
             loop {
                 let (got, path) = self.requests.recv_timeout(Duration::from_secs(20)).expect(part);

@@ -1,4 +1,4 @@
-//! PgBouncer, which is a program of this machine, in front of servers of Postgres.
+//! Tests of PgBouncer, a program of this machine, in front of Postgres servers.
 
 use std::time::{Duration, Instant};
 
@@ -61,7 +61,7 @@ async fn a_pooler_comes_back_and_so_does_its_server() {
     }
 
     postgres.kill().await;
-    pooler.restart(Data::Kept).await; // it needs no server to be ready
+    pooler.restart(Data::Kept).await; // it becomes ready without a server
     postgres.restart(Data::Kept).await;
     let begun = Instant::now();
     while let Err(error) = ask() {

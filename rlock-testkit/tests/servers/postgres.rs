@@ -1,4 +1,4 @@
-//! Servers of Postgres.
+//! Tests of Postgres servers.
 
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -18,10 +18,10 @@ const STARTS_OWN: &str = "postgres::a_server_with_arguments_is_the_tests_own";
 const SEVERAL: &str = "postgres::several_start_at_once";
 const SOON: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_millis(300);
-/// The request that a server answers with one letter, before it knows anything of the client.
+/// The request for TLS, which a server answers with one letter before it knows the client.
 const WANTS_TLS: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 
-/// Other tests run this one again, in environments of their own.
+/// Other tests run this one again, in other environments.
 #[test]
 fn a_server_starts_and_answers() {
     let begun = Instant::now();
@@ -31,7 +31,7 @@ fn a_server_starts_and_answers() {
     println!("its segment is {}.", segment(&postgres));
 }
 
-/// And this one.
+/// Other tests run this one again, in other environments.
 #[test]
 fn a_server_with_arguments_is_the_tests_own() {
     let postgres = Postgres::start_with(&["-c", "max_connections=20", "-c", "deadlock_timeout=7s"]);
@@ -40,7 +40,7 @@ fn a_server_with_arguments_is_the_tests_own() {
     assert_eq!(setting(&postgres, "deadlock_timeout"), "7s");
 }
 
-/// And this one.
+/// Other tests run this one again, in other environments.
 #[test]
 fn several_start_at_once() {
     thread::scope(|scope| {
@@ -108,7 +108,7 @@ fn what_is_no_postgres_is_told() {
     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused, "{error}");
 }
 
-/// Each connection has a process of its own there, and a new one takes one more.
+/// The server has one process for each connection, and starts another for a new one. All of them have to stop.
 #[tokio::test]
 async fn a_paused_server_is_silent_until_it_is_resumed() {
     let postgres = Postgres::start_durable();
@@ -170,7 +170,7 @@ async fn a_server_comes_back_with_what_it_had_confirmed() {
     }
 }
 
-/// Clients are at it, whose processes have to go with the server.
+/// The server has clients, whose server processes have to end with it.
 #[tokio::test]
 async fn a_server_is_killed_again_and_again() {
     let postgres = Postgres::start_durable();
@@ -185,7 +185,7 @@ async fn a_server_is_killed_again_and_again() {
         postgres.kill().await;
         for client in &mut clients {
             let gone = client.query("SELECT 1").unwrap_err();
-            assert!(!is_timeout(&gone), "in round {round}, somebody holds the connection: {gone}");
+            assert!(!is_timeout(&gone), "in round {round}, a process still holds the connection: {gone}");
         }
         postgres.restart(Data::Kept).await;
         assert_eq!(postgres.query("SELECT count(*), min(n) FROM t"), [[some(&round.to_string()), some("1")]]);
@@ -235,7 +235,7 @@ fn the_environments_server_is_taken_where_it_is_not_tampered_with() {
     assert!(own.status.success() && !text(&own).contains(&line), "{}", text(&own));
 }
 
-/// The first of them have no data directory to copy yet.
+/// The first servers find no archive of a data directory yet.
 #[test]
 fn local_servers_start_in_several_processes_at_once_and_leave_an_archive_only() {
     let temporary = Temporary::new();
@@ -262,7 +262,7 @@ fn local_servers_start_in_several_processes_at_once_and_leave_an_archive_only() 
     assert!(!refused.status.success() && text(&refused).contains("others may have written"), "{}", text(&refused));
 }
 
-/// A folder for temporary files, which has to be open to the user as whom root runs servers.
+/// A temporary folder that the user who runs the servers for root can access.
 struct Temporary(String);
 
 impl Temporary {
@@ -302,7 +302,7 @@ pub(crate) fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
-/// The id of the segment of shared memory that the server has from its system.
+/// The id of the server's shared memory segment.
 fn segment(postgres: &Postgres) -> String {
     let file = postgres.query("SELECT pg_read_file('postmaster.pid')").remove(0).remove(0).unwrap();
     file.lines().nth(6).unwrap().split_whitespace().nth(1).unwrap().to_owned()

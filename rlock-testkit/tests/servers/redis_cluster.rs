@@ -1,4 +1,4 @@
-//! Redis Clusters, and servers under sentinels.
+//! Tests of Redis Clusters, and of servers with sentinels.
 
 use std::time::Duration;
 
