@@ -134,18 +134,18 @@ fn block_of(block: &str) -> Mutant {
         }
     }
     let name = &mutant.name;
-    assert!(!mutant.cases.is_empty(), "mutant {name}: no case is to catch it");
+    assert!(!mutant.cases.is_empty(), "mutant {name}: no case has to catch it");
     match &mut mutant.place {
         Place::Reference(places) => {
             for hunk in hunks {
-                assert!(!hunk[1].is_empty(), "mutant {name}: it says neither a snippet nor a file");
+                assert!(!hunk[1].is_empty(), "mutant {name}: it has neither a snippet nor a file");
                 let [before, original, mutated, after] = hunk.map(|lines| lines.join("\n"));
                 places.push(Hunk { before, original, mutated, after });
             }
         }
         Place::File(file) => {
             let source = fs::read_to_string(&file).unwrap_or_else(|error| panic!("mutant {name}: {file}: {error}"));
-            assert!(source.contains(&format!("is_on({name:?})")), "mutant {name}: {file} never asks for it");
+            assert!(source.contains(&format!("is_on({name:?})")), "mutant {name}: {file} never checks for it");
         }
     }
     mutant

@@ -11,7 +11,7 @@ use crate::wait::within;
 
 /// The mutex `name`.
 pub(crate) fn mutex(client: &Client, name: &str) -> SimpleLock {
-    SimpleLock::new(name, client).expect("a name that can be used")
+    SimpleLock::new(name, client).expect("a valid name")
 }
 
 /// Options with the TTL [`LONG`], so that only a message can wake waiters in time.

@@ -54,7 +54,7 @@ impl Shape for Claim {
     }
 
     fn weighing(mut self, weight: u32, capacity: u32) -> Self {
-        self.share = Share::new(weight, capacity).expect("a share that can be held");
+        self.share = Share::new(weight, capacity).expect("a valid share");
         self
     }
 }
@@ -124,7 +124,7 @@ impl Peer {
     /// Sends a claim that has to be granted at once.
     pub async fn hold(&self, claim: &Claim) -> Held {
         let held = self.try_claim(claim).await;
-        held.unwrap_or_else(|| panic!("a claim on {:?} was refused, with nobody in its way", claim.key.resource))
+        held.unwrap_or_else(|| panic!("a claim on {:?} that should be granted was refused", claim.key.resource))
     }
 
     /// Sends a claim that has to be queued. Returns the number of leases in front of it.
@@ -171,7 +171,7 @@ impl Peer {
             token.is_some()
         };
         eventually(limit, "the grant of a queued lease", is_held).await;
-        token.expect("that was waited for")
+        token.expect("the wait above sets it")
     }
 
     /// Polls `name` until it is free, and holds it.
@@ -182,7 +182,7 @@ impl Peer {
             held.is_some()
         };
         eventually(limit, "a resource to become free", is_held).await;
-        held.expect("that was waited for")
+        held.expect("the wait above sets it")
     }
 
     /// Releases one lease.
@@ -259,7 +259,8 @@ fn well<T>(answer: Result<T, BackendError>) -> T {
 }
 
 fn only<T>(answers: Vec<T>) -> T {
-    let [answer] = <[T; 1]>::try_from(answers).unwrap_or_else(|answers| panic!("{} answers to one", answers.len()));
+    let [answer] =
+        <[T; 1]>::try_from(answers).unwrap_or_else(|answers| panic!("{} answers to one request", answers.len()));
     answer
 }
 
@@ -276,7 +277,7 @@ async fn until_answered<R: Clone, T>(
         }
         let again: Vec<R> = unanswered.iter().map(|&at| requests[at].clone()).collect();
         let answered = call(&again).await;
-        assert_eq!(answered.len(), again.len(), "as many answers as questions");
+        assert_eq!(answered.len(), again.len(), "one answer for each request");
         for (at, answer) in unanswered.into_iter().zip(answered) {
             answers[at] = match answer {
                 Err(BackendError::Unknown(_)) => None,
@@ -287,6 +288,6 @@ async fn until_answered<R: Clone, T>(
 }
 
 fn all<T>(asked: usize, answers: Vec<Result<T, BackendError>>) -> Vec<T> {
-    assert_eq!(answers.len(), asked, "as many answers as questions");
+    assert_eq!(answers.len(), asked, "one answer for each request");
     answers.into_iter().map(well).collect()
 }

@@ -154,7 +154,7 @@ impl Program {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the system starts another process");
-        let stdout = child.stdout.take().expect("its output was asked for");
+        let stdout = child.stdout.take().expect("its output is piped");
         let (lines, heard) = unbounded_channel();
         thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
@@ -187,7 +187,7 @@ impl Process {
     ///
     /// Panics if the helper has ended.
     pub fn say(&mut self, line: impl Display) {
-        let stdin = self.stdin.as_mut().expect("its input was asked for");
+        let stdin = self.stdin.as_mut().expect("its input is piped");
         writeln!(stdin, "{line}").and_then(|()| stdin.flush()).expect("the helper listens");
     }
 
@@ -227,7 +227,7 @@ impl Process {
 
     fn signal(&self, signal: Signal) {
         let id = i32::try_from(self.child.id()).expect("process ids are positive numbers of 31 bits");
-        kill(Pid::from_raw(id), signal).expect("the helper has not been waited for");
+        kill(Pid::from_raw(id), signal).expect("the helper has not been reaped");
     }
 }
 

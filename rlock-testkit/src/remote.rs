@@ -118,12 +118,12 @@ pub(crate) async fn obey(stage: &Stage, mut helper: Helper) {
         let mut words = request.splitn(3, ' ');
         let verb = words.next().unwrap_or_default();
         if verb == "check" {
-            let guard = held.as_ref().expect("the test had it lock before");
+            let guard = held.as_ref().expect("the test made it lock before");
             helper.say(if guard.is_held() { "held" } else { "lost" });
             continue;
         }
         if verb == "unlock" {
-            locking::unlock(held.take().expect("the test had it lock before")).await;
+            locking::unlock(held.take().expect("the test made it lock before")).await;
             helper.say("released");
             continue;
         }

@@ -30,7 +30,7 @@ enum Servers {
     Postgres(Tables),
     /// The pooler is dropped first.
     PgBouncer(#[expect(dead_code, reason = "it runs until it is dropped")] PgBouncer, Tables),
-    Sqlite(#[expect(dead_code, reason = "it is there until it is dropped")] TempDir),
+    Sqlite(#[expect(dead_code, reason = "the folder lives until it is dropped")] TempDir),
 }
 
 pub(crate) enum Victim<'a> {

@@ -99,7 +99,7 @@ pub async fn connection_comes_back_clean(stage: &Stage, network: &Network) {
     for guard in &guards {
         let tokens: Vec<_> =
             peer.inspect(guard.resource().as_str()).await.holders.iter().map(|holder| holder.token).collect();
-        assert_eq!(tokens, [guard.token()], "{:?} was answered for another", guard.resource());
+        assert_eq!(tokens, [guard.token()], "{:?} got the answer for another lock", guard.resource());
     }
     join_all(guards.iter().map(|guard| async { soon("an extension", guard.extend(SOON)).await })).await;
     join_all(guards.into_iter().map(unlock)).await;
@@ -128,7 +128,7 @@ pub async fn guard_dropped_on_another_runtime(stage: &Stage) {
     let (holder, other) = (stage.client().await, stage.client().await);
     let guard = lock(&holder, "x").await;
     let drop_there = move || {
-        let runtime = Builder::new_current_thread().build().expect("the system has what a runtime takes");
+        let runtime = Builder::new_current_thread().build().expect("the system can start a runtime");
         runtime.block_on(async move { drop(guard) });
     };
     thread::spawn(drop_there).join().expect("dropping does not panic");

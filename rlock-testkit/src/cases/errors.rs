@@ -46,18 +46,18 @@ pub async fn error_says_whether_applied(stage: &Stage, network: &Network) {
             let is_there = !matches!(direct.state(&claim.key).await, Extended::Gone { .. });
             match answer {
                 Ok(Acquired::Held(_)) => assert!(is_there, "a claim that was answered had no effect"),
-                Err(BackendError::NotApplied(failure)) => assert!(!is_there, "it was applied, and: {failure}"),
+                Err(BackendError::NotApplied(failure)) => assert!(!is_there, "it was applied, but: {failure}"),
                 Err(BackendError::Unknown(_)) => {}
-                other => panic!("a claim that nothing stands in the way of: {other:?}"),
+                other => panic!("a claim on a free resource: {other:?}"),
             }
         }
         for (key, answer) in keys.iter().zip(released) {
             let is_there = !matches!(direct.state(key).await, Extended::Gone { .. });
             match answer {
                 Ok(Released::Released) => assert!(!is_there, "a release that was answered had no effect"),
-                Err(BackendError::NotApplied(failure)) => assert!(is_there, "it was applied, and: {failure}"),
+                Err(BackendError::NotApplied(failure)) => assert!(is_there, "it was applied, but: {failure}"),
                 Err(BackendError::Unknown(_)) => {}
-                other => panic!("a release of a lease that is there: {other:?}"),
+                other => panic!("a release of a lease that exists: {other:?}"),
             }
         }
     }

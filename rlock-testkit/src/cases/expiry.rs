@@ -40,7 +40,7 @@ pub async fn expired_reads_as_free(stage: &Stage) {
     let claims = names.map(|name| claim(name).living(stage.short()));
     let [extended, released, _, _, claimed, _] = &claims;
     let acquired = gone.acquire(&claims).await;
-    let Acquired::Held(before) = acquired[4] else { panic!("nobody is in the way: {acquired:?}") };
+    let Acquired::Held(before) = acquired[4] else { panic!("the resources are free: {acquired:?}") };
     peer.sees_free("inspected").await;
     assert_eq!(peer.inspect("inspected").await.capacity, None);
     assert_eq!(gone.extend(&extended.key, LONG).await, Extended::Gone { taken: false });
@@ -120,7 +120,7 @@ pub async fn client_clock_is_ignored(stage: &Stage) {
         let started = Instant::now();
         let _expires = lock_as(holder, "x", unwatched(ttl)).await;
         let guard = lock(other, "x").await;
-        let waited = started.elapsed() + Ttl::new(ttl).expect("a TTL that can be used").margin();
+        let waited = started.elapsed() + Ttl::new(ttl).expect("a valid TTL").margin();
         assert!(waited >= ttl, "a lease of {ttl:?} ended after {waited:?}");
         unlock(guard).await;
     }

@@ -120,7 +120,7 @@ pub async fn extend_races_release(stage: &Stage) {
         let held = peer.hold(&claim("x")).await;
         let (released, _either) = tokio::join!(peer.release(&held.key), other.extend(&held.key, LONG));
         assert_eq!(released, Released::Released);
-        assert!(peer.inspect("x").await.is_free(), "an extension brought back what was released");
+        assert!(peer.inspect("x").await.is_free(), "an extension revived a released lease");
     }
 }
 
@@ -158,7 +158,7 @@ pub async fn queued_lease_lives_by_extends(stage: &Stage) {
     let started = Instant::now();
     let is_first = async || match peer.extend(&live.key, stage.brisk()).await {
         Extended::Queued(place) => place.ahead == 0 && started.elapsed() > stage.brisk() * 3,
-        other => panic!("a waiter that extends its lease lost its place: {other:?}"),
+        other => panic!("a waiter that renews its lease lost its position: {other:?}"),
     };
     eventually(stage.brisk() * 3 + SOON, "the silent waiter to expire", is_first).await;
     assert_eq!(peer.inspect("x").await.queue.len(), 1);

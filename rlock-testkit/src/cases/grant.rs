@@ -48,7 +48,7 @@ pub async fn wake_up_is_prompt(stage: &Stage) {
         let released = Instant::now();
         unlock(guard).await;
         let (woken, _, others) = select_all(waiters).await;
-        guard = woken.expect("no waiting task panics").expect("nothing is in its way");
+        guard = woken.expect("no waiting task panics").expect("the waiter is granted");
         waiters = others;
         assert!(released.elapsed() < PROMPT, "a waiter was woken after {:?}", released.elapsed());
     }
@@ -102,7 +102,7 @@ pub async fn waiter_survives_its_connection(stage: &Stage, network: &Network) {
         unlock(guard).await;
         if stage.capabilities().queue {
             let turn = within(PROMPT, "the first waiter's turn", served(first)).await;
-            assert!(!second.is_finished(), "a waiter lost its place with its connection");
+            assert!(!second.is_finished(), "a waiter lost its position with its connection");
             unlock(turn).await;
             guard = within(PROMPT, "the second waiter's turn", served(second)).await;
         } else {
@@ -202,7 +202,7 @@ pub async fn idle_waiter_is_quiet(stage: &Stage) {
     sleep(WATCHED).await;
     let calls = record.calls() - before;
     assert!(calls <= a_second * WATCHED.as_secs(), "{calls} calls in {WATCHED:?}");
-    assert!(!waiting.is_finished(), "the waiter has stopped to wait");
+    assert!(!waiting.is_finished(), "the waiter has stopped waiting");
 }
 
 /// A break ends all held leases, and grants the next waiter in the same step.
@@ -228,7 +228,7 @@ pub async fn break_tells_the_holder(stage: &Stage) {
     let permits = join_all(permits).await;
     assert_eq!(soon("a break", other.break_leases(&resource("x"))).await, 2);
     for permit in permits {
-        assert_eq!(within(PROMPT, "the news of the break", permit.lost()).await, LossReason::Broken);
+        assert_eq!(within(PROMPT, "the signal of the break", permit.lost()).await, LossReason::Broken);
         assert!(!permit.is_held());
     }
 }

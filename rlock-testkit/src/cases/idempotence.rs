@@ -24,7 +24,7 @@ pub async fn reply_lost_on_acquire(stage: &Stage) {
         assert_eq!(tokens, [guard.token()], "the lease that the store has is not the guard's");
         assert!(try_lock(&other, "x").await.is_none());
         unlock(guard).await;
-        unlock(try_lock(&other, "x").await.expect("it was given back")).await;
+        unlock(try_lock(&other, "x").await.expect("it was released")).await;
     }
     assert_eq!(faults.happened(Verb::Acquire).len(), 5);
 }
@@ -122,7 +122,7 @@ pub async fn acquire_sent_twice_is_one_lease(stage: &Stage) {
         peer.queue(&waiter).await;
         peer.queue(&behind).await;
         for peer in [&other, &peer] {
-            assert_eq!(peer.queue(&waiter).await, 0, "a waiter lost its place by asking again");
+            assert_eq!(peer.queue(&waiter).await, 0, "a waiter lost its position by retrying");
         }
         assert_eq!(peer.inspect("x").await.queue.len(), 2);
         for key in [&behind.key, &waiter.key] {
@@ -133,7 +133,7 @@ pub async fn acquire_sent_twice_is_one_lease(stage: &Stage) {
         assert_eq!(peer.release(key).await, Released::Released);
         assert_eq!(peer.state(key).await, Extended::Gone { taken: key == &held.key });
     }
-    assert!(matches!(other.ask(&claim("x")).await, Ok(Acquired::Held(_))), "something of a double claim is left");
+    assert!(matches!(other.ask(&claim("x")).await, Ok(Acquired::Held(_))), "a repeated claim left a lease behind");
 }
 
 /// A claim that reaches the store after its client timed out, or after an unknown outcome, is released.

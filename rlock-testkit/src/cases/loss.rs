@@ -74,7 +74,7 @@ async fn is_signalled_first(stage: &Stage, network: &Network, name: &str, spoil:
 /// continues.
 pub async fn frozen_store(stage: &Stage, server: &dyn Control, _: &Remotes) {
     let (client, other) = (stage.client().await, stage.client().await);
-    let ttl = Ttl::new(patient(stage)).expect("a TTL that can be used");
+    let ttl = Ttl::new(patient(stage)).expect("a valid TTL");
     let guards = join_all((0..20).map(|number| held(&client, number, ttl.get()))).await;
     sleep(ttl.get() / 2).await;
     server.pause().await;
@@ -92,7 +92,7 @@ pub async fn frozen_store(stage: &Stage, server: &dyn Control, _: &Remotes) {
         assert_eq!(reason, LossReason::Expired);
         let late = at.saturating_duration_since(deadline);
         let allowed = ttl.margin() + oversleeping.worst();
-        assert!(late <= allowed, "a holder was told {late:?} after its deadline, and {allowed:?} are allowed");
+        assert!(late <= allowed, "a holder was notified {late:?} after its deadline, {allowed:?} are allowed");
     }
     server.resume().await;
     is_reached(&stage.peer().await).await;
@@ -107,7 +107,7 @@ pub async fn short_outage_loses_nothing(stage: &Stage, server: &dyn Control, _: 
     let (client, other) = (stage.client().await, stage.client().await);
     let ttl = patient(stage);
     let guards = join_all((0..20).map(|number| held(&client, number, ttl))).await;
-    let waiter = SimpleLock::new("0", &other).expect("a name that can be used");
+    let waiter = SimpleLock::new("0", &other).expect("a valid name");
     let waiting = tokio::spawn(async move { waiter.lock_with(LockOptions::new().ttl(ttl)).await });
     stage.sees_waiting(1, "0").await;
     for _ in 0..2 {
@@ -139,7 +139,7 @@ pub async fn frozen_process_knows_on_waking(stage: &Stage, remotes: &Remotes) {
     assert!(guard.token().get() > token);
     remote.ask_belief();
     remote.resume();
-    assert!(!remote.heard_belief().await, "a holder that woke up believes in a lock that somebody else has");
+    assert!(!remote.heard_belief().await, "a woken holder believes in a lock that another client has");
     assert!(!remote.believes().await);
     assert!(guard.is_held());
     unlock(guard).await;
@@ -256,7 +256,7 @@ pub async fn restarted_store_frees_nothing(stage: &Stage, server: &dyn Control, 
         let is_refused = async || match other.ask(&claim("x")).await {
             Ok(Acquired::Busy) => true,
             Err(_) => false,
-            wrong => panic!("another was answered {wrong:?}"),
+            wrong => panic!("another client got {wrong:?}"),
         };
         eventually(SOON, "a refusal", is_refused).await;
     }
@@ -341,9 +341,9 @@ pub async fn watchdog_survives_a_blocked_runtime(stage: &Stage) {
     let ttl = stage.brisk();
     let lock = mutex(&client, "x");
     let blocked = thread::spawn(move || {
-        let runtime = Builder::new_current_thread().enable_all().build().expect("the system has what a runtime takes");
+        let runtime = Builder::new_current_thread().enable_all().build().expect("the system can start a runtime");
         runtime.block_on(async {
-            let guard = lock.lock_with(LockOptions::new().ttl(ttl)).await.expect("nobody has it");
+            let guard = lock.lock_with(LockOptions::new().ttl(ttl)).await.expect("it is free");
             thread::sleep(ttl * 3);
             (guard.is_held(), guard.unlock().await.is_ok())
         })
@@ -359,7 +359,7 @@ pub async fn run_stops_the_work(stage: &Stage) {
     let (client, other) = (stage.client().await, stage.client().await);
     let guard = lock(&client, "x").await;
     assert_eq!(within(SOON, "the work", guard.run(async { 7 })).await.expect("nothing went wrong"), 7);
-    unlock(try_lock(&other, "x").await.expect("it was given back")).await;
+    unlock(try_lock(&other, "x").await.expect("it was released")).await;
 
     let steps = Arc::new(AtomicU64::new(0));
     let counted = steps.clone();
@@ -375,7 +375,7 @@ pub async fn run_stops_the_work(stage: &Stage) {
     soon("a break", other.break_leases(&resource("x"))).await;
     let ended = within(stage.brisk() + SOON, "the end of the work", running).await.expect("it does not panic");
     assert!(matches!(ended.expect_err("it was lost").reason, LossReason::Broken | LossReason::Gone));
-    assert_eq!(Arc::strong_count(&steps), 1, "the work lives on");
+    assert_eq!(Arc::strong_count(&steps), 1, "the work was not dropped");
 }
 
 /// A TTL whose margin leaves time for a busy machine.

@@ -102,7 +102,7 @@ pub async fn expired_waiters_are_skipped_together(stage: &Stage) {
     let is_over = async || peer.inspect("x").await.holders.iter().all(|holder| holder.token != first.token);
     eventually(SOON, "the dead holder's TTL", is_over).await;
     let snapshot = peer.inspect("x").await;
-    assert_eq!((snapshot.holders.len(), snapshot.queue.len()), (1, 0), "the dead are still there");
+    assert_eq!((snapshot.holders.len(), snapshot.queue.len()), (1, 0), "dead waiters are still queued");
     assert!(peer.token(&live).await.is_some(), "a dead waiter was granted");
 }
 

@@ -161,7 +161,7 @@ impl Run {
     /// Whether the reference has this lease, on a resource that is not free. It probes with a capacity that no other
     /// claim has, so that a missing lease is refused for its capacity.
     async fn is_there(&self, key: LeaseKey) -> bool {
-        let share = Share::new(1, 7).expect("a share that can be held");
+        let share = Share::new(1, 7).expect("a valid share");
         let owner = Arc::new(Owner::current());
         let claim = Claim { key, share, ttl: Ttl::MIN, if_busy: IfBusy::Refuse, owner, data: None };
         self.memory[0].acquire(&[claim]).await.remove(0).is_ok()
@@ -406,7 +406,7 @@ impl Run {
             }
             well(self.real[client].release(&[waiter.into()]).await.remove(0))?;
             if !plainly {
-                prop_assert!(told.contains(&last), "not told of the last one");
+                prop_assert!(told.contains(&last), "the last grant was not notified");
                 // Such a store ends leases by itself, and its clients look up what happened to their leases. They may
                 // not know why a lease has ended, nor learn of events that are already over.
                 told.retain(|event| event.0 != "broken" || expected.contains(event));
@@ -416,7 +416,7 @@ impl Run {
                         missing.push(event);
                     }
                 }
-                prop_assert!(missing.is_empty(), "not told of {:?}", missing);
+                prop_assert!(missing.is_empty(), "events are missing: {:?}", missing);
                 expected.retain(|event| told.contains(event));
             }
             prop_assert_eq!(told, expected);

@@ -188,9 +188,7 @@ impl<'a> Arena<'a> {
                     }
                 }
                 _ => {
-                    let Some(proxy) = &place.proxy else {
-                        panic!("{mishap} needs a store that is reached by a network")
-                    };
+                    let Some(proxy) = &place.proxy else { panic!("{mishap} needs a store with a network address") };
                     spoil(proxy, mishap, &mut chance);
                     sleep(time).await;
                     proxy.heal();
@@ -201,7 +199,7 @@ impl<'a> Arena<'a> {
 
     async fn server_lane(&self, mishaps: &[Mishap], end: Instant) {
         let Some(server) = self.server else {
-            assert!(mishaps.is_empty(), "{mishaps:?} need a server of the arena's own");
+            assert!(mishaps.is_empty(), "{mishaps:?} need a server that the arena owns");
             return;
         };
         let mut chance = self.chance(0);
@@ -260,7 +258,7 @@ impl Place {
         let Some((number, process)) = &mut self.process else { return };
         process.say("stop");
         if let Some(line) = process.hear_within(READY_WITHIN).await {
-            assert_eq!(line, "done", "process {number} came to no good end");
+            assert_eq!(line, "done", "process {number} did not end properly");
         }
     }
 }

@@ -200,7 +200,7 @@ fn start(state: &watch::Receiver<State>, servers: usize, stopped: oneshot::Recei
         .name("proxy".into())
         .spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.expect("the system has what a runtime takes").block_on(async {
+            runtime.expect("the system can start a runtime").block_on(async {
                 for (server, listener) in listeners.into_iter().enumerate() {
                     let listener = TcpListener::from_std(listener).expect("the runtime takes a listener");
                     tokio::spawn(accept(listener, server, state.clone()));

@@ -266,7 +266,7 @@ impl<S: Store> Place for Container<S> {
 impl<S> Container<S> {
     fn remove(&mut self) -> io::Result<()> {
         let Some(container) = self.container.take() else { return Ok(()) };
-        let container = Arc::into_inner(container).expect("each question gives its share back with its answer");
+        let container = Arc::into_inner(container).expect("each request drops its reference with its answer");
         let removed = wait_for(async move { container.rm().await.map_err(failed) })?;
         ours().remove(&self.name);
         removed

@@ -48,7 +48,7 @@ impl EtcdCluster {
     /// Panics if there is no program `etcd`, with what to install.
     pub fn start() -> Self {
         if !cfg!(target_os = "linux") {
-            panic!("a cluster of etcd servers needs Linux, whose /proc says who calls whom");
+            panic!("a cluster of etcd servers needs Linux, whose /proc shows which process connects");
         }
         let program = source::program_of::<Member>();
         let peers = Arc::new(Peers::new(SIZE));
@@ -62,7 +62,7 @@ impl EtcdCluster {
             let start = |member| scope.spawn(|| Server::start_program(&program, member));
             let starting: Vec<_> = Member::cluster(seats).into_iter().map(start).collect();
             let started: Vec<_> = starting.into_iter().map(|server| server.join()).collect();
-            started.into_iter().map(|server| server.expect("it has said why it did not start")).collect()
+            started.into_iter().map(|server| server.expect("its panic says why it did not start")).collect()
         });
         let nodes = servers.into_iter().zip(fronts).map(|(server, front)| EtcdNode { server, front }).collect();
         Self { nodes, peers }

@@ -43,7 +43,7 @@ impl Leading<'_> {
 
     fn failed(&self) -> usize {
         let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).take();
-        failed.expect("a server comes back once after it has failed")
+        failed.expect("a server comes back only after it has failed")
     }
 }
 

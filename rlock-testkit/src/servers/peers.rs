@@ -100,7 +100,7 @@ fn run(listeners: Vec<StdListener>, members: watch::Receiver<Vec<Member>>, stopp
         .name("peers".into())
         .spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.expect("the system has what a runtime takes").block_on(async {
+            runtime.expect("the system can start a runtime").block_on(async {
                 for (callee, listener) in listeners.into_iter().enumerate() {
                     let listener = TcpListener::from_std(listener).expect("the runtime takes a listener");
                     tokio::spawn(accept(listener, callee, members.clone()));

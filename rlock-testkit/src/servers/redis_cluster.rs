@@ -54,7 +54,7 @@ impl RedisCluster {
 
     fn start_nodes(count: usize, node_timeout: Duration) -> Self {
         if !cfg!(target_os = "linux") {
-            panic!("a Redis Cluster needs Linux, whose /proc says who calls whom");
+            panic!("a Redis Cluster needs Linux, whose /proc shows which process connects");
         }
         let peers = Arc::new(Peers::new(count));
         let fronts: Vec<_> = (0..count).map(|_| front()).collect();

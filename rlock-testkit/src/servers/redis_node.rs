@@ -52,7 +52,7 @@ impl RedisNode {
             };
             let starting: Vec<_> = roles.into_iter().map(start).collect();
             let started: Vec<_> = starting.into_iter().map(|node| node.join()).collect();
-            started.into_iter().map(|node| node.expect("it has said why it did not start")).collect()
+            started.into_iter().map(|node| node.expect("its panic says why it did not start")).collect()
         })
     }
 

@@ -97,7 +97,7 @@ impl Server {
 
     /// See [`Place::address_for_servers`].
     pub(super) fn address_for_servers(&self) -> (String, u16) {
-        let own = self.own.as_ref().expect("other servers cannot be led to one from the environment");
+        let own = self.own.as_ref().expect("other servers cannot use one from the environment");
         let address = lock(own).as_ref().expect("it was not dropped").address_for_servers();
         address.unwrap_or_else(|error| panic!("other servers cannot reach that at {}: {error}", self.url))
     }
@@ -110,7 +110,7 @@ impl Server {
 
     /// Lets `act` block on its own thread, instead of a thread of the caller's runtime.
     async fn act(&self, what: &str, act: impl FnOnce(&mut dyn Place) -> io::Result<()> + Send + 'static) {
-        let own = self.own.as_ref().expect("a server from the environment is not ours to tamper with");
+        let own = self.own.as_ref().expect("tests must not change a server from the environment");
         let own = Arc::clone(own);
         let (done, outcome) = oneshot::channel();
         thread::spawn(move || {

@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     fn v4(address: SocketAddr) -> SocketAddrV4 {
-        let SocketAddr::V4(address) = address else { panic!("{address} is not of IPv4") };
+        let SocketAddr::V4(address) = address else { panic!("{address} is not an IPv4 address") };
         address
     }
 

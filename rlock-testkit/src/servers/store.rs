@@ -3,7 +3,7 @@
 use super::service::Service;
 
 /// A store, whose servers may be programs, containers, or named by the environment.
-#[cfg_attr(not(feature = "containers"), expect(dead_code, reason = "a part is about containers"))]
+#[cfg_attr(not(feature = "containers"), expect(dead_code, reason = "a part is only for containers"))]
 pub(super) trait Store: Service {
     /// The part of variable names that stands for the store: `RLOCK_TEST_{}_URL`, `RLOCK_TEST_{}_IMAGE`.
     const VARIABLE: &'static str;

@@ -212,7 +212,7 @@ fn mutate(entries: &mut Vec<Entry>, chance: &mut StdRng) -> bool {
             // Moves the later grant before the release, to just after the earlier grant if it was requested by then.
             let op = entries[later].what.op();
             let asked = entries.iter().position(|entry| entry.what.op() == op).expect("it was asked for");
-            let gives_back = releasing(entries[earlier].what.op().expect("grants are somebody's"));
+            let gives_back = releasing(entries[earlier].what.op().expect("a grant has an attempt"));
             let back = entries.iter().position(|entry| entry.what == gives_back).expect("the later one was granted");
             if asked > back {
                 return false;

@@ -22,7 +22,7 @@ const B: Op = Op { process: 2, sequence: 0 };
 const C: Op = Op { process: 3, sequence: 0 };
 
 fn check(entries: impl IntoIterator<Item = Entry>) -> Verdict {
-    History::new(entries).expect("a history that makes sense").check(ALLOWED)
+    History::new(entries).expect("a consistent history").check(ALLOWED)
 }
 
 fn job() -> ResourceName {
@@ -42,7 +42,7 @@ fn asked(op: Op) -> What {
 }
 
 fn asked_for(op: Op, weight: u32, capacity: u32) -> What {
-    What::Asked { op, resource: job(), share: Share::new(weight, capacity).expect("a share that can be held") }
+    What::Asked { op, resource: job(), share: Share::new(weight, capacity).expect("a valid share") }
 }
 
 fn granted(op: Op, token: u64, until: u64) -> What {

@@ -213,7 +213,7 @@ fn handovers(entries: &[Entry]) -> Vec<(usize, usize)> {
     let exclusive = ops(|what| matches!(what, What::Asked { share, .. } if share.is_exclusive()));
     let released = ops(|what| matches!(what, What::Released { known: true, .. }));
     let is_fit = |place: usize| {
-        let op = entries[place].what.op().expect("grants are somebody's");
+        let op = entries[place].what.op().expect("a grant has an attempt");
         !is_broken && exclusive.contains(&op) && released.contains(&op) && !spoiled.contains(&op.process)
     };
     let grants = places(entries, |entry| token(entry).is_some());

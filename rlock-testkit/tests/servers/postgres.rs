@@ -293,7 +293,7 @@ impl Drop for Temporary {
 fn until_more_than(count: u32, answers: &AtomicU32) {
     let begun = Instant::now();
     while answers.load(SeqCst) <= count {
-        assert!(begun.elapsed() < SOON, "it answers no more");
+        assert!(begun.elapsed() < SOON, "it does not answer any more");
         thread::sleep(Duration::from_millis(5));
     }
 }

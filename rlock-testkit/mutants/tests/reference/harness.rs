@@ -48,7 +48,7 @@ fn server_can_be_started() {
 }
 
 fn run_server(helper: Helper) {
-    let runtime = Builder::new_current_thread().enable_all().build().expect("the system has what a runtime takes");
+    let runtime = Builder::new_current_thread().enable_all().build().expect("the system can start a runtime");
     runtime.block_on(async {
         let grace = helper.setting("grace").parse().expect("a grace in ms");
         let server = Server::open(&PathBuf::from(helper.setting("folder")), Duration::from_millis(grace))
@@ -67,7 +67,7 @@ async fn listen(port: &str) -> TcpListener {
         }
         sleep(Duration::from_millis(10)).await;
     }
-    panic!("{OURS}: port {port} cannot be had");
+    panic!("{OURS}: port {port} stays in use");
 }
 
 impl Store {
@@ -81,7 +81,7 @@ impl Store {
     }
 
     async fn client(&self, namespace: &Namespace) -> Served {
-        let address = self.address.strip_prefix("tcp://").expect("it was put there");
+        let address = self.address.strip_prefix("tcp://").expect("every address has this prefix");
         Served::connect(address, namespace).await.unwrap_or_else(|error| panic!("{OURS}: {error}"))
     }
 }

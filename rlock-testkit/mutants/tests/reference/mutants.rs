@@ -91,7 +91,7 @@ fn run_all(runs: &[(&str, &str)]) -> Vec<(usize, Duration, Verdict)> {
 /// Runs a case with a mutant. Returns the failure message of the case, or the reason why that is not a proper failure.
 fn run_one(mutant: &str, case: &str) -> Verdict {
     let mut output = tempfile::tempfile().expect("the system has a place for temporary files");
-    let to = || Stdio::from(output.try_clone().expect("a file can be had twice"));
+    let to = || Stdio::from(output.try_clone().expect("a file handle can be cloned"));
     let mut child = Command::new(this_program())
         .args([&format!("reference::{case}"), "--exact", "--nocapture"])
         .env(SWITCH, mutant)

@@ -38,7 +38,7 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
         3 => Just((3, 3)),
         1 => Just((1, 1)),
     ];
-    let share = share.prop_map(|(weight, capacity)| Share::new(weight, capacity).expect("a share that can be held"));
+    let share = share.prop_map(|(weight, capacity)| Share::new(weight, capacity).expect("a valid share"));
     let if_busy = prop_oneof![1 => Just(IfBusy::Refuse), 4 => Just(IfBusy::Queue)];
     let claim = (lease.clone(), share, millis.clone(), if_busy).prop_map(|(lease, share, millis, if_busy)| ClaimOf {
         lease,
