@@ -13,7 +13,7 @@ const KEY: [&str; 5] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256
 ///
 /// # Panics
 ///
-/// Panics if the program is missing, with the package to install.
+/// Panics if the program is missing. The message says what to install.
 pub fn make(folder: &Path) {
     for authority in ["ca", "other"] {
         let (key, certificate) = (format!("{authority}.key"), format!("{authority}.pem"));

@@ -14,7 +14,7 @@ use crate::faults::{Control, Proxy};
 pub trait Harness: Send + Sync + 'static {
     /// Starts a store, or checks that one is running.
     ///
-    /// Panics if no store is available, with what to install.
+    /// Panics if no store is available. The message says what to install.
     async fn start() -> Self
     where
         Self: Sized;

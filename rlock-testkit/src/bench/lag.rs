@@ -12,7 +12,7 @@ use metrics::{
 
 const LAG: &str = "rlock_extend_lag_seconds";
 
-/// The worst lag of the clients that connected [under it](Self::while_connecting).
+/// The worst lag of the clients that connected in [`while_connecting`](Self::while_connecting).
 #[derive(Debug, Clone, Default)]
 pub(crate) struct WorstLag(Arc<Worst>);
 

@@ -45,7 +45,7 @@ impl EtcdCluster {
     ///
     /// # Panics
     ///
-    /// Panics if there is no program `etcd`, with what to install.
+    /// Panics if there is no program `etcd`. The message says what to install.
     pub fn start() -> Self {
         if !cfg!(target_os = "linux") {
             panic!("a cluster of etcd servers needs Linux, whose /proc shows which process connects");

@@ -6,8 +6,8 @@
 //! 2. a container, if a Docker engine of this machine answers (feature `containers`, on by default);
 //! 3. a server program on the `PATH`, or in Debian's folder for it, started in a temporary folder.
 //!
-//! If none is available, starting a server panics, with what to install: a suite without a server has failed. A server
-//! that a test starts listens on the loopback interface only, and is removed when its value is dropped.
+//! If none is available, starting a server panics: a suite without a server has failed. The message says what to install.
+//! A server that a test starts listens on the loopback interface only, and is removed when its value is dropped.
 //!
 //! | variable | meaning |
 //! | --- | --- |

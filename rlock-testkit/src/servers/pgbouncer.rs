@@ -29,7 +29,8 @@ impl PgBouncer {
     ///
     /// # Panics
     ///
-    /// Panics if the URL has another form, or if there is no program `pgbouncer`, with what to install.
+    /// Panics if the URL has another form, or if there is no program `pgbouncer`. The message then says
+    /// what to install.
     pub fn start(postgres: &str) -> Self {
         let target = PgUrl::parse(postgres).unwrap_or_else(|error| panic!("{postgres}: {error}"));
         let name = format!("rlock-test-{:016x}", rand::random::<u64>());

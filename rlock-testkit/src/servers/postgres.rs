@@ -31,7 +31,7 @@ impl Postgres {
     ///
     /// # Panics
     ///
-    /// Panics if no server is available, with what to install.
+    /// Panics if no server is available. The message says what to install.
     pub fn start() -> Self {
         Self { server: Server::start(Arguments::new(UNSYNCED, &[])) }
     }

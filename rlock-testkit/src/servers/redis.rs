@@ -26,7 +26,7 @@ impl Redis {
     ///
     /// # Panics
     ///
-    /// Panics if no server is available, with what to install.
+    /// Panics if no server is available. The message says what to install.
     pub fn start() -> Self {
         Self { server: Server::start(Arguments::new(FORGETS, &[])) }
     }

@@ -38,7 +38,7 @@ impl RedisCluster {
     ///
     /// # Panics
     ///
-    /// Panics if no server is available, with what to install.
+    /// Panics if no server is available. The message says what to install.
     pub fn start(node_timeout: Duration) -> Self {
         Self::start_nodes(2 * PRIMARIES, node_timeout)
     }

@@ -34,7 +34,7 @@ impl RedisSentinels {
     ///
     /// # Panics
     ///
-    /// Panics if no server is available, with what to install.
+    /// Panics if no server is available. The message says what to install.
     pub fn start(down_after: Duration) -> Self {
         let servers: Vec<_> = (0..2).map(|_| front()).collect();
         let sentinels: Vec<_> = (0..SENTINELS).map(|_| front()).collect();

@@ -30,7 +30,7 @@ impl Source {
     ///
     /// # Panics
     ///
-    /// Panics if there is none, with what to install.
+    /// Panics if there is none. The message says what to install.
     pub(super) fn of<S: Store>() -> Self {
         match Wanted::here() {
             Wanted::Any => Self::container::<S>().or_else(|why| program::<S>().map(Self::Program).ok_or(why)).unwrap_or_else(|why| {
@@ -86,7 +86,7 @@ impl Wanted {
 ///
 /// # Panics
 ///
-/// Panics if there is none, with what to install.
+/// Panics if there is none. The message says what to install.
 pub(super) fn program_of<S: Service>() -> PathBuf {
     program::<S>().unwrap_or_else(|| {
         panic!("no {} here, which has to be a program of this machine: install {}", S::NAME, package::<S>())
