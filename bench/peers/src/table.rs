@@ -9,13 +9,13 @@ const COLUMNS: usize = 93;
 /// Prints the notes on the libraries, above all blocks.
 pub fn notes(args: &Args, subjects: &[Box<dyn Measured>]) {
     wrapped(&format!(
-        "Medians of {} rounds in which all take turns. `x bare` is the cost divided by that of the bare counterpart of `rlock \
-         bench`. `rlock /` and `own thr. /` are rlock's cost, for clients on the caller's runtime and on a thread of their \
-         own, divided by that of the line: below 1, rlock costs less.",
+        "Medians of {} rounds in which all take turns. `x bare` is the cost divided by that of the store without locks, as in \
+         `rlock bench`. `rlock /` and `own thr. /` are rlock's cost, for clients on the caller's runtime and on a separate \
+         thread, divided by that of the line: below 1, rlock costs less.",
         args.rounds
     ));
     if cfg!(debug_assertions) {
-        println!("This is a debug build, whose figures say nothing: build it with --release.");
+        println!("This is a debug build, whose figures are meaningless: build it with --release.");
     }
     for subject in subjects.iter().filter(|subject| !subject.note().is_empty()) {
         println!();

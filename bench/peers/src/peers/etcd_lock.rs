@@ -36,10 +36,9 @@ impl EtcdLock {
 impl Library for EtcdLock {
     const NAME: &'static str = "etcd lock service";
     const NOTE: &'static str = "\
-        `lock` and `unlock` by etcd-client over one connection. etcd takes two calls with one lease for one \
-        holder, so the adapter has a lease for each lock that is held, and uses it again. The leases last an \
-        hour and are not kept alive. For a call without a lease, etcd would grant one and leave it behind \
-        for a minute.";
+        `lock` and `unlock` by etcd-client over one connection. etcd treats two calls with one lease as one \
+        holder, so the adapter uses one lease for each held lock, and reuses it. The leases last an hour and \
+        are not renewed. For a call without a lease, etcd would grant one that remains for a minute.";
     type Held = Held;
 
     async fn connect(target: &Target) -> anyhow::Result<Self> {
