@@ -149,7 +149,7 @@ impl Run {
         }
     }
 
-    /// Gives a lease that has ended another id.
+    /// Gives another id to a lease that has ended.
     async fn renew(&mut self, lease: Lease) -> Result<(), TestCaseError> {
         let key = self.key(lease);
         if well(self.memory[0].inspect(&key.resource).await)?.is_free() || !self.is_there(key).await {

@@ -165,7 +165,7 @@ fn the_environments_server_is_taken_where_it_is_not_tampered_with() {
     let etcd = Etcd::start_durable();
     let mut named = vec![("RLOCK_TEST_ETCD_URL", etcd.url())];
     if env::var("RLOCK_TEST_SERVERS").is_ok_and(|source| source == "local") {
-        named.push(("DOCKER_HOST", NOWHERE)); // the variable itself would pass over the URL
+        named.push(("DOCKER_HOST", NOWHERE)); // with `local` it would ignore the URL
     }
     let line = format!("it is at {}, ", etcd.url());
     let shared = run(STARTS, &named);

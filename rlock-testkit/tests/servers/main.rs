@@ -160,7 +160,7 @@ fn the_environments_server_is_taken_where_it_is_not_tampered_with() {
     let redis = Redis::start_with(&[]);
     let mut named = vec![("RLOCK_TEST_REDIS_URL", redis.url())];
     if env::var("RLOCK_TEST_SERVERS").is_ok_and(|source| source == "local") {
-        named.push(("DOCKER_HOST", NOWHERE)); // the variable itself would pass over the URL
+        named.push(("DOCKER_HOST", NOWHERE)); // with `local` it would ignore the URL
     }
     let line = format!("it is at {}\n", redis.url());
     let shared = run("a_server_starts_and_answers", &named);

@@ -18,7 +18,7 @@ const AT_A_TIME: usize = 32;
 const QUEUED_WITHIN: Duration = Duration::from_secs(30);
 /// Time limit for the store to finish its work on the queued waiters.
 const QUIET_WITHIN: Duration = Duration::from_secs(60);
-/// The interval of checks whether the store has queued the waiters.
+/// The interval between checks whether the store has queued the waiters.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 pub(in crate::bench) async fn hand_over<S: Subject>(
