@@ -9,9 +9,9 @@ const COLUMNS: usize = 93;
 /// Prints the notes on the libraries, above all blocks.
 pub fn notes(args: &Args, subjects: &[Box<dyn Measured>]) {
     wrapped(&format!(
-        "Medians of {} rounds in which all take turns. `x bare` is the cost divided by that of the store without locks, as in \
-         `rlock bench`. `rlock /` and `own thr. /` are rlock's cost, for clients on the caller's runtime and on a separate \
-         thread, divided by that of the line: below 1, rlock costs less.",
+        "Medians of {} rounds in which all take turns. `x bare` is the cost divided by that of the store without \
+         locks, as in `rlock bench`. `rlock /` and `own thr. /` are rlock's cost, for clients on the caller's runtime \
+         and on a separate thread, divided by that of the line: below 1, rlock costs less.",
         args.rounds
     ));
     if cfg!(debug_assertions) {
