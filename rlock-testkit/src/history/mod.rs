@@ -122,8 +122,8 @@ impl History {
     }
 
     /// Checks the history, in the time of a sort. `late_allowed` is how long after its deadline a holder may learn of
-    /// its loss. It allows for the scheduling of a busy machine, and for one TTL where the loss is only found by
-    /// expiry.
+    /// its loss. It allows for the scheduling of a busy machine. A useful bound is the margin of the TTL, after which
+    /// the store may grant the lock again.
     pub fn check(&self, late_allowed: Duration) -> Verdict {
         check::check(self, late_allowed)
     }

@@ -89,7 +89,7 @@ impl Counts {
         self.overlaps + self.overtaken + self.wrong_tokens + self.wrong_writes + self.late_signals + self.forgotten
     }
 
-    /// Whether fencing tokens protect from all violations: those from which they do are overlaps and overtaken holders.
+    /// Whether fencing tokens protect from all violations found, because each is an overlap or an overtaken holder.
     pub fn tokens_protect(&self) -> bool {
         self.violations() == self.overlaps + self.overtaken
     }
