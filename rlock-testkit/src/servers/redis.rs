@@ -87,8 +87,8 @@ impl Redis {
         keys
     }
 
-    /// The number of commands that the server has run so far, including each command inside a script: the sum of `INFO
-    /// commandstats`.
+    /// The number of commands that the server has run so far, including each command inside a script: the sum of
+    /// `INFO commandstats`.
     ///
     /// # Panics
     ///
