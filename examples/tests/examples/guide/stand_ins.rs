@@ -2,6 +2,7 @@
 
 pub(crate) use std::time::Duration;
 
+pub(crate) use futures_util::StreamExt as _;
 pub(crate) use rlock::*;
 
 const A_WHILE: Duration = Duration::from_millis(50);
