@@ -6,32 +6,32 @@ use crate::conn::Conn;
 use crate::error::{CallError, Kind};
 use crate::txn::At;
 
-/// What came of a transaction: an outcome for each operation.
+/// The result of a transaction: an outcome for each operation.
 #[derive(Debug)]
 pub(crate) struct Done {
     pub(crate) at: At,
     pub(crate) outcomes: Vec<Outcome>,
 }
 
-/// What came of one operation.
+/// The result of one operation.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     Found(Found),
     /// An operation with conditions.
     Decided(Decided),
-    /// It was written or deleted without a condition.
+    /// An unconditional write or deletion.
     Written,
 }
 
-/// Keys that were found.
+/// The keys that a read returned.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     pub(crate) kvs: Vec<KeyValue>,
-    /// The number of keys in the range, of which these may be a few.
+    /// The number of keys in the range; `kvs` may hold only some of them.
     pub(crate) count: u64,
 }
 
-/// What came of an operation with conditions, which may be nested.
+/// The result of an operation with conditions, which may be nested.
 #[derive(Debug)]
 pub(crate) struct Decided {
     /// Whether the conditions were met.
@@ -67,14 +67,15 @@ pub(crate) fn foreign() -> CallError {
     CallError::new(Kind::Unanswered, "etcd returned an unexpected response type")
 }
 
-/// Carries out operations all together.
+/// Runs operations in one transaction.
 pub(crate) async fn run(conn: &Conn, ops: Vec<TxnOp>) -> Result<Done, CallError> {
     let expected = ops.len();
     let response = conn.kv().txn(Txn::new().and_then(ops)).await?;
     done(conn, &response, expected)
 }
 
-/// Carries out operations that grant: not while those who held locks in a cluster that lost them may not know it yet.
+/// Runs operations that grant. They fail during the restart grace, in which former holders may not know that the
+/// cluster has lost their locks.
 pub(crate) async fn run_granting(conn: &Conn, ops: Vec<TxnOp>) -> Result<Done, CallError> {
     let expected = ops.len();
     let response = conn.kv().txn(conn.keys().guard(conn.epoch(), ops)).await?;
@@ -84,7 +85,7 @@ pub(crate) async fn run_granting(conn: &Conn, ops: Vec<TxnOp>) -> Result<Done, C
     Err(conn.keys().refusal(conn, &response.op_responses()))
 }
 
-/// Carries out a transaction that depends on something; its revision, if that was so.
+/// Runs a conditional transaction. Returns its revision if its conditions were met.
 pub(crate) async fn run_if(conn: &Conn, txn: Txn) -> Result<Option<i64>, CallError> {
     let response = conn.kv().txn(txn).await?;
     Ok(response.succeeded().then(|| response.header().map_or(0, ResponseHeader::revision)))

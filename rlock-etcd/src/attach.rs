@@ -1,4 +1,4 @@
-//! Attaches leases to other leases of etcd's, which live longer.
+//! Attaches leases to other etcd leases, which live longer.
 
 use rlock_core::{Extended, Extension, LeaseKey};
 
@@ -11,19 +11,20 @@ use crate::record::Record;
 use crate::table::Known;
 use crate::txn;
 
-/// How often a lease is attached to another one of etcd's, where others write it meanwhile.
+/// How many times the client tries to attach a lease while others write its key.
 const ATTEMPTS: usize = 16;
 
 impl Inner {
-    /// Attaches a lease to one of etcd's that lives as long as it is asked to; `None` if it has gone.
+    /// Attaches a lease to a new etcd lease with the TTL of the extension; `None` if the lease is gone.
     pub(crate) async fn attach(&self, extension: &Extension, entry: &Entry) -> Result<Option<Lease>, CallError> {
         let lease = self.pool.grant(extension.ttl.get()).await?;
         let attached = self.attach_to(lease, extension, entry).await;
         match &attached {
-            // It is what the key is attached to.
+            // The key is attached to it.
             Ok(Some(attached)) if attached.id == lease.id => {}
             Ok(_) => self.pool.revoke(lease.id),
-            // The key may be attached to it: the next extension finds that out. It ends by itself otherwise.
+            // The key may be attached to it: the next extension finds that out. Otherwise the etcd lease expires by
+            // itself.
             Err(_) => self.pool.forget(lease.id),
         }
         attached
@@ -48,10 +49,10 @@ impl Inner {
                 return Ok(self.swap(extension, lease, revision, attached.repeated));
             }
             match self.lease_at(&extension.key, &entry).await? {
-                // By a request of ours that was carried out twice.
+                // A request of this client was carried out twice.
                 Some(now) if now.lease == lease.id => return Ok(self.swap(extension, lease, now.written, true)),
                 Some(now) if now.record.ttl < record.ttl => entry = now,
-                // Somebody else has attached it to one that lives long enough.
+                // Another client has attached it to an etcd lease that lives long enough.
                 Some(now) => return self.touch_foreign(extension, &now).await,
                 None => return Ok(None),
             }
@@ -59,8 +60,8 @@ impl Inner {
         Err(CallError::new(Kind::Unsent, "others keep writing the lease"))
     }
 
-    /// Notes the new lease of etcd's. One that belongs to another client's lock, or to one that was released or attached to
-    /// another lease meanwhile, is not used again.
+    /// Notes the new etcd lease. The pool does not reuse it if it belongs to another client's lock, or to a lock that
+    /// was released or attached to another etcd lease meanwhile.
     fn swap(&self, extension: &Extension, lease: Lease, revision: i64, repeated: bool) -> Option<Lease> {
         if !self.table.attached(extension.key.id, lease, revision, repeated) {
             self.pool.forget(lease.id);
@@ -68,7 +69,7 @@ impl Inner {
         Some(lease)
     }
 
-    /// The lease, if it is there still.
+    /// The lease, if it still exists.
     async fn lease_at(&self, key: &LeaseKey, entry: &Entry) -> Result<Option<Entry>, CallError> {
         let ops = vec![txn::lease(&self.keys.spot(&key.resource, entry.spot))];
         let (at, outcome) = self.look(ops).await?.pop().ok_or_else(foreign)?;
@@ -77,8 +78,8 @@ impl Inner {
         Ok(now.filter(|now| now.is(key.id) && now.created == entry.created))
     }
 
-    /// Keeps a lease of etcd's alive of which only its number is known, if it has less left than it is to have; `None` if it
-    /// has ended meanwhile.
+    /// Keeps an etcd lease alive that this client knows only by its number, if it has less time left than it should;
+    /// `None` if it has ended meanwhile.
     pub(crate) async fn touch_foreign(&self, extension: &Extension, entry: &Entry) -> Result<Option<Lease>, CallError> {
         let asked = self.table.now();
         let life = self.pool.life(entry.lease).await?;
@@ -95,10 +96,11 @@ impl Inner {
         Ok(Some(lease))
     }
 
-    /// What to say of a lease whose lease of etcd's has ended: that it is gone, unless it was attached to another one.
+    /// Answers an extension of a lease whose etcd lease has ended: the lease is gone, unless it was attached to another
+    /// etcd lease.
     pub(crate) async fn gone(&self, key: &LeaseKey, entry: &Entry) -> Result<Extended, CallError> {
         if self.lease_at(key, entry).await?.is_some() {
-            let reason = "the lease was attached to another one of etcd's while it was extended";
+            let reason = "the lease was attached to another etcd lease while it was extended";
             return Err(CallError::new(Kind::Unanswered, reason));
         }
         let counted = self.look(vec![txn::count(&self.keys.line(&key.resource))]).await?.pop();

@@ -1,4 +1,4 @@
-//! The contract of core, kept by transactions on etcd.
+//! Implements [`Backend`] by transactions on etcd.
 
 use std::fmt;
 use std::pin::Pin;
@@ -23,12 +23,12 @@ use crate::pool::Pool;
 use crate::table::Table;
 use crate::{ConnectError, EtcdConfig};
 
-/// The leader ends leases that have expired every half second, by a write.
+/// The leader ends expired leases every half second, by a write.
 const EXPIRY_LAG: Duration = Duration::from_secs(1);
 
 /// Leases in etcd.
 ///
-/// It belongs to the tokio runtime that it was connected on. Dropping it closes its connection; leases that are held then
+/// The backend belongs to the tokio runtime that it was connected on. Dropping it closes its connection; held leases
 /// live on until they expire.
 pub struct EtcdBackend {
     config: Arc<EtcdConfig>,
@@ -38,9 +38,9 @@ pub struct EtcdBackend {
 }
 
 impl EtcdBackend {
-    /// Connects to whichever of the servers answers first, and finds out which TTLs it grants.
+    /// Connects to the first server that answers, and finds out the shortest TTL that it grants.
     ///
-    /// From then on a connection that is lost is replaced in the background, by one to any of the servers that has a leader;
+    /// After that, the backend replaces a lost connection in the background, by one to any server that has a leader;
     /// requests fail meanwhile.
     ///
     /// # Errors
@@ -51,7 +51,7 @@ impl EtcdBackend {
     ///
     /// Dropping the future closes what was opened.
     pub fn connect(config: EtcdConfig) -> Pin<Box<dyn Future<Output = Result<Self, ConnectError>> + Send>> {
-        Box::pin(Self::open(config)) // or the crate of each caller compiles the driver
+        Box::pin(Self::open(config)) // otherwise the crate of each caller compiles the driver
     }
 
     async fn open(config: EtcdConfig) -> Result<Self, ConnectError> {

@@ -1,4 +1,4 @@
-//! Measures etcd without locks: the fewest requests that could do their work, over the same client library.
+//! Measures etcd without locks: the fewest requests that could do the work of locks, over the same client library.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,12 +16,12 @@ use crate::keys::Keys;
 use crate::link::Link;
 use crate::{ConnectError, EtcdConfig};
 
-/// The length of what a lock writes.
+/// The size of a lock's record, in bytes.
 const LENGTH: usize = 100;
-/// The lifetime of keys after a crash of the process, in seconds.
+/// The TTL of keys, in seconds, in case the process crashes.
 const TTL: i64 = 3_600;
 
-/// The limit for the deletion of many keys, which a slow server does in one request.
+/// The time limit for deleting many keys; a slow server does that in one request.
 const CLEANED_UP_WITHIN: Duration = Duration::from_secs(60);
 
 /// The cost of an etcd cluster without locks.
@@ -36,7 +36,7 @@ pub struct EtcdBaseline {
 }
 
 impl EtcdBaseline {
-    /// Connects twice, for requests and for a watch.
+    /// Opens two connections, one for requests and one for a watch.
     ///
     /// # Errors
     ///
@@ -63,7 +63,7 @@ impl EtcdBaseline {
         Ok(Self { config, store, keys, conn, lease, pushes, _links: links })
     }
 
-    /// A request, which fails once it has taken as long as one may.
+    /// Makes a request that fails after the configured timeout.
     async fn call<T>(
         &self,
         operation: &'static str,

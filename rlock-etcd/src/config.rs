@@ -1,4 +1,4 @@
-//! Where the servers are and how to talk to them.
+//! The configuration of a connection: servers, options and credentials.
 
 mod error;
 mod url;
@@ -13,7 +13,7 @@ use rlock_core::{InvalidOption, Namespace};
 pub use self::error::ConfigError;
 use self::url::{Parts, credentials, decode, endpoints};
 
-/// Where the etcd servers are, and how to talk to them.
+/// The addresses of the etcd servers, and the options of a connection to them.
 ///
 /// ```
 /// use rlock_etcd::EtcdConfig;
@@ -24,7 +24,7 @@ use self::url::{Parts, credentials, decode, endpoints};
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct EtcdConfig {
-    /// At least one, and none twice.
+    /// At least one, without duplicates.
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) tls: Option<Tls>,
     pub(crate) credentials: Option<Credentials>,
@@ -49,10 +49,10 @@ pub(crate) struct Credentials {
     pub(crate) password: String,
 }
 
-/// How servers are known by their certificates, and this client by its own.
+/// The certificates that the client trusts, and its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Tls {
-    /// A file with the certificates to trust, in PEM; the system's without it.
+    /// A file of the certificates to trust, in PEM; without it, the client trusts the system's.
     pub(crate) ca: Option<PathBuf>,
     /// Files with the certificate and the key of this client, in PEM.
     pub(crate) identity: Option<(PathBuf, PathBuf)>,
@@ -64,26 +64,26 @@ const DEFAULT_RESTART_GRACE: Duration = Duration::from_secs(2);
 impl EtcdConfig {
     /// Reads `etcd://user:password@host1:port,host2:port?option=value&…`, or `etcds://…` for TLS.
     ///
-    /// The hosts are members of one cluster. One is enough; with more, those that do not answer are done without.
-    /// Everything but the scheme and one host may be left out: the port is then 2379, and there is no user. What is
-    /// special in a URL is percent-encoded, an `@` in an option too. Of an option that is there twice, the last counts.
+    /// The hosts are members of one cluster. One is enough; with several, the client uses the first that answers. Only
+    /// the scheme and one host are required: the default port is 2379, and there is no default user. Percent-encode
+    /// characters that are special in a URL, an `@` in an option too. If an option is given twice, the last one counts.
     ///
     /// | option | what | without it |
     /// | --- | --- | --- |
     /// | `namespace` | the part of the cluster that is used, as in [`namespace`](Self::namespace) | `rlock` |
     /// | `timeout` | how long a request may take, as `500ms`, `5s`, `1m` | `5s` |
     /// | `connect_timeout` | how long connecting may take | `5s` |
-    /// | `restart_grace` | how long nothing is claimed in a cluster that never had locks, as in [`restart_grace`](Self::restart_grace) | `2s` |
-    /// | `note_holds` | whether a lock that was waited for says since when it is held, as in [`note_holds`](Self::note_holds): `on` or `off` | `on` |
-    /// | `ca` | with TLS: a file of certificates to trust, as in [`ca`](Self::ca) | those that the system trusts |
+    /// | `restart_grace` | how long no claim is granted after the first use of the namespace, as in [`restart_grace`](Self::restart_grace) | `2s` |
+    /// | `note_holds` | whether a lock that was waited for records the time of its grant, as in [`note_holds`](Self::note_holds): `on` or `off` | `on` |
+    /// | `ca` | with TLS: a file of certificates to trust, as in [`ca`](Self::ca) | the system's |
     /// | `cert`, `key` | with TLS: files of the client's certificate, as in [`identity`](Self::identity) | none |
     ///
-    /// Files are read when a client connects.
+    /// The client reads the files when it connects.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if it cannot be read or names an option that there is not. No error shows the URL, which
-    /// may have a password in it.
+    /// [`ConfigError`] if the URL is malformed or names an unknown option. No error shows the URL, because it may
+    /// contain a password.
     pub fn from_url(url: &str) -> Result<Self, ConfigError> {
         let parts = Parts::of(url)?;
         let mut config = Self {
@@ -113,7 +113,7 @@ impl EtcdConfig {
         }
     }
 
-    /// Keeps to a part of the cluster: equal names in two namespaces are two resources.
+    /// Uses a part of the cluster: equal names in two namespaces are two resources.
     #[must_use]
     pub fn namespace(mut self, namespace: Namespace) -> Self {
         self.namespace = namespace;
@@ -140,13 +140,13 @@ impl EtcdConfig {
         Ok(self)
     }
 
-    /// How long nothing is claimed after a namespace is used in a cluster for the first time, in seconds, rounded up.
+    /// How long no claim is granted after the first use of a namespace in a cluster, in seconds, rounded up.
     ///
-    /// A cluster that comes back without its data looks like one that never had any, and would grant at once what others
-    /// believe to hold. The grace leaves them the time to connect again and to be told of the loss; one as long as the
-    /// longest TTL in use covers also those who cannot connect. Claims are tried again meanwhile, for as long as the client's
-    /// [`retry_for`](rlock_core::ClientBuilder::retry_for). Zero does without, for a cluster that nobody used before, or that
-    /// cannot lose all its data.
+    /// A cluster that comes back without its data looks like a new one. It would at once grant locks that other clients
+    /// believe they hold. During the grace these clients reconnect and learn of the loss. A grace as long as the
+    /// longest TTL in use also covers clients that cannot reconnect. Claims are retried meanwhile, for as long as the
+    /// client's [`retry_for`](rlock_core::ClientBuilder::retry_for). Zero means no grace: for a new cluster, or for one
+    /// that cannot lose all its data.
     ///
     /// # Errors
     ///
@@ -156,16 +156,16 @@ impl EtcdConfig {
         Ok(self)
     }
 
-    /// Whether a lock that was waited for, and is held for more than some 30 ms, writes down since when it is held. That is only
-    /// shown, as by [`inspect`](rlock_core::Backend::inspect), and costs a raft entry. Without it such locks show as held for no
-    /// time.
+    /// Whether a lock that was waited for records the time of its grant once it has been held for some 30 ms. The time
+    /// is only shown, as by [`inspect`](rlock_core::Backend::inspect), and costs a raft entry. Without it such locks
+    /// show as held for no time.
     #[must_use]
     pub fn note_holds(mut self, note: bool) -> Self {
         self.note_holds = note;
         self
     }
 
-    /// Trusts the certificates in `file`, in PEM, in place of those that the system trusts.
+    /// Trusts the certificates in `file`, in PEM, instead of the system's.
     ///
     /// # Errors
     ///
@@ -175,7 +175,8 @@ impl EtcdConfig {
         Ok(self)
     }
 
-    /// Shows the servers a certificate: the one in the file `cert`, whose private key is in the file `key`, both in PEM.
+    /// Presents a client certificate to the servers: the one in the file `cert`, whose private key is in the file
+    /// `key`, both in PEM.
     ///
     /// # Errors
     ///
@@ -186,7 +187,7 @@ impl EtcdConfig {
         Ok(self)
     }
 
-    /// The servers, without the user and the password: what errors call the store.
+    /// The servers, without the user and the password: the name of the store in errors.
     pub fn address(&self) -> String {
         let scheme = if self.tls.is_some() { "etcds" } else { "etcd" };
         let servers: Vec<_> = self.endpoints.iter().map(|server| format!("{}:{}", server.host, server.port)).collect();

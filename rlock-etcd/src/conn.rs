@@ -14,16 +14,16 @@ use crate::config::Endpoint;
 use crate::epoch::{Epoch, EpochKeys};
 use crate::error::{CallError, Kind};
 
-/// How often an idle connection is asked whether it is still there. A server turns away who asks more often than every
-/// five seconds, its `--grpc-keepalive-min-time`.
+/// The interval of heartbeats on an idle connection. A server rejects clients that send them more often than every five
+/// seconds, its `--grpc-keepalive-min-time`.
 const HEARTBEAT: Duration = Duration::from_secs(6);
 const HEARTBEAT_LIMIT: Duration = Duration::from_secs(2);
-/// How long to wait before a server without a leader is asked again.
+/// How long to wait before retrying a server without a leader.
 const PAUSE: Duration = Duration::from_millis(50);
-/// The longest answer that is read: a queue of some hundred thousand.
+/// The largest answer to accept, in bytes: a queue of some hundred thousand leases.
 const LONGEST_ANSWER: usize = 64 << 20;
 
-/// An open connection, of which everybody uses clones.
+/// An open connection, shared by all users of the client.
 #[derive(Debug)]
 pub(crate) struct Conn {
     kv: Opaque<KvClient>,
@@ -31,9 +31,10 @@ pub(crate) struct Conn {
     watch: Opaque<WatchClient>,
     maintenance: Opaque<MaintenanceClient>,
     cluster: Opaque<ClusterClient>,
-    /// What it is a connection to.
+    /// The `host:port` of its server.
     pub(crate) endpoint: String,
-    /// The last that is set: what the tokens of its server are counted from, and the lease that this ends with.
+    /// The epoch that its server's tokens count from, and the etcd lease that the epoch's key is attached to. It is set
+    /// last.
     epoch: OnceLock<(Epoch, i64)>,
     keys: EpochKeys,
     ended: watch::Sender<bool>,
@@ -43,7 +44,7 @@ pub(crate) struct Conn {
 struct Opaque<T>(T);
 
 impl Conn {
-    /// Connects, logs in, and has the server answer a question that it needs the others for.
+    /// Connects, logs in, and makes a request that the server can only answer with the others.
     ///
     /// # Cancel safety
     ///
@@ -75,7 +76,7 @@ impl Conn {
                         conn.epoch.get_or_init(|| epoch);
                         return Ok(conn);
                     }
-                    // The servers have not agreed on a leader, or on another than before.
+                    // The servers have no leader, or are changing it.
                     Err(error) if error.kind == Kind::Unanswered || error.has_no_leader() => sleep(PAUSE).await,
                     Err(error) => return Err(error),
                 }
@@ -110,19 +111,19 @@ impl Conn {
         self.cluster.0.clone()
     }
 
-    /// Whether the server answers, and is not cut off from most others: the answer needs a round of them.
+    /// Checks that the server answers and reaches a majority: the answer needs a round of messages among the servers.
     pub(crate) async fn probe(&self) -> Result<(), CallError> {
         let options = GetOptions::new().with_count_only();
         self.kv().get(self.keys.any(), Some(options)).await?;
         Ok(())
     }
 
-    /// What the server's tokens are counted from.
+    /// The epoch that the server's tokens count from.
     pub(crate) fn epoch(&self) -> Epoch {
         self.epoch.get().expect(EPOCH_IS_READ).0
     }
 
-    /// The lease of etcd's that the epoch ends with; `None` if it never does.
+    /// The etcd lease that the epoch's key is attached to; `None` if it has none.
     pub(crate) fn epoch_lease(&self) -> Option<i64> {
         Some(self.epoch.get().expect(EPOCH_IS_READ).1).filter(|lease| *lease != 0)
     }
@@ -131,19 +132,19 @@ impl Conn {
         &self.keys
     }
 
-    /// Has everything that is under way on it fail, and the connection replaced.
+    /// Makes all requests in flight on it fail, and has the connection replaced.
     pub(crate) fn give_up(&self) {
         self.ended.send_replace(true);
     }
 
-    /// Returns when the connection was given up.
+    /// Returns once the connection was given up.
     pub(crate) async fn ended(&self) {
         let mut ended = self.ended.subscribe();
         let _sender_is_here = ended.wait_for(|&ended| ended).await;
     }
 }
 
-const EPOCH_IS_READ: &str = "it was read before anybody had the connection";
+const EPOCH_IS_READ: &str = "the epoch is read before the connection is shared";
 const IS_IT: &str = "is it an etcd server, reachable, with a leader?";
 
 fn is_it(config: &EtcdConfig) -> &'static str {
@@ -154,13 +155,13 @@ fn is_it(config: &EtcdConfig) -> &'static str {
     }
 }
 
-/// How to connect, and by which user.
+/// The options of a connection, with the user to log in as.
 pub(crate) fn options(config: &EtcdConfig) -> Result<ConnectOptions, CallError> {
     let mut options = ConnectOptions::new()
         .with_connect_timeout(config.connect_timeout)
         .with_keep_alive(HEARTBEAT, HEARTBEAT_LIMIT)
         .with_keep_alive_while_idle(true)
-        // A server that has lost the others says so then, and ends its streams.
+        // A server that has lost its leader then answers with an error, and ends its streams.
         .with_require_leader(true);
     if let Some(credentials) = &config.credentials {
         options = options.with_user(&credentials.user, &credentials.password).with_auto_token_refresh(true);

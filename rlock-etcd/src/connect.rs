@@ -1,4 +1,4 @@
-//! Connects to one of the servers, and again where that is needed.
+//! Connects to one of the servers, and reconnects.
 
 use std::sync::Arc;
 
@@ -11,14 +11,14 @@ use crate::EtcdConfig;
 use crate::conn::Conn;
 use crate::error::{CallError, Kind};
 
-/// Connects to whichever server answers first. If none does, the error is the one that tells most.
+/// Connects to the first server that answers. If none does, returns the last error.
 pub(crate) async fn first_of_all(config: &EtcdConfig) -> Result<Arc<Conn>, CallError> {
     let open = |endpoint| Conn::open(config, endpoint).boxed();
     let mut endpoints: Vec<_> = config.endpoints.iter().collect();
     if let [only] = endpoints[..] {
         return open(only).await;
     }
-    // So that not all clients of a host end up at the same server.
+    // This spreads the clients of a host over the servers.
     rand::seq::SliceRandom::shuffle(&mut endpoints[..], &mut rand::rng());
     match select_ok(endpoints.iter().map(|endpoint| open(endpoint))).await {
         Ok((conn, _slower)) => Ok(conn),
@@ -26,7 +26,7 @@ pub(crate) async fn first_of_all(config: &EtcdConfig) -> Result<Arc<Conn>, CallE
     }
 }
 
-/// Connects again, however long that takes.
+/// Reconnects, retrying until it succeeds.
 pub(crate) async fn reopen(config: &EtcdConfig, backoff: &mut Backoff) -> Arc<Conn> {
     let mut reported = String::new();
     loop {
@@ -43,7 +43,7 @@ pub(crate) async fn reopen(config: &EtcdConfig, backoff: &mut Backoff) -> Arc<Co
     }
 }
 
-/// Opens a connection after a pause.
+/// Opens a connection after the backoff's pause.
 async fn try_open(config: &EtcdConfig, backoff: &mut Backoff) -> Result<Arc<Conn>, CallError> {
     let limit = backoff.pause(config.connect_timeout).await;
     let opened = timeout(limit, first_of_all(config)).await;

@@ -1,4 +1,4 @@
-//! Remembers which resources were found in use, and by how many.
+//! Remembers how many leases each busy resource has.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,16 +7,16 @@ use rlock_core::{ResourceName, Share};
 
 use crate::spot::Spot;
 
-/// The most resources that are remembered.
+/// The maximum number of resources to remember.
 const MOST: usize = 4_096;
 
-/// Spots that a line has at least, so that few claims meet at one.
+/// The minimum number of spots of a line, so that claims rarely collide at one.
 const FEWEST_SPOTS: u32 = 64;
 
-/// The number of leases that the lines of busy resources had when they were last seen.
+/// The number of leases in the lines of busy resources, as last seen.
 ///
-/// It is a hint. A claim on a resource that is thought to be free is sent for the first spot of an empty line, and sent again
-/// if that fails.
+/// It is a hint: a claim on a resource that is not in it asks for the first spot of an empty line, and is sent again if
+/// the line is not empty.
 #[derive(Debug, Default)]
 pub(crate) struct Crowds(Mutex<HashMap<ResourceName, u64>>);
 
@@ -42,7 +42,8 @@ impl Crowds {
     }
 }
 
-/// Two spots to try for a lease of this share in a line of so many leases: each is free with a chance of three in four.
+/// Two random spots to try for a lease of this share in a line of `leases` leases: each is free with a probability of
+/// at least three in four.
 pub(crate) fn two_spots(share: Share, leases: u64) -> [Spot; 2] {
     let most = u32::try_from(leases.saturating_mul(4)).unwrap_or(u32::MAX).max(FEWEST_SPOTS);
     let one = rand::random_range(1..most);

@@ -1,8 +1,9 @@
-//! When a cluster began to have locks.
+//! The epoch of a namespace: the time of its first use, which its tokens count from.
 //!
-//! Its revisions number the grants; but a cluster that has lost all its data counts them from the beginning again. So there is
-//! one key that outlasts the locks, with the time at which a client found no such key, and tokens are counted from there: what comes back
-//! without its data has a later epoch. So has a namespace that nobody has used for so long that its key has expired.
+//! Fencing tokens come from the revisions of etcd, but a cluster that has lost all its data starts again at revision 1.
+//! So one key outlasts the locks. It holds the time at which a client did not find this key, and tokens count from that
+//! time: a cluster that comes back without its data has a later epoch. So does a namespace whose key has expired
+//! because no client has used it for so long.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,32 +14,32 @@ use crate::conn::Conn;
 use crate::error::{CallError, Kind};
 use crate::keys::Keys;
 
-/// How long the epoch lives after it was last used, in seconds: a month. A client that connects uses it, and does so
-/// [again](KEPT_EVERY) while it is there.
+/// The TTL of the epoch's key in seconds, a month. A client keeps the key alive when it connects and
+/// [repeatedly](KEPT_EVERY) after that.
 const KEPT_FOR: i64 = 30 * 24 * 3600;
-/// The same in a namespace that does without a grace, as one that is thrown away does.
+/// The same in a namespace without a grace, such as a temporary one.
 const KEPT_WITHOUT_GRACE_FOR: i64 = 3600;
 pub(crate) const KEPT_EVERY: Duration = Duration::from_secs(15 * 60);
 
-/// The keys that say from when on tokens are counted.
+/// The keys of the epoch.
 #[derive(Debug, Clone)]
 pub(crate) struct EpochKeys {
-    /// The one that outlasts the locks.
+    /// The key that holds the epoch, and outlasts the locks.
     epoch: String,
-    /// One that is there for the first time after that, in which nothing is claimed.
+    /// The key that exists during the grace after the first use; nothing is claimed while it exists.
     grace: String,
     grace_for: Duration,
 }
 
-/// From when on tokens are counted, in microseconds of the clock of whichever client was the first.
+/// The time that tokens count from, in microseconds, by the clock of the first client.
 ///
-/// A cluster writes less than once in a microsecond, so that the time of its end, in these microseconds, is beyond all of its
-/// tokens.
+/// A cluster makes fewer than one write per microsecond. So the time at which its data is lost, in microseconds, is
+/// later than all its tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Epoch(i64);
 
 impl Epoch {
-    /// The token of a lease that was created by this revision.
+    /// The token of a lease that revision `created` has created.
     pub(crate) fn token(self, created: i64) -> Token {
         Token::new(u64::try_from(self.0 + created).unwrap_or_default())
     }
@@ -50,19 +51,19 @@ impl EpochKeys {
         Self { grace: format!("{front}/"), epoch: front, grace_for }
     }
 
-    /// A key that is there or not, to ask for.
+    /// A key for requests that need any key; it may not exist.
     pub(crate) fn any(&self) -> &str {
         &self.epoch
     }
 
-    /// The epoch, which begins now if there is none, and the lease of etcd's that it ends with.
+    /// Reads the epoch, and begins one now if there is none. Also returns the etcd lease that its key is attached to.
     pub(crate) async fn read_or_begin(&self, conn: &Conn) -> Result<(Epoch, i64), CallError> {
         loop {
             let got = conn.kv().get(self.epoch.as_str(), None).await?;
             if let Some(kv) = got.kvs().first() {
                 let micros = kv.value_str().ok().and_then(|value| value.parse().ok());
                 return micros.map(|micros| (Epoch(micros), kv.lease())).ok_or_else(|| {
-                    let reason = format!("somebody else uses the key {:?}: choose another namespace", self.epoch);
+                    let reason = format!("another program uses the key {:?}: choose another namespace", self.epoch);
                     CallError::new(Kind::Refused, reason)
                 });
             }
@@ -82,13 +83,13 @@ impl EpochKeys {
             ops.push(TxnOp::put(self.grace.as_str(), "", Some(options)));
         }
         let is_new = Compare::create_revision(self.epoch.as_str(), CompareOp::Equal, 0);
-        // The leases of clients that were later end by themselves.
+        // If another client was first, these etcd leases expire by themselves.
         conn.kv().txn(Txn::new().when([is_new]).and_then(ops)).await?;
         Ok(())
     }
 
-    /// Asks for the rights that locks need, by a transaction that does nothing: etcd denies what is in the branch that is not
-    /// taken. Before 3.5 it lets anybody write who may read, where that is nested as in a claim.
+    /// Checks the rights that locks need, by a transaction that does nothing: etcd also checks the rights of the branch
+    /// that is not taken. Before 3.5 etcd lets users write who may only read, if the write is nested as in a claim.
     pub(crate) async fn try_rights(&self, conn: &Conn) -> Result<(), CallError> {
         let never = Compare::create_revision(self.epoch.as_str(), CompareOp::Less, 0);
         let all = GetOptions::new().with_prefix().with_limit(1);
@@ -97,7 +98,7 @@ impl EpochKeys {
         Ok(())
     }
 
-    /// Makes operations depend on it that the epoch is still that one, and its grace over.
+    /// Makes operations conditional: the epoch is unchanged, and its grace is over.
     pub(crate) fn guard(&self, epoch: Epoch, ops: Vec<TxnOp>) -> Txn {
         let same = Compare::value(self.epoch.as_str(), CompareOp::Equal, epoch.0.to_string());
         let is_over = Compare::create_revision(self.grace.as_str(), CompareOp::Equal, 0);
@@ -106,16 +107,16 @@ impl EpochKeys {
         Txn::new().when([same, is_over]).and_then(ops).or_else([is_there])
     }
 
-    /// Why operations that depended on it were not carried out.
+    /// The error of operations whose guard failed.
     pub(crate) fn refusal(&self, conn: &Conn, answers: &[TxnOpResponse]) -> CallError {
         let in_grace = matches!(answers, [TxnOpResponse::Get(grace)] if grace.count() > 0);
         if !in_grace {
             conn.give_up();
-            return CallError::new(Kind::Unsent, "the cluster has lost its data, and is asked anew");
+            return CallError::new(Kind::Unsent, "the cluster has lost its data; the client reconnects");
         }
         let reason = format!(
-            "these locks have been in use here for a moment only, and if that is because the cluster has lost its data, whoever \
-             held locks before has up to {:?} to learn of their loss (restart_grace)",
+            "this namespace is new in the cluster; in case the cluster has lost its data, clients that held locks before have \
+             up to {:?} to learn of their loss (restart_grace)",
             self.grace_for
         );
         CallError::new(Kind::Unsent, reason)

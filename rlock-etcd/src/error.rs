@@ -1,4 +1,4 @@
-//! What the servers' and the connection's errors say about a request.
+//! Classifies the errors of servers and of connections.
 
 use std::error::Error as _;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use etcd_client::Error;
 use rlock_core::{BackendError, ConnectError, Failure};
 
-/// How one call failed.
+/// A failed call.
 #[derive(Debug, Clone)]
 pub(crate) struct CallError {
     pub(crate) kind: Kind,
@@ -19,22 +19,22 @@ pub(crate) struct CallError {
 pub(crate) enum Kind {
     /// It was never carried out.
     Unsent,
-    /// It may have been carried out, but no answer came.
+    /// It may have been carried out; no answer came.
     Unanswered,
-    /// The connection is of no use any more; the request may have been carried out.
+    /// The connection is unusable; the request may have been carried out.
     Broken,
-    /// The servers have answered that they cannot do it now. They will not be able to in a moment either.
+    /// The servers answered that they cannot carry it out now. An immediate retry would fail too.
     Denied,
-    /// The servers have answered that they will not do it.
+    /// The servers rejected it.
     Refused,
-    /// There is no such lease. Nothing else of the request was carried out.
+    /// The etcd lease does not exist. Nothing else of the request was carried out.
     NoLease,
-    /// There is such a lease already.
+    /// An etcd lease with this id exists already.
     LeaseExists,
 }
 
 impl Kind {
-    /// What such an error says of a request that was sent before as well.
+    /// The kind of the error for a request that was also sent before.
     pub(crate) fn after_a_write(self) -> Self {
         if matches!(self, Self::Unsent | Self::Denied | Self::NoLease) { Self::Unanswered } else { self }
     }
@@ -45,17 +45,17 @@ impl CallError {
         Self { kind, reason: reason.into(), source: None }
     }
 
-    /// That the request got no answer in time.
+    /// The error of a request that timed out.
     pub(crate) fn late(limit: std::time::Duration) -> Self {
         Self::new(Kind::Unanswered, format!("no answer within {limit:?}: the servers or the network are stuck or slow"))
     }
 
-    /// Whether the servers have to agree on a leader first.
+    /// Whether the servers have no leader.
     pub(crate) fn has_no_leader(&self) -> bool {
         self.kind == Kind::Unsent && self.reason.contains(NO_LEADER)
     }
 
-    /// Whether sending the request again would be answered likewise.
+    /// Whether a retry would get the same answer.
     pub(crate) fn is_final(&self) -> bool {
         matches!(self.kind, Kind::Denied | Kind::Refused | Kind::NoLease | Kind::LeaseExists)
     }
@@ -107,13 +107,13 @@ const FAILED_PRECONDITION: i32 = 9;
 const UNAVAILABLE: i32 = 14;
 const UNAUTHENTICATED: i32 = 16;
 
-/// What a status says about a request, by its code and the server's words.
+/// The meaning of a gRPC status for a request, by its code and the server's message.
 fn explain(code: i32, message: &str, source: Option<&(dyn std::error::Error + 'static)>) -> (Kind, String) {
     let answered = |hint: &str| {
         let separator = if hint.is_empty() { "" } else { ": " };
         format!("etcd answered {message:?}{separator}{hint}")
     };
-    // A status with an error beneath it is the client's own word, not the server's.
+    // The client library makes a status with a source itself; it is not the server's.
     if source.is_some() || !message.starts_with("etcdserver:") && !message.starts_with("etcdclient:") {
         return match code {
             UNAVAILABLE | UNKNOWN | CANCELLED | DEADLINE_EXCEEDED => transport(source),
@@ -142,8 +142,8 @@ fn explain(code: i32, message: &str, source: Option<&(dyn std::error::Error + 's
             Kind::Refused,
             answered("the user's role has to read and write all keys that begin with the namespace and a slash"),
         ),
-        // Tokens end with their time, with the server that gave them, and some with a change of users or roles; a new
-        // connection gets a new one.
+        // Auth tokens end with their TTL, with the server that issued them, and some with a change of users or roles. A
+        // new connection gets a new token.
         UNAUTHENTICATED => (Kind::Broken, answered("")),
         _ if message.contains("revision of auth store is old") => (Kind::Broken, answered("")),
         INVALID_ARGUMENT if message.contains("user name is empty") => {
@@ -160,7 +160,7 @@ fn explain(code: i32, message: &str, source: Option<&(dyn std::error::Error + 's
     }
 }
 
-/// What is behind an error of the connection: whether a request can have got through, and words for it.
+/// The cause of an error of the connection: whether the request can have reached the server, and a text.
 fn transport(source: Option<&(dyn std::error::Error + 'static)>) -> (Kind, String) {
     let mut causes = Vec::new();
     let mut next = source;

@@ -1,5 +1,5 @@
-//! What the servers tell this client: one stream, on which it watches the keys of its leases, and what is in front of
-//! those that wait.
+//! Events from the servers: one stream, on which this client watches the keys of its leases and the keys in front of
+//! its waiters.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -14,54 +14,54 @@ use crate::conn::Conn;
 use crate::error::{CallError, Kind};
 use crate::link::Link;
 
-/// How long a lease has to be held before its key is watched. Most are released before, and cost no watch.
+/// How long a lease must be held before its key is watched. Most leases are released earlier, and cost no watch.
 const SETTLED: Duration = Duration::from_millis(30);
-/// How long a stream may take to open before its connection is doubted.
+/// How long a stream may take to open before its connection is probed.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long a lease is left alone of which a watch was cancelled.
+/// The pause before the keys of a lease are watched again after the server cancelled one of its watches.
 const WATCHED_AGAIN: Duration = Duration::from_millis(200);
-/// How long a stream that broke is left alone.
+/// The pause before a broken stream is replaced.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// What to watch for a lease.
+/// A change of what to watch for a lease.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// The lease waits: its own key, and those of which one has to go before it can be held.
+    /// The lease waits: watch its own key, and the keys of which one has to go before the lease can be held.
     Queued { id: LeaseId, key: String, blockers: Vec<String>, read_at: i64 },
-    /// The lease is held: its own key.
+    /// The lease is held: watch its own key.
     Held { id: LeaseId, key: String, read_at: i64 },
-    /// The lease is no concern of this client's any more.
+    /// This client no longer uses the lease.
     Forget(LeaseId),
 }
 
-/// What was seen.
+/// An observation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sight {
-    /// Something in front of the lease has gone, or may have.
+    /// A lease in front of this one has gone, or may have.
     Changed(LeaseId),
     /// The key of the lease is gone, as of that revision.
     Gone(LeaseId, i64),
     /// The lease has been held for a while.
     Settled(LeaseId),
-    /// Whatever happened before has not been seen.
+    /// Events may have been missed before this.
     Resync,
 }
 
-/// The task behind the stream.
+/// The task that owns the stream.
 pub(crate) struct Watcher {
     link: Arc<Link>,
     commands: UnboundedReceiver<Command>,
     sights: UnboundedSender<Sight>,
     next_id: i64,
-    /// What is watched for each lease.
+    /// The watches of each lease.
     leases: HashMap<LeaseId, Watched>,
-    /// What each watch is for.
+    /// The lease and the purpose of each watch.
     watches: HashMap<i64, (LeaseId, Purpose)>,
-    /// Held leases whose keys are to be watched, by when.
+    /// Held leases whose keys are to be watched, in the order of the time for that.
     settling: VecDeque<(Instant, LeaseId, String, i64)>,
-    /// Leases of which a watch was cancelled, by when they are watched again.
+    /// Leases of which a watch was cancelled, in the order of the time to watch them again.
     again: VecDeque<(Instant, LeaseId)>,
-    /// What the server is to be asked for.
+    /// Requests to send to the server.
     outbox: VecDeque<Ask>,
 }
 
@@ -75,7 +75,7 @@ struct Watched {
 #[derive(Debug, Clone, Copy)]
 enum Purpose {
     Own,
-    /// A key that was there at this revision.
+    /// A key that existed at this revision.
     Blocker(i64),
 }
 
@@ -100,7 +100,8 @@ impl Watcher {
         }
     }
 
-    /// Watches until the client is dropped. A stream that ends is replaced; what happened meanwhile has to be asked for.
+    /// Watches until the client is dropped. A stream that ends is replaced; then core has to look for what happened
+    /// meanwhile.
     pub(crate) async fn run(mut self) {
         let mut before = false;
         loop {
@@ -137,7 +138,7 @@ impl Watcher {
             let again = self.again.front().map(|(at, _)| *at);
             tokio::select! {
                 response = responses.message() => match response? {
-                    // The server does not know the user any more, by the name that the stream was opened with.
+                    // The server no longer accepts the auth token that the stream was opened with.
                     Some(response) if response.canceled() && response.watch_id() < 0 => {
                         return Err(CallError::new(Kind::Broken, response.cancel_reason()));
                     }
@@ -194,7 +195,7 @@ impl Watcher {
         }
     }
 
-    /// Forgets the watches of leases of which one was cancelled. What is seen of the leases then is watched from then on.
+    /// Forgets the watches of a lease of which one was cancelled. The next look at the lease creates them again.
     fn watch_again(&mut self) {
         let Some((_, id)) = self.again.pop_front() else { return };
         if !self.leases.contains_key(&id) {
@@ -205,7 +206,7 @@ impl Watcher {
     }
 
     fn watch_own(&mut self, id: LeaseId, key: String, read_at: i64) {
-        // Behind what others have written meanwhile, the server is some time late with this; but nothing waits for it.
+        // If others have written since, this watch lags a while; but no request waits for it.
         let watch = self.watch(id, Purpose::Own, key, read_at + 1);
         self.leases.entry(id).or_default().own = Some(watch);
     }
@@ -218,7 +219,8 @@ impl Watcher {
         let new: Vec<_> = keys.into_iter().filter(is_new).collect();
         let mut blockers = kept;
         for key in new {
-            // From now on, which is prompt. Whether anything has happened since the key was read, the answer tells.
+            // A watch from now on is prompt. The revision in its answer shows whether anything has happened since the
+            // key was read.
             let watch = self.watch(id, Purpose::Blocker(read_at), key.clone(), 0);
             blockers.push((key, watch));
         }
@@ -246,7 +248,7 @@ impl Watcher {
         let Some(&(lease, purpose)) = self.watches.get(&response.watch_id()) else { return };
         let revision = response.header().map_or(0, etcd_client::ResponseHeader::revision);
         if response.canceled() {
-            // It was to begin before what the servers remember, or may not be watched.
+            // Its start is compacted, or the user may not watch the key.
             tracing::debug!(reason = response.cancel_reason(), "a watch was cancelled");
             self.watches.remove(&response.watch_id());
             self.again.push_back((Instant::now() + WATCHED_AGAIN, lease));
@@ -272,10 +274,10 @@ impl Watcher {
     }
 }
 
-/// Smaller ones are given by the server.
+/// The server assigns smaller ids.
 const FIRST_ID: i64 = 1_000;
 
-/// A stream is opened by its first watch, which is for nothing.
+/// Opens a stream by a first watch, which is not used.
 async fn open(conn: &Conn) -> Result<WatchStream, CallError> {
     let mut stream = conn.watch().watch(conn.keys().any(), None).await?;
     while stream.message().await?.is_some_and(|response| !response.created()) {}
@@ -284,7 +286,7 @@ async fn open(conn: &Conn) -> Result<WatchStream, CallError> {
 
 /// # Cancel safety
 ///
-/// Dropped before it is done, it has sent nothing.
+/// If the future is dropped, nothing was sent.
 async fn send(requests: &mut WatchRequestSender, ask: Option<&Ask>) -> Result<(), CallError> {
     match ask.cloned() {
         Some(Ask::Watch { id, key, from }) => {

@@ -1,4 +1,4 @@
-//! Looks at the servers.
+//! Checks the servers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use crate::conn::{Conn, options};
 use crate::error::{CallError, Kind};
 use crate::inner::Inner;
 
-/// How long a member may take to answer.
+/// The time limit for the answer of a member.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
-/// The quota of a server that is not given another.
+/// The default quota of a server, in bytes.
 const DEFAULT_QUOTA: i64 = 2 << 30;
-/// The length of a history that somebody should compact.
+/// The number of revisions from which a history needs compaction.
 const LONG_HISTORY: i64 = 100_000;
 const MIB: i64 = 1 << 20;
 
@@ -27,7 +27,7 @@ impl Inner {
         for found in looks {
             match found {
                 Ok(some) => findings.extend(some),
-                // With authentication on, not everybody may ask.
+                // With authentication on, some users may not ask.
                 Err(error) if error.kind == Kind::Refused => findings.push(Finding::note("server", error.to_string())),
                 Err(error) => return Err(self.failed(error, "examine")),
             }
@@ -61,7 +61,8 @@ impl Inner {
         }])
     }
 
-    /// Whether somebody compacts the history: a server does not say how it is configured, but what it remembers.
+    /// Whether the history is compacted. A server does not report how it is configured, so this looks at how far back
+    /// it can read.
     async fn history(&self) -> Result<Vec<Finding>, CallError> {
         let at = |revision| {
             move |conn: Arc<Conn>| async move {
@@ -89,13 +90,13 @@ impl Inner {
         Ok([of_members(members.len())].into_iter().chain(of_silent(members.len(), &silent)).collect())
     }
 
-    /// Whether a member answers where it says that clients reach it.
+    /// Whether a member answers at its client URLs.
     async fn answers(&self, member: &Member) -> bool {
         let ask = async {
             let options = options(&self.config)?;
             Ok::<_, CallError>(Client::connect(member.client_urls(), Some(options)).await?.status().await?)
         };
-        // A member that refuses to tell is there.
+        // A member that refuses the request is up.
         match timeout(ANSWERED_WITHIN, ask).await {
             Ok(Ok(_)) => true,
             Ok(Err(error)) => error.kind == Kind::Refused,
@@ -113,7 +114,7 @@ fn of_version(version: &str, errors: &[String]) -> Finding {
     let mut number = || numbers.next().unwrap_or_default();
     let (major, minor, patch) = (number(), number(), number());
     let fault = match (major, minor) {
-        (0..3, _) | (3, 0..4) => Some("is older than rlock knows: update to 3.5.23, 3.6.5 or later"),
+        (0..3, _) | (3, 0..4) => Some("is older than rlock supports: update to 3.5.23, 3.6.5 or later"),
         (3, 4) if patch < 31 => Some(STALLED_LEADER),
         (3, 5) if patch < 7 => Some(EARLY_3_5),
         (3, 5) if patch < 13 => Some(STALLED_LEADER),
@@ -125,14 +126,14 @@ fn of_version(version: &str, errors: &[String]) -> Finding {
     }
 }
 
-const STALLED_LEADER: &str = "has a fault in its leases: a leader that stood still and wakes up may end locks that are held \
+const STALLED_LEADER: &str = "has a fault in its leases: a leader that stalls and resumes may end locks that are held \
                               (etcd issue 15247); update to 3.4.31, 3.5.13 or later";
 
-const EARLY_3_5: &str = "may crash where a request that reads is given up, and denies such requests once its database is full, so \
-                         that locks that are held are lost; a leader that stood still and wakes up may end them too (etcd issue \
+const EARLY_3_5: &str = "may crash when a read is cancelled, and denies reads once its database is full, so that locks that are \
+                         held are lost; a leader that stalls and resumes may end them too (etcd issue \
                          15247); update to 3.5.13 or later";
 
-/// A server tells its quota from 3.6 on.
+/// Servers report their quota since 3.6.
 fn of_size(status: &StatusResponse) -> Finding {
     let (size, quota) = (status.db_size(), status.db_size_quota());
     let (size_text, subject) = (size / MIB, "database");
@@ -162,7 +163,7 @@ fn of_history(revisions: i64, is_whole: bool, is_long: bool) -> Finding {
 fn of_members(count: usize) -> Finding {
     let subject = "members";
     match count {
-        1 => Finding::note(subject, "one server: while it is down nobody gets a lock, and its disk is the only one"),
+        1 => Finding::note(subject, "one server: while it is down no client gets a lock, and its disk is the only one"),
         _ if count.is_multiple_of(2) => {
             let text =
                 format!("{count} servers bear the loss of no more of them than {} would: add or remove one", count - 1);

@@ -1,4 +1,4 @@
-//! Keeps leases alive.
+//! Extends leases.
 
 use std::collections::HashMap;
 
@@ -15,25 +15,25 @@ use crate::survey::{Question, Sighting};
 use crate::table::{Known, Phase, Seat};
 use crate::txn::{self, At, NEAR};
 
-/// A waiter that has more blockers is judged by those in front of it, as etcd sorts them.
+/// A waiter with more blockers than this is judged by the leases in front of it, in etcd's order.
 const FEW: usize = 4;
-/// A waiter in a line of no more leases is told how many are in front of it.
+/// In a line of up to this many leases, a waiter learns exactly how many are in front of it.
 const SHORT: u64 = 2 * NEAR as u64;
 
-/// What is asked about a lease.
+/// The part of a line to read for a lease.
 enum Look<'a> {
-    /// Its own key, and those of its blockers, which say enough while nothing has changed.
+    /// Its own key and those of its blockers: enough while nothing has changed.
     Keys(&'a Known, Seat),
-    /// What is in front of it: little, or many blockers.
+    /// The leases in front of it, because there are few, or many block it.
     Front(Question<'a>),
-    /// Its whole line: the lease is not known here.
+    /// Its whole line, because this client does not know the lease.
     Line,
 }
 
-/// What the keys of a lease and its blockers say.
+/// The result of reading the keys of a lease and its blockers.
 enum Seen {
     Unchanged(Box<Sighting>),
-    /// A blocker has gone, or the line is short.
+    /// A blocker has gone, or the line is short: read more.
     Changed,
     Gone,
 }
@@ -42,14 +42,14 @@ impl Inner {
     pub(crate) async fn extend_all(&self, extensions: &[Extension]) -> Vec<Result<Extended, BackendError>> {
         let begun = self.table.now();
         let known: Vec<_> = extensions.iter().map(|extension| self.table.find(extension.key.id)).collect();
-        // A lease is kept alive and looked at together. Only the look tells that it is there still: a server may confirm
-        // what it has deleted.
+        // The keep-alive and the read run together. Only the read shows that the lease still exists: a server may
+        // confirm one that it has deleted.
         let touches = extensions.iter().zip(&known).map(|(extension, known)| self.touch_known(begun, extension, known));
         let (sightings, touched) = join(self.sight_all(extensions, &known), join_all(touches)).await;
         let sightings = match sightings {
             Ok(sightings) => sightings,
             Err(error) => {
-                // Something may have been kept alive all the same.
+                // The keep-alives may have succeeded nevertheless.
                 let kind = if error.kind == Kind::Unsent { Kind::Unanswered } else { error.kind };
                 let failure = self.failed(CallError { kind, ..error }, "extend");
                 return extensions.iter().map(|_| Err(failure.clone())).collect();
@@ -66,7 +66,7 @@ impl Inner {
         join_all(finish).await
     }
 
-    /// Keeps the lease of etcd's alive, if it is known, and has less left than it is to have.
+    /// Keeps the etcd lease alive, if it is known and has less time left than it should.
     async fn touch_known(
         &self,
         begun: Moment,
@@ -84,14 +84,14 @@ impl Inner {
                 Some(Ok(lease))
             }
             Ok(false) => {
-                let reason = "a server does not know the lease, which is there; it may be behind the others";
+                let reason = "a server does not know the lease, although it exists; it may be behind the others";
                 Some(Err(CallError::new(Kind::Unanswered, reason)))
             }
             Err(error) => Some(Err(error)),
         }
     }
 
-    /// Looks at each lease. What is not as it was is looked at more closely.
+    /// Reads each lease, and reads more of the line of each that has changed.
     async fn sight_all(&self, extensions: &[Extension], known: &[Option<Known>]) -> Result<Vec<Sighting>, CallError> {
         let (mut keys, mut fronts, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
         for (number, known) in known.iter().enumerate() {
@@ -142,7 +142,7 @@ impl Inner {
         ops
     }
 
-    /// The whole lines of leases that are not known here, each read once.
+    /// The whole lines of leases that this client does not know, each read once.
     async fn lines_of<'a>(
         &self,
         extensions: &'a [Extension],
@@ -155,7 +155,7 @@ impl Inner {
         Ok(names.into_iter().zip(lines).collect())
     }
 
-    /// What the keys of a lease and its blockers say of it.
+    /// Compares the keys of a lease and its blockers with what is known of them.
     fn unchanged(&self, known: &Known, seat: Seat, at: At, outcomes: Vec<Outcome>) -> Result<Seen, CallError> {
         let front = self.keys.line(&known.key.resource);
         let found: Result<Vec<Found>, _> = outcomes.into_iter().map(Outcome::found).collect();
@@ -178,7 +178,7 @@ impl Inner {
         Ok(Seen::Unchanged(Box::new(Sighting { at, found: Some((own, standing)), others: true })))
     }
 
-    /// Finishes the extension of a lease that is there.
+    /// Finishes the extension of a lease that exists.
     async fn extended(
         &self,
         begun: Moment,
@@ -191,7 +191,7 @@ impl Inner {
         let ours = known.filter(|known| known.is(entry) && known.lease.id == entry.lease).is_some();
         let lease = match touched {
             Some(lease) if ours => lease?,
-            // Another client's, or one that was attached to another lease of etcd's when nobody heard of it.
+            // It is another client's, or it was attached to another etcd lease without this client's knowledge.
             _ => match self.touch_foreign(extension, entry).await? {
                 Some(lease) => lease,
                 None => return self.gone(&extension.key, entry).await,

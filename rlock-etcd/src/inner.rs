@@ -1,4 +1,4 @@
-//! What all operations of a client share.
+//! The state that all operations of a client share.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
-    /// Carries out operations in one transaction, which may be sent twice.
+    /// Runs operations in one transaction, which may be sent twice.
     pub(crate) async fn run(&self, ops: Vec<TxnOp>) -> Result<Answer<Done>, CallError> {
         self.link
             .call(|conn| {
@@ -53,7 +53,7 @@ impl Inner {
             .await
     }
 
-    /// Carries out operations that only look. Not all are answered as of the same revision.
+    /// Runs operations that only read. Their answers may be of different revisions.
     pub(crate) async fn look(&self, ops: Vec<TxnOp>) -> Result<Vec<(At, Outcome)>, CallError> {
         let groups = self.look_at_groups(ops.into_iter().map(|op| vec![op]).collect()).await?;
         Ok(groups
@@ -62,7 +62,7 @@ impl Inner {
             .collect())
     }
 
-    /// Carries out groups of operations that only look. Those of a group are answered as of the same revision.
+    /// Runs groups of operations that only read. All answers of a group are of the same revision.
     pub(crate) async fn look_at_groups(&self, groups: Vec<Vec<TxnOp>>) -> Result<Vec<(At, Vec<Outcome>)>, CallError> {
         let sizes: Vec<usize> = groups.iter().map(Vec::len).collect();
         let mut parts: Vec<Vec<TxnOp>> = Vec::new();
@@ -83,7 +83,7 @@ impl Inner {
         Ok(answers.collect())
     }
 
-    /// The whole lines of resources, at a cost that grows with them.
+    /// Reads the whole lines of resources, at a cost that grows with them.
     pub(crate) async fn lines(&self, resources: &[&ResourceName]) -> Result<Vec<Line>, CallError> {
         let fronts: Vec<_> = resources.iter().map(|name| self.keys.line(name)).collect();
         let answers = self.look(fronts.iter().map(|front| txn::line(front)).collect()).await?;
@@ -95,7 +95,7 @@ impl Inner {
         error.into_backend_error(operation, &self.store)
     }
 
-    /// Attends to what the watcher sees.
+    /// Handles the watcher's observations.
     pub(crate) async fn attend(self: Arc<Self>, mut sights: UnboundedReceiver<Sight>) {
         let mut under_way = FuturesUnordered::new();
         loop {
@@ -122,7 +122,7 @@ impl Inner {
         }
     }
 
-    /// Looks at what has become of waiting leases, until it is known.
+    /// Reads the state of waiting leases, retrying until it is known.
     async fn look_again(&self, mut ids: Vec<LeaseId>) {
         const PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
 
@@ -147,7 +147,7 @@ impl Inner {
         }
     }
 
-    /// Writes down since when leases are held, where their keys do not say so. It is only shown.
+    /// Writes the time of the grant into the keys of held leases that lack it. It is only shown.
     async fn write_down(&self, ids: Vec<LeaseId>) {
         if !self.config.note_holds {
             return;

@@ -11,7 +11,7 @@ use crate::inner::Inner;
 use crate::line::Entry;
 use crate::record::{State, ago};
 
-/// How many leases of etcd's are asked about at a time: each takes a request of its own.
+/// The maximum number of etcd leases to ask about at a time; each takes a request of its own.
 const ASKED_TOGETHER: usize = 32;
 
 impl Inner {
@@ -39,7 +39,7 @@ impl Inner {
                     snapshot.queue.push(Waiter { owner, weight, waiting_for: ago(since), remaining, data });
                 }
                 state => {
-                    // One that has waited says since when it is held only after a while.
+                    // The key of a lease that has waited holds the time of its grant only after a while.
                     let held_for = if let State::Granted(since) = state { ago(since) } else { Duration::ZERO };
                     let token = entry.token;
                     snapshot.holders.push(Holder { owner, token, weight, held_for, remaining, data });

@@ -1,4 +1,4 @@
-//! Keeps etcd's leases alive, over a handful of streams.
+//! Keeps etcd leases alive, over a few streams.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,18 +14,19 @@ use crate::conn::Conn;
 use crate::error::{CallError, Kind};
 use crate::link::Link;
 
-/// A server works on the requests of one stream one after the other. Where it is not the leader, it asks that for each.
+/// The number of streams. A server handles the requests of one stream one after the other. If it is not the leader, it
+/// asks the leader for each.
 const STREAMS: usize = 8;
-/// How long a stream may owe an answer before its connection is doubted, and all that is unanswered is asked again on
-/// another stream. Doubled each time until something is answered, up to the longest.
+/// How long a stream may owe an answer before its connection is probed, and all unanswered requests are retried on
+/// another stream. It doubles after each failure up to the longest, and an answer resets it.
 const PATIENCE: Duration = Duration::from_secs(1);
 const LONGEST_PATIENCE: Duration = Duration::from_secs(8);
-/// How many requests a stream is ahead of its answers at most; the client library takes a hundred without blocking.
+/// The maximum number of unanswered requests on a stream; the client library takes a hundred without blocking.
 const WINDOW: usize = 64;
-/// How long a stream that broke is left alone.
+/// The pause before a broken stream is replaced.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// The streams.
+/// The streams of a client.
 #[derive(Debug)]
 pub(crate) struct Keeper {
     streams: Vec<UnboundedSender<Request>>,
@@ -49,8 +50,8 @@ impl Keeper {
         Self { streams, timeout, _tasks: tasks }
     }
 
-    /// Gives a lease its whole life again. False if the server does not know it; or not yet, if it has just become the
-    /// leader and is behind.
+    /// Resets a lease to its full TTL. False if the server does not know the lease, or does not know it yet because it
+    /// has just become the leader and is behind.
     pub(crate) async fn keep_alive(&self, lease: i64) -> Result<bool, CallError> {
         let stream = lease.unsigned_abs() as usize % STREAMS;
         let (answer, answered) = oneshot::channel();
@@ -67,17 +68,17 @@ struct Stream {
     link: Arc<Link>,
     requests: UnboundedReceiver<Request>,
     waiting: VecDeque<Request>,
-    /// Sent, and unanswered. The answers come in this order.
+    /// Requests that were sent and not answered. The answers come in this order.
     sent: VecDeque<Request>,
-    /// When the last answer came, or the first of `sent` was sent.
+    /// The time of the last answer, or of the first request of `sent`.
     progress: Instant,
     patience: Duration,
 }
 
-/// Why a stream is not used any more.
+/// The reason that a stream ended.
 enum End {
     Broken,
-    /// The server does not know the lease that the stream was opened for. Others wait for the next stream.
+    /// The server does not know the lease that the stream was opened for. The other requests need a new stream.
     Refused,
     Stuck,
     ClientGone,
@@ -111,7 +112,7 @@ impl Stream {
                 }
                 End::ClientGone => return,
             }
-            // All that is unanswered is asked again, unless nobody waits for it any more.
+            // Retry all unanswered requests, except those that no caller waits for any more.
             while let Some(request) = self.sent.pop_back() {
                 self.waiting.push_front(request);
             }
@@ -119,7 +120,7 @@ impl Stream {
         }
     }
 
-    /// Opens a stream, and works on it until it ends.
+    /// Opens a stream, and serves requests on it until it ends.
     async fn serve(&mut self, conn: &Conn) -> End {
         let (mut keeper, mut answers) = match self.open(conn).await {
             Ok(opened) => opened,
@@ -152,7 +153,7 @@ impl Stream {
         }
     }
 
-    /// A stream is opened by the first request on it.
+    /// Opens a stream by the first request on it.
     async fn open(&mut self, conn: &Conn) -> Result<(LeaseKeeper, LeaseKeepAliveStream), End> {
         let Some(first) = self.waiting.front() else { return Err(End::Broken) };
         let (lease, mut client) = (first.lease, conn.lease());
@@ -171,7 +172,7 @@ impl Stream {
     fn answered(&mut self, lease: i64, known: bool) {
         self.progress = Instant::now();
         self.patience = PATIENCE;
-        // One that is left out would never be answered.
+        // The server skipped the requests before this one, and would never answer them.
         while let Some(request) = self.sent.pop_front() {
             let is_it = request.lease == lease;
             if is_it {

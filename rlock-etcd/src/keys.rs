@@ -21,12 +21,12 @@ impl Keys {
         Self { front: format!("{}/", encode(namespace.as_str())) }
     }
 
-    /// What all keys begin with. It is no key itself.
+    /// The prefix of all keys.
     pub(crate) fn front(&self) -> &str {
         &self.front
     }
 
-    /// What the keys of a resource begin with.
+    /// The prefix of the keys of a resource.
     pub(crate) fn line(&self, name: &ResourceName) -> String {
         format!("{}{}/", self.front, encode(name.as_str()))
     }
@@ -35,12 +35,12 @@ impl Keys {
         format!("{}{spot}", self.line(name))
     }
 
-    /// What the keys of all resources begin with whose names begin with `prefix`.
+    /// The prefix of the keys of all resources whose names begin with `prefix`.
     pub(crate) fn starting(&self, prefix: &str) -> String {
         format!("{}{}", self.front, encode(prefix))
     }
 
-    /// The resource and the spot of `key`; `None` if that is not one of ours.
+    /// The resource and the spot of `key`; `None` if it is not the key of a lease.
     pub(crate) fn read(&self, key: &[u8]) -> Option<(ResourceName, Spot)> {
         let (encoded, path) = std::str::from_utf8(key).ok()?.strip_prefix(&self.front)?.split_once('/')?;
         let resource = ResourceName::new(percent_decode_str(encoded).decode_utf8().ok()?).ok()?;

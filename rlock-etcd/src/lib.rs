@@ -16,61 +16,69 @@
 //!
 //! # How it works
 //!
-//! A lease is a key, `namespace/name/spot`, and the keys of a resource, in the order of the revisions that created them, are
-//! its line. Nothing says that a lease is held: it is, if there is room for it and for all in front of it. So whatever takes
-//! a key out of the line grants the next in the same step, be it a release, a break, or etcd itself, which deletes what has
-//! expired. This is the recipe of etcd's own `concurrency` package, with weights.
+//! A lease is a key, `namespace/name/spot`. The keys of a resource, in the order of the revisions that created them,
+//! are its line. No key says that a lease is held: a lease is held if the capacity has room for it and for all leases
+//! in front of it. So each deletion of a key grants the next lease in the same step: a release, a break, or the expiry
+//! by etcd itself. This is the recipe of etcd's own `concurrency` package, with weights.
 //!
-//! Spots are used again, because etcd walks over each deleted key of a range until its history is compacted: a sole holder
-//! is always at the first spot of its resource, and others are at one of 64, or of four times as many as there are leases. So
-//! the cost of a lock does not grow with its history, also where each client lives for one lock only.
+//! Spots are reused, because etcd walks over each deleted key of a range until its history is compacted. A sole holder
+//! is always at the first spot of its resource. Others are at one of 64 spots, or of four times as many spots as there
+//! are leases. So the cost of a lock does not grow with its history, even if each client lives for one lock only.
 //!
-//! Each key is attached to a lease of etcd's. Those are pooled: a released lock leaves one behind for the next, so that an
-//! acquire and a release are one raft entry each, alone or many together. A try that has to be refused only reads.
+//! Each key is attached to an etcd lease. The client keeps a pool of etcd leases: a released lock leaves one behind for
+//! the next lock. So an acquire and a release cost one raft entry each, and so does a batch of them. A try that is
+//! refused only reads.
 //!
-//! Extensions are keep-alives, over eight streams however many locks there are, and a look at the keys; neither is a raft
-//! entry. A keep-alive alone would not do: a server may confirm what it has deleted. Extending a lock beyond the TTL that it
-//! was granted attaches its key to another lease of etcd's. A release with a rest attaches it to one that lives as long as
-//! the rest.
+//! An extension is a keep-alive and a read of the keys; neither is a raft entry. All keep-alives share eight streams,
+//! however many locks there are. A keep-alive alone is not enough: a server may confirm an etcd lease that it has
+//! deleted. To extend a lock beyond the TTL that it was granted, the client attaches its key to another etcd lease. A
+//! release with a rest attaches it to an etcd lease that lives as long as the rest.
 //!
-//! A waiter watches its own key and the nearest in front of it that leave it no room: one, for a mutex. So a release wakes one
-//! waiter, however many there are; with a semaphore, at most as many as it has permits. In a long line a request reads the
-//! keys that matter to one lease, and not the line; etcd sorts the line for it where a waiter joins or is woken. A holder's
-//! own key is watched once it has been held for some 30 ms, and a key that somebody deletes is a lock that is lost at once.
+//! A waiter watches its own key and the nearest keys in front of it that leave it no room: one key, for a mutex. So a
+//! release of a mutex wakes one waiter, however many wait; a release of a semaphore wakes at most as many as it has
+//! permits. In a long line a request reads only the keys that matter to one lease; etcd sorts the line for it when a
+//! waiter joins or wakes. The client watches a holder's own key once the lease has been held for some 30 ms. If another
+//! client deletes the key, the holder loses the lock at once.
 //!
-//! A client has one connection, to whichever server answers first. When it breaks, or a request got stuck on it and another
-//! server answers, it is replaced, and the streams with it. A request that is not answered within a second is sent once more.
+//! A client has one connection, to the first server that answers. The client replaces the connection and its streams
+//! when it breaks, or when a request gets stuck on it and another server answers. It sends a request again if no answer
+//! comes within a second.
 //!
 //! # What it guarantees
 //!
-//! All that [`rlock_core::Backend`] asks for, with these differences, which the capabilities tell:
+//! All that [`rlock_core::Backend`] asks for, with these differences, which the capabilities report:
 //!
-//! - TTLs are whole seconds, and not less than the servers allow: one and a half times their election timeout, rounded up,
-//!   which is 2 s by default. Shorter ones are rounded up, and holders keep to the deadline that they asked for.
-//! - An expired lease is there for up to about a second more. A new leader gives all leases their whole lives again: what a
-//!   dead holder costs may then be twice its TTL and an election.
-//! - Fencing tokens are the revisions that created the keys, counted from the time in microseconds at which the namespace was
-//!   first used. That is kept in the key `namespace/`, the only one that stays: for 30 days after the last use of the
-//!   namespace, or an hour where there is no [`restart_grace`](EtcdConfig::restart_grace).
-//! - How long ago a lock was granted is shown by the clocks of the hosts; etcd has none to ask. Nothing else depends on them.
-//!   A lock that was waited for writes it down, unless [`note_holds`](EtcdConfig::note_holds) is off.
-//! - A waiter with eight or more in front of it, in a line of more than 16, learns how many are in front of it at most.
+//! - TTLs are whole seconds, and at least the servers' minimum: one and a half times their election timeout, rounded
+//!   up, which is 2 s by default. The client rounds shorter TTLs up, and holders keep to the deadline that they asked
+//!   for.
+//! - An expired lease stays for up to about a second more. A new leader resets all leases to their full TTL: a dead
+//!   holder may then block others for twice its TTL plus an election.
+//! - Fencing tokens are the revisions that created the keys, counted from the time in microseconds at which the
+//!   namespace was first used. The key `namespace/` keeps that time. It is the only key that stays: for 30 days after
+//!   the last use of the namespace, or an hour where there is no [`restart_grace`](EtcdConfig::restart_grace).
+//! - Snapshots show how long ago a lock was granted by the clocks of the hosts, because etcd has no clock to read.
+//!   Nothing else depends on these clocks. A lock that was waited for writes this time into its key, unless
+//!   [`note_holds`](EtcdConfig::note_holds) is off.
+//! - A waiter with eight or more leases in front of it, in a line of more than 16, learns only an upper bound of the
+//!   waiters ahead.
 //! - Rests are whole seconds, rounded up, as TTLs are.
 //!
-//! While most servers are there and agree on a leader, one that fails costs no lock whose TTL is longer than the election,
-//! which takes one to two seconds by default, by as much as an extension takes.
+//! While a majority of the servers is up and agrees on a leader, the failure of one server costs no lock whose TTL is
+//! longer than an election plus an extension. An election takes one to two seconds by default.
 //!
 //! # What etcd cannot promise
 //!
-//! - **Loss of all data.** A cluster that comes back empty, or as an older snapshot, has forgotten what was granted since. In
-//!   an empty one nothing is claimed for its first seconds, in which holders that can reach it learn of their loss; see
-//!   [`restart_grace`](EtcdConfig::restart_grace). A snapshot is to be restored with `--bump-revision`, or tokens go back.
-//! - **Old servers.** Before 3.4.31 and 3.5.13 a leader that stood still for longer than a TTL and wakes up may end leases that
-//!   were extended meanwhile (etcd issue 15247), and so a lock that is held; its holder is told at once. Before 3.4.38, 3.5.23
-//!   and 3.6.5 an extension may be confirmed although the lease was ended (issue 20615); that is why keys are looked at. An early
-//!   3.5, seen with 3.5.1, may crash where a request that reads is given up, as one is that was sent twice: use 3.5.13 or later.
-//! - **A full database.** etcd then grants no leases, and may deny claims that it has carried out; locks that are held can be
-//!   extended, though not beyond the TTL that they were granted, and released. Before 3.5.7 it may lose them.
+//! - **Loss of all data.** A cluster that comes back empty, or as an older snapshot, has forgotten the locks that it
+//!   granted since. An empty cluster grants no claim for its first seconds, in which holders that can reach it learn of
+//!   their loss; see [`restart_grace`](EtcdConfig::restart_grace). Restore a snapshot with `--bump-revision`, or tokens
+//!   go back.
+//! - **Old servers.** Before 3.4.31 and 3.5.13 a leader that stalls for longer than a TTL and resumes may end leases
+//!   that were extended meanwhile (etcd issue 15247), and so end a lock that is held; its holder is notified at once.
+//!   Before 3.4.38, 3.5.23 and 3.6.5 a server may confirm an extension although the lease has ended (issue 20615); that
+//!   is why extensions read the keys. An early 3.5, seen with 3.5.1, may crash when the client cancels a read, as it
+//!   does with the slower of two copies of a request: use 3.5.13 or later.
+//! - **A full database.** etcd then grants no leases, and may deny claims that it has carried out. Locks that are held
+//!   can be released, and extended up to the TTL that they were granted. Before 3.5.7 etcd may lose them.
 
 mod acquire;
 mod answer;

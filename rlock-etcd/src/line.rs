@@ -1,8 +1,8 @@
-//! The leases of a resource, and what follows from their order.
+//! The leases of a resource, and which of them are held.
 //!
-//! Nothing says in etcd that a lease is held: it is, if there is room for it and for all that were created before it. So
-//! whatever takes a lease out of the line, a release, a break or the end of its life, grants the next in the same step. A
-//! lease that is held stays so, because nothing ever comes in front of it.
+//! No key says that a lease is held: a lease is held if the capacity has room for it and for all leases that were
+//! created before it. So each removal of a lease, by a release, a break or its expiry, grants the next in the same
+//! step. A held lease stays held, because no lease is ever added in front of it.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::txn::At;
 pub(crate) struct Line {
     pub(crate) at: At,
     pub(crate) leases: Vec<Entry>,
-    /// How many of them are held: the first.
+    /// The number of leases that are held: the first ones.
     held: usize,
 }
 
@@ -31,12 +31,12 @@ pub(crate) struct Entry {
     /// The revision that wrote it last.
     pub(crate) written: i64,
     pub(crate) token: Token,
-    /// The lease of etcd's that it ends with.
+    /// The etcd lease that its key is attached to.
     pub(crate) lease: i64,
     pub(crate) record: Record,
 }
 
-/// What a lease is in its line.
+/// The state of a lease in its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Standing {
     Held,
@@ -45,7 +45,7 @@ pub(crate) enum Standing {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Wait {
-    /// The waiters in front of it, at most.
+    /// An upper bound of the waiters in front of it.
     pub(crate) ahead: u64,
     /// Leases of which at least one has to go before it can be held.
     pub(crate) blockers: Vec<Blocker>,
@@ -55,12 +55,12 @@ pub(crate) struct Wait {
 pub(crate) struct Blocker {
     pub(crate) spot: Spot,
     pub(crate) created: i64,
-    /// How long it lives after it was extended.
+    /// Its TTL, which each extension restores.
     life: Duration,
 }
 
 impl Line {
-    /// The line whose keys begin with `front`. Keys that are none of ours are passed over.
+    /// Reads the line whose keys begin with `front`. Other keys are skipped.
     pub(crate) fn read(front: &str, at: At, kvs: &[KeyValue]) -> Self {
         Self::new(at, kvs.iter().filter_map(|kv| Entry::read(front, at.epoch, kv)).collect())
     }
@@ -77,7 +77,7 @@ impl Line {
         Self { at, leases, held }
     }
 
-    /// The leases that are held, with the rests of such.
+    /// The leases that are held, and the rests.
     pub(crate) fn holders(&self) -> &[Entry] {
         &self.leases[..self.held]
     }
@@ -101,14 +101,14 @@ impl Line {
         Some((entry, Standing::Queued(Wait { ahead: (at - self.held) as u64, blockers })))
     }
 
-    /// The first two spots that no lease has.
+    /// The first two free spots.
     pub(crate) fn free_spots(&self, share: Share) -> [Spot; 2] {
         let is_free = |spot: &Spot| !self.leases.iter().any(|entry| entry.spot == *spot);
         let mut free = (0..).map(|number| Spot::new(share, number)).filter(is_free);
         [(); 2].map(|()| free.next().expect("a line is shorter than its numbers"))
     }
 
-    /// Whether one more that weighs `weight` would be held at once.
+    /// Whether another lease of this weight would be held at once.
     pub(crate) fn has_room_for(&self, weight: u32) -> bool {
         let Some(capacity) = self.capacity() else { return true };
         let taken: u64 = self.leases.iter().map(Entry::weight).sum();
@@ -117,7 +117,7 @@ impl Line {
 }
 
 impl Entry {
-    /// A lease whose key begins with `front`.
+    /// Reads a lease whose key begins with `front`.
     pub(crate) fn read(front: &str, epoch: Epoch, kv: &KeyValue) -> Option<Self> {
         let spot = Spot::read(std::str::from_utf8(kv.key()).ok()?.strip_prefix(front)?)?;
         let record = Record::read(kv.value())?;
@@ -126,7 +126,7 @@ impl Entry {
         Some(Self { spot, created, written, token, lease: kv.lease(), record })
     }
 
-    /// Whether it is the lease with this id, and not a rest.
+    /// Whether it is the lease with this id, not a rest.
     pub(crate) fn is(&self, id: LeaseId) -> bool {
         self.record.id == id && !self.record.is_resting()
     }
@@ -144,7 +144,7 @@ impl Entry {
     }
 }
 
-/// The nearest of those in front of a lease that leave it no room; `None` if all of `nearest` leave it room.
+/// The nearest leases in front of a lease that together leave it no room; `None` if all of `nearest` leave it room.
 pub(crate) fn blockers<'a>(entry: &Entry, nearest: impl Iterator<Item = &'a Entry>) -> Option<Vec<Blocker>> {
     let room = entry.capacity() - entry.weight().min(entry.capacity());
     let (mut blockers, mut taken) = (Vec::new(), 0);
@@ -160,7 +160,7 @@ pub(crate) fn blockers<'a>(entry: &Entry, nearest: impl Iterator<Item = &'a Entr
 
 impl Wait {
     pub(crate) fn place(&self) -> Place {
-        // The watch tells of an expiry whenever it comes to that; this is the latest.
+        // The watch reports an expiry when it happens; this is the latest time for it.
         let ask_again = self.blockers.iter().map(|blocker| blocker.life).max().unwrap_or_default();
         Place { ahead: self.ahead, ask_again }
     }

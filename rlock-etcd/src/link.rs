@@ -1,4 +1,4 @@
-//! Keeps a connection open to one of the servers, and carries calls over it.
+//! Keeps a connection to one of the servers open, and makes calls over it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,19 +15,19 @@ use crate::conn::Conn;
 use crate::connect::{first_of_all, reopen};
 use crate::error::{CallError, Kind};
 
-/// How long a call may be unanswered before its connection is doubted, and the call sent once more. What a server has sent
-/// on to a leader that then died is answered only when it gives up, after seven seconds; what is sent after the election
-/// is answered at once.
+/// How long a call may be unanswered before its connection is probed, and the call is sent once more. If a server has
+/// forwarded a request to a leader that then died, it answers only when it gives up, after seven seconds. A request
+/// sent after the election is answered at once.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long a call waits for a connection, while there is none.
+/// How long a call waits for a connection if there is none.
 const CONNECTED_WITHIN: Duration = Duration::from_millis(250);
-/// How long to wait before a call that failed is sent again.
+/// The first and the longest pause before a failed call is retried.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
-/// How much time the doubted connection has to dispel the doubt before others are tried.
+/// How long the probe of the connection may take before other servers are tried.
 const HEAD_START: Duration = Duration::from_millis(250);
 
-/// The connection that calls go over, while there is one.
+/// The current connection, if there is one.
 #[derive(Debug)]
 pub(crate) struct Link {
     current: watch::Receiver<Option<Arc<Conn>>>,
@@ -36,7 +36,7 @@ pub(crate) struct Link {
     _keeper: JoinSet<()>,
 }
 
-/// An answer, and whether it may be that of a request that came a second time.
+/// An answer, and whether its request may have been carried out twice.
 #[derive(Debug)]
 pub(crate) struct Answer<T> {
     pub(crate) value: T,
@@ -44,7 +44,7 @@ pub(crate) struct Answer<T> {
 }
 
 impl Link {
-    /// Connects to whichever server answers first.
+    /// Connects to the first server that answers.
     pub(crate) async fn open(config: Arc<EtcdConfig>) -> Result<Self, CallError> {
         let conn = first_of_all(&config).await?;
         let (publish, current) = watch::channel(Some(conn.clone()));
@@ -54,7 +54,7 @@ impl Link {
         Ok(Self { current, doubted, timeout, _keeper: keeper })
     }
 
-    /// The connection, as soon as there is one other than `before`.
+    /// Waits for a connection other than `before`.
     pub(crate) async fn another(&self, before: Option<&Arc<Conn>>) -> Arc<Conn> {
         let mut current = self.current.clone();
         let is_another = |conn: &Option<Arc<Conn>>| match (conn, before) {
@@ -68,13 +68,13 @@ impl Link {
         }
     }
 
-    /// Has the connection replaced if it is dead, or its server is cut off from the others.
+    /// Has the connection probed, and replaced if it is dead or its server is cut off from the others.
     pub(crate) fn doubt(&self) {
         self.doubted.notify_one();
     }
 
-    /// Makes a call, which may be carried out more than once: where it gets stuck, on a dead connection or behind a dead
-    /// leader, or fails for a reason that passes, it is sent again, and whichever is answered first counts.
+    /// Makes a call, which may be carried out more than once. It is sent again if it gets stuck, on a dead connection
+    /// or behind a dead leader, or fails for a transient reason; the first answer counts.
     ///
     /// # Cancel safety
     ///
@@ -106,7 +106,7 @@ impl Link {
                 match timeout_at(again, under_way.next()).await {
                     Ok(Some(Ok(value))) => return Ok(Answer { value, repeated: sent > 1 }),
                     Ok(Some(Err(error))) if error.is_final() => {
-                        // Without the lease that it was to be attached to, nothing comes of the others either.
+                        // Without its etcd lease, the other copies of the request have no effect either.
                         let sure = under_way.is_empty() || error.kind == Kind::NoLease;
                         let error = if sure { error } else { CallError { kind: Kind::Unanswered, ..error } };
                         return Err(worse(failed.filter(|_| error.kind != Kind::NoLease), error));
@@ -132,10 +132,10 @@ impl Link {
 }
 
 fn lost() -> CallError {
-    CallError::new(Kind::Unsent, "the connection is lost, and being opened again")
+    CallError::new(Kind::Unsent, "the connection is lost, and the client is reconnecting")
 }
 
-/// What to say of a call of which two copies failed: that it may have been carried out, if one of them may.
+/// The error of a call of which two copies failed: it may have been carried out if either may.
 fn worse(one: Option<CallError>, other: CallError) -> CallError {
     match one {
         Some(one) if matches!(one.kind, Kind::Unanswered | Kind::Broken) => one,
@@ -143,7 +143,7 @@ fn worse(one: Option<CallError>, other: CallError) -> CallError {
     }
 }
 
-/// A request on a connection, which fails when the connection is given up.
+/// Makes a request that fails when its connection is given up.
 async fn on<T>(conn: Arc<Conn>, request: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
     let answer = tokio::select! {
         biased;
@@ -188,7 +188,7 @@ enum Doubt {
     Confirmed(Arc<Conn>),
 }
 
-/// Asks the doubted connection and all servers, and goes by who answers first. While there is no leader nobody does.
+/// Probes the connection and all servers; the first answer decides. While there is no leader, no server answers.
 async fn dispel_or_replace(config: &EtcdConfig, conn: &Arc<Conn>) -> Doubt {
     let dispelled = async {
         match conn.probe().await {

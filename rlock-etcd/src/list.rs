@@ -8,11 +8,12 @@ use crate::inner::Inner;
 use crate::line::Line;
 use crate::txn::{At, behind};
 
-/// How many leases are read at a time.
+/// The number of leases to read at a time.
 const STEP: i64 = 1_000;
 
 impl Inner {
-    /// One page. The leases of a resource are read together with it; a cursor is the name of the resource to go on behind.
+    /// Reads one page. The leases of a resource are read together with it; a cursor is the name of the last resource of
+    /// a page.
     pub(crate) async fn page(&self, filter: &ListFilter) -> Result<Page, BackendError> {
         let prefix = self.keys.starting(&filter.prefix);
         let end = behind(&prefix);
@@ -27,7 +28,7 @@ impl Inner {
             let next = next_key(last.key());
             let mut read: Vec<_> = kvs.iter().filter_map(|kv| Some((self.keys.read(kv.key())?.0, kv))).collect();
             let cut = read.last().map(|(name, _)| name.clone()).filter(|_| more);
-            // The last one may go on behind what was read; it is read by itself.
+            // The leases of the last resource may go on after this range; its line is read separately.
             read.retain(|(name, _)| Some(name) != cut.as_ref());
             for same in read.chunk_by(|(one, _), (other, _)| one == other) {
                 let kvs: Vec<_> = same.iter().map(|(_, kv)| (*kv).clone()).collect();
@@ -82,7 +83,7 @@ fn listed(name: &ResourceName, line: &Line) -> Option<Listed> {
     (holders + waiters > 0).then(|| Listed { resource: name.clone(), holders, waiters })
 }
 
-/// The next key.
+/// The first key after `key`.
 fn next_key(key: &[u8]) -> Vec<u8> {
     let mut next = key.to_vec();
     next.push(0);

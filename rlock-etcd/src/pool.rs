@@ -1,4 +1,4 @@
-//! etcd's leases: taken from a pool, and given back to it.
+//! The pool of etcd leases.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,31 +17,31 @@ use crate::error::{CallError, Kind};
 use crate::keeper::Keeper;
 use crate::link::Link;
 
-/// How many spare leases are kept alive, for those who come after a pause. All others end when their time is up.
+/// The maximum number of spare leases to keep alive, for locks after a pause. All others end with their TTL.
 const KEPT: usize = 8;
-/// How many spare leases of one TTL there may be; what comes beyond them is revoked.
+/// The maximum number of spare leases of one TTL; further ones are revoked.
 const MOST: usize = 256;
-/// How many leases are granted at a time. A server turns requests away when it has thousands of them under way.
+/// The maximum number of concurrent grants. A server rejects requests when it has thousands of them in flight.
 const MOST_GRANTS: usize = 128;
-/// How many leases are revoked at a time, beside those that are granted: nobody waits for that.
+/// The maximum number of concurrent revocations, separate from grants because no caller waits for them.
 const MOST_REVOKES: usize = 32;
-/// The shortest TTL that servers grant with their usual election timeout.
+/// The shortest TTL that servers grant with their default election timeout.
 const USUAL_MIN_TTL: Duration = Duration::from_secs(2);
 const TENDED_EVERY: Duration = Duration::from_millis(250);
 
-/// A lease of etcd's: what the keys that are attached to it end with.
+/// An etcd lease: the keys that are attached to it end with it.
 ///
-/// One that belongs to a lock must be attached to nothing else, ever: it would keep that alive as well.
+/// The etcd lease of a lock must never be attached to another key: each lock would keep the other one alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Lease {
     pub(crate) id: i64,
-    /// The life that it has when it is kept alive.
+    /// Its full TTL, which each keep-alive restores.
     pub(crate) ttl: Duration,
-    /// When the request was sent that it was granted or last kept alive by.
+    /// The time at which the request for its grant or its last keep-alive was sent.
     pub(crate) touched: Moment,
 }
 
-/// How long a lease lives.
+/// The lifetime of an etcd lease.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Life {
     pub(crate) left: Duration,
@@ -51,13 +51,13 @@ pub(crate) struct Life {
 }
 
 impl Lease {
-    /// How long it lives at least.
+    /// The minimum time that it has left.
     pub(crate) fn left(&self, now: Moment) -> Duration {
         self.touched.after(self.ttl).since(now).min(self.ttl)
     }
 }
 
-/// Leases that nothing is attached to, by their TTLs. A lock that takes one needs no write but that of its own key.
+/// Etcd leases without keys, by their TTLs. A lock that takes one needs only one write, that of its own key.
 pub(crate) struct Pool {
     link: Arc<Link>,
     keeper: Keeper,
@@ -73,12 +73,12 @@ pub(crate) struct Pool {
 struct Stock {
     /// By their TTLs, the most recently used last.
     spares: HashMap<Duration, Vec<Lease>>,
-    /// Those that were taken. Each comes back once: the others that say that it is free are late.
+    /// Etcd leases that were taken. Each is given back once; later attempts to give it back are ignored.
     in_use: HashSet<i64>,
 }
 
 impl Pool {
-    /// A pool, which one of `tasks` tends.
+    /// Opens a pool; two of `tasks` maintain it.
     pub(crate) async fn open(
         link: Arc<Link>,
         config: &EtcdConfig,
@@ -87,7 +87,7 @@ impl Pool {
         let clock = Clock::boot();
         let (min_ttl, spares) = match shortest(&link, &clock, config.connect_timeout).await {
             Ok(first) => (first.ttl, HashMap::from([(first.ttl, vec![first])])),
-            // A full database grants no leases, and has to be looked at all the same.
+            // A full database grants no leases, but the client must still connect, to examine it.
             Err(error) if error.kind == Kind::Denied => (USUAL_MIN_TTL, HashMap::new()),
             Err(error) => return Err(error),
         };
@@ -120,13 +120,13 @@ impl Pool {
         self.clock.now()
     }
 
-    /// What a lease is granted for `ttl`: whole seconds, and not too few.
+    /// The TTL to grant for `ttl`: in whole seconds, and at least the minimum.
     pub(crate) fn kept(&self, ttl: Duration) -> Duration {
         let whole = Duration::from_secs(ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0));
         whole.max(self.min_ttl)
     }
 
-    /// A spare lease that lives for `ttl` after it is touched, or a new one.
+    /// Takes a spare lease with this TTL, or grants a new one. A spare one may need a keep-alive first.
     pub(crate) async fn take(&self, ttl: Duration) -> Result<Lease, CallError> {
         let ttl = self.kept(ttl);
         match self.spare(ttl) {
@@ -135,7 +135,7 @@ impl Pool {
         }
     }
 
-    /// A new lease.
+    /// Grants a new lease.
     pub(crate) async fn grant(&self, ttl: Duration) -> Result<Lease, CallError> {
         let (id, asked) = (rand::random_range(1..i64::MAX), self.kept(ttl));
         let secs = i64::try_from(asked.as_secs()).unwrap_or(i64::MAX);
@@ -144,7 +144,7 @@ impl Pool {
         let grant = self.link.call(|conn| async move {
             match conn.lease().grant(secs, Some(LeaseGrantOptions::new().with_id(id))).await.map_err(CallError::from) {
                 Ok(granted) => Ok(seconds(granted.ttl())),
-                // An earlier request, whose answer got lost.
+                // An earlier copy of the request has granted it, and its answer was lost.
                 Err(error) if error.kind == Kind::LeaseExists => Ok(asked),
                 Err(error) => Err(error),
             }
@@ -154,7 +154,7 @@ impl Pool {
         Ok(Lease { id, ttl, touched })
     }
 
-    /// Takes back a lease that nothing is attached to, nor will be by a request that is under way still.
+    /// Takes back a lease without keys, to which no request in flight can attach one.
     pub(crate) fn give_back(self: &Arc<Self>, lease: Lease) {
         let mut stock = self.stock();
         if !stock.in_use.remove(&lease.id) {
@@ -169,12 +169,12 @@ impl Pool {
         }
     }
 
-    /// Notes that a lease is never given back.
+    /// Notes that a lease will not be given back.
     pub(crate) fn forget(&self, id: i64) {
         self.stock().in_use.remove(&id);
     }
 
-    /// Ends a lease, and whatever is attached to it or will be, in the background.
+    /// Revokes a lease in the background, and with it the keys that are attached to it, also by a late request.
     pub(crate) fn revoke(self: &Arc<Self>, id: i64) {
         self.forget(id);
         let this = self.clone();
@@ -192,10 +192,10 @@ impl Pool {
         });
     }
 
-    /// Gives a lease its whole life again. Whether the servers know it; see [`Keeper::keep_alive`].
+    /// Resets a lease to its full TTL. Returns whether the servers know it; see [`Keeper::keep_alive`].
     pub(crate) async fn touch(&self, lease: &mut Lease) -> Result<bool, CallError> {
         let now = self.now();
-        // A server answers nothing else on the stream until it has revoked a lease that is over.
+        // A keep-alive of an expired lease blocks the stream until the server has revoked it.
         if lease.left(now).is_zero() && self.life(lease.id).await?.is_over {
             return Ok(false);
         }
@@ -206,14 +206,14 @@ impl Pool {
         Ok(known)
     }
 
-    /// Keeps alive what tokens are counted from. Should that fail, the next client does it, or another time begins.
+    /// Keeps the epoch alive. If that fails, the next client does it, or a new epoch begins.
     async fn keep_epoch(&self) {
         if let Some(lease) = self.link.another(None).await.epoch_lease() {
             let _kept = self.keeper.keep_alive(lease).await;
         }
     }
 
-    /// How long a lease lives, to the second, rounded down; not at all if there is none.
+    /// Reads the time that a lease has left, in seconds, rounded down; zero if it does not exist.
     pub(crate) async fn life(&self, id: i64) -> Result<Life, CallError> {
         let life = self.link.call(|conn| async move {
             let life = conn.lease().time_to_live(id, None).await?;
@@ -235,7 +235,7 @@ impl Pool {
         None
     }
 
-    /// Forgets spare leases that are over, and keeps a few of the others alive.
+    /// Drops expired spare leases, and keeps a few of the others alive.
     async fn tend(&self) {
         let now = self.now();
         let mut due = Vec::new();
@@ -251,7 +251,7 @@ impl Pool {
         for touched in join_all(due.into_iter().map(touch)).await.into_iter().flatten() {
             let mut stock = self.stock();
             let spares = stock.spares.get_mut(&touched.ttl).into_iter().flatten();
-            // It may have been taken meanwhile.
+            // The lease may have been taken meanwhile.
             spares.filter(|lease| lease.id == touched.id).for_each(|lease| lease.touched = touched.touched);
         }
     }
@@ -261,12 +261,13 @@ impl Pool {
     }
 }
 
-/// A lease of the shortest TTL that the servers grant. Should a server fail meanwhile, another one is asked.
+/// Grants a lease of the shortest TTL that the servers allow, and retries if a server fails.
 async fn shortest(link: &Link, clock: &Clock, within: Duration) -> Result<Lease, CallError> {
     let deadline = Instant::now() + within;
     loop {
         let touched = clock.now();
-        // Without an id of ours, for each copy to be told what it was granted. One too many ends by itself.
+        // Without an id from this client, each copy of the request gets the granted TTL. An extra lease expires by
+        // itself.
         let grant = link.call(|conn| async move { Ok(conn.lease().grant(1, None).await?) });
         match grant.await {
             Ok(granted) => return Ok(Lease { id: granted.value.id(), ttl: seconds(granted.value.ttl()), touched }),

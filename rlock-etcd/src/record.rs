@@ -1,31 +1,31 @@
-//! Writes and reads the value of a lease's key.
+//! The value of a lease's key.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rlock_core::{LeaseData, LeaseId, Owner};
 
-/// The value of a key: `id state ttl weight length owner data`, where the length is that of the owner in bytes, with a sign in
-/// front of it that says whether there are data.
+/// The value of a key: `id state ttl weight length owner data`. The length is that of the owner in bytes, after a sign
+/// that says whether there are data: `+` or `-`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) id: LeaseId,
     pub(crate) state: State,
-    /// The life that the lease was granted, in seconds.
+    /// The TTL that the lease was granted, in seconds.
     pub(crate) ttl: i64,
     pub(crate) weight: u32,
     pub(crate) owner: String,
     pub(crate) data: Option<LeaseData>,
 }
 
-/// The state of a lease as its key says, on the wall clock of its owner's host. etcd has no clock to ask. The times are only
-/// shown.
+/// The state of a lease as its key says, by the wall clock of its owner's host, because etcd has no clock to read. The
+/// times are only shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
-    /// It was granted then.
+    /// It was granted at this time.
     Granted(SystemTime),
-    /// It was asked for then. It may be held by now.
+    /// It was claimed at this time. It may be held by now.
     Asked(SystemTime),
-    /// It was released, and its share stays taken for a time. The id says nothing.
+    /// It was released, and its share stays taken for a while. The id has no meaning.
     Resting,
 }
 
@@ -82,13 +82,13 @@ impl Record {
         Owner::from_record(&self.owner)
     }
 
-    /// The whole life that the lease was granted.
+    /// The TTL that the lease was granted.
     pub(crate) fn life(&self) -> Duration {
         Duration::from_secs(u64::try_from(self.ttl).unwrap_or_default())
     }
 }
 
-/// The time since then, as far as the hosts' clocks agree.
+/// The time since `at`, as exact as the hosts' clocks agree.
 pub(crate) fn ago(at: SystemTime) -> Duration {
     SystemTime::now().duration_since(at).unwrap_or_default()
 }

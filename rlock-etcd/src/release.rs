@@ -1,4 +1,4 @@
-//! Ends leases, and lets their shares rest.
+//! Releases and breaks leases, and lets their shares rest.
 
 use std::collections::HashMap;
 
@@ -16,9 +16,9 @@ use crate::spot::Spot;
 use crate::table::{Known, Phase};
 use crate::txn::{self, CHUNK};
 
-/// How a lease is ended.
+/// A way to end a lease.
 enum End {
-    /// It is at one of these keys, if it is anywhere: those that it was claimed at, without an answer.
+    /// Delete the key that is attached to this etcd lease, at one of the spots of a claim without an answer.
     Asked {
         spots: Vec<Spot>,
         lease: i64,
@@ -33,14 +33,14 @@ enum End {
         lease: i64,
         weight: u32,
     },
-    /// It is not there.
+    /// There is no such lease.
     Absent,
 }
 
-/// Operations that end a lease: it was there if the conditions of one of them were met.
+/// Operations that end a lease. The lease existed if the conditions of one of them were met.
 struct Ending {
     ops: Vec<TxnOp>,
-    /// The lease of etcd's that its rest ends with.
+    /// The etcd lease that its rest ends with.
     resting: Option<Lease>,
 }
 
@@ -77,7 +77,8 @@ impl Inner {
         releases.iter().map(|_| Err(failure.clone())).collect()
     }
 
-    /// Finds out how to end each lease. The whole line is read of one that is not known here, or is to rest if it is held.
+    /// Finds out how to end each lease. This reads the whole line of a lease that this client does not know, or that is
+    /// to rest.
     async fn ends(&self, releases: &[Release], known: Vec<Option<Known>>) -> Result<Vec<End>, CallError> {
         let known_ends: Vec<_> = releases.iter().zip(known).map(|(release, known)| known_end(release, known)).collect();
         let unknown = releases.iter().zip(&known_ends).filter(|(_, end)| end.is_none());
@@ -107,7 +108,8 @@ impl Inner {
         Ok(Ending { ops, resting })
     }
 
-    /// Carries out endings in one transaction: whether each lease was there, and whether another request may have ended it.
+    /// Runs endings in one transaction. Returns for each whether the lease existed, and whether another copy of the
+    /// request may have ended it.
     async fn end(&self, endings: &[&Ending]) -> Vec<Result<(bool, bool), CallError>> {
         let ops: Vec<_> = endings.iter().flat_map(|ending| ending.ops.iter().cloned()).collect();
         if ops.is_empty() {
@@ -142,8 +144,7 @@ impl Inner {
                 Ok(Released::Released)
             }
             Ok((false, true)) => {
-                let reason =
-                    "the lease is not there, and an earlier request that was not answered may have released it";
+                let reason = "the lease is gone, and an earlier request that got no answer may have released it";
                 failed(CallError::new(Kind::Unanswered, reason))
             }
             Ok((false, false)) => {
@@ -154,7 +155,7 @@ impl Inner {
                 Ok(Released::Absent)
             }
             Err(error) => {
-                // A rest may have begun.
+                // The rest may have begun.
                 if let Some(resting) = ending.resting {
                     self.pool.forget(resting.id);
                 }
@@ -177,9 +178,9 @@ impl Inner {
     }
 }
 
-/// How to end a lease of this client without looking at its line.
+/// The way to end a lease of this client without reading its line.
 fn known_end(release: &Release, known: Option<Known>) -> Option<End> {
-    // A rest needs to know whether the lease is held, and how much it weighs.
+    // A rest depends on whether the lease is held, and on its weight.
     let known = known.filter(|_| release.rest.is_zero())?;
     Some(match known.phase {
         Phase::Asked => End::Asked { spots: known.tried, lease: known.lease.id },

@@ -1,14 +1,15 @@
-//! Names the spots of a line, which its leases use in turn.
+//! The spots of a line, which its leases reuse.
 
 use std::fmt;
 use std::num::NonZeroU32;
 
 use rlock_core::Share;
 
-/// A key of a resource: `capacity/class number`, with the capacity in eight hexadecimal digits, as `00000001/x0`.
+/// The last part of a lease's key: `capacity/class number`, with the capacity in eight hexadecimal digits, as
+/// `00000001/x0`.
 ///
-/// Spots are used again, because etcd walks over each key that was ever deleted when it reads a range, until its history is
-/// compacted. The order of a line is that of the revisions that created its keys; numbers mean nothing.
+/// Spots are reused, because a range read walks over each deleted key until etcd compacts its history. The revisions
+/// that created the keys order the line; the numbers do not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Spot {
     pub(crate) capacity: NonZeroU32,
@@ -16,7 +17,7 @@ pub(crate) struct Spot {
     pub(crate) number: u32,
 }
 
-/// How much a lease takes, as far as a line is judged by it without reading every lease.
+/// A coarse weight of a lease, in its key, so that a line can be judged without reading every lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Class {
     /// The whole capacity.
@@ -48,7 +49,7 @@ impl Class {
 impl Spot {
     /// The spot with this number for leases of this share.
     pub(crate) fn new(share: Share, number: u32) -> Self {
-        let capacity = NonZeroU32::new(share.capacity()).expect("no share is of nothing");
+        let capacity = NonZeroU32::new(share.capacity()).expect("the capacity of a share is not zero");
         Self { capacity, class: Class::of(share), number }
     }
 

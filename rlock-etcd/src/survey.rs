@@ -1,4 +1,4 @@
-//! Judges leases by what is in front of them, at a cost that does not grow with their lines.
+//! Finds out whether leases are held, from the leases in front of them, at a cost that does not grow with their lines.
 
 use futures_util::future::try_join_all;
 use rlock_core::{LeaseId, ResourceName};
@@ -10,7 +10,7 @@ use crate::line::{Entry, Line, Standing, Wait, blockers};
 use crate::spot::{Class, Spot};
 use crate::txn::{self, At, NEAR};
 
-/// How many leases are read at a time where more have to be.
+/// The number of leases per further read.
 const PAGE: u32 = 64;
 
 /// A lease whose spot is known.
@@ -23,18 +23,18 @@ pub(crate) struct Question<'a> {
     pub(crate) created: i64,
 }
 
-/// What was seen of a lease.
+/// A lease as it was read at some revision.
 #[derive(Debug, Clone)]
 pub(crate) struct Sighting {
     pub(crate) at: At,
-    /// The lease, if it is there.
+    /// The lease, if it exists.
     pub(crate) found: Option<(Entry, Standing)>,
     /// Whether there is another lease on the resource, or a rest.
     pub(crate) others: bool,
 }
 
 impl Sighting {
-    /// What a line says of a lease.
+    /// Looks a lease up in its line.
     pub(crate) fn of(line: &Line, id: LeaseId) -> Self {
         let found = line.find(id).map(|(entry, standing)| (entry.clone(), standing));
         let others = line.leases.len() > usize::from(found.is_some());
@@ -43,7 +43,7 @@ impl Sighting {
 }
 
 impl Inner {
-    /// Looks at each lease, at those nearest in front of it, and at how many there are.
+    /// Reads each lease, the nearest leases in front of it, and the number of leases in its line.
     pub(crate) async fn survey(&self, questions: &[Question<'_>]) -> Result<Vec<Sighting>, CallError> {
         let asked = questions.iter().map(|question| self.survey_ops(question)).collect();
         let answers = self.look_at_groups(asked).await?;
@@ -90,7 +90,7 @@ impl Inner {
         if is_whole {
             return seen(exactly(&own, at, nearest));
         }
-        // The waiters in front of it and behind it, without those that hold.
+        // All leases but its own and at least one holder: an upper bound of the waiters in front of it.
         let ahead = all.count.saturating_sub(2);
         if let Some(blockers) = blockers(&own, nearest.iter()) {
             return seen(Standing::Queued(Wait { ahead, blockers }));
@@ -109,7 +109,7 @@ impl Inner {
         seen(standing)
     }
 
-    /// Reads what is in front of a lease until that leaves it no room.
+    /// Reads the leases in front of a lease until they leave it no room.
     async fn read_on(
         &self,
         question: &Question<'_>,
@@ -136,7 +136,7 @@ impl Inner {
     }
 }
 
-/// What a lease is behind all of these.
+/// The standing of a lease behind all of these.
 fn exactly(own: &Entry, at: At, mut nearest: Vec<Entry>) -> Standing {
     nearest.push(own.clone());
     let line = Line::new(at, nearest);

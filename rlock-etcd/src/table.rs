@@ -1,4 +1,4 @@
-//! What this client knows of its own leases.
+//! The table of a client's own leases.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,33 +17,33 @@ use crate::spot::Spot;
 use crate::survey::{Question, Sighting};
 use crate::txn::At;
 
-/// A lease that this client has claimed, and not released.
+/// A lease that this client has claimed and not released.
 #[derive(Debug, Clone)]
 pub(crate) struct Known {
     pub(crate) key: LeaseKey,
     pub(crate) lease: Lease,
-    /// The revision at which it was attached to that, or seen to be; 0 for that of its claim. Answers may be heard in another
-    /// order than that of their revisions.
+    /// The revision at which its key was attached to `lease`, or was seen to be; 0 for that of its claim. Answers may
+    /// arrive in another order than that of their revisions.
     attached: i64,
-    /// Whether that lease of etcd's may be another client's, who may use it for another lock once this one has left it.
+    /// Whether `lease` may belong to another client, which may use it for another lock once this one has left it.
     is_foreign: bool,
-    /// When it was claimed first. Its life counts from then on.
+    /// The time of its first claim, from which its TTL counts.
     pub(crate) asked: Moment,
     pub(crate) phase: Phase,
     /// The spots that its claim was last sent for.
     pub(crate) tried: Vec<Spot>,
-    /// Whether a claim may be under way still. A lease of etcd's may then be put to no other use.
+    /// Whether a claim may still be in flight. The pool must not reuse its etcd lease then.
     pub(crate) tainted: bool,
-    /// The epoch and the revision at which it was last seen.
+    /// The epoch and the revision at which it was last read.
     seen: Option<At>,
     pub(crate) releasing: bool,
-    /// What its key says, if that does not say yet that it is held, and since when it is.
+    /// The record in its key and the time of its grant, if the key does not show that time yet.
     unwritten: Option<(Record, SystemTime)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Its claim has not been answered. It may make the lease at any time.
+    /// Its claim has not been answered, and may still create the lease.
     Asked,
     Queued(Seat, Wait),
     Held(Seat),
@@ -106,7 +106,7 @@ impl Known {
         Some(Question { resource: &self.key.resource, id: self.key.id, spot, created })
     }
 
-    /// Whether that is this lease, and not one that somebody else has claimed by the same id.
+    /// Whether `entry` is this lease, not one that another client has claimed with the same id.
     pub(crate) fn is(&self, entry: &Entry) -> bool {
         match self.seat() {
             Some(seat) => seat == Seat::of(entry),
@@ -121,14 +121,14 @@ impl Seat {
     }
 }
 
-/// All of them.
+/// All leases of this client.
 pub(crate) struct Table {
     keys: Keys,
     pool: Arc<Pool>,
     commands: UnboundedSender<Command>,
     events: Events,
     known: Mutex<HashMap<LeaseId, Known>>,
-    /// How many were left when those that had ended were last dropped.
+    /// The number of leases left after the last sweep.
     swept: AtomicUsize,
 }
 
@@ -137,7 +137,7 @@ impl Table {
         Self { keys, pool, commands, events, known: Mutex::default(), swept: AtomicUsize::new(0) }
     }
 
-    /// A lease that may be extended or looked at.
+    /// A lease that is not being released.
     pub(crate) fn find(&self, id: LeaseId) -> Option<Known> {
         self.lock().get(&id).filter(|known| !known.releasing).cloned()
     }
@@ -151,7 +151,7 @@ impl Table {
         }
     }
 
-    /// Notes the spots that a claim is about to be sent for.
+    /// Notes the spots that a claim will be sent for.
     pub(crate) fn trying(&self, id: LeaseId, spots: &[Spot]) {
         if let Some(known) = self.lock().get_mut(&id) {
             known.tainted = true;
@@ -160,34 +160,34 @@ impl Table {
         }
     }
 
-    /// Notes that no request of a claim is under way any more.
+    /// Notes that no request of a claim is in flight any more.
     pub(crate) fn answered(&self, id: LeaseId) {
         if let Some(known) = self.lock().get_mut(&id) {
             known.tainted = false;
         }
     }
 
-    /// Notes that a lease ended, or that its claim came to nothing.
+    /// Notes that a lease has ended, or that its claim was not granted.
     pub(crate) fn ended(&self, id: LeaseId) {
         let known = self.lock().remove(&id);
         known.into_iter().for_each(|known| self.take_back(known));
     }
 
-    /// Notes when a lease of etcd's was kept alive.
+    /// Notes the time of the last keep-alive of an etcd lease.
     pub(crate) fn touched(&self, id: LeaseId, lease: Lease) {
         if let Some(known) = self.lock().get_mut(&id).filter(|known| known.lease.id == lease.id) {
             known.lease.touched = known.lease.touched.max(lease.touched);
         }
     }
 
-    /// Notes that another lease of etcd's took the place of the one before at this revision, by a request that may come once
-    /// more if it is `tainted`. False if the lease was released meanwhile, or is attached to a later one already.
+    /// Notes that another etcd lease replaced the previous one at this revision, by a request that may arrive again if
+    /// `tainted`. False if the lease was released meanwhile, or is already attached to a later etcd lease.
     pub(crate) fn attached(&self, id: LeaseId, lease: Lease, revision: i64, tainted: bool) -> bool {
         self.replace(id, lease, revision, tainted, false)
     }
 
-    /// Notes that another lease of etcd's took the place of the one before at this revision, by a request of another client or
-    /// one of this client's whose answer was lost.
+    /// Notes that another etcd lease replaced the previous one at this revision, by a request of another client or of
+    /// this client whose answer was lost.
     pub(crate) fn adopted(&self, id: LeaseId, lease: Lease, revision: i64) {
         self.replace(id, lease, revision, true, true);
     }
@@ -206,7 +206,7 @@ impl Table {
         }
     }
 
-    /// Notes what was seen of a lease; what is new, core is told.
+    /// Notes the state of a lease as it was read, and notifies core of changes.
     pub(crate) fn seen(&self, id: LeaseId, sighting: &Sighting) {
         let Some((entry, standing)) = &sighting.found else { return self.gone(id, sighting.at) };
         let mut table = self.lock();
@@ -242,7 +242,7 @@ impl Table {
         }
     }
 
-    /// Notes that a lease was not there any more, which core is told.
+    /// Notes that a lease no longer exists, and notifies core.
     pub(crate) fn gone(&self, id: LeaseId, at: At) {
         let gone = {
             let mut table = self.lock();
@@ -266,7 +266,7 @@ impl Table {
         self.gone(id, At { revision, epoch });
     }
 
-    /// Notes that a lease is about to be released, which was this.
+    /// Notes that a lease will be released, and returns it.
     pub(crate) fn releasing(&self, id: LeaseId) -> Option<Known> {
         let mut table = self.lock();
         let known = table.get_mut(&id)?;
@@ -275,7 +275,7 @@ impl Table {
         Some(known.clone())
     }
 
-    /// What the key of a held lease is to say.
+    /// The record to write into the key of a held lease.
     pub(crate) fn unwritten(&self, id: LeaseId) -> Option<(String, Seat, Record)> {
         let mut table = self.lock();
         let known = table.get_mut(&id).filter(|known| !known.releasing)?;
@@ -286,7 +286,7 @@ impl Table {
         Some((self.keys.spot(&known.key.resource, seat.spot), seat, record))
     }
 
-    /// Forgets leases that ended long ago, which nobody has asked about since.
+    /// Drops leases that ended long ago and were not used since.
     pub(crate) fn sweep(&self) {
         let now = self.pool.now();
         let mut table = self.lock();
@@ -305,8 +305,8 @@ impl Table {
         self.pool.now()
     }
 
-    /// Finds another use for a lease of etcd's, or ends it where a request may still be under way that would attach it. One
-    /// that may be another client's is left to its time.
+    /// Returns an etcd lease to the pool, or revokes it if a request in flight might still attach a key to it. One that
+    /// may belong to another client is left to expire.
     fn take_back(&self, known: Known) {
         match known {
             Known { is_foreign: true, lease, .. } => self.pool.forget(lease.id),
@@ -325,7 +325,7 @@ impl Table {
 }
 
 impl Known {
-    /// Whether what was seen then is news. Revisions begin again in a cluster that has lost its data.
+    /// Whether a read as of `at` is newer than the last one. Revisions start again in a cluster that has lost its data.
     fn may_see(&self, at: At) -> bool {
         let is_news = self.seen.is_none_or(|seen| seen.epoch != at.epoch || seen.revision <= at.revision);
         let exists = self

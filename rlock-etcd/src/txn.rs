@@ -1,4 +1,4 @@
-//! What is asked of etcd in one transaction.
+//! The operations that transactions are made of.
 
 use etcd_client::{Compare, CompareOp, GetOptions, PutOptions, SortOrder, SortTarget, Txn, TxnOp};
 
@@ -6,14 +6,14 @@ use crate::epoch::Epoch;
 use crate::record::Record;
 use crate::spot::{Class, Spot};
 
-/// How many entries of a batch go into one transaction. Servers take 128 operations, counting all levels of one inside
-/// another (`--max-txn-ops`).
+/// The maximum number of entries of a batch in one transaction. Servers take 128 operations, counting all levels of
+/// nested ones (`--max-txn-ops`).
 pub(crate) const CHUNK: usize = 64;
 
-/// The number of leases of a line that a request reads where it may read all of them.
+/// The number of leases of a line that a request reads when it may find all of them.
 pub(crate) const NEAR: u32 = 8;
 
-/// When something was so.
+/// The revision and the epoch of an answer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct At {
     pub(crate) revision: i64,
@@ -23,23 +23,23 @@ pub(crate) struct At {
 /// A lease to be written.
 #[derive(Debug, Clone)]
 pub(crate) struct Put {
-    /// What the keys of its resource begin with.
+    /// The prefix of the keys of its resource.
     pub(crate) front: String,
-    /// The lease of etcd's that it is attached to.
+    /// The etcd lease that it is attached to.
     pub(crate) lease: i64,
     pub(crate) record: Record,
 }
 
-/// Takes a spot if nobody else has one. Answers with a [peek](peek) otherwise.
+/// Takes a spot if the line is empty. Answers with a [peek](peek) otherwise.
 pub(crate) fn be_first(put: &Put, spot: Spot) -> TxnOp {
     let key = put.key(spot);
-    // etcd stops at the first condition that is not met: a line is walked over only where this spot happens to be free.
+    // etcd stops at the first condition that is not met: it walks over the line only if this spot is free.
     let absent = Compare::create_revision(key.as_str(), CompareOp::Equal, 0);
     let alone = Compare::create_revision(put.front.as_str(), CompareOp::Equal, 0).with_prefix();
     TxnOp::txn(Txn::new().when([absent, alone]).and_then([put.write(key)]).or_else([peek(&put.front)]))
 }
 
-/// Takes the first of the spots that is free, unless others have another capacity. Answers with a [peek](peek).
+/// Takes the first free one of the spots, unless the line has leases of another capacity. Answers with a [peek](peek).
 pub(crate) fn join(put: &Put, spots: [Spot; 2]) -> TxnOp {
     let (front, ours) = (put.front.as_str(), capacity_front(&put.front, spots[0]));
     let below = Compare::create_revision(front, CompareOp::Equal, 0).with_range(ours.as_str());
@@ -47,7 +47,7 @@ pub(crate) fn join(put: &Put, spots: [Spot; 2]) -> TxnOp {
     TxnOp::txn(Txn::new().when([below, above]).and_then([take(put, spots)]).or_else([peek(front)]))
 }
 
-/// Takes the first of the spots that is free, unless a lease has joined the line after `revision`. Answers with a
+/// Takes the first free one of the spots, unless a lease has joined the line after `revision`. Answers with a
 /// [peek](peek).
 pub(crate) fn enter(put: &Put, spots: [Spot; 2], revision: i64) -> TxnOp {
     let front = put.front.as_str();
@@ -62,7 +62,7 @@ pub(crate) fn enter_at(put: &Put, spot: Spot, revision: i64) -> TxnOp {
     TxnOp::txn(Txn::new().when([unchanged]).and_then([put.write(put.key(spot))]).or_else([peek(front)]))
 }
 
-/// The request may arrive twice: the second time it finds the lease of etcd's at one of the spots, and changes nothing.
+/// The request may arrive twice. The second time it finds its etcd lease at one of the spots, and changes nothing.
 fn take(put: &Put, spots: [Spot; 2]) -> TxnOp {
     let [one, other] = spots.map(|spot| put.key(spot));
     let free = |key: &str| Compare::create_revision(key, CompareOp::Equal, 0);
@@ -78,48 +78,49 @@ fn take(put: &Put, spots: [Spot; 2]) -> TxnOp {
     TxnOp::txn(first)
 }
 
-/// A few leases of a line, and the number of all.
+/// Reads a few leases of a line, and counts all.
 pub(crate) fn peek(front: &str) -> TxnOp {
     TxnOp::get(front, Some(GetOptions::new().with_prefix().with_limit(NEAR.into())))
 }
 
-/// All leases of a line.
+/// Reads all leases of a line.
 pub(crate) fn line(front: &str) -> TxnOp {
     TxnOp::get(front, Some(GetOptions::new().with_prefix()))
 }
 
-/// The number of leases of a line.
+/// Counts the leases of a line.
 pub(crate) fn count(front: &str) -> TxnOp {
     TxnOp::get(front, Some(GetOptions::new().with_prefix().with_count_only()))
 }
 
-/// The lease at a key.
+/// Reads the lease at a key.
 pub(crate) fn lease(key: &str) -> TxnOp {
     TxnOp::get(key, None)
 }
 
-/// The last that were created before a revision, of those whose keys begin with `front`, the nearest first.
+/// Reads the last leases that were created before a revision, of those whose keys begin with `front`, the nearest
+/// first.
 pub(crate) fn before(front: &str, created: i64, limit: u32) -> TxnOp {
     let options = GetOptions::new().with_prefix().with_max_create_revision(created - 1);
     let options = options.with_sort(SortTarget::Create, SortOrder::Descend);
     TxnOp::get(front, Some(options.with_limit(limit.into())))
 }
 
-/// Attaches a lease to another one of etcd's, if nobody has written it since that revision.
+/// Attaches a lease to another etcd lease, if its key was not written since revision `written`.
 pub(crate) fn attach(key: &str, written: i64, lease: i64, record: &Record) -> Txn {
     let options = PutOptions::new().with_lease(lease);
     let same = Compare::mod_revision(key, CompareOp::Equal, written);
     Txn::new().when([same]).and_then([TxnOp::put(key, record.write(), Some(options))])
 }
 
-/// Writes something else of a lease, if it is still the one that was created then.
+/// Writes a new record of a lease, if its key is still the one that revision `created` has created.
 pub(crate) fn rewrite(key: &str, created: i64, record: &Record) -> TxnOp {
     let options = PutOptions::new().with_ignore_lease();
     let same = Compare::create_revision(key, CompareOp::Equal, created);
     TxnOp::txn(Txn::new().when([same]).and_then([TxnOp::put(key, record.write(), Some(options))]))
 }
 
-/// Lets a spot rest until another lease of etcd's ends, if it is attached to this one still.
+/// Lets a spot rest until etcd lease `resting` ends, if its key is still the same, and attached to `lease`.
 pub(crate) fn rest(key: &str, created: i64, lease: i64, resting: i64, record: &Record) -> TxnOp {
     let same = Compare::create_revision(key, CompareOp::Equal, created);
     let attached = Compare::lease(key, CompareOp::Equal, lease);
@@ -127,24 +128,24 @@ pub(crate) fn rest(key: &str, created: i64, lease: i64, resting: i64, record: &R
     TxnOp::txn(Txn::new().when([same, attached]).and_then([TxnOp::put(key, record.write(), Some(options))]))
 }
 
-/// Deletes a lease, if it is still the one that was created then.
+/// Deletes a lease, if its key is still the one that revision `created` has created.
 pub(crate) fn delete(key: &str, created: i64) -> TxnOp {
     let same = Compare::create_revision(key, CompareOp::Equal, created);
     TxnOp::txn(Txn::new().when([same]).and_then([TxnOp::delete(key, None)]))
 }
 
-/// Deletes a lease, if it is attached to this one of etcd's.
+/// Deletes a lease, if it is attached to this etcd lease.
 pub(crate) fn delete_attached(key: &str, lease: i64) -> TxnOp {
     let attached = Compare::lease(key, CompareOp::Equal, lease);
     TxnOp::txn(Txn::new().when([attached]).and_then([TxnOp::delete(key, None)]))
 }
 
-/// What the keys of a line with the capacity of this spot begin with.
+/// The prefix of the keys of a line with this spot's capacity.
 pub(crate) fn capacity_front(front: &str, spot: Spot) -> String {
     format!("{front}{:08x}/", spot.capacity)
 }
 
-/// What the keys of a line with the capacity of this spot and this class begin with.
+/// The prefix of the keys of a line with this spot's capacity and this class.
 pub(crate) fn class_front(front: &str, spot: Spot, class: Class) -> String {
     format!("{}{}", capacity_front(front, spot), class.letter())
 }

@@ -1,4 +1,4 @@
-//! Claims on their way: the lease of etcd's that each is made with, and the requests that carry them.
+//! Claims in flight: the etcd lease of each claim, and the requests that carry them.
 
 use std::time::{Duration, SystemTime};
 
@@ -16,36 +16,36 @@ use crate::record::{Record, State};
 use crate::spot::Spot;
 use crate::txn::{self, At, Put};
 
-/// How often claims are sent anew with other leases of etcd's, because it turned out that there are none of those that they
-/// were made with.
+/// How many times claims are sent with new etcd leases after the servers no longer know the ones that they were made
+/// with.
 const TRIES: usize = 4;
 
-/// How long ago a lease of etcd's may have been touched, if that is no more than a hundredth of its life, and count as having
-/// all of that before it.
+/// An etcd lease counts as fresh, with its full TTL ahead, for this long after a keep-alive, and for at most a
+/// hundredth of its TTL.
 const FRESH: Duration = Duration::from_millis(100);
 
-/// A claim, and the lease of etcd's that it is made with.
+/// A claim, and the etcd lease that it is made with.
 #[derive(Clone)]
 pub(super) struct Attempt<'a> {
-    /// Where its answer belongs.
+    /// The index of its answer.
     pub(super) at: usize,
     pub(super) claim: &'a Claim,
     pub(super) lease: Lease,
     /// The spots of the last request.
     pub(super) spots: Option<[Spot; 2]>,
-    /// Whether an earlier request may have been carried out, or be still.
+    /// Whether an earlier request may have been carried out, or may still be.
     pub(super) again: bool,
 }
 
-/// Where a claim was written.
+/// The spot of a claim that was written.
 pub(super) struct Written {
     pub(super) spot: Spot,
-    /// What was seen of the line in the same step; nothing if the lease is alone in it.
+    /// The part of the line that the same transaction read; nothing if the lease is alone in it.
     pub(super) seen: Option<Found>,
 }
 
 impl Inner {
-    /// Finds a lease of etcd's for each claim. One that was made before, and not answered, keeps what it had.
+    /// Finds an etcd lease for each claim. A claim that was sent before without an answer keeps its etcd lease.
     pub(super) async fn begin<'a>(
         &self,
         begun: Moment,
@@ -63,7 +63,7 @@ impl Inner {
                     self.table.claimed(&claim.key, lease, begun);
                     Ok(Attempt { at, claim, lease, spots: None, again: false })
                 }
-                // Nothing is attached to a lease that was granted without our knowing.
+                // If etcd granted a lease although the request failed, no key is attached to it.
                 Err(error) => {
                     let kind = if error.kind == Kind::Refused { Kind::Refused } else { Kind::Unsent };
                     Err((at, Err(self.failed(CallError { kind, ..error }, "acquire"))))
@@ -80,7 +80,7 @@ impl Inner {
         (attempts, failed)
     }
 
-    /// Sends claims in one transaction. An attempt whose request may arrive once more is marked.
+    /// Sends claims in one transaction, and marks each attempt whose request may arrive again.
     pub(super) async fn send(
         &self,
         attempts: &mut [Attempt<'_>],
@@ -92,7 +92,7 @@ impl Inner {
                 self.table.trying(attempt.claim.key.id, attempt.spots.as_ref().map_or(&first, |spots| spots));
             }
             let ops = attempts.iter().map(&op).collect();
-            // Leases that have been spare for a while are given their whole life again meanwhile.
+            // Meanwhile, reset etcd leases that were spare for a while to their full TTL.
             let (sent, ()) = join(self.run_granting(ops), self.touch_stale(attempts)).await;
             match sent {
                 Ok(answer) => {
@@ -104,7 +104,7 @@ impl Inner {
                     }
                     return Ok(answer.value);
                 }
-                // One of them has ended otherwise than by its time, and nobody says which.
+                // One of the etcd leases ended before its time, and the error does not say which.
                 Err(error) if error.kind == Kind::NoLease && tries < TRIES => {
                     for attempt in &mut *attempts {
                         self.renew(attempt).await?;
@@ -116,7 +116,7 @@ impl Inner {
         unreachable!("the tries are counted")
     }
 
-    /// Gives leases that were touched a while ago their whole life again.
+    /// Resets etcd leases whose last keep-alive is not fresh to their full TTL.
     async fn touch_stale(&self, attempts: &[Attempt<'_>]) {
         let now = self.table.now();
         let is_stale = |attempt: &&Attempt<'_>| {
@@ -133,13 +133,13 @@ impl Inner {
         .await;
     }
 
-    /// Gives a claim a new lease of etcd's, so that nothing comes of its earlier requests.
+    /// Gives a claim a new etcd lease, so that its earlier requests have no effect.
     pub(super) async fn renew(&self, attempt: &mut Attempt<'_>) -> Result<(), CallError> {
         let key = &attempt.claim.key;
         let asked = self.table.find(key.id).map_or(self.table.now(), |known| known.asked);
         attempt.lease = self.pool.grant(attempt.claim.ttl.get()).await?;
         (attempt.spots, attempt.again) = (None, false);
-        self.table.claimed(key, attempt.lease, asked); // which revokes the one before
+        self.table.claimed(key, attempt.lease, asked); // also revokes the previous one
         Ok(())
     }
 
@@ -156,14 +156,14 @@ impl Inner {
         Put { front: self.keys.line(&claim.key.resource), lease: attempt.lease.id, record }
     }
 
-    /// A lease as it was written.
+    /// The lease as the transaction wrote it.
     pub(super) fn written(&self, attempt: &Attempt<'_>, state: fn(SystemTime) -> State, spot: Spot, at: At) -> Entry {
         let Put { lease, record, .. } = self.put(attempt, state);
         let (created, written) = (at.revision, at.revision);
         Entry { spot, created, written, token: at.epoch.token(created), lease, record }
     }
 
-    /// Looks for what an earlier request has written.
+    /// Looks for a lease that an earlier request has written.
     pub(super) async fn search(&self, attempt: &Attempt<'_>) -> Result<Option<(Entry, At)>, CallError> {
         let claim = attempt.claim;
         let front = self.keys.line(&claim.key.resource);
@@ -179,12 +179,12 @@ impl Inner {
         Ok(None)
     }
 
-    /// What to say of claims that were not answered. They stay noted, so that they are made again with the same leases.
+    /// Answers claims whose request failed. They stay in the table, so that a repeated claim uses the same etcd lease.
     pub(super) fn fail(&self, attempts: &[Attempt<'_>], error: &CallError) -> Vec<(usize, Answer)> {
         let fail = |attempt: &Attempt<'_>| {
             let id = attempt.claim.key.id;
             let kind = match error.kind {
-                // None of it was carried out, nor will be.
+                // The request was not carried out, and will not be.
                 Kind::Unsent | Kind::Refused | Kind::NoLease if !attempt.again => {
                     self.table.answered(id);
                     self.table.ended(id);
@@ -199,7 +199,7 @@ impl Inner {
     }
 }
 
-/// What came of a [`txn::join`] or a [`txn::enter`]: where the claim was written, or what stands in its way.
+/// Reads the outcome of a [`txn::join`] or a [`txn::enter`]: the spot that was written, or the line that prevented it.
 pub(super) fn taken(spots: [Spot; 2], outcome: Outcome) -> Result<Result<Written, Found>, CallError> {
     let mut decided = outcome.decided()?;
     if !decided.met {
@@ -214,7 +214,7 @@ pub(super) fn taken(spots: [Spot; 2], outcome: Outcome) -> Result<Result<Written
     Ok(Err(seen(decided)?))
 }
 
-/// What came of a [`txn::be_first`].
+/// Reads the outcome of a [`txn::be_first`].
 pub(super) fn first(spot: Spot, outcome: Outcome) -> Result<Result<Written, Found>, CallError> {
     let decided = outcome.decided()?;
     if decided.met { Ok(Ok(Written { spot, seen: None })) } else { Ok(Err(seen(decided)?)) }

@@ -1,4 +1,4 @@
-//! Claims that are not to wait: each looks at its line first, so that a refusal writes nothing.
+//! Claims that do not wait. Each reads its line first, so that a refusal writes nothing.
 
 use std::collections::HashMap;
 
@@ -18,21 +18,21 @@ use crate::spot::{Class, Spot};
 use crate::survey::Sighting;
 use crate::txn::{self, At};
 
-/// What a claim finds in its line.
+/// The result of a claim's look at its line.
 enum Look {
     Room(Room),
-    /// The lease itself, by an earlier request or by another client.
+    /// The lease itself, written by an earlier request or by another client.
     There(Sighting),
     Busy,
     Refused(BackendError),
 }
 
-/// Room in a line, unless somebody joined it after this revision.
+/// Room in a line as of a revision. Another lease may join the line after it.
 #[derive(Clone, Copy)]
 struct Room {
     revision: i64,
     spots: [Spot; 2],
-    /// Whether the first of the spots is known to be free.
+    /// Whether the first spot is known to be free.
     is_sure: bool,
 }
 
@@ -47,7 +47,7 @@ impl Inner {
                 Ok(looks) => looks,
                 Err(mut error) => {
                     if error.kind != Kind::Refused {
-                        error.kind = Kind::Unsent; // it was only looked
+                        error.kind = Kind::Unsent; // the request only reads
                     }
                     answers.extend(left.iter().map(|&(at, claim)| {
                         let was_sent = self.table.find(claim.key.id).is_some();
@@ -91,7 +91,7 @@ impl Inner {
         answers
     }
 
-    /// Sends claims for which there was room, and answers those that were written.
+    /// Sends claims that found room, and answers those that were written.
     async fn enter_all<'a>(
         &self,
         begun: Moment,
@@ -100,7 +100,7 @@ impl Inner {
     ) -> (Vec<(usize, Answer)>, Vec<Numbered<'a>>) {
         let (mut answers, mut left) = (Vec::new(), Vec::new());
         for mut attempt in std::mem::take(&mut attempts) {
-            // What an earlier request may write yet must not count.
+            // A write of an earlier request that arrives late must have no effect.
             if attempt.again
                 && let Err(error) = self.renew(&mut attempt).await
             {
@@ -140,7 +140,7 @@ impl Inner {
         (answers, left)
     }
 
-    /// Forgets a claim that came to nothing.
+    /// Forgets a claim that was not granted.
     fn renounce(&self, claim: &Claim) {
         self.table.ended(claim.key.id);
     }
@@ -151,7 +151,8 @@ impl Inner {
         claims.iter().zip(answers).map(|(claim, (at, outcomes))| self.room(claim, at, outcomes)).collect()
     }
 
-    /// A claim that was made before, and not answered, looks where that may have been written.
+    /// The reads that look for room. A claim that was sent before without an answer also reads the spots that it was
+    /// sent for.
     fn room_ops(&self, claim: &Claim) -> Vec<etcd_client::TxnOp> {
         let (name, share) = (&claim.key.resource, claim.share);
         let front = self.keys.line(name);
@@ -191,7 +192,7 @@ impl Inner {
         };
         let shared = if claim.share.is_exclusive() { None } else { found.next().zip(found.next()).zip(found.next()) };
         if let Some(own) = found.flat_map(|found| read(&found)).find(|own| own.is(claim.key.id)) {
-            // It entered while there was room.
+            // An earlier request wrote it while there was room.
             return Ok(Look::There(held(own, at)));
         }
         let Some(((exclusive, light), many)) = shared else { return Ok(Look::Busy) };

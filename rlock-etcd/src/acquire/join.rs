@@ -1,4 +1,4 @@
-//! Claims that may wait: each joins its line, and what it is there follows from those in front of it.
+//! Claims that may wait. Each joins its line, and the leases in front of it decide whether it is held.
 
 use rlock_core::{BackendError, Claim, Moment};
 
@@ -14,7 +14,7 @@ use crate::spot::Spot;
 use crate::survey::Sighting;
 use crate::txn::{self, At};
 
-/// How often a claim looks for a free spot. It reads how many there are each time.
+/// How many times a claim looks for a free spot. Each time it reads how many leases there are.
 const ROUNDS: usize = 16;
 
 impl Inner {
@@ -86,7 +86,7 @@ impl Inner {
         answers
     }
 
-    /// Judges a request that has written nothing.
+    /// Decides how to go on after a request that wrote nothing.
     async fn miss<'a>(
         &self,
         mut attempt: Attempt<'a>,
@@ -102,7 +102,7 @@ impl Inner {
         }
         let line = Line::read(&self.keys.line(&claim.key.resource), at, &seen.kvs);
         if let Some((theirs, _)) = line.find(claim.key.id) {
-            // Another client's, which has claimed by this id before.
+            // It belongs to another client, which has claimed with this id before.
             self.table.ended(claim.key.id);
             return Ok(Next::Found(claim, theirs.clone(), at));
         }
@@ -119,7 +119,7 @@ impl Inner {
         Ok(Next::Again(attempt))
     }
 
-    /// The number of leases in a line of which some were seen. etcd 3.5.0 and 3.5.1 count no further than they read.
+    /// The number of leases in a line that was read in part. etcd 3.5.0 and 3.5.1 count only the keys that they read.
     async fn length(&self, claim: &Claim, seen: &Found) -> Result<u64, CallError> {
         if seen.kvs.len() as u64 == seen.count {
             return Ok(seen.count);
@@ -130,16 +130,16 @@ impl Inner {
     }
 }
 
-/// What follows from a request that has written nothing.
+/// The next step after a request that wrote nothing.
 enum Next<'a> {
-    /// Another one, for other spots.
+    /// Send the claim again, for other spots.
     Again(Attempt<'a>),
-    /// An earlier one had.
+    /// An earlier request has written the lease.
     Found(&'a Claim, Entry, At),
     Refused(BackendError),
 }
 
-/// A lease that is alone in its line.
+/// The sighting of a lease that is known to be held.
 pub(super) fn held(entry: Entry, at: At) -> Sighting {
     Sighting { at, found: Some((entry, Standing::Held)), others: false }
 }

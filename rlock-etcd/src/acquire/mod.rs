@@ -19,10 +19,10 @@ use crate::txn::{At, CHUNK};
 
 type Answer = Result<Acquired, BackendError>;
 
-/// A claim, and where its answer belongs.
+/// A claim, and the index of its answer.
 type Numbered<'a> = (usize, &'a Claim);
 
-/// The number of claims of one batch on each resource.
+/// The number of claims on each resource in one batch.
 type Crowded<'a> = HashMap<&'a ResourceName, u64>;
 
 impl Inner {
@@ -57,7 +57,7 @@ impl Inner {
         self.table.find(claim.key.id).is_some_and(|known| known.seat().is_some())
     }
 
-    /// Answers claims that were answered before, and adds those whose leases have ended to the `new` ones.
+    /// Answers claims that were answered before, and adds those whose leases have ended to `new`.
     async fn claim_again<'a>(
         &self,
         begun: Moment,
@@ -97,7 +97,7 @@ impl Inner {
         (self.answer_all(begun, found).await, new)
     }
 
-    /// Says of leases that are there what they are.
+    /// Answers claims whose leases exist.
     async fn answer_all(&self, begun: Moment, found: Vec<(usize, &Claim, Sighting)>) -> Vec<(usize, Answer)> {
         let answer = async |(at, claim, sighting): (usize, &Claim, Sighting)| {
             let answer = self.answer(begun, claim, sighting).await;
@@ -132,8 +132,9 @@ impl Inner {
         }
     }
 
-    /// Makes sure that a queued lease has its whole life from when it was claimed: what is said of it does not tell how much
-    /// it has. It may be attached to a lease of etcd's that was spare for a while, and was not touched because that failed.
+    /// Makes sure that a queued lease has its full TTL from the time of its claim, because the answer does not say how
+    /// much it has left. Its etcd lease may have been spare for a while, and the keep-alive that was to reset it may
+    /// have failed.
     async fn fill(&self, claim: &Claim, known: Known) -> Result<(), CallError> {
         let mut lease = known.lease;
         if lease.touched.after(lease.ttl) >= known.asked.after(claim.ttl.get()) {
@@ -147,7 +148,7 @@ impl Inner {
         Ok(())
     }
 
-    /// What leases are that were written just now, of whose lines a part was seen.
+    /// The standing of leases that were just written, from the part of each line that the write returned.
     async fn stand(&self, placed: Vec<(&Claim, Entry, At, Found)>) -> Result<Vec<Sighting>, CallError> {
         let mut sightings = Vec::with_capacity(placed.len());
         let mut questions = Vec::new();
@@ -168,7 +169,7 @@ impl Inner {
         Ok(sightings.into_iter().map(|(_, sighting)| sighting).collect())
     }
 
-    /// Takes back leases whose ids another client has claimed before: theirs count.
+    /// Deletes a lease whose id another client has claimed before: the other client's lease counts.
     async fn give_way(&self, claim: &Claim, ours: &Entry, sighting: &Sighting) -> Result<(), CallError> {
         let is_ours = |(entry, _): &(Entry, Standing)| entry.created == ours.created;
         if sighting.found.as_ref().is_none_or(is_ours) {
@@ -180,7 +181,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Answers claims whose leases were written just now.
+    /// Answers claims whose leases were just written.
     async fn answer_placed(
         &self,
         begun: Moment,
@@ -199,7 +200,7 @@ impl Inner {
                 let found = numbers.into_iter().zip(sightings).map(|((at, claim, _), it)| (at, claim, it)).collect();
                 self.answer_all(begun, found).await
             }
-            // They are there, and the next request finds out what they are.
+            // The leases exist; the next request finds out whether they are held.
             Err(error) => {
                 let error: CallError = error;
                 let error = CallError { kind: error.kind.after_a_write(), ..error };
@@ -217,8 +218,8 @@ fn crowds<'a>(claims: &[Numbered<'a>]) -> Crowded<'a> {
     crowds
 }
 
-/// Claims that go together: they are of one kind, and on different resources, because what is created together has no
-/// order.
+/// Claims that go into one transaction: all wait or none does, and each is on another resource, because keys that one
+/// transaction creates have no order among them.
 struct Part<'a> {
     if_busy: IfBusy,
     claims: Vec<Numbered<'a>>,

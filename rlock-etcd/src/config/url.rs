@@ -1,4 +1,4 @@
-//! Takes URLs with several hosts apart.
+//! Parses URLs with several hosts.
 
 use percent_encoding::percent_decode_str;
 use url::Host;
@@ -7,7 +7,7 @@ use super::{ConfigError, Credentials, Endpoint};
 
 const DEFAULT_PORT: u16 = 2379;
 
-/// A URL with several hosts, which no URL parser reads, taken apart. Nothing is decoded yet.
+/// The parts of a URL with several hosts, which common URL parsers reject. Nothing is decoded yet.
 pub(super) struct Parts<'a> {
     pub(super) tls: bool,
     pub(super) userinfo: Option<&'a str>,
@@ -20,7 +20,7 @@ impl<'a> Parts<'a> {
         if url.contains('#') {
             return Err(ConfigError::Fragment);
         }
-        let around: fn(char) -> bool = |c| c <= ' '; // what URL parsers strip
+        let around: fn(char) -> bool = |c| c <= ' '; // URL parsers strip these
         let (scheme, rest) = url.trim_matches(around).split_once("://").ok_or(ConfigError::Malformed)?;
         let tls = match scheme.to_ascii_lowercase().as_str() {
             "etcd" => false,
@@ -32,7 +32,7 @@ impl<'a> Parts<'a> {
             _ => return Err(ConfigError::Malformed),
         };
         let (authority, behind) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-        // Before anything is said about what stands there: it may be the rest of a password.
+        // This check comes first: the errors below must not show the rest of a password.
         if behind.contains('@') {
             return Err(ConfigError::At);
         }
@@ -75,7 +75,7 @@ fn endpoint(place: usize, text: &str) -> Result<Endpoint, ConfigError> {
         }
         Some(_) => return Err(ConfigError::Port { place }),
     };
-    // Lower case, percent-decoded and in ASCII; an address as it is always written.
+    // The parser converts names to lower-case ASCII, percent-decoded, and writes an address in its canonical form.
     let host = Host::parse(host).map_err(|reason| ConfigError::Host { place, reason })?.to_string();
     Ok(Endpoint { host, port })
 }

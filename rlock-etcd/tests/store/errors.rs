@@ -1,4 +1,4 @@
-//! What goes wrong, and what is said about it.
+//! Errors: their kinds and texts.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -13,7 +13,7 @@ async fn connect(url: &str) -> Result<EtcdBackend, ConnectError> {
     EtcdBackend::connect(EtcdConfig::from_url(url).unwrap()).await
 }
 
-/// That connecting is refused for good, for a reason that says `hint`, and without what is secret.
+/// Asserts that connecting is rejected with a reason that contains `hint` and no secret.
 async fn rejects(url: &str, hint: &str) {
     let error = connect(url).await.unwrap_err();
     assert!(matches!(error, ConnectError::Rejected(_)), "{error:?}");
@@ -78,7 +78,7 @@ async fn of_several_servers_one_is_enough() {
     let (dead, silent, alive) = (free_port(), silent.local_addr().unwrap(), server.address());
     for hosts in [format!("127.0.0.1:{dead},{alive}"), format!("{alive},127.0.0.1:{dead}"), format!("{silent},{alive}")]
     {
-        // They are tried in an order that is drawn each time.
+        // The client tries the hosts in a random order.
         for _ in 0..4 {
             let client = connect(&format!("etcd://{hosts}?restart_grace=0s")).await.unwrap();
             let held = client.acquire(&[try_mutex("a", 1)]).await.remove(0);
@@ -93,14 +93,14 @@ async fn a_namespace_that_somebody_else_uses() {
     let server = Server::start();
     server.gateway().put("theirs/", "a text of theirs").unwrap();
     let url = format!("{}?namespace=theirs", server.url());
-    rejects(&url, r#"somebody else uses the key "theirs/": choose another namespace"#).await;
+    rejects(&url, r#"another program uses the key "theirs/": choose another namespace"#).await;
     assert_eq!(server.gateway().value("theirs/").unwrap().unwrap(), "a text of theirs");
 }
 
 #[tokio::test]
 async fn without_space_new_locks_are_refused_and_those_there_are_live_on() {
     let server = Server::start_with(&["--quota-backend-bytes", "16777216"]);
-    // A refusal is asked for again until then.
+    // A refused request is retried until this timeout.
     let config = server.config("n").timeout(Duration::from_millis(500)).unwrap();
     let client = EtcdBackend::connect(config).await.unwrap();
     let (released, kept) = (mutex("released", 1), mutex("kept", 2));
@@ -131,7 +131,7 @@ async fn without_space_new_locks_are_refused_and_those_there_are_live_on() {
     assert!(matches!(extended, Ok(Extended::Held(_))), "{extended:?}");
     let given_back = client.release(&[released.key.into()]).await.remove(0);
     assert!(matches!(given_back, Ok(Released::Released)), "{given_back:?}");
-    // This claim has a lease to be attached to. etcd may carry it out, also where it denies that.
+    // A spare etcd lease is left for this claim. etcd may carry the claim out although it denies that.
     let denied = client.acquire(&[mutex("denied", 4)]).await.remove(0);
     assert!(matches!(denied, Ok(Acquired::Held(_)) | Err(BackendError::Unknown(_))), "{denied:?}");
 
