@@ -1,4 +1,4 @@
-//! rlock-etcd passes the suite.
+//! Runs the conformance suite on rlock-etcd.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ impl EtcdHarness {
 #[async_trait]
 impl Harness for EtcdHarness {
     async fn start() -> Self {
-        Self::of(Etcd::start(), "?restart_grace=0s") // it never loses its data
+        Self::of(Etcd::start(), "?restart_grace=0s") // these servers never lose their data
     }
 
     async fn connect(&self, namespace: &Namespace) -> Arc<dyn Backend> {

@@ -1,4 +1,4 @@
-//! Locks on three etcd servers of which one fails.
+//! Locks on three etcd servers, of which one fails.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ use rlock_testkit::servers::EtcdCluster;
 use rlock_testkit::this_test;
 use rlock_testkit::wait::{eventually, within};
 
-/// Long enough for an election, which takes one to two seconds, and for what was under way when it began.
+/// Long enough for an election, which takes one to two seconds, and for the requests in flight when it began.
 const TTL: Duration = Duration::from_secs(12);
 const SOON: Duration = Duration::from_secs(30);
 
@@ -49,8 +49,8 @@ async fn no_lock_is_lost_when_the_leader_is_killed() {
     loses_nothing(Failure::Killed).await;
 }
 
-/// Longer than any TTL. It is killed then: a leader of etcd before 3.4.31 and 3.5.13 that wakes up after so long ends the
-/// leases that were extended while it stood still (etcd issue 15247).
+/// The leader stalls for longer than any TTL, and is killed then: a leader of etcd before 3.4.31 and 3.5.13 that
+/// resumes after so long ends the leases that were extended meanwhile (etcd issue 15247).
 #[tokio::test(flavor = "multi_thread")]
 async fn no_lock_is_lost_when_the_leader_stands_still() {
     loses_nothing(Failure::Stopped).await;
@@ -82,8 +82,7 @@ async fn no_lock_is_lost_when_the_leader_is_cut_off() {
     loses_nothing(Failure::CutOff).await;
 }
 
-/// Clients that hold locks and wait for them, wherever they are connected to, live through the failure of two leaders in
-/// turn, and others are served meanwhile.
+/// Clients on all servers hold locks and wait for them while two leaders fail in turn; new locks are granted meanwhile.
 async fn loses_nothing(failure: Failure) {
     let cluster = EtcdCluster::start();
     let url = cluster.url();
@@ -105,7 +104,7 @@ async fn loses_nothing(failure: Failure) {
         assert!(lost.is_empty(), "{failure:?}: {} of {} locks were lost: {lost:?}", lost.len(), guards.len());
         assert!(other.is_held());
         failure.end(&cluster, leader).await;
-        // Until it has caught up, there would be no majority without the next leader.
+        // Without the next leader there is no majority until this server has caught up.
         let has_caught_up = async || cluster.node(leader).gateway().revision().is_ok();
         eventually(SOON, "a majority without the next leader", has_caught_up).await;
         assert!(waiting.iter().all(|waiting| !waiting.is_finished()), "two hold one lock");
@@ -119,7 +118,7 @@ async fn loses_nothing(failure: Failure) {
     }
 }
 
-/// Whatever of connecting is under way when the leader fails is done once there is another one.
+/// Each stage of connecting completes after an election, if the leader fails during it.
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_connect_while_the_leader_fails() {
     let cluster = EtcdCluster::start();
@@ -161,8 +160,8 @@ async fn a_member_that_is_down_is_named() {
     assert!(finding.verdict == Verdict::Risk && finding.text.starts_with("1 of 3 servers"), "{finding:?}");
 }
 
-/// Processes that are killed and frozen, and cut off from one of the servers, take turns while leaders are killed, stopped
-/// and cut off: never two hold a lock, tokens grow, no update is lost, every loss is signalled in time, nobody is forgotten.
+/// Processes are killed, frozen and cut off from one of the servers while leaders are killed, stopped and cut off. No
+/// two hold a lock, tokens grow, no update is lost, every loss is signalled in time, and every waiter is served.
 #[test]
 fn histories_of_processes_are_right_while_leaders_fail() {
     const ALL: [Mishap; 8] = [
@@ -184,7 +183,7 @@ fn histories_of_processes_are_right_while_leaders_fail() {
         let ttl = Duration::from_secs(4);
         let plan = Plan { ttl, hold: ttl / 20, long_holds: 20, tasks: 2, mutexes: 2, rw_locks: 1, semaphores: 1 };
         let program = this_test!();
-        // A process has a proxy of its own to one of the servers, and the others as they are.
+        // Each process has its own proxy to one server, and direct connections to the others.
         let others = format!(",{}", hosts(&cluster.url()).split_once(',').expect("there are three").1);
         let program = program.with("others", others);
         let (leaders, seed) = (Leaders::of(&cluster, ttl), rand::random());
@@ -197,11 +196,11 @@ fn histories_of_processes_are_right_while_leaders_fail() {
     });
 }
 
-/// Whoever leads, as the one server that something happens to.
+/// The current leader, as the server that fails.
 struct Leaders<'a> {
     cluster: &'a EtcdCluster,
     failed: Mutex<Option<(usize, Failure, Instant)>>,
-    /// How long a leader may stand still and wake up again.
+    /// The longest time for which a leader may stall and resume.
     longest: Duration,
 }
 
@@ -212,12 +211,12 @@ impl<'a> Leaders<'a> {
 
     async fn fail(&self, failure: Failure) {
         let leader = self.cluster.leader().await;
-        *self.failed.lock().expect("nobody panics with it") = Some((leader, failure, Instant::now()));
+        *self.failed.lock().expect("no thread panics while holding it") = Some((leader, failure, Instant::now()));
         failure.begin(self.cluster, leader).await;
     }
 
     async fn heal(&self) {
-        let failed = self.failed.lock().expect("nobody panics with it").take();
+        let failed = self.failed.lock().expect("no thread panics while holding it").take();
         let (leader, failure, since) = failed.expect("what failed comes back once");
         match failure {
             Failure::Stopped if since.elapsed() < self.longest => self.cluster.node(leader).resume().await,
@@ -246,11 +245,11 @@ impl Control for Leaders<'_> {
     }
 }
 
-/// A client of the servers at `url`, and of `others`.
+/// A client of the servers at `url` and of `others`.
 async fn client(url: &str, others: &str) -> Client {
     let url = format!("etcd://{}{others}?restart_grace=0s", hosts(url));
     let config = EtcdConfig::from_url(&url).expect("a URL of etcd");
-    // Elections take their time on a busy machine, and begin again where votes are split.
+    // Elections are slow on a busy machine, and start again when votes are split.
     let config = config.connect_timeout(SOON).expect("it is in bounds");
     let builder = Client::builder().retry_for(SOON);
     builder.connect(EtcdBackend::connect(config)).await.expect("etcd can be reached")

@@ -1,4 +1,4 @@
-//! What operations cost the server, by its own count.
+//! The cost of operations on the server, by its own metrics.
 
 use std::slice;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use rlock_core::{Acquired, Backend as _, Claim, Event, Extended, IfBusy, LeaseKe
 use rlock_etcd::EtcdBackend;
 use rlock_testkit::wait::{eventually, within};
 
-/// No lease ends while its cost is measured, however slow the machine is.
+/// No lease ends while a cost is measured, even on a slow machine.
 const LONG: u64 = 600_000;
 
 /// The ranges that a server looked up, and the bytes that it sent to clients.
@@ -31,7 +31,7 @@ impl Cost {
         Self { ranges: after.ranges - before.ranges, bytes: after.bytes - before.bytes }
     }
 
-    /// Beyond what a line of a few leases costs that is read whole.
+    /// Allows for the cost of a short line that is read whole.
     fn is_about(self, other: Self) -> bool {
         self.ranges <= other.ranges + 8 && self.bytes <= other.bytes + 4_000
     }
@@ -52,7 +52,7 @@ async fn release(client: &EtcdBackend, key: &LeaseKey) {
     assert!(client.release(&[key.clone().into()]).await[0].is_ok());
 }
 
-/// Waits until nothing is under way any more: clients look again at what has changed while they began to watch it.
+/// Waits until no request is in flight: clients read again what changed while they began to watch it.
 async fn quiet(server: &Server) {
     let ranges = || server.metric("etcd_debugging_mvcc_range_total");
     let is_quiet = async || {
@@ -63,7 +63,7 @@ async fn quiet(server: &Server) {
     eventually(3 * SOON, "an end of what is under way", is_quiet).await;
 }
 
-/// What it costs to join a line, to try, to wait on, to hand over and to leave, with so many waiters.
+/// The cost of joining a line, trying, waiting on, handing over and leaving, with `waiters` waiters.
 async fn in_line(server: &Server, waiters: u128) -> Vec<(&'static str, Cost)> {
     let (client, crowd) = (server.client_in("n").await, server.client_in("n").await);
     let name = format!("with {waiters}");
@@ -73,7 +73,7 @@ async fn in_line(server: &Server, waiters: u128) -> Vec<(&'static str, Cost)> {
     for some in crowded.chunks(100) {
         queue(&crowd, some).await;
     }
-    // The first claim of a client finds out how many spots there are.
+    // The first claim of a client finds out the number of spots.
     queue(&client, &[claim(waiters)]).await;
     quiet(server).await;
     let ours = [claim(waiters + 1), claim(waiters + 2)];
@@ -90,7 +90,7 @@ async fn in_line(server: &Server, waiters: u128) -> Vec<(&'static str, Cost)> {
         assert!(matches!(answer, Ok(Extended::Queued(_))), "{answer:?}");
     };
     costs.push(("extending a waiter", Cost::of(server, extend).await));
-    // Where the machine was so slow that a stream was given up, they are watched again from here on.
+    // If a stream was given up on a slow machine, the keys are watched again from here on.
     for some in crowded.chunks(100) {
         let extensions: Vec<_> = some.iter().map(|claim| extension(claim.key.clone(), LONG)).collect();
         assert!(crowd.extend(&extensions).await.iter().all(|answer| matches!(answer, Ok(Extended::Queued(_)))));
@@ -117,7 +117,7 @@ async fn a_line_of_a_thousand_costs_what_one_of_two_costs() {
     }
 }
 
-/// Every lease of a client that lives for one acquisition only is at a key that was there before.
+/// Every lease of a client that makes only one acquisition is at a key that existed before.
 #[tokio::test]
 async fn clients_that_live_for_one_lock_use_the_same_key() {
     let server = Server::start();
@@ -129,7 +129,7 @@ async fn clients_that_live_for_one_lock_use_the_same_key() {
     }
 }
 
-/// A range over a line walks over the spots that were deleted: there must not be more of them, however often they were used.
+/// A range read of a line walks over its deleted spots: their number must be bounded, however often they are used.
 #[tokio::test]
 async fn contended_locks_use_a_bounded_set_of_keys() {
     let server = Server::start();
@@ -162,7 +162,7 @@ async fn hundreds_share_a_resource_and_are_judged_by_their_number() {
     }
     hold(&client, &shared(300, 700)).await;
     for (id, weight) in [(301, 1), (302, 1_000), (303, 1)] {
-        queue(&client, &[shared(id, weight)]).await; // those of one batch are in no order
+        queue(&client, &[shared(id, weight)]).await; // claims of one batch have no order
     }
     for (id, is_held) in [(0, true), (299, true), (300, true), (301, false), (302, false), (303, false)] {
         let answer = client.extend(&[extension(shared(id, 1).key, LONG)]).await.remove(0);

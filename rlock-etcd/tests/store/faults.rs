@@ -1,4 +1,4 @@
-//! Faults that only etcd has, and what becomes of locks in them.
+//! Faults that only etcd has, and their effect on locks.
 
 use std::collections::HashSet;
 use std::slice;
@@ -33,7 +33,7 @@ async fn the_holder_is_told_at_once_that_its_key_was_deleted() {
     assert_eq!(server.delete("n/old/"), 1);
     let all = guards.iter().chain([&new, &old]);
     for reason in within(AT_ONCE, "the losses", join_all(all.map(|guard| guard.lost()))).await {
-        // etcd does not say who has deleted a key.
+        // etcd does not say which client has deleted a key.
         assert!(matches!(reason, LossReason::Gone | LossReason::Broken), "{reason}");
     }
     drop((old, new, guards));
@@ -59,7 +59,7 @@ async fn a_waiter_whose_key_was_deleted_queues_again_and_is_served() {
     assert_eq!(server.keys("n/"), ["n/"]);
 }
 
-/// Others are granted what they held only when all of them have learned of it.
+/// The locks are granted to others only after all holders have learned of their loss.
 #[tokio::test(flavor = "multi_thread")]
 async fn thousands_of_losses_are_told_before_anything_is_granted_anew() {
     const LOCKS: usize = 2_000;
@@ -104,7 +104,7 @@ async fn no_two_locks_are_attached_to_one_lease_of_etcds() {
     }
 }
 
-/// A lease of a new TTL has to be granted, and waits behind none of those that are revoked.
+/// An etcd lease of a new TTL has to be granted, and does not wait for the revocations.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mass_release_holds_up_no_lock() {
     const LOCKS: u128 = 3_000;

@@ -1,4 +1,4 @@
-//! What operations cost the servers, and what they leave behind.
+//! The cost of operations on the servers, and their leftovers.
 
 use std::slice;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use rlock_core::{
 use rlock_etcd::EtcdBackend;
 use rlock_testkit::wait::{eventually, within};
 
-/// The lease that the epoch of a namespace ends with. It stays for an hour.
+/// The etcd lease of a namespace's epoch. It stays for an hour.
 const EPOCHS: usize = 1;
 
-/// How many proposals of clients there were while `act` ran.
+/// The number of client proposals while `act` ran.
 async fn cost<T>(server: &Server, act: impl Future<Output = T>) -> (T, u64) {
     let before = server.proposals();
     let result = act.await;
@@ -47,7 +47,7 @@ async fn a_lock_and_its_release_cost_a_proposal_each() {
     let server = Server::start();
     let client = server.client().await;
     let (_, first) = cost(&server, cycle(&client, &[mutex("a", 0)])).await;
-    assert_eq!(first, 3, "a lease of etcd's is granted, for those who come later as well");
+    assert_eq!(first, 3, "an etcd lease is granted, which later locks reuse");
     let ((), all) = cost(&server, async {
         for id in 1..=50 {
             cycle(&client, &[mutex("a", id)]).await;
@@ -99,7 +99,7 @@ async fn extending_writes_nothing() {
     assert!(renewals() >= renewed_before + 10 * 100, "each extension has renewed the lease");
 }
 
-/// The release, and some time later the note since when the next one holds the lock.
+/// One proposal is the release, the other the note of the grant's time, some time later.
 #[tokio::test]
 async fn a_hand_over_costs_two_proposals_however_many_wait() {
     let server = Server::start();
@@ -117,7 +117,7 @@ async fn a_hand_over_costs_two_proposals_however_many_wait() {
             let event = within(SOON, "the grant", events.next()).await;
             assert!(matches!(event, Some(Event::Granted { .. })), "{event:?}");
             eventually(SOON, "the note", async || server.revision() >= revision + 2).await;
-            // Whatever else the others would have to write, they have had the occasion.
+            // The other waiters have had the time for writes of their own.
             let extensions: Vec<_> = claims.iter().map(|claim| extension(claim.key.clone(), 30_000)).collect();
             let answers = client.extend(&extensions).await;
             let held = answers.iter().filter(|answer| matches!(answer, Ok(Extended::Held(_)))).count();
@@ -144,7 +144,7 @@ async fn a_batch_costs_one_proposal() {
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_locks_are_kept_over_a_handful_of_streams() {
     const LOCKS: usize = 10_000;
-    const TTL: Duration = Duration::from_secs(20); // a busy machine takes its time for ten thousand
+    const TTL: Duration = Duration::from_secs(20); // ten thousand take long on a busy machine
     let server = Server::start();
     let client = server.locks_in("many").await;
     let lock = async |number: usize| {
@@ -222,9 +222,9 @@ async fn extending_beyond_its_ttl_moves_a_lock_to_another_lease_and_frees_the_on
     let next = crate::support::claim("b", 2, Share::EXCLUSIVE, 2_000, IfBusy::Queue);
     hold(&client, &[next]).await;
     assert_eq!(granted(), before + 1, "another lock has the lease that became free");
-    // That one is let go of: what it was attached to goes, and the lock that has moved stays.
+    // No client extends the other lock: its key goes, and the lock that has moved stays.
     let only_one = async || server.keys("n/") == ["n/", front];
-    eventually(SOON, "the end of the lock that nobody extends", only_one).await;
+    eventually(SOON, "the end of the lock that is not extended", only_one).await;
 }
 
 #[tokio::test]
@@ -254,7 +254,7 @@ async fn the_epoch_of_a_namespace_ends_some_time_after_its_last_use() {
     }
 }
 
-/// Both leases of a lock that is on its way from one to the other end with their TTLs.
+/// Both etcd leases of a lock that moves from one to the other end with their TTLs.
 #[test]
 fn a_client_that_goes_away_amid_extensions_leaves_nothing_beyond_their_ttl() {
     const LOCKS: usize = 200;

@@ -1,4 +1,4 @@
-//! Tests of what etcd alone has: its servers, clusters, users, certificates and errors.
+//! Tests of features that only etcd has: its servers, clusters, users, certificates and errors.
 
 mod cluster;
 mod config;

@@ -1,4 +1,4 @@
-//! Servers that speak TLS, and know their clients by certificates.
+//! Servers that use TLS and client certificates.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use rlock_etcd::{ConnectError, EtcdBackend, EtcdConfig};
 use rlock_testkit::certificates;
 use rlock_testkit::wait::{eventually, within};
 
-/// An etcd that only talks to whom its authority has given a certificate.
+/// An etcd that only accepts clients with a certificate from its authority.
 struct TlsServer(Program);
 
 impl TlsServer {
@@ -27,7 +27,7 @@ impl TlsServer {
         self.0.file(name)
     }
 
-    /// With whatever is not in the URL left out.
+    /// The configuration with the options of the URL only.
     fn config(&self, scheme: &str, host: &str) -> EtcdConfig {
         let url = format!("{scheme}://{host}:{}?restart_grace=0s&connect_timeout=3s", self.0.port());
         EtcdConfig::from_url(&url).unwrap()
@@ -42,14 +42,14 @@ impl TlsServer {
     }
 }
 
-/// That the connection does not come about, and the reason speaks of TLS.
+/// Asserts that connecting fails, with a reason about TLS.
 async fn fails(config: EtcdConfig) {
     let error = within(SOON, "an answer", EtcdBackend::connect(config)).await.unwrap_err();
     assert!(matches!(error, ConnectError::Unreachable(_)), "{error:?}");
     assert!(error.to_string().contains("TLS"), "{error}");
 }
 
-/// That it is refused for good, and the reason names the file.
+/// Asserts that connecting is rejected, with a reason that names the file.
 async fn rejects(config: EtcdConfig, file: &str) {
     let error = within(SOON, "an answer", EtcdBackend::connect(config)).await.unwrap_err();
     assert!(error.to_string().contains(file), "{error}");

@@ -1,4 +1,4 @@
-//! Servers that know users, and what they refuse them.
+//! Servers with authentication, and the requests that they reject.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -10,11 +10,11 @@ use rlock_etcd::{ConnectError, EtcdBackend, EtcdConfig};
 use rlock_testkit::wait::{eventually, within};
 
 const TTL: Duration = Duration::from_secs(30);
-/// For what is told, and not found out when the TTL is over.
+/// The time limit for notifications, far below the TTL.
 const AT_ONCE: Duration = Duration::from_secs(3);
 
-/// Has the server know a user `jobs` with the password `secret`, who may read and write `billing/…`, and a user `reader` with the
-/// same password, who may only read it.
+/// Gives the server a user `jobs` with the password `secret`, who may read and write `billing/…`, and a user `reader`
+/// with the same password, who may only read it.
 async fn add_users(mut admin: etcd_client::Client) {
     admin.user_add("root", "root secret", None).await.unwrap();
     admin.role_add("root").await.unwrap();
@@ -54,7 +54,7 @@ async fn lock(client: &Client, name: &str) -> Guard {
     within(SOON, "a lock", lock.lock_with(LockOptions::new().ttl(TTL))).await.unwrap()
 }
 
-/// One holds a lock that the other waits for, and gives it back; the other is told of it.
+/// One client releases a lock that the other waits for, which is notified.
 async fn hand_over(from: &Client, to: &Client) {
     let guard = lock(from, "a").await;
     guard.extend(TTL).await.unwrap();
@@ -67,7 +67,7 @@ async fn hand_over(from: &Client, to: &Client) {
     next.unlock().await.unwrap();
 }
 
-/// That connecting is refused for good, for a reason that says `hint`, and without what is secret.
+/// Asserts that connecting is rejected with a reason that contains `hint` and no secret.
 async fn rejects(config: EtcdConfig, hint: &str) {
     assert!(!format!("{config:?}").contains("secret"), "{config:?}");
     let error = EtcdBackend::connect(config).await.unwrap_err();
@@ -114,7 +114,7 @@ async fn a_user_where_the_server_knows_none() {
 async fn a_client_outlives_the_token_that_it_logged_in_with() {
     let server = with_users(&["--auth-token-ttl", "1"]).await;
     let (one, other) = (jobs(&server).await, jobs(&server).await);
-    // A token that is not used ends after its time, and nobody tells.
+    // An unused token expires without notice.
     tokio::time::sleep(Duration::from_secs(3)).await;
     hand_over(&one, &other).await;
 }
@@ -149,7 +149,7 @@ async fn a_user_who_may_only_read() {
     rejects(config(&server, "reader:secret@", "billing"), hint).await;
 }
 
-/// A token of that kind is refused from the first change of any user or role on.
+/// A server rejects such a token after any change of a user or a role.
 #[tokio::test]
 async fn clients_with_json_web_tokens_outlive_changes_of_users() {
     let folder = tempfile::tempdir().unwrap();

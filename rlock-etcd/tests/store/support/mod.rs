@@ -1,4 +1,4 @@
-//! An etcd server for one test, and what the tests ask it behind the library's back.
+//! An etcd server for one test, and requests to it that bypass the library.
 
 mod program;
 
@@ -17,7 +17,7 @@ pub(crate) use program::Program;
 
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
-/// A server of the test's own, which it may configure and kill.
+/// A server for one test, which may configure and kill it.
 pub(crate) struct Server(Etcd);
 
 impl Server {
@@ -58,7 +58,7 @@ impl Server {
         self.0.revision()
     }
 
-    /// How many proposals came from clients: leases that have run out are ended by proposals of the server's own.
+    /// The number of proposals from clients, without the server's own proposals, which end expired leases.
     pub(crate) fn proposals(&self) -> u64 {
         loop {
             let ended = self.metric("etcd_debugging_server_lease_expired_total");
@@ -81,7 +81,7 @@ impl Server {
         format!("{:.0}", values.iter().sum::<f64>()).parse().expect("counts are not negative")
     }
 
-    /// The life that the lease was granted which `key` is attached to.
+    /// The granted TTL of the etcd lease that `key` is attached to.
     pub(crate) async fn granted_ttl(&self, key: &str) -> Duration {
         let mut admin = self.admin().await;
         let got = admin.get(key, None).await.unwrap();
@@ -94,7 +94,7 @@ impl Server {
         etcd_client::Client::connect([self.address()], None).await.unwrap()
     }
 
-    /// A client in a namespace of its own.
+    /// A client in a separate namespace.
     pub(crate) async fn client(&self) -> EtcdBackend {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         self.client_in(&format!("test {}", NEXT.fetch_add(1, Ordering::Relaxed))).await
@@ -104,15 +104,15 @@ impl Server {
         EtcdBackend::connect(self.config(namespace)).await.unwrap()
     }
 
-    /// What users have: a client with guards and watchdogs.
+    /// A client as users have it, with guards and watchdogs.
     pub(crate) async fn locks_in(&self, namespace: &str) -> Client {
-        let builder = Client::builder().retry_for(SOON); // where thousands are made on a busy machine
+        let builder = Client::builder().retry_for(SOON); // thousands of requests are slow on a busy machine
         builder.connect(EtcdBackend::connect(self.config(namespace))).await.unwrap()
     }
 
     pub(crate) fn config(&self, namespace: &str) -> EtcdConfig {
         let config = EtcdConfig::from_url(self.url()).unwrap().namespace(Namespace::new(namespace).unwrap());
-        config.restart_grace(Duration::ZERO).unwrap() // nobody held anything in it before
+        config.restart_grace(Duration::ZERO).unwrap() // the namespace is new
     }
 
     pub(crate) async fn restart(&self) {
@@ -142,12 +142,12 @@ pub(crate) fn claim(resource: &str, id: u128, share: Share, millis: u64, if_busy
     Claim { key: key(resource, id), share, ttl: ttl(millis), if_busy, owner, data: None }
 }
 
-/// A claim on a mutex for half a minute, which waits.
+/// A claim on a mutex with a TTL of half a minute, which waits.
 pub(crate) fn mutex(name: &str, id: u128) -> Claim {
     claim(name, id, Share::EXCLUSIVE, 30_000, IfBusy::Queue)
 }
 
-/// The same, which does not wait.
+/// The same, without waiting.
 pub(crate) fn try_mutex(name: &str, id: u128) -> Claim {
     claim(name, id, Share::EXCLUSIVE, 30_000, IfBusy::Refuse)
 }

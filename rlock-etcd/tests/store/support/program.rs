@@ -1,4 +1,4 @@
-//! An etcd that is started with files of its own, which a container would not see.
+//! An etcd process with files of its own, which a container would not see.
 
 use std::fs::{self, File};
 use std::net::TcpStream;
@@ -17,14 +17,14 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Starts etcd with more arguments, on this scheme, and its data in `folder`.
+    /// Starts etcd with additional arguments, on this scheme, with its data in `folder`.
     pub(crate) async fn start(scheme: &str, folder: TempDir, arguments: &[&str]) -> Self {
         let (port, at) = (free_port(), |name: &str| folder.path().join(name));
         let log = File::create(at("server.log")).unwrap();
         let url = format!("{scheme}://127.0.0.1:{port}");
         let mut command = Command::new("etcd");
         command.arg("--data-dir").arg(at("data")).args(["--listen-client-urls", &url, "--advertise-client-urls", &url]);
-        // It is alone; nobody looks for it there.
+        // It is the only member; no other server connects to this URL.
         let nowhere = "http://127.0.0.1:1";
         command.args(["--initial-cluster", &format!("default={nowhere}"), "--initial-advertise-peer-urls", nowhere]);
         command.args(["--listen-peer-urls", "http://127.0.0.1:0", "--heartbeat-interval", "10"]);
