@@ -11,7 +11,8 @@ use crate::error::CallError;
 use crate::events::Standing;
 use crate::operation::Operation;
 
-/// The longest pause of claims that come too early, so that core does not repeat them all the time.
+/// The longest pause before an answer to claims during the restart grace, so that core does not retry them in a tight
+/// loop.
 const MOMENT: Duration = Duration::from_millis(200);
 
 impl PostgresBackend {

@@ -1,4 +1,4 @@
-//! Reads the answers of the statements.
+//! Reads the answers to the statements.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use rlock_core::{
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
-/// What came of an operation, as sql/change.sql has it.
+/// The result of an operation, as sql/change.sql returns it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Answer {
     what: i64,
@@ -27,14 +27,14 @@ const ABSENT: i64 = 7;
 const DONE: i64 = 8;
 const EARLY: i64 = 11;
 
-/// A claim's answer, or the capacity that is in its way.
+/// A claim's answer, or the other capacity that refuses it.
 pub(crate) enum Claimed {
     Acquired(Acquired),
     OtherCapacity(u32),
 }
 
 impl Answer {
-    /// Reads the row of a call: the answers to its operations, and whether others should have been notified and were not.
+    /// Reads the row of a call: the answers to its operations, and whether notifications were left out.
     pub(crate) fn read(rows: &[PgRow], operations: usize) -> sqlx::Result<(Vec<Self>, bool)> {
         let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
         let column = |at: usize| row.try_get::<Vec<i64>, _>(at);
@@ -46,7 +46,7 @@ impl Answer {
         Ok((answers, row.try_get(3)?))
     }
 
-    /// Whether others changed the row while it was looked at.
+    /// Whether other sessions changed the row during the operation.
     pub(crate) fn is_late(self) -> bool {
         self.what == LATE
     }
@@ -97,7 +97,7 @@ impl Answer {
     }
 }
 
-/// What sql/inspect.sql found, and whether something has to be dropped or granted.
+/// Reads the rows of sql/inspect.sql, and whether leases have to be dropped or granted.
 pub(crate) fn snapshot(rows: &[PgRow], resource: &ResourceName) -> sqlx::Result<(Snapshot, bool)> {
     let mut snapshot =
         Snapshot { resource: resource.clone(), capacity: None, holders: Vec::new(), queue: Vec::new(), rest: None };

@@ -1,4 +1,4 @@
-//! The contract of core, kept by statements.
+//! Implements [`Backend`] by SQL statements.
 
 use std::fmt;
 use std::pin::Pin;
@@ -20,8 +20,8 @@ use crate::{ConnectError, PostgresConfig, connect, schema};
 
 /// Leases in a Postgres database.
 ///
-/// It belongs to the tokio runtime that it was connected on. Dropping it closes its connections; leases that are held
-/// then live on until they expire.
+/// The backend belongs to the tokio runtime that it was connected on. Dropping it closes its connections; held leases
+/// live on until they expire.
 pub struct PostgresBackend {
     pub(crate) config: Arc<PostgresConfig>,
     pub(crate) store: Arc<str>,
@@ -41,44 +41,45 @@ pub(crate) struct Statements {
 }
 
 impl PostgresBackend {
-    /// Connects to the server, and checks that it can serve and has rlock's tables, which it makes if the role may and
-    /// [`create`](PostgresConfig::without_creating) is not off.
+    /// Connects to the server, and checks that it can serve and has rlock's tables. Creates missing tables if the role
+    /// may, unless [`create`](PostgresConfig::without_creating) is off.
     ///
-    /// From then on lost connections are opened again when they are needed; requests fail meanwhile.
+    /// After that, the backend reopens lost connections when it needs them; requests fail meanwhile.
     ///
     /// # Errors
     ///
-    /// [`ConnectError`] if no server answers in time, it refuses the user or the database, is older than Postgres 13, is a
-    /// replica, or has no tables of rlock's and the role may not make them.
+    /// [`ConnectError`] if no server answers in time, or if the server refuses the user or the database, is older than
+    /// Postgres 13, is a replica, or lacks rlock's tables and the role may not create them.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future closes what was opened. Tables are made in one transaction: all of them or none.
+    /// Dropping the future closes what was opened. The tables are created in one transaction: all of them or none.
     pub fn connect(config: PostgresConfig) -> Pin<Box<dyn Future<Output = Result<Self, ConnectError>> + Send>> {
-        Box::pin(connect::connect(config)) // or the crate of each caller compiles the driver
+        Box::pin(connect::connect(config)) // otherwise the crate of each caller compiles the driver
     }
 
-    /// Makes rlock's tables in the [schema](PostgresConfig::from_url) of `config`, if they are not there yet.
+    /// Creates rlock's tables in the [schema](PostgresConfig::from_url) of `config`, if they are missing.
     ///
-    /// It may be called by many processes at once, and again by newer versions. It needs a role that may create a schema
-    /// in the database; `connect` needs one with no more than USAGE on the schema and SELECT, INSERT, UPDATE and DELETE on
-    /// its tables. Only a superuser or the owner of the database can make tables that other roles use.
+    /// Many processes may call it at once, and newer versions may call it again. It needs a role that may create a
+    /// schema in the database. `connect` only needs USAGE on the schema and SELECT, INSERT, UPDATE and DELETE on its
+    /// tables. Only a superuser or the owner of the database can create tables that other roles use.
     ///
     /// # Errors
     ///
-    /// [`ConnectError`] if no server answers in time, it refuses, or an untrusted role could run code in the tables: one
-    /// other than the role of `config`, a superuser, and the owner of the database with its members.
+    /// [`ConnectError`] if no server answers in time, the server refuses, or an untrusted role could run code in the
+    /// tables. Trusted are the role of `config`, superusers, and the owner of the database with the members of that
+    /// role.
     ///
     /// # Cancel safety
     ///
-    /// The tables are made in one transaction: all of them or none.
+    /// The tables are created in one transaction: all of them or none.
     pub fn ensure_schema(
         config: &PostgresConfig,
     ) -> Pin<Box<dyn Future<Output = Result<(), ConnectError>> + Send + '_>> {
         Box::pin(connect::make_tables(config))
     }
 
-    /// The SQL that [`ensure_schema`](Self::ensure_schema) runs, for an administrator to run in its place.
+    /// The SQL that [`ensure_schema`](Self::ensure_schema) runs, for an administrator to run instead.
     pub fn schema_sql(config: &PostgresConfig) -> String {
         schema::sql(&config.terms.schema)
     }

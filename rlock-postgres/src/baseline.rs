@@ -1,4 +1,5 @@
-//! The cost of Postgres without locks: the least that could do their work, over the same client library.
+//! The cost of Postgres without locks: the fewest statements that could do the work of locks, over the same client
+//! library.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,16 +17,16 @@ use crate::events::Inbox;
 use crate::statement::{Statement, Value};
 use crate::{ConnectError, PostgresConfig};
 
-/// The length of what a lock writes.
+/// The size of a lock's record, in bytes.
 const LENGTH: usize = 100;
 
-/// Changes the row of one resource, as a lock does. $1 namespace, $2 name, $3 what to write
+/// Changes the row of one resource, as a lock does. $1 namespace, $2 name, $3 the value to write
 const UPDATE: &str = "UPDATE {schema}.locks SET last = {now}, owner = $3 WHERE namespace = $1 AND name = $2 \
                       RETURNING last";
 const UPDATE_AND_NOTIFY: &str = "WITH updated AS (UPDATE {schema}.locks SET last = {now}, owner = $3 \
                                  WHERE namespace = $1 AND name = $2 RETURNING last) \
                                  SELECT pg_notify($4, '') FROM updated";
-/// The row has no lease, so it is not a lock. $1 namespace, $2 name
+/// Inserts a row without a lease, so it is not a lock. $1 namespace, $2 name
 const INSERT: &str = "INSERT INTO {schema}.locks \
                       (namespace, name, last, capacity, weight, token, since, expires, shared, waiting, head, tail, ended_at) \
                       VALUES ($1, $2, {now}, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0) ON CONFLICT DO NOTHING";
@@ -33,21 +34,22 @@ const NOTHING: &str = "SELECT 1";
 const READ: &str = "SELECT last FROM {schema}.locks WHERE namespace = $1 AND name = $2";
 const COUNT: &str = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint, \
                      (pg_current_wal_lsn() - '0/0')::bigint";
-/// Deletes the next rows of a namespace, and answers the last name among them. $1 namespace, $2 the last name before,
-/// $3 how many rows
+/// Deletes the next rows of a namespace, and returns the last name among them. $1 namespace, $2 the last name before,
+/// $3 the number of rows
 const DELETE: &str = "WITH batch AS MATERIALIZED (SELECT name FROM {schema}.locks WHERE namespace = $1 AND name > $2 \
                       ORDER BY name LIMIT $3::bigint), deleted AS (DELETE FROM {schema}.locks AS l USING batch AS b \
                       WHERE l.namespace = $1 AND l.name = b.name) SELECT max(name) FROM batch";
-/// The rows that one statement deletes: few enough for a slow disk to delete them within the patience of a request.
+/// The number of rows that one statement deletes: few enough for a slow disk to delete them before the request times
+/// out.
 const BATCH: i64 = 1_000;
-/// The row that pushes are about.
+/// The row that pushes are for.
 const PUSH: &str = "bare/push";
 
-/// The cost of a Postgres database without locks. It writes to rlock's own table, in rows that are no locks.
+/// The cost of a Postgres database without locks. It writes to rlock's own table, in rows that are not locks.
 pub struct PostgresBaseline {
     config: PostgresConfig,
     store: Arc<str>,
-    /// Has the connections.
+    /// Owns the connections.
     backend: PostgresBackend,
     channel: String,
     /// `None` where notifications do not arrive.
@@ -113,7 +115,7 @@ impl PostgresBaseline {
         called.map_err(|error| error.into_backend_error(operation, &self.store))
     }
 
-    /// Changes a row, which is made if it is not there.
+    /// Changes a row, and inserts it if it is missing.
     async fn write(&self, statement: &Statement, name: &str, channel: Option<&str>) -> Result<(), BackendError> {
         let row = || [self.config.terms.namespace.as_str(), name].map(Value::text);
         let values = || {

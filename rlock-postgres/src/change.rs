@@ -14,10 +14,10 @@ use crate::operation::Operation;
 use crate::statement::{Statement, Value};
 use crate::{PostgresConfig, schema};
 
-/// The number of operations in a call at most. All their rows are locked until it ends.
+/// The maximum number of operations in a call. All their rows are locked until it ends.
 const CHUNK: usize = 64;
 
-/// Calls the procedure. The first parameter is written by [`Statement::call`](crate::statement::Statement::call).
+/// Calls the procedure. [`Statement::call`](crate::statement::Statement::call) sets the first parameter.
 pub(crate) const CALL: &str = "CALL {schema}.change_{procedures}(false, $1, $2, $3, $4, $5, $6::pg_catalog.text[]::\
                                pg_catalog.uuid[], $7, $8, $9, $10, $11, NULL, NULL, NULL, NULL)";
 
@@ -51,13 +51,13 @@ impl Changes {
         })
     }
 
-    /// Runs operations, in parts that are all under way together.
+    /// Runs operations in parts, all concurrently.
     pub(crate) async fn run(
         &self,
         namespace: &Namespace,
         operations: &[Operation<'_>],
     ) -> Vec<Result<Answer, CallError>> {
-        // Two calls that lock rows in the same order never wait for each other in a circle.
+        // Calls that lock rows in the same order do not deadlock.
         let mut sorted: Vec<(usize, &Operation<'_>)> = operations.iter().enumerate().collect();
         sorted.sort_by(|(_, one), (_, other)| one.resource.as_str().cmp(other.resource.as_str()));
         let part = async |part: &[(usize, &Operation<'_>)]| {
@@ -73,14 +73,14 @@ impl Changes {
     async fn run_part(&self, namespace: &Namespace, part: &[&Operation<'_>]) -> Vec<Result<Answer, CallError>> {
         let alone = async |operation: &Operation<'_>| self.run_alone(namespace, operation).await;
         match self.run_once(namespace, part).await {
-            // An entry that came across a change by others is asked about again, alone.
+            // An operation that met a concurrent change is retried alone.
             Ok(answers) => {
                 let answer = async |(answer, operation): (Answer, &&Operation<'_>)| {
                     if answer.is_late() { alone(operation).await } else { Ok(answer) }
                 };
                 join_all(answers.into_iter().zip(part).map(answer)).await
             }
-            // Another session has locked one of the rows; the others need not wait for that.
+            // Another session has locked one of the rows; the other operations need not wait for it.
             Err(error) if part.len() > 1 && error.is_locked() => join_all(part.iter().copied().map(alone)).await,
             Err(error) => vec![Err(error); part.len()],
         }
@@ -94,7 +94,7 @@ impl Changes {
                 return Ok(answer);
             }
         }
-        Err(CallError::new(Kind::Unsent, "others changed its row each time it was looked at"))
+        Err(CallError::new(Kind::Unsent, "other sessions changed its row during each attempt"))
     }
 
     async fn run_once(&self, namespace: &Namespace, operations: &[&Operation<'_>]) -> Result<Vec<Answer>, CallError> {
@@ -105,8 +105,8 @@ impl Changes {
         if is_untold && !self.has_warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 store = %self.store,
-                "the server's queue of notifications is nearly full, so waiters are not notified, and find out when they renew \
-                 their leases: end the transaction of the session that listens and does not read (pg_notification_queue_usage)"
+                "the server's notification queue is nearly full, so waiters learn of grants only by their renewals: end \
+                 the transaction of the session that listens and does not read (pg_notification_queue_usage)"
             );
         }
         Ok(answers)

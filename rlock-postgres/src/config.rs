@@ -1,4 +1,4 @@
-//! Where the server is and how to talk to it.
+//! The configuration of a connection: server, options and credentials.
 
 mod error;
 mod parts;
@@ -18,7 +18,7 @@ use self::parts::Parts;
 pub(crate) use self::schema::Schema;
 use self::server::Server;
 
-/// Where the Postgres server is, and how to talk to it.
+/// The address of the Postgres server, and the options of a connection to it.
 ///
 /// ```
 /// use rlock_postgres::PostgresConfig;
@@ -31,12 +31,12 @@ use self::server::Server;
 pub struct PostgresConfig {
     pub(crate) server: Server,
     pub(crate) listen: Listen,
-    /// At most. The one that listens to another server comes on top.
+    /// The maximum. A connection that listens to another server is not counted.
     pub(crate) connections: u32,
     pub(crate) terms: Terms,
 }
 
-/// What holds for requests, whoever has opened the connections.
+/// The settings of requests, the same for all connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Terms {
     pub(crate) namespace: Namespace,
@@ -45,16 +45,16 @@ pub(crate) struct Terms {
     pub(crate) connect_timeout: Duration,
     pub(crate) keep_unused: Duration,
     pub(crate) restart_grace: Duration,
-    /// Whether connecting makes the tables, where they are missing.
+    /// Whether connecting creates missing tables.
     pub(crate) creates: bool,
 }
 
-/// Whether a connection listens, and where to.
+/// Whether a connection listens, and to which server.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Listen {
     Auto,
     Off,
-    /// To the server itself, because the URL leads to a pooler.
+    /// To this server, because the main URL leads to a pooler.
     At(Box<Server>),
 }
 
@@ -67,42 +67,42 @@ const DEFAULT_KEEP: Duration = Duration::from_secs(3600);
 impl PostgresConfig {
     /// Reads `postgres://user:password@host:port/database?option=value&…`, or `postgresql://…`.
     ///
-    /// In place of the host may stand the directory of a socket, as `%2Fvar%2Frun%2Fpostgresql`, or nothing, if the host
-    /// or the directory is given by the parameter `host`. What is special in a URL is percent-encoded, an `@` in an
-    /// option too; a `+` is a plus.
+    /// Instead of the host, the URL may have the directory of a socket, as `%2Fvar%2Frun%2Fpostgresql`, or nothing if
+    /// the parameter `host` gives the host or the directory. Percent-encode characters that are special in a URL, an
+    /// `@` in an option too; a `+` is a plus.
     ///
     /// | option | what | without it |
     /// | --- | --- | --- |
     /// | `namespace` | the part of the database that is used, as in [`namespace`](Self::namespace) | `rlock` |
     /// | `schema` | the schema that has rlock's tables, as in [`schema`](Self::schema) | `rlock` |
-    /// | `connections` | the most connections, 1 to 64, one of which also listens | `4` |
+    /// | `connections` | the maximum number of connections, 1 to 64, one of which also listens | `4` |
     /// | `timeout` | how long a request may take, as `500ms`, `5s`, `1m` | `5s` |
     /// | `connect_timeout` | how long connecting may take; a number alone is in seconds | `5s` |
-    /// | `restart_grace` | how old the tables have to be for claims, as in [`restart_grace`](Self::restart_grace) | `2s` |
+    /// | `restart_grace` | the age that the tables need before claims are granted, as in [`restart_grace`](Self::restart_grace) | `2s` |
     /// | `create` | `auto`, or `off`, as in [`without_creating`](Self::without_creating) | `auto` |
     /// | `listen` | `auto`, or `off`, as in [`without_listening`](Self::without_listening) | `auto` |
     /// | `listen_url` | the URL of the server behind a pooler, percent-encoded, as in [`listen_url`](Self::listen_url) | the server of this URL |
     ///
-    /// The rest is sqlx's, with the meaning that
-    /// [`PgConnectOptions`](https://docs.rs/sqlx/0.9/sqlx/postgres/struct.PgConnectOptions.html) gives it:
+    /// The other parameters are sqlx's, with the meaning that
+    /// [`PgConnectOptions`](https://docs.rs/sqlx/0.9/sqlx/postgres/struct.PgConnectOptions.html) gives them:
     ///
     /// | parameter | what | without it |
     /// | --- | --- | --- |
-    /// | `sslmode` | `disable`, `prefer`, `require` (encrypted, whoever the server is), `verify-ca` or `verify-full` (it is the one that the URL names); not for sockets | `prefer` |
-    /// | `sslrootcert` | with `verify-*`: a file of certificates to trust as well | those that the system trusts |
+    /// | `sslmode` | `disable`, `prefer`, `require` (encrypted, to any server), `verify-ca` or `verify-full` (only to the server that the URL names); not for sockets | `prefer` |
+    /// | `sslrootcert` | with `verify-*`: a file of certificates to trust as well | the system's |
     /// | `sslcert`, `sslkey` | files of the client's certificate | none |
-    /// | `host` or `hostaddr`, `port`, `user`, `password`, `dbname` | the same as in front of the `?`, and counts in its place | |
-    /// | `application_name` | what the server calls the connections | `rlock` |
+    /// | `host` or `hostaddr`, `port`, `user`, `password`, `dbname` | the same as before the `?`, and overrides it | |
+    /// | `application_name` | the name of the connections on the server | `rlock` |
     /// | `options`, `options[…]` | settings of the session, as `options[work_mem]=8MB` | none |
     ///
-    /// What the URL leaves out, except the host, sqlx takes from the environment where it is there (`PGPORT`, `PGUSER`,
-    /// `PGPASSWORD`, `PGDATABASE`, `PGSSLMODE` and so on), and the password from `~/.pgpass`: both are read here and
-    /// now. Files of certificates are read when a connection is opened.
+    /// sqlx takes values that the URL leaves out, except the host, from the environment if they are set there
+    /// (`PGPORT`, `PGUSER`, `PGPASSWORD`, `PGDATABASE`, `PGSSLMODE` and so on), and the password from `~/.pgpass`. This
+    /// call reads both. Files of certificates are read when a connection is opened.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if it cannot be read, or has an option twice or one that there is not. No error shows the URL,
-    /// which may have a password in it.
+    /// [`ConfigError`] if the URL is malformed, repeats an option or has an unknown option. No error shows the URL,
+    /// because it may contain a password.
     pub fn from_url(url: &str) -> Result<Self, ConfigError> {
         let parts = Parts::of(url)?;
         let mut config = Self {
@@ -117,31 +117,32 @@ impl PostgresConfig {
         Ok(config)
     }
 
-    /// Reaches the server by the settings of a pool that the application has.
+    /// Uses the connection settings of the application's pool.
     ///
-    /// The connections are rlock's own, so that locks stay alive when the application has taken all that its pool may
-    /// open. [`connections`](Self::connections) says how many there may be.
+    /// rlock opens its own connections, so that locks stay alive when the application uses all connections of its pool.
+    /// [`connections`](Self::connections) limits their number.
     ///
     /// # Errors
     ///
-    /// [`ConfigError::TlsOff`] if they are to be encrypted, and the feature `tls` is off.
+    /// [`ConfigError::TlsOff`] if the settings require encryption, and the feature `tls` is off.
     pub fn from_pool(pool: &PgPool) -> Result<Self, ConfigError> {
         let options = PgConnectOptions::clone(&pool.connect_options());
         let server = Server::with(options.to_url_lossy(), options)?;
         Ok(Self { server, listen: Listen::Auto, connections: DEFAULT_CONNECTIONS, terms: Terms::default() })
     }
 
-    /// Keeps to a part of the database: equal names in two namespaces are two resources.
+    /// Uses a part of the database: equal names in two namespaces are two resources.
     #[must_use]
     pub fn namespace(mut self, namespace: Namespace) -> Self {
         self.terms.namespace = namespace;
         self
     }
 
-    /// Uses the tables in this schema, of 1 to 63 letters from `a` to `z`, digits and `_`, with no digit in front.
+    /// Uses the tables in this schema. Its name has 1 to 63 letters from `a` to `z`, digits and `_`, and does not begin
+    /// with a digit.
     ///
     /// Connecting refuses a schema in which every role may create objects, as in `public` before Postgres 15 and in
-    /// databases upgraded from there: another role could have made the tables, with triggers that run as yours.
+    /// databases upgraded from there: another role could have created the tables, with triggers that run as your role.
     ///
     /// # Errors
     ///
@@ -151,8 +152,8 @@ impl PostgresConfig {
         Ok(self)
     }
 
-    /// Opens at most this number of connections, from 1 to 64. One of them listens for notifications and takes requests as well;
-    /// with a [`listen_url`](Self::listen_url) one more listens there.
+    /// Opens at most this number of connections, from 1 to 64. One of them listens for notifications and also serves
+    /// requests; with a [`listen_url`](Self::listen_url) an additional one listens there.
     ///
     /// # Errors
     ///
@@ -185,15 +186,15 @@ impl PostgresConfig {
         Ok(self)
     }
 
-    /// How long after the tables were made nothing is claimed in them.
+    /// How long no claim is granted after the tables were created.
     ///
-    /// A database that was made anew, without its data, would grant at once what others believe to hold. The grace leaves
-    /// them the time to connect again and to be told of the loss; one as long as the longest TTL in use covers also those
-    /// who cannot connect. Zero does without, where nobody held locks before. A standby that is promoted has old tables:
-    /// it is not covered, and its lost writes leave the token as the only protection.
+    /// A database that was created again, without its data, would at once grant locks that other clients believe they
+    /// hold. During the grace these clients reconnect and learn of the loss. A grace as long as the longest TTL in use
+    /// also covers clients that cannot reconnect. Zero means no grace, for a new database. A promoted standby has old
+    /// tables: the grace does not cover it, and only the token protects against its lost writes.
     ///
-    /// Claims are tried again meanwhile, for as long as the client's
-    /// [`retry_for`](rlock_core::ClientBuilder::retry_for): with a longer grace, give it more.
+    /// Claims are retried meanwhile, for as long as the client's [`retry_for`](rlock_core::ClientBuilder::retry_for):
+    /// with a longer grace, make that longer too.
     ///
     /// # Errors
     ///
@@ -203,8 +204,9 @@ impl PostgresConfig {
         Ok(self)
     }
 
-    /// Keeps the row of a resource for so long after its last lease, for the sake of its tokens; from a second to a year,
-    /// and without this an hour. Clients of one database should agree on it: each deletes by its own.
+    /// Keeps the row of a resource for this time after its last lease, because it holds the last token; from a second
+    /// to a year, by default an hour. All clients of one database should use the same value, because each deletes by
+    /// its own.
     ///
     /// # Errors
     ///
@@ -218,7 +220,7 @@ impl PostgresConfig {
         Ok(self)
     }
 
-    /// Leaves it to an administrator to make the tables. Without this connecting makes them, where they are missing and the role
+    /// Leaves it to an administrator to create the tables. By default connecting creates missing tables if the role
     /// may.
     #[must_use]
     pub fn without_creating(mut self) -> Self {
@@ -226,20 +228,20 @@ impl PostgresConfig {
         self
     }
 
-    /// Does without the connection for notifications, which a pooler in transaction mode does not let through: those
-    /// who wait ask again and again.
+    /// Opens no connection for notifications, which a pooler in transaction mode does not pass on: waiters poll
+    /// instead.
     #[must_use]
     pub fn without_listening(mut self) -> Self {
         self.listen = Listen::Off;
         self
     }
 
-    /// Listens for notifications at `url`, for when the other connections lead through a pooler in transaction mode:
-    /// the server itself, with the same database. It may have sqlx's parameters, but none of rlock's options.
+    /// Listens for notifications at `url`: the server itself, with the same database, if the other connections go
+    /// through a pooler in transaction mode. The URL may have sqlx's parameters, but none of rlock's options.
     ///
     /// # Errors
     ///
-    /// [`ConfigError::ListenUrl`] if it cannot be used.
+    /// [`ConfigError::ListenUrl`] if `url` cannot be used.
     pub fn listen_url(mut self, url: &str) -> Result<Self, ConfigError> {
         let parts = Parts::of(url).map_err(ConfigError::in_listen_url)?;
         if let Some((option, _)) = parts.ours.first() {
@@ -249,15 +251,15 @@ impl PostgresConfig {
         Ok(self)
     }
 
-    /// The server and the database, without the user and the password: what errors call the store.
+    /// The server and the database, without the user and the password: the name of the store in errors.
     ///
-    /// With a socket it is `postgres:///database?host=/directory&port=5432`. It ends behind the port if the URL and the
-    /// environment leave it to the server which database it is.
+    /// With a socket it is `postgres:///database?host=/directory&port=5432`. It ends after the port if neither the URL
+    /// nor the environment names the database.
     pub fn address(&self) -> String {
         self.server.address()
     }
 
-    /// Whether the connections for requests lead to the server that is listened to, by the same way.
+    /// Whether requests and notifications use the same server in the same way.
     pub(crate) fn listens_where_it_asks(&self) -> bool {
         self.listen == Listen::Auto
     }
@@ -266,12 +268,12 @@ impl PostgresConfig {
         self.listen != Listen::Off
     }
 
-    /// How connections for requests are opened.
+    /// The options of connections for requests.
     pub(crate) fn connect_options(&self) -> PgConnectOptions {
         self.server.options.clone()
     }
 
-    /// How the connection for notifications is opened, if there is to be one.
+    /// The options of the connection for notifications, if there is one.
     pub(crate) fn listen_options(&self) -> Option<PgConnectOptions> {
         match &self.listen {
             Listen::Auto => Some(self.connect_options()),
@@ -292,7 +294,7 @@ impl PostgresConfig {
             }
             "restart_grace" => self.restart_grace(InvalidOption::grace_of("restart_grace", value)?),
             "timeout" => self.timeout(InvalidOption::timeout_of("timeout", value)?),
-            // libpq has it in seconds.
+            // libpq takes a plain number as seconds.
             "connect_timeout" if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) => {
                 self.connect_timeout(InvalidOption::timeout_of("connect_timeout", &format!("{value}s"))?)
             }

@@ -1,4 +1,4 @@
-//! From a configuration to a backend: connections, tables, and what the server can do.
+//! Builds a backend from a configuration: opens connections, checks the tables and the server's features.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,7 +96,7 @@ async fn open(config: &PostgresConfig) -> Result<Connected, CallError> {
     let channel = Inbox::channel();
     let failed = |error| CallError::connecting(error, config.connections);
 
-    // The session that listens takes requests as well, unless they go another way.
+    // The session that listens also serves requests, unless requests use another server or a pooler.
     if !is_pooled && config.listens_where_it_asks() {
         sessions.listen(&mut first, &channel).await.map_err(failed)?;
         let listener = Listener::new(sessions.clone(), channel.clone(), events.clone(), first);
@@ -115,7 +115,7 @@ async fn open(config: &PostgresConfig) -> Result<Connected, CallError> {
             if config.is_to_listen() {
                 tracing::warn!(
                     store = config.address(),
-                    "notifications do not arrive, as behind a pooler in transaction mode: waiters look for mail instead; \
+                    "notifications do not arrive, as behind a pooler in transaction mode: waiters poll instead; \
                      give the URL of the server itself as listen_url to have them notified at once"
                 );
             }
@@ -130,7 +130,7 @@ fn sessions(config: &PostgresConfig, is_pooled: bool) -> Sessions {
     Sessions::new(config, config.connect_options(), is_pooled)
 }
 
-/// Opens the first session. A server that is starting, or has no connection left for the moment, is asked again meanwhile.
+/// Opens the first session. Retries while the server is starting, or has no free connection.
 async fn connect_first(sessions: &Sessions, limit: Duration) -> Result<ListeningSession, CallError> {
     sessions.connect_listener(limit).await.map_err(|error| CallError::connecting(error, sessions.connections()))
 }
@@ -139,7 +139,7 @@ async fn connection(session: &mut ListeningSession) -> Result<&mut PgConnection,
     session.conn().await.map_err(|error| CallError::connecting(error, 1))
 }
 
-/// Checks the server and its tables, and whether a pooler gives sessions away after each transaction.
+/// Checks the server and its tables, and whether a pooler reassigns sessions after each transaction.
 async fn is_pooled(config: &PostgresConfig, first: &mut ListeningSession) -> Result<bool, CallError> {
     let schema = &config.terms.schema;
     let conn = connection(first).await?;
@@ -161,11 +161,11 @@ async fn is_pooled(config: &PostgresConfig, first: &mut ListeningSession) -> Res
     if config.connections == 1 || !config.listens_where_it_asks() {
         return Ok(true);
     }
-    // A pooler is between. One that keeps a session for each of its clients lets notifications through.
+    // A pooler is in between. If it keeps a session for each client, it passes notifications on.
     let mut second = sessions(config, true).open(config.terms.connect_timeout).await?;
     match statement::are_sessions_shared(conn, &mut second.conn).await {
         Ok(are_shared) => Ok(are_shared),
-        // One that gives sessions away after each statement refuses transactions.
+        // A pooler that reassigns sessions after each statement refuses transactions.
         Err(error) if error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("08P01")) => {
             Ok(true)
         }

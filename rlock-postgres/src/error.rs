@@ -1,4 +1,4 @@
-//! What the server's and the connection's errors say about a request.
+//! Classifies the errors of the server and of connections.
 
 mod reason;
 
@@ -15,7 +15,7 @@ use self::reason::{
 };
 use crate::config::Schema;
 
-/// How one call failed.
+/// A failed call.
 #[derive(Debug, Clone)]
 pub(crate) struct CallError {
     pub(crate) kind: Kind,
@@ -25,17 +25,17 @@ pub(crate) struct CallError {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// It was not sent, or the server has answered that nothing was done, and may do it another time.
+    /// It was not sent, or the server answered that nothing was done; a retry may succeed.
     Unsent,
-    /// The server has answered that it does not write. Another one may, behind a new connection.
+    /// The server answered that it does not write. A new connection may lead to another server, which does.
     ReadOnly,
-    /// It may have been carried out, but no answer says so.
+    /// It may have been carried out; no answer says so.
     Unanswered,
-    /// There was no answer in time. The server may be working on it yet.
+    /// It timed out. The server may still be working on it.
     Late,
-    /// The tables or the procedures are not there.
+    /// The tables or the procedures are missing.
     Incomplete,
-    /// It was answered that this will not be done.
+    /// The server rejected it.
     Refused,
 }
 
@@ -44,21 +44,21 @@ impl CallError {
         Self { kind, reason: reason.into(), source: None }
     }
 
-    /// That a statement got no answer in time.
+    /// The error of a statement that timed out.
     pub(crate) fn late(limit: Duration) -> Self {
         Self::new(Kind::Late, format!("no answer within {limit:?}: the server or the network is stuck or slow"))
     }
 
-    /// That the tables are too young for claims.
+    /// The error of claims in tables that are too new.
     pub(crate) fn early(left: Duration) -> Self {
         let reason = format!(
-            "its tables were made a moment ago, and whoever held locks in the database before has {left:?} left to learn of \
+            "its tables were made a moment ago, and earlier holders in this database have {left:?} left to learn of \
              their loss (restart_grace)"
         );
         Self::new(Kind::Unsent, reason)
     }
 
-    /// That the tables are of another version.
+    /// The error of tables of another version.
     pub(crate) fn other_version(found: i32, known: i32, schema: &Schema) -> Self {
         let schema = schema.as_str();
         let remedy = if found > known {
@@ -75,12 +75,12 @@ impl CallError {
         )
     }
 
-    /// That the server replays what another one writes.
+    /// The error of a server that is a hot standby.
     pub(crate) fn replica() -> Self {
         Self::new(Kind::ReadOnly, format!("the server is a hot standby: {PRIMARY}"))
     }
 
-    /// That the tables were made by another build, and have not the procedures of this one.
+    /// The error of tables from another build, without the procedures of this one.
     pub(crate) fn without_procedures(schema: &Schema) -> Self {
         let reason = format!(
             "the schema {:?} has not the procedures of this version of rlock: a role that may create in it has to run what \
@@ -90,7 +90,7 @@ impl CallError {
         Self::new(Kind::Incomplete, reason)
     }
 
-    /// What came of the attempt to make the tables.
+    /// The error of creating the tables.
     pub(crate) fn making(error: sqlx::Error, schema: &Schema) -> Self {
         let error = Self::executing(error, schema);
         if !error.is_denied() {
@@ -110,7 +110,7 @@ impl CallError {
         self.code().as_deref() == Some("42501")
     }
 
-    /// That an answer is not of the kind that is read.
+    /// The error of an unexpected answer.
     pub(crate) fn unreadable(error: sqlx::Error) -> Self {
         Self { source: Some(Arc::new(error)), ..Self::foreign() }
     }
@@ -119,7 +119,7 @@ impl CallError {
         Self::new(Kind::Unanswered, "the server gave an answer that rlock's statements do not give")
     }
 
-    /// What came in place of a connection, from the server or from the pool, which has so many for requests.
+    /// The error of opening a connection, from the server or from the pool, which has `connections` for requests.
     pub(crate) fn connecting(error: sqlx::Error, connections: u32) -> Self {
         let (kind, reason) = match &error {
             sqlx::Error::Database(answer) => answered(&**answer, after_connecting),
@@ -130,7 +130,7 @@ impl CallError {
                 format!("all {connections} connections are in use, or none could be opened in time: is the server up?"),
             ),
             sqlx::Error::PoolClosed => (Kind::Refused, POOL_CLOSED.to_owned()),
-            // What sqlx says about these shows the character; so would the source.
+            // sqlx's message and source show the character.
             sqlx::Error::Configuration(error) if error.to_string().contains("saslprep") => {
                 return Self::new(
                     Kind::Refused,
@@ -146,7 +146,7 @@ impl CallError {
         Self { kind, reason, source: Some(Arc::new(error)) }
     }
 
-    /// What came in place of the result of a single statement, which is a transaction of its own.
+    /// The error of a single statement, which is a transaction of its own.
     pub(crate) fn executing(error: sqlx::Error, schema: &Schema) -> Self {
         use sqlx::Error as E;
         let (kind, reason) = match &error {
@@ -168,35 +168,35 @@ impl CallError {
         Self { kind, reason, source: Some(Arc::new(error)) }
     }
 
-    /// Whether the server is a replica, or read-only for a while: the connection should be dropped, for a new one may
-    /// lead to another.
+    /// Whether the server is a replica, or read-only for a while. Drop the connection then, because a new one may lead
+    /// to another server.
     pub(crate) fn is_read_only(&self) -> bool {
         self.kind == Kind::ReadOnly
     }
 
-    /// Whether there was no answer in time.
+    /// Whether the request timed out.
     pub(crate) fn is_late(&self) -> bool {
         self.kind == Kind::Late
     }
 
-    /// Whether the connection it came over should not be used again.
+    /// Whether the connection must not be reused.
     pub(crate) fn ends_connection(&self) -> bool {
         self.kind == Kind::Unanswered
             || self.is_read_only()
             || matches!(self.code().as_deref(), Some("26000" | "42P05"))
     }
 
-    /// Whether somebody had locked a row, or a table, for longer than is waited for that.
+    /// Whether another session kept a row or a table locked for longer than `lock_timeout`.
     pub(crate) fn is_locked(&self) -> bool {
         self.code().as_deref() == Some("55P03")
     }
 
-    /// Whether there are no tables, or not the procedures of this version.
+    /// Whether the tables, or the procedures of this version, are missing.
     pub(crate) fn is_without_tables(&self) -> bool {
         self.kind == Kind::Incomplete || matches!(self.code().as_deref(), Some("42P01" | "3F000" | "42883"))
     }
 
-    /// Returns true if the schema or a table is not to be trusted.
+    /// Whether the schema or a table is not to be trusted.
     pub(crate) fn is_untrusted(&self) -> bool {
         self.code().as_deref() == Some(UNTRUSTED)
     }

@@ -1,4 +1,5 @@
-//! What other clients tell this one about its leases: by NOTIFY, or by mail where a pooler makes it impossible to listen.
+//! Notifications from other clients about this client's leases: by NOTIFY, or by mail if a pooler makes listening
+//! impossible.
 
 use std::sync::Arc;
 
@@ -10,17 +11,17 @@ use crate::listener::Listener;
 use crate::mail::Mailbox;
 use crate::statement::Statement;
 
-/// Where this client is told of grants and breaks.
+/// The inbox in which this client receives grants and breaks.
 #[derive(Debug)]
 pub(crate) struct Inbox {
-    /// A channel, or the name that mail is addressed to. Other clients tell them apart by how they begin.
+    /// A channel, or the address of mail. The prefix shows which.
     pub(crate) name: String,
-    /// `None` if it listens.
+    /// `None` if the client listens.
     mailbox: Option<Arc<Mailbox>>,
     _task: JoinSet<()>,
 }
 
-/// The state of a lease, as far as others may write about it. It is neither any more once it was not extended for its TTL.
+/// The state of a lease that decides which notifications to expect. A lease that is not extended for its TTL is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
     Queued(Ttl),
@@ -29,7 +30,7 @@ pub(crate) enum Standing {
 }
 
 impl Inbox {
-    /// The name of a channel.
+    /// A new name of a channel.
     pub(crate) fn channel() -> String {
         format!("rlock_{}", LeaseId::random().to_hex())
     }
@@ -39,7 +40,7 @@ impl Inbox {
         Self { name: channel, mailbox: None, _task: JoinSet::from_iter([listener.hear()]) }
     }
 
-    /// Reads mail, from time to time while there may be some.
+    /// Polls for mail while some may come.
     pub(crate) fn read(link: Arc<Link>, collect: Statement, events: Events) -> Self {
         let name = format!("mail_{}", LeaseId::random().to_hex());
         let mailbox = Arc::new(Mailbox::default());
@@ -51,7 +52,7 @@ impl Inbox {
         self.mailbox.is_none()
     }
 
-    /// Takes note of the state of a lease of this client.
+    /// Notes the state of a lease of this client.
     pub(crate) fn note(&self, id: LeaseId, standing: Standing) {
         self.mailbox.iter().for_each(|mailbox| mailbox.note(id, standing));
     }

@@ -1,4 +1,4 @@
-//! Looking at the server's settings.
+//! Checks the server's settings.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -30,7 +30,7 @@ impl PostgresBackend {
     }
 }
 
-/// Something that keeps dead versions of rows from being cleared away.
+/// A transaction, slot or standby that keeps the server from removing dead versions of rows.
 #[derive(Debug)]
 struct HeldBack {
     kind: i64,
@@ -50,7 +50,7 @@ impl HeldBack {
     }
 }
 
-/// What keeps locks that are taken often from staying fast.
+/// Reports what slows busy locks down.
 fn vacuum(held_back: &[HeldBack], sees_all: bool) -> Vec<Finding> {
     let subject = "vacuum";
     let tell = |one: &HeldBack| {
@@ -66,7 +66,7 @@ fn vacuum(held_back: &[HeldBack], sees_all: bool) -> Vec<Finding> {
         Finding::note(
             subject,
             format!(
-                "{what}. For {transactions} transactions dead versions of rows have stayed, which slow down busy locks"
+                "{what}. Dead versions of rows have stayed for {transactions} transactions, which slows busy locks down"
             ),
         )
     };
@@ -81,14 +81,14 @@ fn vacuum(held_back: &[HeldBack], sees_all: bool) -> Vec<Finding> {
     findings
 }
 
-/// How waiters learn of their grants.
+/// Reports how waiters learn of their grants.
 fn notifications(settings: &Settings, listens: bool) -> Finding {
     let subject = "notifications";
     let usage = settings.notification_queue;
     if usage >= 50 {
         let text = format!(
-            "{usage} % of the server's queue of notifications are full, and waiters will not be notified: end the session that \
-             listens in a long transaction (pg_stat_activity)"
+            "{usage} % of the server's notification queue are full, and waiters will not be notified: end the session \
+             that listens in a long transaction (pg_stat_activity)"
         );
         return Finding::note(subject, text);
     }
@@ -112,7 +112,7 @@ struct Settings {
     now: Duration,
     /// In percent.
     notification_queue: i64,
-    /// Whether the role may look at sessions of others.
+    /// Whether the role may see the sessions of other roles.
     sees_all: bool,
 }
 
@@ -143,8 +143,8 @@ fn durability(settings: &Settings) -> Finding {
         }
     }
     if settings.synchronous_commit == "off" {
-        let text = "synchronous_commit is off: a crash of the server forgets locks that were granted in the moments before; \
-                    set it on for the role that rlock has: ALTER ROLE … SET synchronous_commit = on";
+        let text = "synchronous_commit is off: a crash of the server loses the locks of the last moments; \
+                    set it on for rlock's role: ALTER ROLE … SET synchronous_commit = on";
         return Finding::risk(subject, text);
     }
     Finding::good(
@@ -164,11 +164,11 @@ fn replication(settings: &Settings) -> Option<Finding> {
     let count = settings.replicas;
     let is_waited_for = !settings.synchronous_standby_names.is_empty() && settings.synchronous_commit != "local";
     Some(if is_waited_for {
-        Finding::good(subject, format!("{count} replicas, of which some know of a lock before it is granted"))
+        Finding::good(subject, format!("{count} replicas, of which some have a lock before it is granted"))
     } else {
         let text = format!(
-            "{count} replicas, which get to know of a lock after it was granted: a failover forgets what was granted in the \
-             moments before; set synchronous_standby_names, or rely on fencing tokens"
+            "{count} replicas, which receive a lock only after it was granted: a failover loses the locks of the last \
+             moments; set synchronous_standby_names, or rely on fencing tokens"
         );
         Finding::note(subject, text)
     })

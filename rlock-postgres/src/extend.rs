@@ -1,4 +1,4 @@
-//! Keeps leases alive.
+//! Extends leases.
 
 use rlock_core::{BackendError, Extended, Extension};
 

@@ -1,7 +1,7 @@
 //! The connections that statements go over.
 //!
-//! sqlx has a pool, which asks each connection whether it is well whenever one is given back to it. That is a round
-//! trip for each statement, and of no use where the next statement is sent with a limit to how long it may take.
+//! sqlx's pool pings each connection that is given back to it. That costs a round trip for each statement, and does not
+//! help where the next statement has a time limit.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,14 +18,14 @@ use crate::listener::{Listener, Turn};
 use crate::session::{Session, Sessions};
 use crate::statement::{Statement, Value};
 
-/// The time for which a connection may be idle and be used again. A request without an answer finds out one that a firewall
-/// has forgotten.
+/// The longest idle time of a connection that is reused. A connection that a firewall has dropped shows itself by a
+/// request that times out.
 const LONGEST_IDLE: Duration = Duration::from_secs(60);
-/// The longest wait for an answer at first, and for a connection. A request that met a dead connection has time for another one
-/// then. It doubles for as long as nothing answers, so that the work of a frozen server does not pile up.
+/// The initial time limit for an answer, and for a connection: a request that met a dead connection has time for
+/// another one. It doubles for as long as nothing answers, so that requests do not pile up on a frozen server.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A bounded number of connections, opened when they are needed. One of them listens, where notifications arrive.
+/// A bounded number of connections, opened on demand. One of them listens, if notifications arrive.
 #[derive(Debug)]
 pub(crate) struct Link {
     sessions: Arc<Sessions>,
@@ -33,11 +33,11 @@ pub(crate) struct Link {
     schema: Schema,
     timeout: Duration,
     most: u32,
-    /// As many as connections, the one that listens included.
+    /// One slot for each connection, including the one that listens.
     slots: Semaphore,
-    /// The last used on top.
+    /// The most recently used is last.
     idle: Mutex<Vec<Idle>>,
-    /// The number of times in a row that nothing has answered.
+    /// The number of consecutive timeouts.
     silences: AtomicU32,
 }
 
@@ -62,7 +62,7 @@ impl Link {
         })
     }
 
-    /// Runs a statement, in a transaction of its own.
+    /// Runs a statement in its own transaction.
     ///
     /// # Cancel safety
     ///
@@ -94,7 +94,7 @@ impl Link {
         let outcome = self.run(&mut session.conn, statement, values).await;
         match &outcome {
             Err(error) if error.is_late() => self.sessions.abandon(session.id()),
-            // What has happened to it has happened to the others.
+            // The other connections have probably failed too.
             Err(error) if error.ends_connection() => self.doubt_all(),
             _ => self.idle().push(Idle { session, since: Instant::now() }),
         }
@@ -178,7 +178,7 @@ impl Link {
         if since.elapsed() < LONGEST_IDLE {
             return Some(session);
         }
-        // Those below it are older yet.
+        // The others are even older.
         self.idle().clear();
         None
     }

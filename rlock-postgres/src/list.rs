@@ -8,11 +8,11 @@ use crate::PostgresBackend;
 use crate::error::CallError;
 use crate::statement::Value;
 
-/// The most rows that one statement reads.
+/// The maximum number of rows that one statement reads.
 const LONGEST_PAGE: usize = 1_000;
 
 impl PostgresBackend {
-    /// One page, in the order of the names. The cursor is the last of them.
+    /// Reads one page, in the order of the names. The cursor is the last name.
     pub(crate) async fn page(&self, filter: &ListFilter) -> Result<Page, CallError> {
         let mut found = self.read_page(filter).await?;
         let stale: Vec<_> = found.iter().filter(|(_, is_stale)| *is_stale).map(|(entry, _)| &entry.resource).collect();
@@ -25,7 +25,7 @@ impl PostgresBackend {
         Ok(Page { entries: found.into_iter().map(|(entry, _)| entry).collect(), next })
     }
 
-    /// The entries of a page, and whether the turn of a waiter may have come.
+    /// The entries of a page, and for each whether a waiter may be due for a grant.
     async fn read_page(&self, filter: &ListFilter) -> Result<Vec<(Entry, bool)>, CallError> {
         let after = filter.after.as_ref().map_or("", |Cursor(name)| name);
         let limit = i64::try_from(limit_of(filter)).unwrap_or(i64::MAX);

@@ -1,4 +1,4 @@
-//! A session that listens for notifications, and takes requests meanwhile.
+//! A session that listens for notifications, and also serves requests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +17,7 @@ use crate::session::{ListeningSession, Sessions};
 const LONGEST_SILENCE: Duration = Duration::from_secs(5);
 const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 
-/// Listens on one channel, and opens its session again when that is lost.
+/// Listens on one channel, and reopens its session when it is lost.
 #[derive(Debug)]
 pub(crate) struct Listener {
     sessions: Arc<Sessions>,
@@ -25,13 +25,13 @@ pub(crate) struct Listener {
     events: Events,
     /// `None` while it is lost.
     session: Mutex<Option<ListeningSession>>,
-    /// Whether a request has it, or is about to.
+    /// Whether a request uses the session, or waits for it.
     is_taken: AtomicBool,
-    /// Asks the task that hears to give the session up for a request.
+    /// Asks the listening task to give the session up for a request.
     wanted: Notify,
-    /// Tells it that the request has ended.
+    /// Wakes the listening task when the request has ended.
     freed: Notify,
-    /// Asks for a check of the session.
+    /// Asks the listening task to check the session.
     doubted: Notify,
 }
 
@@ -58,17 +58,17 @@ impl Listener {
         })
     }
 
-    /// The turn of a request, unless another one has it.
+    /// The turn for a request, unless another request has it.
     pub(crate) fn try_take(&self) -> Option<Turn<'_>> {
         (!self.is_taken.swap(true, Ordering::Acquire)).then_some(Turn(self))
     }
 
-    /// Has the session checked: something has happened to another one.
+    /// Has the session checked, because another one has failed.
     pub(crate) fn doubt(&self) {
         self.doubted.notify_one();
     }
 
-    /// Hears, and passes on what it hears, forever.
+    /// Receives notifications and passes them on, forever.
     pub(crate) async fn hear(self: Arc<Self>) {
         let mut backoff = Backoff::default();
         loop {
@@ -108,7 +108,7 @@ impl Listener {
         Ok(())
     }
 
-    /// Hears one notification, or is interrupted. False if the session is not fit for more.
+    /// Receives one notification, or is interrupted. False if the session is unusable.
     async fn hear_in(&self, session: &mut MutexGuard<'_, Option<ListeningSession>>) -> bool {
         let Some(session) = session.as_mut() else { return false };
         tokio::select! {
@@ -124,7 +124,7 @@ impl Listener {
             () = self.doubted.notified() => {}
             () = tokio::time::sleep(LONGEST_SILENCE) => {}
         }
-        // A pooler may have given the session away, and a server may have been promoted elsewhere.
+        // A pooler may have reassigned the session, and a failover may have moved the primary.
         const CHECK: &str = "SELECT count(*) > 0 AND NOT pg_is_in_recovery() FROM pg_listening_channels()";
         let check = async { session.listener().fetch_one(CHECK).await?.try_get::<bool, _>(0) };
         matches!(timeout(ANSWERS_WITHIN, check).await, Ok(Ok(true))) && !session.is_elsewhere(&self.sessions)
@@ -132,7 +132,7 @@ impl Listener {
 }
 
 impl Turn<'_> {
-    /// The session, opened again if it was lost. Set it to `None` if it is not fit for more.
+    /// The session, reopened if it was lost. Set it to `None` if it is unusable.
     pub(crate) async fn session(&self, limit: Duration) -> Result<MutexGuard<'_, Option<ListeningSession>>, CallError> {
         self.0.wanted.notify_one();
         let mut session = self.0.session.lock().await;

@@ -1,4 +1,4 @@
-//! Mail: what a client reads that cannot listen, because a pooler is between it and the server.
+//! Mail: notifications in a table, for a client that cannot listen because a pooler is between it and the server.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use crate::events::{Standing, deliver};
 use crate::link::Link;
 use crate::statement::{Statement, Value};
 
-/// The mail of this client, and how often it is looked for.
+/// The mailbox of this client, and the schedule of its polls.
 #[derive(Debug, Default)]
 pub(crate) struct Mailbox {
     expecting: Mutex<Expecting>,
@@ -23,10 +23,10 @@ pub(crate) struct Mailbox {
 #[derive(Debug, Default)]
 struct Expecting {
     queued: HashMap<LeaseId, Life>,
-    /// When the last one joined the queue.
+    /// The time at which the last one joined the queue.
     since: Option<Instant>,
     held: HashMap<LeaseId, Life>,
-    /// When those that are over by their TTLs were last forgotten.
+    /// The time at which expired leases were last dropped.
     forgot: Option<Instant>,
 }
 
@@ -37,9 +37,9 @@ struct Life {
 }
 
 impl Mailbox {
-    /// Between looks, for as long as leases are held that somebody may break.
+    /// The interval of polls while leases are held, which other clients may break.
     const CALM: Duration = Duration::from_secs(1);
-    /// Between looks while leases wait, at first, and at most: a tenth of what they have waited.
+    /// The shortest and the longest interval of polls while leases wait: a tenth of the time that they have waited.
     const EAGER: Duration = Duration::from_millis(10);
     const PATIENT: Duration = Duration::from_millis(200);
 
@@ -64,7 +64,7 @@ impl Mailbox {
         }
     }
 
-    /// Notes a grant, from which on a lease lives for the TTL that it was waiting with.
+    /// Notes a grant. From now on the lease lives for the TTL that it waited with.
     fn granted(&self, id: LeaseId) {
         let waited = self.lock().queued.get(&id).copied();
         if let Some(Life { ttl, .. }) = waited {
@@ -80,7 +80,7 @@ impl Mailbox {
         }
     }
 
-    /// In how long to look; `None` if there is nothing to look for.
+    /// The time until the next poll; `None` if no mail can come.
     fn next_look(&self) -> Option<Duration> {
         let mut expecting = self.lock();
         expecting.forget();
@@ -99,7 +99,7 @@ impl Mailbox {
 }
 
 impl Expecting {
-    /// Forgets now and then what has ended without a word.
+    /// Drops expired leases, at most once per [`Mailbox::CALM`].
     fn forget(&mut self) {
         let now = Instant::now();
         if self.forgot.is_some_and(|forgot| now - forgot < Mailbox::CALM) {
@@ -118,7 +118,7 @@ impl Life {
 }
 
 impl Mailbox {
-    /// Reads mail for as long as there may be some, forever.
+    /// Polls for mail whenever some may come, forever.
     pub(crate) async fn read(self: Arc<Self>, link: Arc<Link>, collect: Statement, name: String, events: Events) {
         let (mut last_look, mut is_missing_some) = (Instant::now(), false);
         let mut started_before: Option<Option<i64>> = None;
@@ -129,7 +129,7 @@ impl Mailbox {
             };
             let pause = if is_missing_some { pause.min(Self::PATIENT) } else { pause };
             let left = (last_look + pause).saturating_duration_since(Instant::now());
-            // A lease that begins to wait meanwhile does not wait for the end of a long pause.
+            // A lease that begins to wait now interrupts a long pause.
             if !left.is_zero() && timeout(left, self.more.notified()).await.is_ok() {
                 continue;
             }
@@ -148,7 +148,7 @@ impl Mailbox {
                 }
                 Err(error) => {
                     tracing::debug!(%error, "mail could not be read");
-                    // It may have been deleted without having been read, or be lost.
+                    // Mail may have been deleted without being read, or lost.
                     is_missing_some = true;
                 }
             }
@@ -175,7 +175,7 @@ mod tests {
         reader.heard(&format!("g {} 1", is_granted.to_hex()));
         reader.note(is_extended, Standing::Held(ttl));
         advance(Duration::from_secs(8)).await;
-        assert_eq!(reader.next_look(), Some(Mailbox::CALM), "nobody waits any more, and two are held");
+        assert_eq!(reader.next_look(), Some(Mailbox::CALM), "none waits any more, and two are held");
         assert_eq!(reader.lock().held.len(), 2);
         advance(Duration::from_secs(8)).await;
         assert_eq!(reader.next_look(), None);

@@ -1,4 +1,4 @@
-//! An operation on a resource, as the procedure in sql/change.sql takes it.
+//! An operation on a resource, as an argument of the procedure in sql/change.sql.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use rlock_core::{Claim, Extension, IfBusy, LeaseId, Release, ResourceName, Ttl};
 
 use crate::statement::Value;
 
-/// The shortest TTL: an answer takes as long as the server's disk, now and then.
+/// The shortest TTL: an answer sometimes takes as long as a slow disk.
 pub(crate) const MIN_TTL: Duration = Duration::from_millis(100);
 
 /// An entry of a call of sql/change.sql.
@@ -42,7 +42,7 @@ impl<'a> Operation<'a> {
         Self { resource, verb: Verb::Break }
     }
 
-    /// Only drops what has expired, and grants.
+    /// Only drops expired leases, and grants.
     pub(crate) fn settling(resource: &'a ResourceName) -> Self {
         Self { resource, verb: Verb::Settle }
     }
@@ -81,11 +81,11 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// The values of sql/change.sql that are about operations.
+    /// The arguments of sql/change.sql that describe operations.
     pub(crate) fn values(operations: &[&Self]) -> [Value; 8] {
         let each = |value: fn(&Self) -> i64| Value::Numbers(operations.iter().map(|one| value(one)).collect());
         let text = |value: fn(&Self) -> String| Value::Texts(operations.iter().map(|one| value(one)).collect());
-        // Only claims need them, and no call has others beside claims.
+        // Only claims need these values, and a call with claims has no other operations.
         let are_claims = operations.iter().any(|operation| operation.claim().is_some());
         let claims = |values: Value, none: Value| if are_claims { values } else { none };
         let data = operations

@@ -1,4 +1,4 @@
-//! Ends leases: by their holders, or by force.
+//! Releases and breaks leases.
 
 use rlock_core::{BackendError, Release, Released, ResourceName};
 
@@ -22,7 +22,7 @@ impl PostgresBackend {
         answer.broken().ok_or_else(CallError::foreign)
     }
 
-    /// Drops what has expired, and grants what that makes room for.
+    /// Drops expired leases, and grants the waiters that then fit.
     pub(crate) async fn settle(&self, resources: &[&ResourceName]) -> Result<(), CallError> {
         let operations: Vec<_> = resources.iter().copied().map(Operation::settling).collect();
         self.change(&operations).await.into_iter().try_for_each(|answer| answer.map(drop))

@@ -1,4 +1,4 @@
-//! The tables, and the procedure that works on them.
+//! The tables, and the procedure that uses them.
 
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor as _, Row as _};
@@ -7,14 +7,14 @@ use crate::config::Schema;
 use crate::error::{CallError, Kind};
 use crate::statement::{code_of, written_for};
 
-/// The version of the tables that this crate makes, and works on. A program leaves tables of another version alone; columns
-/// may be added within a version.
+/// The version of the tables that this crate creates and uses. A program refuses tables of another version; columns may
+/// be added within a version.
 const VERSION: i32 = 2;
-/// The version of the procedures, which is a part of their names: each build calls its own, and those of others stay. A change
-/// of their text needs another one.
+/// The version of the procedures, a part of their names: each build calls its own, and leaves those of other builds
+/// alone. A change of their text needs a new version.
 pub(crate) const PROCEDURES: &str = "1";
 
-/// The parts of the procedure, each behind those that it is a part of.
+/// The parts of the procedure, each after the parts that contain it.
 const PARTS: [(&str, &str); 13] = [
     ("{claim_free}", include_str!("sql/change/claim_free.sql")),
     ("{release_alone}", include_str!("sql/change/release_alone.sql")),
@@ -31,13 +31,13 @@ const PARTS: [(&str, &str); 13] = [
     ("{drop_waiters}", include_str!("sql/change/drop_waiters.sql")),
 ];
 
-/// What a check has found.
+/// The result of a check.
 pub(crate) struct Checked {
-    /// Whether no pooler is between.
+    /// Whether no pooler is in between.
     pub(crate) is_direct: bool,
 }
 
-/// The SQL that makes the tables, in one transaction; see [`PostgresBackend::schema_sql`](crate::PostgresBackend).
+/// The SQL that creates the tables, in one transaction; see [`PostgresBackend::schema_sql`](crate::PostgresBackend).
 pub(crate) fn sql(schema: &Schema) -> String {
     let mut procedure = code_of(include_str!("sql/change.sql"));
     for (name, part) in PARTS {
@@ -45,13 +45,13 @@ pub(crate) fn sql(schema: &Schema) -> String {
     }
     let (comment, text) = include_str!("sql/schema.sql").split_once("DO $rlock$").expect("it has a statement");
     let text = written(schema, &format!("DO $rlock$\n{text}").replace("{change}", &procedure));
-    // The comments in front are for the administrator who runs it.
+    // The leading comments are for the administrator who runs the SQL.
     format!("{}{text}\n", comment.replace("{schema}", &schema.quoted()))
 }
 
-/// Makes what is missing.
+/// Creates missing tables and procedures.
 pub(crate) async fn ensure(conn: &mut PgConnection, schema: &Schema) -> Result<(), CallError> {
-    // A role that may not create anything needs nothing, where all is there.
+    // A role without the right to create anything needs none if all exists.
     match check(conn, schema).await {
         Err(error) if !error.is_untrusted() => {}
         checked => return checked.map(drop),
@@ -60,7 +60,7 @@ pub(crate) async fn ensure(conn: &mut PgConnection, schema: &Schema) -> Result<(
     check(conn, schema).await.map(drop)
 }
 
-/// Makes what is missing, which it does not check first.
+/// Creates missing tables and procedures, without a check first.
 pub(crate) async fn make(conn: &mut PgConnection, schema: &Schema) -> Result<(), CallError> {
     match conn.execute(AssertSqlSafe(sql(schema))).await {
         Ok(_) => Ok(()),
@@ -68,7 +68,7 @@ pub(crate) async fn make(conn: &mut PgConnection, schema: &Schema) -> Result<(),
     }
 }
 
-/// Checks that the tables are there, trusted, and of this version.
+/// Checks that the tables exist, are trusted, and have this version.
 pub(crate) async fn check(conn: &mut PgConnection, schema: &Schema) -> Result<Checked, CallError> {
     let text = written(schema, include_str!("sql/check.sql"));
     let row = conn.fetch_optional(AssertSqlSafe(text)).await.map_err(|error| {
@@ -108,7 +108,7 @@ fn written(schema: &Schema, text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// Programs of several builds work on the same tables, each with the procedure that it was tested with.
+    /// Programs of several builds use the same tables, each with the procedure that it was tested with.
     #[test]
     fn another_text_of_the_procedure_has_another_name() {
         const KNOWN: (&str, u64) = ("1", 0x48d0_6b3d_3e56_e441);

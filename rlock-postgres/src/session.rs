@@ -1,4 +1,4 @@
-//! The sessions of a client on the server, and how they are opened.
+//! The sessions of a client on the server.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -18,36 +18,36 @@ use crate::statement;
 #[derive(Debug)]
 pub(crate) struct Sessions {
     options: PgConnectOptions,
-    /// Whether a pooler gives them away after each transaction, so that nothing can be set up in them.
+    /// Whether a pooler reassigns them after each transaction, so that their settings do not last.
     is_pooled: bool,
     connections: u32,
     pub(crate) connect_timeout: Duration,
-    /// Those that got no answer in time. The server may work on for them.
+    /// Sessions whose request timed out. The server may still work on it.
     abandoned: Mutex<Vec<SessionId>>,
-    /// When the server of the last session was started, in µs.
+    /// The start time of the server of the last session, in µs.
     server: AtomicI64,
 }
 
-/// A session: its process, and when it began, in µs.
+/// The identity of a session: its process, and its start time in µs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SessionId {
     process: i32,
     since: i64,
 }
 
-/// A session that is used for one request at a time.
+/// A session, used for one request at a time.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) conn: PgConnection,
     id: Option<SessionId>,
 }
 
-/// A session that listens as well.
+/// A session that also listens.
 #[derive(Debug)]
 pub(crate) struct ListeningSession {
-    /// `None` while it is dropped.
+    /// `None` during the drop.
     listener: Option<PgListener>,
-    /// Where sqlx closes it.
+    /// The runtime on which sqlx closes it.
     runtime: Handle,
     id: Option<SessionId>,
     /// As in [`Sessions::server`].
@@ -74,7 +74,7 @@ impl Sessions {
         self.is_pooled
     }
 
-    /// Opens a session, and ends those that were abandoned.
+    /// Opens a session, and ends the abandoned ones.
     pub(crate) async fn open(&self, limit: Duration) -> Result<Session, CallError> {
         let open = async {
             let mut conn = self.options.connect().await?;
@@ -94,9 +94,9 @@ impl Sessions {
         self.within(limit, open).await
     }
 
-    /// Connects without setting anything up.
+    /// Connects, and makes no settings.
     pub(crate) async fn connect_listener(&self, limit: Duration) -> sqlx::Result<ListeningSession> {
-        // The pool tries again while the server takes no connection, and does not say why it got none in the end.
+        // The pool retries while the server accepts no connection, and does not report the reason in the end.
         let pool = PgPoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
         let pool = pool.acquire_timeout(limit.mul_f32(0.8)).test_before_acquire(false);
         match PgListener::connect_with(&pool.connect_lazy_with(self.options.clone())).await {
@@ -119,7 +119,7 @@ impl Sessions {
         Ok(())
     }
 
-    /// Makes the settings of a session, listens, and ends those that were abandoned: in one message.
+    /// Makes the settings of a session, listens, and ends the abandoned sessions, all in one message.
     async fn set_up(&self, conn: &mut PgConnection, channel: Option<&str>) -> sqlx::Result<(SessionId, i64)> {
         const START: &str = "(extract(epoch FROM a.backend_start) * 1000000)::bigint";
         const SERVER: &str = "(extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint";
@@ -154,7 +154,7 @@ impl Sessions {
         }
     }
 
-    /// Takes note of a session whose answer is late: the next one that opens ends it.
+    /// Notes a session whose request timed out: the next session that opens ends it.
     pub(crate) fn abandon(&self, id: Option<SessionId>) {
         self.abandoned().extend(id);
     }
@@ -176,7 +176,7 @@ impl ListeningSession {
     }
 
     pub(crate) fn listener(&mut self) -> &mut PgListener {
-        self.listener.as_mut().expect("it is there until the drop")
+        self.listener.as_mut().expect("it is only taken by the drop")
     }
 
     /// The connection, for a request.
@@ -184,7 +184,7 @@ impl ListeningSession {
         self.listener().acquire().await
     }
 
-    /// Whether sessions are opened on another server by now, as after a failover.
+    /// Whether new sessions are on another server now, as after a failover.
     pub(crate) fn is_elsewhere(&self, sessions: &Sessions) -> bool {
         let latest = sessions.server.load(Ordering::Relaxed);
         latest != 0 && self.server != latest
@@ -192,7 +192,7 @@ impl ListeningSession {
 }
 
 impl Drop for ListeningSession {
-    /// sqlx spawns a task, also where a client is dropped outside of its runtime.
+    /// sqlx spawns a task here, so this enters the runtime: a client may be dropped outside of it.
     fn drop(&mut self) {
         let _runtime = self.runtime.enter();
         drop(self.listener.take());

@@ -1,8 +1,8 @@
-//! The statements, and how they are sent.
+//! The statements, and two ways to send them.
 //!
-//! In a session of its own, a client prepares a statement once and then needs one round trip. A pooler in transaction mode
-//! gives each transaction any free session, in which the statement is not prepared. There the values are written into the
-//! text, and the text is one message.
+//! In a direct session, a client prepares a statement once and then needs one round trip. A pooler in transaction mode
+//! runs each transaction in any free session, in which the statement is not prepared. There the client writes the
+//! values into the text, and sends it as one message.
 
 mod value;
 
@@ -16,13 +16,13 @@ use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 use crate::config::Schema;
 pub(crate) use value::Value;
 
-/// The settings of a session of ours, and behind a pooler of each transaction.
+/// The settings of a direct session, and behind a pooler of each transaction.
 ///
-/// - `search_path`: operators and functions that match no object of Postgres exactly are looked up in the schema `public`
-///   otherwise, where other roles may be able to plant their own. They would run as the role of rlock.
-/// - `enable_seqscan`: a small table does not seem to be worth its index, and the plan is kept while the table grows.
+/// - `search_path`: otherwise Postgres looks up operators and functions without an exact match in the schema `public`,
+///   where other roles may be able to plant their own. They would run as the role of rlock.
+/// - `enable_seqscan`: the planner prefers no index for a small table, and the plan is kept while the table grows.
 /// - `jit`: a short statement costs less than its compilation.
-/// - `plan_cache_mode`: the plan does not depend on the values, so it is made once in a session.
+/// - `plan_cache_mode`: the plan does not depend on the values, so one plan serves the whole session.
 /// - `lock_timeout`: bounds the wait for a row that an administrator has locked, in ms.
 const SETTINGS: [(&str, &str); 5] = [
     ("search_path", SEARCH_PATH),
@@ -31,9 +31,9 @@ const SETTINGS: [(&str, &str); 5] = [
     ("plan_cache_mode", "force_generic_plan"),
     ("lock_timeout", "500"),
 ];
-/// `pg_temp` stands last, since the server looks there first for types and tables if it is not named.
+/// `pg_temp` is last, because the server searches it first for types and tables if it is not named.
 pub(crate) const SEARCH_PATH: &str = "pg_catalog, pg_temp";
-/// The statements look at rows again that others have changed meanwhile, and are not refused for it.
+/// At this level the server evaluates rows again that others have changed meanwhile, and does not fail.
 const ISOLATION: &str = "READ COMMITTED";
 
 /// A statement for one schema.
@@ -45,9 +45,10 @@ pub(crate) struct Statement {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// Changes nothing but what it says.
+    /// A query, without transaction control.
     Query,
-    /// Ends transactions, which has to be the only statement of its message. Behind a pooler it makes the settings.
+    /// A call of a procedure that ends transactions, so it must be the only statement of its message. Behind a pooler
+    /// the procedure makes the settings.
     Call,
 }
 
@@ -56,18 +57,18 @@ impl Statement {
         Self { text: written_for(schema, text).into(), kind: Kind::Query }
     }
 
-    /// Calls a procedure, whose first parameter says whether a pooler gives sessions away.
+    /// A call of a procedure, whose first parameter says whether a pooler reassigns sessions.
     pub(crate) fn call(text: &str, schema: &Schema) -> Self {
         Self { text: written_for(schema, text).into(), kind: Kind::Call }
     }
 
-    /// Runs it in a session that is ours.
+    /// Runs it in a direct session.
     pub(crate) async fn run_prepared(&self, conn: &mut PgConnection, values: Vec<Value>) -> sqlx::Result<Vec<PgRow>> {
         let query = sqlx::query(AssertSqlSafe(self.text.clone()));
         values.into_iter().fold(query, Value::bind).fetch_all(conn).await
     }
 
-    /// Runs it in any session.
+    /// Runs it in any session, behind a pooler.
     pub(crate) async fn run_anywhere(&self, conn: &mut PgConnection, values: &[Value]) -> sqlx::Result<Vec<PgRow>> {
         let mut text = String::new();
         if self.kind == Kind::Query {
@@ -80,7 +81,7 @@ impl Statement {
         conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(text))).await
     }
 
-    /// Writes the text with `values` in place of `$1`, `$2`, …
+    /// Writes the text, with `values` for `$1`, `$2`, …
     fn write(&self, text: &mut String, values: &[Value]) {
         let own = match self.kind {
             Kind::Query => self.text.to_string(),
@@ -97,8 +98,9 @@ impl Statement {
     }
 }
 
-/// Fills in the placeholders of an SQL text, whose comments it leaves out: `{schema}` for its name in quotes and `{name}`
-/// without, `{now}` for the server's clock at that moment in µs, `{settings}` for the settings of a transaction.
+/// Removes the comments of an SQL text and fills in its placeholders: `{schema}` for the quoted name of the schema and
+/// `{name}` for the plain one, `{now}` for the server's clock in µs at that moment, `{settings}` for the settings of a
+/// transaction.
 pub(crate) fn written_for(schema: &Schema, text: &str) -> String {
     const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
     let set = |(name, value)| format!("pg_catalog.set_config('{name}', '{value}', true)");
@@ -117,19 +119,19 @@ pub(crate) fn code_of(text: &str) -> String {
     code.join("\n")
 }
 
-/// The SQL that sets up a session of ours.
+/// The SQL that sets up a direct session.
 pub(crate) fn session_settings() -> String {
     let set = |(name, value)| format!("SET {name} = {value};");
     format!("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL {ISOLATION};{}", SETTINGS.map(set).concat())
 }
 
-/// Whether what one transaction leaves in its session is there for others, or is not there for the next one: then a pooler
-/// is between, and gives sessions to any client that has something to do.
+/// Whether a setting from one transaction is visible in another connection's session, or is gone in the next
+/// transaction. Then a pooler is in between, and gives its sessions to any client.
 ///
-/// It may give the same ones back by chance, to a client that has them to itself for the moment; not so many times.
+/// A pooler may give the same sessions back by chance, while it has no other client; several rounds make that unlikely.
 pub(crate) async fn are_sessions_shared(one: &mut PgConnection, other: &mut PgConnection) -> sqlx::Result<bool> {
     const TIMES: usize = 4;
-    // With the schema in front, since the search path is not set yet.
+    // Qualified by its schema, because the search path is not set yet.
     const READ: &str = "SELECT coalesce(pg_catalog.current_setting('rlock.session', true), '')";
     async fn read(conn: &mut PgConnection) -> sqlx::Result<String> {
         conn.fetch_one(READ).await?.try_get(0)
@@ -137,11 +139,11 @@ pub(crate) async fn are_sessions_shared(one: &mut PgConnection, other: &mut PgCo
     let mark = LeaseId::random().to_hex();
     one.execute(AssertSqlSafe(format!("SELECT pg_catalog.set_config('rlock.session', '{mark}', false)"))).await?;
     for _ in 0..TIMES {
-        // A transaction keeps a session, and most poolers give the one that was used last.
+        // An open transaction keeps its session, and most poolers hand out the most recently used one.
         other.execute("BEGIN").await?;
         let (seen_there, seen_here) = (read(other).await?, read(one).await?);
         other.execute("ROLLBACK").await?;
-        // Now that of the transaction was used last.
+        // Now the transaction's session is the most recently used one.
         let seen_after = read(one).await?;
         if seen_there == mark || seen_here != mark || seen_after != mark {
             return Ok(true);

@@ -1,4 +1,4 @@
-//! Deletes what has not been used for long.
+//! Deletes rows of resources that have been unused for a long time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +15,11 @@ use crate::link::Link;
 use crate::operation::Operation;
 use crate::statement::{Statement, Value};
 
-/// The number of rows that one statement looks at.
+/// The number of rows that one statement scans.
 const STRETCH: i64 = 1_000;
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Deletes what has not been used for long, in turn with the other clients of a database.
+/// Deletes rows of resources that have been unused for a long time, in turn with the other clients of a database.
 pub(crate) struct Sweeper {
     link: Arc<Link>,
     changes: Arc<Changes>,
@@ -62,7 +62,7 @@ impl Sweeper {
         }
     }
 
-    /// Drops the waiters and the holders of a part of a resource: the next sweep deletes its row.
+    /// Drops the expired waiters and shared holders of a resource; the next sweep deletes its row.
     async fn settle(&self, namespace: &str, name: &str) -> Result<(), CallError> {
         let (Ok(namespace), Ok(resource)) = (Namespace::new(namespace), ResourceName::new(name)) else { return Ok(()) };
         self.changes.run(&namespace, &[Operation::settling(&resource)]).await.remove(0).map(drop)
@@ -74,7 +74,7 @@ pub(crate) async fn sweep(sweeper: Sweeper) {
     loop {
         sleep(sweeper.every.mul_f64(rand::random_range(0.75..1.25))).await;
         if let Err(error) = sweeper.sweep_once().await {
-            tracing::debug!(%error, "what is unused could not be deleted");
+            tracing::debug!(%error, "unused rows could not be deleted");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A URL taken apart, into rlock's options and what sqlx reads.
+//! Splits a URL into rlock's options and the part that sqlx reads.
 
 use std::net::IpAddr;
 
@@ -25,7 +25,7 @@ pub(super) const SQLX: &str = "sslmode, sslrootcert, sslcert, sslkey, host, host
 
 pub(super) const SSL_MODES: &str = "write disable, allow, prefer, require, verify-ca or verify-full";
 
-/// A URL taken apart: what is left of it for sqlx, and rlock's options.
+/// The parts of a URL: the URL for sqlx, and rlock's options.
 pub(super) struct Parts {
     pub(super) url: Url,
     pub(super) ours: Vec<(&'static str, String)>,
@@ -36,12 +36,12 @@ impl Parts {
         if text.contains('#') {
             return Err(ConfigError::Fragment);
         }
-        // Before anything is said about what stands there: it may be the rest of a password.
+        // This check comes first: the errors below must not show the rest of a password.
         let behind = |rest: &'_ str| rest.find(['/', '?']).is_some_and(|end| rest[end..].contains('@'));
         if text.split_once("://").is_some_and(|(_, rest)| behind(rest)) {
             return Err(ConfigError::At);
         }
-        // A socket has no host behind its user.
+        // With a socket, no host follows the user.
         let is_elsewhere = text.contains("?host=") || text.contains("&host=") || text.contains("hostaddr=");
         let filled = text.replacen("@/", "@localhost/", usize::from(is_elsewhere));
         let mut url = Url::parse(&filled).map_err(|error| match error {
@@ -65,11 +65,11 @@ impl Parts {
         let Query { ours, mut theirs } = Query::of(url.query().unwrap_or_default())?;
         let host = decode("host", url.host_str().unwrap_or_default())?;
         if !theirs.iter().any(|(parameter, _)| matches!(parameter.as_str(), "host" | "hostaddr")) {
-            // sqlx would take the host as it stands in the URL, encoded and in brackets.
+            // sqlx would take the host as the URL has it, encoded and in brackets.
             let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host);
             theirs.push(("host".to_owned(), checked_host(host)?));
         } else if host.starts_with('/') {
-            // sqlx would prefer a socket to the host that counts.
+            // sqlx would prefer this socket to the parameter, which has to win.
             url.set_host(Some("localhost")).map_err(ConfigError::Malformed)?;
         }
         url.query_pairs_mut().clear().extend_pairs(theirs);
@@ -115,7 +115,7 @@ impl Query {
     }
 }
 
-/// The parameter of sqlx that goes by this name, by the first of its names.
+/// sqlx's parameter of this name, by the first of its names.
 fn parameter(name: &str) -> Option<&'static str> {
     Some(match name {
         "sslmode" | "ssl-mode" => "sslmode",
@@ -138,7 +138,7 @@ fn parameter(name: &str) -> Option<&'static str> {
     })
 }
 
-/// That sqlx can use it: what it says itself repeats the value, and of some it says nothing until it connects.
+/// Checks that sqlx can use a parameter. sqlx's own error repeats the value, and comes for some only when it connects.
 fn check_parameter(name: &'static str, value: &str) -> Result<(), ConfigError> {
     let remedy = match name {
         "sslmode" if value.parse::<PgSslMode>().is_err() => SSL_MODES,
@@ -164,7 +164,7 @@ fn checked_host(host: &str) -> Result<String, ConfigError> {
 
 fn decode(part: &'static str, text: &str) -> Result<String, ConfigError> {
     let decoded = percent_decode_str(text).decode_utf8().map_err(|_| ConfigError::NotText { part })?;
-    // Postgres ends a text at a zero byte; what stands behind it would be read as something else.
+    // Postgres ends a text at a zero byte, and would read the rest as something else.
     if decoded.contains('\0') {
         return Err(ConfigError::NotText { part });
     }

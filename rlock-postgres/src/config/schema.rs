@@ -1,11 +1,11 @@
-//! The schema that has rlock's tables.
+//! The schema of rlock's tables.
 
 use rlock_core::InvalidOption;
 
 use super::error::ConfigError;
 
-/// The name of the schema that has rlock's tables: an identifier that can be put into SQL text. It may be a reserved
-/// word, so it stands in quotes there.
+/// The name of the schema of rlock's tables: an identifier that is safe in SQL text. It may be a reserved word, so it
+/// is quoted there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Schema(String);
 
@@ -29,7 +29,7 @@ impl Schema {
         &self.0
     }
 
-    /// As it stands in SQL.
+    /// The quoted name, for SQL.
     pub(crate) fn quoted(&self) -> String {
         format!("\"{}\"", self.0)
     }

@@ -11,7 +11,8 @@ use url::Url;
 use super::error::ConfigError;
 use super::parts::SSL_MODES;
 
-/// A server: the URL without rlock's options, and what sqlx makes of that, of the environment and of the password file.
+/// A server: the URL without rlock's options, and the options that sqlx derives from it, the environment and the
+/// password file.
 #[derive(Clone)]
 pub(crate) struct Server {
     url: Url,
@@ -20,7 +21,7 @@ pub(crate) struct Server {
 
 impl Server {
     pub(super) fn at(mut url: Url) -> Result<Self, ConfigError> {
-        // sqlx knows no user of the system's.
+        // sqlx does not default to the system's user.
         let names_user = !url.username().is_empty() || url.query_pairs().any(|(parameter, _)| parameter == "user");
         if !names_user
             && env::var_os("PGUSER").is_none()
@@ -31,14 +32,14 @@ impl Server {
         if env::var("PGSSLMODE").is_ok_and(|mode| mode.parse::<PgSslMode>().is_err()) {
             return Err(InvalidOption::unreadable("PGSSLMODE", SSL_MODES).into());
         }
-        // What sqlx says against a URL may repeat a part of it.
+        // sqlx's error may repeat a part of the URL.
         let options = PgConnectOptions::from_url(&url).map_err(|_| ConfigError::NotAccepted)?;
         Self::with(url, options)
     }
 
     pub(super) fn with(url: Url, options: PgConnectOptions) -> Result<Self, ConfigError> {
         let mut options = options.disable_statement_logging();
-        // Nothing that rlock reads is a fraction, and poolers refuse a client that sends this.
+        // rlock reads no fractions, and some poolers refuse this parameter.
         options = options.extra_float_digits(None);
         if options.get_application_name().is_none() {
             options = options.application_name("rlock");
@@ -87,7 +88,7 @@ fn system_user() -> Option<String> {
     ["USER", "LOGNAME", "USERNAME"].into_iter().find_map(|variable| env::var(variable).ok())
 }
 
-/// What a text and the environment make of a server follows from the text, as long as the environment stays the same.
+/// The URL determines the options, as long as the environment stays the same.
 impl PartialEq for Server {
     fn eq(&self, other: &Self) -> bool {
         self.url == other.url
@@ -96,5 +97,5 @@ impl PartialEq for Server {
 
 impl Eq for Server {}
 
-/// All that would end a part of a URL, or be odd to read in one.
+/// The characters that would end a part of a URL, or be hard to read in one.
 const SPECIAL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');

@@ -1,4 +1,4 @@
-//! What an error means, and its remedy.
+//! The meaning of errors, and their remedies.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use sqlx::postgres::PgDatabaseError;
 use super::Kind;
 use crate::config::Schema;
 
-/// The code by which schema.sql and check.sql refuse a schema, and which no other statement causes.
+/// The error code that only schema.sql and check.sql raise, to refuse a schema.
 pub(super) const UNTRUSTED: &str = "22P02";
 pub(super) const POOL_CLOSED: &str = "the pool of connections was closed: open another, and a backend on that";
 const LOGIN: &str = "check the user and the password in the URL, and what the server's pg_hba.conf lets them do";
@@ -16,7 +16,7 @@ const NO_DATABASE: &str = "create the database, or name another one in the URL";
 pub(super) const PRIMARY: &str = "it grants nothing; let the URL name the primary";
 const NOT_READY: &str = "it is starting, stopping or recovering";
 
-/// What the server says, with the remedy that `judge` knows for its code and message, or else the server's own.
+/// The server's message, with the remedy of `judge` for its code and message, or else the server's own hint.
 pub(super) fn answered(answer: &dyn DatabaseError, judge: impl FnOnce(&str, &str) -> (Kind, String)) -> (Kind, String) {
     let code = answer.code().unwrap_or_default();
     let (kind, mut remedy) = judge(&code, answer.message());
@@ -28,8 +28,8 @@ pub(super) fn answered(answer: &dyn DatabaseError, judge: impl FnOnce(&str, &str
     (kind, format!("the server answered {code}, {}{separator}{remedy}", answer.message()))
 }
 
-/// What the code of an error says about a connection. The codes are in the appendix A of the manual of Postgres,
-/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>; PgBouncer has 08P01 for most of what it says.
+/// The meaning of an error code for a new connection. The codes are in appendix A of the Postgres manual,
+/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>; PgBouncer uses 08P01 for most of its errors.
 pub(super) fn after_connecting(code: &str, message: &str) -> (Kind, String) {
     let said = |words: &str| message.contains(words);
     let (kind, remedy) = match code {
@@ -53,34 +53,32 @@ pub(super) fn after_connecting(code: &str, message: &str) -> (Kind, String) {
     (kind, remedy.to_owned())
 }
 
-/// What the code of an error says about a statement that is a transaction of its own. An error means that it was rolled
-/// back, unless the server or a pooler says that the connection ends: that may cut into a commit.
+/// The meaning of an error code for a statement that is a transaction of its own. An error means that it was rolled
+/// back, unless the server or a pooler ends the connection: that may interrupt a commit.
 pub(super) fn after_executing(code: &str, schema: &Schema) -> (Kind, String) {
     let schema = schema.as_str();
     let (kind, remedy) = match code {
         "40003" => (Kind::Unanswered, ""),
-        "57P01" | "57P02" => (Kind::Unanswered, "it is shut down, or somebody ended the connection"),
+        "57P01" | "57P02" => (Kind::Unanswered, "it is shut down, or another session ended the connection"),
         "57P05" | "25P03" | "25P04" => {
             (Kind::Unanswered, "a timeout that is set for the role or the database ended the connection")
         }
-        // Poolers say so of a server that they have lost, whatever it was doing.
+        // Poolers answer so when they have lost the server, at any stage of the statement.
         _ if code.starts_with("08") || code.starts_with("58") => (Kind::Unanswered, ""),
         "25006" => (Kind::ReadOnly, PRIMARY),
         "57P03" => (Kind::Unsent, NOT_READY),
-        // It may have been cancelled after its commit, while it notified others.
+        // It may have been cancelled after its commit, during the notifications.
         "57014" => (Kind::Unanswered, "its statement_timeout, or an administrator, cancelled the statement"),
-        "54000" => {
-            (Kind::Unanswered, "its queue of notifications is full: end the session that listens and does not read")
-        }
+        "54000" => (Kind::Unanswered, "its notification queue is full: end the session that listens and does not read"),
         "55P03" => {
-            (Kind::Unsent, "somebody holds a lock on rlock's tables, or on a row of them, for longer than lock_timeout")
+            (Kind::Unsent, "another session locks rlock's tables, or a row of them, for longer than lock_timeout")
         }
         "53100" => (Kind::Unsent, "its disk is full; make room on it"),
         "26000" | "42P05" => {
             (Kind::Unsent, "a pooler has mixed up the sessions; let it do so per session, or upgrade it")
         }
         _ if is_passing(code) => (Kind::Unsent, ""),
-        // It is asked for when a backend connects, so they have gone, and whoever took them may be about to bring others.
+        // The tables existed when the backend connected. They may be on their way back, as in a restore.
         "42P01" | "3F000" | "42883" => {
             return (
                 Kind::Unsent,
@@ -120,16 +118,16 @@ pub(super) fn after_executing(code: &str, schema: &Schema) -> (Kind, String) {
     (kind, remedy.to_owned())
 }
 
-/// Whether a code says that nothing was done for a reason that passes.
+/// Whether a code means that nothing was done, for a transient reason.
 pub(super) fn is_passing(code: &str) -> bool {
     matches!(code, "25006" | "26000" | "40001" | "40P01" | "42P05" | "55006" | "55P03" | "57P03")
         || code.starts_with("53")
 }
 
-/// What keeps a connection from being opened.
+/// The kind and the text of an error of opening a connection.
 pub(super) fn unreachable(error: &io::Error) -> (Kind, String) {
     let said = error.to_string().to_lowercase();
-    // rustls tells of certificates by errors of the connection.
+    // rustls reports faults of certificates as errors of the connection.
     if said.contains("certificate") || said.contains("unknownca") {
         return untrusted(&error.to_string());
     }
@@ -148,7 +146,8 @@ pub(super) fn unreachable(error: &io::Error) -> (Kind, String) {
     (Kind::Unsent, reason)
 }
 
-/// What keeps TLS from being set up: for good, if it is what was agreed on, and not the connection.
+/// The kind and the text of an error of TLS: final if the settings or a certificate are at fault, transient if the
+/// connection is.
 pub(super) fn untrusted(error: &str) -> (Kind, String) {
     let said = error.to_lowercase();
     if said.contains("does not support tls") {

@@ -5,7 +5,7 @@ use sqlx::error::{DatabaseError, ErrorKind};
 use super::*;
 use crate::PostgresConfig;
 
-/// An answer of the server, which sqlx's own type lets nobody make.
+/// An answer of the server; sqlx's own type has no constructor.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 struct Answer {

@@ -1,14 +1,14 @@
--- Works on any number of leases, in one round trip: the operations, one commit, and after it the notifications. The
--- entries come in the order of their names, so that two calls never wait for each other in a circle.
+-- Runs operations on any number of leases in one round trip: the operations, one commit, then the notifications. The
+-- entries come in the order of their names, so that two calls never deadlock.
 --
--- A resource is a row of locks, which has its sole holder in it. Each further holder, each rest of a part and each waiter
--- has a row of leases. Its life is the only thing there that is changed without a lock on the row of locks.
+-- A resource is a row of locks, which contains its sole holder. Each further holder, each rest of a share and each
+-- waiter has a row of leases. Only the expiry of such a row is changed without a lock on the row of locks.
 --
--- is_pooled: a pooler gives sessions away after each transaction, so that settings have to be made in each.
--- verbs: 1 extend, 2 release, 3 claim and queue, 4 claim or be refused, 5 break what is held, 6 drop and grant.
--- ids, ttls (µs; of a release its rest), weights, capacities, owners, datas: an element each, or none if no verb needs it.
--- grace: how old the tables have to be for the first claim of a name, in µs.
--- Returns what came of each entry, with two numbers, as answers.rs reads them.
+-- is_pooled: a pooler reassigns sessions after each transaction, so that each transaction needs the settings.
+-- verbs: 1 extend, 2 release, 3 claim and queue, 4 claim or be refused, 5 break the held leases, 6 drop and grant.
+-- ids, ttls (µs; for a release its rest), weights, capacities, owners, datas: one element each, or none if not needed.
+-- grace: the age that the tables need before the first claim of a name is granted, in µs.
+-- Returns the result of each entry, with two numbers, as answers.rs reads them.
 CREATE OR REPLACE PROCEDURE {schema}.change_{procedures}(
   is_pooled boolean, space text, grace bigint, our_inbox text, verbs bigint[], names text[], ids uuid[], ttls bigint[],
   weights bigint[], capacities bigint[], owners text[], datas bytea[],
@@ -108,12 +108,12 @@ BEGIN
     INSERT INTO {schema}.mail (inbox, message, sent)
     SELECT t.inbox, t.message, now FROM unnest(inboxes, messages) AS t (inbox, message) WHERE starts_with(t.inbox, 'mail');
   END IF;
-  -- A crash that forgets the end of a lease, a place in the queue or its renewal delays others by a TTL at most.
+  -- If a crash loses the end of a lease, a place in the queue or its renewal, others wait a TTL longer at most.
   IF NOT must_flush THEN
     PERFORM set_config('synchronous_commit', 'off', true);
   END IF;
   IF cardinality(inboxes) > 0 THEN
-    -- Those that notify commit one after the other. Here nothing is left that has to be flushed meanwhile.
+    -- The server serializes the commits of transactions that notify. From here on nothing has to be flushed.
     COMMIT;
     IF is_pooled THEN
       {settings}

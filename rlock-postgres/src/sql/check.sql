@@ -1,9 +1,9 @@
--- The version of the tables, whether the procedure of this version is there, and whether this session is the server's own: a
--- pooler sets the name of an application in a session that it has begun before. Fails if another role could have code of its
--- own in the tables. The statements are one message, so that the search path holds for all of it, and the third is not even
--- planned if the second fails.
+-- Reads the version of the tables, whether the procedure of this version exists, and whether this session is direct: a
+-- pooler sets the name of the application in a session that it has begun before. Fails if another role could run its
+-- code in the tables. The statements are one message, so that the search path holds for all of it, and the server does
+-- not even plan the third if the second fails.
 SET LOCAL search_path = {search_path};
--- Plain SQL raises an error with a message of its own only by a cast that fails.
+-- In plain SQL only a failed cast raises an error with a custom message.
 SELECT WHERE coalesce(({fault}), '0')::integer > 0;
 SELECT s.version, pg_is_in_recovery(),
   (SELECT source = 'client' FROM pg_settings WHERE name = 'application_name'),

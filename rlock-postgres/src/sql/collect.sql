@@ -1,5 +1,5 @@
--- What is in an inbox, of which nothing stays, and in each row since when the server runs: behind a pooler nobody sees
--- it end.
+-- Takes all mail out of an inbox. Each row also has the start time of the server: behind a pooler a client does not see
+-- that the server ended.
 -- $1 inbox
 WITH collected AS (DELETE FROM {schema}.mail WHERE inbox = $1 RETURNING message, sent)
 SELECT (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint AS started, message

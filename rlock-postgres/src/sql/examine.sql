@@ -1,4 +1,4 @@
--- What the server says of itself that matters for locks.
+-- The settings and the state of the server that matter for locks.
 SELECT current_setting('server_version') AS version,
   current_setting('fsync') AS fsync,
   current_setting('full_page_writes') AS full_page_writes,

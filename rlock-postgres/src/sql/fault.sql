@@ -1,6 +1,6 @@
--- The first reason not to trust the schema or the tables, with its remedy; NULL if there is none. Their owner, and each
--- role that may attach triggers, can run code as the role that uses them. Trusted are that role itself, superusers, and the
--- owner of the database with the members of that role.
+-- The first reason not to trust the schema or the tables, with its remedy; NULL if there is none. The owner of the
+-- tables, and each role that may create triggers on them, can run code as the role that uses them. Trusted are that
+-- role itself, superusers, and the owner of the database with the members of that role.
 WITH trusted AS (
   SELECT r.oid FROM pg_roles AS r, pg_database AS d
   WHERE d.datname = current_database()

@@ -1,5 +1,6 @@
--- What keeps dead versions of rows from being cleared away: 1 transactions, 2 prepared ones, 3 replication slots, 4 standbys
--- with hot_standby_feedback. With a name, the age in seconds where it is known, and in transactions.
+-- Lists what keeps the server from removing dead versions of rows: 1 transactions, 2 prepared transactions, 3
+-- replication slots, 4 standbys with hot_standby_feedback. With a name, the age in seconds if it is known, and the age
+-- in transactions.
 SELECT kind, name, seconds, transactions FROM (
   SELECT 1::bigint, 'process ' || a.pid || CASE a.application_name WHEN '' THEN '' ELSE ' (' || a.application_name || ')' END,
     extract(epoch FROM clock_timestamp() - a.xact_start)::bigint, age(a.backend_xmin)::bigint

@@ -1,5 +1,5 @@
--- The leases and the rests of a resource, the expired ones too: holders in the order of their grants, then waiters in theirs.
--- The times are in µs. A rest has no owner.
+-- The leases and the rests of a resource, including expired ones: holders in the order of their grants, then waiters
+-- in the order of the queue. The times are in µs. A rest has no owner.
 -- $1 namespace, $2 name
 SELECT l.capacity, u.weight, u.token, u.expires - c.now AS remaining, c.now - u.since AS passed, u.owner, u.data
 FROM {schema}.locks AS l,

@@ -1,6 +1,6 @@
--- A page of the resources that have live leases, in the order of their names; with the number of holders and of waiters, and
--- whether the turn of a waiter may have come.
--- $1 namespace, $2 what the names begin with, $3 the name that the page before ended with, $4 how many at most
+-- A page of the resources that have live leases, in the order of their names: each with the numbers of its holders and
+-- waiters, and whether a waiter may be due for a grant.
+-- $1 namespace, $2 the prefix of the names, $3 the last name of the page before, $4 the maximum number of rows
 SELECT l.name, s.holders + u.holders AS holders, u.waiters,
   u.waiters > 0 AND (l.expires > 0 AND l.expires <= c.now OR u.expired > 0) AS is_stale
 FROM {schema}.locks AS l,

@@ -1,19 +1,19 @@
--- The tables that rlock needs in a database. The text may be run again, and by several sessions at once:
+-- Creates the tables that rlock needs in a database. It is safe to run it again, and in several sessions at once:
 --   rlock schema | psql -X -v ON_ERROR_STOP=1 app
 -- Without ON_ERROR_STOP psql reports success after an error.
 --
--- Run it as a superuser, as the owner of the database, or as the role that programs connect by. With either of the first
--- two, that role needs no more than this:
+-- Run it as a superuser, as the owner of the database, or as the role of the programs. In the first two cases that role
+-- needs only these privileges:
 --   GRANT USAGE ON SCHEMA {schema} TO its_name;
 --   GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO its_name;
 
--- One statement, so that a client that goes on after an error, as psql does, skips no check.
+-- It is one statement, so that a client that goes on after an error, as psql does, skips no check.
 DO $rlock$
 DECLARE
   problem text;
   found integer;
 BEGIN
-  -- The role may be an administrator's, and runs no code of other roles here.
+  -- The role may be an administrator's, and must not run code of other roles here.
   SET LOCAL search_path = {search_path};
   PERFORM pg_advisory_xact_lock(7813576094128);
   IF NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = '{name}') THEN
@@ -32,23 +32,24 @@ BEGIN
     END IF;
   END IF;
 
-  -- A resource is a row, which outlives its leases for the sake of its tokens, and is deleted an hour after the last.
-  -- No index has what changes, so that new versions of a row stay on its page, where each reader clears away the dead ones.
+  -- A resource is a row. It outlives its leases, because it holds the last token, and is deleted an hour after the last
+  -- lease. No index contains a column that changes, so that new versions of a row stay on its page, where each reader
+  -- removes the dead ones.
   CREATE TABLE IF NOT EXISTS {schema}.locks (
     namespace text COLLATE "C" NOT NULL,
     name text COLLATE "C" NOT NULL,
     last bigint NOT NULL,     -- the last token given out: max(the one before + 1, the server's time in µs)
     capacity bigint NOT NULL, -- that the leases were claimed with
-    -- The sole holder, or one of several; a rest, if it has no id; nothing, if expires is 0.
+    -- The sole holder, or one of several; a rest if id is NULL; nothing if expires is 0.
     id uuid,
     weight bigint NOT NULL,
     token bigint NOT NULL,
     since bigint NOT NULL,    -- when it was granted, in µs since 1970 by the server's clock, as all times
     expires bigint NOT NULL,
-    inbox text,               -- where its client is told: 'rlock_…' is a channel it listens to, 'mail_…' it reads below
-    owner text,               -- who that is, for people
+    inbox text,               -- of its client: 'rlock_…' is a channel for NOTIFY, 'mail_…' an address in the table mail
+    owner text,               -- its description, for people
     data bytea,
-    -- What the table leases has of this resource.
+    -- A summary of this resource's rows in the table leases.
     shared bigint NOT NULL,   -- the weight of its holders and rests
     waiting bigint NOT NULL,  -- the number of its waiters
     head bigint NOT NULL,     -- no waiter has a lower place
@@ -61,12 +62,12 @@ BEGIN
     autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0
   );
 
-  -- A waiter, or a holder or a rest beside the one in locks. A renewal changes no other row, and no index.
+  -- A waiter, or a holder or a rest in addition to the one in locks. A renewal changes no other row, and no index.
   CREATE TABLE IF NOT EXISTS {schema}.leases (
     namespace text COLLATE "C" NOT NULL,
     name text COLLATE "C" NOT NULL,
     place bigint NOT NULL,    -- in the queue; of a holder and of a rest its token, less than 0
-    id uuid,                  -- none is a rest
+    id uuid,                  -- NULL for a rest
     weight bigint NOT NULL,
     since bigint NOT NULL,
     expires bigint NOT NULL,
@@ -79,7 +80,7 @@ BEGIN
     autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0
   );
 
-  -- What clients are told that cannot listen, because a pooler is between them and the server.
+  -- Notifications for clients that cannot listen, because a pooler is between them and the server.
   CREATE TABLE IF NOT EXISTS {schema}.mail (
     inbox text COLLATE "C" NOT NULL,
     message text NOT NULL,
@@ -89,8 +90,8 @@ BEGIN
   -- One row.
   CREATE TABLE IF NOT EXISTS {schema}.state (
     id smallint PRIMARY KEY CHECK (id = 1),
-    version integer NOT NULL, -- of these tables: programs that know another one leave them alone
-    made bigint NOT NULL,     -- when that was, in µs: nothing is claimed in a database that has just lost everything
+    version integer NOT NULL, -- of these tables: programs of another version refuse them
+    made bigint NOT NULL,     -- the time of their creation, in µs: the restart grace counts from it
     floor bigint NOT NULL,    -- the highest token of the rows that were deleted
     swept bigint NOT NULL     -- when a client last looked for rows to delete, in µs
   );

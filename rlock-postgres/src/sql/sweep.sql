@@ -1,7 +1,7 @@
--- Deletes the rows whose last lease ended long ago, and mail that no client has read, from one stretch of the table. The
--- tokens of rows that are made anew begin above theirs, whatever the clock says then. Returns where the stretch ends, and
--- the resources in it whose waiters and holders of a part ended long ago.
--- $1, $2 namespace and name that the stretch before ended with, $3 how long ago, in µs, $4 how many rows to look at
+-- Deletes, from one stretch of the table, the rows whose last lease ended long ago, and all old mail that no client has
+-- read. The tokens of new rows start above theirs, even if the clock was set back. Returns the end of the stretch, and
+-- the resources in it whose waiters and shared holders ended long ago.
+-- $1, $2 the last namespace and name of the stretch before, $3 the minimum age in µs, $4 the number of rows to scan
 WITH stretch AS MATERIALIZED (
   SELECT namespace, name FROM {schema}.locks WHERE (namespace, name) > ($1, $2)
   ORDER BY namespace, name LIMIT $4::bigint

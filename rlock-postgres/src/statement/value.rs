@@ -33,7 +33,7 @@ impl Value {
         }
     }
 
-    /// As a literal, which means the same whatever the server's `standard_conforming_strings`.
+    /// Writes the value as a literal, independent of the server's `standard_conforming_strings`.
     pub(super) fn write(&self, text: &mut String) {
         match self {
             Self::Text(value) => write_text(text, value),

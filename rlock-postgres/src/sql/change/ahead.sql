@@ -1,4 +1,5 @@
--- How many wait in front of w: x, exact up to sixteen; beyond that, those that have left are in it. How long it is blocked: y.
+-- x: the number of waiters in front of w, exact up to sixteen, and above that including some that have left. y: the
+-- time that it is blocked for.
 SELECT count(*), count(*) FILTER (WHERE f.expires <= now), min(f.place), (array_agg(f.expires))[1] - now
 INTO number, expired, first_seen, y
 FROM (

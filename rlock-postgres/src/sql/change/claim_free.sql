@@ -11,7 +11,7 @@ ELSE
   SELECT * INTO l FROM {schema}.locks AS k WHERE k.namespace = space AND k.name = resource;
   IF NOT FOUND THEN
     SELECT s.made, s.floor INTO made_at, lowest FROM {schema}.state AS s WHERE s.id = 1;
-    -- A clock that was set back makes no tables young.
+    -- A clock that was set back does not restart the grace.
     IF now >= made_at AND now < made_at + grace THEN
       what := 11;
       x := made_at + grace - now;
@@ -32,7 +32,7 @@ ELSE
       SELECT FROM {schema}.leases AS q WHERE q.id = lease AND q.namespace = space AND q.name = resource
     ))
   THEN
-    -- Refused without a write, if what lives is in the way and nobody's turn has come.
+    -- Refuse without a write, if live leases leave no room and no waiter is due for a grant.
     number := CASE WHEN l.expires > now THEN l.weight ELSE 0 END;
     IF number + weights[i] <= l.capacity AND l.shared > 0 THEN
       number := number + coalesce((

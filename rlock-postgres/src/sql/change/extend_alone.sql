@@ -1,4 +1,4 @@
--- The sole holder is in the row; other leases have one of their own, and touch no other.
+-- The sole holder is in this row. Each other lease has its own row, and its renewal touches no other.
 UPDATE {schema}.locks AS k SET expires = greatest(k.expires, now + ttls[i])
 WHERE k.namespace = space AND k.name = resource AND k.id = lease AND k.expires > {now}
 RETURNING k.token, k.expires - now INTO x, y;

@@ -1,5 +1,5 @@
--- Rows of leases come last. Of several entries none waits for such a row, as the locked resource may be behind others: the
--- client asks again about that one alone.
+-- Rows of leases come last. In a call with several entries none waits for such a row, because another call may hold it
+-- while it waits for a row of locks that this call has locked. The client sends that entry again, alone.
 FOREACH number IN ARRAY later LOOP
   lease := ids[number];
   resource := names[number];

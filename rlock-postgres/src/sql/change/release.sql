@@ -3,7 +3,7 @@ IF l.id = lease THEN
   IF l.expires > now THEN
     what := 6;
   END IF;
-  -- A rest takes the place of the holder.
+  -- A rest replaces the holder.
   l.id := NULL;
   l.inbox := NULL;
   l.owner := NULL;
@@ -30,7 +30,7 @@ END IF;
 IF what = 6 AND ttls[i] > 0 THEN
   must_flush := true;
 ELSIF l.ended = lease THEN
-  -- It is sent again. The answer to the request before may have been lost, and with it what there was to notify.
+  -- The request is a repetition. The first answer may have been lost, and its notifications with it.
   SELECT inboxes || array_agg(t.inbox), messages || array_agg('g ' || replace(t.id::text, '-', '') || ' ' || t.token)
   INTO inboxes, messages
   FROM (

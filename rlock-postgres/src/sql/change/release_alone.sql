@@ -1,4 +1,4 @@
--- No waiter is there: one write.
+-- There is no waiter: one write.
 IF ttls[i] = 0 THEN
   UPDATE {schema}.locks AS k SET
     id = NULL, weight = 0, token = 0, expires = 0, inbox = NULL, owner = NULL, data = NULL

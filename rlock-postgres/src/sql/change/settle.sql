@@ -1,4 +1,4 @@
--- Drops what has expired and is in the way, and grants the waiters in front that fit.
+-- Drops expired leases that are in the way, and grants the waiters in front that fit.
 IF l.expires <= now THEN
   l.id := NULL;
   l.weight := 0;

@@ -1,4 +1,4 @@
--- is_stale: something has expired that a waiter was behind.
+-- is_stale: an expired lease may block a waiter.
 is_stale := l.waiting > 0 AND l.expires > 0 AND l.expires <= now;
 IF l.waiting > 0 AND NOT is_stale THEN
   is_stale := coalesce((

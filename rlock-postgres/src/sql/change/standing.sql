@@ -1,4 +1,4 @@
--- What a lease is now.
+-- The standing of a lease.
 IF l.id = lease THEN
   what := 1;
   x := l.token;
