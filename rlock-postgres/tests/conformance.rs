@@ -1,4 +1,5 @@
-//! rlock-postgres passes the suite: on a server, and behind a pooler that gives sessions away after each transaction.
+//! Runs the conformance suite on rlock-postgres: on a server, and behind a pooler that reassigns sessions after each
+//! transaction.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +37,7 @@ fn config(url: &str) -> PostgresConfig {
 #[async_trait]
 impl Harness for PostgresHarness {
     async fn start() -> Self {
-        Self::of(Postgres::start(), "?restart_grace=0s").await // nobody held anything in it before
+        Self::of(Postgres::start(), "?restart_grace=0s").await // the database is new
     }
 
     async fn connect(&self, namespace: &Namespace) -> Arc<dyn Backend> {
@@ -91,7 +92,7 @@ impl Control for PostgresHarness {
         self.store().kill().await;
     }
 
-    /// One that has lost its data is given tables as it was at first.
+    /// A server that has lost its data gets tables again.
     async fn restart(&self, data: Data) {
         self.store().restart(data).await;
         PostgresBackend::ensure_schema(&config(self.store().url())).await.expect("a superuser can make tables");
@@ -99,7 +100,7 @@ impl Control for PostgresHarness {
 }
 
 struct PooledHarness {
-    /// In front of the server, to be dropped first.
+    /// It is in front of the server, and dropped first.
     _pooler: Option<PgBouncer>,
     url: String,
     behind: PostgresHarness,
@@ -169,7 +170,7 @@ impl Control for PooledHarness {
         self.behind.kill().await;
     }
 
-    /// Answers when the pooler has noticed.
+    /// Returns when the pooler works again.
     async fn restart(&self, data: Data) {
         self.behind.restart(data).await;
         let config = config(&self.url);

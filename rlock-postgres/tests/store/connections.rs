@@ -1,4 +1,4 @@
-//! Connections: as many as asked for, and few round trips until the first request.
+//! Connections: their number, and few round trips until the first request.
 
 use std::time::{Duration, Instant};
 

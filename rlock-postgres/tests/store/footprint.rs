@@ -1,4 +1,4 @@
-//! What locks cost the server: what is written, and what is left behind.
+//! The cost of locks on the server: writes, flushes and leftovers.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -35,10 +35,10 @@ async fn a_refused_try_writes_nothing() {
             assert!(matches!(answer, Ok(Acquired::Busy)), "{answer:?}");
         }
     };
-    // The first reader of a page notes in it which transactions have ended. With checksums, which version 18 has by default,
-    // that note is in the log.
+    // The first reader of a page notes in it which transactions have ended. With checksums, which version 18 has by
+    // default, that note goes into the log.
     all_are_refused().await;
-    server.query("CHECKPOINT"); // what it writes in the background, it has written
+    server.query("CHECKPOINT"); // no write of the background is left
     let before = server.logged();
     for _ in 0..20 {
         all_are_refused().await;
@@ -61,7 +61,7 @@ async fn a_cycle_flushes_the_log_once_and_a_batch_as_often_as_one() {
         cycle(&client, 1).await;
     }
     let alone = flushes().await - before;
-    // The WAL writer flushes what nobody waits for, a few times a second.
+    // The WAL writer flushes the other changes a few times a second.
     assert!((48..=75).contains(&alone), "{alone} flushes for 50 cycles");
 
     let before = flushes().await;
@@ -93,7 +93,7 @@ async fn a_turn_of_a_lock_that_two_want_flushes_the_log_once() {
     let mut before = (0, 0);
     for turn in 0..TURNS + 2 {
         if turn == 2 {
-            before = counts().await; // by then both have seen that others want it
+            before = counts().await; // both clients have met contention by now
         }
         let (holder, waiter) = (usize::from(turn % 2), usize::from((turn + 1) % 2));
         let answer = clients[waiter].acquire(&[queued(turn + 1)]).await.remove(0);
@@ -136,7 +136,7 @@ async fn what_is_unused_is_swept_and_its_tokens_are_not_given_again() {
     let unused = claim("unused", 2, Share::EXCLUSIVE, IfBusy::Refuse);
     let Ok(Acquired::Held(before)) = client.acquire(&[unused]).await.remove(0) else { panic!("it is free") };
     release(&client, "unused", 2).await;
-    // The clock of the server is ahead of what it will be next time.
+    // The token is ahead of the server's clock, as after the clock was set back.
     server.query("UPDATE rlock.locks SET last = last + 500000 WHERE name = 'unused'");
     while server.number("SELECT count(*) FROM rlock.locks") > 1 {
         tokio::time::sleep(Duration::from_millis(50)).await;

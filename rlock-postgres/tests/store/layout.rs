@@ -1,4 +1,4 @@
-//! What a queue costs, and what a crash may forget.
+//! The cost of a queue, and the changes that a crash may lose.
 
 use std::time::Duration;
 
@@ -48,7 +48,8 @@ async fn a_long_queue_writes_no_more_than_a_short_one() {
     }
 }
 
-/// A release, a place in the queue and its renewal do not wait for the disk. A crash that forgets them lets no two hold.
+/// A release, a place in the queue and its renewal do not wait for the disk. A crash that loses them lets no two
+/// clients hold.
 #[tokio::test]
 async fn a_crash_forgets_releases_and_places_but_no_grants() {
     let arguments = ["-c", "fsync=on", "-c", "wal_writer_delay=10s", "-c", "autovacuum=off"];
@@ -76,10 +77,10 @@ async fn a_crash_forgets_releases_and_places_but_no_grants() {
     let client = server.client().await;
     let extended = client.extend(&[extension(1)]).await.remove(0);
     assert!(matches!(extended, Ok(Extended::Held(grant)) if grant.token == kept.token), "{extended:?}");
-    // The waiter is told that its place is gone, and joins again.
+    // The waiter learns that its place is gone, and joins again.
     assert!(matches!(client.extend(&[extension(3)]).await[0], Ok(Extended::Gone { taken: true })));
     assert!(matches!(client.acquire(&[waiter]).await[0], Ok(Acquired::Queued(_))));
-    // The lease that was given back is there again, until it expires.
+    // The released lease exists again, until it expires.
     let next = brief("given back", 4, IfBusy::Refuse);
     assert!(matches!(client.acquire(std::slice::from_ref(&next)).await[0], Ok(Acquired::Busy)));
     tokio::time::sleep(Duration::from_secs(3)).await;
@@ -87,7 +88,7 @@ async fn a_crash_forgets_releases_and_places_but_no_grants() {
     assert!(after.token > before.token);
 }
 
-/// Waiters renew their leases without the row of the resource, which a slow disk keeps locked for the holder's renewals.
+/// Waiters renew their leases without the row of the resource, which the holder's renewals keep locked on a slow disk.
 #[tokio::test(flavor = "multi_thread")]
 async fn three_hundred_waiters_lose_nothing_on_a_slow_disk() {
     let slow = ["-c", "fsync=on", "-c", "commit_delay=20000", "-c", "commit_siblings=0", "-c", "max_connections=120"];

@@ -1,4 +1,4 @@
-//! Tests of what Postgres alone has: its tables, roles, errors and processes.
+//! Tests of features that only Postgres has: its tables, roles, errors and processes.
 
 mod config;
 mod connections;

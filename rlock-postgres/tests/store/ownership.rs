@@ -1,4 +1,4 @@
-//! Tables that an untrusted role made, or may attach triggers to, are refused before its code runs.
+//! Tables that an untrusted role made, or may create triggers on, are refused before its code runs.
 
 use rlock_core::{Acquired, Backend as _, IfBusy, Share};
 use rlock_postgres::{ConnectError, PostgresBackend, PostgresConfig};
@@ -6,7 +6,7 @@ use rlock_testkit::servers::{PgBouncer, PgWire, Postgres};
 
 use crate::support::{Server, claim, release};
 
-/// Makes rlock's tables in the schema `{}`, with triggers, by a role that may not be trusted.
+/// Creates rlock's tables in the schema `{}`, with triggers, as an untrusted role.
 const PLANT: &str = "
     CREATE TABLE {}.locks (LIKE rlock.locks INCLUDING ALL);
     CREATE TABLE {}.leases (LIKE rlock.leases INCLUDING ALL);
@@ -186,7 +186,7 @@ async fn assert_refused(server: &Server, schema: &str, reason: &str) {
     }
 }
 
-/// Asserts that neither the library nor psql makes tables in the schema.
+/// Asserts that neither the library nor psql creates tables in the schema.
 async fn assert_not_made(server: &Server, schema: &str, reason: &str) {
     let config = config(server, "postgres", schema);
     let refused = PostgresBackend::ensure_schema(&config).await.unwrap_err();

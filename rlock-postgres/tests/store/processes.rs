@@ -1,4 +1,4 @@
-//! Locks on Postgres, held by processes whose sessions are ended, on a server that fails.
+//! Locks of processes whose sessions are ended, on a server that fails.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -13,9 +13,9 @@ use tokio::time::timeout;
 
 use crate::support::Server;
 
-/// Processes that are killed, frozen and cut off take turns while the server ends some of their sessions, stands still, is
-/// killed and restarted: never two hold a lock, tokens grow, no update is lost, every loss is signalled in time, nobody is
-/// forgotten.
+/// Processes are killed, frozen and cut off while the server ends some of their sessions, stalls, is killed and
+/// restarted. No two hold a lock, tokens grow, no update is lost, every loss is signalled in time, and every waiter is
+/// served.
 #[test]
 fn histories_of_processes_are_right_while_sessions_end_and_the_server_fails() {
     const ALL: [Mishap; 8] = [
@@ -50,7 +50,7 @@ fn histories_of_processes_are_right_while_sessions_end_and_the_server_fails() {
     });
 }
 
-/// Connects again as long as what it has begun is ended.
+/// Connects, and retries while its sessions are ended.
 async fn client(url: &str) -> Client {
     let config = PostgresConfig::from_url(url).unwrap().restart_grace(Duration::ZERO).unwrap();
     loop {
@@ -61,14 +61,14 @@ async fn client(url: &str) -> Client {
     }
 }
 
-/// Ends a session of rlock's every now and then, for as long as it is polled.
+/// Ends a session of rlock's from time to time, as long as it is polled.
 async fn end_sessions(url: &str, ended: &Cell<usize>) {
     const END_ONE: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'rlock' \
                            ORDER BY random() LIMIT 1";
     loop {
         tokio::time::sleep(Duration::from_millis(rand::random_range(50..500))).await;
         let end = async { PgConnection::connect(url).await?.fetch_all(END_ONE).await };
-        // It stands still or is down, now and then.
+        // The server stalls or is down from time to time.
         if let Ok(Ok(sessions)) = timeout(Duration::from_secs(1), end).await {
             ended.set(ended.get() + sessions.len());
         }

@@ -1,4 +1,4 @@
-//! Objects that other roles create do not run as rlock's role, whatever search path that role has.
+//! Objects of other roles do not run as rlock's role, whatever its search path is.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use rlock_testkit::servers::{PgBouncer, PgWire, Postgres};
 
 use crate::support::{Server, claim, key, release, ttl};
 
-/// Roles that may use the tables: one as it was made, and one that looks into `public` before `pg_catalog`.
+/// Roles that may use the tables: one with the default search path, and one that searches `public` before `pg_catalog`.
 const ROLES: [&str; 2] = ["jobs", "strayed"];
 
 #[tokio::test]
@@ -49,7 +49,7 @@ async fn planted_objects_never_run_while_tables_are_made() {
     assert_eq!(server.caught(), [""; 0]);
 }
 
-/// Another role could have made the tables, with triggers of its own.
+/// Another role could have created the tables, with triggers of its own.
 #[tokio::test]
 async fn a_schema_open_to_every_role_is_refused() {
     let server = Server(Postgres::start_with(&["-c", "fsync=off"]));
@@ -75,7 +75,7 @@ async fn a_schema_open_to_every_role_is_refused() {
     assert_refused(PostgresBackend::connect(config).await.unwrap_err());
 }
 
-/// A server with rlock's tables, two roles that use them, and a third that has set traps.
+/// A server with rlock's tables, two roles that use them, and a third role that has set traps.
 async fn trapped() -> Server {
     let server = Server::start().await;
     server.set_traps();

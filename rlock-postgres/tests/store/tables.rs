@@ -1,4 +1,4 @@
-//! The tables: who makes them, and which programs may use them.
+//! The tables: the roles that create them, and the programs that use them.
 
 use rlock_core::{Acquired, Backend as _, IfBusy, Share};
 use rlock_postgres::{ConnectError, PostgresBackend};

@@ -1,4 +1,4 @@
-//! A server that does not do what is asked of it, and others that are in the way.
+//! A server that fails requests, and other sessions that are in the way.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ async fn a_role_needs_no_more_than_to_read_and_write_the_tables() {
     assert_eq!(one.inspect(&key("x", 1).resource).await.unwrap().queue.len(), 1);
     assert_eq!(one.break_leases(&key("x", 1).resource).await.unwrap(), 1);
     release(&other, "x", 2).await;
-    // It makes no tables, and does not have to.
+    // It creates no tables, and does not need to.
     PostgresBackend::ensure_schema(&server.config_of(&url("jobs"))).await.unwrap();
 
     let refused = PostgresBackend::connect(server.config_of(&url("nobody"))).await.unwrap_err();
@@ -211,7 +211,7 @@ async fn a_server_without_connections_left_keeps_the_locks_of_its_clients() {
     while PostgresBackend::connect(server.config()).await.is_err() {}
 }
 
-/// Each statement locks the rows of its batch in the order of their names, whatever theirs is.
+/// Each statement locks the rows of its batch in the order of their names, not of the batch.
 #[tokio::test(flavor = "multi_thread")]
 async fn batches_in_opposite_orders_do_not_lock_each_other_out() {
     let server = Server::start().await;
@@ -284,7 +284,7 @@ async fn a_clock_that_is_set_back_makes_no_tables_young() {
     let client = PostgresBackend::connect(config).await.unwrap();
     let early = client.acquire(&[exclusive("x", 1)]).await.remove(0);
     assert!(matches!(early, Err(BackendError::NotApplied(_))), "{early:?}");
-    // As if the clock had shown an hour more when the tables were made.
+    // This simulates a clock that was an hour ahead when the tables were created.
     server.query("UPDATE rlock.state SET made = made + 3600000000");
     assert!(matches!(client.acquire(&[exclusive("x", 1)]).await[0], Ok(Acquired::Held(_))));
 }

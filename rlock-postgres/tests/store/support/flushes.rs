@@ -1,4 +1,4 @@
-//! Counts how often a server flushes its log, by a source that its version has.
+//! Counts the flushes of a server's log, by a source that its version has.
 
 use std::time::Duration;
 
@@ -8,19 +8,20 @@ use tokio::time::sleep;
 
 use super::{Server, key};
 
-/// The first version that counts flushes: `server_version_num`, as the others.
+/// The first version that counts flushes, as `server_version_num`.
 const COUNTS: i64 = 140_000;
-/// The first version whose sessions write their statistics into shared memory. Before, a process collects them.
+/// The first version whose sessions write their statistics into shared memory. In older versions a process collects
+/// them.
 const SHARES: i64 = 150_000;
-/// The first version that counts flushes among all its input and output.
+/// The first version that counts flushes among all input and output.
 const COUNTS_ALL: i64 = 180_000;
 
 impl Server {
-    /// A server that flushes its log, and whose flushes can be counted.
+    /// A server that flushes its log, with flushes that can be counted.
     pub(crate) async fn start_flushing() -> Self {
         let server = Self::start_with(&["-c", "fsync=on"]).await;
         if server.version() < COUNTS {
-            // A write to the log is a flush then, and the kernel counts the writes of each process.
+            // With this method a write to the log is a flush, and the kernel counts the writes of each process.
             server.query("ALTER SYSTEM SET wal_sync_method = open_datasync");
             server.query("SELECT pg_reload_conf()");
             server.wait_for("SHOW wal_sync_method", "open_datasync").await;
@@ -28,8 +29,8 @@ impl Server {
         server
     }
 
-    /// How many times the log was flushed. Before version 14, by sessions of rlock that do not listen: clients that
-    /// connected before the last count have to be connected still.
+    /// The number of flushes of the log. Before version 14 only those by sessions of rlock that do not listen: clients
+    /// that connected before the last count must still be connected.
     pub(crate) fn flushes(&self) -> i64 {
         self.number(match self.version() {
             COUNTS_ALL.. => "SELECT sum(fsyncs) FROM pg_stat_io WHERE object = 'wal' AND context = 'normal'",
@@ -41,13 +42,13 @@ impl Server {
         })
     }
 
-    /// Waits until the statistics include all that `client` has done. A session reports them at the end of a transaction, if
-    /// it has not reported for a second.
+    /// Waits until the statistics include all work of `client`. A session reports them at the end of a transaction, at
+    /// most once a second.
     pub(crate) async fn let_statistics_be_told(&self, client: &PostgresBackend) {
         sleep(Duration::from_millis(1_100)).await;
         client.inspect(&key("name 0", 0).resource).await.unwrap();
         if self.version() < SHARES {
-            sleep(Duration::from_millis(1_100)).await; // readers may be given a file of half a second ago
+            sleep(Duration::from_millis(1_100)).await; // readers may get a file that is half a second old
         }
     }
 

@@ -1,4 +1,4 @@
-//! A Postgres server for one test, and what the tests say to it behind the library's back.
+//! A Postgres server for one test, and requests to it that bypass the library.
 
 mod flushes;
 mod traps;
@@ -10,7 +10,7 @@ use rlock_core::{Backend as _, Claim, IfBusy, LeaseId, LeaseKey, Owner, Released
 use rlock_postgres::{PostgresBackend, PostgresConfig};
 use rlock_testkit::servers::Postgres;
 
-/// A server of the test's own, with the tables.
+/// A server for one test, with the tables.
 pub(crate) struct Server(pub(crate) Postgres);
 
 impl Server {
@@ -28,10 +28,10 @@ impl Server {
         self.config_of(self.0.url())
     }
 
-    /// By another user, or another way.
+    /// The configuration for another URL: another user, or a pooler.
     pub(crate) fn config_of(&self, url: &str) -> PostgresConfig {
         let config = PostgresConfig::from_url(url).unwrap();
-        config.restart_grace(Duration::ZERO).unwrap() // nobody held anything in it before
+        config.restart_grace(Duration::ZERO).unwrap() // the database is new
     }
 
     pub(crate) async fn client(&self) -> PostgresBackend {
@@ -42,7 +42,7 @@ impl Server {
         self.0.query(sql)
     }
 
-    /// The one value that a query answers.
+    /// The single value that a query returns.
     pub(crate) fn value(&self, sql: &str) -> String {
         self.query(sql).remove(0).remove(0).unwrap()
     }
@@ -51,7 +51,7 @@ impl Server {
         self.value(sql).parse().unwrap()
     }
 
-    /// Waits until a query answers `expected`, for 30 s at most.
+    /// Waits until a query returns `expected`, for 30 s at most.
     pub(crate) async fn wait_for(&self, sql: &str, expected: &str) {
         let start = Instant::now();
         while self.value(sql) != expected {
@@ -60,7 +60,7 @@ impl Server {
         }
     }
 
-    /// How far the log has been written, in bytes.
+    /// The position up to which the log has been written, in bytes.
     pub(crate) fn logged(&self) -> i64 {
         self.number("SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint")
     }

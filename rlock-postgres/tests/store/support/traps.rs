@@ -1,11 +1,11 @@
-//! Functions and operators that one role plants in the schema `public`, for other roles to run by mistake.
+//! Functions and operators that one role plants in the schema `public`, so that other roles run them by mistake.
 
 use rlock_testkit::servers::PgWire;
 
 use super::Server;
 
-/// Operators and functions that fit the types of an expression of rlock better than those of Postgres; and, for roles that
-/// look into `public` first, objects with the same types as those of Postgres.
+/// Operators and functions that fit the types of an expression of rlock better than those of Postgres. For roles that
+/// search `public` first, also objects with the same types as those of Postgres.
 const TRAPS: &str = "
     CREATE FUNCTION times(numeric, integer) RETURNS numeric LANGUAGE plpgsql AS
         $$ BEGIN PERFORM public.fell('numeric * integer'); RETURN $1 OPERATOR(pg_catalog.*) $2::numeric; END $$;
@@ -53,7 +53,7 @@ const TRAPS: &str = "
     CREATE VIEW pg_stat_replication AS SELECT 1 AS one FROM public.fell('pg_stat_replication');
     GRANT SELECT ON public.pg_stat_replication TO PUBLIC";
 
-/// An expression that falls for each of the first traps, and for the others by the search path that roles may have.
+/// An expression that springs each of the first traps, and the others for roles with such a search path.
 const BAITS: &str = "
     SELECT 2::numeric * 3, 2::float8 * 3, 2::numeric <= 3::bigint, ARRAY[uuid '{0}'] <> '{}', 1::bigint || '{2}'::bigint[],
         array_position(ARRAY[uuid '{0}'], uuid '{0}'), cardinality(ARRAY[uuid '{0}']), array_agg(uuid '{0}')
@@ -64,8 +64,8 @@ const BAITS: &str = "
         pg_advisory_xact_lock(1::bigint) FROM pg_stat_replication";
 
 impl Server {
-    /// Lets a role set its traps in `public`, as any role may before version 15 and after an upgrade from there, and sees
-    /// each of them work.
+    /// Makes a role set its traps in `public`, as any role may before version 15 and after an upgrade from there, and
+    /// checks that each works.
     pub(crate) fn set_traps(&self) {
         self.query(
             "GRANT CREATE ON SCHEMA public TO PUBLIC; CREATE ROLE trapper LOGIN; \
