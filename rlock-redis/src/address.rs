@@ -15,14 +15,14 @@ impl Address {
         Self::Host { host: host.into(), port }
     }
 
-    /// Reads `host:port`, as servers write it. The host may be an IPv6 address without brackets, and the server's own address
-    /// has no host.
+    /// Reads `host:port`, as servers write it. The host may be an IPv6 address without brackets, or empty for the
+    /// server's own host.
     pub(crate) fn parse(text: &str, own: &Self) -> Option<Self> {
         let (host, port) = text.rsplit_once(':')?;
         Some(Self::announced(host, port.parse().ok()?, own))
     }
 
-    /// An address that the server at `own` announced. Without a host it is one of that server's own.
+    /// An address that the server at `own` announced. If the host is empty, it is that server's own.
     pub(crate) fn announced(host: &str, port: u16, own: &Self) -> Self {
         match (host, own) {
             ("", Self::Host { host, .. }) => Self::new(host, port),

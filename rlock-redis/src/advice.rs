@@ -1,4 +1,4 @@
-//! Texts of errors that say what to write in the URL, and which rights to give to the user.
+//! Error texts that say what to write in the URL, and which rights to give to the user.
 
 use crate::RedisConfig;
 
@@ -24,13 +24,13 @@ impl RedisConfig {
     #[doc = concat!("ACL SETUSER locks on >PASSWORD ", acl_rules!())]
     /// ```
     ///
-    /// They hold from Redis 6.2 on and for Valkey. [`RedisBackend::connect`](crate::RedisBackend::connect) tries each right
+    /// They apply from Redis 6.2 on and to Valkey. [`RedisBackend::connect`](crate::RedisBackend::connect) tries each right
     /// and refuses a user who lacks one, with these rules in the error. Some of them can be narrower:
     ///
     /// - For one namespace, `~rlock:2:{NAMESPACE:*` is enough, with the characters `%`, `:`, `{` and `}` of the namespace
     ///   percent-encoded. Rules for single resources are refused.
     /// - Without a [`restart_grace`](Self::restart_grace), `+info` can be left out.
-    ///   [`examine`](rlock_core::Backend::examine) looks at fewer settings then.
+    ///   [`examine`](rlock_core::Backend::examine) then checks fewer settings.
     /// - `+cluster|slots`, `+cluster|info` and `+asking` are for a cluster, `+wait` for [`wait_replicas`](Self::wait_replicas).
     ///
     /// A user of the sentinels needs `+sentinel|master` and `+ping`.

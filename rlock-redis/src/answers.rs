@@ -1,4 +1,4 @@
-//! Reads what the scripts answer.
+//! Reads the answers of the scripts.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use rlock_core::{
 
 use crate::wire::Reply;
 
-/// What became of one entry of a batch.
+/// The result of one entry of a batch.
 #[derive(Debug, Clone)]
 pub(crate) enum Answer {
     /// A status and two values that go with it.
@@ -32,21 +32,21 @@ const MISMATCH: u8 = 4;
 const GONE: u8 = 5;
 const COUNTED: u8 = 6;
 const FAILED: u8 = 7;
-// Releases say so in their own way.
+// Releases answer letters instead.
 const RELEASED: u8 = 8;
 const ABSENT: u8 = 9;
 /// The length of one packed answer.
 const PACKED: usize = 17;
 
-/// Why an answer is not what the caller reads.
+/// The reason that an answer is not a result.
 pub(crate) enum Unreadable {
     /// The entry failed with this error of the server.
     Failed(String),
-    /// It is no answer of these scripts.
+    /// It is not an answer of these scripts.
     Foreign(String),
 }
 
-/// Cuts the answer to a batch into those of its entries.
+/// Splits the answer to a batch into those of its entries.
 pub(crate) fn entries(reply: &Reply, expected: usize) -> Result<Vec<Answer>, Unreadable> {
     let (packed, errors) = match reply {
         Reply::Array(parts) => parts.split_first().ok_or_else(|| foreign(reply))?,
@@ -87,7 +87,7 @@ pub(crate) fn letters(reply: &Reply, expected: usize) -> Result<Vec<Answer>, Unr
     letters.iter().map(&mut answer).collect()
 }
 
-/// A number that a script has packed: a double without a fraction, below 2^53.
+/// A number from a script: a double without a fraction, below 2^53.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast from a float saturates")]
 fn number(bytes: &[u8]) -> u64 {
     bytes.try_into().map(f64::from_le_bytes).map_or(0, |number| number as u64)
@@ -127,7 +127,7 @@ pub(crate) fn released(answer: &Answer) -> Result<Released, Unreadable> {
     }
 }
 
-/// Holders and waiters.
+/// The numbers of holders and waiters.
 pub(crate) fn counted(answer: &Answer) -> Result<(u64, u64), Unreadable> {
     match *answer {
         Answer::Done(COUNTED, holders, waiters) => Ok((holders, waiters)),
@@ -162,7 +162,8 @@ pub(crate) fn snapshot(reply: &Reply, resource: &ResourceName) -> Result<Snapsho
     Ok(snapshot)
 }
 
-/// What snapshots show of a lease, in one string: the length of the owner's record in two bytes, that record, and the data.
+/// Packs the parts of a claim that snapshots show into one string: the length of the owner's record in two bytes, that
+/// record, and the data.
 pub(crate) fn write_shown(claim: &Claim) -> Vec<u8> {
     let owner = claim.owner.to_record();
     let length = u16::try_from(owner.len()).expect("its parts are short");
@@ -183,7 +184,7 @@ pub(crate) fn foreign(reply: &Reply) -> Unreadable {
 }
 
 impl Unreadable {
-    /// What a caller is told of an answer that is no answer of ours.
+    /// The error text for an answer that is not from rlock's scripts.
     pub(crate) fn explain(answer: &str) -> String {
         format!("the server gave an answer that rlock's scripts do not give: {answer:.200}")
     }

@@ -1,4 +1,4 @@
-//! The contract of core, kept by scripts.
+//! Implements [`Backend`] by Lua scripts.
 
 use std::fmt;
 use std::pin::Pin;
@@ -20,15 +20,15 @@ use crate::keys::{Keys, inbox_channel};
 use crate::route::Route;
 use crate::{ConnectError, RedisConfig};
 
-/// Leases in Redis: in one server, in the primary that sentinels name, or in a cluster.
+/// Leases in Redis: on one server, on the primary that sentinels name, or in a cluster.
 ///
-/// It belongs to the tokio runtime that it was connected on. Dropping it closes its connections; leases that are
-/// held then live on until they expire.
+/// The backend belongs to the tokio runtime that it was connected on. Dropping it closes its connections; held leases
+/// live on until they expire.
 pub struct RedisBackend {
     pub(crate) config: Arc<RedisConfig>,
     pub(crate) store: Arc<str>,
     pub(crate) keys: Keys,
-    /// The random name under which the scripts tell this client of its leases.
+    /// The random name of the channel on which the scripts notify this client.
     pub(crate) inbox: LeaseId,
     pub(crate) route: Arc<Route>,
     pub(crate) confirmer: Option<Confirmer>,
@@ -39,7 +39,7 @@ pub struct RedisBackend {
 impl RedisBackend {
     /// Connects to the servers, checks that they can serve, and loads the scripts.
     ///
-    /// From then on lost connections are opened again in the background; requests fail meanwhile.
+    /// After that, the backend reopens lost connections in the background; requests fail meanwhile.
     ///
     /// # Errors
     ///
@@ -47,7 +47,7 @@ impl RedisBackend {
     ///
     /// - refuses the user or the database,
     /// - is older than Redis 6.2,
-    /// - is a node of a Redis Cluster or a sentinel, and the scheme of the URL is another,
+    /// - is a node of a Redis Cluster or a sentinel, and the URL has another scheme,
     /// - denies the user one of the [rights](RedisConfig::ACL_RULES) that rlock needs, or
     /// - withholds its uptime, which a [`restart_grace`](RedisConfig::restart_grace) other than zero needs.
     ///
@@ -55,7 +55,7 @@ impl RedisBackend {
     ///
     /// Dropping the future closes what was opened.
     pub fn connect(config: RedisConfig) -> Pin<Box<dyn Future<Output = Result<Self, ConnectError>> + Send>> {
-        Box::pin(Self::open(config)) // or the crate of each caller compiles the driver
+        Box::pin(Self::open(config)) // otherwise the crate of each caller compiles the driver
     }
 
     async fn open(config: RedisConfig) -> Result<Self, ConnectError> {

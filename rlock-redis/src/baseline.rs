@@ -1,4 +1,4 @@
-//! Measures Redis without locks: the fewest commands that could do their work, over the same client library.
+//! Measures Redis without locks: the fewest commands that could do the work of locks, over the same client library.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::scripts::Script;
 use crate::wire::{Args, Reply};
 use crate::{ConnectError, RedisConfig};
 
-// Only commands that users of the documented rights may run.
+// They use only commands that the documented rights allow.
 static TAKE: Script = Script::of(
     "if redis.call('GET', KEYS[1]) then return 0 end return redis.call('SET', KEYS[1], ARGV[1], 'PXAT', ARGV[2])",
 );
@@ -29,11 +29,11 @@ static WRITE_AND_PUBLISH: Script = Script::of(
     "redis.call('SET', KEYS[1], ARGV[1], 'PXAT', ARGV[2]) return \
                                  redis.call('PUBLISH', ARGV[3], ARGV[1])",
 );
-/// The length of what a lock writes: an id, an inbox and an owner.
+/// The size of a lock's record, in bytes: an id, an inbox and an owner.
 const LENGTH: usize = 100;
 /// The time from the start of the benchmark to the expiry of its keys, by this host's clock.
 const EXPIRY: Duration = Duration::from_secs(24 * 60 * 60);
-/// The number of keys that the server scans in one step of the clean-up.
+/// The number of keys that the server scans per step of the clean-up.
 const STEP: u64 = 1_000;
 
 /// The cost of Redis without locks.
@@ -49,7 +49,8 @@ pub struct RedisBaseline {
 }
 
 impl RedisBaseline {
-    /// Connects to each primary for commands, and to one for a subscription. The latter is not opened again if it breaks.
+    /// Connects to each primary for commands, and to one for a subscription. The subscription is not reopened if it
+    /// breaks.
     ///
     /// # Errors
     ///

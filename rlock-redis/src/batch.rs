@@ -14,23 +14,23 @@ use crate::route::{Answered, Purpose, READONLY};
 use crate::scripts::Script;
 use crate::wire::{Args, Reply};
 
-/// How many entries go into one script call. The server does nothing else meanwhile, so it bounds what a batch
-/// adds to the waiting of others, to about a millisecond.
+/// The maximum number of entries in a script call. The server does nothing else meanwhile, so this limits the delay of
+/// other requests to about a millisecond.
 const CHUNK: usize = 256;
 
-/// How requests of a verb are made.
+/// The way to make the requests of a verb.
 pub(crate) struct Verb<'a, E> {
     pub(crate) operation: &'static str,
     pub(crate) purpose: Purpose,
     pub(crate) script: &'static Script,
     pub(crate) key: fn(&E) -> &LeaseKey,
     pub(crate) arguments: &'a (dyn Fn(&mut Args, &[&E]) + Sync),
-    /// Cuts a reply into the answers to so many entries.
+    /// Splits a reply into the answers to this number of entries.
     pub(crate) split: fn(&Reply, usize) -> Result<Vec<Answer>, Unreadable>,
 }
 
 impl RedisBackend {
-    /// Runs a script over a batch, in parts that are all under way together, and reads its answers.
+    /// Runs a script over a batch, in concurrent parts, and reads its answers.
     pub(crate) async fn batch<E: Sync, T>(
         &self,
         verb: &Verb<'_, E>,
@@ -70,7 +70,7 @@ impl RedisBackend {
             (verb.arguments)(args, entries);
         };
         match self.run(verb, bucket, build, entries).await {
-            // The slot moves to another server, and has one of the two keys of a resource in each.
+            // The slot is moving to another server, and the two keys of a resource are on different ones.
             Err(error) if self.route.is_by_bucket() && error.is_refusal_with("TRYAGAIN") => {
                 let one = async |entry: &&E| {
                     let build = |args: &mut Args| {
@@ -115,7 +115,7 @@ impl RedisBackend {
         Ok(answers.into_iter().map(Ok).collect())
     }
 
-    /// Gives back what was granted to claims unless replicas have it.
+    /// Releases the grants of claims again, unless replicas have confirmed them.
     async fn confirmed<E>(
         &self,
         verb: &Verb<'_, E>,
@@ -134,7 +134,7 @@ impl RedisBackend {
             granted.map(|(_, entry)| Release { key: (verb.key)(entry).clone(), rest: Duration::ZERO }).collect();
         let mut released = match &found {
             Ok(_) => self.release(&releases).await.into_iter(),
-            Err(_) => Vec::new().into_iter(), // the claim is made again, or given back
+            Err(_) => Vec::new().into_iter(), // core repeats the claim, or releases it
         };
         let reason = match found {
             Ok(found) => format!(
@@ -156,7 +156,7 @@ impl RedisBackend {
         answers.into_iter().map(&mut give_back).collect()
     }
 
-    /// Runs a script on one bucket, outside of the verbs.
+    /// Runs a script on one bucket, without a verb.
     pub(crate) async fn answers(
         &self,
         operation: &'static str,
@@ -172,7 +172,7 @@ impl RedisBackend {
         Ok(answers)
     }
 
-    /// Adds the number of keys, and both keys of resources.
+    /// Adds the number of keys, and both keys of each resource.
     pub(crate) fn add_keys<'a>(
         &self,
         args: &mut Args,

@@ -1,4 +1,4 @@
-//! Sets up the client library, fred, for one connection, and reads its errors.
+//! Sets up the client library, fred, for one connection, and maps its errors.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use crate::address::Address;
 use crate::config::{Credentials, RedisConfig};
 use crate::error::{CallError, Cause};
 
-/// The number of unsent commands beyond which further ones fail.
+/// The maximum number of unsent commands; further ones fail.
 const MAX_UNSENT: usize = 16_384;
-/// The number of unread messages beyond which some are lost. The loss is noticed.
+/// The maximum number of unread messages; further ones replace older ones, and the reader notices the loss.
 const MAX_UNREAD: usize = 4_096;
 
 /// A server to connect to, and the login for it.
@@ -28,7 +28,7 @@ pub(crate) struct Endpoint<'a> {
 }
 
 impl<'a> Endpoint<'a> {
-    /// A server as the user of the URL, in its first database.
+    /// A server in its first database, with the user of the URL.
     pub(crate) fn of_node(config: &'a RedisConfig, address: &'a Address) -> Self {
         Self { config, address, credentials: config.credentials.as_ref(), database: None }
     }
@@ -36,7 +36,7 @@ impl<'a> Endpoint<'a> {
     pub(crate) fn builder(&self) -> Result<Builder, CallError> {
         let mut fred = Config {
             server: self.server(),
-            // HELLO, by which fred logs in to RESP3, cannot carry a password with a space or a quote in it.
+            // fred logs in to RESP3 by HELLO, which cannot carry a password with a space or a quote.
             version: RespVersion::RESP2,
             database: self.database,
             fail_fast: true,
@@ -59,12 +59,12 @@ impl<'a> Endpoint<'a> {
                 max_command_buffer_len: MAX_UNSENT,
                 unresponsive: UnresponsiveConfig { max_timeout: None, ..UnresponsiveConfig::default() },
                 tcp: TcpConfig { nodelay: Some(true), ..TcpConfig::default() },
-                // By default fred drops the connection at LOADING or READONLY, and with it what else is under way.
+                // By default fred drops the connection at LOADING or READONLY, with all requests in flight on it.
                 reconnect_errors: Vec::new(),
                 ..ConnectionConfig::default()
             })
             .set_performance_config(PerformanceConfig {
-                // `Conn::command` has the timeout.
+                // `Conn::command` applies the timeout.
                 default_command_timeout: Duration::ZERO,
                 broadcast_channel_capacity: MAX_UNREAD,
                 ..PerformanceConfig::default()
@@ -79,7 +79,7 @@ impl<'a> Endpoint<'a> {
                 let mut server = Server::new(host.as_str(), *port);
                 #[cfg(feature = "tls")]
                 if self.config.tls.is_some() {
-                    // An IPv6 address stands in brackets in a URL and in a socket address, but not in a certificate.
+                    // An IPv6 address has brackets in a URL and in a socket address, but not in a certificate.
                     let name = host.trim_start_matches('[').trim_end_matches(']');
                     server.tls_server_name = Some(name.into());
                 }
@@ -114,7 +114,7 @@ impl<'a> Endpoint<'a> {
             _ if self.config.tls.is_some() && is_of_transport(&error) => tls_reason(details),
             ErrorKind::IO => "the connection broke while logging in: does the server want TLS (rediss://)?".to_owned(),
             _ if is_of_transport(&error) => "what answered does not speak the protocol of Redis".to_owned(),
-            // The server's answer to a login comes as the details of an error.
+            // fred puts the server's answer to a login into the details of an error.
             _ => return CallError::Refused(details.to_owned()),
         };
         CallError::Unsent(Cause { reason, source: source(error) })
@@ -129,7 +129,7 @@ impl<'a> Endpoint<'a> {
     }
 }
 
-/// The cause of a failed handshake, as far as the library names it.
+/// The cause of a failed handshake, as exact as the library reports it.
 fn tls_reason(details: &str) -> String {
     let reason = if details.contains("UnknownIssuer") {
         "the server's certificate comes from an authority that is not trusted: name the authority's file by ca=FILE"
@@ -148,11 +148,11 @@ fn tls_reason(details: &str) -> String {
     format!("TLS could not be set up: {reason} ({details})")
 }
 
-/// fred answers with an error of its own, never the server's, which comes as a frame.
+/// Maps an error of fred itself; the server's errors come as frames.
 pub(crate) fn call_error(error: fred::error::Error) -> CallError {
     use fred::error::ErrorKind;
 
-    // The two texts are those of a command that finds the connection's task gone.
+    // These are the texts for a command after the connection's task has ended.
     let task_gone = ["Failed to send command to router.", "Client is not initialized."];
     if *error.kind() == ErrorKind::Backpressure {
         let reason = format!("more than {MAX_UNSENT} commands wait to be sent");

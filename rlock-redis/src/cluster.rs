@@ -1,4 +1,4 @@
-//! The primaries of a Redis Cluster, and which of them serves which bucket.
+//! The primaries of a Redis Cluster, and the buckets that they serve.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
@@ -22,19 +22,19 @@ use crate::primary::Primary;
 use crate::view::View;
 use crate::wire::Args;
 
-/// The time between two looks at a cluster in which nothing fails.
+/// The interval of reading the table while nothing fails.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(10);
-/// The same while a primary is out of reach or a slot is served by none.
+/// The interval while a primary is unreachable or a slot has no primary.
 const WHILE_BROKEN: Duration = Duration::from_millis(250);
-/// The least time between two looks.
+/// The minimum interval.
 const AT_MOST_EVERY: Duration = Duration::from_millis(50);
-/// The time that a node has for its answer.
+/// The time limit for the answer of a node.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 
 /// A Redis Cluster.
 ///
-/// Its table of buckets comes from `CLUSTER SLOTS` of all primaries; most of them decide where they differ. It is read again
-/// when a request fails, while a primary is out of reach, and every ten seconds.
+/// Its table of buckets comes from the answers of all primaries to `CLUSTER SLOTS`; where they differ, the majority
+/// decides. It is read again when a request fails, while a primary is unreachable, and every ten seconds.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     inner: Arc<Inner>,
@@ -58,7 +58,7 @@ struct Table {
     /// The primary of each bucket.
     buckets: Vec<Option<Arc<Primary>>>,
     replicas: Vec<Address>,
-    /// The nodes that take over slots, and when each was asked last.
+    /// The nodes that take over slots, and the time of the last request to each.
     importing: BTreeMap<Address, (Arc<Primary>, Instant)>,
 }
 
@@ -89,7 +89,7 @@ impl Cluster {
         Ok(Self { inner, _keeper: keeper })
     }
 
-    /// The primaries that serve a bucket or did so a moment ago.
+    /// The primaries that serve a bucket, or did so until a moment ago.
     pub(crate) fn primaries(&self) -> Vec<Arc<Primary>> {
         self.inner.primaries()
     }
@@ -111,14 +111,14 @@ impl Cluster {
         })
     }
 
-    /// The buckets that a primary serves, as far as is known.
+    /// The buckets that a primary serves, by the table.
     pub(crate) fn buckets_of(&self, primary: &Arc<Primary>) -> Vec<u16> {
         let table = self.inner.table.read().unwrap_or_else(PoisonError::into_inner);
         let is_its = |owner: &Option<Arc<Primary>>| owner.as_ref().is_some_and(|owner| Arc::ptr_eq(owner, primary));
         (0..).zip(&table.buckets).filter(|(_, owner)| is_its(owner)).map(|(bucket, _)| bucket).collect()
     }
 
-    /// Takes note of the answer `MOVED`, and returns the primary that it names.
+    /// Notes the answer `MOVED`, and returns the primary that it names.
     pub(crate) fn moved(&self, bucket: u16, address: &Address) -> Arc<Primary> {
         let mut table = self.inner.table.write().unwrap_or_else(PoisonError::into_inner);
         let connect = || self.inner.connect(address.clone(), bucket, &self.inner.events);
@@ -129,13 +129,13 @@ impl Cluster {
         primary
     }
 
-    /// The node that takes over a bucket, by the answer `ASK`.
+    /// The node that takes over a bucket, from the answer `ASK`.
     pub(crate) fn importing(&self, bucket: u16, address: &Address) -> Arc<Primary> {
         let mut table = self.inner.table.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(primary) = table.primaries.get(address) {
             return primary.clone();
         }
-        // Nobody has missed anything there.
+        // No events were missed there, so the connection reports none.
         let connect = || (self.inner.connect(address.clone(), bucket, &Events::default()), Instant::now());
         let (primary, asked) = table.importing.entry(address.clone()).or_insert_with(connect);
         *asked = Instant::now();
@@ -162,7 +162,7 @@ impl Inner {
         Arc::new(Primary::new(connector, None, events, &self.doubted))
     }
 
-    /// Asks the primaries, or all nodes that are known if none of the primaries answers.
+    /// Asks the primaries for their views; if none answers, asks all known nodes.
     async fn look(&self) {
         let conns: Vec<_> = self.primaries().iter().filter_map(|primary| primary.commands().ok()).collect();
         let asked = join_all(conns.iter().map(|conn| self.ask(conn))).await;
@@ -219,7 +219,7 @@ impl Inner {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         let mut primaries = BTreeMap::new();
         for (bucket, owner) in (0..).zip(view.owners) {
-            // A slot that no node serves for now stays with the one that served it last.
+            // A slot that no node serves now stays with the node that served it last.
             let primary = match owner {
                 None => table.buckets[usize::from(bucket)].clone(),
                 Some(address) => {

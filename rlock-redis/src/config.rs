@@ -1,4 +1,4 @@
-//! Where the servers are and how to talk to them.
+//! The configuration of a connection: servers, options and credentials.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,7 +17,7 @@ pub use error::ConfigError;
 
 use url::{Kind, Parts};
 
-/// Where the Redis servers are, and how to talk to them.
+/// The addresses of the Redis servers, and the options of connections to them.
 ///
 /// ```
 /// use rlock_redis::RedisConfig;
@@ -37,7 +37,7 @@ pub struct RedisConfig {
     pub(crate) connect_timeout: Duration,
     pub(crate) restart_grace: Duration,
     pub(crate) replicas: Option<Replicas>,
-    /// The announced addresses that are reached elsewhere.
+    /// The announced addresses that are mapped to other ones.
     address_map: BTreeMap<Address, Address>,
 }
 
@@ -58,7 +58,7 @@ pub(crate) struct Credentials {
 /// The files of TLS, in PEM.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Tls {
-    /// The certificates to trust in place of the system's.
+    /// The certificates to trust instead of the system's.
     pub(crate) ca: Option<PathBuf>,
     /// The certificate and the private key of this client.
     pub(crate) identity: Option<(PathBuf, PathBuf)>,
@@ -90,9 +90,9 @@ impl RedisConfig {
     /// | `redis-cluster://user:password@host:port,host:port` | a Redis Cluster, of which these are some nodes |
     /// | `redis+unix:///path/of/the/socket` | one server on this host |
     ///
-    /// `rediss`, `rediss-sentinel` and `rediss-cluster` use TLS. Everything but the scheme, the host and the service may be
-    /// left out: the port is then 6379, or 26379 for sentinels, the database 0, and there is no user (Redis calls that one
-    /// `default`) and no password. What is special in a URL is percent-encoded.
+    /// `rediss`, `rediss-sentinel` and `rediss-cluster` use TLS. Only the scheme, the host and the service are
+    /// required. The default port is 6379, or 26379 for sentinels, the default database is 0, and by default there is
+    /// no user (Redis calls that one `default`) and no password. Percent-encode characters that are special in a URL.
     ///
     /// | option | what | without it |
     /// | --- | --- | --- |
@@ -101,16 +101,16 @@ impl RedisConfig {
     /// | `connect_timeout` | how long connecting may take | `5s` |
     /// | `restart_grace` | how long a server grants nothing after its start, as in [`restart_grace`](Self::restart_grace) | `2s` |
     /// | `wait_replicas`, `wait_timeout` | how many replicas have to confirm a grant, and within which time, as in [`wait_replicas`](Self::wait_replicas) | none, `1s` |
-    /// | `ca` | with TLS: a file of certificates to trust, as in [`ca`](Self::ca) | those that the system trusts |
+    /// | `ca` | with TLS: a file of certificates to trust, as in [`ca`](Self::ca) | the system's |
     /// | `cert`, `key` | with TLS: files of the client's certificate, as in [`identity`](Self::identity) | none |
     /// | `sentinel_user`, `sentinel_password` | the credentials for the sentinels | none |
-    /// | `address_map` | with sentinels or a cluster: the announced addresses that are reached elsewhere, as in [`address_map`](Self::address_map) | none |
+    /// | `address_map` | with sentinels or a cluster: other addresses for announced ones, as in [`address_map`](Self::address_map) | none |
     /// | `db`, `user`, `pass` | with a socket: the database and the credentials | 0, none |
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if it cannot be read or names an option that there is not. No error shows the URL, which
-    /// may have a password in it.
+    /// [`ConfigError`] if the URL is malformed or names an unknown option. No error shows the URL, because it may
+    /// contain a password.
     pub fn from_url(url: &str) -> Result<Self, ConfigError> {
         let parts = Parts::of(url)?;
         let mut config = Self {
@@ -132,7 +132,7 @@ impl RedisConfig {
         pairs.complete(config)
     }
 
-    /// Keeps to a part of the database: equal names in two namespaces are two resources.
+    /// Uses a part of the database: equal names in two namespaces are two resources.
     #[must_use]
     pub fn namespace(mut self, namespace: Namespace) -> Self {
         self.namespace = namespace;
@@ -159,25 +159,25 @@ impl RedisConfig {
         Ok(self)
     }
 
-    /// How long nothing is granted after the start of a server, to within the second that it tells its age in. After the
-    /// promotion of a replica, under sentinels and on a cluster, the time counts from the moment at which the first client
-    /// finds the server in its role. So the first lock takes that long there, unless the server has run for a minute more than
-    /// the grace and was not promoted.
+    /// How long nothing is granted after the start of a server, accurate to a second, the unit of the server's uptime.
+    /// After the promotion of a replica, and with sentinels and a cluster, the time counts from the moment at which the
+    /// first client finds the server in its role. So the first lock there takes this long, unless the server has run
+    /// for a minute more than the grace and was not promoted.
     ///
-    /// A server that was restarted without its data would grant at once what others believe to hold, and so would a replica
-    /// that never heard of the last grants. The grace leaves the holders the time to connect and to learn of the loss; one
-    /// as long as the longest TTL in use covers also those who cannot connect (the delayed restart of Redlock,
-    /// <https://redis.io/docs/latest/develop/clients/patterns/distributed-locks/>). Held locks are extended and released
-    /// meanwhile. Zero does without, for a server that keeps every write, or that nobody used before.
+    /// A server that was restarted without its data would at once grant locks that other clients believe they hold. So
+    /// would a replica that did not receive the last grants. During the grace the holders connect and learn of the
+    /// loss. A grace as long as the longest TTL in use also covers holders that cannot connect (the delayed restart of
+    /// Redlock, <https://redis.io/docs/latest/develop/clients/patterns/distributed-locks/>). Held locks are extended
+    /// and released meanwhile. Zero means no grace: for a server that keeps every write, or for a new one.
     ///
-    /// Claims are tried again meanwhile, for as long as the client's
-    /// [`retry_for`](rlock_core::ClientBuilder::retry_for): with a longer grace, give it more. One thing is not
-    /// covered, and leaves the token as the only protection: the time that a server alone takes to load its data counts as
-    /// part of its age.
+    /// Claims are retried meanwhile, for as long as the client's [`retry_for`](rlock_core::ClientBuilder::retry_for):
+    /// with a longer grace, make that longer too. One case is not covered, and only the token protects there: the time
+    /// that a single server takes to load its data counts as part of its age.
     ///
-    /// The age is `uptime_in_seconds` in the answer to `INFO`, which also shows a promotion. Connecting fails where the
-    /// server withholds it, as from a user without `+info`, unless the grace is zero. If it withholds the age after a
-    /// reconnect, claims fail until it tells, while held locks are extended and released as before.
+    /// The age is `uptime_in_seconds` in the answer to `INFO`, which also shows a promotion. Connecting fails if the
+    /// server withholds it, as from a user without `+info`, unless the grace is zero. If the server withholds the age
+    /// after a reconnect, claims fail until it reports the age again, while held locks are extended and released as
+    /// before.
     ///
     /// # Errors
     ///
@@ -187,13 +187,13 @@ impl RedisConfig {
         Ok(self)
     }
 
-    /// Counts a grant only once `count` replicas have confirmed it, `within` some time. A grant that they do not confirm is
-    /// released, and the claim fails with an error that says so.
+    /// Counts a grant only once `count` replicas have confirmed it, within the time `within`. A grant that they do not
+    /// confirm is released, and the claim fails with an error that says so.
     ///
-    /// This narrows what a failover can lose, and does not close it: a replica that has not confirmed may be promoted, and one
-    /// that has may have lost the grant since, by a restart. Extensions and releases are not confirmed: after a failover a
-    /// lease may end by up to one interval of the watchdog earlier, and a released one may stay until it expires. A claim
-    /// costs one more round trip and the time that the replicas take.
+    /// This reduces the risk of losing a grant by a failover, and does not remove it: a replica that has not confirmed
+    /// the grant may be promoted, and a replica that has may have lost it since, by a restart. Extensions and releases
+    /// are not confirmed: after a failover a lease may end by up to one interval of the watchdog earlier, and a
+    /// released one may stay until it expires. A claim costs one more round trip and the time that the replicas take.
     ///
     /// # Errors
     ///
@@ -206,10 +206,10 @@ impl RedisConfig {
         Ok(self)
     }
 
-    /// Reaches servers elsewhere than at the addresses that sentinels and the nodes of a cluster announce, because the way leads
-    /// through a tunnel, a proxy or the published port of a container. Each pair is an announced `host:port` and the
-    /// `host:port` to connect to, which is the host that a certificate has to name. The hosts of the URL itself are not announced,
-    /// and stay as they are.
+    /// Connects to other addresses than those that sentinels and the nodes of a cluster announce, because the
+    /// connections go through a tunnel, a proxy or the published port of a container. Each pair is an announced
+    /// `host:port` and the `host:port` to connect to; a certificate has to name the latter host. The hosts of the URL
+    /// itself are not mapped.
     ///
     /// # Errors
     ///
@@ -226,33 +226,34 @@ impl RedisConfig {
         Ok(self)
     }
 
-    /// Where an announced address is reached.
+    /// The address to connect to for an announced one.
     pub(crate) fn reached(&self, announced: Address) -> Address {
         self.address_map.get(&announced).cloned().unwrap_or(announced)
     }
 
-    /// Trusts the certificates in `file`, in PEM, in place of those that the system trusts.
+    /// Trusts the certificates in `file`, in PEM, instead of the system's.
     ///
     /// # Errors
     ///
-    /// [`ConfigError::NeedsTls`] if the URL was not of TLS, [`ConfigError::Option`] for an empty name.
+    /// [`ConfigError::NeedsTls`] if the URL does not use TLS, [`ConfigError::Option`] for an empty name.
     pub fn ca(mut self, file: impl Into<PathBuf>) -> Result<Self, ConfigError> {
         self.tls("ca")?.ca = Some(checked_file("ca", file.into())?);
         Ok(self)
     }
 
-    /// Shows the servers a certificate: the one in the file `cert`, whose private key is in the file `key`, both in PEM.
+    /// Presents a client certificate to the servers: the one in the file `cert`, whose private key is in the file
+    /// `key`, both in PEM.
     ///
     /// # Errors
     ///
-    /// [`ConfigError::NeedsTls`] if the URL was not of TLS, [`ConfigError::Option`] for an empty name.
+    /// [`ConfigError::NeedsTls`] if the URL does not use TLS, [`ConfigError::Option`] for an empty name.
     pub fn identity(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Result<Self, ConfigError> {
         let files = (checked_file("cert", cert.into())?, checked_file("key", key.into())?);
         self.tls("cert")?.identity = Some(files);
         Ok(self)
     }
 
-    /// The servers and the database, without the user and the password: what errors call the store.
+    /// The servers and the database, without the user and the password: the name of the store in errors.
     pub fn address(&self) -> String {
         let scheme = if self.tls.is_some() { "rediss" } else { "redis" };
         let list = |hosts: &[Address]| hosts.iter().map(Address::to_string).collect::<Vec<_>>().join(",");
@@ -326,7 +327,7 @@ impl RedisConfig {
     }
 }
 
-/// Options that are read before it is known whether the one that they belong to is there.
+/// Options that are complete only in pairs, which are checked after all are read.
 #[derive(Default)]
 struct Pairs {
     replicas: Option<u8>,

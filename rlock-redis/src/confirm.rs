@@ -1,4 +1,4 @@
-//! Grants that were made on behalf of others' releases, until replicas have confirmed them.
+//! Grants that other clients' releases have made, until replicas confirm them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,11 +14,11 @@ use crate::route::{Purpose, Route};
 use crate::scripts;
 use crate::wire::Args;
 
-/// The leases that this client waits for, or does not know the outcome of, where replicas have to confirm a grant.
+/// The leases that this client waits for, or whose outcome it does not know, if replicas have to confirm grants.
 ///
-/// An extension finds out that such a lease is held. The client goes on saying that it waits until replicas have the grant,
-/// and then tells of it by an event. If they do not have it in time, the lease is released, and the next extension finds it
-/// gone.
+/// An extension finds such a lease held. The client still reports that it waits until replicas have the grant, and then
+/// reports the grant by an event. If they do not have it in time, the lease is released, and the next extension finds
+/// it gone.
 #[derive(Debug)]
 pub(crate) struct Confirmer {
     wanted: Replicas,
@@ -44,12 +44,12 @@ struct State {
 enum Step {
     Unasked,
     Asked,
-    /// An extension that the store answered before may come in later, and says that the lease is held.
+    /// The answer of an earlier extension may still arrive, and say that the lease is held.
     GivenBack,
 }
 
 impl Confirmer {
-    /// The number of leases beyond which those that nobody has touched for an hour are forgotten.
+    /// The number of leases above which those without a request for an hour are dropped.
     const MANY: usize = 4_096;
     const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
 
@@ -58,7 +58,7 @@ impl Confirmer {
         Self { wanted, waiting: Arc::new(waiting), under_way: Mutex::default() }
     }
 
-    /// Takes note of a lease that may be granted later.
+    /// Notes a lease that may be granted later.
     pub(crate) fn expect(&self, id: LeaseId) {
         let mut leases = self.waiting.leases();
         leases.insert(id, State { touched: Instant::now(), step: Step::Unasked });
@@ -67,13 +67,13 @@ impl Confirmer {
         }
     }
 
-    /// Takes note of a lease that is held and confirmed, or released.
+    /// Notes that a lease is held and confirmed, or released.
     pub(crate) fn forget(&self, id: LeaseId) {
         self.waiting.leases().remove(&id);
     }
 
-    /// The answer to an extension that found a lease held. Until its grant is confirmed, it waits, and replicas are asked in
-    /// the background.
+    /// The answer to an extension that found a lease held. Until its grant is confirmed, the lease counts as waiting,
+    /// and the replicas are asked in the background.
     pub(crate) fn extended(&self, key: &LeaseKey, grant: Grant) -> Extended {
         let mut leases = self.waiting.leases();
         let Some(state) = leases.get_mut(&key.id) else { return Extended::Held(grant) };

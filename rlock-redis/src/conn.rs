@@ -1,9 +1,8 @@
 //! One connection to a server.
 //!
-//! fred is used for the protocol only. Its own reconnecting is off: it would keep commands while it reconnects and
-//! send them long after their callers gave up, and it does not notice a silent connection that is written to.
-//! So a connection that breaks stays broken, everything under way on it fails at once, and its user opens the
-//! next.
+//! fred is used for the protocol only. Its own reconnecting is off: it would keep commands while it reconnects and send
+//! them long after their callers gave up, and it does not notice a dead connection that is written to. So a broken
+//! connection stays broken, all requests in flight on it fail at once, and its user opens the next.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -24,11 +23,10 @@ use crate::error::{CallError, Cause};
 use crate::grace::Grace;
 use crate::wire::{Args, Reply};
 
-/// The silence of a connection with a request under way after which another connection is opened, to find out whether the
+/// How long a connection with a request in flight may be silent before another one is opened, to find out whether the
 /// connection is dead or the server is slow.
 const SUSPICIOUS: Duration = Duration::from_millis(500);
-/// An open connection. Commands of all tasks go over it in the order in which they are sent, without waiting for
-/// each other's answers.
+/// An open connection. It sends the commands of all tasks in order, without waiting for the answers to earlier ones.
 #[derive(Debug)]
 pub(crate) struct Conn {
     client: Client,
@@ -45,7 +43,7 @@ pub(crate) struct Conn {
     suspicious_since: AtomicU64,
 }
 
-/// Since when a connection is silent.
+/// The time since which a connection is silent.
 #[derive(Debug)]
 pub(crate) struct Silence(u64);
 
@@ -59,9 +57,9 @@ pub(crate) struct Driver {
 /// The end of a connection.
 #[derive(Debug, Default)]
 struct End {
-    /// It is to be replaced.
+    /// It has to be replaced.
     useless: Notify,
-    /// The connection is gone. fred does not fail every command that is under way then.
+    /// The connection is gone. fred does not then fail every command in flight.
     closed: Notify,
     is_closed: AtomicBool,
 }
@@ -90,7 +88,7 @@ impl Conn {
         Ok((conn, driver))
     }
 
-    /// Switches to RESP3 where the server knows that.
+    /// Switches to RESP3 if the server supports it.
     pub(crate) async fn switch_protocol(&mut self, endpoint: &Endpoint<'_>) -> Result<(), CallError> {
         let hello = self.client.hello(RespVersion::RESP3, None, None);
         self.has_resp3 = match timeout(endpoint.config.connect_timeout, hello).await {
@@ -110,18 +108,18 @@ impl Conn {
         &self.grace
     }
 
-    /// Whether the connection goes on taking commands while it is subscribed. It does not where the server, or a proxy in
-    /// front of it, does not know HELLO.
+    /// Whether the connection takes commands while it is subscribed. It does not if the server, or a proxy in front of
+    /// it, does not support HELLO.
     pub(crate) fn has_resp3(&self) -> bool {
         self.has_resp3
     }
 
-    /// The server's version, major and minor, where it says.
+    /// The server's version, major and minor, if it reports one.
     pub(crate) fn version(&self) -> Option<(u64, u64)> {
         self.client.server_version().map(|version| (version.major, version.minor))
     }
 
-    /// Sends a command and waits for the answer, for no longer than the timeout.
+    /// Sends a command and waits for the answer, at most for the timeout.
     ///
     /// # Cancel safety
     ///
@@ -154,8 +152,8 @@ impl Conn {
 
     /// The same for a command about a hash slot that the server is taking over.
     ///
-    /// The server lets a slot be used before it owns it by the command behind `ASKING` alone. If another task's command
-    /// comes between the two, that one does no harm, and this one fails with `MOVED`.
+    /// Before the server owns a slot, it lets only the command after `ASKING` use it. If another task's command comes
+    /// between the two, that one does no harm, and this one fails with `MOVED`.
     ///
     /// # Cancel safety
     ///
@@ -167,10 +165,10 @@ impl Conn {
     }
 
     async fn send(&self, more: Duration, name: &'static str, args: Args) -> Result<Reply, CallError> {
-        // fred flushes each EVALSHA by itself, but writes commands that it does not know together.
+        // fred flushes each EVALSHA separately, but writes commands that it does not know together.
         let command = CustomCommand::new_static(name, ClusterHash::Random, false);
         let sent = self.elapsed();
-        // The box takes 5 s off the build, and costs an allocation per command.
+        // The box shortens the build by 5 s, and costs an allocation per command.
         let mut answer = self.client.custom_raw(command, args.0).boxed();
         let (first, limit) = (SUSPICIOUS + more, self.timeout + more);
         let mut answered = timeout(limit.min(first), &mut answer).await;
@@ -197,8 +195,8 @@ impl Conn {
         }
     }
 
-    /// Returns when a request has got no answer for a suspiciously long time, nor has any after it; with the instant
-    /// from which on an answer would dispel the suspicion.
+    /// Returns when a request has had no answer for a suspiciously long time, and no later request has had one.
+    /// [`is_silent`](Self::is_silent) says whether an answer has come since.
     pub(crate) async fn suspected(&self) -> Silence {
         loop {
             self.suspicious.notified().await;
@@ -209,7 +207,7 @@ impl Conn {
         }
     }
 
-    /// Returns whether the server runs scripts. It may answer all other commands while it holds back writes.
+    /// Returns whether the server runs scripts. While it holds back writes, it may still answer all other commands.
     pub(crate) async fn runs_scripts(&self) -> bool {
         self.run_empty_script().await.is_ok()
     }
@@ -230,12 +228,12 @@ impl Conn {
         self.last_answer.load(Ordering::Relaxed) < elapsed
     }
 
-    /// Has the connection replaced: it is silent, or leads to the wrong server.
+    /// Has the connection replaced, because it is silent or leads to the wrong server.
     pub(crate) fn give_up(&self) {
         self.end.useless.notify_one();
     }
 
-    /// Asks for the messages on a channel. The client library may drop the server's refusal.
+    /// Subscribes to a channel. The client library may drop the server's refusal.
     pub(crate) async fn listen(&self, channel: &str) -> Result<broadcast::Receiver<Message>, CallError> {
         let messages = self.client.message_rx();
         self.client.subscribe(channel).await.map_err(call_error)?;
@@ -254,7 +252,7 @@ impl Conn {
 impl Driver {
     async fn start(client: &Client, endpoint: &Endpoint<'_>) -> Result<Self, CallError> {
         let mut connected = pin!(client.wait_for_connect());
-        // Polled once, it listens; an answer that came before that would be missed.
+        // The first poll subscribes; otherwise an early answer would be missed.
         let _not_yet = poll_immediate(connected.as_mut()).await;
         let driver = Self { task: client.connect(), end: Arc::default() };
         match timeout(endpoint.config.connect_timeout, connected).await {

@@ -1,4 +1,4 @@
-//! Opens connections to the server that one link or subscription uses.
+//! Opens connections to the server of a link or a subscription.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::error::{CallError, Cause};
 use crate::sentinel::Sentinels;
 use crate::{RedisConfig, server, standing};
 
-/// Opens connections to a server that takes writes.
+/// Opens connections to a server that accepts writes.
 #[derive(Debug, Clone)]
 pub(crate) struct Connector {
     pub(crate) config: Arc<RedisConfig>,
@@ -25,7 +25,7 @@ pub(crate) struct Connector {
 /// The server to connect to.
 #[derive(Debug, Clone)]
 pub(crate) enum Server {
-    /// The same at all times.
+    /// A fixed address.
     At(Address),
     /// The primary that the sentinels name.
     Named(Arc<Sentinels>),
@@ -34,7 +34,7 @@ pub(crate) enum Server {
 }
 
 impl Connector {
-    /// Opens a connection. Errors name the server, where the URL does not.
+    /// Opens a connection. Errors name the server if the URL does not.
     ///
     /// # Cancel safety
     ///
@@ -57,7 +57,7 @@ impl Connector {
         }
     }
 
-    /// Returns when another server took the place of the one that `conn` leads to.
+    /// Returns when another server has replaced the one that `conn` leads to.
     pub(crate) async fn replaced(&self, conn: &Conn) {
         match &self.server {
             Server::At(_) => std::future::pending().await,
@@ -72,8 +72,8 @@ impl Connector {
     }
 }
 
-/// Connects, logs in, selects the database and makes sure that the server takes writes, and is a node of a cluster if that
-/// is asked for.
+/// Connects, logs in and selects the database. Checks that the server accepts writes, and that it is a node of a
+/// cluster if the URL says so.
 ///
 /// Claims fail while the server withholds its uptime; other requests work. See [`Grace`](crate::grace::Grace).
 async fn open(config: &RedisConfig, address: &Address, mark: Option<&str>) -> Result<(Arc<Conn>, Driver), CallError> {
@@ -91,7 +91,7 @@ async fn open(config: &RedisConfig, address: &Address, mark: Option<&str>) -> Re
     let (is_fit, grace) = tokio::join!(server::check_mode_and_role(&conn, in_cluster), grace);
     is_fit?;
     match grace {
-        // A claim asks again: the server withholds its uptime, or does not serve the key any more.
+        // A claim checks this again: the server withholds its uptime, or no longer serves the key.
         Ok(()) | Err(CallError::Unfit(_) | CallError::Refused(_)) => Ok((Arc::new(conn), driver)),
         Err(error) => Err(error),
     }

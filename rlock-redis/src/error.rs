@@ -1,4 +1,4 @@
-//! Maps the server's and the connection's errors to the outcome of a request.
+//! Maps errors of the server and of connections to the outcome of a request.
 
 use std::error::Error;
 use std::fmt;
@@ -13,11 +13,11 @@ use crate::advice;
 pub(crate) enum CallError {
     /// The command never left this process.
     Unsent(Cause),
-    /// The command may have arrived, but no answer came.
+    /// The command may have arrived; no answer came.
     Unanswered(Cause),
     /// The server answered with an error.
     Refused(String),
-    /// The server or the user's rights do not suffice for locks, for this reason.
+    /// The server or the user's rights are not sufficient for locks.
     Unfit(String),
 }
 
@@ -34,7 +34,7 @@ impl Cause {
 }
 
 impl CallError {
-    /// The same error, which names what it is about; unchanged if that has no name.
+    /// Adds the name of the subject to an error; unchanged if the name is empty.
     pub(crate) fn about(self, subject: impl fmt::Display) -> Self {
         let subject = subject.to_string();
         if subject.is_empty() {
@@ -45,11 +45,11 @@ impl CallError {
             Self::Unsent(cause) => Self::Unsent(name(cause)),
             Self::Unanswered(cause) => Self::Unanswered(name(cause)),
             Self::Unfit(reason) => Self::Unfit(format!("{subject}: {reason}")),
-            refused @ Self::Refused(_) => refused, // its code stands in front
+            refused @ Self::Refused(_) => refused, // it begins with the error code
         }
     }
 
-    /// Whether the node of a cluster does not serve the slot, or not alone.
+    /// Whether the node of a cluster does not serve the slot, or shares it with another node.
     pub(crate) fn is_of_moving_slot(&self) -> bool {
         ["MOVED", "ASK", "TRYAGAIN"].iter().any(|code| self.is_refusal_with(code))
     }
@@ -101,8 +101,8 @@ impl fmt::Display for CallError {
 
 /// Maps an error of the server, for a whole request or for one entry of it.
 ///
-/// The scripts begin every step with the write that can be refused, so a refusal means that nothing was done. The exception
-/// is a script on a slot that is being moved.
+/// The scripts begin every step with the write that the server may refuse, so a refusal means that nothing was done.
+/// The exception is a script on a slot that is being moved.
 pub(crate) fn refused(text: &str, operation: &'static str, store: &Arc<str>) -> BackendError {
     let code = code_of(text);
     let failure = |hint: &str| {
@@ -118,7 +118,7 @@ pub(crate) fn refused(text: &str, operation: &'static str, store: &Arc<str>) -> 
         "NOREPLICAS" => BackendError::NotApplied(failure("it has fewer replicas than min-replicas-to-write asks for")),
         "MISCONF" => BackendError::NotApplied(failure("it cannot save to its disk; see its log")),
         "TRYAGAIN" => BackendError::NotApplied(failure("a slot is being moved")),
-        // The client library drops the connection at this answer, and gives it to every request under way.
+        // The client library drops the connection at this answer, and gives it to every request in flight.
         "CLUSTERDOWN" => BackendError::Unknown(failure("the cluster is down")),
         "NOAUTH" => BackendError::Rejected(failure("it wants a password; put user:password@ into the URL")),
         "WRONGPASS" => BackendError::Rejected(failure("check the user and the password in the URL")),
@@ -126,7 +126,7 @@ pub(crate) fn refused(text: &str, operation: &'static str, store: &Arc<str>) -> 
         "MOVED" | "ASK" | "CROSSSLOT" => {
             BackendError::Rejected(failure("it is a node of a cluster; write redis-cluster://host:port"))
         }
-        // A part of the step was done. The same request again does the rest.
+        // A part of the step was done. A retry of the request does the rest.
         _ if text.contains("non local key") => BackendError::Unknown(failure("a slot is being moved")),
         "WRONGTYPE" => {
             BackendError::Rejected(failure("another program uses the key of this resource; choose another namespace"))
@@ -146,19 +146,18 @@ pub(crate) fn refused(text: &str, operation: &'static str, store: &Arc<str>) -> 
     }
 }
 
-/// Whether the access rules are against a command. The answer to one inside a script has a code of its own only in some
-/// versions.
+/// Whether the access rules deny a command. Only some versions have an error code for a denial inside a script.
 fn is_denial(text: &str) -> bool {
     code_of(text) == "NOPERM"
         || text.contains("The user executing the script can't")
         || text.contains("ACL failure in script")
 }
 
-/// The first word of an error. Redis 6 puts the line of the script in front of it, once for each level.
+/// The first word of an error. Redis 6 puts the line of the script before it, once for each level.
 pub(crate) fn code_of(text: &str) -> &str {
     let mut rest = text.trim_start();
     if let Some((_, error)) = rest.strip_prefix("ERR Error running script").and_then(|text| text.split_once("): ")) {
-        rest = error; // so Redis 6 begins where a script does not catch an error
+        rest = error; // Redis 6 begins an uncaught error with this
     }
     while let Some(behind) = rest.strip_prefix("@user_script:").or_else(|| rest.strip_prefix("user_script:")) {
         rest = behind.trim_start_matches([' ', ':', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']);

@@ -1,4 +1,4 @@
-//! Receives the server's messages to this client, on a connection of its own that is subscribed to the client's inbox.
+//! Receives the server's messages to this client, on a separate connection that is subscribed to the client's inbox.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,8 +70,8 @@ async fn listen(
     }
 }
 
-/// Passes messages on until the connection breaks or proves dead; in the latter case it returns the connection that proved
-/// it. Only a heartbeat is sent over the connection, because without one a dead connection would go unnoticed.
+/// Passes messages on until the connection breaks or proves dead; in the latter case it returns the connection that
+/// proved it. It sends only heartbeats over the connection, because without them a dead connection would go unnoticed.
 async fn deliver(
     connector: &Connector,
     (conn, mut driver, mut messages): (&Conn, Driver, Messages),
@@ -92,7 +92,8 @@ async fn deliver(
         loop {
             match messages.next().await {
                 Delivery::Message(text) => match Event::from_notice(&text) {
-                    // It counts once replicas have confirmed it, for which an extension asks.
+                    // A grant counts only once replicas have confirmed it. This event makes core extend the lease,
+                    // which asks them.
                     Some(Event::Granted { id, .. }) if connector.config.replicas.is_some() => {
                         events.send(Event::Broken { id });
                     }

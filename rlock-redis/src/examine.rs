@@ -1,4 +1,4 @@
-//! Looks at the settings of the servers.
+//! Checks the settings of the servers.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,7 +15,7 @@ impl RedisBackend {
             let name = self.route.name_of(&primary);
             let of_one = match self.findings_of(&primary).await {
                 Ok(findings) => findings,
-                // The others are examined all the same.
+                // The other primaries are examined nevertheless.
                 Err(error) if !name.is_empty() => vec![Finding::risk("primary", error.to_string())],
                 Err(error) => return Err(error),
             };
@@ -26,7 +26,7 @@ impl RedisBackend {
 
     async fn findings_of(&self, primary: &Primary) -> Result<Vec<Finding>, BackendError> {
         let Some(Reply::Text(info)) = self.if_allowed(primary, "INFO", Args::default()).await? else {
-            let text = "this user may not run INFO, so the server's settings were not looked at: +info allows it, and \
+            let text = "this user may not run INFO, so the server's settings were not checked: +info allows it, and \
                         restart_grace other than 0s needs it";
             return Ok(vec![Finding::note("settings", text)]);
         };
@@ -45,7 +45,7 @@ impl RedisBackend {
         Ok(findings)
     }
 
-    /// What the server answers, unless this user may not ask for it.
+    /// The server's answer, or `None` if this user may not run the command.
     async fn if_allowed(
         &self,
         primary: &Primary,
@@ -68,8 +68,8 @@ impl RedisBackend {
         if !info.is("aof_enabled", "1") {
             let grace = self.restart_grace();
             let text = format!(
-                "the server keeps no log (appendonly no): after a restart it has forgotten locks, and grants them to others \
-                 {grace:?} later (restart_grace), though a holder that was cut off meanwhile has not learned of it; set \
+                "the server keeps no log (appendonly no): after a restart it has lost its locks, and grants them to others \
+                 {grace:?} later (restart_grace), although a holder that was cut off has not learned of that; set \
                  appendonly yes and appendfsync always, or restart_grace to the longest TTL"
             );
             return Finding::risk(subject, text);
@@ -80,13 +80,13 @@ impl RedisBackend {
             }
             Some("everysec") => {
                 let text = "the log is flushed each second (appendfsync everysec): a crash of the host, not of the server \
-                            alone, forgets what was granted in the last one; `always` forgets nothing";
+                            alone, loses the locks of the last second; `always` loses nothing";
                 Finding::note(subject, text)
             }
             Some(when) => {
                 let text = format!(
-                    "the log is flushed when the system likes (appendfsync {when}): a crash of the host forgets what was \
-                     granted in the last half minute; set it to always, or everysec"
+                    "the system decides when to flush the log (appendfsync {when}): a crash of the host loses the locks of \
+                     the last half minute; set it to always, or everysec"
                 );
                 Finding::risk(subject, text)
             }
@@ -132,7 +132,7 @@ impl<'a> Info<'a> {
 fn version(info: &Info<'_>) -> Finding {
     let (name, version) = match info.get("valkey_version") {
         Some(version) => ("Valkey", version),
-        None => ("Redis", info.get("redis_version").unwrap_or("of a version that it does not tell")),
+        None => ("Redis", info.get("redis_version").unwrap_or("of an unknown version")),
     };
     Finding::good("version", format!("{name} {version}"))
 }
@@ -145,14 +145,14 @@ fn eviction(info: &Info<'_>) -> Finding {
     }
     if limit == "0" {
         let text = format!(
-            "nothing is removed to make room, for maxmemory is not set; if it ever is, maxmemory-policy {policy} removes \
+            "nothing is removed to make room, because maxmemory is not set; if it is set, maxmemory-policy {policy} removes \
              locks: set noeviction"
         );
         return Finding::note(subject, text);
     }
     let text = format!(
         "the server removes locks that are held when its memory is full (maxmemory-policy {policy}): set noeviction, or \
-         give locks a server of their own"
+         use a separate server for locks"
     );
     Finding::risk(subject, text)
 }
@@ -164,8 +164,8 @@ fn replication(info: &Info<'_>) -> Option<Finding> {
     }
     let replicas = info.get("connected_slaves").filter(|&count| count != "0")?;
     let text = format!(
-        "{replicas} replicas, which get to know of a lock after it was granted: a failover forgets what was granted in the \
-         moments before; fencing tokens protect what accepts them"
+        "{replicas} replicas, which receive a lock only after it was granted: a failover loses the locks of the last \
+         moments; fencing tokens protect resources that check them"
     );
     Some(Finding::note(subject, text))
 }

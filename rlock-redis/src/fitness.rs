@@ -8,8 +8,8 @@ use crate::{RedisConfig, rights, scripts, standing};
 
 const OLDEST: (u64, u64) = (6, 2);
 
-/// Fails if the server is too old, withholds its uptime, or lacks a right. Loads the scripts into it. `bucket` is one that
-/// the server serves.
+/// Fails if the server is too old, withholds its uptime, or denies a right. Loads the scripts into it. The server has
+/// to serve `bucket`.
 pub(crate) async fn check(config: &RedisConfig, conn: &Conn, keys: &Keys, bucket: u16) -> Result<(), CallError> {
     check_version(conn)?;
     let grace = standing::grants_from(conn, &keys.mark(bucket)).await;
@@ -40,7 +40,7 @@ fn check_version(conn: &Conn) -> Result<(), CallError> {
                 format!("the server is version {major}.{minor}: {needs_major}.{needs_minor} or newer is needed");
             Err(CallError::Unfit(reason))
         }
-        // A user without the right to INFO is not told the version; the scripts say what is missing then.
+        // A user without the right to INFO does not learn the version; then the scripts report what is missing.
         _ => Ok(()),
     }
 }

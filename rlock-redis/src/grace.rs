@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use crate::error::{CallError, Cause};
 
-/// The grace of one server, as [`restart_grace`](crate::RedisConfig::restart_grace) has it.
+/// The grace of one server, as defined by [`restart_grace`](crate::RedisConfig::restart_grace).
 ///
-/// For a server alone it begins at its start, which its uptime tells. No server tells when it was promoted, or when its
-/// cluster or its sentinels let clients use it. There, clients leave a mark in it, with its identity: the grace begins with
-/// the mark.
+/// The grace of a single server begins at its start, by its uptime. No server reports when it was promoted, or when its
+/// cluster or its sentinels let clients use it. So clients leave a mark on such a server, with its identity, and the
+/// grace begins with the mark.
 #[derive(Debug)]
 pub(crate) struct Grace {
     length: Duration,
@@ -19,7 +19,7 @@ pub(crate) struct Grace {
 }
 
 impl Grace {
-    /// The time that a cluster or sentinels take to begin, and their clients to come.
+    /// The time that a cluster or sentinels take to start, and their clients to arrive.
     const STARTING: Duration = Duration::from_secs(60);
     /// The longest pause before a claim fails, so that callers do not retry in a tight loop.
     const MOMENT: Duration = Duration::from_millis(200);
@@ -38,7 +38,7 @@ impl Grace {
         self.is_alone || age > self.length + Self::STARTING
     }
 
-    /// Says how much of the grace is over. The first word counts.
+    /// Sets how much of the grace has passed. Only the first call counts.
     pub(crate) fn has_passed(&self, passed: Duration) -> Instant {
         *self.over.get_or_init(|| Instant::now() + self.length.saturating_sub(passed))
     }
@@ -65,7 +65,7 @@ impl Grace {
         Err(CallError::Unsent(Cause::new(reason)))
     }
 
-    /// The rest of the grace. While it is not known, the server may not grant for another moment.
+    /// The rest of the grace. While it is unknown, it counts as 200 ms.
     pub(crate) fn left(&self) -> Duration {
         self.over.get().map_or(Self::MOMENT, |over| over.saturating_duration_since(Instant::now()))
     }

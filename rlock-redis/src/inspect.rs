@@ -1,4 +1,4 @@
-//! Looks at one resource, and ends its leases by force.
+//! Inspects one resource, and breaks its leases.
 
 use rlock_core::{BackendError, ResourceName, Snapshot};
 
@@ -23,7 +23,7 @@ impl RedisBackend {
         }
     }
 
-    /// One script call on one resource.
+    /// Makes one script call on one resource.
     async fn call_on(
         &self,
         operation: &'static str,

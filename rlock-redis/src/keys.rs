@@ -9,28 +9,28 @@ use crate::wire::slot;
 
 /// The common prefix of all keys and channels.
 const ROOT: &str = "rlock:";
-/// The version of the layout. Versions never meet, since their keys differ.
+/// The version of the layout. Versions do not conflict, because their keys differ.
 const LAYOUT: &str = "2";
-/// What stands between the hash tag and the name.
+/// The separators between the hash tag and the name, for the string and for the set.
 const RESOURCE: &str = ":";
 const SET: &str = "#";
-/// The number of hash tags over which the resources of a namespace are spread. Each costs a batch another call on a cluster;
-/// more of them would let more primaries share the work.
+/// The number of hash tags over which the resources of a namespace are spread. More tags let more primaries share the
+/// work, but cost a batch on a cluster one more call each.
 pub(crate) const BUCKETS: u16 = 16;
-/// The hash slots of a cluster for each bucket.
+/// The number of hash slots in each bucket's part.
 const SLOTS: u16 = 16_384 / BUCKETS;
 
 /// The keys of one namespace.
 ///
 /// A resource is `rlock:2:{namespace:tag}:name`, and the set beside it is `rlock:2:{namespace:tag}#name`. The braces
-/// make a hash tag, so that both live in one slot. What would end the tag or look like a separator in a namespace is
-/// percent-encoded: two resources never share a key.
+/// make a hash tag, so that both are in one slot. Characters of a namespace that would end the tag or look like a
+/// separator are percent-encoded: two resources never share a key.
 #[derive(Debug, Clone)]
 pub(crate) struct Keys {
     /// `rlock:2:{namespace:`
     front: String,
-    /// For each bucket `rlock:2:{namespace:tag}`, and the hash slot of that. The slots of the buckets are spread evenly: each tag
-    /// is the smallest number with a slot in its bucket's part of the slots.
+    /// For each bucket `rlock:2:{namespace:tag}`, and its hash slot. The buckets divide the slots evenly: each tag is
+    /// the smallest number with a slot in its bucket's part.
     buckets: Arc<[(String, u16)]>,
 }
 
@@ -64,7 +64,7 @@ impl Keys {
         Some(slot / SLOTS).filter(|&bucket| self.slot(bucket) == slot)
     }
 
-    /// The common prefix of all keys. It is no key itself.
+    /// The common prefix of all keys. It is not a key itself.
     pub(crate) fn front(&self) -> &str {
         &self.front
     }
@@ -78,12 +78,12 @@ impl Keys {
         [self.start(Self::bucket(name)), RESOURCE, name.as_str()].concat()
     }
 
-    /// The sorted set beside the resource, for those who share it or wait.
+    /// The key of the sorted set of a resource, for leases that share it or wait.
     pub(crate) fn set(&self, name: &ResourceName) -> String {
         [self.start(Self::bucket(name)), SET, name.as_str()].concat()
     }
 
-    /// Appends both keys of a resource to `buffer`, and hands out each.
+    /// Appends both keys of a resource to `buffer`, and calls `hand_out` after each.
     pub(crate) fn both(&self, name: &ResourceName, buffer: &mut BytesMut, mut hand_out: impl FnMut(&mut BytesMut)) {
         let start = self.start(Self::bucket(name));
         for separator in [RESOURCE, SET] {
@@ -92,7 +92,7 @@ impl Keys {
         }
     }
 
-    /// The length of both keys of a resource, or a little more.
+    /// An upper bound of the length of both keys of a resource.
     pub(crate) fn length_of_both(&self, name: &ResourceName) -> usize {
         2 * (self.front.len() + name.as_str().len() + 8)
     }
@@ -101,23 +101,23 @@ impl Keys {
         &self.buckets[usize::from(bucket)].0
     }
 
-    /// A key in a bucket that no resource has, because names are not empty. Access rules that allow single resources
-    /// do not allow it.
+    /// A key in a bucket that belongs to no resource, because names are not empty. Access rules that allow single
+    /// resources do not allow it.
     pub(crate) fn unused(&self, bucket: u16) -> String {
         [self.start(bucket), RESOURCE].concat()
     }
 
-    /// The same for the set beside it.
+    /// The same for the set.
     pub(crate) fn unused_set(&self, bucket: u16) -> String {
         [self.start(bucket), SET].concat()
     }
 
-    /// The key in a bucket by which clients remember since when they know the server.
+    /// The key in a bucket that stores since when clients know the server in its role.
     pub(crate) fn mark(&self, bucket: u16) -> String {
         [self.start(bucket), "!known"].concat()
     }
 
-    /// The key in a bucket that is written to when replicas are asked.
+    /// The key in a bucket that is written before replicas are asked.
     pub(crate) fn confirmed(&self, bucket: u16) -> String {
         [self.start(bucket), "!confirmed"].concat()
     }
@@ -127,7 +127,7 @@ impl Keys {
         format!("{}*}}:{}*", escape_glob(&self.front), escape_glob(prefix))
     }
 
-    /// The name of the resource at `key`; `None` if that is not one of ours.
+    /// The name of the resource at `key`; `None` if it is not the key of a resource.
     pub(crate) fn name(&self, key: &str) -> Option<ResourceName> {
         let (_bucket, name) = key.strip_prefix(&self.front)?.split_once("}:")?;
         let name = ResourceName::new(name).ok()?;

@@ -1,9 +1,9 @@
 //! rlock on Redis, version 6.2 to 8, and Valkey, version 8 and 9: one server, Sentinel, or Redis Cluster.
 //!
 //! Most users depend on the package `rlock-client` and call `rlock::connect("redis://…")`, which uses this crate.
-//! [`RedisConfig::from_url`] has the URLs of all topologies.
+//! [`RedisConfig::from_url`] lists the URLs of all topologies.
 //!
-//! [`RedisConfig::ACL_RULES`] has the access rules for a user of the server.
+//! [`RedisConfig::ACL_RULES`] lists the access rules for a user of the server.
 //!
 //! ```no_run
 //! use rlock_redis::{RedisBackend, RedisConfig};
@@ -17,36 +17,38 @@
 //!
 //! # How it works
 //!
-//! Each operation is one call of a Lua script, which the server runs without anything in between: it drops what
-//! has expired by the server's clock, does what was asked for, and grants the next waiters. A batch is a call for
-//! every 256 entries. A resource is one string, `rlock:2:{namespace:tag}:name`, with a sorted set beside it
-//! while clients wait or share it. An uncontended acquire reads and writes that string, and so does its release; an extension
-//! writes eight bytes of it. The tag is one of 16, by the hash slot of the name. The 2 is the version of the layout.
+//! Each operation is one call of a Lua script, which the server runs atomically: it drops leases that have expired by
+//! the server's clock, carries out the request, and grants the next waiters. A batch is one call for every 256 entries.
+//! A resource is one string, `rlock:2:{namespace:tag}:name`, and a sorted set while clients wait or share it. An
+//! uncontended acquire reads and writes that string, and so does its release; an extension writes eight bytes of it.
+//! The tag is one of 16, by the hash slot of the name. The 2 is the version of the layout.
 //!
-//! A client has two connections to a server, for commands and for its inbox, and a third where replicas have to confirm.
-//! It opens a connection that is cut again at once. When a connection is silent for half a second the client opens another;
-//! if the server runs a script on that, it replaces the silent one, and requests on it fail as unknown and are sent again.
+//! A client has two connections to a server, for commands and for its inbox, and a third if replicas have to confirm.
+//! It reopens a lost connection at once. When a connection has a request in flight and is silent for half a second, the
+//! client opens another one. If the server runs a script on the new connection, it replaces the silent one. Requests on
+//! the silent one fail as unknown and are sent again.
 //!
-//! A waiter that is granted is told on the inbox of its client, a channel that nobody else listens to. So a
-//! release wakes one client, however many wait, and costs the same number of commands.
+//! The server notifies a granted waiter on the inbox of its client, a channel that no other client listens to. So a
+//! release wakes one client and costs the same number of commands, however many wait.
 //!
 //! # Sentinel
 //!
-//! Every new connection asks the sentinels for the primary, and checks its role. The answer with the highest configuration
-//! epoch counts. The client asks again every 400 ms, and leaves a primary that was replaced.
+//! For every new connection the client asks the sentinels for the primary, and checks its role. The answer with the
+//! highest configuration epoch counts. The client asks again every 400 ms, and leaves a primary that was replaced.
 //!
 //! # Cluster
 //!
-//! A client has a connection for commands to each primary, and one for its inbox to any of them. A batch is a call for each
-//! bucket in it, all under way together, so that 100,000 renewals are a few hundred calls. The table of slots comes from
-//! `CLUSTER SLOTS` of all primaries, of which most decide; `MOVED` and `ASK` lead single calls on.
+//! A client has a connection for commands to each primary, and one for its inbox to any of them. A batch is one call
+//! for each bucket in it, all concurrently, so that 100,000 renewals are a few hundred calls. The client builds its
+//! table of slots from the answers of all primaries to `CLUSTER SLOTS`, and the majority decides. It follows `MOVED`
+//! and `ASK` for single calls.
 //!
-//! While a slot moves, each key of a resource may be in either of two servers. A lock without waiters is one key, which is
-//! extended and released wherever it is. Requests that need both keys, or a lock that is new in that slot, fail as not
+//! While a slot moves, each key of a resource may be on either of two servers. A lock without waiters is one key, and
+//! can be extended and released on either. Requests that need both keys, or a new lock in that slot, fail as not
 //! applied until the slot has moved, and are sent again.
 //!
-//! With TLS, the certificates have to name the hosts that the nodes announce, or those that an `address_map` has for them:
-//! `cluster-announce-hostname` and `cluster-preferred-endpoint-type hostname` let them be names.
+//! With TLS, the certificates have to name the hosts that the nodes announce, or the hosts that an `address_map` gives
+//! for them. With `cluster-announce-hostname` and `cluster-preferred-endpoint-type hostname`, nodes announce names.
 //!
 //! The names of a namespace are spread over 16 slots, so that 16 primaries at most share its work.
 //!
@@ -54,32 +56,33 @@
 //!
 //! All that [`rlock_core::Backend`] asks for, on servers that keep their data:
 //!
-//! - Fencing tokens are max(previous + 1, the server's time in microseconds). They keep increasing when the server
-//!   has lost its data, unless its clock went back by more than the time since the last grant.
-//! - A resource that nobody uses leaves 16 bytes with its last token behind, which expire half an hour to an hour
-//!   after the last lease did.
-//! - Everything expires by itself: a client that crashes leaves nothing behind.
+//! - Fencing tokens are max(previous + 1, the server's time in microseconds). They keep increasing after the server has
+//!   lost its data, unless its clock went back by more than the time since the last grant.
+//! - An unused resource leaves 16 bytes with its last token behind, which expire half an hour to an hour after the last
+//!   lease.
+//! - All keys expire by themselves: a client that crashes leaves nothing behind.
 //!
 //! # What Redis cannot promise
 //!
-//! - **Failover.** Replication is asynchronous: a primary that fails may take the latest grants with it, and the
-//!   replica that takes over may grant them again. After a promotion nothing is granted for the
-//!   [`restart_grace`](RedisConfig::restart_grace), from the moment at which the first client finds it, so that holders who
-//!   can reach the replica learn of their loss first. A grace as long as the longest TTL covers also those who cannot, by
-//!   their deadlines. Without that, two holders overlap until the first one's deadline. The old primary may go on granting
-//!   to clients that it alone can reach: `min-replicas-to-write 1` ends that after `min-replicas-max-lag`. In all of
-//!   these cases the fencing token protects what they write to.
-//! - **Replicas that confirm.** [`wait_replicas`](RedisConfig::wait_replicas) counts a grant only once replicas have it.
-//!   That narrows the loss by a failover, and does not close it: see there.
-//! - **Restart.** A server without persistence forgets all leases. Nothing is granted in it for its first seconds, in
-//!   which holders that can reach it learn of their loss; with a grace as long as the longest TTL, the others have learned
-//!   of it by their deadlines. The same holds for a server with `appendfsync everysec`, which forgets the last second.
-//! - **Eviction.** All keys have an expiry, so a server with a `maxmemory-policy` of `volatile-*` or `allkeys-*`
-//!   evicts locks when it runs out of memory. Give locks a server with `noeviction`: that refuses new leases when
-//!   memory is short. From version 7 on it extends and releases those that are there, if the user may read its version
-//!   (`+info`). Version 6.2 releases exclusive ones, and extends none: they end when they expire.
-//! - **Clock.** TTLs are counted on the clock of the server's host. If that clock is set, leases end early or late by as
-//!   much. So they do, for once, by the difference of two clocks when a slot moves to another server or a replica takes over.
+//! - **Failover.** Replication is asynchronous: a primary that fails may lose the latest grants, and the promoted
+//!   replica may grant them again. After a promotion nothing is granted for the
+//!   [`restart_grace`](RedisConfig::restart_grace), counted from the time at which the first client finds the new
+//!   primary. So holders that can reach it learn of their loss first. A grace as long as the longest TTL also covers
+//!   holders that cannot, because their deadlines pass. With a shorter one, two holders overlap until the first one's
+//!   deadline. The old primary may go on granting to clients that only it can reach: `min-replicas-to-write 1` ends
+//!   that after `min-replicas-max-lag`. In all of these cases the fencing token protects what they write to.
+//! - **Replicas that confirm.** [`wait_replicas`](RedisConfig::wait_replicas) counts a grant only once replicas have
+//!   it. That reduces the risk of a failover, and does not remove it: see there.
+//! - **Restart.** A server without persistence loses all leases. It grants nothing for its first seconds, in which
+//!   holders that can reach it learn of their loss; with a grace as long as the longest TTL, the deadlines of the
+//!   others pass as well. The same holds for a server with `appendfsync everysec`, which loses the last second.
+//! - **Eviction.** All keys have an expiry, so a server with a `maxmemory-policy` of `volatile-*` or `allkeys-*` evicts
+//!   locks when it runs out of memory. Use a server with `noeviction` for locks: it refuses new leases when memory is
+//!   short. From version 7 on it extends and releases existing leases, if the user may read its version (`+info`).
+//!   Version 6.2 releases exclusive leases, and extends none: they end when they expire.
+//! - **Clock.** TTLs run by the clock of the server's host. If that clock is set, leases end early or late by as much.
+//!   The same happens once, by the difference of two clocks, when a slot moves to another server or a replica is
+//!   promoted.
 
 mod acquire;
 mod address;

@@ -12,14 +12,14 @@ use crate::conn::{Conn, Driver};
 use crate::connect::Connector;
 use crate::error::{CallError, Cause};
 
-/// A connection, or why there is none.
+/// A connection, or the reason that there is none.
 #[derive(Debug)]
 enum Current {
     Open(Arc<Conn>),
     Lost(CallError),
 }
 
-/// The connection that commands go over, while there is one.
+/// The current connection for commands, if there is one.
 #[derive(Debug)]
 pub(crate) struct Link {
     current: watch::Receiver<Current>,
@@ -27,8 +27,8 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Without a connection in `opened`, the first one is opened in the background. `replaced` is notified when a connection
-    /// was replaced, so that other connections are checked as well.
+    /// Keeps a connection open, beginning with `opened`; without one it opens the first one in the background. It
+    /// notifies `replaced` when it has replaced a connection, so that other connections are checked as well.
     pub(crate) fn new(
         connector: Connector,
         opened: Option<(Arc<Conn>, Driver)>,
@@ -43,7 +43,7 @@ impl Link {
         Self { current, _keeper: JoinSet::from_iter([keep_open(connector, opened, publish, events, replaced)]) }
     }
 
-    /// The connection, or an error at once while it is being opened again.
+    /// The connection, or an error at once while it is being reopened.
     pub(crate) fn conn(&self) -> Result<Arc<Conn>, CallError> {
         match &*self.current.borrow() {
             Current::Open(conn) => Ok(conn.clone()),
@@ -51,7 +51,7 @@ impl Link {
         }
     }
 
-    /// The connection once there is one, or the reason why there is none within `limit`.
+    /// The connection once there is one, or the reason that there is none within `limit`.
     ///
     /// # Cancel safety
     ///
@@ -83,11 +83,11 @@ async fn keep_open(
             Some((conn, mut driver)) => match outlived(&connector, &conn, &mut driver, &mut backoff).await {
                 Some(next) => next,
                 None => {
-                    publish_loss("the connection is lost, and being opened again");
+                    publish_loss("the connection is lost, and the client is reconnecting");
                     drop(driver);
                     tracing::warn!(store = %connector, "the connection to Redis is lost");
                     let failed = |error: &str| {
-                        publish_loss(&format!("the connection is lost, and cannot be opened again so far: {error}"));
+                        publish_loss(&format!("the connection is lost, and reconnecting fails so far: {error}"));
                     };
                     reopen(&connector, &mut backoff, failed).await
                 }
@@ -105,8 +105,9 @@ async fn keep_open(
     }
 }
 
-/// Returns when a connection has ended, or has turned out to be dead, with the one that showed it: while the old one
-/// was silent, the server ran a script on the new one. It has ended as well when another server took the place of its own.
+/// Returns when a connection has ended, or was replaced. If it turned out to be dead, also returns the new connection:
+/// while the old one was silent, the server ran a script on the new one. A connection also ends when another server has
+/// replaced its server.
 pub(crate) async fn outlived(
     connector: &Connector,
     conn: &Conn,
@@ -135,7 +136,7 @@ pub(crate) async fn outlived(
     }
 }
 
-/// Opens a connection, however long that takes. Calls `failed` with each new reason why it takes long.
+/// Opens a connection, and retries until it succeeds. Calls `failed` with each new error.
 pub(crate) async fn reopen(connector: &Connector, backoff: &mut Backoff, failed: impl Fn(&str)) -> (Arc<Conn>, Driver) {
     let mut reported = String::new();
     loop {
@@ -153,7 +154,7 @@ pub(crate) async fn reopen(connector: &Connector, backoff: &mut Backoff, failed:
     }
 }
 
-/// Opens a connection after a pause.
+/// Opens a connection after the backoff's pause.
 async fn try_open(connector: &Connector, backoff: &mut Backoff) -> Result<(Arc<Conn>, Driver), CallError> {
     let limit = backoff.pause(connector.config.connect_timeout).await;
     let unanswered = || CallError::Unsent(Cause::new(format!("no answer within {limit:?}")));

@@ -1,4 +1,4 @@
-//! Listing the resources of a namespace, by scanning the database.
+//! Lists the resources of a namespace, by scanning the database.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -13,12 +13,12 @@ use crate::primary::Primary;
 use crate::scripts::COUNT;
 use crate::wire::{Args, Reply};
 
-/// How many keys the server looks at in one step at most; it does nothing else meanwhile.
+/// The maximum number of keys that the server scans per step; it does nothing else meanwhile.
 const LONGEST_STEP: usize = 1_000;
 
 impl RedisBackend {
-    /// One page. In a database with much else in it a page may stay short, or empty, because looking through the
-    /// keys takes its time.
+    /// Reads one page. In a database with many other keys a page may be short or empty, because the scan stops after
+    /// the timeout.
     pub(crate) async fn page(&self, filter: &ListFilter) -> Result<Page, BackendError> {
         let pattern = self.keys.pattern(&filter.prefix);
         let (limit, until) = (filter.limit.max(1), Instant::now() + self.timeout());
@@ -36,7 +36,7 @@ impl RedisBackend {
                 continue;
             }
             if name != from {
-                cursor = 0; // that node is not a primary any more
+                cursor = 0; // the cursor's node is no longer a primary
             }
             loop {
                 let (next, keys) = self.scan(&primary, cursor, &pattern, step).await?;
@@ -45,7 +45,7 @@ impl RedisBackend {
                     step = (2 * step).min(LONGEST_STEP);
                 }
                 let resources = keys.into_iter().filter_map(|key| self.keys.name(&key).map(|name| (key, name)));
-                // A scan may come by the same key more than once.
+                // A scan may return the same key more than once.
                 let new = resources.filter(|(key, _)| seen.insert(key.clone())).map(|(_, resource)| resource);
                 entries.extend(self.count_all(new.collect()).await?);
                 if cursor == 0 {
@@ -83,7 +83,7 @@ impl RedisBackend {
         Ok((next.parse().map_err(|_| foreign())?, keys.iter().filter_map(text).collect()))
     }
 
-    /// The resources among `resources` that have live leases.
+    /// Counts the live leases of `resources`, and leaves out those without any.
     async fn count_all(&self, resources: Vec<ResourceName>) -> Result<Vec<Entry>, BackendError> {
         let mut by_bucket = BTreeMap::<u16, Vec<ResourceName>>::new();
         for resource in resources {
@@ -107,7 +107,7 @@ impl RedisBackend {
             match answers::counted(answer) {
                 Ok((0, 0)) => {}
                 Ok((holders, waiters)) => entries.push(Entry { resource: resource.clone(), holders, waiters }),
-                // The key of others that looks like ours.
+                // A key of another program that looks like one of rlock's.
                 Err(Unreadable::Failed(error)) if code_of(&error) == "WRONGTYPE" => {
                     tracing::debug!(%resource, error, "left out of a list")
                 }
@@ -124,7 +124,7 @@ impl RedisBackend {
     }
 }
 
-/// A cursor is that of a scan, and in a cluster the address of the node that is scanned.
+/// A cursor of a page: the cursor of a scan, and in a cluster the address of the scanned node.
 fn write_cursor(cursor: u64, node: &str) -> String {
     if node.is_empty() { cursor.to_string() } else { format!("{cursor}@{node}") }
 }

@@ -13,14 +13,14 @@ use crate::wire::{Args, Reply};
 /// The messages on a subscribed channel.
 pub(crate) struct Messages(broadcast::Receiver<Message>);
 
-/// A message, or the lack of some.
+/// A message, or a report that some were missed.
 pub(crate) enum Delivery {
     Message(String),
     Missed,
 }
 
 impl Messages {
-    /// The message by which a subscription is tried.
+    /// The message that tests a subscription.
     const TRIAL: &'static str = "trial";
 
     /// Subscribes a connection to a channel, and returns once the server delivers messages on it.
@@ -46,7 +46,7 @@ impl Messages {
         }
     }
 
-    /// The next message. After the connection has broken there is none, and this waits forever.
+    /// The next message. After the connection has broken, this waits forever.
     pub(crate) async fn next(&mut self) -> Delivery {
         loop {
             match self.0.recv().await {

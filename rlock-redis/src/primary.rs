@@ -22,8 +22,8 @@ pub(crate) struct Primary {
 }
 
 impl Primary {
-    /// The primary that `opened` leads to, or one that is connected to in the background. `events` hears when a connection
-    /// was opened, because events may have been lost until then.
+    /// A primary with the connection `opened`, or one that is connected in the background. `events` gets a resync
+    /// whenever a connection was opened, because events may have been lost until then.
     pub(crate) fn new(
         connector: Connector,
         opened: Option<(Arc<Conn>, Driver)>,
@@ -47,11 +47,11 @@ impl Primary {
         self.commands.conn()
     }
 
-    /// The number of replicas that have all that was written before. See [`Confirmations::count`].
+    /// The number of replicas that have all earlier writes. See [`Confirmations::count`].
     pub(crate) async fn confirmed(&self, key: String) -> Result<u64, CallError> {
         match &self.confirmations {
             Some(confirmations) => confirmations.count(key).await,
-            None => Ok(u64::MAX), // nobody wants to know
+            None => Ok(u64::MAX), // no confirmation is wanted
         }
     }
 
@@ -68,7 +68,7 @@ impl Primary {
     ///
     /// # Panics
     ///
-    /// Panics if the server is not always at the same address.
+    /// Panics if the server has no fixed address.
     pub(crate) fn address(&self) -> &Address {
         match &self.connector.server {
             Server::At(address) => address,

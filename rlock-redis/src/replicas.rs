@@ -1,4 +1,4 @@
-//! Waits until replicas have what was written.
+//! Waits until replicas have confirmed writes.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,15 +14,15 @@ use crate::wire::{Args, Reply};
 
 type Round = Shared<BoxFuture<'static, Result<u64, CallError>>>;
 
-/// Asks one primary how many replicas have what it wrote.
+/// Asks one primary how many replicas have its writes.
 ///
-/// `WAIT` holds back what is sent behind it, so it has a connection of its own. It is about the writes of that connection,
-/// and what was written before them: a write goes in front of it. One question is under way at a time; those that come
-/// meanwhile share the next one.
+/// `WAIT` blocks later commands on its connection, so it has a separate connection. It counts the replicas that have
+/// the writes of that connection and all earlier ones, so a write is sent before it. One `WAIT` is in flight at a time;
+/// requests that come meanwhile share the next one.
 pub(crate) struct Confirmations {
     link: Arc<Link>,
     wanted: Replicas,
-    /// The question that is not under way yet.
+    /// The next `WAIT`, which has not been sent yet.
     next: Arc<Mutex<Option<Round>>>,
     turn: Arc<tokio::sync::Mutex<()>>,
 }
@@ -32,13 +32,13 @@ impl Confirmations {
         Self { link: Arc::new(link), wanted, next: Arc::default(), turn: Arc::default() }
     }
 
-    /// The number of replicas that have all that was written before this call. `key` is written to for it.
+    /// The number of replicas that have all writes before this call. This writes to `key`.
     ///
-    /// A failure is [`CallError::Unanswered`]: it says nothing of what was written.
+    /// A failure is [`CallError::Unanswered`]: the earlier writes may or may not have reached replicas.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the question to the others that share it.
+    /// Dropping the future leaves the `WAIT` to the other requests that share it.
     pub(crate) async fn count(&self, key: String) -> Result<u64, CallError> {
         let round = {
             let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);

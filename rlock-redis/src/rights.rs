@@ -1,4 +1,4 @@
-//! Tries the access rights that a user of the server needs.
+//! Tests the access rights that a user of the server needs.
 
 use crate::advice;
 use crate::conn::Conn;
@@ -7,8 +7,8 @@ use crate::keys::Keys;
 use crate::scripts;
 use crate::wire::Reply;
 
-/// Tries the rights that connecting does not use, so that a missing one is reported now and not at the first wait.
-/// `bucket` is one that the server serves.
+/// Tests the rights that connecting does not use, so that a missing one is reported now and not at the first wait. The
+/// server has to serve `bucket`.
 pub(crate) async fn try_all(conn: &Conn, keys: &Keys, bucket: u16) -> Result<(), CallError> {
     let key = keys.unused(bucket);
     let script = async {
@@ -29,7 +29,7 @@ pub(crate) async fn try_all(conn: &Conn, keys: &Keys, bucket: u16) -> Result<(),
             Err(CallError::Refused(text)) if is_key_denial(&text) => {
                 Err(unfit(&format!("use the keys of the namespace, {}* (it tried {key})", keys.front())))
             }
-            // The slot of the key moves to another node just now, which tells nothing of rights.
+            // The slot of the key is moving to another node, which says nothing about rights.
             Err(error) if error.is_of_moving_slot() => Ok(()),
             Err(error) => Err(error),
         }

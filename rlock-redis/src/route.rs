@@ -19,7 +19,7 @@ use crate::sentinel::Sentinels;
 use crate::wire::{Args, Reply};
 use crate::{RedisConfig, fitness, standing};
 
-/// The redirections that one call follows.
+/// The maximum number of redirections that one call follows.
 const MOST_REDIRECTIONS: u32 = 5;
 /// The time that a call waits for the connection to a node that it is redirected to.
 const OPENED_WITHIN: Duration = Duration::from_secs(1);
@@ -38,7 +38,7 @@ enum To {
     Cluster(Cluster),
 }
 
-/// A reply, and where it came from.
+/// A reply, and its source.
 pub(crate) struct Answered {
     pub(crate) conn: Arc<Conn>,
     pub(crate) primary: Arc<Primary>,
@@ -81,7 +81,7 @@ impl Route {
         Ok(Self { to: To::One(Arc::new(primary)), config, keys })
     }
 
-    /// Opens connections to a primary that hears the messages to this client.
+    /// The connector for the inbox, to a primary that receives the messages to this client.
     pub(crate) fn listener(&self) -> Connector {
         match &self.to {
             To::One(primary) => Connector { mark: None, ..primary.connector().clone() },
@@ -91,12 +91,12 @@ impl Route {
         }
     }
 
-    /// Whether a call has to keep to one bucket.
+    /// Whether a call is limited to one bucket.
     pub(crate) fn is_by_bucket(&self) -> bool {
         matches!(self.to, To::Cluster(_))
     }
 
-    /// All primaries, in the same order at all times.
+    /// All primaries, always in the same order.
     pub(crate) fn primaries(&self) -> Vec<Arc<Primary>> {
         match &self.to {
             To::One(primary) => vec![primary.clone()],
@@ -152,7 +152,7 @@ impl Route {
         Err(CallError::Unsent(Cause::new(reason)))
     }
 
-    /// The number of replicas that have what was written to a bucket before.
+    /// The number of replicas that have all earlier writes to a bucket.
     pub(crate) async fn confirmed(&self, bucket: u16) -> Result<u64, CallError> {
         let primary = match &self.to {
             To::One(primary) => primary.clone(),
@@ -188,7 +188,7 @@ impl Route {
         Ok(Answered { reply: reply?, primary: primary.clone(), conn })
     }
 
-    /// Claims fail during the grace. The others go on, and try to find out how long it lasts.
+    /// Fails claims during the grace. Other requests proceed, and try to find out how long it lasts.
     async fn pass_grace(
         &self,
         conn: &Conn,
@@ -206,8 +206,8 @@ impl Route {
         }
     }
 
-    /// Finds out how long the grace lasts, by the mark in any bucket that the node serves: the mark of a slot that moves may be
-    /// at another node. `bucket` is that of the call.
+    /// Finds out how long the grace lasts, by the mark in any bucket that the node serves, because the mark of a moving
+    /// slot may be on another node. `bucket` is that of the call.
     async fn learn_grace(&self, conn: &Conn, primary: &Arc<Primary>, bucket: u16) -> Result<(), CallError> {
         let mut buckets = match &self.to {
             To::One(_) => vec![0], // as its connections do
@@ -225,8 +225,8 @@ impl Route {
         if let To::Cluster(cluster) = &self.to {
             cluster.look_again();
         }
-        // A mark that is written to a node which takes over the slot would be in the way of the one that comes with the slot.
-        let reason = "all slots of the node move just now, and with them what tells since when it serves";
+        // A mark written to the node that takes over the slot would conflict with the one that comes with the slot.
+        let reason = "all slots of the node are moving, and with them the marks of the time since which it serves";
         Err(CallError::Unsent(Cause::new(reason)))
     }
 
@@ -244,11 +244,11 @@ impl Route {
     }
 }
 
-/// The answer of a replica. After a failover the name of the primary may lead to another server; only a new connection finds
-/// out.
+/// The error code of a replica. After a failover the name of the primary may lead to another server; only a new
+/// connection finds that out.
 pub(crate) const READONLY: &str = "READONLY";
 
-/// The answer of a node that does not serve a slot, or not alone.
+/// The answer of a node that does not serve a slot, or shares it with another node.
 #[derive(Debug, PartialEq, Eq)]
 enum Redirection {
     Moved(Address),

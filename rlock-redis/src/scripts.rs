@@ -1,4 +1,4 @@
-//! The Lua scripts, and calling them.
+//! The Lua scripts, and calls of them.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::conn::Conn;
 use crate::error::CallError;
 use crate::wire::{Args, Reply};
 
-/// A script, in one text for servers that know flags of scripts and in one for those that do not.
+/// A script, with one text for servers that support script flags and one for other servers.
 pub(crate) struct Script {
     flagged: Text,
     plain: Text,
@@ -18,12 +18,12 @@ pub(crate) struct Script {
 
 struct Text {
     source: &'static str,
-    /// What the server calls the script: a hash of the text, the same on every server.
+    /// The server's name of the script: a hash of the text, the same on every server.
     digest: OnceLock<String>,
 }
 
-/// Flags of scripts. A server that knows them runs no script on a replica, and lets a script write though its memory is full
-/// only if that is said.
+/// Script flags. A server that supports them runs such a script on no replica, and lets it write while memory is full
+/// only with `allow-oom`.
 macro_rules! flags {
     (takes_memory) => {
         "#!lua\n"
@@ -50,10 +50,10 @@ pub(crate) static BREAK: Script = script!(always_runs: "prelude.lua" "library.lu
 pub(crate) static INSPECT: Script = script!(always_runs: "prelude.lua" "library.lua" "inspect.lua");
 pub(crate) static COUNT: Script = script!(always_runs: "prelude.lua" "library.lua" "count.lua");
 
-/// Tries the commands that the others run. It is complete without what the others share.
+/// Tests the commands that the others run. It does not need the shared parts.
 pub(crate) static RIGHTS: Script = script!(always_runs: "rights.lua");
 
-/// Remembers since when a server is known in its role. It is complete as well.
+/// Stores the time since which a server is known in its role. It does not need the shared parts either.
 pub(crate) static MARK: Script = script!(always_runs: "mark.lua");
 
 static ALL: [&Script; 8] = [&ACQUIRE, &EXTEND, &RELEASE, &BREAK, &INSPECT, &COUNT, &RIGHTS, &MARK];
@@ -70,9 +70,9 @@ impl Script {
         Self { flagged: Text::new(source), plain: Text::new(source) }
     }
 
-    /// Runs the script. `build` adds to the arguments the number of keys, the keys and the script's arguments; it
-    /// is called again if the server has lost the script, and is sent the whole text. With `asking`, the server is one that
-    /// is taking over the slot of the keys.
+    /// Runs the script. `build` adds the number of keys, the keys and the script's arguments; it is called again if the
+    /// server has lost the script and gets the whole text. With `asking`, the server is taking over the slot of the
+    /// keys.
     pub(crate) async fn call(&self, conn: &Conn, asking: bool, build: impl Fn(&mut Args)) -> Result<Reply, CallError> {
         let send = async |name, args| match asking {
             true => conn.command_asking(name, args).await,
@@ -80,7 +80,7 @@ impl Script {
         };
         let text = self.text(conn);
         if text.digest.get().is_none() {
-            self.load(conn).await?; // the server is of another version than the one before
+            self.load(conn).await?; // the server has another version than the previous one
         }
         if let Some(digest) = text.digest.get() {
             let mut args = Args::with_capacity(16);
@@ -123,18 +123,18 @@ impl Text {
     }
 }
 
-/// An id as the scripts have it.
+/// An id in the form of the scripts.
 pub(crate) fn raw(id: LeaseId) -> [u8; 16] {
     id.as_u128().to_be_bytes()
 }
 
-/// A duration as the scripts have it: milliseconds, rounded up.
+/// A duration in the form of the scripts: milliseconds, rounded up.
 #[allow(clippy::cast_precision_loss, reason = "TTLs are far below 2^53 ms")]
 pub(crate) fn millis(duration: Duration) -> [u8; 8] {
     (duration.as_secs() as f64 * 1e3 + f64::from(duration.subsec_nanos().div_ceil(1_000_000))).to_le_bytes()
 }
 
-/// A lease as the release script has it.
+/// A release in the form of the release script.
 pub(crate) fn packed_release(id: LeaseId, rest: Duration) -> Vec<u8> {
     raw(id).into_iter().chain(millis(rest)).collect()
 }

@@ -1,7 +1,7 @@
 //! Asks the sentinels which server is the primary.
 //!
-//! A failover raises the configuration epoch, and a sentinel learns of it from the others. So the answer with the highest
-//! epoch counts (<https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/>).
+//! A failover raises the configuration epoch, and the sentinels learn it from each other. So the answer with the
+//! highest epoch counts (<https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/>).
 
 use std::fmt;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
@@ -20,13 +20,13 @@ use crate::conn::{Conn, Driver};
 use crate::error::{CallError, Cause};
 use crate::wire::{Args, Reply};
 
-/// The time between two looks at the sentinels. A deposed primary is left within a second.
+/// The interval of asking the sentinels. The client leaves a deposed primary within a second.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(400);
-/// The time that one sentinel has for its answer.
+/// The time limit for the answer of one sentinel.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
-/// The time after the first answer in which others count.
+/// The time after the first answer in which further answers count.
 const FOR_OTHERS: Duration = Duration::from_millis(300);
-/// The time after which most sentinels may undo a failover that they have not heard of.
+/// The time after which a majority of sentinels may undo a failover that they do not know.
 const UNDONE_AFTER: Duration = Duration::from_secs(10);
 
 /// The sentinels of one service.
@@ -38,7 +38,7 @@ pub(crate) struct Sentinels {
     primary: watch::Sender<Option<Primary>>,
     /// The time of the last answer that named the primary.
     confirmed: StdMutex<Instant>,
-    /// Held by the task that looks on behalf of all.
+    /// Held by the task that asks on behalf of all.
     looks: Mutex<()>,
 }
 
@@ -51,15 +51,15 @@ struct Sentinel {
 struct Opened {
     conn: Conn,
     _driver: Driver,
-    /// The first question after the last answer.
+    /// The time of the first question since the last answer.
     unanswered: Option<Instant>,
 }
 
-/// A server by a sentinel's word.
+/// The primary that a sentinel names.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Primary {
     epoch: u64,
-    /// Not while the sentinel leads a failover: it has the new epoch then, and the old address.
+    /// False while the sentinel leads a failover: it then reports the new epoch with the old address.
     is_settled: bool,
     address: Address,
 }
@@ -83,7 +83,7 @@ impl Sentinels {
         }
     }
 
-    /// Asks for the primary.
+    /// Asks the sentinels for the primary.
     pub(crate) async fn primary(&self) -> Result<Address, CallError> {
         let mut asked: FuturesUnordered<_> = self.sentinels.iter().map(|sentinel| self.ask(sentinel)).collect();
         let (mut answers, mut errors, mut until) = (Vec::new(), Vec::new(), None);
@@ -116,7 +116,8 @@ impl Sentinels {
         let mut confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
         let mut address = newest.address.clone();
         self.primary.send_if_modified(|known| match known {
-            // These sentinels have not heard of the failover yet. If most do not for long, it was undone.
+            // These sentinels do not know of the failover yet. If a majority does not for a long time, the failover was
+            // undone.
             Some(known) if known.epoch > newest.epoch && !(is_majority && confirmed.elapsed() > UNDONE_AFTER) => {
                 address = known.address.clone();
                 false
@@ -158,7 +159,7 @@ impl Sentinel {
     ///
     /// # Cancel safety
     ///
-    /// The connection stays: an answer that comes later shows that it is not silent.
+    /// The connection stays open: a later answer shows that it is not silent.
     async fn ask(&self, all: &Sentinels) -> Result<Primary, CallError> {
         let mut opened = self.opened.lock().await;
         let is_silent = |opened: &Opened| opened.unanswered.is_some_and(|since| since.elapsed() >= ANSWERS_WITHIN);

@@ -5,8 +5,8 @@ use crate::conn::Conn;
 use crate::error::{CallError, Cause};
 use crate::wire::{Args, Reply};
 
-/// Fails if the server is a replica, if it is no node of a cluster though one is asked for, or the other way round. A server
-/// that does not know HELLO does not say so; its answers do.
+/// Fails if the server is a replica, or if its mode is not as expected: `in_cluster` asks for a node of a cluster. A
+/// server that does not support HELLO does not report these; its later answers show them.
 pub(crate) async fn check_mode_and_role(conn: &Conn, in_cluster: bool) -> Result<(), CallError> {
     if conn.has_resp3() {
         let mut version = Args::default();
@@ -33,7 +33,8 @@ fn check_fields(fields: &[Reply], in_cluster: bool) -> Result<(), CallError> {
     Ok(())
 }
 
-/// Fails while the cluster is down: the client library drops a connection whose server says so to a request.
+/// Fails while the cluster is down, because the client library drops a connection when the server answers so to a
+/// request.
 async fn check_cluster(conn: &Conn) -> Result<(), CallError> {
     let mut info = Args::default();
     info.fixed("INFO");

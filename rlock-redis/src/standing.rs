@@ -1,4 +1,4 @@
-//! Reads the server's uptime and promotion, which tell how long it grants nothing.
+//! Reads the server's uptime and promotion, which determine how long it grants nothing.
 
 use std::time::{Duration, Instant};
 
@@ -23,12 +23,12 @@ pub(crate) async fn grants_from(conn: &Conn, mark: &str) -> Result<Instant, Call
     Ok(conn.grace().has_passed(passed))
 }
 
-/// Since when a server is what it is.
+/// The age and the identity of a server.
 #[derive(Debug)]
 struct Standing {
-    /// The least uptime of the server.
+    /// The minimum uptime of the server.
     age: Duration,
-    /// Another one after each start and each promotion.
+    /// It changes with each start and each promotion.
     identity: String,
     /// Whether it was promoted since its start.
     is_promoted: bool,
@@ -38,7 +38,7 @@ struct Standing {
 async fn standing(conn: &Conn) -> Result<Standing, CallError> {
     let answer = match conn.command("INFO", Args::default()).await {
         Ok(Reply::Text(info)) => match age_in(&info) {
-            // A server that does not know HELLO tells its role here.
+            // A server that does not support HELLO reports its role here.
             Some(_) if field(&info, "role") == Some("slave") => {
                 return Err(CallError::Unsent(Cause::new(advice::IS_REPLICA)));
             }
@@ -72,12 +72,12 @@ fn is_promoted(info: &str) -> bool {
 
 fn age_in(info: &str) -> Option<Duration> {
     let seconds: u64 = field(info, "uptime_in_seconds")?.parse().ok()?;
-    // The server cuts both ends of the span to seconds before it subtracts one from the other.
+    // The server truncates both ends of the span to seconds before it subtracts them.
     Some(Duration::from_secs(seconds.saturating_sub(1)))
 }
 
-/// The time since the first client has found the server in its role. It is zero for the first, and where the server takes no
-/// writes for now.
+/// The time since the first client found the server in its role. It is zero for the first client, and while the server
+/// accepts no writes.
 async fn known_for(conn: &Conn, mark: &str, identity: &str) -> Result<Duration, CallError> {
     let reply = scripts::MARK.call(conn, false, |args| {
         args.fixed("1");

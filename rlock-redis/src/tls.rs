@@ -12,7 +12,7 @@ use fred::types::config::TlsConnector;
 use crate::config::Tls;
 use crate::error::{CallError, Cause};
 
-/// The connector of fred. Its own default panics once a program has two crypto providers in it.
+/// The TLS connector for fred. fred's own default panics if a program contains two crypto providers.
 pub(crate) fn connector(tls: &Tls) -> Result<TlsConnector, CallError> {
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()

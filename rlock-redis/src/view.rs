@@ -1,4 +1,4 @@
-//! What the nodes of a cluster say about its slots.
+//! The nodes' views of the slots of a cluster.
 
 use std::collections::BTreeMap;
 
@@ -15,8 +15,8 @@ pub(crate) struct View {
 }
 
 impl View {
-    /// Reads the answer of the node at `own` to `CLUSTER SLOTS`. `reached` tells where an announced address is reached, `bucket`
-    /// the bucket in a slot.
+    /// Reads the answer of the node at `own` to `CLUSTER SLOTS`. `reached` maps an announced address to the one to
+    /// connect to, and `bucket` a slot to its bucket.
     pub(crate) fn read(
         reply: &Reply,
         own: &Address,
@@ -42,8 +42,8 @@ impl View {
         Some(view)
     }
 
-    /// For each bucket the primary that most of the nodes name. A primary that was cut off from the others may not have
-    /// heard of a failover.
+    /// Chooses for each bucket the primary that most nodes name. A primary that was cut off from the others may not
+    /// know of a failover.
     pub(crate) fn majority(views: &[Self]) -> Self {
         let owner = |bucket: usize| {
             let mut votes = BTreeMap::new();
@@ -59,8 +59,8 @@ impl View {
     }
 }
 
-/// The address of a node in the answer. Its host is empty or null where it is that of the node asked, and `?` where it is not
-/// known.
+/// The address of a node in the answer. The host is empty or null if it is that of the asked node, and `?` if it is
+/// unknown.
 fn address(node: &Reply, own: &Address) -> Option<Option<Address>> {
     let Reply::Array(node) = node else { return None };
     let [host, Reply::Number(port), ..] = &node[..] else { return None };

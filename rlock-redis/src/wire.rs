@@ -1,4 +1,4 @@
-//! What goes over a connection: arguments, and the server's replies.
+//! The data on a connection: arguments, and the server's replies.
 
 use bytes::BytesMut;
 use fred::types::{Resp3Frame, Value};
@@ -22,7 +22,7 @@ impl Args {
         self.0.push(Value::Bytes(bytes.into()));
     }
 
-    /// Adds the contents of a buffer, which is empty then. Arguments of one buffer share its memory.
+    /// Adds the contents of a buffer, and empties it. Arguments from one buffer share its memory.
     pub(crate) fn piece(&mut self, buffer: &mut BytesMut) {
         self.0.push(Value::Bytes(buffer.split().freeze()));
     }
@@ -40,14 +40,14 @@ impl Args {
     }
 }
 
-/// A server's answer, as far as it is needed here.
+/// A server's answer, reduced to the needed types.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Reply {
     Number(i64),
     Text(String),
-    /// What is no text.
+    /// A string that is not UTF-8.
     Bytes(Vec<u8>),
-    /// A map is one as well, of keys that are followed by their values.
+    /// Also a map: its keys, each followed by its value.
     Array(Vec<Self>),
     Other,
 }

@@ -2,7 +2,7 @@
 
 use rlock_core::{InvalidName, InvalidOption};
 
-/// Why a URL or an option cannot be used, and what would work. It never shows the user or the password.
+/// The fault in a URL or an option, and its remedy. It never shows the user or the password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -18,16 +18,16 @@ pub enum ConfigError {
         /// The scheme that was given.
         scheme: String,
     },
-    /// TLS is asked for and not built in.
+    /// The URL asks for TLS, which is not built in.
     #[error("rediss:// needs the feature \"tls\" of rlock-redis, which is off: enable it, or use redis://")]
     TlsOff,
     /// Unix sockets do not exist on this system.
     #[error("redis+unix:// needs a Unix system: use redis://host:port")]
     NoSockets,
-    /// It does not say where the server is.
+    /// The URL names no host.
     #[error("the Redis URL names no host: write redis://host:port/database, for instance redis://localhost")]
     NoHost,
-    /// It names several servers without saying what they are to each other.
+    /// The URL names several servers, and its scheme does not say how they are related.
     #[error(
         "the Redis URL names several servers: write redis-sentinel://host:port,host:port/service for sentinels, \
          redis-cluster://host:port,host:port for a cluster, or name the primary"
@@ -39,35 +39,35 @@ pub enum ConfigError {
          the primary has in sentinel.conf"
     )]
     NoService,
-    /// There is a `#` in it, which ends a URL.
+    /// The URL contains a `#`, which ends a URL.
     #[error("the Redis URL has a # in it: if that belongs to the user or the password, write it as %23")]
     Fragment,
     /// There is a user without a password.
     #[error("the Redis URL has a user but no password: write user:password@, or :password@ without a user")]
     NoPassword,
-    /// What stands behind the host is not a database number. It is not repeated: where a password has a slash in
-    /// it that is not written as %2F, this is the rest of the password.
+    /// The text after the host is not a database number. The error does not repeat it: if a password contains a slash
+    /// that is not written as %2F, this text is the rest of the password.
     #[error(
-        "what stands behind the host of the Redis URL is not the number of a database: use 0 to 255, or leave it out \
+        "the text after the host of the Redis URL is not the number of a database: use 0 to 255, or leave it out \
          for 0; a slash in a password is written %2F"
     )]
     Database,
-    /// There is an `@` behind the host.
+    /// There is an `@` after the host.
     #[error("the Redis URL has an @ behind the host: a slash in a user or a password is written %2F")]
     Slash,
-    /// A cluster has no databases but 0.
+    /// A cluster has only the database 0.
     #[error("a Redis Cluster has the database 0 alone: leave the number out of the URL")]
     DatabaseOfCluster,
-    /// Percent-decoding did not give text.
+    /// A part is not UTF-8 after percent-decoding.
     #[error("the {part} of the Redis URL is not UTF-8 once percent-decoded: check the % in it")]
     NotText {
         /// The part of the URL.
         part: &'static str,
     },
-    /// There is no such option.
+    /// The option is unknown.
     #[error("the Redis URL has an unknown option {option:?}: there are {known}")]
     UnknownOption {
-        /// The option, if it does not look like a part of a password.
+        /// The option, unless it looks like a part of a password.
         option: String,
         /// The options that this kind of URL may have.
         known: &'static str,
@@ -75,7 +75,7 @@ pub enum ConfigError {
     /// The namespace cannot be used.
     #[error("the option namespace of the Redis URL: {0}")]
     Namespace(InvalidName),
-    /// An option is about TLS, and the URL is not.
+    /// An option needs TLS, and the URL does not use it.
     #[error("the option {option} is about TLS: write rediss:// in place of redis://, or leave it out")]
     NeedsTls {
         /// The option.

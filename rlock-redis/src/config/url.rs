@@ -1,4 +1,4 @@
-//! Reads the parts of a URL. One with several hosts is no URL to a parser, so the hosts are read one by one.
+//! Reads the parts of a URL. URL parsers reject several hosts, so the hosts are read one by one.
 
 use percent_encoding::percent_decode_str;
 use url::Url;
@@ -10,7 +10,7 @@ use crate::address::Address;
 const PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
 
-/// What a URL is about.
+/// The kind of servers that a URL names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Server,
@@ -19,7 +19,7 @@ pub(super) enum Kind {
     Socket,
 }
 
-/// A URL taken apart. The options are decoded, in their order.
+/// The parts of a URL. The options are decoded, in their order.
 pub(super) struct Parts {
     pub(super) kind: Kind,
     pub(super) tls: bool,
@@ -88,7 +88,7 @@ fn kind(scheme: &str) -> Result<(Kind, bool), ConfigError> {
     Ok(kind)
 }
 
-/// The URL with its first host alone, and the other hosts.
+/// Splits a URL into the URL with only its first host, and the other hosts.
 fn split_hosts(text: &str) -> (String, Vec<&str>) {
     let Some((scheme, rest)) = text.split_once("://") else { return (text.to_owned(), Vec::new()) };
     let (authority, behind) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));

@@ -1,8 +1,8 @@
--- KEYS: per claim the resource and the set beside it
--- ARGV: packed per claim the id, weight, capacity, TTL in ms, 1 to queue or 0; the client's inbox; what to show of the
---       holder, for all claims or for each
+-- KEYS: per claim the resource and its set
+-- ARGV: packed per claim the id, weight, capacity, TTL in ms, 1 to queue or 0; the client's inbox; the data for
+--       snapshots, for all claims or for each
 --
--- This part grants resources that are idle. acquire_among.lua does the others.
+-- This part grants idle resources. acquire_among.lua handles the others.
 
 local SIZE = 33
 local call, sub, pack, unpack_from = redis.call, string.sub, struct.pack, struct.unpack

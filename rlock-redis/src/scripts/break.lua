@@ -1,6 +1,6 @@
--- KEYS: the resource and the set beside it
+-- KEYS: the resource and its set
 -- ARGV: the rest of the grace, if it is not over
--- Answers how many held leases were ended.
+-- Returns the number of held leases that were ended.
 
 local library = library_in(ARGV[1])
 local r = library.open(KEYS[1], KEYS[2], '')

@@ -1,6 +1,6 @@
--- KEYS: per resource its own and the set beside it
+-- KEYS: per resource its key and its set
 -- ARGV: the rest of the grace, if it is not over
--- Answers for each how many hold it and how many wait for it.
+-- Returns for each the numbers of holders and of waiters.
 
 local library = library_in(ARGV[1])
 local all = {}

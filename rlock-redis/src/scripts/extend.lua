@@ -1,7 +1,7 @@
--- KEYS: per lease the resource and the set beside it
+-- KEYS: per lease the resource and its set
 -- ARGV: packed per lease the id and the TTL in ms; the rest of the grace, if it is not over
 --
--- This part extends leases that hold their resources alone. extend_among.lua does the others.
+-- This part extends leases that hold their resources alone. extend_among.lua handles the others.
 
 local SIZE = 24
 local call, sub, pack, unpack_from = redis.call, string.sub, struct.pack, struct.unpack

@@ -1,7 +1,7 @@
--- KEYS: the resource and the set beside it
+-- KEYS: the resource and its set
 -- ARGV: the rest of the grace, if it is not over
--- Answers the time, the capacity or 0, until when it rests or 0, and per lease what to show of it, the token (0 for a
--- waiter), the weight, since when and until when. Waiters come in their order.
+-- Returns the time, the capacity or 0, the end of the rest or 0, and per lease its data for snapshots, the token (0 for
+-- a waiter), the weight, the start and the expiry. Waiters come in the order of the queue.
 
 local library = library_in(ARGV[1])
 local r = library.open(KEYS[1], KEYS[2], '')

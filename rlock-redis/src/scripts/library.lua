@@ -1,31 +1,32 @@
--- The operations on a resource in whatever state it is. rlock-redis puts this text behind prelude.lua, for the scripts that
+-- The operations on a resource in any state. rlock-redis appends this text to prelude.lua, for the scripts that
 -- need it.
 --
--- The sorted set beside a resource is there while others share or wait. All scores in it are 0, so that Redis keeps the
--- members in the order of their bytes. Their first byte says what they are:
---   e  a holder of a part: when it expires, its id
---   f  the rest of a part, in the same way
+-- A resource has a sorted set while leases share it or wait. All scores in it are 0, so that Redis keeps the
+-- members in the order of their bytes. The first byte is the kind:
+--   e  a holder of a part: its expiry, its id
+--   f  the rest of a part: the same
 --   q  a waiter: its place, its id
---   r  any of these leases: its id, weight, capacity, token or 0, place or 0, since when, when it expires, inbox, and
---      what to show of it
---   x  a waiter: when it expires, its id
--- The set is what counts: a string that was deleted or evicted is made anew from it.
+--   r  any of these leases: its id, weight, capacity, token or 0, place or 0, start, expiry, inbox, and
+--      the data for snapshots
+--   x  a waiter: its expiry, its id
+-- The set is authoritative: a string that was deleted or evicted is rebuilt from it.
 --
--- A server out of memory may refuse SET and ZADD at the beginning of a script, and lets ZREM and DEL pass. So a step that
--- needs one of the first begins with it: it happens as a whole or not at all.
+-- A server out of memory may refuse SET and ZADD at the start of a script, but accepts ZREM and DEL. So a step that
+-- needs SET or ZADD begins with it: it happens as a whole or not at all.
 --
--- While a slot of a cluster moves to another server, each of the two keys may be in either. A script then gets the string
--- alone, and fails if it needs the set.
+-- While a slot of a cluster moves to another server, each of the two keys may be on either. A script then gets only the
+-- string, and fails if it needs the set.
 --
 -- During the grace after a start or a promotion nothing is granted.
 
--- What the first part of a script has read of a resource, if it is still so: entries of one batch may be about one resource.
+-- The string that the first part of a script has read, if it is still current: entries of one batch may use one
+-- resource.
 local function only_read(value) return #KEYS == 2 and type(value) == 'string' and value or nil end
 
 local function text_of(error) return type(error) == 'table' and error.err or tostring(error) end
 
--- Packs three values for each resource, from act: what became of it, and two numbers that go with that. An entry that fails
--- leaves the others alone; the text of its error follows the packed answers.
+-- Packs three values for each resource, from act: a status, and two numbers that belong to it. An entry that fails does
+-- not affect the others; its error text follows the packed answers.
 local function pack_each(answers, entries, act)
   local errors = {}
   for _, entry in ipairs(entries) do
@@ -41,7 +42,7 @@ local function pack_each(answers, entries, act)
   return packed
 end
 
--- The functions, for an operation during which the rest of the grace is grace: microseconds, or nil once it is over.
+-- The functions. grace is the rest of the grace in microseconds, or nil once it is over.
 local function library_in(grace)
   local MOST_ARGUMENTS = 1000 -- Lua's stack bounds what unpack can push
   local RECORD, RECORD_AT, RECORD_INBOX, RECORD_SHOWN = '<I4I4dddd', 18, 58, 74
@@ -64,7 +65,7 @@ local function library_in(grace)
     return lease
   end
 
-  -- The lease id, if it shares or waits.
+  -- The record of the lease id, if it shares or waits.
   local function record(r, id)
     local member = r.has_set and first(r.set, '[r' .. id, '+')
     if member and string.sub(member, 1, 17) == 'r' .. id then return unpack_record(member) end
@@ -80,13 +81,13 @@ local function library_in(grace)
     return packed, (lease.token > 0 and 'e' or 'f') .. ordered(lease.expires) .. lease.id
   end
 
-  -- Whether the keys have to be kept for longer than they are, for a lease until expires. Then save has to follow.
+  -- Makes the keys live long enough for a lease until expires. If that changes r, save has to follow.
   local function outlive(r, expires)
     local at = math.ceil(expires / 1000)
     if at + HALF_AN_HOUR > r.kept then r.kept, r.is_moved, r.is_changed = at + HOUR, true, true end
   end
 
-  -- Makes the string anew after it was lost: the permits that are taken, the capacity, and how long the keys are kept.
+  -- Rebuilds a lost string from the set: the taken permits, the capacity, and the expiry of the keys.
   local function recover(r)
     for _, kind in ipairs({ 'e', 'f' }) do
       for _, member in ipairs(redis.call('ZRANGEBYLEX', r.set, '[' .. kind, '(' .. kind .. '\255')) do
@@ -103,7 +104,7 @@ local function library_in(grace)
     r.is_changed = true
   end
 
-  -- The resource at key as an operation on the lease id sees it. value is its string, where that is known already.
+  -- Opens the resource at key for an operation on the lease id. value is its string, if it is already known.
   local function open(key, set, id, value)
     if not set then error({ err = 'TRYAGAIN the slot of ' .. key .. ' is being moved' }) end
     value = value or redis.call('GET', key)
@@ -154,7 +155,7 @@ local function library_in(grace)
     r.is_moved, r.is_changed = false, false
   end
 
-  -- Puts a lease into the set, and takes out the members that it had.
+  -- Adds a lease to the set, and removes its previous members.
   local function put(r, lease, ...)
     outlive(r, lease.expires)
     if not r.has_set then r.has_set, r.is_changed = true, true end
@@ -182,12 +183,12 @@ local function library_in(grace)
     return r.last
   end
 
-  -- Hints: the server's access rules may forbid them, and nothing depends on them.
+  -- Sends a hint: the server's access rules may forbid it, and nothing depends on it.
   local function tell(inbox, text)
     redis.pcall('PUBLISH', 'rlock:inbox:' .. hex(inbox), text)
   end
 
-  -- Takes leases of one kind out that have expired, or all of them.
+  -- Removes the leases of one kind that have expired, or all of that kind.
   local function take_all(r, kind, until_when)
     local found = redis.call('ZRANGEBYLEX', r.set, '[' .. kind, '(' .. kind .. ordered(until_when + 1))
     if #found == 0 then return found end
@@ -220,7 +221,7 @@ local function library_in(grace)
     end
   end
 
-  -- Makes a lease a holder. The capacity is set, and there is room. The members that it had are taken out.
+  -- Makes a lease a holder. The capacity is set, and there is room. Its previous members are removed.
   local function hold(r, lease, ...)
     lease.token, lease.place, lease.since = next_number(r), 0, now
     if lease.weight == r.capacity then
@@ -238,14 +239,14 @@ local function library_in(grace)
     return lease.token
   end
 
-  -- Puts a lease at the end of the queue.
+  -- Appends a lease to the queue.
   local function wait(r, lease)
     lease.token, lease.place, lease.since = 0, next_number(r), now
     put(r, lease)
     save(r)
   end
 
-  -- Grants from the head of the queue as far as the capacity goes, past waiters that have expired.
+  -- Grants from the head of the queue while the capacity lasts, and skips expired waiters.
   local function grant(r)
     if grace > 0 then return end
     while r.has_set and not r.sole do
@@ -255,7 +256,7 @@ local function library_in(grace)
       if not lease then
         take(r, head)
       elseif lease.expires <= now then
-        take_all(r, 'x', now) -- with all that expired together
+        take_all(r, 'x', now) -- and all others that have expired
         take(r, head)
       else
         if r.shared + lease.weight > r.capacity then return end
@@ -267,7 +268,7 @@ local function library_in(grace)
 
   local function is_held(r) return r.sole and r.sole ~= NO_ID end
 
-  -- Drops what has expired and grants what that makes room for. Every operation but a release begins with it.
+  -- Drops expired leases and grants the waiters that then fit. Every operation but a release begins with it.
   local function settle(r)
     drop_expired_holders(r)
     if r.has_set then take_all(r, 'x', now) end
@@ -279,8 +280,8 @@ local function library_in(grace)
     if r.is_changed then save(r) end
   end
 
-  -- Ends an operation that has freed something, which happens whether or not there is memory for a grant. Where there is
-  -- none, the last token is forgotten, and a later operation grants.
+  -- Ends an operation that has freed capacity; this succeeds even without memory for a grant. Without memory, the last
+  -- token is lost, and a later operation grants.
   local function close_and_grant(r)
     local is_free = not r.sole and r.shared == 0
     local ran = pcall(function()
@@ -292,15 +293,15 @@ local function library_in(grace)
     return open(r.key, r.set, r.id)
   end
 
-  -- The expiry and the token (0 while it waits or rests) of the lease r.id, and its record if it shares or waits; nothing
-  -- if it is not there.
+  -- Returns the expiry and the token (0 while it waits or rests) of the lease r.id, and its record if it shares or
+  -- waits; nothing if it does not exist.
   local function find(r)
     if is_held(r) and r.sole == r.id then return r.expires, r.token end
     local lease = record(r, r.id)
     if lease and lease.expires > now and (lease.token > 0 or lease.place > 0) then return lease.expires, lease.token, lease end
   end
 
-  -- The number of waiters in front of a lease, and the time until the lease in front of it expires.
+  -- Returns the number of waiters in front of a lease, and the time until the lease in front of it expires.
   local function place(r, lease)
     local own, blocked_until = ordered(lease.place)
     local ahead = redis.call('ZLEXCOUNT', r.set, '[q', '(q' .. own)
@@ -318,16 +319,16 @@ local function library_in(grace)
         end
       end
     end
-    -- A release during the grace grants nothing, so that the first waiter asks again when the grace is over.
+    -- A release during the grace grants nothing, so the first waiter must ask again when the grace is over.
     return QUEUED, ahead, ahead == 0 and grace > 0 and grace or (blocked_until or now) - now
   end
 
   local function has_waiter(r) return r.has_set and first(r.set, '[q', '(r') end
 
-  -- For an answer that says a lease is gone. It counts only if the server takes writes, which a replica does not.
+  -- Precedes an answer that a lease is gone. It fails on a server that accepts no writes, such as a replica.
   local function prove_writable(r) redis.call('ZREM', r.set, '') end
 
-  -- Releases the lease r.id. Its share stays taken for the rest. Returns a letter, as in release.lua.
+  -- Releases the lease r.id; its share stays taken for the rest. Returns a letter, as in release.lua.
   local function release(r, rest)
     drop_expired_holders(r)
     r = close_and_grant(r)
@@ -344,7 +345,7 @@ local function library_in(grace)
       end
     elseif token > 0 and rest > 0 then
       local record_member, expiry = members(lease)
-      -- By another id: a claim that was sent twice may arrive yet.
+      -- Change the id, because a repeated claim may still arrive.
       lease.id = string.rep('\0', 8) .. ordered(next_number(r))
       lease.token, lease.since, lease.expires = 0, now, now + rest
       put(r, lease, record_member, expiry)
@@ -359,7 +360,7 @@ local function library_in(grace)
     return 'r'
   end
 
-  -- Ends all that is held or rests, and returns the leases that were held.
+  -- Ends all held leases and rests, and returns the leases that were held.
   local function break_all(r)
     local ALL = 2 ^ 52
     local broken = {}

@@ -1,6 +1,6 @@
 -- KEYS: the mark of the namespace
 -- ARGV: the identity of the server
--- Answers for how many microseconds the mark has had that identity. It expires a month after the last client connected.
+-- Returns for how many microseconds the mark has had that identity. The mark expires a month after its last use.
 
 local MONTH = 30 * 24 * 3600 * 1000
 local time = redis.call('TIME')

@@ -1,24 +1,24 @@
--- What the scripts share. rlock-redis puts this text in front of each of them.
+-- The shared start of the scripts. rlock-redis puts this text in front of each of them.
 --
 -- A resource is a string at its key, packed by struct:
---   idle    last number given out (tokens and places in the queue are one sequence), when the keys expire in ms
---   alone   the same, with the token of the lease that holds everything as the last number; when that lease expires, the
---           capacity; then its id, the inbox of its client, and what to show of its holder
---   among   while others share or wait: last number, when the keys expire in ms, when the lease that holds everything
---           expires or 0, the number 0; the token of that lease, the capacity, the permits of those who hold a part; then id,
---           inbox and what to show, as above
--- Without an id, the resource rests until then: nobody holds it, and nobody gets it.
+--   idle    last assigned number (tokens and places in the queue are one sequence), expiry of the keys in ms
+--   alone   the same, with the token of the lease that holds everything as the last number; expiry of that lease, the
+--           capacity; then its id, the inbox of its client, and its data for snapshots
+--   among   while leases share or wait: last number, expiry of the keys in ms, expiry of the lease that holds all
+--           or 0, the number 0; the token of that lease, the capacity, the permits of the holders of a part; then id,
+--           inbox and data, as above
+-- With an id of zeros, the resource rests until that expiry: no lease holds it, and none is granted.
 --
--- Ids and inboxes are 16 bytes. Instants and durations are in microseconds of the server's clock unless they say ms.
--- Numbers stay below 2^53; redis.call writes them out in full, which the operator .. would not.
+-- Ids and inboxes have 16 bytes. Times and durations are in microseconds of the server's clock, unless ms is given.
+-- Numbers stay below 2^53; redis.call writes them in full, which the operator .. does not.
 --
--- Most calls meet a resource that is idle, or held by one lease alone. The scripts answer those from the string first. The
--- functions of library.lua take their time to be made, so that text stands in a block that runs only for the others.
+-- Most calls find a resource that is idle, or held by one lease alone. The scripts handle those first, from the string.
+-- Defining the functions of library.lua takes time, so that text is in a block that runs only for the others.
 
 local IDLE, ALONE, AMONG = '<dd', '<dddI4', '<dddI4dI4I4'
 local IDLE_LENGTH, ALONE_LENGTH, AMONG_LENGTH = 16, 28, 44
--- The keys outlive every lease by half an hour at least. They are moved an hour ahead, so that a lock in steady use
--- pays for it every half an hour.
+-- The keys outlive every lease by at least half an hour. Their expiry is set an hour ahead, so that a lock in steady
+-- use pays for it only every half hour.
 local HOUR, HALF_AN_HOUR = 3600000, 1800000
 
 local HELD, QUEUED, BUSY, MISMATCH, GONE, COUNTED, FAILED = 1, 2, 3, 4, 5, 6, 7
@@ -26,7 +26,8 @@ local HELD, QUEUED, BUSY, MISMATCH, GONE, COUNTED, FAILED = 1, 2, 3, 4, 5, 6, 7
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 
--- The keys of resources, and the strings there, which are read in one command: false where there is none, or a key of others.
+-- Returns the keys of resources, and their strings, which are read in one command: false for a missing key or a key of
+-- another type.
 local function read_all()
   local keys = {}
   for at = 1, #KEYS, 2 do keys[#keys + 1] = KEYS[at] end

@@ -1,9 +1,9 @@
--- KEYS: per lease the resource and the set beside it
--- ARGV: packed per lease the id and the rest in ms: for so long its share stays taken, though nobody holds it; the rest of
+-- KEYS: per lease the resource and its set
+-- ARGV: packed per lease the id and the rest in ms, for which its share stays taken without a holder; the rest of
 --       the grace, if it is not over
--- Answers a letter per lease: r released, a absent, f failed; behind the letters the texts of the errors of those that failed.
+-- Returns a letter per lease: r released, a absent, f failed; after the letters the error texts of the failed ones.
 --
--- This part releases leases that hold their resources alone. release_among.lua does the others.
+-- This part releases leases that hold their resources alone. release_among.lua handles the others.
 
 local SIZE = 24
 local call, sub, unpack_from = redis.call, string.sub, struct.unpack
@@ -21,7 +21,7 @@ for entry, key in ipairs(keys) do
   end
   if capacity and capacity > 0 then
     local set = redis.pcall('SET', key, sub(value, 1, IDLE_LENGTH), 'KEEPTTL')
-    if set.err then call('DEL', key) end -- for which there is always memory
+    if set.err then call('DEL', key) end -- which needs no memory
     written[key] = true
     answers[entry] = expires > now and 'r' or 'a'
   else

@@ -1,7 +1,8 @@
 -- KEYS: two keys of the namespace that belong to no resource
 -- Returns the commands that the access rules forbid this user.
 --
--- The script tries every command that the other scripts and the client run. It changes nothing, for its keys do not exist.
+-- The script tries every command that the other scripts and the client run. It changes nothing, because its keys do not
+-- exist.
 
 local key, set = KEYS[1], KEYS[2]
 -- The denials of versions before 7.2, of later versions, and outside scripts.
