@@ -1,4 +1,4 @@
-//! rlock-redis passes the suite.
+//! Runs the conformance suite on rlock-redis.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +32,7 @@ impl RedisHarness {
 #[async_trait]
 impl Harness for RedisHarness {
     async fn start() -> Self {
-        Self::of(Redis::start(), "?restart_grace=0s") // it is never restarted
+        Self::of(Redis::start(), "?restart_grace=0s") // the server is never restarted
     }
 
     async fn connect(&self, namespace: &Namespace) -> Arc<dyn Backend> {
@@ -47,7 +47,7 @@ impl Harness for RedisHarness {
     }
 }
 
-/// A server that is reached as a user who has the documented rights and no others.
+/// A server, used as a user with exactly the documented rights.
 struct UserHarness(RedisHarness);
 
 #[async_trait]
@@ -114,7 +114,7 @@ impl Shared for ClusterHarness {
     }
 }
 
-/// What happens to the cluster happens to all its servers. tests/store has the faults of single ones.
+/// Each fault of the cluster affects all its servers. tests/store has the faults of single ones.
 #[async_trait]
 impl Controlled for ClusterHarness {
     async fn start_durable() -> Self {
@@ -157,7 +157,7 @@ impl Harness for SentinelHarness {
     }
 }
 
-/// Its address is the URL, and behind it the servers that a proxy has to be in front of beside the sentinels.
+/// The address is the URL, followed by the servers besides the sentinels that need a proxy.
 #[async_trait]
 impl Shared for SentinelHarness {
     fn address(&self) -> String {
@@ -176,7 +176,7 @@ impl Shared for SentinelHarness {
     }
 }
 
-/// What happens to the servers happens to the sentinels as well. tests/store has the faults of single ones.
+/// Each fault of the servers also affects the sentinels. tests/store has the faults of single ones.
 #[async_trait]
 impl Controlled for SentinelHarness {
     async fn start_durable() -> Self {
@@ -188,8 +188,8 @@ impl Controlled for SentinelHarness {
     }
 }
 
-/// A proxy in front of the hosts in `url` and of those that these announce beside themselves; and the URL that leads through
-/// it.
+/// Starts a proxy in front of the hosts in `url` and of the other hosts that they announce; returns it with the URL
+/// that leads through it.
 fn behind_proxy(url: &str, announced: &[&str]) -> (String, Proxy) {
     let (scheme, rest) = url.split_once("://").expect("a URL");
     let (hosts, behind) = rest.split_at(rest.find(['/', '?']).expect("a URL with options"));
@@ -208,7 +208,7 @@ async fn connect(url: &str, namespace: &Namespace) -> Arc<dyn Backend> {
     Arc::new(RedisBackend::connect(config).await.expect("Redis can be reached"))
 }
 
-/// The keys on a primary beyond those that keep tokens increasing.
+/// The keys on a primary, except those that keep tokens increasing.
 fn leftovers(node: &RedisNode, namespace: &Namespace) -> Vec<String> {
     let mut resp = node.resp();
     if !resp.command(&["INFO", "replication"]).to_string().contains("role:master") {

@@ -1,4 +1,4 @@
-//! Access rules (ACL): the documented ones suffice and each is needed, and a right that is missing has a name.
+//! Access rules (ACL): the documented ones suffice, each is needed, and a missing right is named.
 
 use std::slice;
 use std::time::Duration;
@@ -38,7 +38,7 @@ async fn documented_rights_suffice_for_one_namespace() {
 #[tokio::test]
 async fn each_documented_right_is_needed_at_connect() {
     let server = Server::start();
-    // Clusters and replicas need these.
+    // Only clusters and replicas need these.
     let elsewhere = ["resetchannels", "+cluster|slots", "+cluster|info", "+asking", "+wait"];
     let needed = RedisConfig::ACL_RULES.split(' ').filter(|rule| !elsewhere.contains(rule));
     for (number, left_out) in needed.enumerate() {

@@ -1,4 +1,4 @@
-//! Redis Clusters: their nodes, slots that move, primaries that fail.
+//! Redis Clusters: nodes, moving slots, failing primaries.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use tokio::time::sleep;
 
 use crate::support::{SOON, Server, block_on, claim, client_at, key, only_lost_writes, ttl};
 
-/// No failover happens by itself.
+/// With this timeout no failover starts by itself.
 const PATIENT: Duration = Duration::from_secs(60);
 /// The time after which a silent primary is replaced.
 const NERVOUS: Duration = Duration::from_secs(2);
@@ -152,7 +152,7 @@ async fn all_primaries_are_listed_and_examined() {
     }
 }
 
-/// While one half of the keys of a slot is on each of two nodes, what is held stays held, and nothing is granted twice.
+/// While each of two nodes has one half of the keys of a slot, held locks stay held, and nothing is granted twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn moving_slot_loses_no_lock() {
     let cluster = RedisCluster::start(PATIENT);
@@ -162,7 +162,7 @@ async fn moving_slot_loses_no_lock() {
     assert!(client.acquire(&claims).await.iter().all(|answer| matches!(answer, Ok(Acquired::Held(_)))));
     let waiters: Vec<_> =
         (0..400).map(|id| claim(&format!("job/{id}"), id + 1001, Share::EXCLUSIVE, 60_000, IfBusy::Queue)).collect();
-    // Every second one has a waiter, and with it a second key.
+    // Every second lock has a waiter, and with it a second key.
     let queued: Vec<_> = waiters.iter().step_by(2).cloned().collect();
     assert!(client.acquire(&queued).await.iter().all(|answer| matches!(answer, Ok(Acquired::Queued(_)))));
 
@@ -213,7 +213,7 @@ async fn moving_slot_loses_no_lock() {
     assert!(granted.iter().all(|answer| matches!(answer, Ok(Extended::Held(_)))), "{granted:?}");
 }
 
-/// The slot that moves has the mark by which clients know since when the node serves.
+/// The moving slot contains the mark that stores since when the node serves.
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_connect_while_a_slot_moves() {
     let cluster = RedisCluster::start_without_replicas();
@@ -303,8 +303,8 @@ async fn promoted_replica_grants_nothing_during_the_grace() {
     assert!(matches!(other.acquire(&[new(9_001)]).await[0], Ok(Acquired::Busy)));
 }
 
-/// Processes that are killed and frozen take turns while primaries are killed and cut off. Replication is asynchronous: an
-/// overlap is the price that the documentation names, if the token protects what the two write to.
+/// Processes are killed and frozen while primaries are killed and cut off. Replication is asynchronous: the
+/// documentation allows overlaps if the token protects what the two holders write to.
 #[test]
 fn histories_are_right_while_primaries_fail() {
     if let Some(helper) = Helper::current() {
@@ -325,7 +325,7 @@ fn histories_are_right_while_primaries_fail() {
     });
 }
 
-/// Nothing excuses an overlap here: no write gets lost when a slot moves.
+/// No overlap is allowed here: no write is lost when a slot moves.
 #[test]
 fn histories_are_right_while_slots_move() {
     if let Some(helper) = Helper::current() {
@@ -347,7 +347,7 @@ fn histories_are_right_while_slots_move() {
     });
 }
 
-/// Moves every slot that has locks to the next primary, over and over, and returns how many it has moved.
+/// Moves every slot with locks to the next primary, repeatedly, and returns the number of moves.
 async fn move_slots(cluster: &RedisCluster, end: Instant) -> usize {
     let mut moves = 0;
     while Instant::now() < end {

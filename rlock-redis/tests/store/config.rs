@@ -1,4 +1,4 @@
-//! URLs: what they mean, and what is said about those that mean nothing.
+//! URLs: their meaning, and the errors of those that have none.
 
 use std::time::Duration;
 

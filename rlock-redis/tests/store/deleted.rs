@@ -1,4 +1,4 @@
-//! Keys that an operator deletes, or that the server evicts: locks may be lost by that, and no resource stays taken.
+//! Keys that an operator deletes, or that the server evicts: locks may be lost, but no resource stays taken.
 
 use std::slice;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 const LONG: u64 = 30_000;
 
-/// One request, on the lease of this number.
+/// One request, on the lease with this number.
 #[derive(Debug, Clone, Copy)]
 enum Act {
     Claim(u128, u32),
@@ -19,7 +19,7 @@ enum Act {
 }
 
 const CAPACITY: u32 = 3;
-/// They fill the resource with one holder or several, let others wait, and make a grant.
+/// These fill the resource with one holder or several, add waiters, and cause a grant.
 const STORIES: [&[Act]; 3] = [
     &[Act::Claim(1, 3), Act::Claim(2, 3), Act::Claim(3, 1), Act::Extend(2), Act::Release(1), Act::Extend(3)],
     &[Act::Claim(1, 1), Act::Claim(2, 2), Act::Claim(3, 1), Act::Claim(4, 3), Act::Release(2), Act::Extend(1)],
@@ -57,7 +57,7 @@ async fn resource_goes_on_whatever_is_deleted_at_whatever_point() {
                 for &next in &story[point..] {
                     act(&client, next).await;
                 }
-                // Who is still there gets its turn, in the end.
+                // Each remaining lease gets its turn in the end.
                 for id in 1..=4 {
                     if let Extended::Held(_) = extend(&client, id).await {
                         act(&client, Act::Release(id)).await;
@@ -83,7 +83,7 @@ async fn resource_goes_on_whatever_is_deleted_at_whatever_point() {
     }
 }
 
-/// A holder's key is deleted while others wait, who die: those behind them are served, whoever asks first.
+/// A holder's key is deleted, and its waiters die: later waiters are served, in any order of their requests.
 #[tokio::test]
 async fn waiters_are_served_after_their_resource_was_deleted() {
     for knows_of_waiters in [true, false] {

@@ -1,4 +1,4 @@
-//! What goes wrong, and what is said about it.
+//! Errors: their kinds and texts.
 
 use std::slice;
 use std::time::{Duration, Instant};
@@ -182,7 +182,7 @@ async fn password_has_any_characters() {
     connect(&format!("redis://:{encoded}@127.0.0.1:{}", server.port())).await.unwrap();
 }
 
-/// As behind some proxies: the server knows RESP2 only.
+/// The server supports only RESP2, as behind some proxies.
 #[tokio::test]
 async fn server_without_hello_serves_and_pushes() {
     let server = Server::start_without("HELLO");
@@ -268,7 +268,7 @@ async fn dropping_the_backend_closes_its_connections() {
     }
 }
 
-/// Waits until the server grants `request`, through failures that may pass by themselves.
+/// Waits until the server grants `request`, through transient failures.
 async fn granted_in_the_end(client: &RedisBackend, request: &Claim) {
     let until = Instant::now() + Duration::from_secs(10);
     loop {

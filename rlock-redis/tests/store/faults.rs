@@ -1,4 +1,4 @@
-//! Faults that only Redis has, and what becomes of locks in them.
+//! Faults that only Redis has, and their effect on locks.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -25,7 +25,7 @@ async fn client(url: &str) -> Client {
 
 async fn lock(client: &Client, name: &str, ttl: Duration) -> Guard {
     let lock = SimpleLock::new(name, client).expect("a good name");
-    within(SOON, "a lock", lock.lock_with(LockOptions::new().ttl(ttl))).await.expect("nobody has it")
+    within(SOON, "a lock", lock.lock_with(LockOptions::new().ttl(ttl))).await.expect("the lock is free")
 }
 
 #[tokio::test]
@@ -58,8 +58,8 @@ async fn script_cache_flushed() {
     guard.unlock().await.expect("it was held");
 }
 
-/// A replica takes over that lacks the last writes: the locks that it knows go on, the others are reported as lost, and
-/// what is granted next has a greater token.
+/// A replica without the last writes is promoted: the locks that it has go on, the others are reported as lost, and the
+/// next grant has a greater token.
 #[tokio::test]
 async fn failover_reports_the_loss_of_unreplicated_leases() {
     const TTL: Duration = Duration::from_secs(60);
@@ -91,8 +91,8 @@ async fn failover_reports_the_loss_of_unreplicated_leases() {
     assert!(known_by_newcomer.try_lock().await.expect("the replica serves").is_some());
 }
 
-/// A server that comes back may have forgotten the last grants. So a release of what it knows grants nothing to waiters
-/// before those who were granted last had time to learn of their loss.
+/// A restarted server may have lost the last grants. So the release of a lease that it has grants nothing to waiters
+/// until the last holders had time to learn of their loss.
 #[tokio::test]
 async fn release_during_the_grace_grants_nothing() {
     const GRACE: Duration = Duration::from_secs(3);
@@ -127,6 +127,6 @@ async fn release_during_the_grace_grants_nothing() {
         }
     });
     assert!(matches!(again.await, Ok(Extended::Held(_))));
-    // The server tells its age in whole seconds, of which one may have begun before.
+    // The server reports its age in whole seconds, one of which may have begun before the restart.
     assert!(restarted.elapsed() >= GRACE - Duration::from_secs(2), "{:?}", restarted.elapsed());
 }

@@ -1,4 +1,4 @@
-//! What operations cost the server, and what they leave behind.
+//! The cost of operations on the server, and their leftovers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ fn mutex(name: &str, id: u128) -> Claim {
     claim(name, id, Share::EXCLUSIVE, 30_000, IfBusy::Queue)
 }
 
-/// How often each command was run by the scripts of `act`.
+/// The number of calls of each command by the scripts of `act`.
 async fn cost<T>(server: &Server, act: impl Future<Output = T>) -> (T, BTreeMap<String, u64>) {
     server.run(&["CONFIG", "RESETSTAT"]);
     let result = act.await;
@@ -144,7 +144,7 @@ async fn long_leases_keep_all_their_keys() {
     are_kept(&server, day);
 }
 
-/// Both keys of the only resource are kept for longer than so many milliseconds.
+/// Asserts that both keys of the only resource live for more than this many milliseconds.
 fn are_kept(server: &Server, millis: u64) {
     let keys = server.run(&["KEYS", "*"]);
     assert_eq!(keys.len(), 2, "{keys:?}");

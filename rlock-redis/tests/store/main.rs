@@ -1,4 +1,4 @@
-//! Tests of what Redis alone has: its servers, users, clusters, sentinels, replicas, errors and processes.
+//! Tests of features that only Redis has: its servers, users, clusters, sentinels, replicas, errors and processes.
 
 mod access;
 mod cluster;

@@ -1,4 +1,4 @@
-//! Locks on Redis, held by processes that are killed, frozen and many.
+//! Locks on Redis, of processes that are killed, frozen and many.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -69,13 +69,13 @@ fn thousand_waiters_are_served_in_order_cheaply() {
         }
         let [few, many] = costs[..] else { unreachable!("there were two runs") };
         println!("{few:.2} commands a turn with 20 waiters, {many:.2} with 1,000");
-        // A turn that ends at once saves its extension; what grew with the queue would be many times as much.
+        // A turn that ends at once needs no extension; a cost that grew with the queue would be many times higher.
         assert!(many <= few * 1.5, "{few:.2} commands a turn with 20 waiters, {many:.2} with 1,000");
     });
 }
 
-/// Has each of `crowd` wait so many times, checks that all are served in the order in which they queued, and answers
-/// how many commands Redis ran for each.
+/// Makes each process of `crowd` wait `waiters` times, checks that all are served in the order in which they queued,
+/// and returns the number of commands of Redis for each turn.
 async fn cost_per_turn(place: &Place, crowd: &mut [Process], waiters: usize) -> f64 {
     let turns = crowd.len() * waiters;
     let client = place.client().await;
@@ -213,7 +213,7 @@ impl Place {
         Client::builder().connect(RedisBackend::connect(config)).await.expect("Redis can be reached")
     }
 
-    /// What is not the last token of a resource, with an expiry.
+    /// The keys that are more than the last token of a resource, or have no expiry.
     fn leftovers(&self) -> Vec<String> {
         let mut resp = self.server().resp();
         let mut keys = self.server().keys(&format!("rlock:2:{{{}:*", self.namespace));

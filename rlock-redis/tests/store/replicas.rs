@@ -19,7 +19,7 @@ async fn pair() -> (Redis, Redis) {
     primary.resp().command(&["CONFIG", "SET", "repl-diskless-sync-delay", "0"]);
     replica.resp().command(&["REPLICAOF", &host, &port.to_string()]);
     let mut resp = primary.resp();
-    // After a full synchronization a replica confirms once, and then nothing for up to a second.
+    // After a full synchronization a replica confirms once, and then not for up to a second.
     let follows = async || {
         (0..3).all(|_| {
             resp.command(&["SET", "probe", "", "PX", "1000"]);
@@ -59,7 +59,7 @@ async fn unconfirmed_grant_is_given_back() {
     eventually(SOON, "a confirmed grant", is_granted).await;
 }
 
-/// An extension of what is held does not wait for replicas, nor does a release.
+/// Neither the extension of a held lease nor a release waits for replicas.
 #[tokio::test]
 async fn held_locks_do_without_replicas() {
     let (primary, replica) = pair().await;
@@ -99,7 +99,7 @@ async fn waiter_is_granted_once_replicas_confirm() {
     assert!(holder.inspect(&key("a", 3).resource).await.unwrap().is_free());
 }
 
-/// Claims of one moment share one question, so that a replica that is gone costs one time limit and not one each.
+/// Concurrent claims share one request, so that a missing replica costs one timeout, not one for each claim.
 #[tokio::test]
 async fn claims_wait_for_replicas_together() {
     let (primary, replica) = pair().await;

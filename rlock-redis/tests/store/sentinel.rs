@@ -1,4 +1,4 @@
-//! Servers under sentinels, which replace primaries.
+//! Servers with sentinels, which replace primaries.
 
 use std::time::{Duration, Instant};
 
@@ -75,7 +75,7 @@ async fn deposed_primary_is_left_within_two_seconds() {
     servers.is_replicated().await;
     let client = connect(&servers.url(), "?restart_grace=0s").await;
     assert!(matches!(client.acquire(&[exclusive(1)]).await[0], Ok(Acquired::Held(_))));
-    // As a replica it would take writes, and lose them: only the sentinels say that it is none of the primaries any more.
+    // As a replica it would accept writes and lose them: only the sentinels say that it is no longer the primary.
     servers.server(0).resp().command(&["CONFIG", "SET", "replica-read-only", "no"]);
     let new = servers.fail_over().await;
     let deposed = Instant::now();
@@ -141,7 +141,7 @@ async fn promoted_replica_grants_nothing_during_the_grace() {
     assert!(said_why && promoted.elapsed() >= Duration::from_millis(3_500), "{said_why}, {:?}", promoted.elapsed());
 }
 
-/// As on a cluster: an overlap is allowed where the token protects.
+/// As on a cluster: an overlap is allowed if the token protects.
 #[test]
 fn histories_are_right_while_primaries_fail() {
     if let Some(helper) = Helper::current() {
@@ -162,7 +162,7 @@ fn histories_are_right_while_primaries_fail() {
     });
 }
 
-/// As on a cluster: an overlap is allowed where the token protects.
+/// As on a cluster: an overlap is allowed if the token protects.
 #[test]
 fn histories_are_right_over_ten_failovers() {
     if let Some(helper) = Helper::current() {
@@ -181,7 +181,7 @@ fn histories_are_right_over_ten_failovers() {
             for _ in 0..10 {
                 servers.is_replicated().await;
                 servers.fail_over().await;
-                sleep(ttl).await; // the grace, and time for locks to be taken
+                sleep(ttl).await; // the grace, and time to acquire locks
             }
         };
         let ((), outcome) = tokio::join!(failovers, contest);

@@ -1,4 +1,4 @@
-//! Servers behind a socket of this host.
+//! Servers on a socket of this host.
 
 use rlock_core::{Client, SimpleLock};
 use rlock_redis::{ConnectError, RedisBackend, RedisConfig};

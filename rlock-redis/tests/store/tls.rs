@@ -1,4 +1,4 @@
-//! Servers that speak TLS, and know their clients by certificates.
+//! Servers that use TLS and client certificates.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::support::{Program, SOON, free_port};
 
-/// A server that talks only to clients with a certificate of its authority.
+/// A server that only accepts clients with a certificate from its authority.
 struct TlsServer {
     port: u16,
     folder: TempDir,

@@ -1,4 +1,4 @@
-//! A Redis server for one test, and what the tests say to it behind the library's back.
+//! A Redis server for one test, and requests to it that bypass the library.
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
@@ -13,7 +13,7 @@ use rlock_testkit::history::Verdict;
 use rlock_testkit::servers::{Redis, Reply};
 use url::Url;
 
-/// A server of the test's own, which it may configure and kill.
+/// A server for one test, which may configure and kill it.
 pub(crate) struct Server(Redis);
 
 impl Server {
@@ -25,12 +25,12 @@ impl Server {
         Self(Redis::start_with(&["--requirepass", password]))
     }
 
-    /// A server that does not know a command.
+    /// A server that lacks a command.
     pub(crate) fn start_without(command: &str) -> Self {
         Self(Redis::start_with(&["--rename-command", command, ""]))
     }
 
-    /// A node of a Redis Cluster of its own, without slots.
+    /// The only node of a Redis Cluster, without slots.
     pub(crate) fn start_cluster_node() -> Self {
         Self(Redis::start_with(&["--cluster-enabled", "yes", "--cluster-port", &free_port().to_string()]))
     }
@@ -42,7 +42,7 @@ impl Server {
         format!("redis://{name}:secret@127.0.0.1:{}", self.port())
     }
 
-    /// With the password, if it has one.
+    /// The URL, with the password if the server has one.
     pub(crate) fn url(&self) -> &str {
         self.0.url()
     }
@@ -51,7 +51,7 @@ impl Server {
         Url::parse(self.url()).unwrap().port().unwrap()
     }
 
-    /// A client in a namespace of its own.
+    /// A client in a separate namespace.
     pub(crate) async fn client(&self) -> RedisBackend {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         self.client_in(&format!("test {}", NEXT.fetch_add(1, Ordering::Relaxed))).await
@@ -59,11 +59,11 @@ impl Server {
 
     pub(crate) async fn client_in(&self, namespace: &str) -> RedisBackend {
         let config = RedisConfig::from_url(self.url()).unwrap().namespace(Namespace::new(namespace).unwrap());
-        let config = config.restart_grace(Duration::ZERO).unwrap(); // nobody held anything in it before
+        let config = config.restart_grace(Duration::ZERO).unwrap(); // the server is new
         RedisBackend::connect(config).await.unwrap()
     }
 
-    /// Runs a command on a connection of its own, and answers the reply line by line.
+    /// Runs a command on a separate connection, and returns the reply line by line.
     pub(crate) fn run(&self, command: &[&str]) -> Vec<String> {
         match self.0.resp().command(command) {
             Reply::List(replies) => replies.iter().map(Reply::to_string).collect(),
@@ -76,7 +76,7 @@ impl Server {
     }
 }
 
-/// A server program with settings that the kit does not know. Dropping it ends it.
+/// A server process with settings that the test kit does not have. Dropping it ends it.
 pub(crate) struct Program(Child);
 
 impl Program {
@@ -118,14 +118,14 @@ pub(crate) fn block_on(test: impl Future<Output = ()>) {
     runtime.expect("the system has threads").block_on(test);
 }
 
-/// A client that goes on trying while a primary is replaced.
+/// A client that keeps retrying while a primary is replaced.
 pub(crate) async fn client_at(url: &str) -> Client {
     let config = RedisConfig::from_url(url).unwrap().connect_timeout(SOON).unwrap();
     Client::builder().retry_for(SOON).connect(RedisBackend::connect(config)).await.expect("Redis can be reached")
 }
 
-/// Fails if anything was wrong but what an asynchronous failover may do: the last grants get lost, and are made again. The
-/// tokens protect what two holders write then.
+/// Fails on any violation except those that an asynchronous failover may cause: the last grants are lost, and granted
+/// again. The tokens protect what two holders then write to.
 pub(crate) fn only_lost_writes(verdict: &Verdict) {
     let Verdict { counts, violation } = verdict;
     assert!(counts.tokens_protect(), "{counts}\n{:?}", violation.as_ref().map(ToString::to_string));
