@@ -1,4 +1,4 @@
-//! Inspects one resource, and breaks its leases.
+//! Inspects one resource.
 
 use rlock_core::{BackendError, ResourceName, Snapshot};
 
@@ -15,16 +15,8 @@ impl RedisBackend {
         answers::snapshot(&reply, resource).map_err(|error| self.failed(error, "inspect"))
     }
 
-    pub(crate) async fn break_all(&self, resource: &ResourceName) -> Result<u64, BackendError> {
-        let reply = self.call_on("break", &scripts::BREAK, resource).await?;
-        match reply {
-            Reply::Number(count) => Ok(u64::try_from(count).unwrap_or_default()),
-            other => Err(self.failed(answers::foreign(&other), "break")),
-        }
-    }
-
     /// Makes one script call on one resource.
-    async fn call_on(
+    pub(crate) async fn call_on(
         &self,
         operation: &'static str,
         script: &Script,

@@ -1,13 +1,13 @@
-//! Releases leases.
+//! Ends leases: by their holders, or by force.
 
-use rlock_core::{BackendError, Release, Released};
+use rlock_core::{BackendError, Release, Released, ResourceName};
 
 use crate::RedisBackend;
 use crate::answers;
 use crate::batch::Verb;
 use crate::route::Purpose;
 use crate::scripts;
-use crate::wire::Args;
+use crate::wire::{Args, Reply};
 
 impl RedisBackend {
     pub(crate) async fn release_all(&self, releases: &[Release]) -> Vec<Result<Released, BackendError>> {
@@ -29,5 +29,13 @@ impl RedisBackend {
             done.for_each(|(_, release)| confirmer.forget(release.key.id));
         }
         released
+    }
+
+    pub(crate) async fn break_all(&self, resource: &ResourceName) -> Result<u64, BackendError> {
+        let reply = self.call_on("break", &scripts::BREAK, resource).await?;
+        match reply {
+            Reply::Number(count) => Ok(u64::try_from(count).unwrap_or_default()),
+            other => Err(self.failed(answers::foreign(&other), "break")),
+        }
     }
 }

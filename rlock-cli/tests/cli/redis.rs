@@ -108,24 +108,6 @@ fn a_loss_that_shows_only_at_the_release_is_a_loss() {
 }
 
 #[test]
-fn minimum_hold_survives_the_end_of_rlock() {
-    let server = Server::start_durable();
-    for signal in [Signal::SIGKILL, Signal::SIGTERM] {
-        let folder = Folder::new();
-        let name = unique("rest");
-        let options = ["--ttl", "300ms", "--min-hold", "3s"];
-        let script = folder.script("echo > $D/ready; exec sleep 600");
-        let mut running = Rlock::run_script(&server, &name, &options, &script);
-        let (acquired, _) = running.hear("acquired");
-        folder.wait_for("ready", 1);
-        running.signal(signal);
-        Rlock::on(&server, &["run", &name, "--wait", "1s", "--", "true"]).exit().assert(75, &["gave up on"]);
-        Rlock::on(&server, &["run", &name, "--", "true"]).exit().assert(0, &[]);
-        assert!(acquired.elapsed() >= Duration::from_millis(2900), "{:?}", acquired.elapsed());
-    }
-}
-
-#[test]
 fn crash_after_the_minimum_hold_costs_a_ttl() {
     let server = Server::start_durable();
     let folder = Folder::new();

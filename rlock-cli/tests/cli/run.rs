@@ -1,7 +1,11 @@
 //! What a program finds under a lock.
 
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
 use super::Server;
-use crate::support::{Folder, Observer, Rlock, rlock, unique, url};
+use crate::support::{Folder, Observer, Rlock, Store as _, rlock, unique, url};
 
 #[test]
 fn standard_input_and_output_are_the_programs() {
@@ -130,4 +134,24 @@ fn nobody_has_to_read_what_it_tells() {
     let mut command = std::process::Command::new("sh");
     command.args(["-c", script, &name]).env("RLOCK", env!("CARGO_BIN_EXE_rlock")).env("RLOCK_URL", url(&server));
     assert_eq!(Rlock::start(&mut command).exit().stdout, "ran\n7\n");
+}
+
+#[test]
+fn minimum_hold_survives_the_end_of_rlock() {
+    const HOLD: Duration = Duration::from_secs(4);
+    let server = Server::start_durable();
+    for signal in [Signal::SIGKILL, Signal::SIGTERM] {
+        let folder = Folder::new();
+        let name = unique("rest");
+        let options = ["--ttl", Server::SHORT_TTL, "--min-hold", "4s"];
+        let script = folder.script("echo > $D/ready; exec sleep 600");
+        let mut running = Rlock::run_script(&server, &name, &options, &script);
+        let (acquired, _) = running.hear("acquired");
+        folder.wait_for("ready", 1);
+        running.signal(signal);
+        Rlock::on(&server, &["run", &name, "--wait", "1s", "--", "true"]).exit().assert(75, &["gave up on"]);
+        Rlock::on(&server, &["run", &name, "--", "true"]).exit().assert(0, &[]);
+        let held = acquired.elapsed() + Duration::from_millis(100);
+        assert!(held >= HOLD, "{held:?} after {signal}");
+    }
 }

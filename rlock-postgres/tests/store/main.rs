@@ -5,6 +5,7 @@ mod connections;
 mod footprint;
 mod layout;
 mod ownership;
+mod pooler;
 mod processes;
 mod search_path;
 mod support;
