@@ -62,9 +62,9 @@
 //!   is one that a program provides (FUSE), unless `?file_system=local` says that it is this host's alone.
 //! - **A stopped writer.** A process that is stopped in the middle of a write, which takes a fraction of a millisecond,
 //!   holds up all others until it goes on or dies.
-//! - **A deleted file,** or a deleted log `…-wal`. Holders learn of it within 100 ms, and for a second nothing is granted. A
-//!   process that is stopped meanwhile does not learn of it, and no process does if the file `…-turn` is deleted too; only the
-//!   fencing token protects what they write to.
+//! - **A deleted file,** or a deleted log `…-wal`. Holders learn of it within 100 ms, and for a second nothing is granted, so
+//!   that they learn first. If the file `…-turn` is deleted too, that second is missing. Of a process that is stopped meanwhile,
+//!   only the fencing token protects what it writes to.
 //! - **Readers of long standing.** The log grows while another program reads the file in one transaction. `rlock check` reports
 //!   a long log.
 //! - **Forks.** A child has no thread for its parent's client, so the client refuses its requests. Connect again there.
