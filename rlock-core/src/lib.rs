@@ -1,9 +1,8 @@
-//! The heart of rlock: the contract between locks and stores, the lock types, and the watchdog that keeps a lock
+//! The core of rlock: the contract between locks and stores, the lock types, and the watchdog that keeps a lock alive
 //! for exactly as long as the work under it runs.
 //!
 //! Users depend on the package `rlock-client` (the library `rlock`), which adds the stores. A custom backend implements
-//! [`Backend`] and is checked by `rlock-testkit`.
-//!
+//! [`Backend`], and `rlock-testkit` checks it.
 //! ```
 //! use rlock_core::{Client, MemoryStore, Namespace, SimpleLock};
 //!
@@ -17,18 +16,19 @@
 //! # Ok(()) }
 //! ```
 //!
-//! # What is in it
+//! # Contents
 //!
-//! - [`Client`] drives the leases of all locks of a store: one timer, one request for what is due together.
-//! - [`SimpleLock`], [`RwLock`], [`Semaphore`] and, for several at once, [`LockSet`] hand out a [`Guard`], which tells of a loss by its deadline at the latest, on
-//!   the holder's own clock.
-//! - [`Election`] lets one of many clients lead, and others see which.
-//! - [`blocking`] has all of them for code without `async`.
-//! - [`Backend`] is what a store has to do. Its documentation is the contract; [`MemoryBackend`] is the reference.
+//! - [`Client`] drives the leases of all locks of a store, with one timer and with one request for all leases that are
+//!   due together.
+//! - [`SimpleLock`], [`RwLock`], [`Semaphore`] and, for several locks at once, [`LockSet`] return a [`Guard`]. It
+//!   reports a loss by its deadline at the latest, on the holder's own clock.
+//! - [`Election`] lets one of many clients lead, and shows the leader to the others.
+//! - [`blocking`] offers all of them to code without `async`.
+//! - [`Backend`] is the contract for a store, in its documentation. [`MemoryBackend`] is the reference implementation.
 //! - [`metrics`] counts, for exporters and as a snapshot.
 //!
-//! It has no features. What it cannot do is to keep a holder that was frozen past its deadline from acting before it looks;
-//! [`Guard::token`] is for whatever the lock guards to tell.
+//! The crate has no features. It cannot stop a holder that was frozen past its deadline and acts before it checks the
+//! guard. [`Guard::token`] lets the protected system reject such a holder.
 
 pub mod blocking;
 mod client;

@@ -15,70 +15,72 @@ use super::{
 
 /// A crate that keeps leases in one kind of store.
 ///
-/// A resource is a first-in-first-out semaphore whose permits expire; every lock type is a face over it, so a
-/// backend implements this once and gets them all. `rlock-testkit` checks all of what follows.
+/// A resource is a first-in-first-out semaphore whose permits expire. Every lock type is built on it, so a backend
+/// implements this trait once and supports all of them. `rlock-testkit` checks all of the following rules.
 ///
 /// # To ensure correctness
 ///
-/// 1. **Exclusion.** The weights of the held leases of a resource never exceed its capacity, on the store's
-///    clock.
+/// 1. **Exclusion.** The weights of the held leases of a resource never exceed its capacity, on the store's clock.
 /// 2. **Order.** Leases are granted in the order in which they were queued. A claim with
 ///    [`IfBusy::Refuse`](crate::IfBusy::Refuse) that would have to wait is refused; it never overtakes the queue.
-///    Expired waiters are skipped at once, however many expired together.
-/// 3. **Tokens** strictly increase in grant order per resource: across release, expiry, a break, a restart of
-///    the store, and, as far as the store allows it, a failover that lost writes. So a record that is deleted when
-///    its resource is free must not take its counter along; and a counter or a clock that is read before the write
-///    that grants can be overtaken by a grant and a release in between. Number a grant by the write itself, as by a
-///    revision of the whole store, or compare with a counter that outlives the record.
-/// 4. **Compare.** Extend and release act on one lease by its id. They never bring back a lease that is gone, and
-///    never touch another's.
-/// 5. **Extend** makes the remaining life at least the TTL asked for, and never shortens it. The failure of one
-///    lease in a batch fails no other.
-/// 6. **Expiry** is decided by the store's clock alone. An expired lease is, to every operation, as if it were
-///    absent. Queued leases expire as held ones do. With compare-and-set, whoever reports an expired lease as absent
-///    has to write that down, or an extension that read the record before brings it back afterwards.
-/// 7. **Grant.** Whatever frees capacity (a release, an expiry noticed, a break) grants the next waiters in the
-///    same atomic step, with what is left of their lives, and then tells them by an [`Event`]. The event may get
-///    lost: the reply to the waiter's next extension says held as well.
-/// 8. **Idempotence.** Every request may arrive twice. A claim whose id is there already is answered with that
-///    lease's state, and changes nothing.
+///    Expired waiters are skipped at once, however many of them expired together.
+/// 3. **Tokens** strictly increase in grant order per resource: across release, expiry, a break, a restart of the
+///    store, and, as far as the store allows it, a failover that lost writes. So a record that is deleted when its
+///    resource is free must not hold the only copy of the counter. A counter or a clock that is read before the write
+///    that grants is not enough: another grant and its release may come in between, with the same number or a greater
+///    one. Number a grant by the write itself, such as by a revision of the whole store, or compare with a counter that
+///    outlives the record.
+/// 4. **Compare.** Extend and release act on one lease by its id. They never restore a lease that is gone, and never
+///    change another lease.
+/// 5. **Extend** makes the remaining life at least the requested TTL, and never shortens it. The failure of one lease
+///    in a batch does not fail the others.
+/// 6. **Expiry** depends on the store's clock alone. Every operation treats an expired lease as absent. Queued leases
+///    expire as held ones do. A backend that uses compare-and-set must write the removal of an expired lease before it
+///    reports the lease as absent. Otherwise an extension that read the record earlier could restore the lease
+///    afterwards.
+/// 7. **Grant.** Every operation that frees capacity (a release, a break, or one that notices an expiry) grants the
+///    next waiters in the same atomic step, with the remaining life of their leases. Then it notifies them by an
+///    [`Event`]. The event may get lost: the reply to the waiter's next extension also says that the lease is held.
+/// 8. **Idempotence.** Every request may arrive twice. A claim whose id already exists changes nothing, and is answered
+///    with the state of that lease.
 /// 9. **Errors** say whether the request was applied.
-/// 10. **Names** are encoded so that none reaches another's keys. TTLs that the store cannot keep exactly are
-///     rounded up, and what was granted is reported.
-/// 11. **Nothing is left behind** by a resource that nobody uses, beyond what keeps its tokens increasing, and
-///     that is bounded. A store that drops nothing by itself drops what has expired when a call comes across it,
+/// 10. **Names** are encoded so that no name reaches the keys of another. TTLs that the store cannot keep exactly are
+///     rounded up, and the answer reports the life that was granted.
+/// 11. **Nothing is left behind** by an unused resource, except a bounded amount of data that keeps its tokens
+///     increasing. A store that does not remove expired data by itself removes it when a call comes across it,
 ///     [`inspect`](Self::inspect) and [`list`](Self::list) included.
-/// 12. **Cost** of an operation on a resource grows neither with how often the resource was locked before nor, beyond a
-///     logarithm, with the number of its waiters or of other resources.
-/// 13. **Rest.** A release may ask that its share of the resource stays taken for a time. Nobody holds it then, and the first
-///     waiter is granted when the time is over, whether or not the client that released still lives.
+/// 12. **Cost** of an operation on a resource does not grow with the number of times that the resource was locked
+///     before. It grows at most with the logarithm of the number of its waiters and of other resources.
+/// 13. **Rest.** A release may request that its share of the resource stays taken for a time without a holder. The
+///     first waiter is granted when the time is over, whether or not the client that released is still alive.
 /// 14. **Data.** A lease may carry some data of its holder, which snapshots show.
-/// 15. **The store's word** counts only if the store could have written. A replica, a stale primary, a read-only server, or a
-///     restarted one that may have forgotten, answers nothing that frees or loses a lock, but with an error.
+/// 15. **The store's word** counts only if the server could also have written. A replica, a stale primary, a read-only
+///     server, or a restarted server that may have lost data returns an error. It never returns an answer that frees or
+///     loses a lock.
 ///
-/// Each call has to end within a bounded time of the backend's own, with [`BackendError::Unknown`] if need be, or with
-/// [`BackendError::NotApplied`] where others were always quicker: core pauses and asks again.
-/// The calls take many leases and answer for each, in the order given; within one batch no two entries name the
-/// same lease, though several may name one resource, and it does not matter which of them comes first.
+/// Each call has to end within a time that the backend limits: with [`BackendError::Unknown`] if no answer came, or
+/// with [`BackendError::NotApplied`] if other clients won the race every time. Core pauses and retries. A call takes
+/// many leases and answers for each of them, in the given order. Within one batch no two entries name the same lease.
+/// Several entries may name one resource, and may be processed in any order.
 ///
-/// Core polls a call for the first time in the task of the user that asks, if that runs on the client's runtime, and from then
-/// on in a task of its own on that runtime.
+/// Core polls a call for the first time in the task of the caller, if that task runs on the client's runtime. After
+/// that, or otherwise, it polls the call in a task of its own on the client's runtime.
 ///
-/// A backend is made for one [`Namespace`](crate::Namespace), which its constructor takes. Write it with
+/// A backend is made for one [`Namespace`](crate::Namespace), which its constructor takes. Implement the trait with
 /// `#[async_trait]` of the crate `async-trait`.
 #[async_trait]
 pub trait Backend: fmt::Debug + Send + Sync + 'static {
-    /// What this store can do.
+    /// The capabilities of this store.
     fn capabilities(&self) -> &Capabilities;
 
     /// Claims leases.
     ///
     /// # Behavior
     ///
-    /// - A claim that fits beside the held leases, with nobody queued in front of it, is held at once.
-    /// - One that does not is queued or refused as its [`if_busy`](Claim::if_busy) says; a refused claim leaves
-    ///   nothing behind and gets no token.
-    /// - A claim whose id is there already is answered with that lease's state.
+    /// - A claim that fits beside the held leases, with no waiter in front of it, is held at once.
+    /// - Any other claim is queued or refused, as its [`if_busy`](Claim::if_busy) says. A refused claim leaves nothing
+    ///   behind and gets no token.
+    /// - A claim whose id already exists is answered with the state of that lease.
     ///
     /// # Errors
     ///
@@ -86,97 +88,98 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Cancel safety
     ///
-    /// A dropped call may have been applied in part or in whole, like one that answered
-    /// [`BackendError::Unknown`]. Core drops a call that takes longer than a minute, and every call when its runtime ends.
+    /// A dropped call may have been applied in part or in whole, like one that answered [`BackendError::Unknown`]. Core
+    /// drops a call that takes longer than a minute, and every call when its runtime ends.
     async fn acquire(&self, claims: &[Claim]) -> Vec<Result<Acquired, BackendError>>;
 
-    /// Keeps leases alive, and asks whether queued ones have been granted.
+    /// Extends leases, queued or held. The answer for a queued lease says whether the store has granted it.
     ///
     /// # Behavior
     ///
-    /// - The life left becomes at least the TTL asked for, and is never shortened; the token stays.
+    /// - The remaining life becomes at least the requested TTL, and is never shortened. The token does not change.
     /// - A lease that the store does not have is [`Extended::Gone`], and stays gone.
     ///
     /// # Errors
     ///
-    /// Those of the store, for each lease on its own.
+    /// The errors of the store, for each lease on its own.
     ///
     /// # Cancel safety
     ///
-    /// As for [`acquire`](Self::acquire). Core drops a call that takes longer than half of the longest TTL in it, and a
-    /// second at least.
+    /// As for [`acquire`](Self::acquire). Core drops a call after half of the longest TTL in it, but not before 1 s and
+    /// not later than 60 s.
     async fn extend(&self, extensions: &[Extension]) -> Vec<Result<Extended, BackendError>>;
 
-    /// Ends leases, held or queued, and grants what that makes room for.
+    /// Releases leases, held or queued, and grants the waiters that fit then.
     ///
     /// # Behavior
     ///
-    /// - [`Released::Released`] once, [`Released::Absent`] for a lease that is not there.
-    /// - With a [rest](Release::rest) the share of a held lease stays taken for that time, on the store's clock. The first
-    ///   waiter is granted when it is over.
+    /// - The answer is [`Released::Released`] once, and [`Released::Absent`] for a lease that the store does not have.
+    /// - With a [rest](Release::rest) the share of a held lease stays taken for that time, on the store's clock. The
+    ///   first waiter is granted when the rest is over.
     ///
     /// # Errors
     ///
-    /// Those of the store, for each lease on its own.
+    /// The errors of the store, for each lease on its own.
     ///
     /// # Cancel safety
     ///
     /// As for [`acquire`](Self::acquire).
     async fn release(&self, releases: &[Release]) -> Vec<Result<Released, BackendError>>;
 
-    /// Shows who holds a resource and who waits for it.
+    /// Returns the holders and the waiters of a resource.
     ///
     /// # Behavior
     ///
-    /// - Expired leases do not show. The ids of leases are not part of the answer.
+    /// - The answer contains no expired leases, and no ids of leases.
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// The errors of the store.
     ///
     /// # Cancel safety
     ///
     /// Dropping the call has no effect on any lease.
     async fn inspect(&self, resource: &ResourceName) -> Result<Snapshot, BackendError>;
 
-    /// Lists the resources that have live leases, a page at a time, in an order of the store's own.
+    /// Lists the resources that have live leases, a page at a time, in an order that the store chooses.
     ///
     /// # Errors
     ///
-    /// Those of the store; [`BackendError::Rejected`] for a cursor that is not its own.
+    /// The errors of the store; [`BackendError::Rejected`] for a cursor of another backend.
     ///
     /// # Cancel safety
     ///
     /// Dropping the call has no effect on any lease.
     async fn list(&self, filter: &ListFilter) -> Result<Page, BackendError>;
 
-    /// Ends all held leases of a resource by force, and its rests, and grants what that makes room for.
+    /// Ends all held leases of a resource by force, and its rests, and grants the waiters that fit then.
     ///
     /// # Behavior
     ///
-    /// - Each holder is told by [`Event::Broken`], if the store pushes; its extensions and releases find the lease
-    ///   gone.
-    /// - Answers how many leases were ended. Queued leases stay.
+    /// - The store notifies each holder by [`Event::Broken`], if it pushes events. The holder's extensions and releases
+    ///   find the lease gone.
+    /// - The answer is the number of leases that were ended. Queued leases stay.
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// The errors of the store.
     ///
     /// # Cancel safety
     ///
     /// A dropped call may have been applied.
     async fn break_leases(&self, resource: &ResourceName) -> Result<u64, BackendError>;
 
-    /// Looks at the store's version and settings, for what endangers locks: for people who set one up, as by `rlock check`.
+    /// Checks the version and the settings of the store for risks to locks. It is for people who set up a store, such
+    /// as by `rlock check`.
     ///
     /// # Behavior
     ///
-    /// - It changes nothing, and what this user may not look at is a note, not an error.
-    /// - Without an implementation nothing is found.
+    /// - The call changes nothing. A setting that this user may not read is a note, not an error.
+    /// - The default implementation finds nothing.
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// The errors of the store.
     ///
     /// # Cancel safety
     ///
@@ -185,14 +188,15 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
         Ok(Vec::new())
     }
 
-    /// The events that the store sends to this client. Core calls this once for each client, before its first claim.
+    /// Returns the events that the store sends to this client. Core calls this once for each client, before its first
+    /// claim.
     ///
     /// # Behavior
     ///
-    /// - Events are hints: they may get lost, come late or twice.
-    /// - After any time in which events may have been lost, [`Event::Resync`] follows.
-    /// - Clients that share the backend each get every event; [`Events`](crate::Events) does that.
-    /// - A store that sends nothing answers with a stream that yields nothing, as `futures_util::stream::pending()`.
+    /// - Events are hints: they may get lost, come late or arrive twice.
+    /// - After any time in which events may have been lost, the stream yields [`Event::Resync`].
+    /// - When several clients share the backend, each of them gets every event; [`Events`](crate::Events) does that.
+    /// - A store that sends no events returns a stream that yields nothing, such as `futures_util::stream::pending()`.
     fn events(&self) -> EventStream;
 }
 
@@ -235,33 +239,33 @@ impl<B: Backend + ?Sized> Backend for Arc<B> {
     }
 }
 
-/// The events that a store sends to a client.
+/// A stream of the events that a store sends to a client.
 pub type EventStream = Pin<Box<dyn Stream<Item = Event> + Send>>;
 
 /// A hint from the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// A queued lease of this client was granted, with what was left of its life.
+    /// A queued lease of this client was granted, with its remaining life.
     Granted {
         /// The lease.
         id: LeaseId,
         /// Its fencing token.
         token: Token,
     },
-    /// A held lease of this client was ended by force. A store that cannot tell why one has ended may say so of any that
-    /// this client did not release.
+    /// A held lease of this client was ended by force. A store that does not know why a lease ended may report this for
+    /// any lease that this client did not release.
     Broken {
         /// The lease.
         id: LeaseId,
     },
-    /// Events may have been lost: ask about everything that is queued or held.
+    /// Events may have been lost. The client has to ask about every lease that is queued or held.
     Resync,
 }
 
 impl Event {
-    /// Reads a notice, as the scripts and statements of stores write it: `g ID TOKEN` for a grant, `b ID` for a break, with the
-    /// id in 32 hexadecimal digits. `None` for any other text.
+    /// Parses a notice in the format that the scripts and statements of stores write: `g ID TOKEN` for a grant, `b ID`
+    /// for a break, with the id in 32 hexadecimal digits. Returns `None` for any other text.
     pub fn from_notice(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
         let (kind, id) = (words.next()?, LeaseId::from_hex(words.next()?)?);
@@ -273,31 +277,32 @@ impl Event {
     }
 }
 
-/// What a store can do.
+/// The capabilities of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capabilities {
     /// The kind of store, in lower case, for metrics and messages: `redis`.
     pub backend: &'static str,
-    /// The shortest TTL it keeps; a shorter one is rounded up to it.
+    /// The shortest TTL that the store keeps; a shorter one is rounded up to it.
     pub min_ttl: Ttl,
-    /// The longest TTL it keeps; a longer one is refused.
+    /// The longest TTL that the store keeps; a longer one is refused.
     pub max_ttl: Ttl,
-    /// What TTLs are multiples of; others are rounded up. A lease may have lost a tenth of it when it is granted, as one from
-    /// a pool has: the grant says what is left.
+    /// The step of TTLs: a TTL is rounded up to a multiple of it. A newly granted lease, such as one
+    /// from a pool, may have lost up to a tenth of this step; the grant says how much life is left.
     pub ttl_step: Duration,
-    /// How long an expired lease may still be there and be in the way of others, because the store ends what has expired at
-    /// intervals. Such a store tells waiters of an expiry, as of a release; their [`ask_again`](crate::Place::ask_again) may
-    /// then be later than the expiry. Zero for one that looks at its clock whenever it is asked.
+    /// The longest time for which an expired lease may still exist and block others, because the store removes expired
+    /// leases at intervals. Such a store notifies waiters of an expiry as of a release, and their
+    /// [`ask_again`](crate::Place::ask_again) may be later than the expiry. Zero for a store that checks its clock on
+    /// every call.
     pub expiry_lag: Duration,
-    /// Whether it keeps a queue. Without one it refuses every claim that would have to wait, and core asks
-    /// again with growing, jittered pauses: waiting is then in no order.
+    /// Whether the store keeps a queue. A store without one refuses every claim that would have to wait. Core then
+    /// retries with growing, jittered pauses, and waiters are granted in no particular order.
     pub queue: bool,
-    /// Whether [`events`](Backend::events) reports grants and breaks. Without that core asks about queued leases at
-    /// intervals, and holders learn of a break by their next extension.
+    /// Whether [`events`](Backend::events) reports grants and breaks. Without these reports core asks about queued
+    /// leases at intervals, and a holder learns of a break by its next extension.
     pub push: bool,
-    /// Whether it keeps a resource taken for a [rest](Release::rest).
+    /// Whether the store can keep a resource taken for a [rest](Release::rest).
     pub rest: bool,
-    /// Whether it keeps the [data](Claim::data) of leases.
+    /// Whether the store keeps the [data](Claim::data) of leases.
     pub data: bool,
 }
 

@@ -1,28 +1,27 @@
-//! What can go wrong between a backend and its store.
+//! Errors between a backend and its store.
 
 use std::error::Error;
 use std::sync::Arc;
 
 use super::ResourceName;
 
-/// Why a store did not answer a request, and what that says about the request.
+/// The reason why a store did not answer a request, and whether the request was applied.
 ///
-/// Only [`Unknown`](Self::Unknown) leaves open whether the request was applied. None of these is the loss of a
-/// lease: that is only the store's own word that the lease is gone.
+/// Only [`Unknown`](Self::Unknown) leaves open whether the request was applied. None of these errors means that a lease
+/// is lost: a lease is gone only if the store itself says so.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum BackendError {
-    /// The request has had no effect, and may succeed when it is sent again.
+    /// The request had no effect. A retry may succeed.
     #[error("{0}; the request was not applied and may be sent again")]
     NotApplied(Failure),
-    /// The request may or may not have had its effect; sending it again is safe and tells.
+    /// The request may or may not have had its effect. A retry is safe, and its answer shows which.
     #[error("{0}; the request may have been applied")]
     Unknown(Failure),
-    /// The store refuses the request, and will refuse it again until somebody changes something.
+    /// The store refuses the request, and will refuse it again until a setting, a right or the request changes.
     #[error("{0}")]
     Rejected(Failure),
-    /// The resource has live leases that were claimed with another capacity: one name is used as two kinds of
-    /// lock.
+    /// The resource has live leases that were claimed with another capacity: one name is used as two kinds of lock.
     #[error(
         "resource {resource:?} is in use with a capacity of {actual}, not {asked}: \
          one name is used as two kinds of lock; give one of them another name"
@@ -43,34 +42,34 @@ impl BackendError {
         matches!(self, Self::Unknown(_))
     }
 
-    /// Whether sending the request again can succeed without anybody changing anything.
+    /// Whether a retry can succeed without any other change.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::NotApplied(_) | Self::Unknown(_))
     }
 }
 
-/// What was tried, on what, and how it failed.
+/// A failed operation, its store, and the reason.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{operation} on {store} failed: {reason}")]
 pub struct Failure {
-    /// What was tried: `acquire`, `extend`, `connect`.
+    /// The operation: `acquire`, `extend`, `connect`.
     pub operation: &'static str,
-    /// On what, without secrets: `redis://10.0.0.7:6379/0`.
+    /// The store, without secrets: `redis://10.0.0.7:6379/0`.
     pub store: Arc<str>,
-    /// How it failed, and where it is known, what to do about it.
+    /// The reason, and the remedy if one is known.
     pub reason: String,
-    /// The client library's own error.
+    /// The error of the client library.
     #[source]
     pub source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
 impl Failure {
-    /// A failure without an error underneath.
+    /// A failure without an underlying error.
     pub fn new(operation: &'static str, store: impl Into<Arc<str>>, reason: impl Into<String>) -> Self {
         Self { operation, store: store.into(), reason: reason.into(), source: None }
     }
 
-    /// The same, caused by `source`.
+    /// The same failure, caused by `source`.
     #[must_use]
     pub fn caused_by(mut self, source: impl Error + Send + Sync + 'static) -> Self {
         self.source = Some(Arc::new(source));

@@ -1,4 +1,4 @@
-//! Connecting to a store: its failures, and the pauses between attempts.
+//! Connecting to a store: the errors, and the backoff between attempts.
 
 use std::time::Duration;
 
@@ -10,17 +10,17 @@ use super::Failure;
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// The store did not answer, or is not ready; trying again may help.
+    /// The store did not answer, or is not ready. A retry may succeed.
     #[error(transparent)]
     Unreachable(Failure),
-    /// The store refuses until its settings, the user's rights or the URL change.
+    /// The store refuses the connection until its settings, the user's rights or the URL change.
     #[error(transparent)]
     Rejected(Failure),
 }
 
-/// Jittered, growing pauses between attempts to reach a store, and growing limits of the attempts.
+/// Backoff between attempts to reach a store: jittered, growing pauses, and a growing time limit for each attempt.
 ///
-/// Both start anew after a connection that lasted for more than a second.
+/// Both start again from the first value after a connection that lasted longer than a second.
 #[derive(Debug, Default)]
 pub struct Backoff {
     attempts: u32,
@@ -28,21 +28,21 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// The limit of the first attempt, which each further one doubles. Without it, an attempt that got stuck in a network that
-    /// has healed since would take as long as a slow one.
+    /// The time limit of the first attempt. Each further attempt doubles it. Without a short first limit, an attempt
+    /// that got stuck would take as long as a slow one, even if the network has recovered since.
     pub const PATIENCE: Duration = Duration::from_secs(1);
 
     const FIRST: Duration = Duration::from_millis(50);
-    /// Short enough for a lock with a TTL of seconds to survive an outage that is nearly as long.
+    /// Short, so that a lock with a TTL of seconds survives an outage that is nearly as long.
     const LONGEST: Duration = Duration::from_millis(250);
     const LASTED: Duration = Duration::from_secs(1);
 
-    /// Sleeps for the pause before the next attempt, and returns the limit of that attempt: `longest` at most.
-    /// [`ended`](Self::ended) has to follow the attempt.
+    /// Sleeps for the pause before the next attempt, and returns the time limit of that attempt, at most `longest`.
+    /// Call [`ended`](Self::ended) after the attempt.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future ends the pause; the next one is as long.
+    /// Dropping the future ends the pause. The next pause is as long.
     pub async fn pause(&mut self, longest: Duration) -> Duration {
         if self.ended.is_none_or(|ended| ended.elapsed() > Self::LASTED) {
             self.attempts = 0;
@@ -52,7 +52,7 @@ impl Backoff {
         doubled(Self::PATIENCE).min(longest)
     }
 
-    /// Takes note of the end of an attempt.
+    /// Records the end of an attempt.
     pub fn ended(&mut self) {
         self.attempts += 1;
         self.ended = Some(Instant::now());

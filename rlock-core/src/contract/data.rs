@@ -3,15 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// Data that a lease carries for those who look at its resource: an address, a label. At most 1 KiB.
+/// Data that a lease carries for clients that inspect its resource, such as an address or a label. At most 1 KiB.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct LeaseData(Arc<[u8]>);
 
 impl LeaseData {
-    /// The most that a lease carries, in bytes.
+    /// The maximum length, in bytes.
     pub const MAX_LEN: usize = 1024;
 
-    /// Takes `data` as they are.
+    /// Takes `data` unchanged.
     ///
     /// # Errors
     ///
@@ -21,12 +21,12 @@ impl LeaseData {
         if data.len() > Self::MAX_LEN { Err(InvalidData { len: data.len() }) } else { Ok(Self(data.into())) }
     }
 
-    /// The data as they were given.
+    /// The data as bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// The data as text, with the replacement character for what is not UTF-8.
+    /// The data as text. Invalid UTF-8 becomes the replacement character.
     pub fn to_text(&self) -> String {
         String::from_utf8_lossy(&self.0).into_owned()
     }
@@ -38,11 +38,11 @@ impl fmt::Debug for LeaseData {
     }
 }
 
-/// More data than a lease carries.
+/// The error for more data than a lease can carry.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a lease cannot carry {len} bytes of data: at most {max}; store them elsewhere and let the lease name the place", max = LeaseData::MAX_LEN)]
 pub struct InvalidData {
-    /// The bytes that were given.
+    /// The length of the refused data, in bytes.
     pub len: usize,
 }
 

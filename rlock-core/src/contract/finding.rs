@@ -1,60 +1,60 @@
-//! What a store says of itself that matters for locks.
+//! Findings about a store that matter for locks.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-/// Less is what clocks that are kept right differ by, and an answer takes.
+/// Synchronized clocks, and the time that an answer takes, can differ by less than this.
 const SKEW: Duration = Duration::from_secs(1);
 
-/// Something about a store that makes it fit for locks, or less so.
+/// A property of a store that makes it more or less fit for locks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
-    /// What was looked at, in a word or two: `persistence`.
+    /// The subject, in a word or two: `persistence`.
     pub subject: &'static str,
-    /// What it means for locks.
+    /// The meaning for locks.
     pub verdict: Verdict,
-    /// What was found, and where there is something to do, what.
+    /// The finding, and the remedy if there is one.
     pub text: String,
 }
 
-/// What a [`Finding`] means for locks.
+/// The meaning of a [`Finding`] for locks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
-    /// As it should be.
+    /// The store is as it should be.
     Good,
-    /// Worth knowing, or not to be found out.
+    /// Worth knowing, or impossible to check.
     Note,
-    /// Locks can get lost or be granted twice by it, and somebody can change it.
+    /// The store can lose locks or grant one twice. An administrator can change that.
     Risk,
 }
 
 impl Finding {
-    /// Something that is as it should be.
+    /// A finding that is as it should be.
     pub fn good(subject: &'static str, text: impl Into<String>) -> Self {
         Self { subject, verdict: Verdict::Good, text: text.into() }
     }
 
-    /// Something worth knowing, or that could not be found out.
+    /// A finding that is worth knowing, or that could not be checked.
     pub fn note(subject: &'static str, text: impl Into<String>) -> Self {
         Self { subject, verdict: Verdict::Note, text: text.into() }
     }
 
-    /// Something by which locks can get lost or be granted twice, and what to do about it.
+    /// A finding that can lose locks or grant one twice. `text` also says how to change that.
     pub fn risk(subject: &'static str, text: impl Into<String>) -> Self {
         Self { subject, verdict: Verdict::Risk, text: text.into() }
     }
 
-    /// About the clock by which a server ends leases, which shows `theirs` when this host's shows `ours`. A second does not
-    /// matter.
+    /// Compares the clock by which a server ends leases (`theirs`) with the clock of this host (`ours`). A difference
+    /// of less than a second is good.
     pub fn clock(theirs: SystemTime, ours: SystemTime) -> Self {
         let skew = ours.duration_since(theirs).unwrap_or_else(|error| error.duration());
         if skew < SKEW {
             return Self::good("clock", "the server's agrees with this host's");
         }
         let text = format!(
-            "the server's clock is {}s off this host's; that harms nothing, but setting it right at a stroke would end locks \
-             early, or late: let it be kept by NTP",
+            "the server's clock is {}s off this host's; that is harmless, but a correction in one step would end \
+             locks early or late: use NTP, which corrects it slowly",
             skew.as_secs()
         );
         Self::note("clock", text)

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use super::{LeaseId, LeaseKey, ResourceName, Share, Token, Ttl};
 
-/// A held lock that no client keeps alive: [`Guard::into_handle`](crate::Guard::into_handle) makes one, and
-/// [`Client::adopt`](crate::Client::adopt) goes on with it, in another process or on another host. Until then the lock ends with
-/// its TTL.
+/// A held lock that no client keeps alive. [`Guard::into_handle`](crate::Guard::into_handle) makes one, and
+/// [`Client::adopt`](crate::Client::adopt) continues the lock in another process or on another host. Without that the
+/// lock ends with its TTL.
 ///
-/// Its text form, by `Display` and `FromStr`, has no line break. Everyone who knows it can release the lock, so its `Debug`
-/// hides the id of the lease.
+/// Its text form, by `Display` and `FromStr`, has no line break. Everyone who knows the text can release the lock, so
+/// `Debug` hides the id of the lease.
 #[derive(Clone, PartialEq, Eq)]
 pub struct LockHandle {
     pub(crate) key: LeaseKey,
@@ -24,7 +24,7 @@ pub struct LockHandle {
 const VERSION: &str = "rlock1";
 
 impl LockHandle {
-    /// What is locked.
+    /// The locked resource.
     pub fn resource(&self) -> &ResourceName {
         &self.key.resource
     }
@@ -34,12 +34,12 @@ impl LockHandle {
         self.token
     }
 
-    /// The life that the lock gets when it is adopted.
+    /// The TTL that the lock gets when it is adopted.
     pub fn ttl(&self) -> Ttl {
         self.ttl
     }
 
-    /// The same with another TTL.
+    /// The same handle with another TTL.
     #[must_use]
     pub fn with_ttl(mut self, ttl: Ttl) -> Self {
         self.ttl = ttl;
@@ -83,9 +83,9 @@ impl fmt::Debug for LockHandle {
     }
 }
 
-/// A text that is no handle of a lock.
+/// The error for text that is not a lock handle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("this is no handle of a lock: pass on what was printed, from \"rlock1:\" to the end of the line")]
+#[error("this is no handle of a lock: pass the whole printed text, from \"rlock1:\" to the end of the line")]
 pub struct InvalidHandle;
 
 #[cfg(test)]

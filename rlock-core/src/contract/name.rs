@@ -1,12 +1,12 @@
-//! Names of resources and of the namespaces they live in.
+//! Names of resources and of namespaces.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// The name of what is being locked: UTF-8 of 1 to 512 bytes without control characters, case-sensitive.
+/// The name of a resource: UTF-8 of 1 to 512 bytes without control characters, case-sensitive.
 ///
-/// Names are the same on every backend. Backends encode them, so that no name, whatever it contains, reaches
-/// the keys of another.
+/// The same names are valid on every backend. Backends encode names, so that no name reaches the keys of another,
+/// whatever characters it contains.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ResourceName(Arc<str>);
 
@@ -14,7 +14,7 @@ impl ResourceName {
     /// The longest name, in bytes of UTF-8.
     pub const MAX_LEN: usize = 512;
 
-    /// Takes `name` as it is.
+    /// Takes `name` unchanged.
     ///
     /// # Errors
     ///
@@ -24,13 +24,13 @@ impl ResourceName {
         check("resource name", name.as_ref(), Self::MAX_LEN).map(Self)
     }
 
-    /// The name as it was given.
+    /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A part of a store that is kept apart from all others: equal names in two namespaces are two resources.
+/// A separate part of a store: equal names in two namespaces are two resources.
 ///
 /// UTF-8 of 1 to 128 bytes without control characters.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -40,7 +40,7 @@ impl Namespace {
     /// The longest namespace, in bytes of UTF-8.
     pub const MAX_LEN: usize = 128;
 
-    /// Takes `namespace` as it is.
+    /// Takes `namespace` unchanged.
     ///
     /// # Errors
     ///
@@ -50,7 +50,7 @@ impl Namespace {
         check("namespace", namespace.as_ref(), Self::MAX_LEN).map(Self)
     }
 
-    /// The namespace as it was given.
+    /// The namespace as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -63,36 +63,36 @@ impl Default for Namespace {
     }
 }
 
-/// A name that cannot be used, and what would work.
+/// An invalid name, and what would work.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidName {
-    /// There is nothing in it.
+    /// The name is empty.
     #[error("a {what} cannot be empty: give it 1 to {max} bytes of UTF-8")]
     Empty {
-        /// Which kind of name was refused.
+        /// The kind of name that was refused.
         what: &'static str,
-        /// The longest that is taken, in bytes.
+        /// The maximum length, in bytes.
         max: usize,
     },
-    /// It has too many bytes.
+    /// The name is too long.
     #[error("a {what} of {len} bytes is too long: at most {max} are taken; shorten or hash it")]
     TooLong {
-        /// Which kind of name was refused.
+        /// The kind of name that was refused.
         what: &'static str,
         /// Its length in bytes.
         len: usize,
-        /// The longest that is taken, in bytes.
+        /// The maximum length, in bytes.
         max: usize,
     },
-    /// It has a control character in it.
+    /// The name contains a control character.
     #[error("a {what} cannot contain the control character {character:?} (byte {at}): remove or escape it")]
     Control {
-        /// Which kind of name was refused.
+        /// The kind of name that was refused.
         what: &'static str,
-        /// The first control character in it.
+        /// The first control character in the name.
         character: char,
-        /// Where that is, in bytes.
+        /// The position of that character, in bytes.
         at: usize,
     },
 }

@@ -1,8 +1,8 @@
-//! Who holds a lease or waits for one, for people who look at a store.
+//! The owner of a lease.
 
 use std::fmt;
 
-/// Who holds a lease or waits for one. It informs people; nothing is decided by it.
+/// The host and the process that hold a lease or wait for one. They inform people; no decision depends on them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Owner {
     host: String,
@@ -19,15 +19,14 @@ impl Owner {
         Self { host: clean(&host()), process: std::process::id(), label: None }
     }
 
-    /// The same, with a label of the user's own. Control characters are left out of it, and what exceeds 255
-    /// bytes.
+    /// The same owner with a label. Control characters are removed from the label, and it is cut to 255 bytes.
     #[must_use]
     pub fn with_label(mut self, label: &str) -> Self {
         self.label = Some(clean(label)).filter(|label| !label.is_empty());
         self
     }
 
-    /// The host's name, empty where it could not be had.
+    /// The name of the host; empty if it is unknown.
     pub fn host(&self) -> &str {
         &self.host
     }
@@ -42,13 +41,13 @@ impl Owner {
         self.label.as_deref()
     }
 
-    /// One line of text for a store to keep, without line breaks or NUL.
+    /// Formats the owner as one line of text for a store, without line breaks or NUL.
     pub fn to_record(&self) -> String {
         let label = self.label.as_deref().unwrap_or_default();
         format!("{}{SEPARATOR}{}{SEPARATOR}{label}", self.host, self.process)
     }
 
-    /// Reads what [`to_record`](Self::to_record) wrote. Text from elsewhere is taken for a host's name.
+    /// Parses the text that [`to_record`](Self::to_record) wrote. Any other text is taken for the name of a host.
     pub fn from_record(record: &str) -> Self {
         let mut parts = record.splitn(3, SEPARATOR);
         let host = clean(parts.next().unwrap_or_default());

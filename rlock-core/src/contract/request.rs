@@ -1,4 +1,4 @@
-//! What core asks a backend for, and what it is answered.
+//! Requests of core to a backend, and the answers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,14 +13,15 @@ use crate::clock::Moment;
 
 /// The random 128-bit id of a lease, new for every acquisition.
 ///
-/// Whoever knows it can extend and release the lease, so its `Debug` shows only the first digits.
+/// Anyone who knows the id can extend and release the lease, so its `Debug` shows only the first digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LeaseId(u128);
 
 impl LeaseId {
     /// A new id from the random generator of the operating system.
     ///
-    /// A generator inside the process would go on alike in both halves of a fork, and in both copies of a virtual machine.
+    /// A generator inside the process would continue with the same numbers in both halves of a fork, and in both copies
+    /// of a virtual machine.
     ///
     /// # Panics
     ///
@@ -31,7 +32,7 @@ impl LeaseId {
         Self(u128::from_ne_bytes(id))
     }
 
-    /// An id as a store kept it.
+    /// Restores an id from the number that a store kept.
     pub const fn from_u128(id: u128) -> Self {
         Self(id)
     }
@@ -46,7 +47,7 @@ impl LeaseId {
         format!("{:032x}", self.0)
     }
 
-    /// Reads what [`to_hex`](Self::to_hex) wrote; `None` for anything else.
+    /// Parses the text that [`to_hex`](Self::to_hex) wrote; `None` for any other text.
     pub fn from_hex(hex: &str) -> Option<Self> {
         (hex.len() == 32).then(|| u128::from_str_radix(hex, 16).ok().map(Self)).flatten()
     }
@@ -58,10 +59,10 @@ impl fmt::Debug for LeaseId {
     }
 }
 
-/// Which lease a request is about: never a name alone.
+/// The identity of a lease. The name of the resource alone is never enough.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LeaseKey {
-    /// The resource that the lease is a claim on.
+    /// The resource of the lease.
     pub resource: ResourceName,
     /// The lease itself.
     pub id: LeaseId,
@@ -70,35 +71,37 @@ pub struct LeaseKey {
 /// A request for a lease.
 #[derive(Debug, Clone)]
 pub struct Claim {
-    /// The resource, and the id that the lease is to have.
+    /// The resource, and the id of the new lease.
     pub key: LeaseKey,
-    /// How much of the resource it takes.
+    /// The share of the resource.
     pub share: Share,
-    /// How long it lives, queued or held, unless it is extended.
+    /// The life of the lease, queued or held, unless it is extended.
     pub ttl: Ttl,
-    /// What to do when it cannot be granted at once.
+    /// The action if the claim cannot be granted at once.
     pub if_busy: IfBusy,
-    /// Who asks, for people who look at the store.
+    /// The host and process that claim, for people who inspect the store.
     pub owner: Arc<Owner>,
-    /// Data for those who look at the resource. Only given to stores that [keep them](crate::Capabilities::data).
+    /// Data for clients that inspect the resource. Core passes data only to stores that
+    /// [keep them](crate::Capabilities::data).
     pub data: Option<LeaseData>,
 }
 
-/// What becomes of a claim that cannot be granted at once.
+/// The action if a claim cannot be granted at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IfBusy {
-    /// It is refused, and leaves nothing behind.
+    /// The store refuses the claim, which leaves nothing behind.
     Refuse,
-    /// It joins the end of the queue. Only asked of stores that [have one](crate::Capabilities::queue).
+    /// The claim joins the end of the queue. Core uses this only for stores that
+    /// [have a queue](crate::Capabilities::queue).
     Queue,
 }
 
-/// A request to keep a lease alive, queued or held.
+/// A request to extend a lease, queued or held.
 #[derive(Debug, Clone)]
 pub struct Extension {
     /// The lease.
     pub key: LeaseKey,
-    /// The life it is to have left, at least.
+    /// The life that the lease has left afterwards, at least.
     pub ttl: Ttl,
 }
 
@@ -107,7 +110,7 @@ pub struct Extension {
 pub struct Release {
     /// The lease.
     pub key: LeaseKey,
-    /// The time for which its share of the resource stays taken, though nobody holds it. Zero, unless the store can
+    /// The time for which the share of the resource stays taken without a holder. Zero, unless the store supports a
     /// [rest](crate::Capabilities::rest).
     pub rest: Duration,
 }
@@ -126,52 +129,52 @@ pub enum Acquired {
     Held(Grant),
     /// The lease is in the queue.
     Queued(Place),
-    /// It would have had to wait, and was not to.
+    /// The claim would have had to wait, and was refused.
     Busy,
 }
 
 /// A backend's answer to an extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Extended {
-    /// The lease is held, and lives on.
+    /// The lease is held, and its life is extended.
     Held(Grant),
-    /// The lease is in the queue, and lives on.
+    /// The lease is in the queue, and its life is extended.
     Queued(Place),
     /// The store has no such lease: it was released, it expired, it was broken, or the store lost it.
     Gone {
-        /// Whether somebody else holds the resource now, or a part of it.
+        /// Whether another lease holds the resource now, or a part of it.
         taken: bool,
     },
 }
 
-/// A held lease, as the store has it.
+/// A held lease, as the store reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Grant {
     /// Its fencing token.
     pub token: Token,
-    /// The life it had left when the store answered. Core counts it from before it sent the request, so a reading of
-    /// the store's clock from any step of the call will do.
+    /// The life that the lease had left when the store answered. Core counts it from a moment before it sent the
+    /// request, so the store may read its clock at any step of the call.
     pub ttl: Duration,
 }
 
 impl Grant {
-    /// The holder's deadline, after a request for the life `asked` that was sent at `sent` or later: the instant *before*
-    /// the request, plus the life, less the margin of [`Ttl::margin`].
+    /// The deadline of the holder after a request for the life `asked`. The deadline is `sent`, a moment *before* the
+    /// request was sent, plus the life, less the margin of [`Ttl::margin`].
     pub fn deadline(&self, sent: Moment, asked: Ttl) -> Moment {
         let life = asked.get().min(self.ttl);
         sent.after(life).before(margin(life))
     }
 }
 
-/// A queued lease, as the store has it.
+/// A queued lease, as the store reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Place {
-    /// The live waiters in front of it. A store that does not read its whole queue for each waiter may give an upper bound while
-    /// several are in front of it.
+    /// The number of live waiters in front of the lease. A store that does not read its whole queue for each waiter may
+    /// give an upper bound if there are several.
     pub ahead: u64,
-    /// The time until the lease in front of it expires: that of the waiter in front, or for the first waiter that of the
-    /// holder which expires first. The waiter asks again then. So a dead waiter costs the others its own TTL at most,
-    /// whether or not it was granted meanwhile.
+    /// The time until the lease in front expires: the lease of the waiter in front, or for the first waiter the
+    /// holder's lease that expires first. The waiter asks again then. So a dead waiter delays the others by its own TTL
+    /// at most, whether or not it was granted meanwhile.
     pub ask_again: Duration,
 }
 
@@ -180,6 +183,6 @@ pub struct Place {
 pub enum Released {
     /// The lease was there, held or queued, and is gone now.
     Released,
-    /// There was no such lease.
+    /// The store had no such lease.
     Absent,
 }

@@ -1,11 +1,11 @@
-//! How much of a resource a lease takes.
+//! The share of a resource that a lease takes.
 
 use std::num::NonZeroU32;
 
-/// How much of a resource a lease takes: `weight` of `capacity` permits.
+/// The share of a resource that a lease takes: `weight` of `capacity` permits.
 ///
-/// A mutex is [`EXCLUSIVE`](Self::EXCLUSIVE), a reader of a reader-writer lock weighs 1 of many and a writer
-/// all of them, a semaphore's holder weighs what it asked for.
+/// A mutex is [`EXCLUSIVE`](Self::EXCLUSIVE). A reader of a reader-writer lock has the weight 1 of many, and a writer
+/// has all of them. A holder of a semaphore has the weight that it requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Share {
     weight: NonZeroU32,
@@ -13,7 +13,7 @@ pub struct Share {
 }
 
 impl Share {
-    /// The only permit of a resource that has one.
+    /// The only permit of a resource with capacity 1.
     pub const EXCLUSIVE: Self = Self { weight: NonZeroU32::MIN, capacity: NonZeroU32::MIN };
 
     /// `weight` of `capacity` permits.
@@ -39,17 +39,17 @@ impl Share {
         Self { weight: NonZeroU32::MIN, capacity }
     }
 
-    /// The permits taken.
+    /// The number of permits that the share takes.
     pub const fn weight(self) -> u32 {
         self.weight.get()
     }
 
-    /// The permits there are.
+    /// The number of permits of the resource.
     pub const fn capacity(self) -> u32 {
         self.capacity.get()
     }
 
-    /// Whether this share leaves nothing for anybody else.
+    /// Whether this share takes all permits of the resource.
     pub const fn is_exclusive(self) -> bool {
         self.weight.get() == self.capacity.get()
     }
@@ -58,11 +58,11 @@ impl Share {
 /// A share that could never be held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{weight} of {capacity} permits can never be held: both must be at least 1, and no more permits asked for than there are"
+    "{weight} of {capacity} permits can never be held: both must be at least 1, and the first must not exceed the second"
 )]
 pub struct InvalidShare {
-    /// The permits asked for.
+    /// The number of requested permits.
     pub weight: u32,
-    /// The permits there are.
+    /// The number of permits of the resource.
     pub capacity: u32,
 }

@@ -1,26 +1,26 @@
-//! What can be seen of a resource from outside.
+//! The state of resources, for clients that inspect a store.
 
 use std::time::Duration;
 
 use super::{LeaseData, Owner, ResourceName, Token};
 
-/// A resource as the store has it at one instant. It never contains the id of a lease.
+/// A resource in the store at one instant. It never contains the id of a lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     /// The resource.
     pub resource: ResourceName,
-    /// The capacity that its live leases agree on; `None` if there are none.
+    /// The capacity that its live leases were claimed with; `None` if there are none.
     pub capacity: Option<u32>,
     /// The held leases, in the order in which they were granted.
     pub holders: Vec<Holder>,
-    /// The queued leases, first in line first.
+    /// The queued leases, in the order of the queue.
     pub queue: Vec<Waiter>,
-    /// The time up to the end of the longest rest, in which a share stays taken though nobody holds it.
+    /// The time until the longest rest ends. During a rest a share stays taken without a holder.
     pub rest: Option<Duration>,
 }
 
 impl Snapshot {
-    /// Whether nobody holds it, nobody waits for it, and it does not rest.
+    /// Whether the resource has no holder, no waiter and no rest.
     pub fn is_free(&self) -> bool {
         self.holders.is_empty() && self.queue.is_empty() && self.rest.is_none()
     }
@@ -29,57 +29,57 @@ impl Snapshot {
 /// A held lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
-    /// Who has it.
+    /// The host and process that hold the lease.
     pub owner: Owner,
     /// Its fencing token.
     pub token: Token,
-    /// How many permits it takes.
+    /// The number of permits that the lease takes.
     pub weight: u32,
-    /// How long ago it was granted, on the store's clock.
+    /// The time since the grant, on the store's clock.
     pub held_for: Duration,
-    /// How long it lives on unless it is extended.
+    /// The remaining life of the lease, unless it is extended.
     pub remaining: Duration,
-    /// The data that its holder gave it.
+    /// The data of the holder.
     pub data: Option<LeaseData>,
 }
 
 /// A queued lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiter {
-    /// Who waits.
+    /// The host and process that wait.
     pub owner: Owner,
-    /// How many permits it waits for.
+    /// The number of permits that the lease waits for.
     pub weight: u32,
-    /// How long ago it joined the queue, on the store's clock.
+    /// The time since the lease joined the queue, on the store's clock.
     pub waiting_for: Duration,
-    /// How long it stays in the queue unless it is extended.
+    /// The time for which the lease stays in the queue, unless it is extended.
     pub remaining: Duration,
-    /// The data that the waiter gave it.
+    /// The data of the waiter.
     pub data: Option<LeaseData>,
 }
 
-/// Which resources to list.
+/// A filter for the resources to list.
 #[derive(Debug, Clone, Default)]
 pub struct ListFilter {
-    /// Only names that begin with this; empty for all.
+    /// The prefix of the names; empty for all names.
     pub prefix: String,
-    /// Where the page before ended; `None` for the first page.
+    /// The end of the previous page; `None` for the first page.
     pub after: Option<Cursor>,
-    /// About how many entries a page should have, at least 1. A store may return a few more or fewer.
+    /// The approximate number of entries on a page, at least 1. A store may return a few more or fewer.
     pub limit: usize,
 }
 
-/// Where a page ended. Its content is the backend's own; it is given back with the prefix that it came from.
+/// The end of a page. Its content is internal to the backend. Pass it back with the prefix that it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor(pub String);
 
 /// A part of the resources that have live leases.
 #[derive(Debug, Clone, Default)]
 pub struct Page {
-    /// The resources of this page. One that is there throughout appears on at least one page; a page may be empty,
-    /// and others follow.
+    /// The resources of this page. A resource that exists during the whole listing appears on at least one page. A page
+    /// may be empty although more pages follow.
     pub entries: Vec<Entry>,
-    /// Where to go on; `None` on the last page.
+    /// The start of the next page; `None` on the last page.
     pub next: Option<Cursor>,
 }
 
@@ -88,8 +88,8 @@ pub struct Page {
 pub struct Entry {
     /// The resource.
     pub resource: ResourceName,
-    /// How many leases are held.
+    /// The number of held leases.
     pub holders: u64,
-    /// How many wait.
+    /// The number of queued leases.
     pub waiters: u64,
 }

@@ -4,18 +4,17 @@ use std::fmt;
 use std::num::ParseIntError;
 use std::str::FromStr;
 
-/// What a lease gets when it is granted: a number strictly greater than every token granted before on that
-/// resource.
+/// The number of a grant, strictly greater than every token granted before on that resource.
 ///
-/// Send it along with every write to whatever the lock protects, and let that refuse a token smaller than the
-/// largest it has seen: a holder that was paused past its TTL is then harmless. A token is never 0 and stays
-/// below 2^53, so that it survives scripts and JSON that keep numbers as doubles. Extending a lease leaves its
-/// token unchanged.
+/// Send the token along with every write to the system that the lock protects, and let that system refuse a token
+/// smaller than the largest it has seen. A holder that was paused past its TTL is then harmless. A token is never 0 and
+/// stays below 2^53, so that scripts and JSON that keep numbers as doubles preserve it. An extension does not change
+/// the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Token(u64);
 
 impl Token {
-    /// A token that a store has granted.
+    /// A token from the number that a store has granted.
     pub const fn new(token: u64) -> Self {
         Self(token)
     }

@@ -1,21 +1,21 @@
-//! How long a lease lives.
+//! The life of a lease.
 
 use std::fmt;
 use std::time::Duration;
 
-/// How long a lease lives on the store's clock after it was last acquired or extended, in whole milliseconds.
+/// The life of a lease on the store's clock after it was last acquired or extended, in whole milliseconds.
 ///
-/// Between [`MIN`](Self::MIN) and [`MAX`](Self::MAX); a fraction of a millisecond is rounded up. A backend may
+/// A TTL is between [`MIN`](Self::MIN) and [`MAX`](Self::MAX); a fraction of a millisecond is rounded up. A backend may
 /// be coarser ([`Capabilities`](crate::Capabilities)) and then rounds up as well.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ttl(u64);
 
 impl Ttl {
-    /// The shortest: 10 ms.
+    /// The shortest TTL: 10 ms.
     pub const MIN: Self = Self(10);
-    /// The longest: 365 days.
+    /// The longest TTL: 365 days.
     pub const MAX: Self = Self(365 * 24 * 60 * 60 * 1000);
-    /// What a lock uses that was told nothing else: 30 s.
+    /// The default TTL: 30 s.
     pub const DEFAULT: Self = Self(30_000);
 
     /// Takes `ttl`, rounded up to a whole millisecond.
@@ -41,7 +41,7 @@ impl Ttl {
         self.0
     }
 
-    /// What a holder subtracts from the TTL to be sure: 1 %, at least 2 ms.
+    /// The safety margin that a holder subtracts from the TTL: 1 %, at least 2 ms.
     ///
     /// It covers a store's clock that runs up to 1 % faster than the holder's, and the rounding of timers.
     pub fn margin(self) -> Duration {
@@ -71,11 +71,11 @@ impl fmt::Display for Ttl {
     }
 }
 
-/// A TTL that no store is asked for.
+/// The error for a TTL out of bounds.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a TTL of {ttl:?} cannot be used: choose one from {min} to {max}", min = Ttl::MIN, max = Ttl::MAX)]
 pub struct InvalidTtl {
-    /// The TTL that was asked for.
+    /// The refused TTL.
     pub ttl: Duration,
 }
 

@@ -1,18 +1,18 @@
-//! Options in the URLs of stores: their times, and the errors of those that cannot be used.
+//! Options in the URLs of stores: times, and the errors for invalid options.
 
 use std::fmt;
 use std::time::Duration;
 
-/// An option of a store's URL that cannot be used, and what would work.
+/// An invalid option of a store's URL, and what would work.
 ///
-/// Text that was not understood is not repeated: it may be a piece of a password that is not percent-encoded.
+/// The error does not repeat text that was not understood: it may be a piece of a password that is not percent-encoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidOption {
     /// The option.
     pub option: &'static str,
     /// The value, if it was understood.
     pub value: Option<String>,
-    /// What would work.
+    /// The values that would work.
     pub remedy: &'static str,
 }
 
@@ -23,21 +23,21 @@ const TIMEOUT_REMEDY: &str = "write a duration from 1ms to 1h, as 500ms, 5s, 1m"
 const GRACE_REMEDY: &str = "write a duration up to 1h, as 0s, 5s, 1m";
 
 impl InvalidOption {
-    /// A value whose text was not understood.
+    /// The error for text that was not understood.
     pub const fn unreadable(option: &'static str, remedy: &'static str) -> Self {
         Self { option, value: None, remedy }
     }
 
-    /// A value that was understood and does not work.
+    /// The error for a value that was understood and does not work.
     pub fn unusable(option: &'static str, value: impl fmt::Display, remedy: &'static str) -> Self {
         Self { option, value: Some(value.to_string()), remedy }
     }
 
-    /// A timeout, from 1 ms to 1 h.
+    /// Checks a timeout: 1 ms to 1 h.
     ///
     /// # Errors
     ///
-    /// [`InvalidOption`] outside of these bounds.
+    /// [`InvalidOption`] outside these bounds.
     pub fn timeout(option: &'static str, timeout: Duration) -> Result<Duration, Self> {
         if TIMEOUTS.contains(&timeout) {
             return Ok(timeout);
@@ -45,17 +45,17 @@ impl InvalidOption {
         Err(Self::unusable(option, humantime::format_duration(timeout), TIMEOUT_REMEDY))
     }
 
-    /// A timeout as a URL has it: `500ms`, `5s`.
+    /// Parses a timeout of a URL: `500ms`, `5s`.
     ///
     /// # Errors
     ///
-    /// [`InvalidOption`] for other text, and outside of the bounds of [`timeout`](Self::timeout).
+    /// [`InvalidOption`] for other text, and outside the bounds of [`timeout`](Self::timeout).
     pub fn timeout_of(option: &'static str, text: &str) -> Result<Duration, Self> {
         let timeout = humantime::parse_duration(text).map_err(|_| Self::unreadable(option, TIMEOUT_REMEDY))?;
         Self::timeout(option, timeout)
     }
 
-    /// A grace, up to 1 h.
+    /// Checks a grace: up to 1 h.
     ///
     /// # Errors
     ///
@@ -67,7 +67,7 @@ impl InvalidOption {
         Err(Self::unusable(option, humantime::format_duration(grace), GRACE_REMEDY))
     }
 
-    /// A grace as a URL has it: `0s`, `1m`.
+    /// Parses a grace of a URL: `0s`, `1m`.
     ///
     /// # Errors
     ///
@@ -77,7 +77,7 @@ impl InvalidOption {
         Self::grace(option, grace)
     }
 
-    /// The name of an option that is not known, for an error. A name with anything but lower-case letters and `_` in it is
+    /// The name of an unknown option, for an error. A name that contains anything but lower-case letters and `_` is
     /// withheld.
     pub fn unknown_name(name: &str) -> String {
         let is_plain = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
