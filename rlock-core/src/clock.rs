@@ -1,4 +1,4 @@
-//! The clock that deadlines are counted on, and sleeping by it.
+//! The clock for deadlines, and sleeping by it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-/// An instant of a [`Clock`]. Instants of different clocks have nothing to do with each other.
+/// An instant of a [`Clock`]. Do not compare instants of different clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Moment(u64);
 
 impl Moment {
-    /// The instant `duration` later, or the last one that can be named.
+    /// The instant `duration` later, or the last one that can be represented.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(nanos(duration)))
     }
 
-    /// The instant `duration` earlier, or the first one that can be named.
+    /// The instant `duration` earlier, or the first one that can be represented.
     #[must_use]
     pub fn before(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(nanos(duration)))
@@ -37,10 +37,10 @@ impl Moment {
     }
 }
 
-/// A clock that never goes back, and runs on while the machine is suspended.
+/// A clock that never goes back, and that continues while the machine is suspended.
 ///
-/// `std::time::Instant` is not that clock on Linux: it stops in suspend, and a holder who counted on it would
-/// believe in a lease that expired long ago.
+/// `std::time::Instant` is not such a clock on Linux: it stops while the machine is suspended. A holder that used it
+/// would believe in a lock that expired long ago.
 #[derive(Debug, Clone)]
 pub struct Clock {
     source: Source,
@@ -65,8 +65,8 @@ struct Manual {
 const SECOND: u64 = 1_000_000_000;
 
 impl Clock {
-    /// The time since the machine booted: `CLOCK_BOOTTIME` on Linux and Android, `CLOCK_MONOTONIC` on macOS and iOS, both of
-    /// which run on in suspend, and `std::time::Instant` elsewhere.
+    /// The time since the machine booted: `CLOCK_BOOTTIME` on Linux and Android, `CLOCK_MONOTONIC` on macOS and iOS,
+    /// and `std::time::Instant` elsewhere. The first two continue while the machine is suspended.
     pub fn boot() -> Self {
         Self { source: Source::Boot, ahead: 0 }
     }
@@ -80,7 +80,7 @@ impl Clock {
         Self { source: Source::Tokio(tokio::time::Instant::now()), ahead: SECOND }
     }
 
-    /// A clock that stands still until it is [advanced](Self::advance), for tests.
+    /// A clock for tests that stands still until it is [advanced](Self::advance).
     pub fn manual() -> Self {
         Self { source: Source::Manual(Arc::default()), ahead: SECOND }
     }
@@ -96,14 +96,14 @@ impl Clock {
         manual.moved.notify_waiters();
     }
 
-    /// The same clock, showing `offset` more: for tests of what a client's clock must not decide.
+    /// The same clock, ahead by `offset`: for tests of decisions that must not depend on a client's clock.
     #[must_use]
     pub fn ahead_by(mut self, offset: Duration) -> Self {
         self.ahead = self.ahead.saturating_add(nanos(offset));
         self
     }
 
-    /// The present instant.
+    /// The current instant.
     pub fn now(&self) -> Moment {
         let passed = match &self.source {
             Source::Boot => since_boot(),
@@ -113,11 +113,11 @@ impl Clock {
         Moment(passed.saturating_add(self.ahead))
     }
 
-    /// Sleeps until this clock shows `until`; a suspended machine that wakes up later counts as having slept.
+    /// Sleeps until this clock shows `until`. Time in which the machine was suspended counts.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future ends the sleep, and nothing else.
+    /// Dropping the future ends the sleep and has no other effect.
     ///
     /// # Panics
     ///
@@ -149,13 +149,13 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Nanoseconds by a clock that runs on in suspend.
+/// Nanoseconds on a clock that continues while the machine is suspended.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn since_boot() -> u64 {
     whole_nanos(rustix::time::clock_gettime(rustix::time::ClockId::Boottime))
 }
 
-/// `Instant` reads a clock that stops in suspend here; this one runs on.
+/// `Instant` reads a clock that stops in suspend on this platform. This clock continues.
 #[cfg(target_vendor = "apple")]
 fn since_boot() -> u64 {
     whole_nanos(rustix::time::clock_gettime(rustix::time::ClockId::Monotonic))
@@ -175,11 +175,12 @@ fn since_boot() -> u64 {
     nanos(START.get_or_init(Instant::now).elapsed()).saturating_add(SECOND)
 }
 
-/// The longest sleep by a timer that stops in suspend: after a suspend it ends so late at most.
+/// The longest sleep on a timer that stops in suspend. After a suspend the sleep ends this much too late at most.
 const NAP: Duration = Duration::from_secs(1);
 
-/// A tokio sleep does not count the time in suspend; a timer on `CLOCK_BOOTTIME` fires the moment the machine wakes up. Where
-/// there is no such timer, the caller sleeps again until its moment has come.
+/// Sleeps on a timer of `CLOCK_BOOTTIME`, which fires as soon as the machine wakes up. A tokio sleep does not count the
+/// time in suspend. Without such a timer this sleeps for a second at most, and the caller sleeps again until its moment
+/// has come.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 async fn sleep_through_suspend(left: Duration) {
     use rustix::time::{
@@ -196,7 +197,7 @@ async fn sleep_through_suspend(left: Duration) {
     if timerfd_settime(&timer, TimerfdTimerFlags::empty(), &once).is_err() {
         return tokio::time::sleep(left.min(NAP)).await;
     }
-    // Deprecated for descriptors that may be closed behind its back; this one is owned. The new way is unsafe.
+    // Deprecated for descriptors that other code may close; this one is owned. The replacement is unsafe.
     #[allow(deprecated)]
     match AsyncFd::with_interest(timer, tokio::io::Interest::READABLE) {
         Ok(timer) => drop(timer.readable().await),

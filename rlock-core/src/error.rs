@@ -1,4 +1,4 @@
-//! What can go wrong with a lock.
+//! Errors of locks.
 
 use std::io;
 use std::sync::Arc;
@@ -10,31 +10,32 @@ use crate::lease::Lost;
 /// The shortest interval of a watchdog.
 pub(crate) const MIN_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Why a lock was not acquired.
+/// The reason why a lock was not acquired.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum LockError {
-    /// The wait that was asked for went by, and others still held the resource.
+    /// The wait timed out, and others still held the resource.
     #[error("the lock on {resource:?} was not acquired within {wait:?}: {}", holder(*held_here))]
     TimedOut {
         /// The resource.
         resource: ResourceName,
-        /// How long was waited.
+        /// The time that the caller waited.
         wait: Duration,
         /// Whether this client itself held the resource, or a part of it, when the wait was over.
         held_here: bool,
     },
-    /// The wait that was asked for went by, and the store answered nothing.
+    /// The wait timed out, and the store answered nothing.
     #[error(
         "the lock on {resource:?} was not acquired within {wait:?}: the store has not answered; see whether it is reachable"
     )]
     Unanswered {
         /// The resource.
         resource: ResourceName,
-        /// How long was waited.
+        /// The time that the caller waited.
         wait: Duration,
     },
-    /// Each grant ran out before it could be used: the store takes longer than the TTL to answer, or the caller to poll.
+    /// Each grant ran out before it could be used: the store takes longer than the TTL to answer, or the caller to
+    /// poll.
     #[error(
         "the lock on {resource:?} was granted {grants} times, and each grant ran out before it could be used: a TTL of {ttl} \
          is too short for the time that the store takes to answer, or the caller to poll; use a longer TTL"
@@ -55,12 +56,12 @@ pub enum LockError {
         /// The last failure.
         source: BackendError,
     },
-    /// The store refused, and will refuse again until somebody changes something.
+    /// The store refused, and will refuse again until a setting, a right or the request changes.
     #[error("the lock on {resource:?} was refused: {source}")]
     Rejected {
         /// The resource.
         resource: ResourceName,
-        /// What the store refused.
+        /// The error of the store.
         source: BackendError,
     },
     /// The options cannot work.
@@ -83,7 +84,7 @@ fn holder(held_here: bool) -> &'static str {
 }
 
 impl LockError {
-    /// Whether the wait that was asked for went by.
+    /// Whether the wait timed out.
     pub fn is_timeout(&self) -> bool {
         matches!(self, Self::TimedOut { .. } | Self::Unanswered { .. })
     }
@@ -94,14 +95,14 @@ impl LockError {
     }
 }
 
-/// Why work under a lock has no output: the lock was not acquired, or it was lost.
+/// The reason why work under a lock has no output: the lock was not acquired, or it was lost.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
     /// The lock was not acquired, and the work did not begin.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// The lock was lost, and the work was dropped where it stood.
+    /// The lock was lost, and the work was dropped before its end.
     #[error(transparent)]
     Lost(#[from] Lost),
 }
@@ -118,7 +119,7 @@ impl RunError {
     }
 }
 
-/// Why a client did not go on with a lock.
+/// The reason why a client did not adopt a lock.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum AdoptError {
@@ -130,15 +131,15 @@ pub enum AdoptError {
     Lock(#[from] LockError),
 }
 
-/// Why a lock was not released by this call.
+/// The reason why a lock was not released by this call.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnlockError {
-    /// It had been lost before.
+    /// The lock had been lost before.
     #[error(transparent)]
     Lost(#[from] Lost),
-    /// The store did not confirm the release. It goes on being tried in the background, and the lease ends with
-    /// its TTL in any case.
+    /// The store did not confirm the release. The client retries it in the background, and the lease ends with its TTL
+    /// in any case.
     #[error("the release of {resource:?} is not confirmed, and its lease may live on until its TTL ends: {source}")]
     Unconfirmed {
         /// The resource.
@@ -154,11 +155,11 @@ pub enum UnlockError {
     },
 }
 
-/// Why a lock was not extended by this call.
+/// The reason why a lock was not extended by this call.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExtendError {
-    /// It has been lost.
+    /// The lock has been lost.
     #[error(transparent)]
     Lost(#[from] Lost),
     /// The TTL cannot be used.
@@ -174,27 +175,27 @@ pub enum ExtendError {
     },
 }
 
-/// Options or a configuration that cannot work, and what would.
+/// Options or a configuration that cannot work, and what would work.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidConfig {
-    /// A name that cannot be used.
+    /// An invalid name.
     #[error(transparent)]
     Name(#[from] InvalidName),
-    /// A TTL that no store is asked for.
+    /// A TTL out of bounds.
     #[error(transparent)]
     Ttl(#[from] InvalidTtl),
     /// A share that could never be held.
     #[error(transparent)]
     Share(#[from] InvalidShare),
-    /// A TTL longer than the store can keep.
+    /// A TTL that is longer than the store can keep.
     #[error("a TTL of {ttl} is longer than {backend} keeps: at most {max}")]
     TtlTooLong {
         /// The TTL that was asked for.
         ttl: Ttl,
         /// The kind of store.
         backend: &'static str,
-        /// The longest that it keeps.
+        /// The longest TTL that the store keeps.
         max: Ttl,
     },
     /// A watchdog that would extend too late.
@@ -208,25 +209,25 @@ pub enum InvalidConfig {
         /// The life that each extension gives.
         extend_by: Duration,
     },
-    /// A watchdog that would extend without pause.
+    /// A watchdog that would extend without a pause.
     #[error("a watchdog interval of {interval:?} is too short: choose at least {min:?}", min = MIN_INTERVAL)]
     IntervalTooShort {
         /// The interval that was asked for.
         interval: Duration,
     },
-    /// A watchdog that gives up before its first failure.
+    /// A watchdog that would give up before its first failure.
     #[error("max_failures cannot be 0: use 1 to give up at the first failed extension, or more to outlive some")]
     NoFailureAllowed,
-    /// An interval for a watchdog that is switched off.
+    /// An interval for a watchdog that is off.
     #[error("a watchdog interval was set, but the watchdog is off: drop one of the two")]
     IntervalWithoutWatchdog,
-    /// A configuration for a watchdog that is switched off.
+    /// A configuration for a watchdog that is off.
     #[error("a watchdog was configured, but the watchdog is off: drop one of the two")]
     ConfigWithoutWatchdog,
-    /// An interval beside a configuration, which has one of its own.
+    /// An interval beside a configuration, which has its own interval.
     #[error("a watchdog interval was set beside a configuration of the watchdog: set the interval there")]
     IntervalTwice,
-    /// A minimum time beyond the TTL. The store forgets the lease of a dead holder after the TTL.
+    /// A minimum time longer than the TTL. The store forgets the lease of a dead holder after the TTL.
     #[error(
         "hold_at_least of {hold:?} is longer than the TTL of {ttl}: choose a TTL of {hold:?} at least, which the watchdog renews"
     )]
@@ -244,22 +245,22 @@ pub enum InvalidConfig {
         /// The kind of store.
         backend: &'static str,
     },
-    /// Data on a store that does not keep them.
+    /// Data on a store that does not keep data.
     #[error("data do not work on {backend}, which does not keep them: drop them, or use a label of the client")]
     NoData {
         /// The kind of store.
         backend: &'static str,
     },
-    /// More data than a lease carries.
+    /// More data than a lease can carry.
     #[error(transparent)]
     Data(#[from] InvalidData),
-    /// A set that has the same name twice, of which the second lock would wait for the first.
+    /// A set that has a name twice. The second lock would wait for the first.
     #[error("the set has a lock on {resource:?} already: add each name once")]
     NameTwice {
         /// The resource.
         resource: ResourceName,
     },
-    /// A wait for a try.
+    /// A wait in the options of a try.
     #[error("a try does not wait: use lock_with for a wait of {wait:?}, or drop the wait")]
     TryWithWait {
         /// The wait that was asked for.
@@ -267,11 +268,11 @@ pub enum InvalidConfig {
     },
 }
 
-/// Why a watchdog was not started.
+/// The reason why a watchdog was not started.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartWatchdogError {
-    /// The lock is lost already; there is nothing to keep alive.
+    /// The lock is lost already.
     #[error("no watchdog was started: {0}")]
     Lost(#[from] Lost),
     /// The configuration cannot work.
@@ -297,12 +298,12 @@ impl StartError {
     }
 }
 
-/// Not everything was given back in time.
+/// The error for leases that were not released in time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{unconfirmed} leases were not confirmed as released within {timeout:?}; each ends with its TTL")]
 pub struct ShutdownError {
-    /// How many leases the store has not confirmed.
+    /// The number of leases whose release the store has not confirmed.
     pub unconfirmed: usize,
-    /// How long was waited.
+    /// The time limit of the shutdown.
     pub timeout: Duration,
 }

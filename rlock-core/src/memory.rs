@@ -1,4 +1,4 @@
-//! The reference backend: the contract in as little code as shows that it is kept.
+//! The reference backend: the contract in little code, so that its correctness is easy to see.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as MapEntry;
@@ -14,7 +14,7 @@ use crate::{
     Released, ResourceName, Share, Snapshot, Token, Ttl, Waiter,
 };
 
-/// A store in memory, for tests and as the model that other backends are checked against. Its clients are
+/// A store in memory, for tests and as the model that other backends are compared with. Its clients are
 /// [`MemoryBackend`]s of the same process.
 #[derive(Debug)]
 pub struct MemoryStore {
@@ -24,9 +24,9 @@ pub struct MemoryStore {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The last number given out; it serves for the tokens of all resources, so that empty ones can be dropped.
+    /// The last token. It serves all resources, so that empty resources can be dropped.
     last_token: u64,
-    /// How many resources were left when those without live leases were last dropped.
+    /// The number of resources left after the last sweep of those without live leases.
     swept: usize,
     resources: HashMap<(Namespace, ResourceName), Resource>,
 }
@@ -40,7 +40,7 @@ struct Resource {
     rests: Vec<Rest>,
 }
 
-/// A share that stays taken, though nobody holds it.
+/// A share that stays taken without a holder.
 #[derive(Debug)]
 struct Rest {
     share: Share,
@@ -63,12 +63,12 @@ struct Lease {
 type Inbox = Arc<Events>;
 
 impl MemoryStore {
-    /// An empty store on the machine's clock.
+    /// An empty store on the clock of the machine.
     pub fn new() -> Arc<Self> {
         Self::with_clock(Clock::boot())
     }
 
-    /// An empty store on a clock of the caller's.
+    /// An empty store on `clock`.
     pub fn with_clock(clock: Clock) -> Arc<Self> {
         Arc::new(Self { clock, state: Mutex::default() })
     }
@@ -78,7 +78,7 @@ impl MemoryStore {
         MemoryBackend { store: self.clone(), namespace, inbox: Inbox::default() }
     }
 
-    /// How many resources the store remembers.
+    /// The number of resources in the store.
     pub fn resources(&self) -> usize {
         lock(&self.state).resources.len()
     }
@@ -92,8 +92,8 @@ pub struct MemoryBackend {
 }
 
 impl MemoryBackend {
-    /// Runs `act` on a resource from which everything expired has gone, and forgets the resource if it is empty
-    /// afterwards. What `act` frees is granted before anybody else looks.
+    /// Removes everything expired from a resource and runs `act` on it. Grants what `act` frees before any other client
+    /// sees the resource, and forgets the resource if it is empty then.
     fn on<T>(&self, name: &ResourceName, act: impl FnOnce(&mut Resource, &mut u64, Moment) -> T) -> T {
         let now = self.store.clock.now();
         let mut state = lock(&self.store.state);
@@ -118,7 +118,7 @@ impl MemoryBackend {
 }
 
 impl Resource {
-    /// Drops what has expired, then grants from the head of the queue as far as the capacity goes.
+    /// Drops expired leases and rests, then grants waiters from the head of the queue while they fit.
     fn settle(&mut self, last_token: &mut u64, now: Moment) {
         self.held.retain(|lease| lease.expires > now);
         self.rests.retain(|rest| rest.until > now);
@@ -140,7 +140,7 @@ impl Resource {
         taken + u64::from(share.weight()) <= u64::from(share.capacity())
     }
 
-    /// The permits that rest.
+    /// The number of permits that rest.
     fn resting(&self) -> u64 {
         self.rests.iter().map(|rest| u64::from(rest.share.weight())).sum()
     }

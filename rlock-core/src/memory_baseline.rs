@@ -8,14 +8,14 @@ use tokio::sync::oneshot;
 
 use crate::contract::{BackendError, Baseline, Failure};
 
-/// The least that a store in the memory of the process costs: a map behind a mutex, and a channel to another task.
+/// The minimum cost of a store in the memory of the process: a map behind a mutex, and a channel to another task.
 #[derive(Debug, Default)]
 pub struct MemoryBaseline {
     values: Mutex<HashMap<String, String>>,
 }
 
 impl MemoryBaseline {
-    /// One with a map of its own.
+    /// A baseline with an empty map.
     pub fn new() -> Self {
         Self::default()
     }

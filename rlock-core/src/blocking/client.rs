@@ -38,7 +38,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// The errors of the store.
     pub fn inspect(&self, resource: &ResourceName) -> Result<Snapshot, BackendError> {
         block_on(self.0.inspect(resource))
     }
@@ -47,7 +47,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// The errors of the store.
     pub fn list(&self, filter: &ListFilter) -> Result<Page, BackendError> {
         block_on(self.0.list(filter))
     }
@@ -56,7 +56,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// The errors of the store.
     pub fn break_leases(&self, resource: &ResourceName) -> Result<u64, BackendError> {
         block_on(self.0.break_leases(resource))
     }

@@ -50,7 +50,7 @@ impl Election {
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// The errors of the store.
     pub fn leader(&self) -> Result<Option<Leader>, BackendError> {
         block_on(self.0.leader())
     }

@@ -27,11 +27,12 @@ impl Handle {
         let runtime = self.driver.runtime();
         let is_inside = runtime::Handle::try_current().is_ok_and(|current| current.id() == runtime.id());
         if self.has_own_thread {
-            // Inside are the thread itself and the threads of callbacks, which the runtime waits for when it ends.
+            // Two kinds of threads are inside: the thread itself, and the threads of callbacks, which the runtime
+            // awaits when it ends.
             return !is_inside;
         }
-        // A `current_thread` runtime makes progress in `block_on` alone, which may be on this thread. A task may
-        // occupy the only worker, or the worker on whose queue the release is. `Runtime::block_on` occupies none.
+        // A `current_thread` runtime makes progress only in `block_on`, which may be on this thread. A task may occupy
+        // the only worker, or the worker that has the release in its queue. `Runtime::block_on` occupies no worker.
         runtime.runtime_flavor() == RuntimeFlavor::MultiThread && !(is_inside && tokio::task::try_id().is_some())
     }
 }

@@ -17,7 +17,7 @@ pub(super) enum Home {
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Home {
-    /// A thread with a runtime, which ends with the future that [moves in](Self::move_in), or when this is dropped.
+    /// A thread with a runtime. It ends with the future that [moves in](Self::move_in), or when this is dropped.
     pub(super) fn own_thread() -> Result<Self, StartError> {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(StartError::new)?;
         let (tenant, waiting) = oneshot::channel::<Task>();
@@ -56,7 +56,8 @@ impl Home {
     }
 }
 
-/// A runtime whose thread has not started. Its drop does not block, which is forbidden inside another runtime.
+/// A runtime whose thread has not started. Dropping it does not block, because blocking inside another runtime is
+/// forbidden.
 struct Unstarted(Option<Runtime>);
 
 impl Drop for Unstarted {

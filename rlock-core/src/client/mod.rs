@@ -1,4 +1,4 @@
-//! A connection to a store, as its users see it.
+//! The client of a store.
 
 mod handle;
 mod home;
@@ -25,41 +25,41 @@ use crate::error::{ShutdownError, StartError};
 
 /// A client of a store, from which locks are made. Clones share one connection and one scheduler.
 ///
-/// By default the client works on a thread of its own, so that locks stay alive while the caller's runtime is blocked,
-/// and without a runtime. After the drop of the last handle the thread ends once everything is released, after 10 s or
-/// [`drop_timeout`](ClientBuilder::drop_timeout) at the latest, whichever is longer.
+/// By default the client works on a thread of its own. So locks stay alive while the caller's runtime is blocked, and
+/// the caller needs no runtime. After the drop of the last handle the thread ends once everything is released. It ends
+/// at the latest after 10 s or [`drop_timeout`](ClientBuilder::drop_timeout), whichever is longer.
 ///
 /// # Dropping
 ///
 /// Each clone, each lock and each guard is a handle of the client. Dropping a guard or the future of `lock` sends the
 /// release in the background. Dropping the *last* handle also waits: it blocks its thread until the store has confirmed
 /// the releases and the claims that are under way, for [`drop_timeout`](ClientBuilder::drop_timeout) at most, 1 s by
-/// default. A program that returns from `main`, also by `?` or a panic that unwinds, therefore leaves no lock to its TTL
-/// while the store answers. With nothing under way the drop returns at once.
+/// default. A program that returns from `main`, also by `?` or by a panic that unwinds, therefore leaves no lock to its
+/// TTL while the store answers. With nothing under way the drop returns at once.
 ///
 /// - In an async task the wait blocks a worker of the caller's runtime. A task that must not block awaits
-///   [`Guard::unlock`](crate::Guard::unlock) or [`shutdown`](Self::shutdown) before.
-/// - A client on the [caller's runtime](ClientBuilder::runtime) needs that runtime for its releases. The drop waits for a
-///   multi-thread runtime and outside its tasks: in `Runtime::block_on`, which runs the body of `#[tokio::main]`, and on
-///   other threads. It never waits for a `current_thread` runtime, nor inside a task of the client's runtime. Await
-///   [`Guard::unlock`](crate::Guard::unlock) or [`shutdown`](Self::shutdown) there, or the end of the runtime
-///   leaves the locks to their TTL.
-/// - In a watchdog's callback and on the client's own thread the drop does not wait.
-/// - `std::process::exit` and a panic with `panic = "abort"` drop nothing, nor does the end of `main` drop a client in a
-///   `static`: await [`shutdown`](Self::shutdown) before.
+///   [`Guard::unlock`](crate::Guard::unlock) or [`shutdown`](Self::shutdown) before the drop.
+/// - A client on the [caller's runtime](ClientBuilder::runtime) needs that runtime for its releases. The drop waits
+///   only for a multi-thread runtime and outside its tasks: in `Runtime::block_on`, which runs the body of
+///   `#[tokio::main]`, and on other threads. It never waits for a `current_thread` runtime, nor inside a task of the
+///   client's runtime. Await [`Guard::unlock`](crate::Guard::unlock) or [`shutdown`](Self::shutdown) there. Otherwise
+///   the end of the runtime leaves the locks to their TTL.
+/// - In a callback of a watchdog and on the client's own thread the drop does not wait.
+/// - `std::process::exit` and a panic with `panic = "abort"` drop nothing, and the end of `main` does not drop a client
+///   in a `static`. Await [`shutdown`](Self::shutdown) before.
 #[derive(Clone)]
 pub struct Client(Arc<Handle>);
 
 impl Client {
     /// A client of `backend` with the defaults of [`builder`](Self::builder).
     ///
-    /// The backend is used on a thread of the client's own. One whose connections belong to the runtime on which
-    /// they were made wants [`ClientBuilder::connect`].
+    /// The backend is used on a thread of the client's own. For a backend whose connections belong to the runtime that
+    /// opened them, use [`ClientBuilder::connect`].
     pub fn new(backend: impl Backend) -> Self {
         Self::builder().build(backend)
     }
 
-    /// The settings of a client to be.
+    /// A builder with the default settings.
     pub fn builder() -> ClientBuilder {
         ClientBuilder {
             runtime: None,
@@ -71,16 +71,16 @@ impl Client {
         }
     }
 
-    /// What the store can do.
+    /// The capabilities of the store.
     pub fn capabilities(&self) -> &Capabilities {
         self.0.driver.backend().capabilities()
     }
 
-    /// Who holds `resource` and who waits for it.
+    /// Returns the holders of `resource` and its waiters.
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// The errors of the store.
     ///
     /// # Cancel safety
     ///
@@ -90,11 +90,11 @@ impl Client {
         self.0.driver.call("inspect", async move |backend| backend.inspect(&resource).await).await
     }
 
-    /// The resources that are held or waited for, a page at a time.
+    /// Lists the resources that are held or waited for, a page at a time.
     ///
     /// # Errors
     ///
-    /// Those of the store; [`BackendError::Rejected`] for a prefix that no name can begin with.
+    /// The errors of the store; [`BackendError::Rejected`] for a prefix that no name can begin with.
     ///
     /// # Cancel safety
     ///
@@ -110,12 +110,12 @@ impl Client {
         self.0.driver.call("list", async move |backend| backend.list(&filter).await).await
     }
 
-    /// Ends all held leases of `resource` by force, and its rests, and says how many leases there were. Their holders are told at
-    /// once.
+    /// Ends all held leases of `resource` by force, and its rests, and returns the number of these leases. Their
+    /// holders are notified at once.
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// The errors of the store.
     ///
     /// # Cancel safety
     ///
@@ -125,11 +125,11 @@ impl Client {
         self.0.driver.call("break", async move |backend| backend.break_leases(&resource).await).await
     }
 
-    /// Looks at the store's version and settings, for what endangers locks.
+    /// Checks the version and the settings of the store for risks to locks.
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// The errors of the store.
     ///
     /// # Cancel safety
     ///
@@ -138,11 +138,10 @@ impl Client {
         self.0.driver.call("examine", async move |backend| backend.examine().await).await
     }
 
-    /// Gives back everything that this client holds or waits for, and refuses what comes after. For handlers of
-    /// SIGTERM.
+    /// Releases everything that this client holds or waits for, and refuses new locks. For handlers of SIGTERM.
     ///
-    /// Locks that are held are lost with [`LossReason::Shutdown`](crate::LossReason::Shutdown); `lock` futures end
-    /// with [`LockError::Closed`](crate::LockError::Closed).
+    /// Held locks are lost with [`LossReason::Shutdown`](crate::LossReason::Shutdown). `lock` futures end with
+    /// [`LockError::Closed`](crate::LockError::Closed).
     ///
     /// # Errors
     ///
@@ -150,14 +149,14 @@ impl Client {
     ///
     /// # Cancel safety
     ///
-    /// What is under way is given back whether or not the future is dropped. Once it has returned, the drop of the last
-    /// handle does not wait again.
+    /// The client releases its leases whether or not the future is dropped. Once the future has returned, the drop of
+    /// the last handle does not wait again.
     pub async fn shutdown(&self, timeout: Duration) -> Result<(), ShutdownError> {
         self.0.driver.shutdown(timeout).await
     }
 
-    /// Refuses new locks, waits for `wait` at most until the guards are dropped, and then gives back what is left, as
-    /// [`shutdown`](Self::shutdown) does within `timeout`. `lock` futures end at once.
+    /// Refuses new locks, waits for `wait` at most until the guards are dropped, and then releases the remaining
+    /// leases, as [`shutdown`](Self::shutdown) does within `timeout`. `lock` futures end at once.
     ///
     /// # Errors
     ///
@@ -165,23 +164,23 @@ impl Client {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the guards as they are; new locks stay refused.
+    /// Dropping the future leaves the guards as they are. New locks stay refused.
     pub async fn drain(&self, wait: Duration, timeout: Duration) -> Result<(), ShutdownError> {
         self.0.driver.drain(wait).await;
         self.shutdown(timeout).await
     }
 
-    /// How many leases this client has not settled with the store: queued, held, or being given back.
+    /// The number of leases that this client has not settled with the store: queued, held, or being released.
     pub fn open_leases(&self) -> usize {
         self.0.driver.open_leases()
     }
 
-    /// Runs a task where the client runs.
+    /// Runs a task on the client's runtime.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.0.driver.runtime().spawn(task);
     }
 
-    /// Whether the client takes no more locks.
+    /// Whether the client refuses new locks.
     pub(crate) fn is_closed(&self) -> bool {
         self.0.driver.is_closed()
     }
@@ -213,7 +212,7 @@ impl fmt::Debug for Client {
     }
 }
 
-/// The settings of a [`Client`] to be.
+/// A builder of a [`Client`].
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct ClientBuilder {
@@ -232,27 +231,27 @@ impl ClientBuilder {
     /// The default of [`drop_timeout`](Self::drop_timeout): 1 s.
     pub const DROP_TIMEOUT: Duration = Duration::from_secs(1);
 
-    /// Runs the client on `runtime`, with I/O and time enabled, in place of a thread of its own: the lowest latency,
-    /// but a runtime whose threads are blocked for longer than the TTL loses its locks.
+    /// Runs the client on `runtime`, with I/O and time enabled, instead of a thread of its own. This has the lowest
+    /// latency, but the client loses its locks if the threads of the runtime are blocked for longer than the TTL.
     pub fn runtime(mut self, runtime: tokio::runtime::Handle) -> Self {
         self.runtime = Some(runtime);
         self
     }
 
-    /// Counts deadlines on `clock`; for tests.
+    /// Measures deadlines on `clock`; for tests.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// A label that others see beside host and process when they look at who holds a lock. Control characters are
-    /// left out of it, and what exceeds 255 bytes.
+    /// Sets a label that others see beside host and process when they inspect a lock. Control characters are removed
+    /// from the label, and it is cut to 255 bytes.
     pub fn label(mut self, label: &str) -> Self {
         self.owner = self.owner.with_label(label);
         self
     }
 
-    /// The TTL of locks whose options name none; 30 s if this is not called.
+    /// Sets the TTL of locks whose options set none. The default is 30 s.
     ///
     /// # Errors
     ///
@@ -262,9 +261,9 @@ impl ClientBuilder {
         Ok(self)
     }
 
-    /// How long a store that fails or does not answer is asked again, before `lock` and `unlock` report it; 5 s if
-    /// this is not called. It does not bound the waiting for a lock that others hold, nor the extensions of a held
-    /// one.
+    /// Sets the time for which the client retries requests to a store that fails or does not answer, before `lock` and
+    /// `unlock` report the error. The default is 5 s. It limits neither the wait for a lock that others hold, nor the
+    /// extensions of a held lock.
     pub fn retry_for(mut self, patience: Duration) -> Self {
         self.retry_for = patience;
         self
@@ -273,23 +272,24 @@ impl ClientBuilder {
     /// Sets the longest time that the last drop waits for releases. The default is 1 s.
     ///
     /// With zero the drop does not wait, and a process that ends right after may leave its locks to their TTL. A client
-    /// without handles goes on with its releases for this time or 10 s, whichever is longer, and then ends.
+    /// without handles continues its releases for this time or 10 s, whichever is longer, and then ends.
     /// [`Client`](Client#dropping) defines a handle, and lists where the drop does not wait.
     pub fn drop_timeout(mut self, timeout: Duration) -> Self {
         self.drop_timeout = timeout;
         self
     }
 
-    /// A client of `backend`.
+    /// Builds a client of `backend`.
     ///
     /// # Panics
     ///
-    /// Panics if the operating system refuses to start a thread; [`try_build`](Self::try_build) returns that as an error.
+    /// Panics if the operating system refuses to start a thread; [`try_build`](Self::try_build) returns that as an
+    /// error.
     pub fn build(self, backend: impl Backend) -> Client {
         self.try_build(backend).expect("the system has a thread and a file descriptor left")
     }
 
-    /// A client of `backend`.
+    /// Builds a client of `backend`.
     ///
     /// # Errors
     ///
@@ -299,7 +299,7 @@ impl ClientBuilder {
         Ok(self.client(home, Arc::new(backend)))
     }
 
-    /// A client of the backend that `connect` makes. `connect` runs where the client will run, so that its
+    /// Builds a client of the backend that `connect` makes. `connect` runs where the client will run, so that its
     /// connections are served there.
     ///
     /// # Errors
@@ -308,12 +308,12 @@ impl ClientBuilder {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves `connect` to end by itself; no client is made then.
+    /// Dropping the future lets `connect` run to its end, but no client is made.
     ///
     /// # Panics
     ///
-    /// Panics if the operating system refuses to start a thread, for which [`try_connect`](Self::try_connect) returns an
-    /// error; and if `connect` panics, or its runtime ends meanwhile.
+    /// Panics if the operating system refuses to start a thread, for which [`try_connect`](Self::try_connect) returns
+    /// an error. Panics if `connect` panics, or if its runtime ends meanwhile.
     pub async fn connect<B, E, F>(self, connect: F) -> Result<Client, E>
     where
         B: Backend,
@@ -323,12 +323,12 @@ impl ClientBuilder {
         self.try_connect_with(connect).await.expect("the system has a thread left, and `connect` does not panic")
     }
 
-    /// A client of the backend that `connect` makes, like [`connect`](Self::connect).
+    /// Builds a client of the backend that `connect` makes, like [`connect`](Self::connect).
     ///
     /// # Errors
     ///
     /// [`StartError`] if the operating system refuses to start a thread, if `connect` panics, or if its runtime ends
-    /// meanwhile; the error of `connect`.
+    /// meanwhile. The error of `connect` otherwise.
     ///
     /// # Cancel safety
     ///
@@ -350,7 +350,7 @@ impl ClientBuilder {
     {
         let home = self.home()?;
         let (sender, connected) = oneshot::channel();
-        // In a box, since what spawns a task is compiled anew for each type of future.
+        // Boxed, because the code that spawns a task is compiled again for each type of future.
         home.spawn(Box::pin(async move {
             let backend = connect.await.map(|backend| Arc::new(backend) as Arc<dyn Backend>);
             let _caller_gone = sender.send(backend);

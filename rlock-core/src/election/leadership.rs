@@ -1,4 +1,4 @@
-//! The time in which a candidate leads.
+//! The leadership of a client.
 
 use std::future::Future;
 use std::time::Duration;
@@ -10,12 +10,12 @@ use crate::error::UnlockError;
 use crate::lease::{LossReason, Lost};
 use crate::lock::Guard;
 
-/// The leadership of a client in an [`Election`](crate::Election), for as long as this lives. Dropping it resigns in the
-/// background, as dropping a [`Guard`] does.
+/// The leadership of a client in an [`Election`](crate::Election), for as long as this value lives. Dropping it resigns
+/// in the background, as dropping a [`Guard`] does.
 ///
-/// A leadership can be lost, as a lock can: the deadline of its lease passes at the latest when the store may grant the next
-/// one. A leader that was frozen may act after that before it looks; whatever it acts on has to reject
-/// [tokens](Self::token) smaller than one that it has seen.
+/// A leadership can be lost, as a lock can. The deadline of its lease passes at the latest when the store may grant the
+/// next leadership. A leader that was frozen may act after its deadline before it checks. So the system that it acts on
+/// has to reject [tokens](Self::token) smaller than the greatest that it has seen.
 #[derive(Debug)]
 #[must_use = "dropping the leadership resigns: bind it to a name, as in `let leadership = …`"]
 pub struct Leadership(Guard);
@@ -25,12 +25,12 @@ impl Leadership {
         Self(guard)
     }
 
-    /// The fencing token of this leadership: greater than that of each leader before.
+    /// The fencing token of this leadership: greater than that of every leader before.
     pub fn token(&self) -> Token {
         self.0.token()
     }
 
-    /// Whether this client leads at this instant, by its own clock and what the store has said.
+    /// Whether this client leads at this instant, by its own clock and the answers of the store.
     pub fn is_leader(&self) -> bool {
         self.0.is_held()
     }
@@ -39,12 +39,12 @@ impl Leadership {
     ///
     /// # Errors
     ///
-    /// [`Lost`], with the reason, once it does not.
+    /// [`Lost`], with the reason, once this client does not lead.
     pub fn check(&self) -> Result<(), Lost> {
         self.0.check()
     }
 
-    /// The time for which this client leads at least, unless the store ends it before.
+    /// The time for which this client leads at least, unless the store ends the leadership before.
     pub fn remaining(&self) -> Duration {
         self.0.remaining()
     }
@@ -63,8 +63,8 @@ impl Leadership {
         self.0.cancellation_token()
     }
 
-    /// Runs `work` while this client leads, and resigns after it has ended. When the leadership is lost first, `work` is
-    /// dropped.
+    /// Runs `work` while this client leads, and resigns after `work` has ended. When the leadership is lost first,
+    /// `work` is dropped.
     ///
     /// # Errors
     ///
@@ -77,7 +77,7 @@ impl Leadership {
         self.0.run(work).await
     }
 
-    /// Lets the next candidate lead, and says whether this client led until then.
+    /// Resigns, so that the next candidate leads, and reports whether this client led until then.
     ///
     /// # Errors
     ///

@@ -44,8 +44,8 @@ impl Election {
         Ok(Self { client: client.clone(), lock: SimpleLock::new(name, client)? })
     }
 
-    /// Waits to lead, for ever if need be. `data` tell others about this candidate, such as the address at which it serves:
-    /// at most 1 KiB, and empty for none.
+    /// Waits to lead, without a time limit. `data` describe this candidate to others, such as the address at which it
+    /// serves. At most 1 KiB; empty for none.
     ///
     /// # Errors
     ///
@@ -74,11 +74,11 @@ impl Election {
         self.lock.lock_with(options).await.map(Leadership::new)
     }
 
-    /// The leader at this instant, by the store's word; `None` if there is none.
+    /// Returns the leader at this instant, as the store reports it; `None` if there is none.
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// The errors of the store.
     ///
     /// # Cancel safety
     ///
@@ -87,22 +87,23 @@ impl Election {
         observer::ask(&self.client, self.resource()).await
     }
 
-    /// Watches who leads: the state at first, and then each change that is seen.
+    /// Observes the leader: yields the state at first, and then each change that the client sees.
     ///
-    /// The client asks the store about once a second, and when the leader's lease would end. A leader who came and went between
-    /// two questions is not seen; that one was there shows in the next leader's token. When the store does not answer, the
-    /// stream says so once, by [`Observation::Unsure`]: the state may have changed meanwhile. It says the state again when
-    /// the store answers.
+    /// The client asks the store about once a second, and at the end of the leader's lease. It does not see a leader
+    /// that came and went between two requests; the next leader's token shows that there was one. When the store does
+    /// not answer, the stream yields [`Observation::Unsure`] once: the state may have changed meanwhile. It yields the
+    /// state again when the store answers.
     ///
-    /// Followers that act on the leader's word send its token along, so that a deposed leader can be told from the new one.
+    /// Followers that obey the leader send its token along, so that the receiver can distinguish a deposed leader from
+    /// the new one.
     ///
-    /// The stream ends with the client. It works on the client's runtime, in one task, which ends with the stream.
+    /// The stream ends with the client. It works in one task on the client's runtime, which ends with the stream.
     pub fn observe(&self) -> impl Stream<Item = Observation> + Send + Unpin + use<> {
         Watching::<Observation>::start(&self.client, self.resource().clone())
     }
 
-    /// Leads whenever it can, and runs `term` for each time, until `term` says that it is done. A term whose leadership is
-    /// lost is dropped where it stands, and the campaign begins again.
+    /// Campaigns, and runs `term` each time that this client leads, until a term ends by itself. A term whose
+    /// leadership is lost is dropped before its end, and the campaign begins again.
     ///
     /// # Errors
     ///

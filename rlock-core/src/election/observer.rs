@@ -1,4 +1,4 @@
-//! Watching who leads.
+//! Observing the leader.
 
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ pub struct Leader {
     pub data: Option<LeaseData>,
     /// The fencing token of the leadership.
     pub token: Token,
-    /// The time since its beginning, on the store's clock.
+    /// The time since the grant, on the store's clock.
     pub led_for: Duration,
-    /// The time for which the leader's lease lives on, unless it is extended.
+    /// The remaining life of the leader's lease, unless it is extended.
     pub remaining: Duration,
 }
 
@@ -40,7 +40,7 @@ pub enum Observation {
 }
 
 impl Observation {
-    /// The leader; `None` if there is none, or none that is known for sure.
+    /// The leader; `None` if there is none, or if the leader is not known for sure.
     pub fn leader(&self) -> Option<&Leader> {
         if let Self::Led(leader) = self { Some(leader) } else { None }
     }

@@ -215,7 +215,7 @@ impl RwLock {
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// The errors of the store.
     ///
     /// # Cancel safety
     ///
@@ -229,7 +229,7 @@ impl RwLock {
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// The errors of the store.
     ///
     /// # Cancel safety
     ///

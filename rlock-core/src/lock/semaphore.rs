@@ -131,7 +131,7 @@ impl Semaphore {
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// The errors of the store.
     ///
     /// # Cancel safety
     ///
@@ -145,7 +145,7 @@ impl Semaphore {
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// The errors of the store.
     ///
     /// # Cancel safety
     ///

@@ -168,7 +168,7 @@ impl SimpleLock {
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// The errors of the store.
     ///
     /// # Cancel safety
     ///
@@ -182,7 +182,7 @@ impl SimpleLock {
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// The errors of the store.
     ///
     /// # Cancel safety
     ///

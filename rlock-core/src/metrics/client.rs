@@ -7,7 +7,7 @@ use ::metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use super::LockKind;
 use crate::lease::LossReason;
 
-/// How an acquisition ended.
+/// The outcome of an acquisition.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum AcquireOutcome {
     Acquired,
@@ -17,7 +17,7 @@ pub(crate) enum AcquireOutcome {
     TimedOut,
 }
 
-/// What became of one extension or release.
+/// The outcome of one extension or release.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Answer {
     Done,
@@ -25,7 +25,7 @@ pub(crate) enum Answer {
     Failed,
 }
 
-/// How a waiter learnt of its grant.
+/// The way in which a waiter learnt of its grant.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum WakeUp {
     Asked,

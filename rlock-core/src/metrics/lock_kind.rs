@@ -1,4 +1,4 @@
-/// The lock types, as metrics tell them apart.
+/// The lock types, as metrics distinguish them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LockKind {
     Mutex,
@@ -8,7 +8,7 @@ pub(crate) enum LockKind {
 }
 
 impl LockKind {
-    /// In the order of their numbers.
+    /// All kinds, in the order of their numbers.
     pub(crate) const ALL: [Self; 4] = [Self::Mutex, Self::Read, Self::Semaphore, Self::Write];
 
     pub(crate) const fn as_str(self) -> &'static str {

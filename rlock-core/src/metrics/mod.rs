@@ -1,7 +1,7 @@
-//! What is counted: through the `metrics` facade for exporters, and as a snapshot without one.
+//! Metrics through the `metrics` facade for exporters, and statistics as a snapshot without an exporter.
 //!
-//! Names are Prometheus names with their units in them, durations are in seconds, and no label ever carries a
-//! name, a token or an owner. Install your recorder before the first client is made: a client asks for its handles
+//! Names are Prometheus names that include their units, durations are in seconds, and no label ever contains a name, a
+//! token or an owner. Install your recorder before the first client is made: a client gets its metric handles only
 //! once.
 
 mod client;
@@ -47,7 +47,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// The counters at this instant. They are read one after another.
+    /// The counters at this instant. They are read one after the other.
     pub fn stats(&self) -> Stats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let (successful_extends, failed_extends) = (read(&self.extended), read(&self.failed));
@@ -71,52 +71,52 @@ impl Metrics {
     }
 }
 
-/// What the process has done since it started.
+/// The statistics of the process since it started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Of its locks.
+    /// Statistics of its locks.
     pub locks: LockStats,
-    /// Of its watchdogs.
+    /// Statistics of its watchdogs.
     pub watchdog: WatchdogStats,
 }
 
-/// What the locks of the process have done since it started.
+/// The statistics of the locks of the process since it started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct LockStats {
     /// Locks that were granted.
     pub acquired: u64,
-    /// Locks that were given back while they were held.
+    /// Locks that were released while they were held.
     pub released: u64,
     /// Locks that were lost.
     pub lost: u64,
     /// Locks that are held now.
     pub held: u64,
-    /// Locks that are waited for in a queue now.
+    /// Locks that wait in a queue now.
     pub waiting: u64,
 }
 
-/// What the watchdogs of the process have done since it started.
+/// The statistics of the watchdogs of the process since it started.
 ///
-/// `total_extends` is the sum of `successful_extends` and `failed_extends`; the numbers are read one after
-/// another, so that sum is exact only while nothing happens.
+/// `total_extends` is the sum of `successful_extends` and `failed_extends`. The numbers are read one after the other,
+/// so the sum is exact only while nothing happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct WatchdogStats {
     /// Watchdogs that are running.
     pub active_watchdogs: u64,
-    /// Scheduled extensions that have ended, well or not.
+    /// Scheduled extensions that have ended, successful or not.
     pub total_extends: u64,
-    /// Those that succeeded, at the first try or a later one.
+    /// Successful scheduled extensions, at the first try or a later one.
     pub successful_extends: u64,
-    /// Those that failed with all their retries, and those that found the lease gone.
+    /// Scheduled extensions that failed with all their retries, or that found the lease gone.
     pub failed_extends: u64,
-    /// From sending a successful extension to its answer, on average.
+    /// The average time from sending a successful extension to its answer.
     pub average_extend_time: Duration,
 }
 
-/// Tells the recorder the unit and the meaning of every metric.
+/// Registers the unit and the description of every metric with the recorder.
 pub fn describe_metrics() {
     describe_histogram!("rlock_acquire_duration_seconds", Unit::Seconds, "From asking for a lock to the outcome");
     describe_histogram!("rlock_hold_duration_seconds", Unit::Seconds, "From a lock's grant to its release or loss");

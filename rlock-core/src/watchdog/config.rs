@@ -8,7 +8,7 @@ use super::WatchdogFailure;
 use crate::contract::Ttl;
 use crate::error::{InvalidConfig, MIN_INTERVAL};
 
-/// How a watchdog keeps a lock alive.
+/// The configuration of a watchdog.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -24,49 +24,50 @@ use crate::error::{InvalidConfig, MIN_INTERVAL};
 /// ```
 #[derive(Clone)]
 pub struct WatchdogConfig {
-    /// The time between two extensions; a third of the lock's TTL if not given. At least
+    /// The time between two extensions; a third of the lock's TTL by default. At least
     /// [`MIN_INTERVAL`](Self::MIN_INTERVAL), and less than `extend_by`.
     ///
-    /// The first extension comes a little earlier, at random, so that locks taken together are not extended
-    /// together for ever.
+    /// The first extension comes a little earlier, by a random time, so that locks that were acquired together are not
+    /// always extended together.
     pub interval: Option<Duration>,
-    /// The life that the lease has left after each extension, at least; the lock's TTL if not given.
+    /// The life that the lease has left after each extension, at least; the lock's TTL by default.
     pub extend_by: Option<Duration>,
-    /// How many scheduled extensions in a row may fail, with all their retries, before the watchdog gives up and
-    /// the lock is lost with [`LossReason::GaveUp`](crate::LossReason::GaveUp); 3 by default, at least 1.
+    /// The number of scheduled extensions in a row that may fail, with all their retries, before the watchdog gives up
+    /// and the lock is lost with [`LossReason::GaveUp`](crate::LossReason::GaveUp). 3 by default, at least 1.
     ///
-    /// With the default interval the deadline passes first. Failed tries are repeated with growing, jittered
-    /// pauses until the next extension is due, and count once together.
+    /// With the default interval the deadline passes first. The watchdog retries a failed extension with growing,
+    /// jittered pauses until the next extension is due. All these retries count as one failure.
     pub max_failures: u32,
-    /// Called after a scheduled extension failed with all its retries, on a thread where it may block.
+    /// Called after a scheduled extension failed with all its retries. The callback runs on a thread where it may
+    /// block.
     pub on_failure: Option<FailureCallback>,
-    /// Called after each extension that succeeded, on a thread where it may block.
+    /// Called after each successful extension. The callback runs on a thread where it may block.
     pub on_success: Option<SuccessCallback>,
 }
 
-/// What [`WatchdogConfig::on_failure`] calls.
+/// The type of [`WatchdogConfig::on_failure`].
 pub type FailureCallback = Arc<dyn Fn(&WatchdogFailure) + Send + Sync>;
 
-/// What [`WatchdogConfig::on_success`] calls.
+/// The type of [`WatchdogConfig::on_success`].
 pub type SuccessCallback = Arc<dyn Fn() + Send + Sync>;
 
 impl WatchdogConfig {
     /// The shortest interval: 1 ms.
     pub const MIN_INTERVAL: Duration = MIN_INTERVAL;
 
-    /// The defaults: a third of the TTL, the TTL, 3 failures, no callbacks.
+    /// The defaults: an interval of a third of the TTL, extensions by the TTL, 3 failures, no callbacks.
     pub fn new() -> Self {
         Self { interval: None, extend_by: None, max_failures: 3, on_failure: None, on_success: None }
     }
 
-    /// Sets [`on_failure`](Self#structfield.on_failure). A panic in it ends nothing but the call.
+    /// Sets [`on_failure`](Self#structfield.on_failure). A panic in the callback ends only that call.
     #[must_use]
     pub fn on_failure(mut self, call: impl Fn(&WatchdogFailure) + Send + Sync + 'static) -> Self {
         self.on_failure = Some(Arc::new(call));
         self
     }
 
-    /// Sets [`on_success`](Self#structfield.on_success). A panic in it ends nothing but the call.
+    /// Sets [`on_success`](Self#structfield.on_success). A panic in the callback ends only that call.
     #[must_use]
     pub fn on_success(mut self, call: impl Fn() + Send + Sync + 'static) -> Self {
         self.on_success = Some(Arc::new(call));
@@ -111,12 +112,12 @@ impl fmt::Debug for WatchdogConfig {
     }
 }
 
-/// A configuration that works, for a lock of a known TTL.
+/// A valid configuration, for a lock of a known TTL.
 #[derive(Clone)]
 pub(crate) struct Plan {
     pub(crate) interval: Duration,
     pub(crate) extend_by: Ttl,
-    /// `None` to go on until the deadline.
+    /// `None` to continue until the deadline.
     pub(crate) max_failures: Option<u32>,
     pub(crate) on_failure: Option<FailureCallback>,
     pub(crate) on_success: Option<SuccessCallback>,

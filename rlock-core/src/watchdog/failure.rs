@@ -11,11 +11,11 @@ use crate::lease::LossReason;
 pub struct WatchdogFailure {
     /// The resource.
     pub resource: ResourceName,
-    /// How many scheduled extensions have failed in a row, this one included.
+    /// The number of scheduled extensions that have failed in a row, this one included.
     pub failures: u32,
-    /// The number at which the watchdog gives up; `u32::MAX` if it goes on until the deadline.
+    /// The number of failures at which the watchdog gives up; `u32::MAX` if it continues until the deadline.
     pub max_failures: u32,
-    /// What went wrong last.
+    /// The last failure.
     #[source]
     pub cause: ExtensionFailure,
 }
@@ -24,14 +24,14 @@ fn allowed(max_failures: u32) -> String {
     if max_failures == u32::MAX { String::new() } else { format!(" of at most {max_failures}") }
 }
 
-/// What became of an extension that did not succeed.
+/// The failure of an extension.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExtensionFailure {
     /// The store failed to answer, or refused.
     #[error(transparent)]
     Backend(#[from] BackendError),
-    /// No answer has come yet.
+    /// The store has not answered yet.
     #[error("the store has not answered for {0:?}")]
     NoAnswer(Duration),
     /// The lock was lost.
@@ -40,7 +40,7 @@ pub enum ExtensionFailure {
 }
 
 impl ExtensionFailure {
-    /// Whether it may pass by itself: the store could not be reached or did not answer.
+    /// Whether the failure is temporary: the store could not be reached or did not answer.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Backend(error) => error.is_transient(),

@@ -9,12 +9,12 @@ pub struct WatchdogManager(());
 static GLOBAL: WatchdogManager = WatchdogManager(());
 
 impl WatchdogManager {
-    /// The only one.
+    /// The only instance.
     pub fn global() -> &'static Self {
         &GLOBAL
     }
 
-    /// What all watchdogs of the process have done since it started.
+    /// The statistics of all watchdogs of the process since it started.
     pub fn stats(&self) -> WatchdogStats {
         metrics::global().stats().watchdog
     }

@@ -4,20 +4,20 @@ use std::time::SystemTime;
 
 use super::ExtensionFailure;
 
-/// What a watchdog has done so far.
+/// The extensions of a watchdog so far.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct WatchdogStatus {
-    /// Whether it still extends the lease.
+    /// Whether the watchdog still extends the lease.
     pub is_running: bool,
-    /// How many extensions have succeeded.
+    /// The number of successful extensions.
     pub extend_count: u64,
-    /// How many scheduled extensions have failed in a row, with all their retries.
+    /// The number of scheduled extensions that have failed in a row, with all their retries.
     pub failure_count: u32,
-    /// When the last extension succeeded, by the system's clock.
+    /// The time of the last successful extension, by the system's clock.
     pub last_extend_time: Option<SystemTime>,
-    /// When the next one is due, by the system's clock; `None` once it has ended.
+    /// The time of the next extension, by the system's clock; `None` once the watchdog has ended.
     pub next_extend_time: Option<SystemTime>,
-    /// What went wrong last; `None` after a success.
+    /// The last failure; `None` after a success.
     pub last_error: Option<ExtensionFailure>,
 }
