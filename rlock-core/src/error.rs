@@ -201,7 +201,7 @@ pub enum InvalidConfig {
     /// A watchdog that would extend too late.
     #[error(
         "a watchdog interval of {interval:?} does not work with leases of {extend_by:?}: it has to be shorter, \
-         a third ({third:?}) leaves room for two more tries", third = *extend_by / 3
+         a third ({third:?}) leaves time for two more tries", third = *extend_by / 3
     )]
     IntervalTooLong {
         /// The interval that was asked for.
@@ -216,7 +216,7 @@ pub enum InvalidConfig {
         interval: Duration,
     },
     /// A watchdog that would give up before its first failure.
-    #[error("max_failures cannot be 0: use 1 to give up at the first failed extension, or more to outlive some")]
+    #[error("max_failures cannot be 0: use 1 to give up at the first failed extension, or more to tolerate failures")]
     NoFailureAllowed,
     /// An interval for a watchdog that is off.
     #[error("a watchdog interval was set, but the watchdog is off: drop one of the two")]
@@ -283,8 +283,8 @@ pub enum StartWatchdogError {
 /// A client was not started: the operating system refuses a thread, or a descriptor for its timers.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error(
-    "the client was not started: {source}; raise the limits of threads and file descriptors, or run the client on a \
-     runtime of yours with ClientBuilder::runtime"
+    "the client was not started: {source}; raise the limits of threads and file descriptors, or run the client on \
+     your own runtime with ClientBuilder::runtime"
 )]
 pub struct StartError {
     /// The error of the operating system.

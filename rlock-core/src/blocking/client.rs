@@ -11,20 +11,20 @@ use crate::error::ShutdownError;
 #[derive(Debug, Clone)]
 pub struct Client(client::Client);
 
-/// A client without a thread of its own, which blocking calls would keep from working.
+/// The error for a client without a thread of its own. Blocking calls would keep such a client from working.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "blocking locks need a client with a thread of its own, and this one runs on a runtime of the caller's: build it \
+    "blocking locks need a client with a thread of its own, and this one runs on the caller's runtime: build it \
      without ClientBuilder::runtime"
 )]
 pub struct NoThread;
 
 impl Client {
-    /// The blocking side of a client.
+    /// The blocking interface of a client.
     ///
     /// # Errors
     ///
-    /// [`NoThread`] if the client runs on a [runtime](crate::ClientBuilder::runtime) of the caller's.
+    /// [`NoThread`] if the client runs on the caller's [runtime](crate::ClientBuilder::runtime).
     pub fn new(client: client::Client) -> Result<Self, NoThread> {
         if client.has_own_thread() { Ok(Self(client)) } else { Err(NoThread) }
     }
@@ -34,7 +34,7 @@ impl Client {
         &self.0
     }
 
-    /// The holders of `resource` and its queue.
+    /// Returns the holders of `resource` and its waiters.
     ///
     /// # Errors
     ///
@@ -43,7 +43,7 @@ impl Client {
         block_on(self.0.inspect(resource))
     }
 
-    /// The resources that are held or waited for, a page at a time. See [`Client::list`](crate::Client::list).
+    /// Lists the resources that are held or waited for, a page at a time. See [`Client::list`](crate::Client::list).
     ///
     /// # Errors
     ///
@@ -61,7 +61,7 @@ impl Client {
         block_on(self.0.break_leases(resource))
     }
 
-    /// Gives back everything. See [`Client::shutdown`](crate::Client::shutdown).
+    /// Releases everything that the client holds or waits for. See [`Client::shutdown`](crate::Client::shutdown).
     ///
     /// # Errors
     ///

@@ -28,7 +28,7 @@ impl Election {
         election::Election::new(name, client.as_async()).map(Self)
     }
 
-    /// Waits to lead, for ever if need be. See [`Election::campaign`](crate::Election::campaign).
+    /// Waits to lead, without a time limit. See [`Election::campaign`](crate::Election::campaign).
     ///
     /// # Errors
     ///
@@ -46,7 +46,7 @@ impl Election {
         block_on(self.0.campaign_with(data, options)).map(Leadership)
     }
 
-    /// The leader at this instant, by the store's word; `None` if there is none.
+    /// Returns the leader at this instant, as the store reports it; `None` if there is none.
     ///
     /// # Errors
     ///
@@ -55,13 +55,13 @@ impl Election {
         block_on(self.0.leader())
     }
 
-    /// Watches who leads. See [`Election::observe`](crate::Election::observe).
+    /// Observes the leader. See [`Election::observe`](crate::Election::observe).
     pub fn observe(&self) -> Observations {
         Observations(Box::pin(self.0.observe()))
     }
 }
 
-/// The changes of an election. `next` blocks until there is one, and returns `None` once the client has ended.
+/// The changes of an election. `next` blocks until the next change, and returns `None` once the client has ended.
 pub struct Observations(Pin<Box<dyn Stream<Item = Observation> + Send>>);
 
 impl Iterator for Observations {
@@ -78,7 +78,7 @@ impl fmt::Debug for Observations {
     }
 }
 
-/// The leadership of a client, for as long as this lives. See [`Leadership`](crate::Leadership).
+/// The leadership of a client, for as long as this value lives. See [`Leadership`](crate::Leadership).
 #[derive(Debug)]
 #[must_use = "dropping the leadership resigns: bind it to a name, as in `let leadership = …`"]
 pub struct Leadership(election::Leadership);
@@ -94,11 +94,11 @@ impl Leadership {
         self.0.is_leader()
     }
 
-    /// `Ok` while this client leads; for `?` between two steps of the work.
+    /// Returns `Ok` while this client leads; for `?` between two steps of the work.
     ///
     /// # Errors
     ///
-    /// [`Lost`], with the reason, once it does not.
+    /// [`Lost`], with the reason, once this client does not lead.
     pub fn check(&self) -> Result<(), Lost> {
         self.0.check()
     }
@@ -108,7 +108,7 @@ impl Leadership {
         block_on_for(self.0.lost(), limit)
     }
 
-    /// Lets the next candidate lead.
+    /// Resigns, so that the next candidate leads.
     ///
     /// # Errors
     ///

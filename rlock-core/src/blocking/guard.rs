@@ -10,7 +10,8 @@ use crate::lease::{LossReason, Lost};
 use crate::lock::{self, Watchdog};
 use crate::watchdog::WatchdogConfig;
 
-/// A held lock, for as long as the guard lives. See [`Guard`](crate::Guard); dropping it releases in the background.
+/// A held lock, for as long as the guard lives. See [`Guard`](crate::Guard). Dropping it releases the lock in the
+/// background.
 #[derive(Debug)]
 #[must_use = "dropping the guard releases the lock: bind it to a name, as in `let _guard = …`; `let _ = …` drops it at once"]
 pub struct Guard(lock::Guard);
@@ -35,21 +36,21 @@ impl Guard {
         self.0.is_held()
     }
 
-    /// The reason why the lock was lost, `None` while it is held.
+    /// The reason why the lock was lost; `None` while it is held.
     pub fn loss(&self) -> Option<LossReason> {
         self.0.loss()
     }
 
-    /// `Ok` while the lock is held; for `?` between two steps of the work.
+    /// Returns `Ok` while the lock is held; for `?` between two steps of the work.
     ///
     /// # Errors
     ///
-    /// [`Lost`], with the reason, once it is not.
+    /// [`Lost`], with the reason, once the lock is not held.
     pub fn check(&self) -> Result<(), Lost> {
         self.0.check()
     }
 
-    /// The time up to the deadline. See [`Guard::remaining`](crate::Guard::remaining).
+    /// The time until the deadline. See [`Guard::remaining`](crate::Guard::remaining).
     pub fn remaining(&self) -> Duration {
         self.0.remaining()
     }
@@ -77,12 +78,12 @@ impl Guard {
         self.0.start_watchdog(config)
     }
 
-    /// The watchdog that runs; `None` without one.
+    /// The running watchdog; `None` without one.
     pub fn watchdog(&self) -> Option<Watchdog> {
         self.0.watchdog()
     }
 
-    /// Releases the lock, and says whether it was held until then. See [`Guard::unlock`](crate::Guard::unlock).
+    /// Releases the lock, and reports whether it was held until then. See [`Guard::unlock`](crate::Guard::unlock).
     ///
     /// # Errors
     ///

@@ -45,7 +45,7 @@ impl LockSet {
         self.0.write(name).map(Self)
     }
 
-    /// Adds `weight` permits of the semaphore called `name`, which has `permits`.
+    /// Adds `weight` permits of the semaphore called `name`, which has `permits` permits.
     ///
     /// # Errors
     ///
@@ -54,7 +54,7 @@ impl LockSet {
         self.0.permits(name, weight, permits).map(Self)
     }
 
-    /// Waits for all locks, for ever if need be.
+    /// Waits for all locks, without a time limit.
     ///
     /// # Errors
     ///
@@ -104,16 +104,16 @@ impl LockSetGuard {
         self.0.is_held()
     }
 
-    /// `Ok` while all locks are held; for `?` between two steps of the work.
+    /// Returns `Ok` while all locks are held; for `?` between two steps of the work.
     ///
     /// # Errors
     ///
-    /// [`Lost`], with the name and the reason, once one is not.
+    /// [`Lost`], with the name and the reason, once a lock is not held.
     pub fn check(&self) -> Result<(), Lost> {
         self.0.check()
     }
 
-    /// The time up to the first deadline of a lock.
+    /// The time until the first deadline of a lock.
     pub fn remaining(&self) -> Duration {
         self.0.remaining()
     }
@@ -127,7 +127,7 @@ impl LockSetGuard {
         block_on(self.0.extend(ttl))
     }
 
-    /// Releases all locks, and says whether they were held until then.
+    /// Releases all locks, and reports whether they were held until then.
     ///
     /// # Errors
     ///

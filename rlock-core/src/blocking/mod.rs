@@ -1,8 +1,8 @@
 //! Locks for code without `async`.
 //!
-//! Each type is the one of the same name at the root of this crate, with methods that block the calling thread. The client
-//! works on a thread of its own, which renews locks and receives grants, so the calls need no runtime. They may also be made
-//! inside a runtime of tokio, where they block a worker, as any blocking call does.
+//! Each type corresponds to the type of the same name at the root of this crate, with methods that block the calling
+//! thread. The client works on a thread of its own, which renews locks and receives grants, so the calls need no
+//! runtime. They also work inside a runtime of tokio, where they block a worker, as any blocking call does.
 //!
 //! ```
 //! use rlock_core::{MemoryStore, Namespace, blocking};

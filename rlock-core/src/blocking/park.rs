@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 /// Blocks this thread until `future` is ready, and returns its output.
 ///
-/// It drives no timers and no I/O: it is for futures of this library, whose client has a thread of its own. It works on any
-/// thread, inside a runtime too.
+/// It drives no timers and no I/O: it is for futures of this library, whose client has a thread of its own. It works on
+/// any thread, also inside a runtime.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     wait(future, None).expect("without a limit there is an output")
 }
 
-/// The same for `limit` at most; `None` after that.
+/// Like [`block_on`], for `limit` at most; `None` after that.
 pub(super) fn block_on_for<F: Future>(future: F, limit: Duration) -> Option<F::Output> {
     wait(future, Some(limit))
 }

@@ -57,7 +57,7 @@ impl fmt::Display for LossReason {
             Self::GaveUp => "its watchdog failed as often in a row as max_failures allows",
             Self::Gone => "the store no longer has it",
             Self::Shutdown => "its client was shut down",
-            Self::TakenOver => "the store no longer has it, and somebody else holds the resource",
+            Self::TakenOver => "the store no longer has it, and another client holds the resource",
         })
     }
 }

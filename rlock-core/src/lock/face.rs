@@ -1,4 +1,4 @@
-//! What all lock types do alike: one claim of a share of a resource.
+//! The common part of all lock types: one claim of a share of a resource.
 
 use std::future::Future;
 

@@ -17,20 +17,21 @@ use crate::error::{ExtendError, InvalidConfig, StartWatchdogError, UnlockError};
 use crate::lease::{End, LossReason, Lost};
 use crate::watchdog::WatchdogConfig;
 
-/// A held lock, for as long as the guard lives: bind it to a name, as in `let _guard = lock.lock().await?`. `let _ = …`
-/// releases the lock at once, and so does `try_lock().await?.is_some()`;
-/// [`SimpleLock::try_lock`](crate::SimpleLock::try_lock) shows the trap.
+/// A held lock, for as long as the guard lives. Bind the guard to a name, as in `let _guard = lock.lock().await?`.
+/// `let _ = …` releases the lock at once, and so does `try_lock().await?.is_some()`;
+/// [`SimpleLock::try_lock`](crate::SimpleLock::try_lock) shows this trap.
 ///
-/// [`unlock`](Self::unlock) releases the lock and reports. [`run`](Self::run) waits as `unlock` does, and logs a release
-/// that is not confirmed. Dropping the guard releases in the background, from any thread, in or out of a runtime. A process that ends meanwhile cuts the release
-/// off, and the lock stays until its TTL ends; so the drop of a client's last handle [waits](crate::Client#dropping),
-/// for a second at most by default. `std::process::exit` drops no guard.
+/// [`unlock`](Self::unlock) releases the lock and reports the result. [`run`](Self::run) waits as `unlock` does, and
+/// logs a release that is not confirmed. Dropping the guard releases the lock in the background, from any thread, in or
+/// out of a runtime. If the process ends before that release is sent, the lock stays until its TTL ends. Therefore the
+/// drop of a client's last handle [waits](crate::Client#dropping), for a second at most by default.
+/// `std::process::exit` drops no guard.
 ///
-/// The lock can be lost while the guard lives: when the store cannot be reached until the
-/// [deadline](Self::remaining), when somebody breaks the lock, when the process was frozen. The guard then says so
-/// by [`is_held`](Self::is_held), [`lost`](Self::lost) and [`cancellation_token`](Self::cancellation_token), once
-/// and for ever. What the guard cannot do is stop a process that acts without looking; send the
-/// [`token`](Self::token) along with what must not be written by a stale holder.
+/// The lock can be lost while the guard lives: when the store cannot be reached until the [deadline](Self::remaining),
+/// when an operator breaks the lock, or when the process was frozen. The guard then reports the loss by
+/// [`is_held`](Self::is_held), [`lost`](Self::lost) and [`cancellation_token`](Self::cancellation_token), and never
+/// reports the lock as held again. The guard cannot stop a process that acts without a check. Send the
+/// [`token`](Self::token) along with every write that a stale holder must not make.
 #[must_use = "dropping the guard releases the lock: bind it to a name, as in `let _guard = …`; `let _ = …` drops it at once"]
 pub struct Guard {
     client: Arc<Handle>,
@@ -43,7 +44,7 @@ impl Guard {
         Self { client, slot, token }
     }
 
-    /// What is locked.
+    /// The locked resource.
     pub fn resource(&self) -> &ResourceName {
         &self.slot.key.resource
     }
@@ -53,21 +54,21 @@ impl Guard {
         self.token
     }
 
-    /// Whether the lock is held at this instant, by the holder's own clock and what the store has said.
+    /// Whether the lock is held at this instant, by the holder's own clock and the answers of the store.
     pub fn is_held(&self) -> bool {
         self.loss().is_none()
     }
 
-    /// Why the lock was lost, `None` while it is held.
+    /// The reason why the lock was lost; `None` while it is held.
     pub fn loss(&self) -> Option<LossReason> {
         self.client.driver.loss(&self.slot)
     }
 
-    /// `Ok` while the lock is held; for `?` between two steps of the work.
+    /// Returns `Ok` while the lock is held; for `?` between two steps of the work.
     ///
     /// # Errors
     ///
-    /// [`Lost`], with the reason, once it is not.
+    /// [`Lost`], with the reason, once the lock is not held.
     pub fn check(&self) -> Result<(), Lost> {
         match self.loss() {
             None => Ok(()),
@@ -75,18 +76,18 @@ impl Guard {
         }
     }
 
-    /// The time up to the deadline: the instant before the last successful request was sent, plus the TTL, less a
-    /// margin of 1 % or 2 ms. Zero once the lock is lost.
+    /// The time until the deadline. The deadline is the instant before the last successful request was sent, plus the
+    /// TTL, less a margin of 1 %, at least 2 ms. Zero once the lock is lost.
     pub fn remaining(&self) -> Duration {
         self.client.driver.remaining(&self.slot)
     }
 
-    /// Resolves when the lock is lost, by the deadline at the latest; at once if it is lost already, and never if
-    /// it is released first. It can be moved elsewhere and may outlive the guard.
+    /// Resolves when the lock is lost, by the deadline at the latest. Resolves at once if the lock is lost already, and
+    /// never if it is released first. The future can be moved to another task and may outlive the guard.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future has no effect; a new one tells the same.
+    /// Dropping the future has no effect; a new one returns the same.
     pub fn lost(&self) -> impl Future<Output = LossReason> + Send + 'static {
         let (driver, slot) = (self.client.driver.clone(), self.slot.clone());
         async move {
@@ -100,8 +101,9 @@ impl Guard {
         }
     }
 
-    /// Resolves when the lock is lost or released, whichever is first. A task that watches a lock ends with it, where
-    /// [`lost`](Self::lost) never resolves for a lock that is released. It can be moved elsewhere and may outlive the guard.
+    /// Resolves when the lock is lost or released, whichever is first. A task that watches the lock can end with this
+    /// future; [`lost`](Self::lost) never resolves for a lock that is released. The future can be moved to another task
+    /// and may outlive the guard.
     ///
     /// # Cancel safety
     ///
@@ -119,23 +121,25 @@ impl Guard {
         }
     }
 
-    /// A token that is cancelled when the lock is lost, by the deadline at the latest, and not when it is released.
+    /// Returns a token that is cancelled when the lock is lost, by the deadline at the latest. A release does not
+    /// cancel it.
     pub fn cancellation_token(&self) -> CancellationToken {
         self.client.driver.lost_signal(&self.slot).child_token()
     }
 
-    /// Extends the lease so that it lives for `ttl` from now at least, on top of what a watchdog does; it is never
-    /// shortened. Answers with the time up to the new deadline.
+    /// Extends the lease so that it lives for at least `ttl` from now, in addition to the extensions of a watchdog. It
+    /// never shortens the lease. Returns the time until the new deadline.
     ///
     /// # Errors
     ///
-    /// [`ExtendError::InvalidConfig`] for a TTL that cannot be used, [`ExtendError::Lost`] if the lock has been lost,
-    /// [`ExtendError::Unconfirmed`] if the store did not answer, however often it was asked within the client's
+    /// [`ExtendError::InvalidConfig`] for an invalid TTL. [`ExtendError::Lost`] if the lock has been lost.
+    /// [`ExtendError::Unconfirmed`] if the store did not confirm the extension within the client's
     /// [`retry_for`](crate::ClientBuilder::retry_for): the lock is then held until its old deadline at least.
     ///
     /// # Cancel safety
     ///
-    /// The extension that is under way takes place whether or not the future is dropped; it is not asked for again.
+    /// An extension that is under way takes effect whether or not the future is dropped. It is not retried after the
+    /// drop.
     pub async fn extend(&self, ttl: Duration) -> Result<Duration, ExtendError> {
         let ttl = Ttl::new(ttl).map_err(InvalidConfig::from)?;
         self.check()?;
@@ -143,37 +147,37 @@ impl Guard {
         Ok(self.remaining())
     }
 
-    /// Starts a watchdog, in place of the one that runs already if there is one.
+    /// Starts a watchdog, and replaces the running watchdog if there is one.
     ///
-    /// The first extension comes within an interval, at once if the lease has little left.
+    /// The first extension comes within an interval, or at once if the lease has little time left.
     ///
     /// # Errors
     ///
-    /// [`StartWatchdogError::InvalidConfig`] says what cannot work and what would,
-    /// [`StartWatchdogError::Lost`] that there is nothing to keep alive.
+    /// [`StartWatchdogError::InvalidConfig`] for a configuration that cannot work, with a remedy.
+    /// [`StartWatchdogError::Lost`] if the lock has been lost.
     pub fn start_watchdog(&self, config: WatchdogConfig) -> Result<Watchdog, StartWatchdogError> {
         self.check()?;
         let generation = self.client.driver.start_watchdog(&self.slot, &config)?;
         Ok(Watchdog { driver: self.client.driver.clone(), slot: self.slot.clone(), generation })
     }
 
-    /// The watchdog that runs; `None` without one.
+    /// The running watchdog; `None` without one.
     pub fn watchdog(&self) -> Option<Watchdog> {
         let generation = self.client.driver.running_watchdog(&self.slot)?;
         Some(Watchdog { driver: self.client.driver.clone(), slot: self.slot.clone(), generation })
     }
 
-    /// Runs `work` under the lock, and releases the lock after it has ended. When the lock is lost first, `work` is
+    /// Runs `work` under the lock, and releases the lock after `work` has ended. When the lock is lost first, `work` is
     /// dropped.
     ///
-    /// The loss is looked for before `work` is polled, so that a process that wakes up after its deadline does not
-    /// go on. What `work` spawned elsewhere is not stopped by this; give it the
+    /// The guard checks for a loss before each poll of `work`, so a process that wakes up after its deadline does not
+    /// continue. This does not stop tasks that `work` spawned; give them the
     /// [`cancellation_token`](Self::cancellation_token).
     ///
     /// # Errors
     ///
-    /// [`Lost`] if the lock was lost before `work` ended, also when only the release shows it. A release that the
-    /// store does not confirm is logged, and tried again in the background.
+    /// [`Lost`] if the lock was lost before `work` ended, also when only the release shows it. A release that the store
+    /// does not confirm is logged, and retried in the background.
     ///
     /// # Cancel safety
     ///
@@ -192,14 +196,14 @@ impl Guard {
         }
     }
 
-    /// Runs a task where the client runs.
+    /// Runs a task on the client's runtime.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.client.driver.runtime().spawn(task);
     }
 
-    /// Ends the guard and leaves the lock held: it is kept alive no more, and ends with its TTL unless
-    /// [`adopt`](crate::Client::adopt) goes on with it. A minimum time of [`hold_at_least`](crate::LockOptions::hold_at_least) ends
-    /// with the guard.
+    /// Ends the guard and leaves the lock held. The client no longer extends the lock, which ends with its TTL unless
+    /// another client [adopts](crate::Client::adopt) it. A minimum time of
+    /// [`hold_at_least`](crate::LockOptions::hold_at_least) ends with the guard.
     ///
     /// # Errors
     ///
@@ -208,24 +212,24 @@ impl Guard {
         self.client.driver.hand_over(&self.slot, self.token)
     }
 
-    /// Releases the lock, and says whether it was held until then.
+    /// Releases the lock, and reports whether it was held until then.
     ///
     /// # Errors
     ///
     /// [`UnlockError::Lost`] if the lock had been lost before. [`UnlockError::Unconfirmed`] if the store has not
-    /// confirmed the release within the client's [`retry_for`](crate::ClientBuilder::retry_for): it goes on being
-    /// tried in the background until the lease has ended by itself.
+    /// confirmed the release within the client's [`retry_for`](crate::ClientBuilder::retry_for): the client then
+    /// retries the release in the background until the lease has ended by itself.
     ///
     /// # Cancel safety
     ///
-    /// The release takes place whether or not the future is dropped.
+    /// The release takes effect whether or not the future is dropped.
     pub async fn unlock(self) -> Result<(), UnlockError> {
         let confirmation = self.client.driver.unlock(&self.slot);
         confirmation.await
     }
 }
 
-/// Runs `work` unless `lost` is first, which is looked at first.
+/// Runs `work` until it ends or `lost` resolves. Each poll checks `lost` first.
 pub(super) async fn run_until<T>(lost: impl Future<Output = Lost>, work: impl Future<Output = T>) -> Result<T, Lost> {
     let (mut work, mut lost) = (pin!(work), pin!(lost));
     std::future::poll_fn(|context| match lost.as_mut().poll(context) {

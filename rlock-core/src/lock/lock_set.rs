@@ -15,9 +15,9 @@ use crate::watchdog::WatchdogConfig;
 
 /// Several locks of one client, of any kinds, that are held together or not at all.
 ///
-/// The locks are taken in the order of their names, in whatever order they were added. Therefore two sets with names in
-/// common never wait for each other, on this or another host. Code that takes single locks beside a set has to keep to
-/// that order too.
+/// The set acquires its locks in the order of their names, in whatever order they were added. Therefore two sets with
+/// common names never deadlock, on this host or another. Code that takes single locks beside a set has to keep to that
+/// order too.
 ///
 /// ```
 /// # async fn doc(client: rlock_core::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -31,7 +31,7 @@ use crate::watchdog::WatchdogConfig;
 /// # Ok(()) }
 /// ```
 ///
-/// Locks that are free are taken with one request of the client, where the store takes several at a time.
+/// Free locks are acquired with one request of the client, if the store takes several claims at a time.
 #[derive(Debug, Clone)]
 pub struct LockSet {
     client: Client,
@@ -78,11 +78,11 @@ impl LockSet {
         self.with(name, super::rw_lock::WRITE, LockKind::Write)
     }
 
-    /// Adds `weight` permits of the semaphore called `name`, which has `permits`.
+    /// Adds `weight` permits of the semaphore called `name`, which has `permits` permits.
     ///
     /// # Errors
     ///
-    /// As for [`mutex`](Self::mutex); [`InvalidConfig::Share`] for no permits, or more than there are.
+    /// As for [`mutex`](Self::mutex); [`InvalidConfig::Share`] if `weight` is 0 or greater than `permits`.
     pub fn permits(self, name: impl AsRef<str>, weight: u32, permits: u32) -> Result<Self, InvalidConfig> {
         self.with(name, Share::new(weight, permits)?, LockKind::Semaphore)
     }
@@ -101,7 +101,7 @@ impl LockSet {
         self.members.iter().map(|member| member.face.resource())
     }
 
-    /// Waits for all locks, for ever if need be.
+    /// Waits for all locks, without a time limit.
     ///
     /// # Errors
     ///
@@ -114,20 +114,20 @@ impl LockSet {
         self.lock_with(LockOptions::new()).await
     }
 
-    /// Waits for all locks as `options` say. The [`wait`](LockOptions::wait) is for all of them together; everything else
-    /// is for each.
+    /// Waits for all locks as `options` say. The [`wait`](LockOptions::wait) limits the time for all of them together.
+    /// All other options apply to each lock.
     ///
-    /// A lock that is taken while another is still waited for is renewed until all are taken, also without a watchdog. If
-    /// it is lost meanwhile, all are given back and waited for again.
+    /// The client renews the locks that it holds until it has acquired all of them, also without a watchdog. If one of
+    /// them is lost meanwhile, the set releases all and waits for all again.
     ///
     /// # Errors
     ///
-    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with), about the first lock that was not acquired. None
-    /// is held then.
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with), about the first lock that was not acquired. The
+    /// set then holds no lock.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives up all locks and places in queues, in the background.
+    /// Dropping the future releases all locks and leaves all queues, in the background.
     pub async fn lock_with(&self, options: LockOptions) -> Result<LockSetGuard, LockError> {
         let wait = Budget::new(&self.client, options.longest_wait());
         loop {
@@ -152,11 +152,11 @@ impl LockSet {
         self.try_lock_with(LockOptions::new()).await
     }
 
-    /// Takes all locks as `options` say if each is free and has no waiter; else it holds none of them.
+    /// Takes all locks as `options` say if each is free and has no waiter; otherwise it holds none of them.
     ///
     /// # Errors
     ///
-    /// What went wrong with the first lock that was not acquired for another reason than that others hold it. A
+    /// The error of the first lock that was not acquired, unless others hold it: that returns `None`. A
     /// [`wait`](LockOptions::wait) in the options is refused.
     ///
     /// # Cancel safety
@@ -177,7 +177,7 @@ impl LockSet {
     }
 
     /// Runs `work` under all locks if each is free and has no waiter, and releases them after `work` has ended. Returns
-    /// `None` otherwise; `work` is then dropped unpolled.
+    /// `None` otherwise, and drops `work` without a poll.
     ///
     /// # Errors
     ///
@@ -195,7 +195,8 @@ impl LockSet {
 
     /// The guards of all members, in the order in which they were added.
     ///
-    /// Each round asks at once for all that are left, keeps those up to the first that is not free, and waits for that one.
+    /// Each round tries all missing locks at once, keeps those before the first one that is not free, and waits for
+    /// that one.
     async fn take_all(&self, options: &LockOptions, wait: &Budget) -> Result<Vec<Guard>, LockError> {
         let mut order: Vec<usize> = (0..self.members.len()).collect();
         order.sort_unstable_by_key(|&at| self.members[at].face.resource());
@@ -218,7 +219,8 @@ impl LockSet {
         Ok(taken.into_iter().map(|(_, guard)| guard).collect())
     }
 
-    /// The guard of all, each with the life that `options` give it; none if one was lost already.
+    /// Combines the guards, and gives each lease the life that `options` specify. `None` if one of them was lost
+    /// already.
     async fn finish(&self, taken: Vec<Guard>, options: &LockOptions) -> Result<Option<LockSetGuard>, LockError> {
         let guard = LockSetGuard::new(taken);
         if options.has_watchdog() {
@@ -246,7 +248,7 @@ impl Member {
     }
 }
 
-/// Has those that are taken renewed while others are waited for.
+/// Starts a watchdog for each guard without one, so that it is renewed while the set waits for the others.
 fn keep_alive<'a>(taken: impl Iterator<Item = &'a Guard>, options: &LockOptions) -> Result<(), LockError> {
     if options.has_watchdog() {
         return Ok(());
@@ -261,7 +263,7 @@ fn keep_alive<'a>(taken: impl Iterator<Item = &'a Guard>, options: &LockOptions)
     Ok(())
 }
 
-/// The time that all locks together may be waited for.
+/// The time limit for all locks together.
 struct Budget {
     client: Client,
     started: crate::Moment,
@@ -273,7 +275,7 @@ impl Budget {
         Self { client: client.clone(), started: client.now(), wait }
     }
 
-    /// The same options with what is left of the wait.
+    /// The same options with the remaining wait.
     fn left_of(&self, options: LockOptions) -> LockOptions {
         match self.wait {
             Some(wait) => options.wait(wait.saturating_sub(self.client.now().since(self.started))),
@@ -281,7 +283,7 @@ impl Budget {
         }
     }
 
-    /// A timeout names the wait for all.
+    /// Replaces the wait in a timeout by the wait for all locks.
     fn in_all(&self, error: LockError) -> LockError {
         match (error, self.wait) {
             (LockError::TimedOut { resource, held_here, .. }, Some(wait)) => {

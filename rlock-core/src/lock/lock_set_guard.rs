@@ -13,7 +13,8 @@ use crate::contract::{ResourceName, Token};
 use crate::error::{ExtendError, UnlockError};
 use crate::lease::{End, Lost};
 
-/// The held locks of a [`LockSet`](crate::LockSet), for as long as the guard lives. It is lost with the first of them.
+/// The held locks of a [`LockSet`](crate::LockSet), for as long as the guard lives. The loss of one lock is the loss of
+/// the set.
 ///
 /// Dropping it releases all of them in the background, as dropping a [`Guard`] does.
 #[must_use = "dropping the guard releases the locks: bind it to a name, as in `let _guard = …`; `let _ = …` drops it at once"]
@@ -29,7 +30,7 @@ impl LockSetGuard {
         &self.0
     }
 
-    /// The guards of the single locks, each to be released by itself from now on.
+    /// The guards of the single locks. From now on each is released separately.
     pub fn into_guards(self) -> Vec<Guard> {
         self.0
     }
@@ -44,27 +45,27 @@ impl LockSetGuard {
         self.0.iter().map(|guard| (guard.resource(), guard.token()))
     }
 
-    /// Whether all locks are held at this instant, by the holder's own clock and what the store has said.
+    /// Whether all locks are held at this instant, by the holder's own clock and the answers of the store.
     pub fn is_held(&self) -> bool {
         self.0.iter().all(Guard::is_held)
     }
 
-    /// `Ok` while all locks are held; for `?` between two steps of the work.
+    /// Returns `Ok` while all locks are held; for `?` between two steps of the work.
     ///
     /// # Errors
     ///
-    /// [`Lost`], with the name and the reason, once one is not.
+    /// [`Lost`], with the name and the reason, once a lock is not held.
     pub fn check(&self) -> Result<(), Lost> {
         self.0.iter().try_for_each(Guard::check)
     }
 
-    /// The time up to the first deadline of a lock; zero once one is lost, and [`Duration::MAX`] without locks.
+    /// The time until the first deadline of a lock. Zero once a lock is lost, and [`Duration::MAX`] without locks.
     pub fn remaining(&self) -> Duration {
         self.0.iter().map(Guard::remaining).min().unwrap_or(Duration::MAX)
     }
 
-    /// Resolves when the first of the locks is lost, with its name and the reason; at once if one is lost already, and
-    /// never if all are released first. It can be moved elsewhere and may outlive the guard.
+    /// Resolves when the first of the locks is lost, with its name and the reason. Resolves at once if one is lost
+    /// already, and never if all are released first. The future can be moved to another task and may outlive the guard.
     ///
     /// # Cancel safety
     ///
@@ -101,8 +102,8 @@ impl LockSetGuard {
         }
     }
 
-    /// A token that is cancelled when the first of the locks is lost, and not when they are released. Each call starts a
-    /// task of the client, which ends with the locks.
+    /// Returns a token that is cancelled when the first of the locks is lost. A release does not cancel it. Each call
+    /// starts a task of the client, which ends with the locks.
     pub fn cancellation_token(&self) -> CancellationToken {
         let token = CancellationToken::new();
         if let Some(guard) = self.0.first() {
@@ -116,7 +117,7 @@ impl LockSetGuard {
         token
     }
 
-    /// Extends each lock so that it lives for `ttl` from now at least, and returns the time up to the first deadline.
+    /// Extends each lock so that it lives for at least `ttl` from now, and returns the time until the first deadline.
     ///
     /// # Errors
     ///
@@ -132,7 +133,8 @@ impl LockSetGuard {
         Ok(self.remaining())
     }
 
-    /// Runs `work` under the locks, and releases them after it has ended. When one is lost first, `work` is dropped.
+    /// Runs `work` under the locks, and releases them after `work` has ended. When a lock is lost first, `work` is
+    /// dropped.
     ///
     /// # Errors
     ///
@@ -153,7 +155,7 @@ impl LockSetGuard {
         }
     }
 
-    /// Releases all locks, with one request where the store takes several at a time, and says whether they were held
+    /// Releases all locks, with one request if the store takes several at a time, and reports whether they were held
     /// until then.
     ///
     /// # Errors
@@ -162,7 +164,7 @@ impl LockSetGuard {
     ///
     /// # Cancel safety
     ///
-    /// The releases take place whether or not the future is dropped.
+    /// The releases take effect whether or not the future is dropped.
     pub async fn unlock(self) -> Result<(), UnlockError> {
         let released = join_all(self.0.into_iter().map(Guard::unlock)).await;
         let mut errors: Vec<_> = released.into_iter().filter_map(Result::err).collect();

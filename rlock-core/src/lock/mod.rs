@@ -1,4 +1,4 @@
-//! The lock types, each a face of the one primitive, and the guard of a held lock.
+//! The lock types, all built on one primitive, and the guard of a held lock.
 
 mod adopt;
 mod face;

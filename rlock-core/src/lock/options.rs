@@ -1,4 +1,4 @@
-//! How a lock is taken.
+//! The options of a lock.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::contract::{LeaseData, Ttl};
 use crate::error::InvalidConfig;
 use crate::watchdog::{Plan, WatchdogConfig};
 
-/// How a lock is taken: for how long, how it is kept alive, and how long to wait for it.
+/// The options of a lock: its TTL, its watchdog, and the time to wait for it.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -30,28 +30,29 @@ pub struct LockOptions {
 }
 
 impl LockOptions {
-    /// The client's TTL, a watchdog that extends at a third of it, and waiting for ever.
+    /// The client's TTL, a watchdog that extends every third of it, and no time limit for the wait.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How long the lease lives on the store's clock after each extension: what a crashed holder costs the
-    /// others. From [`Ttl::MIN`] (10 ms) to [`Ttl::MAX`] (365 days), 30 s by default.
+    /// Sets the life of the lease on the store's clock after each extension. A crashed holder blocks the others for
+    /// this long. From [`Ttl::MIN`] (10 ms) to [`Ttl::MAX`] (365 days). The default is the client's
+    /// [`default_ttl`](crate::ClientBuilder::default_ttl), which is 30 s by default.
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
         self
     }
 
-    /// Whether a watchdog extends the lease until it is released; it does by default. Without one the lock is
-    /// lost when its TTL ends, unless it is [extended](crate::Guard::extend) by hand.
+    /// Sets whether a watchdog extends the lease until it is released. The default is true. Without a watchdog the lock
+    /// is lost when its TTL ends, unless the caller [extends](crate::Guard::extend) it.
     #[must_use]
     pub fn watchdog(mut self, on: bool) -> Self {
         self.watchdog_off = !on;
         self
     }
 
-    /// The time between two extensions; a third of the TTL by default. At least
+    /// Sets the time between two extensions. The default is a third of the TTL. At least
     /// [`WatchdogConfig::MIN_INTERVAL`], and shorter than the TTL.
     #[must_use]
     pub fn watchdog_interval(mut self, interval: Duration) -> Self {
@@ -59,58 +60,59 @@ impl LockOptions {
         self
     }
 
-    /// The whole configuration of the watchdog, with callbacks and the failures that it outlives. Without this it goes on until
-    /// the deadline, however often it fails.
+    /// Sets the whole configuration of the watchdog, with its callbacks and the number of failures that it tolerates.
+    /// Without this the watchdog continues until the deadline, however often it fails.
     ///
-    /// Refused beside [`watchdog_interval`](Self::watchdog_interval), and beside `watchdog(false)`.
+    /// Refused together with [`watchdog_interval`](Self::watchdog_interval) or `watchdog(false)`.
     #[must_use]
     pub fn watchdog_config(mut self, config: WatchdogConfig) -> Self {
         self.watchdog_config = Some(config);
         self
     }
 
-    /// A label that others see beside host and process when they look at who holds this lock, in place of the
-    /// [client's](crate::ClientBuilder::label). Control characters are left out of it, and what exceeds 255 bytes.
+    /// Sets a label that others see beside host and process when they inspect this lock, instead of the
+    /// [client's](crate::ClientBuilder::label). Control characters are removed from the label, and it is cut to 255
+    /// bytes.
     #[must_use]
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = Some(label.into());
         self
     }
 
-    /// How long to wait for the lock at most; zero is one try. Without this it is waited for ever.
+    /// Sets the maximum time to wait for the lock; zero is one try. The default is no limit.
     #[must_use]
     pub fn wait(mut self, timeout: Duration) -> Self {
         self.wait = Some(timeout);
         self
     }
 
-    /// Keeps the resource taken for at least `time` from the grant, also when the lock is released or lost before, or its
-    /// holder dies. Nobody holds it in the rest of that time; a [break](crate::Client::break_leases) ends it. For jobs that are
-    /// to run once an interval over hosts whose clocks differ.
+    /// Keeps the resource taken for at least `time` from the grant, also when the lock is released or lost before, or
+    /// its holder dies. The resource has no holder for the rest of that time. A [break](crate::Client::break_leases)
+    /// ends it. For jobs that run once per interval on hosts whose clocks differ.
     ///
-    /// At most the TTL, by which the store keeps the lease of a dead holder: [`InvalidConfig::HoldBeyondTtl`] for more. Only on
-    /// stores that [can](crate::Capabilities::rest): [`InvalidConfig::NoRest`] elsewhere.
+    /// At most the TTL, for which the store keeps the lease of a dead holder: [`InvalidConfig::HoldBeyondTtl`] for
+    /// more. Only for stores that [support it](crate::Capabilities::rest): [`InvalidConfig::NoRest`] for others.
     #[must_use]
     pub fn hold_at_least(mut self, time: Duration) -> Self {
         self.hold_at_least = time;
         self
     }
 
-    /// Data for those who look at the resource, such as the address of the holder: at most 1 KiB. Only on stores that
-    /// [keep them](crate::Capabilities::data): [`InvalidConfig::NoData`] elsewhere.
+    /// Sets data for clients that inspect the resource, such as the address of the holder. At most 1 KiB. Only for
+    /// stores that [keep them](crate::Capabilities::data): [`InvalidConfig::NoData`] for others.
     #[must_use]
     pub fn data(mut self, data: impl Into<Vec<u8>>) -> Self {
         self.data = Some(data.into());
         self
     }
 
-    /// The same with `ttl`, where none was set.
+    /// The same options with `ttl`, unless a TTL was set.
     pub(crate) fn with_default_ttl(mut self, ttl: Ttl) -> Self {
         self.ttl.get_or_insert(ttl.get());
         self
     }
 
-    /// The same for one try.
+    /// The same options for one try.
     pub(crate) fn one_try(self) -> Result<Self, InvalidConfig> {
         match self.wait {
             Some(wait) => Err(InvalidConfig::TryWithWait { wait }),
@@ -118,7 +120,7 @@ impl LockOptions {
         }
     }
 
-    /// The same for ever new tries.
+    /// The same options without a wait, for repeated tries.
     pub(super) fn without_wait(mut self) -> Self {
         self.wait = None;
         self
@@ -154,7 +156,7 @@ impl LockOptions {
     }
 }
 
-/// Options that work.
+/// Valid options.
 #[derive(Clone)]
 pub(crate) struct Terms {
     pub(crate) ttl: Ttl,

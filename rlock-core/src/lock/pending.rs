@@ -13,7 +13,7 @@ use crate::error::{InvalidConfig, LockError};
 use crate::lease::{LossReason, Wait};
 use crate::metrics::LockKind;
 
-/// The lock that a user asks for.
+/// A user's request for a lock.
 #[derive(Debug, Clone)]
 pub(super) struct Request {
     pub(super) resource: ResourceName,
@@ -29,7 +29,7 @@ impl Request {
     }
 }
 
-/// A lock that a user waits for. Dropping it gives up the lock and the place in the queue.
+/// A lock that a user waits for. Dropping it gives up the lock and leaves the queue.
 pub(super) struct Pending {
     client: Arc<Handle>,
     slot: Arc<Slot>,
@@ -59,7 +59,8 @@ impl Pending {
         Ok(Self { client, slot, request, started, run_out: 0, is_over: false })
     }
 
-    /// Waits for the outcome. A loop that locks and unlocks lets other tasks run now and then, though the store answers at once.
+    /// Waits for the outcome. A loop that locks and unlocks yields to other tasks now and then, even if the store
+    /// answers at once.
     pub(super) async fn granted(mut self) -> Result<Guard, LockError> {
         tokio::task::consume_budget().await;
         loop {
@@ -75,14 +76,14 @@ impl Pending {
             };
             self.is_over = true;
             let guard = outcome.map(|token| Guard::new(self.client.clone(), self.slot.clone(), token));
-            // A recorder of the user's that panics drops the guard.
+            // A user's recorder that panics drops the guard.
             self.client.driver.acquire_ended(self.request.kind, guard.as_ref().err(), self.started);
             return guard;
         }
     }
 
-    /// Claims the lock anew, by another lease, after one that ended before the user got its lock: the store lost its place in
-    /// the queue, or the grant ran out before the user polled.
+    /// Claims the lock again, with another lease, after a lease that ended before the user got its lock: the store lost
+    /// its place in the queue, or the grant ran out before the user polled.
     fn begin_again(&mut self, reason: LossReason) -> Result<(), LockError> {
         const MOST: u32 = 3;
         let driver = &self.client.driver;

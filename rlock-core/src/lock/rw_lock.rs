@@ -14,9 +14,9 @@ use crate::metrics::LockKind;
 
 /// A reader-writer lock: many readers or one writer of a name, over all clients of a store.
 ///
-/// It is fair: a waiting writer holds up the readers that come after it, and the readers between two writers are
-/// let in together. A guard cannot be turned from one kind into the other; a task that holds one and waits for
-/// the other waits for itself.
+/// It is fair: a waiting writer blocks the readers that come after it, and the readers between two writers are granted
+/// together. A guard cannot be converted from one kind into the other. A task that holds one kind and waits for the
+/// other waits for itself.
 #[derive(Debug, Clone)]
 pub struct RwLock(Face);
 
@@ -27,7 +27,7 @@ pub(super) const READ: Share = Share::one_of(READERS);
 pub(super) const WRITE: Share = Share::all_of(READERS);
 
 impl RwLock {
-    /// How many readers can hold the lock at a time: 2^29 − 1.
+    /// The maximum number of concurrent readers: 2^29 − 1.
     pub const MAX_READERS: u32 = u32::MAX >> 3;
 
     /// The reader-writer lock called `name`. Nothing is sent yet.
@@ -39,7 +39,7 @@ impl RwLock {
         Face::new(name, client).map(Self)
     }
 
-    /// Waits to read, for ever if need be.
+    /// Waits to read, without a time limit.
     ///
     /// # Errors
     ///
@@ -94,8 +94,8 @@ impl RwLock {
         self.0.try_lock(READ, LockKind::Read, options).await
     }
 
-    /// Runs `work` as a reader if the lock has neither a writer nor a waiting one, and releases the lock after `work` has
-    /// ended. Returns `None` otherwise; `work` is then dropped unpolled.
+    /// Runs `work` as a reader if the lock has neither a writer nor a waiting one, and releases the lock after `work`
+    /// has ended. Returns `None` otherwise, and drops `work` without a poll.
     ///
     /// # Errors
     ///
@@ -108,7 +108,7 @@ impl RwLock {
         self.try_run_read_with(LockOptions::new(), work).await
     }
 
-    /// As [`try_run_read`](Self::try_run_read), as `options` say.
+    /// Like [`try_run_read`](Self::try_run_read), as `options` say.
     ///
     /// # Errors
     ///
@@ -125,7 +125,7 @@ impl RwLock {
         self.0.try_run(READ, LockKind::Read, options, work).await
     }
 
-    /// Waits to write, for ever if need be.
+    /// Waits to write, without a time limit.
     ///
     /// # Errors
     ///
@@ -180,8 +180,8 @@ impl RwLock {
         self.0.try_lock(WRITE, LockKind::Write, options).await
     }
 
-    /// Runs `work` as the writer if the lock has no reader, writer or waiter, and releases the lock after `work` has ended.
-    /// Returns `None` otherwise; `work` is then dropped unpolled.
+    /// Runs `work` as the writer if the lock has no reader, writer or waiter, and releases the lock after `work` has
+    /// ended. Returns `None` otherwise, and drops `work` without a poll.
     ///
     /// # Errors
     ///
@@ -194,7 +194,7 @@ impl RwLock {
         self.try_run_write_with(LockOptions::new(), work).await
     }
 
-    /// As [`try_run_write`](Self::try_run_write), as `options` say.
+    /// Like [`try_run_write`](Self::try_run_write), as `options` say.
     ///
     /// # Errors
     ///
@@ -211,7 +211,7 @@ impl RwLock {
         self.0.try_run(WRITE, LockKind::Write, options, work).await
     }
 
-    /// Who holds the lock and who waits, by the store's word at this instant.
+    /// Returns the holders of the lock and the waiters at this instant, as the store reports them.
     ///
     /// # Errors
     ///
@@ -224,8 +224,8 @@ impl RwLock {
         self.0.snapshot().await
     }
 
-    /// Whether any client holds the lock at this instant. It may have changed when the answer arrives: to do something only if
-    /// it is free, try it.
+    /// Whether any client holds the lock at this instant. The state may have changed when the answer arrives. To act
+    /// only if the lock is free, use a try.
     ///
     /// # Errors
     ///
@@ -249,7 +249,7 @@ impl RwLock {
         self.0.watch()
     }
 
-    /// What is being locked.
+    /// The name of the lock.
     pub fn resource(&self) -> &ResourceName {
         self.0.resource()
     }

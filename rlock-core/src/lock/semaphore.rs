@@ -14,8 +14,8 @@ use crate::metrics::LockKind;
 
 /// A semaphore: a number of permits of a name, over all clients of a store.
 ///
-/// Waiters are served in the order in which they came, so that one who asks for many permits is not passed by
-/// those who ask for few. All users of a name have to agree on the number of permits.
+/// Waiters are granted in the order in which they came, so a waiter for many permits is not overtaken by waiters for
+/// few. All users of a name must pass the same number of permits.
 #[derive(Debug, Clone)]
 pub struct Semaphore {
     face: Face,
@@ -35,7 +35,7 @@ impl Semaphore {
         Ok(Self { face: Face::new(name, client)?, permits })
     }
 
-    /// Waits for one permit, for ever if need be.
+    /// Waits for one permit, without a time limit.
     ///
     /// # Errors
     ///
@@ -52,8 +52,8 @@ impl Semaphore {
     ///
     /// # Errors
     ///
-    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with); [`InvalidConfig::Share`] for no permits
-    /// or more than there are.
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with); [`InvalidConfig::Share`] if `weight` is 0 or
+    /// greater than the number of permits.
     ///
     /// # Cancel safety
     ///
@@ -82,8 +82,8 @@ impl Semaphore {
     ///
     /// # Errors
     ///
-    /// As for [`SimpleLock::try_lock_with`](crate::SimpleLock::try_lock_with); [`InvalidConfig::Share`] for no
-    /// permits or more than there are.
+    /// As for [`SimpleLock::try_lock_with`](crate::SimpleLock::try_lock_with); [`InvalidConfig::Share`] if `weight` is
+    /// 0 or greater than the number of permits.
     ///
     /// # Cancel safety
     ///
@@ -93,8 +93,8 @@ impl Semaphore {
         self.face.try_lock(self.share(weight)?, LockKind::Semaphore, options).await
     }
 
-    /// Runs `work` under one permit if one is free and the semaphore has no waiter, and gives the permit back after
-    /// `work` has ended. `None` otherwise; `work` is then dropped unpolled.
+    /// Runs `work` under one permit if one is free and the semaphore has no waiter, and releases the permit after
+    /// `work` has ended. Returns `None` otherwise, and drops `work` without a poll.
     ///
     /// # Errors
     ///
@@ -107,12 +107,12 @@ impl Semaphore {
         self.try_run_many_with(1, LockOptions::new(), work).await
     }
 
-    /// As [`try_run`](Self::try_run), under `weight` permits and as `options` say.
+    /// Like [`try_run`](Self::try_run), under `weight` permits and as `options` say.
     ///
     /// # Errors
     ///
-    /// As for [`SimpleLock::try_run_with`](crate::SimpleLock::try_run_with); [`InvalidConfig::Share`] for no permits
-    /// or more than there are.
+    /// As for [`SimpleLock::try_run_with`](crate::SimpleLock::try_run_with); [`InvalidConfig::Share`] if `weight` is 0
+    /// or greater than the number of permits.
     ///
     /// # Cancel safety
     ///
@@ -127,7 +127,7 @@ impl Semaphore {
         self.face.try_run(share, LockKind::Semaphore, options, work).await
     }
 
-    /// Who holds permits and who waits, by the store's word at this instant.
+    /// Returns the holders of permits and the waiters at this instant, as the store reports them.
     ///
     /// # Errors
     ///
@@ -140,8 +140,8 @@ impl Semaphore {
         self.face.snapshot().await
     }
 
-    /// Whether any client holds permits at this instant. It may have changed when the answer arrives: to do something only if
-    /// it is free, try it.
+    /// Whether any client holds permits at this instant. The state may have changed when the answer arrives. To act
+    /// only if the permits are free, use a try.
     ///
     /// # Errors
     ///
@@ -165,12 +165,12 @@ impl Semaphore {
         self.face.watch()
     }
 
-    /// What is being locked.
+    /// The name of the semaphore.
     pub fn resource(&self) -> &ResourceName {
         self.face.resource()
     }
 
-    /// How many permits there are.
+    /// The number of permits.
     pub fn permits(&self) -> u32 {
         self.permits.get()
     }

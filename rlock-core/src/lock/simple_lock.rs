@@ -13,8 +13,8 @@ use crate::metrics::LockKind;
 
 /// A mutex: at most one guard of a name at a time, over all clients of a store.
 ///
-/// It is not reentrant: a second `lock` waits, also in the same task. Waiters are served in the order in which
-/// they came.
+/// It is not reentrant: a second `lock` waits, also in the same task. Waiters are granted in the order in which they
+/// came.
 ///
 /// ```
 /// # async fn doc(client: rlock_core::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -39,7 +39,7 @@ impl SimpleLock {
         Face::new(name, client).map(Self)
     }
 
-    /// Waits for the lock, for ever if need be.
+    /// Waits for the lock, without a time limit.
     ///
     /// # Errors
     ///
@@ -54,16 +54,16 @@ impl SimpleLock {
 
     /// Waits for the lock as `options` say.
     ///
-    /// A store that fails while this waits in the queue is waited out; one that does not answer the first request
-    /// is given up after the client's [`retry_for`](crate::ClientBuilder::retry_for).
+    /// If the store fails while the lease is in the queue, the call waits until the store is back. If the store does
+    /// not answer the first request, the call fails after the client's [`retry_for`](crate::ClientBuilder::retry_for).
     ///
     /// # Errors
     ///
-    /// [`LockError::TimedOut`] after the wait that was asked for; otherwise what went wrong.
+    /// [`LockError::TimedOut`] after the wait in the options. The other variants of [`LockError`] for other failures.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives up the lock and the place in the queue, in the background.
+    /// Dropping the future gives up the lock and leaves the queue, in the background.
     pub async fn lock_with(&self, options: LockOptions) -> Result<Guard, LockError> {
         self.0.lock(Share::EXCLUSIVE, LockKind::Mutex, options).await
     }
@@ -105,12 +105,12 @@ impl SimpleLock {
         self.try_lock_with(LockOptions::new()).await
     }
 
-    /// Takes the lock as `options` say, if it is free and has no waiter. [`try_lock`](Self::try_lock) says how to keep
+    /// Takes the lock as `options` say, if it is free and has no waiter. [`try_lock`](Self::try_lock) shows how to keep
     /// it.
     ///
     /// # Errors
     ///
-    /// What went wrong. That others hold the lock is no error but `None`; a [`wait`](LockOptions::wait) in the
+    /// [`LockError`], but not if others hold the lock: that returns `None`. A [`wait`](LockOptions::wait) in the
     /// options is refused.
     ///
     /// # Cancel safety
@@ -121,8 +121,9 @@ impl SimpleLock {
         self.0.try_lock(Share::EXCLUSIVE, LockKind::Mutex, options).await
     }
 
-    /// Runs `work` under the lock if the lock is free and has no waiter, and releases the lock after `work` has
-    /// ended. Returns the output of `work`, or `None` if others hold the lock; `work` is then dropped unpolled.
+    /// Runs `work` under the lock if the lock is free and has no waiter, and releases the lock after `work` has ended.
+    /// Returns the output of `work`, or `None` if others hold the lock or wait for it; `work` is then dropped without a
+    /// poll.
     ///
     /// ```
     /// # async fn report() {}
@@ -149,9 +150,9 @@ impl SimpleLock {
     ///
     /// # Errors
     ///
-    /// [`RunError::Lock`] if the lock was not acquired for another reason than that others hold it, as for
-    /// [`try_lock_with`](Self::try_lock_with); `work` has not begun. [`RunError::Lost`] if the lock was lost before
-    /// `work` ended, as for [`Guard::run`]; `work` has been dropped.
+    /// [`RunError::Lock`] if the lock was not acquired and `work` has not begun, as for
+    /// [`try_lock_with`](Self::try_lock_with). It is no error that others hold the lock. [`RunError::Lost`] if the lock
+    /// was lost before `work` ended, as for [`Guard::run`]; `work` has been dropped.
     ///
     /// # Cancel safety
     ///
@@ -164,7 +165,7 @@ impl SimpleLock {
         self.0.try_run(Share::EXCLUSIVE, LockKind::Mutex, options, work).await
     }
 
-    /// Who holds the lock and who waits, by the store's word at this instant.
+    /// Returns the holder of the lock and the waiters at this instant, as the store reports them.
     ///
     /// # Errors
     ///
@@ -177,8 +178,8 @@ impl SimpleLock {
         self.0.snapshot().await
     }
 
-    /// Whether any client holds the lock at this instant. It may have changed when the answer arrives: to do something only if
-    /// it is free, try it.
+    /// Whether any client holds the lock at this instant. The state may have changed when the answer arrives. To act
+    /// only if the lock is free, use a try.
     ///
     /// # Errors
     ///
@@ -202,7 +203,7 @@ impl SimpleLock {
         self.0.watch()
     }
 
-    /// What is being locked.
+    /// The name of the lock.
     pub fn resource(&self) -> &ResourceName {
         self.0.resource()
     }

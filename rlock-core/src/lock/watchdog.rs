@@ -5,7 +5,8 @@ use std::sync::Arc;
 use crate::driver::{Driver, Slot};
 use crate::watchdog::WatchdogStatus;
 
-/// A running watchdog. Dropping this leaves it running: it ends with its lock, or by [`stop`](Self::stop).
+/// The handle of a running watchdog. Dropping the handle leaves the watchdog running: it ends with its lock, or by
+/// [`stop`](Self::stop).
 #[derive(Debug, Clone)]
 pub struct Watchdog {
     pub(crate) driver: Arc<Driver>,
@@ -14,15 +15,15 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// Ends the extensions. The lock is then held until its deadline, and lost unless it is released before.
+    /// Stops the extensions. The lock is then held until its deadline, and lost unless it is released before.
     ///
-    /// No extension is scheduled after this has returned; one that is on its way may still take effect. Stopping
-    /// twice, or after the lock has ended, does nothing.
+    /// No extension is scheduled after this has returned. An extension that is on its way may still take effect.
+    /// Stopping twice, or after the lock has ended, does nothing.
     pub fn stop(&self) {
         self.driver.stop_watchdog(&self.slot, self.generation);
     }
 
-    /// The extensions so far.
+    /// The status of the extensions so far.
     pub fn status(&self) -> WatchdogStatus {
         self.driver.watchdog_status(&self.slot, self.generation)
     }

@@ -24,8 +24,8 @@ use crate::error::{InvalidConfig, MIN_INTERVAL};
 /// ```
 #[derive(Clone)]
 pub struct WatchdogConfig {
-    /// The time between two extensions; a third of the lock's TTL by default. At least
-    /// [`MIN_INTERVAL`](Self::MIN_INTERVAL), and less than `extend_by`.
+    /// The time between two extensions; by default a third of the lock's TTL, or of `extend_by` if that is shorter. At
+    /// least [`MIN_INTERVAL`](Self::MIN_INTERVAL), and less than `extend_by`.
     ///
     /// The first extension comes a little earlier, by a random time, so that locks that were acquired together are not
     /// always extended together.
