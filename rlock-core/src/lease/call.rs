@@ -1,6 +1,6 @@
 //! A request of one verb.
 
-/// The request of one verb, of which one is under way at most.
+/// The request of one verb. At most one is under way.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Call<T> {
     /// Nothing is to be sent.
@@ -27,7 +27,7 @@ impl<T> Call<T> {
         }
     }
 
-    /// Takes out what was sent, when the answer to `call` comes in. `None` for an answer to another request.
+    /// Takes the data of the request, when the answer to `call` arrives. `None` for the answer to another request.
     pub(super) fn answered(&mut self, call: u32) -> Option<T> {
         match self {
             Self::UnderWay(number, _) if *number == call => self.take(),
@@ -35,7 +35,7 @@ impl<T> Call<T> {
         }
     }
 
-    /// Takes out what was sent and not answered.
+    /// Takes the data of the request that was sent and not answered.
     pub(super) fn take(&mut self) -> Option<T> {
         match std::mem::replace(self, Self::Idle) {
             Self::UnderWay(_, sent) => Some(sent),

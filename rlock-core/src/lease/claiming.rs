@@ -12,28 +12,29 @@ use super::{
 use crate::clock::Moment;
 use crate::contract::Acquired;
 
-/// The shortest time after which a claim without an answer is given up.
+/// The shortest time after which the client gives up a claim without an answer.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A lease that is being claimed: the store has not said yet that it is held or queued.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Claiming {
     since: Moment,
-    /// The claim, and when it was sent.
+    /// The claim, and the moment when it was sent.
     call: Call<Moment>,
-    /// When to claim again.
+    /// The moment of the next claim.
     retry: Option<Moment>,
-    /// When a failing store is given up.
+    /// The moment to give up a store that fails.
     give_up: Moment,
-    /// When the claim under way is given up, if it has no answer by then.
+    /// The moment to give up the claim under way, if it has no answer by then.
     hung: Moment,
     /// Failures in a row.
     failures: u32,
     /// Refusals by a store without a queue.
     refusals: u32,
-    /// When the first claim was sent whose answer was lost. If that claim was applied, the life of the lease counts from it.
+    /// The moment when the first claim was sent whose answer was lost. If that claim was applied, the life of the lease
+    /// counts from this moment.
     first_lost: Option<Moment>,
-    /// An event came before the answer, which may be older: an extension follows the answer at once.
+    /// An event came before the answer. The answer may be older, so an extension follows it at once.
     is_hinted: bool,
 }
 
@@ -68,7 +69,8 @@ impl Claiming {
         earliest([terms.wait.until(), self.retry, self.hung(terms)])
     }
 
-    /// When a claim without an answer is given up. A user that gave a time to wait waits for the answer as well.
+    /// The moment to give up a claim without an answer; `None` with a limited wait, which also limits the wait for the
+    /// answer.
     fn hung(&self, terms: &Terms) -> Option<Moment> {
         self.call.under_way().filter(|_| terms.wait.until().is_none()).map(|_| self.hung)
     }
@@ -172,7 +174,7 @@ impl Claiming {
         self.give_back(context)
     }
 
-    /// The answer of a claim under way decides whether there is a lease to release.
+    /// Releases the lease if there may be one. The answer to a claim under way decides that.
     fn give_back(self, context: &mut Context<'_>) -> Phase {
         let alive_until = context.now.after(context.terms.ttl.get());
         match self.call {

@@ -7,13 +7,13 @@ use smallvec::SmallVec;
 use super::LossReason;
 use crate::contract::{Released, Token, Ttl};
 
-/// The effects of one step or several, in their order.
+/// The effects of one or more steps, in their order.
 pub(crate) type Effects = SmallVec<[Effect; 4]>;
 
-/// Something that the driver has to do.
+/// An action that the driver has to take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Effect {
-    /// Queue a request. [`Lease::begin`](super::Lease::begin) says what to send when its turn has come.
+    /// Queue a request. [`Lease::begin`](super::Lease::begin) returns the request to send when its turn has come.
     Send(Verb),
     /// Signal the loss of the lock, before anything else.
     Lose(LossReason),
@@ -23,13 +23,13 @@ pub(crate) enum Effect {
     Refuse(Refusal),
     /// Reply to an extension that the holder asked for.
     Reply(u64, Reply),
-    /// Report to the user who waits for the release.
+    /// Report to the user that waits for the release.
     Confirm(ReleaseOutcome),
     /// A release was answered for the first time.
     Released(Released),
     /// A release was given up.
     Unreleased,
-    /// A scheduled extension was begun so late.
+    /// A scheduled extension was begun, `late` after its time.
     Begun { late: Duration },
     /// A scheduled extension has succeeded.
     Renewed,
@@ -47,7 +47,7 @@ pub(crate) enum Verb {
     Release,
 }
 
-/// A request that goes out now.
+/// A request to send now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Order {
     Claim { ttl: Ttl, queue: bool },
@@ -58,7 +58,7 @@ pub(crate) enum Order {
 /// The reason why a waiter gets no lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Refusal {
-    /// Others held the resource for the whole wait, which was zero for one try.
+    /// Others held the resource for the whole wait, which is zero for one try.
     Busy { waited: Duration },
     /// The store answered nothing during the whole wait.
     Unanswered { waited: Duration },

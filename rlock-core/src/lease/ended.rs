@@ -7,9 +7,9 @@ use crate::clock::Moment;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Ended {
     reason: LossReason,
-    /// The store may still have the lease, so that it is to be released.
+    /// The store may still have the lease, so it has to be released.
     may_be_there: bool,
-    /// The resource is to stay taken until then, if the store still has the lease.
+    /// The resource has to stay taken until then, if the store still has the lease.
     rest_until: Option<Moment>,
 }
 

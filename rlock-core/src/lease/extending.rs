@@ -1,4 +1,4 @@
-//! Extensions of one lease: one under way, and another only when the answer to it is overdue.
+//! Extensions of one lease: one is under way, and another follows only if its answer is overdue.
 
 use super::call::Call;
 use super::{Context, Effect, Verb};
@@ -9,9 +9,10 @@ use crate::contract::Ttl;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Extending<R> {
     call: Call<Sent<R>>,
-    /// Extensions whose answers are overdue, and still welcome.
+    /// Extensions whose answers are overdue. Late answers to them still count.
     overdue: Vec<Overdue>,
-    /// Another extension follows the one under way, because its answer may be older than the reason to ask.
+    /// Another extension has to follow the one under way, because its answer may be older than the reason for the
+    /// extension.
     again: bool,
 }
 
@@ -21,7 +22,7 @@ pub(super) struct Sent<R> {
     /// A moment before the first byte was sent.
     pub(super) at: Moment,
     pub(super) ttl: Ttl,
-    /// When the answer is overdue.
+    /// The moment from which the answer is overdue.
     pub(super) due: Moment,
     /// The users that wait for the answer.
     pub(super) requests: R,
@@ -41,7 +42,7 @@ pub(super) enum Answered<R> {
     Overdue(Overdue),
 }
 
-/// Overdue extensions beyond this number are forgotten, the oldest first.
+/// The maximum number of overdue extensions. Beyond it the oldest is forgotten.
 const MOST_OVERDUE: usize = 16;
 
 impl<R> Extending<R> {
@@ -53,7 +54,7 @@ impl<R> Extending<R> {
         self.call.is_idle()
     }
 
-    /// Asks for an extension that is sent from now on.
+    /// Requests an extension that is sent from now on.
     pub(super) fn ask(&mut self, context: &mut Context<'_>) {
         match self.call {
             Call::Idle => {
@@ -65,7 +66,7 @@ impl<R> Extending<R> {
         }
     }
 
-    /// Whether an extension that was asked for has not been sent.
+    /// Whether an extension is requested and not sent yet.
     pub(super) fn is_wanted(&self) -> bool {
         self.call.is_wanted()
     }
@@ -82,7 +83,7 @@ impl<R> Extending<R> {
         self.call.answered(call).map(Answered::Current)
     }
 
-    /// Takes back the wish for another extension.
+    /// Takes back the request for another extension, and returns whether there was one.
     pub(super) fn take_again(&mut self) -> bool {
         std::mem::take(&mut self.again)
     }
@@ -92,7 +93,7 @@ impl<R> Extending<R> {
         self.call.under_way().map(|sent| sent.due)
     }
 
-    /// Gives up waiting for the extension under way, if its answer is overdue.
+    /// Stops waiting for the extension under way, if its answer is overdue.
     pub(super) fn overdue(&mut self, now: Moment) -> Option<Sent<R>> {
         if self.timer().is_none_or(|due| due > now) {
             return None;
@@ -105,7 +106,7 @@ impl<R> Extending<R> {
         Some(sent)
     }
 
-    /// The longest life that an extension without an answer asks for.
+    /// The longest life that an unanswered extension requests.
     pub(super) fn longest(&self) -> Option<Ttl> {
         let under_way = self.call.under_way().map(|sent| sent.ttl);
         self.overdue.iter().map(|overdue| overdue.ttl).chain(under_way).max()
@@ -122,12 +123,12 @@ impl<R> Extending<R> {
         }
     }
 
-    /// The users that wait for the answer of the extension under way.
+    /// The users that wait for the answer to the extension under way.
     pub(super) fn into_requests(mut self) -> Option<R> {
         self.call.take().map(|sent| sent.requests)
     }
 
-    /// The same extensions, with other users.
+    /// The same extensions, without their users.
     pub(super) fn with_requests<S: Default>(self) -> Extending<S> {
         let call = match self.call {
             Call::Idle => Call::Idle,

@@ -12,7 +12,7 @@ use super::{
 use crate::clock::Moment;
 use crate::contract::{Extended, Grant, Token, Ttl};
 
-/// The shortest time after which an extension that the holder asked for is reported as unanswered.
+/// The shortest time after which an unanswered extension of the holder is reported as unconfirmed.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A held lease, until its deadline.
@@ -22,16 +22,16 @@ pub(crate) struct Held {
     since: Moment,
     deadline: Moment,
     extending: Extending<Vec<Wish>>,
-    /// Extensions that the holder has asked for and that are not sent yet.
+    /// Extensions that the holder has requested and that are not sent yet.
     requests: Vec<Wish>,
     watchdog: Option<Watchdog>,
-    /// One extension without a watchdog is wanted, because the grant did not give the lease its whole life.
+    /// One extension without a watchdog is needed, because the grant did not give the lease its whole life.
     wants_whole_life: bool,
     /// An event says that the lease may be gone.
     doubt: Option<Doubt>,
     /// Failures of extensions in a row.
     failures: u32,
-    /// When to send a failed extension again.
+    /// The moment to retry a failed extension.
     retry: Option<Moment>,
 }
 
@@ -44,8 +44,8 @@ enum Doubt {
 }
 
 impl Held {
-    /// A lease that the store's answer has granted. `is_whole` says that the store has given it all the life that it was
-    /// asked for; `is_doubted` that an event came before the answer. `extending` has its extensions under way.
+    /// A lease that an answer of the store has granted. `is_whole`: the store has given it all the requested life.
+    /// `is_doubted`: an event came before the answer. `extending` contains its extensions under way.
     pub(super) fn granted(
         token: Token,
         deadline: Moment,
@@ -55,7 +55,7 @@ impl Held {
         context: &mut Context<'_>,
     ) -> Phase {
         let interval = context.terms.renewal.as_ref().map_or(context.terms.ttl.get() / 3, |renewal| renewal.interval);
-        // The answer may have taken its time, so that not much is left.
+        // The answer may have taken so long that little life is left.
         let enough = interval + context.terms.ttl.get().saturating_sub(interval) / 2;
         let is_whole = is_whole && deadline.since(context.now) >= enough;
         let mut held = Self::new(token, deadline, extending.with_requests(), is_whole, context);
@@ -68,7 +68,7 @@ impl Held {
         Phase::Held(held)
     }
 
-    /// A queued lease that an event says is granted. `extending` has its extensions under way.
+    /// A queued lease that an event reports as granted. `extending` contains its extensions under way.
     pub(super) fn granted_by_event(
         token: Token,
         deadline: Moment,
@@ -138,7 +138,7 @@ impl Held {
         Some(Order::Extend { ttl })
     }
 
-    /// The time that an extension may take before another one is sent: a quarter of the time up to the deadline.
+    /// The time after which another extension follows an unanswered one: a quarter of the time until the deadline.
     fn patience(&self, now: Moment, terms: &Terms) -> Duration {
         let life = self.watchdog.as_ref().map_or(terms.ttl, |watchdog| watchdog.renewal().extend_by).get();
         (self.deadline.since(now) / 4).clamp(life / 32, life / 6)
@@ -203,7 +203,7 @@ impl Held {
     fn answered(mut self, sent: Sent<Vec<Wish>>, answer: Result<Extended, Fault>, context: &mut Context<'_>) -> Phase {
         match answer {
             Ok(Extended::Held(grant)) if grant.token == self.token => self.extended(sent, grant, context),
-            // It was sent before the grant, of which an event has told meanwhile.
+            // The extension was sent before the grant, which an event has reported meanwhile.
             Ok(Extended::Queued(_)) if sent.at <= self.since => {
                 self.requests.extend(sent.requests);
                 self.ask(context);
@@ -217,12 +217,13 @@ impl Held {
         }
     }
 
-    /// An answer that was overdue. Another extension has been asked for since.
+    /// Handles an answer that was overdue. Another extension has been requested since.
     fn answered_late(mut self, sent: Overdue, answer: Result<Extended, Fault>, context: &mut Context<'_>) -> Phase {
         match answer {
             Ok(Extended::Held(grant)) if grant.token == self.token => {
                 self.prolong(sent.at, sent.ttl, grant, context);
-                // The users that waited for it wait for the next one, or are satisfied by this.
+                // A user whose request this extension covers gets its reply now. The others wait for the next
+                // extension.
                 let is_done = |request: &Wish| request.asked <= sent.at && request.ttl <= sent.ttl;
                 for requests in [Some(&mut self.requests), self.extending.requests_mut()].into_iter().flatten() {
                     for request in requests.extract_if(.., |request| is_done(request)) {
@@ -237,10 +238,10 @@ impl Held {
         }
     }
 
-    /// The store has another lease of this id, or none.
+    /// Handles an answer that the store has another lease of this id, or none.
     fn ended(self, answer: Extended, context: &mut Context<'_>) -> Phase {
         let Extended::Gone { taken } = answer else {
-            // Held with another token, or back in the queue: the store lost the grant and has made another.
+            // Held with another token, or back in the queue: the store lost the grant and has made a new one.
             return self.lose(LossReason::Gone, true, context);
         };
         let reason = match self.doubt {
@@ -257,7 +258,7 @@ impl Held {
         for request in sent.requests {
             context.effects.push(Effect::Reply(request.ticket, Reply::Extended));
         }
-        // The answer may be older than an event or a wish that has come since.
+        // The answer may be older than an event or a request that has come since.
         if self.extending.take_again() && self.needs_answer() {
             self.ask(context);
         } else {
@@ -266,7 +267,7 @@ impl Held {
         Phase::Held(self)
     }
 
-    /// The store has extended the lease, by a request that was sent at `sent` and asked for `ttl`.
+    /// Moves the deadline after a successful extension, which was sent at `sent` and requested `ttl`.
     fn prolong(&mut self, sent: Moment, ttl: Ttl, grant: Grant, context: &mut Context<'_>) {
         self.deadline = self.deadline.max(grant.deadline(sent, ttl));
         self.failures = 0;

@@ -17,17 +17,17 @@ pub(crate) enum Input {
     Timer,
     /// The store has sent an event.
     Hint(Hint),
-    /// The holder asks for a longer life. The reply names the ticket; a failing store is retried until `retry_until`.
+    /// The holder requests a longer life. The reply carries the ticket; a failing store is retried until `retry_until`.
     Extend { ttl: Ttl, ticket: u64, retry_until: Moment },
-    /// The holder starts a watchdog in place of the one that runs.
+    /// The holder starts a watchdog and replaces the running one.
     Watch(Renewal),
     /// The holder stops the watchdog of this generation.
     Unwatch { generation: u64 },
-    /// The user is done with the lease.
+    /// The user no longer needs the lease.
     LetGo,
-    /// The user has left, and has not seen a grant: nothing was done under the lease, so that its resource need not rest.
+    /// The user has left without seeing a grant. No work was done under the lease, so its resource need not rest.
     GiveUp,
-    /// Another client goes on with the lease, or may: it is forgotten here, and stays in the store.
+    /// Another client may adopt the lease. This client forgets it, and the lease stays in the store.
     HandOver,
     /// The client shuts down.
     Close,

@@ -1,33 +1,33 @@
-//! How a lease ends without being released.
+//! Reasons for the end of a lease that was not released.
 
 use std::fmt;
 
 use crate::contract::ResourceName;
 
-/// Why a lease ended without being released.
+/// The reason why a lease ended without a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LossReason {
-    /// It was forced open by somebody else ([`Client::break_leases`](crate::Client::break_leases)).
+    /// A client broke it by force ([`Client::break_leases`](crate::Client::break_leases)).
     Broken,
-    /// Its deadline passed on the holder's own clock before an extension came through.
+    /// Its deadline passed on the holder's own clock before an extension succeeded.
     Expired,
-    /// The watchdog failed as often in a row as its `max_failures` allows.
+    /// The watchdog failed as many times in a row as its `max_failures` allows.
     GaveUp,
-    /// The store no longer has it, and nobody else does: it was deleted, or the store lost its data.
+    /// The store no longer has it, and no other client holds the resource: it was deleted, or the store lost its data.
     Gone,
     /// The client was shut down, or the runtime under it ended.
     Shutdown,
-    /// The store no longer has it, and somebody else holds the resource.
+    /// The store no longer has it, and another client holds the resource.
     TakenOver,
 }
 
 impl LossReason {
-    /// In the order of [`index`](Self::index).
+    /// All reasons, in the order of [`index`](Self::index).
     pub(crate) const ALL: [Self; 6] =
         [Self::Broken, Self::Expired, Self::GaveUp, Self::Gone, Self::Shutdown, Self::TakenOver];
 
-    /// The reason as a metric's label: `broken`, `expired`, `gave_up`, `gone`, `shutdown`, `taken_over`.
+    /// The reason as the label of a metric: `broken`, `expired`, `gave_up`, `gone`, `shutdown`, `taken_over`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Broken => "broken",
@@ -72,12 +72,12 @@ pub enum End {
     Lost(LossReason),
 }
 
-/// A lock was lost: its lease ended without being released.
+/// The error for a lost lock: its lease ended without a release.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the lock on {resource:?} was lost: {reason}")]
 pub struct Lost {
     /// The resource.
     pub resource: ResourceName,
-    /// Why its lease ended.
+    /// The reason why its lease ended.
     pub reason: LossReason,
 }

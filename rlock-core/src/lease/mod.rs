@@ -1,8 +1,8 @@
 //! The life of one lease, as a pure state machine.
 //!
-//! [`Lease::step`] takes a moment and an input, moves the lease to its next [`Phase`], and appends the [`Effect`]s that the
-//! driver carries out. The machine does no I/O, reads no clock, takes no mutex and draws no random numbers: the same inputs
-//! always have the same effects, so that tests state them as tables and a model checker explores them.
+//! [`Lease::step`] takes a moment and an input, moves the lease to its next [`Phase`], and appends the [`Effect`]s that
+//! the driver carries out. The machine does no I/O, reads no clock, takes no mutex and draws no random numbers. The
+//! same inputs always have the same effects, so tests can state them as tables, and a model checker can explore them.
 //!
 //! ```text
 //!               busy, failed                 kept                     extended
@@ -19,9 +19,11 @@
 //!
 //! Each phase owns its data in a file of its own. Four rules hold in all of them:
 //!
-//! - One request of a verb is under way. Another extension follows only one whose answer is [overdue](extending).
-//! - The [timer](Lease::timer) is derived from the phase after each step and stored nowhere, so that no step can forget it.
-//! - The deadline of a held lease counts from before its request was sent.
+//! - One request of a verb is under way. Another extension follows only if the answer to the last one is
+//!   [overdue](extending).
+//! - The [timer](Lease::timer) is derived from the phase after each step. It is stored nowhere, so no step can forget
+//!   to update it.
+//! - The deadline of a held lease counts from a moment before its request was sent.
 //! - The loss of a lock comes before every other effect of its step.
 
 mod call;
@@ -65,7 +67,7 @@ pub(crate) const STRAY: Duration = Duration::from_secs(60);
 pub(crate) struct Lease {
     terms: Terms,
     phase: Phase,
-    /// A claim without an answer may take effect until then, after the release as well.
+    /// An unanswered claim may take effect until then, even after the release.
     stray_until: Option<Moment>,
     /// The number of the last request.
     last_call: u32,
@@ -81,26 +83,26 @@ pub(crate) struct Terms {
     pub(crate) retry_for: Duration,
     /// The watchdog that starts with the grant.
     pub(crate) renewal: Option<Renewal>,
-    /// The resource stays taken for so long from the grant, though the lock is released before.
+    /// The minimum time from the grant for which the resource stays taken, even if the lock is released before.
     pub(crate) hold_at_least: Duration,
     /// Whether the store has a queue.
     pub(crate) queues: bool,
     /// Whether the store reports grants and breaks.
     pub(crate) pushes: bool,
-    /// A random number, by which the pauses of this lease differ from those of others.
+    /// A random number that makes the pauses of this lease differ from those of others.
     pub(crate) seed: u64,
 }
 
-/// The time that a claim may wait while others hold the resource.
+/// The time for which a claim may wait while others hold the resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Wait {
     Forever,
-    /// One try.
+    /// A single try.
     Never,
     Until(Moment),
 }
 
-/// The part of its life that a lease is in.
+/// The phase of a lease.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Phase {
     /// The claim is not answered yet.
@@ -109,15 +111,15 @@ pub(crate) enum Phase {
     Queued(Queued),
     /// The lease is held until its deadline.
     Held(Held),
-    /// The lease has ended, and its user has not let go of it yet.
+    /// The lease has ended, and its user still has the guard or waits.
     Ended(Ended),
-    /// The lease is being given back.
+    /// The lease is being released.
     Releasing(Releasing),
     /// The client is done with the lease.
     Settled,
 }
 
-/// The parts of a lease that a phase uses while it moves to the next.
+/// The parts of a lease that a phase uses in a step.
 pub(super) struct Context<'a> {
     pub(super) now: Moment,
     pub(super) terms: &'a Terms,
@@ -126,7 +128,7 @@ pub(super) struct Context<'a> {
 }
 
 impl Lease {
-    /// A lease that wants its claim to be sent.
+    /// A lease whose claim has to be sent.
     pub(crate) fn new(terms: Terms, now: Moment, effects: &mut Effects) -> Self {
         effects.push(Effect::Send(Verb::Claim));
         let phase = Phase::Claiming(Claiming::new(now));
@@ -149,14 +151,14 @@ impl Lease {
         }
     }
 
-    /// Moves the lease on.
+    /// Handles one input.
     pub(crate) fn step(&mut self, now: Moment, input: Input, effects: &mut Effects) {
         let mut context = Context { now, terms: &self.terms, stray_until: &mut self.stray_until, effects };
         self.phase = std::mem::replace(&mut self.phase, Phase::Settled).step_on(input, &mut context);
     }
 
-    /// The request to send now that its turn has come, with its number, which the answer carries; `None` if the request is
-    /// not wanted any more. `now` is before the first byte of the request is sent.
+    /// Returns the request to send now that its turn has come, with its number, which the answer carries. `None` if the
+    /// request is no longer needed. `now` is before the first byte of the request is sent.
     pub(crate) fn begin(&mut self, verb: Verb, now: Moment) -> Option<(u32, Order)> {
         let call = self.last_call.wrapping_add(1);
         let order = match (&mut self.phase, verb) {

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-/// A pause before the next try of a request that failed `tries` times in a row: from `first`, doubled each time up to
-/// `most`, less a part of up to a half that depends on `seed`. Clients that failed together do not come back together.
+/// Returns the pause before the next try of a request that failed `tries` times in a row. The pause starts at `first`
+/// and doubles each time up to `most`. It is shortened by up to a half, depending on `seed`, so clients that failed
+/// together do not retry together.
 pub(super) fn pause(seed: u64, tries: u32, first: Duration, most: Duration) -> Duration {
     let longest = first.saturating_mul(1 << tries.min(16)).min(most);
     longest.mul_f64(0.5 + 0.5 * fraction(seed, tries))

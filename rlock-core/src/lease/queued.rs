@@ -11,19 +11,19 @@ use super::{
 use crate::clock::Moment;
 use crate::contract::{Extended, Place, Token, Ttl};
 
-/// A lease in the store's queue. Extensions keep its place, and their answers say when it is granted.
+/// A lease in the store's queue. Extensions keep its place, and their answers report the grant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Queued {
     since: Moment,
     /// The store keeps the lease until then at least.
     alive_until: Moment,
     extending: Extending<()>,
-    /// When to extend next.
+    /// The moment of the next extension.
     due: Moment,
     /// Failures in a row.
     failures: u32,
-    /// When an event said that the lease was broken. What may be older is not believed: events about its grant, and answers to
-    /// what was sent before.
+    /// The moment of an event that reported a break. Older news is not trusted: events about the grant of this lease,
+    /// and answers to requests that were sent before.
     doubted: Option<Moment>,
 }
 
@@ -128,7 +128,7 @@ impl Queued {
         }
     }
 
-    /// An answer that was overdue. Another extension has been asked for since.
+    /// Handles an answer that was overdue. Another extension has been requested since.
     fn answered_late(mut self, sent: Moment, answer: Result<Extended, Fault>, context: &mut Context<'_>) -> Phase {
         match answer {
             Ok(Extended::Queued(_)) => {
@@ -167,7 +167,7 @@ impl Queued {
         Phase::Queued(self)
     }
 
-    /// The store has granted the lease, with what was left of its life.
+    /// Handles the event that the store has granted the lease, with its remaining life.
     fn granted(mut self, token: Token, context: &mut Context<'_>) -> Phase {
         if self.doubted.is_some() || self.alive_until.since(context.now) < context.terms.ttl.get() / 4 {
             self.extending.ask(context);
@@ -182,13 +182,13 @@ impl Queued {
     }
 
     fn give_back(self, context: &mut Context<'_>) -> Phase {
-        // An extension under way may give it its life once more.
+        // An extension under way may give the lease its whole life once more.
         Releasing::begin(context.now.after(context.terms.ttl.get()).max(self.alive_until), false, None, context)
     }
 }
 
-/// The store has lost the place. The waiter claims anew by another lease, since answers and events about this one may still
-/// come in.
+/// Ends a lease whose place in the queue the store has lost. The waiter claims again with another lease, because
+/// answers and events about this one may still arrive.
 fn gone(context: &mut Context<'_>) -> Phase {
     context.effects.push(Effect::Refuse(Refusal::Ended(LossReason::Gone)));
     Phase::Ended(Ended::gone(LossReason::Gone))
@@ -198,8 +198,8 @@ fn alive_until(sent: Moment, ttl: Ttl) -> Moment {
     sent.after(ttl.get()).before(ttl.margin())
 }
 
-/// The time until a queued lease is extended: in time to keep it alive, when the lease in front of it may expire, and often if
-/// the store does not report grants.
+/// The time until the next extension of a queued lease: before the lease expires, at the expiry of the lease in front,
+/// and often if the store does not report grants.
 fn next_extension(place: Place, terms: &Terms) -> Duration {
     let ttl = terms.ttl.get();
     let third = pause(terms.seed, 0, ttl / 3, ttl / 3);

@@ -1,4 +1,4 @@
-//! A lease that is being given back.
+//! A lease that is being released.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use super::{Context, Effect, Fault, Input, Order, Phase, ReleaseOutcome, Reply, 
 use crate::clock::Moment;
 use crate::contract::{Acquired, Released};
 
-/// The shortest time after which a release without an answer is reported as unconfirmed.
+/// The shortest time after which an unanswered release is reported as unconfirmed.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A lease that is being given back, until the store has confirmed the release or the lease has ended by itself.
+/// A lease that is being released, until the store has confirmed the release or the lease has ended by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Releasing {
     since: Moment,
@@ -20,18 +20,18 @@ pub(crate) struct Releasing {
     call: Call<()>,
     /// The store may keep the lease until then.
     alive_until: Moment,
-    /// The resource is to stay taken until then.
+    /// The resource has to stay taken until then.
     rest_until: Option<Moment>,
-    /// Until then a failing store is retried before the user hears of it.
+    /// The client retries a failing store until then, before it reports the failure to the user.
     retry_until: Moment,
-    /// When to send the release again.
+    /// The moment of the next retry.
     retry: Option<Moment>,
     failures: u32,
     /// The answer to an earlier release was lost. That release may have ended the lease.
     is_unknown: bool,
     /// The store has answered a release.
     is_answered: bool,
-    /// The user has still to hear of the release.
+    /// The user still waits for the outcome of the release.
     tells: bool,
 }
 
@@ -44,7 +44,7 @@ struct ClaimUnderWay {
 }
 
 impl Releasing {
-    /// Wants the release of a lease that the store may keep until `alive_until`, and whose resource rests until `rest_until`.
+    /// Releases a lease that the store may keep until `alive_until`, and whose resource rests until `rest_until`.
     pub(super) fn begin(
         alive_until: Moment,
         tells: bool,
@@ -85,7 +85,7 @@ impl Releasing {
             return None;
         }
         self.call = Call::UnderWay(call, ());
-        // What is released after the answer to a release is the work of a stray claim, whose share was not used.
+        // A lease that a later release finds is the work of a stray claim. Its share was not used and need not rest.
         let rest_until = self.rest_until.filter(|_| !self.is_answered);
         Some(Order::Release { rest: rest_until.map(|until| until.since(now)).unwrap_or_default() })
     }
@@ -94,7 +94,7 @@ impl Releasing {
         earliest([self.retry, self.tells.then(|| self.give_up())])
     }
 
-    /// When the user hears that a release without an answer is not confirmed.
+    /// The moment to report an unanswered release as unconfirmed to the user.
     fn give_up(&self) -> Moment {
         self.retry_until.max(self.since.after(PATIENCE))
     }
@@ -159,10 +159,10 @@ impl Releasing {
                 if !std::mem::replace(&mut self.is_answered, true) {
                     context.effects.push(Effect::Released(released));
                 }
-                // A lease that is absent after a release without an answer was ended by that release.
+                // If an earlier release got no answer and the lease is absent now, that release ended it.
                 let is_ours = released == Released::Released || self.is_unknown;
                 self.tell(if is_ours { ReleaseOutcome::Released } else { ReleaseOutcome::Absent }, context);
-                // A claim without an answer may be on its way still, and must not outlive this.
+                // A claim without an answer may still be on its way, and its lease must not outlive this release.
                 let is_stray = context.stray_until.is_some_and(|until| context.now < until);
                 if is_stray && context.now < self.alive_until.min(self.retry_until) {
                     return self.again_later(context);
@@ -180,7 +180,8 @@ impl Releasing {
         }
     }
 
-    /// The pauses grow with the time that has gone by, up to a minute: after a long outage not every lease comes back at once.
+    /// Retries after a pause. The pauses grow with the time that has passed, up to a minute, so that after a long
+    /// outage not all leases are released at once.
     fn again_later(mut self, context: &Context<'_>) -> Phase {
         const LONGEST: Duration = Duration::from_secs(60);
         let most = (context.terms.ttl.get() / 4).clamp(Duration::from_millis(10), Duration::from_secs(2));

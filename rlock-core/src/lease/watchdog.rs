@@ -10,12 +10,12 @@ use crate::contract::Ttl;
 /// The terms of a watchdog.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Renewal {
-    /// The number of this watchdog among those of the client.
+    /// The number of this watchdog, unique in its client.
     pub(crate) generation: u64,
     pub(crate) interval: Duration,
-    /// The life that each extension asks for.
+    /// The life that each extension requests.
     pub(crate) extend_by: Ttl,
-    /// The number of scheduled extensions that may fail in a row. Without one the deadline decides.
+    /// The number of scheduled extensions in a row that may fail; `None` if only the deadline limits them.
     pub(crate) max_failures: Option<u32>,
 }
 
@@ -23,19 +23,19 @@ pub(crate) struct Renewal {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Watchdog {
     renewal: Renewal,
-    /// When the next extension is scheduled.
+    /// The moment of the next scheduled extension.
     next_at: Moment,
-    /// When the last scheduled extension was begun, while the store has granted none since.
+    /// The moment when the last scheduled extension began; `None` once the store has granted one since.
     begun: Option<Moment>,
-    /// When it was begun, while no extension has succeeded that was sent since.
+    /// The moment when the last scheduled extension began; `None` once an extension has succeeded that was sent since.
     wanted: Option<Moment>,
     /// Scheduled extensions that failed in a row.
     failures: u32,
 }
 
 impl Watchdog {
-    /// A watchdog whose first extension comes at once, or after a part of its interval, from half of it, that depends on
-    /// `seed`: locks that are taken together are then not extended together.
+    /// A watchdog whose first extension comes at once, or after a half to the whole of its interval, depending on
+    /// `seed`. So locks that were acquired together are not extended together.
     pub(super) fn start(renewal: Renewal, seed: u64, now: Moment, at_once: bool) -> Self {
         let part = 0.5 + 0.5 * fraction(seed, u32::MAX);
         let first = if at_once { Duration::ZERO } else { renewal.interval.mul_f64(part) };
@@ -50,8 +50,8 @@ impl Watchdog {
         self.next_at
     }
 
-    /// When to extend for what is scheduled at `next_at`: a little earlier, on a grid as coarse as the interval
-    /// allows, so that what is due about together is sent together.
+    /// The moment to begin the extension that is scheduled at `next_at`: a little earlier, on a grid as coarse as the
+    /// interval allows. So extensions that are due at about the same time are sent together.
     pub(super) fn due(&self) -> Moment {
         const COARSEST: u64 = 1 << 26; // 67 ms
         let fine = u64::try_from(self.renewal.interval.as_nanos() / 32).unwrap_or(COARSEST).clamp(1, COARSEST);
@@ -60,12 +60,12 @@ impl Watchdog {
         self.next_at.before(Duration::from_nanos(u64::try_from(past_grid).expect("less than the grid")))
     }
 
-    /// Whether an extension has to succeed that is sent since the last one was begun.
+    /// Whether an extension that is sent after the last scheduled one began still has to succeed.
     pub(super) fn is_extending(&self) -> bool {
         self.wanted.is_some()
     }
 
-    /// Begins the scheduled extension. The one before has failed if it has not succeeded by now.
+    /// Begins the scheduled extension. The previous one counts as failed if it has not succeeded by now.
     ///
     /// Returns whether the watchdog gives up.
     pub(super) fn begin(&mut self, context: &mut Context<'_>) -> bool {
@@ -85,8 +85,9 @@ impl Watchdog {
         false
     }
 
-    /// An extension has succeeded that was sent at `sent` and asked for `ttl`. Any that asked for enough shows that the store
-    /// serves this lease; only one that was sent since the last one was begun leads up to the next.
+    /// Handles the success of an extension that was sent at `sent` and requested `ttl`. Any extension that requested
+    /// enough life shows that the store serves this lease. Only one that was sent after the last scheduled extension
+    /// began completes that extension.
     pub(super) fn succeeded(&mut self, sent: Moment, ttl: Ttl, context: &mut Context<'_>) {
         if ttl < self.renewal.extend_by {
             return;
@@ -98,7 +99,7 @@ impl Watchdog {
         }
     }
 
-    /// The lock was lost.
+    /// Reports the loss of the lock, unless the watchdog gave up or the client shut down.
     pub(super) fn lost(&self, reason: LossReason, context: &mut Context<'_>) {
         if !matches!(reason, LossReason::GaveUp | LossReason::Shutdown) {
             let failures = self.failures.saturating_add(1);

@@ -1,9 +1,9 @@
-//! Wishes of a holder.
+//! Extensions that a holder requests.
 
 use crate::clock::Moment;
 use crate::contract::Ttl;
 
-/// An extension that the holder has asked for.
+/// An extension that the holder has requested.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Wish {
     pub(super) ttl: Ttl,
@@ -11,6 +11,6 @@ pub(super) struct Wish {
     pub(super) asked: Moment,
     /// A failing store is retried until then.
     pub(super) retry_until: Moment,
-    /// A store that does not answer is given up then.
+    /// The moment to give up a store that does not answer.
     pub(super) give_up: Moment,
 }
