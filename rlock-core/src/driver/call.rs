@@ -30,13 +30,14 @@ pub(super) type Call = Pin<Box<dyn Future<Output = Answer> + Send>>;
 /// The time that a call may take.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limit {
-    /// After it, no answer is awaited any more.
+    /// No answer is awaited after this time.
     pub(super) longest: Duration,
-    /// The moment from which the leases need their timers, if the call is not answered by then. Until then the call is in their
-    /// place: a request that is answered in time, as nearly all are, needs none. The deadline of a held lease is in the schedule
-    /// all the time. This timer stands still while the machine sleeps, and comes a second too late at most then.
+    /// The moment from which the leases need their timers, if the call is not answered by then. Until then the call
+    /// replaces their timers: nearly all requests are answered in time and need none. The deadline of a held lease is
+    /// always in the schedule. This timer stands still while the machine is suspended, and is then at most a second
+    /// late.
     pub(super) timer: Option<Moment>,
 }
 
-/// A request under way that a worker has to wait for, with its lease.
+/// A request under way that a worker has to await, with its lease.
 pub(super) type HandedOver = (Sent, Limit, Call);

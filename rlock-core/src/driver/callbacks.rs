@@ -1,4 +1,4 @@
-//! Calls into the user's code, where it can neither block nor break anything.
+//! Calls into the user's code, on threads where it can neither block the driver nor break it.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,15 +8,15 @@ use tokio::runtime::Handle;
 
 use crate::watchdog::{FailureCallback, SuccessCallback, WatchdogFailure};
 
-/// Runs the callbacks of a client's watchdogs: those of one watchdog one after the other, those of several at the same time
-/// on [`MOST`] threads.
+/// Runs the callbacks of a client's watchdogs on up to [`MOST`] threads. The callbacks of one watchdog run one after
+/// the other, those of several watchdogs at the same time.
 #[derive(Default)]
 pub(super) struct Callbacks(Mutex<Waiting>);
 
-/// The most threads that run callbacks.
+/// The maximum number of threads that run callbacks.
 const MOST: usize = 32;
 
-/// The most failures of one watchdog that wait for their callback. The oldest are dropped.
+/// The maximum number of failures of one watchdog that wait for their callback. Beyond it the oldest is dropped.
 const MOST_FAILURES: usize = 64;
 
 #[derive(Default)]
@@ -26,7 +26,7 @@ struct Waiting {
     runners: usize,
 }
 
-/// The callbacks of one watchdog, and the calls that are to be made.
+/// The callbacks of one watchdog, and its pending calls.
 pub(super) struct Queue {
     on_failure: Option<FailureCallback>,
     on_success: Option<SuccessCallback>,
@@ -42,7 +42,7 @@ struct Calls {
 
 enum CallBack {
     Failure(WatchdogFailure),
-    /// So many successes in a row.
+    /// The number of successes in a row.
     Successes(u64),
 }
 
@@ -51,7 +51,7 @@ impl Queue {
         Arc::new(Self { on_failure, on_success, calls: Mutex::default() })
     }
 
-    /// Notes a success. [`Callbacks::run`] has to follow.
+    /// Records a success. Call [`Callbacks::run`] afterwards.
     pub(super) fn success(&self) {
         if self.on_success.is_none() {
             return;
@@ -63,7 +63,7 @@ impl Queue {
         }
     }
 
-    /// Notes a failure. [`Callbacks::run`] has to follow.
+    /// Records a failure. Call [`Callbacks::run`] afterwards.
     pub(super) fn failure(&self, failure: WatchdogFailure) {
         if self.on_failure.is_none() {
             return;
@@ -75,7 +75,7 @@ impl Queue {
         calls.waiting.push_back(CallBack::Failure(failure));
     }
 
-    /// Makes one call. Whether there was one.
+    /// Makes one call, and returns whether there was one.
     fn call(&self) -> bool {
         let call = {
             let mut calls = self.lock();
@@ -123,7 +123,7 @@ impl Callbacks {
         let runner = Runner(Some(self.clone()));
         let spawned = catch_unwind(AssertUnwindSafe(|| drop(runtime.spawn_blocking(move || runner.work()))));
         if spawned.is_err() {
-            // The system has no thread. The next call tries again.
+            // The system has no thread left. The next call tries again.
             let mut waiting = self.lock();
             let before = waiting.queues.len();
             waiting.queues.retain(|waiting| !Arc::ptr_eq(waiting, queue));
@@ -138,7 +138,7 @@ impl Callbacks {
     }
 }
 
-/// A thread that makes calls, or will. It counts as one until it finds no more calls, or is dropped.
+/// A thread that makes calls, or will make them. It counts as one until it finds no more calls, or is dropped.
 struct Runner(Option<Arc<Callbacks>>);
 
 impl Runner {
@@ -169,7 +169,7 @@ impl Drop for Runner {
 }
 
 impl Queue {
-    /// Ends the work on this queue unless calls have come in.
+    /// Ends the work on this queue, unless calls have been added.
     fn rest(&self) -> bool {
         let mut calls = self.lock();
         calls.is_scheduled = !calls.waiting.is_empty();

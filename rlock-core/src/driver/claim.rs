@@ -26,7 +26,8 @@ impl Driver {
         self.claim_as(LeaseId::random(), request, now)
     }
 
-    /// Registers a lease by its id, and sends its claim. The store answers with the lease of that id, if it has one.
+    /// Registers a lease by its id, and sends its claim. If the store has a lease of that id, it answers with that
+    /// lease.
     pub(super) fn claim_as(
         self: &Arc<Self>,
         id: LeaseId,
@@ -66,7 +67,7 @@ impl Driver {
         Ok(slot)
     }
 
-    /// The outcome of a claim, `None` while it is open.
+    /// The outcome of a claim; `None` while it is open.
     pub(crate) fn claimed(self: &Arc<Self>, slot: &Arc<Slot>) -> Option<Claimed> {
         let is_lost = self.loss(slot).is_some();
         let mut state = slot.lock();
@@ -99,7 +100,7 @@ impl Driver {
         }
     }
 
-    /// Measures a claim that has ended, by a grant if there is no `error`.
+    /// Measures an acquisition that has ended: by a grant if there is no `error`.
     pub(crate) fn acquire_ended(&self, kind: LockKind, error: Option<&LockError>, started: Moment) {
         let how = match error {
             None => AcquireOutcome::Acquired,
@@ -110,7 +111,7 @@ impl Driver {
         self.metrics.acquire_ended(kind, how, self.now().since(started));
     }
 
-    /// Gives up a lock that was waited for.
+    /// Gives up a lock that a user waited for.
     pub(crate) fn give_up(self: &Arc<Self>, slot: &Arc<Slot>, started: Moment) {
         slot.forget_user();
         self.leave(slot, Input::GiveUp);

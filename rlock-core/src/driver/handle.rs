@@ -22,7 +22,7 @@ impl Driver {
         Ok(LockHandle { key: slot.key.clone(), token, share: slot.share, ttl })
     }
 
-    /// Takes over a lease that another client has held, and extends it.
+    /// Adopts a lease that another client has held, and extends it.
     pub(crate) async fn adopt(self: &Arc<Self>, handle: &LockHandle, kind: LockKind) -> Result<Arc<Slot>, AdoptError> {
         let lost = |reason| Lost { resource: handle.key.resource.clone(), reason };
         let extension = Extension { key: handle.key.clone(), ttl: handle.ttl };
@@ -47,7 +47,7 @@ impl Driver {
         });
         match claimed.await {
             Claimed::Granted(token) if token == handle.token => Ok(adopting.take()),
-            // It ended in between, and the claim has made another.
+            // The lease ended in between, and the claim has created a new one.
             Claimed::Granted(_) => {
                 self.let_go(&adopting.take());
                 Err(lost(LossReason::Gone).into())
@@ -76,7 +76,7 @@ impl Driver {
     }
 }
 
-/// A lease that is being adopted. Dropping this leaves it to the store.
+/// A lease that is being adopted. Dropping this leaves the lease in the store.
 struct Adopting {
     driver: Arc<Driver>,
     slot: Option<Arc<Slot>>,

@@ -16,7 +16,7 @@ use crate::lease::{End, Input, LossReason, Lost, Phase};
 use crate::watchdog::{WatchdogConfig, WatchdogStatus};
 
 impl Driver {
-    /// The reason of the lock's loss, by the store's word or the clock's; `None` while it is held.
+    /// The reason for the loss of the lock, by an answer of the store or by the clock; `None` while it is held.
     pub(crate) fn loss(self: &Arc<Self>, slot: &Arc<Slot>) -> Option<LossReason> {
         if let Some(deadline) = slot.deadline() {
             if self.now() < deadline {
@@ -27,7 +27,7 @@ impl Driver {
         slot.loss()
     }
 
-    /// The time up to the deadline.
+    /// The time until the deadline.
     pub(crate) fn remaining(&self, slot: &Slot) -> Duration {
         slot.deadline().map(|deadline| deadline.since(self.now())).unwrap_or_default()
     }
@@ -44,7 +44,7 @@ impl Driver {
 
     fn signals<'a>(self: &Arc<Self>, slot: &'a Arc<Slot>) -> &'a Signals {
         let signals = slot.signals.get_or_init(Signals::default);
-        // An end before this has found no signals to cancel; one after it finds these.
+        // An end before this line found no signals to cancel. A later end finds them.
         drop(slot.lock());
         if self.loss(slot).is_some() {
             signals.lost.cancel();
@@ -55,7 +55,7 @@ impl Driver {
         signals
     }
 
-    /// The end of a lock, `None` while it is held.
+    /// The end of a lock; `None` while it is held.
     pub(crate) fn end(self: &Arc<Self>, slot: &Arc<Slot>) -> Option<End> {
         match self.loss(slot) {
             Some(reason) => Some(End::Lost(reason)),
@@ -63,7 +63,7 @@ impl Driver {
         }
     }
 
-    /// Extends the lock on top of what its watchdog does.
+    /// Extends the lock, in addition to the extensions of its watchdog.
     pub(crate) async fn extend(self: &Arc<Self>, slot: &Arc<Slot>, ttl: Ttl) -> Result<(), ExtendError> {
         self.check_max(ttl)?;
         let (sender, reply) = oneshot::channel();
@@ -77,7 +77,7 @@ impl Driver {
         })
     }
 
-    /// Starts a watchdog in place of the one that runs, and returns its number.
+    /// Starts a watchdog, which replaces the running one, and returns its number.
     pub(crate) fn start_watchdog(
         self: &Arc<Self>,
         slot: &Arc<Slot>,
@@ -102,7 +102,7 @@ impl Driver {
         Err(Lost { resource: slot.key.resource.clone(), reason }.into())
     }
 
-    /// The number of the watchdog that runs.
+    /// The number of the running watchdog.
     pub(crate) fn running_watchdog(&self, slot: &Slot) -> Option<u64> {
         match slot.lock().lease.phase() {
             Phase::Held(held) => held.watchdog().map(|watchdog| watchdog.renewal().generation),
@@ -110,7 +110,7 @@ impl Driver {
         }
     }
 
-    /// Stops the watchdog of that number, if it still runs.
+    /// Stops the watchdog of that number, if it is still running.
     pub(crate) fn stop_watchdog(self: &Arc<Self>, slot: &Arc<Slot>, generation: u64) {
         self.step(slot, Input::Unwatch { generation }, Sending::Now);
     }

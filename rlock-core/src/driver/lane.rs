@@ -1,4 +1,4 @@
-//! Requests of one verb on their way to the store: some under way, the others in a queue, to go together.
+//! Requests of one verb on their way to the store: some are under way, the others wait in a queue and travel together.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -15,9 +15,9 @@ use crate::clock::Moment;
 
 /// The requests of one verb.
 ///
-/// A request that finds the lane quiet is sent at once and alone, by the task that makes it. The others queue. A worker is on
-/// its way whenever requests queue and the [window](Window) has room, and takes all that have come by the time it runs: the
-/// requests of one moment go together, and none waits for more to come.
+/// A request that finds the lane quiet is sent at once and alone, by the task that makes it. The others wait in a
+/// queue. A worker is on its way whenever requests wait and the [window](Window) has room. It takes all requests that
+/// have come by the time it runs. So the requests of one moment travel together, and none waits for more to come.
 #[derive(Debug)]
 pub(super) struct Lane<T> {
     inner: Mutex<Inner<T>>,
@@ -28,14 +28,14 @@ pub(super) struct Lane<T> {
     shares: Shares,
 }
 
-/// The requests that are worth a call: as many go together rather than over several calls, and no more than these while the
-/// store leaves a call without an answer.
+/// The number of requests that are worth a call of their own: up to this number go into one call instead of several. It
+/// is also the limit for one call while the store leaves a call unanswered.
 pub(super) const FEW: usize = 16;
 
-/// How many requests go together.
+/// The number of requests in one call.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shares {
-    /// Up to so many go together rather than over several calls.
+    /// Up to this number of requests go into one call instead of several.
     pub(super) worth_a_call: usize,
     pub(super) max: usize,
 }
@@ -44,10 +44,11 @@ pub(super) struct Shares {
 struct Inner<T> {
     queue: VecDeque<T>,
     under_way: usize,
-    /// Calls without an answer that are not counted as under way any more.
+    /// Unanswered calls that no longer count as under way.
     stuck: usize,
-    /// The thread that started the last worker, if that has not taken its share yet. tokio runs it next on that thread, and
-    /// on no other: while a task there blocks, requests of other threads need a worker of their own.
+    /// The thread that started the last worker, if that worker has not taken its requests yet. tokio runs the worker
+    /// next on that thread, and on no other. While a task there blocks, the requests of other threads need a worker of
+    /// their own.
     starting: Option<ThreadId>,
     window: Window,
     idle: Vec<Arc<Worker>>,
@@ -58,15 +59,15 @@ struct Inner<T> {
 #[derive(Default)]
 pub(super) struct Worker {
     wake: Notify,
-    /// A request under way that this worker is to wait for.
+    /// A request under way that this worker has to await.
     call: Mutex<Option<HandedOver>>,
 }
 
-/// A worker that has work to do.
+/// A worker with work to do.
 pub(super) enum Start {
-    /// It was idle, and is awake.
+    /// The worker was idle, and is now awake.
     Woken,
-    /// It is new, and needs a task.
+    /// The worker is new, and needs a task.
     New(Arc<Worker>),
 }
 
@@ -84,18 +85,18 @@ impl<T> Lane<T> {
         Self { inner: Mutex::new(inner), queued: AtomicUsize::new(0), under_way: AtomicUsize::new(0), shares }
     }
 
-    /// Whether no request waits or is under way, so that one more is sent at once and alone. It does not count as under way
-    /// until it is [handed over](Self::hand_over).
+    /// Whether no request waits or is under way. One more request is then sent at once and alone. It does not count as
+    /// under way until it is [handed over](Self::hand_over).
     pub(super) fn is_quiet(&self) -> bool {
         self.queued.load(Ordering::Acquire) == 0 && self.under_way.load(Ordering::Acquire) == 0
     }
 
-    /// Queues a request. [`start`](Self::start) has to follow, after this one or after several.
+    /// Queues a request. Call [`start`](Self::start) afterwards, once for one or more requests.
     pub(super) fn push(&self, request: T) {
         self.change(|inner| inner.queue.push_back(request));
     }
 
-    /// Starts a worker, if requests wait, this thread has not just started one, and there is room in the window.
+    /// Starts a worker, if requests wait, the window has room, and this thread has not just started one.
     pub(super) fn start(&self) -> Option<Start> {
         if self.queued.load(Ordering::Acquire) == 0 {
             return None;
@@ -115,7 +116,7 @@ impl<T> Lane<T> {
         self.change(|inner| inner.start_worker(Some(call)))
     }
 
-    /// Gives a worker that was [started](Self::start) its first batch; without one the worker is idle.
+    /// Gives a worker that was [started](Self::start) its first batch. Without a batch the worker is idle.
     pub(super) fn begin(&self, worker: &Arc<Worker>, batch: &mut Vec<T>) -> bool {
         self.change(|inner| {
             inner.starting = None;
@@ -123,7 +124,7 @@ impl<T> Lane<T> {
         })
     }
 
-    /// Takes note of the answer to a worker's call, and gives the worker its next batch; without one the worker is idle.
+    /// Records the answer to a worker's call, and gives the worker its next batch. Without a batch the worker is idle.
     /// `round_trip` is `None` if nothing was sent.
     pub(super) fn next(
         &self,
@@ -138,7 +139,7 @@ impl<T> Lane<T> {
         })
     }
 
-    /// Stops counting a call that gets no answer, so that it holds nobody up.
+    /// Stops counting a call that gets no answer, so that it does not delay other requests.
     pub(super) fn is_stuck(&self) {
         self.change(|inner| {
             inner.under_way -= 1;
@@ -146,7 +147,7 @@ impl<T> Lane<T> {
         });
     }
 
-    /// Counts such a call again, because it is answered.
+    /// Counts such a call again, because it has been answered.
     pub(super) fn is_back(&self) {
         self.change(|inner| {
             inner.under_way += 1;
@@ -154,7 +155,7 @@ impl<T> Lane<T> {
         });
     }
 
-    /// Ends the workers once they are idle.
+    /// Ends the workers as soon as they are idle.
     pub(super) fn close(&self) {
         let idle = self.change(|inner| {
             inner.is_closed = true;
@@ -197,8 +198,8 @@ impl<T> Inner<T> {
         }
     }
 
-    /// Gives a worker its share of the queue: all of it if that is little, else enough that every call under way has
-    /// something to carry. The store then works on one call while this side works on the answers of another.
+    /// Gives a worker its share of the queue: all of it if the queue is short, otherwise a part, so that every call
+    /// under way gets a share. The store can then work on one call while the client works on the answers of another.
     fn fill(&mut self, worker: &Arc<Worker>, batch: &mut Vec<T>, shares: Shares) -> bool {
         if self.queue.is_empty() || self.under_way > self.window.size() {
             self.under_way -= 1;
@@ -206,14 +207,14 @@ impl<T> Inner<T> {
             return false;
         }
         let waiting = self.queue.len();
-        // A resource that keeps the store busy comes again, and is to hold up few others then.
+        // A resource that keeps the store busy returns to the queue. It should then delay few other requests.
         let worth_a_call = if self.stuck > 0 { FEW.min(shares.worth_a_call) } else { shares.worth_a_call };
         let share = waiting.div_ceil(self.window.size()).max(worth_a_call).min(shares.max).min(waiting);
         batch.extend(self.queue.drain(..share));
         true
     }
 
-    /// Lets the window learn from an answer.
+    /// Updates the window with an answer.
     fn answered(&mut self, now: Moment, round_trip: Option<Duration>) {
         let Some(round_trip) = round_trip else { return };
         let is_full = !self.queue.is_empty() || self.under_way >= self.window.size();
@@ -222,7 +223,7 @@ impl<T> Inner<T> {
 }
 
 impl Worker {
-    /// Takes the request that this worker is to wait for.
+    /// Takes the request that this worker has to await.
     pub(super) fn handed_over(&self) -> Option<HandedOver> {
         self.lock().take()
     }

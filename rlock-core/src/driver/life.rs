@@ -1,4 +1,4 @@
-//! The life of a driver: its loop, the store's events, and its end.
+//! The life of a driver: its loop, the events of the store, and its end.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use crate::contract::{Event, EventStream};
 use crate::error::ShutdownError;
 use crate::lease::{Hint, Input, Phase, Verb};
 
-/// The least time for which a client without handles goes on with its releases.
+/// The minimum time for which a client without handles continues its releases.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
 impl Driver {
-    /// Attends to the schedule and to the store's events until the client has no handle. The driver ends with the future,
-    /// even if that is never polled.
+    /// Handles the schedule and the store's events until the client has no handle. The driver ends with the future,
+    /// even if the future is never polled.
     pub(crate) fn drive(self: Arc<Self>, events: EventStream) -> impl Future<Output = ()> + Send {
         let on_every_way_out = MarkDead(self.clone());
         async move {
@@ -57,7 +57,7 @@ impl Driver {
         listener.abort();
     }
 
-    /// Lets a lease act whose timer has come.
+    /// Fires a timer of a lease.
     fn fire(self: &Arc<Self>, Timer { at, slot }: &Timer) {
         let is_due = {
             let mut state = slot.lock();
@@ -105,7 +105,7 @@ impl Driver {
         [Verb::Claim, Verb::Extend, Verb::Release].into_iter().for_each(|verb| self.start(verb));
     }
 
-    /// Refuses new leases, ends the waiting for others, and waits for the holders to release theirs.
+    /// Refuses new leases, ends the wait of others, and waits for the holders to release theirs.
     pub(crate) async fn drain(self: &Arc<Self>, wait: Duration) {
         for slot in self.table.close() {
             let is_held = matches!(slot.lock().lease.phase(), Phase::Held(_));
@@ -117,7 +117,7 @@ impl Driver {
         self.emptied_within(wait).await;
     }
 
-    /// Gives back every lease, refuses new ones, and waits for the answers.
+    /// Releases every lease, refuses new ones, and waits for the answers.
     pub(crate) async fn shutdown(self: &Arc<Self>, timeout: Duration) -> Result<(), ShutdownError> {
         self.close();
         self.emptied_within(timeout).await;
@@ -153,15 +153,15 @@ impl Driver {
         self.start_all();
     }
 
-    /// Ends the driver once its leases are settled, since its last handle was dropped.
+    /// Ends the driver once its leases are settled, because its last handle was dropped.
     pub(crate) fn desert(&self) {
         self.is_deserted.store(true, Ordering::Release);
         self.schedule.wake();
     }
 
-    /// Blocks this thread until no release or claim is under way, for the client's `drop_timeout` at most, and logs the
-    /// number of releases that the store has not confirmed. Returns at once after a [shutdown](Self::shutdown), which has
-    /// waited.
+    /// Blocks this thread until no release or claim is under way, for the client's `drop_timeout` at most. Logs the
+    /// number of releases that the store has not confirmed. Returns at once after a [shutdown](Self::shutdown), which
+    /// has already waited.
     pub(crate) fn wait_for_releases(&self) {
         let limit = self.settings.drop_timeout;
         if self.was_shut_down.load(Ordering::Acquire) {
@@ -175,7 +175,7 @@ impl Driver {
     }
 }
 
-/// Abandons every lease when the runtime under a client ends, because no request would be answered any more.
+/// Abandons every lease when the runtime under a client ends, because no request will be answered any more.
 struct MarkDead(Arc<Driver>);
 
 impl Drop for MarkDead {

@@ -1,12 +1,12 @@
 //! Drives the leases of a client: batches their requests, runs one timer, and carries out the effects of their steps.
 //!
 //! Every lease is a [machine](crate::lease) behind a mutex of its own, in a [`Slot`]. A step takes the mutex, moves the
-//! machine, and lets go of the mutex before anything else happens: the signal of a loss first, then wakers, requests,
-//! metrics, logs and callbacks. No thread holds two slots. The mutexes of the schedule, of the table and of
-//! a watchdog's pending callbacks may be taken while a slot's is held; those of the lanes are not.
+//! machine, and releases the mutex before it does anything else: it signals a loss first, then wakes users and sends
+//! requests, and last serves metrics, logs and callbacks. No thread holds two slots. The mutexes of the schedule, of
+//! the table and of a watchdog's pending callbacks may be taken while a slot's is held; those of the lanes are not.
 //!
 //! - `step`: one step and its effects.
-//! - `claim`, `hold`, `release`, `handle`: the operations that users ask for.
+//! - `claim`, `hold`, `release`, `handle`: the operations of users.
 //! - `requests`: requests to the store, alone or in batches, and their answers.
 //! - `lane`, `window`: the requests of one verb that are under way or wait for their turn.
 //! - `schedule`: leases by the next moment at which they need attention.
@@ -73,26 +73,26 @@ pub(crate) struct Driver {
     callbacks: Arc<Callbacks>,
     metrics: ClientMetrics,
     numbers: AtomicU64,
-    /// A shutdown has waited for the releases, and has reported.
+    /// A shutdown has waited for the releases, and has reported the result.
     was_shut_down: AtomicBool,
     /// The last handle of this client was dropped.
     is_deserted: AtomicBool,
     /// The runtime under the client has ended.
     is_dead: AtomicBool,
-    /// The number of leases whose release no request will confirm any more.
+    /// The number of leases whose release will never be confirmed.
     abandoned: AtomicUsize,
 }
 
 /// Requests that users wait for.
 const AWAITED: Shares = Shares { worth_a_call: lane::FEW, max: 256 };
-/// Extensions, for which hardly any user waits: few calls cost less than many.
+/// Extensions, for which users rarely wait: few large calls cost less than many small ones.
 const RENEWED: Shares = Shares { worth_a_call: 1024, max: 1024 };
-/// The longest time for which an answer of the store is awaited. Backends have limits of their own, far below.
+/// The longest time to wait for an answer of the store. The limits of the backends are far shorter.
 const LONGEST_CALL: Duration = Duration::from_secs(60);
 
 impl Driver {
-    /// The driver, and the events that [`drive`](Self::drive) attends to. The stream is taken here, before the first claim
-    /// can be made: a waiter that is granted at once must not miss its event.
+    /// Creates the driver, and takes the stream of events for [`drive`](Self::drive). The stream is taken here, before
+    /// the first claim can be made, because a waiter that is granted at once must not miss its event.
     pub(crate) fn new(backend: Arc<dyn Backend>, runtime: Handle, settings: Settings) -> (Arc<Self>, EventStream) {
         let name = backend.capabilities().backend;
         let events = {
@@ -141,7 +141,7 @@ impl Driver {
         self.table.len()
     }
 
-    /// Whether claims are refused.
+    /// Whether new claims are refused.
     pub(crate) fn is_closed(&self) -> bool {
         self.table.is_closed() || self.is_dead.load(Ordering::Acquire)
     }
@@ -151,7 +151,7 @@ impl Driver {
         self.schedule.len()
     }
 
-    /// Runs a call that is about no lease.
+    /// Makes a call that concerns no lease.
     pub(crate) async fn call<T, F>(
         &self,
         operation: &'static str,
@@ -182,7 +182,7 @@ impl Driver {
         Ok(())
     }
 
-    /// A number that this client has not used.
+    /// A number that is unique in this client.
     fn new_number(&self) -> u64 {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }

@@ -20,10 +20,10 @@ use crate::contract::{BackendError, Claim, Extended, Extension, Failure, IfBusy,
 use crate::lease::{Fault, Input, Order, Verb};
 use crate::metrics;
 
-/// A request without an answer for so long does not count as under way any more, so that it holds nobody up.
+/// A request without an answer after this time no longer counts as under way, so that it does not delay other requests.
 const STUCK: Duration = Duration::from_secs(1);
 
-/// The buffers of a worker, used again for each batch.
+/// The buffers of a worker, reused for each batch.
 #[derive(Default)]
 struct Desk {
     batch: Vec<Arc<Slot>>,
@@ -35,12 +35,13 @@ struct Desk {
 }
 
 impl Driver {
-    /// Sends a request: at once and alone if its lane is quiet and its user waits for it, else with a worker of the lane. Sees to
-    /// the timer of its lease: in the schedule, or with the call.
+    /// Sends a request: at once and alone if its lane is quiet and its user waits for it, otherwise by a worker of the
+    /// lane. Also sets the timer of its lease, in the schedule or with the call.
     ///
-    /// With `is_awaited`, and on the client's runtime, the request is polled for the first time here, so that it is on its way
-    /// before a worker is awake, and a store that answers at once needs none. On another runtime it is not: a future may leave
-    /// its waker with the runtime that polls it, which may end, or stand still, before it wakes that future.
+    /// With `is_awaited`, and on the client's runtime, the request is polled for the first time here. So it is on its
+    /// way before a worker is awake, and a store that answers at once needs no worker. On another runtime it is not
+    /// polled here: a future may leave its waker with the runtime that polls it, and that runtime may end or stop
+    /// before it wakes the future.
     pub(super) fn send(self: &Arc<Self>, verb: Verb, slot: &Arc<Slot>, began: Moment, is_awaited: bool) {
         let lane = self.lane(verb);
         if !is_awaited || !lane.is_quiet() || !self.is_on_its_runtime() {
@@ -51,7 +52,8 @@ impl Driver {
         }
         let Some((sent, order, timer)) = self.begin(verb, slot, began) else { return };
         let mut call = self.call_of_one(slot, order);
-        // Without the budget of this task, whose end would leave the waker with the runtime as well.
+        // Unconstrained, because a future that finds the budget of this task used up would also leave its waker with
+        // the runtime.
         match pin!(unconstrained(call.as_mut())).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(answer) => {
                 self.answered(&sent, answer, self.now());
@@ -64,8 +66,8 @@ impl Driver {
         }
     }
 
-    /// Begins a request, and returns with it the timer that its lease needs from now on and the schedule has not got. `None` if
-    /// the request is not wanted any more.
+    /// Begins a request. Also returns the timer that its lease needs from now on, if the schedule does not have it.
+    /// `None` if the request is no longer needed.
     fn begin(&self, verb: Verb, slot: &Arc<Slot>, began: Moment) -> Option<(Sent, Order, Option<Moment>)> {
         let mut state = slot.lock();
         let Some((call, order)) = state.lease.begin(verb, began) else {
@@ -79,7 +81,7 @@ impl Driver {
         Handle::try_current().is_ok_and(|current| current.id() == self.runtime.id())
     }
 
-    /// Starts a worker on the requests that wait in a lane.
+    /// Starts a worker for the requests that wait in a lane.
     pub(super) fn start(self: &Arc<Self>, verb: Verb) {
         if let Some(start) = self.lane(verb).start() {
             self.run(verb, start);
@@ -144,7 +146,7 @@ impl Driver {
             self.start(verb);
             timeout(limit.longest.saturating_sub(STUCK), call).await.ok()
         };
-        // The call itself does not panic. Its drop may.
+        // The call itself does not panic, but its drop may.
         let answer = AssertUnwindSafe(answer).catch_unwind().await.ok().flatten();
         if is_stuck {
             self.lane(verb).is_back();
@@ -175,7 +177,8 @@ impl Driver {
         }
     }
 
-    /// Sends one call for a batch, and returns when it was begun; `None` if no request of the batch is wanted any more.
+    /// Sends one call for a batch, and returns the moment when the call began; `None` if no request of the batch is
+    /// still needed.
     async fn send_batch(self: &Arc<Self>, verb: Verb, desk: &mut Desk) -> Option<Moment> {
         let Desk { batch, sent, claims, extensions, releases } = desk;
         let began = self.now();
@@ -219,8 +222,8 @@ impl Driver {
         Some(began)
     }
 
-    /// Sends the requests that follow from the answers to requests of `verb`: a lease that was claimed is extended, or released
-    /// if nobody waits for it any more, and so is one that was extended.
+    /// Sends the requests that follow from the answers to requests of `verb`. A lease that was claimed or extended may
+    /// need an extension, or a release if its user has left.
     fn start_follow_ups(self: &Arc<Self>, verb: Verb) {
         if verb != Verb::Release {
             self.start(Verb::Extend);
@@ -228,7 +231,7 @@ impl Driver {
         }
     }
 
-    /// Feeds the answers of a batch to its leases, or that none has come within `limit`.
+    /// Passes the answers of a batch to its leases, or a failure if none has come within `limit`.
     fn all_answered(
         self: &Arc<Self>,
         sent: &mut Vec<Sent>,
@@ -263,7 +266,7 @@ impl Driver {
                 (report(answer.as_ref().err(), None), Input::Released(sent.call, answer.map_err(|error| fault(&error))))
             }
         };
-        // A waker of the user's that panics costs the other leases of the batch nothing.
+        // A user's waker that panics does not affect the other leases of the batch.
         quietly(|| self.step_with(&sent.slot, input, Some(report), Sending::Later, |_, _| {}));
     }
 
@@ -274,7 +277,7 @@ impl Driver {
         Claim { key, share: slot.share, ttl, if_busy, owner, data }
     }
 
-    /// The answers to a call of `count` entries, one for each even if the backend panics.
+    /// Returns the answers to a call of `count` entries, one for each entry, even if the backend panics.
     async fn guarded<T>(
         &self,
         operation: &'static str,
@@ -309,7 +312,7 @@ impl Driver {
     }
 }
 
-/// Lets the tasks run that are ready, which may have requests to send as well.
+/// Yields once to the tasks that are ready, because they may have requests to send as well.
 async fn behind_others() {
     let mut is_behind = false;
     std::future::poll_fn(|context| {
@@ -322,7 +325,7 @@ async fn behind_others() {
     .await;
 }
 
-/// The time after which the answer to a request is of no use: for an extension half of the life that it asks for.
+/// The time after which the answer to a request is useless: for an extension half of the life that it requests.
 fn limit_of(order: Order) -> Duration {
     match order {
         Order::Extend { ttl } => (ttl.get() / 2).clamp(STUCK, LONGEST_CALL),

@@ -10,12 +10,12 @@ use crate::clock::Moment;
 
 /// The timers of a client's leases.
 ///
-/// A lease keeps the earliest of its timers only, and that one may be early: the lease then sets the next when it fires. So an
-/// operation that moves a timer later, which is what most of them do, costs nothing here. Timers of leases that are settled
-/// stay until they fire, or until they are half of all.
+/// A lease keeps only the earliest of its timers here. That timer may fire too early; the lease then sets the next one.
+/// So an operation that moves a timer later, as most operations do, costs nothing here. Timers of settled leases stay
+/// until they fire, or until they are more than half of all timers.
 ///
-/// Timers of about the same moment share a bucket, in no order: with many leases, a heap costs more than all else of a renewal,
-/// because each of its levels is another miss of the processor's caches.
+/// Timers of about the same moment share a bucket, in no order. With many leases, a heap would cost more than the rest
+/// of a renewal, because each of its levels is another cache miss of the processor.
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
     timers: Mutex<Timers>,
@@ -29,7 +29,7 @@ struct Timers {
     len: usize,
     /// The number of timers of settled leases.
     stale: usize,
-    /// The moment until which the driver sleeps. A timer that is not earlier need not wake it.
+    /// The moment until which the driver sleeps. Only an earlier timer has to wake it.
     sleeping_until: Option<Moment>,
 }
 
@@ -39,7 +39,7 @@ pub(super) struct Timer {
     pub(super) slot: Arc<Slot>,
 }
 
-/// Fewer stale timers are not worth a sweep.
+/// A sweep needs more stale timers than this.
 const FEW: usize = 64;
 
 impl Schedule {
@@ -55,7 +55,7 @@ impl Schedule {
         }
     }
 
-    /// Takes note that a lease is settled of which `count` timers have not fired.
+    /// Records that a lease is settled, `count` timers of which have not fired.
     pub(super) fn settled(&self, count: usize) {
         let mut timers = self.lock();
         timers.stale += count;
@@ -72,8 +72,8 @@ impl Schedule {
         }
     }
 
-    /// Takes out the timers that are due at `now`, at most `limit`, and returns the moment of the next. The caller sleeps
-    /// until then, or until [`earlier`](Self::earlier) resolves.
+    /// Takes the timers that are due at `now`, at most `limit`, and returns the moment of the next timer. The caller
+    /// sleeps until then, or until [`earlier`](Self::earlier) resolves.
     pub(super) fn take_due(&self, now: Moment, limit: usize, due: &mut Vec<Timer>) -> Option<Moment> {
         let mut timers = self.lock();
         while due.len() < limit
@@ -98,7 +98,7 @@ impl Schedule {
         next
     }
 
-    /// Resolves once a timer is added that is earlier than [`take_due`](Self::take_due) said.
+    /// Resolves once a timer is added that is earlier than the moment that [`take_due`](Self::take_due) returned.
     pub(super) async fn earlier(&self) {
         self.earlier.notified().await;
     }
@@ -119,7 +119,7 @@ impl Schedule {
     }
 }
 
-/// The bucket of a moment: about four milliseconds.
+/// The bucket of a moment. A bucket spans about four milliseconds.
 fn bucket(at: Moment) -> u64 {
     at.as_nanos() >> 22
 }

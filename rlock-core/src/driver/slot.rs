@@ -1,4 +1,4 @@
-//! One lease with its place in the driver.
+//! One lease with its data in the driver.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -18,7 +18,7 @@ use crate::lease::{Lease, LossReason, Phase, Refusal, ReleaseOutcome, Wait};
 use crate::metrics::LockKind;
 use crate::watchdog::Plan;
 
-/// The lock that a user asks for.
+/// A user's request for a lock.
 #[derive(Clone)]
 pub(crate) struct Request {
     pub(crate) resource: ResourceName,
@@ -29,34 +29,34 @@ pub(crate) struct Request {
     pub(crate) wait: Wait,
     pub(crate) hold_at_least: Duration,
     pub(crate) data: Option<LeaseData>,
-    /// Shown in place of the client's.
+    /// The owner to show instead of the client's.
     pub(crate) owner: Option<Arc<Owner>>,
 }
 
-/// One lease with its place in the driver. The guard or the waiter, the schedule, and the requests under way share it.
+/// One lease with its data in the driver. The guard or the waiter, the schedule, and the requests under way share it.
 pub(crate) struct Slot {
     pub(crate) key: LeaseKey,
     pub(super) share: Share,
     pub(super) kind: LockKind,
     pub(super) data: Option<LeaseData>,
     pub(super) owner: Option<Arc<Owner>>,
-    /// The deadline while the lease is held, 0 otherwise: the answer to "is it held" without the mutex.
+    /// The deadline while the lease is held, 0 otherwise. It lets readers check the lock without the mutex.
     deadline: AtomicU64,
-    /// The index of the loss plus one, 0 without a loss.
+    /// The index of the loss plus one; 0 without a loss.
     loss: AtomicU8,
     is_settled: AtomicBool,
-    /// The signals that users wait for, made for the first of them.
+    /// The signals that users wait for, created for the first user.
     pub(super) signals: OnceLock<Signals>,
-    /// The future that waits for the lock, then the one that waits for its release.
+    /// The waker of the future that waits for the lock, and later of the one that waits for its release.
     pub(super) user: AtomicWaker,
     state: Mutex<State>,
 }
 
-/// The ends of a held lease.
+/// The signals for the end of a held lease.
 #[derive(Debug, Default)]
 pub(super) struct Signals {
     pub(super) lost: CancellationToken,
-    /// Lost or released.
+    /// Cancelled when the lease is lost or released.
     pub(super) ended: CancellationToken,
 }
 
@@ -70,7 +70,7 @@ pub(super) struct State {
     pub(super) refusal: Option<Refusal>,
     /// The outcome of the release.
     pub(super) release: Option<ReleaseOutcome>,
-    /// Extensions that the holder waits for.
+    /// Extensions whose replies the holder awaits.
     pub(super) tickets: Vec<Ticket>,
     /// The last failure of a request, until one succeeds.
     pub(super) last_error: Option<Box<BackendError>>,
@@ -78,13 +78,13 @@ pub(super) struct State {
 }
 
 impl State {
-    /// The timer of the lease, if the schedule has none that is as early.
+    /// The timer of the lease, if it is earlier than every timer in the schedule.
     pub(super) fn missing_timer(&self) -> Option<Moment> {
         self.lease.timer().filter(|at| self.timer.is_none_or(|timer| *at < timer))
     }
 }
 
-/// An extension that the holder waits for, and its number.
+/// The number of an extension whose reply the holder awaits, and the sender of the reply.
 pub(super) type Ticket = (u64, oneshot::Sender<Result<(), ExtendError>>);
 
 impl Slot {
@@ -118,7 +118,7 @@ impl Slot {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Polls for news of the lease, by `news`. The future that is polled is woken when there are some.
+    /// Polls `news` for news of the lease. The future that polls is woken when there is news.
     pub(crate) fn poll_for<T>(&self, context: &Context<'_>, mut news: impl FnMut() -> Option<T>) -> Poll<T> {
         if let Some(news) = news() {
             return Poll::Ready(news);
@@ -131,7 +131,8 @@ impl Slot {
         late.map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Lets go of the future that waits. Its waker must not live on in the schedule, whose mutex would be held at its drop.
+    /// Drops the waker of the waiting future. It must not stay in the schedule, whose mutex would be held when the
+    /// waker is dropped.
     pub(super) fn forget_user(&self) {
         drop(self.user.take());
     }
@@ -142,7 +143,7 @@ impl Slot {
         (nanos != 0).then(|| Moment::from_nanos(nanos))
     }
 
-    /// The reason of the loss, as far as it is known.
+    /// The reason for the loss, as far as it is known.
     pub(super) fn loss(&self) -> Option<LossReason> {
         LossReason::of_index(usize::from(self.loss.load(Ordering::Acquire)).checked_sub(1)?)
     }
@@ -151,7 +152,7 @@ impl Slot {
         self.is_settled.load(Ordering::Acquire)
     }
 
-    /// Publishes the part of `state`, the state of this slot, that is read without the mutex.
+    /// Publishes the part of `state`, the state of this slot, that other threads read without the mutex.
     pub(super) fn publish(&self, state: &State) {
         if matches!(state.lease.phase(), Phase::Settled) {
             self.is_settled.store(true, Ordering::Release);
@@ -160,7 +161,7 @@ impl Slot {
         self.deadline.store(deadline, Ordering::Release);
     }
 
-    /// Takes note of a loss, before the deadline is taken back.
+    /// Records a loss, before the deadline is cleared.
     pub(super) fn lose(&self, reason: LossReason) {
         let index = u8::try_from(reason.index()).expect("there are few reasons");
         self.loss.store(index + 1, Ordering::Release);

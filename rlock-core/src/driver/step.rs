@@ -17,25 +17,26 @@ use crate::lease::{Effect, Effects, Hint, Input, Lease, LossReason, Lost, Phase,
 use crate::metrics::{Answer, Counted, WakeUp, count};
 use crate::watchdog::WatchdogFailure;
 
-/// When the requests of a step are sent.
+/// The way to send the requests of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sending {
-    /// By workers, at once.
+    /// At once, by workers.
     Now,
-    /// At once and alone by this task, which goes on to wait for the outcome, if the lane is quiet; else as [`Now`](Self::Now).
+    /// At once and alone by this task, which then waits for the outcome, if the lane is quiet; otherwise as
+    /// [`Now`](Self::Now).
     Here,
-    /// With the next [`start`](Driver::start) of their lanes, together with those of other steps.
+    /// With the next [`start`](Driver::start) of their lanes, together with the requests of other steps.
     Later,
 }
 
-/// An answer of the store beside what the machine reads of it.
+/// The part of a store's answer that the machine does not read.
 #[derive(Debug, Clone)]
 pub(super) struct Report {
     pub(super) at: Moment,
     /// The time from before the request to its answer.
     pub(super) took: Duration,
     pub(super) error: Option<BackendError>,
-    /// The kind of an extension's answer.
+    /// The kind of the answer to an extension.
     pub(super) extension: Option<Answer>,
 }
 
@@ -47,14 +48,14 @@ struct Stage {
     held_since: Option<Moment>,
     /// The token, while the lease is held.
     token: Option<Token>,
-    /// The number of the watchdog that runs.
+    /// The number of the running watchdog.
     watchdog: Option<u64>,
 }
 
-/// The outcome of an extension that the holder asked for.
+/// The outcome of an extension that the holder requested.
 type Extended = Result<(), ExtendError>;
 
-/// The effects of a step that need the slot's state, taken along after its mutex.
+/// The part of a step's effects that needs the slot's state. It is carried out after the slot's mutex is released.
 #[derive(Default)]
 struct Aftermath {
     replies: SmallVec<[(oneshot::Sender<Extended>, Extended); 1]>,
@@ -64,19 +65,19 @@ struct Aftermath {
     stale_timers: usize,
 }
 
-/// Runs code that may call into the user's, whose panic is to end nothing here.
+/// Runs code that may call the user's code, and catches its panic.
 pub(super) fn quietly(run: impl FnOnce()) {
     drop(catch_unwind(AssertUnwindSafe(run)));
 }
 
 impl Driver {
-    /// Moves a lease on by one input.
+    /// Applies one input to a lease.
     pub(super) fn step(self: &Arc<Self>, slot: &Arc<Slot>, input: Input, sending: Sending) {
         self.step_with(slot, input, None, sending, |_, _| {});
     }
 
-    /// Moves a lease on by one input, which is an answer of the store if there is a `report`. `prepare` runs first, under the
-    /// slot's mutex.
+    /// Applies one input to a lease. With a `report` the input is an answer of the store. `prepare` runs first, under
+    /// the slot's mutex.
     pub(super) fn step_with(
         self: &Arc<Self>,
         slot: &Arc<Slot>,
@@ -103,7 +104,8 @@ impl Driver {
         before.count_change(after, &effects);
         slot.publish(&state);
         if effects.iter().any(|effect| matches!(effect, Effect::Settle)) {
-            // Before the user hears of it, and under the mutex: then no lease is open that its user knows to be released.
+            // Before the user is notified, and under the mutex: a lease that its user knows to be released is never
+            // counted as open.
             self.table.remove(slot.key.id);
         } else if sending == Sending::Later || !effects.iter().any(|effect| matches!(effect, Effect::Send(_))) {
             self.set_timer(slot, &mut state); // with a request that is sent now, `send` sees to it
@@ -117,7 +119,7 @@ impl Driver {
         }
     }
 
-    /// Brings the slot's state in line with the effects, under its mutex.
+    /// Updates the slot's state for the effects, under its mutex.
     fn absorb(&self, slot: &Slot, state: &mut State, effects: &Effects, report: Option<&Report>) -> Aftermath {
         let mut aftermath = Aftermath::default();
         if let Some(error) = report.and_then(|report| report.error.clone())
@@ -160,7 +162,7 @@ impl Driver {
                 }
                 Effect::Settle => {
                     aftermath.stale_timers = std::mem::take(&mut state.timers);
-                    // The user's closures are not to be dropped under a mutex, as those that outlive the slot would be.
+                    // The user's closures must not be dropped under a mutex. If they stayed in the slot, they could be.
                     aftermath.dropped = state.watch.as_mut().and_then(|watch| watch.callbacks.take());
                 }
                 Effect::Send(_)
@@ -185,7 +187,7 @@ impl Driver {
         }
     }
 
-    /// The last failure of a request, or that it was not answered.
+    /// The last failure of a request, or the error that it was not answered.
     pub(super) fn last_error(&self, state: &State, operation: &'static str) -> BackendError {
         state.last_error.as_deref().cloned().unwrap_or_else(|| {
             let reason = "the store has not answered; see whether it is reachable";
@@ -193,7 +195,7 @@ impl Driver {
         })
     }
 
-    /// Gives the schedule the lease's timer, unless it has an earlier one.
+    /// Adds the lease's timer to the schedule, unless the schedule has an earlier one.
     pub(super) fn set_timer(&self, slot: &Arc<Slot>, state: &mut State) {
         if let Some(at) = state.missing_timer() {
             state.timer = Some(at);
@@ -202,7 +204,8 @@ impl Driver {
         }
     }
 
-    /// Does what a step asks for, after the slot's mutex was let go: the signal of a loss first, the user's code last.
+    /// Carries out the effects of a step, after the slot's mutex is released: the signal of a loss first, the user's
+    /// code last.
     fn carry_out(
         self: &Arc<Self>,
         slot: &Arc<Slot>,

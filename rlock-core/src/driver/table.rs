@@ -22,13 +22,13 @@ pub(super) struct Table {
 #[derive(Default)]
 struct Inner {
     slots: HashMap<LeaseId, Arc<Slot>, BuildHasherDefault<IdHasher>>,
-    /// No lease is added any more.
+    /// The table takes no more leases.
     is_closed: bool,
     /// The number of threads that wait for an empty table.
     threads: usize,
 }
 
-/// Takes the random bits of an id for its hash.
+/// Uses the random bits of an id as its hash.
 #[derive(Default)]
 struct IdHasher(u64);
 
@@ -72,7 +72,7 @@ impl Table {
         self.lock().slots.values().cloned().collect()
     }
 
-    /// Refuses new leases, and returns those that are there.
+    /// Refuses new leases, and returns the existing ones.
     pub(super) fn close(&self) -> Vec<Arc<Slot>> {
         let mut inner = self.lock();
         inner.is_closed = true;
@@ -83,12 +83,12 @@ impl Table {
         self.lock().slots.len()
     }
 
-    /// Resolves when the table has become empty after this call.
+    /// Resolves when the table becomes empty after this call.
     pub(super) fn emptied(&self) -> impl Future<Output = ()> {
         self.emptied.notified()
     }
 
-    /// Blocks this thread until the table is empty, for `limit` at most, and returns the number of leases that are left.
+    /// Blocks this thread until the table is empty, for `limit` at most, and returns the number of remaining leases.
     pub(super) fn wait_until_empty(&self, limit: Duration) -> usize {
         let mut inner = self.lock();
         inner.threads += 1;

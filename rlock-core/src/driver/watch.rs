@@ -8,7 +8,7 @@ use crate::contract::{BackendError, ResourceName};
 use crate::lease::{Renewal, WatchdogFault};
 use crate::watchdog::{ExtensionFailure, Plan, WatchdogFailure};
 
-/// The statistics and the callbacks of one watchdog, which outlive it as long as its lease is known.
+/// The statistics and the callbacks of one watchdog. They outlive the watchdog, as long as its lease is known.
 pub(super) struct Watch {
     pub(super) generation: u64,
     max_failures: Option<u32>,
@@ -21,7 +21,7 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// The terms and the statistics of a watchdog that starts.
+    /// Creates the terms and the statistics of a watchdog that starts.
     pub(super) fn begin(plan: Plan, generation: u64) -> (Renewal, Box<Self>) {
         let Plan { interval, extend_by, max_failures, on_failure, on_success } = plan;
         let callbacks = (on_failure.is_some() || on_success.is_some()).then(|| Queue::new(on_failure, on_success));
@@ -37,7 +37,7 @@ impl Watch {
         (Renewal { generation, interval, extend_by, max_failures }, Box::new(watch))
     }
 
-    /// A scheduled extension has succeeded.
+    /// Records the success of a scheduled extension.
     pub(super) fn succeeded(&mut self) {
         self.extend_count += 1;
         self.failures = 0;
@@ -45,7 +45,7 @@ impl Watch {
         self.last_error = None;
     }
 
-    /// A scheduled extension has failed with all its retries, the last of them with `error`.
+    /// Records the failure of a scheduled extension with all its retries, the last of them with `error`.
     pub(super) fn failed(
         &mut self,
         resource: &ResourceName,

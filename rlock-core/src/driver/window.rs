@@ -1,4 +1,4 @@
-//! The number of requests under way that suits the store.
+//! The best number of requests under way for a store.
 
 use std::time::Duration;
 
@@ -6,17 +6,18 @@ use crate::clock::Moment;
 
 /// The number of requests under way, adapted to the store as TCP Vegas adapts its window (Brakmo and Peterson, 1995).
 ///
-/// The shortest round trip seen is that of an idle store. The share by which round trips are longer is the share of our
-/// requests that queue at the store: below [`FEW`](Self::FEW) of them another request under way brings more throughput,
-/// above [`MANY`](Self::MANY) it only waits there, and would do better to wait here and travel together with others.
+/// The shortest round trip is that of an idle store. The fraction of a round trip beyond the shortest one is the
+/// fraction of our requests that wait in a queue at the store. If fewer than [`FEW`](Self::FEW) wait there, one more
+/// request under way increases the throughput. If more than [`MANY`](Self::MANY) wait there, one more would only wait
+/// too. It should wait in the client instead, and travel together with others.
 #[derive(Debug)]
 pub(super) struct Window {
     size: usize,
     shortest: Duration,
-    /// The shortest round trip since `renewed`, which replaces an older one from time to time.
+    /// The shortest round trip since `renewed`. It replaces an older one from time to time.
     recent: Duration,
     renewed: Moment,
-    /// Answers since the last change that spoke for a larger window, less those that spoke for a smaller one.
+    /// The answers since the last change that voted for a larger window, less those that voted for a smaller one.
     votes: isize,
 }
 
@@ -26,7 +27,7 @@ impl Window {
     pub(super) const START: usize = 16;
     const FEW: f64 = 2.0;
     const MANY: f64 = 4.0;
-    /// A store that has become slower for good is known as such after this time.
+    /// The time after which a permanently slower store is recognized.
     const RENEWAL: Duration = Duration::from_secs(10);
 
     pub(super) fn new() -> Self {
@@ -38,8 +39,8 @@ impl Window {
         self.size
     }
 
-    /// Takes note of an answer after `round_trip`, when `under_way` requests were under way and `is_full` said that others
-    /// waited for their turn.
+    /// Records an answer after `round_trip`, when `under_way` requests were under way. `is_full`: other requests waited
+    /// for their turn.
     pub(super) fn answered(&mut self, now: Moment, round_trip: Duration, under_way: usize, is_full: bool) {
         let round_trip = round_trip.max(Duration::from_nanos(1));
         self.recent = self.recent.min(round_trip);
@@ -70,7 +71,7 @@ impl Window {
 mod tests {
     use super::*;
 
-    /// The window after many answers of a store that works on one request at a time for `service`, `away` from here.
+    /// The window after many answers of a store that serves one request at a time in `service`, at the distance `away`.
     fn settled(service: Duration, away: Duration) -> usize {
         let mut window = Window::new();
         window.answered(Moment::default(), away + service, 1, false);

@@ -1,16 +1,18 @@
 //! A model of clients, a store and the network between them, for a model checker.
 //!
-//! The machine in it is the one that ships. The store keeps the rules of the [contract](crate::Backend). The clock advances
-//! by seconds; within one of them, everything that can happen happens in any order: requests arrive and are answered, events
-//! arrive, timers fire, users act. Only a mishap, of which each kind has a budget, takes longer or goes wrong: the world
-//! loses, delays, reorders and repeats requests, answers and events, and lets clients crash and stand still.
+//! The machine in the model is the real one. The store keeps the rules of the [contract](crate::Backend). The clock
+//! advances by seconds. Within one second, everything that can happen happens in any order: requests arrive and are
+//! answered, events arrive, timers fire, users act. Only a mishap takes longer or goes wrong, and each kind of mishap
+//! has a budget: the world loses, delays, reorders and repeats requests, answers and events, and clients crash or stand
+//! still.
 //!
-//! Three things are excused. A holder whose lock is broken by force believes in it until it hears of that. A claim that arrives
-//! after its release was confirmed, because the network has kept it or a copy of it, makes a lease that lives for its TTL. A
-//! lock of a client that crashes, or stands still until the lock is lost, stays taken for its TTL and not for its minimum time.
+//! The properties allow three exceptions. A holder whose lock is broken by force believes in it until it hears of the
+//! break. A claim that arrives after its release was confirmed, because the network has kept it or a copy of it,
+//! creates a lease that lives for its TTL. A lock of a client that crashes, or that stands still until the lock is
+//! lost, stays taken for its TTL and not for its minimum time.
 //!
-//! Left out: clocks that run at different speeds (the margin of a deadline is for these), stores that forget (a restart
-//! grace is for these), failures of one lease in a batch of many, since a lease does not know its batch.
+//! The model leaves out clocks that run at different speeds (the margin of a deadline covers these), stores that lose
+//! data (a restart grace covers these), and failures of one lease in a batch, since a lease does not know its batch.
 
 mod message;
 mod moves;
@@ -32,22 +34,22 @@ pub(crate) struct Bounds {
     pub(crate) capacity: usize,
     /// Locks that each client takes one after the other.
     pub(crate) locks: u8,
-    /// The last second.
+    /// The last second of the exploration.
     pub(crate) horizon: u64,
     pub(crate) budget: Budget,
-    /// The only client whose messages have mishaps.
+    /// The only client whose messages can have mishaps.
     pub(crate) victim: Option<usize>,
     pub(crate) terms: Terms,
 }
 
-/// Mishaps that are left.
+/// The remaining mishaps.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Budget {
     /// Requests, answers and events that are lost.
     pub(crate) losses: u8,
     /// Requests, answers and events that arrive seconds later.
     pub(crate) delays: u8,
-    /// Clients that stand still, for as long as they like.
+    /// Clients that stand still, for any time.
     pub(crate) freezes: u8,
     /// Requests that arrive twice.
     pub(crate) repeats: u8,
@@ -58,7 +60,7 @@ pub(crate) struct Budget {
     pub(crate) breaks: u8,
     /// Waiters that give up.
     pub(crate) give_ups: u8,
-    /// Extensions that a holder asks for, watchdogs that it stops.
+    /// Extensions that a holder requests, and watchdogs that it stops.
     pub(crate) wishes: u8,
 }
 

@@ -31,7 +31,7 @@ pub(crate) enum Action {
     LoseAnswer(Message),
     Delay(Message),
     DelayAnswer(Message),
-    /// The driver gives a call up.
+    /// The driver gives up a call.
     TimeOut(usize, u32),
     Freeze(usize),
     Thaw(usize),

@@ -18,7 +18,7 @@ pub(super) struct Held {
     pub(super) token: u64,
 }
 
-/// A lease, as the store has it.
+/// A lease in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Entry {
     pub(super) id: u8,
@@ -27,7 +27,7 @@ pub(super) struct Entry {
 }
 
 impl Store {
-    /// Ends what has expired, and grants what that makes room for.
+    /// Removes expired leases and rests, and grants the waiters that fit then.
     pub(super) fn settle(&mut self, now: u64, capacity: usize, sent: &mut Vec<(usize, u8, Body)>) {
         self.held.retain(|held| held.entry.expires > now);
         self.queue.retain(|entry| entry.expires > now);

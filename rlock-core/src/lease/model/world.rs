@@ -15,7 +15,7 @@ pub(super) const VERBS: [Verb; 3] = [Verb::Claim, Verb::Extend, Verb::Release];
 /// One state of the world.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct World {
-    /// Seconds.
+    /// The time in seconds.
     pub(super) now: u64,
     pub(super) store: Store,
     pub(super) clients: Vec<Client>,
@@ -38,7 +38,7 @@ pub(super) struct Client {
     pub(super) is_frozen: bool,
 }
 
-/// A lease with what its driver knows of it.
+/// A lease with the state that its driver has of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Live {
     pub(super) id: u8,
@@ -51,14 +51,14 @@ pub(super) struct Live {
     pub(super) is_lost: bool,
 }
 
-/// What the user of a lease does.
+/// The state of the user of a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum User {
     Waits,
     Holds,
     /// Waits for the release.
     Unlocks,
-    /// Has no interest any more.
+    /// No longer needs the lease.
     Left,
 }
 
@@ -71,7 +71,7 @@ impl World {
         self.broken.get_or_insert(promise);
     }
 
-    /// Moves a lease on, and does what a driver does.
+    /// Applies one input to a lease, and does the work of a driver.
     pub(super) fn step(&mut self, bounds: &Bounds, client: usize, input: Input) {
         let mut effects = Effects::new();
         let now = self.moment();
@@ -190,7 +190,7 @@ impl World {
         self.network.insert(Message { client, id, is_delayed: false, body });
     }
 
-    /// A request arrives at the store, whose answer is on its way then.
+    /// Delivers a request to the store, and returns the answer, which is then on its way.
     pub(super) fn arrive(&mut self, bounds: &Bounds, message: &Message) -> Message {
         let Body::Request { call, request } = message.body else { unreachable!("it is a request") };
         let mut sent = Vec::new();
@@ -205,7 +205,7 @@ impl World {
         }
     }
 
-    /// A message arrives at its client.
+    /// Delivers a message to its client.
     pub(super) fn receive(&mut self, bounds: &Bounds, message: Message) {
         if self.clients[message.client].is_frozen {
             self.network.insert(Message { is_delayed: true, ..message });
@@ -232,7 +232,7 @@ impl World {
         self.receive(bounds, received);
     }
 
-    /// Whether everything has happened that has to happen within this second.
+    /// Whether everything that has to happen within this second has happened.
     pub(super) fn is_over(&self) -> bool {
         let is_at_rest = |client: &Client| {
             let timer = client.lease.as_ref().and_then(|live| live.machine.timer());
@@ -251,7 +251,7 @@ impl World {
         })
     }
 
-    /// The clients that believe that they hold the lock, without those whose lock was broken by force.
+    /// The number of clients that believe that they hold the lock, without those whose lock was broken by force.
     pub(super) fn believers(&self) -> usize {
         let believes = |client: &&Client| {
             let live = client.lease.as_ref().filter(|live| !self.forced.contains(&live.id));

@@ -1,4 +1,4 @@
-//! Leases that are claimed and that wait.
+//! Leases that are being claimed, and leases that wait.
 
 use super::*;
 
@@ -124,7 +124,7 @@ fn endless_waits_overflow_nothing() {
     driven.sends(&[claim(), extend(TTL)]);
 }
 
-/// A waiter that has sent two extensions, the first of which is overdue, and the number of the first.
+/// A waiter that has sent two extensions, and the number of the first, which is overdue.
 fn with_an_overdue_extension() -> (Driven, u32) {
     let mut driven = Driven::queued(unwatched());
     driven.fire();

@@ -154,7 +154,7 @@ fn hung_extension_by_hand_is_given_up() {
     assert_eq!(driven.now, retry_until);
 }
 
-/// Fails the extension under way, and tells how long it takes until another one is sent.
+/// Fails the extension under way, and returns the time until the next one is sent.
 fn pause_after_a_failure(driven: &mut Driven) -> Duration {
     let failed = driven.now;
     driven.take(Input::Extended(0, Err(Fault::Unknown)));

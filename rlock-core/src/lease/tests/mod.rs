@@ -27,7 +27,7 @@ struct Driven {
 }
 
 impl Driven {
-    /// A lease that waits as `wait` says, 30 s TTL, a watchdog at a third of it.
+    /// A lease with the wait `wait`, a TTL of 30 s, and a watchdog at a third of it.
     fn new(wait: Wait) -> (Self, Vec<Effect>) {
         Self::with(Terms { wait, ..terms() })
     }
@@ -41,21 +41,22 @@ impl Driven {
         (driven, effects)
     }
 
-    /// One that is held since now, with its whole life.
+    /// A lease that is held from now on, with its whole life.
     fn held(terms: Terms) -> Self {
         let (mut driven, _) = Self::with(terms);
         driven.take(held());
         driven
     }
 
-    /// One in the queue since now.
+    /// A lease in the queue from now on.
     fn queued(terms: Terms) -> Self {
         let (mut driven, _) = Self::with(terms);
         driven.take(queued(TTL));
         driven
     }
 
-    /// The effects of `input`, without the requests, which are [`sent`](Self::sent). An answer is to the last request.
+    /// Returns the effects of `input` without the requests, which are [`sent`](Self::sent). An answer is to the last
+    /// request.
     fn take(&mut self, input: Input) -> Vec<Effect> {
         let last = |verb: Verb| self.calls[verb as usize];
         let input = match input {
@@ -93,7 +94,7 @@ impl Driven {
         self.now = self.now.after(ms(millis));
     }
 
-    /// Lets time pass up to the lease's timer, and fires it.
+    /// Advances the time to the lease's timer, and fires it.
     fn fire(&mut self) -> Vec<Effect> {
         self.now = self.now.max(self.lease.timer().expect("it has one"));
         self.take(Input::Timer)
@@ -206,7 +207,7 @@ fn no_input_is_a_surprise_in_any_phase() {
     let _verbs = [Verb::Claim, Verb::Extend, Verb::Release];
 }
 
-/// The explorations that `RLOCK_MODEL` names by the beginnings of their names, those that begin with `small` without it.
+/// Runs the explorations whose names begin as `RLOCK_MODEL` says; without it those whose names begin with `small`.
 #[test]
 fn model_holds() {
     let wanted = std::env::var("RLOCK_MODEL").unwrap_or_else(|_| "small".to_owned());
