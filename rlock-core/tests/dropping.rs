@@ -17,11 +17,11 @@ use support::{Fate, Log, Script, Scripted, Verb, options};
 
 /// The delay of releases, long enough that none reaches the store by chance before a drop returns.
 const DELAY: Duration = Duration::from_millis(100);
-/// The limit for actions that do not wait, well below the ten seconds for which a client goes on without handles.
+/// The limit for actions that do not wait, far below the ten seconds for which a client without handles continues.
 const HUNG: Duration = Duration::from_secs(5);
 const FOR_EVER: Duration = Duration::from_secs(3600);
 
-/// A client of a store whose answers the test decides.
+/// A client of a store whose answers the test controls.
 struct World {
     store: Arc<MemoryStore>,
     script: Arc<Script>,
@@ -56,7 +56,7 @@ impl World {
         (Self { store, script, client }, own.recv().unwrap())
     }
 
-    /// Acquires a lock, whose release has the fate `release`.
+    /// Acquires a lock. Its release has the outcome `release`.
     async fn hold(&self, release: Fate) -> Guard {
         let guard = SimpleLock::new("job", &self.client).unwrap().lock_with(options()).await.unwrap();
         self.script.decide(Verb::Release, release);

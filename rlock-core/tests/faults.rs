@@ -19,7 +19,7 @@ use tracing::Event;
 use support::{Fate, OnEvent, Scripted, TTL, Verb, World, options, settle};
 
 const SECOND: Duration = Duration::from_secs(1);
-/// The limit for actions of real threads.
+/// The time limit for actions of real threads.
 const SOON: Duration = Duration::from_secs(10);
 
 #[tokio::test(start_paused = true)]

@@ -14,12 +14,12 @@ use rlock_core::LeaseId;
 fn ids_differ_after_a_fork() {
     LeaseId::random();
     let (reader, writer) = pipe().unwrap();
-    // SAFETY: the child calls nothing that needs the other threads, makes an id, and ends.
+    // SAFETY: the child calls nothing that needs the other threads, creates an id, and ends.
     match unsafe { fork() }.unwrap() {
         ForkResult::Child => {
             let id = LeaseId::random().as_u128().to_be_bytes();
             let status = i32::from(File::from(writer).write_all(&id).is_err());
-            // SAFETY: it ends the process without running its exit handlers.
+            // SAFETY: this ends the process without running its exit handlers.
             unsafe { nix::libc::_exit(status) }
         }
         ForkResult::Parent { child } => {

@@ -1,4 +1,4 @@
-//! The metrics that are promised, as a recorder sees them.
+//! The documented metrics, as a recorder sees them.
 
 mod support;
 
@@ -22,7 +22,7 @@ async fn every_event_is_counted_under_its_name() {
     assert!(lock.try_lock().await.unwrap().is_none());
     let waiting = tokio::spawn(async move { lock.lock_with(options()).await });
     settle().await;
-    // A snapshot takes out what has been counted so far.
+    // A snapshot takes the values that were counted so far.
     let before = snapshotter.snapshot().into_vec();
     let waiters = before.iter().find(|(key, ..)| key.key().name() == "rlock_waiters").unwrap();
     assert_eq!(waiters.3, DebugValue::Gauge(1.0.into()));

@@ -1,4 +1,4 @@
-//! Clients, guards and the runtimes that they meet.
+//! Clients and guards in and outside of runtimes.
 
 use std::pin::pin;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The statistics of the process. Alone in its file, because they are the process's.
+//! The statistics of the process. The test is alone in its file, because all tests of a file share the process.
 
 mod support;
 

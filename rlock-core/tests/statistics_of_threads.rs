@@ -1,4 +1,5 @@
-//! The statistics of the process while 64 threads are at work. Alone in its file, because they are the process's.
+//! The statistics of the process while 64 threads work. The test is alone in its file, because all tests of a file
+//! share the process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,7 +42,7 @@ fn they_are_what_the_callbacks_and_the_watchdogs_have_counted() {
     until(|| counted.failures.load(Ordering::SeqCst) == watchdog.failed_extends);
 }
 
-/// What the callbacks, and the watchdogs when their locks were released, have said.
+/// The numbers that the callbacks have counted, and those of the watchdogs when their locks were released.
 #[derive(Default)]
 struct Counted {
     successes: AtomicU64,
@@ -49,7 +50,7 @@ struct Counted {
     extended: AtomicU64,
 }
 
-/// Takes a lock again and again, and keeps it until it was extended.
+/// Takes a lock again and again, and holds it each time until it has been extended.
 fn work(number: usize, client: &Client, counted: &Arc<Counted>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let lock = SimpleLock::new(format!("job {number}"), client).unwrap();

@@ -1,4 +1,4 @@
-//! Waiting for a lock and giving it back while the store misbehaves, on virtual time.
+//! Waiting for a lock and releasing it while the store fails, on virtual time.
 
 mod support;
 
@@ -63,7 +63,7 @@ async fn a_claim_whose_answer_got_lost_is_asked_for_again() {
     let now = world.other_client().inspect(guard.resource()).await.unwrap();
     assert_eq!((now.holders.len(), now.queue.len()), (1, 0));
     assert_eq!(now.holders[0].token, guard.token());
-    // The first claim was one second ago, and the deadline counts from there.
+    // The first claim was sent one second ago, and the deadline counts from that moment.
     assert!(guard.remaining() <= TTL - SECOND);
     guard.unlock().await.unwrap();
 }
@@ -273,7 +273,7 @@ async fn a_place_whose_answer_got_lost_counts_from_the_first_claim() {
     let lock = world.lock("job");
     let asking = tokio::spawn(async move { lock.lock_with(options()).await });
     sleep(2 * SECOND).await;
-    // From now on the store can neither extend nor be asked: what is granted lives as long as the first claim.
+    // From now on every extension fails, so a granted lease lives only as long as the first claim.
     world.script.set(Fate::Failed);
     world.script.decide(Verb::Acquire, Fate::Answered);
     sleep(2 * SECOND).await;
@@ -306,7 +306,7 @@ async fn having_polled_for_long_does_not_slow_down_the_next_try_after_a_failure(
     sleep(5 * SECOND).await;
     world.script.decide(Verb::Acquire, Fate::Failed);
     held.unlock().await.unwrap();
-    // As long as the longest pause between two polls, so that one of them fails.
+    // As long as the longest pause between two polls, so that one poll fails.
     sleep(Duration::from_millis(251)).await;
     world.script.decide(Verb::Acquire, Fate::Answered);
     let healed = Instant::now();
@@ -315,7 +315,7 @@ async fn having_polled_for_long_does_not_slow_down_the_next_try_after_a_failure(
     assert!(healed.elapsed() <= Duration::from_millis(330), "it asked again after {:?}", healed.elapsed());
 }
 
-/// The answer is about the time before the grant, of which an event has told meanwhile.
+/// The answer is older than the grant, which an event has reported meanwhile.
 #[tokio::test(start_paused = true)]
 async fn a_late_answer_about_the_place_in_the_queue_takes_no_lock_away() {
     let world = World::new();

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 
 use support::{Fate, INTERVAL, TTL, World, options, settle};
 
-/// How much earlier than scheduled an extension may come, to go along with others.
+/// The maximum time by which an extension may be early, so that it is sent together with others.
 const GRID: Duration = Duration::from_millis(70);
 
 fn every(interval: Duration) -> WatchdogConfig {
@@ -80,7 +80,7 @@ async fn coalesces_due_renewals() {
     let calls = world.script.calls();
     let extended: usize = calls.iter().map(|call| call.resources.len()).sum();
     assert!(extended > 25_000, "{extended} extensions");
-    // An interval has 150 instants of 67 ms; one by one it would be 1,000 calls an interval.
+    // An interval has 150 instants of 67 ms. Extensions sent one by one would be 1,000 calls an interval.
     assert!(calls.len() < 31 * 160, "{} calls", calls.len());
 }
 

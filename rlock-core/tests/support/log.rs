@@ -1,4 +1,4 @@
-//! Takes the log of a thread.
+//! Records the log of a thread.
 
 use std::fmt::{Debug, Write as _};
 use std::sync::{Arc, Mutex};
@@ -35,7 +35,7 @@ impl Visit for Fields {
     }
 }
 
-/// A subscriber that does this at each event.
+/// A subscriber that calls the function for each event.
 pub(crate) struct OnEvent<F>(pub(crate) F);
 
 impl<F: Fn(&Event<'_>) + Send + Sync + 'static> Subscriber for OnEvent<F> {

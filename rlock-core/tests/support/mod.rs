@@ -1,4 +1,4 @@
-//! A client on virtual time, over a store whose answers the test decides.
+//! A client on virtual time, with a store whose answers the test controls.
 
 #![allow(dead_code, unused_imports, reason = "each test file uses a part of it")]
 
@@ -37,7 +37,7 @@ pub(crate) enum Fate {
     Panics,
 }
 
-/// The kinds of request that a test decides about.
+/// The kinds of requests whose outcome a test controls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verb {
     Acquire,
@@ -45,7 +45,7 @@ pub(crate) enum Verb {
     Release,
 }
 
-/// The reference backend, with requests whose outcome the test decides. It records extensions.
+/// The reference backend, with requests whose outcome the test controls. It records extensions.
 #[derive(Debug)]
 pub(crate) struct Scripted {
     inner: MemoryBackend,
@@ -54,7 +54,7 @@ pub(crate) struct Scripted {
 }
 
 impl Scripted {
-    /// A client of `store`, and the script of its requests.
+    /// A client of `store`, and the script that controls its requests.
     pub(crate) fn client_of(store: &Arc<MemoryStore>) -> (Self, Arc<Script>) {
         let inner = store.client(Namespace::default());
         let (capabilities, script) = (inner.capabilities().clone(), Arc::<Script>::default());
@@ -65,7 +65,7 @@ impl Scripted {
 #[derive(Debug, Default)]
 pub(crate) struct Script {
     fates: Mutex<[Fate; 3]>,
-    /// Extensions of this resource hang, whatever the fate of the others.
+    /// Extensions of this resource hang, whatever the outcome of the others is.
     hanging: Mutex<Option<String>>,
     calls: Mutex<Vec<Call>>,
     /// The outcome of inspections, and their number so far.
@@ -212,7 +212,7 @@ impl World {
         Self::with(|_| {})
     }
 
-    /// With a client whose backend has other capabilities.
+    /// Creates a client whose backend has other capabilities.
     pub(crate) fn with(change: impl FnOnce(&mut Capabilities)) -> Self {
         let store = MemoryStore::with_clock(Clock::tokio());
         let (mut backend, script) = Scripted::client_of(&store);
@@ -239,7 +239,7 @@ pub(crate) fn options() -> LockOptions {
     LockOptions::new().ttl(TTL)
 }
 
-/// Runs every task that is ready, without letting time pass.
+/// Runs every task that is ready, without advancing the time.
 pub(crate) async fn settle() {
     for _ in 0..50 {
         tokio::task::yield_now().await;
