@@ -1,9 +1,9 @@
-//! The contract between locks and a store, for stores of one's own.
+//! The contract between locks and a store, for custom stores.
 //!
-//! `rlock-testkit` checks that a [`Backend`] keeps it. An implementation is written with `#[async_trait]` of the crate
-//! `async-trait`; `examples/src/key_value_backend.rs` in the repository is a whole one, on a store that can compare and set
-//! and nothing else. [`Backoff`], [`ConnectError`] and [`InvalidOption`] are what the stores of rlock have in common, and are
-//! meant for others too.
+//! `rlock-testkit` checks that a [`Backend`] keeps the contract. Implement the trait with `#[async_trait]` of the crate
+//! `async-trait`. A complete example is `examples/src/key_value_backend.rs` in the repository, on a store that can only
+//! compare and set. [`Backoff`], [`ConnectError`] and [`InvalidOption`] are shared by the stores of rlock, and are
+//! meant for other stores too.
 
 pub use rlock_core::{
     Acquired, Backend, BackendError, Backoff, Baseline, Capabilities, Claim, ConnectError, Event, EventStream, Events,

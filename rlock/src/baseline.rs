@@ -1,4 +1,4 @@
-//! From a URL to the cost of a store without locks.
+//! The cost of a store without locks, by its URL.
 
 use std::sync::Arc;
 
@@ -8,9 +8,9 @@ use crate::ConnectError;
 use crate::connect::{feature, refusal, scheme};
 use crate::memory;
 
-/// The cost of the store that `url` names without locks: for comparing locks with it, as `rlock bench` does.
+/// Opens the baseline of the store at `url`: its cost without locks, which `rlock bench` compares locks with.
 ///
-/// `namespace` takes the place of the one in the URL. It has to be a throw-away one:
+/// `namespace` replaces the one in the URL. It has to be a throw-away namespace, because
 /// [`clean_up`](Baseline::clean_up) removes everything from it.
 ///
 /// # Errors

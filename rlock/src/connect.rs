@@ -1,7 +1,7 @@
-//! From a URL to a client.
+//! Connecting a client by a URL.
 //!
-//! The public functions return futures in boxes. Those of `async fn`s would be compiled, with the drivers of all stores,
-//! in the crate of each caller, after each change of it.
+//! The public functions return boxed futures. The futures of `async fn`s would be compiled in the crate of each caller,
+//! with the drivers of all stores, after each change of it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -21,14 +21,14 @@ use crate::sqlite::{self, SqliteBackend, SqliteConfig};
 
 type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, ConnectError>> + Send>>;
 
-/// A client of the store that `url` names, with the defaults of [`Client::builder`].
+/// Connects a client to the store at `url`, with the defaults of [`Client::builder`].
 ///
-/// The [table of stores](crate#stores) has the schemes and their features.
-/// The store is asked before this returns, so that a wrong address or password shows here and not at the first lock.
+/// The [table of stores](crate#stores) lists the schemes and their features. The client sends a request to the store
+/// before this returns, so a wrong address or password fails here and not at the first lock.
 ///
 /// # Errors
 ///
-/// [`ConnectError`] says what is wrong with the URL or the store, and what to do. It never contains a password.
+/// [`ConnectError`] says what is wrong with the URL or the store, and how to correct it. It never contains a password.
 ///
 /// # Cancel safety
 ///
@@ -37,7 +37,7 @@ pub fn connect(url: &str) -> Connecting<Client> {
     connect_with(url, Client::builder())
 }
 
-/// As [`connect`], with settings of the caller's: a label, another TTL, the caller's runtime.
+/// Like [`connect`], with the caller's settings: a label, another TTL, the caller's runtime.
 ///
 /// ```
 /// # async fn doc() -> Result<(), rlock::ConnectError> {
@@ -57,9 +57,8 @@ pub fn connect_with(url: &str, builder: ClientBuilder) -> Connecting<Client> {
     Box::pin(builder.try_connect(open(url, None)))
 }
 
-/// The backend of the store that `url` names, connected on this runtime, for whoever wants it without a client around it:
-/// to check a store by the cases of `rlock-testkit`, for example. With a `namespace`, that is used, and not the one in the
-/// URL.
+/// Connects a backend of the store at `url` on this runtime, for use without a client, such as to check a store with
+/// the cases of `rlock-testkit`. With a `namespace`, that replaces the one in the URL.
 ///
 /// # Errors
 ///
@@ -109,7 +108,7 @@ fn within<C>(namespace: Option<&Namespace>, config: C, set: impl FnOnce(C, Names
     }
 }
 
-/// The scheme in lower case. What stands in its place without being one may be a secret and is not repeated.
+/// Returns the scheme in lower case. Text that is not a valid scheme may be a secret, and the error does not repeat it.
 pub(crate) fn scheme(url: &str) -> Result<String, ConnectError> {
     let (scheme, _) = url.split_once(':').ok_or(ConnectError::NoScheme)?;
     let well_formed = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
@@ -117,13 +116,13 @@ pub(crate) fn scheme(url: &str) -> Result<String, ConnectError> {
     if well_formed { Ok(scheme.to_ascii_lowercase()) } else { Err(ConnectError::NoScheme) }
 }
 
-/// What to write in place of something that is no store.
+/// The URLs of all stores, for errors.
 const STORES: &str = "redis://HOST:PORT, redis-sentinel://HOST:PORT,HOST:PORT/SERVICE, redis-cluster://HOST:PORT,HOST:PORT, \
                       the same with rediss in front for TLS, redis+unix:///SOCKET, the same of valkey, \
                       etcd://HOST:PORT, etcds://HOST:PORT, \
                       postgres://HOST:PORT/DATABASE, postgresql://HOST:PORT/DATABASE, sqlite:PATH or memory:";
 
-/// The feature that brings a scheme. `memory:` needs none, and is called that here.
+/// Returns the feature that provides a scheme. `memory:` needs no feature; the answer is `memory`.
 pub(crate) fn feature(scheme: &str) -> Option<&'static str> {
     Some(match scheme {
         "redis" | "redis-sentinel" | "redis-cluster" | "rediss" | "rediss-sentinel" | "rediss-cluster"
@@ -146,7 +145,7 @@ pub(crate) fn refusal(scheme: &str) -> ConnectError {
     }
 }
 
-/// What has to be there for a build with `feature`, beside the line that switches it on.
+/// Returns the tools that a build with `feature` needs, in addition to the line that enables it.
 fn needed_for(feature: &str) -> &'static str {
     match feature {
         "sqlite" => "; building it needs a C compiler",
@@ -155,11 +154,11 @@ fn needed_for(feature: &str) -> &'static str {
     }
 }
 
-/// Why there is no client. Neither its text nor its `Debug` contains a password.
+/// The error of a connection attempt. Neither its text nor its `Debug` contains a password.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// The scheme belongs to a feature that this program was built without.
+    /// The scheme belongs to a feature that is not enabled in this program.
     #[error(
         "this program was built without {scheme}: switch the feature on in its Cargo.toml: \
          rlock-client = {{ version = \"{version}\", features = [\"{feature}\"] }}{needed}",
@@ -169,28 +168,28 @@ pub enum ConnectError {
     FeatureOff {
         /// The scheme.
         scheme: String,
-        /// The feature that brings it.
+        /// The feature that provides the scheme.
         feature: &'static str,
     },
-    /// An `etcd:` or `etcds:` URL with something wrong in it.
+    /// An invalid `etcd:` or `etcds:` URL.
     #[cfg(feature = "etcd")]
     #[error(transparent)]
     Etcd(#[from] etcd::ConfigError),
-    /// A `memory:` URL with something wrong in it.
+    /// An invalid `memory:` URL.
     #[error(transparent)]
     Memory(#[from] memory::InvalidUrl),
-    /// What was given does not begin as a URL does.
+    /// The text does not begin with a URL scheme.
     #[error("the address of a store has to be a URL that begins with its scheme: {STORES}")]
     NoScheme,
-    /// A `postgres:` or `postgresql:` URL with something wrong in it.
+    /// An invalid `postgres:` or `postgresql:` URL.
     #[cfg(feature = "postgres")]
     #[error(transparent)]
     Postgres(#[from] postgres::ConfigError),
-    /// A `redis:` or `rediss:` URL with something wrong in it.
+    /// An invalid `redis:` or `rediss:` URL.
     #[cfg(feature = "redis")]
     #[error(transparent)]
     Redis(#[from] redis::ConfigError),
-    /// The store refuses, and will refuse again until somebody changes something: a wrong password, for example.
+    /// The store refuses, and will refuse again until a setting, a right or the URL changes, such as a wrong password.
     #[error(transparent)]
     Rejected(Failure),
     /// No store has this scheme.
@@ -199,11 +198,11 @@ pub enum ConnectError {
         /// The scheme.
         scheme: String,
     },
-    /// A `sqlite:` URL with something wrong in it.
+    /// An invalid `sqlite:` URL.
     #[cfg(feature = "sqlite")]
     #[error(transparent)]
     Sqlite(#[from] sqlite::ConfigError),
-    /// The operating system refuses the client a thread.
+    /// The operating system refuses to start a thread for the client.
     #[error(transparent)]
     Start(#[from] StartError),
     /// The store did not answer, or is not ready.
@@ -212,7 +211,7 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
-    /// Whether the store did not answer or is not ready, so that trying again may help.
+    /// Whether the store did not answer or is not ready, so that a retry may help.
     pub fn is_unavailable(&self) -> bool {
         matches!(self, Self::Unreachable(_))
     }

@@ -1,4 +1,4 @@
-//! Distributed locks that stay held exactly as long as the work under them runs, on the store that is there already.
+//! Distributed locks that stay held exactly as long as the work under them runs, on a store that you already have.
 //!
 //! ```
 //! use std::time::Duration;
@@ -27,38 +27,41 @@
 //! | `redis+unix:///path` | the same | a socket of this host |
 //! | `etcd://host:port,host:port`, `etcds://…` | `etcd`; its build needs `protoc` | etcd 3.4 and 3.5; see [`etcd`] for the options |
 //! | `postgres://host:port/database`, `postgresql://…` | `postgres` | Postgres 13 to 18; see [`postgres`] for the options and the tables it needs |
-//! | `sqlite:path`, `sqlite:` for a file of the user's | `sqlite`, on by default; its build needs a C compiler | a file, for the processes of one host; see [`sqlite`] |
+//! | `sqlite:path`, `sqlite:` for the user's own file | `sqlite`, on by default; its build needs a C compiler | a file, for the processes of one host; see [`sqlite`] |
 //! | `memory:`, `memory:?namespace=x` | none | this process; see [`memory`] |
 //!
-//! `valkey` means the same as `redis` in these. [`connect`] takes any of them, so that a store is swapped by its URL. A store of one's own implements
-//! [`Backend`](backend::Backend) and is given to [`Client::new`].
+//! `valkey` can replace `redis` in these URLs. [`connect`] takes any of them, so changing the URL changes the store. A
+//! custom store implements [`Backend`](backend::Backend); pass it to [`Client::new`].
 //!
 //! # Locks
 //!
-//! [`SimpleLock`] is a mutex, [`RwLock`] lets many readers or one writer in, [`Semaphore`] has a number of permits.
-//! All are fair: waiters are served in the order of coming, on every store that keeps a queue, as all of these do.
-//! A [`LockSet`] takes several of them at once, and an [`Election`] lets one client lead. [`blocking`] is for code without
-//! `async`.
+//! [`SimpleLock`] is a mutex, [`RwLock`] allows many readers or one writer, and [`Semaphore`] has a number of permits.
+//! All are fair on every store that keeps a queue, as all of these do: waiters are granted in the order in which they
+//! came. A [`LockSet`] takes several of them at once, and an [`Election`] lets one client lead. [`blocking`] is for
+//! code without `async`.
 //!
-//! Each hands out a [`Guard`], which holds the lock for as long as it lives, so bind it to a name. `try_run` needs none: it
-//! runs work under the lock if the lock is free.
+//! Each lock returns a [`Guard`], which holds the lock for as long as the guard lives, so bind it to a name. `try_run`
+//! needs no guard: it runs work under the lock if the lock is free.
 //!
-//! A dropped guard releases in the background. The last drop of a client [waits](Client#dropping) for that, a second at
-//! most, so that `main` may return with a lock held; `std::process::exit` drops nothing.
+//! Dropping a guard releases its lock in the background. The last drop of a client [waits](Client#dropping) for the
+//! release, for a second at most, so `main` may return with a lock held. `std::process::exit` drops nothing.
 //!
-//! # What is guaranteed
+//! # Guarantees
 //!
-//! - At most one holder at a time, on the store's clock, for as long as the store keeps what it has confirmed.
-//! - A [`token`](Guard::token) that grows with every grant, for the resource that has to reject a stale holder.
-//! - The loss of a lock is [told](Guard::lost) before the store can give the lock to somebody else, by a timer of
-//!   its own: a hanging store or a cut network delays nothing. An outage shorter than the TTL loses nothing.
-//! - Locks stay alive while the caller's runtime is blocked; the client has a thread of its own.
+//! - A mutex has at most one holder at a time, on the store's clock, as long as the store keeps the writes that it has
+//!   confirmed.
+//! - Each grant has a greater [`token`](Guard::token), by which the protected system can reject a stale holder.
+//! - A timer of the client [reports](Guard::lost) the loss of a lock before the store can grant the lock to another
+//!   client. A hanging store or a broken network does not delay the timer. An outage that is shorter than the TTL less
+//!   the watchdog's interval loses no lock: two thirds of the TTL by default.
+//! - Locks stay alive while the caller's runtime is blocked, because the client has a thread of its own.
 //! - Every `await` can be dropped: neither a lock nor a place in the queue stays behind.
 //!
-//! # What is not
+//! # Limits
 //!
-//! A process that is frozen past its deadline and then acts without looking at its guard acts beside the next holder;
-//! so does everybody after a failover of the store that lost writes. The token is what protects then.
+//! A process that is frozen past its deadline, and then acts without checking its guard, acts at the same time as the
+//! next holder. The same is true for every holder after a failover of the store that lost writes. The token protects in
+//! these cases.
 
 #![cfg_attr(
     not(all(feature = "etcd", feature = "postgres", feature = "redis", feature = "sqlite")),
@@ -73,9 +76,9 @@ pub mod memory;
 
 /// Locks in etcd.
 ///
-/// The crate that does the work is built with `protoc`, the compiler of Protocol Buffers, which has to be on the
-/// `PATH`, or where `PROTOC` points to, with the definitions that come with it. On Debian they are in the packages
-/// `protobuf-compiler` and `libprotobuf-dev`.
+/// Its driver is built with `protoc`, the compiler of Protocol Buffers. `protoc` has to be on the `PATH` or where
+/// `PROTOC` points to, with the definitions that come with it. On Debian these are the packages `protobuf-compiler` and
+/// `libprotobuf-dev`.
 #[cfg(feature = "etcd")]
 pub mod etcd {
     pub use rlock_etcd::{ConfigError, ConnectError, EtcdBackend, EtcdBaseline, EtcdConfig};
@@ -83,8 +86,9 @@ pub mod etcd {
 
 /// Locks in Postgres.
 ///
-/// They are in tables. The first client makes them where its role may; otherwise an administrator does, by
-/// [`PostgresBackend::ensure_schema`](postgres::PostgresBackend::ensure_schema) or from what `rlock schema` prints.
+/// The locks are in tables. The first client creates them if its role may do so. Otherwise an administrator creates
+/// them, by [`PostgresBackend::ensure_schema`](postgres::PostgresBackend::ensure_schema) or from the output of
+/// `rlock schema`.
 #[cfg(feature = "postgres")]
 pub mod postgres {
     pub use rlock_postgres::{ConfigError, ConnectError, PostgresBackend, PostgresBaseline, PostgresConfig};

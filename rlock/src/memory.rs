@@ -1,14 +1,14 @@
 //! Locks in the memory of this process: for tests, and for programs that need no store yet.
 //!
-//! `memory:` names one store, shared by every client of the process. `memory:?namespace=x` keeps its names apart from
-//! those of other namespaces. [`MemoryStore`] makes stores that share nothing.
+//! `memory:` is one store that all clients of the process share. `memory:?namespace=x` separates its names from those
+//! of other namespaces. [`MemoryStore`] makes stores that share nothing.
 //!
 //! # Testing code that holds locks
 //!
-//! A test can show that code stops when it loses its lock, without a server and without waiting. The store and the client
-//! count on tokio's clock, which a test pauses; [`break_leases`](crate::Client::break_leases) takes a lock away at once; and
-//! `rlock_testkit::faults` has a backend to put in between, which is silent, loses answers or sends requests twice. The
-//! documentation of that module has an example.
+//! A test can show that code stops when it loses its lock, without a server and without waiting. The store and the
+//! client can use tokio's clock, which a test pauses. [`break_leases`](crate::Client::break_leases) ends a lock at
+//! once. `rlock_testkit::faults` has a backend that wraps another: it stops answering, loses answers or sends requests
+//! twice. The documentation of that module has an example.
 
 use std::sync::{Arc, LazyLock};
 
@@ -41,20 +41,20 @@ fn of_url(url: &str) -> Result<Namespace, InvalidUrl> {
     Ok(namespace.unwrap_or_default())
 }
 
-/// Why a `memory:` URL cannot be used.
+/// The error for an invalid `memory:` URL.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidUrl {
-    /// Its namespace cannot be used.
+    /// The namespace is invalid.
     #[error("the URL memory: cannot be used: {0}")]
     Namespace(#[from] InvalidName),
-    /// It names a host or a path.
+    /// The URL contains a host, a path or a fragment.
     #[error("the URL memory: takes no host, path or fragment: write memory: or memory:?namespace=NAME")]
     NotAlone,
-    /// It names more than one namespace.
+    /// The URL contains more than one namespace.
     #[error("the URL memory: takes one namespace: drop all but one")]
     Repeated,
-    /// It has an option that does not exist.
+    /// The URL contains an unknown option.
     #[error("the URL memory: has no option {option:?}: it takes namespace alone")]
     UnknownOption {
         /// The option, without its value.

@@ -1,4 +1,4 @@
-//! Bad input: each is refused with an error that says what to do.
+//! Bad input: each is refused with an error that says how to correct it.
 
 use std::error::Error;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Clients by URL, and their settings. The examples have the tests of each store.
+//! Clients by URL, and their settings. The tests of each store are among the tests of the examples.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ async fn the_settings_of_the_caller_count() {
     assert!(guard.remaining() > ttl / 2 && guard.remaining() < ttl);
 }
 
-/// A box around a trait object, so that no caller's crate compiles what is in it.
+/// The future is a boxed trait object, so that no caller's crate compiles its content.
 fn assert_boxed<T>(future: T) {
     assert_eq!(size_of_val(&future), 2 * size_of::<usize>());
 }

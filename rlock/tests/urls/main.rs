@@ -1,4 +1,4 @@
-//! Tests of the URLs that a client is connected by.
+//! Tests of the URLs for connecting clients.
 
 mod bad_input;
 mod connect;
