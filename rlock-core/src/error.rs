@@ -26,7 +26,7 @@ pub enum LockError {
     },
     /// The wait timed out, and the store answered nothing.
     #[error(
-        "the lock on {resource:?} was not acquired within {wait:?}: the store has not answered; see whether it is reachable"
+        "the lock on {resource:?} was not acquired within {wait:?}: the store has not answered; check that it is reachable"
     )]
     Unanswered {
         /// The resource.

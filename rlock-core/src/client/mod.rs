@@ -355,7 +355,7 @@ impl ClientBuilder {
             let backend = connect.await.map(|backend| Arc::new(backend) as Arc<dyn Backend>);
             let _caller_gone = sender.send(backend);
         }));
-        let ended = || StartError::new(io::Error::other("the runtime has ended, or the connecting panicked"));
+        let ended = || StartError::new(io::Error::other("the runtime has ended, or `connect` panicked"));
         let backend = connected.await.map_err(|_| ended())?;
         Ok(backend.map(|backend| self.client(home, backend)))
     }

@@ -128,7 +128,7 @@ impl Callbacks {
             let before = waiting.queues.len();
             waiting.queues.retain(|waiting| !Arc::ptr_eq(waiting, queue));
             if waiting.queues.len() < before {
-                queue.lock().is_scheduled = false; // no other thread has taken it meanwhile
+                queue.lock().is_scheduled = false; // no other thread has taken the queue meanwhile
             }
         }
     }

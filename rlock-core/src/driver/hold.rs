@@ -94,7 +94,7 @@ impl Driver {
                 replaced = state.watch.replace(watch);
             }
         });
-        drop(replaced); // the user's closures, without the slot's mutex
+        drop(replaced); // the user's closures, after the slot's mutex is released
         if is_held {
             return Ok(generation);
         }

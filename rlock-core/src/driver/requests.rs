@@ -110,13 +110,13 @@ impl Driver {
                 lane.begin(&worker, &mut desk.batch)
             };
             while has_batch {
-                self.start(verb); // on what goes beyond one batch
+                self.start(verb); // for the requests beyond this batch
                 let began = self.send_batch(verb, &mut desk).await;
                 let now = self.now();
                 has_batch = lane.next(&worker, now, began.map(|began| now.since(began)), &mut desk.batch);
             }
             if lane.is_closed() {
-                return; // it found this worker busy, and will not wake it
+                return; // `close` found this worker busy and will not wake it
             }
             worker.woken().await;
         }

@@ -108,7 +108,7 @@ impl Driver {
             // counted as open.
             self.table.remove(slot.key.id);
         } else if sending == Sending::Later || !effects.iter().any(|effect| matches!(effect, Effect::Send(_))) {
-            self.set_timer(slot, &mut state); // with a request that is sent now, `send` sees to it
+            self.set_timer(slot, &mut state); // for a request that is sent now, `send` sets it
         }
         drop(state);
         self.carry_out(slot, &effects, aftermath, (sending, now), |driver| {
@@ -190,7 +190,7 @@ impl Driver {
     /// The last failure of a request, or the error that it was not answered.
     pub(super) fn last_error(&self, state: &State, operation: &'static str) -> BackendError {
         state.last_error.as_deref().cloned().unwrap_or_else(|| {
-            let reason = "the store has not answered; see whether it is reachable";
+            let reason = "the store has not answered; check that it is reachable";
             BackendError::Unknown(Failure::new(operation, self.store.clone(), reason))
         })
     }
@@ -347,7 +347,7 @@ fn log(slot: &Slot, effects: &Effects, (before, after): (Stage, Stage), now: Mom
             Effect::Refuse(Refusal::Ended(LossReason::Gone)) => {
                 tracing::warn!(%resource, "the store lost a place in the queue; queuing again");
             }
-            Effect::Unreleased => tracing::warn!(%resource, "a lock was not given back; it ends with its TTL"),
+            Effect::Unreleased => tracing::warn!(%resource, "a lock was not released; it ends with its TTL"),
             Effect::Renewed => tracing::trace!(%resource, "extended the lock"),
             _ => {}
         }

@@ -50,7 +50,7 @@ impl Window {
             self.renewed = now;
         }
         if !is_full && under_way as f64 <= Self::MANY {
-            return; // whatever the round trip, it casts no vote
+            return; // this answer casts no vote
         }
         let waiting_share = 1.0 - self.shortest.as_secs_f64() / round_trip.as_secs_f64();
         let queued = waiting_share * under_way as f64;

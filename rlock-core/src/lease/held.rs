@@ -130,7 +130,7 @@ impl Held {
         let automatic = match &self.watchdog {
             Some(watchdog) => watchdog.renewal().extend_by,
             None if self.wants_whole_life => terms.ttl,
-            None => Ttl::MIN, // asks, and changes nothing
+            None => Ttl::MIN, // only checks whether the lease is held
         };
         let requests = std::mem::take(&mut self.requests);
         let ttl = requests.iter().map(|request| request.ttl).fold(automatic, Ttl::max);

@@ -143,7 +143,7 @@ impl LockOptions {
             (false, Some(_), Some(_)) => return Err(InvalidConfig::IntervalTwice),
             (false, None, Some(config)) => Some(config.plan(ttl)?),
             (false, interval, None) => {
-                let max_failures = u32::MAX; // it goes on until the deadline
+                let max_failures = u32::MAX; // it continues until the deadline
                 Some(WatchdogConfig { interval, max_failures, ..WatchdogConfig::new() }.plan(ttl)?)
             }
         };
