@@ -1,4 +1,4 @@
-//! Makes functions of the blocks of code in docs/watchdog*.md, so that what is printed there is what the tests run.
+//! Turns the blocks of code in docs/watchdog*.md into functions, so that the tests run the printed code.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -15,7 +15,7 @@ fn main() {
     }
 }
 
-/// A function for each block, and one that runs them all.
+/// Writes a function for each block, and one that runs all of them.
 fn functions(page: &str) -> String {
     const NAME: &str = "<!-- block: ";
     let (mut code, mut names) = (String::new(), Vec::new());

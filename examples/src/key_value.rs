@@ -1,4 +1,4 @@
-//! A key-value store that can compare and set, and nothing else.
+//! A key-value store that can only compare and set.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::task::yield_now;
 
 /// A store of bytes under keys, like one that speaks HTTP with `If-Match` and answers with a `Date`. It knows nothing
-/// of locks, nor of time beyond its own clock.
+/// about locks, and no time except its own clock.
 #[derive(Debug)]
 pub struct KeyValue {
     started: Instant,
@@ -21,39 +21,39 @@ struct State {
     entries: BTreeMap<String, Versioned>,
 }
 
-/// A value, and the version that it came with.
+/// A value, and its version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Versioned {
     /// The value.
     pub value: Vec<u8>,
-    /// What the store called the write that set it.
+    /// The version of the write that set the value.
     pub version: u64,
 }
 
-/// The key was changed meanwhile; nothing was written.
+/// The error for a key that was changed meanwhile; nothing was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Conflict;
 
 impl KeyValue {
-    /// An empty store, whose clock starts now.
+    /// An empty store. Its clock starts now.
     pub fn new() -> Self {
         Self { started: Instant::now(), state: Mutex::default() }
     }
 
-    /// What is under `key`, and the time on the store's clock when it was read.
+    /// Returns the value of `key`, and the time on the store's clock at which it was read.
     pub async fn get(&self, key: &str) -> (Option<Versioned>, Duration) {
-        yield_now().await; // a round trip, in which others are served
+        yield_now().await; // a round trip, during which other tasks run
         let state = self.state();
         (state.entries.get(key).cloned(), self.started.elapsed())
     }
 
-    /// Sets `key` to `value`, or deletes it, if it still has the version `expected`, or is still absent.
+    /// Sets `key` to `value`, or deletes it, if it still has the version `expected` or is still absent.
     ///
-    /// Answers the version of this write. Versions grow with every write to the store, whatever its key.
+    /// Returns the version of this write. Versions grow with every write to the store, whatever its key.
     ///
     /// # Errors
     ///
-    /// [`Conflict`] if it was written, set or deleted since.
+    /// [`Conflict`] if the key was set or deleted meanwhile.
     pub async fn compare_and_set(
         &self,
         key: &str,
@@ -74,7 +74,7 @@ impl KeyValue {
         Ok(version)
     }
 
-    /// At most `limit` of the keys that begin with `prefix`, in the order of their bytes, from the one behind `after`.
+    /// Returns at most `limit` keys that begin with `prefix`, in the order of their bytes, starting after `after`.
     pub async fn keys(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<String> {
         yield_now().await;
         let from = after.map_or(Bound::Included(prefix), Bound::Excluded);

@@ -1,8 +1,8 @@
-//! Locks in a store that can compare and set: all that a backend has to do itself.
+//! Locks in a store that can only compare and set: everything that a backend has to implement.
 //!
-//! Each resource is one record, the list of its leases, under a key of its own. Every operation reads the record,
-//! changes it, and writes it back unless somebody else did meanwhile. The store can neither queue nor push, and the
-//! capabilities say so: core waits by asking again, and everything else is core's as well.
+//! Each resource is one record under its own key: the list of its leases. Every operation reads the record, changes it,
+//! and writes it back unless another client has changed it meanwhile. The store can neither queue nor push, and the
+//! capabilities say so. Core then waits by retries, and does everything else too.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::KeyValue;
 
-/// Locks in a [`KeyValue`], in a namespace of it.
+/// Locks in one namespace of a [`KeyValue`].
 #[derive(Debug)]
 pub struct KeyValueBackend {
     store: Arc<KeyValue>,
@@ -26,13 +26,14 @@ pub struct KeyValueBackend {
     capabilities: Capabilities,
 }
 
-/// How many requests of a batch are under way at a time.
+/// The number of requests of a batch that are under way at a time.
 const AT_ONCE: usize = 32;
-/// How often a record is read again that others keep changing. They get on; then it is core's turn to pause.
+/// The number of times that an operation reads a record that other clients keep changing. After that it fails, and core
+/// pauses.
 const TRIES: usize = 100;
 
 impl KeyValueBackend {
-    /// Locks in `store`, apart from those of other namespaces.
+    /// A backend for the locks of `namespace` in `store`.
     pub fn new(store: Arc<KeyValue>, namespace: &Namespace) -> Self {
         let capabilities = Capabilities {
             backend: "key_value",
@@ -48,15 +49,16 @@ impl KeyValueBackend {
         Self { store, prefix: Self::prefix(namespace), capabilities }
     }
 
-    /// What the keys of a namespace begin with. The first slash ends the namespace; what follows is a name as it is.
+    /// The prefix of the keys of a namespace. The first slash ends the namespace, and the name follows unchanged.
     pub fn prefix(namespace: &Namespace) -> String {
         format!("{}/", namespace.as_str().replace('%', "%25").replace('/', "%2F"))
     }
 
-    /// Changes the record of a resource, and answers it as it is then.
+    /// Changes the record of a resource, and returns the record after the change.
     ///
-    /// What has expired is struck out first, also for those who only look: whoever has seen a lease expired has
-    /// written that down, so that an extension which read the record before meets a conflict and cannot bring it back.
+    /// Expired leases are removed first, also by an operation that only reads. A client that reports an expired lease
+    /// as absent has therefore written its removal. An extension that read the record earlier then gets a conflict and
+    /// cannot restore the lease.
     async fn update<T>(
         &self,
         operation: &'static str,
@@ -179,13 +181,13 @@ struct Record {
     leases: Vec<Lease>,
 }
 
-/// A lease as the store keeps it.
+/// A lease in the store.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 struct Lease {
     id: String,
-    /// The version of the write that granted it, absent until the next write. The store's versions grow, whichever
-    /// key is written and whatever was deleted, so a free resource leaves nothing behind. Where versions are mere
-    /// tags, a counter has to outlive the record.
+    /// The version of the write that granted the lease; absent until the next write. The versions of this store grow
+    /// with every write to any key, also after deletions, so a free resource leaves nothing behind. In a store whose
+    /// versions do not grow, a counter has to outlive the record.
     token: Option<u64>,
     weight: u32,
     capacity: u32,
@@ -195,7 +197,7 @@ struct Lease {
 }
 
 impl Record {
-    /// Adds what is claimed, if it is not there yet and fits.
+    /// Adds a claimed lease, if it is not in the record yet and fits.
     fn add(&mut self, claim: &Claim) -> Result<(), BackendError> {
         let Claim { key, share, .. } = claim;
         if self.position(key.id).is_some() {
@@ -241,12 +243,12 @@ impl Record {
         self.leases.iter().position(|lease| lease.id == id)
     }
 
-    /// What all leases were claimed with.
+    /// The capacity that all leases were claimed with.
     fn capacity(&self) -> Option<u32> {
         self.leases.first().map(|lease| lease.capacity)
     }
 
-    /// Gives the leases of the last write, which have no token yet, that of its version.
+    /// Sets the tokens of the leases of the last write, which have none yet, to the version of that write.
     fn set_tokens(&mut self, version: u64) {
         for lease in &mut self.leases {
             lease.token.get_or_insert(version);

@@ -1,4 +1,4 @@
-//! What the examples share: a store to run on, and a store of one's own.
+//! The common parts of the examples: a store to run on, and a custom store.
 
 mod key_value;
 mod key_value_backend;
@@ -9,7 +9,7 @@ pub use key_value::{Conflict, KeyValue, Versioned};
 pub use key_value_backend::KeyValueBackend;
 use tempfile::TempDir;
 
-/// The store at `RLOCK_URL`, or a file that is made for the example and ends with it.
+/// The store at `RLOCK_URL`, or a temporary file that is removed after the example.
 pub struct Store {
     url: String,
     _folder: Option<TempDir>,
@@ -32,7 +32,7 @@ impl Store {
         }
     }
 
-    /// Where it is.
+    /// The URL of the store.
     pub fn url(&self) -> &str {
         &self.url
     }

@@ -1,9 +1,9 @@
-//! Callbacks of the watchdog that alert: a warning when extensions fail, the all-clear when they succeed again, and the end
-//! of the work when the lock is lost.
+//! Callbacks of the watchdog that alert: a warning when extensions fail, the all-clear when they succeed again, and the
+//! end of the work when the lock is lost.
 //!
-//! `cargo run -p rlock-examples --bin alerting_callbacks`. Nothing has to be started: the lock is in a temporary file, or in
-//! the store that `RLOCK_URL` names. The network to the store fails twice: once for a while, which costs nothing but a
-//! warning, and once for good.
+//! `cargo run -p rlock-examples --bin alerting_callbacks`. It needs no server: the lock is in a temporary file, or in
+//! the store at `RLOCK_URL`. The network to the store fails twice: once for a while, which causes only a warning, and
+//! once permanently.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,7 +33,7 @@ async fn main() -> anyhow::Result<()> {
         .on_failure({
             let (pager, is_alerted) = (pager.clone(), is_alerted.clone());
             move |failure| {
-                // Called each time; whoever is paged wants to be told once.
+                // The watchdog calls this for each failure, but the engineer on call wants one page.
                 if !is_alerted.swap(true, Ordering::Relaxed) {
                     let _nobody_listens = pager.send(format!("WARNING {failure}"));
                 }
@@ -53,18 +53,18 @@ async fn main() -> anyhow::Result<()> {
     print_up_to("WARNING", &mut pages).await?;
     network.clear();
     print_up_to("OK", &mut pages).await?;
-    ensure!(guard.is_held(), "an outage shorter than the TTL loses nothing");
+    ensure!(guard.is_held(), "a short outage loses no lock");
 
     network.all(Verb::Extend, Fault::DropRequest);
     print_up_to("WARNING", &mut pages).await?;
-    // The work ends by the deadline, whatever the store does: nobody else has the lock before.
+    // The work ends by the deadline, even if the store hangs: no other client gets the lock before.
     let reason = guard.lost().await;
     println!("CRITICAL the lock is lost: {reason}; the work was stopped");
     ensure!(reason == LossReason::Expired, "{reason}");
     Ok(())
 }
 
-/// What would go to whoever is on call.
+/// Prints the pages for the engineer on call, up to the one with this beginning.
 async fn print_up_to(beginning: &str, pages: &mut UnboundedReceiver<String>) -> anyhow::Result<()> {
     while let Some(page) = pages.recv().await {
         println!("{page}");
@@ -72,5 +72,5 @@ async fn print_up_to(beginning: &str, pages: &mut UnboundedReceiver<String>) -> 
             return Ok(());
         }
     }
-    anyhow::bail!("nobody pages any more")
+    anyhow::bail!("the watchdog sends no more pages")
 }

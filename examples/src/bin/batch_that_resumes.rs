@@ -1,8 +1,8 @@
-//! A batch over a large data set that stops at once when its lock is lost, and resumes where it was.
+//! A batch job over a large data set that stops at once when its lock is lost, and resumes at the same batch.
 //!
-//! `cargo run -p rlock-examples --bin batch_that_resumes`. Nothing has to be started: the lock is in a temporary file,
-//! or in the store that `RLOCK_URL` names. Halfway an operator breaks the lock, as `rlock break` does. It
-//! prints the batches, which one was dropped in the middle, and that each was done once.
+//! `cargo run -p rlock-examples --bin batch_that_resumes`. It needs no server: the lock is in a temporary file, or in
+//! the store at `RLOCK_URL`. Halfway an operator breaks the lock, as `rlock break` does. The program prints the
+//! batches, the one that was dropped in the middle, and that each was done once.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use tokio::time::sleep;
 
 const BATCHES: u32 = 8;
 
-/// Far more than it takes to break a lock.
+/// Much longer than it takes to break a lock.
 const LONG: Duration = Duration::from_secs(60);
 
-/// The results. They refuse a token older than the newest that they have seen, as a table does by
+/// The results. They refuse a token older than the newest one that they have seen, as a table does with
 /// `UPDATE … WHERE token <= $1`.
 #[derive(Debug, Default)]
 struct Results {
@@ -66,7 +66,7 @@ async fn main() -> anyhow::Result<()> {
             }
             anyhow::Ok(())
         };
-        // The moment the lock is lost, the work is dropped where it stands.
+        // When the lock is lost, the work is dropped at once.
         match guard.run(work).await {
             Ok(outcome) => outcome?,
             Err(lost) => println!("batch {batch} was dropped: {lost}"),

@@ -1,7 +1,7 @@
 //! Threads without a runtime that share a pool of permits.
 //!
-//! `cargo run -p rlock-examples --bin blocking_workers`. Nothing has to be started: the permits are in a temporary file, or
-//! in the store that `RLOCK_URL` names. Six threads work, two at a time, and print how many worked together.
+//! `cargo run -p rlock-examples --bin blocking_workers`. It needs no server: the permits are in a temporary file, or in
+//! the store at `RLOCK_URL`. Six threads work, two at a time, and print how many worked together.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;

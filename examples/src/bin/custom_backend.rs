@@ -1,9 +1,9 @@
-//! Locks in a store of one's own: a key-value store that can only compare and set, and one short file that puts locks
-//! into it.
+//! Locks in a custom store: a key-value store that can only compare and set, and one short file that implements locks
+//! on it.
 //!
-//! `cargo run -p rlock-examples --bin custom_backend`, with nothing installed. Two workers, each with a client of its
-//! own, take turns under one lock. A turn takes longer than the TTL and the watchdog keeps the lock; the store cannot
-//! queue, so whoever waits asks again until it is free. It prints the turns, and that the store is empty in the end.
+//! `cargo run -p rlock-examples --bin custom_backend`, without any server. Two workers, each with its own client, take
+//! turns under one lock. A turn takes longer than the TTL, and the watchdog keeps the lock. The store has no queue, so
+//! a waiter retries until the lock is free. The program prints the turns, and that the store is empty at the end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +36,7 @@ async fn work(name: &str, store: &Arc<KeyValue>) -> anyhow::Result<()> {
         guard.check()?;
         println!("{name}: done, the lock is safe for {:?}", guard.remaining());
         guard.unlock().await?;
-        sleep(TURN).await; // long enough for the other one to ask: nobody queues here
+        sleep(TURN).await; // long enough for the other worker to retry, since there is no queue
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
-//! What rlock says in the log: each extension, each wait, each retry, with the lock's name.
+//! The log of rlock: each extension, each wait and each retry, with the name of the lock.
 //!
-//! `cargo run -p rlock-examples --bin debug_logging`. Nothing has to be started: the locks are in a temporary file, or in the
-//! store that `RLOCK_URL` names. rlock logs through `tracing`: `rlock=warn` is for every day, `rlock=debug` for trouble,
-//! `rlock=trace` has each extension. This says `rlock=trace` unless `RUST_LOG` says something else.
+//! `cargo run -p rlock-examples --bin debug_logging`. It needs no server: the locks are in a temporary file, or in the
+//! store at `RLOCK_URL`. rlock logs through `tracing`: use `rlock=warn` in production and `rlock=debug` to find a
+//! fault; `rlock=trace` logs each extension. This program uses `rlock=trace` unless `RUST_LOG` is set.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    // Every crate of rlock has a name that begins with rlock, which is what the filter goes by.
+    // The name of every crate of rlock begins with rlock, so the filter matches all of them.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("rlock=trace"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stdout).init();
 

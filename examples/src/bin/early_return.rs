@@ -1,9 +1,9 @@
 //! Returns from `main` while it holds a lock: the last drop releases the lock before the process ends.
 //!
-//! `cargo run -p rlock-examples --bin early_return` works until its input ends (Ctrl-D) and returns at the end of `main`;
-//! with the argument `fail`, the work fails and `main` returns by `?`. The lock is in a temporary file, or in the store that
-//! `RLOCK_URL` names, where the next run finds it free at once. `std::process::exit` in place of a return would drop
-//! nothing, and leave the lock to its TTL.
+//! `cargo run -p rlock-examples --bin early_return` works until its input ends (Ctrl-D) and returns at the end of
+//! `main`. With the argument `fail`, the work fails and `main` returns by `?`. The lock is in a temporary file, or in
+//! the store at `RLOCK_URL`, where the next run finds it free at once. A program that calls `std::process::exit`
+//! instead drops nothing, and leaves the lock to its TTL.
 
 use std::io;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use rlock_examples::Store;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let store = Store::open();
-    // The last drop waits for 10 s at most. A store that answers takes milliseconds.
+    // The last drop waits for 10 s at most. If the store answers, it takes milliseconds.
     let builder = Client::builder().drop_timeout(Duration::from_secs(10));
     let client = rlock::connect_with(store.url(), builder).await?;
     let lock = SimpleLock::new("early-return", &client)?;

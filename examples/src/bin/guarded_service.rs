@@ -1,9 +1,10 @@
-//! A service of which one instance works at a time, and the next takes over the moment that it is told to stop.
+//! A service of which one instance works at a time. The next instance takes over as soon as the first gets SIGTERM.
 //!
-//! `cargo run -p rlock-examples --bin guarded_service`. Nothing has to be started: the lock is in a temporary file, or in the
-//! store that `RLOCK_URL` names. It starts two processes of the service. Each answers by HTTP: `/ready` is what a load
-//! balancer asks, and says 200 while the instance holds the lock, 503 otherwise. The one that holds it gets SIGTERM: it
-//! finishes what it is at, and gives the lock back. It prints which instance is ready, and for how long none was.
+//! `cargo run -p rlock-examples --bin guarded_service`. It needs no server: the lock is in a temporary file, or in the
+//! store at `RLOCK_URL`. The program starts two processes of the service. Each answers by HTTP: a load balancer
+//! requests `/ready`, which returns 200 while the instance holds the lock, and 503 otherwise. The instance with the
+//! lock gets SIGTERM: it finishes its requests and releases the lock. The program prints which instance is ready, and
+//! for how long none was.
 
 use std::env;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -45,18 +46,18 @@ async fn service() -> anyhow::Result<()> {
 
     let client = rlock::connect(&env::var("RLOCK_URL")?).await?;
     let lock = SimpleLock::new("critical-service", &client)?;
-    // The TTL is how long the service is missing after a crash; a handover does not wait for it.
+    // After a crash the service is unavailable for the TTL. A handover does not wait for it.
     let options = LockOptions::new().ttl(Duration::from_secs(60)).watchdog_interval(Duration::from_secs(15));
     let guard = tokio::select! {
         guard = lock.lock_with(options) => Arc::new(guard?),
-        _ = terminate.recv() => return Ok(()), // what stands by has nothing to give back
+        _ = terminate.recv() => return Ok(()), // an instance without the lock has nothing to release
     };
     leadership.get_or_init(|| guard.clone());
     tokio::select! {
         _ = terminate.recv() => {}
         reason = guard.lost() => eprintln!("the lock is lost: {reason}"),
     }
-    // Requests that are under way would be finished here. Then everything that this process holds goes back at once.
+    // A real service finishes its requests here. Then the client releases all its locks at once.
     client.shutdown(Duration::from_secs(5)).await?;
     Ok(())
 }
@@ -66,7 +67,7 @@ async fn ready(State(leadership): State<Leadership>) -> StatusCode {
     if is_held { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
-/// Two instances, and somebody who replaces one.
+/// Runs two instances, and replaces one.
 fn deployment() -> anyhow::Result<()> {
     let store = Store::open();
     let mut first = Instance::start("first", store.url())?;

@@ -1,10 +1,10 @@
 //! A service whose followers forward requests to the leader.
 //!
-//! `cargo run -p rlock-examples --bin leader_election`. Nothing has to be started: the election is in a temporary file, or
-//! in the store that `RLOCK_URL` names. It starts two instances. Each answers by HTTP: the leader itself, a follower by
-//! asking the leader, whose address it knows from the election. A forwarded request carries the token of the leadership
-//! that the follower believes in, and an instance that does not lead by that token refuses it. The first leader is killed,
-//! and the other takes over. It prints who answered.
+//! `cargo run -p rlock-examples --bin leader_election`. It needs no server: the election is in a temporary file, or in
+//! the store at `RLOCK_URL`. The program starts two instances. Each answers by HTTP: the leader answers itself, and a
+//! follower forwards the request to the leader, whose address it knows from the election. A forwarded request carries
+//! the token of the leadership that the follower knows, and an instance that does not lead with that token refuses the
+//! request. The program kills the first leader, and the other instance takes over. It prints which instance answered.
 
 use std::env;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -34,10 +34,10 @@ async fn main() -> anyhow::Result<()> {
     }
 }
 
-/// What an instance knows of the election.
+/// The election, as an instance knows it.
 struct Node {
     name: String,
-    /// The token by which this instance leads.
+    /// The token with which this instance leads.
     leads_by: Mutex<Option<u64>>,
     /// The address and the token of the leader.
     leader: Mutex<Option<(String, u64)>>,
@@ -54,7 +54,7 @@ async fn service(name: String) -> anyhow::Result<()> {
     let client = rlock::connect(&env::var("RLOCK_URL")?).await?;
     let election = Election::new("orders", &client)?;
     tokio::spawn(follow(election.clone(), node.clone()));
-    // The TTL is how long the service has no leader after a crash.
+    // After a crash the service has no leader for the TTL.
     let options = LockOptions::new().ttl(Duration::from_secs(2));
     loop {
         let leadership = election.campaign_with(address.clone(), options.clone()).await?;
@@ -65,13 +65,13 @@ async fn service(name: String) -> anyhow::Result<()> {
     }
 }
 
-/// Keeps the word of the election about the leader.
+/// Keeps the address and the token of the leader up to date.
 async fn follow(election: Election, node: Arc<Node>) {
     let mut observed = election.observe();
     while let Some(observation) = observed.next().await {
         let leader = match observation {
             Observation::Led(leader) => leader.data.map(|data| (data.to_text(), leader.token.get())),
-            _ => None, // vacant, or not known
+            _ => None, // vacant or unknown
         };
         *node.leader.lock().expect("no panic") = leader;
     }
@@ -104,7 +104,7 @@ async fn ask(address: &str, path: &str) -> std::io::Result<String> {
     Ok(text)
 }
 
-/// Two instances, of which the leader is killed.
+/// Runs two instances, and kills the leader.
 fn deployment() -> anyhow::Result<()> {
     let store = Store::open();
     let first = Instance::start("first", store.url())?;
@@ -131,7 +131,7 @@ impl Instance {
         Ok(Self { process, address: line.trim().parse()? })
     }
 
-    /// Asks until the answer is the one that is expected.
+    /// Retries until the answer is `expected`.
     fn answer(&self, expected: &str) -> anyhow::Result<String> {
         let begun = Instant::now();
         loop {

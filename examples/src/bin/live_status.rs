@@ -1,7 +1,7 @@
-//! What a watchdog and all watchdogs of the process are doing, while they do it.
+//! The live status of a watchdog, and the statistics of all watchdogs of the process.
 //!
-//! `cargo run -p rlock-examples --bin live_status`. Nothing has to be started: the locks are in a temporary file, or in the
-//! store that `RLOCK_URL` names. Five times it prints the status of one watchdog, and the statistics of three.
+//! `cargo run -p rlock-examples --bin live_status`. It needs no server: the locks are in a temporary file, or in the
+//! store at `RLOCK_URL`. It prints the status of one watchdog and the statistics of three, five times.
 
 use std::time::{Duration, SystemTime};
 

@@ -1,8 +1,8 @@
 //! A job that runs much longer than its lock's TTL, and stops at once if the lock is lost.
 //!
-//! `cargo run -p rlock-examples --bin long_running_job`. Nothing has to be started: the lock is in a temporary file, or in the
-//! store that `RLOCK_URL` names. The TTL is half a second and the job takes three; it prints the batches, and what the
-//! watchdog did meanwhile.
+//! `cargo run -p rlock-examples --bin long_running_job`. It needs no server: the lock is in a temporary file, or in the
+//! store at `RLOCK_URL`. The TTL is half a second, and the job takes three. It prints the batches, and the number of
+//! extensions meanwhile.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ async fn main() -> anyhow::Result<()> {
     let guard = lock.lock_with(options).await?;
     for batch in 1..=6 {
         process(batch);
-        guard.check()?; // a batch that was worked on without the lock must not be committed
+        guard.check()?; // do not commit a batch that ran without the lock
         println!("batch {batch} is done, the lock is safe for {:?}", guard.remaining());
     }
     guard.unlock().await?;
@@ -30,7 +30,7 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Computes for half a second without ever awaiting: the lock is kept alive on a thread of the client's own.
+/// Computes for half a second without an `await`. The client keeps the lock alive on its own thread.
 fn process(_batch: u32) {
     std::thread::sleep(Duration::from_millis(500));
 }

@@ -1,9 +1,10 @@
-//! A job that runs once per interval on one of several nodes, whose clocks differ.
+//! A job that runs once per interval on one of several nodes whose clocks differ.
 //!
-//! `cargo run -p rlock-examples --bin once_per_interval`. Nothing has to be started: the lock is in a temporary file, or in
-//! the store that `RLOCK_URL` names. It starts three processes as nodes. Each begins the job when its own clock says so, and
-//! the job is over before the clock of the last node gets there. `hold_at_least` keeps the lock taken all the same, so that
-//! a slow clock does not run the job again. It prints which node ran the job in each interval.
+//! `cargo run -p rlock-examples --bin once_per_interval`. It needs no server: the lock is in a temporary file, or in
+//! the store at `RLOCK_URL`. The program starts three processes as nodes. Each begins the job when it is due on its own
+//! clock, and the job ends before it is due on the clock of the last node. `hold_at_least` still keeps the lock taken,
+//! so the node with the slow clock does not run the job again. The program prints which node ran the job in each
+//! interval.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -18,7 +19,7 @@ const NODE: &str = "RLOCK_EXAMPLE_NODE";
 const START: &str = "RLOCK_EXAMPLE_START";
 const INTERVAL: Duration = Duration::from_secs(4);
 const INTERVALS: u32 = 3;
-/// The time by which each clock is slow. The largest is more than the job takes.
+/// The delay of each clock. The largest delay is longer than the job.
 const SLOW: [Duration; 3] = [Duration::ZERO, Duration::from_millis(200), Duration::from_millis(500)];
 
 #[tokio::main]
@@ -32,7 +33,7 @@ async fn main() -> anyhow::Result<()> {
 async fn node(number: usize) -> anyhow::Result<()> {
     let client = rlock::connect(&env::var("RLOCK_URL")?).await?;
     let lock = SimpleLock::new("every-interval", &client)?;
-    // Longer than the clocks differ, and shorter than the interval by as much.
+    // Longer than the difference of the clocks, and shorter than the interval by more than that difference.
     let options = LockOptions::new().ttl(INTERVAL).hold_at_least(INTERVAL / 2);
     let start = UNIX_EPOCH + Duration::from_millis(env::var(START)?.parse()?);
     for interval in 0..INTERVALS {

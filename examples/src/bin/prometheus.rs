@@ -1,9 +1,9 @@
 //! The metrics of rlock for Prometheus.
 //!
-//! `cargo run -p rlock-examples --bin prometheus` prints them once, after some locks were taken, waited for and lost.
-//! `cargo run -p rlock-examples --bin prometheus -- 127.0.0.1:9464` goes on, and serves them at `/metrics` until Ctrl-C: the
-//! dashboard and the alerts in `dashboards/` are for what is to be seen there. Nothing has to be started: the locks are in a
-//! temporary file, or in the store that `RLOCK_URL` names.
+//! `cargo run -p rlock-examples --bin prometheus` takes, waits for and loses some locks, and prints the metrics once.
+//! `cargo run -p rlock-examples --bin prometheus -- 127.0.0.1:9464` also serves them at `/metrics` until Ctrl-C, for
+//! the dashboard and the alerts in `dashboards/`. It needs no other server: the locks are in a temporary file, or in
+//! the store at `RLOCK_URL`.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use tokio::time::sleep;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    // Before the first client: it asks for its handles once.
+    // Before the first client, because a client gets its metric handles only once.
     let exporter = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &[0.001, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0])?
         .install_recorder()?;
@@ -43,7 +43,7 @@ fn routes(exporter: PrometheusHandle) -> Router {
     Router::new().route("/metrics", get(async move || exporter.render()))
 }
 
-/// A bit of everything that is counted.
+/// Does work that changes every metric.
 async fn work(clients: &[Client; 2]) -> anyhow::Result<()> {
     let options = LockOptions::new().ttl(Duration::from_secs(5)).watchdog_interval(Duration::from_millis(50));
     let locks = [SimpleLock::new("report", &clients[0])?, SimpleLock::new("report", &clients[1])?];

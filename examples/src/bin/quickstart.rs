@@ -1,8 +1,7 @@
-//! Takes a lock, works under it, gives it back.
+//! Takes a lock, works under it, and releases it.
 //!
-//! `cargo run -p rlock-examples --bin quickstart`. Nothing has to be started: the lock is in a temporary file, or in the
-//! store that `RLOCK_URL` names. It prints the token that the lock was granted with, that a second try is refused, and that
-//! the lock was given back.
+//! `cargo run -p rlock-examples --bin quickstart`. It needs no server: the lock is in a temporary file, or in the store
+//! at `RLOCK_URL`. It prints the token of the grant, that a second try is refused, and that the lock was released.
 
 use rlock::SimpleLock;
 use rlock_examples::Store;

@@ -1,7 +1,7 @@
-//! Work that is tried again when it fails, when its lock cannot be had, and when the lock is lost in the middle.
+//! Work that is retried when it fails, when its lock is busy, and when the lock is lost in the middle.
 //!
-//! `cargo run -p rlock-examples --bin retry_with_recovery`. Nothing has to be started: the lock is in a temporary file, or in
-//! the store that `RLOCK_URL` names. It prints four attempts: somebody else has the lock, the lock is lost, the work fails,
+//! `cargo run -p rlock-examples --bin retry_with_recovery`. It needs no server: the lock is in a temporary file, or in
+//! the store at `RLOCK_URL`. It prints four attempts: another client has the lock, the lock is lost, the work fails,
 //! the work succeeds.
 
 use std::time::Duration;
@@ -19,7 +19,7 @@ async fn main() -> anyhow::Result<()> {
     let store = Store::open();
     let client = rlock::connect(store.url()).await?;
     let other = rlock::connect(store.url()).await?;
-    // Somebody else has the lock at first.
+    // At first another client has the lock.
     let mut in_the_way = Some(SimpleLock::new(NAME, &other)?.lock().await?);
 
     for attempt in 1..=ATTEMPTS {
@@ -34,13 +34,14 @@ async fn main() -> anyhow::Result<()> {
         if let Some(guard) = in_the_way.take() {
             guard.unlock().await?;
         }
-        // Longer each time, so that a store in trouble is not asked all the time.
+        // The pause grows with each attempt, to avoid load on a store in trouble.
         sleep(Duration::from_millis(50) * attempt).await;
     }
     bail!("given up after {ATTEMPTS} attempts")
 }
 
-/// One attempt. Every error may pass, but those of the configuration, which `lock_with` and `new` answer at once.
+/// Makes one attempt. Every error can be temporary, except an invalid configuration, which `lock_with` and `new` report
+/// at once.
 async fn try_once(client: &Client, attempt: u32, operator: &Client) -> anyhow::Result<()> {
     let lock = SimpleLock::new(NAME, client)?;
     let options = LockOptions::new().ttl(Duration::from_secs(30)).wait(Duration::from_millis(200));
@@ -49,10 +50,10 @@ async fn try_once(client: &Client, attempt: u32, operator: &Client) -> anyhow::R
         outcome => outcome?,
     };
     if attempt == 2 {
-        // What the loss of a lock looks like: an operator breaks it.
+        // An operator breaks the lock, so this client loses it.
         operator.break_leases(lock.resource()).await?;
     }
-    // `run` gives the lock back when the work has ended, well or not.
+    // `run` releases the lock when the work has ended, successful or not.
     guard.run(work(attempt)).await?
 }
 

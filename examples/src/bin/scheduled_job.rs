@@ -1,8 +1,8 @@
 //! A job that is due on every node at the same time, and runs on one of them.
 //!
-//! `cargo run -p rlock-examples --bin scheduled_job`. Nothing has to be started: the lock is in a temporary file, or in the
-//! store that `RLOCK_URL` names. It starts three processes as nodes, has them begin together, and prints which one ran the
-//! job, and that the others left it to that one.
+//! `cargo run -p rlock-examples --bin scheduled_job`. It needs no server: the lock is in a temporary file, or in the
+//! store at `RLOCK_URL`. The program starts three processes as nodes and lets them begin together. It prints which node
+//! ran the job, and that the others did not.
 
 use std::env;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -24,11 +24,12 @@ async fn main() -> anyhow::Result<()> {
     }
 }
 
-/// What each node does when the job is due.
+/// Runs a node: it tries the lock when the job is due.
 async fn node(name: &str) -> anyhow::Result<()> {
     let client = rlock::connect(&env::var("RLOCK_URL")?).await?;
     let lock = SimpleLock::new("scheduled-job", &client)?;
-    // The hour is what a node that crashed in the job costs the next run, not how long the job may take.
+    // The TTL of an hour is the delay of the next run after a crash in the job. It does not limit the duration of the
+    // job.
     let options = LockOptions::new().ttl(Duration::from_secs(3600)).watchdog_interval(Duration::from_secs(900));
     // A node whose clock is a minute behind finds the lock taken, though the job takes a second.
     let options = options.hold_at_least(Duration::from_secs(60));
@@ -48,7 +49,7 @@ fn until_told() {
     let _what = std::io::stdin().lines().next();
 }
 
-/// Starts nodes, and tells what they say.
+/// Starts the nodes, and prints their output.
 fn cluster() -> anyhow::Result<()> {
     let store = Store::open();
     let mut nodes = Vec::new();

@@ -1,15 +1,15 @@
-//! A resource that rejects a stale token: what protects from a holder that was frozen past its TTL.
+//! A resource that rejects a stale token, which protects it from a holder that was frozen past its TTL.
 //!
-//! `cargo run -p rlock-examples --bin stale_token`. Nothing has to be started: the lock is in a temporary file, or in the
-//! store that `RLOCK_URL` names. A holder whose watchdog is off loses its lock, somebody else takes it and writes, and then
-//! the first one writes too late.
+//! `cargo run -p rlock-examples --bin stale_token`. It needs no server: the lock is in a temporary file, or in the
+//! store at `RLOCK_URL`. A holder whose watchdog is off loses its lock. Another client takes the lock and writes, and
+//! then the first client writes too late.
 
 use std::time::Duration;
 
 use rlock::{LockOptions, SimpleLock, Token};
 use rlock_examples::Store;
 
-/// A file, a row, an object in a store: whatever the lock protects. It remembers the largest token that it has seen.
+/// The protected resource: a file, a row, or an object in a store. It remembers the largest token that it has seen.
 #[derive(Default)]
 struct Register {
     value: String,

@@ -1,9 +1,9 @@
 //! Transfers between accounts, each under the locks of both.
 //!
-//! `cargo run -p rlock-examples --bin transfer`. Nothing has to be started: the locks are in a temporary file, or in the
-//! store that `RLOCK_URL` names. Two clerks move money between the same accounts in opposite directions. With two single
-//! locks they would wait for each other for ever; a `LockSet` takes both in one order. It prints the balances, whose sum
-//! stays the same.
+//! `cargo run -p rlock-examples --bin transfer`. It needs no server: the locks are in a temporary file, or in the store
+//! at `RLOCK_URL`. Two clerks move money between the same accounts in opposite directions. With two single locks they
+//! would deadlock; a `LockSet` takes both locks in one order. The program prints the balances, whose sum stays the
+//! same.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +34,7 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn clerk(client: Client, accounts: Accounts, from: usize, to: usize, amount: i64) -> anyhow::Result<String> {
-    // The order in which they are added does not matter.
+    // The order in which the names are added does not matter.
     let set = LockSet::new(&client).mutex(format!("account/{from}"))?.mutex(format!("account/{to}"))?;
     for _ in 0..TRANSFERS {
         let guard = set.lock_with(LockOptions::new().wait(Duration::from_secs(60))).await?;

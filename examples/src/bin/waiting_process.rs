@@ -1,7 +1,7 @@
-//! A second process that waits for the lock of the first, and gets it the moment it is given back.
+//! A second process that waits for the lock of the first, and gets it as soon as the first releases it.
 //!
-//! `cargo run -p rlock-examples --bin waiting_process`. Nothing has to be started: the lock is in a temporary file, or in the
-//! store that `RLOCK_URL` names. The first process starts the second one by itself; both print what they do.
+//! `cargo run -p rlock-examples --bin waiting_process`. It needs no server: the lock is in a temporary file, or in the
+//! store at `RLOCK_URL`. The first process starts the second one, and both print their steps.
 
 use std::env;
 use std::process::{Command, Stdio};

@@ -1,4 +1,4 @@
-//! The store of one's own keeps the contract: the whole suite, as far as it applies to a store without queue or push.
+//! The custom store keeps the contract: it passes the cases of the suite that apply to a store without queue or push.
 
 use std::sync::Arc;
 

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-/// The example, serving. Dropping this ends it.
+/// The example as a running server. Dropping this ends it.
 struct Example(Child, String);
 
 impl Example {
@@ -64,7 +64,7 @@ fn every_metric_that_they_name_is_scraped() {
         let missing: Vec<_> = named.difference(&samples).collect();
         assert!(missing.is_empty(), "{name} names what is not there: {missing:?}\n{scraped}");
     }
-    // And what is there is shown.
+    // Every metric that the example serves is in the dashboard.
     let dashboard = read("grafana.json");
     let families = |names: BTreeSet<&str>| -> BTreeSet<String> {
         let family = |name: &str| {

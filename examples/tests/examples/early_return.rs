@@ -10,12 +10,12 @@ use rlock_testkit::faults::Control;
 use rusqlite::Connection;
 use tokio::runtime::Runtime;
 
-/// The time for which the store answers nothing, in which a program that does not wait for it ends.
+/// The time for which the store does not answer. A program that does not wait for the store ends within it.
 const SILENCE: Duration = Duration::from_millis(500);
 
-/// A store that can stop to answer.
+/// A store that can stop answering.
 trait Silence {
-    /// Anything that is dropped once the store is to answer again.
+    /// The guard of a silence. The store answers again once it is dropped.
     type Silent;
 
     fn silence(&self) -> Self::Silent;
@@ -37,7 +37,7 @@ impl<S: Control> Silence for S {
 /// A folder with a file of locks.
 struct Folder(tempfile::TempDir);
 
-/// Writes to the file, which no other process does then.
+/// Holds a write transaction on the file, so that no other process can write.
 impl Silence for Folder {
     type Silent = Connection;
 
@@ -78,7 +78,7 @@ fn run_leaves_the_lock_free(store: &impl Silence, url: &str, argument: Option<&s
     runtime.block_on(guard.unlock()).unwrap();
 }
 
-/// The two ways out of `main`, on the store whose URL `$url` is.
+/// Tests the two ways out of `main`, on the store at `$url`.
 macro_rules! on_store {
     ($url:expr) => {
         #[test]

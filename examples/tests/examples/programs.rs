@@ -1,13 +1,13 @@
-//! Every example runs as it stands, on every store, and shows what it says it shows.
+//! Every example runs unchanged on every store, and its output shows what its documentation says.
 
 use std::process::Command;
 
 use rlock_testkit::servers::Redis;
 
-/// Tests of the examples by their names. What each has printed is judged by the function of that name.
+/// Tests the examples by their names. The function of the same name checks the output of each.
 macro_rules! on_every_store {
     ($($example:ident),* $(,)?) => {
-        /// On a file, as without RLOCK_URL.
+        /// On a file, as without `RLOCK_URL`.
         mod sqlite {
             $(#[test] fn $example() {
                 super::$example(&super::run(env!(concat!("CARGO_BIN_EXE_", stringify!($example))), None));
@@ -80,7 +80,7 @@ fn make_tables(url: &str) {
     runtime.block_on(PostgresBackend::ensure_schema(&config)).unwrap();
 }
 
-/// That these are there, in this order.
+/// Fails unless `out` contains `lines` in this order.
 fn in_order(out: &str, lines: &[&str]) {
     let at: Vec<usize> =
         lines.iter().map(|line| out.find(line).unwrap_or_else(|| panic!("no {line:?}:\n{out}"))).collect();
@@ -184,7 +184,7 @@ fn waiting_process(out: &str) {
     in_order(out, &["first: working", "second: waiting", "first: done, 1 waits", "second: my turn"]);
 }
 
-/// On the store of its own that it is about.
+/// Runs on its own custom store.
 #[test]
 fn custom_backend() {
     let out = run(env!("CARGO_BIN_EXE_custom_backend"), None);

@@ -1,4 +1,4 @@
-//! The pages that tell users which package to depend on.
+//! Tests that the pages for users name the right package as the dependency.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ const PAGES: [(&str, &str); 5] = [
     ("docs/guide-map.md", include_str!("../../../docs/guide-map.md")),
 ];
 
-/// The Markdown files in the folder of the repository and in those of its documents.
+/// The Markdown files in the root folder of the repository and in its documentation folders.
 fn documents() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let folders = [root.clone(), root.join("docs"), root.join("dashboards")];
@@ -36,7 +36,7 @@ fn relative_links_lead_to_files() {
     }
 }
 
-/// The registry's package `rlock` belongs to another project.
+/// The package `rlock` in the registry belongs to another project.
 #[test]
 fn dependency_lines_name_our_package() {
     let mut named = 0;

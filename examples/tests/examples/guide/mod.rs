@@ -1,8 +1,8 @@
-//! The blocks of code in docs/watchdog.md and docs/watchdog.zh.md, as they stand there, on every store.
+//! The blocks of code in docs/watchdog.md and docs/watchdog.zh.md, unchanged, on every store.
 
 mod stand_ins;
 
-/// Of the page in English.
+/// The blocks of the English page.
 mod en {
     #![allow(unused_variables, reason = "not every block needs a client, or the URL")]
     #![allow(unused_qualifications, reason = "rlock::connect is what a reader understands")]
@@ -12,7 +12,7 @@ mod en {
     include!(concat!(env!("OUT_DIR"), "/guide_en.rs"));
 }
 
-/// Of the page in Chinese.
+/// The blocks of the Chinese page.
 mod zh {
     #![allow(unused_variables, reason = "not every block needs a client, or the URL")]
     #![allow(unused_qualifications, reason = "rlock::connect is what a reader understands")]

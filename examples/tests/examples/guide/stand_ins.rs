@@ -1,4 +1,4 @@
-//! What the blocks of the guide leave to the reader: the work.
+//! Stand-ins for the work that the blocks of the guide leave to the reader.
 
 pub(crate) use std::time::Duration;
 
