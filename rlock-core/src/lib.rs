@@ -8,7 +8,7 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let store = MemoryStore::new(); // the reference of what a backend does, in the memory of this process
+//! let store = MemoryStore::new(); // the reference backend, in the memory of this process
 //! let client = Client::new(store.client(Namespace::default()));
 //! let guard = SimpleLock::new("invoice/42", &client)?.lock().await?;
 //! println!("held with token {} for {:?}", guard.token(), guard.remaining());

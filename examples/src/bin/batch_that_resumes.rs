@@ -66,7 +66,7 @@ async fn main() -> anyhow::Result<()> {
             }
             anyhow::Ok(())
         };
-        // When the lock is lost, the work is dropped at once.
+        // `run` drops the work as soon as the lock is lost.
         match guard.run(work).await {
             Ok(outcome) => outcome?,
             Err(lost) => println!("batch {batch} was dropped: {lost}"),

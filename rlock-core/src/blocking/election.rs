@@ -37,7 +37,7 @@ impl Election {
         self.campaign_with(data, LockOptions::new())
     }
 
-    /// Waits to lead as `options` say.
+    /// Waits to lead with `options`.
     ///
     /// # Errors
     ///

@@ -63,7 +63,7 @@ impl LockSet {
         self.lock_with(LockOptions::new())
     }
 
-    /// Waits for all locks as `options` say.
+    /// Waits for all locks with `options`.
     ///
     /// # Errors
     ///
@@ -72,7 +72,7 @@ impl LockSet {
         block_on(self.0.lock_with(options)).map(LockSetGuard)
     }
 
-    /// Takes all locks as `options` say if each is free and has no waiter.
+    /// Takes all locks with `options` if each is free and has no waiter.
     ///
     /// # Errors
     ///

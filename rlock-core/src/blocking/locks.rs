@@ -36,7 +36,7 @@ impl SimpleLock {
         self.lock_with(LockOptions::new())
     }
 
-    /// Waits for the lock as `options` say.
+    /// Waits for the lock with `options`.
     ///
     /// # Errors
     ///
@@ -55,7 +55,7 @@ impl SimpleLock {
         self.try_lock_with(LockOptions::new())
     }
 
-    /// Takes the lock as `options` say, if it is free and has no waiter.
+    /// Takes the lock with `options`, if it is free and has no waiter.
     ///
     /// # Errors
     ///
@@ -90,7 +90,7 @@ impl RwLock {
         self.read_with(LockOptions::new())
     }
 
-    /// Waits to read as `options` say.
+    /// Waits to read with `options`.
     ///
     /// # Errors
     ///
@@ -99,7 +99,7 @@ impl RwLock {
         block_on(self.0.read_with(options)).map(Guard::new)
     }
 
-    /// Starts to read as `options` say, if the lock has no writer or waiter.
+    /// Starts to read with `options`, if the lock has no writer or waiter.
     ///
     /// # Errors
     ///
@@ -118,7 +118,7 @@ impl RwLock {
         self.write_with(LockOptions::new())
     }
 
-    /// Waits to write as `options` say.
+    /// Waits to write with `options`.
     ///
     /// # Errors
     ///
@@ -127,7 +127,7 @@ impl RwLock {
         block_on(self.0.write_with(options)).map(Guard::new)
     }
 
-    /// Starts to write as `options` say, if the lock has no reader, writer or waiter.
+    /// Starts to write with `options`, if the lock has no reader, writer or waiter.
     ///
     /// # Errors
     ///
@@ -162,7 +162,7 @@ impl Semaphore {
         self.acquire_many_with(1, LockOptions::new())
     }
 
-    /// Waits for `weight` permits as `options` say.
+    /// Waits for `weight` permits with `options`.
     ///
     /// # Errors
     ///
@@ -171,7 +171,7 @@ impl Semaphore {
         block_on(self.0.acquire_many_with(weight, options)).map(Guard::new)
     }
 
-    /// Takes `weight` permits as `options` say, if they are free and the semaphore has no waiter.
+    /// Takes `weight` permits with `options`, if they are free and the semaphore has no waiter.
     ///
     /// # Errors
     ///

@@ -27,7 +27,7 @@ impl Handle {
         let runtime = self.driver.runtime();
         let is_inside = runtime::Handle::try_current().is_ok_and(|current| current.id() == runtime.id());
         if self.has_own_thread {
-            // Two kinds of threads are inside: the thread itself, and the threads of callbacks, which the runtime
+            // Two kinds of threads are inside the runtime: its own thread, and the threads of callbacks, which it
             // awaits when it ends.
             return !is_inside;
         }

@@ -149,8 +149,8 @@ impl Client {
     ///
     /// # Cancel safety
     ///
-    /// The client releases its leases whether or not the future is dropped. Once the future has returned, the drop of
-    /// the last handle does not wait again.
+    /// Once the future has been polled, the client releases its leases whether or not the future is dropped. Once the
+    /// future has returned, the drop of the last handle does not wait again.
     pub async fn shutdown(&self, timeout: Duration) -> Result<(), ShutdownError> {
         self.0.driver.shutdown(timeout).await
     }

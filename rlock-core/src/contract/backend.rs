@@ -145,7 +145,7 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// The errors of the store; [`BackendError::Rejected`] for a cursor of another backend.
+    /// The errors of the store; [`BackendError::Rejected`] for a cursor that this backend did not return.
     ///
     /// # Cancel safety
     ///

@@ -40,7 +40,7 @@ impl Finding {
         Self { subject, verdict: Verdict::Note, text: text.into() }
     }
 
-    /// A finding that can lose locks or grant one twice. `text` also says how to change that.
+    /// A finding of a risk: the store can lose locks or grant one twice. `text` also explains the remedy.
     pub fn risk(subject: &'static str, text: impl Into<String>) -> Self {
         Self { subject, verdict: Verdict::Risk, text: text.into() }
     }

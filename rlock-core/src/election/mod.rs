@@ -58,7 +58,7 @@ impl Election {
         self.campaign_with(data, LockOptions::new()).await
     }
 
-    /// Waits to lead as `options` say. See [`campaign`](Self::campaign).
+    /// Waits to lead with `options`. See [`campaign`](Self::campaign).
     ///
     /// # Errors
     ///

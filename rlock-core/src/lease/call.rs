@@ -3,7 +3,7 @@
 /// The request of one verb. At most one is under way.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Call<T> {
-    /// Nothing is to be sent.
+    /// There is nothing to send.
     Idle,
     /// The request waits for its turn.
     Wanted,

@@ -114,7 +114,7 @@ impl LockSet {
         self.lock_with(LockOptions::new()).await
     }
 
-    /// Waits for all locks as `options` say. The [`wait`](LockOptions::wait) limits the time for all of them together.
+    /// Waits for all locks with `options`. The [`wait`](LockOptions::wait) limits the time for all of them together.
     /// All other options apply to each lock.
     ///
     /// The client renews the locks that it holds until it has acquired all of them, also without a watchdog. If one of
@@ -152,11 +152,11 @@ impl LockSet {
         self.try_lock_with(LockOptions::new()).await
     }
 
-    /// Takes all locks as `options` say if each is free and has no waiter; otherwise it holds none of them.
+    /// Takes all locks with `options` if each is free and has no waiter; otherwise it holds none of them.
     ///
     /// # Errors
     ///
-    /// The error of the first lock that was not acquired, unless others hold it: that returns `None`. A
+    /// The error of the first lock that failed. It is no error that others hold a lock: the result is then `None`. A
     /// [`wait`](LockOptions::wait) in the options is refused.
     ///
     /// # Cancel safety

@@ -52,7 +52,7 @@ impl RwLock {
         self.read_with(LockOptions::new()).await
     }
 
-    /// Waits to read as `options` say.
+    /// Waits to read with `options`.
     ///
     /// # Errors
     ///
@@ -79,7 +79,7 @@ impl RwLock {
         self.try_read_with(LockOptions::new()).await
     }
 
-    /// Starts to read as `options` say, if the lock has neither a writer nor a waiting one. The lock is held for as
+    /// Starts to read with `options`, if the lock has neither a writer nor a waiting one. The lock is held for as
     /// long as the guard lives: bind the guard to a name, or use [`try_run_read`](Self::try_run_read).
     ///
     /// # Errors
@@ -108,7 +108,7 @@ impl RwLock {
         self.try_run_read_with(LockOptions::new(), work).await
     }
 
-    /// Like [`try_run_read`](Self::try_run_read), as `options` say.
+    /// Like [`try_run_read`](Self::try_run_read), with `options`.
     ///
     /// # Errors
     ///
@@ -138,7 +138,7 @@ impl RwLock {
         self.write_with(LockOptions::new()).await
     }
 
-    /// Waits to write as `options` say.
+    /// Waits to write with `options`.
     ///
     /// # Errors
     ///
@@ -165,7 +165,7 @@ impl RwLock {
         self.try_write_with(LockOptions::new()).await
     }
 
-    /// Starts to write as `options` say, if the lock has no reader, writer or waiter. The lock is held for as long as
+    /// Starts to write with `options`, if the lock has no reader, writer or waiter. The lock is held for as long as
     /// the guard lives: bind the guard to a name, or use [`try_run_write`](Self::try_run_write).
     ///
     /// # Errors
@@ -194,7 +194,7 @@ impl RwLock {
         self.try_run_write_with(LockOptions::new(), work).await
     }
 
-    /// Like [`try_run_write`](Self::try_run_write), as `options` say.
+    /// Like [`try_run_write`](Self::try_run_write), with `options`.
     ///
     /// # Errors
     ///

@@ -48,7 +48,7 @@ impl Semaphore {
         self.acquire_many_with(1, LockOptions::new()).await
     }
 
-    /// Waits for `weight` permits as `options` say.
+    /// Waits for `weight` permits with `options`.
     ///
     /// # Errors
     ///
@@ -77,7 +77,7 @@ impl Semaphore {
         self.try_acquire_many_with(1, LockOptions::new()).await
     }
 
-    /// Takes `weight` permits as `options` say, if they are free and the semaphore has no waiter. The permits are held
+    /// Takes `weight` permits with `options`, if they are free and the semaphore has no waiter. The permits are held
     /// for as long as the guard lives: bind the guard to a name, or use [`try_run`](Self::try_run).
     ///
     /// # Errors
@@ -107,7 +107,7 @@ impl Semaphore {
         self.try_run_many_with(1, LockOptions::new(), work).await
     }
 
-    /// Like [`try_run`](Self::try_run), under `weight` permits and as `options` say.
+    /// Like [`try_run`](Self::try_run), under `weight` permits and with `options`.
     ///
     /// # Errors
     ///

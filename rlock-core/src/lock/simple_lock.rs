@@ -52,10 +52,10 @@ impl SimpleLock {
         self.lock_with(LockOptions::new()).await
     }
 
-    /// Waits for the lock as `options` say.
+    /// Waits for the lock with `options`.
     ///
-    /// If the store fails while the lease is in the queue, the call waits until the store is back. If the store does
-    /// not answer the first request, the call fails after the client's [`retry_for`](crate::ClientBuilder::retry_for).
+    /// If the store fails while the lease is in the queue, the call continues to wait. If the store does not answer the
+    /// first request, the call fails after the client's [`retry_for`](crate::ClientBuilder::retry_for).
     ///
     /// # Errors
     ///
@@ -105,13 +105,13 @@ impl SimpleLock {
         self.try_lock_with(LockOptions::new()).await
     }
 
-    /// Takes the lock as `options` say, if it is free and has no waiter. [`try_lock`](Self::try_lock) shows how to keep
+    /// Takes the lock with `options`, if it is free and has no waiter. [`try_lock`](Self::try_lock) shows how to keep
     /// it.
     ///
     /// # Errors
     ///
-    /// [`LockError`], but not if others hold the lock: that returns `None`. A [`wait`](LockOptions::wait) in the
-    /// options is refused.
+    /// [`LockError`] if the request failed. It is no error that others hold the lock: the result is then `None`. A
+    /// [`wait`](LockOptions::wait) in the options is refused.
     ///
     /// # Cancel safety
     ///
@@ -145,7 +145,7 @@ impl SimpleLock {
         self.try_run_with(LockOptions::new(), work).await
     }
 
-    /// Runs `work` under the lock as `options` say, if the lock is free and has no waiter; see
+    /// Runs `work` under the lock with `options`, if the lock is free and has no waiter; see
     /// [`try_run`](Self::try_run).
     ///
     /// # Errors
