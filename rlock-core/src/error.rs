@@ -102,7 +102,7 @@ pub enum RunError {
     /// The lock was not acquired, and the work did not begin.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// The lock was lost, and the work was dropped before its end.
+    /// The lock was lost. The work was dropped before its end, or it had ended and only the release showed the loss.
     #[error(transparent)]
     Lost(#[from] Lost),
 }

@@ -286,8 +286,8 @@ pub struct Capabilities {
     pub min_ttl: Ttl,
     /// The longest TTL that the store keeps; a longer one is refused.
     pub max_ttl: Ttl,
-    /// The step of TTLs: a TTL is rounded up to a multiple of it. A newly granted lease, such as one
-    /// from a pool, may have lost up to a tenth of this step; the grant says how much life is left.
+    /// The step of TTLs: a TTL is rounded up to a multiple of it. A newly granted lease, such as one from a pool, may
+    /// have lost up to a tenth of this step; the grant says how much life is left.
     pub ttl_step: Duration,
     /// The longest time for which an expired lease may still exist and block others, because the store removes expired
     /// leases at intervals. Such a store notifies waiters of an expiry as of a release, and their

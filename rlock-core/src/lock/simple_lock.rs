@@ -152,7 +152,8 @@ impl SimpleLock {
     ///
     /// [`RunError::Lock`] if the lock was not acquired and `work` has not begun, as for
     /// [`try_lock_with`](Self::try_lock_with). It is no error that others hold the lock. [`RunError::Lost`] if the lock
-    /// was lost before `work` ended, as for [`Guard::run`]; `work` has been dropped.
+    /// was lost, as for [`Guard::run`]: `work` was dropped before its end, or it had ended and only the release showed
+    /// the loss.
     ///
     /// # Cancel safety
     ///
