@@ -57,7 +57,7 @@ impl Inner {
                 None => return Ok(None),
             }
         }
-        Err(CallError::new(Kind::Unsent, "others keep writing the lease"))
+        Err(CallError::new(Kind::Unsent, "other clients keep writing the lease"))
     }
 
     /// Notes the new etcd lease. The pool does not reuse it if it belongs to another client's lock, or to a lock that

@@ -149,7 +149,7 @@ const IS_IT: &str = "is it an etcd server, reachable, with a leader?";
 
 fn is_it(config: &EtcdConfig) -> &'static str {
     if config.tls.is_some() {
-        "is it an etcd server that speaks TLS on this port, and does it want another certificate of the client (cert, key)?"
+        "is it an etcd server that speaks TLS on this port, and does it require another client certificate (cert, key)?"
     } else {
         "is it an etcd server, and does it want TLS (etcds://)?"
     }
@@ -187,7 +187,7 @@ fn tls_options(tls: &crate::config::Tls) -> Result<etcd_client::TlsOptions, Call
         if text.split(|&byte| byte == b'\n').any(begins) {
             return Ok(text);
         }
-        let reason = format!("the file {} has no {what} in the form PEM in it", path.display());
+        let reason = format!("the file {} contains no {what} in PEM", path.display());
         Err(CallError::new(Kind::Refused, reason))
     };
     let mut options = TlsOptions::new();

@@ -115,8 +115,8 @@ impl EpochKeys {
             return CallError::new(Kind::Unsent, "the cluster has lost its data; the client reconnects");
         }
         let reason = format!(
-            "this namespace is new in the cluster; in case the cluster has lost its data, clients that held locks before have \
-             up to {:?} to learn of their loss (restart_grace)",
+            "this namespace is new in the cluster; in case the cluster has lost its data, clients that held locks \
+             before have up to {:?} to learn of their loss (restart_grace)",
             self.grace_for
         );
         CallError::new(Kind::Unsent, reason)

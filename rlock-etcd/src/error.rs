@@ -137,7 +137,7 @@ fn explain(code: i32, message: &str, source: Option<&(dyn std::error::Error + 's
                 "its database is full; compact and defragment it, or raise --quota-backend-bytes, and disarm the alarm",
             ),
         ),
-        RESOURCE_EXHAUSTED => (Kind::Unsent, answered("it has too much to do")),
+        RESOURCE_EXHAUSTED => (Kind::Unsent, answered("it is overloaded")),
         PERMISSION_DENIED => (
             Kind::Refused,
             answered("the user's role has to read and write all keys that begin with the namespace and a slash"),
@@ -174,7 +174,8 @@ fn transport(source: Option<&(dyn std::error::Error + 'static)>) -> (Kind, Strin
     } else if said("lookup") || said("resolve") {
         "the host name is not known: check the hosts in the URL"
     } else if said("certificate") || said("tls") || said("handshake") {
-        "TLS could not be set up: does the server speak TLS on this port, with a certificate that is trusted here, and does it want one of the client?"
+        "TLS could not be set up: does the server speak TLS on this port, with a certificate that is trusted here, and \
+         does it require a client certificate?"
     } else if said("connect") && said("timed out") || said("deadline has elapsed") {
         "the server could not be reached in time"
     } else {

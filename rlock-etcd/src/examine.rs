@@ -50,12 +50,12 @@ impl Inner {
         Ok(vec![match alarm {
             None => Finding::good("alarms", "none"),
             Some(AlarmType::Nospace) => {
-                let text = "NOSPACE: the database is as large as it may be, and no lock is granted; compact and defragment \
-                            it, raise --quota-backend-bytes, then etcdctl alarm disarm";
+                let text = "NOSPACE: the database has reached its quota, and no lock is granted; compact and \
+                            defragment it, raise --quota-backend-bytes, then etcdctl alarm disarm";
                 Finding::risk("alarms", text)
             }
             Some(alarm) => {
-                let text = format!("{alarm:?}: the servers do not agree on what they keep; replace the odd one out");
+                let text = format!("{alarm:?}: the data of the servers differ; replace the one that differs");
                 Finding::risk("alarms", text)
             }
         }])
@@ -108,7 +108,7 @@ impl Inner {
 fn of_version(version: &str, errors: &[String]) -> Finding {
     let subject = "version";
     if let Some(error) = errors.iter().find(|error| !error.contains("NOSPACE")) {
-        return Finding::risk(subject, format!("etcd {version}, which says: {error}"));
+        return Finding::risk(subject, format!("etcd {version}, which reports: {error}"));
     }
     let mut numbers = version.split(['.', '-', '+']).map(|number| number.parse::<u32>().unwrap_or_default());
     let mut number = || numbers.next().unwrap_or_default();
@@ -129,9 +129,9 @@ fn of_version(version: &str, errors: &[String]) -> Finding {
 const STALLED_LEADER: &str = "has a fault in its leases: a leader that stalls and resumes may end locks that are held \
                               (etcd issue 15247); update to 3.4.31, 3.5.13 or later";
 
-const EARLY_3_5: &str = "may crash when a read is cancelled, and denies reads once its database is full, so that locks that are \
-                         held are lost; a leader that stalls and resumes may end them too (etcd issue \
-                         15247); update to 3.5.13 or later";
+const EARLY_3_5: &str = "may crash when a read is cancelled, and denies reads once its database is full, so that locks \
+                         that are held are lost; a leader that stalls and resumes may end them too (etcd issue 15247); \
+                         update to 3.5.13 or later";
 
 /// Servers report their quota since 3.6.
 fn of_size(status: &StatusResponse) -> Finding {
@@ -166,18 +166,18 @@ fn of_members(count: usize) -> Finding {
         1 => Finding::note(subject, "one server: while it is down no client gets a lock, and its disk is the only one"),
         _ if count.is_multiple_of(2) => {
             let text =
-                format!("{count} servers bear the loss of no more of them than {} would: add or remove one", count - 1);
+                format!("{count} servers tolerate the loss of no more than {} would: add or remove one", count - 1);
             Finding::note(subject, text)
         }
-        _ => Finding::good(subject, format!("{count} servers, which bear the loss of {}", count / 2)),
+        _ => Finding::good(subject, format!("{count} servers, which tolerate the loss of {}", count / 2)),
     }
 }
 
 fn of_silent(count: usize, silent: &[String]) -> Option<Finding> {
     let (first, left) = (silent.first()?, count.saturating_sub(1) / 2);
     let text = format!(
-        "{} of {count} servers did not answer within {ANSWERED_WITHIN:?}, {first} for instance: it may be down, or out of reach \
-         from here; of {count} servers {left} may be down",
+        "{} of {count} servers did not answer within {ANSWERED_WITHIN:?}, {first} for instance: it may be down, or \
+         unreachable from here; of {count} servers {left} may be down",
         silent.len()
     );
     Some(Finding::risk("members", text))
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn three_servers_bear_the_loss_of_one_and_four_of_no_more() {
         assert!(of_members(1).text.contains("while it is down"));
-        assert_eq!(of_members(3).text, "3 servers, which bear the loss of 1");
+        assert_eq!(of_members(3).text, "3 servers, which tolerate the loss of 1");
         assert!(of_members(4).text.contains("than 3 would"));
     }
 

@@ -17,9 +17,9 @@
 //! # How it works
 //!
 //! A lease is a key, `namespace/name/spot`. The keys of a resource, in the order of the revisions that created them,
-//! are its line. No key says that a lease is held: a lease is held if the capacity has room for it and for all leases
-//! in front of it. So each deletion of a key grants the next lease in the same step: a release, a break, or the expiry
-//! by etcd itself. This is the recipe of etcd's own `concurrency` package, with weights.
+//! are its line. The line decides whether a lease is held: it is if the capacity has room for it and for all leases in
+//! front of it. So each deletion of a key grants the next lease in the same step: a release, a break, or the expiry by
+//! etcd itself. This is the recipe of etcd's own `concurrency` package, with weights.
 //!
 //! Spots are reused, because etcd walks over each deleted key of a range until its history is compacted. A sole holder
 //! is always at the first spot of its resource. Others are at one of 64 spots, or of four times as many spots as there

@@ -1,8 +1,8 @@
 //! The leases of a resource, and which of them are held.
 //!
-//! No key says that a lease is held: a lease is held if the capacity has room for it and for all leases that were
-//! created before it. So each removal of a lease, by a release, a break or its expiry, grants the next in the same
-//! step. A held lease stays held, because no lease is ever added in front of it.
+//! The line decides whether a lease is held: it is if the capacity has room for it and for all leases that were created
+//! before it. So each removal of a lease, by a release, a break or its expiry, grants the next in the same step. A held
+//! lease stays held, because no lease is ever added in front of it.
 
 use std::time::Duration;
 

@@ -41,7 +41,7 @@ impl Answer {
         let (whats, xs, ys) = (column(0)?, column(1)?, column(2)?);
         let answers: Vec<_> = whats.into_iter().zip(xs).zip(ys).map(|((what, x), y)| Self { what, x, y }).collect();
         if answers.len() != operations {
-            return Err(sqlx::Error::Decode("not as many answers as operations".into()));
+            return Err(sqlx::Error::Decode("the numbers of answers and operations differ".into()));
         }
         Ok((answers, row.try_get(3)?))
     }

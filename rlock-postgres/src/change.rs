@@ -105,8 +105,8 @@ impl Changes {
         if is_untold && !self.has_warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 store = %self.store,
-                "the server's notification queue is nearly full, so waiters learn of grants only by their renewals: end \
-                 the transaction of the session that listens and does not read (pg_notification_queue_usage)"
+                "the server's notification queue is nearly full, so waiters learn of grants only by their renewals: \
+                 end the transaction of the session that listens and does not read (pg_notification_queue_usage)"
             );
         }
         Ok(answers)

@@ -65,7 +65,7 @@ impl CallError {
             format!("upgrade this program, or choose another schema than {schema:?}")
         } else {
             format!(
-                "where no older program uses them any more, drop the schema {schema:?}, and the tables are made anew; \
+                "if no older program uses them any more, drop the schema {schema:?}, and the tables are created again; \
                  otherwise choose another schema"
             )
         };
@@ -83,8 +83,8 @@ impl CallError {
     /// The error of tables from another build, without the procedures of this one.
     pub(crate) fn without_procedures(schema: &Schema) -> Self {
         let reason = format!(
-            "the schema {:?} has not the procedures of this version of rlock: a role that may create in it has to run what \
-             `rlock schema` prints",
+            "the schema {:?} lacks the procedures of this version of rlock: run the output of `rlock schema` as a role \
+             that may create in it",
             schema.as_str()
         );
         Self::new(Kind::Incomplete, reason)
@@ -98,9 +98,10 @@ impl CallError {
         }
         let name = schema.as_str();
         let reason = format!(
-            "the schema {name:?} has not all tables and procedures of rlock's, and the role may not make them ({}): let a \
-             superuser or the owner of the database run what `rlock schema` prints, and then GRANT USAGE ON SCHEMA {name} and \
-             GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {name} to the role; or grant it CREATE on the database",
+            "the schema {name:?} lacks tables or procedures of rlock, and the role may not create them ({}): let a \
+             superuser or the owner of the database run the output of `rlock schema`, and then GRANT USAGE ON SCHEMA \
+             {name} and GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {name} to the role; or grant it \
+             CREATE on the database",
             error.source.as_ref().map_or_else(String::new, ToString::to_string)
         );
         Self { kind: Kind::Refused, reason, ..error }
@@ -116,7 +117,7 @@ impl CallError {
     }
 
     pub(crate) fn foreign() -> Self {
-        Self::new(Kind::Unanswered, "the server gave an answer that rlock's statements do not give")
+        Self::new(Kind::Unanswered, "the server gave an unexpected answer")
     }
 
     /// The error of opening a connection, from the server or from the pool, which has `connections` for requests.
@@ -160,9 +161,7 @@ impl CallError {
             | E::ColumnIndexOutOfBounds { .. }
             | E::ColumnNotFound(_)
             | E::ColumnDecode { .. }
-            | E::Decode(_) => {
-                (Kind::Unanswered, format!("the server gave an answer that rlock's statements do not give: {error}"))
-            }
+            | E::Decode(_) => (Kind::Unanswered, format!("the server gave an unexpected answer: {error}")),
             error => (Kind::Unanswered, broken(error)),
         };
         Self { kind, reason, source: Some(Arc::new(error)) }

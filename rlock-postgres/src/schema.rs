@@ -79,7 +79,8 @@ pub(crate) async fn check(conn: &mut PgConnection, schema: &Schema) -> Result<Ch
         return Err(CallError::new(
             Kind::Refused,
             format!(
-                "the table {}.state is empty, in which one row has to be: make the tables anew by what `rlock schema` prints",
+                "the table {}.state is empty, but needs one row: create the tables again with the output of \
+                 `rlock schema`",
                 schema.as_str()
             ),
         ));

@@ -24,8 +24,8 @@ impl RedisConfig {
     #[doc = concat!("ACL SETUSER locks on >PASSWORD ", acl_rules!())]
     /// ```
     ///
-    /// They apply from Redis 6.2 on and to Valkey. [`RedisBackend::connect`](crate::RedisBackend::connect) tries each right
-    /// and refuses a user who lacks one, with these rules in the error. Some of them can be narrower:
+    /// They apply from Redis 6.2 on and to Valkey. [`RedisBackend::connect`](crate::RedisBackend::connect) tries each
+    /// right and refuses a user who lacks one, with these rules in the error. Some of them can be narrower:
     ///
     /// - For one namespace, `~rlock:2:{NAMESPACE:*` is enough, with the characters `%`, `:`, `{` and `}` of the namespace
     ///   percent-encoded. Rules for single resources are refused.

@@ -186,7 +186,7 @@ pub(crate) fn foreign(reply: &Reply) -> Unreadable {
 impl Unreadable {
     /// The error text for an answer that is not from rlock's scripts.
     pub(crate) fn explain(answer: &str) -> String {
-        format!("the server gave an answer that rlock's scripts do not give: {answer:.200}")
+        format!("the server gave an unexpected answer: {answer:.200}")
     }
 
     pub(crate) fn into_failure(self, operation: &'static str, store: &std::sync::Arc<str>) -> BackendError {

@@ -138,7 +138,8 @@ impl RedisBackend {
         };
         let reason = match found {
             Ok(found) => format!(
-                "{found} of {} replicas confirmed the grant within {:?} (wait_replicas, wait_timeout), so it was given back",
+                "{found} of {} replicas confirmed the grant within {:?} (wait_replicas, wait_timeout), so it was \
+                 released",
                 wanted.count, wanted.within
             ),
             Err(error) => error.to_string(),

@@ -113,7 +113,7 @@ impl<'a> Endpoint<'a> {
             ErrorKind::Canceled => "the connection was closed while logging in".to_owned(),
             _ if self.config.tls.is_some() && is_of_transport(&error) => tls_reason(details),
             ErrorKind::IO => "the connection broke while logging in: does the server want TLS (rediss://)?".to_owned(),
-            _ if is_of_transport(&error) => "what answered does not speak the protocol of Redis".to_owned(),
+            _ if is_of_transport(&error) => "the server does not speak the Redis protocol".to_owned(),
             // fred puts the server's answer to a login into the details of an error.
             _ => return CallError::Refused(details.to_owned()),
         };
@@ -143,7 +143,7 @@ fn tls_reason(details: &str) -> String {
     {
         "the server refuses the certificate of this client, or wants one: name its files by cert=FILE and key=FILE"
     } else {
-        "does the server speak TLS on this port, and does it want a certificate of the client (cert, key)?"
+        "does the server speak TLS on this port, and does it require a client certificate (cert, key)?"
     };
     format!("TLS could not be set up: {reason} ({details})")
 }

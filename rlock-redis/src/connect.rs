@@ -46,7 +46,7 @@ impl Connector {
             Server::Named(sentinels) => {
                 let address = sentinels.primary().await?;
                 let opened = open(&self.config, &address, mark).await;
-                opened.map_err(|error| error.about(format!("{address}, the primary by the sentinels' word")))
+                opened.map_err(|error| error.about(format!("{address}, the primary that the sentinels name")))
             }
             Server::AnyOf(primaries) => {
                 let address = primaries.borrow().choose(&mut rand::rng()).cloned();

@@ -68,7 +68,7 @@ impl RedisBackend {
         if !info.is("aof_enabled", "1") {
             let grace = self.restart_grace();
             let text = format!(
-                "the server keeps no log (appendonly no): after a restart it has lost its locks, and grants them to others \
+                "the server keeps no log (appendonly no): after a restart it has lost its locks, and grants them again \
                  {grace:?} later (restart_grace), although a holder that was cut off has not learned of that; set \
                  appendonly yes and appendfsync always, or restart_grace to the longest TTL"
             );
@@ -85,8 +85,8 @@ impl RedisBackend {
             }
             Some(when) => {
                 let text = format!(
-                    "the system decides when to flush the log (appendfsync {when}): a crash of the host loses the locks of \
-                     the last half minute; set it to always, or everysec"
+                    "the system decides when to flush the log (appendfsync {when}): a crash of the host loses the \
+                     locks of the last half minute; set it to always, or everysec"
                 );
                 Finding::risk(subject, text)
             }
@@ -145,8 +145,8 @@ fn eviction(info: &Info<'_>) -> Finding {
     }
     if limit == "0" {
         let text = format!(
-            "nothing is removed to make room, because maxmemory is not set; if it is set, maxmemory-policy {policy} removes \
-             locks: set noeviction"
+            "nothing is removed to make room, because maxmemory is not set; once it is, maxmemory-policy {policy} \
+             removes locks: set noeviction"
         );
         return Finding::note(subject, text);
     }

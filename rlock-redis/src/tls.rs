@@ -26,7 +26,7 @@ pub(crate) fn connector(tls: &Tls) -> Result<TlsConnector, CallError> {
             let private = PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable(key, "private key", &error))?;
             config.with_client_auth_cert(certificates(cert)?, private).map_err(|error| {
                 let (cert, key) = (cert.display(), key.display());
-                CallError::Unfit(format!("the certificate in {cert} and the key in {key} do not go together: {error}"))
+                CallError::Unfit(format!("the certificate in {cert} and the key in {key} do not match: {error}"))
             })?
         }
     };
@@ -55,11 +55,11 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, CallError> 
     let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let certificates = read.map_err(|error| unreadable(file, "certificate", &error))?;
     if certificates.is_empty() {
-        return Err(CallError::Unfit(format!("the file {} has no certificate in the form PEM in it", file.display())));
+        return Err(CallError::Unfit(format!("the file {} contains no certificate in PEM", file.display())));
     }
     Ok(certificates)
 }
 
 fn unreadable(file: &Path, what: &str, error: &dyn std::fmt::Display) -> CallError {
-    CallError::Unfit(format!("the file {} cannot be read as a {what} in the form PEM: {error}", file.display()))
+    CallError::Unfit(format!("the file {} cannot be read as a {what} in PEM: {error}", file.display()))
 }

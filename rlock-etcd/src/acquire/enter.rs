@@ -83,7 +83,7 @@ impl Inner {
             answers.extend(entered);
             left = others;
         }
-        let error = CallError::new(Kind::Unsent, "others kept joining the line: ask again");
+        let error = CallError::new(Kind::Unsent, "other clients kept joining the line: try again");
         for (at, claim) in left {
             self.renounce(claim);
             answers.push((at, Err(self.failed(error.clone(), "acquire"))));

@@ -81,7 +81,7 @@ impl Inner {
             answers.extend(self.answer_all(begun, alone).await);
             answers.extend(self.answer_placed(begun, placed).await);
         }
-        let error = CallError::new(Kind::Unsent, "others took each spot in the line first: ask again");
+        let error = CallError::new(Kind::Unsent, "other clients took each spot in the line first: try again");
         answers.extend(self.fail(&attempts, &error));
         answers
     }

@@ -110,7 +110,7 @@ impl Inner {
         let id = claim.key.id;
         let Some((entry, standing)) = &sighting.found else {
             self.table.ended(id);
-            let reason = "the lease ended while it was asked for: its TTL is too short for these servers";
+            let reason = "the lease ended during its claim: its TTL is too short for these servers";
             return Err(CallError::new(Kind::Unsent, reason));
         };
         self.table.seen(id, &sighting);

@@ -10,7 +10,7 @@ use crate::config::Schema;
 
 /// The error code that only schema.sql and check.sql raise, to refuse a schema.
 pub(super) const UNTRUSTED: &str = "22P02";
-pub(super) const POOL_CLOSED: &str = "the pool of connections was closed: open another, and a backend on that";
+pub(super) const POOL_CLOSED: &str = "the connection pool was closed: open another one, and a backend on it";
 const LOGIN: &str = "check the user and the password in the URL, and what the server's pg_hba.conf lets them do";
 const NO_DATABASE: &str = "create the database, or name another one in the URL";
 pub(super) const PRIMARY: &str = "it grants nothing; let the URL name the primary";
@@ -74,9 +74,7 @@ pub(super) fn after_executing(code: &str, schema: &Schema) -> (Kind, String) {
             (Kind::Unsent, "another session locks rlock's tables, or a row of them, for longer than lock_timeout")
         }
         "53100" => (Kind::Unsent, "its disk is full; make room on it"),
-        "26000" | "42P05" => {
-            (Kind::Unsent, "a pooler has mixed up the sessions; let it do so per session, or upgrade it")
-        }
+        "26000" | "42P05" => (Kind::Unsent, "a pooler has mixed up the sessions; use session pooling, or upgrade it"),
         _ if is_passing(code) => (Kind::Unsent, ""),
         // The tables existed when the backend connected. They may be on their way back, as in a restore.
         "42P01" | "3F000" | "42883" => {
@@ -151,7 +149,7 @@ pub(super) fn unreachable(error: &io::Error) -> (Kind, String) {
 pub(super) fn untrusted(error: &str) -> (Kind, String) {
     let said = error.to_lowercase();
     if said.contains("does not support tls") {
-        return (Kind::Refused, "the server does not speak TLS: let it, or use sslmode=prefer".to_owned());
+        return (Kind::Refused, "the server does not speak TLS: enable TLS there, or use sslmode=prefer".to_owned());
     }
     let lasting =
         ["certificate", "unknownca", "key", "name", "pem", "section"].into_iter().any(|word| said.contains(word));

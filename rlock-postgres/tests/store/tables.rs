@@ -52,7 +52,7 @@ async fn two_builds_work_on_the_same_tables() {
     assert_ne!(older, sql);
     server.query(&older);
     let refused = PostgresBackend::connect(server.config().without_creating()).await.unwrap_err();
-    assert!(refused.to_string().contains("not the procedures of this version"), "{refused}");
+    assert!(refused.to_string().contains("lacks the procedures of this version"), "{refused}");
     let client = server.client().await;
     server.query(
         "ALTER TABLE rlock.locks ADD COLUMN more text; ALTER TABLE rlock.leases ADD COLUMN more text DEFAULT 'x'; \
