@@ -124,7 +124,7 @@ impl EtcdConfig {
     ///
     /// # Errors
     ///
-    /// [`ConfigError::Option`] for zero, and for more than an hour.
+    /// [`ConfigError::Option`] for less than a millisecond, and for more than an hour.
     pub fn timeout(mut self, timeout: Duration) -> Result<Self, ConfigError> {
         self.timeout = InvalidOption::timeout("timeout", timeout)?;
         Ok(self)
@@ -134,7 +134,7 @@ impl EtcdConfig {
     ///
     /// # Errors
     ///
-    /// [`ConfigError::Option`] for zero, and for more than an hour.
+    /// [`ConfigError::Option`] for less than a millisecond, and for more than an hour.
     pub fn connect_timeout(mut self, timeout: Duration) -> Result<Self, ConfigError> {
         self.connect_timeout = InvalidOption::timeout("connect_timeout", timeout)?;
         Ok(self)

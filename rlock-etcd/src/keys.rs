@@ -21,7 +21,7 @@ impl Keys {
         Self { front: format!("{}/", encode(namespace.as_str())) }
     }
 
-    /// The prefix of all keys.
+    /// The prefix of all keys. It is itself the key of the epoch, and not that of a lease.
     pub(crate) fn front(&self) -> &str {
         &self.front
     }

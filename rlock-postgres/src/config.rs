@@ -205,8 +205,8 @@ impl PostgresConfig {
     }
 
     /// Keeps the row of a resource for this time after its last lease, because it holds the last token; from a second
-    /// to a year, by default an hour. All clients of one database should use the same value, because each deletes by
-    /// its own.
+    /// to a year, by default an hour. All clients of one database should use the same value, because each client
+    /// deletes by its own value.
     ///
     /// # Errors
     ///

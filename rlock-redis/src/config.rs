@@ -143,7 +143,7 @@ impl RedisConfig {
     ///
     /// # Errors
     ///
-    /// [`ConfigError::Option`] for zero, and for more than an hour.
+    /// [`ConfigError::Option`] for less than a millisecond, and for more than an hour.
     pub fn timeout(mut self, timeout: Duration) -> Result<Self, ConfigError> {
         self.timeout = InvalidOption::timeout("timeout", timeout)?;
         Ok(self)
@@ -153,7 +153,7 @@ impl RedisConfig {
     ///
     /// # Errors
     ///
-    /// [`ConfigError::Option`] for zero, and for more than an hour.
+    /// [`ConfigError::Option`] for less than a millisecond, and for more than an hour.
     pub fn connect_timeout(mut self, timeout: Duration) -> Result<Self, ConfigError> {
         self.connect_timeout = InvalidOption::timeout("connect_timeout", timeout)?;
         Ok(self)
@@ -197,7 +197,8 @@ impl RedisConfig {
     ///
     /// # Errors
     ///
-    /// [`ConfigError::Option`] for a count of zero or more than 100, and for a time of zero or more than an hour.
+    /// [`ConfigError::Option`] for a count of zero or more than 100, and for a time of less than a millisecond or more
+    /// than an hour.
     pub fn wait_replicas(mut self, count: u8, within: Duration) -> Result<Self, ConfigError> {
         if !(1..=100).contains(&count) {
             return Err(InvalidOption::unusable("wait_replicas", count, REPLICAS_REMEDY).into());
