@@ -201,7 +201,7 @@ mod tests {
         let mutex = line(1, &[1, 1, 1]);
         assert_eq!([0, 1, 2].map(|number| ahead(&mutex, number)), [None, Some(0), Some(1)]);
         let semaphore = line(3, &[1, 1, 2, 1]);
-        assert_eq!((semaphore.holders().len(), semaphore.waiters().len()), (2, 2), "nobody overtakes the large one");
+        assert_eq!((semaphore.holders().len(), semaphore.waiters().len()), (2, 2), "no waiter overtakes the large one");
         assert_eq!(line(3, &[]).capacity(), None);
     }
 

@@ -60,7 +60,7 @@ async fn quiet(server: &Server) {
         tokio::time::sleep(Duration::from_millis(300)).await;
         ranges() == before
     };
-    eventually(3 * SOON, "an end of what is under way", is_quiet).await;
+    eventually(3 * SOON, "the end of all requests", is_quiet).await;
 }
 
 /// The cost of joining a line, trying, waiting on, handing over and leaving, with `waiters` waiters.

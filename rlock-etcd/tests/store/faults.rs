@@ -75,7 +75,7 @@ async fn thousands_of_losses_are_told_before_anything_is_granted_anew() {
     let other = Client::builder().retry_for(SOON).connect(EtcdBackend::connect(config)).await.unwrap();
     let granted = lock(&other, &names[0]).await;
     let held = guards.iter().filter(|guard| guard.is_held()).count();
-    assert_eq!(held, 0, "so many are thought to be held");
+    assert_eq!(held, 0, "no lost lock may count as held");
     granted.unlock().await.unwrap();
 }
 

@@ -190,7 +190,7 @@ async fn a_client_leaves_nothing_behind() {
 
         let resource = guard.resource().clone();
         assert_eq!(one.break_leases(&resource).await.unwrap(), 1);
-        let reason = within(SOON, "the news", guard.lost()).await;
+        let reason = within(SOON, "the loss", guard.lost()).await;
         assert!(matches!(reason, LossReason::Broken | LossReason::Gone), "{reason}");
         drop(guard);
         SimpleLock::new("b", &one).unwrap().lock_with(options()).await.unwrap().unlock().await.unwrap();

@@ -85,7 +85,7 @@ async fn a_user_with_the_rights_to_a_namespace_has_locks_in_it() {
 
     let guard = lock(&one, "broken").await;
     assert_eq!(other.break_leases(guard.resource()).await.unwrap(), 1);
-    within(AT_ONCE, "the news", guard.lost()).await;
+    within(AT_ONCE, "the loss", guard.lost()).await;
 }
 
 #[tokio::test]

@@ -67,7 +67,7 @@ async fn resource_goes_on_whatever_is_deleted_at_whatever_point() {
                     match extend(&client, id).await {
                         Extended::Held(_) => act(&client, Act::Release(id)).await,
                         Extended::Gone { .. } => {}
-                        queued => panic!("{id} waits for nobody: {queued:?}; {context}"),
+                        queued => panic!("{id} waits without a holder: {queued:?}; {context}"),
                     }
                 }
                 let whole = claim("a", 9, Share::new(CAPACITY, CAPACITY).unwrap(), LONG, IfBusy::Refuse);

@@ -78,7 +78,7 @@ async fn failover_reports_the_loss_of_unreplicated_leases() {
     let unknown = lock(&holder, "unknown", TTL).await;
     proxy.lead_to(replica.url());
 
-    let reason = within(SOON, "the news of the loss", unknown.lost()).await;
+    let reason = within(SOON, "the loss", unknown.lost()).await;
     assert_eq!(reason, LossReason::Gone);
     let newcomer = client(replica.url()).await;
     let next = lock(&newcomer, "unknown", TTL).await;

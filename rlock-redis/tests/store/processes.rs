@@ -141,7 +141,7 @@ fn ten_thousand_dropped_locks_leave_nothing() {
         drop(guards);
         let ended = Instant::now();
         let settled = async || clients.iter().all(|client| client.open_leases() == 0);
-        eventually(SOON, "everything to be given back", settled).await;
+        eventually(SOON, "the release of all locks", settled).await;
         tokio::time::sleep(TTL.saturating_sub(ended.elapsed())).await;
         assert_eq!(place.leftovers(), Vec::<String>::new());
     });

@@ -95,7 +95,7 @@ async fn waiter_is_granted_once_replicas_confirm() {
         Ok(Extended::Gone { taken: false }) => true,
         other => panic!("a grant that no replica confirmed counts: {other:?}"),
     };
-    eventually(SOON, "the grant to be given back", is_gone).await;
+    eventually(SOON, "the release of the grant", is_gone).await;
     assert!(holder.inspect(&key("a", 3).resource).await.unwrap().is_free());
 }
 
