@@ -237,6 +237,14 @@ pub enum InvalidConfig {
         /// The TTL of the lock.
         ttl: Ttl,
     },
+    /// A longest time of zero, or shorter than the minimum time.
+    #[error("hold_at_most of {limit:?} is not more than zero and at least hold_at_least, {hold:?}")]
+    HoldLimit {
+        /// The longest time that was asked for.
+        limit: Duration,
+        /// The minimum time.
+        hold: Duration,
+    },
     /// A minimum time on a store that cannot keep a resource taken after a release.
     #[error(
         "hold_at_least does not work on {backend}, which cannot rest after a release: drop it, or hold the guard longer"

@@ -51,6 +51,7 @@ impl Driver {
             retry_for: self.settings.retry_for,
             renewal,
             hold_at_least: request.hold_at_least,
+            hold_at_most: request.hold_at_most,
             queues: can.queue,
             pushes: can.push,
             seed: u64::try_from(id.as_u128() >> 64).expect("64 bits"),

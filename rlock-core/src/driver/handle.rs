@@ -68,6 +68,7 @@ impl Driver {
             watchdog: Some(watchdog),
             wait: Wait::Never,
             hold_at_least: Duration::ZERO,
+            hold_at_most: None,
             data: None,
             owner: None,
         };

@@ -28,6 +28,7 @@ pub(crate) struct Request {
     pub(crate) watchdog: Option<Plan>,
     pub(crate) wait: Wait,
     pub(crate) hold_at_least: Duration,
+    pub(crate) hold_at_most: Option<Duration>,
     pub(crate) data: Option<LeaseData>,
     /// The owner to show instead of the client's.
     pub(crate) owner: Option<Arc<Owner>>,

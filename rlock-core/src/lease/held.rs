@@ -21,6 +21,8 @@ pub(crate) struct Held {
     token: Token,
     since: Moment,
     deadline: Moment,
+    /// The end of the lock, even if it is renewed.
+    limit: Option<Moment>,
     extending: Extending<Vec<Wish>>,
     /// Extensions that the holder has requested and that are not sent yet.
     requests: Vec<Wish>,
@@ -97,6 +99,7 @@ impl Held {
             token,
             since: now,
             deadline,
+            limit: context.terms.hold_at_most.map(|time| now.after(time)),
             extending,
             requests: Vec::new(),
             wants_whole_life: watchdog.is_none() && !is_whole,
@@ -116,7 +119,7 @@ impl Held {
     }
 
     pub(crate) fn deadline(&self) -> Moment {
-        self.deadline
+        self.limit.map_or(self.deadline, |limit| limit.min(self.deadline))
     }
 
     pub(crate) fn watchdog(&self) -> Option<&Watchdog> {
@@ -148,7 +151,9 @@ impl Held {
         let due = self.watchdog.as_ref().map(Watchdog::due);
         let retry = self.retry.filter(|_| self.extending.is_idle());
         let give_up = self.requests().map(|request| request.give_up).min();
-        earliest([Some(self.deadline), due, retry, self.extending.timer(), give_up]).expect("there is a deadline")
+        let first =
+            earliest([Some(self.deadline), due, retry, self.extending.timer(), give_up]).expect("there is a deadline");
+        self.limit.map_or(first, |limit| limit.min(first))
     }
 
     fn requests(&self) -> impl Iterator<Item = &Wish> {
@@ -158,6 +163,9 @@ impl Held {
     pub(super) fn step(mut self, input: Input, context: &mut Context<'_>) -> Phase {
         if context.now >= self.deadline {
             return self.lose(LossReason::Expired, true, context).step_on(input, context);
+        }
+        if self.limit.is_some_and(|limit| limit <= context.now) {
+            return self.lose(LossReason::HeldTooLong, true, context).step_on(input, context);
         }
         match input {
             Input::Extended(call, answer) => match self.extending.answered(call) {

@@ -16,6 +16,8 @@ pub enum LossReason {
     GaveUp,
     /// The store no longer has it, and no other client holds the resource: it was deleted, or the store lost its data.
     Gone,
+    /// It was held for as long as [`hold_at_most`](crate::LockOptions::hold_at_most) allows.
+    HeldTooLong,
     /// The client was shut down, or the runtime under it ended.
     Shutdown,
     /// The store no longer has it, and another client holds the resource.
@@ -24,16 +26,17 @@ pub enum LossReason {
 
 impl LossReason {
     /// All reasons, in the order of [`index`](Self::index).
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Broken, Self::Expired, Self::GaveUp, Self::Gone, Self::Shutdown, Self::TakenOver];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Broken, Self::Expired, Self::GaveUp, Self::Gone, Self::HeldTooLong, Self::Shutdown, Self::TakenOver];
 
-    /// The reason as the label of a metric: `broken`, `expired`, `gave_up`, `gone`, `shutdown`, `taken_over`.
+    /// The reason as the label of a metric: `broken`, `expired`, `gave_up`, `gone`, `held_too_long`, `shutdown`, `taken_over`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Broken => "broken",
             Self::Expired => "expired",
             Self::GaveUp => "gave_up",
             Self::Gone => "gone",
+            Self::HeldTooLong => "held_too_long",
             Self::Shutdown => "shutdown",
             Self::TakenOver => "taken_over",
         }
@@ -56,6 +59,7 @@ impl fmt::Display for LossReason {
             Self::Expired => "its deadline passed before an extension came through",
             Self::GaveUp => "its watchdog failed as often in a row as max_failures allows",
             Self::Gone => "the store no longer has it",
+            Self::HeldTooLong => "it was held for as long as hold_at_most allows",
             Self::Shutdown => "its client was shut down",
             Self::TakenOver => "the store no longer has it, and another client holds the resource",
         })

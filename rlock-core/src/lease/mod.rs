@@ -85,6 +85,8 @@ pub(crate) struct Terms {
     pub(crate) renewal: Option<Renewal>,
     /// The minimum time from the grant for which the resource stays taken, even if the lock is released before.
     pub(crate) hold_at_least: Duration,
+    /// The time from the grant after which the lock is lost, even if it is renewed.
+    pub(crate) hold_at_most: Option<Duration>,
     /// Whether the store has a queue.
     pub(crate) queues: bool,
     /// Whether the store reports grants and breaks.

@@ -25,6 +25,7 @@ pub struct LockOptions {
     watchdog_config: Option<WatchdogConfig>,
     wait: Option<Duration>,
     hold_at_least: Duration,
+    hold_at_most: Option<Duration>,
     data: Option<Vec<u8>>,
     label: Option<String>,
 }
@@ -98,6 +99,17 @@ impl LockOptions {
         self
     }
 
+    /// Sets the time after which the lock is lost, counted from its grant: work that hangs does not keep it for ever. The loss
+    /// has the reason [`HeldTooLong`](crate::LossReason::HeldTooLong). The watchdog ends with it; the store keeps the lease for
+    /// the guard until that is dropped, or until the TTL ends. No limit by default.
+    ///
+    /// From [`hold_at_least`](Self::hold_at_least) and more than zero: [`InvalidConfig::HoldLimit`] otherwise.
+    #[must_use]
+    pub fn hold_at_most(mut self, time: Duration) -> Self {
+        self.hold_at_most = Some(time);
+        self
+    }
+
     /// Sets data for clients that inspect the resource, such as the address of the holder. At most 1 KiB. Only for
     /// stores that [keep them](crate::Capabilities::data): [`InvalidConfig::NoData`] for others.
     #[must_use]
@@ -150,9 +162,12 @@ impl LockOptions {
         if self.hold_at_least > ttl.get() {
             return Err(InvalidConfig::HoldBeyondTtl { hold: self.hold_at_least, ttl });
         }
+        if let Some(limit) = self.hold_at_most.filter(|limit| limit.is_zero() || *limit < self.hold_at_least) {
+            return Err(InvalidConfig::HoldLimit { limit, hold: self.hold_at_least });
+        }
         let data = self.data.as_ref().map(LeaseData::new).transpose()?;
-        let (wait, hold_at_least, label) = (self.wait, self.hold_at_least, self.label.clone());
-        Ok(Terms { ttl, watchdog, wait, hold_at_least, data, label })
+        let Self { wait, hold_at_least, hold_at_most, ref label, .. } = *self;
+        Ok(Terms { ttl, watchdog, wait, hold_at_least, hold_at_most, data, label: label.clone() })
     }
 }
 
@@ -163,6 +178,7 @@ pub(crate) struct Terms {
     pub(crate) watchdog: Option<Plan>,
     pub(crate) wait: Option<Duration>,
     pub(crate) hold_at_least: Duration,
+    pub(crate) hold_at_most: Option<Duration>,
     pub(crate) data: Option<LeaseData>,
     pub(crate) label: Option<String>,
 }

@@ -89,6 +89,7 @@ pub(crate) fn terms(ttl: u64, wait: Wait, watchdog: Option<u64>) -> Terms {
         retry_for: Duration::from_secs(2),
         renewal,
         hold_at_least: Duration::ZERO,
+        hold_at_most: None,
         queues: true,
         pushes: true,
         seed: 0,

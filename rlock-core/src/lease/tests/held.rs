@@ -96,6 +96,31 @@ fn watchdog_with_a_limit_gives_up() {
 }
 
 #[test]
+fn renewed_lock_is_lost_at_its_limit() {
+    let mut driven = Driven::held(Terms { hold_at_most: Some(ms(2 * TTL)), ..terms() });
+    let limit = driven.now.after(ms(2 * TTL));
+    let mut renewed = 0;
+    let effects = loop {
+        let effects = driven.fire();
+        if effects.first().is_some_and(|effect| matches!(effect, Effect::Lose(_))) {
+            break effects;
+        }
+        renewed += driven.take(extended()).iter().filter(|effect| **effect == Effect::Renewed).count();
+        assert!(driven.lease.deadline().is_some_and(|deadline| deadline <= limit));
+    };
+    assert_eq!((driven.now, effects[0].clone()), (limit, Effect::Lose(LossReason::HeldTooLong)));
+    assert!(renewed >= 5, "{renewed}");
+    assert_eq!(driven.take(Input::LetGo), []);
+    driven.sends(&[Order::Release { rest: Duration::ZERO }]);
+}
+
+#[test]
+fn limit_does_not_outlast_the_deadline() {
+    let mut driven = Driven::held(Terms { hold_at_most: Some(ms(10 * TTL)), ..unwatched() });
+    assert_eq!(driven.fire(), [Effect::Lose(LossReason::Expired)]);
+}
+
+#[test]
 fn one_extension_is_under_way_at_most() {
     let mut driven = Driven::held(terms());
     driven.sent.clear();

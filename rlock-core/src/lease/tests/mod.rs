@@ -124,6 +124,7 @@ fn terms() -> Terms {
         retry_for: ms(5_000),
         renewal: Some(renewal(TTL / 3, None)),
         hold_at_least: Duration::ZERO,
+        hold_at_most: None,
         queues: true,
         pushes: true,
         seed: 0,
