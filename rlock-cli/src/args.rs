@@ -35,7 +35,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Takes a lock, runs a program, and gives the lock back when the program has ended
+    /// Takes a lock, runs a program, and releases the lock when the program has ended
     #[command(
         override_usage = "rlock run [--url URL] [--ttl TIME] [--wait TIME | --try] [--shared | --exclusive | --slots N] NAME [--name NAME]... -- PROGRAM [ARG]...",
         after_help = help::STORES,
@@ -66,28 +66,28 @@ pub(crate) enum Command {
     /// Shows the locks that are held or waited for, as they change
     #[command(override_usage = "rlock watch [--url URL] [--json] [PREFIX]", after_help = help::STORES, after_long_help = help::WATCH)]
     Watch(WatchArgs),
-    /// Returns when nobody holds a lock or waits for it
+    /// Waits until a lock has neither a holder nor a waiter
     #[command(override_usage = "rlock wait [--url URL] [--json] [--wait TIME] NAME", after_help = help::STORES, after_long_help = help::WAIT)]
     Wait(WaitArgs),
-    /// Takes a lock away from whoever holds it
+    /// Takes a lock away from its holders by force
     #[command(override_usage = "rlock break [--url URL] [--json] [--yes] NAME", after_help = help::STORES, after_long_help = help::BREAK)]
     Break(BreakArgs),
-    /// Tells whether a store is fit for locks
+    /// Checks whether a store is fit for locks
     #[command(override_usage = "rlock check [--json] [--no-suite | --case NAME]... [URL]", after_help = help::STORES, after_long_help = help::CHECK)]
     Check(CheckArgs),
     /// Measures how fast a store is for locks, and where the time goes
     #[cfg(feature = "bench")]
     #[command(override_usage = "rlock bench [--json] [--seconds N] [--only LINE]... [URL]", after_help = help::BENCH_STORES, after_long_help = help::BENCH)]
     Bench(BenchArgs),
-    /// What `check` starts for each case of the suite
+    /// Runs one case of the suite, in a process that `check` starts
     #[cfg(feature = "suite")]
     #[command(hide = true)]
     Case { name: String },
-    /// Prints the SQL that makes rlock's tables in Postgres, or makes them
+    /// Prints the SQL that creates rlock's tables in Postgres, or creates them
     #[cfg(feature = "postgres")]
     #[command(override_usage = "rlock schema [--url URL] [--create]", after_long_help = help::SCHEMA)]
     Schema(SchemaArgs),
-    /// Prints what a shell completes the command line by
+    /// Prints the command-line completions for a shell
     #[command(after_help = "Example:\n  rlock completions bash > ~/.local/share/bash-completion/completions/rlock")]
     Completions {
         /// The shell
@@ -122,7 +122,7 @@ pub(crate) struct ListArgs {
     #[command(flatten)]
     pub(crate) store: Store,
 
-    /// Prints JSON, an object a line
+    /// Prints JSON, one object per line
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -136,11 +136,11 @@ pub(crate) struct WatchArgs {
     #[command(flatten)]
     pub(crate) store: Store,
 
-    /// How often it looks
+    /// The time between two looks at the store
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
     pub(crate) interval: Duration,
 
-    /// Prints JSON: each time a line for each lock, as rlock show has it
+    /// Prints JSON: at each look a line for each lock, with the fields of rlock show
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -154,11 +154,11 @@ pub(crate) struct WaitArgs {
     #[command(flatten)]
     pub(crate) store: Store,
 
-    /// Waits for so long at most; without this for ever
+    /// The longest wait; without this there is no limit
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) wait: Option<Duration>,
 
-    /// Tells what happens in JSON, an object a line, on standard error
+    /// Reports events in JSON, one object per line, on standard error
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -172,25 +172,25 @@ pub(crate) struct BreakArgs {
     #[command(flatten)]
     pub(crate) store: Store,
 
-    /// Does not ask, as on a terminal it does otherwise
+    /// Breaks without asking; without this, rlock asks on a terminal
     #[arg(short, long)]
     pub(crate) yes: bool,
 
-    /// Tells what happens in JSON, an object a line, on standard error
+    /// Reports events in JSON, one object per line, on standard error
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Store {
-    /// The store, such as redis://localhost:6379 [default: a file of the user's]
+    /// The store, such as redis://localhost:6379 [default: sqlite:, a file in the user's home]
     ///
     /// Other users of this machine can read a command line. Put a URL with a password into RLOCK_URL.
     #[arg(id = "url", long = "url", value_name = "URL", env = "RLOCK_URL", hide_env_values = true)]
     pub(crate) given: Option<String>,
 }
 
-/// The user's own file, where it is built in.
+/// The store without a URL: the user's own file, if SQLite is built in.
 const DEFAULT: &str = if cfg!(feature = "sqlite") { "sqlite:" } else { "" };
 
 impl Store {
@@ -206,12 +206,12 @@ pub(crate) struct SchemaArgs {
     #[command(flatten)]
     pub(crate) store: Store,
 
-    /// Makes the tables, if they are not there yet, by a role that may create a schema in the database
+    /// Creates the missing tables; the role in the URL needs the right to create a schema in the database
     #[arg(long)]
     pub(crate) create: bool,
 }
 
-/// The command, or the status to end with when there is none: the help was printed, or what is wrong.
+/// Parses the command line. Where it names nothing to run, prints the help or an error and returns the exit status.
 pub(crate) fn parse() -> Result<Command, Exit> {
     let given: Vec<_> = std::env::args_os().collect();
     Cli::try_parse_from(&given).and_then(with_store).map_err(|error| {
@@ -272,7 +272,7 @@ fn with_store(mut cli: Cli) -> Result<Command, clap::Error> {
     | Command::Elect(ElectArgs { interval: Some(interval), ttl, .. }) = &cli.command
         && !(WatchdogConfig::MIN_INTERVAL..=ttl.get() / 2).contains(interval)
     {
-        // A longer one would come when the program is being ended because little is left.
+        // A longer interval leaves no time for a failed extension before the program is asked to end.
         let half = humantime::format_duration(ttl.get() / 2);
         let given = humantime::format_duration(*interval);
         let wrong = format!("--interval {given} is not from 1ms to {half}, half of the TTL");
@@ -287,10 +287,10 @@ fn with_store(mut cli: Cli) -> Result<Command, clap::Error> {
     }
     #[cfg(feature = "bench")]
     if let Command::Bench(_) = cli.command {
-        return Ok(cli.command); // in memory, too: a benchmark needs no other process
+        return Ok(cli.command); // in memory, too: a benchmark needs no second process
     }
     if store.url().trim_start().to_ascii_lowercase().starts_with("memory:") {
-        let alone = "memory: is a store inside one process, and would keep nobody out: name one that all can reach";
+        let alone = "memory: is a store inside one process, and excludes no other process: name one that all can reach";
         return Err(Cli::command().error(ErrorKind::InvalidValue, alone));
     }
     Ok(cli.command)

@@ -50,12 +50,12 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     drift_cycles: u32,
 
-    /// The server's process on this host, whose CPU time is measured with that of its descendants [default: the process that
-    /// listens on the URL's port of this host]
+    /// The server's process on this host, to measure its CPU time with that of its descendants [default: the process
+    /// that listens on the URL's port of this host]
     #[arg(long, value_name = "PID")]
     pub(crate) server_pid: Option<u32>,
 
-    /// Prints JSON, an object a line
+    /// Prints JSON, one object per line
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -23,7 +23,7 @@ pub(crate) struct CheckArgs {
     #[arg(long = "case", value_name = "NAME", conflicts_with = "no_suite")]
     pub(crate) cases: Vec<String>,
 
-    /// Prints JSON, an object a line
+    /// Prints JSON, one object per line
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -1,11 +1,11 @@
-//! What `rlock help` says beyond the options.
+//! The texts of `rlock help` beside the options.
 
 macro_rules! stores {
     () => {
-        "The store is named by --url or RLOCK_URL: redis://HOST:PORT, rediss://HOST:PORT, redis-sentinel://HOST:PORT,HOST:PORT/SERVICE, redis-cluster://HOST:PORT,HOST:PORT, \
-        redis+unix:///SOCKET, etcd://HOST:PORT,HOST:PORT, \
-        etcds://HOST:PORT, postgres://HOST:PORT/DATABASE, sqlite:PATH. Without it, it is a file of the user's, which the \
-        processes of this host share."
+        "--url or RLOCK_URL names the store: redis://HOST:PORT, rediss://HOST:PORT, \
+        redis-sentinel://HOST:PORT,HOST:PORT/SERVICE, redis-cluster://HOST:PORT,HOST:PORT, redis+unix:///SOCKET, \
+        etcd://HOST:PORT,HOST:PORT, etcds://HOST:PORT, postgres://HOST:PORT/DATABASE, sqlite:PATH. Without either, \
+        rlock uses a file in the user's home, which the processes of this host share."
     };
 }
 
@@ -15,54 +15,56 @@ pub(super) const RUN: &str = concat!(
     stores!(),
     "
 
-The program runs in a process group of its own, with the standard streams and the terminal of rlock, and with \
-RLOCK_NAME and RLOCK_TOKEN in its environment, a line each for several locks. The token grows with every grant of the lock: send it along to \
-the part that has to refuse a stale holder. rlock passes TERM, INT, HUP, QUIT, USR1, USR2, WINCH, TSTP and CONT on to the \
-group, extends the lock while the program runs, and gives it back once the program has ended.
+The program runs in its own process group, with the standard streams and the terminal of rlock. Its environment has \
+the lock's name in RLOCK_NAME and the fencing token in RLOCK_TOKEN, with one line for each of several locks. Every \
+grant of a lock has a larger token: pass it to the part that has to refuse a stale holder. rlock forwards TERM, INT, \
+HUP, QUIT, USR1, USR2, WINCH, TSTP and CONT to the group, extends the lock while the program runs, and releases it \
+after the program has ended.
 
-The lock is held until the whole tree has ended: the program and all that descends from it, daemons in other sessions too, \
-as flock does with inherited descriptors. With --wait-for program it is released when the program has ended, and what the \
-program leaves behind runs on without it. If the program ended because rlock got TERM, INT, HUP or QUIT, the rest of the \
-tree gets TERM.
+The lock is held until the whole process tree has ended: the program and all its descendants, including daemons in \
+other sessions. (flock does the same with inherited descriptors.) With --wait-for program the lock is released when \
+the program ends, and its descendants run on without the lock. If the program ended because rlock got TERM, INT, HUP \
+or QUIT, the rest of the tree gets TERM.
 
 If the lock cannot be extended, the tree gets TERM when a quarter of the TTL is left (5s at most), and KILL shortly \
-before the lock ends. If the store says that the lock is gone, it gets TERM at once and KILL within that time (1s at \
-most). A program that is stopped together with rlock, by Ctrl-Z for example, loses the lock once the TTL has passed, \
-and is then killed instead of continued.
+before the lock ends. If the store reports that the lock is gone, the tree gets TERM at once, and KILL after a quarter \
+of the TTL (1s at most). A program that is stopped together with rlock, for example by Ctrl-Z, loses the lock after \
+the TTL; rlock then kills it instead of continuing it.
 
-A second process, the keeper, starts the program and watches rlock, as rlock watches the keeper. When one of the two is \
-killed or stopped, the other kills the tree before the lock ends. Nothing ends the tree if both are killed or stopped at \
-once, except that the program itself dies with the keeper; nor can rlock kill processes of another user, as under sudo: \
-it says so, and holds the lock while they run. Outside Linux rlock reaches the program's process group only.
+A second process, the keeper, starts the program. The keeper and rlock watch each other: when one of the two is killed \
+or stopped, the other kills the tree before the lock ends. If both are killed at once, only the program itself dies; \
+if both are stopped at once, nothing ends the tree. rlock cannot kill processes of another user, as under sudo: it \
+reports them, and holds the lock while they run. Outside Linux rlock reaches only the program's process group.
 
 Exit status:
-  the program's own; 128+n if signal n ended it, or ended the waiting, where rlock dies of INT as the program did
-   64  wrong usage, or this run is inside of one that holds the lock
+  the program's own; 128+n if signal n ended the program or the wait for the lock. After INT, rlock itself dies of INT.
+   64  wrong usage, or this run is inside an rlock run that holds the lock
    69  the store cannot be reached, or refuses
-   71  the operating system refuses a process, a thread or a descriptor
+   71  the operating system refuses a process, a thread or a file descriptor
    74  the store did not confirm the release, and the program's status was 0
    75  not acquired: others hold the lock (--try, --wait); --conflict-status names another
    76  the lock was lost
    77  the program was ended by --max-hold
   126  the program cannot be executed
   127  the program was not found
-With --json, the status of a program is in the event ended, and rlock's own is in the field exit of the other events.
+With --json, the event ended has the program's status, and the field exit of other events has rlock's own.
 
-With --json each line on standard error is an object with the fields time (UTC), event, message (as without it), and:
-  waiting      name, holders, queue      how many hold it and wait for it
+With --json each line on standard error is an object with the fields time (UTC), event, message (the text without \
+--json), and:
+  waiting      name, holders, queue      the numbers of holders and waiters
   unavailable  name, or names and exit   the store does not answer
   acquired     name, token
-  started      process                   the program, by its process id
-  left         names, processes          the program has ended, and these have not
+  started      process                   the program's process id
+  left         names, processes          the program has ended, these descendants have not
   ended        status or signal          of the program; the other one is null
-  losing       names, remaining_ms       it cannot be extended, and ends then
+  losing       names, remaining_ms       the lock cannot be extended, and ends after this time
   lost         name, reason              \"broken\", \"expired\", \"gone\", \"taken_over\" and others
   overdue      names                     by --max-hold
-  killed, stopped, continued             the program was
-  not_killed   processes                 of another user
+  killed, stopped, continued             the program
+  not_killed   processes                 these belong to another user
   keeping      names, for_ms             by --min-hold
   released     names
-  not_released names                     the store does not confirm it
+  not_released names                     the store does not confirm the release
   busy, timed_out, interrupted, nested, other_kind, not_acquired, not_started, refused     names, exit
   message                                anything else
 
@@ -131,8 +133,8 @@ pub(super) const ACQUIRE: &str = concat!(
     stores!(),
     "
 
-Nothing keeps the lock alive: it ends when its TTL has passed, unless rlock extend or rlock run --handle goes on with it, on \
-any host. Keep the handle to yourself: it is enough to release the lock.
+Nothing extends the lock: it ends after its TTL, unless rlock extend or rlock run --handle takes it over, on any host. \
+Keep the handle secret: it is enough to release the lock.
 
 Exit status:
     0  acquired, and the handle printed
@@ -156,7 +158,7 @@ Exit status:
    64  wrong usage
    69  the store cannot be reached, or refuses
    74  the store did not confirm the release
-   76  the lock had ended, and others may have held it since"
+   76  the lock had ended before, and others may have held it since"
 );
 
 pub(super) const SHOW: &str = concat!(
@@ -165,17 +167,17 @@ pub(super) const SHOW: &str = concat!(
 
 The fields of the JSON:
   name            the lock
-  state           \"free\", \"held\", or \"resting\": nobody holds it, and nobody gets it yet
-  rest_ms         how long a part of it stays taken though nobody holds that part; null without a rest
-  capacity        its permits, 1 for a mutex; null if nobody holds it or waits, and it does not rest
-  holders         those who hold it, in the order in which they got it:
-    host, process, label    who it is; the label may be null
-    data                    what the holder gave the lock to carry, as text; may be null
+  state           \"free\", \"held\", or \"resting\": without a holder, but not granted before its minimum hold ends
+  rest_ms         the time for which permits without a holder stay taken (minimum hold); null if there are none
+  capacity        its permits, 1 for a mutex; null if the lock is free
+  holders         in the order of their grants:
+    host, process, label    the holder; the label may be null
+    data                    the data that the holder stored with the lock, as text; may be null
     token                   the fencing token
     weight                  the permits taken
-    since, held_for_ms      when it got the lock (UTC), and how long ago
-    remaining_ms            how long it keeps the lock unless it extends it
-  queue           those who wait, the first in line first:
+    since, held_for_ms      the time of the grant (UTC), and the time since then
+    remaining_ms            the rest of the TTL since the last extension
+  queue           the waiters, the next one first:
     host, process, label, data, weight, since, waiting_for_ms, remaining_ms
 
 Exit status:
@@ -190,8 +192,8 @@ pub(super) const LIST: &str = concat!(
 
 The fields of the JSON:
   name      the lock
-  holders   how many hold it
-  waiters   how many wait for it
+  holders   the number of holders
+  waiters   the number of waiters
 
 Exit status:
     0  listed
@@ -203,11 +205,12 @@ pub(super) const WATCH: &str = concat!(
     stores!(),
     "
 
-On a terminal it takes the whole screen until q or Ctrl-C. It goes on when the store fails, and says so. The bars show what is left of the longest life that this has seen of a \
-lease: one that is extended stays near the full.
+On a terminal it takes the whole screen until q or Ctrl-C. When the store fails, it reports that and continues. A bar \
+shows the time left of a lease, beside the longest that was seen: the bar of a lease that is extended stays nearly \
+full.
 
 Exit status:
-    0  ended by Ctrl-C, QUIT, TERM or HUP, or because nobody reads
+    0  ended by q, Ctrl-C, QUIT, TERM or HUP, or because the reader of the output has gone
    64  wrong usage
    69  the store cannot be reached, or refuses"
 );
@@ -216,33 +219,34 @@ pub(super) const WAIT: &str = concat!(
     stores!(),
     "
 
-It looks every half a second at least, through outages of the store, and takes no place in the queue: somebody else may have the lock by the time that \
-this returns. To do something while nobody else can, use rlock run.
+It looks at the lock every half a second or more often, and goes on through outages of the store. It takes no place in \
+the queue: another client may hold the lock by the time this returns. Use rlock run to work while no other client \
+holds the lock.
 
-With --json each line on standard error is an object with the fields time (UTC), event, message (as without it); the event \
-is late if the time was up, with the field name.
+With --json each line on standard error is an object with the fields time (UTC), event, message (the text without \
+--json). The event late reports that the time was up; its field name has the lock's name.
 
 Exit status:
     0  the lock is free
    64  wrong usage
    69  the store cannot be reached, or refuses
-   75  the lock did not get free in time (--wait)"
+   75  the lock did not become free in time (--wait)"
 );
 
 pub(super) const BREAK: &str = concat!(
     stores!(),
     "
 
-All who hold the lock are told at once, and the next in the queue get it. An rlock run ends its program then, within a \
-second. Whoever does not listen goes on with its work beside the next holder: what the lock guards can only tell them apart \
-by the token.
+The store notifies all holders at once and grants the lock to the next waiters. An rlock run then ends its program, \
+within a second. A holder that does not notice works on beside the next one: only the fencing token lets the guarded \
+resource distinguish the two.
 
-With --json each line on standard error is an object with the fields time (UTC), event, message (as without it), and for the \
-event broken: name, and holders, how many held it.
+With --json each line on standard error is an object with the fields time (UTC), event, message (the text without \
+--json). The event broken has the fields name, and holders, the number of holders before.
 
 Exit status:
-    0  nobody who held it before holds it any more
-    1  not broken, by the answer on the terminal
+    0  no earlier holder holds the lock any more
+    1  not broken: the answer on the terminal was no
    64  wrong usage
    69  the store cannot be reached, or refuses"
 );
@@ -251,19 +255,19 @@ pub(super) const CHECK: &str = concat!(
     stores!(),
     "
 
-It tells whether the store can be reached, how long an answer takes, its version, and which of its settings endanger locks. \
-Then it runs the conformance suite, in namespaces of its own: that changes nothing of anybody else's, but is a load of \
-some thousand requests a second. Each line begins with good, note (worth knowing), or risk (locks can get lost, or be granted \
-twice).
+It reports whether the store can be reached, how long an answer takes, its version, and which of its settings endanger \
+locks. Then it runs the conformance suite in its own namespaces: that touches no other locks, but puts a load of some \
+thousand requests a second on the store. Each line begins with good, note (worth knowing), or risk (a lock can get \
+lost, or be granted twice).
 
 The fields of the JSON:
   verdict   \"good\", \"note\" or \"risk\"
-  subject   what was looked at
-  text      what was found, and what to do
+  subject   the property that was examined
+  text      the result, and the remedy
 
 Exit status:
-    0  there is no risk
-    1  there is one
+    0  no risk was found
+    1  at least one risk was found
    64  wrong usage
    69  the store cannot be reached, or refuses"
 );
@@ -279,12 +283,12 @@ pub(super) const BENCH: &str = concat!(
 
 It compares locks with the store's own cost for the same work, in one run: each ratio is the cost of the lock divided \
 by that of its bare counterpart. All keys are in a namespace that is removed at the end. The load is as high as the \
-store takes, for two to seven minutes: run it beside nothing else.
+store takes, for two to seven minutes: run it on a store without other work.
 
 The lines, for --only:
   round-trip   the cheapest request: a ping, or a read of nothing
-  pair         the two writes that no lock can do without
-  cycle        lock + unlock, with 1, 8, 64 and 256 tasks (--tasks), each on a name of its own, beside the pair
+  pair         the two writes that every lock needs
+  cycle        lock + unlock, with 1, 8, 64 and 256 tasks (--tasks), each on its own name, beside the pair
   cpu          CPU time of the client, and of the server where it runs on this host
   hand-over    from an unlock to the guard in another client, with 1 and --waiters waiting, beside a write and its push
   contention   64 tasks on one name: turns, and requests for each
@@ -294,11 +298,11 @@ The lines, for --only:
 The table shows the median (p50), the 99th percentile (p99), operations per second of wall time, and the ratio. \
 docs/performance.md says how to read it.
 
-The fields of the JSON; those that a line does not have are left out:
+The fields of the JSON; a field that a line does not have is left out:
   line          as above
-  what          what was measured
-  tasks         how many tasks, waiters or leases there were
-  samples       how many operations were measured
+  what          the measurement
+  tasks         the number of tasks, waiters or leases
+  samples       the number of measured operations
   p50_us        the median, in microseconds
   p99_us        the 99th percentile
   per_second    operations in a second of wall time
@@ -307,7 +311,7 @@ The fields of the JSON; those that a line does not have are left out:
   requests_per_turn                                                    contention
   client_core_percent, server_core_percent, bytes_per_lease, worst_lag_us, lost     renewal
   first_per_second, cycles_before                                      drift
-  ..._per_cycle, ..._per_turn      what the server itself counts
+  ..._per_cycle, ..._per_turn      counters of the server itself
 
 Exit status:
     0  measured
@@ -324,11 +328,11 @@ Examples:
 
 #[cfg(feature = "postgres")]
 pub(super) const SCHEMA: &str = "\
-The store is named by --url or RLOCK_URL: postgres://USER:PASSWORD@HOST:PORT/DATABASE. Its option schema=NAME names the \
-schema, which is rlock without it. What is printed does not depend on the rest of the URL, and may be run again.
+--url or RLOCK_URL names the database: postgres://USER:PASSWORD@HOST:PORT/DATABASE. Its option schema=NAME names the \
+schema; the default is rlock. The printed SQL depends on nothing else in the URL, and may be run again.
 
 Exit status:
-    0  printed, or made
+    0  printed, or created
    64  wrong usage
    69  the store cannot be reached, or refuses
 

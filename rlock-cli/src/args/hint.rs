@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// A hint for what was given in place of what rlock takes.
+/// A hint where the command line has an option of another lock command, or lacks `--`.
 pub(super) fn of(error: &clap::Error, given: &[OsString]) -> Option<&'static str> {
     if error.kind() != ErrorKind::UnknownArgument && error.kind() != ErrorKind::MissingRequiredArgument {
         return None;
@@ -23,7 +23,7 @@ pub(super) fn of(error: &clap::Error, given: &[OsString]) -> Option<&'static str
         "-E" | "--conflict-exit-code" => Some("-E N of flock is --conflict-status N"),
         "-c" | "--command" => Some("-c COMMAND of flock is -- sh -c 'COMMAND'"),
         "-s" => Some("-s of flock is --shared"),
-        "-x" | "-e" => Some("-x of flock is --exclusive, or neither option where nobody says --shared"),
+        "-x" | "-e" => Some("-x of flock is --exclusive; leave it out if no user of the lock says --shared"),
         "-o" | "--close" => Some("-o of flock is --wait-for program"),
         "-u" | "--unlock" => Some("-u of flock is rlock release HANDLE"),
         option if option.starts_with('-') => None,

@@ -1,4 +1,4 @@
-//! The lock of a command, and handles of locks.
+//! Arguments about the lock of a command, and about handles.
 
 use std::time::Duration;
 
@@ -16,8 +16,7 @@ pub(crate) struct LockArgs {
 
     /// Another lock that the program needs as well; may be repeated
     ///
-    /// They are taken one after the other in the order of their names, so that nobody waits for ever for somebody who waits
-    /// for him.
+    /// rlock takes the locks one after the other, in the order of their names, so that two runs never deadlock.
     #[arg(long = "name", id = "names", value_name = "NAME", value_parser = resource_name)]
     pub(super) more: Vec<ResourceName>,
 
@@ -28,7 +27,7 @@ pub(crate) struct LockArgs {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = ttl)]
     pub(crate) ttl: Ttl,
 
-    /// Waits for the lock for so long at most; without this and --try, for ever
+    /// The longest wait for the lock; without this and --try there is no limit
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) wait: Option<Duration>,
 
@@ -36,11 +35,11 @@ pub(crate) struct LockArgs {
     #[arg(long, conflicts_with_all = ["exclusive", "slots"])]
     pub(crate) shared: bool,
 
-    /// Has the lock alone, beside nobody that says --shared
+    /// Holds the lock alone, and keeps out those that say --shared
     #[arg(long, conflicts_with = "slots")]
     pub(crate) exclusive: bool,
 
-    /// Lets so many run at a time; all who use the lock have to say the same number
+    /// Maximum number of concurrent holders; every user of the lock has to pass the same number
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) slots: Option<u32>,
 
@@ -48,15 +47,15 @@ pub(crate) struct LockArgs {
     #[arg(long)]
     pub(crate) skip_ok: bool,
 
-    /// Ends with this status, not 75, if others hold the lock: a program's own 75 differs then
+    /// Ends with this status, not 75, if others hold the lock; distinguishes it from the program's own 75
     #[arg(long, value_name = "N", conflicts_with = "skip_ok")]
     pub(crate) conflict_status: Option<u8>,
 
-    /// Says nothing of a run without trouble
+    /// Reports nothing of a run without trouble
     #[arg(short, long)]
     pub(crate) quiet: bool,
 
-    /// Tells what happens in JSON, an object a line, on standard error
+    /// Reports events in JSON, one object per line, on standard error
     #[arg(long)]
     pub(crate) json: bool,
 
@@ -64,7 +63,7 @@ pub(crate) struct LockArgs {
     #[arg(long = "try", conflicts_with = "wait")]
     pub(crate) once: bool,
 
-    /// What `rlock show` says about this holder [default: the program's name]
+    /// The label of this holder in `rlock show` [default: the program's name]
     #[arg(long, value_name = "TEXT")]
     pub(crate) label: Option<String>,
 
@@ -97,18 +96,18 @@ pub(crate) struct AcquireArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct HandleArgs {
-    /// What rlock acquire printed
+    /// The handle that rlock acquire printed
     #[arg(value_name = "HANDLE")]
     pub(crate) handle: LockHandle,
 
     #[command(flatten)]
     pub(crate) store: Store,
 
-    /// How long the lock lives from now on [default: the TTL that it was acquired with]
+    /// The lock's new TTL, from now on [default: the TTL that it was acquired with]
     #[arg(long, value_name = "TIME", value_parser = ttl)]
     pub(crate) ttl: Option<Ttl>,
 
-    /// Tells what happens in JSON, an object a line, on standard error
+    /// Reports events in JSON, one object per line, on standard error
     #[arg(long)]
     pub(crate) json: bool,
 }

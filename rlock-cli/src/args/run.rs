@@ -1,4 +1,4 @@
-//! `rlock run` on the command line.
+//! The arguments of `rlock run`.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -17,34 +17,36 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "HANDLE", conflicts_with_all = ["name", "names", "min_hold"])]
     pub(crate) handle: Option<LockHandle>,
 
-    /// Ends the program, as if the lock were lost, once it has run for so long
+    /// Ends the program once it has run for this long
+    ///
+    /// It gets TERM, and KILL after the time of --kill-after, or else after a quarter of the TTL (5s at most).
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) max_hold: Option<Duration>,
 
-    /// Keeps the lock taken for so long at least from its grant, so that a host whose clock is behind does not run the
+    /// Keeps the lock taken for at least this time after the grant, so that a host with a slow clock does not run the
     /// program again
     ///
-    /// The store keeps that time, whatever ends rlock. Where a store cannot, rlock waits, and TERM and INT end that.
+    /// The store keeps that time, however rlock ends.
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) min_hold: Option<Duration>,
 
-    /// What happens to the program when the lock is lost, or cannot be extended in time
+    /// The action on the program when the lock is lost, or cannot be extended in time
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = OnLost::Term)]
     pub(crate) on_lost: OnLost,
 
-    /// Kills the program if it has not ended so long after rlock passed on TERM, INT, HUP or QUIT
+    /// Kills the program if it runs for longer than this after rlock forwarded TERM, INT, HUP or QUIT
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) kill_after: Option<Duration>,
 
-    /// What has to end before the lock is released
+    /// The processes that have to end before the lock is released
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = WaitFor::Tree)]
     pub(crate) wait_for: WaitFor,
 
-    /// How often the lock is extended: from 1ms to half of the TTL [default: a third of it]
+    /// The time between two extensions of the lock: from 1ms to half of the TTL [default: a third of it]
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) interval: Option<Duration>,
 
-    /// Goes on trying to release the lock for so long, if the store does not answer [default: until it ends by itself]
+    /// Retries the release for this long if the store does not answer [default: until the lock expires]
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) release_for: Option<Duration>,
 
@@ -53,7 +55,7 @@ pub(crate) struct RunArgs {
     pub(crate) program: Vec<OsString>,
 }
 
-/// What keeps a lock.
+/// The processes that keep a lock held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum WaitFor {
     /// The program and all that descends from it, daemons in the background too
@@ -62,14 +64,14 @@ pub(crate) enum WaitFor {
     Program,
 }
 
-/// What happens to a program whose lock is lost.
+/// The action on a program whose lock is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OnLost {
-    /// It gets TERM, and KILL before somebody else can have the lock
+    /// It gets TERM, and KILL before another client can hold the lock
     Term,
     /// It gets KILL at once
     Kill,
-    /// It goes on, beside whoever gets the lock; the status is its own
+    /// It runs on, possibly beside the next holder; the status is its own
     Ignore,
 }
 
