@@ -1,4 +1,4 @@
-//! Asking a store something.
+//! One question to a store.
 
 use rlock::{BackendError, Client};
 
@@ -6,7 +6,7 @@ use crate::args::Store;
 use crate::exit::Exit;
 use crate::report::report;
 
-/// What the store answers; or the status to end with, when it was said what is wrong.
+/// Connects and asks the store. On failure, reports the error and returns the exit status.
 pub(crate) async fn ask<T>(
     store: &Store,
     question: impl AsyncFnOnce(&Client) -> Result<T, BackendError>,

@@ -50,7 +50,7 @@ pub(crate) async fn bench(args: BenchArgs) -> Exit {
     let measured = tokio::select! {
         measured = run(&store, &plan, &lines, &mut printer) => Ok(measured),
         signal = signals.next() => Err(signal),
-        () = unwritten.notified() => Err(Signal::SIGPIPE), // as programs end that write to a pipe without a reader
+        () = unwritten.notified() => Err(Signal::SIGPIPE), // like a program that writes to a pipe without a reader
     };
     report::clear();
     if measured.is_err() {
@@ -90,7 +90,7 @@ fn has_port(url: &str) -> bool {
     servers.filter_map(|server| server.rsplit_once(':')).any(|(_, port)| port.parse::<u16>().is_ok())
 }
 
-/// The signals that end a program.
+/// The signals that end the benchmark.
 struct Signals([(Signal, Option<unix::Signal>); 3]);
 
 impl Signals {
@@ -103,7 +103,7 @@ impl Signals {
         ])
     }
 
-    /// The next of them.
+    /// The next signal.
     async fn next(&mut self) -> Signal {
         poll_fn(|context| {
             for (name, signals) in &mut self.0 {
@@ -124,11 +124,11 @@ fn status_of(error: &BenchError) -> Exit {
     }
 }
 
-/// Prints each row as soon as it is there, so that nothing is lost when the rest does not come.
+/// Prints each row at once, so that a run that is cut short keeps its rows.
 struct Printer {
     is_json: bool,
     is_begun: bool,
-    /// Notified when a row could not be written.
+    /// Wakes the benchmark when a row could not be written.
     unwritten: Arc<Notify>,
 }
 

@@ -1,4 +1,4 @@
-//! `rlock break`: ends what is held by force.
+//! `rlock break`: takes a lock away from its holders by force.
 
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -25,7 +25,7 @@ pub(crate) async fn break_lock(args: BreakArgs) -> Exit {
             if !is_confirmed(&snapshot) {
                 return Ok(None);
             }
-            confirmed = holders; // which others may have followed while nobody answered
+            confirmed = holders; // others may have followed them while the user thought about it
         }
         client.break_leases(name).await.map(Some)
     });
@@ -37,10 +37,8 @@ pub(crate) async fn break_lock(args: BreakArgs) -> Exit {
         Ok(Some(count)) => {
             let told = match count {
                 0 => format!("nobody holds {name}"),
-                1 => format!("broke {name}: its holder is told, and ends its program if it is an rlock run"),
-                _ => format!(
-                    "broke {name}: its {count} holders are told, and end their programs if they are an rlock run"
-                ),
+                1 => format!("broke {name}: its holder is notified; an rlock run ends its program"),
+                _ => format!("broke {name}: its {count} holders are notified; an rlock run ends its program"),
             };
             event!("broken", name: name.as_str(), holders: count; "{told}");
             Exit::OK

@@ -21,7 +21,7 @@ struct Line<'a> {
     text: &'a str,
 }
 
-/// Prints findings, and keeps in mind what they come to.
+/// Prints findings and remembers the worst verdict.
 #[derive(Debug)]
 struct Findings {
     is_json: bool,
@@ -68,7 +68,7 @@ pub(crate) async fn check(args: CheckArgs) -> Exit {
     if findings.worst == Verdict::Risk { Exit::AT_RISK } else { Exit::OK }
 }
 
-/// How long an answer takes, by a question that changes nothing.
+/// The time that an answer takes, measured with a read.
 async fn round_trip(client: &Client) -> Result<Finding, BackendError> {
     const TIMES: usize = 21;
     const SLOW: Duration = Duration::from_millis(500);
@@ -86,5 +86,5 @@ async fn round_trip(client: &Client) -> Result<Finding, BackendError> {
     if worst < SLOW {
         return Ok(Finding::good(subject, text));
     }
-    Ok(Finding::note(subject, format!("{text}; let the TTL be many times of that")))
+    Ok(Finding::note(subject, format!("{text}; choose a TTL that is many times longer")))
 }

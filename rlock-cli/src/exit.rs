@@ -18,11 +18,11 @@ pub(crate) struct Exit {
 
 impl Exit {
     pub(crate) const OK: Self = Self::new(0);
-    /// Somebody was asked, and said no.
+    /// The user declined at the terminal.
     pub(crate) const DECLINED: Self = Self::new(1);
     /// An election has no leader.
     pub(crate) const VACANT: Self = Self::new(1);
-    /// A store is not fit.
+    /// The store is not fit for locks.
     pub(crate) const AT_RISK: Self = Self::new(1);
     /// `EX_USAGE`.
     pub(crate) const USAGE: Self = Self::new(64);
@@ -34,7 +34,7 @@ impl Exit {
     pub(crate) const IO_ERROR: Self = Self::new(74);
     /// `EX_TEMPFAIL`.
     pub(crate) const NOT_ACQUIRED: Self = Self::new(75);
-    /// `EX_PROTOCOL`, the next one after it.
+    /// `EX_PROTOCOL`, for being the next number.
     pub(crate) const LOCK_LOST: Self = Self::new(76);
     /// `EX_NOPERM`.
     pub(crate) const HELD_TOO_LONG: Self = Self::new(77);
@@ -86,7 +86,7 @@ impl Exit {
     }
 }
 
-/// What the system passes on of a status.
+/// The part of a status that the system reports.
 fn low_byte(status: i32) -> u8 {
     status.to_le_bytes()[0]
 }

@@ -1,4 +1,4 @@
-//! `rlock acquire`, `rlock extend` and `rlock release`: a lock that no process keeps alive.
+//! `rlock acquire`, `rlock extend` and `rlock release`: a lock that no process extends.
 
 use rlock::{AdoptError, Client, ConnectError, Guard, Lost, UnlockError};
 

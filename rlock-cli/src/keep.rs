@@ -1,14 +1,16 @@
-//! The keeper: the process between `rlock` and the program, which starts the program and ends all that descends from it.
+//! The keeper: the process between `rlock` and the program, which starts the program and ends all that descends from
+//! it.
 //!
-//! `rlock` forks it before there is a thread. The keeper is a *subreaper*: a process whose parent dies becomes its child,
-//! whatever process group or session it has moved to. So everything that the program starts stays below the keeper, and
-//! nothing is left once the keeper has no child. `rlock` is a subreaper as well, and inherits the tree from a keeper that dies.
+//! `rlock` forks it before it starts a thread. The keeper is a *subreaper*: a process whose parent dies becomes its
+//! child, whatever process group or session it has moved to. So every descendant of the program stays below the keeper,
+//! and the tree is gone once the keeper has no child. `rlock` is a subreaper as well, and inherits the tree from a
+//! keeper that dies.
 //!
-//! Each of the two watches the other. The keeper kills the tree when `rlock` dies, and shortly before the lock ends when
-//! `rlock` has not renewed its word: it was stopped then. `rlock` kills a keeper that does not answer, and then the tree. The
-//! program itself is killed with the keeper by the system.
+//! Each of the two watches the other. The keeper kills the tree when `rlock` dies. It also kills the tree shortly
+//! before the lock ends if `rlock` has not sent a later time, as when `rlock` was stopped. `rlock` kills a keeper that
+//! does not answer, and then the tree. The system kills the program itself with the keeper.
 //!
-//! Without subreapers, outside Linux, all of that holds for the process group of the program alone.
+//! Outside Linux there are no subreapers: all this then holds for the program's process group alone.
 
 mod launch;
 mod message;

@@ -27,7 +27,7 @@ pub(crate) async fn list(args: ListArgs) -> Exit {
             if std::mem::take(&mut is_first) && !page.entries.is_empty() {
                 lines.push_str("   HELD  QUEUED  NAME\n");
             }
-            // Page by page: there may be more than anybody wants to wait for.
+            // Page by page, so that the first lines of a long list appear at once.
             lines.extend(page.entries.iter().map(|entry| line(entry, args.json)));
             if let Err(exit) = print(&lines) {
                 return Ok(exit);

@@ -1,4 +1,4 @@
-//! What a command prints on standard output.
+//! Output on standard output.
 
 use std::io::{self, ErrorKind, Write as _};
 

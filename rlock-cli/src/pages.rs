@@ -1,4 +1,4 @@
-//! `rlock completions` and `rlock man`: what is made from the description of the command line.
+//! `rlock completions` and `rlock man`, generated from the description of the command line.
 
 use std::io::{self, Write as _};
 
@@ -16,7 +16,7 @@ pub(crate) fn completions(shell: Shell) -> Exit {
     Exit::OK
 }
 
-/// The page of the command, and those of its parts behind it.
+/// Prints the page of the command, followed by those of its subcommands.
 pub(crate) fn man() -> Exit {
     let mut command = Cli::command().disable_help_subcommand(true);
     command.build();

@@ -1,4 +1,4 @@
-//! What happens, on standard error, one line an event.
+//! Events on standard error, one line per event.
 
 use std::fmt::Arguments;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -12,14 +12,15 @@ use serde_json::{Map, Value};
 
 use crate::text;
 
-/// Tells what has happened: a word for it, its fields in JSON, and a line for people. It never waits for a reader: a program has to be ended in time even if nobody reads.
+/// Reports an event: its name, its fields in JSON, and a line for people. It never waits for the reader: rlock has to
+/// end a program in time even if nothing reads standard error.
 macro_rules! event {
     ($event:expr $(, $field:ident: $value:expr)*; $($text:tt)*) => {
         $crate::report::tell($event, [$((stringify!($field), serde_json::json!($value))),*], format_args!($($text)*))
     };
 }
 
-/// The same for programs alone: a line of JSON, or nothing.
+/// Reports an event only with `--json`.
 macro_rules! fact {
     ($event:expr $(, $field:ident: $value:expr)*; $($text:tt)*) => {
         if $crate::report::is_json() {
@@ -28,7 +29,7 @@ macro_rules! fact {
     };
 }
 
-/// Tells what has come of it.
+/// Reports a message, which is an event without fields.
 macro_rules! report {
     ($($text:tt)*) => {
         $crate::report::event!("message"; $($text)*)
@@ -37,13 +38,13 @@ macro_rules! report {
 
 pub(crate) use {event, fact, report};
 
-/// How long the end of `rlock` may wait for a reader.
+/// The longest time that the end of `rlock` waits for the reader.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Back to the beginning of a line, and clears it.
+/// Goes back to the beginning of the line and clears it.
 const CLEAR: &str = "\r\x1b[K";
 
-/// Whether the terminal shows a line that the next one takes the place of.
+/// Whether the terminal shows a line that the next one replaces.
 static IS_PASSING: AtomicBool = AtomicBool::new(false);
 
 static IS_JSON: AtomicBool = AtomicBool::new(false);
@@ -53,16 +54,16 @@ static IS_QUIET: AtomicBool = AtomicBool::new(false);
 /// The events of a run without trouble.
 const ROUTINE: [&str; 6] = ["waiting", "acquired", "left", "keeping", "continued", "released"];
 
-/// `None` where the system refused a thread to write them.
+/// The channel to the writing thread; `None` if the system refused a thread.
 static MESSAGES: OnceLock<Option<Sender<Message>>> = OnceLock::new();
 
 enum Message {
     Line(String),
-    /// Everything told before has been written.
+    /// Asks for a reply once all earlier lines have been written.
     Written(Sender<()>),
 }
 
-/// Has everything told in JSON from now on.
+/// Reports all further events in JSON.
 pub(crate) fn in_json() {
     IS_JSON.store(true, Ordering::Relaxed);
 }
@@ -71,7 +72,7 @@ pub(crate) fn is_json() -> bool {
     IS_JSON.load(Ordering::Relaxed)
 }
 
-/// Leaves out the events of a run without trouble from now on.
+/// Leaves out all further events of a run without trouble.
 pub(crate) fn quietly() {
     IS_QUIET.store(true, Ordering::Relaxed);
 }
@@ -95,7 +96,7 @@ pub(crate) fn tell<const N: usize>(event: &str, fields: [(&str, Value); N], text
     send(Message::Line(format!("{clear}rlock: {text}\n")));
 }
 
-/// Shows a line until the next one comes, if there is a terminal to show it on.
+/// Shows a line until the next one replaces it, if standard error is a terminal.
 pub(crate) fn pass(line: &str) {
     if is_json() || is_quiet() || !io::stderr().is_terminal() {
         return;
@@ -106,7 +107,7 @@ pub(crate) fn pass(line: &str) {
     send(Message::Line(format!("{CLEAR}{}", text::cut(&line, columns.saturating_sub(1)))));
 }
 
-/// Takes such a line away.
+/// Removes the line that [`pass`] shows.
 #[cfg(any(feature = "bench", feature = "suite"))]
 pub(crate) fn clear() {
     if IS_PASSING.swap(false, Ordering::Relaxed) {
@@ -114,7 +115,7 @@ pub(crate) fn clear() {
     }
 }
 
-/// Waits until all that was told has been written, but not for ever.
+/// Waits until all lines have been written, for [`PATIENCE`] at most.
 pub(crate) fn flush() {
     let (sender, written) = channel();
     if matches!(MESSAGES.get(), Some(Some(_))) {
@@ -123,7 +124,7 @@ pub(crate) fn flush() {
     }
 }
 
-/// Writes here and now where the system refuses a thread.
+/// Hands the message to the writing thread. Writes it here if the system refuses a thread.
 fn send(message: Message) {
     let writer = MESSAGES.get_or_init(|| {
         let (sender, messages) = channel();

@@ -35,7 +35,7 @@ use crate::run::start_error::StartError;
 use crate::run::supervise::{Outcome, Supervision, described};
 use crate::run::terminal::{Terminal, stop_the_job};
 
-/// How long giving back may take when nothing depends on it any more.
+/// The longest wait for a release that no result depends on.
 const GIVING_BACK: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(mut args: RunArgs) -> Exit {
@@ -95,7 +95,7 @@ pub(crate) fn run_once(args: &mut RunArgs) -> Ran {
     ran.unwrap_or(Ran::Ended(exit))
 }
 
-/// Says why the program was not run, and returns the status for that.
+/// Reports why the program was not run, and returns the exit status.
 pub(crate) fn refuse(args: &LockArgs, error: &RunError) -> Exit {
     let (exit, event) = error.exit();
     let exit = match exit {
@@ -129,7 +129,7 @@ async fn connect_and_run(args: &RunArgs, keeper: Forked) -> Result<Ran, RunError
     if gave_up && client.shutdown(GIVING_BACK).await.is_err() {
         let names = held::joined(args.lock.names().iter(), ", ");
         let within = humantime::format_duration(args.lock.ttl.get());
-        report!("could not give {names} back; the store ends it within {within}");
+        report!("could not release {names}; the store ends it within {within}");
     }
     result
 }
@@ -197,7 +197,7 @@ async fn take_and_run(
         Ended::Released => Ran::Ended(Exit::of_program(status)),
         Ended::Lost if args.on_lost == OnLost::Ignore => Ran::Ended(Exit::of_program(status)),
         Ended::Lost => {
-            report!("the program {} before that was seen", described(status));
+            report!("the program {} before rlock noticed the loss", described(status));
             Ran::Lost
         }
         Ended::Unconfirmed if status.success() => Ran::Ended(Exit::IO_ERROR),
@@ -205,7 +205,7 @@ async fn take_and_run(
     })
 }
 
-/// Keeps the locks though the program has ended, until somebody asks `rlock` to end.
+/// Keeps the locks for `time` after the program has ended, or until a signal asks `rlock` to end.
 async fn keep_for(time: Duration, held: &Held, signals: &mut Signals) {
     let is_asked_to_end = async {
         loop {
@@ -223,7 +223,7 @@ async fn keep_for(time: Duration, held: &Held, signals: &mut Signals) {
     }
 }
 
-/// What others see beside host and process id.
+/// The label that others see beside host and process id.
 fn label(args: &RunArgs) -> String {
     let program = || args.program.first().and_then(|program| Path::new(program).file_name());
     args.lock.label.clone().or_else(|| Some(program()?.to_string_lossy().into_owned())).unwrap_or_default()

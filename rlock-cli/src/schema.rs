@@ -1,4 +1,4 @@
-//! `rlock schema`: the tables that Postgres needs.
+//! `rlock schema`: prints or creates rlock's tables in Postgres.
 
 use std::io::Write as _;
 

@@ -29,7 +29,7 @@ fn state(snapshot: &Snapshot) -> &'static str {
     }
 }
 
-/// The time that was so long `ago`, in UTC.
+/// The time `ago` before now, in UTC.
 pub(crate) fn since(ago: Duration) -> String {
     let start = SystemTime::now().checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH);
     humantime::format_rfc3339_seconds(start).to_string()

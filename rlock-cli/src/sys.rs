@@ -1,4 +1,4 @@
-//! The calls that are not safe by their types: all of them in this file.
+//! All unsafe calls of the command.
 #![allow(unsafe_code, reason = "forks, a child before it runs its program, its status, and signals by number")]
 
 use std::fs::File;
@@ -13,8 +13,8 @@ use nix::libc;
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{ForkResult, Pid, getpgrp, tcsetpgrp};
 
-/// Splits this process in two, and returns the process id of the child to the parent. To be called before there is a second
-/// thread: the child has none of them, and would wait for what they had locked.
+/// Forks this process, and returns the child's process id to the parent. Call this before there is a second thread: the
+/// child has no copy of it, and would wait for ever for a mutex that it held.
 pub(crate) fn fork() -> io::Result<Option<Pid>> {
     // SAFETY: this process has one thread, so that the child may do whatever the parent might.
     match unsafe { nix::unistd::fork() }? {
@@ -23,8 +23,8 @@ pub(crate) fn fork() -> io::Result<Option<Pid>> {
     }
 }
 
-/// Lets the child live in a process group of its own, which it makes the foreground group of `terminal`, and die with this
-/// process where the system can do that. There that holds for as long as the thread lives that starts it.
+/// Puts the child into its own process group, and makes that the foreground group of `terminal`. On Linux the child
+/// dies with the thread that starts it.
 pub(crate) fn prepare(command: &mut Command, terminal: Option<OwnedFd>) {
     let parent = std::process::id();
     command.process_group(0);
@@ -50,7 +50,7 @@ fn die_with(_parent: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes the terminal, which a group in the background may do only while it blocks SIGTTOU, as the keeper does. The program
+/// Takes the terminal. A background group may do that only while it blocks SIGTTOU, as the keeper does. The program
 /// inherits no blocked signal.
 fn start_in_front(terminal: Option<&OwnedFd>) -> io::Result<()> {
     let taken = terminal.map_or(Ok(()), |terminal| tcsetpgrp(terminal, getpgrp()));
@@ -58,25 +58,26 @@ fn start_in_front(terminal: Option<&OwnedFd>) -> io::Result<()> {
     Ok(taken?)
 }
 
-/// Lets this process run before others, where it may: on a loaded host, it must not kill too late. Children inherit that.
+/// Raises the priority of this process, if the system allows it, so that it does not kill too late on a loaded host.
+/// Children inherit the priority.
 pub(crate) fn hurry() {
     const FIRST: i32 = -20;
     // SAFETY: the call touches no memory.
     let _not_allowed = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, FIRST) };
 }
 
-/// Makes every process that descends from this one a child of this one when its parent dies, on Linux.
+/// On Linux, makes this process the new parent of each descendant whose parent dies.
 pub(crate) fn adopt_orphans() {
     #[cfg(target_os = "linux")]
     let _old_kernel = nix::sys::prctl::set_child_subreaper(true);
 }
 
-/// Lets go of the standard streams, whose readers wait until the last process has closed them.
+/// Closes the standard streams, because their readers wait until the last process has closed them.
 pub(crate) fn leave_the_streams() {
     if let Ok(nothing) = File::options().read(true).write(true).open("/dev/null") {
         for stream in 0..=2 {
-            // SAFETY: both descriptors are open. The types of the standard library borrow the streams by their numbers alone,
-            // which stay open.
+            // SAFETY: both descriptors are open. The types of the standard library borrow the streams by their numbers
+            // alone, which stay open.
             let _cannot_fail = unsafe { libc::dup2(nothing.as_raw_fd(), stream) };
         }
     }
@@ -84,14 +85,14 @@ pub(crate) fn leave_the_streams() {
 
 /// A change of a child, or of an adopted orphan.
 pub(crate) enum Child {
-    /// It has ended, and is reaped, or has been stopped.
+    /// It ended and was reaped, or it was stopped.
     Changed(Pid, ExitStatus),
     Unchanged,
     /// There is no child.
     None,
 }
 
-/// The next change of a child that was not returned yet, without waiting for one.
+/// The next unreported change of a child. Does not wait for one.
 pub(crate) fn next_child() -> Child {
     let mut status = 0;
     // SAFETY: the status is written to an integer that lives on past the call.
@@ -104,15 +105,16 @@ pub(crate) fn next_child() -> Child {
     }
 }
 
-/// Sends a signal to a process group, by the number of the signal: not all have names.
+/// Sends a signal to a process group. The signal is a number, because not all signals have names.
 pub(crate) fn signal_group(group: Pid, signal: i32) -> Result<(), Errno> {
     // SAFETY: the call touches no memory.
     Errno::result(unsafe { libc::killpg(group.as_raw(), signal) }).map(drop)
 }
 
-/// Sends a signal to the process that has the number `pid`, if it is still the one that is meant.
+/// Sends a signal to the process `pid`, if `is_meant` confirms that it is still the same process.
 ///
-/// On Linux a descriptor is opened first, so that the number cannot become another's between the look and the signal.
+/// On Linux it opens a descriptor first, so that the number cannot pass to another process between the check and the
+/// signal.
 pub(crate) fn signal_process(pid: i32, signal: i32, is_meant: impl FnOnce() -> bool) -> Result<(), Errno> {
     #[cfg(target_os = "linux")]
     {
@@ -122,7 +124,7 @@ pub(crate) fn signal_process(pid: i32, signal: i32, is_meant: impl FnOnce() -> b
         match Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, no_flags) }) {
             Ok(descriptor) => {
                 let descriptor = i32::try_from(descriptor).expect("descriptors are small numbers");
-                // SAFETY: the descriptor was made by the call before, and nobody else knows it.
+                // SAFETY: the call before made the descriptor, and no other code knows it.
                 let process = unsafe { OwnedFd::from_raw_fd(descriptor) };
                 if !is_meant() {
                     return Err(Errno::ESRCH);
@@ -145,8 +147,8 @@ pub(crate) fn signal_process(pid: i32, signal: i32, is_meant: impl FnOnce() -> b
     Errno::result(unsafe { libc::kill(pid, signal) }).map(drop)
 }
 
-/// Ends this process by `signal`, which other processes can tell from a status. Returns where the system does not do that, as
-/// for the first process of a container.
+/// Ends this process by `signal`, so that its parent sees the signal and not a status. Returns where the system ignores
+/// the signal, as for the first process of a container.
 pub(crate) fn die_of(signal: Signal) {
     // SAFETY: the default disposition runs no code of this program.
     let _cannot_fail = unsafe { nix::sys::signal::signal(signal, nix::sys::signal::SigHandler::SigDfl) };
@@ -154,7 +156,7 @@ pub(crate) fn die_of(signal: Signal) {
     let _cannot_fail = nix::sys::signal::raise(signal);
 }
 
-/// Whether this process was started with `signal` ignored, as by `nohup`, or still ignores it.
+/// Whether this process ignores `signal`, as when `nohup` started it.
 pub(crate) fn is_ignored(signal: Signal) -> bool {
     let mut disposition = MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: no new disposition is given, and the old one is written to memory of its own type, for which all

@@ -1,4 +1,4 @@
-//! Text in columns of a terminal, where some characters take two.
+//! The width of text on a terminal, where some characters take two columns.
 
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
@@ -7,7 +7,7 @@ pub(crate) fn width(text: &str) -> usize {
     text.width()
 }
 
-/// As much of `text` as fits into so many columns.
+/// The beginning of `text` that fits into `columns`.
 pub(crate) fn cut(text: &str, columns: usize) -> &str {
     let mut taken = 0;
     let fits = |(_, character): &(usize, char)| {
@@ -17,7 +17,7 @@ pub(crate) fn cut(text: &str, columns: usize) -> &str {
     text.char_indices().find(fits).map_or(text, |(at, _)| &text[..at])
 }
 
-/// `text`, with spaces up to so many columns.
+/// `text` padded with spaces to `columns`.
 pub(crate) fn padded(text: &str, columns: usize) -> String {
     format!("{text}{:1$}", "", columns.saturating_sub(width(text)))
 }

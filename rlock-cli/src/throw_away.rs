@@ -1,6 +1,6 @@
-//! Using a store in a namespace that is thrown away.
+//! A store in a temporary namespace.
 
-/// The URL without a grace after restarts: a new namespace has no holders from before.
+/// The URL with `restart_grace=0s`: a new namespace has no earlier holders.
 pub(crate) fn without_grace(url: &str) -> String {
     const GRACE: &str = "restart_grace=";
     let scheme = url.split(':').next().unwrap_or_default().to_ascii_lowercase();

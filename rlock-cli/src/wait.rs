@@ -10,7 +10,8 @@ use crate::exit::Exit;
 use crate::report::{self, event, report};
 use crate::run::nested;
 
-/// Between looks, at first and at most. Nobody queues: whoever does has to be granted the lock, and others wait meanwhile.
+/// The first and the longest time between two looks. `rlock wait` does not queue: a waiter in the queue would be
+/// granted the lock, and delay others.
 const SOONEST: Duration = Duration::from_millis(20);
 const LATEST: Duration = Duration::from_millis(500);
 

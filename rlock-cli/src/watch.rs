@@ -1,4 +1,4 @@
-//! `rlock watch`: who holds what, as it changes.
+//! `rlock watch`: holders and waiters as they change.
 
 mod screen;
 
@@ -18,9 +18,9 @@ use crate::report::report;
 use crate::show::json;
 use crate::text;
 
-/// More than a screen has lines.
+/// The most locks that are shown, more than a screen has lines.
 const MOST: usize = 200;
-/// The columns that are not for the name, with room for an owner.
+/// The columns beside the name, with room for an owner.
 const OTHERS: usize = 62;
 
 pub(crate) async fn watch(args: WatchArgs) -> Exit {
@@ -56,7 +56,7 @@ pub(crate) async fn watch(args: WatchArgs) -> Exit {
     outcome.unwrap_or_else(|exit| exit)
 }
 
-/// The locks whose names begin so, and whether there are more than are shown.
+/// The locks whose names begin with `prefix`, up to [`MOST`], and whether there are more.
 async fn look(client: &Client, prefix: &str) -> Result<(Vec<Snapshot>, bool), BackendError> {
     let mut filter = ListFilter { prefix: prefix.to_owned(), after: None, limit: MOST };
     let mut snapshots = Vec::new();
@@ -76,12 +76,12 @@ async fn look(client: &Client, prefix: &str) -> Result<(Vec<Snapshot>, bool), Ba
     }
 }
 
-/// The longest that each lease was seen to have left, which is about its TTL.
+/// The longest time left that was seen of each lease, which is about its TTL.
 #[derive(Debug, Default)]
 struct Lives(HashMap<Token, Duration>);
 
 impl Lives {
-    /// A line for each holder, cut to the width, as many as there are rows for.
+    /// A line for each holder, cut to `columns`, up to `rows` lines.
     fn frame(&mut self, snapshots: &[Snapshot], is_more: bool, columns: usize, rows: usize) -> String {
         let held = snapshots.iter().flat_map(|snapshot| &snapshot.holders).map(|holder| holder.token);
         let held: std::collections::HashSet<_> = held.collect();
@@ -125,7 +125,7 @@ fn bar(left: Duration, life: Duration) -> String {
     "█".repeat(filled) + &"░".repeat(CELLS as usize - filled)
 }
 
-/// In at most four characters: `59s`, `59m`, `23h`, `364d`.
+/// A time in at most four characters: `59s`, `59m`, `23h`, `364d`.
 fn shortly(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {

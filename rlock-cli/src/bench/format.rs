@@ -12,7 +12,7 @@ pub(super) fn time(time: Duration) -> String {
     }
 }
 
-/// A number of things: a whole one without decimals, and a large one with separators.
+/// A count: whole numbers without decimals, large ones with separators.
 pub(super) fn count(number: f64) -> String {
     if number < 100.0 && number.fract() != 0.0 { significant(number) } else { separated(number) }
 }
@@ -22,7 +22,7 @@ pub(super) fn ratio(ratio: f64) -> String {
     if ratio < 99.995 { format!("{ratio:.2} x") } else { format!("{} x", significant(ratio)) }
 }
 
-/// Three digits that matter, or all in front of the point.
+/// Three significant digits, or all digits in front of the point.
 pub(super) fn significant(number: f64) -> String {
     match number {
         ..9.995 => format!("{number:.2}"),

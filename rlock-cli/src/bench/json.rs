@@ -1,11 +1,11 @@
-//! Rows as JSON, an object a line.
+//! Rows as JSON, one object per line.
 
 use std::time::Duration;
 
 use rlock_testkit::bench::Row;
 use serde_json::{Map, Value};
 
-/// A row. What it does not have is left out.
+/// A row. Missing values are left out.
 pub(super) fn line(row: &Row) -> String {
     let micros = |time: Duration| time.as_secs_f64() * 1e6;
     let mut object = Map::new();
@@ -28,7 +28,7 @@ pub(super) fn line(row: &Row) -> String {
     format!("{}\n", Value::Object(object))
 }
 
-/// To a thousandth.
+/// Rounds to a thousandth.
 fn rounded(value: f64) -> Value {
     ((value * 1e3).round() / 1e3).into()
 }

@@ -1,4 +1,4 @@
-//! The store that is measured.
+//! The measured store.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -29,13 +29,13 @@ impl Store {
         let namespace = format!("rlock-bench-{}", LeaseId::random().to_hex());
         let namespace = Namespace::new(namespace).expect("it is short and plain");
         let url = without_grace(url);
-        // The locks first: their errors say more about a missing setting.
+        // The locks connect first, because their errors name missing settings.
         drop(open(&url, Some(&namespace)).await?);
         let baseline = baseline(&url, &namespace).await?;
         Ok(Self { url, namespace, baseline, requests: Requests::default(), clients: Mutex::default() })
     }
 
-    /// The namespace of all that is measured.
+    /// The namespace of the measured keys.
     pub(super) fn namespace(&self) -> &Namespace {
         &self.namespace
     }
@@ -61,7 +61,7 @@ impl Subject for Store {
 
     async fn connect(&self, home: Home, ttl: Option<Duration>) -> Result<Client, BenchError> {
         let (url, namespace, requests) = (self.url.clone(), self.namespace.clone(), self.requests.clone());
-        let mut builder = Client::builder().label("rlock bench").drop_timeout(Duration::ZERO); // they are shut down
+        let mut builder = Client::builder().label("rlock bench").drop_timeout(Duration::ZERO); // closed below
         if home == Home::Caller {
             builder = builder.runtime(Handle::current());
         }

@@ -14,7 +14,7 @@ pub(super) fn head() -> String {
     line(["", "tasks", "p50", "p99", "per second", "ratio"].map(str::to_owned))
 }
 
-/// A row, and below it the figures that only its line has.
+/// A row, followed by the figures that only its line has.
 pub(super) fn row(row: &Row) -> String {
     let or_nothing = |text: Option<String>| text.unwrap_or_default();
     let mut text = line([
@@ -45,7 +45,7 @@ fn line([what, tasks, p50, p99, per_second, ratio]: [String; 6]) -> String {
     format!("{}\n", line.trim_end())
 }
 
-/// Each with its label; a ratio goes with the one before it.
+/// The figures with their labels. A ratio joins the figure before it.
 fn figures(figures: &[Figure]) -> Vec<String> {
     let mut texts: Vec<String> = Vec::new();
     for figure in figures {

@@ -1,4 +1,4 @@
-//! The conformance suite on a store that somebody uses: each case in a process and a namespace of its own.
+//! The conformance suite on a store in use: each case runs in its own process and its own namespace.
 
 use std::env;
 use std::process::Stdio;
@@ -35,8 +35,8 @@ pub(super) fn chosen(args: &CheckArgs) -> Result<Vec<Runnable>, Exit> {
     Ok(all.into_iter().filter(is_chosen).collect())
 }
 
-/// Runs cases, as many at a time as there are processors, and tells of those that fail. They run once more alone: some go by
-/// the time, and fail where everything is busy.
+/// Runs cases, one for each processor at a time, and reports those that fail. A failed case runs once more alone: some
+/// cases depend on time, and fail on a busy machine.
 pub(super) async fn run(url: &str, cases: &[Runnable], mut tell: impl FnMut(Finding)) {
     let (started, count) = (Instant::now(), cases.len());
     let at_a_time = available_parallelism().map_or(1, usize::from);
@@ -57,8 +57,9 @@ pub(super) async fn run(url: &str, cases: &[Runnable], mut tell: impl FnMut(Find
         tell(match broken {
             Some(broken) => Finding::risk(SUBJECT, broken),
             None => {
-                let text =
-                    format!("passed alone, but beside others failed, for want of time perhaps: {broken_beside_others}");
+                let text = format!(
+                    "passed alone; failed beside others, perhaps because the machine was busy: {broken_beside_others}"
+                );
                 Finding::note(SUBJECT, text)
             }
         });
@@ -71,13 +72,13 @@ pub(super) async fn run(url: &str, cases: &[Runnable], mut tell: impl FnMut(Find
     });
 }
 
-/// What a case has to say if it fails.
+/// Runs a case in a process, and returns its message if it fails.
 async fn in_a_process(url: &str, name: &str) -> Option<String> {
     let program = env::current_exe().map_err(|error| format!("{name}: this program does not find itself: {error}"));
     let output = match program {
         Ok(program) => {
             let mut command = Command::new(program);
-            // Not as an argument, for it may have a password in it.
+            // Not as an argument, which other users can read: it may contain a password.
             command.arg("case").arg(name).env(URL, url).stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
             command.output().await.map_err(|error| format!("{name}: the process was not started: {error}"))
         }
@@ -94,7 +95,7 @@ async fn in_a_process(url: &str, name: &str) -> Option<String> {
     }
 }
 
-/// What such a process does.
+/// The work of such a process.
 pub(crate) fn case(name: &str) -> Exit {
     let cases = cases_for::<AtUrl>("this store");
     let Some(case) = cases.iter().find(|case| case.case().name == name) else { return Exit::USAGE };
@@ -121,7 +122,7 @@ impl Harness for AtUrl {
         rlock::backend::open(&self.0, Some(namespace)).await.unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// What can be seen through the backend: how a store looks inside, only its own tests know.
+    /// The locks that the backend lists. Only the store's own tests can look at its raw data.
     async fn leftovers(&self, namespace: &Namespace) -> Vec<String> {
         let client = Client::builder().runtime(tokio::runtime::Handle::current()).build(self.connect(namespace).await);
         let page = client.list(&ListFilter::default()).await.unwrap_or_else(|error| panic!("{error}"));

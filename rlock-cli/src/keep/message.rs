@@ -1,4 +1,4 @@
-//! The orders that `rlock` gives the keeper, and the news from there: an object of JSON a line.
+//! The orders from `rlock` to the keeper, and the news from the keeper: one JSON object per line.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ pub(crate) enum Order {
         in_front: bool,
         until: Option<u64>,
     },
-    /// Kills the tree at this time, in nanoseconds since the [epoch](super::keep), unless another time comes before.
+    /// Kills the tree at this time, in nanoseconds since the [epoch](super::keep), unless a new order changes the time.
     Until(Option<u64>),
     /// Sends a signal to the program's group, or to the whole tree once the program has ended.
     Signal(i32),
@@ -27,23 +27,23 @@ pub(crate) enum Order {
 /// News from the keeper.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum News {
-    /// It waits for orders.
+    /// The keeper waits for orders.
     Ready,
     /// The program runs, with this process id.
     Started(i32),
     /// The operating system refused to start the program, with this error.
     NotStarted(i32),
-    /// The time was up before the program was started.
+    /// The time was up before the keeper started the program.
     TooLate,
     /// The program was stopped by this signal.
     Stopped(i32),
-    /// The program ended, with this status as the system has it.
+    /// The program ended, with this raw wait status.
     Ended(i32),
-    /// These have outlived the program.
+    /// The program has ended, and these descendants have not.
     Left(Vec<Survivor>),
-    /// The tree is being killed, and these cannot be, because they belong to another user.
+    /// The keeper kills the tree, except these processes, which belong to another user.
     Killing(Vec<Survivor>),
-    /// The time was up, and the tree is being killed.
+    /// The time was up, and the keeper kills the tree.
     Late,
     /// The program has ended, and nothing is left of its tree.
     Gone,
@@ -56,7 +56,7 @@ pub(crate) struct Survivor {
     pub(crate) name: String,
 }
 
-/// A message as the other side reads it.
+/// A message as a line for the other side.
 pub(crate) fn to_line(message: &impl Serialize) -> String {
     serde_json::to_string(message).expect("a message has a form in JSON") + "\n"
 }

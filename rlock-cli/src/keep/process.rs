@@ -19,7 +19,7 @@ use crate::sys::{self, Child};
 
 /// Does the keeper's work, from the fork to the end of the process. Times are counted from `epoch`.
 pub(crate) fn keep(rlock: UnixStream, command: &[OsString], epoch: Moment) -> io::Result<()> {
-    // Signals of the terminal, and those that end a whole service, are not for the keeper.
+    // The keeper blocks signals: a terminal or a service manager that sends them to every process means `rlock`.
     SigSet::all().thread_block()?;
     SigSet::from_iter([Signal::SIGCHLD]).thread_unblock()?;
     setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
@@ -122,7 +122,7 @@ impl Keeper {
         }
     }
 
-    /// The number of the program's group may be another's once the program has been reaped.
+    /// Once the program has been reaped, its group number may belong to another group.
     fn signal(&self, signal: i32) {
         match self.program {
             Some(program) if !self.has_ended => drop(sys::signal_group(program, signal)),
@@ -130,9 +130,9 @@ impl Keeper {
         }
     }
 
-    /// Kills everything that a look finds. What was forked meanwhile is found by the next.
+    /// Kills every process that a look finds. The next look finds those that were forked meanwhile.
     fn kill(&mut self) {
-        // Where the tree cannot be seen, the group is all there is.
+        // Outside Linux the tree is not visible: only the group can be killed.
         if let Some(program) = self.program.filter(|_| !self.has_ended || !cfg!(target_os = "linux")) {
             let _gone = killpg(program, Signal::SIGKILL);
         }
@@ -145,12 +145,12 @@ impl Keeper {
         self.reap();
     }
 
-    /// Between two looks: what is being killed takes a moment to die, and may have forked before.
+    /// The pause between two looks: a killed process takes a moment to die, and may have forked before.
     fn pause(&self) -> Duration {
         Duration::from_millis(u64::from(self.kills.clamp(1, 100)))
     }
 
-    /// Tells what has become of the program, and buries the dead.
+    /// Reaps dead children, and reports what happened to the program.
     fn reap(&mut self) {
         loop {
             match sys::next_child() {

@@ -11,9 +11,9 @@ use crate::sys;
 
 /// The processes that descend from this one, except the children that it had before.
 ///
-/// This process is a subreaper and reaps nothing during a look. A process whose ancestors below this one have all died is a
-/// child of this one, and a dead child stays a zombie. So a look that finds nobody is right, though processes fork and die
-/// meanwhile; one that finds some may have missed others.
+/// This process is a subreaper and reaps nothing during a look. A process whose ancestors below this one have all died
+/// is a child of this one, and a dead child stays a zombie. So a look that finds no process is right, although
+/// processes fork and die meanwhile. A look that finds some may have missed others.
 #[derive(Debug)]
 pub(crate) struct Tree {
     spared: HashSet<i32>,
@@ -26,7 +26,7 @@ struct Process {
     name: String,
     parent: i32,
     is_dead: bool,
-    /// The time of its start, by which it differs from an earlier one of the same number.
+    /// The start time, which distinguishes it from an earlier process with the same number.
     started: u64,
 }
 
@@ -53,7 +53,7 @@ impl Tree {
         self.members().into_iter().filter(|process| !process.is_dead).map(Process::into_survivor).collect()
     }
 
-    /// Sends `signal` to every process, and returns those that this user may not send it to.
+    /// Sends `signal` to every process, and returns those that this user may not signal.
     pub(crate) fn signal(&self, signal: i32) -> Vec<Survivor> {
         let living = self.members().into_iter().filter(|process| !process.is_dead);
         living.filter(|process| process.signal(signal) == Err(Errno::EPERM)).map(Process::into_survivor).collect()
@@ -76,14 +76,14 @@ impl Tree {
 }
 
 impl Survivor {
-    /// The same with the name that the process has now, `None` if it has ended.
+    /// The same process with its present name, `None` if it has ended.
     pub(crate) fn renamed(self) -> Option<Self> {
         look_at(self.pid).filter(|process| !process.is_dead).map(Process::into_survivor)
     }
 }
 
 impl Process {
-    /// By a descriptor of the process, since its number may be another's by now.
+    /// Signals through a descriptor of the process, since its number may belong to another process by now.
     fn signal(&self, signal: i32) -> Result<(), Errno> {
         sys::signal_process(self.pid, signal, || look_at(self.pid).is_some_and(|now| now.started == self.started))
     }

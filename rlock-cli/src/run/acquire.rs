@@ -15,19 +15,19 @@ use crate::report::event;
 use crate::run::held::Held;
 use crate::run::signals::Signals;
 
-/// Between two tries while the lock is in use with another number of slots.
+/// The time between two tries while the lock is in use with another number of slots.
 const NEXT_TRY: Duration = Duration::from_millis(500);
 
-/// How a lock is kept.
+/// Settings for keeping a lock.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Upkeep {
-    /// Between two extensions.
+    /// The time between two extensions.
     pub(crate) interval: Option<Duration>,
-    /// The time that the lock stays taken at least.
+    /// The minimum time for which the lock stays taken.
     pub(crate) min_hold: Option<Duration>,
 }
 
-/// The locks, with enough of their leases left to start a program.
+/// Takes the locks, and returns them with enough of each lease left to start a program.
 pub(crate) async fn acquire(
     args: &LockArgs,
     upkeep: Upkeep,
@@ -53,7 +53,7 @@ pub(crate) async fn acquire(
         event!("acquired", name: name.as_str(), token: guard.token().get(); "acquired {name} (token {})", guard.token());
         held.push(guard);
     }
-    // The lease of a waiter lives on as it is when it is granted.
+    // A grant does not extend the lease of a waiter.
     if held.remaining() < args.ttl.get() / 2 {
         held.extend(args.ttl.get()).await?;
     }
@@ -108,8 +108,8 @@ async fn take(
     }
 }
 
-/// The store keeps the lease of a dead holder for as long as the lock is to be kept at least; the watchdog extends it by the
-/// TTL, which never shortens it.
+/// With a minimum hold, the lease lives for at least that time, so that the store keeps the lock of a dead holder. The
+/// watchdog extends it by the TTL, which never shortens it.
 fn options(args: &LockArgs, upkeep: Upkeep, client: &Client) -> LockOptions {
     let options = args
         .data
@@ -135,7 +135,7 @@ fn watch(args: &LockArgs, upkeep: Upkeep, client: &Client, guard: &Guard) -> Res
     Ok(())
 }
 
-/// The lock is in use with another number of slots, by the users of before a change of that number.
+/// Describes the holders if they use another number of slots, as during a change of that number.
 fn other_slots(args: &LockArgs, actual: u32) -> Option<String> {
     let is_of_slots = !args.shared && !args.exclusive && actual != RwLock::MAX_READERS;
     is_of_slots.then(|| format!("held with --slots {actual}"))

@@ -1,4 +1,4 @@
-//! Why a program was not run, or not to its end.
+//! Reasons why a program was not run, or not to its end.
 
 use std::io;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::start_error::StartError;
 use crate::args::LockArgs;
 use crate::exit::Exit;
 
-/// Why a program was not run, or not to its end.
+/// The reason why a program was not run, or not to its end.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RunError {
     #[error("{name} is {holders}; leave out --try to wait")]
@@ -33,7 +33,7 @@ pub(crate) enum RunError {
     Nested { name: ResourceName },
     #[error("lost {lost} ({reason}) while waiting for {name}")]
     LostWhileWaiting { lost: ResourceName, reason: LossReason, name: ResourceName },
-    #[error("{name} is {kind}: all who use a lock have to name the same kind")]
+    #[error("{name} is {kind}: every user of a lock has to name the same kind")]
     OtherKind { name: ResourceName, kind: String },
     #[error(transparent)]
     Lock(#[from] LockError),

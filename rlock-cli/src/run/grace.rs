@@ -1,21 +1,21 @@
-//! How much of a lease is kept back to end the program in.
+//! The part of a lease that is reserved for ending the program.
 
 use std::time::Duration;
 
 use rlock::Ttl;
 
-/// How much of a lease is kept back to end the program in, so that it is dead before the lease is.
+/// The part of a lease that is reserved for ending the program, so that it is dead before the lease ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Grace {
-    /// With so much left, the program is asked to end.
+    /// The program is asked to end when this much is left.
     pub(super) term: Duration,
-    /// With so much left, it is killed.
+    /// The program is killed when this much is left.
     pub(super) kill: Duration,
 }
 
 impl Grace {
     const MOST: Duration = Duration::from_secs(5);
-    /// A loaded host may let a process wait for so long.
+    /// A loaded host may delay a process by this much.
     const TO_KILL: Duration = Duration::from_millis(250);
     const AFTER_LOSS: Duration = Duration::from_secs(1);
 
@@ -24,12 +24,12 @@ impl Grace {
         Self { term, kill: (ttl.get() / 20).max(Self::TO_KILL).min(term / 2) }
     }
 
-    /// How much of `remaining` the keeper waits for a word of `rlock`, which kills before if it can.
+    /// The part of `remaining` after which the keeper kills the program, if `rlock` has not done so before.
     pub(super) fn for_keeper(self, remaining: Duration) -> Duration {
         remaining.saturating_sub(self.kill / 4 * 3)
     }
 
-    /// How long a program may take to end once the store has said that the lock is gone.
+    /// The longest time for a program to end after the store has reported that the lock is gone.
     pub(super) fn after_loss(self) -> Duration {
         self.term.min(Self::AFTER_LOSS)
     }

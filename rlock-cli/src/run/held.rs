@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::select_all;
 use rlock::{ExtendError, ExtensionFailure, Guard, LossReason, Lost, ResourceName, UnlockError};
 
-/// One lock or several. Without all of them the program may not run.
+/// One lock or several. The program may run only while all of them are held.
 #[derive(Debug)]
 pub(crate) struct Held(Vec<Guard>);
 
@@ -18,7 +18,7 @@ impl Held {
         self.0.push(guard);
     }
 
-    /// For people.
+    /// The names as text for people.
     pub(super) fn names(&self) -> String {
         joined(self.0.iter().map(Guard::resource), ", ")
     }
@@ -27,24 +27,24 @@ impl Held {
         self.0.iter().map(|guard| guard.resource().to_string()).collect()
     }
 
-    /// For the program: a line each, in the same order as the tokens.
+    /// The variables for the program: names and tokens, one line each, in the same order.
     pub(super) fn environment(&self) -> Vec<(String, String)> {
         let names = joined(self.0.iter().map(Guard::resource), "\n");
         let tokens = joined(self.0.iter().map(Guard::token), "\n");
         vec![("RLOCK_NAME".into(), names), ("RLOCK_TOKEN".into(), tokens)]
     }
 
-    /// How long all of them are held.
+    /// The time for which all of them are held.
     pub(super) fn remaining(&self) -> Duration {
         self.0.iter().map(Guard::remaining).min().unwrap_or_default()
     }
 
-    /// Which one is lost, and why, if one is.
+    /// The first lock that is lost, and the reason.
     pub(super) fn loss(&self) -> Option<(&ResourceName, LossReason)> {
         self.0.iter().find_map(|guard| Some((guard.resource(), guard.loss()?)))
     }
 
-    /// Ends when one of them is lost.
+    /// Completes when one of them is lost.
     pub(super) fn lost(&self) -> impl Future<Output = (ResourceName, LossReason)> + 'static {
         let names: Vec<_> = self.0.iter().map(|guard| guard.resource().clone()).collect();
         let lost: Vec<_> = self.0.iter().map(|guard| Box::pin(guard.lost())).collect();
@@ -57,7 +57,7 @@ impl Held {
         }
     }
 
-    /// Why one of them was not extended the last time.
+    /// The last failed extension of one of them.
     pub(super) fn last_failure(&self) -> Option<ExtensionFailure> {
         self.0.iter().find_map(|guard| guard.watchdog()?.status().last_error)
     }
@@ -69,7 +69,7 @@ impl Held {
         Ok(())
     }
 
-    /// Leaves all of them held, for the TTL from now on if the store answers.
+    /// Leaves all of them held. Each keeps its TTL from now on if the store answers, or else its old deadline.
     pub(super) async fn hand_over(self, ttl: Duration) -> Result<(), Lost> {
         let _as_long_as_it_is = self.extend(ttl).await;
         self.0.into_iter().try_for_each(|guard| guard.into_handle().map(drop))
@@ -80,7 +80,7 @@ impl Held {
         self.0.into_iter().next()
     }
 
-    /// Gives all of them back, and answers with a loss, or else with the first thing that went wrong.
+    /// Releases all of them. Returns a loss if there is one, or else the first error.
     pub(super) async fn unlock(self) -> Result<(), UnlockError> {
         let mut outcome = Ok(());
         for guard in self.0.into_iter().rev() {

@@ -1,4 +1,4 @@
-//! The keeper, as `rlock` sees it.
+//! The keeper, seen from `rlock`.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -22,35 +22,35 @@ use tokio::time::{Instant, sleep_until};
 use crate::keep::{News, Order, Survivor, Tree, keep, to_line};
 use crate::sys::{self, Child};
 
-/// A process that keeps the tree of the program. Dropping this dismisses it, and waits for its end: in a container, no other
-/// process may reap it.
+/// A process that keeps the program's tree. Dropping this dismisses the keeper and waits up to 100 ms for its end: in a
+/// container there may be no other process that reaps it.
 #[derive(Debug)]
 pub(super) struct Keeper {
-    /// Until it has been reaped.
+    /// `None` once it has been killed and reaped.
     pid: Option<Pid>,
     epoch: Moment,
-    /// What `rlock` inherits from a keeper that dies.
+    /// The processes that `rlock` inherits from a keeper that dies.
     tree: Tree,
     orders: OwnedWriteHalf,
     news: Lines<BufReader<OwnedReadHalf>>,
     program: Option<Pid>,
     has_ended: bool,
     mode: Mode,
-    /// News that `rlock` has found out itself.
+    /// News from `rlock` itself, once the keeper is dead.
     own_news: VecDeque<News>,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Mode {
-    /// The keeper keeps the tree. It has to answer by this time, if it was asked to.
+    /// The keeper keeps the tree. After an order to kill, it has to answer by this time.
     Kept { answers_by: Option<Instant> },
-    /// The keeper is dead, and `rlock` kills the tree: next at this time.
+    /// The keeper is dead, and `rlock` kills the tree. The next look is at this time.
     Inherited { next: Instant, kills: u32 },
-    /// There is nothing left to keep.
+    /// The tree is gone.
     Over,
 }
 
-/// A keeper that was forked, before there is a runtime to hear it in.
+/// A forked keeper, before there is a runtime that receives its news.
 #[derive(Debug)]
 pub(crate) struct Forked {
     pid: Pid,
@@ -60,10 +60,10 @@ pub(crate) struct Forked {
 }
 
 impl Forked {
-    /// Forks the keeper. To be called before this process has a second thread.
+    /// Forks the keeper. Call this before the process has a second thread.
     pub(crate) fn new(command: &[OsString]) -> io::Result<Self> {
         if !Tree::can_be_seen() {
-            return Err(io::Error::other("rlock needs /proc mounted, to see what the program starts"));
+            return Err(io::Error::other("rlock needs /proc mounted, to see the processes that the program starts"));
         }
         make_sure_of_descriptors()?;
         let (stream, rlock) = UnixStream::pair()?;
@@ -79,7 +79,8 @@ impl Forked {
     }
 }
 
-/// Fails before there is a lock, where a runtime or a connection would fail later, or panic.
+/// Checks that enough descriptors are free. Without the check, a runtime or a connection could fail or panic while the
+/// lock is held.
 fn make_sure_of_descriptors() -> io::Result<()> {
     const NEEDED: usize = 20;
     let opened: io::Result<Vec<_>> = (0..NEEDED).map(|_| File::open("/dev/null")).collect();
@@ -102,12 +103,12 @@ impl Keeper {
         }
     }
 
-    /// The process id of a keeper that was not killed yet.
+    /// The process id of the keeper, or of this process once the keeper is dead.
     pub(super) fn pid(&self) -> Pid {
         self.pid.unwrap_or(Pid::this())
     }
 
-    /// Starts the program, which has to have ended after `remaining`.
+    /// Starts the program. The keeper kills it after `remaining`, unless [`extend`](Self::extend) sets a later time.
     pub(super) async fn start(
         &mut self,
         environment: Vec<(String, String)>,
@@ -126,7 +127,7 @@ impl Keeper {
             Some(News::NotStarted(error)) => Err(NotStarted::Refused(io::Error::from_raw_os_error(error))),
             Some(News::TooLate) => Err(NotStarted::TooLate),
             _ => {
-                // The program may have been started before.
+                // The keeper may have started the program before it died.
                 self.inherit();
                 while !matches!(self.mode, Mode::Over) {
                     self.news().await;
@@ -136,7 +137,7 @@ impl Keeper {
         }
     }
 
-    /// Tells the keeper how long the lock is held, less what is kept back.
+    /// Sends the keeper the time left until it has to kill the tree.
     pub(super) fn extend(&self, remaining: Option<Duration>) {
         let until = remaining.map(|remaining| self.until(remaining));
         self.order(&Order::Until(until));
@@ -166,7 +167,7 @@ impl Keeper {
 
     fn order(&self, order: &Order) {
         let Some(pid) = self.pid else { return };
-        // A keeper that cannot take it is stopped, and killed when it counts.
+        // A full pipe means that the keeper is stopped. `kill` then kills it after its patience.
         let _full = self.orders.try_write(to_line(order).as_bytes());
         // A stopped keeper would not read it.
         let _dead = kill(pid, Signal::SIGCONT);
@@ -217,8 +218,8 @@ impl Keeper {
         news
     }
 
-    /// Kills the keeper, if it is not dead already, and with it on Linux the program. The rest of the tree gets a new parent:
-    /// this process.
+    /// Kills the keeper, if it is not dead already, and with it on Linux the program. The rest of the tree gets a new
+    /// parent: this process.
     fn inherit(&mut self) {
         if let Some(pid) = self.pid.take() {
             let _dead = kill(pid, Signal::SIGKILL);
@@ -228,7 +229,7 @@ impl Keeper {
         self.own_news.push_back(News::Late);
     }
 
-    /// Kills what is left of the tree, and buries the dead.
+    /// Kills the rest of the tree, and reaps the dead.
     fn clear(&mut self) {
         let Mode::Inherited { kills, .. } = self.mode else { return };
         if let Some(program) = self.program.filter(|_| !self.has_ended || !cfg!(target_os = "linux")) {
@@ -247,7 +248,7 @@ impl Keeper {
         let pause = Duration::from_millis(u64::from(kills.clamp(1, 100)));
         self.mode = Mode::Inherited { next: Instant::now() + pause, kills: kills.saturating_add(1) };
         if is_gone {
-            // A program that the keeper had reaped before it died.
+            // The keeper reaped the program before it died, so the real status is unknown.
             self.end(ExitStatus::from_raw(libc::SIGKILL));
             self.own_news.push_back(News::Gone);
             self.mode = Mode::Over;
@@ -260,7 +261,7 @@ impl Keeper {
         }
     }
 
-    /// Some of the tree, as names and numbers.
+    /// The names and process ids of the first survivors.
     pub(super) fn named(survivors: &[Survivor]) -> String {
         const MOST: usize = 3;
         let named = survivors.iter().take(MOST).map(|Survivor { pid, name }| format!("{name} ({pid})"));
@@ -287,6 +288,6 @@ pub(super) enum NotStarted {
     Refused(io::Error),
     /// The lock was about to end.
     TooLate,
-    /// The keeper was killed, and all that it had started.
+    /// The keeper was killed, and with it all that it had started.
     KeeperDied,
 }

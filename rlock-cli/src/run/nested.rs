@@ -1,4 +1,4 @@
-//! An rlock run inside of another one: it must not wait for a lock that the outer one keeps until the inner one has ended.
+//! An rlock run inside another one. It must not wait for a lock that the outer one holds until the inner one ends.
 
 use std::env;
 use std::fs;
@@ -9,10 +9,10 @@ use rlock::ResourceName;
 
 use crate::args::{LockArgs, Store};
 
-/// The locks of the rlock runs that this process runs in: `PROCESS KIND STORE NAME`, a line each.
+/// The locks of the outer rlock runs, one per line: `PROCESS KIND STORE NAME`.
 const VARIABLE: &str = "RLOCK_INSIDE";
 
-/// The variable for the program.
+/// The variable for the program, with the locks of this run and of the outer ones.
 pub(super) fn environment(args: &LockArgs, keeper: Pid) -> (String, String) {
     let kind = if is_alone(args) { "alone" } else { "beside" };
     let store = fingerprint(&args.store);
@@ -21,13 +21,13 @@ pub(super) fn environment(args: &LockArgs, keeper: Pid) -> (String, String) {
     (VARIABLE.into(), own.chain(outer.lines().map(str::to_owned)).collect::<Vec<_>>().join("\n"))
 }
 
-/// The lock that an outer rlock keeps from this one.
+/// The first lock that an outer rlock holds, so that waiting for it would never end.
 pub(super) fn held_outside(args: &LockArgs) -> Option<ResourceName> {
     let names = args.names();
     names.into_iter().find(|name| !args.once && is_held(name, &args.store, is_alone(args)))
 }
 
-/// Whether an outer rlock holds `name`, and so that one that wants it `alone` or not cannot have it.
+/// Whether an outer rlock holds `name` in a way that excludes a run that wants it `alone`, or one that shares it.
 pub(crate) fn is_held(name: &ResourceName, store: &Store, alone: bool) -> bool {
     let variable = env::var(VARIABLE).unwrap_or_default();
     let store = fingerprint(store);
@@ -46,14 +46,14 @@ fn is_alone(args: &LockArgs) -> bool {
     !args.shared && args.slots.is_none_or(|slots| slots == 1)
 }
 
-/// The same URL has the same one. It tells nothing of a password.
+/// A hash of the URL. It does not reveal a password.
 fn fingerprint(store: &Store) -> String {
     let mut hasher = DefaultHasher::new();
     store.url().hash(&mut hasher);
     format!("{:08x}", hasher.finish() >> 32)
 }
 
-/// A daemon that has outlived its rlock run has the variable still.
+/// Whether the keeper is an ancestor of this process. A daemon that has outlived its rlock run still has the variable.
 fn is_ancestor(keeper: &str) -> bool {
     let parent = |pid: String| {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

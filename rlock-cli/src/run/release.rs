@@ -1,4 +1,4 @@
-//! Giving the locks back.
+//! Releasing the locks.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::signals::Signals;
 use crate::args::RunArgs;
 use crate::report::{event, report};
 
-/// What came of giving the locks back.
+/// The outcome of the release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ended {
     Released,
@@ -20,8 +20,8 @@ pub(super) enum Ended {
     Unconfirmed,
 }
 
-/// Releases the locks. A store that does not answer is asked again until the locks end by themselves, or for the time that
-/// the user allows.
+/// Releases the locks. If the store does not answer, retries until the locks expire, or for the time of
+/// `--release-for`.
 pub(super) async fn release(args: &RunArgs, client: &Client, held: Held, signals: &mut Signals) -> Ended {
     let (names, list, remaining) = (held.names(), held.list(), held.remaining());
     let patience = args.release_for.unwrap_or(remaining);

@@ -1,4 +1,4 @@
-//! The signals that `rlock` gets.
+//! The signals that `rlock` receives.
 
 use std::io;
 use std::task::Poll;
@@ -8,11 +8,12 @@ use tokio::signal::unix::{self, SignalKind};
 
 use crate::sys;
 
-/// Signals, one after another. Those that were ignored when `rlock` was started stay ignored, for the program too.
+/// Receives signals, one after another. A signal that was ignored when `rlock` was started stays ignored, also for the
+/// program.
 pub(crate) struct Signals(Vec<(Signal, unix::Signal)>);
 
 impl Signals {
-    /// What ends the waiting for a lock, or is passed on to the program.
+    /// The signals that end the wait for a lock, or that `rlock` forwards to the program.
     const FROM_THE_START: [Signal; 8] = [
         Signal::SIGTERM,
         Signal::SIGINT,
@@ -24,7 +25,7 @@ impl Signals {
         Signal::SIGCONT,
     ];
 
-    /// Signals from now on, also those that `rlock` inherited as blocked.
+    /// Listens from now on, also to signals that `rlock` inherited as blocked.
     pub(crate) fn listen() -> io::Result<Self> {
         let of_a_program = [Signal::SIGTSTP, Signal::SIGTTIN];
         SigSet::from_iter(Self::FROM_THE_START.into_iter().chain(of_a_program)).thread_unblock()?;
@@ -35,7 +36,7 @@ impl Signals {
         Ok(signals)
     }
 
-    /// Listens to what concerns a program as well: that it has to be stopped.
+    /// Listens to the signals that stop a job as well.
     pub(super) fn expect_program(&mut self) -> io::Result<()> {
         self.also(Signal::SIGTSTP)?;
         self.also(Signal::SIGTTIN)

@@ -1,4 +1,4 @@
-//! Why a program was not started.
+//! Reasons why a program was not started.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
@@ -7,7 +7,7 @@ use nix::errno::Errno;
 
 use crate::exit::Exit;
 
-/// Why a program was not started.
+/// The reason why a program was not started.
 #[derive(Debug, thiserror::Error)]
 #[error("{program:?} cannot be started: {source}; {remedy}")]
 pub(crate) struct StartError {
@@ -28,13 +28,13 @@ impl StartError {
         Self { program: program.into(), remedy, source }
     }
 
-    /// Whether the program may be good, and the system refused a process, a descriptor or memory.
+    /// Whether the system refused a process, a descriptor or memory: the program itself may be good.
     fn is_of_the_system(source: &io::Error) -> bool {
         const OF_THE_SYSTEM: [Errno; 4] = [Errno::EAGAIN, Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM];
         source.raw_os_error().is_some_and(|error| OF_THE_SYSTEM.contains(&Errno::from_raw(error)))
     }
 
-    /// As shells have it.
+    /// The status that a shell would report.
     pub(super) fn exit(&self) -> Exit {
         match self.source.kind() {
             _ if Self::is_of_the_system(&self.source) => Exit::SYSTEM,

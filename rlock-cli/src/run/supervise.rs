@@ -21,7 +21,7 @@ use crate::run::keeper::Keeper;
 use crate::run::signals::{self, Signals};
 use crate::run::terminal::Terminal;
 
-/// A running program, its lock, and what may happen to either.
+/// A running program and its lock, with all events that concern either.
 pub(super) struct Supervision<'a> {
     held: &'a Held,
     args: &'a RunArgs,
@@ -31,28 +31,28 @@ pub(super) struct Supervision<'a> {
     program: Pid,
     status: Option<ExitStatus>,
     is_gone: bool,
-    /// What has outlived the program, and when that is reported if it is still there.
+    /// The descendants that have outlived the program, and the time at which `rlock` reports those that still run.
     left: Option<(Vec<Survivor>, Instant)>,
     word: Word,
     terminal: Option<Terminal>,
     signals: &'a mut Signals,
-    /// Since `rlock` got this signal, the program is to stop, and `rlock` after it.
+    /// The signal by which the program, and then `rlock`, is to stop.
     is_to_stop: Option<Signal>,
     is_stopped: bool,
-    /// It gets the terminal when it goes on.
+    /// The program gets the terminal when it is continued.
     is_for_terminal: bool,
     asked_to_end: Option<Signal>,
-    /// When the program goes on if `rlock` could not be stopped.
+    /// The time at which the program is continued if `rlock` could not be stopped.
     resume_at: Option<Instant>,
     end: Option<End>,
-    /// When the program is killed that was sent a signal to end.
+    /// The time at which a program that was asked to end is killed.
     force_at: Option<Instant>,
-    /// When the program has held the lock for too long.
+    /// The end of the time of `--max-hold`.
     overdue_at: Option<Instant>,
     is_overdue: bool,
-    /// It was said that some of the tree cannot be killed.
+    /// Whether `rlock` has reported that it cannot kill some of the tree.
     is_refused: bool,
-    /// The lock is lost or about to be, and the program goes on.
+    /// The lock is lost or about to be, and the program runs on (`--on-lost ignore`).
     is_ignored: bool,
 }
 
@@ -63,7 +63,7 @@ struct End {
     is_killed: bool,
 }
 
-/// What the keeper was last told about the time that the lock is held.
+/// The last time that `rlock` sent to the keeper.
 #[derive(Debug, Clone, Copy)]
 struct Word {
     until: Instant,
@@ -75,19 +75,19 @@ pub(super) enum Outcome {
     /// The program ended, and the lock was held all the time.
     Ended {
         status: ExitStatus,
-        /// `rlock` was to end, too.
+        /// `rlock` got TERM or INT.
         is_asked_to: bool,
     },
-    /// The lock was lost or about to be, and the program has ended.
+    /// The lock was lost or about to be, and the program was ended.
     LockLost(ExitStatus),
     /// The program was ended because it held the lock for too long.
     HeldTooLong(ExitStatus),
 }
 
 impl<'a> Supervision<'a> {
-    /// A process that has been told to stop does so within this time, if it does at all.
+    /// The limit for `rlock` to stop with its job. After it, there is no shell that could stop and continue it.
     const STOPS_WITHIN: Duration = Duration::from_millis(100);
-    /// The rest of a pipeline takes a moment to end.
+    /// Descendants are reported after this time: the rest of a pipeline takes a moment to end.
     const LEFT_UNREMARKED: Duration = Duration::from_millis(250);
     const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -125,7 +125,7 @@ impl<'a> Supervision<'a> {
         }
     }
 
-    /// Returns once nothing is left of the program and what it started, or once the program has ended if that is enough.
+    /// Returns once the program's tree has ended, or only the program with `--wait-for program`.
     pub(super) async fn until_the_end(mut self) -> Outcome {
         let mut lost = pin!(self.held.lost());
         let mut is_lost = false;
@@ -176,7 +176,7 @@ impl<'a> Supervision<'a> {
         self.status = Some(status);
         fact!("ended", status: status.code(), signal: status.signal(); "the program {}", described(status));
         if let Some(terminal) = &mut self.terminal {
-            // The next Ctrl-C is for what the program has left behind.
+            // The next Ctrl-C is for the descendants that still run.
             if status.signal().is_some() { terminal.put_right() } else { terminal.take_back() }
         }
         if self.asked_to_end.is_some() && self.args.wait_for == WaitFor::Tree {
@@ -192,7 +192,7 @@ impl<'a> Supervision<'a> {
         let pids: Vec<_> = processes.iter().map(|process| process.pid).collect();
         let named = Keeper::named(&processes);
         if processes.is_empty() {
-            return; // what is left was forked since
+            return; // those that run now were forked since
         }
         event!("left", names: list, processes: pids; "the program has ended, and {names} stays held for what it has left running: {named}");
     }
@@ -206,7 +206,7 @@ impl<'a> Supervision<'a> {
         event!("not_killed", processes: pids; "processes of another user cannot be killed and run on: {named}");
     }
 
-    /// The keeper had no word of the lock for too long, or was itself killed.
+    /// The keeper got no later time from `rlock`, or was itself killed.
     fn on_late(&mut self) {
         if self.end.is_none() {
             self.end = Some(End { kill_at: Instant::now(), is_killed: true });
@@ -217,7 +217,8 @@ impl<'a> Supervision<'a> {
     async fn on_signal(&mut self, signal: Signal) {
         match signal {
             Signal::SIGCONT => self.resume().await,
-            // A process of the job wants the terminal; SIGTTIN would do nothing to a program that has it.
+            // A process of the job wants the terminal. The program gets SIGTSTP, because SIGTTIN is not meant for the
+            // program.
             Signal::SIGTSTP | Signal::SIGTTIN => {
                 self.is_to_stop = Some(signal);
                 self.keeper.signal(Signal::SIGTSTP);
@@ -232,7 +233,7 @@ impl<'a> Supervision<'a> {
         }
         match self.status {
             None => self.keeper.signal(signal),
-            // What runs in the background of a shell ignores INT and QUIT.
+            // Background processes of a shell ignore INT and QUIT.
             Some(_) => self.keeper.signal_tree(Signal::SIGTERM),
         }
         self.asked_to_end.get_or_insert(signal);
@@ -240,7 +241,7 @@ impl<'a> Supervision<'a> {
             self.force_at.get_or_insert(Instant::now() + patience);
         }
         if std::mem::take(&mut self.is_stopped) {
-            self.keeper.signal(Signal::SIGCONT); // or else it would not notice
+            self.keeper.signal(Signal::SIGCONT); // a stopped program would not see the signal
         }
     }
 
@@ -289,13 +290,13 @@ impl<'a> Supervision<'a> {
         self.overdue_at = None;
         self.is_overdue = true;
         let names = self.held.list();
-        event!("overdue", names: names; "the program has held {} for the time of --max-hold; ending it", self.held.names());
+        event!("overdue", names: names; "the program has held {} for the time of --max-hold; ending the program", self.held.names());
         self.force_at.get_or_insert(now + self.args.kill_after.unwrap_or(self.grace.term));
         self.keeper.signal_tree(Signal::SIGTERM);
         self.keeper.signal_tree(Signal::SIGCONT);
     }
 
-    /// Tells the keeper if the lock is held for longer than it knows. It looks more often than the lock is renewed.
+    /// Sends the keeper a later time once the lock has been extended. It looks more often than the lock is extended.
     fn renew_word(&mut self, now: Instant) {
         let ttl = self.args.lock.ttl.get();
         let remaining = self.grace.for_keeper(self.held.remaining());
@@ -307,7 +308,7 @@ impl<'a> Supervision<'a> {
         self.word.look_at = self.word.until.checked_sub(ttl / 4 * 3).map_or(soon, |at| at.max(soon));
     }
 
-    /// How long the keeper may take to answer.
+    /// The longest time for an answer of the keeper.
     fn patience(&self) -> Duration {
         self.grace.kill / 4
     }
@@ -336,13 +337,13 @@ impl<'a> Supervision<'a> {
         event!("lost", name: name.as_str(), reason: reason.as_str(); "lost {name}: {reason}; {}", self.args.on_lost.says());
         match (self.args.on_lost, reason) {
             (OnLost::Ignore, _) => self.ignore(),
-            // From now on somebody else may hold it.
+            // From now on another client may hold the lock.
             (OnLost::Kill, _) | (OnLost::Term, LossReason::Expired) => self.kill(),
             (OnLost::Term, _) => self.ask_to_end(Instant::now() + self.grace.after_loss()),
         }
     }
 
-    /// When the program has to be killed to be dead before the lease is.
+    /// The last moment for killing the program so that it is dead before the lease ends.
     fn last_moment(&self) -> Instant {
         let now = Instant::now();
         now + self.held.remaining().saturating_sub(self.grace.kill)
@@ -355,7 +356,7 @@ impl<'a> Supervision<'a> {
         }
         self.end = Some(End { kill_at, is_killed: false });
         self.keeper.signal_tree(Signal::SIGTERM);
-        // One that is stopped would not notice.
+        // A stopped process would not see the signal.
         self.keeper.signal_tree(Signal::SIGCONT);
     }
 

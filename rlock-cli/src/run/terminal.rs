@@ -1,4 +1,4 @@
-//! The terminal, which belongs to one process group at a time.
+//! The terminal. One process group at a time is its foreground group.
 
 use std::fs::File;
 use std::io::{self, IsTerminal as _};
@@ -12,7 +12,7 @@ use nix::unistd::{Pid, getpgrp, tcgetpgrp, tcsetpgrp};
 pub(super) struct Terminal {
     device: File,
     is_given: bool,
-    /// How it was when it was given away. Who is killed does not put it right.
+    /// The modes from before the program got the terminal. A killed program does not restore them.
     modes: Option<Termios>,
 }
 
@@ -22,7 +22,7 @@ impl Terminal {
         Some(Self { device, is_given: false, modes: None })
     }
 
-    /// Lets all threads started from now on write to the terminal, and pass it on, from the background.
+    /// Lets all threads started from now on write to the terminal, and hand it over, from the background.
     pub(super) fn block_sigttou() -> nix::Result<()> {
         sigttou().thread_block()
     }
@@ -34,8 +34,8 @@ impl Terminal {
 
     /// Whether a program that starts now should make its group the foreground group.
     ///
-    /// Others of a pipeline are of our group: a pager has to be able to read keys from the first. The program gets the
-    /// terminal then when it asks for it.
+    /// In a pipeline the other programs are in our group, and a pager there has to read keys from the start. The
+    /// program then gets the terminal when it reads from it.
     pub(super) fn lend(&mut self) -> bool {
         if !self.is_ours() || !io::stdin().is_terminal() || !io::stdout().is_terminal() {
             return false;
@@ -45,12 +45,12 @@ impl Terminal {
         true
     }
 
-    /// Whether the program's group has it.
+    /// Whether the program's group has the terminal.
     pub(super) fn is_given(&self) -> bool {
         self.is_given
     }
 
-    /// Makes `group` the foreground group, if that is ours to do.
+    /// Makes `group` the foreground group, if our group is that now.
     pub(super) fn give(&mut self, group: Pid) {
         if self.is_ours() {
             self.modes = tcgetattr(&self.device).ok();
@@ -65,7 +65,7 @@ impl Terminal {
         }
     }
 
-    /// The same, from a program that was killed: the terminal is left as it was before.
+    /// Takes the terminal back from a program that was killed, and restores its modes.
     pub(super) fn put_right(&mut self) {
         if self.is_given {
             self.take_back();
@@ -80,8 +80,8 @@ impl Drop for Terminal {
     }
 }
 
-/// Stops this process and the others of its job, since the shell waits for all of it: returns when they are continued. Where
-/// no shell could do that, nothing happens.
+/// Stops this process and the others of its job, since the shell waits for all of them. Returns when they are
+/// continued. Does nothing where no shell could continue them.
 pub(super) fn stop_the_job() {
     let _cannot_fail = sigttou().thread_unblock();
     let _cannot_fail = kill(Pid::from_raw(0), Signal::SIGTTOU);

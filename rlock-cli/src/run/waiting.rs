@@ -1,4 +1,4 @@
-//! What a waiter says, and who it waits for.
+//! Reports of a waiter: the holder and the place in the queue.
 
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
@@ -9,17 +9,17 @@ use tokio::time::{sleep, timeout};
 use crate::args::LockArgs;
 use crate::report::{self, event};
 
-/// After so long, it is said that this waits.
+/// A wait is reported after this time.
 const UNREMARKABLE: Duration = Duration::from_millis(100);
-/// On a terminal, the place in the queue is shown so often.
+/// The time between two updates of the place in the queue, on a terminal.
 const REFRESH: Duration = Duration::from_secs(1);
-/// Elsewhere the store is looked at this often at most, to see whether it still answers.
+/// The shortest time between two looks without a terminal, which check that the store still answers.
 const LOOK: Duration = Duration::from_secs(5);
-/// The time for a last look before this gives up.
+/// The time limit of the last look, after the wait is over.
 const LAST_LOOK: Duration = Duration::from_secs(2);
 
-/// Says once what this waits for, and whenever the store stops to answer, or answers again. Shows on a terminal how the wait
-/// goes.
+/// Reports once that rlock waits, and each time that the store stops answering or answers again. On a terminal, shows
+/// the place in the queue.
 pub(super) async fn announce(args: &LockArgs, name: &ResourceName, client: &Client) {
     sleep(UNREMARKABLE).await;
     match client.inspect(name).await {
@@ -56,11 +56,11 @@ pub(super) async fn announce(args: &LockArgs, name: &ResourceName, client: &Clie
     }
 }
 
-/// Who keeps this from its lock, for people.
+/// Describes the holders, for people.
 ///
 /// # Errors
 ///
-/// Those of the store, or `None` if it does not answer soon.
+/// The store's error, or `None` if it does not answer within [`LAST_LOOK`].
 pub(super) async fn holders(name: &ResourceName, client: &Client) -> Result<String, Option<BackendError>> {
     let snapshot = timeout(LAST_LOOK, client.inspect(name)).await.map_err(|_| None)??;
     if !snapshot.holders.is_empty() {
@@ -70,7 +70,7 @@ pub(super) async fn holders(name: &ResourceName, client: &Client) -> Result<Stri
     Ok(rest.unwrap_or_else(|| "held by others".into()))
 }
 
-/// By whom, and for how long.
+/// Names the first holder, the number of the others, and the time since the grant.
 fn held(snapshot: &Snapshot) -> String {
     let seconds = |time: Duration| humantime::format_duration(Duration::from_secs(time.as_secs()));
     let others = match snapshot.holders.len() {

@@ -1,4 +1,4 @@
-//! A snapshot for programs. The names of the fields are documented in `--help`.
+//! A snapshot as JSON. `--help` documents the fields.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ pub(super) fn render(snapshot: &Snapshot) -> String {
     serde_json::to_string_pretty(&View::new(snapshot)).expect("every field of a view has a form in JSON")
 }
 
-/// The same without line breaks.
+/// The snapshot on one line.
 pub(crate) fn line(snapshot: &Snapshot) -> String {
     serde_json::to_string(&View::new(snapshot)).expect("every field of a view has a form in JSON")
 }

@@ -106,7 +106,7 @@ fn rounded(time: Duration) -> String {
 fn aligned(rows: Vec<[String; HEADINGS.len()]>) -> String {
     let mut headings = HEADINGS.map(String::from);
     if rows.iter().all(|row| row[HEADINGS.len() - 1].is_empty()) {
-        headings[HEADINGS.len() - 1].clear(); // the column of data is for those who use them
+        headings[HEADINGS.len() - 1].clear(); // no lease carries data
     }
     let table: Vec<_> = std::iter::once(headings).chain(rows).collect();
     let width = |column: usize| table.iter().map(|row| text::width(&row[column])).max().unwrap_or_default();

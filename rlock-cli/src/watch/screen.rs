@@ -1,4 +1,4 @@
-//! The screen that a watch takes, and the keys and signals that end it.
+//! The screen of a watch, and the keys and signals that end it.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, IsTerminal as _, Read as _};
@@ -18,14 +18,14 @@ const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
 const HOME: &str = "\x1b[H";
 const CLEAR_REST: &str = "\x1b[J";
 const CLEAR_LINE_REST: &str = "\x1b[K";
-/// The columns and rows where nothing says how many there are.
+/// The size of a terminal that does not report it.
 const USUAL: (usize, usize) = (80, 24);
 
-/// The screen of a terminal, or output of another kind.
+/// The screen of a terminal, or other output.
 pub(super) struct Screen {
     pub(super) is_there: bool,
     is_entered: Cell<bool>,
-    /// How the keyboard was before single keys were read from it.
+    /// The terminal modes before single keys were read.
     modes: RefCell<Option<Termios>>,
 }
 
@@ -34,7 +34,7 @@ impl Screen {
         Self { is_there, is_entered: Cell::new(false), modes: RefCell::default() }
     }
 
-    /// The columns, and the rows but the last, in which the cursor stands.
+    /// The columns, and the rows without the last one, where the cursor stands.
     pub(super) fn size(&self) -> (usize, usize) {
         if !self.is_there {
             return (USUAL.0, usize::MAX);
@@ -44,7 +44,7 @@ impl Screen {
         (columns, rows.saturating_sub(1).max(1))
     }
 
-    /// Shows a frame in place of the last one.
+    /// Replaces the shown frame.
     pub(super) fn show(&self, frame: &str) -> Result<(), Exit> {
         if !self.is_there {
             return print(&format!("{frame}\n"));
@@ -91,7 +91,7 @@ impl Screen {
         }
     }
 
-    /// Has keys come as they are pressed, without showing them.
+    /// Switches the terminal to single keys without echo.
     fn take_keyboard(&self) {
         if !self.is_there || tcgetpgrp(io::stdin()) != Ok(getpgrp()) {
             return;
@@ -105,13 +105,13 @@ impl Screen {
     }
 }
 
-/// The keys that are pressed, if there is a keyboard.
+/// The pressed keys, if standard input is a terminal.
 fn keys() -> Option<Receiver<u8>> {
     if !io::stdin().is_terminal() {
         return None;
     }
     let (sender, keys) = channel(8);
-    // What is typed after q is for the shell.
+    // Leaves the input after q to the shell.
     let read = move || {
         let mut pressed = io::stdin().lock().bytes().map_while(Result::ok);
         pressed.all(|key| sender.blocking_send(key).is_ok() && key != b'q')

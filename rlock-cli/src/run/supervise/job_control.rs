@@ -1,4 +1,4 @@
-//! Stopping and continuing with the job of a shell.
+//! Stopping and continuing as a job of a shell.
 
 use nix::libc;
 use nix::sys::signal::Signal;
