@@ -1,4 +1,4 @@
-//! `rlock bench`: its lines, what it refuses, its end by Ctrl-C, and that nothing is left in the store.
+//! `rlock bench`: its lines, its refusals, its end by Ctrl-C, and the clean-up of the store.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::Server;
 use crate::support::{Rlock, Store, rlock, url, wait_for};
 
-/// Each line with the fields that one of its rows has at least, beside those that all have.
+/// Each line with the fields that at least one of its rows has, beside the common ones.
 const LINES: [(&str, &[&str]); 8] = [
     ("round-trip", &["p50_us", "p99_us", "per_second"]),
     ("pair", &["p50_us", "p99_us", "per_second"]),

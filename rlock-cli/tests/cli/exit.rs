@@ -1,4 +1,4 @@
-//! Exit statuses, and what is said with them.
+//! Exit statuses and their messages.
 
 use std::fs;
 

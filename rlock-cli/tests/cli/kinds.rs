@@ -1,4 +1,4 @@
-//! The kinds of locks that `rlock run` takes, and how it keeps them.
+//! The kinds of locks that `rlock run` takes, and its options for keeping them.
 
 use std::time::{Duration, Instant};
 
@@ -198,7 +198,7 @@ fn several_locks_are_taken_together_in_the_order_of_their_names() {
     exited.assert(0, &[&format!("released {a}, {b}")]);
     assert_eq!(exited.stdout.lines().collect::<Vec<_>>(), [&*a, &*b, &*tokens[0], &*tokens[1]]);
 
-    // What it has is given back if it does not get the rest.
+    // A run that does not get all of its locks releases those that it has.
     let mut holder = Rlock::on(&server, &["run", &b, "--", "cat"]);
     holder.hear("acquired");
     Rlock::on(&server, &["run", &a, "--name", &b, "--wait", "100ms", "--", "true"]).exit().assert(75, &[]);

@@ -1,4 +1,4 @@
-//! The loss of the lock: the program is dead before anybody else can have it.
+//! The loss of the lock: the program is dead before another client can hold it.
 
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,8 @@ use crate::support::{Folder, Observer, Process, Rlock, Store as _, rlock, unique
 
 const TTL: Duration = Duration::from_secs(4);
 
-/// Freezes the server right after the lease of `name` was extended. Answers with the first instant at which the lease
-/// can have ended.
+/// Freezes the server right after the lease of `name` was extended. Returns the first instant at which the lease can
+/// have ended.
 fn freeze_after_extension(server: &Server, observer: &Observer, name: &str) -> Instant {
     let mut earlier = None;
     let not_extended_before = until("an extension", || {

@@ -1,4 +1,4 @@
-//! The program `rlock` on real servers: the same tests for each store, and those that one store has for itself.
+//! The program `rlock` on real servers: the same tests for each store, and some for a single store.
 #![allow(clippy::duplicate_mod, reason = "the tests are there once for each store")]
 
 #[cfg(feature = "etcd")]

@@ -1,4 +1,4 @@
-//! A store that is reached by a network.
+//! Stores on a network.
 
 use rlock_testkit::faults::{Proxy, Way};
 

@@ -1,4 +1,4 @@
-//! What a program finds under a lock.
+//! The environment, the streams and the turns of a program under a lock.
 
 use std::time::Duration;
 

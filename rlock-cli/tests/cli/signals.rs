@@ -1,4 +1,4 @@
-//! Signals: passed on, stopping, ending the wait, and the one that nobody can catch.
+//! Signals: forwarding, stopping, the end of a wait, and SIGKILL.
 
 use nix::sys::signal::{SigSet, Signal, killpg};
 
@@ -82,7 +82,7 @@ fn a_signal_ends_the_wait_and_leaves_no_place_in_the_queue() {
         let exited = waiter.exit();
         exited.assert(status, &[&format!("stopped by {signal} while waiting for {name}")]);
         assert_eq!(exited.stdout, "");
-        // A shell ends its loop when the command has died of SIGINT.
+        // A shell ends its loop when the command dies of SIGINT.
         assert_eq!(exited.signal.is_some(), signal == Signal::SIGINT);
         assert_eq!(observer.look(&name).queue, []);
     }
@@ -174,7 +174,7 @@ fn sigtstp_stops_both_and_sigcont_continues_both() {
     assert_eq!(folder.read("on"), "on\n");
 }
 
-/// As a job of a shell: in a process group whose leader's parent is in another group of the same session.
+/// Starts it like a job of a shell: in a process group whose leader's parent is in another group of the same session.
 pub(crate) fn in_session(server: &Server, arguments: &[&str]) -> std::process::Command {
     use std::os::unix::process::CommandExt as _;
     let mut command = rlock(arguments);

@@ -84,7 +84,7 @@ impl Store for Server {
     }
 }
 
-/// Blocks all writers, as a process that was stopped during a write does.
+/// Blocks all writers, like a process that was stopped during a write.
 #[async_trait]
 impl Control for Server {
     async fn pause(&self) {

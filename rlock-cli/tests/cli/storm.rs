@@ -1,5 +1,5 @@
-//! Random trees of processes, whose guardians and members are killed and stopped at random: nothing of a tree is left when the
-//! next holder has the lock. `scripts/storm` runs a thousand rounds.
+//! Random trees of processes, whose guardians and members are killed and stopped at random: nothing of a tree is left
+//! when the next holder has the lock. `scripts/storm` runs a thousand rounds.
 
 use std::env;
 use std::fmt::Write as _;
@@ -18,7 +18,7 @@ use crate::support::{Folder, Process, Rlock, children_of, unique, until};
 
 const TTL: &str = "2s";
 
-/// The program marks its tree by a variable in the environment, which all of it inherits.
+/// The environment variable that marks the tree of a program: every member inherits it.
 const MARK: &str = "RLOCK_TEST_STORM";
 
 #[test]
@@ -41,12 +41,12 @@ fn nothing_of_a_tree_runs_beside_the_next_holder() {
     });
 }
 
-/// The guardian that fails, and how.
+/// The guardian that fails, and its failure.
 #[derive(Debug, Clone, Copy)]
 enum Failure {
     KilledRlock,
     StoppedRlock,
-    /// It goes on later, after the lock may have been lost.
+    /// It is continued later, perhaps after the loss of the lock.
     PausedRlock,
     KilledKeeper,
     StoppedKeeper,
@@ -110,7 +110,7 @@ fn run_round(server: &Server, seed: u64) {
     assert_eq!(marked(&mark), Vec::<String>::new(), "{story}");
 }
 
-/// Writes a tree of scripts, and returns how many processes note their numbers.
+/// Writes a tree of scripts, and returns how many processes write down their process ids.
 fn plant(folder: &Folder, chance: &mut StdRng) -> usize {
     const LAUNCHES: [&str; 6] = [
         "sh $D/node-CHILD &",
@@ -140,7 +140,7 @@ fn plant(folder: &Folder, chance: &mut StdRng) -> usize {
     nodes
 }
 
-/// Kills or stops some of the tree, and no process that has got the number of one that has ended.
+/// Kills or stops some members of the tree. Spares a process that has reused a member's process id.
 fn hurt_members(folder: &Folder, mark: &str, chance: &mut StdRng) {
     for pid in folder.read("pids").lines().filter_map(|line| line.parse().ok()) {
         if chance.random_bool(0.25) && is_marked(pid, mark) {
@@ -150,7 +150,7 @@ fn hurt_members(folder: &Folder, mark: &str, chance: &mut StdRng) {
     }
 }
 
-/// The living processes with this mark, and what they run.
+/// The living processes with this mark, and their commands.
 fn marked(mark: &str) -> Vec<String> {
     let folders = fs::read_dir("/proc").expect("it is mounted").flatten();
     let pids = folders.filter_map(|folder| folder.file_name().to_str()?.parse::<i32>().ok());

@@ -1,4 +1,4 @@
-//! What the tests of the program have in common.
+//! Helpers of the tests of the program.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -19,13 +19,13 @@ use tokio::runtime::Runtime;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A name that no other test uses, on whatever server they share.
+/// A name that no other test uses, also on a shared server.
 pub(crate) fn unique(name: &str) -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     format!("{name}-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Asks until there is an answer.
+/// Polls until there is a result.
 pub(crate) fn until<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
     until_within(PATIENCE, what, ask)
 }
@@ -50,27 +50,27 @@ pub(crate) struct Rlock {
     printed: Receiver<String>,
 }
 
-/// What `rlock` left behind.
+/// The status and the output of an ended `rlock`.
 #[derive(Debug)]
 pub(crate) struct Exited {
-    /// As a shell shows it: 128 and the number of the signal that ended it.
+    /// The status as a shell shows it: 128 plus the number for a signal.
     pub(crate) status: Option<i32>,
     pub(crate) signal: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
-/// A server of the store that the tests run on, and what they have to know about the store.
+/// A server for the tests, and the facts about its store.
 pub(crate) trait Store {
-    /// What the URLs of the store begin with.
+    /// The scheme of the store's URLs.
     const SCHEME: &str;
-    /// A TTL that is over soon, and that the client can keep up.
+    /// A short TTL that the client can still keep extended.
     const SHORT_TTL: &str;
 
-    /// The URL of a server that was started just now, and that nobody else used before.
+    /// The URL of a new server, which never had other clients.
     fn fresh_url(&self) -> String;
 
-    /// What `rlock bench` has left in the store.
+    /// The leftovers of `rlock bench` in the store.
     fn left_by_bench(&self) -> Vec<String>;
 }
 
@@ -126,7 +126,7 @@ impl Rlock {
         kill(self.pid(), signal).expect("rlock has not been waited for");
     }
 
-    /// The same, whether it has ended or not.
+    /// Sends a signal, even if the process may have ended.
     pub(crate) fn signal_if_alive(&self, signal: Signal) {
         let _ended = kill(self.pid(), signal);
     }
@@ -145,12 +145,12 @@ impl Rlock {
         self.child.stdin = None;
     }
 
-    /// The next line on standard error that contains `text`, and when it came.
+    /// The next line on standard error that contains `text`, and its time of arrival.
     pub(crate) fn hear(&mut self, text: &str) -> (Instant, String) {
         self.hear_any(&[text])
     }
 
-    /// The same for the first of several texts.
+    /// The next line that contains one of `texts`.
     pub(crate) fn hear_any(&mut self, texts: &[&str]) -> (Instant, String) {
         let started = Instant::now();
         loop {
@@ -184,7 +184,7 @@ impl Rlock {
         self.exit_within(PATIENCE)
     }
 
-    /// Waits for the end of a longer work.
+    /// Waits for its end, within `limit`.
     pub(crate) fn exit_within(mut self, limit: Duration) -> Exited {
         self.close_stdin();
         let status: ExitStatus =
@@ -199,7 +199,7 @@ impl Rlock {
         Exited { status, signal, stdout, stderr: std::mem::take(&mut self.heard) }
     }
 
-    /// Waits for its end, though other processes have its streams open.
+    /// Waits for its end while other processes keep its streams open.
     pub(crate) fn exit_without_output(mut self) -> Exited {
         self.stdout = None;
         self.close_stdin();
@@ -231,14 +231,14 @@ impl Exited {
     }
 }
 
-/// The program, without a store.
+/// The command, without a store.
 pub(crate) fn rlock(arguments: &[impl AsRef<OsStr>]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rlock"));
     command.args(arguments).env_remove("RLOCK_URL").env_remove("RLOCK_NAME").env_remove("RLOCK_TOKEN");
     command
 }
 
-/// A folder for what the programs under locks tell.
+/// A folder for the files that programs under locks write.
 pub(crate) struct Folder(TempDir);
 
 impl Folder {
@@ -264,13 +264,13 @@ impl Folder {
         until(file, || Some(self.read(file)).filter(|text| text.matches('\n').count() >= lines))
     }
 
-    /// The process id that `file` tells.
+    /// The process id in `file`.
     pub(crate) fn wait_for_process(&self, file: &str) -> Process {
         Process::from(Pid::from_raw(self.wait_for(file, 1).trim().parse().expect("a process id")))
     }
 }
 
-/// A process that a test did not start itself. Dropping this kills it, unless its number is another's by then.
+/// A process that a test did not start itself. Dropping this kills it, unless another process has its number by then.
 pub(crate) struct Process(Pid, Option<String>);
 
 impl Process {
@@ -278,12 +278,13 @@ impl Process {
         self.0
     }
 
-    /// Whether it can still do something.
+    /// Whether it can still run an instruction.
     pub(crate) fn is_alive(&self) -> bool {
         Self::is_running(self.0)
     }
 
-    /// The same of a process that is not killed by the test. One that has a SIGKILL before it runs no instruction any more.
+    /// Whether a process that the test does not kill is alive. A process with a pending SIGKILL runs no more
+    /// instructions.
     pub(crate) fn is_running(pid: Pid) -> bool {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let pending = status.lines().filter(|line| line.starts_with("SigPnd:") || line.starts_with("ShdPnd:"));
@@ -348,7 +349,7 @@ impl Drop for Process {
     }
 }
 
-/// A look at the store from a client of the test's own.
+/// A client of the test, which looks at the store.
 pub(crate) struct Observer {
     runtime: Runtime,
     client: Client,
@@ -380,7 +381,7 @@ impl Observer {
     }
 }
 
-/// Waits for what is done to a server.
+/// Blocks until an action on a server has completed.
 pub(crate) fn wait_for(done: impl Future<Output = ()>) {
     Runtime::new().expect("the system has threads left").block_on(done);
 }

@@ -1,4 +1,4 @@
-//! The terminal, as a person at a shell has it.
+//! The terminal of a user at a shell.
 
 use std::fs::File;
 use std::io::{PipeWriter, Read, Write};
@@ -13,15 +13,15 @@ use rustix::event::{PollFd, PollFlags, poll};
 use super::Server;
 use crate::support::{Folder, Observer, PATIENCE, Rlock, unique, until, url};
 
-/// Says every line that it reads in angle brackets.
+/// Prints every line that it reads in angle brackets.
 const ECHO: &str = "sh -c 'echo ready-$((1+1)); while read line; do echo \"<$line>\"; done'";
 
-/// A program on a terminal of its own. Dropping this hangs the terminal up and kills the program.
+/// A program on its own terminal. Dropping this hangs up the terminal and kills the program.
 struct Session {
     child: Child,
     keyboard: File,
     screen: Receiver<Vec<u8>>,
-    /// Dropped, it has nobody look at the screen any more.
+    /// Stops the thread that reads the screen, when dropped.
     closes: Option<PipeWriter>,
     unread: String,
 }
@@ -90,7 +90,7 @@ impl Session {
         rustix::termios::tcsetwinsize(&self.keyboard, size).expect("the terminal is there");
     }
 
-    /// Closes the window, as a terminal does whose person does not wait for the shell.
+    /// Closes the window, as a user does who does not wait for the shell.
     fn close(&mut self) {
         let nobody = File::open("/dev/null").expect("the system has it");
         self.keyboard = nobody;
@@ -208,7 +208,7 @@ fn without_a_shell_to_lead_back_to_ctrl_z_changes_nothing() {
 fn a_pager_behind_a_pipe_reads_keys_while_the_program_runs() {
     let server = Server::start();
     let folder = Folder::new();
-    // A shell that has just forked would not stop as long as its child, which shares its memory, is stopped.
+    // `exec`, because a shell that shares its memory with a stopped child does not stop itself.
     std::fs::write(folder.path("job"), folder.script("mkfifo $D/end; echo line; exec cat $D/end")).unwrap();
     let pager = "read line; echo shows-$((1+1)); read key < /dev/tty; echo \"<$key>\"; read key < /dev/tty; cat";
     std::fs::write(folder.path("pager"), pager).unwrap();

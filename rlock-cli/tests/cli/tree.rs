@@ -1,4 +1,4 @@
-//! All that a program starts, however deep: nothing of it runs while another holder has the lock.
+//! Every descendant of a program: none runs while another holder has the lock.
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -173,7 +173,7 @@ fn whole_tree_dies_before_its_parents_are_reaped() {
     let observer = Observer::of(&server);
     let folder = Folder::new();
     let name = unique("forks");
-    // Each forks another and dies at once, for as long as it is let.
+    // Each process forks another and dies at once, until it is killed.
     let script =
         folder.script("trap '' TERM; echo 'echo $$ >> $D/pids; sh $D/hop & ' > $D/hop; export D; sh $D/hop; sleep 600");
     let running = Rlock::run_script(&server, &name, &["--ttl", "1m"], &script);
