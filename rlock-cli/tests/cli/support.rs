@@ -138,7 +138,7 @@ impl Rlock {
     /// Writes to its standard input.
     pub(crate) fn say(&mut self, text: &str) {
         let stdin = self.child.stdin.as_mut().expect("its input is open");
-        stdin.write_all(text.as_bytes()).expect("somebody reads the input");
+        stdin.write_all(text.as_bytes()).expect("rlock reads its input");
     }
 
     pub(crate) fn close_stdin(&mut self) {
