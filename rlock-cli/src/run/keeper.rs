@@ -167,7 +167,7 @@ impl Keeper {
 
     fn order(&self, order: &Order) {
         let Some(pid) = self.pid else { return };
-        // A full pipe means that the keeper is stopped. `kill` then kills it after its patience.
+        // A full buffer means that the keeper is stopped. `kill` then kills it after its patience.
         let _full = self.orders.try_write(to_line(order).as_bytes());
         // A stopped keeper would not read it.
         let _dead = kill(pid, Signal::SIGCONT);

@@ -85,7 +85,8 @@ pub(super) enum Outcome {
 }
 
 impl<'a> Supervision<'a> {
-    /// The limit for `rlock` to stop with its job. After it, there is no shell that could stop and continue it.
+    /// `rlock` stops with its job within this time. If it still runs then, no shell could continue it, and the program
+    /// goes on.
     const STOPS_WITHIN: Duration = Duration::from_millis(100);
     /// Descendants are reported after this time: the rest of a pipeline takes a moment to end.
     const LEFT_UNREMARKED: Duration = Duration::from_millis(250);
@@ -217,8 +218,7 @@ impl<'a> Supervision<'a> {
     async fn on_signal(&mut self, signal: Signal) {
         match signal {
             Signal::SIGCONT => self.resume().await,
-            // A process of the job wants the terminal. The program gets SIGTSTP, because SIGTTIN is not meant for the
-            // program.
+            // A process of the job wants the terminal. SIGTTIN has no effect on a program that has the terminal.
             Signal::SIGTSTP | Signal::SIGTTIN => {
                 self.is_to_stop = Some(signal);
                 self.keeper.signal(Signal::SIGTSTP);
