@@ -69,7 +69,7 @@ fn a_lock_lives_as_long_as_its_program_many_ttls_long() {
     let token = observer.holder(&name).unwrap().token;
     while let Some(holder) = observer.holder(&name) {
         assert_eq!(holder.token, token);
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(20));
     }
     running.exit().assert(0, &["released"]);
     assert!(observer.look(&name).is_free());
