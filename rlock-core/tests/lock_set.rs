@@ -121,7 +121,7 @@ async fn wait_is_for_all_together() {
         drop(first);
     };
     let (locked, ()) = tokio::join!(set.lock_with(options().wait(wait)), freeing);
-    let Err(LockError::TimedOut { resource, wait: told }) = locked else { panic!("{locked:?}") };
+    let Err(LockError::TimedOut { resource, wait: told, .. }) = locked else { panic!("{locked:?}") };
     assert_eq!((resource.as_str(), told, begun.elapsed()), ("b", wait, wait));
     settle().await;
     assert!(is_free(&other, "a").await);
