@@ -52,6 +52,7 @@ pub use contract::{
     InvalidName, InvalidOption, InvalidShare, InvalidTtl, LeaseData, LeaseId, LeaseKey, ListFilter, LockHandle,
     Namespace, Owner, Page, Place, Release, Released, ResourceName, Share, Snapshot, Token, Ttl, Verdict, Waiter,
 };
+pub use driver::QueuePlace;
 pub use election::{Election, Leader, Leadership, Observation};
 pub use error::{
     AdoptError, ExtendError, InvalidConfig, LockError, RunError, ShutdownError, StartError, StartWatchdogError,

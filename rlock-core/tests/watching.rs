@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _, poll};
-use rlock_core::{BackendError, LockError, Semaphore, Snapshot};
+use rlock_core::{BackendError, LockError, QueuePlace, Semaphore, Snapshot};
 use support::{Fate, Log, TTL, World, options, settle};
 
 /// The next state: the number of holders and of waiters.
@@ -48,6 +48,35 @@ async fn watcher_reports_a_silent_store_once() {
     assert!(poll!(changes.next()).is_pending(), "it says so once");
     world.script.look_away(Fate::Answered);
     assert_eq!(next(&mut changes).await, (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiter_knows_its_place() {
+    let world = World::new();
+    let lock = world.lock("job");
+    let guard = lock.lock_with(options()).await.unwrap();
+    let (first, second) = (QueuePlace::new(), QueuePlace::new());
+    let mut waits = [&first, &second].map(|place| Box::pin(lock.lock_with(options().queue_place(place))));
+    for wait in &mut waits {
+        assert!(poll!(wait).is_pending());
+        settle().await;
+    }
+    assert_eq!((first.ahead(), second.ahead()), (Some(0), Some(1)));
+    guard.unlock().await.unwrap();
+    let [first_wait, mut second_wait] = waits;
+    let guard = first_wait.await.unwrap();
+    assert_eq!(first.ahead(), None);
+    let renewed = tokio::time::timeout(TTL / 2, async {
+        while second.ahead() != Some(0) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            assert!(poll!(&mut second_wait).is_pending());
+        }
+    });
+    renewed.await.expect("it renews its place");
+    drop(second_wait);
+    settle().await;
+    assert_eq!(second.ahead(), None);
+    guard.unlock().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -112,7 +112,8 @@ pub use rlock_core::{
     AdoptError, BackendError, Client, ClientBuilder, Clock, Cursor, Election, End, Entry, ExtendError,
     ExtensionFailure, Failure, FailureCallback, Guard, Holder, InvalidConfig, InvalidData, InvalidHandle, InvalidName,
     InvalidShare, InvalidTtl, Leader, Leadership, LeaseData, ListFilter, LockError, LockHandle, LockOptions, LockSet,
-    LockSetGuard, LossReason, Lost, Moment, Namespace, Observation, Owner, Page, ResourceName, RunError, RwLock,
-    Semaphore, Share, ShutdownError, SimpleLock, Snapshot, StartError, StartWatchdogError, SuccessCallback, Token, Ttl,
-    UnlockError, Waiter, Watchdog, WatchdogConfig, WatchdogFailure, WatchdogManager, WatchdogStats, WatchdogStatus,
+    LockSetGuard, LossReason, Lost, Moment, Namespace, Observation, Owner, Page, QueuePlace, ResourceName, RunError,
+    RwLock, Semaphore, Share, ShutdownError, SimpleLock, Snapshot, StartError, StartWatchdogError, SuccessCallback,
+    Token, Ttl, UnlockError, Waiter, Watchdog, WatchdogConfig, WatchdogFailure, WatchdogManager, WatchdogStats,
+    WatchdogStatus,
 };

@@ -71,6 +71,7 @@ impl Driver {
             hold_at_most: None,
             data: None,
             owner: None,
+            place: None,
         };
         let LeaseKey { id, .. } = handle.key;
         self.claim_as(id, &request, self.now())

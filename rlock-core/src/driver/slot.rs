@@ -10,6 +10,7 @@ use futures_util::task::AtomicWaker;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::QueuePlace;
 use super::watch::Watch;
 use crate::clock::Moment;
 use crate::contract::{BackendError, LeaseData, LeaseKey, Owner, ResourceName, Share, Ttl};
@@ -32,6 +33,7 @@ pub(crate) struct Request {
     pub(crate) data: Option<LeaseData>,
     /// The owner to show instead of the client's.
     pub(crate) owner: Option<Arc<Owner>>,
+    pub(crate) place: Option<QueuePlace>,
 }
 
 /// One lease with its data in the driver. The guard or the waiter, the schedule, and the requests under way share it.
@@ -41,6 +43,7 @@ pub(crate) struct Slot {
     pub(super) kind: LockKind,
     pub(super) data: Option<LeaseData>,
     pub(super) owner: Option<Arc<Owner>>,
+    pub(super) place: Option<QueuePlace>,
     /// The deadline while the lease is held, 0 otherwise. It lets readers check the lock without the mutex.
     deadline: AtomicU64,
     /// The index of the loss plus one; 0 without a loss.
@@ -106,6 +109,7 @@ impl Slot {
             kind: request.kind,
             data: request.data.clone(),
             owner: request.owner.clone(),
+            place: request.place.clone(),
             deadline: AtomicU64::new(0),
             loss: AtomicU8::new(0),
             is_settled: AtomicBool::new(false),

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use super::slot::State;
-use super::{Driver, Slot};
+use super::{Driver, QueuePlace, Slot};
 use crate::clock::Moment;
 use crate::contract::{BackendError, Failure, Released, Token};
 use crate::error::ExtendError;
@@ -88,6 +88,7 @@ impl Driver {
     ) {
         let (is_hint, is_close) = (matches!(input, Input::Hint(Hint::Granted(_))), matches!(input, Input::Close));
         let mut effects = Effects::new();
+        let reported = QueuePlace::reported_by(&input);
         let mut state = slot.lock();
         let now = report.as_ref().map_or_else(|| self.now(), |report| report.at);
         let before = Stage::of(&state.lease);
@@ -102,6 +103,9 @@ impl Driver {
         let after = Stage::of(&state.lease);
         let aftermath = self.absorb(slot, &mut state, &effects, report.as_ref());
         before.count_change(after, &effects);
+        if let Some(place) = &slot.place {
+            place.note(reported, after.is_queued);
+        }
         slot.publish(&state);
         if effects.iter().any(|effect| matches!(effect, Effect::Settle)) {
             // Before the user is notified, and under the mutex: a lease that its user knows to be released is never

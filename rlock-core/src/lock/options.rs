@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::contract::{LeaseData, Ttl};
+use crate::driver::QueuePlace;
 use crate::error::InvalidConfig;
 use crate::watchdog::{Plan, WatchdogConfig};
 
@@ -28,6 +29,7 @@ pub struct LockOptions {
     hold_at_most: Option<Duration>,
     data: Option<Vec<u8>>,
     label: Option<String>,
+    place: Option<QueuePlace>,
 }
 
 impl LockOptions {
@@ -110,6 +112,13 @@ impl LockOptions {
         self
     }
 
+    /// Shows the waiter's place in the queue to those who have a clone of `place`.
+    #[must_use]
+    pub fn queue_place(mut self, place: &QueuePlace) -> Self {
+        self.place = Some(place.clone());
+        self
+    }
+
     /// Sets data for clients that inspect the resource, such as the address of the holder. At most 1 KiB. Only for
     /// stores that [keep them](crate::Capabilities::data): [`InvalidConfig::NoData`] for others.
     #[must_use]
@@ -166,8 +175,8 @@ impl LockOptions {
             return Err(InvalidConfig::HoldLimit { limit, hold: self.hold_at_least });
         }
         let data = self.data.as_ref().map(LeaseData::new).transpose()?;
-        let Self { wait, hold_at_least, hold_at_most, ref label, .. } = *self;
-        Ok(Terms { ttl, watchdog, wait, hold_at_least, hold_at_most, data, label: label.clone() })
+        let Self { wait, hold_at_least, hold_at_most, ref label, ref place, .. } = *self;
+        Ok(Terms { ttl, watchdog, wait, hold_at_least, hold_at_most, data, label: label.clone(), place: place.clone() })
     }
 }
 
@@ -181,4 +190,5 @@ pub(crate) struct Terms {
     pub(crate) hold_at_most: Option<Duration>,
     pub(crate) data: Option<LeaseData>,
     pub(crate) label: Option<String>,
+    pub(crate) place: Option<QueuePlace>,
 }

@@ -52,10 +52,21 @@ impl Pending {
             Some(Duration::ZERO) => Wait::Never,
             Some(wait) => Wait::Until(started.after(wait)),
         };
-        let Terms { ttl, watchdog, hold_at_least, hold_at_most, data, label, .. } = terms;
+        let Terms { ttl, watchdog, hold_at_least, hold_at_most, data, label, place, .. } = terms;
         let owner = label.map(|label| Arc::new(driver.settings().owner.clone().with_label(&label)));
-        let request =
-            driver::Request { resource, share, kind, ttl, watchdog, wait, hold_at_least, hold_at_most, data, owner };
+        let request = driver::Request {
+            resource,
+            share,
+            kind,
+            ttl,
+            watchdog,
+            wait,
+            hold_at_least,
+            hold_at_most,
+            data,
+            owner,
+            place,
+        };
         let slot = driver.claim(&request, started)?;
         Ok(Self { client, slot, request, started, run_out: 0, is_over: false })
     }
