@@ -1,98 +1,97 @@
 //! `rlock elect`: a program that runs in each term of a candidate.
 
-use std::ffi::{OsStr, OsString};
+use std::convert::Infallible;
+use std::ffi::{CString, OsStr, OsString};
 use std::io;
-use std::os::unix::process::CommandExt as _;
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use nix::sys::signal::Signal;
+use nix::unistd::execv;
+use tokio::time::{Instant, sleep};
 
 use crate::args::ElectArgs;
 use crate::exit::Exit;
-use crate::report::{self, event, report};
+use crate::report::{event, report};
+use crate::run::error::RunError;
 use crate::run::signals::Signals;
-use crate::run::{Ran, run_once};
+use crate::run::{Ran, refuse, run_once};
 
-/// The pause before this candidate asks a store again that did not answer.
+/// The pause before this candidate asks a store again that did not answer, and after a term that was shorter.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The option by which a process knows that it is in a later term.
 const AGAIN: &str = "--again";
 
 pub(crate) fn elect(args: ElectArgs) -> Exit {
-    let is_later = args.again;
+    let (is_later, begun) = (args.again, Instant::now());
+    if is_later {
+        name_this_process();
+    }
     let mut run = args.into_run();
-    let ran = run_once(&mut run);
-    let pause = match &ran {
-        Ran::Lost => Duration::ZERO,
-        Ran::Refused(error) if error.is_loss() => Duration::ZERO,
-        Ran::Refused(error) if is_later && error.is_outage() => RETRY_AFTER,
-        Ran::Ended(_) | Ran::Refused(_) => return ran.exit(&run.lock),
-    };
     let name = run.lock.names().remove(0);
-    match ran {
-        Ran::Refused(error) => {
+    match run_once(&mut run) {
+        Ran::Lost { signal: Some(signal), .. } => return Exit::of_signal(signal),
+        Ran::Lost { ended: Some(exit), .. } => return exit,
+        Ran::Lost { .. } => event!("campaigning", name: name.as_str(); "campaigning for {name} again"),
+        Ran::Refused(error) if error.is_loss() || is_later && error.is_outage() => {
             event!("campaigning", name: name.as_str(); "{error}; campaigning for {name} again");
         }
-        _ => event!("campaigning", name: name.as_str(); "campaigning for {name} again"),
+        ran => return ran.exit(&run.lock),
     }
-    if !pause.is_zero() {
-        let mut signal = None;
-        let refused = crate::on_this_thread(async {
-            signal = pause_for(pause).await;
-            Exit::OK
-        });
-        if refused != Exit::OK {
-            return refused;
+    let pause = RETRY_AFTER.saturating_sub(begun.elapsed());
+    let mut signal = Ok(None);
+    let exit = crate::on_this_thread(async {
+        signal = pause_for(pause).await;
+        Exit::OK
+    });
+    match signal {
+        _ if exit != Exit::OK => exit,
+        Ok(Some(signal)) => refuse(&run.lock, &RunError::interrupted(&run.lock, signal)),
+        Ok(None) => {
+            let Err(error) = start_again(is_later);
+            report!("the operating system refused to start another term: {error}");
+            Exit::SYSTEM
         }
-        if let Some(exit) = signal {
-            return exit;
-        }
+        Err(error) => refuse(&run.lock, &RunError::System(error)),
     }
-    report::flush();
-    let error = start_again();
-    report!("the operating system refused to start {name}'s next term: {error}");
-    Exit::SYSTEM
 }
 
-/// The status to end with, if a signal ends the pause.
-async fn pause_for(time: Duration) -> Option<Exit> {
-    let mut signals = match Signals::listen() {
-        Ok(signals) => signals,
-        Err(error) => {
-            report!("the operating system refused: {error}");
-            return Some(Exit::SYSTEM);
-        }
-    };
+/// Returns the signal that ends the pause. Signals that come later are kept for the next term.
+async fn pause_for(time: Duration) -> io::Result<Option<Signal>> {
+    let mut signals = Signals::listen()?;
     tokio::select! {
-        () = tokio::time::sleep(time) => None,
-        signal = signals.next_to_end() => Some(Exit::of_signal(signal)),
+        () = sleep(time) => {}
+        signal = signals.next_to_end() => return Ok(Some(signal)),
     }
+    Signals::keep()?;
+    Ok(signals.next_to_end().now_or_never())
 }
 
-/// Replaces this process by a new one with the same arguments, for the keeper has to be forked by a process with one thread.
-/// Returns only if the system refuses.
-fn start_again() -> io::Error {
-    let program = match program() {
-        Ok(program) => program,
-        Err(error) => return error,
-    };
-    let mut given = std::env::args_os();
-    let own = given.next().unwrap_or_default();
-    Command::new(program).arg0(own).args(later(given)).exec()
-}
-
-/// The file that this process runs, also if another one has taken its path since.
-fn program() -> io::Result<PathBuf> {
-    if cfg!(target_os = "linux") { Ok("/proc/self/exe".into()) } else { std::env::current_exe() }
+/// Replaces this process by a new one with the same arguments, for only a process with one thread may fork the keeper.
+/// Returns if the system refuses.
+fn start_again(is_later: bool) -> io::Result<Infallible> {
+    let linux = cfg!(target_os = "linux");
+    let program = if linux { PathBuf::from("/proc/self/exe") } else { std::env::current_exe()? };
+    let given = std::env::args_os().collect();
+    let arguments = if is_later { given } else { later(given) };
+    let text = |text: OsString| CString::new(text.into_vec()).map_err(io::Error::from);
+    let arguments = arguments.into_iter().map(text).collect::<io::Result<Vec<_>>>()?;
+    Ok(execv(&text(program.into_os_string())?, &arguments)?)
 }
 
 /// The arguments of a later term.
-fn later(given: impl Iterator<Item = OsString>) -> Vec<OsString> {
-    let mut given: Vec<_> = given.collect();
-    if given.get(1).is_none_or(|second| second != OsStr::new(AGAIN)) {
-        given.insert(1.min(given.len()), AGAIN.into());
-    }
+fn later(mut given: Vec<OsString>) -> Vec<OsString> {
+    let command = given.iter().position(|argument| argument == OsStr::new("elect")).unwrap_or_default();
+    given.insert((command + 1).min(given.len()), AGAIN.into());
     given
+}
+
+/// Linux names a process after the file that it runs, which is `exe` here.
+fn name_this_process() {
+    #[cfg(target_os = "linux")]
+    let _only_a_name = nix::sys::prctl::set_name(c"rlock");
 }
 
 #[cfg(test)]
@@ -100,10 +99,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn later_terms_say_so_once() {
-        let given = ["elect", "x", "--", "true"].map(OsString::from);
-        let once = later(given.into_iter());
-        assert_eq!(once, ["elect", "--again", "x", "--", "true"].map(OsString::from));
-        assert_eq!(later(once.clone().into_iter()), once);
+    fn later_terms_say_so() {
+        let given = ["rlock", "elect", "x", "--", "true"].map(OsString::from);
+        assert_eq!(later(given.into()), ["rlock", "elect", "--again", "x", "--", "true"].map(OsString::from));
     }
 }

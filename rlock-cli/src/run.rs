@@ -17,6 +17,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use nix::sys::signal::Signal;
 use rlock::Client;
 use tokio::time::{Instant, sleep};
@@ -47,8 +48,13 @@ pub(crate) fn run(mut args: RunArgs) -> Exit {
 pub(crate) enum Ran {
     /// The program has ended, or the operating system refused to start a runtime.
     Ended(Exit),
-    /// The lock was lost, and the program with it.
-    Lost,
+    /// The lock was lost.
+    Lost {
+        /// The status of a program that had ended by itself before rlock noticed.
+        ended: Option<Exit>,
+        /// The signal that asked rlock to end.
+        signal: Option<Signal>,
+    },
     /// The program was not run.
     Refused(RunError),
 }
@@ -58,7 +64,7 @@ impl Ran {
     pub(crate) fn exit(self, lock: &LockArgs) -> Exit {
         match self {
             Self::Ended(exit) => exit,
-            Self::Lost => Exit::LOCK_LOST,
+            Self::Lost { .. } => Exit::LOCK_LOST,
             Self::Refused(error) => refuse(lock, &error),
         }
     }
@@ -124,12 +130,17 @@ async fn connect_and_run(args: &RunArgs, keeper: Forked) -> Result<Ran, RunError
         client = connecting => client?,
         signal = signals.next_to_end() => return Err(RunError::interrupted(&args.lock, signal)),
     };
-    let result = take_and_run(args, &client, keeper, &mut signals).await;
-    let gave_up = matches!(result, Err(_) | Ok(Ran::Lost));
+    let mut result = take_and_run(args, &client, keeper, &mut signals).await;
+    let gave_up = matches!(result, Err(_) | Ok(Ran::Lost { .. }));
     if gave_up && client.shutdown(GIVING_BACK).await.is_err() {
         let names = held::joined(args.lock.names().iter(), ", ");
         let within = humantime::format_duration(args.lock.ttl.get());
         report!("could not release {names}; the store ends it within {within}");
+    }
+    // A signal that came meanwhile is meant for rlock, as there is no program any more.
+    if let Ok(Ran::Lost { signal: signal @ None, .. }) = &mut result {
+        report::flush();
+        *signal = signals.next_to_end().now_or_never();
     }
     result
 }
@@ -164,9 +175,9 @@ async fn take_and_run(
     let outcome = Supervision::new(&held, args, (keeper, program), terminal, signals).until_the_end().await;
     let (status, is_asked_to) = match outcome {
         Outcome::Ended { status, is_asked_to } => (status, is_asked_to),
-        Outcome::LockLost(status) => {
+        Outcome::LockLost { status, asked_to_end: signal } => {
             report!("the program {}; {names} was lost", described(status));
-            return Ok(Ran::Lost);
+            return Ok(Ran::Lost { ended: None, signal });
         }
         Outcome::HeldTooLong(status) => {
             report!("the program {}, after --max-hold", described(status));
@@ -179,7 +190,7 @@ async fn take_and_run(
             Ok(()) => Ran::Ended(Exit::of_program(status)),
             Err(error) => {
                 report!("the program {}; {error}", described(status));
-                Ran::Lost
+                Ran::Lost { ended: Some(Exit::of_program(status)), signal: None }
             }
         });
     }
@@ -198,7 +209,7 @@ async fn take_and_run(
         Ended::Lost if args.on_lost == OnLost::Ignore => Ran::Ended(Exit::of_program(status)),
         Ended::Lost => {
             report!("the program {} before rlock noticed the loss", described(status));
-            Ran::Lost
+            Ran::Lost { ended: Some(Exit::of_program(status)), signal: None }
         }
         Ended::Unconfirmed if status.success() => Ran::Ended(Exit::IO_ERROR),
         Ended::Unconfirmed => Ran::Ended(Exit::of_program(status)),

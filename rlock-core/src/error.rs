@@ -14,14 +14,15 @@ pub(crate) const MIN_INTERVAL: Duration = Duration::from_millis(1);
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum LockError {
-    /// The wait timed out, and others still held the resource.
+    /// The wait timed out, and the resource was still held.
     #[error("the lock on {resource:?} was not acquired within {wait:?}: {}", holder(*held_here))]
     TimedOut {
         /// The resource.
         resource: ResourceName,
         /// The time that the caller waited.
         wait: Duration,
-        /// Whether this client itself held the resource, or a part of it, when the wait was over.
+        /// Whether this client itself held the resource, or a part of it, when the wait was over. False for one try, which
+        /// does not wait.
         held_here: bool,
     },
     /// The wait timed out, and the store answered nothing.
@@ -38,7 +39,7 @@ pub enum LockError {
     /// poll.
     #[error(
         "the lock on {resource:?} was granted {grants} times, and each grant ran out before it could be used: a TTL of {ttl} \
-         is too short for the time that the store takes to answer, or the caller to poll; use a longer TTL"
+         (or hold_at_most) is too short for the time that the store takes to answer, or the caller to poll; use a longer one"
     )]
     TtlTooShort {
         /// The resource.
@@ -77,7 +78,7 @@ pub enum LockError {
 
 fn holder(held_here: bool) -> &'static str {
     if held_here {
-        "this client holds it, and locks are not reentrant: pass the guard on, or release it before"
+        "this client holds it, or a part of it; locks are not reentrant: pass the guard on, or release it before"
     } else {
         "others hold it"
     }
@@ -237,8 +238,11 @@ pub enum InvalidConfig {
         /// The TTL of the lock.
         ttl: Ttl,
     },
-    /// A longest time of zero, or shorter than the minimum time.
-    #[error("hold_at_most of {limit:?} is not more than zero and at least hold_at_least, {hold:?}")]
+    /// A longest time for a set of locks.
+    #[error("hold_at_most does not work for a LockSet: end the work of the set by a timeout of your own")]
+    HoldLimitOfSet,
+    /// A longest time of less than 10 ms, or shorter than the minimum time.
+    #[error("hold_at_most of {limit:?} is too short: use at least 10 ms, and hold_at_least ({hold:?})")]
     HoldLimit {
         /// The longest time that was asked for.
         limit: Duration,

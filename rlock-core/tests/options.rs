@@ -48,17 +48,20 @@ async fn contradictions_are_refused() {
 async fn lock_is_lost_after_its_longest_time() {
     let world = World::new();
     let lock = world.lock("job");
-    let guard = lock.lock_with(options().hold_at_most(TTL * 2)).await.unwrap();
+    let (on_failure, mut failed) = unbounded_channel();
+    let config = WatchdogConfig::new().on_failure(move |failure| on_failure.send(failure.to_string()).unwrap());
+    let guard = lock.lock_with(options().watchdog_config(config).hold_at_most(TTL * 2)).await.unwrap();
     tokio::time::sleep(TTL * 2 - Duration::from_millis(1)).await;
     assert!(guard.is_held());
     assert_eq!(guard.lost().await, LossReason::HeldTooLong);
+    assert!(failed.try_recv().is_err(), "no extension has failed");
     let begun = tokio::time::Instant::now();
     assert!(lock.try_lock().await.unwrap().is_none(), "the store keeps it while the work ends");
     drop(guard);
     lock.lock().await.unwrap().unlock().await.unwrap();
     assert!(begun.elapsed() < TTL);
     let limit = |limit| options().hold_at_least(TTL / 2).hold_at_most(limit);
-    for wrong in [limit(Duration::ZERO), limit(TTL / 3)] {
+    for wrong in [limit(Duration::ZERO), limit(TTL / 3), options().hold_at_most(Duration::from_millis(9))] {
         let refused = lock.lock_with(wrong).await.unwrap_err();
         assert!(matches!(refused, LockError::InvalidConfig(InvalidConfig::HoldLimit { .. })), "{refused}");
     }

@@ -51,6 +51,17 @@ async fn watcher_reports_a_silent_store_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn watcher_ends_with_the_last_handle() {
+    let world = World::new();
+    let client = world.other_client();
+    let mut changes = Semaphore::new("job", 2, &client).unwrap().watch();
+    assert_eq!(next(&mut changes).await, (0, 0));
+    drop(client);
+    let end = tokio::time::timeout(TTL, changes.next()).await.expect("it is no handle of the client");
+    assert!(end.is_none(), "{end:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn waiter_knows_its_place() {
     let world = World::new();
     let lock = world.lock("job");
@@ -61,6 +72,9 @@ async fn waiter_knows_its_place() {
         assert!(poll!(wait).is_pending());
         settle().await;
     }
+    let beside = world.lock("other").lock_with(options().queue_place(&second)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    beside.unlock().await.unwrap();
     assert_eq!((first.ahead(), second.ahead()), (Some(0), Some(1)));
     guard.unlock().await.unwrap();
     let [first_wait, mut second_wait] = waits;

@@ -147,7 +147,7 @@ impl Table {
         let known = Known::claimed(key, lease, asked);
         let before = self.lock().insert(key.id, known);
         if let Some(before) = before.filter(|before| before.lease.id != lease.id) {
-            self.pool.revoke(before.lease.id);
+            if before.is_foreign { self.pool.forget(before.lease.id) } else { self.pool.revoke(before.lease.id) }
         }
     }
 

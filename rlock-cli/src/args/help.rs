@@ -79,7 +79,7 @@ pub(super) const ELECT: &str = concat!(
 
 The candidates of one NAME lead in the order in which they began to campaign. The leader's program runs as under rlock run, \
 whose help says how it is started, renewed and ended. When the lead is lost, rlock ends the program and campaigns again; it \
-retries through outages of the store. When the program ends by itself, rlock resigns and ends with the program's status: \
+retries through outages of the store, and pauses after a term of less than a second. When the program ends by itself, rlock resigns and ends with the program's status: \
 let a supervisor start it again if this host should stay a candidate. TERM, INT, HUP and QUIT end the campaign or the program, \
 and then rlock.
 

@@ -28,12 +28,17 @@ impl Signals {
     /// Listens from now on, also to signals that `rlock` inherited as blocked.
     pub(crate) fn listen() -> io::Result<Self> {
         let of_a_program = [Signal::SIGTSTP, Signal::SIGTTIN];
-        SigSet::from_iter(Self::FROM_THE_START.into_iter().chain(of_a_program)).thread_unblock()?;
         let mut signals = Self(Vec::new());
         for signal in Self::FROM_THE_START {
             signals.also(signal)?;
         }
+        SigSet::from_iter(Self::FROM_THE_START.into_iter().chain(of_a_program)).thread_unblock()?;
         Ok(signals)
+    }
+
+    /// Keeps signals for the process that takes the place of this one.
+    pub(crate) fn keep() -> io::Result<()> {
+        Ok(SigSet::from_iter(Self::FROM_THE_START).thread_block()?)
     }
 
     /// Listens to the signals that stop a job as well.

@@ -79,7 +79,11 @@ pub(super) enum Outcome {
         is_asked_to: bool,
     },
     /// The lock was lost or about to be, and the program was ended.
-    LockLost(ExitStatus),
+    LockLost {
+        status: ExitStatus,
+        /// The signal that asked `rlock` to end.
+        asked_to_end: Option<Signal>,
+    },
     /// The program was ended because it held the lock for too long.
     HeldTooLong(ExitStatus),
 }
@@ -153,7 +157,7 @@ impl<'a> Supervision<'a> {
         match self.end {
             None if self.is_overdue => Outcome::HeldTooLong(status),
             None => Outcome::Ended { status, is_asked_to: self.is_asked_to_end() },
-            Some(_) => Outcome::LockLost(status),
+            Some(_) => Outcome::LockLost { status, asked_to_end: self.asked_to_end },
         }
     }
 

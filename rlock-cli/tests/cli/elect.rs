@@ -42,6 +42,24 @@ fn broken_lead_begins_another_term() {
 }
 
 #[test]
+fn candidate_that_was_asked_to_end_does_not_campaign_again() {
+    let server = Server::start();
+    let observer = Observer::of(&server);
+    let folder = Folder::new();
+    let name = unique("retired");
+    let script = folder.script("trap 'echo >> $D/asked' TERM; echo >> $D/terms; while :; do sleep 0.01; done");
+    let running = candidate(&server, &name, "", &script);
+    folder.wait_for("terms", 1);
+    running.signal(Signal::SIGTERM);
+    folder.wait_for("asked", 1);
+    observer.break_lock(&name);
+    let exited = running.exit();
+    exited.assert(143, &["was lost"]);
+    assert!(!exited.stderr.contains("campaigning"), "{}", exited.stderr);
+    assert_eq!(folder.read("terms"), "\n");
+}
+
+#[test]
 fn silent_store_ends_the_term_but_not_the_campaign() {
     let server = Server::start_durable();
     let folder = Folder::new();

@@ -180,11 +180,6 @@ impl Client {
         self.0.driver.runtime().spawn(task);
     }
 
-    /// Whether the client refuses new locks.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.0.driver.is_closed()
-    }
-
     pub(crate) fn has_own_thread(&self) -> bool {
         self.0.has_own_thread()
     }

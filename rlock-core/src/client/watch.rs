@@ -1,6 +1,7 @@
 //! Watches a resource: asks the store again and again, and reports what has changed.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -10,11 +11,12 @@ use tokio::time::{sleep, timeout};
 
 use super::Client;
 use crate::contract::{BackendError, Failure, ResourceName, Snapshot};
+use crate::driver::Driver;
 
 /// The time between two questions.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// The shortest time between them, when a lease is about to end.
-const SHORTEST: Duration = Duration::from_millis(20);
+const SHORTEST: Duration = Duration::from_millis(100);
 /// The time without an answer after which the last one may be out of date.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 /// Changes that the user has not taken yet, beyond which the store is not asked again.
@@ -54,7 +56,8 @@ impl<V: View> Watching<V> {
     /// Starts a task on the client's runtime, which ends with this.
     pub(crate) fn start(client: &Client, resource: ResourceName) -> Self {
         let (sender, changes) = mpsc::channel(UNREAD);
-        client.spawn(watch(client.clone(), resource, sender));
+        // The task is no handle of the client, which therefore ends as if nothing watched.
+        client.spawn(watch(client.handle().driver.clone(), resource, sender));
         Self(changes)
     }
 }
@@ -67,11 +70,11 @@ impl<V> Stream for Watching<V> {
     }
 }
 
-async fn watch<V: View>(client: Client, resource: ResourceName, sender: mpsc::Sender<V>) {
+async fn watch<V: View>(driver: Arc<Driver>, resource: ResourceName, sender: mpsc::Sender<V>) {
     let mut last: Option<V> = None;
-    while !client.is_closed() {
+    while !driver.is_closed() {
         let answer = tokio::select! {
-            answer = look(&client, &resource) => answer,
+            answer = look(&driver, &resource) => answer,
             () = sender.closed() => return,
         };
         let next_end = answer.iter().flat_map(|snapshot| &snapshot.holders).map(|holder| holder.remaining).min();
@@ -90,9 +93,11 @@ async fn watch<V: View>(client: Client, resource: ResourceName, sender: mpsc::Se
     }
 }
 
-async fn look(client: &Client, resource: &ResourceName) -> Result<Snapshot, BackendError> {
-    timeout(ANSWERS_WITHIN, client.inspect(resource)).await.unwrap_or_else(|_elapsed| {
+async fn look(driver: &Arc<Driver>, resource: &ResourceName) -> Result<Snapshot, BackendError> {
+    let resource = resource.clone();
+    let asked = driver.call("inspect", async move |backend| backend.inspect(&resource).await);
+    timeout(ANSWERS_WITHIN, asked).await.unwrap_or_else(|_elapsed| {
         let reason = format!("no answer within {ANSWERS_WITHIN:?}: the server or the network is stuck or slow");
-        Err(BackendError::Unknown(Failure::new("inspect", client.capabilities().backend, reason)))
+        Err(BackendError::Unknown(Failure::new("inspect", driver.backend().capabilities().backend, reason)))
     })
 }

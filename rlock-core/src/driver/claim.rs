@@ -77,8 +77,9 @@ impl Driver {
             let refused = match refusal {
                 Refusal::Ended(reason) => return Some(Claimed::Ended(reason)),
                 Refusal::Busy { waited: wait } => {
-                    let held_here = self.table.holds(&slot.key.resource);
-                    LockError::TimedOut { resource: resource(), wait, held_here }
+                    drop(state);
+                    let held_here = !wait.is_zero() && self.table.holds(&slot.key.resource);
+                    return Some(Claimed::Failed(LockError::TimedOut { resource: resource(), wait, held_here }));
                 }
                 Refusal::Unanswered { waited: wait } => LockError::Unanswered { resource: resource(), wait },
                 Refusal::Closed => LockError::Closed { resource: resource() },

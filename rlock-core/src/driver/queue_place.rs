@@ -42,17 +42,17 @@ impl QueuePlace {
 
     /// The number of waiters in front, by the store's last answer: the waiter asks when it joins the queue, and each time it
     /// renews its place, a third of its TTL later at the latest. `None` before it has joined, once it has the lock or has
-    /// left, and on a store without a queue.
+    /// left, and on a store without a queue. Some stores give an upper bound in a long queue.
     pub fn ahead(&self) -> Option<u64> {
         Some(self.0.load(Ordering::Relaxed)).filter(|ahead| *ahead != NONE)
     }
 
-    /// Notes the place that an input reports, unless the lease is no longer queued.
-    pub(super) fn note(&self, reported: Option<u64>, is_queued: bool) {
+    /// Notes the place that an input reports of a queued lease, or that a lease has left the queue.
+    pub(super) fn note(&self, reported: Option<u64>, was_queued: bool, is_queued: bool) {
         match reported {
-            _ if !is_queued => self.0.store(NONE, Ordering::Relaxed),
-            Some(ahead) => self.0.store(ahead, Ordering::Relaxed),
-            None => {}
+            Some(ahead) if is_queued => self.0.store(ahead, Ordering::Relaxed),
+            _ if was_queued && !is_queued => self.0.store(NONE, Ordering::Relaxed),
+            _ => {}
         }
     }
 

@@ -104,7 +104,7 @@ impl Driver {
         let aftermath = self.absorb(slot, &mut state, &effects, report.as_ref());
         before.count_change(after, &effects);
         if let Some(place) = &slot.place {
-            place.note(reported, after.is_queued);
+            place.note(reported, before.is_queued, after.is_queued);
         }
         slot.publish(&state);
         if effects.iter().any(|effect| matches!(effect, Effect::Settle)) {

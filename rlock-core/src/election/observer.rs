@@ -31,7 +31,7 @@ impl From<Holder> for Leader {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Observation {
-    /// This client leads.
+    /// A candidate leads.
     Led(Leader),
     /// No client leads.
     Vacant,
@@ -69,5 +69,6 @@ pub(super) async fn ask(client: &Client, resource: &ResourceName) -> Result<Opti
 }
 
 fn leader_of(snapshot: Snapshot) -> Option<Leader> {
-    snapshot.holders.into_iter().next().map(Leader::from)
+    // The holders of another kind of lock under that name lead nothing.
+    snapshot.holders.into_iter().next().filter(|_| snapshot.capacity == Some(1)).map(Leader::from)
 }

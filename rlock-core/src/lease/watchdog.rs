@@ -99,9 +99,9 @@ impl Watchdog {
         }
     }
 
-    /// Reports the loss of the lock, unless the watchdog gave up or the client shut down.
+    /// Reports the loss of the lock, unless the watchdog gave up, the lock reached its limit, or the client shut down.
     pub(super) fn lost(&self, reason: LossReason, context: &mut Context<'_>) {
-        if !matches!(reason, LossReason::GaveUp | LossReason::Shutdown) {
+        if !matches!(reason, LossReason::GaveUp | LossReason::HeldTooLong | LossReason::Shutdown) {
             let failures = self.failures.saturating_add(1);
             context.effects.push(Effect::Failed(WatchdogFault::Lost { failures, reason }));
         }

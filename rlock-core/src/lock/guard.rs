@@ -77,7 +77,8 @@ impl Guard {
     }
 
     /// The time until the deadline. The deadline is the instant before the last successful request was sent, plus the
-    /// TTL, less a margin of 1 %, at least 2 ms. Zero once the lock is lost.
+    /// TTL, less a margin of 1 %, at least 2 ms; or the end of [`hold_at_most`](crate::LockOptions::hold_at_most), if that is
+    /// earlier. Zero once the lock is lost.
     pub fn remaining(&self) -> Duration {
         self.client.driver.remaining(&self.slot)
     }
@@ -202,8 +203,9 @@ impl Guard {
     }
 
     /// Ends the guard and leaves the lock held. The client no longer extends the lock, which ends with its TTL unless
-    /// another client [adopts](crate::Client::adopt) it. A minimum time of
-    /// [`hold_at_least`](crate::LockOptions::hold_at_least) ends with the guard.
+    /// another client [adopts](crate::Client::adopt) it. The times of
+    /// [`hold_at_least`](crate::LockOptions::hold_at_least) and [`hold_at_most`](crate::LockOptions::hold_at_most) end with
+    /// the guard.
     ///
     /// # Errors
     ///

@@ -129,6 +129,7 @@ impl LockSet {
     ///
     /// Dropping the future releases all locks and leaves all queues, in the background.
     pub async fn lock_with(&self, options: LockOptions) -> Result<LockSetGuard, LockError> {
+        refuse_limit(&options)?;
         let wait = Budget::new(&self.client, options.longest_wait());
         loop {
             let taken = self.take_all(&options, &wait).await.map_err(|error| wait.in_all(error))?;
@@ -164,6 +165,7 @@ impl LockSet {
     /// As for [`lock_with`](Self::lock_with).
     #[must_use = "the locks are held only while their guard is bound to a name, as in `if let Some(_guard) = …`"]
     pub async fn try_lock_with(&self, options: LockOptions) -> Result<Option<LockSetGuard>, LockError> {
+        refuse_limit(&options)?;
         let answers = join_all(self.members.iter().map(|member| member.try_lock(&options))).await;
         let mut guards = Vec::with_capacity(answers.len());
         let mut is_free = true;
@@ -268,6 +270,11 @@ struct Budget {
     client: Client,
     started: crate::Moment,
     wait: Option<Duration>,
+}
+
+/// The time of each lock would begin with its own grant, while the set still waits for others.
+fn refuse_limit(options: &LockOptions) -> Result<(), InvalidConfig> {
+    if options.has_limit() { Err(InvalidConfig::HoldLimitOfSet) } else { Ok(()) }
 }
 
 impl Budget {

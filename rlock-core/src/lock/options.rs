@@ -105,7 +105,8 @@ impl LockOptions {
     /// has the reason [`HeldTooLong`](crate::LossReason::HeldTooLong). The watchdog ends with it; the store keeps the lease for
     /// the guard until that is dropped, or until the TTL ends. No limit by default.
     ///
-    /// From [`hold_at_least`](Self::hold_at_least) and more than zero: [`InvalidConfig::HoldLimit`] otherwise.
+    /// At least [`Ttl::MIN`] (10 ms) and [`hold_at_least`](Self::hold_at_least): [`InvalidConfig::HoldLimit`] otherwise. A
+    /// [`LockSet`](crate::LockSet) refuses it ([`InvalidConfig::HoldLimitOfSet`]), because its locks are granted one by one.
     #[must_use]
     pub fn hold_at_most(mut self, time: Duration) -> Self {
         self.hold_at_most = Some(time);
@@ -151,6 +152,10 @@ impl LockOptions {
         self.wait
     }
 
+    pub(super) fn has_limit(&self) -> bool {
+        self.hold_at_most.is_some()
+    }
+
     pub(super) fn has_watchdog(&self) -> bool {
         !self.watchdog_off
     }
@@ -171,7 +176,7 @@ impl LockOptions {
         if self.hold_at_least > ttl.get() {
             return Err(InvalidConfig::HoldBeyondTtl { hold: self.hold_at_least, ttl });
         }
-        if let Some(limit) = self.hold_at_most.filter(|limit| limit.is_zero() || *limit < self.hold_at_least) {
+        if let Some(limit) = self.hold_at_most.filter(|limit| *limit < Ttl::MIN.get().max(self.hold_at_least)) {
             return Err(InvalidConfig::HoldLimit { limit, hold: self.hold_at_least });
         }
         let data = self.data.as_ref().map(LeaseData::new).transpose()?;

@@ -100,7 +100,7 @@ impl Pending {
         const MOST: u32 = 3;
         let driver = &self.client.driver;
         driver.give_back(&self.slot);
-        self.run_out += u32::from(reason == LossReason::Expired);
+        self.run_out += u32::from(matches!(reason, LossReason::Expired | LossReason::HeldTooLong));
         if self.run_out == MOST {
             let (resource, ttl) = (self.request.resource.clone(), self.request.ttl);
             return Err(LockError::TtlTooShort { resource, ttl, grants: MOST });
