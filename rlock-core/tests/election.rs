@@ -70,7 +70,8 @@ async fn observer_sees_each_change_once() {
 async fn leader_who_takes_over_between_questions_is_seen() {
     let world = World::new();
     let one = election(&world.client);
-    let mut observed = election(&world.other_client()).observe();
+    let observer = world.other_client();
+    let mut observed = election(&observer).observe();
     let first = one.campaign("a").await.unwrap();
     assert_eq!(next(&mut observed).await.as_deref(), Some("a"));
     first.resign().await.unwrap();

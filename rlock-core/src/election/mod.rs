@@ -97,7 +97,8 @@ impl Election {
     /// Followers that obey the leader send its token along, so that the receiver can distinguish a deposed leader from
     /// the new one.
     ///
-    /// The stream ends with the client. It works in one task on the client's runtime, which ends with the stream.
+    /// The stream ends with the client, which it does not keep alive. It works in one task on the client's runtime,
+    /// which ends with the stream.
     pub fn observe(&self) -> impl Stream<Item = Observation> + Send + Unpin + use<> {
         Watching::<Observation>::start(&self.client, self.resource().clone())
     }

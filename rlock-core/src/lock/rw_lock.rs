@@ -244,7 +244,8 @@ impl RwLock {
     /// two answers is not seen. When the store does not answer, the stream says so once, by an error, and shows the state
     /// again when the store answers. For dashboards and tests: to do something only while the lock is held, hold it.
     ///
-    /// The stream ends with the client. It works on the client's runtime, in one task, which ends with the stream.
+    /// The stream ends with the client, which it does not keep alive. It works on the client's runtime, in one task,
+    /// which ends with the stream.
     pub fn watch(&self) -> impl Stream<Item = Result<Snapshot, BackendError>> + Send + Unpin + use<> {
         self.0.watch()
     }
