@@ -1,5 +1,7 @@
 //! Elections: a program in each term of a candidate.
 
+use std::fs;
+
 use nix::sys::signal::Signal;
 use rlock_testkit::faults::Control as _;
 use serde_json::Value;
@@ -36,6 +38,8 @@ fn broken_lead_begins_another_term() {
     let terms = folder.wait_for("terms", 3);
     let tokens: Vec<u64> = terms.lines().map(|token| token.parse().expect("a token")).collect();
     assert!(tokens.is_sorted_by(|one, next| one < next), "{tokens:?}");
+    let comm = fs::read_to_string(format!("/proc/{}/comm", running.pid())).expect("it runs");
+    assert_eq!(comm, "rlock\n", "a later term has another name");
     running.signal(Signal::SIGTERM);
     running.exit().assert(143, &[]);
     assert_eq!(leader(&server, &name), None);
