@@ -97,12 +97,16 @@ async fn three_hundred_waiters_lose_nothing_on_a_slow_disk() {
     let holder = server.client().await;
     assert!(matches!(holder.acquire(&[brief(0)]).await[0], Ok(Acquired::Held(_))));
     let extension = |id| Extension { key: key("x", id), ttl: ttl(3_000) };
+    // One client connects and joins at a time: the first request of a session plans all statements.
+    let door = tokio::sync::Mutex::new(());
     let wait = async |number: u128| {
+        let turn = door.lock().await;
         let client = PostgresBackend::connect(server.config().connections(1).unwrap()).await.unwrap();
         let ids = [1, 2, 3].map(|of| 3 * number + of);
         for answer in client.acquire(&ids.map(brief)).await {
             assert!(matches!(answer, Ok(Acquired::Queued(_))), "{answer:?}");
         }
+        drop(turn);
         for _ in 0..6 {
             tokio::time::sleep(Duration::from_secs(1)).await;
             for answer in client.extend(&ids.map(extension)).await {
@@ -111,16 +115,14 @@ async fn three_hundred_waiters_lose_nothing_on_a_slow_disk() {
         }
     };
     let hold = async {
-        for _ in 0..10 {
+        loop {
             tokio::time::sleep(Duration::from_millis(900)).await;
             let answer = holder.extend(&[extension(0)]).await.remove(0);
             assert!(matches!(answer, Ok(Extended::Held(_))), "{answer:?}");
         }
     };
-    // They join one after the other: the first request of a session plans all statements.
-    let join = async |number: u128| {
-        tokio::time::sleep(Duration::from_millis(20) * u32::try_from(number).unwrap()).await;
-        wait(number).await;
-    };
-    tokio::join!(futures_util::future::join_all((0..100).map(join)), hold);
+    tokio::select! {
+        _ = futures_util::future::join_all((0..100).map(wait)) => {}
+        () = hold => {}
+    }
 }
