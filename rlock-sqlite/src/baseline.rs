@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use crate::bell::Bell;
 use crate::connect;
 use crate::error::{CallError, Kind};
-use crate::place;
+use crate::file;
 use crate::{ConnectError, SqliteConfig};
 
 /// The length of what a lock writes.
@@ -94,11 +94,11 @@ impl SqliteBaseline {
     }
 
     fn open(config: &SqliteConfig, store: Arc<str>) -> Result<Self, CallError> {
-        let locks = place::prepare(config)?;
-        let file = place::beside(&locks, &format!("-bench-{}", LeaseId::random().to_hex()));
-        let files = Files { bell: place::beside(&file, "-bell"), file };
+        let locks = file::prepare(config)?;
+        let file = file::beside(&locks, &format!("-bench-{}", LeaseId::random().to_hex()));
+        let files = Files { bell: file::beside(&file, "-bell"), file };
         for path in [&files.file, &files.bell] {
-            place::open_beside(&locks, path).map_err(|error| CallError::file("create", path, error))?;
+            file::open_beside(&locks, path).map_err(|error| CallError::file("create", path, error))?;
         }
         let bell = Bell::at(&files.bell);
         let writer = connect::connect(&files.file, config.timeout / 2)?;
@@ -205,7 +205,7 @@ struct Files {
 
 impl Files {
     fn delete(&self) {
-        let beside = ["-wal", "-shm"].map(|suffix| place::beside(&self.file, suffix));
+        let beside = ["-wal", "-shm"].map(|suffix| file::beside(&self.file, suffix));
         for path in beside.iter().chain([&self.bell, &self.file]) {
             let _deleted_before = fs::remove_file(path);
         }

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use crate::SqliteConfig;
 use crate::clock::{HostClock, micros};
 use crate::error::{CallError, Kind};
-use crate::place::{self, Identity};
+use crate::file::{self, Identity};
 use crate::presence::Presence;
 use crate::turns::Turns;
 
@@ -45,11 +45,11 @@ struct Part {
 
 impl Part {
     fn at(path: PathBuf) -> Self {
-        Self { identity: place::identity(&path), path }
+        Self { identity: file::identity(&path), path }
     }
 
     fn is_there(&self) -> bool {
-        place::identity(&self.path) == self.identity
+        file::identity(&self.path) == self.identity
     }
 }
 
@@ -77,7 +77,7 @@ impl OpenFile {
         if !file.is_there() {
             return Err(replaced());
         }
-        let parts = [file, Part::at(place::beside(path, "-wal")), Part::at(place::beside(path, "-shm"))];
+        let parts = [file, Part::at(file::beside(path, "-wal")), Part::at(file::beside(path, "-shm"))];
         Ok(Self { conn, opens, version: None, parts, _presence: presence })
     }
 

@@ -6,8 +6,8 @@ use rlock_core::{BackendError, Finding};
 
 use crate::SqliteBackend;
 use crate::clock::HostClock;
+use crate::file;
 use crate::file_system;
-use crate::place;
 use crate::request::{Answer, Operation};
 
 /// With less, a disk is soon full.
@@ -41,7 +41,7 @@ fn clock(clock: &HostClock) -> Finding {
 
 /// SQLite starts the log anew after some two megabytes, unless a reader still needs it.
 fn log(path: &Path) -> Option<Finding> {
-    let length = std::fs::metadata(place::beside(path, "-wal")).ok()?.len() / MIB;
+    let length = std::fs::metadata(file::beside(path, "-wal")).ok()?.len() / MIB;
     let text = format!(
         "its log has {length} MiB, because a program has been reading the file in one transaction: `lsof {}` lists those that \
          have it open",

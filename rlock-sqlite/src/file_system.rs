@@ -34,7 +34,7 @@ pub(crate) fn refuse_remote(_folder: &Path) -> Result<(), CallError> {
 /// The bytes that are free where the file is, if the system reports them.
 #[cfg(target_os = "linux")]
 pub(crate) fn free_space(path: &Path) -> Option<u64> {
-    let found = rustix::fs::statvfs(crate::place::folder(path)).ok()?;
+    let found = rustix::fs::statvfs(crate::file::folder(path)).ok()?;
     Some(found.f_bavail.saturating_mul(found.f_frsize))
 }
 

@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::error::{CallError, Kind};
-use crate::place;
+use crate::file;
 
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -18,9 +18,9 @@ pub(crate) struct Presence(File);
 impl Presence {
     /// Shares the lock. A client that is [alone](Self::alone) keeps it for a moment at most.
     pub(crate) fn show(path: &Path, limit: Duration) -> Result<Self, CallError> {
-        let beside = place::beside(path, "-open");
+        let beside = file::beside(path, "-open");
         let failed = |error| CallError::file("lock", &beside, error);
-        let presence = Self(place::open_beside(path, &beside).map_err(failed)?);
+        let presence = Self(file::open_beside(path, &beside).map_err(failed)?);
         presence.share(limit).map_err(failed)?;
         Ok(presence)
     }

@@ -16,7 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::error::CallError;
-use crate::place;
+use crate::file;
 
 const TEXT: &[u8] = b"Turns at writing to the file beside this one.\n";
 /// The longest wait for a turn. Transactions take a fraction of a millisecond.
@@ -49,8 +49,8 @@ impl Turns {
     pub(crate) fn at(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
-            next: place::beside(path, "-next"),
-            turn: place::beside(path, "-turn"),
+            next: file::beside(path, "-next"),
+            turn: file::beside(path, "-turn"),
             files: None,
             late: Weak::new(),
         }
@@ -107,7 +107,7 @@ impl Turns {
         let mut file = match &self.files {
             Some(files) => &files.turn,
             None => {
-                opened = place::open_beside(&self.path, &self.turn)?;
+                opened = file::open_beside(&self.path, &self.turn)?;
                 &opened
             }
         };
@@ -116,7 +116,7 @@ impl Turns {
     }
 
     fn open(&self) -> io::Result<Files> {
-        let open = |path| place::open_beside(&self.path, path);
+        let open = |path| file::open_beside(&self.path, path);
         Ok(Files { next: open(&self.next)?, turn: open(&self.turn)? })
     }
 }

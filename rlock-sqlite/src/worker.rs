@@ -13,9 +13,9 @@ use crate::clock::{HostClock, micros};
 use crate::connect::OpenFile;
 use crate::error::CallError;
 use crate::expecting::Expecting;
+use crate::file;
 use crate::jobs::{Job, Jobs, Woken};
 use crate::mail;
-use crate::place;
 use crate::request::{Answer, Transaction};
 use crate::sweep::Sweep;
 use crate::turns::Turns;
@@ -53,7 +53,7 @@ type Outcome = (Vec<Vec<Answer>>, Vec<Event>);
 impl Worker {
     /// Opens the file, and makes it if it is not there.
     pub(crate) fn open(config: Arc<SqliteConfig>, events: Events) -> Result<Self, CallError> {
-        let path = place::prepare(&config)?;
+        let path = file::prepare(&config)?;
         let mut worker = Self {
             turns: Turns::at(&path),
             path,
@@ -208,7 +208,7 @@ impl Worker {
     }
 
     fn reopen(&mut self) -> Result<(), CallError> {
-        let path = place::prepare(&self.config)?;
+        let path = file::prepare(&self.config)?;
         if path != self.path {
             self.turns = Turns::at(&path);
             self.path = path;

@@ -17,18 +17,18 @@ const MACHINE_TABLE: &str = "machine.txt";
 struct Mutant {
     name: String,
     cases: Vec<String>,
-    place: Place,
+    target: Target,
 }
 
 /// The code that a mutant changes.
-enum Place {
+enum Target {
     /// One or more pieces of the reference.
     Reference(Vec<Hunk>),
     /// A file of this crate, which checks for the mutant by name.
     File(String),
 }
 
-impl Default for Place {
+impl Default for Target {
     fn default() -> Self {
         Self::Reference(Vec::new())
     }
@@ -120,7 +120,7 @@ fn block_of(block: &str) -> Mutant {
         if let Some(cases) = line.strip_prefix("caught by ") {
             mutant.cases.extend(cases.split(", ").map(|case| case.trim().to_owned()));
         } else if let Some(file) = line.strip_prefix("in ") {
-            mutant.place = Place::File(file.to_owned());
+            mutant.target = Target::File(file.to_owned());
         } else if line == "and" {
             hunks.push(Default::default());
         } else if let Some(line) = line.strip_prefix('-') {
@@ -135,15 +135,15 @@ fn block_of(block: &str) -> Mutant {
     }
     let name = &mutant.name;
     assert!(!mutant.cases.is_empty(), "mutant {name}: no case has to catch it");
-    match &mut mutant.place {
-        Place::Reference(places) => {
+    match &mut mutant.target {
+        Target::Reference(pieces) => {
             for hunk in hunks {
                 assert!(!hunk[1].is_empty(), "mutant {name}: it has neither a snippet nor a file");
                 let [before, original, mutated, after] = hunk.map(|lines| lines.join("\n"));
-                places.push(Hunk { before, original, mutated, after });
+                pieces.push(Hunk { before, original, mutated, after });
             }
         }
-        Place::File(file) => {
+        Target::File(file) => {
             let source = fs::read_to_string(&file).unwrap_or_else(|error| panic!("mutant {name}: {file}: {error}"));
             assert!(source.contains(&format!("is_on({name:?})")), "mutant {name}: {file} never checks for it");
         }
@@ -154,11 +154,11 @@ fn block_of(block: &str) -> Mutant {
 /// Each choice by its range, with its arms. Sorted by start; a longer range comes before a shorter one.
 type Sites = BTreeMap<(usize, Reverse<usize>), Vec<String>>;
 
-/// Inserts a choice into the reference at each place that a mutant changes.
+/// Inserts a choice into the reference wherever a mutant changes it.
 fn mutate(reference: &str, mutants: &[Mutant]) -> String {
     let mut sites = Sites::new();
-    for Mutant { name, place, .. } in mutants {
-        let Place::Reference(hunks) = place else { continue };
+    for Mutant { name, target, .. } in mutants {
+        let Target::Reference(hunks) = target else { continue };
         for hunk in hunks {
             let Range { start, end } = find(reference, name, hunk);
             let arm = format!("{name:?} => {{ {} }}", hunk.mutated);

@@ -29,9 +29,9 @@ fn killed_holder_costs_its_ttl_plus_250_ms() {
         return block_on(holds_until_killed(helper, TTL));
     }
     block_on(async {
-        let place = Place::new();
-        let client = place.client().await;
-        let mut holder = place.program(this_test!()).start("holder");
+        let fixture = Fixture::new();
+        let client = fixture.client().await;
+        let mut holder = fixture.program(this_test!()).start("holder");
         let token = number_in("held", &holder.hear().await);
         let waiting = tokio::spawn(lock(client.clone(), LockOptions::new()));
         sees_queued(&client, 1).await;
@@ -46,7 +46,7 @@ fn killed_holder_costs_its_ttl_plus_250_ms() {
 }
 
 async fn holds_until_killed(mut helper: Helper, ttl: Duration) {
-    let client = Place::of(&helper).client().await;
+    let client = Fixture::of(&helper).client().await;
     let guard = lock(client, LockOptions::new().ttl(ttl)).await;
     helper.say(format_args!("held {}", guard.token()));
     helper.hear().await;
@@ -59,13 +59,13 @@ fn thousand_waiters_are_served_in_order_cheaply() {
         return block_on(waits_many_times(helper));
     }
     block_on(async {
-        let place = Place::new();
-        let program = place.program(this_test!());
+        let fixture = Fixture::new();
+        let program = fixture.program(this_test!());
         let mut costs = Vec::new();
         for waiters in [2, 100] {
             let program = program.clone().with("waiters", waiters);
             let mut crowd: Vec<Process> = (0..PROCESSES).map(|_| program.start("waiters")).collect();
-            costs.push(cost_per_turn(&place, &mut crowd, waiters).await);
+            costs.push(cost_per_turn(&fixture, &mut crowd, waiters).await);
         }
         let [few, many] = costs[..] else { unreachable!("there were two runs") };
         println!("{few:.2} commands a turn with 20 waiters, {many:.2} with 1,000");
@@ -76,9 +76,9 @@ fn thousand_waiters_are_served_in_order_cheaply() {
 
 /// Makes each process of `crowd` wait `waiters` times, checks that all are served in the order in which they queued,
 /// and returns the number of commands of Redis for each turn.
-async fn cost_per_turn(place: &Place, crowd: &mut [Process], waiters: usize) -> f64 {
+async fn cost_per_turn(fixture: &Fixture, crowd: &mut [Process], waiters: usize) -> f64 {
     let turns = crowd.len() * waiters;
-    let client = place.client().await;
+    let client = fixture.client().await;
     let guard = lock(client.clone(), LockOptions::new()).await;
     for process in crowd.iter_mut() {
         process.say("queue");
@@ -87,7 +87,7 @@ async fn cost_per_turn(place: &Place, crowd: &mut [Process], waiters: usize) -> 
     let queue = client.inspect(&name()).await.expect("Redis answers").queue;
     let queued: Vec<u32> = queue.iter().map(|waiter| waiter.owner.process()).collect();
 
-    let before = place.server().commands_run();
+    let before = fixture.server().commands_run();
     guard.unlock().await.expect("it is held");
     let mut served = HashMap::new();
     for process in crowd.iter_mut() {
@@ -96,7 +96,7 @@ async fn cost_per_turn(place: &Place, crowd: &mut [Process], waiters: usize) -> 
         }
         assert_eq!(process.hear().await, "done");
     }
-    let commands = place.server().commands_run() - before;
+    let commands = fixture.server().commands_run() - before;
     let mut tokens: Vec<u64> = served.keys().copied().collect();
     tokens.sort_unstable();
     let order: Vec<u32> = tokens.iter().map(|token| served[token]).collect();
@@ -106,7 +106,7 @@ async fn cost_per_turn(place: &Place, crowd: &mut [Process], waiters: usize) -> 
 }
 
 async fn waits_many_times(mut helper: Helper) {
-    let client = Place::of(&helper).client().await;
+    let client = Fixture::of(&helper).client().await;
     let waiters: usize = helper.setting("waiters").parse().expect("a number of waiters");
     assert_eq!(helper.hear().await, "queue");
     let turn = async || {
@@ -123,8 +123,8 @@ async fn waits_many_times(mut helper: Helper) {
 fn ten_thousand_dropped_locks_leave_nothing() {
     const TTL: Duration = Duration::from_secs(2);
     block_on(async {
-        let place = Place::new();
-        let clients = [place.client().await, place.client().await];
+        let fixture = Fixture::new();
+        let clients = [fixture.client().await, fixture.client().await];
         let seed = rand::random();
         println!("seed {seed}");
         let mut chance = StdRng::seed_from_u64(seed);
@@ -143,7 +143,7 @@ fn ten_thousand_dropped_locks_leave_nothing() {
         let settled = async || clients.iter().all(|client| client.open_leases() == 0);
         eventually(SOON, "the release of all locks", settled).await;
         tokio::time::sleep(TTL.saturating_sub(ended.elapsed())).await;
-        assert_eq!(place.leftovers(), Vec::<String>::new());
+        assert_eq!(fixture.leftovers(), Vec::<String>::new());
     });
 }
 
@@ -162,8 +162,8 @@ async fn poll_some<F: Future>(future: F, polls: usize) -> Option<F::Output> {
 async fn blocked_runtime_keeps_a_hundred_locks() {
     const TTL: Duration = Duration::from_secs(1);
     const BLOCKED: Duration = Duration::from_secs(8);
-    let place = Place::new();
-    let client = place.client().await;
+    let fixture = Fixture::new();
+    let client = fixture.client().await;
     let names: Vec<String> = (0..100).map(|number| format!("job/{number}")).collect();
     let guards = join_all(names.iter().map(async |name| {
         let lock = SimpleLock::new(name, &client).expect("a good name");
@@ -181,13 +181,13 @@ async fn blocked_runtime_keeps_a_hundred_locks() {
 }
 
 /// A namespace on a server, here or in the test that started this helper.
-struct Place {
+struct Fixture {
     url: String,
     namespace: Namespace,
     server: Option<Redis>,
 }
 
-impl Place {
+impl Fixture {
     fn new() -> Self {
         let server = Redis::start();
         let namespace = Namespace::new(format!("rlock-test-{:016x}", rand::random::<u64>())).expect("short and plain");

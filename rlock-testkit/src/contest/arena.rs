@@ -52,7 +52,7 @@ pub struct Arena<'a> {
     server: Option<&'a dyn Control>,
     folder: TempDir,
     recorder: Recorder,
-    places: Vec<Mutex<Place>>,
+    participants: Vec<Mutex<Participant>>,
     next: AtomicU32,
     /// Locked for writing while the server is down: a process that starts has to reach it.
     is_up: RwLock<()>,
@@ -61,7 +61,7 @@ pub struct Arena<'a> {
 }
 
 /// One process, and its proxy to the store.
-struct Place {
+struct Participant {
     /// `None` if the store cannot be proxied: it is not a server, or its URL names several.
     proxy: Option<Proxy>,
     process: Option<(u32, Process)>,
@@ -102,7 +102,8 @@ impl<'a> Arena<'a> {
             .with(REGISTERS, SocketAddr::to_string(&registers));
         // For a URL of several servers there is no proxy.
         let is_proxied = Url::parse(address).is_ok_and(|url| url.port().is_some());
-        let place = |_| Mutex::new(Place { proxy: is_proxied.then(|| Proxy::in_front_of(address)), process: None });
+        let participant =
+            |_| Mutex::new(Participant { proxy: is_proxied.then(|| Proxy::in_front_of(address)), process: None });
         Self {
             plan,
             program,
@@ -111,7 +112,7 @@ impl<'a> Arena<'a> {
             server,
             folder,
             recorder,
-            places: (0..processes).map(place).collect(),
+            participants: (0..processes).map(participant).collect(),
             next: AtomicU32::new(1),
             is_up: RwLock::default(),
             happened: StdMutex::default(),
@@ -133,12 +134,15 @@ impl<'a> Arena<'a> {
     ///
     /// Panics if a process panics, or cannot connect to the store while no fault is injected.
     pub async fn run(&self, time: Duration, mishaps: &[Mishap], late_allowed: Duration) -> Outcome {
-        join_all(self.places.iter().map(|place| async { self.start(&mut *place.lock().await).await })).await;
+        join_all(
+            self.participants.iter().map(|participant| async { self.start(&mut *participant.lock().await).await }),
+        )
+        .await;
         let end = Instant::now() + time;
         let (server, others): (Vec<Mishap>, Vec<Mishap>) = mishaps.iter().partition(|mishap| mishap.is_of_the_server());
         let lanes = (0..LANES).map(|lane| self.lane(lane, &others, end));
         tokio::join!(self.server_lane(&server, end), join_all(lanes), tokio::time::sleep_until(end));
-        join_all(self.places.iter().map(|place| async { place.lock().await.finish().await })).await;
+        join_all(self.participants.iter().map(|participant| async { participant.lock().await.finish().await })).await;
         self.recorder.note(What::End);
 
         let history = History::read(self.folder.path()).unwrap_or_else(|error| panic!("{error}"));
@@ -147,17 +151,17 @@ impl<'a> Arena<'a> {
     }
 
     /// Starts a process, and returns when it is connected.
-    async fn start(&self, place: &mut Place) {
+    async fn start(&self, participant: &mut Participant) {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let program = self
             .program
             .clone()
             .with(NUMBER, number)
-            .with(ADDRESS, place.proxy.as_ref().map_or(&*self.address, Proxy::url));
+            .with(ADDRESS, participant.proxy.as_ref().map_or(&*self.address, Proxy::url));
         let mut process = program.with(SEED, self.seed.wrapping_add(number.into())).start(ROLE);
         let heard = process.hear_within(READY_WITHIN).await;
         assert_eq!(heard.as_deref(), Some("ready"), "a process should have connected to {}", self.address);
-        place.process = Some((number, process));
+        participant.process = Some((number, process));
     }
 
     /// Injects one fault after the other, each into a process that has no other fault.
@@ -165,20 +169,20 @@ impl<'a> Arena<'a> {
         let mut chance = self.chance(lane + 1);
         while !mishaps.is_empty() && self.pause(0.1..1.5, &mut chance, end).await {
             let mishap = mishaps[chance.random_range(0..mishaps.len())];
-            let mut place = self.places[chance.random_range(0..self.places.len())].lock().await;
+            let mut participant = self.participants[chance.random_range(0..self.participants.len())].lock().await;
             let time = self.time(&mut chance);
             self.count(mishap);
             match mishap {
                 Mishap::ProcessKilled => {
                     let _up = self.is_up.read().await;
-                    if let Some((process, killed)) = place.process.take() {
+                    if let Some((process, killed)) = participant.process.take() {
                         killed.kill();
                         self.recorder.note(What::Died { process });
                     }
-                    self.start(&mut place).await;
+                    self.start(&mut participant).await;
                 }
                 Mishap::ProcessFrozen => {
-                    if let Some((process, frozen)) = &place.process {
+                    if let Some((process, frozen)) = &participant.process {
                         let process = *process;
                         frozen.pause();
                         self.recorder.note(What::Frozen { process });
@@ -188,7 +192,9 @@ impl<'a> Arena<'a> {
                     }
                 }
                 _ => {
-                    let Some(proxy) = &place.proxy else { panic!("{mishap} needs a store with a network address") };
+                    let Some(proxy) = &participant.proxy else {
+                        panic!("{mishap} needs a store with a network address")
+                    };
                     spoil(proxy, mishap, &mut chance);
                     sleep(time).await;
                     proxy.heal();
@@ -252,7 +258,7 @@ impl<'a> Arena<'a> {
     }
 }
 
-impl Place {
+impl Participant {
     /// Ends the process when it holds nothing and waits for nothing. A process that hangs is left to the history check.
     async fn finish(&mut self) {
         let Some((number, process)) = &mut self.process else { return };

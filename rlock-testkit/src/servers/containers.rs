@@ -21,7 +21,7 @@ use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
-use super::server::{Place, wait_until_ready};
+use super::server::{Instance, wait_until_ready};
 use super::store::Store;
 use crate::faults::Data;
 
@@ -79,7 +79,7 @@ impl<S: Store> Container<S> {
     /// # Errors
     ///
     /// [`NotFound`](io::ErrorKind::NotFound) if the image is not available; else as [`wait_until_ready`].
-    pub(super) fn start(store: S, image: &str, port: u16) -> io::Result<Box<dyn Place>> {
+    pub(super) fn start(store: S, image: &str, port: u16) -> io::Result<Box<dyn Instance>> {
         let name = format!("{LABEL}-{}-{port}-{:08x}", S::NAME.to_lowercase(), rand::random::<u32>());
         let mut container =
             Self { container: None, name, is_paused: false, store, image: image.into(), port, folder: None };
@@ -196,7 +196,7 @@ impl<S: Store> Container<S> {
     }
 }
 
-impl<S: Store> Place for Container<S> {
+impl<S: Store> Instance for Container<S> {
     fn pause(&mut self) -> io::Result<()> {
         for tries in 1.. {
             if self.is_paused {

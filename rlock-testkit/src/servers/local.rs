@@ -8,7 +8,7 @@ use std::process::Stdio;
 use tempfile::TempDir;
 
 use super::program::Program;
-use super::server::{Place, wait_until_ready};
+use super::server::{Instance, wait_until_ready};
 use super::service::Service;
 use crate::faults::Data;
 
@@ -28,7 +28,7 @@ impl<S: Service> Local<S> {
     /// # Errors
     ///
     /// As [`Service::prepare`] and [`wait_until_ready`].
-    pub(super) fn start(service: S, program: &Path, port: u16) -> io::Result<Box<dyn Place>> {
+    pub(super) fn start(service: S, program: &Path, port: u16) -> io::Result<Box<dyn Instance>> {
         let folder = tempfile::tempdir()?;
         service.prepare(program, folder.path(), port)?;
         let mut local = Self { running: None, folder, service, program: program.into(), port };
@@ -67,7 +67,7 @@ impl<S: Service> Local<S> {
     }
 }
 
-impl<S: Service> Place for Local<S> {
+impl<S: Service> Instance for Local<S> {
     fn pause(&mut self) -> io::Result<()> {
         self.running()?.pause()
     }

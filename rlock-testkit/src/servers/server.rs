@@ -27,11 +27,11 @@ pub(super) struct Server {
 }
 
 /// `None` once the server was dropped.
-type Own = Arc<Mutex<Option<Box<dyn Place>>>>;
+type Own = Arc<Mutex<Option<Box<dyn Instance>>>>;
 
 /// A server that was started here: a program or a container. Its methods block. Dropping it stops the server and
 /// removes its files.
-pub(super) trait Place: fmt::Debug + Send {
+pub(super) trait Instance: fmt::Debug + Send {
     /// See [`Control::pause`]; does nothing if the server is paused already.
     fn pause(&mut self) -> io::Result<()>;
 
@@ -77,13 +77,15 @@ impl Server {
         Self::start_somewhere(&service, |port| Local::start(service.clone(), program, port))
     }
 
-    fn start_somewhere<S: Service>(service: &S, start: impl Fn(u16) -> io::Result<Box<dyn Place>>) -> Self {
+    fn start_somewhere<S: Service>(service: &S, start: impl Fn(u16) -> io::Result<Box<dyn Instance>>) -> Self {
         let mut tried = 0;
         loop {
             let port = free_port();
             tried += 1;
             match start(port) {
-                Ok(place) => return Self { url: service.url(port), own: Some(Arc::new(Mutex::new(Some(place)))) },
+                Ok(instance) => {
+                    return Self { url: service.url(port), own: Some(Arc::new(Mutex::new(Some(instance)))) };
+                }
                 // Another process may have taken the port.
                 Err(error) if tried < TRIES && error.kind() == io::ErrorKind::Other => {}
                 Err(error) => panic!("{} did not start: {error}", S::NAME),
@@ -95,27 +97,27 @@ impl Server {
         &self.url
     }
 
-    /// See [`Place::address_for_servers`].
+    /// See [`Instance::address_for_servers`].
     pub(super) fn address_for_servers(&self) -> (String, u16) {
         let own = self.own.as_ref().expect("other servers cannot use one from the environment");
         let address = lock(own).as_ref().expect("it was not dropped").address_for_servers();
         address.unwrap_or_else(|error| panic!("other servers cannot reach that at {}: {error}", self.url))
     }
 
-    /// See [`Place::log`].
+    /// See [`Instance::log`].
     pub(super) fn log(&self) -> String {
-        let own = self.own.as_ref().map(|own| lock(own).as_ref().map(|place| place.log()));
+        let own = self.own.as_ref().map(|own| lock(own).as_ref().map(|instance| instance.log()));
         own.flatten().unwrap_or_default()
     }
 
     /// Lets `act` block on its own thread, instead of a thread of the caller's runtime.
-    async fn act(&self, what: &str, act: impl FnOnce(&mut dyn Place) -> io::Result<()> + Send + 'static) {
+    async fn act(&self, what: &str, act: impl FnOnce(&mut dyn Instance) -> io::Result<()> + Send + 'static) {
         let own = self.own.as_ref().expect("tests must not change a server from the environment");
         let own = Arc::clone(own);
         let (done, outcome) = oneshot::channel();
         thread::spawn(move || {
-            if let Some(place) = lock(&own).as_deref_mut() {
-                let _caller_gone = done.send(act(place));
+            if let Some(instance) = lock(&own).as_deref_mut() {
+                let _caller_gone = done.send(act(instance));
             }
         });
         match outcome.await {
@@ -129,19 +131,19 @@ impl Server {
 #[async_trait]
 impl Control for Server {
     async fn pause(&self) {
-        self.act("pause", |place| place.pause()).await;
+        self.act("pause", |instance| instance.pause()).await;
     }
 
     async fn resume(&self) {
-        self.act("resume", |place| place.resume()).await;
+        self.act("resume", |instance| instance.resume()).await;
     }
 
     async fn kill(&self) {
-        self.act("kill", |place| place.kill()).await;
+        self.act("kill", |instance| instance.kill()).await;
     }
 
     async fn restart(&self, data: Data) {
-        self.act("restart", move |place| place.restart(data)).await;
+        self.act("restart", move |instance| instance.restart(data)).await;
     }
 }
 
@@ -152,7 +154,7 @@ impl Drop for Server {
     }
 }
 
-fn lock(own: &Own) -> MutexGuard<'_, Option<Box<dyn Place>>> {
+fn lock(own: &Own) -> MutexGuard<'_, Option<Box<dyn Instance>>> {
     own.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -1,4 +1,4 @@
-//! The place of the file: its folder, its rights, and whether it is still the same file.
+//! The file of the locks: its folder, its rights, and whether it is still the same file.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
