@@ -16,7 +16,7 @@ use crate::error::CallError;
 use crate::events::Sight;
 use crate::keys::Keys;
 use crate::line::Line;
-use crate::link::{Answer, Link};
+use crate::link::{Link, Reply};
 use crate::pool::Pool;
 use crate::table::{Known, Table};
 use crate::txn::{self, At, CHUNK};
@@ -34,7 +34,7 @@ pub(crate) struct Inner {
 
 impl Inner {
     /// Runs operations in one transaction, which may be sent twice.
-    pub(crate) async fn run(&self, ops: Vec<TxnOp>) -> Result<Answer<Done>, CallError> {
+    pub(crate) async fn run(&self, ops: Vec<TxnOp>) -> Result<Reply<Done>, CallError> {
         self.link
             .call(|conn| {
                 let ops = ops.clone();
@@ -44,7 +44,7 @@ impl Inner {
     }
 
     /// The same for operations that grant.
-    pub(crate) async fn run_granting(&self, ops: Vec<TxnOp>) -> Result<Answer<Done>, CallError> {
+    pub(crate) async fn run_granting(&self, ops: Vec<TxnOp>) -> Result<Reply<Done>, CallError> {
         self.link
             .call(|conn| {
                 let ops = ops.clone();

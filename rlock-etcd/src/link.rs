@@ -36,9 +36,9 @@ pub(crate) struct Link {
     _keeper: JoinSet<()>,
 }
 
-/// An answer, and whether its request may have been carried out twice.
+/// A reply of the server, and whether its request may have been carried out twice.
 #[derive(Debug)]
-pub(crate) struct Answer<T> {
+pub(crate) struct Reply<T> {
     pub(crate) value: T,
     pub(crate) repeated: bool,
 }
@@ -79,7 +79,7 @@ impl Link {
     /// # Cancel safety
     ///
     /// A call whose future is dropped may be carried out.
-    pub(crate) async fn call<T, F>(&self, request: impl Fn(Arc<Conn>) -> F) -> Result<Answer<T>, CallError>
+    pub(crate) async fn call<T, F>(&self, request: impl Fn(Arc<Conn>) -> F) -> Result<Reply<T>, CallError>
     where
         F: Future<Output = Result<T, CallError>>,
     {
@@ -104,7 +104,7 @@ impl Link {
             patience = (patience * 2).min(self.timeout);
             loop {
                 match timeout_at(again, under_way.next()).await {
-                    Ok(Some(Ok(value))) => return Ok(Answer { value, repeated: sent > 1 }),
+                    Ok(Some(Ok(value))) => return Ok(Reply { value, repeated: sent > 1 }),
                     Ok(Some(Err(error))) if error.is_final() => {
                         // Without its etcd lease, the other copies of the request have no effect either.
                         let sure = under_way.is_empty() || error.kind == Kind::NoLease;

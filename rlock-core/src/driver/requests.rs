@@ -254,12 +254,12 @@ impl Driver {
                 (report(answer.as_ref().err(), None), Input::Claimed(sent.call, answer.map_err(|error| fault(&error))))
             }
             Answer::Extended(answer) => {
-                let kind = match &answer {
-                    Ok(Extended::Held(_)) => metrics::Answer::Done,
-                    Ok(_) => metrics::Answer::Gone,
-                    Err(_) => metrics::Answer::Failed,
+                let outcome = match &answer {
+                    Ok(Extended::Held(_)) => metrics::RequestOutcome::Done,
+                    Ok(_) => metrics::RequestOutcome::Gone,
+                    Err(_) => metrics::RequestOutcome::Failed,
                 };
-                let report = report(answer.as_ref().err(), Some(kind));
+                let report = report(answer.as_ref().err(), Some(outcome));
                 (report, Input::Extended(sent.call, answer.map_err(|error| fault(&error))))
             }
             Answer::Released(answer) => {

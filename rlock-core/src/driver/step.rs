@@ -13,8 +13,8 @@ use super::{Driver, QueuePlace, Slot};
 use crate::clock::Moment;
 use crate::contract::{BackendError, Failure, Released, Token};
 use crate::error::ExtendError;
-use crate::lease::{Effect, Effects, Hint, Input, Lease, LossReason, Lost, Phase, Refusal, Reply};
-use crate::metrics::{Answer, Counted, WakeUp, count};
+use crate::lease::{Effect, Effects, ExtendOutcome, Hint, Input, Lease, LossReason, Lost, Phase, Refusal};
+use crate::metrics::{Counted, RequestOutcome, WakeUp, count};
 use crate::watchdog::WatchdogFailure;
 
 /// The way to send the requests of a step.
@@ -36,8 +36,8 @@ pub(super) struct Report {
     /// The time from before the request to its answer.
     pub(super) took: Duration,
     pub(super) error: Option<BackendError>,
-    /// The kind of the answer to an extension.
-    pub(super) extension: Option<Answer>,
+    /// The outcome of an extension.
+    pub(super) extension: Option<RequestOutcome>,
 }
 
 /// The part of a lease's state that metrics count and logs show.
@@ -136,10 +136,10 @@ impl Driver {
                 Effect::Lose(reason) => slot.lose(reason),
                 Effect::Refuse(refusal) => state.refusal = Some(refusal),
                 Effect::Confirm(outcome) => state.release = Some(outcome),
-                Effect::Reply(number, reply) => {
+                Effect::Reply(number, outcome) => {
                     let Some(at) = state.tickets.iter().position(|(ticket, _)| *ticket == number) else { continue };
                     let (_, sender) = state.tickets.swap_remove(at);
-                    aftermath.replies.push((sender, self.reply(slot, state, reply)));
+                    aftermath.replies.push((sender, self.reply(slot, state, outcome)));
                 }
                 Effect::Renewed => {
                     let took = report.map(|report| report.took).unwrap_or_default();
@@ -179,12 +179,14 @@ impl Driver {
         aftermath
     }
 
-    fn reply(&self, slot: &Slot, state: &State, reply: Reply) -> Result<(), ExtendError> {
+    fn reply(&self, slot: &Slot, state: &State, outcome: ExtendOutcome) -> Result<(), ExtendError> {
         let resource = slot.key.resource.clone();
-        match reply {
-            Reply::Extended => Ok(()),
-            Reply::Unconfirmed => Err(ExtendError::Unconfirmed { resource, source: self.last_error(state, "extend") }),
-            Reply::Over => {
+        match outcome {
+            ExtendOutcome::Extended => Ok(()),
+            ExtendOutcome::Unconfirmed => {
+                Err(ExtendError::Unconfirmed { resource, source: self.last_error(state, "extend") })
+            }
+            ExtendOutcome::Over => {
                 let reason = slot.loss().unwrap_or(LossReason::Shutdown);
                 Err(Lost { resource, reason }.into())
             }
@@ -304,9 +306,9 @@ impl Driver {
                     is_lost = true;
                     self.metrics.lost(slot.kind, reason, held_for);
                 }
-                Effect::Released(Released::Released) => self.metrics.released(Answer::Done),
-                Effect::Released(Released::Absent) => self.metrics.released(Answer::Gone),
-                Effect::Unreleased => self.metrics.released(Answer::Failed),
+                Effect::Released(Released::Released) => self.metrics.released(RequestOutcome::Done),
+                Effect::Released(Released::Absent) => self.metrics.released(RequestOutcome::Gone),
+                Effect::Unreleased => self.metrics.released(RequestOutcome::Failed),
                 Effect::Begun { late } => self.metrics.extension_begun(late),
                 Effect::Send(_)
                 | Effect::Refuse(_)
@@ -321,9 +323,9 @@ impl Driver {
             self.metrics.given_back(slot.kind, held_for);
         }
         if let Some(report) = report
-            && let (Some(kind), Some(_)) = (report.extension, before.held_since)
+            && let (Some(outcome), Some(_)) = (report.extension, before.held_since)
         {
-            self.metrics.extension_answered(kind, report.took);
+            self.metrics.extension_answered(outcome, report.took);
         }
     }
 }

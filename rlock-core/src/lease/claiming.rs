@@ -6,8 +6,8 @@ use super::call::Call;
 use super::extending::Extending;
 use super::pause::pause;
 use super::{
-    Context, Effect, Ended, Fault, Held, Hint, Input, LossReason, Order, Phase, Queued, Refusal, Releasing, Reply,
-    STRAY, Terms, Verb, Wait, earliest,
+    Context, Effect, Ended, ExtendOutcome, Fault, Held, Hint, Input, LossReason, Order, Phase, Queued, Refusal,
+    Releasing, STRAY, Terms, Verb, Wait, earliest,
 };
 use crate::clock::Moment;
 use crate::contract::Acquired;
@@ -91,7 +91,7 @@ impl Claiming {
             Input::HandOver => Phase::settle(context),
             Input::Abandon => Phase::settle_unreleased(context),
             Input::Extend { ticket, .. } => {
-                context.effects.push(Effect::Reply(ticket, Reply::Over));
+                context.effects.push(Effect::Reply(ticket, ExtendOutcome::Over));
                 Phase::Claiming(self)
             }
             Input::Extended(..) | Input::Released(..) | Input::Watch(_) | Input::Unwatch { .. } => {

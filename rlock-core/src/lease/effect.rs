@@ -22,7 +22,7 @@ pub(crate) enum Effect {
     /// Report to the waiter that it does not get the lock.
     Refuse(Refusal),
     /// Reply to an extension that the holder asked for.
-    Reply(u64, Reply),
+    Reply(u64, ExtendOutcome),
     /// Report to the user that waits for the release.
     Confirm(ReleaseOutcome),
     /// A release was answered for the first time.
@@ -74,7 +74,7 @@ pub(crate) enum Refusal {
 
 /// The outcome of an extension that the holder asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Reply {
+pub(crate) enum ExtendOutcome {
     Extended,
     /// The store failed, or did not answer, for too long.
     Unconfirmed,

@@ -1,6 +1,6 @@
 //! A lease that has ended without having been released.
 
-use super::{Context, Effect, Input, LossReason, Phase, ReleaseOutcome, Releasing, Reply};
+use super::{Context, Effect, ExtendOutcome, Input, LossReason, Phase, ReleaseOutcome, Releasing};
 use crate::clock::Moment;
 
 /// A lease that has ended, while its guard or its waiter is still there.
@@ -45,7 +45,7 @@ impl Ended {
                 Phase::settle(context)
             }
             Input::Extend { ticket, .. } => {
-                context.effects.push(Effect::Reply(ticket, Reply::Over));
+                context.effects.push(Effect::Reply(ticket, ExtendOutcome::Over));
                 Phase::Ended(self)
             }
             _ => Phase::Ended(self),

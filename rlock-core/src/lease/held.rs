@@ -7,7 +7,8 @@ use super::pause::pause;
 use super::watchdog::Watchdog;
 use super::wish::Wish;
 use super::{
-    Context, Effect, Ended, Fault, Hint, Input, LossReason, Order, Phase, Releasing, Renewal, Reply, Terms, earliest,
+    Context, Effect, Ended, ExtendOutcome, Fault, Hint, Input, LossReason, Order, Phase, Releasing, Renewal, Terms,
+    earliest,
 };
 use crate::clock::Moment;
 use crate::contract::{Extended, Grant, Token, Ttl};
@@ -199,7 +200,7 @@ impl Held {
             }
             Input::HandOver => {
                 for request in self.requests() {
-                    context.effects.push(Effect::Reply(request.ticket, Reply::Over));
+                    context.effects.push(Effect::Reply(request.ticket, ExtendOutcome::Over));
                 }
                 Phase::settle(context)
             }
@@ -235,7 +236,7 @@ impl Held {
                 let is_done = |request: &Wish| request.asked <= sent.at && request.ttl <= sent.ttl;
                 for requests in [Some(&mut self.requests), self.extending.requests_mut()].into_iter().flatten() {
                     for request in requests.extract_if(.., |request| is_done(request)) {
-                        context.effects.push(Effect::Reply(request.ticket, Reply::Extended));
+                        context.effects.push(Effect::Reply(request.ticket, ExtendOutcome::Extended));
                     }
                 }
                 Phase::Held(self)
@@ -264,7 +265,7 @@ impl Held {
         self.prolong(sent.at, sent.ttl, grant, context);
         self.retry = None;
         for request in sent.requests {
-            context.effects.push(Effect::Reply(request.ticket, Reply::Extended));
+            context.effects.push(Effect::Reply(request.ticket, ExtendOutcome::Extended));
         }
         // The answer may be older than an event or a request that has come since.
         if self.extending.take_again() && self.needs_answer() {
@@ -290,7 +291,7 @@ impl Held {
             if fault.is_transient() && context.now < request.retry_until {
                 self.requests.push(request);
             } else {
-                context.effects.push(Effect::Reply(request.ticket, Reply::Unconfirmed));
+                context.effects.push(Effect::Reply(request.ticket, ExtendOutcome::Unconfirmed));
             }
         }
         if self.extending.take_again() | self.needs_answer() {
@@ -331,7 +332,7 @@ impl Held {
         }
         for requests in [Some(&mut self.requests), self.extending.requests_mut()].into_iter().flatten() {
             for request in requests.extract_if(.., |request| request.give_up <= now) {
-                context.effects.push(Effect::Reply(request.ticket, Reply::Unconfirmed));
+                context.effects.push(Effect::Reply(request.ticket, ExtendOutcome::Unconfirmed));
             }
         }
     }
@@ -396,7 +397,7 @@ impl Held {
 
     fn reply_to_all(self, context: &mut Context<'_>) {
         for request in self.requests.into_iter().chain(self.extending.into_requests().into_iter().flatten()) {
-            context.effects.push(Effect::Reply(request.ticket, Reply::Over));
+            context.effects.push(Effect::Reply(request.ticket, ExtendOutcome::Over));
         }
     }
 }

@@ -50,7 +50,7 @@ use crate::clock::Moment;
 use crate::contract::Ttl;
 
 pub(crate) use self::claiming::Claiming;
-pub(crate) use self::effect::{Effect, Effects, Order, Refusal, ReleaseOutcome, Reply, Verb, WatchdogFault};
+pub(crate) use self::effect::{Effect, Effects, ExtendOutcome, Order, Refusal, ReleaseOutcome, Verb, WatchdogFault};
 pub(crate) use self::ended::Ended;
 pub(crate) use self::held::Held;
 pub(crate) use self::input::{Fault, Hint, Input};
@@ -221,7 +221,7 @@ impl Wait {
 
 fn settled(input: Input, context: &mut Context<'_>) -> Phase {
     if let Input::Extend { ticket, .. } = input {
-        context.effects.push(Effect::Reply(ticket, Reply::Over));
+        context.effects.push(Effect::Reply(ticket, ExtendOutcome::Over));
     }
     Phase::Settled
 }

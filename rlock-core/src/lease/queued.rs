@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::extending::{Answered, Extending, Sent};
 use super::pause::pause;
 use super::{
-    Context, Effect, Ended, Fault, Held, Hint, Input, LossReason, Order, Phase, Refusal, Releasing, Reply, Terms,
-    earliest,
+    Context, Effect, Ended, ExtendOutcome, Fault, Held, Hint, Input, LossReason, Order, Phase, Refusal, Releasing,
+    Terms, earliest,
 };
 use crate::clock::Moment;
 use crate::contract::{Extended, Place, Token, Ttl};
@@ -86,7 +86,7 @@ impl Queued {
             Input::HandOver => Phase::settle(context),
             Input::Abandon => Phase::settle_unreleased(context),
             Input::Extend { ticket, .. } => {
-                context.effects.push(Effect::Reply(ticket, Reply::Over));
+                context.effects.push(Effect::Reply(ticket, ExtendOutcome::Over));
                 Phase::Queued(self)
             }
             Input::Claimed(..) | Input::Released(..) | Input::Watch(_) | Input::Unwatch { .. } => Phase::Queued(self),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::call::Call;
 use super::pause::pause;
-use super::{Context, Effect, Fault, Input, Order, Phase, ReleaseOutcome, Reply, STRAY, Verb, earliest};
+use super::{Context, Effect, ExtendOutcome, Fault, Input, Order, Phase, ReleaseOutcome, STRAY, Verb, earliest};
 use crate::clock::Moment;
 use crate::contract::{Acquired, Released};
 
@@ -124,7 +124,7 @@ impl Releasing {
                 self.settle_unreleased(context)
             }
             Input::Extend { ticket, .. } => {
-                context.effects.push(Effect::Reply(ticket, Reply::Over));
+                context.effects.push(Effect::Reply(ticket, ExtendOutcome::Over));
                 Phase::Releasing(self)
             }
             Input::Extended(..)

@@ -19,7 +19,7 @@ pub(crate) enum AcquireOutcome {
 
 /// The outcome of one extension or release.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Answer {
+pub(crate) enum RequestOutcome {
     Done,
     Gone,
     Failed,
@@ -102,8 +102,8 @@ impl ClientMetrics {
         self.wakeups[how as usize].increment(1);
     }
 
-    pub(crate) fn extension_answered(&self, answer: Answer, took: Duration) {
-        self.extends[answer as usize].increment(1);
+    pub(crate) fn extension_answered(&self, outcome: RequestOutcome, took: Duration) {
+        self.extends[outcome as usize].increment(1);
         self.extend_duration.record(took);
     }
 
@@ -111,8 +111,8 @@ impl ClientMetrics {
         self.extend_lag.record(late);
     }
 
-    pub(crate) fn released(&self, answer: Answer) {
-        self.releases[answer as usize].increment(1);
+    pub(crate) fn released(&self, outcome: RequestOutcome) {
+        self.releases[outcome as usize].increment(1);
     }
 
     pub(crate) fn watchdog_started(&self) {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use ::metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
-pub(crate) use self::client::{AcquireOutcome, Answer, ClientMetrics, WakeUp};
+pub(crate) use self::client::{AcquireOutcome, ClientMetrics, RequestOutcome, WakeUp};
 pub(crate) use self::lock_kind::LockKind;
 
 /// The statistics of the process, over all its clients.

@@ -5,15 +5,15 @@ use sqlx::error::{DatabaseError, ErrorKind};
 use super::*;
 use crate::PostgresConfig;
 
-/// An answer of the server; sqlx's own type has no constructor.
+/// An error of the server; sqlx's own type has no constructor.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
-struct Answer {
+struct ServerError {
     code: &'static str,
     message: &'static str,
 }
 
-impl DatabaseError for Answer {
+impl DatabaseError for ServerError {
     fn message(&self) -> &str {
         self.message
     }
@@ -39,8 +39,8 @@ impl DatabaseError for Answer {
     }
 }
 
-fn answer(code: &'static str, message: &'static str) -> sqlx::Error {
-    sqlx::Error::Database(Box::new(Answer { code, message }))
+fn server_error(code: &'static str, message: &'static str) -> sqlx::Error {
+    sqlx::Error::Database(Box::new(ServerError { code, message }))
 }
 
 fn executing(error: sqlx::Error) -> CallError {
@@ -54,7 +54,7 @@ fn connecting(error: sqlx::Error) -> CallError {
 
 fn rejected(code: &'static str) -> String {
     let store = Arc::from("postgres://localhost:5432/app");
-    match executing(answer(code, "no")).into_backend_error("acquire", &store) {
+    match executing(server_error(code, "no")).into_backend_error("acquire", &store) {
         BackendError::Rejected(failure) => failure.to_string(),
         other => panic!("{code}: {other:?}"),
     }
@@ -63,14 +63,14 @@ fn rejected(code: &'static str) -> String {
 #[test]
 fn an_error_that_passes_is_of_a_statement_that_was_not_applied() {
     for code in ["40001", "40P01", "55P03", "53100", "53300", "53400", "57P03", "55006", "26000", "42P05"] {
-        assert_eq!(executing(answer(code, "x")).kind, Kind::Unsent, "{code}");
+        assert_eq!(executing(server_error(code, "x")).kind, Kind::Unsent, "{code}");
     }
 }
 
 #[test]
 fn a_server_that_does_not_write_is_marked_and_has_not_applied_it() {
-    let error = executing(answer("25006", "cannot execute INSERT in a read-only transaction"));
-    assert!(error.is_read_only() && !executing(answer("40001", "x")).is_read_only());
+    let error = executing(server_error("25006", "cannot execute INSERT in a read-only transaction"));
+    assert!(error.is_read_only() && !executing(server_error("40001", "x")).is_read_only());
     let error = error.into_backend_error("acquire", &Arc::from("x"));
     assert!(matches!(error, BackendError::NotApplied(_)), "{error:?}");
 }
@@ -78,14 +78,14 @@ fn a_server_that_does_not_write_is_marked_and_has_not_applied_it() {
 #[test]
 fn an_error_that_may_follow_a_commit_leaves_open_whether_the_statement_was_applied() {
     for code in ["57P01", "57P02", "57P05", "25P04", "08006", "08P01", "58000", "40003", "57014", "54000"] {
-        assert_eq!(executing(answer(code, "x")).kind, Kind::Unanswered, "{code}");
+        assert_eq!(executing(server_error(code, "x")).kind, Kind::Unanswered, "{code}");
     }
 }
 
 #[test]
 fn an_error_that_ends_a_login_has_left_everything_unsent() {
     for code in ["57P01", "57P02", "57P03", "08006", "08P01", "58000", "53300"] {
-        assert_eq!(connecting(answer(code, "server login has been failing")).kind, Kind::Unsent, "{code}");
+        assert_eq!(connecting(server_error(code, "server login has been failing")).kind, Kind::Unsent, "{code}");
     }
 }
 
@@ -102,7 +102,7 @@ fn a_login_that_somebody_has_to_change_is_rejected() {
         ("08P01", "no such user: sam", "the user and the password"),
         ("08P01", "no such database: app", "create the database"),
     ] {
-        match connecting(answer(code, message)).into_connect_error(&Arc::from("x")) {
+        match connecting(server_error(code, message)).into_connect_error(&Arc::from("x")) {
             ConnectError::Rejected(failure) => assert!(failure.reason.contains(remedy), "{failure}"),
             other => panic!("{code}: {other:?}"),
         }
@@ -126,7 +126,7 @@ fn a_message_says_what_was_tried_on_what_and_what_to_do() {
 #[test]
 fn tables_that_have_gone_may_come_back() {
     for code in ["42P01", "3F000"] {
-        let error = executing(answer(code, "no"));
+        let error = executing(server_error(code, "no"));
         let remedy = "the schema \"locks\" has no tables of rlock's: create them by `rlock schema`";
         assert!(error.kind == Kind::Unsent && error.reason.contains(remedy), "{error}");
     }

@@ -29,46 +29,46 @@ struct Lock {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Call {
+enum LockOp {
     TryLock(u32),
     Unlock(u32),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Answer {
+enum LockRet {
     Token(u64),
     Refused,
     Unlocked,
 }
 
 impl SequentialSpec for Lock {
-    type Op = Call;
-    type Ret = Answer;
+    type Op = LockOp;
+    type Ret = LockRet;
 
-    fn invoke(&mut self, call: &Call) -> Answer {
-        match *call {
-            Call::TryLock(_) if self.holder.is_some() => Answer::Refused,
-            Call::TryLock(process) => {
+    fn invoke(&mut self, op: &LockOp) -> LockRet {
+        match *op {
+            LockOp::TryLock(_) if self.holder.is_some() => LockRet::Refused,
+            LockOp::TryLock(process) => {
                 self.holder = Some(process);
                 self.last_token += 1;
-                Answer::Token(self.last_token)
+                LockRet::Token(self.last_token)
             }
-            Call::Unlock(_) => {
+            LockOp::Unlock(_) => {
                 self.holder = None;
-                Answer::Unlocked
+                LockRet::Unlocked
             }
         }
     }
 
-    fn is_valid_step(&mut self, call: &Call, answer: &Answer) -> bool {
-        match (*call, *answer) {
-            (Call::TryLock(process), Answer::Token(token)) => {
+    fn is_valid_step(&mut self, op: &LockOp, ret: &LockRet) -> bool {
+        match (*op, *ret) {
+            (LockOp::TryLock(process), LockRet::Token(token)) => {
                 let is_right = self.holder.is_none() && token > self.last_token;
                 (self.holder, self.last_token) = (Some(process), token);
                 is_right
             }
-            (Call::TryLock(_), Answer::Refused) => self.refuses_at_will || self.holder.is_some(),
-            (Call::Unlock(process), Answer::Unlocked) => self.holder.take() == Some(process),
+            (LockOp::TryLock(_), LockRet::Refused) => self.refuses_at_will || self.holder.is_some(),
+            (LockOp::Unlock(process), LockRet::Unlocked) => self.holder.take() == Some(process),
             _ => false,
         }
     }
@@ -79,11 +79,11 @@ fn is_linearizable(entries: &[Entry], refuses_at_will: bool) -> bool {
     for entry in entries {
         let process = entry.what.op().expect("all of it is done by processes").process;
         match entry.what {
-            What::Asked { .. } => tester.on_invoke(process, Call::TryLock(process)),
-            What::Granted { token, .. } => tester.on_return(process, Answer::Token(token)),
-            What::Refused { .. } => tester.on_return(process, Answer::Refused),
-            What::Releasing { .. } => tester.on_invoke(process, Call::Unlock(process)),
-            What::Released { .. } => tester.on_return(process, Answer::Unlocked),
+            What::Asked { .. } => tester.on_invoke(process, LockOp::TryLock(process)),
+            What::Granted { token, .. } => tester.on_return(process, LockRet::Token(token)),
+            What::Refused { .. } => tester.on_return(process, LockRet::Refused),
+            What::Releasing { .. } => tester.on_invoke(process, LockOp::Unlock(process)),
+            What::Released { .. } => tester.on_return(process, LockRet::Unlocked),
             _ => unreachable!("nothing else is generated"),
         }
         .expect("a process does one thing after the other");
@@ -101,7 +101,7 @@ enum Next {
     Ask,
     /// The request takes effect.
     Reach(Op),
-    Hear(Op, Answer),
+    Hear(Op, LockRet),
     Release(Op),
     ReachRelease(Op),
     HearReleased(Op),
@@ -133,11 +133,11 @@ fn right_history(chance: &mut StdRng) -> Vec<Entry> {
                 if begin(asked(op)) { Next::Reach(op) } else { Next::Ask }
             }
             Next::Reach(op) => {
-                let answer = lock.invoke(&Call::TryLock(process));
+                let answer = lock.invoke(&LockOp::TryLock(process));
                 lock.last_token += chance.random_range(0..2); // tokens may have gaps
                 Next::Hear(op, answer)
             }
-            Next::Hear(op, Answer::Token(token)) => {
+            Next::Hear(op, LockRet::Token(token)) => {
                 entries.push(at(millis, granted(op, token, 1000)));
                 Next::Release(op)
             }
@@ -153,7 +153,7 @@ fn right_history(chance: &mut StdRng) -> Vec<Entry> {
                 }
             }
             Next::ReachRelease(op) => {
-                lock.invoke(&Call::Unlock(process));
+                lock.invoke(&LockOp::Unlock(process));
                 Next::HearReleased(op)
             }
             Next::HearReleased(op) => {
@@ -182,7 +182,7 @@ fn any_history(chance: &mut StdRng) -> Vec<Entry> {
         let (process, sequence, next) = &mut processes[chosen];
         let op = Op { process: *process, sequence: *sequence };
         let (what, then) = match *next {
-            Next::Ask => (asked(op), Next::Hear(op, Answer::Refused)),
+            Next::Ask => (asked(op), Next::Hear(op, LockRet::Refused)),
             Next::Hear(op, _) if chance.random_bool(0.8) => {
                 (granted(op, tokens.next().expect("there are enough"), 1000), Next::Release(op))
             }

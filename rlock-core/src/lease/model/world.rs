@@ -8,7 +8,9 @@ use super::store::Store;
 use super::{Bounds, Budget};
 use crate::clock::Moment;
 use crate::contract::{Acquired, Extended, Grant, Place, Released, Token};
-use crate::lease::{Effect, Effects, Fault, Hint, Input, Lease, Order, Phase, Refusal, ReleaseOutcome, Reply, Verb};
+use crate::lease::{
+    Effect, Effects, ExtendOutcome, Fault, Hint, Input, Lease, Order, Phase, Refusal, ReleaseOutcome, Verb,
+};
 
 pub(super) const VERBS: [Verb; 3] = [Verb::Claim, Verb::Extend, Verb::Release];
 
@@ -131,10 +133,10 @@ impl World {
                     }
                     begins_again |= matches!(refusal, Refusal::Ended(_));
                 }
-                Effect::Reply(ticket, reply) => {
+                Effect::Reply(ticket, outcome) => {
                     if !live.tickets.remove(&ticket) {
                         self.accuse("an extension is answered once");
-                    } else if reply == Reply::Extended && live.machine.deadline().is_none() {
+                    } else if outcome == ExtendOutcome::Extended && live.machine.deadline().is_none() {
                         self.accuse("only a held lock is extended");
                     }
                 }

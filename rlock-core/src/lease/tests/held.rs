@@ -133,7 +133,7 @@ fn one_extension_is_under_way_at_most() {
     assert_eq!(driven.take(extended()), [Effect::Renewed]);
     driven.sends(&[extend(60_000)]);
     let grant = Extended::Held(grant(60_000));
-    assert_eq!(driven.take(Input::Extended(0, Ok(grant))), [Effect::Reply(1, Reply::Extended)]);
+    assert_eq!(driven.take(Input::Extended(0, Ok(grant))), [Effect::Reply(1, ExtendOutcome::Extended)]);
     driven.sends(&[]);
 }
 
@@ -147,7 +147,7 @@ fn extension_by_hand_is_repeated_and_then_unconfirmed() {
     driven.fire();
     driven.sends(&[extend(60_000); 2]);
     driven.pass(1_000);
-    assert_eq!(driven.take(Input::Extended(0, Err(Fault::Unknown))), [Effect::Reply(1, Reply::Unconfirmed)]);
+    assert_eq!(driven.take(Input::Extended(0, Err(Fault::Unknown))), [Effect::Reply(1, ExtendOutcome::Unconfirmed)]);
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn loss_answers_the_extension_under_way() {
     let mut driven = Driven::held(unwatched());
     driven.take(Input::Extend { ttl: ttl(TTL), ticket: 1, retry_until: driven.now.after(ms(60_000)) });
     driven.pass(TTL);
-    assert_eq!(driven.take(Input::Timer), [Effect::Lose(LossReason::Expired), Effect::Reply(1, Reply::Over)]);
+    assert_eq!(driven.take(Input::Timer), [Effect::Lose(LossReason::Expired), Effect::Reply(1, ExtendOutcome::Over)]);
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn hung_extension_by_hand_is_given_up() {
     let mut driven = Driven::held(unwatched());
     let retry_until = driven.now.after(ms(5_000));
     driven.take(Input::Extend { ttl: ttl(TTL), ticket: 1, retry_until });
-    assert_eq!(driven.fire(), [Effect::Reply(1, Reply::Unconfirmed)]);
+    assert_eq!(driven.fire(), [Effect::Reply(1, ExtendOutcome::Unconfirmed)]);
     assert_eq!(driven.now, retry_until);
 }
 

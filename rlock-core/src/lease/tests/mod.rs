@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::model;
 use super::{
-    Effect, Effects, Fault, Hint, Input, Lease, LossReason, Order, Phase, Refusal, ReleaseOutcome, Renewal, Reply,
-    Terms, Verb, Wait, WatchdogFault,
+    Effect, Effects, ExtendOutcome, Fault, Hint, Input, Lease, LossReason, Order, Phase, Refusal, ReleaseOutcome,
+    Renewal, Terms, Verb, Wait, WatchdogFault,
 };
 use crate::clock::Moment;
 use crate::contract::{Acquired, Extended, Grant, Place, Released, Token, Ttl};
