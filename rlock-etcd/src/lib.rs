@@ -96,7 +96,7 @@ mod examine;
 mod extend;
 mod inner;
 mod inspect;
-mod keeper;
+mod keep_alive;
 mod keys;
 mod line;
 mod link;

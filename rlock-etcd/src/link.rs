@@ -33,7 +33,7 @@ pub(crate) struct Link {
     current: watch::Receiver<Option<Arc<Conn>>>,
     doubted: Arc<Notify>,
     timeout: Duration,
-    _keeper: JoinSet<()>,
+    _task: JoinSet<()>,
 }
 
 /// A reply of the server, and whether its request may have been carried out twice.
@@ -50,8 +50,8 @@ impl Link {
         let (publish, current) = watch::channel(Some(conn.clone()));
         let doubted = Arc::new(Notify::new());
         let timeout = config.timeout;
-        let keeper = JoinSet::from_iter([keep_open(config, conn, publish, doubted.clone())]);
-        Ok(Self { current, doubted, timeout, _keeper: keeper })
+        let task = JoinSet::from_iter([keep_open(config, conn, publish, doubted.clone())]);
+        Ok(Self { current, doubted, timeout, _task: task })
     }
 
     /// Waits for a connection other than `before`.

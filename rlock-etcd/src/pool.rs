@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::EtcdConfig;
 use crate::epoch::KEPT_EVERY;
 use crate::error::{CallError, Kind};
-use crate::keeper::Keeper;
+use crate::keep_alive::KeepAlives;
 use crate::link::Link;
 
 /// The maximum number of spare leases to keep alive, for locks after a pause. All others end with their TTL.
@@ -60,7 +60,7 @@ impl Lease {
 /// Etcd leases without keys, by their TTLs. A lock that takes one needs only one write, that of its own key.
 pub(crate) struct Pool {
     link: Arc<Link>,
-    keeper: Keeper,
+    keep_alives: KeepAlives,
     clock: Clock,
     /// The shortest TTL that the servers grant.
     min_ttl: Duration,
@@ -91,10 +91,10 @@ impl Pool {
             Err(error) if error.kind == Kind::Denied => (USUAL_MIN_TTL, HashMap::new()),
             Err(error) => return Err(error),
         };
-        let keeper = Keeper::new(&link, config.timeout);
+        let keep_alives = KeepAlives::new(&link, config.timeout);
         let stock = Stock { spares, ..Stock::default() };
         let (granting, revoking) = (Semaphore::new(MOST_GRANTS), Semaphore::new(MOST_REVOKES));
-        let pool = Arc::new(Self { link, keeper, clock, min_ttl, granting, revoking, stock: stock.into() });
+        let pool = Arc::new(Self { link, keep_alives, clock, min_ttl, granting, revoking, stock: stock.into() });
         let keeping = pool.clone();
         tasks.spawn(async move {
             loop {
@@ -192,14 +192,14 @@ impl Pool {
         });
     }
 
-    /// Resets a lease to its full TTL. Returns whether the servers know it; see [`Keeper::keep_alive`].
+    /// Resets a lease to its full TTL. Returns whether the servers know it; see [`KeepAlives::keep_alive`].
     pub(crate) async fn touch(&self, lease: &mut Lease) -> Result<bool, CallError> {
         let now = self.now();
         // A keep-alive of an expired lease blocks the stream until the server has revoked it.
         if lease.left(now).is_zero() && self.life(lease.id).await?.is_over {
             return Ok(false);
         }
-        let known = self.keeper.keep_alive(lease.id).await?;
+        let known = self.keep_alives.keep_alive(lease.id).await?;
         if known {
             lease.touched = lease.touched.max(now);
         }
@@ -209,7 +209,7 @@ impl Pool {
     /// Keeps the epoch alive. If that fails, the next client does it, or a new epoch begins.
     async fn keep_epoch(&self) {
         if let Some(lease) = self.link.another(None).await.epoch_lease() {
-            let _kept = self.keeper.keep_alive(lease).await;
+            let _kept = self.keep_alives.keep_alive(lease).await;
         }
     }
 

@@ -26,21 +26,21 @@ const WINDOW: usize = 64;
 /// The pause before a broken stream is replaced.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// The streams of a client.
+/// Sends the keep-alives of a client, on its streams.
 #[derive(Debug)]
-pub(crate) struct Keeper {
-    streams: Vec<UnboundedSender<Request>>,
+pub(crate) struct KeepAlives {
+    streams: Vec<UnboundedSender<KeepAlive>>,
     timeout: Duration,
     _tasks: JoinSet<()>,
 }
 
 #[derive(Debug)]
-struct Request {
+struct KeepAlive {
     lease: i64,
     answer: oneshot::Sender<bool>,
 }
 
-impl Keeper {
+impl KeepAlives {
     pub(crate) fn new(link: &Arc<Link>, timeout: Duration) -> Self {
         let start = |_| {
             let (sender, receiver) = unbounded_channel();
@@ -55,7 +55,7 @@ impl Keeper {
     pub(crate) async fn keep_alive(&self, lease: i64) -> Result<bool, CallError> {
         let stream = lease.unsigned_abs() as usize % STREAMS;
         let (answer, answered) = oneshot::channel();
-        let _the_task_lives = self.streams[stream].send(Request { lease, answer });
+        let _the_task_lives = self.streams[stream].send(KeepAlive { lease, answer });
         match timeout(self.timeout, answered).await {
             Ok(Ok(known)) => Ok(known),
             Ok(Err(_)) => Err(CallError::new(Kind::Unanswered, "the client is being closed")),
@@ -66,10 +66,10 @@ impl Keeper {
 
 struct Stream {
     link: Arc<Link>,
-    requests: UnboundedReceiver<Request>,
-    waiting: VecDeque<Request>,
+    requests: UnboundedReceiver<KeepAlive>,
+    waiting: VecDeque<KeepAlive>,
     /// Requests that were sent and not answered. The answers come in this order.
-    sent: VecDeque<Request>,
+    sent: VecDeque<KeepAlive>,
     /// The time of the last answer, or of the first request of `sent`.
     progress: Instant,
     patience: Duration,
@@ -85,7 +85,7 @@ enum End {
 }
 
 impl Stream {
-    fn new(link: Arc<Link>, requests: UnboundedReceiver<Request>) -> Self {
+    fn new(link: Arc<Link>, requests: UnboundedReceiver<KeepAlive>) -> Self {
         let (waiting, sent) = (VecDeque::new(), VecDeque::new());
         Self { link, requests, waiting, sent, progress: Instant::now(), patience: PATIENCE }
     }
