@@ -44,16 +44,16 @@ pub struct SqliteBaseline {
 }
 
 /// A connection on a thread.
-struct Connected(mpsc::Sender<Request>);
+struct Connected(mpsc::Sender<Job>);
 
-type Request = Box<dyn FnOnce(&Connection, Option<&Bell>) + Send>;
+type Job = Box<dyn FnOnce(&Connection, Option<&Bell>) + Send>;
 
 impl Connected {
     fn start(conn: Connection, bell: Option<Bell>) -> Result<Self, CallError> {
-        let (sender, requests) = mpsc::channel::<Request>();
+        let (sender, jobs) = mpsc::channel::<Job>();
         let work = move || {
-            for request in requests {
-                request(&conn, bell.as_ref());
+            for job in jobs {
+                job(&conn, bell.as_ref());
             }
         };
         let failed = |error| CallError::new(Kind::Undone, format!("no thread: {error}"));
@@ -64,11 +64,11 @@ impl Connected {
     /// Sends a request, whose answer the future waits for.
     fn send<T: Send + 'static>(
         &self,
-        request: impl FnOnce(&Connection, Option<&Bell>) -> rusqlite::Result<T> + Send + 'static,
+        job: impl FnOnce(&Connection, Option<&Bell>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Pin<Box<dyn Future<Output = Result<T, CallError>> + Send>> {
         let (reply, answer) = oneshot::channel();
         let sent = self.0.send(Box::new(move |conn, bell| {
-            let _dropped = reply.send(request(conn, bell));
+            let _dropped = reply.send(job(conn, bell));
         }));
         Box::pin(async move {
             let ended = |_| CallError::new(Kind::Uncertain, "the thread that works on the file has ended");

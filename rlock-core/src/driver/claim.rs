@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::step::{Sending, quietly};
 use super::watch::Watch;
-use super::{Driver, Request, Slot};
+use super::{Driver, LockRequest, Slot};
 use crate::clock::Moment;
 use crate::contract::{LeaseId, LeaseKey, Token};
 use crate::error::{InvalidConfig, LockError};
@@ -22,7 +22,7 @@ pub(crate) enum Claimed {
 
 impl Driver {
     /// Registers a lease and sends its claim.
-    pub(crate) fn claim(self: &Arc<Self>, request: &Request, now: Moment) -> Result<Arc<Slot>, LockError> {
+    pub(crate) fn claim(self: &Arc<Self>, request: &LockRequest, now: Moment) -> Result<Arc<Slot>, LockError> {
         self.claim_as(LeaseId::random(), request, now)
     }
 
@@ -31,7 +31,7 @@ impl Driver {
     pub(super) fn claim_as(
         self: &Arc<Self>,
         id: LeaseId,
-        request: &Request,
+        request: &LockRequest,
         now: Moment,
     ) -> Result<Arc<Slot>, LockError> {
         self.check_max(request.ttl)?;

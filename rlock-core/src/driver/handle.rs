@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::step::Sending;
-use super::{Claimed, Driver, Request, Slot};
+use super::{Claimed, Driver, LockRequest, Slot};
 use crate::contract::{Extended, Extension, LeaseKey, LockHandle, Token};
 use crate::error::{AdoptError, LockError};
 use crate::lease::{Input, LossReason, Lost, Wait};
@@ -60,7 +60,7 @@ impl Driver {
 
     fn claim_handle(self: &Arc<Self>, handle: &LockHandle, kind: LockKind) -> Result<Arc<Slot>, LockError> {
         let watchdog = WatchdogConfig { max_failures: u32::MAX, ..WatchdogConfig::new() }.plan(handle.ttl)?;
-        let request = Request {
+        let request = LockRequest {
             resource: handle.key.resource.clone(),
             share: handle.share,
             kind,

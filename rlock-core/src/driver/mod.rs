@@ -41,7 +41,7 @@ pub(crate) use self::claim::Claimed;
 use self::lane::{Lane, Shares};
 pub use self::queue_place::QueuePlace;
 use self::schedule::Schedule;
-pub(crate) use self::slot::{Request, Slot};
+pub(crate) use self::slot::{LockRequest, Slot};
 use self::table::Table;
 use crate::clock::{Clock, Moment};
 use crate::contract::{Backend, BackendError, EventStream, Failure, Owner, Ttl};

@@ -19,9 +19,9 @@ use crate::lease::{Lease, LossReason, Phase, Refusal, ReleaseOutcome, Wait};
 use crate::metrics::LockKind;
 use crate::watchdog::Plan;
 
-/// A user's request for a lock.
+/// A valid request of a user for a lock.
 #[derive(Clone)]
-pub(crate) struct Request {
+pub(crate) struct LockRequest {
     pub(crate) resource: ResourceName,
     pub(crate) share: Share,
     pub(crate) kind: LockKind,
@@ -92,7 +92,7 @@ impl State {
 pub(super) type Ticket = (u64, oneshot::Sender<Result<(), ExtendError>>);
 
 impl Slot {
-    pub(super) fn new(key: LeaseKey, request: &Request, lease: Lease, watch: Option<Box<Watch>>) -> Self {
+    pub(super) fn new(key: LeaseKey, request: &LockRequest, lease: Lease, watch: Option<Box<Watch>>) -> Self {
         let state = State {
             lease,
             timer: None,

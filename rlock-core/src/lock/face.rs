@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use super::pending::{Pending, Request};
+use super::pending::{LockSpec, Pending};
 use super::{Guard, LockOptions};
 use crate::client::{Client, Watching};
 use crate::contract::{BackendError, ResourceName, Share, Snapshot};
@@ -34,7 +34,7 @@ impl Face {
     }
 
     pub(crate) async fn lock(&self, share: Share, kind: LockKind, options: LockOptions) -> Result<Guard, LockError> {
-        Pending::new(&self.client, self.request(share, kind, options))?.granted().await
+        Pending::new(&self.client, self.spec(share, kind, options))?.granted().await
     }
 
     pub(crate) async fn try_lock(
@@ -43,8 +43,8 @@ impl Face {
         kind: LockKind,
         options: LockOptions,
     ) -> Result<Option<Guard>, LockError> {
-        let request = self.request(share, kind, options).one_try()?;
-        match Pending::new(&self.client, request)?.granted().await {
+        let spec = self.spec(share, kind, options).one_try()?;
+        match Pending::new(&self.client, spec)?.granted().await {
             Err(LockError::TimedOut { .. }) => Ok(None),
             answer => answer.map(Some),
         }
@@ -63,7 +63,7 @@ impl Face {
         }
     }
 
-    fn request(&self, share: Share, kind: LockKind, options: LockOptions) -> Request {
-        Request { resource: self.resource.clone(), share, kind, options }
+    fn spec(&self, share: Share, kind: LockKind, options: LockOptions) -> LockSpec {
+        LockSpec { resource: self.resource.clone(), share, kind, options }
     }
 }

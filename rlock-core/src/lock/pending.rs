@@ -8,21 +8,21 @@ use super::{Guard, LockOptions};
 use crate::client::{Client, Handle};
 use crate::clock::Moment;
 use crate::contract::{ResourceName, Share};
-use crate::driver::{self, Claimed, Slot};
+use crate::driver::{Claimed, LockRequest, Slot};
 use crate::error::{InvalidConfig, LockError};
 use crate::lease::{LossReason, Wait};
 use crate::metrics::LockKind;
 
-/// A user's request for a lock.
+/// A lock that a user asks for, with options that are not checked yet.
 #[derive(Debug, Clone)]
-pub(super) struct Request {
+pub(super) struct LockSpec {
     pub(super) resource: ResourceName,
     pub(super) share: Share,
     pub(super) kind: LockKind,
     pub(super) options: LockOptions,
 }
 
-impl Request {
+impl LockSpec {
     pub(super) fn one_try(mut self) -> Result<Self, InvalidConfig> {
         self.options = self.options.one_try()?;
         Ok(self)
@@ -33,7 +33,7 @@ impl Request {
 pub(super) struct Pending {
     client: Arc<Handle>,
     slot: Arc<Slot>,
-    request: driver::Request,
+    request: LockRequest,
     started: Moment,
     /// The number of grants that ran out before the user polled.
     run_out: u32,
@@ -41,10 +41,10 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    pub(super) fn new(client: &Client, request: Request) -> Result<Self, LockError> {
+    pub(super) fn new(client: &Client, spec: LockSpec) -> Result<Self, LockError> {
         let client = client.handle().clone();
         let driver = &client.driver;
-        let Request { resource, share, kind, options } = request;
+        let LockSpec { resource, share, kind, options } = spec;
         let terms = options.with_default_ttl(driver.settings().default_ttl).parse()?;
         let started = driver.now();
         let wait = match terms.wait {
@@ -54,19 +54,8 @@ impl Pending {
         };
         let Terms { ttl, watchdog, hold_at_least, hold_at_most, data, label, place, .. } = terms;
         let owner = label.map(|label| Arc::new(driver.settings().owner.clone().with_label(&label)));
-        let request = driver::Request {
-            resource,
-            share,
-            kind,
-            ttl,
-            watchdog,
-            wait,
-            hold_at_least,
-            hold_at_most,
-            data,
-            owner,
-            place,
-        };
+        let request =
+            LockRequest { resource, share, kind, ttl, watchdog, wait, hold_at_least, hold_at_most, data, owner, place };
         let slot = driver.claim(&request, started)?;
         Ok(Self { client, slot, request, started, run_out: 0, is_over: false })
     }

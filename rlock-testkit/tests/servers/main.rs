@@ -285,7 +285,7 @@ mod engine {
     #[test]
     fn a_container_needs_an_image_that_is_there_or_can_be_pulled() {
         let engine = Engine::start(|request| match request {
-            Request("GET", "/_ping") => Some("200 OK"),
+            HttpRequest("GET", "/_ping") => Some("200 OK"),
             _ => Some("404 Not Found"),
         });
         let told = failure(&[("DOCKER_HOST", &engine.url), ("RLOCK_TEST_REDIS_IMAGE", "127.0.0.1:1/redis:none")]);
@@ -299,8 +299,8 @@ mod engine {
     fn a_signal_that_ends_a_test_removes_its_containers_first() {
         for (signal, status) in [(Signal::SIGTERM, 143), (Signal::SIGINT, 130)] {
             let engine = Engine::start(|request| match request {
-                Request("POST", path) if path.contains("/create") => Some("201 Created"),
-                Request("POST", path) if path.contains("/start") => None,
+                HttpRequest("POST", path) if path.contains("/create") => Some("201 Created"),
+                HttpRequest("POST", path) if path.contains("/start") => None,
                 _ => Some("200 OK"),
             });
             let mut test = test("a_server_starts_and_answers", &[("DOCKER_HOST", &engine.url)]).spawn().unwrap();
@@ -322,11 +322,11 @@ mod engine {
     }
 
     /// A method and a path.
-    struct Request<'a>(&'a str, &'a str);
+    struct HttpRequest<'a>(&'a str, &'a str);
 
     impl Engine {
         /// Starts an engine that answers requests with the status from `answer`, or not at all.
-        fn start(answer: fn(Request<'_>) -> Option<&'static str>) -> Self {
+        fn start(answer: fn(HttpRequest<'_>) -> Option<&'static str>) -> Self {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let url = format!("tcp://{}", listener.local_addr().unwrap());
             let (sender, requests) = mpsc::channel();
@@ -334,7 +334,7 @@ mod engine {
                 let mut unanswered = Vec::new();
                 for mut connection in listener.incoming().map_while(Result::ok) {
                     let (method, path) = read_request(&connection);
-                    match answer(Request(&method, &path)) {
+                    match answer(HttpRequest(&method, &path)) {
                         Some(status) => {
                             let body = if status.starts_with("201") {
                                 r#"{"Id":"0","Warnings":[]}"#
