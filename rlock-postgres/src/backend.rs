@@ -81,7 +81,7 @@ impl PostgresBackend {
 
     /// The SQL that [`ensure_schema`](Self::ensure_schema) runs, for an administrator to run instead.
     pub fn schema_sql(config: &PostgresConfig) -> String {
-        schema::sql(&config.terms.schema)
+        schema::sql(&config.settings.schema)
     }
 
     /// Whether notifications reach this client.
@@ -90,7 +90,7 @@ impl PostgresBackend {
     }
 
     pub(crate) fn namespace(&self) -> Value {
-        Value::text(self.config.terms.namespace.as_str())
+        Value::text(self.config.settings.namespace.as_str())
     }
 
     pub(crate) fn failed(&self, error: CallError, operation: &'static str) -> BackendError {

@@ -78,7 +78,7 @@ impl PostgresBaseline {
         let (store, channel) = (backend.store.clone(), Inbox::channel());
         let mut listener = None;
         if let Some(options) = config.listen_options().filter(|_| backend.listens()) {
-            let limit = config.terms.connect_timeout;
+            let limit = config.settings.connect_timeout;
             let pool = PgPoolOptions::new().max_connections(1).idle_timeout(None).acquire_timeout(limit);
             let listen = async {
                 let mut listener = PgListener::connect_with(&pool.connect_with(options).await?).await?;
@@ -88,7 +88,7 @@ impl PostgresBaseline {
             let failed = |error| CallError::connecting(error, 1).into_connect_error(&store);
             listener = Some(Mutex::new(listen.await.map_err(failed)?));
         }
-        let statement = |text| Statement::new(text, &config.terms.schema);
+        let statement = |text| Statement::new(text, &config.settings.schema);
         Ok(Self {
             store,
             backend,
@@ -117,7 +117,7 @@ impl PostgresBaseline {
 
     /// Changes a row, and inserts it if it is missing.
     async fn write(&self, statement: &Statement, name: &str, channel: Option<&str>) -> Result<(), BackendError> {
-        let row = || [self.config.terms.namespace.as_str(), name].map(Value::text);
+        let row = || [self.config.settings.namespace.as_str(), name].map(Value::text);
         let values = || {
             let text = ["x".repeat(LENGTH)].map(Value::text);
             row().into_iter().chain(text).chain(channel.map(Value::text)).collect()
@@ -144,12 +144,12 @@ impl Baseline for PostgresBaseline {
     async fn write_and_push(&self) -> Result<(), BackendError> {
         let Some(listener) = &self.listener else {
             self.write(&self.update, PUSH, None).await?;
-            let row = [self.config.terms.namespace.as_str(), PUSH].map(Value::text);
+            let row = [self.config.settings.namespace.as_str(), PUSH].map(Value::text);
             return self.call("select", &self.read, row.into()).await.map(drop);
         };
         let mut listener = listener.lock().await;
         self.write(&self.update_and_notify, PUSH, Some(&self.channel)).await?;
-        let limit = self.config.terms.timeout;
+        let limit = self.config.settings.timeout;
         let heard = match timeout(limit, listener.recv()).await {
             Ok(heard) => heard.map(drop).map_err(|error| CallError::connecting(error, 1)),
             Err(_elapsed) => Err(CallError::late(limit)),
@@ -172,7 +172,7 @@ impl Baseline for PostgresBaseline {
         let unreadable = |error| CallError::unreadable(error).into_backend_error(OPERATION, &self.store);
         let mut last = String::new();
         loop {
-            let [namespace, after] = [self.config.terms.namespace.as_str(), &last].map(Value::text);
+            let [namespace, after] = [self.config.settings.namespace.as_str(), &last].map(Value::text);
             let rows = self.call(OPERATION, &self.delete, vec![namespace, after, Value::Number(BATCH)]).await?;
             let name = rows.first().map(|row| row.try_get::<Option<String>, _>(0)).transpose().map_err(unreadable)?;
             let Some(name) = name.flatten() else { return Ok(()) };

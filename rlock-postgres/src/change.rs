@@ -35,7 +35,7 @@ pub(crate) struct Changes {
 
 impl PostgresBackend {
     pub(crate) async fn change(&self, operations: &[Operation<'_>]) -> Vec<Result<Answer, CallError>> {
-        self.changes.run(&self.config.terms.namespace, operations).await
+        self.changes.run(&self.config.settings.namespace, operations).await
     }
 }
 
@@ -43,9 +43,9 @@ impl Changes {
     pub(crate) fn new(config: &PostgresConfig, store: Arc<str>, link: Arc<Link>, inbox: String) -> Arc<Self> {
         Arc::new(Self {
             link,
-            statement: Statement::call(&CALL.replace("{procedures}", schema::PROCEDURES), &config.terms.schema),
+            statement: Statement::call(&CALL.replace("{procedures}", schema::PROCEDURES), &config.settings.schema),
             inbox,
-            grace: i64::try_from(config.terms.restart_grace.as_micros()).expect("an hour at most"),
+            grace: i64::try_from(config.settings.restart_grace.as_micros()).expect("an hour at most"),
             store,
             has_warned: AtomicBool::new(false),
         })

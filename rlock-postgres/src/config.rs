@@ -33,12 +33,12 @@ pub struct PostgresConfig {
     pub(crate) listen: Listen,
     /// The maximum. A connection that listens to another server is not counted.
     pub(crate) connections: u32,
-    pub(crate) terms: Terms,
+    pub(crate) settings: Settings,
 }
 
 /// The settings of requests, the same for all connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Terms {
+pub(crate) struct Settings {
     pub(crate) namespace: Namespace,
     pub(crate) schema: Schema,
     pub(crate) timeout: Duration,
@@ -109,7 +109,7 @@ impl PostgresConfig {
             server: Server::at(parts.url)?,
             listen: Listen::Auto,
             connections: DEFAULT_CONNECTIONS,
-            terms: Terms::default(),
+            settings: Settings::default(),
         };
         for (option, value) in parts.ours {
             config = config.with_option(option, &value)?;
@@ -128,13 +128,13 @@ impl PostgresConfig {
     pub fn from_pool(pool: &PgPool) -> Result<Self, ConfigError> {
         let options = PgConnectOptions::clone(&pool.connect_options());
         let server = Server::with(options.to_url_lossy(), options)?;
-        Ok(Self { server, listen: Listen::Auto, connections: DEFAULT_CONNECTIONS, terms: Terms::default() })
+        Ok(Self { server, listen: Listen::Auto, connections: DEFAULT_CONNECTIONS, settings: Settings::default() })
     }
 
     /// Uses a part of the database: equal names in two namespaces are two resources.
     #[must_use]
     pub fn namespace(mut self, namespace: Namespace) -> Self {
-        self.terms.namespace = namespace;
+        self.settings.namespace = namespace;
         self
     }
 
@@ -148,7 +148,7 @@ impl PostgresConfig {
     ///
     /// [`ConfigError::Option`] for any other name, and for one that begins with `pg_`, which Postgres keeps for itself.
     pub fn schema(mut self, schema: &str) -> Result<Self, ConfigError> {
-        self.terms.schema = Schema::new(schema)?;
+        self.settings.schema = Schema::new(schema)?;
         Ok(self)
     }
 
@@ -172,7 +172,7 @@ impl PostgresConfig {
     ///
     /// [`ConfigError::Option`] for less than a millisecond, and for more than an hour.
     pub fn timeout(mut self, timeout: Duration) -> Result<Self, ConfigError> {
-        self.terms.timeout = InvalidOption::timeout("timeout", timeout)?;
+        self.settings.timeout = InvalidOption::timeout("timeout", timeout)?;
         Ok(self)
     }
 
@@ -182,7 +182,7 @@ impl PostgresConfig {
     ///
     /// [`ConfigError::Option`] for less than a millisecond, and for more than an hour.
     pub fn connect_timeout(mut self, timeout: Duration) -> Result<Self, ConfigError> {
-        self.terms.connect_timeout = InvalidOption::timeout("connect_timeout", timeout)?;
+        self.settings.connect_timeout = InvalidOption::timeout("connect_timeout", timeout)?;
         Ok(self)
     }
 
@@ -200,7 +200,7 @@ impl PostgresConfig {
     ///
     /// [`ConfigError::Option`] for more than an hour.
     pub fn restart_grace(mut self, grace: Duration) -> Result<Self, ConfigError> {
-        self.terms.restart_grace = InvalidOption::grace("restart_grace", grace)?;
+        self.settings.restart_grace = InvalidOption::grace("restart_grace", grace)?;
         Ok(self)
     }
 
@@ -216,7 +216,7 @@ impl PostgresConfig {
             let (option, remedy) = ("keep_unused", "write a duration from 1s to 365days");
             return Err(InvalidOption::unusable(option, format!("{time:?}"), remedy).into());
         }
-        self.terms.keep_unused = time;
+        self.settings.keep_unused = time;
         Ok(self)
     }
 
@@ -224,7 +224,7 @@ impl PostgresConfig {
     /// may.
     #[must_use]
     pub fn without_creating(mut self) -> Self {
-        self.terms.creates = false;
+        self.settings.creates = false;
         self
     }
 
@@ -331,7 +331,7 @@ impl fmt::Debug for PostgresConfig {
             .field("address", &self.address())
             .field("listen", &self.listen)
             .field("connections", &self.connections)
-            .field("terms", &self.terms)
+            .field("settings", &self.settings)
             .finish_non_exhaustive()
     }
 }
@@ -346,7 +346,7 @@ impl fmt::Debug for Listen {
     }
 }
 
-impl Default for Terms {
+impl Default for Settings {
     fn default() -> Self {
         Self {
             namespace: Namespace::default(),

@@ -26,14 +26,14 @@ const OLDEST: u32 = 130_000;
 pub(crate) async fn connect(config: PostgresConfig) -> Result<PostgresBackend, ConnectError> {
     let store = Arc::<str>::from(config.address());
     let failed = |error: CallError| error.into_connect_error(&store);
-    let deadline = Instant::now() + config.terms.connect_timeout;
-    let late = || CallError::new(Kind::Unsent, format!("not connected within {:?}", config.terms.connect_timeout));
+    let deadline = Instant::now() + config.settings.connect_timeout;
+    let late = || CallError::new(Kind::Unsent, format!("not connected within {:?}", config.settings.connect_timeout));
     let connected = match timeout_at(deadline, open(&config)).await {
         Ok(connected) => connected.map_err(failed)?,
         Err(_elapsed) => return Err(failed(late())),
     };
     let Connected { link, inbox, events } = connected;
-    let statement = |text| Statement::new(text, &config.terms.schema);
+    let statement = |text| Statement::new(text, &config.settings.schema);
     let statements = Statements {
         inspect: statement(include_str!("sql/inspect.sql")),
         list: statement(include_str!("sql/list.sql")),
@@ -56,10 +56,10 @@ pub(crate) async fn connect(config: PostgresConfig) -> Result<PostgresBackend, C
 pub(crate) async fn make_tables(config: &PostgresConfig) -> Result<(), ConnectError> {
     let store = Arc::<str>::from(config.address());
     let failed = |error: CallError| error.into_connect_error(&store);
-    let limit = config.terms.connect_timeout;
+    let limit = config.settings.connect_timeout;
     let make = async {
         let mut first = connect_first(&sessions(config, false), limit).await?;
-        schema::ensure(connection(&mut first).await?, &config.terms.schema).await
+        schema::ensure(connection(&mut first).await?, &config.settings.schema).await
     };
     match timeout(limit, make).await {
         Ok(made) => made.map_err(failed),
@@ -88,7 +88,7 @@ struct Connected {
 }
 
 async fn open(config: &PostgresConfig) -> Result<Connected, CallError> {
-    let limit = config.terms.connect_timeout;
+    let limit = config.settings.connect_timeout;
     let mut first = connect_first(&sessions(config, false), limit).await?;
     let is_pooled = is_pooled(config, &mut first).await?;
     let sessions = Arc::new(sessions(config, is_pooled));
@@ -119,7 +119,7 @@ async fn open(config: &PostgresConfig) -> Result<Connected, CallError> {
                      give the URL of the server itself as listen_url to have them notified at once"
                 );
             }
-            let collect = Statement::new(include_str!("sql/collect.sql"), &config.terms.schema);
+            let collect = Statement::new(include_str!("sql/collect.sql"), &config.settings.schema);
             Inbox::read(link.clone(), collect, events.clone())
         }
     };
@@ -141,14 +141,14 @@ async fn connection(session: &mut ListeningSession) -> Result<&mut PgConnection,
 
 /// Checks the server and its tables, and whether a pooler reassigns sessions after each transaction.
 async fn is_pooled(config: &PostgresConfig, first: &mut ListeningSession) -> Result<bool, CallError> {
-    let schema = &config.terms.schema;
+    let schema = &config.settings.schema;
     let conn = connection(first).await?;
     if let Some(version) = conn.server_version_num().filter(|&version| version < OLDEST) {
         let reason = format!("the server is version {}: 13 or newer is needed", version / 10_000);
         return Err(CallError::new(Kind::Refused, reason));
     }
     let Checked { is_direct } = match schema::check(conn, schema).await {
-        Err(error) if error.is_without_tables() && config.terms.creates => {
+        Err(error) if error.is_without_tables() && config.settings.creates => {
             schema::make(conn, schema).await?;
             tracing::info!(store = config.address(), schema = schema.as_str(), "made the tables");
             schema::check(conn, schema).await
@@ -162,7 +162,7 @@ async fn is_pooled(config: &PostgresConfig, first: &mut ListeningSession) -> Res
         return Ok(true);
     }
     // A pooler is in between. If it keeps a session for each client, it passes notifications on.
-    let mut second = sessions(config, true).open(config.terms.connect_timeout).await?;
+    let mut second = sessions(config, true).open(config.settings.connect_timeout).await?;
     match statement::are_sessions_shared(conn, &mut second.conn).await {
         Ok(are_shared) => Ok(are_shared),
         // A pooler that reassigns sessions after each statement refuses transactions.

@@ -12,16 +12,16 @@ use crate::statement::Statement;
 
 impl PostgresBackend {
     pub(crate) async fn findings(&self) -> Result<Vec<Finding>, CallError> {
-        let statement = Statement::new(include_str!("sql/examine.sql"), &self.config.terms.schema);
+        let statement = Statement::new(include_str!("sql/examine.sql"), &self.config.settings.schema);
         let rows = self.link.call(&statement, Vec::new()).await?;
         let row = rows.first().ok_or_else(CallError::foreign)?;
-        let settings = Settings::read(row).map_err(CallError::unreadable)?;
+        let settings = ServerSettings::read(row).map_err(CallError::unreadable)?;
         let version = Finding::good("version", format!("Postgres {}", settings.version));
         let clock = Finding::clock(UNIX_EPOCH + settings.now, SystemTime::now());
         let mut findings = vec![version, durability(&settings)];
         findings.extend(replication(&settings));
         findings.push(clock);
-        let horizon = Statement::new(include_str!("sql/horizon.sql"), &self.config.terms.schema);
+        let horizon = Statement::new(include_str!("sql/horizon.sql"), &self.config.settings.schema);
         let rows = self.link.call(&horizon, Vec::new()).await?;
         let held_back: Result<Vec<_>, _> = rows.iter().map(HeldBack::read).collect();
         findings.extend(vacuum(&held_back.map_err(CallError::unreadable)?, settings.sees_all));
@@ -82,7 +82,7 @@ fn vacuum(held_back: &[HeldBack], sees_all: bool) -> Vec<Finding> {
 }
 
 /// Reports how waiters learn of their grants.
-fn notifications(settings: &Settings, listens: bool) -> Finding {
+fn notifications(settings: &ServerSettings, listens: bool) -> Finding {
     let subject = "notifications";
     let usage = settings.notification_queue;
     if usage >= 50 {
@@ -101,7 +101,7 @@ fn notifications(settings: &Settings, listens: bool) -> Finding {
 }
 
 #[derive(Debug, Default)]
-struct Settings {
+struct ServerSettings {
     version: String,
     fsync: String,
     full_page_writes: String,
@@ -116,7 +116,7 @@ struct Settings {
     sees_all: bool,
 }
 
-impl Settings {
+impl ServerSettings {
     fn read(row: &PgRow) -> sqlx::Result<Self> {
         Ok(Self {
             version: row.try_get(0)?,
@@ -133,7 +133,7 @@ impl Settings {
     }
 }
 
-fn durability(settings: &Settings) -> Finding {
+fn durability(settings: &ServerSettings) -> Finding {
     let subject = "durability";
     for (name, value) in [("fsync", &settings.fsync), ("full_page_writes", &settings.full_page_writes)] {
         if value == "off" {
@@ -153,7 +153,7 @@ fn durability(settings: &Settings) -> Finding {
     )
 }
 
-fn replication(settings: &Settings) -> Option<Finding> {
+fn replication(settings: &ServerSettings) -> Option<Finding> {
     let subject = "replication";
     if settings.is_replica {
         return Some(Finding::risk(subject, "the server is a replica, which grants nothing: name the primary"));
@@ -180,21 +180,21 @@ mod tests {
 
     use super::*;
 
-    fn on(settings: Settings) -> Settings {
+    fn on(settings: ServerSettings) -> ServerSettings {
         let on = || "on".to_owned();
-        Settings { fsync: on(), full_page_writes: on(), synchronous_commit: on(), ..settings }
+        ServerSettings { fsync: on(), full_page_writes: on(), synchronous_commit: on(), ..settings }
     }
 
     #[test]
     fn what_is_not_flushed_is_a_risk() {
-        assert_eq!(durability(&on(Settings::default())).verdict, Verdict::Good);
+        assert_eq!(durability(&on(ServerSettings::default())).verdict, Verdict::Good);
         let off = || "off".to_owned();
-        let settings = on(Settings::default());
-        assert_eq!(durability(&Settings { fsync: off(), ..settings }).verdict, Verdict::Risk);
-        let settings = on(Settings::default());
-        assert_eq!(durability(&Settings { full_page_writes: off(), ..settings }).verdict, Verdict::Risk);
-        let settings = on(Settings::default());
-        assert_eq!(durability(&Settings { synchronous_commit: off(), ..settings }).verdict, Verdict::Risk);
+        let settings = on(ServerSettings::default());
+        assert_eq!(durability(&ServerSettings { fsync: off(), ..settings }).verdict, Verdict::Risk);
+        let settings = on(ServerSettings::default());
+        assert_eq!(durability(&ServerSettings { full_page_writes: off(), ..settings }).verdict, Verdict::Risk);
+        let settings = on(ServerSettings::default());
+        assert_eq!(durability(&ServerSettings { synchronous_commit: off(), ..settings }).verdict, Verdict::Risk);
     }
 
     #[test]
@@ -208,20 +208,20 @@ mod tests {
         }
         assert_eq!(vacuum(&[], true)[0].verdict, Verdict::Good);
         assert_eq!(vacuum(&[], false)[0].verdict, Verdict::Note);
-        assert_eq!(notifications(&Settings::default(), true).verdict, Verdict::Good);
-        assert_eq!(notifications(&Settings::default(), false).verdict, Verdict::Note);
-        let full = Settings { notification_queue: 80, ..Settings::default() };
+        assert_eq!(notifications(&ServerSettings::default(), true).verdict, Verdict::Good);
+        assert_eq!(notifications(&ServerSettings::default(), false).verdict, Verdict::Note);
+        let full = ServerSettings { notification_queue: 80, ..ServerSettings::default() };
         assert!(notifications(&full, true).text.contains("80 %"));
     }
 
     #[test]
     fn replicas_that_are_not_waited_for_are_told_of() {
         let judged = |settings| replication(&on(settings)).map(|finding| finding.verdict);
-        assert_eq!(judged(Settings::default()), None);
-        assert_eq!(judged(Settings { replicas: 1, ..Settings::default() }), Some(Verdict::Note));
+        assert_eq!(judged(ServerSettings::default()), None);
+        assert_eq!(judged(ServerSettings { replicas: 1, ..ServerSettings::default() }), Some(Verdict::Note));
         let names = "ANY 1 (*)".to_owned();
-        let waited = Settings { replicas: 1, synchronous_standby_names: names, ..Settings::default() };
+        let waited = ServerSettings { replicas: 1, synchronous_standby_names: names, ..ServerSettings::default() };
         assert_eq!(judged(waited), Some(Verdict::Good));
-        assert_eq!(judged(Settings { is_replica: true, ..Settings::default() }), Some(Verdict::Risk));
+        assert_eq!(judged(ServerSettings { is_replica: true, ..ServerSettings::default() }), Some(Verdict::Risk));
     }
 }

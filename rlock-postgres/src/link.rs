@@ -53,8 +53,8 @@ impl Link {
         Arc::new(Self {
             sessions,
             listener,
-            schema: config.terms.schema.clone(),
-            timeout: config.terms.timeout,
+            schema: config.settings.schema.clone(),
+            timeout: config.settings.timeout,
             most,
             slots: Semaphore::new(most as usize),
             idle: Mutex::default(),

@@ -60,7 +60,7 @@ impl Sessions {
             options,
             is_pooled,
             connections: config.connections,
-            connect_timeout: config.terms.connect_timeout,
+            connect_timeout: config.settings.connect_timeout,
             abandoned: Mutex::default(),
             server: AtomicI64::new(0),
         }

@@ -31,12 +31,12 @@ pub(crate) struct Sweeper {
 
 impl Sweeper {
     pub(crate) fn new(config: &PostgresConfig, link: Arc<Link>, changes: Arc<Changes>) -> Self {
-        let keep = config.terms.keep_unused;
+        let keep = config.settings.keep_unused;
         Self {
             link,
             changes,
-            turn: Statement::new(include_str!("sql/turn.sql"), &config.terms.schema),
-            sweep: Statement::new(include_str!("sql/sweep.sql"), &config.terms.schema),
+            turn: Statement::new(include_str!("sql/turn.sql"), &config.settings.schema),
+            sweep: Statement::new(include_str!("sql/sweep.sql"), &config.settings.schema),
             keep,
             every: (keep / 10).clamp(Duration::from_millis(100), Duration::from_secs(300)),
         }

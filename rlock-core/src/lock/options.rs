@@ -160,7 +160,7 @@ impl LockOptions {
         !self.watchdog_off
     }
 
-    pub(crate) fn parse(&self) -> Result<Terms, InvalidConfig> {
+    pub(crate) fn parse(&self) -> Result<ValidOptions, InvalidConfig> {
         let ttl = self.ttl.map_or(Ok(Ttl::DEFAULT), Ttl::new)?;
         let watchdog = match (self.watchdog_off, self.watchdog_interval, &self.watchdog_config) {
             (true, Some(_), _) => return Err(InvalidConfig::IntervalWithoutWatchdog),
@@ -181,13 +181,22 @@ impl LockOptions {
         }
         let data = self.data.as_ref().map(LeaseData::new).transpose()?;
         let Self { wait, hold_at_least, hold_at_most, ref label, ref place, .. } = *self;
-        Ok(Terms { ttl, watchdog, wait, hold_at_least, hold_at_most, data, label: label.clone(), place: place.clone() })
+        Ok(ValidOptions {
+            ttl,
+            watchdog,
+            wait,
+            hold_at_least,
+            hold_at_most,
+            data,
+            label: label.clone(),
+            place: place.clone(),
+        })
     }
 }
 
 /// Valid options.
 #[derive(Clone)]
-pub(crate) struct Terms {
+pub(crate) struct ValidOptions {
     pub(crate) ttl: Ttl,
     pub(crate) watchdog: Option<Plan>,
     pub(crate) wait: Option<Duration>,

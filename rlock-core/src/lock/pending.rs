@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::options::Terms;
+use super::options::ValidOptions;
 use super::{Guard, LockOptions};
 use crate::client::{Client, Handle};
 use crate::clock::Moment;
@@ -45,14 +45,14 @@ impl Pending {
         let client = client.handle().clone();
         let driver = &client.driver;
         let LockSpec { resource, share, kind, options } = spec;
-        let terms = options.with_default_ttl(driver.settings().default_ttl).parse()?;
+        let valid = options.with_default_ttl(driver.settings().default_ttl).parse()?;
         let started = driver.now();
-        let wait = match terms.wait {
+        let wait = match valid.wait {
             None => Wait::Forever,
             Some(Duration::ZERO) => Wait::Never,
             Some(wait) => Wait::Until(started.after(wait)),
         };
-        let Terms { ttl, watchdog, hold_at_least, hold_at_most, data, label, place, .. } = terms;
+        let ValidOptions { ttl, watchdog, hold_at_least, hold_at_most, data, label, place, .. } = valid;
         let owner = label.map(|label| Arc::new(driver.settings().owner.clone().with_label(&label)));
         let request =
             LockRequest { resource, share, kind, ttl, watchdog, wait, hold_at_least, hold_at_most, data, owner, place };

@@ -45,7 +45,7 @@ fn server_error(code: &'static str, message: &'static str) -> sqlx::Error {
 
 fn executing(error: sqlx::Error) -> CallError {
     let config = PostgresConfig::from_url("postgres://localhost/app?schema=locks").unwrap();
-    CallError::executing(error, &config.terms.schema)
+    CallError::executing(error, &config.settings.schema)
 }
 
 fn connecting(error: sqlx::Error) -> CallError {
