@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::call::Call;
 use super::extending::Extending;
 use super::pause::pause;
+use super::request_state::RequestState;
 use super::{
     Context, Effect, Ended, ExtendOutcome, Fault, Held, Hint, Input, LossReason, Order, Phase, Queued, Refusal,
     Releasing, STRAY, Terms, Verb, Wait, earliest,
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) struct Claiming {
     since: Moment,
     /// The claim, and the moment when it was sent.
-    call: Call<Moment>,
+    call: RequestState<Moment>,
     /// The moment of the next claim.
     retry: Option<Moment>,
     /// The moment to give up a store that fails.
@@ -42,7 +42,7 @@ impl Claiming {
     pub(super) fn new(now: Moment) -> Self {
         Self {
             since: now,
-            call: Call::Wanted,
+            call: RequestState::Wanted,
             retry: None,
             give_up: now,
             hung: now,
@@ -61,7 +61,7 @@ impl Claiming {
             self.give_up = now.after(terms.retry_for);
         }
         self.hung = self.give_up.max(now.after(PATIENCE));
-        self.call = Call::UnderWay(call, now);
+        self.call = RequestState::UnderWay(call, now);
         Some(Order::Claim { ttl: terms.ttl, queue: terms.queues && terms.wait != Wait::Never })
     }
 
@@ -163,7 +163,7 @@ impl Claiming {
         }
         if self.retry.is_some_and(|retry| retry <= now) {
             self.retry = None;
-            self.call = Call::Wanted;
+            self.call = RequestState::Wanted;
             context.effects.push(Effect::Send(Verb::Claim));
         }
         Phase::Claiming(self)
@@ -178,7 +178,7 @@ impl Claiming {
     fn give_back(self, context: &mut Context<'_>) -> Phase {
         let alive_until = context.now.after(context.terms.ttl.get());
         match self.call {
-            Call::UnderWay(call, _) => {
+            RequestState::UnderWay(call, _) => {
                 Phase::Releasing(Releasing::after_claim(call, self.first_lost.is_some(), alive_until, context))
             }
             _ if self.first_lost.is_some() => Releasing::begin(alive_until, false, None, context),

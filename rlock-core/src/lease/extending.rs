@@ -1,6 +1,6 @@
 //! Extensions of one lease: one is under way, and another follows only if its answer is overdue.
 
-use super::call::Call;
+use super::request_state::RequestState;
 use super::{Context, Effect, Verb};
 use crate::clock::Moment;
 use crate::contract::Ttl;
@@ -8,7 +8,7 @@ use crate::contract::Ttl;
 /// The extensions of a lease, queued or held.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Extending<R> {
-    call: Call<Sent<R>>,
+    call: RequestState<Sent<R>>,
     /// Extensions whose answers are overdue. Late answers to them still count.
     overdue: Vec<Overdue>,
     /// Another extension has to follow the one under way, because its answer may be older than the reason for the
@@ -47,7 +47,7 @@ const MOST_OVERDUE: usize = 16;
 
 impl<R> Extending<R> {
     pub(super) const fn new() -> Self {
-        Self { call: Call::Idle, overdue: Vec::new(), again: false }
+        Self { call: RequestState::Idle, overdue: Vec::new(), again: false }
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -57,12 +57,12 @@ impl<R> Extending<R> {
     /// Requests an extension that is sent from now on.
     pub(super) fn ask(&mut self, context: &mut Context<'_>) {
         match self.call {
-            Call::Idle => {
-                self.call = Call::Wanted;
+            RequestState::Idle => {
+                self.call = RequestState::Wanted;
                 context.effects.push(Effect::Send(Verb::Extend));
             }
-            Call::Wanted => {}
-            Call::UnderWay(..) => self.again = true,
+            RequestState::Wanted => {}
+            RequestState::UnderWay(..) => self.again = true,
         }
     }
 
@@ -72,7 +72,7 @@ impl<R> Extending<R> {
     }
 
     pub(super) fn sent(&mut self, call: u32, sent: Sent<R>) {
-        self.call = Call::UnderWay(call, sent);
+        self.call = RequestState::UnderWay(call, sent);
         self.again = false;
     }
 
@@ -98,7 +98,9 @@ impl<R> Extending<R> {
         if self.timer().is_none_or(|due| due > now) {
             return None;
         }
-        let Call::UnderWay(call, sent) = std::mem::replace(&mut self.call, Call::Idle) else { return None };
+        let RequestState::UnderWay(call, sent) = std::mem::replace(&mut self.call, RequestState::Idle) else {
+            return None;
+        };
         if self.overdue.len() == MOST_OVERDUE {
             self.overdue.remove(0);
         }
@@ -118,8 +120,8 @@ impl<R> Extending<R> {
 
     pub(super) fn requests_mut(&mut self) -> Option<&mut R> {
         match &mut self.call {
-            Call::UnderWay(_, sent) => Some(&mut sent.requests),
-            Call::Idle | Call::Wanted => None,
+            RequestState::UnderWay(_, sent) => Some(&mut sent.requests),
+            RequestState::Idle | RequestState::Wanted => None,
         }
     }
 
@@ -131,11 +133,11 @@ impl<R> Extending<R> {
     /// The same extensions, without their users.
     pub(super) fn with_requests<S: Default>(self) -> Extending<S> {
         let call = match self.call {
-            Call::Idle => Call::Idle,
-            Call::Wanted => Call::Wanted,
-            Call::UnderWay(number, sent) => {
+            RequestState::Idle => RequestState::Idle,
+            RequestState::Wanted => RequestState::Wanted,
+            RequestState::UnderWay(number, sent) => {
                 let Sent { at, ttl, due, .. } = sent;
-                Call::UnderWay(number, Sent { at, ttl, due, requests: S::default() })
+                RequestState::UnderWay(number, Sent { at, ttl, due, requests: S::default() })
             }
         };
         Extending { call, overdue: self.overdue, again: self.again }

@@ -26,7 +26,6 @@
 //! - The deadline of a held lease counts from a moment before its request was sent.
 //! - The loss of a lock comes before every other effect of its step.
 
-mod call;
 mod claiming;
 mod effect;
 mod ended;
@@ -39,6 +38,7 @@ mod model;
 mod pause;
 mod queued;
 mod releasing;
+mod request_state;
 #[cfg(test)]
 mod tests;
 mod watchdog;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::call::Call;
 use super::pause::pause;
+use super::request_state::RequestState;
 use super::{Context, Effect, ExtendOutcome, Fault, Input, Order, Phase, ReleaseOutcome, STRAY, Verb, earliest};
 use crate::clock::Moment;
 use crate::contract::{Acquired, Released};
@@ -17,7 +17,7 @@ pub(crate) struct Releasing {
     since: Moment,
     /// The claim under way, whose answer decides whether there is a lease to release.
     claim: Option<ClaimUnderWay>,
-    call: Call<()>,
+    call: RequestState<()>,
     /// The store may keep the lease until then.
     alive_until: Moment,
     /// The resource has to stay taken until then.
@@ -68,7 +68,7 @@ impl Releasing {
         Self {
             since: context.now,
             claim: None,
-            call: Call::Idle,
+            call: RequestState::Idle,
             alive_until,
             rest_until: None,
             retry_until: context.now.after(context.terms.retry_for),
@@ -84,7 +84,7 @@ impl Releasing {
         if !self.call.is_wanted() {
             return None;
         }
-        self.call = Call::UnderWay(call, ());
+        self.call = RequestState::UnderWay(call, ());
         // A lease that a later release finds is the work of a stray claim. Its share was not used and need not rest.
         let rest_until = self.rest_until.filter(|_| !self.is_answered);
         Some(Order::Release { rest: rest_until.map(|until| until.since(now)).unwrap_or_default() })
@@ -203,7 +203,7 @@ impl Releasing {
     }
 
     fn send(&mut self, context: &mut Context<'_>) {
-        self.call = Call::Wanted;
+        self.call = RequestState::Wanted;
         context.effects.push(Effect::Send(Verb::Release));
     }
 }

@@ -24,7 +24,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::is_on;
 use crate::wire::{
-    Answer, Call, FromServer, Hello, Request, State, WireClaim, WireKey, WireRelease, from_line, to_line,
+    Answer, Envelope, FromServer, Hello, Request, State, WireClaim, WireKey, WireRelease, from_line, to_line,
 };
 
 /// Time limit to connect, and to answer a request.
@@ -117,7 +117,7 @@ impl Served {
         let number = self.shared.numbers.fetch_add(1, Ordering::Relaxed);
         let (told, answer) = oneshot::channel();
         link.waiting().insert(number, told);
-        if link.to_write.send(to_line(&Call { number, request })).is_err() {
+        if link.to_write.send(to_line(&Envelope { number, request })).is_err() {
             return Err(not_applied("the connection broke before the request was sent"));
         }
         match timeout(TIMEOUT, answer).await {

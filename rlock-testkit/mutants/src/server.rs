@@ -21,7 +21,7 @@ use tokio::time::sleep;
 use crate::is_on;
 use crate::memory::{MemoryBackend, MemoryStore};
 use crate::wire::{
-    Answer, Call, FromServer, Hello, Request, State, WireClaim, WireKey, WireRelease, from_line, to_line,
+    Answer, Envelope, FromServer, Hello, Request, State, WireClaim, WireKey, WireRelease, from_line, to_line,
 };
 
 /// The reference store as a server.
@@ -118,7 +118,7 @@ impl Server {
         });
         let mut claimed = Vec::new();
         while let Ok(Some(line)) = lines.next_line().await {
-            let Some(Call { number, request }) = from_line::<Call<Request>>(&line) else { break };
+            let Some(Envelope { number, request }) = from_line::<Envelope<Request>>(&line) else { break };
             if let Request::Acquire(claims) = &request {
                 claimed.extend(claims.iter().map(|claim| claim.key.clone()));
             }

@@ -17,8 +17,9 @@ pub(crate) struct Hello {
     pub(crate) namespace: String,
 }
 
+/// A request, and the number that its answer repeats.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Call<R> {
+pub(crate) struct Envelope<R> {
     pub(crate) number: u64,
     pub(crate) request: R,
 }

@@ -1,8 +1,8 @@
-//! A request of one verb.
+//! The state of the request of one verb.
 
-/// The request of one verb. At most one is under way.
+/// The state of the request of one verb. At most one is under way.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Call<T> {
+pub(super) enum RequestState<T> {
     /// There is nothing to send.
     Idle,
     /// The request waits for its turn.
@@ -11,7 +11,7 @@ pub(super) enum Call<T> {
     UnderWay(u32, T),
 }
 
-impl<T> Call<T> {
+impl<T> RequestState<T> {
     pub(super) fn is_idle(&self) -> bool {
         matches!(self, Self::Idle)
     }
