@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rlock_core::{LockError, LossReason, ResourceName};
 
-use support::{TTL, World, options, settle};
+use support::{TTL, World, options, until_idle};
 
 const LONG: Duration = Duration::from_secs(600);
 
@@ -15,7 +15,7 @@ async fn guards_are_waited_for_and_stay_held() {
     let world = World::new();
     let guard = world.lock("job").lock_with(options()).await.unwrap();
     let working = async {
-        settle().await;
+        until_idle().await;
         assert!(matches!(world.lock("other").lock().await, Err(LockError::Closed { .. })), "new locks are refused");
         tokio::time::sleep(TTL * 5).await;
         assert!(guard.is_held(), "it is renewed meanwhile");
@@ -33,7 +33,7 @@ async fn waiters_end_at_once() {
     let held = world.lock("job").lock_with(options()).await.unwrap();
     let waiting = world.lock("job");
     let draining = async {
-        settle().await;
+        until_idle().await;
         world.client.drain(LONG, TTL).await
     };
     let ending = async {

@@ -11,7 +11,7 @@ use rlock_core::{
     BackendError, Client, Election, InvalidConfig, LockError, LockOptions, LossReason, Observation, ResourceName,
 };
 
-use support::{TTL, World, options, settle};
+use support::{TTL, World, options, until_idle};
 
 fn election(client: &Client) -> Election {
     Election::new("scheduler", client).unwrap()
@@ -37,7 +37,7 @@ async fn one_leads_at_a_time() {
     let first = one.campaign("http://one").await.unwrap();
     let mut campaign = Box::pin(other.campaign("http://other"));
     assert!(poll!(&mut campaign).is_pending());
-    settle().await;
+    until_idle().await;
     assert!(poll!(&mut campaign).is_pending());
     let leader = other.leader().await.unwrap().expect("one leads");
     assert_eq!(leader.data.unwrap().to_text(), "http://one");
@@ -112,7 +112,7 @@ async fn dropped_observer_asks_no_more() {
     let mut observed = election(&world.client).observe();
     assert_eq!(next(&mut observed).await, None);
     drop(observed);
-    settle().await;
+    until_idle().await;
     let asked = world.script.looks();
     tokio::time::sleep(TTL).await;
     assert_eq!(world.script.looks(), asked);
@@ -162,9 +162,9 @@ async fn dropped_campaign_leaves_the_queue() {
     let leadership = one.campaign("a").await.unwrap();
     let mut campaign = Box::pin(other.campaign("b"));
     assert!(poll!(&mut campaign).is_pending());
-    settle().await;
+    until_idle().await;
     drop(campaign);
-    settle().await;
+    until_idle().await;
     assert_eq!(world.client.inspect(&name()).await.unwrap().queue, []);
     drop(leadership);
 }

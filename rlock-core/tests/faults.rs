@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::Event;
 
-use support::{Fate, OnEvent, Scripted, TTL, Verb, World, options, settle};
+use support::{Fate, OnEvent, Scripted, TTL, Verb, World, options, until_idle};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// The time limit for actions of real threads.
@@ -76,7 +76,7 @@ async fn hung_claims_hold_nobody_up() {
             tokio::spawn(async move { lock.lock_with(options()).await })
         })
         .collect();
-    settle().await;
+    until_idle().await;
     world.script.decide(Verb::Acquire, Fate::Answered);
     let guard = timeout(3 * SECOND, world.lock("job").lock_with(options())).await.expect("it does not wait for others");
     assert!(guard.unwrap().is_held());
@@ -126,7 +126,7 @@ async fn task_that_watches_a_lock_ends_with_it() {
     let world = World::new();
     let guard = world.lock("job").lock_with(options()).await.unwrap();
     let (before, lost) = (tokio::spawn(guard.ended()), guard.ended());
-    settle().await;
+    until_idle().await;
     assert!(!before.is_finished());
     guard.unlock().await.unwrap();
     assert_eq!((before.await.unwrap(), lost.await), (End::Released, End::Released));
@@ -146,12 +146,12 @@ async fn clients_of_one_backend_hear_of_their_grants() {
         let held = SimpleLock::new("job", holder).unwrap().lock_with(options()).await.unwrap();
         let lock = SimpleLock::new("job", waiter).unwrap();
         let waiting = tokio::spawn(async move { lock.lock_with(options()).await });
-        settle().await;
+        until_idle().await;
         let released = Instant::now();
         held.unlock().await.unwrap();
         drop(waiting.await.unwrap().unwrap());
         assert_eq!(released.elapsed(), Duration::ZERO);
-        settle().await;
+        until_idle().await;
     }
 }
 
@@ -214,7 +214,7 @@ async fn loss_is_signalled_before_it_is_logged() {
     signal.set(guard.cancellation_token()).unwrap();
     world.other_client().break_leases(guard.resource()).await.unwrap();
     guard.lost().await;
-    settle().await;
+    until_idle().await;
     assert!(seen.load(Ordering::SeqCst) > 0, "the loss was logged first, or not at all");
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rlock_core::{AdoptError, Client, LockHandle, LockOptions, LossReason, RwLock, SimpleLock};
 
-use support::{Fate, TTL, Verb, World, settle};
+use support::{Fate, TTL, Verb, World, until_idle};
 
 fn mutex(client: &Client) -> SimpleLock {
     SimpleLock::new("job", client).unwrap()
@@ -35,7 +35,7 @@ async fn handle_that_is_not_adopted_ends_with_its_ttl() {
     let world = World::new();
     let handle = mutex(&world.client).lock().await.unwrap().into_handle().unwrap();
     tokio::time::sleep(TTL + Duration::from_millis(1)).await;
-    settle().await;
+    until_idle().await;
     assert!(
         matches!(world.client.adopt(&handle).await, Err(AdoptError::Lost(lost)) if lost.reason == LossReason::Gone)
     );
@@ -54,7 +54,7 @@ async fn adopted_share_is_the_same() {
     assert!(lock.try_write_with(LockOptions::new()).await.unwrap().is_none());
     assert!(lock.try_read_with(LockOptions::new()).await.unwrap().is_some());
     reader.unlock().await.unwrap();
-    settle().await;
+    until_idle().await;
     assert!(lock.try_write_with(LockOptions::new()).await.unwrap().is_some());
 }
 

@@ -10,7 +10,7 @@ use rlock_core::{
     UnlockError,
 };
 
-use support::{Fate, INTERVAL, TTL, Verb, World, options, settle};
+use support::{Fate, INTERVAL, TTL, Verb, World, options, until_idle};
 
 fn set(client: &Client, names: &[&str]) -> LockSet {
     names.iter().fold(LockSet::new(client), |set, name| set.mutex(name).unwrap())
@@ -47,7 +47,7 @@ async fn all_kinds_are_held_together() {
     assert_eq!(guard.token("other"), None);
     guard.unlock().await.unwrap();
     drop(last);
-    settle().await;
+    until_idle().await;
     for resource in ["pool", "page", "rates", "job"] {
         assert!(is_free(&other, resource).await, "{resource}");
     }
@@ -83,7 +83,7 @@ async fn waiting_holds_only_what_comes_before() {
     let mut locking = Box::pin(set.lock());
     for _ in 0..3 {
         assert!(poll!(&mut locking).is_pending());
-        settle().await;
+        until_idle().await;
     }
     assert!(!is_free(&other, "a").await);
     assert!(is_free(&other, "c").await);
@@ -98,7 +98,7 @@ async fn try_is_all_or_nothing() {
     let held = mutex(&other, "b").lock().await.unwrap();
     let set = set(&world.client, &["a", "b", "c"]);
     assert!(set.try_lock().await.unwrap().is_none());
-    settle().await;
+    until_idle().await;
     assert!(is_free(&other, "a").await && is_free(&other, "c").await);
     held.unlock().await.unwrap();
     assert_eq!(set.try_run(async { 7 }).await.unwrap(), Some(7));
@@ -123,7 +123,7 @@ async fn wait_is_for_all_together() {
     let (locked, ()) = tokio::join!(set.lock_with(options().wait(wait)), freeing);
     let Err(LockError::TimedOut { resource, wait: told, .. }) = locked else { panic!("{locked:?}") };
     assert_eq!((resource.as_str(), told, begun.elapsed()), ("b", wait, wait));
-    settle().await;
+    until_idle().await;
     assert!(is_free(&other, "a").await);
 }
 
@@ -137,10 +137,10 @@ async fn dropped_wait_leaves_nothing() {
         let mut locking = Box::pin(set.lock());
         for _ in 0..polls {
             assert!(poll!(&mut locking).is_pending());
-            settle().await;
+            until_idle().await;
         }
         drop(locking);
-        settle().await;
+        until_idle().await;
         assert!(is_free(&other, "a").await, "after {polls} polls");
         assert_eq!(other.inspect(&name("b")).await.unwrap().queue, [], "after {polls} polls");
     }
@@ -206,12 +206,12 @@ async fn work_of_a_set_is_dropped_on_loss() {
     let other = world.other_client();
     let guard = set(&world.client, &["a", "b"]).lock().await.unwrap();
     let breaking = async {
-        settle().await;
+        until_idle().await;
         other.break_leases(&name("a")).await.unwrap();
         std::future::pending::<()>().await;
     };
     assert_eq!(guard.run(breaking).await.unwrap_err().resource.as_str(), "a");
-    settle().await;
+    until_idle().await;
     assert!(is_free(&other, "b").await);
 }
 
@@ -222,7 +222,7 @@ async fn release_of_a_set_cancels_nothing() {
     let (token, ended) = (guard.cancellation_token(), guard.ended());
     guard.unlock().await.unwrap();
     assert_eq!(ended.await, rlock_core::End::Released);
-    settle().await;
+    until_idle().await;
     assert!(!token.is_cancelled());
 }
 
@@ -254,7 +254,7 @@ async fn failure_gives_back_what_was_taken() {
     let held = mutex(&other, "b").lock().await.unwrap();
     let set = set(&world.client, &["a", "b"]);
     let failing = async {
-        settle().await;
+        until_idle().await;
         tokio::time::sleep(INTERVAL).await;
         world.script.decide(Verb::Acquire, Fate::Failed);
         world.script.decide(Verb::Extend, Fate::Failed);
@@ -264,6 +264,6 @@ async fn failure_gives_back_what_was_taken() {
     let (locked, ()) = tokio::join!(set.lock_with(LockOptions::new().ttl(TTL)), failing);
     assert!(matches!(locked, Err(LockError::Unavailable { .. })), "{locked:?}");
     held.unlock().await.unwrap();
-    settle().await;
+    until_idle().await;
     assert!(is_free(&other, "a").await && is_free(&other, "b").await);
 }

@@ -8,7 +8,7 @@ use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use rlock_core::{SimpleLock, metrics::describe_metrics};
 use tokio::time::sleep;
 
-use support::{Fate, TTL, World, options, settle};
+use support::{Fate, TTL, World, options, until_idle};
 
 #[tokio::test(start_paused = true)]
 async fn every_event_is_counted_under_its_name() {
@@ -21,7 +21,7 @@ async fn every_event_is_counted_under_its_name() {
     let lock = SimpleLock::new("job", &world.client).unwrap();
     assert!(lock.try_lock().await.unwrap().is_none());
     let waiting = tokio::spawn(async move { lock.lock_with(options()).await });
-    settle().await;
+    until_idle().await;
     // A snapshot takes the values that were counted so far.
     let before = snapshotter.snapshot().into_vec();
     let waiters = before.iter().find(|(key, ..)| key.key().name() == "rlock_waiters").unwrap();
@@ -32,7 +32,7 @@ async fn every_event_is_counted_under_its_name() {
     world.script.set(Fate::Failed);
     guard.lost().await;
     drop(guard);
-    settle().await;
+    until_idle().await;
 
     let snapshot = snapshotter.snapshot().into_vec();
     let names: BTreeSet<&str> = snapshot.iter().map(|(key, ..)| key.key().name()).collect();

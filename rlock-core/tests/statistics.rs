@@ -7,7 +7,7 @@ use std::time::Duration;
 use rlock_core::{WatchdogConfig, WatchdogManager, metrics};
 use tokio::time::sleep;
 
-use support::{Fate, INTERVAL, TTL, World, options, settle};
+use support::{Fate, INTERVAL, TTL, World, options, until_idle};
 
 #[tokio::test(start_paused = true)]
 async fn status_and_global_stats_add_up() {
@@ -38,7 +38,7 @@ async fn status_and_global_stats_add_up() {
 
     other.script.set(Fate::Answered);
     drop(guards);
-    settle().await;
+    until_idle().await;
     sleep(Duration::from_secs(1)).await;
     let stats = metrics::global().stats();
     assert_eq!(stats.watchdog.active_watchdogs, 0);

@@ -12,7 +12,7 @@ use rlock_core::{
     SimpleLock,
 };
 
-use support::{Fate, Verb, World, options, settle};
+use support::{Fate, Verb, World, options, until_idle};
 
 fn mutex(client: &Client) -> SimpleLock {
     SimpleLock::new("job", client).unwrap()
@@ -53,7 +53,7 @@ async fn a_loss_drops_the_work() {
         std::future::pending::<()>().await;
     }));
     assert!(poll!(&mut run).is_pending());
-    settle().await;
+    until_idle().await;
     assert!(poll!(&mut run).is_pending());
     assert_eq!(Arc::strong_count(&working), 2, "the work has begun");
     world.other_client().break_leases(&ResourceName::new("job").unwrap()).await.unwrap();
@@ -76,12 +76,12 @@ async fn dropping_the_future_drops_the_work_and_releases() {
         .await
     });
     let rival = mutex(&world.other_client());
-    settle().await;
+    until_idle().await;
     assert!(rival.try_lock().await.unwrap().is_none());
     run.abort();
     assert!(run.await.unwrap_err().is_cancelled());
     assert_eq!(Arc::strong_count(&working), 1, "the work was dropped");
-    settle().await;
+    until_idle().await;
     assert!(rival.try_lock().await.unwrap().is_some());
 }
 

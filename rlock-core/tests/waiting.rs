@@ -8,7 +8,7 @@ use futures_util::poll;
 use rlock_core::{LockError, LossReason, SimpleLock, UnlockError};
 use tokio::time::{Instant, sleep};
 
-use support::{Fate, TTL, Verb, World, options, settle};
+use support::{Fate, TTL, Verb, World, options, until_idle};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// A wait that ends within a timer's resolution.
@@ -23,7 +23,7 @@ async fn a_wait_ends_when_it_should() {
     assert!(refused.is_timeout(), "{refused}");
     let waited = asked.elapsed();
     assert!(waited >= 7 * SECOND && waited <= 7 * SECOND + TICK, "{waited:?}");
-    settle().await;
+    until_idle().await;
     assert_eq!(world.client.open_leases(), 1, "the place in the queue was given up");
 }
 
@@ -74,9 +74,9 @@ async fn a_claim_that_lands_after_its_future_was_dropped_is_given_back() {
     world.script.decide(Verb::Acquire, Fate::AnswerLost);
     let lock = world.lock("job");
     let asking = tokio::spawn(async move { lock.lock_with(options()).await });
-    settle().await;
+    until_idle().await;
     asking.abort();
-    settle().await;
+    until_idle().await;
     let now = world.other_client().inspect(world.lock("job").resource()).await.unwrap();
     assert!(now.is_free(), "{now:?}");
     sleep(TTL).await;
@@ -90,12 +90,12 @@ async fn an_outage_in_the_queue_is_waited_out() {
     let held = SimpleLock::new("job", &other).unwrap().lock_with(options()).await.unwrap();
     let lock = world.lock("job");
     let waiting = tokio::spawn(async move { lock.lock_with(options()).await });
-    settle().await;
+    until_idle().await;
     world.script.set(Fate::Failed);
     sleep(TTL / 2).await;
     world.script.set(Fate::Answered);
     held.unlock().await.unwrap();
-    settle().await;
+    until_idle().await;
     assert!(waiting.await.unwrap().unwrap().is_held());
 }
 
@@ -106,7 +106,7 @@ async fn a_place_that_the_store_lost_is_taken_again() {
     let held = SimpleLock::new("job", &other).unwrap().lock_with(options()).await.unwrap();
     let lock = world.lock("job");
     let waiting = tokio::spawn(async move { lock.lock_with(options()).await });
-    settle().await;
+    until_idle().await;
     world.script.set(Fate::Failed);
     sleep(3 * TTL).await;
     assert!(other.inspect(held.resource()).await.unwrap().queue.is_empty(), "the place has expired");
@@ -179,7 +179,7 @@ async fn a_release_whose_answer_got_lost_succeeds() {
     let guard = world.lock("job").lock_with(options()).await.unwrap();
     world.script.decide(Verb::Release, Fate::AnswerLost);
     let unlocking = tokio::spawn(guard.unlock());
-    settle().await;
+    until_idle().await;
     world.script.decide(Verb::Release, Fate::Answered);
     unlocking.await.unwrap().unwrap();
 }
@@ -190,7 +190,7 @@ async fn shutdown_ends_holders_and_waiters() {
     let guard = world.lock("job").lock_with(options()).await.unwrap();
     let lock = world.lock("job");
     let waiting = tokio::spawn(async move { lock.lock_with(options()).await });
-    settle().await;
+    until_idle().await;
     world.client.shutdown(SECOND).await.unwrap();
     assert_eq!(guard.lost().await, LossReason::Shutdown);
     assert!(matches!(waiting.await.unwrap(), Err(LockError::Closed { .. })));
@@ -241,7 +241,7 @@ async fn a_watchdog_that_is_stopped_late_leaves_the_release_alone() {
     let watchdog = guard.watchdog().unwrap();
     world.script.decide(Verb::Release, Fate::Failed);
     let unlocking = tokio::spawn(guard.unlock());
-    settle().await;
+    until_idle().await;
     watchdog.stop();
     world.script.decide(Verb::Release, Fate::Answered);
     unlocking.await.unwrap().unwrap();
@@ -254,12 +254,12 @@ async fn a_release_succeeds_though_both_first_answers_got_lost() {
     world.script.decide(Verb::Acquire, Fate::AnswerLost);
     let lock = world.lock("job");
     let asking = tokio::spawn(async move { lock.lock_with(options()).await });
-    settle().await;
+    until_idle().await;
     world.script.decide(Verb::Acquire, Fate::Answered);
     let guard = asking.await.unwrap().unwrap();
     world.script.decide(Verb::Release, Fate::AnswerLost);
     let unlocking = tokio::spawn(guard.unlock());
-    settle().await;
+    until_idle().await;
     world.script.decide(Verb::Release, Fate::Answered);
     unlocking.await.unwrap().unwrap();
 }
@@ -322,7 +322,7 @@ async fn a_late_answer_about_the_place_in_the_queue_takes_no_lock_away() {
     let holder = SimpleLock::new("job", &world.other_client()).unwrap().lock_with(options()).await.unwrap();
     let lock = world.lock("job");
     let waiting = tokio::spawn(async move { lock.lock_with(options()).await });
-    settle().await;
+    until_idle().await;
     world.script.set(Fate::AnsweredLate(3 * SECOND));
     while world.script.times("job").is_empty() {
         sleep(SECOND / 10).await;

@@ -13,7 +13,7 @@ use rlock_core::{
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::{Instant, sleep};
 
-use support::{Fate, INTERVAL, TTL, World, options, settle};
+use support::{Fate, INTERVAL, TTL, World, options, until_idle};
 
 /// The maximum time by which an extension may be early, so that it is sent together with others.
 const GRID: Duration = Duration::from_millis(70);
@@ -62,7 +62,7 @@ async fn first_extension_after_a_grant() {
     holder.unlock().await.unwrap();
     let granted = Instant::now();
     let guard = waiter.await.unwrap();
-    settle().await;
+    until_idle().await;
     let after: Vec<Instant> = world.script.calls()[asked..].iter().map(|call| call.at).collect();
     assert_eq!(after, [granted], "the rest of a waiter's life is made a full one at once");
     assert!(guard.remaining() > TTL - TTL / 50);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _, poll};
 use rlock_core::{BackendError, LockError, QueuePlace, Semaphore, Snapshot};
-use support::{Fate, Log, TTL, World, options, settle};
+use support::{Fate, Log, TTL, World, options, until_idle};
 
 /// The next state: the number of holders and of waiters.
 async fn next(changes: &mut (impl Stream<Item = Result<Snapshot, BackendError>> + Unpin)) -> (usize, usize) {
@@ -70,7 +70,7 @@ async fn waiter_knows_its_place() {
     let mut waits = [&first, &second].map(|place| Box::pin(lock.lock_with(options().queue_place(place))));
     for wait in &mut waits {
         assert!(poll!(wait).is_pending());
-        settle().await;
+        until_idle().await;
     }
     let beside = world.lock("other").lock_with(options().queue_place(&second)).await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -88,7 +88,7 @@ async fn waiter_knows_its_place() {
     });
     renewed.await.expect("it renews its place");
     drop(second_wait);
-    settle().await;
+    until_idle().await;
     assert_eq!(second.ahead(), None);
     guard.unlock().await.unwrap();
 }
@@ -122,7 +122,7 @@ async fn logs_name_the_token_and_the_time_held() {
     let token = guard.token();
     world.client.break_leases(guard.resource()).await.unwrap();
     guard.lost().await;
-    settle().await;
+    until_idle().await;
     let lost = format!("token={token} held_for=");
     assert!(log.lines().iter().any(|line| line.contains("lost the lock") && line.contains(&lost)), "{:?}", log.lines());
 }

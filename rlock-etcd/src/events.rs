@@ -15,7 +15,7 @@ use crate::error::{CallError, Kind};
 use crate::link::Link;
 
 /// How long a lease must be held before its key is watched. Most leases are released earlier, and cost no watch.
-const SETTLED: Duration = Duration::from_millis(30);
+const LASTING: Duration = Duration::from_millis(30);
 /// How long a stream may take to open before its connection is probed.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// The pause before the keys of a lease are watched again after the server cancelled one of its watches.
@@ -42,7 +42,7 @@ pub(crate) enum Sight {
     /// The key of the lease is gone, as of that revision.
     Gone(LeaseId, i64),
     /// The lease has been held for a while.
-    Settled(LeaseId),
+    Lasting(LeaseId),
     /// Events may have been missed before this.
     Resync,
 }
@@ -58,7 +58,7 @@ pub(crate) struct Watcher {
     /// The lease and the purpose of each watch.
     watches: HashMap<i64, (LeaseId, Purpose)>,
     /// Held leases whose keys are to be watched, in the order of the time for that.
-    settling: VecDeque<(Instant, LeaseId, String, i64)>,
+    young: VecDeque<(Instant, LeaseId, String, i64)>,
     /// Leases of which a watch was cancelled, in the order of the time to watch them again.
     again: VecDeque<(Instant, LeaseId)>,
     /// Requests to send to the server.
@@ -69,7 +69,7 @@ pub(crate) struct Watcher {
 struct Watched {
     own: Option<i64>,
     blockers: Vec<(String, i64)>,
-    settling: bool,
+    young: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -94,7 +94,7 @@ impl Watcher {
             next_id: FIRST_ID,
             leases: HashMap::new(),
             watches: HashMap::new(),
-            settling: VecDeque::new(),
+            young: VecDeque::new(),
             again: VecDeque::new(),
             outbox: VecDeque::new(),
         }
@@ -117,7 +117,7 @@ impl Watcher {
             self.watches.clear();
             self.outbox.clear();
             self.leases.clear();
-            self.settling.clear();
+            self.young.clear();
             self.again.clear();
             sleep(PAUSE).await;
         }
@@ -134,7 +134,7 @@ impl Watcher {
             self.see(Sight::Resync);
         }
         loop {
-            let settled = self.settling.front().map(|(at, ..)| *at);
+            let ripe = self.young.front().map(|(at, ..)| *at);
             let again = self.again.front().map(|(at, _)| *at);
             tokio::select! {
                 response = responses.message() => match response? {
@@ -153,7 +153,7 @@ impl Watcher {
                     sent?;
                     self.outbox.pop_front();
                 }
-                () = sleep_until(settled.unwrap_or_else(Instant::now)), if settled.is_some() => self.settle(),
+                () = sleep_until(ripe.unwrap_or_else(Instant::now)), if ripe.is_some() => self.watch_lasting(),
                 () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => self.watch_again(),
             }
         }
@@ -170,8 +170,8 @@ impl Watcher {
             Command::Held { id, key, read_at } => {
                 self.watch_blockers(id, Vec::new(), read_at);
                 let watched = self.leases.entry(id).or_default();
-                if !std::mem::replace(&mut watched.settling, true) {
-                    self.settling.push_back((Instant::now() + SETTLED, id, key, read_at));
+                if !std::mem::replace(&mut watched.young, true) {
+                    self.young.push_back((Instant::now() + LASTING, id, key, read_at));
                 }
             }
             Command::Forget(id) => {
@@ -183,15 +183,15 @@ impl Watcher {
         }
     }
 
-    fn settle(&mut self) {
+    fn watch_lasting(&mut self) {
         let now = Instant::now();
-        while self.settling.front().is_some_and(|(at, ..)| *at <= now) {
-            let Some((_, id, key, read_at)) = self.settling.pop_front() else { return };
+        while self.young.front().is_some_and(|(at, ..)| *at <= now) {
+            let Some((_, id, key, read_at)) = self.young.pop_front() else { return };
             let Some(watched) = self.leases.get(&id) else { continue };
             if watched.own.is_none() {
                 self.watch_own(id, key, read_at);
             }
-            self.see(Sight::Settled(id));
+            self.see(Sight::Lasting(id));
         }
     }
 

@@ -34,7 +34,7 @@ impl Grace {
     }
 
     /// Whether the grace of a server of this age is over by its age alone.
-    pub(crate) fn is_settled(&self, age: Duration) -> bool {
+    pub(crate) fn is_over_at(&self, age: Duration) -> bool {
         self.is_alone || age > self.length + Self::STARTING
     }
 

@@ -60,7 +60,7 @@ struct Opened {
 struct Primary {
     epoch: u64,
     /// False while the sentinel leads a failover: it then reports the new epoch with the old address.
-    is_settled: bool,
+    is_final: bool,
     address: Address,
 }
 
@@ -216,8 +216,8 @@ impl Primary {
             })
         };
         let address = Address::announced(field("ip")?, field("port")?.parse().ok()?, sentinel);
-        let is_settled = !field("flags").unwrap_or_default().contains("failover_in_progress");
-        Some(Self { epoch: field("config-epoch")?.parse().ok()?, is_settled, address })
+        let is_final = !field("flags").unwrap_or_default().contains("failover_in_progress");
+        Some(Self { epoch: field("config-epoch")?.parse().ok()?, is_final, address })
     }
 }
 
@@ -269,7 +269,7 @@ mod tests {
     }
 
     fn primary(epoch: u64, host: &str) -> Primary {
-        Primary { epoch, is_settled: true, address: Address::new(host, 6379) }
+        Primary { epoch, is_final: true, address: Address::new(host, 6379) }
     }
 
     #[test]
@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn leader_of_a_failover_does_not_name_the_new_primary_yet() {
-        let leader = Primary { is_settled: false, ..primary(2, "z-old") };
+        let leader = Primary { is_final: false, ..primary(2, "z-old") };
         assert_eq!(sentinels().judge(vec![leader, primary(2, "new")]), Some(Address::new("new", 6379)));
     }
 
@@ -302,7 +302,7 @@ mod tests {
         let text = |text: &str| Reply::Text(text.into());
         let fields = ["name", "main", "ip", "10.0.0.7", "port", "6380", "config-epoch", "3"].map(text);
         let own = Address::new("a", 26379);
-        let read = Primary { epoch: 3, is_settled: true, address: Address::new("10.0.0.7", 6380) };
+        let read = Primary { epoch: 3, is_final: true, address: Address::new("10.0.0.7", 6380) };
         assert_eq!(Primary::read(&fields, &own), Some(read));
         assert_eq!(Primary::read(&fields[..6], &own), None);
     }

@@ -15,7 +15,7 @@ pub(crate) async fn grants_from(conn: &Conn, mark: &str) -> Result<Instant, Call
         return Ok(known);
     }
     let standing = standing(conn).await?;
-    let passed = if conn.grace().is_settled(standing.age) && !standing.is_promoted {
+    let passed = if conn.grace().is_over_at(standing.age) && !standing.is_promoted {
         standing.age
     } else {
         known_for(conn, mark, &standing.identity).await?

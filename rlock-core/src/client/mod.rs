@@ -170,7 +170,7 @@ impl Client {
         self.shutdown(timeout).await
     }
 
-    /// The number of leases that this client has not settled with the store: queued, held, or being released.
+    /// The number of leases that this client has on the store: queued, held, or being released.
     pub fn open_leases(&self) -> usize {
         self.0.driver.open_leases()
     }

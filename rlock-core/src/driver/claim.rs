@@ -97,7 +97,7 @@ impl Driver {
         match state.lease.phase() {
             Phase::Held(held) if !is_lost => Some(Claimed::Granted(held.token())),
             Phase::Ended(ended) => Some(Claimed::Ended(ended.reason())),
-            Phase::Settled => Some(Claimed::Failed(LockError::Closed { resource: resource() })),
+            Phase::Forgotten => Some(Claimed::Failed(LockError::Closed { resource: resource() })),
             _ => None,
         }
     }

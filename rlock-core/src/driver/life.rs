@@ -61,7 +61,7 @@ impl Driver {
     fn fire(self: &Arc<Self>, Timer { at, slot }: &Timer) {
         let is_due = {
             let mut state = slot.lock();
-            if slot.is_settled() {
+            if slot.is_forgotten() {
                 return;
             }
             state.timers -= 1;
@@ -131,7 +131,7 @@ impl Driver {
     async fn emptied_within(self: &Arc<Self>, limit: Duration) {
         let until = self.now().after(limit);
         let this = self.clone();
-        let settled = self.runtime.spawn(async move {
+        let waiting = self.runtime.spawn(async move {
             loop {
                 let emptied = this.table.emptied();
                 if this.open_leases() == 0 {
@@ -143,7 +143,7 @@ impl Driver {
                 }
             }
         });
-        let _on_a_dead_runtime = settled.await;
+        let _on_a_dead_runtime = waiting.await;
     }
 
     fn close(self: &Arc<Self>) {
@@ -153,7 +153,7 @@ impl Driver {
         self.start_all();
     }
 
-    /// Ends the driver once its leases are settled, because its last handle was dropped.
+    /// Ends the driver once its leases are forgotten, because its last handle was dropped.
     pub(crate) fn desert(&self) {
         self.is_deserted.store(true, Ordering::Release);
         self.schedule.wake();

@@ -66,7 +66,7 @@ pub(crate) struct Driver {
     settings: Settings,
     owner: Arc<Owner>,
     runtime: Handle,
-    /// The leases that are not settled with the store.
+    /// The leases that are not forgotten yet.
     table: Table,
     schedule: Schedule,
     claims: Lane<Arc<Slot>>,

@@ -29,7 +29,9 @@ impl Driver {
                 Err(UnlockError::Unconfirmed { resource: resource(), source })
             }
             Some(ReleaseOutcome::Closed) => Err(UnlockError::Closed { resource: resource() }),
-            None if matches!(state.lease.phase(), Phase::Settled) => Err(UnlockError::Closed { resource: resource() }),
+            None if matches!(state.lease.phase(), Phase::Forgotten) => {
+                Err(UnlockError::Closed { resource: resource() })
+            }
             None => return None,
         })
     }
@@ -46,7 +48,7 @@ impl Driver {
 
     /// Releases a lease without a user, by `input`.
     pub(super) fn leave(self: &Arc<Self>, slot: &Arc<Slot>, input: Input) {
-        if slot.is_settled() {
+        if slot.is_forgotten() {
             return;
         }
         self.step(slot, input, Sending::Now);
@@ -54,7 +56,7 @@ impl Driver {
         // this task now blocks its thread, the request would wait. One more woken task moves the first to the queue
         // that the other threads take from.
         let runtime = &self.runtime;
-        if !slot.is_settled() && tokio::task::try_id().is_some() {
+        if !slot.is_forgotten() && tokio::task::try_id().is_some() {
             runtime.spawn(std::future::ready(()));
         }
     }

@@ -11,7 +11,7 @@ use crate::clock::Moment;
 /// The timers of a client's leases.
 ///
 /// A lease keeps only the earliest of its timers here. That timer may fire too early; the lease then sets the next one.
-/// So an operation that moves a timer later, as most operations do, costs nothing here. Timers of settled leases stay
+/// So an operation that moves a timer later, as most operations do, costs nothing here. Timers of forgotten leases stay
 /// until they fire, or until they are more than half of all timers.
 ///
 /// Timers of about the same moment share a bucket, in no order. With many leases, a heap would cost more than the rest
@@ -27,7 +27,7 @@ struct Timers {
     /// No bucket is empty.
     buckets: BTreeMap<u64, Vec<Timer>>,
     len: usize,
-    /// The number of timers of settled leases.
+    /// The number of timers of forgotten leases.
     stale: usize,
     /// The moment until which the driver sleeps. Only an earlier timer has to wake it.
     sleeping_until: Option<Moment>,
@@ -55,14 +55,14 @@ impl Schedule {
         }
     }
 
-    /// Records that a lease is settled, `count` timers of which have not fired.
-    pub(super) fn settled(&self, count: usize) {
+    /// Records that a lease is forgotten, `count` timers of which have not fired.
+    pub(super) fn forgotten(&self, count: usize) {
         let mut timers = self.lock();
         timers.stale += count;
         if timers.stale > FEW && timers.stale > timers.len / 2 {
             let mut stale = Vec::new();
             timers.buckets.retain(|_, bucket| {
-                stale.extend(bucket.extract_if(.., |timer| timer.slot.is_settled()));
+                stale.extend(bucket.extract_if(.., |timer| timer.slot.is_forgotten()));
                 !bucket.is_empty()
             });
             timers.len -= stale.len();
@@ -89,7 +89,7 @@ impl Schedule {
             first.remove();
         }
         timers.len -= due.len();
-        let stale: Vec<Timer> = due.extract_if(.., |timer| timer.slot.is_settled()).collect();
+        let stale: Vec<Timer> = due.extract_if(.., |timer| timer.slot.is_forgotten()).collect();
         timers.stale = timers.stale.saturating_sub(stale.len());
         let next = timers.buckets.first_key_value().and_then(|(_, first)| first.iter().map(|timer| timer.at).min());
         timers.sleeping_until = next;
@@ -108,7 +108,7 @@ impl Schedule {
         self.earlier.notify_one();
     }
 
-    /// The number of timers of leases that are not settled.
+    /// The number of timers of leases that are not forgotten.
     pub(super) fn len(&self) -> usize {
         let timers = self.lock();
         timers.len.saturating_sub(timers.stale)

@@ -48,7 +48,7 @@ pub(crate) struct Slot {
     deadline: AtomicU64,
     /// The index of the loss plus one; 0 without a loss.
     loss: AtomicU8,
-    is_settled: AtomicBool,
+    is_forgotten: AtomicBool,
     /// The signals that users wait for, created for the first user.
     pub(super) signals: OnceLock<Signals>,
     /// The waker of the future that waits for the lock, and later of the one that waits for its release.
@@ -112,7 +112,7 @@ impl Slot {
             place: request.place.clone(),
             deadline: AtomicU64::new(0),
             loss: AtomicU8::new(0),
-            is_settled: AtomicBool::new(false),
+            is_forgotten: AtomicBool::new(false),
             signals: OnceLock::new(),
             user: AtomicWaker::new(),
             state: Mutex::new(state),
@@ -153,14 +153,14 @@ impl Slot {
         LossReason::of_index(usize::from(self.loss.load(Ordering::Acquire)).checked_sub(1)?)
     }
 
-    pub(super) fn is_settled(&self) -> bool {
-        self.is_settled.load(Ordering::Acquire)
+    pub(super) fn is_forgotten(&self) -> bool {
+        self.is_forgotten.load(Ordering::Acquire)
     }
 
     /// Publishes the part of `state`, the state of this slot, that other threads read without the mutex.
     pub(super) fn publish(&self, state: &State) {
-        if matches!(state.lease.phase(), Phase::Settled) {
-            self.is_settled.store(true, Ordering::Release);
+        if matches!(state.lease.phase(), Phase::Forgotten) {
+            self.is_forgotten.store(true, Ordering::Release);
         }
         let deadline = state.lease.deadline().map_or(0, Moment::as_nanos);
         self.deadline.store(deadline, Ordering::Release);

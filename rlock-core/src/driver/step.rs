@@ -107,7 +107,7 @@ impl Driver {
             place.note(reported, before.is_queued, after.is_queued);
         }
         slot.publish(&state);
-        if effects.iter().any(|effect| matches!(effect, Effect::Settle)) {
+        if effects.iter().any(|effect| matches!(effect, Effect::Forget)) {
             // Before the user is notified, and under the mutex: a lease that its user knows to be released is never
             // counted as open.
             self.table.remove(slot.key.id);
@@ -118,7 +118,7 @@ impl Driver {
         self.carry_out(slot, &effects, aftermath, (sending, now), |driver| {
             driver.observe(slot, &effects, (before, after), now, report.as_ref(), is_hint);
         });
-        if self.is_dead.load(Ordering::Acquire) && !slot.is_settled() && before != after {
+        if self.is_dead.load(Ordering::Acquire) && !slot.is_forgotten() && before != after {
             self.step(slot, Input::Abandon, Sending::Later);
         }
     }
@@ -164,7 +164,7 @@ impl Driver {
                 Effect::Unreleased if self.is_dead.load(Ordering::Acquire) => {
                     self.abandoned.fetch_add(1, Ordering::Relaxed); // before the table is empty
                 }
-                Effect::Settle => {
+                Effect::Forget => {
                     aftermath.stale_timers = std::mem::take(&mut state.timers);
                     // The user's closures must not be dropped under a mutex. If they stayed in the slot, they could be.
                     aftermath.dropped = state.watch.as_mut().and_then(|watch| watch.callbacks.take());
@@ -230,12 +230,12 @@ impl Driver {
                 quietly(|| signals.ended.cancel());
             }
         }
-        let is_settled = is(|effect| matches!(effect, Effect::Settle));
+        let is_forgotten = is(|effect| matches!(effect, Effect::Forget));
         if aftermath.stale_timers > 0 {
-            self.schedule.settled(aftermath.stale_timers);
+            self.schedule.forgotten(aftermath.stale_timers);
         }
         let is_news = |effect: &Effect| matches!(effect, Effect::Grant(_) | Effect::Refuse(_) | Effect::Confirm(_));
-        if is_lost || is_settled || effects.iter().any(is_news) {
+        if is_lost || is_forgotten || effects.iter().any(is_news) {
             quietly(|| slot.user.wake());
         }
         for (sender, reply) in aftermath.replies {
@@ -316,7 +316,7 @@ impl Driver {
                 | Effect::Confirm(_)
                 | Effect::Renewed
                 | Effect::Failed(_)
-                | Effect::Settle => {}
+                | Effect::Forget => {}
             }
         }
         if before.held_since.is_some() && after.held_since.is_none() && !is_lost {

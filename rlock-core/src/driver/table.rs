@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use super::slot::Slot;
 use crate::contract::{LeaseId, ResourceName};
 
-/// The leases that are not settled with the store.
+/// The leases that are not forgotten yet.
 #[derive(Default)]
 pub(super) struct Table {
     inner: Mutex<Inner>,

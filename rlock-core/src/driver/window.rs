@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     /// The window after many answers of a store that serves one request at a time in `service`, at the distance `away`.
-    fn settled(service: Duration, away: Duration) -> usize {
+    fn final_size(service: Duration, away: Duration) -> usize {
         let mut window = Window::new();
         window.answered(Moment::default(), away + service, 1, false);
         for _ in 0..10_000 {
@@ -86,11 +86,11 @@ mod tests {
     #[test]
     fn window_fills_the_way_to_the_store() {
         let micros = Duration::from_micros;
-        let serial = settled(micros(1_000), micros(0));
+        let serial = final_size(micros(1_000), micros(0));
         assert!(serial <= 5, "a store that works on one request at a time: {serial}");
-        let pipelined = settled(micros(10), micros(90));
+        let pipelined = final_size(micros(10), micros(90));
         assert!((11..=15).contains(&pipelined), "ten requests fill the way: {pipelined}");
-        assert_eq!(settled(micros(1), micros(10_000)), Window::MAX, "a store far away");
+        assert_eq!(final_size(micros(1), micros(10_000)), Window::MAX, "a store far away");
     }
 
     #[test]

@@ -88,8 +88,8 @@ impl Claiming {
             }
             Input::Close => self.refuse(Refusal::Closed, context),
             Input::LetGo | Input::GiveUp => self.give_back(context),
-            Input::HandOver => Phase::settle(context),
-            Input::Abandon => Phase::settle_unreleased(context),
+            Input::HandOver => Phase::forget(context),
+            Input::Abandon => Phase::forget_unreleased(context),
             Input::Extend { ticket, .. } => {
                 context.effects.push(Effect::Reply(ticket, ExtendOutcome::Over));
                 Phase::Claiming(self)
@@ -182,7 +182,7 @@ impl Claiming {
                 Phase::Releasing(Releasing::after_claim(call, self.first_lost.is_some(), alive_until, context))
             }
             _ if self.first_lost.is_some() => Releasing::begin(alive_until, false, None, context),
-            _ => Phase::settle(context),
+            _ => Phase::forget(context),
         }
     }
 }

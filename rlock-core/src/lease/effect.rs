@@ -36,7 +36,7 @@ pub(crate) enum Effect {
     /// A scheduled extension has failed with all its retries.
     Failed(WatchdogFault),
     /// Forget the lease.
-    Settle,
+    Forget,
 }
 
 /// A kind of request.

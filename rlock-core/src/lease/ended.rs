@@ -42,7 +42,7 @@ impl Ended {
                     let rest_until = self.rest_until.filter(|_| input != Input::GiveUp);
                     return Releasing::begin(alive_until, false, rest_until, context);
                 }
-                Phase::settle(context)
+                Phase::forget(context)
             }
             Input::Extend { ticket, .. } => {
                 context.effects.push(Effect::Reply(ticket, ExtendOutcome::Over));

@@ -202,7 +202,7 @@ impl Held {
                 for request in self.requests() {
                     context.effects.push(Effect::Reply(request.ticket, ExtendOutcome::Over));
                 }
-                Phase::settle(context)
+                Phase::forget(context)
             }
             Input::Abandon => self.lose(LossReason::Shutdown, true, context),
             Input::Claimed(..) | Input::Released(..) => Phase::Held(self),

@@ -14,7 +14,7 @@
 //!                 │ timed out, dropped       │ timed out, dropped     │ unlocked   │ dropped
 //!                 └──────────────┬───────────┴────────────────────────┴────────────┘
 //!                                ▼
-//!                            Releasing ──── confirmed, or past its TTL ───▶ Settled
+//!                            Releasing ──── confirmed, or past its TTL ───▶ Forgotten
 //! ```
 //!
 //! Each phase owns its data in a file of its own. Four rules hold in all of them:
@@ -118,7 +118,7 @@ pub(crate) enum Phase {
     /// The lease is being released.
     Releasing(Releasing),
     /// The client is done with the lease.
-    Settled,
+    Forgotten,
 }
 
 /// The parts of a lease that a phase uses in a step.
@@ -156,7 +156,7 @@ impl Lease {
     /// Handles one input.
     pub(crate) fn step(&mut self, now: Moment, input: Input, effects: &mut Effects) {
         let mut context = Context { now, terms: &self.terms, stray_until: &mut self.stray_until, effects };
-        self.phase = std::mem::replace(&mut self.phase, Phase::Settled).step_on(input, &mut context);
+        self.phase = std::mem::replace(&mut self.phase, Phase::Forgotten).step_on(input, &mut context);
     }
 
     /// Returns the request to send now that its turn has come, with its number, which the answer carries. `None` if the
@@ -181,7 +181,7 @@ impl Lease {
             Phase::Queued(queued) => queued.timer(&self.terms),
             Phase::Held(held) => Some(held.timer()),
             Phase::Releasing(releasing) => releasing.timer(),
-            Phase::Ended(_) | Phase::Settled => None,
+            Phase::Ended(_) | Phase::Forgotten => None,
         }
     }
 }
@@ -194,19 +194,19 @@ impl Phase {
             Self::Held(held) => held.step(input, context),
             Self::Ended(ended) => ended.step(input, context),
             Self::Releasing(releasing) => releasing.step(input, context),
-            Self::Settled => settled(input, context),
+            Self::Forgotten => forgotten(input, context),
         }
     }
 
-    fn settle(context: &mut Context<'_>) -> Self {
-        context.effects.push(Effect::Settle);
-        Self::Settled
+    fn forget(context: &mut Context<'_>) -> Self {
+        context.effects.push(Effect::Forget);
+        Self::Forgotten
     }
 
-    /// Settles a lease that the store may keep until its TTL ends.
-    fn settle_unreleased(context: &mut Context<'_>) -> Self {
+    /// Forgets a lease that the store may keep until its TTL ends.
+    fn forget_unreleased(context: &mut Context<'_>) -> Self {
         context.effects.push(Effect::Unreleased);
-        Self::settle(context)
+        Self::forget(context)
     }
 }
 
@@ -219,11 +219,11 @@ impl Wait {
     }
 }
 
-fn settled(input: Input, context: &mut Context<'_>) -> Phase {
+fn forgotten(input: Input, context: &mut Context<'_>) -> Phase {
     if let Input::Extend { ticket, .. } = input {
         context.effects.push(Effect::Reply(ticket, ExtendOutcome::Over));
     }
-    Phase::Settled
+    Phase::Forgotten
 }
 
 fn earliest(moments: impl IntoIterator<Item = Option<Moment>>) -> Option<Moment> {

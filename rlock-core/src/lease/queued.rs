@@ -83,8 +83,8 @@ impl Queued {
                 self.give_back(context)
             }
             Input::LetGo | Input::GiveUp => self.give_back(context),
-            Input::HandOver => Phase::settle(context),
-            Input::Abandon => Phase::settle_unreleased(context),
+            Input::HandOver => Phase::forget(context),
+            Input::Abandon => Phase::forget_unreleased(context),
             Input::Extend { ticket, .. } => {
                 context.effects.push(Effect::Reply(ticket, ExtendOutcome::Over));
                 Phase::Queued(self)

@@ -121,7 +121,7 @@ impl Releasing {
             }
             Input::Abandon => {
                 self.tell(ReleaseOutcome::Closed, context);
-                self.settle_unreleased(context)
+                self.forget_unreleased(context)
             }
             Input::Extend { ticket, .. } => {
                 context.effects.push(Effect::Reply(ticket, ExtendOutcome::Over));
@@ -144,7 +144,7 @@ impl Releasing {
         }
         let is_there = matches!(answer, Ok(Acquired::Held(_) | Acquired::Queued(_)) | Err(Fault::Unknown));
         if !is_there && !claim.is_repeated {
-            return Phase::settle(context);
+            return Phase::forget(context);
         }
         self.since = context.now;
         self.alive_until = context.now.after(context.terms.ttl.get());
@@ -167,7 +167,7 @@ impl Releasing {
                 if is_stray && context.now < self.alive_until.min(self.retry_until) {
                     return self.again_later(context);
                 }
-                Phase::settle(context)
+                Phase::forget(context)
             }
             Err(fault) => {
                 self.is_unknown |= fault == Fault::Unknown;
@@ -175,7 +175,7 @@ impl Releasing {
                 if is_over || context.now >= self.retry_until {
                     self.tell(ReleaseOutcome::Unconfirmed, context);
                 }
-                if is_over { self.settle_unreleased(context) } else { self.again_later(context) }
+                if is_over { self.forget_unreleased(context) } else { self.again_later(context) }
             }
         }
     }
@@ -192,8 +192,8 @@ impl Releasing {
         Phase::Releasing(self)
     }
 
-    fn settle_unreleased(self, context: &mut Context<'_>) -> Phase {
-        if self.is_answered { Phase::settle(context) } else { Phase::settle_unreleased(context) }
+    fn forget_unreleased(self, context: &mut Context<'_>) -> Phase {
+        if self.is_answered { Phase::forget(context) } else { Phase::forget_unreleased(context) }
     }
 
     fn tell(&mut self, outcome: ReleaseOutcome, context: &mut Context<'_>) {

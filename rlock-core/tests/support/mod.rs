@@ -240,7 +240,7 @@ pub(crate) fn options() -> LockOptions {
 }
 
 /// Runs every task that is ready, without advancing the time.
-pub(crate) async fn settle() {
+pub(crate) async fn until_idle() {
     for _ in 0..50 {
         tokio::task::yield_now().await;
     }

@@ -140,8 +140,8 @@ fn ten_thousand_dropped_locks_leave_nothing() {
         }
         drop(guards);
         let ended = Instant::now();
-        let settled = async || clients.iter().all(|client| client.open_leases() == 0);
-        eventually(SOON, "the release of all locks", settled).await;
+        let released = async || clients.iter().all(|client| client.open_leases() == 0);
+        eventually(SOON, "the release of all locks", released).await;
         tokio::time::sleep(TTL.saturating_sub(ended.elapsed())).await;
         assert_eq!(fixture.leftovers(), Vec::<String>::new());
     });

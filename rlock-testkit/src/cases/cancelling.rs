@@ -32,7 +32,7 @@ pub async fn dropped_acquire_leaves_nothing(stage: &Stage) {
             unlock(guard).await;
         }
     }
-    settles(&client).await;
+    gives_all_back(&client).await;
     stage.peer().await.sees_free("x").await;
 }
 
@@ -43,7 +43,7 @@ pub async fn dropped_wait_leaves_the_queue(stage: &Stage) {
     let waiting = lock_in_background(&waiter, "x");
     stage.sees_waiting(1, "x").await;
     waiting.abort();
-    settles(&waiter).await;
+    gives_all_back(&waiter).await;
     let snapshot = stage.peer().await.inspect("x").await;
     assert_eq!((snapshot.holders.len(), snapshot.queue.len()), (1, 0));
     assert!(guard.is_held());
@@ -75,7 +75,7 @@ pub async fn dropped_extend_is_safe(stage: &Stage) {
     assert!(guard.is_held());
     assert_eq!(peer.inspect("x").await.holders[0].token, guard.token());
     unlock(guard).await;
-    settles(&client).await;
+    gives_all_back(&client).await;
     assert!(peer.inspect("x").await.is_free());
 }
 
@@ -103,7 +103,7 @@ pub async fn connection_comes_back_clean(stage: &Stage, network: &Network) {
     }
     join_all(guards.iter().map(|guard| async { soon("an extension", guard.extend(SOON)).await })).await;
     join_all(guards.into_iter().map(unlock)).await;
-    settles(&client).await;
+    gives_all_back(&client).await;
     assert_eq!(peer.list("", LOCKS).await, []);
 }
 
@@ -112,7 +112,7 @@ pub async fn dropped_guard_frees(stage: &Stage) {
     let (holder, other) = (stage.client().await, stage.client().await);
     drop(lock(&holder, "x").await);
     unlock(lock(&other, "x").await).await;
-    settles(&holder).await;
+    gives_all_back(&holder).await;
 }
 
 /// Dropping a guard on a thread without a runtime releases its lock.
@@ -171,6 +171,6 @@ async fn poll_some<F: Future>(future: F, polls: usize, chance: &mut StdRng) -> O
     None
 }
 
-async fn settles(client: &Client) {
+async fn gives_all_back(client: &Client) {
     eventually(SOON, "everything to be given back", async || client.open_leases() == 0).await;
 }

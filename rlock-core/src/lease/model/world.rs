@@ -97,7 +97,7 @@ impl World {
 
     pub(super) fn carry_out(&mut self, bounds: &Bounds, client: usize, effects: Effects) {
         let now = self.moment();
-        let mut is_settled = false;
+        let mut is_forgotten = false;
         let mut begins_again = false;
         for effect in effects {
             let Some(live) = &mut self.clients[client].lease else { return };
@@ -154,17 +154,17 @@ impl World {
                 | Effect::Begun { .. }
                 | Effect::Renewed
                 | Effect::Failed(_) => {}
-                Effect::Settle => is_settled = true,
+                Effect::Forget => is_forgotten = true,
             }
         }
         let Some(live) = &self.clients[client].lease else { return };
-        if is_settled != (*live.machine.phase() == Phase::Settled) {
-            self.accuse("a lease that is settled says so");
-        } else if is_settled {
+        if is_forgotten != (*live.machine.phase() == Phase::Forgotten) {
+            self.accuse("a lease that is forgotten says so");
+        } else if is_forgotten {
             if live.user != User::Left {
-                self.accuse("a user is told before the lease is settled");
+                self.accuse("a user is told before the lease is forgotten");
             } else if !live.tickets.is_empty() {
-                self.accuse("an extension is answered before the lease is settled");
+                self.accuse("an extension is answered before the lease is forgotten");
             }
             self.clients[client].lease = None;
         } else if begins_again {

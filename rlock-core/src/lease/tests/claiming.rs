@@ -34,7 +34,7 @@ fn one_try_is_refused_and_leaves_nothing() {
     let (mut driven, _) = Driven::new(Wait::Never);
     driven.sends(&[Order::Claim { ttl: ttl(TTL), queue: false }]);
     let effects = driven.take(Input::Claimed(0, Ok(Acquired::Busy)));
-    assert_eq!(effects, [Effect::Refuse(Refusal::Busy { waited: Duration::ZERO }), Effect::Settle]);
+    assert_eq!(effects, [Effect::Refuse(Refusal::Busy { waited: Duration::ZERO }), Effect::Forget]);
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn waiter_that_drops_its_claim_gives_back_what_it_got() {
     }
     let (mut driven, _) = Driven::new(Wait::Forever);
     driven.take(Input::LetGo);
-    assert_eq!(driven.take(Input::Claimed(0, Err(Fault::NotApplied))), [Effect::Settle]);
+    assert_eq!(driven.take(Input::Claimed(0, Err(Fault::NotApplied))), [Effect::Forget]);
 }
 
 #[test]

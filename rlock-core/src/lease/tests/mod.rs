@@ -201,7 +201,7 @@ fn no_input_is_a_surprise_in_any_phase() {
                 driven.pass(later);
             }
             let phase = driven.lease.phase();
-            let is_over = matches!(phase, Phase::Ended(_) | Phase::Settled);
+            let is_over = matches!(phase, Phase::Ended(_) | Phase::Forgotten);
             assert!(is_over || driven.lease.timer().is_some() || !driven.sent.is_empty(), "{phase:?}");
         }
     }

@@ -8,7 +8,7 @@ fn lost_place_is_told_and_nothing_is_released() {
     driven.take(Input::Hint(Hint::Resync));
     assert_eq!(driven.take(gone(true)), [Effect::Refuse(Refusal::Ended(LossReason::Gone))]);
     let confirmed = Effect::Confirm(ReleaseOutcome::Lost(LossReason::Gone));
-    assert_eq!(driven.take(Input::LetGo), [confirmed, Effect::Settle]);
+    assert_eq!(driven.take(Input::LetGo), [confirmed, Effect::Forget]);
 }
 
 #[test]
@@ -22,7 +22,7 @@ fn release_is_confirmed_once_and_repeated_until_it_is() {
     let confirmed = Effect::Confirm(ReleaseOutcome::Released);
     let effects = driven.take(Input::Released(0, Ok(Released::Absent)));
     let first = Effect::Released(Released::Absent);
-    assert_eq!(effects, [first, confirmed, Effect::Settle], "the release without an answer has released it");
+    assert_eq!(effects, [first, confirmed, Effect::Forget], "the release without an answer has released it");
 }
 
 #[test]
@@ -31,7 +31,7 @@ fn absent_lease_was_lost_before_its_release() {
     driven.take(Input::LetGo);
     let confirmed = Effect::Confirm(ReleaseOutcome::Absent);
     let absent = Effect::Released(Released::Absent);
-    assert_eq!(driven.take(Input::Released(0, Ok(Released::Absent))), [absent, confirmed, Effect::Settle]);
+    assert_eq!(driven.take(Input::Released(0, Ok(Released::Absent))), [absent, confirmed, Effect::Forget]);
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn release_that_is_not_confirmed_is_reported_and_goes_on() {
     driven.fire();
     driven.sends(&[release(); 2]);
     let released = Effect::Released(Released::Released);
-    assert_eq!(driven.take(Input::Released(0, Ok(Released::Released))), [released, Effect::Settle]);
+    assert_eq!(driven.take(Input::Released(0, Ok(Released::Released))), [released, Effect::Forget]);
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn grant_that_nobody_has_seen_leaves_no_rest() {
 fn handed_over_lease_is_forgotten_unreleased() {
     for mut driven in [Driven::held(terms()), Driven::queued(terms())] {
         driven.sent.clear();
-        assert_eq!(driven.take(Input::HandOver), [Effect::Settle]);
+        assert_eq!(driven.take(Input::HandOver), [Effect::Forget]);
         driven.sends(&[]);
     }
 }
