@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bar_shows_what_is_left_of_the_longest_that_was_seen() {
+    fn bar_shows_the_share_of_the_longest_time() {
         let mut lives = Lives::default();
         let line = |frame: String| frame.lines().nth(1).unwrap().to_owned();
         let full = line(lives.frame(&[held(30)], false, 100, 9));

@@ -314,7 +314,7 @@ fn workers_are_awaited_outside() {
 }
 
 #[test]
-fn a_task_on_the_clients_runtime_does_not_wait() {
+fn task_on_the_clients_runtime_never_waits() {
     let runtime = one_worker();
     let world = World::on(&runtime, FOR_EVER);
     let store = world.store.clone();

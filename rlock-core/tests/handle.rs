@@ -31,7 +31,7 @@ async fn handle_keeps_the_lock_and_no_client() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn handle_that_is_not_adopted_ends_with_its_ttl() {
+async fn unadopted_handle_ends_with_its_ttl() {
     let world = World::new();
     let handle = mutex(&world.client).lock().await.unwrap().into_handle().unwrap();
     tokio::time::sleep(TTL + Duration::from_millis(1)).await;

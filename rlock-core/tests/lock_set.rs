@@ -166,7 +166,7 @@ async fn locks_without_a_watchdog_outlive_the_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lock_that_is_lost_while_others_are_waited_for_is_taken_again() {
+async fn lock_lost_during_the_wait_is_taken_again() {
     let world = World::new();
     let other = world.other_client();
     let held = mutex(&other, "b").lock().await.unwrap();

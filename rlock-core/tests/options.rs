@@ -68,7 +68,7 @@ async fn lock_is_lost_after_its_longest_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn label_of_a_lock_is_shown_in_place_of_the_clients() {
+async fn label_of_a_lock_replaces_the_clients() {
     let world = World::new();
     let lock = world.lock("job");
     assert!(!lock.is_locked().await.unwrap());

@@ -46,7 +46,7 @@ fn a_client_works_without_a_runtime() {
 }
 
 #[test]
-fn the_last_guard_is_given_back_though_its_client_has_gone() {
+fn last_guard_is_released_without_its_client() {
     let store = MemoryStore::new();
     let client = Client::new(store.client(Namespace::default()));
     let lock = SimpleLock::new("job", &client).unwrap();
@@ -80,7 +80,7 @@ fn a_client_whose_runtime_has_gone_says_so() {
 }
 
 #[test]
-fn a_client_on_a_runtime_that_had_ended_says_so() {
+fn client_on_an_ended_runtime_reports_it() {
     let ended = runtime();
     let handle = ended.handle().clone();
     drop(ended);
@@ -90,7 +90,7 @@ fn a_client_on_a_runtime_that_had_ended_says_so() {
 }
 
 #[test]
-fn lost_is_not_ready_while_the_lock_is_held() {
+fn lost_is_pending_while_the_lock_is_held() {
     let client = Client::new(MemoryStore::new().client(Namespace::default()));
     let guard = runtime().block_on(SimpleLock::new("job", &client).unwrap().lock()).unwrap();
     assert_eq!(guard.lost().now_or_never(), None);

@@ -14,7 +14,7 @@ const CYCLES: u64 = 20;
 const SOON: Duration = Duration::from_secs(30);
 
 #[test]
-fn they_are_what_the_callbacks_and_the_watchdogs_have_counted() {
+fn statistics_match_callbacks_and_watchdogs() {
     let store = MemoryStore::new();
     let clients: Vec<_> = (0..CLIENTS).map(|_| Client::new(store.client(Namespace::default()))).collect();
     let counted = Arc::new(Counted::default());

@@ -28,7 +28,7 @@ async fn a_wait_ends_when_it_should() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_ends_when_it_should_on_a_frozen_store() {
+async fn wait_on_a_frozen_store_ends_in_time() {
     let world = World::new();
     world.script.decide(Verb::Acquire, Fate::Hangs);
     let asked = Instant::now();
@@ -52,7 +52,7 @@ async fn an_unreachable_store_is_reported_after_the_patience() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_claim_whose_answer_got_lost_is_asked_for_again() {
+async fn claim_with_a_lost_answer_is_repeated() {
     let world = World::new();
     world.script.decide(Verb::Acquire, Fate::AnswerLost);
     let lock = world.lock("job");
@@ -69,7 +69,7 @@ async fn a_claim_whose_answer_got_lost_is_asked_for_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_claim_that_lands_after_its_future_was_dropped_is_given_back() {
+async fn claim_that_lands_after_its_drop_is_released() {
     let world = World::new();
     world.script.decide(Verb::Acquire, Fate::AnswerLost);
     let lock = world.lock("job");
@@ -100,7 +100,7 @@ async fn an_outage_in_the_queue_is_waited_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_place_that_the_store_lost_is_taken_again() {
+async fn place_lost_by_the_store_is_taken_again() {
     let world = World::new();
     let other = world.other_client();
     let held = SimpleLock::new("job", &other).unwrap().lock_with(options()).await.unwrap();
@@ -118,7 +118,7 @@ async fn a_place_that_the_store_lost_is_taken_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_crashed_holder_costs_its_ttl_and_no_more() {
+async fn crashed_holder_costs_at_most_its_ttl() {
     let world = World::new();
     let crashed = world.lock("job").lock_with(options()).await.unwrap();
     let taken = Instant::now();
@@ -208,7 +208,7 @@ async fn shutdown_says_what_it_could_not_give_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn shutdown_reaches_who_has_not_looked_at_the_grant() {
+async fn shutdown_reaches_a_waiter_before_its_poll() {
     let world = World::new();
     let lock = world.lock("job");
     world.script.decide(Verb::Acquire, Fate::AnsweredLate(SECOND));
@@ -221,7 +221,7 @@ async fn shutdown_reaches_who_has_not_looked_at_the_grant() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_grant_that_ran_out_before_anybody_looked_is_nobodys_lock() {
+async fn grant_that_expired_unseen_is_not_returned() {
     let world = World::new();
     let lock = world.lock("job");
     world.script.decide(Verb::Acquire, Fate::AnsweredLate(SECOND));
@@ -235,7 +235,7 @@ async fn a_grant_that_ran_out_before_anybody_looked_is_nobodys_lock() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watchdog_that_is_stopped_late_leaves_the_release_alone() {
+async fn watchdog_stopped_late_leaves_the_release_alone() {
     let world = World::new();
     let guard = world.lock("job").lock_with(options()).await.unwrap();
     let watchdog = guard.watchdog().unwrap();
@@ -249,7 +249,7 @@ async fn a_watchdog_that_is_stopped_late_leaves_the_release_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_release_succeeds_though_both_first_answers_got_lost() {
+async fn release_succeeds_after_two_lost_answers() {
     let world = World::new();
     world.script.decide(Verb::Acquire, Fate::AnswerLost);
     let lock = world.lock("job");
@@ -265,7 +265,7 @@ async fn a_release_succeeds_though_both_first_answers_got_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_place_whose_answer_got_lost_counts_from_the_first_claim() {
+async fn place_counts_from_the_first_claim() {
     let world = World::new();
     let other = world.other_client();
     let held = SimpleLock::new("job", &other).unwrap().lock_with(options()).await.unwrap();
@@ -283,7 +283,7 @@ async fn a_place_whose_answer_got_lost_counts_from_the_first_claim() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hiccup_does_not_end_the_wait_at_a_store_without_a_queue() {
+async fn hiccup_does_not_end_a_polling_wait() {
     let world = World::with(|can| can.queue = false);
     let held = SimpleLock::new("job", &world.other_client()).unwrap().lock_with(options()).await.unwrap();
     let lock = world.lock("job");
@@ -297,7 +297,7 @@ async fn a_hiccup_does_not_end_the_wait_at_a_store_without_a_queue() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn having_polled_for_long_does_not_slow_down_the_next_try_after_a_failure() {
+async fn long_polling_does_not_slow_down_retries() {
     let world = World::with(|can| can.queue = false);
     let other = world.other_client();
     let held = SimpleLock::new("job", &other).unwrap().lock_with(options()).await.unwrap();
@@ -317,7 +317,7 @@ async fn having_polled_for_long_does_not_slow_down_the_next_try_after_a_failure(
 
 /// The answer is older than the grant, which an event has reported meanwhile.
 #[tokio::test(start_paused = true)]
-async fn a_late_answer_about_the_place_in_the_queue_takes_no_lock_away() {
+async fn late_answer_about_a_place_takes_no_lock() {
     let world = World::new();
     let holder = SimpleLock::new("job", &world.other_client()).unwrap().lock_with(options()).await.unwrap();
     let lock = world.lock("job");

@@ -256,7 +256,7 @@ async fn a_second_watchdog_takes_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_watchdog_the_lock_ends_with_its_ttl() {
+async fn lock_without_watchdog_ends_with_its_ttl() {
     let world = World::new();
     let taken = Instant::now();
     let guard = world.lock("job").lock_with(options().watchdog(false)).await.unwrap();

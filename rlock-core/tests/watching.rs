@@ -94,7 +94,7 @@ async fn waiter_knows_its_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn timeout_says_that_the_client_itself_holds_the_lock() {
+async fn timeout_names_the_client_itself_as_holder() {
     let world = World::new();
     let other = rlock_core::SimpleLock::new("job", &world.other_client()).unwrap();
     let guard = world.lock("job").lock().await.unwrap();

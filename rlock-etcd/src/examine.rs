@@ -190,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn three_servers_bear_the_loss_of_one_and_four_of_no_more() {
+    fn three_and_four_servers_tolerate_one_loss() {
         assert!(of_members(1).text.contains("while it is down"));
         assert_eq!(of_members(3).text, "3 servers, which tolerate the loss of 1");
         assert!(of_members(4).text.contains("than 3 would"));

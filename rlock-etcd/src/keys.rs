@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_of_a_name_is_a_prefix_of_its_keys() {
+    fn prefix_of_a_name_begins_its_keys() {
         let key = keys("n").spot(&name("a/b%c"), spot());
         for prefix in ["", "a", "a/", "a/b%", "a/b%c"] {
             assert!(key.starts_with(&keys("n").starting(prefix)), "{prefix}");

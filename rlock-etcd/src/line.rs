@@ -206,13 +206,13 @@ mod tests {
     }
 
     #[test]
-    fn there_is_room_beside_holders_but_not_behind_waiters() {
+    fn room_is_beside_holders_not_behind_waiters() {
         assert!(line(3, &[1, 1]).has_room_for(1) && !line(3, &[1, 1]).has_room_for(2));
         assert!(!line(3, &[2, 2]).has_room_for(1) && line(3, &[]).has_room_for(3));
     }
 
     #[test]
-    fn a_waiter_is_blocked_as_long_as_its_blockers_are_all_there() {
+    fn waiter_is_blocked_while_all_blockers_live() {
         let blockers = |line: &Line, number| -> Vec<i64> {
             let Standing::Queued(wait) = line.find(id(number)).unwrap().1 else { panic!("{number} is held") };
             wait.blockers.iter().rev().map(|blocker| blocker.created - 1).collect()

@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn replicas_that_are_not_waited_for_are_told_of() {
+    fn asynchronous_replicas_are_reported() {
         let judged = |settings| replication(&on(settings)).map(|finding| finding.verdict);
         assert_eq!(judged(ServerSettings::default()), None);
         assert_eq!(judged(ServerSettings { replicas: 1, ..ServerSettings::default() }), Some(Verdict::Note));

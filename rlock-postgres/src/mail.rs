@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn leases_that_end_without_a_word_are_looked_for_no_longer() {
+    async fn expired_leases_are_no_longer_looked_for() {
         let (waits, is_granted, is_extended) = (LeaseId::from_u128(1), LeaseId::from_u128(2), LeaseId::from_u128(3));
         let ttl = Ttl::new(Duration::from_secs(10)).unwrap();
         let reader = Mailbox::default();

@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_that_pass_are_not_applied_and_others_are_rejected() {
+    fn transient_errors_are_not_applied_others_rejected() {
         let passing =
             ["LOADING Redis is loading the dataset in memory", "OOM command not allowed", "BUSY x", "READONLY x"];
         for text in passing {
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn the_code_stands_behind_the_line_of_the_script() {
+    fn error_code_follows_the_line_number() {
         let uncaught =
             "ERR Error running script (call to f_0): @user_script:21: @user_script: 21: -WRONGTYPE Operation";
         for text in
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_says_what_was_tried_on_what_and_what_to_do() {
+    fn message_names_the_attempt_and_the_remedy() {
         let message = classified("WRONGPASS invalid username-password pair").to_string();
         assert!(message.starts_with("acquire on redis://localhost:6379/0 failed: "), "{message}");
         assert!(message.contains("check the user and the password"), "{message}");

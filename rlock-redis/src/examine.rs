@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn replicas_are_told_of_and_a_replica_is_no_store() {
+    fn replicas_are_reported_and_refused_as_stores() {
         let judged = |info| replication(&Info(info)).map(|finding| finding.verdict);
         assert_eq!(judged("role:master\r\nconnected_slaves:0\r\n"), None);
         assert_eq!(judged("role:master\r\nconnected_slaves:2\r\n"), Some(Verdict::Note));

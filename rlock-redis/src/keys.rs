@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn buckets_are_spread_over_the_slots_and_found_by_them() {
+    fn buckets_are_spread_over_the_slots() {
         for namespace in ["n", "rlock", "a/b", "%"] {
             let keys = keys(namespace);
             for bucket in 0..BUCKETS {

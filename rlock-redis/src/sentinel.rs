@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn leader_of_a_failover_does_not_name_the_new_primary_yet() {
+    fn leader_of_a_failover_names_no_primary() {
         let leader = Primary { is_final: false, ..primary(2, "z-old") };
         assert_eq!(sentinels().judge(vec![leader, primary(2, "new")]), Some(Address::new("new", 6379)));
     }

@@ -55,7 +55,7 @@ async fn a_proxy_passes_on_and_counts() {
 }
 
 #[tokio::test]
-async fn a_cut_resets_connections_and_new_ones_until_it_heals() {
+async fn cut_resets_all_connections_until_it_heals() {
     let proxy = Proxy::in_front_of(&echo(b'a').await);
     let mut old = through(&proxy).await;
     assert_eq!(answer(&mut old).await, Some(Ok(b"ax".to_vec())));
@@ -154,7 +154,7 @@ async fn a_dropped_request_has_no_effect() {
 }
 
 #[tokio::test]
-async fn a_request_whose_reply_is_dropped_has_its_effect() {
+async fn request_with_a_dropped_reply_takes_effect() {
     let faults = Faults::none();
     let (backend, other) = peers(&faults);
     faults.all(Verb::Release, Fault::DropReply);
@@ -167,7 +167,7 @@ async fn a_request_whose_reply_is_dropped_has_its_effect() {
 }
 
 #[tokio::test]
-async fn a_duplicate_arrives_twice_and_its_first_reply_counts() {
+async fn first_reply_to_a_duplicate_counts() {
     let faults = Faults::none();
     let (backend, other) = peers(&faults);
     faults.next(Verb::Release, Fault::Duplicate);
@@ -176,7 +176,7 @@ async fn a_duplicate_arrives_twice_and_its_first_reply_counts() {
 }
 
 #[tokio::test]
-async fn a_late_request_arrives_after_its_caller_has_given_up() {
+async fn late_request_arrives_after_its_caller_gave_up() {
     let faults = Faults::none();
     let (backend, other) = peers(&faults);
     faults.next(Verb::Acquire, Fault::Late(MOMENT));
@@ -201,7 +201,7 @@ async fn nothing_reaches_a_frozen_store() {
 }
 
 #[tokio::test]
-async fn lost_events_are_not_delivered_and_later_ones_are() {
+async fn lost_events_are_skipped_later_ones_arrive() {
     use futures_util::StreamExt as _;
 
     let faults = Faults::none();

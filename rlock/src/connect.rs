@@ -237,7 +237,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_scheme_whose_feature_is_off_names_the_feature_and_the_line() {
+    fn disabled_scheme_names_its_feature() {
         for (scheme, feature) in
             [("rediss-cluster", "redis"), ("etcds", "etcd"), ("postgresql", "postgres"), ("sqlite", "sqlite")]
         {
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scheme_of_no_store_is_answered_with_those_that_there_are() {
+    fn unknown_scheme_is_answered_with_the_known() {
         let message = refusal("mysql").to_string();
         for scheme in
             ["redis", "redis-sentinel", "redis-cluster", "redis+unix", "etcd", "etcds", "postgres", "sqlite", "memory"]

@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_namespace_is_read_and_the_rest_is_refused() {
+    fn namespace_is_read_and_other_options_are_refused() {
         assert_eq!(of_url("memory:"), Ok(Namespace::default()));
         assert_eq!(of_url("memory://"), Ok(Namespace::default()));
         assert_eq!(of_url("MEMORY:?namespace=b%C3%BCro"), Ok(Namespace::new("büro").unwrap()));

@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn killing_comes_between_asking_and_the_end_of_the_lease() {
+    fn kill_comes_between_sigterm_and_the_leases_end() {
         for (ttl, term, kill) in [(10, 2_500, 1_250), (2_000, 500_000, 250_000), (30_000, 5_000_000, 1_500_000)] {
             let grace = Grace::of(Ttl::new(Duration::from_millis(ttl)).unwrap());
             assert_eq!((grace.term.as_micros(), grace.kill.as_micros()), (term, kill));

@@ -46,7 +46,7 @@ fn broken_lead_begins_another_term() {
 }
 
 #[test]
-fn candidate_that_was_asked_to_end_does_not_campaign_again() {
+fn terminated_candidate_does_not_campaign_again() {
     let server = Server::start();
     let observer = Observer::of(&server);
     let folder = Folder::new();
@@ -64,7 +64,7 @@ fn candidate_that_was_asked_to_end_does_not_campaign_again() {
 }
 
 #[test]
-fn silent_store_ends_the_term_but_not_the_campaign() {
+fn silent_store_ends_the_term_only() {
     let server = Server::start_durable();
     let folder = Folder::new();
     let name = unique("outage");

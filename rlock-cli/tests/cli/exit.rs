@@ -6,7 +6,7 @@ use super::Server;
 use crate::support::{Folder, Rlock, Store as _, rlock, unique, url};
 
 #[test]
-fn the_status_is_the_one_of_the_program_or_of_what_kept_it_from_running() {
+fn status_is_the_programs_or_the_failures() {
     let server = Server::start();
     let folder = Folder::new();
     fs::write(folder.path("text"), "not a program").unwrap();
@@ -33,7 +33,7 @@ fn the_status_is_the_one_of_the_program_or_of_what_kept_it_from_running() {
 }
 
 #[test]
-fn wrong_usage_is_64_and_says_what_to_do() {
+fn wrong_usage_is_64_with_a_remedy() {
     let long = "x".repeat(513);
     let of_store = |rest: &str| format!("{}://{rest}", Server::SCHEME);
     let (down, misspelt) = (of_store("127.0.0.1:1"), of_store("u:hunter2@h?tiemout=1s"));
@@ -69,7 +69,7 @@ fn wrong_usage_is_64_and_says_what_to_do() {
 }
 
 #[test]
-fn help_and_version_are_0_and_on_standard_output() {
+fn help_and_version_go_to_standard_output() {
     let cases: &[(&[&str], &str)] = &[
         (&["--help"], "show"),
         (&["--version"], env!("CARGO_PKG_VERSION")),
@@ -87,7 +87,7 @@ fn help_and_version_are_0_and_on_standard_output() {
 }
 
 #[test]
-fn a_lock_that_others_hold_is_75_at_once_with_try_and_later_with_wait() {
+fn taken_lock_is_75_with_try_and_wait() {
     let server = Server::start();
     let name = unique("held");
     let mut holder = Rlock::on(&server, &["run", &name, "--", "cat"]);
@@ -110,7 +110,7 @@ fn a_lock_that_others_hold_is_75_at_once_with_try_and_later_with_wait() {
 }
 
 #[test]
-fn limit_of_open_files_is_71_before_there_is_a_lock() {
+fn limit_of_open_files_is_71_before_locking() {
     let server = Server::start();
     let name = unique("limit");
     for limit in [5, 8, 10, 12, 14, 16, 18, 20, 22] {

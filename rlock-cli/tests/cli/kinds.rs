@@ -8,7 +8,7 @@ use super::Server;
 use crate::support::{Folder, Observer, Rlock, rlock, unique, url};
 
 #[test]
-fn shared_locks_are_held_together_and_an_exclusive_one_alone() {
+fn shared_locks_overlap_and_exclusive_ones_do_not() {
     let server = Server::start();
     let name = unique("shared");
     let mut readers = Vec::new();
@@ -28,7 +28,7 @@ fn shared_locks_are_held_together_and_an_exclusive_one_alone() {
 }
 
 #[test]
-fn so_many_run_at_a_time_as_there_are_slots() {
+fn slots_limit_the_number_of_programs() {
     let server = Server::start();
     let name = unique("slots");
     let mut holders = Vec::new();
@@ -50,7 +50,7 @@ fn so_many_run_at_a_time_as_there_are_slots() {
 }
 
 #[test]
-fn a_lock_that_others_hold_is_0_where_that_is_as_good() {
+fn skip_exits_with_0_on_a_taken_lock() {
     let server = Server::start();
     let name = unique("skipped");
     let mut holder = Rlock::on(&server, &["run", &name, "--", "cat"]);
@@ -66,7 +66,7 @@ fn a_lock_that_others_hold_is_0_where_that_is_as_good() {
 }
 
 #[test]
-fn a_lock_is_kept_for_a_while_after_a_short_program() {
+fn lock_stays_taken_after_a_short_program() {
     const WHILE: Duration = Duration::from_secs(2);
     let server = Server::start();
     let name = unique("kept");
@@ -80,7 +80,7 @@ fn a_lock_is_kept_for_a_while_after_a_short_program() {
 }
 
 #[test]
-fn another_number_of_slots_waits_for_the_present_users() {
+fn other_number_of_slots_waits_for_current_users() {
     let server = Server::start();
     let name = unique("rolling");
     let mut holder = Rlock::on(&server, &["run", &name, "--slots", "3", "--", "cat"]);
@@ -104,7 +104,7 @@ fn program_that_holds_for_too_long_is_ended() {
 }
 
 #[test]
-fn run_inside_a_run_of_the_same_lock_is_refused() {
+fn nested_run_of_the_same_lock_is_refused() {
     let server = Server::start();
     let name = unique("nested");
     let inside = |outer: &[&str], inner: &str| {
@@ -122,7 +122,7 @@ fn run_inside_a_run_of_the_same_lock_is_refused() {
 }
 
 #[test]
-fn loss_of_the_first_lock_ends_the_wait_for_the_second() {
+fn losing_the_first_lock_ends_the_wait() {
     let server = Server::start();
     let observer = Observer::of(&server);
     let (a, b) = (unique("first-a"), unique("first-b"));
@@ -138,7 +138,7 @@ fn loss_of_the_first_lock_ends_the_wait_for_the_second() {
 }
 
 #[test]
-fn an_interval_that_leaves_no_time_for_a_failure_is_refused() {
+fn interval_without_time_for_failures_is_refused() {
     let server = Server::start();
     let name = unique("interval");
     let run =
@@ -150,7 +150,7 @@ fn an_interval_that_leaves_no_time_for_a_failure_is_refused() {
 }
 
 #[test]
-fn a_program_that_does_not_end_when_it_is_asked_to_is_killed() {
+fn program_that_ignores_sigterm_is_killed() {
     let server = Server::start();
     let folder = Folder::new();
     let script = folder.script("trap '' TERM; echo > $D/ready; while :; do sleep 0.01; done");
@@ -161,7 +161,7 @@ fn a_program_that_does_not_end_when_it_is_asked_to_is_killed() {
 }
 
 #[test]
-fn a_lost_program_is_killed_at_once_or_goes_on_as_it_is_told() {
+fn lost_program_is_killed_or_goes_on() {
     let server = Server::start();
     let observer = Observer::of(&server);
     let folder = Folder::new();
@@ -182,7 +182,7 @@ fn a_lost_program_is_killed_at_once_or_goes_on_as_it_is_told() {
 }
 
 #[test]
-fn several_locks_are_taken_together_in_the_order_of_their_names() {
+fn several_locks_are_taken_in_name_order() {
     let server = Server::start();
     let observer = Observer::of(&server);
     let (a, b) = (unique("several-a"), unique("several-b"));
@@ -207,7 +207,7 @@ fn several_locks_are_taken_together_in_the_order_of_their_names() {
 }
 
 #[test]
-fn the_loss_of_one_of_several_locks_ends_the_program() {
+fn loss_of_one_lock_ends_the_program() {
     let server = Server::start();
     let observer = Observer::of(&server);
     let folder = Folder::new();

@@ -27,7 +27,7 @@ fn freeze_after_extension(server: &Server, observer: &Observer, name: &str) -> I
 }
 
 #[test]
-fn a_program_gets_sigterm_and_is_gone_before_the_lease_can_have_ended() {
+fn terminated_program_is_gone_before_the_lease_ends() {
     let server = Server::start_durable();
     let observer = Observer::of(&server);
     let folder = Folder::new();
@@ -46,7 +46,7 @@ fn a_program_gets_sigterm_and_is_gone_before_the_lease_can_have_ended() {
 }
 
 #[test]
-fn a_group_that_ignores_sigterm_is_killed_before_the_lease_can_have_ended() {
+fn group_that_ignores_sigterm_is_killed_in_time() {
     let server = Server::start_durable();
     let observer = Observer::of(&server);
     let folder = Folder::new();
@@ -65,7 +65,7 @@ fn a_group_that_ignores_sigterm_is_killed_before_the_lease_can_have_ended() {
 }
 
 #[test]
-fn what_the_program_has_started_is_killed_though_the_program_ends_by_itself() {
+fn descendants_are_killed_after_the_programs_end() {
     let server = Server::start_durable();
     let observer = Observer::of(&server);
     let folder = Folder::new();
@@ -117,7 +117,7 @@ fn a_short_outage_costs_nothing() {
 }
 
 #[test]
-fn a_short_outage_costs_nothing_however_often_the_lock_is_extended() {
+fn short_outage_loses_nothing_at_any_interval() {
     let server = Server::start_durable();
     let name = unique("impatient");
     let mut running = Rlock::on(&server, &["run", &name, "--ttl", "1m", "--interval", "50ms", "--", "cat"]);
@@ -129,7 +129,7 @@ fn a_short_outage_costs_nothing_however_often_the_lock_is_extended() {
 }
 
 #[test]
-fn a_release_that_nobody_confirms_leaves_the_programs_status() {
+fn unconfirmed_release_keeps_the_status() {
     let server = Server::start_durable();
     let folder = Folder::new();
     let script = folder.script("echo > $D/ready; cat; exit 7");
@@ -208,7 +208,7 @@ fn a_broken_lock_ends_the_program_at_once() {
 }
 
 #[test]
-fn a_supervisor_that_was_frozen_past_the_ttl_kills_the_program() {
+fn supervisor_frozen_past_the_ttl_kills_the_program() {
     let server = Server::start();
     let observer = Observer::of(&server);
     let folder = Folder::new();
@@ -225,7 +225,7 @@ fn a_supervisor_that_was_frozen_past_the_ttl_kills_the_program() {
 }
 
 #[test]
-fn a_job_that_was_suspended_past_the_ttl_is_not_continued() {
+fn job_suspended_past_the_ttl_stays_stopped() {
     let server = Server::start();
     let observer = Observer::of(&server);
     let folder = Folder::new();

@@ -38,7 +38,7 @@ fn locks_are_listed_by_their_prefix() {
 }
 
 #[test]
-fn waiting_ends_when_the_lock_is_free_or_the_time_is_up() {
+fn wait_ends_with_freedom_or_timeout() {
     let server = Server::start();
     let name = unique("awaited");
     Rlock::on(&server, &["wait", &name]).exit().assert(0, &[]);
@@ -51,7 +51,7 @@ fn waiting_ends_when_the_lock_is_free_or_the_time_is_up() {
 }
 
 #[test]
-fn breaking_ends_the_program_and_lets_the_next_one_in() {
+fn break_ends_the_program_and_starts_the_next() {
     let server = Server::start();
     let observer = Observer::of(&server);
     let folder = Folder::new();
@@ -72,7 +72,7 @@ fn breaking_ends_the_program_and_lets_the_next_one_in() {
 }
 
 #[test]
-fn a_store_is_checked_and_the_suite_is_run_on_it() {
+fn check_runs_the_suite_on_the_store() {
     let server = Server::start();
     let cases = ["--case", "fifo_across_clients", "--case", "nothing_is_left_behind"];
     let checked = Rlock::on(&server, &[&["check", "--json"], &cases[..]].concat()).exit();

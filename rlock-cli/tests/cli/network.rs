@@ -25,7 +25,7 @@ fn a_port_that_is_none_is_64() {
 }
 
 #[test]
-fn the_next_one_starts_only_after_a_lost_program_has_ended() {
+fn next_starts_after_a_lost_program_ends() {
     let server = Server::start_durable();
     let proxy = Proxy::in_front_of(&url(&server));
     let observer = Observer::of(&server);

@@ -52,7 +52,7 @@ impl Store for Server {
 }
 
 #[test]
-fn tables_are_printed_without_a_url_and_made_with_one() {
+fn tables_are_printed_or_made_at_a_url() {
     let printed = rlock(&["schema"]).output().expect("the system starts another process");
     assert_eq!(printed.status.code(), Some(0));
     assert!(String::from_utf8_lossy(&printed.stdout).contains("CREATE TABLE IF NOT EXISTS \"rlock\".locks"));
@@ -62,7 +62,7 @@ fn tables_are_printed_without_a_url_and_made_with_one() {
 }
 
 #[test]
-fn the_tables_that_are_printed_are_those_that_are_needed() {
+fn printed_tables_are_the_needed_ones() {
     let server = Server::start();
     let url = format!("{}?restart_grace=0s&schema=locks&create=off", server.url());
     let run = || rlock(&["run", "x", "--url", &url, "--", "true"]).output().expect("the system starts another process");

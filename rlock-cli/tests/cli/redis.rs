@@ -96,7 +96,7 @@ fn documented_rights_suffice_for_bench() {
 }
 
 #[test]
-fn a_loss_that_shows_only_at_the_release_is_a_loss() {
+fn loss_found_at_the_release_is_a_loss() {
     let server = Server::start_durable();
     let folder = Folder::new();
     let name = unique("unnoticed");
@@ -136,7 +136,7 @@ fn what_endangers_locks_is_a_risk() {
 }
 
 #[test]
-fn a_case_of_the_suite_that_fails_is_a_risk_and_says_what_is_broken() {
+fn failed_case_is_a_risk_with_its_reason() {
     let server = Server::start_durable();
     server.resp().command(&["CONFIG", "SET", "maxmemory", "1"]);
     let checked = Rlock::on(&server, &["check", "--case", "token_increases"]).exit();

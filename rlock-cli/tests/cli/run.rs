@@ -26,7 +26,7 @@ fn arguments_reach_the_program_untouched_by_any_shell() {
 }
 
 #[test]
-fn name_and_token_are_in_the_environment_in_place_of_inherited_ones() {
+fn name_and_token_replace_inherited_variables() {
     let server = Server::start();
     let name = unique("büro 7/\"€\"");
     let mut tokens = Vec::new();
@@ -43,7 +43,7 @@ fn name_and_token_are_in_the_environment_in_place_of_inherited_ones() {
 }
 
 #[test]
-fn the_second_starts_only_after_the_first_has_ended() {
+fn second_starts_after_the_first_ends() {
     let server = Server::start();
     let folder = Folder::new();
     let name = unique("exclusion");
@@ -60,7 +60,7 @@ fn the_second_starts_only_after_the_first_has_ended() {
 }
 
 #[test]
-fn a_lock_lives_as_long_as_its_program_many_ttls_long() {
+fn lock_lives_as_long_as_its_program() {
     let server = Server::start();
     let name = unique("long");
     let mut running = Rlock::on(&server, &["run", &name, "--ttl", "1s", "--", "sleep", "5"]);
@@ -76,7 +76,7 @@ fn a_lock_lives_as_long_as_its_program_many_ttls_long() {
 }
 
 #[test]
-fn a_program_that_cannot_be_started_leaves_no_lock() {
+fn failed_start_of_a_program_leaves_no_lock() {
     let server = Server::start();
     let name = unique("no-start");
     Rlock::on(&server, &["run", &name, "--ttl", "1h", "--", "no-such-program"]).exit().assert(127, &[]);
@@ -115,7 +115,7 @@ fn json(line: &str) -> serde_json::Value {
 }
 
 #[test]
-fn a_reader_that_has_gone_ends_the_program_and_not_the_lock() {
+fn closed_pipe_ends_the_program_not_the_lock() {
     let server = Server::start();
     let name = unique("pipe");
     let script = "\"$RLOCK\" run \"$0\" -- yes | head -n 1; \"$RLOCK\" run \"$0\" --try -- echo free";

@@ -38,7 +38,7 @@ fn signals_reach_what_the_program_has_started() {
 }
 
 #[test]
-fn a_signal_that_was_ignored_from_the_start_stays_ignored() {
+fn ignored_signal_stays_ignored() {
     let server = Server::start();
     let folder = Folder::new();
     let inner = folder.script("echo > $D/ready; cat; kill -HUP $$; echo alive");
@@ -55,7 +55,7 @@ fn a_signal_that_was_ignored_from_the_start_stays_ignored() {
 }
 
 #[test]
-fn a_killed_rlock_takes_its_program_along_and_what_that_has_started() {
+fn killed_rlock_takes_its_tree_along() {
     let server = Server::start();
     let folder = Folder::new();
     let script = folder.script("sh -c 'echo $$ > '$D/inner'; exec sleep 600' & echo $$ > $D/pid; wait");
@@ -68,7 +68,7 @@ fn a_killed_rlock_takes_its_program_along_and_what_that_has_started() {
 }
 
 #[test]
-fn a_signal_ends_the_wait_and_leaves_no_place_in_the_queue() {
+fn signal_ends_the_wait_and_leaves_the_queue() {
     let server = Server::start();
     let observer = Observer::of(&server);
     let name = unique("give-up");
@@ -90,7 +90,7 @@ fn a_signal_ends_the_wait_and_leaves_no_place_in_the_queue() {
 }
 
 #[test]
-fn what_concerns_the_program_does_not_end_the_wait_for_it() {
+fn signals_for_the_program_keep_rlock_waiting() {
     let server = Server::start();
     let name = unique("unmoved");
     let mut holder = Rlock::on(&server, &["run", &name, "--", "cat"]);
@@ -123,7 +123,7 @@ fn a_program_that_is_stopped_keeps_its_lock() {
 }
 
 #[test]
-fn a_program_that_is_stopped_is_continued_to_end() {
+fn stopped_program_is_continued_to_end() {
     let server = Server::start();
     let folder = Folder::new();
     let script = folder.script("echo $$ > $D/pid; exec cat");
@@ -136,7 +136,7 @@ fn a_program_that_is_stopped_is_continued_to_end() {
 }
 
 #[test]
-fn signals_that_were_blocked_by_whoever_started_it_are_heard_and_none_is_blocked_in_the_program() {
+fn inherited_signal_mask_is_cleared() {
     let server = Server::start();
     let folder = Folder::new();
     let mut blocked = SigSet::empty();

@@ -109,7 +109,7 @@ impl Control for Server {
 }
 
 #[test]
-fn without_a_url_it_is_the_users_own_file() {
+fn url_defaults_to_the_users_own_file() {
     let home = Folder::new();
     let state = home.path("state");
     let command = |arguments: &[&str]| {
@@ -138,7 +138,7 @@ fn without_a_url_it_is_the_users_own_file() {
 }
 
 #[test]
-fn a_file_that_cannot_be_used_is_69_and_says_what_to_do() {
+fn unusable_file_is_69_with_a_remedy() {
     let folder = Folder::new();
     fs::write(folder.path("text"), "x".repeat(4096)).expect("the folder is there");
     fs::write(folder.path("file"), "").expect("the folder is there");

@@ -22,7 +22,7 @@ const TTL: &str = "2s";
 const MARK: &str = "RLOCK_TEST_STORM";
 
 #[test]
-fn nothing_of_a_tree_runs_beside_the_next_holder() {
+fn no_process_runs_beside_the_next_holder() {
     let number = |variable: &str| env::var(variable).ok().map(|text| text.parse::<u64>().expect("a number"));
     let rounds = number("RLOCK_STORM_ROUNDS").unwrap_or(8);
     let seed = number("RLOCK_TEST_SEED").unwrap_or_else(rand::random);

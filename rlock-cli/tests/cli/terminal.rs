@@ -120,7 +120,7 @@ impl Drop for Session {
 }
 
 #[test]
-fn a_program_reads_from_the_terminal_and_the_shell_gets_it_back() {
+fn program_reads_the_terminal_and_gives_it_back() {
     let server = Server::start();
     let mut session = Session::shell(&server);
     session.enter(&format!("$RLOCK run {} -- {ECHO}; echo status=$?", unique("read")));
@@ -134,7 +134,7 @@ fn a_program_reads_from_the_terminal_and_the_shell_gets_it_back() {
 }
 
 #[test]
-fn ctrl_c_reaches_the_program_and_its_status_comes_back() {
+fn ctrl_c_reaches_the_program_and_sets_status() {
     let server = Server::start();
     let mut session = Session::shell(&server);
     let program =
@@ -147,7 +147,7 @@ fn ctrl_c_reaches_the_program_and_its_status_comes_back() {
 }
 
 #[test]
-fn ctrl_z_leads_back_to_the_shell_and_fg_to_the_program() {
+fn ctrl_z_stops_and_fg_continues_the_program() {
     let server = Server::start();
     let observer = Observer::of(&server);
     let name = unique("suspend");
@@ -172,7 +172,7 @@ fn ctrl_z_leads_back_to_the_shell_and_fg_to_the_program() {
 }
 
 #[test]
-fn a_program_in_the_background_gets_the_terminal_with_fg() {
+fn background_program_gets_the_terminal_with_fg() {
     let server = Server::start();
     let mut session = Session::shell(&server);
     session.enter(&format!("$RLOCK run {} -- {ECHO} &", unique("background")));
@@ -190,7 +190,7 @@ fn a_program_in_the_background_gets_the_terminal_with_fg() {
 }
 
 #[test]
-fn without_a_shell_to_lead_back_to_ctrl_z_changes_nothing() {
+fn ctrl_z_without_a_shell_changes_nothing() {
     let server = Server::start();
     let program = env!("CARGO_BIN_EXE_rlock");
     let echo = "echo ready-$((1+1)); while read line; do echo \"<$line>\"; done";
@@ -205,7 +205,7 @@ fn without_a_shell_to_lead_back_to_ctrl_z_changes_nothing() {
 }
 
 #[test]
-fn a_pager_behind_a_pipe_reads_keys_while_the_program_runs() {
+fn pager_behind_a_pipe_reads_keys() {
     let server = Server::start();
     let folder = Folder::new();
     // `exec`, because a shell that shares its memory with a stopped child does not stop itself.
@@ -230,7 +230,7 @@ fn a_pager_behind_a_pipe_reads_keys_while_the_program_runs() {
 }
 
 #[test]
-fn a_program_with_other_input_gets_the_terminal_when_it_asks_for_it() {
+fn program_with_other_input_gets_the_terminal() {
     let server = Server::start();
     let mut session = Session::shell(&server);
     let program = "sh -c 'echo ready-$((1+1)); read key < /dev/tty; echo \"<$key>\"; cat'";
@@ -245,7 +245,7 @@ fn a_program_with_other_input_gets_the_terminal_when_it_asks_for_it() {
 }
 
 #[test]
-fn the_terminal_of_a_program_that_was_killed_is_put_right() {
+fn terminal_of_a_killed_program_is_restored() {
     let server = Server::start();
     let mut session = Session::shell(&server);
     let program = "sh -c 'stty raw -echo; echo ready-$((1+1)); kill -KILL $$'";
@@ -257,7 +257,7 @@ fn the_terminal_of_a_program_that_was_killed_is_put_right() {
 }
 
 #[test]
-fn whoever_waits_at_a_terminal_sees_the_holder_and_the_place() {
+fn waiter_at_a_terminal_sees_holder_and_place() {
     let server = Server::start();
     let name = unique("watched");
     let mut holder = Rlock::on(&server, &["run", &name, "--label", "night shift", "--", "cat"]);
@@ -271,7 +271,7 @@ fn whoever_waits_at_a_terminal_sees_the_holder_and_the_place() {
 }
 
 #[test]
-fn watching_shows_what_changes_and_gives_the_screen_back() {
+fn watch_shows_changes_and_restores_the_screen() {
     let server = Server::start();
     let name = unique("watched");
     let mut session = Session::shell(&server);
@@ -304,7 +304,7 @@ fn watching_shows_what_changes_and_gives_the_screen_back() {
 }
 
 #[test]
-fn breaking_is_confirmed_for_the_holder_that_was_shown() {
+fn break_is_confirmed_for_the_shown_holder() {
     let server = Server::start();
     let observer = Observer::of(&server);
     let name = unique("confirmed");
@@ -330,7 +330,7 @@ fn breaking_is_confirmed_for_the_holder_that_was_shown() {
 }
 
 #[test]
-fn ctrl_c_reaches_the_program_each_time_that_it_is_pressed() {
+fn every_ctrl_c_reaches_the_program() {
     let server = Server::start();
     let mut session = Session::shell(&server);
     let program = "sh -c 'trap \"trap \\\"exit 9\\\" INT; echo first-\\$((1+1))\" INT; echo ready-$((1+1)); while :; do sleep 0.01; done'";
@@ -374,7 +374,7 @@ fn ctrl_c_ends_the_wait() {
 }
 
 #[test]
-fn a_terminal_that_is_closed_ends_the_program_and_gives_the_lock_back() {
+fn closed_terminal_ends_program_and_lock() {
     let server = Server::start();
     let observer = Observer::of(&server);
     let folder = Folder::new();
@@ -400,7 +400,7 @@ fn a_terminal_that_is_closed_ends_the_program_and_gives_the_lock_back() {
 }
 
 #[test]
-fn a_full_screen_program_has_every_key_and_the_size_to_itself() {
+fn full_screen_program_gets_keys_and_size() {
     let server = Server::start();
     let mut session = Session::shell(&server);
     let read_key = "dd bs=1 count=1 2>/dev/null | od -An -to1";

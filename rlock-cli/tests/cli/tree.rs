@@ -57,7 +57,7 @@ fn loss_kills_what_has_left_the_group() {
 }
 
 #[test]
-fn a_signal_to_end_ends_what_has_left_the_group() {
+fn signal_ends_processes_outside_the_group() {
     let server = Server::start();
     for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGINT] {
         let folder = Folder::new();
@@ -72,7 +72,7 @@ fn a_signal_to_end_ends_what_has_left_the_group() {
 }
 
 #[test]
-fn the_patience_of_kill_after_is_for_the_whole_tree() {
+fn kill_after_covers_the_whole_tree() {
     let server = Server::start();
     let folder = Folder::new();
     let options = ["--kill-after", "200ms"];
@@ -107,7 +107,7 @@ fn killed_keeper_takes_the_whole_tree_along() {
 }
 
 #[test]
-fn stopped_rlock_leaves_nothing_to_run_beside_the_next() {
+fn stopped_rlock_leaves_nothing_beside_the_next() {
     let server = Server::start();
     let observer = Observer::of(&server);
     let folder = Folder::new();

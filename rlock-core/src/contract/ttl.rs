@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn the_margin_is_one_percent_but_never_under_two_milliseconds() {
+    fn margin_is_one_percent_or_two_milliseconds() {
         assert_eq!(Ttl::new(Duration::from_millis(100)).unwrap().margin(), Duration::from_millis(2));
         assert_eq!(Ttl::DEFAULT.margin(), Duration::from_millis(300));
     }

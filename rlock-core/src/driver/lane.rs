@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn request_does_not_wait_for_the_answer_to_another() {
+    fn request_does_not_wait_for_other_answers() {
         let lane = lane(256);
         lane.push(0);
         let (_first, batch) = start(&lane).expect("there is room");
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn few_requests_go_together_while_a_call_is_stuck() {
+    fn few_requests_share_calls_beside_stuck_ones() {
         let lane = Lane::new(Shares { worth_a_call: 1000, max: 1000 });
         (0..100).for_each(|request| lane.push(request));
         assert_eq!(start(&lane).expect("there is room").1.len(), 100);

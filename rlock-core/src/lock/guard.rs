@@ -266,7 +266,7 @@ mod tests {
     use crate::{Client, MemoryStore, Namespace, SimpleLock};
 
     #[tokio::test]
-    async fn an_extension_that_comes_just_after_the_loss_is_answered() {
+    async fn extension_just_after_the_loss_is_answered() {
         let client = Client::builder().runtime(runtime::Handle::current());
         let client = client.build(MemoryStore::new().client(Namespace::default()));
         let guard = SimpleLock::new("job", &client).unwrap().lock().await.unwrap();

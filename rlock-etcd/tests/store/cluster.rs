@@ -45,19 +45,19 @@ impl Failure {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_lock_is_lost_when_the_leader_is_killed() {
+async fn killed_leader_loses_no_lock() {
     loses_nothing(Failure::Killed).await;
 }
 
 /// The leader stalls for longer than any TTL, and is killed then: a leader of etcd before 3.4.31 and 3.5.13 that
 /// resumes after so long ends the leases that were extended meanwhile (etcd issue 15247).
 #[tokio::test(flavor = "multi_thread")]
-async fn no_lock_is_lost_when_the_leader_stands_still() {
+async fn paused_leader_loses_no_lock() {
     loses_nothing(Failure::Stopped).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_lock_is_lost_when_the_leader_stands_still_and_wakes_up() {
+async fn resumed_leader_loses_no_lock() {
     let cluster = EtcdCluster::start();
     let url = cluster.url();
     let clients = join_all((0..4).map(|_| client(&url, ""))).await;
@@ -78,7 +78,7 @@ async fn no_lock_is_lost_when_the_leader_stands_still_and_wakes_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_lock_is_lost_when_the_leader_is_cut_off() {
+async fn cut_off_leader_loses_no_lock() {
     loses_nothing(Failure::CutOff).await;
 }
 

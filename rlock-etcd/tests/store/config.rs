@@ -6,7 +6,7 @@ use rlock_core::Namespace;
 use rlock_etcd::{ConfigError, EtcdConfig};
 
 #[test]
-fn a_url_may_say_everything_or_next_to_nothing() {
+fn url_may_have_all_options_or_none() {
     let whole = "etcd://us%40r:p%23ss@[::1]:7000,b?namespace=my%20jobs&timeout=250ms&connect_timeout=1m&restart_grace=0s&note_holds=off";
     let config = EtcdConfig::from_url(whole).unwrap();
     assert_eq!(config.address(), "etcd://[::1]:7000,b:2379");
@@ -34,7 +34,7 @@ fn a_url_may_say_everything_or_next_to_nothing() {
 }
 
 #[test]
-fn hosts_are_kept_in_their_order_and_written_in_one_way() {
+fn hosts_keep_their_order_in_one_form() {
     for (hosts, address) in [
         ("c,a:1,b:65535", "etcd://c:2379,a:1,b:65535"),
         ("localhost:1,localhost:2", "etcd://localhost:1,localhost:2"),
@@ -68,7 +68,7 @@ fn users_and_passwords_may_be_odd() {
 
 #[cfg(feature = "tls")]
 #[test]
-fn certificates_come_from_files_that_the_url_or_the_program_names() {
+fn certificates_are_read_from_the_named_files() {
     let config = EtcdConfig::from_url("etcds://a,b:1?ca=/etc/my%20ca.pem&key=k%40b.pem&cert=c=.pem").unwrap();
     assert_eq!(config.address(), "etcds://a:2379,b:1");
     let plain = EtcdConfig::from_url("etcds://a,b:1").unwrap();
@@ -88,13 +88,13 @@ fn certificates_come_from_files_that_the_url_or_the_program_names() {
 }
 
 #[test]
-fn the_last_of_an_option_that_is_repeated_counts() {
+fn last_of_a_repeated_option_counts() {
     let url = EtcdConfig::from_url;
     assert_eq!(url("etcd://a?timeout=1s&namespace=x&timeout=2s"), url("etcd://a?namespace=x&&timeout=2s"));
 }
 
 #[test]
-fn what_cannot_be_used_is_refused_with_a_remedy() {
+fn unusable_settings_are_refused_with_a_remedy() {
     let cases = [
         ("nonsense", "etcd://user:password@host"),
         ("etcd:localhost", "etcd://user:password@host"),

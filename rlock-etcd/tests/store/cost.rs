@@ -108,7 +108,7 @@ async fn in_line(server: &Server, waiters: u128) -> Vec<(&'static str, Cost)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_line_of_a_thousand_costs_what_one_of_two_costs() {
+async fn long_line_costs_what_a_short_one_does() {
     let server = Server::start();
     let (few, many) = (in_line(&server, 2).await, in_line(&server, 1_000).await);
     for ((what, few), (_, many)) in few.into_iter().zip(many) {
@@ -119,7 +119,7 @@ async fn a_line_of_a_thousand_costs_what_one_of_two_costs() {
 
 /// Every lease of a client that makes only one acquisition is at a key that existed before.
 #[tokio::test]
-async fn clients_that_live_for_one_lock_use_the_same_key() {
+async fn clients_of_one_lock_reuse_the_key() {
     let server = Server::start();
     for id in 0..20 {
         let client = server.client_in("n").await;
@@ -149,7 +149,7 @@ async fn contended_locks_use_a_bounded_set_of_keys() {
 }
 
 #[tokio::test]
-async fn hundreds_share_a_resource_and_are_judged_by_their_number() {
+async fn hundreds_that_share_are_judged_by_number() {
     let server = Server::start();
     let client = server.client_in("n").await;
     let share = |weight| Share::new(weight, 1_000).unwrap();

@@ -98,7 +98,7 @@ async fn a_namespace_that_somebody_else_uses() {
 }
 
 #[tokio::test]
-async fn without_space_new_locks_are_refused_and_those_there_are_live_on() {
+async fn lack_of_space_refuses_only_new_locks() {
     let server = Server::start_with(&["--quota-backend-bytes", "16777216"]);
     // A refused request is retried until this timeout.
     let config = server.config("n").timeout(Duration::from_millis(500)).unwrap();

@@ -20,7 +20,7 @@ async fn lock(client: &Client, name: &str) -> Guard {
 }
 
 #[tokio::test]
-async fn the_holder_is_told_at_once_that_its_key_was_deleted() {
+async fn deleted_key_is_reported_to_its_holder() {
     let server = Server::start();
     let client = server.locks_in("n").await;
     let (old, mut guards) = (lock(&client, "old").await, Vec::new());
@@ -41,7 +41,7 @@ async fn the_holder_is_told_at_once_that_its_key_was_deleted() {
 }
 
 #[tokio::test]
-async fn a_waiter_whose_key_was_deleted_queues_again_and_is_served() {
+async fn waiter_with_a_deleted_key_queues_again() {
     let server = Server::start();
     let (holder, other) = (server.locks_in("n").await, server.locks_in("n").await);
     let guard = lock(&holder, "a").await;
@@ -61,7 +61,7 @@ async fn a_waiter_whose_key_was_deleted_queues_again_and_is_served() {
 
 /// The locks are granted to others only after all holders have learned of their loss.
 #[tokio::test(flavor = "multi_thread")]
-async fn thousands_of_losses_are_told_before_anything_is_granted_anew() {
+async fn thousands_of_losses_precede_new_grants() {
     const LOCKS: usize = 2_000;
     let server = Server::start_with(&[]);
     let config = server.config("n").restart_grace(Duration::from_secs(2)).unwrap();
@@ -80,7 +80,7 @@ async fn thousands_of_losses_are_told_before_anything_is_granted_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_two_locks_are_attached_to_one_lease_of_etcds() {
+async fn two_locks_never_share_a_lease_of_etcd() {
     let server = Server::start();
     let client = server.client_in("n").await;
     let mut admin = server.admin().await;

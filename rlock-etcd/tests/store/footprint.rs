@@ -43,7 +43,7 @@ async fn cycle(client: &EtcdBackend, claims: &[Claim]) {
 }
 
 #[tokio::test]
-async fn a_lock_and_its_release_cost_a_proposal_each() {
+async fn lock_and_release_cost_a_proposal_each() {
     let server = Server::start();
     let client = server.client().await;
     let (_, first) = cost(&server, cycle(&client, &[mutex("a", 0)])).await;
@@ -58,7 +58,7 @@ async fn a_lock_and_its_release_cost_a_proposal_each() {
 }
 
 #[tokio::test]
-async fn a_refused_try_writes_nothing_and_one_that_succeeds_as_little_as_a_lock() {
+async fn try_writes_no_more_than_a_lock() {
     let server = Server::start();
     let (holder, other) = (server.client_in("n").await, server.client_in("n").await);
     cycle(&other, &[try_mutex("warm", 1)]).await;
@@ -101,7 +101,7 @@ async fn extending_writes_nothing() {
 
 /// One proposal is the release, the other the note of the grant's time, some time later.
 #[tokio::test]
-async fn a_hand_over_costs_two_proposals_however_many_wait() {
+async fn hand_over_costs_two_proposals_at_any_length() {
     let server = Server::start();
     for waiters in [2, 300] {
         let client = server.client().await;
@@ -142,7 +142,7 @@ async fn a_batch_costs_one_proposal() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_locks_are_kept_over_a_handful_of_streams() {
+async fn ten_thousand_locks_share_few_streams() {
     const LOCKS: usize = 10_000;
     const TTL: Duration = Duration::from_secs(20); // ten thousand take long on a busy machine
     let server = Server::start();
@@ -201,7 +201,7 @@ async fn a_client_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn extending_beyond_its_ttl_moves_a_lock_to_another_lease_and_frees_the_one_before() {
+async fn longer_extension_moves_a_lock_to_another_lease() {
     let server = Server::start();
     let client = server.client_in("n").await;
     let claim = claim("a", 1, Share::EXCLUSIVE, 2_000, IfBusy::Queue);
@@ -228,7 +228,7 @@ async fn extending_beyond_its_ttl_moves_a_lock_to_another_lease_and_frees_the_on
 }
 
 #[tokio::test]
-async fn a_ttl_that_etcd_does_not_grant_becomes_the_shortest_that_it_does() {
+async fn ttl_is_raised_to_the_shortest_of_etcd() {
     let server = Server::start();
     let client = server.client_in("n").await;
     let shortest = client.capabilities().min_ttl.get();
@@ -244,7 +244,7 @@ async fn a_ttl_that_etcd_does_not_grant_becomes_the_shortest_that_it_does() {
 }
 
 #[tokio::test]
-async fn the_epoch_of_a_namespace_ends_some_time_after_its_last_use() {
+async fn epoch_ends_after_the_last_use() {
     let server = Server::start();
     for (grace, kept_for) in [(0, 3_600), (1, 30 * 24 * 3_600)] {
         let namespace = format!("grace of {grace}");
@@ -256,7 +256,7 @@ async fn the_epoch_of_a_namespace_ends_some_time_after_its_last_use() {
 
 /// Both etcd leases of a lock that moves from one to the other end with their TTLs.
 #[test]
-fn a_client_that_goes_away_amid_extensions_leaves_nothing_beyond_their_ttl() {
+fn client_dropped_amid_extensions_leaves_nothing() {
     const LOCKS: usize = 200;
     let server = Server::start();
     for round in 0..6 {

@@ -77,7 +77,7 @@ async fn rejects(config: EtcdConfig, hint: &str) {
 }
 
 #[tokio::test]
-async fn a_user_with_the_rights_to_a_namespace_has_locks_in_it() {
+async fn user_with_rights_to_a_namespace_can_lock() {
     let server = with_users(&[]).await;
     let (one, other) = (jobs(&server).await, jobs(&server).await);
     hand_over(&one, &other).await;
@@ -111,7 +111,7 @@ async fn a_user_where_the_server_knows_none() {
 }
 
 #[tokio::test]
-async fn a_client_outlives_the_token_that_it_logged_in_with() {
+async fn client_outlives_its_login_token() {
     let server = with_users(&["--auth-token-ttl", "1"]).await;
     let (one, other) = (jobs(&server).await, jobs(&server).await);
     // An unused token expires without notice.
@@ -120,7 +120,7 @@ async fn a_client_outlives_the_token_that_it_logged_in_with() {
 }
 
 #[tokio::test]
-async fn a_server_that_has_been_restarted_and_knows_no_tokens_any_more() {
+async fn client_logs_in_again_after_a_restart() {
     let server = with_users(&[]).await;
     let (one, other) = (jobs(&server).await, jobs(&server).await);
     let guard = lock(&one, "kept").await;
@@ -132,7 +132,7 @@ async fn a_server_that_has_been_restarted_and_knows_no_tokens_any_more() {
 }
 
 #[tokio::test]
-async fn a_server_that_comes_to_know_users_while_a_client_without_one_is_connected() {
+async fn enabling_users_rejects_a_client_without_one() {
     let server = Server::start_with(&["--bcrypt-cost", "4"]);
     let client = EtcdBackend::connect(config(&server, "", "billing")).await.unwrap();
     add_users(server.admin().await).await;
@@ -151,7 +151,7 @@ async fn a_user_who_may_only_read() {
 
 /// A server rejects such a token after any change of a user or a role.
 #[tokio::test]
-async fn clients_with_json_web_tokens_outlive_changes_of_users() {
+async fn clients_with_web_tokens_outlive_user_changes() {
     let folder = tempfile::tempdir().unwrap();
     let [private, public] = ["private.pem", "public.pem"].map(|name| folder.path().join(name));
     let openssl = |arguments: &[&str]| {

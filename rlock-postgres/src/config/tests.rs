@@ -20,13 +20,13 @@ fn what_the_url_says_reaches_the_connection() {
 }
 
 #[test]
-fn connections_are_called_rlock_unless_the_url_calls_them_something_else() {
+fn connections_are_named_rlock_unless_the_url_differs() {
     assert_eq!(options("postgres://a").get_application_name(), Some("rlock"));
     assert_eq!(options("postgres://a?application_name=jobs").get_application_name(), Some("jobs"));
 }
 
 #[test]
-fn hosts_are_given_to_the_connection_in_the_form_that_it_can_look_up() {
+fn hosts_are_passed_in_a_resolvable_form() {
     assert_eq!(options("postgres://[::1]:1/db").get_host(), "::1");
     assert_eq!(options("postgres://b%C3%BCcher.example/db").get_host(), "bücher.example");
 }
@@ -39,7 +39,7 @@ fn a_socket_is_not_encrypted() {
 }
 
 #[test]
-fn the_connection_that_listens_leads_where_it_is_told_to() {
+fn listening_connection_uses_its_own_url() {
     let host = |url: &str| {
         let options = PostgresConfig::from_url(url).unwrap().listen_options();
         options.map(|options| options.get_host().to_owned())
@@ -50,7 +50,7 @@ fn the_connection_that_listens_leads_where_it_is_told_to() {
 }
 
 #[test]
-fn a_url_without_a_user_names_the_user_of_the_system() {
+fn user_defaults_to_the_systems_user() {
     if std::env::var_os("PGUSER").is_none() {
         let id = std::process::Command::new("id").arg("-un").output().expect("every system has id").stdout;
         assert_eq!(options("postgres://a/db").get_username(), String::from_utf8_lossy(&id).trim());

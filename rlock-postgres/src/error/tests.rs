@@ -61,14 +61,14 @@ fn rejected(code: &'static str) -> String {
 }
 
 #[test]
-fn an_error_that_passes_is_of_a_statement_that_was_not_applied() {
+fn transient_error_has_applied_nothing() {
     for code in ["40001", "40P01", "55P03", "53100", "53300", "53400", "57P03", "55006", "26000", "42P05"] {
         assert_eq!(executing(server_error(code, "x")).kind, Kind::Unsent, "{code}");
     }
 }
 
 #[test]
-fn a_server_that_does_not_write_is_marked_and_has_not_applied_it() {
+fn read_only_server_has_not_applied_it() {
     let error = executing(server_error("25006", "cannot execute INSERT in a read-only transaction"));
     assert!(error.is_read_only() && !executing(server_error("40001", "x")).is_read_only());
     let error = error.into_backend_error("acquire", &Arc::from("x"));
@@ -76,21 +76,21 @@ fn a_server_that_does_not_write_is_marked_and_has_not_applied_it() {
 }
 
 #[test]
-fn an_error_that_may_follow_a_commit_leaves_open_whether_the_statement_was_applied() {
+fn error_after_a_commit_leaves_the_outcome_unknown() {
     for code in ["57P01", "57P02", "57P05", "25P04", "08006", "08P01", "58000", "40003", "57014", "54000"] {
         assert_eq!(executing(server_error(code, "x")).kind, Kind::Unanswered, "{code}");
     }
 }
 
 #[test]
-fn an_error_that_ends_a_login_has_left_everything_unsent() {
+fn error_during_login_has_sent_nothing() {
     for code in ["57P01", "57P02", "57P03", "08006", "08P01", "58000", "53300"] {
         assert_eq!(connecting(server_error(code, "server login has been failing")).kind, Kind::Unsent, "{code}");
     }
 }
 
 #[test]
-fn a_login_that_somebody_has_to_change_is_rejected() {
+fn wrong_login_is_rejected() {
     for (code, message, remedy) in [
         ("28P01", "password authentication failed", "the user and the password"),
         ("28000", "no pg_hba.conf entry for host \"::1\", no encryption", "sslmode=require"),
@@ -110,7 +110,7 @@ fn a_login_that_somebody_has_to_change_is_rejected() {
 }
 
 #[test]
-fn a_message_says_what_was_tried_on_what_and_what_to_do() {
+fn message_names_the_attempt_and_the_remedy() {
     for (code, remedy) in [
         ("42703", "the tables in the schema \"locks\" are of another version"),
         ("42501", "USAGE on the schema \"locks\", and SELECT, INSERT, UPDATE and DELETE"),
@@ -133,12 +133,12 @@ fn tables_that_have_gone_may_come_back() {
 }
 
 #[test]
-fn an_error_that_nothing_is_known_of_is_rejected_in_the_words_of_the_server() {
+fn unknown_error_is_rejected_with_the_servers_words() {
     assert!(rejected("XX000").ends_with("the server answered XX000, no"));
 }
 
 #[test]
-fn a_connection_that_breaks_leaves_open_whether_the_statement_was_applied() {
+fn broken_connection_leaves_the_outcome_unknown() {
     let broken = [
         sqlx::Error::Io(io::ErrorKind::UnexpectedEof.into()),
         sqlx::Error::Io(io::ErrorKind::ConnectionRefused.into()),
@@ -156,7 +156,7 @@ fn a_connection_that_breaks_leaves_open_whether_the_statement_was_applied() {
 }
 
 #[test]
-fn a_server_that_cannot_be_reached_has_been_sent_nothing() {
+fn unreachable_server_was_sent_nothing() {
     for (error, words) in [
         (sqlx::Error::Io(io::ErrorKind::ConnectionRefused.into()), "is the server running"),
         (sqlx::Error::Io(io::ErrorKind::NotFound.into()), "socket"),
@@ -171,7 +171,7 @@ fn a_server_that_cannot_be_reached_has_been_sent_nothing() {
 }
 
 #[test]
-fn a_certificate_that_is_not_trusted_is_for_somebody_to_change() {
+fn untrusted_certificate_is_rejected() {
     for error in [
         sqlx::Error::Io(io::Error::new(io::ErrorKind::InvalidData, "invalid peer certificate: UnknownIssuer")),
         sqlx::Error::Io(io::Error::new(io::ErrorKind::InvalidData, "received fatal alert: UnknownCA")),
@@ -185,13 +185,13 @@ fn a_certificate_that_is_not_trusted_is_for_somebody_to_change() {
 }
 
 #[test]
-fn a_pool_that_was_closed_is_for_somebody_to_change() {
+fn closed_pool_is_rejected() {
     assert_eq!(connecting(sqlx::Error::PoolClosed).kind, Kind::Refused);
     assert_eq!(executing(sqlx::Error::PoolClosed).kind, Kind::Refused);
 }
 
 #[test]
-fn a_character_that_a_password_cannot_have_is_not_shown() {
+fn invalid_character_of_a_password_is_not_shown() {
     let error = connecting(sqlx::Error::Configuration("Failed to saslprep password: ('\\u{7}')".into()));
     assert!(error.kind == Kind::Refused && !format!("{error:?}").contains("u{7}"), "{error:?}");
 }

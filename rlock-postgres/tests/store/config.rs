@@ -6,7 +6,7 @@ use rlock_core::Namespace;
 use rlock_postgres::{ConfigError, PostgresConfig};
 
 #[test]
-fn a_url_may_say_everything_or_next_to_nothing() {
+fn url_may_have_all_options_or_none() {
     let whole = "postgres://us%40r:p%23ss@[::1]:7000/app?namespace=my%20jobs&schema=locks_2&connections=64\
                  &timeout=250ms&connect_timeout=1m&sslmode=disable&listen_url=postgres%3A%2F%2Fus%2540r:p%40db:7001%2Fapp";
     let config = PostgresConfig::from_url(whole).unwrap();
@@ -44,7 +44,7 @@ fn connect_timeout_is_in_seconds_as_for_libpq() {
 }
 
 #[test]
-fn equal_urls_make_equal_configs_and_different_ones_do_not() {
+fn equal_urls_make_equal_configs() {
     let url = |text| PostgresConfig::from_url(text).unwrap();
     assert_eq!(url("postgres://a/db?timeout=1s&sslmode=disable"), url("postgres://a/db?sslmode=disable&&timeout=1s"));
     assert_eq!(url("postgres://a?listen=auto"), "postgres://a?listen=auto&timeout=5s".parse().unwrap());
@@ -56,7 +56,7 @@ fn equal_urls_make_equal_configs_and_different_ones_do_not() {
 }
 
 #[test]
-fn parameters_count_in_place_of_what_stands_in_front_of_them() {
+fn parameters_override_the_parts_before_them() {
     for (url, address) in [
         ("postgres:///app?host=db", "postgres://db:5432/app"),
         ("postgres://sam@/app?host=/run/pg", "postgres:///app?host=/run/pg&port=5432"),
@@ -98,7 +98,7 @@ fn a_schema_is_a_plain_identifier() {
 }
 
 #[test]
-fn what_cannot_be_used_is_refused_with_a_remedy() {
+fn unusable_settings_are_refused_with_a_remedy() {
     let cases = [
         ("nonsense", "postgres://user:password@host"),
         ("postgres:localhost", "postgres://user:password@host"),
@@ -160,7 +160,7 @@ fn an_unknown_option_is_named() {
 }
 
 #[test]
-fn an_option_is_there_once_under_all_its_names() {
+fn option_counts_once_under_all_its_names() {
     for (options, option) in [
         ("timeout=1s&timeout=1s", "timeout"),
         ("sslmode=disable&ssl-mode=require", "sslmode"),
@@ -173,7 +173,7 @@ fn an_option_is_there_once_under_all_its_names() {
 }
 
 #[test]
-fn the_url_to_listen_to_has_no_options_of_rlock() {
+fn listen_url_has_no_options_of_rlock() {
     let url = "postgres://pooler/app?listen_url=postgres://db/app?timeout=1s";
     let error = ConfigError::NotForListening { option: "timeout" };
     assert_eq!(PostgresConfig::from_url(url), Err(ConfigError::ListenUrl(Box::new(error))));

@@ -48,7 +48,7 @@ async fn a_refused_try_writes_nothing() {
 }
 
 #[tokio::test]
-async fn a_cycle_flushes_the_log_once_and_a_batch_as_often_as_one() {
+async fn cycle_or_batch_flushes_the_log_once() {
     let server = Server::start_flushing().await;
     let client = server.client().await;
     cycle(&client, 1).await;
@@ -73,7 +73,7 @@ async fn a_cycle_flushes_the_log_once_and_a_batch_as_often_as_one() {
 }
 
 #[tokio::test]
-async fn a_turn_of_a_lock_that_two_want_flushes_the_log_once() {
+async fn contended_turn_flushes_the_log_once() {
     const TURNS: u8 = 50;
     let server = Server::start_flushing().await;
     let one_connection = || server.config().connections(1).unwrap();
@@ -127,7 +127,7 @@ async fn nothing_piles_up_over_many_cycles() {
 }
 
 #[tokio::test]
-async fn what_is_unused_is_swept_and_its_tokens_are_not_given_again() {
+async fn unused_rows_are_swept_and_tokens_kept() {
     let server = Server::start().await;
     let config = server.config().keep_unused(Duration::from_secs(1)).unwrap();
     let client = PostgresBackend::connect(config).await.unwrap();
@@ -161,7 +161,7 @@ async fn cycle(client: &PostgresBackend, locks: u128) {
 }
 
 #[tokio::test]
-async fn a_batch_of_extensions_is_answered_one_by_one() {
+async fn batched_extensions_are_answered_one_by_one() {
     let server = Server::start().await;
     let client = server.client().await;
     let claims: Vec<_> =

@@ -38,7 +38,7 @@ async fn costs(server: &Server, client: &PostgresBackend, waiters: u128) -> [i64
 }
 
 #[tokio::test]
-async fn a_long_queue_writes_no_more_than_a_short_one() {
+async fn long_queue_writes_no_more_than_a_short() {
     let server = Server::start_with(&["-c", "fsync=off", "-c", "full_page_writes=off", "-c", "autovacuum=off"]).await;
     let client = server.client().await;
     let few = costs(&server, &client, 10).await;
@@ -51,7 +51,7 @@ async fn a_long_queue_writes_no_more_than_a_short_one() {
 /// A release, a place in the queue and its renewal do not wait for the disk. A crash that loses them lets no two
 /// clients hold.
 #[tokio::test]
-async fn a_crash_forgets_releases_and_places_but_no_grants() {
+async fn crash_forgets_releases_and_places_but_no_grants() {
     let arguments = ["-c", "fsync=on", "-c", "wal_writer_delay=10s", "-c", "autovacuum=off"];
     let server = Server::start_with(&arguments).await;
     let client = server.client().await;
@@ -90,7 +90,7 @@ async fn a_crash_forgets_releases_and_places_but_no_grants() {
 
 /// Waiters renew their leases without the row of the resource, which the holder's renewals keep locked on a slow disk.
 #[tokio::test(flavor = "multi_thread")]
-async fn three_hundred_waiters_lose_nothing_on_a_slow_disk() {
+async fn three_hundred_waiters_survive_a_slow_disk() {
     let slow = ["-c", "fsync=on", "-c", "commit_delay=20000", "-c", "commit_siblings=0", "-c", "max_connections=120"];
     let server = Server::start_with(&slow).await;
     let brief = |id| rlock_core::Claim { ttl: ttl(3_000), ..claim("x", id, Share::EXCLUSIVE, IfBusy::Queue) };

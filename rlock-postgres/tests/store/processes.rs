@@ -17,7 +17,7 @@ use crate::support::Server;
 /// restarted. No two hold a lock, tokens grow, no update is lost, every loss is signalled in time, and every waiter is
 /// served.
 #[test]
-fn histories_of_processes_are_right_while_sessions_end_and_the_server_fails() {
+fn histories_are_right_while_sessions_and_server_fail() {
     const ALL: [Mishap; 8] = [
         Mishap::ProcessKilled,
         Mishap::ProcessFrozen,

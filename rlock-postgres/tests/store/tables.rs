@@ -20,7 +20,7 @@ async fn the_first_clients_make_the_tables() {
 }
 
 #[tokio::test]
-async fn a_role_that_may_not_make_tables_learns_what_it_needs() {
+async fn role_without_rights_learns_what_it_needs() {
     let server = Server(Postgres::start_with(&["-c", "fsync=off"]));
     server.query("CREATE ROLE jobs LOGIN");
     let url = server.0.url().replace("//postgres@", "//jobs@");
@@ -35,7 +35,7 @@ async fn a_role_that_may_not_make_tables_learns_what_it_needs() {
 }
 
 #[tokio::test]
-async fn a_role_needs_no_rights_to_create_where_the_tables_are() {
+async fn role_needs_no_right_to_create() {
     let server = Server(Postgres::start_with(&["-c", "fsync=off"]));
     server.query("CREATE ROLE owner LOGIN; CREATE SCHEMA rlock AUTHORIZATION owner");
     let url = server.0.url().replace("//postgres@", "//owner@");

@@ -16,7 +16,7 @@ use sqlx::{Connection as _, Executor as _, PgConnection};
 use crate::support::{Server, claim, key, release, ttl};
 
 #[tokio::test]
-async fn a_role_needs_no_more_than_to_read_and_write_the_tables() {
+async fn role_needs_only_rights_on_the_tables() {
     let server = Server::start().await;
     server.query(
         "CREATE ROLE jobs LOGIN; GRANT USAGE ON SCHEMA rlock TO jobs; \
@@ -107,7 +107,7 @@ async fn a_baseline_deletes_its_rows_in_batches() {
 }
 
 #[tokio::test]
-async fn a_row_locked_by_others_delays_no_other_row() {
+async fn locked_row_delays_no_other_row() {
     let server = Server::start().await;
     let client = server.client().await;
     let claims = ["a", "b", "c"].map(|name| exclusive(name, 1));
@@ -145,7 +145,7 @@ async fn sessions_that_an_administrator_ends_lose_no_lock() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_read_only_for_a_while_loses_no_lock() {
+async fn read_only_period_loses_no_lock() {
     let server = Server::start().await;
     let client = Client::builder().connect(PostgresBackend::connect(server.config())).await.unwrap();
     let guard = SimpleLock::new("x", &client).unwrap().lock().await.unwrap();
@@ -165,7 +165,7 @@ async fn a_server_that_is_read_only_for_a_while_loses_no_lock() {
 }
 
 #[tokio::test]
-async fn a_database_that_isolates_its_transactions_more_refuses_none() {
+async fn stricter_isolation_refuses_no_transaction() {
     let server = Server::start().await;
     server.query("ALTER DATABASE postgres SET default_transaction_isolation = 'serializable'");
     let clients = [server.client().await, server.client().await];
@@ -181,7 +181,7 @@ async fn a_database_that_isolates_its_transactions_more_refuses_none() {
 }
 
 #[tokio::test]
-async fn an_application_that_has_taken_all_of_its_pool_keeps_its_locks() {
+async fn exhausted_pool_of_an_application_loses_no_lock() {
     let server = Server::start().await;
     let pool = PgPoolOptions::new().max_connections(1).connect(server.0.url()).await.unwrap();
     let config = PostgresConfig::from_pool(&pool).unwrap().restart_grace(Duration::ZERO).unwrap();
@@ -193,7 +193,7 @@ async fn an_application_that_has_taken_all_of_its_pool_keeps_its_locks() {
 }
 
 #[tokio::test]
-async fn a_server_without_connections_left_keeps_the_locks_of_its_clients() {
+async fn exhausted_server_keeps_the_locks_of_clients() {
     let server = Server::start_with(&["-c", "max_connections=10"]).await;
     let client = server.client().await;
     assert!(matches!(client.acquire(&[exclusive("x", 1)]).await[0], Ok(Acquired::Held(_))));
@@ -213,7 +213,7 @@ async fn a_server_without_connections_left_keeps_the_locks_of_its_clients() {
 
 /// Each statement locks the rows of its batch in the order of their names, not of the batch.
 #[tokio::test(flavor = "multi_thread")]
-async fn batches_in_opposite_orders_do_not_lock_each_other_out() {
+async fn batches_in_opposite_orders_do_not_deadlock() {
     let server = Server::start().await;
     let clients = [server.client().await, server.client().await];
     let semaphore = |name: &str, id: u128| claim(name, id, Share::new(1, 2).unwrap(), IfBusy::Refuse);
@@ -278,7 +278,7 @@ async fn a_release_sent_again_repeats_its_notification() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_set_back_makes_no_tables_young() {
+async fn clock_set_back_makes_no_tables_young() {
     let server = Server::start().await;
     let config = server.config().restart_grace(Duration::from_secs(3600)).unwrap();
     let client = PostgresBackend::connect(config).await.unwrap();

@@ -42,7 +42,7 @@ async fn extend(client: &RedisBackend, id: u128) -> Extended {
 }
 
 #[tokio::test]
-async fn resource_goes_on_whatever_is_deleted_at_whatever_point() {
+async fn resource_survives_any_deletion_at_any_point() {
     let server = Server::start();
     let subsets: [&[&str]; 3] = [&["rlock:2:{n:0}:a"], &["rlock:2:{n:0}#a"], &["rlock:2:{n:0}:a", "rlock:2:{n:0}#a"]];
     for story in STORIES {

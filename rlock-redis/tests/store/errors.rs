@@ -151,7 +151,7 @@ async fn replica_applies_nothing_and_the_client_leaves_it() {
 }
 
 #[tokio::test]
-async fn replica_does_not_say_that_a_lock_is_gone() {
+async fn replica_never_reports_a_lock_as_gone() {
     let server = Server::start();
     let clients = [server.client().await, server.client().await];
     server.run(&["REPLICAOF", "127.0.0.1", &free_port().to_string()]);

@@ -18,7 +18,7 @@ const FILE: &str = "RLOCK_TEST_FILE";
 const OTHER_USER: u32 = 65_534;
 
 #[tokio::test]
-async fn a_new_file_has_the_rights_that_were_asked_for() {
+async fn new_file_has_the_requested_rights() {
     let folder = TempDir::new().unwrap();
     for (name, access, in_folder, of_file) in
         [("me", Access::User, 0o700, 0o600), ("us", Access::Group, 0o750, 0o660), ("all", Access::All, 0o755, 0o666)]
@@ -38,7 +38,7 @@ async fn a_new_file_has_the_rights_that_were_asked_for() {
 
 /// A user who may not write to the folder can neither delete the file nor put another in its place, and uses it all the same.
 #[test]
-fn users_share_a_file_in_a_folder_of_root() {
+fn users_share_a_file_in_roots_folder() {
     if let Some(path) = std::env::var_os(FILE) {
         return block_on(use_it(Path::new(&path)));
     }
@@ -49,17 +49,17 @@ fn users_share_a_file_in_a_folder_of_root() {
         drop(rlock_sqlite::SqliteBackend::connect(config(&path).access(Access::All)).await.unwrap());
     });
     // Whether or not others are connected.
-    as_other_user("users_share_a_file_in_a_folder_of_root", &path);
+    as_other_user("users_share_a_file_in_roots_folder", &path);
     block_on(async {
         let backend = open(&path).await;
-        as_other_user("users_share_a_file_in_a_folder_of_root", &path);
+        as_other_user("users_share_a_file_in_roots_folder", &path);
         assert!(is_held(claim(&backend, "y", 1).await));
     });
 }
 
 /// As after `sudo -E`.
 #[test]
-fn a_file_of_root_in_the_folder_of_a_user_is_that_users() {
+fn file_of_root_belongs_to_the_folders_user() {
     if let Some(path) = std::env::var_os(FILE) {
         return block_on(use_it(Path::new(&path)));
     }
@@ -73,7 +73,7 @@ fn a_file_of_root_in_the_folder_of_a_user_is_that_users() {
     for suffix in FILES {
         assert_eq!(fs::metadata(beside(&path, suffix)).unwrap().uid(), OTHER_USER, "{suffix}");
     }
-    as_other_user("a_file_of_root_in_the_folder_of_a_user_is_that_users", &path);
+    as_other_user("file_of_root_belongs_to_the_folders_user", &path);
 }
 
 /// Runs a test again as another user, if this one may do that. The program may stand where that user cannot go.

@@ -27,7 +27,7 @@ async fn a_start_of_the_host_ends_all_locks() {
 }
 
 #[tokio::test]
-async fn a_client_with_another_clock_is_refused_while_others_live() {
+async fn client_with_another_clock_is_refused() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("locks.db");
     let holder = open(&path).await;

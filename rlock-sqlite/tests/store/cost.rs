@@ -40,7 +40,7 @@ async fn a_refused_claim_writes_nothing() {
 }
 
 #[tokio::test]
-async fn a_long_queue_costs_what_a_short_one_does() {
+async fn long_queue_costs_what_a_short_one_does() {
     let folder = TempDir::new().unwrap();
     let (few, many) = (folder.path().join("few.db"), folder.path().join("many.db"));
     let (few, many) = (in_queue(&few, 10).await, in_queue(&many, 3_000).await);

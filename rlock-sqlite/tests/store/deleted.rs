@@ -11,12 +11,12 @@ use tempfile::TempDir;
 use crate::support::{claim, config, open};
 
 #[tokio::test]
-async fn a_lock_in_a_deleted_file_is_lost_before_it_is_granted_again() {
+async fn deleted_file_loses_locks_before_the_next_grant() {
     is_lost_first(&["", "-wal", "-shm"]).await;
 }
 
 #[tokio::test]
-async fn a_lock_in_a_deleted_log_is_lost_before_it_is_granted_again() {
+async fn deleted_log_loses_locks_before_the_next_grant() {
     is_lost_first(&["-wal"]).await;
 }
 

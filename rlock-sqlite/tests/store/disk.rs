@@ -15,8 +15,8 @@ use crate::support::{claim, extend, is_held};
 const DISK: &str = "RLOCK_TEST_DISK";
 
 #[test]
-fn a_full_disk_loses_no_lock_that_there_is_room_for_in_time() {
-    let Some(disk) = on_a_disk_of_its_own("a_full_disk_loses_no_lock_that_there_is_room_for_in_time") else { return };
+fn short_lack_of_space_loses_no_lock() {
+    let Some(disk) = on_a_disk_of_its_own("short_lack_of_space_loses_no_lock") else { return };
     run(async {
         let backend = SqliteBackend::connect(config(&disk)).await.unwrap();
         assert!(is_held(claim(&backend, "held", 1).await));
@@ -37,8 +37,8 @@ fn a_full_disk_loses_no_lock_that_there_is_room_for_in_time() {
 }
 
 #[test]
-fn a_full_disk_has_no_room_for_a_file() {
-    let Some(disk) = on_a_disk_of_its_own("a_full_disk_has_no_room_for_a_file") else { return };
+fn full_disk_refuses_a_new_file() {
+    let Some(disk) = on_a_disk_of_its_own("full_disk_refuses_a_new_file") else { return };
     run(async {
         fill(&disk.join("filler"));
         let refused = SqliteBackend::connect(config(&disk)).await.unwrap_err();
@@ -48,8 +48,8 @@ fn a_full_disk_has_no_room_for_a_file() {
 }
 
 #[test]
-fn a_disk_that_cannot_be_written_to_is_refused() {
-    let Some(disk) = on_a_disk_of_its_own("a_disk_that_cannot_be_written_to_is_refused") else { return };
+fn read_only_disk_is_refused() {
+    let Some(disk) = on_a_disk_of_its_own("read_only_disk_is_refused") else { return };
     run(async {
         let backend = SqliteBackend::connect(config(&disk)).await.unwrap();
         assert!(is_held(claim(&backend, "held", 1).await));

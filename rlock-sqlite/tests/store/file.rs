@@ -69,7 +69,7 @@ async fn a_large_batch_lets_others_in() {
 }
 
 #[tokio::test]
-async fn a_writer_that_stands_still_costs_nothing_once_it_goes_on() {
+async fn stopped_writer_costs_nothing_once_it_continues() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("locks.db");
     let config = config(&path).timeout(std::time::Duration::from_millis(200)).unwrap();

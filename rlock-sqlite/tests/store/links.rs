@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::support::{claim, config, is_held, open, refused, release};
 
 #[tokio::test]
-async fn clients_by_a_link_and_by_its_target_take_turns() {
+async fn clients_by_link_and_target_take_turns() {
     let folder = TempDir::new().unwrap();
     let path = |name: &str| folder.path().join(name);
     fs::create_dir(path("real")).unwrap();

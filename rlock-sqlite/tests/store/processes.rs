@@ -10,7 +10,7 @@ use rlock_testkit::this_test;
 
 /// No two hold a lock, tokens grow, no update is lost, every loss is signalled in time, no waiter is forgotten.
 #[test]
-fn histories_of_processes_are_right_while_they_are_killed_and_frozen() {
+fn histories_are_right_while_processes_die_and_freeze() {
     if let Some(helper) = Helper::current() {
         return block_on(contend_as_told(helper, client));
     }

@@ -26,7 +26,7 @@ async fn a_turn_that_never_comes_delays_one_request() {
 }
 
 #[tokio::test]
-async fn a_turn_that_comes_too_late_is_given_back() {
+async fn late_turn_is_given_back() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("locks.db");
     let (impatient, other) = (open(&path).await, open(&path).await);

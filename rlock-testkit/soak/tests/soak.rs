@@ -13,7 +13,7 @@ fn printed(output: &Output) -> String {
 }
 
 #[test]
-fn a_short_soak_with_all_faults_finds_nothing_wrong() {
+fn short_soak_with_all_faults_passes() {
     let options = ["--url", "redis:", "--minutes", "0.2", "--processes", "3", "--faults", "all", "--seed", "1"];
     let beside_other_tests = ["--late", "250ms"];
     let output = soak(&[&options[..], &beside_other_tests].concat());
@@ -27,7 +27,7 @@ fn a_short_soak_with_all_faults_finds_nothing_wrong() {
 }
 
 #[test]
-fn a_server_of_somebody_else_is_not_tampered_with() {
+fn foreign_server_is_left_alone() {
     let server = Redis::start();
     let output = soak(&["--minutes", "0.05", "--url", server.url()]);
     assert_eq!(output.status.code(), Some(2));

@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_says_who_comes_from_where_for_what() {
+    fn url_is_split_into_its_parts() {
         let all = PgUrl::parse("postgresql://a%2Fb:secret@[::1]:1/x%20y?sslmode=disable").unwrap();
         assert_eq!((&*all.user, &*all.host, all.port, &*all.database), ("a/b", "::1", 1, "x y"));
         let little = PgUrl::parse("postgres://db.example").unwrap();

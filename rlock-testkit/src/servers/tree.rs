@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_of_a_process_may_look_like_the_end_of_one() {
+    fn process_name_may_contain_parentheses() {
         let stat = Stat { state: 'S', parent: Pid::from_raw(7) };
         for line in ["12 (postgres) S 7 12 12 0 -1", "12 (a) Z 1 (b) S 7 12", "12 (a b) ) S 7"] {
             assert_eq!(Stat::parse(line).as_ref(), Some(&stat), "{line}");

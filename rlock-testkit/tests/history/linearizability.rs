@@ -241,7 +241,7 @@ fn set_token(entry: &mut Entry, new: u64) {
 }
 
 #[test]
-fn any_history_is_right_exactly_if_it_is_linearizable() {
+fn history_is_right_exactly_if_linearizable() {
     let mut verdicts: HashMap<bool, u64> = HashMap::new();
     for seed in 0..HISTORIES {
         let entries = any_history(&mut StdRng::seed_from_u64(seed));
@@ -256,7 +256,7 @@ fn any_history_is_right_exactly_if_it_is_linearizable() {
 }
 
 #[test]
-fn what_a_right_lock_did_is_right_and_linearizable_until_it_is_mutated() {
+fn right_history_is_linearizable_until_mutated() {
     let mut mutated = 0;
     for seed in 0..HISTORIES {
         let mut chance = StdRng::seed_from_u64(seed);

@@ -112,7 +112,7 @@ fn repeated_token_is_rejected() {
 }
 
 #[test]
-fn grant_before_the_release_in_front_of_it_is_rejected() {
+fn grant_before_the_previous_release_is_rejected() {
     rejects(
         |mut entries, index| {
             let (first, second) = *index.get_checked(&handovers(&entries))?;
@@ -145,7 +145,7 @@ fn dropped_answer_is_rejected() {
 }
 
 #[test]
-fn write_over_a_value_that_was_not_there_is_rejected() {
+fn write_over_a_missing_value_is_rejected() {
     rejects(
         |mut entries, index| {
             let writes = places(&entries, |entry| matches!(entry.what, What::Wrote { .. }));
@@ -160,7 +160,7 @@ fn write_over_a_value_that_was_not_there_is_rejected() {
 }
 
 #[test]
-fn write_with_a_token_that_was_shut_out_is_rejected() {
+fn write_with_a_fenced_token_is_rejected() {
     rejects(
         |mut entries, index| {
             let opens = places(&entries, |entry| matches!(entry.what, What::Opened { token: 2.., .. }));

@@ -45,7 +45,7 @@ fn one_of_each() -> Vec<Entry> {
 }
 
 #[test]
-fn each_kind_of_entry_is_read_as_it_was_written() {
+fn each_kind_of_entry_survives_a_round_trip() {
     let folder = tempfile::tempdir().unwrap();
     let recorder = Recorder::in_folder(folder.path(), 7).unwrap();
     for Entry { at, what } in one_of_each() {
@@ -56,7 +56,7 @@ fn each_kind_of_entry_is_read_as_it_was_written() {
 }
 
 #[test]
-fn files_of_many_processes_are_one_history_in_the_order_of_time() {
+fn files_of_processes_merge_by_time() {
     let folder = tempfile::tempdir().unwrap();
     let [first, second] = [1, 2].map(|process| Recorder::in_folder(folder.path(), process).unwrap());
     std::fs::write(folder.path().join("server.log"), "no entry").unwrap();
@@ -70,7 +70,7 @@ fn files_of_many_processes_are_one_history_in_the_order_of_time() {
 }
 
 #[test]
-fn line_that_was_cut_short_is_not_read_and_the_next_one_is_whole() {
+fn truncated_line_is_not_read() {
     let folder = tempfile::tempdir().unwrap();
     let recorder = Recorder::in_folder(folder.path(), 1).unwrap();
     recorder.note_at(ms(1), What::Down);
@@ -84,7 +84,7 @@ fn line_that_was_cut_short_is_not_read_and_the_next_one_is_whole() {
 }
 
 #[test]
-fn line_that_is_no_entry_is_an_error_that_says_where() {
+fn invalid_line_is_an_error_with_its_position() {
     let folder = tempfile::tempdir().unwrap();
     for line in ["0.002000000 upside down", "0.002000000 up 1", "0.2 up", "0.002000000 wrote p1#1 2 3", "", "up"] {
         std::fs::write(folder.path().join("1.history"), format!("0.001000000 up\n{line}\n0.003000000 end\n")).unwrap();
@@ -143,7 +143,7 @@ fn history_that_makes_no_sense_is_an_error() {
 }
 
 #[test]
-fn register_refuses_tokens_smaller_than_the_greatest_and_notes_what_it_did() {
+fn register_refuses_smaller_tokens() {
     let recorder = Recorder::in_memory(0);
     let register = Register::new(recorder.clone());
     let other = resource("other");
@@ -169,7 +169,7 @@ fn register_refuses_tokens_smaller_than_the_greatest_and_notes_what_it_did() {
 }
 
 #[test]
-fn register_of_many_threads_notes_in_the_order_in_which_it_acts() {
+fn register_notes_in_the_order_of_its_acts() {
     let recorder = Recorder::in_memory(0);
     let register = Register::new(recorder.clone());
     thread::scope(|scope| {

@@ -44,7 +44,7 @@ wrong     0 overlaps, 0 overtaken, 0 tokens, 0 writes, 0 late signals, 0 forgott
 }
 
 #[test]
-fn readers_beside_each_other_whose_grants_are_heard_out_of_order() {
+fn grants_of_readers_may_arrive_out_of_order() {
     accept([
         at(0, asked_for(A, 1, 2)),
         at(1, asked_for(B, 1, 2)),
@@ -73,7 +73,7 @@ fn frozen_holder_is_replaced_after_its_deadline() {
 }
 
 #[test]
-fn frozen_holder_that_gives_back_what_it_no_longer_has() {
+fn frozen_holder_may_release_a_lost_lease() {
     // The store's answer to a release that was sent twice may look like success.
     for known in [false, true] {
         accept([
@@ -90,7 +90,7 @@ fn frozen_holder_that_gives_back_what_it_no_longer_has() {
 }
 
 #[test]
-fn holder_that_still_has_its_lease_when_it_wakes() {
+fn holder_may_still_hold_when_it_wakes() {
     accept([
         at(0, asked(A)),
         at(1, granted(A, 1, 100)),
@@ -105,7 +105,7 @@ fn holder_that_still_has_its_lease_when_it_wakes() {
 }
 
 #[test]
-fn grant_that_is_heard_of_after_a_freeze_when_it_is_over() {
+fn grant_may_be_heard_after_its_expiry() {
     accept([
         at(0, asked(A)),
         at(10, What::Frozen { process: 1 }),
@@ -137,7 +137,7 @@ fn signal_that_is_as_late_as_allowed() {
 }
 
 #[test]
-fn holder_that_died_before_it_could_say_that_its_client_had_given_up() {
+fn holder_may_die_before_it_notes_giving_up() {
     accept([
         at(0, asked(A)),
         at(1, granted(A, 1, 100)),
@@ -149,7 +149,7 @@ fn holder_that_died_before_it_could_say_that_its_client_had_given_up() {
 }
 
 #[test]
-fn holder_that_was_frozen_for_good_before_it_could_say_that_its_client_had_given_up() {
+fn holder_may_freeze_before_it_notes_giving_up() {
     accept([
         at(0, asked(A)),
         at(1, granted(A, 1, 100)),
@@ -162,7 +162,7 @@ fn holder_that_was_frozen_for_good_before_it_could_say_that_its_client_had_given
 }
 
 #[test]
-fn dead_holder_is_replaced_before_its_death_is_noted() {
+fn dead_holder_is_replaced_before_its_note() {
     accept([
         at(0, asked(A)),
         at(1, granted(A, 1, 100)),
@@ -173,7 +173,7 @@ fn dead_holder_is_replaced_before_its_death_is_noted() {
 }
 
 #[test]
-fn loss_is_noted_a_little_later_than_the_next_grant() {
+fn loss_may_be_noted_after_the_next_grant() {
     accept([
         at(0, asked(A)),
         at(1, granted(A, 1, 100)),
@@ -185,7 +185,7 @@ fn loss_is_noted_a_little_later_than_the_next_grant() {
 }
 
 #[test]
-fn release_that_finds_out_that_the_lease_has_expired() {
+fn release_may_find_an_expired_lease() {
     accept([
         at(0, asked(A)),
         at(1, granted(A, 1, 100)),
@@ -197,7 +197,7 @@ fn release_that_finds_out_that_the_lease_has_expired() {
 }
 
 #[test]
-fn release_of_an_unknown_outcome_is_not_a_hold_beyond_the_deadline() {
+fn unknown_release_is_no_hold_beyond_the_deadline() {
     accept([
         at(0, asked(A)),
         at(1, granted(A, 1, 100)),
@@ -209,7 +209,7 @@ fn release_of_an_unknown_outcome_is_not_a_hold_beyond_the_deadline() {
 }
 
 #[test]
-fn watchdog_that_gave_up_released_before_that_was_noted() {
+fn watchdog_may_release_before_giving_up_is_noted() {
     let counts = accept([
         at(0, asked(A)),
         at(1, granted(A, 1, 1000)),
@@ -222,7 +222,7 @@ fn watchdog_that_gave_up_released_before_that_was_noted() {
 }
 
 #[test]
-fn break_by_force_ends_a_hold_before_its_holder_hears_of_it() {
+fn break_ends_a_hold_before_its_holder_knows() {
     accept([
         at(0, asked(A)),
         at(1, granted(A, 1, 1000)),
@@ -266,7 +266,7 @@ fn process_that_starts_again_under_its_number() {
 }
 
 #[test]
-fn those_who_wait_frozen_or_dead_or_without_an_end_are_not_forgotten() {
+fn frozen_and_dead_waiters_are_not_forgotten() {
     let waiting =
         [at(0, asked(A)), at(0, asked(B)), at(1, What::Frozen { process: 1 }), at(2, What::Died { process: 2 })];
     let ended = waiting.iter().cloned().chain([at(9, What::End)]);

@@ -42,7 +42,7 @@ Contract rule 1 (exclusion) is broken: p1#0 and p2#0 held 2 of 1 of \"job\" at t
 }
 
 #[test]
-fn permits_beyond_the_capacity_overlap_and_the_story_is_about_as_few_as_are_too_many() {
+fn permits_beyond_the_capacity_overlap() {
     let violation = violation([
         at(0, asked_for(A, 1, 4)),
         at(1, asked_for(B, 3, 4)),
@@ -71,7 +71,7 @@ fn reader_beside_a_writer_overlaps() {
 }
 
 #[test]
-fn woken_holder_that_still_believes_overlaps_with_who_took_over() {
+fn woken_holder_overlaps_with_its_successor() {
     let violation = violation([
         at(0, asked(A)),
         at(1, granted(A, 1, 100)),
@@ -98,7 +98,7 @@ Contract rule 1 (exclusion) is broken: p1#0 and p2#0 held 2 of 1 of \"job\" at t
 }
 
 #[test]
-fn holder_that_was_taken_over_before_its_deadline_overlaps() {
+fn holder_replaced_before_its_deadline_overlaps() {
     let entries = [
         at(0, asked(A)),
         at(1, granted(A, 1, 100)),
@@ -110,7 +110,7 @@ fn holder_that_was_taken_over_before_its_deadline_overlaps() {
 }
 
 #[test]
-fn dead_holder_that_looked_after_it_was_taken_over_overlaps() {
+fn dead_holder_that_looked_too_late_overlaps() {
     let violation = violation([
         at(0, asked(A)),
         at(1, granted(A, 1, 100)),
@@ -134,7 +134,7 @@ Contract rule 1 (exclusion) is broken: p1#0 and p2#0 held 2 of 1 of \"job\" at t
 }
 
 #[test]
-fn holder_that_believed_beyond_the_deadline_that_it_names_overlaps() {
+fn holder_that_believed_beyond_its_deadline_overlaps() {
     let entries = [
         at(0, asked(A)),
         at(1, granted(A, 1, 100)),
@@ -147,7 +147,7 @@ fn holder_that_believed_beyond_the_deadline_that_it_names_overlaps() {
 }
 
 #[test]
-fn overlap_before_a_break_by_force_is_not_excused_by_it() {
+fn overlap_before_a_break_is_not_excused() {
     let entries = [
         at(0, asked(A)),
         at(1, granted(A, 1, 100)),
@@ -176,7 +176,7 @@ fn freeze_before_the_last_look_excuses_nothing() {
 }
 
 #[test]
-fn freeze_of_a_process_that_died_of_it_excuses_not_the_next_one_of_its_number() {
+fn freeze_does_not_excuse_the_next_process() {
     let again = Op { sequence: 1, ..A };
     let entries = [
         at(50, What::Frozen { process: 1 }),
@@ -193,7 +193,7 @@ fn freeze_of_a_process_that_died_of_it_excuses_not_the_next_one_of_its_number() 
 }
 
 #[test]
-fn holders_that_disagree_about_the_capacity_have_the_smallest_between_them() {
+fn disagreeing_holders_share_the_smallest_capacity() {
     let entries = [
         at(0, asked_for(A, 1, 1)),
         at(0, asked_for(B, 1, 5)),
@@ -211,7 +211,7 @@ fn holder_that_says_nothing_of_its_loss_overlaps() {
 }
 
 #[test]
-fn token_given_twice_is_found_though_its_holders_fit_beside_each_other() {
+fn token_given_twice_is_found() {
     let violation = violation([
         at(0, asked_for(A, 1, 2)),
         at(0, asked_for(B, 1, 2)),
@@ -228,7 +228,7 @@ Contract rule 3 (tokens) is broken: p1#0 and p2#0 both got token 7 of \"job\"."
 }
 
 #[test]
-fn smaller_token_for_who_asked_after_a_grant_goes_back() {
+fn smaller_token_after_a_grant_goes_back() {
     let violation = violation([
         at(0, asked_for(A, 1, 2)),
         at(1, granted(A, 7, 100)),
@@ -254,7 +254,7 @@ fn waiter_with_a_smaller_token_is_overtaken() {
 }
 
 #[test]
-fn reader_with_a_smaller_token_than_its_writer_is_overtaken() {
+fn reader_with_a_smaller_token_is_overtaken() {
     let entries = [
         at(0, asked_for(A, 9, 9)),
         at(1, asked_for(B, 1, 9)),
@@ -266,7 +266,7 @@ fn reader_with_a_smaller_token_than_its_writer_is_overtaken() {
 }
 
 #[test]
-fn writer_with_a_smaller_token_than_its_reader_is_overtaken() {
+fn writer_with_a_smaller_token_is_overtaken() {
     let entries = [
         at(0, asked_for(A, 1, 9)),
         at(1, asked_for(B, 9, 9)),
@@ -279,7 +279,7 @@ fn writer_with_a_smaller_token_than_its_reader_is_overtaken() {
 
 /// After a store has forgotten a grant, it grants again before the first holder receives its answer.
 #[test]
-fn grant_that_was_forgotten_before_it_was_noted_is_overtaken() {
+fn grant_forgotten_before_its_note_is_overtaken() {
     let verdict = check([
         at(0, asked(A)),
         at(1, asked(B)),
@@ -325,7 +325,7 @@ Fencing is broken: the register of \"job\" took token 1 of p1#0 after it had see
 }
 
 #[test]
-fn register_that_opens_for_a_smaller_token_went_back() {
+fn register_opened_for_a_smaller_token_went_back() {
     let entries = [at(0, asked(A)), at(0, asked(B)), at(2, opened(B, 2, 0)), at(3, opened(A, 1, 0))];
     assert!(matches!(violation(entries).breach, Breach::RegisterBack { op: A, token: 1, greatest: 2, .. }));
 }
@@ -381,7 +381,7 @@ Contract rule 7 (grant) is broken: p2#0 was forgotten, and has waited 498.000 ms
 }
 
 #[test]
-fn waiter_of_a_process_that_came_back_under_its_number_is_forgotten() {
+fn waiter_of_a_reused_process_number_is_forgotten() {
     let entries =
         [at(0, asked(A)), at(1, What::Died { process: 1 }), at(2, asked(Op { sequence: 1, ..A })), at(9, What::End)];
     let verdict = check(entries);
@@ -408,7 +408,7 @@ The holder's promise 2 (loss is signalled by the deadline) is broken: p1#0 was t
 }
 
 #[test]
-fn loss_that_only_the_store_told_of_after_the_deadline_is_found() {
+fn loss_reported_by_the_store_alone_is_found() {
     let entries = [at(0, asked(A)), at(1, granted(A, 1, 100)), at(151, lost(A, LossReason::TakenOver, 100))];
     assert!(matches!(violation(entries).breach, Breach::LateSignal { late, .. } if late == ms(51)));
 }
@@ -429,7 +429,7 @@ fn loss_that_was_never_signalled_is_found() {
 }
 
 #[test]
-fn loss_that_is_signalled_late_after_a_starvation_is_found() {
+fn late_loss_after_a_starvation_is_found() {
     let entries = |told| {
         [
             at(0, asked(A)),
@@ -450,7 +450,7 @@ fn loss_that_is_signalled_late_after_a_starvation_is_found() {
 }
 
 #[test]
-fn loss_that_is_signalled_late_after_a_freeze_is_found() {
+fn late_loss_after_a_freeze_is_found() {
     let entries = [
         at(0, asked(A)),
         at(1, granted(A, 1, 100)),
@@ -462,7 +462,7 @@ fn loss_that_is_signalled_late_after_a_freeze_is_found() {
 }
 
 #[test]
-fn earliest_violation_is_told_and_the_others_are_counted() {
+fn earliest_violation_is_reported_others_are_counted() {
     let other = |op: Op| Op { sequence: 1, ..op };
     let verdict = check([
         at(0, asked(A)),

@@ -32,7 +32,7 @@ fn a_server_with_arguments_is_the_tests_own() {
 }
 
 #[test]
-fn what_is_in_a_server_is_seen_from_outside() {
+fn contents_of_a_server_are_visible_outside() {
     let etcd = Etcd::start_durable();
     let gateway = etcd.gateway();
     assert_eq!((etcd.keys(""), etcd.revision(), etcd.leases()), (vec![], 1, 0));
@@ -84,7 +84,7 @@ fn a_gateway_takes_plain_urls_of_etcd() {
 }
 
 #[tokio::test]
-async fn a_paused_server_is_silent_until_it_is_resumed() {
+async fn paused_server_is_silent_until_resumed() {
     let etcd = Etcd::start_durable();
     let mut connection = connect(etcd.url()).unwrap();
     etcd.pause().await;
@@ -103,7 +103,7 @@ async fn a_paused_server_is_silent_until_it_is_resumed() {
 }
 
 #[tokio::test]
-async fn a_server_comes_back_with_what_it_had_confirmed() {
+async fn server_keeps_confirmed_data() {
     let etcd = Etcd::start_durable();
     let url = etcd.url().to_owned();
     let put = |value| etcd.gateway().put("key", value).unwrap();
@@ -133,7 +133,7 @@ async fn a_server_comes_back_with_what_it_had_confirmed() {
 }
 
 #[tokio::test]
-async fn a_server_that_lost_its_data_is_empty_and_keeps_again() {
+async fn server_is_durable_after_data_loss() {
     let etcd = Etcd::start_durable();
     etcd.gateway().put("key", "1").unwrap();
     etcd.kill().await;
@@ -149,7 +149,7 @@ async fn a_server_that_lost_its_data_is_empty_and_keeps_again() {
 }
 
 #[tokio::test]
-async fn a_dropped_server_is_gone_whatever_became_of_it() {
+async fn dropped_server_is_gone_in_any_state() {
     let [running, paused, killed] = [(); 3].map(|()| Etcd::start_durable());
     paused.pause().await;
     killed.kill().await;
@@ -161,7 +161,7 @@ async fn a_dropped_server_is_gone_whatever_became_of_it() {
 }
 
 #[test]
-fn the_environments_server_is_taken_where_it_is_not_tampered_with() {
+fn server_of_the_environment_is_left_alone() {
     let etcd = Etcd::start_durable();
     let mut named = vec![("RLOCK_TEST_ETCD_URL", etcd.url())];
     if env::var("RLOCK_TEST_SERVERS").is_ok_and(|source| source == "local") {
@@ -183,7 +183,7 @@ fn local_servers_need_a_program() {
 }
 
 #[test]
-fn without_any_server_the_failure_says_what_to_install() {
+fn missing_server_names_what_to_install() {
     let told = failure_of(STARTS, &[("DOCKER_HOST", NOWHERE), ("PATH", "")]);
     for part in ["no etcd to test on", "apt-get install etcd-server", "Docker engine", "RLOCK_TEST_ETCD_URL=etcd://"] {
         assert!(told.contains(part), "{told}");

@@ -35,7 +35,7 @@ async fn three_servers_start_and_agree() {
 }
 
 #[tokio::test]
-async fn a_leader_that_is_cut_off_is_replaced_and_catches_up() {
+async fn cut_off_leader_is_replaced_and_catches_up() {
     let cluster = EtcdCluster::start();
     let old = cluster.leader().await;
     write(&cluster, old, "before").await;
@@ -71,7 +71,7 @@ async fn a_leader_that_is_cut_off_is_replaced_and_catches_up() {
 }
 
 #[tokio::test]
-async fn a_follower_that_is_cut_off_hears_and_says_nothing() {
+async fn cut_off_follower_hears_and_says_nothing() {
     let cluster = EtcdCluster::start();
     let leader = cluster.leader().await;
     let follower = (leader + 1) % 3;
@@ -107,7 +107,7 @@ async fn a_follower_that_is_cut_off_hears_and_says_nothing() {
 
 /// Old connections, and those that were opened in the meantime, work again.
 #[tokio::test]
-async fn a_server_can_be_cut_off_again_and_again() {
+async fn server_can_be_cut_off_repeatedly() {
     let cluster = EtcdCluster::start();
     for round in 0..6 {
         let value = format!("in round {round}");
@@ -123,7 +123,7 @@ async fn a_server_can_be_cut_off_again_and_again() {
 }
 
 #[tokio::test]
-async fn a_leader_that_is_killed_or_paused_is_replaced() {
+async fn killed_or_paused_leader_is_replaced() {
     let cluster = EtcdCluster::start();
     let killed = cluster.leader().await;
     cluster.node(killed).kill().await;
@@ -145,7 +145,7 @@ async fn a_leader_that_is_killed_or_paused_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_cluster_comes_back_as_a_whole_with_its_data_or_without() {
+async fn cluster_restarts_with_or_without_data() {
     let cluster = EtcdCluster::start();
     let url = cluster.url();
     write(&cluster, 0, "kept").await;
@@ -164,7 +164,7 @@ async fn a_cluster_comes_back_as_a_whole_with_its_data_or_without() {
 }
 
 #[tokio::test]
-async fn a_dropped_cluster_is_gone_whatever_became_of_it() {
+async fn dropped_cluster_is_gone_in_any_state() {
     let cluster = EtcdCluster::start();
     cluster.node(0).pause().await;
     cluster.node(1).kill().await;

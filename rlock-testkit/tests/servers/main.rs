@@ -38,7 +38,7 @@ fn a_server_with_arguments_is_the_tests_own() {
 }
 
 #[tokio::test]
-async fn a_paused_server_is_silent_until_it_is_resumed() {
+async fn paused_server_is_silent_until_resumed() {
     let redis = Redis::start_with(&[]);
     let mut connection = connect(redis.url()).unwrap();
     redis.pause().await;
@@ -57,7 +57,7 @@ async fn a_paused_server_is_silent_until_it_is_resumed() {
 }
 
 #[tokio::test]
-async fn a_durable_server_comes_back_with_what_it_had_confirmed() {
+async fn durable_server_keeps_confirmed_data() {
     let redis = Redis::start_durable();
     let url = redis.url().to_owned();
     redis.resp().command(&["SET", "key", "1"]);
@@ -83,7 +83,7 @@ async fn a_durable_server_comes_back_with_what_it_had_confirmed() {
 }
 
 #[tokio::test]
-async fn a_durable_server_that_lost_its_data_is_empty_and_keeps_again() {
+async fn durable_server_is_durable_after_data_loss() {
     let redis = Redis::start_durable();
     redis.resp().command(&["SET", "key", "1"]);
     redis.kill().await;
@@ -107,7 +107,7 @@ async fn a_server_that_keeps_nothing_comes_back_empty() {
 }
 
 #[tokio::test]
-async fn a_dropped_server_is_gone_whatever_became_of_it() {
+async fn dropped_server_is_gone_in_any_state() {
     let (running, paused, killed) = (Redis::start_with(&[]), Redis::start_durable(), Redis::start_durable());
     paused.pause().await;
     killed.kill().await;
@@ -119,7 +119,7 @@ async fn a_dropped_server_is_gone_whatever_became_of_it() {
 }
 
 #[test]
-fn servers_start_and_end_inside_runtimes_and_outlive_them() {
+fn servers_outlive_the_runtimes_that_start_them() {
     let mut builders = [tokio::runtime::Builder::new_current_thread(), tokio::runtime::Builder::new_multi_thread()];
     for builder in &mut builders {
         let runtime = builder.enable_all().build().unwrap();
@@ -156,7 +156,7 @@ async fn a_runtime_goes_on_while_its_server_restarts() {
 }
 
 #[test]
-fn the_environments_server_is_taken_where_it_is_not_tampered_with() {
+fn server_of_the_environment_is_left_alone() {
     let redis = Redis::start_with(&[]);
     let mut named = vec![("RLOCK_TEST_REDIS_URL", redis.url())];
     if env::var("RLOCK_TEST_SERVERS").is_ok_and(|source| source == "local") {
@@ -191,7 +191,7 @@ fn local_servers_need_a_program() {
 }
 
 #[test]
-fn without_any_server_the_failure_says_what_to_install() {
+fn missing_server_names_what_to_install() {
     let told = failure(&[("DOCKER_HOST", NOWHERE), ("PATH", "")]);
     for part in
         ["no Redis to test on", "apt-get install redis-server", "Docker engine", "RLOCK_TEST_REDIS_URL=redis://"]
@@ -283,7 +283,7 @@ mod engine {
     }
 
     #[test]
-    fn a_container_needs_an_image_that_is_there_or_can_be_pulled() {
+    fn missing_image_of_a_container_is_reported() {
         let engine = Engine::start(|request| match request {
             HttpRequest("GET", "/_ping") => Some("200 OK"),
             _ => Some("404 Not Found"),
@@ -296,7 +296,7 @@ mod engine {
     }
 
     #[test]
-    fn a_signal_that_ends_a_test_removes_its_containers_first() {
+    fn signal_to_a_test_removes_its_containers() {
         for (signal, status) in [(Signal::SIGTERM, 143), (Signal::SIGINT, 130)] {
             let engine = Engine::start(|request| match request {
                 HttpRequest("POST", path) if path.contains("/create") => Some("201 Created"),

@@ -22,7 +22,7 @@ fn a_pooler_starts_and_leads_to_its_server() {
 }
 
 #[test]
-fn a_client_has_a_session_for_a_transaction_only() {
+fn client_has_a_session_for_one_transaction() {
     let postgres = Postgres::start_with(&[]);
     let pooler = PgBouncer::start(postgres.url());
     let [mut one, mut other] = [(); 2].map(|()| PgWire::connect(pooler.url()).unwrap());
@@ -33,7 +33,7 @@ fn a_client_has_a_session_for_a_transaction_only() {
 }
 
 #[tokio::test]
-async fn a_paused_pooler_is_silent_until_it_is_resumed() {
+async fn paused_pooler_is_silent_until_resumed() {
     let postgres = Postgres::start_with(&[]);
     let pooler = PgBouncer::start(postgres.url());
     let wire = PgWire::connect(pooler.url()).unwrap();
@@ -47,7 +47,7 @@ async fn a_paused_pooler_is_silent_until_it_is_resumed() {
 }
 
 #[tokio::test]
-async fn a_pooler_comes_back_and_so_does_its_server() {
+async fn pooler_and_its_server_can_be_restarted() {
     let postgres = Postgres::start_with(&[]);
     let pooler = PgBouncer::start(postgres.url());
     let url = pooler.url().to_owned();

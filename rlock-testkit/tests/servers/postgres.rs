@@ -58,7 +58,7 @@ fn only_a_durable_server_waits_for_the_disk() {
 }
 
 #[test]
-fn answers_are_rows_of_texts_and_refusals_have_a_code() {
+fn answers_are_text_rows_and_refusals_codes() {
     let postgres = Postgres::start_with(&[]);
     let mut wire = PgWire::connect(postgres.url()).unwrap();
     assert_eq!(wire.query("").unwrap(), [[None; 0]; 0]);
@@ -78,7 +78,7 @@ fn answers_are_rows_of_texts_and_refusals_have_a_code() {
 }
 
 #[test]
-fn a_server_that_asks_for_a_password_is_not_looked_at() {
+fn server_that_asks_for_passwords_is_refused() {
     let postgres = Postgres::start_with(&[]);
     let rules = "VALUES ('host all asked all scram-sha-256'), ('host all all all trust')";
     let file = setting(&postgres, "hba_file");
@@ -110,7 +110,7 @@ fn what_is_no_postgres_is_told() {
 
 /// The server has one process for each connection, and starts another for a new one. All of them have to stop.
 #[tokio::test]
-async fn a_paused_server_is_silent_until_it_is_resumed() {
+async fn paused_server_is_silent_until_resumed() {
     let postgres = Postgres::start_durable();
     let [mut busy, idle] = [(); 2].map(|()| PgWire::connect(postgres.url()).unwrap());
     let mut idle = idle.within(SILENCE).unwrap();
@@ -144,7 +144,7 @@ async fn a_paused_server_is_silent_until_it_is_resumed() {
 }
 
 #[tokio::test]
-async fn a_server_comes_back_with_what_it_had_confirmed() {
+async fn server_keeps_confirmed_data() {
     for postgres in [Postgres::start_with(&[]), Postgres::start_durable()] {
         let url = postgres.url().to_owned();
         postgres.query("CREATE TABLE t (n int)");
@@ -193,7 +193,7 @@ async fn a_server_is_killed_again_and_again() {
 }
 
 #[tokio::test]
-async fn a_server_that_lost_its_data_is_empty_and_keeps_again() {
+async fn server_is_durable_after_data_loss() {
     let postgres = Postgres::start_durable();
     let tables = || postgres.query("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").concat();
     postgres.query("CREATE TABLE t ()");
@@ -210,7 +210,7 @@ async fn a_server_that_lost_its_data_is_empty_and_keeps_again() {
 }
 
 #[tokio::test]
-async fn a_dropped_server_is_gone_whatever_became_of_it() {
+async fn dropped_server_is_gone_in_any_state() {
     let [running, paused, killed] = [(); 3].map(|()| Postgres::start_durable());
     paused.pause().await;
     killed.kill().await;
@@ -222,7 +222,7 @@ async fn a_dropped_server_is_gone_whatever_became_of_it() {
 }
 
 #[test]
-fn the_environments_server_is_taken_where_it_is_not_tampered_with() {
+fn server_of_the_environment_is_left_alone() {
     let postgres = Postgres::start_durable();
     let mut named = vec![("RLOCK_TEST_POSTGRES_URL", postgres.url())];
     if env::var("RLOCK_TEST_SERVERS").is_ok_and(|source| source == "local") {
@@ -237,7 +237,7 @@ fn the_environments_server_is_taken_where_it_is_not_tampered_with() {
 
 /// The first servers find no archive of a data directory yet.
 #[test]
-fn local_servers_start_in_several_processes_at_once_and_leave_an_archive_only() {
+fn servers_started_at_once_leave_one_archive() {
     let temporary = Temporary::new();
     let variables = [("RLOCK_TEST_SERVERS", "local"), ("TMPDIR", temporary.path())];
     let start = || test(SEVERAL, &variables).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

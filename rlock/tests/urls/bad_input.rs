@@ -35,7 +35,7 @@ async fn names() {
 }
 
 #[tokio::test]
-async fn hostile_names_that_are_names_lock_nothing_but_themselves() {
+async fn hostile_names_lock_only_themselves() {
     let client = client().await;
     let names =
         ["*", "{a}", "a:b", "rlock:{x:y}", "' OR 1=1 --", "../..", "%00", "$(reboot)", "a/", "a", "A", "à", "a\u{300}"];

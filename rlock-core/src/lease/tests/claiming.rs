@@ -38,7 +38,7 @@ fn one_try_is_refused_and_leaves_nothing() {
 }
 
 #[test]
-fn claim_without_answer_is_repeated_and_then_given_up() {
+fn unanswered_claim_is_repeated_then_given_up() {
     let (mut driven, _) = Driven::new(Wait::Forever);
     assert_eq!(driven.take(Input::Claimed(0, Err(Fault::Unknown))), []);
     driven.fire();
@@ -59,7 +59,7 @@ fn hung_claim_is_given_up() {
 }
 
 #[test]
-fn wait_for_a_silent_store_does_not_blame_others() {
+fn silent_store_is_not_reported_as_busy() {
     let until = Moment::default().after(ms(1_000_000 + 1_000));
     let (mut driven, _) = Driven::new(Wait::Until(until));
     let waited = ms(1_000);
@@ -67,7 +67,7 @@ fn wait_for_a_silent_store_does_not_blame_others() {
 }
 
 #[test]
-fn waiter_that_drops_its_claim_gives_back_what_it_got() {
+fn dropped_claim_gives_back_its_grant() {
     let answers = [held(), queued(TTL), Input::Claimed(0, Err(Fault::Unknown))];
     for answer in answers {
         let (mut driven, _) = Driven::new(Wait::Forever);
@@ -101,7 +101,7 @@ fn waiter_asks_when_what_blocks_it_may_expire() {
 }
 
 #[test]
-fn event_hands_the_lock_over_while_its_life_lasts() {
+fn event_hands_the_lock_over_before_expiry() {
     let mut driven = Driven::queued(unwatched());
     driven.sent.clear();
     assert_eq!(driven.take(Input::Hint(Hint::Granted(TOKEN))), [Effect::Grant(TOKEN)]);
@@ -135,7 +135,7 @@ fn with_an_overdue_extension() -> (Driven, u32) {
 }
 
 #[test]
-fn late_grant_is_asked_about_once_more_if_events_were_lost() {
+fn late_grant_is_checked_after_lost_events() {
     let (mut driven, first) = with_an_overdue_extension();
     driven.take(Input::Hint(Hint::Resync));
     let late = Input::Extended(first, Ok(Extended::Held(grant(TTL))));
@@ -152,7 +152,7 @@ fn late_rejection_ends_the_wait() {
 }
 
 #[test]
-fn late_grant_is_believed_if_it_was_asked_for_after_a_break() {
+fn late_grant_is_believed_after_a_break() {
     let (mut driven, first) = with_an_overdue_extension();
     driven.take(Input::Hint(Hint::Broken));
     let second = driven.calls[Verb::Extend as usize];

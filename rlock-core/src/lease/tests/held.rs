@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn loss_is_signalled_at_the_deadline_before_anything_else() {
+fn loss_is_signalled_first_at_the_deadline() {
     let mut driven = Driven::held(unwatched());
     let deadline = driven.lease.deadline().expect("it is held");
     let effects = driven.fire();
@@ -47,7 +47,7 @@ fn break_is_asked_about_until_the_store_answers() {
 }
 
 #[test]
-fn answer_from_before_a_break_does_not_dispel_it() {
+fn answer_older_than_a_break_is_ignored() {
     let mut driven = Driven::held(terms());
     driven.fire();
     driven.sent.clear();
@@ -59,7 +59,7 @@ fn answer_from_before_a_break_does_not_dispel_it() {
 }
 
 #[test]
-fn watchdog_without_a_limit_goes_on_until_the_deadline() {
+fn unlimited_watchdog_goes_on_until_the_deadline() {
     let mut driven = Driven::held(Terms { renewal: Some(renewal(700, None)), ..terms() });
     let deadline = driven.lease.deadline().expect("it is held");
     let mut failures = 0;
@@ -192,7 +192,7 @@ fn pause_after_a_failure(driven: &mut Driven) -> Duration {
 }
 
 #[test]
-fn answer_from_before_a_scheduled_extension_does_not_end_it() {
+fn answer_older_than_an_extension_is_ignored() {
     let mut driven = Driven::held(terms());
     driven.fire();
     let first = driven.calls[Verb::Extend as usize];
@@ -205,7 +205,7 @@ fn answer_from_before_a_scheduled_extension_does_not_end_it() {
 }
 
 #[test]
-fn extension_that_asked_for_less_does_not_end_a_scheduled_one() {
+fn shorter_extension_does_not_end_a_scheduled_one() {
     let mut driven = Driven::held(unwatched());
     driven.take(Input::Hint(Hint::Broken));
     driven.pass(TTL * 2 / 3);
@@ -217,7 +217,7 @@ fn extension_that_asked_for_less_does_not_end_a_scheduled_one() {
 }
 
 #[test]
-fn extension_from_before_a_watchdog_does_not_serve_it() {
+fn extension_older_than_a_watchdog_does_not_count() {
     let mut driven = Driven::held(unwatched());
     driven.take(Input::Extend { ttl: ttl(TTL), ticket: 1, retry_until: driven.now });
     driven.pass(TTL / 5);

@@ -12,7 +12,7 @@ fn lost_place_is_told_and_nothing_is_released() {
 }
 
 #[test]
-fn release_is_confirmed_once_and_repeated_until_it_is() {
+fn release_is_repeated_until_confirmed_once() {
     let mut driven = Driven::held(terms());
     driven.sent.clear();
     driven.take(Input::LetGo);
@@ -35,7 +35,7 @@ fn absent_lease_was_lost_before_its_release() {
 }
 
 #[test]
-fn release_that_is_not_confirmed_is_reported_and_goes_on() {
+fn unconfirmed_release_is_reported_and_goes_on() {
     let mut driven = Driven::held(terms());
     driven.sent.clear();
     driven.take(Input::LetGo);
@@ -78,7 +78,7 @@ fn late_release_asks_for_no_rest() {
 }
 
 #[test]
-fn loss_keeps_the_rest_of_a_lease_that_may_be_there() {
+fn loss_keeps_the_rest_of_a_possible_lease() {
     let rested = Terms { hold_at_least: ms(10_000), ..terms() };
     let mut driven = Driven::held(rested.clone());
     driven.sent.clear();
