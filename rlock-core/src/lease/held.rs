@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::extending::{Answered, Extending, Overdue, Sent};
 use super::pause::pause;
-use super::watchdog::Watchdog;
+use super::watchdog::RenewalSchedule;
 use super::wish::Wish;
 use super::{
     Context, Effect, Ended, ExtendOutcome, Fault, Hint, Input, LossReason, Order, Phase, Releasing, Renewal, Terms,
@@ -27,7 +27,7 @@ pub(crate) struct Held {
     extending: Extending<Vec<Wish>>,
     /// Extensions that the holder has requested and that are not sent yet.
     requests: Vec<Wish>,
-    watchdog: Option<Watchdog>,
+    watchdog: Option<RenewalSchedule>,
     /// One extension without a watchdog is needed, because the grant did not give the lease its whole life.
     wants_whole_life: bool,
     /// An event says that the lease may be gone.
@@ -92,7 +92,8 @@ impl Held {
     ) -> Self {
         context.effects.push(Effect::Grant(token));
         let (now, seed) = (context.now, context.terms.seed);
-        let mut watchdog = context.terms.renewal.clone().map(|renewal| Watchdog::start(renewal, seed, now, !is_whole));
+        let mut watchdog =
+            context.terms.renewal.clone().map(|renewal| RenewalSchedule::start(renewal, seed, now, !is_whole));
         if let Some(watchdog) = watchdog.as_mut().filter(|_| !is_whole) {
             watchdog.begin(context);
         }
@@ -123,7 +124,7 @@ impl Held {
         self.limit.map_or(self.deadline, |limit| limit.min(self.deadline))
     }
 
-    pub(crate) fn watchdog(&self) -> Option<&Watchdog> {
+    pub(crate) fn watchdog(&self) -> Option<&RenewalSchedule> {
         self.watchdog.as_ref()
     }
 
@@ -149,7 +150,7 @@ impl Held {
     }
 
     pub(super) fn timer(&self) -> Moment {
-        let due = self.watchdog.as_ref().map(Watchdog::due);
+        let due = self.watchdog.as_ref().map(RenewalSchedule::due);
         let retry = self.retry.filter(|_| self.extending.is_idle());
         let give_up = self.requests().map(|request| request.give_up).min();
         let first =
@@ -351,7 +352,7 @@ impl Held {
         self.wants_whole_life = false;
         self.failures = 0;
         self.retry = self.retry.filter(|_| self.doubt.is_some() || !self.requests.is_empty());
-        let mut watchdog = Watchdog::start(renewal, context.terms.seed, context.now, is_little);
+        let mut watchdog = RenewalSchedule::start(renewal, context.terms.seed, context.now, is_little);
         if is_little {
             watchdog.begin(context);
             self.ask(context);
@@ -365,7 +366,7 @@ impl Held {
         self.wants_whole_life
             || self.doubt.is_some()
             || !self.requests.is_empty()
-            || self.watchdog.as_ref().is_some_and(Watchdog::is_extending)
+            || self.watchdog.as_ref().is_some_and(RenewalSchedule::is_extending)
     }
 
     fn ask(&mut self, context: &mut Context<'_>) {

@@ -19,9 +19,9 @@ pub(crate) struct Renewal {
     pub(crate) max_failures: Option<u32>,
 }
 
-/// A running watchdog: one extension is scheduled at a time.
+/// The schedule of a running watchdog: one extension at a time.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Watchdog {
+pub(crate) struct RenewalSchedule {
     renewal: Renewal,
     /// The moment of the next scheduled extension.
     next_at: Moment,
@@ -33,7 +33,7 @@ pub(crate) struct Watchdog {
     failures: u32,
 }
 
-impl Watchdog {
+impl RenewalSchedule {
     /// A watchdog whose first extension comes at once, or after a half to the whole of its interval, depending on
     /// `seed`. So locks that were acquired together are not extended together.
     pub(super) fn start(renewal: Renewal, seed: u64, now: Moment, at_once: bool) -> Self {
