@@ -144,7 +144,7 @@ struct Runner(Option<Arc<Callbacks>>);
 impl Runner {
     fn work(mut self) {
         while let Some(queue) = self.next() {
-            while queue.call() || !queue.rest() {}
+            while queue.call() || !queue.try_end() {}
         }
     }
 
@@ -170,7 +170,7 @@ impl Drop for Runner {
 
 impl Queue {
     /// Ends the work on this queue, unless calls have been added.
-    fn rest(&self) -> bool {
+    fn try_end(&self) -> bool {
         let mut calls = self.lock();
         calls.is_scheduled = !calls.waiting.is_empty();
         !calls.is_scheduled

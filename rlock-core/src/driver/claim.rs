@@ -36,7 +36,7 @@ impl Driver {
     ) -> Result<Arc<Slot>, LockError> {
         self.check_max(request.ttl)?;
         let key = LeaseKey { resource: request.resource.clone(), id };
-        let watch = request.watchdog.clone().map(|plan| Watch::begin(plan, self.new_number()));
+        let watch = request.watchdog.clone().map(|plan| Watch::start(plan, self.new_number()));
         let (renewal, watch) = watch.unzip();
         let can = self.backend.capabilities();
         if !request.hold_at_least.is_zero() && !can.rest {

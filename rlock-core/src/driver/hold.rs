@@ -86,7 +86,7 @@ impl Driver {
         let plan = config.plan(slot.lock().lease.terms().ttl)?;
         self.check_max(plan.extend_by)?;
         let generation = self.new_number();
-        let (renewal, watch) = Watch::begin(plan, generation);
+        let (renewal, watch) = Watch::start(plan, generation);
         let (mut is_held, mut replaced) = (false, None);
         self.step_with(slot, Input::Watch(renewal), None, Sending::Now, |state, now| {
             is_held = matches!(state.lease.phase(), Phase::Held(held) if now < held.deadline());

@@ -117,7 +117,7 @@ impl<T> Lane<T> {
     }
 
     /// Gives a worker that was [started](Self::start) its first batch. Without a batch the worker is idle.
-    pub(super) fn begin(&self, worker: &Arc<Worker>, batch: &mut Vec<T>) -> bool {
+    pub(super) fn first(&self, worker: &Arc<Worker>, batch: &mut Vec<T>) -> bool {
         self.change(|inner| {
             inner.starting = None;
             inner.fill(worker, batch, self.shares)
@@ -262,7 +262,7 @@ mod tests {
         match lane.start()? {
             Start::New(worker) => {
                 let mut batch = Vec::new();
-                assert!(lane.begin(&worker, &mut batch), "requests wait");
+                assert!(lane.first(&worker, &mut batch), "requests wait");
                 Some((worker, batch))
             }
             Start::Woken => panic!("no worker is idle"),
@@ -279,7 +279,7 @@ mod tests {
         (1..4).for_each(|request| lane.push(request));
         assert!(lane.start().is_none(), "one worker is on its way");
         let mut batch = Vec::new();
-        assert!(lane.begin(&worker, &mut batch));
+        assert!(lane.first(&worker, &mut batch));
         assert_eq!(batch, [0, 1, 2, 3]);
         assert!(!lane.is_quiet(), "its call is under way");
         assert!(!lane.next(&worker, NOW, ROUND_TRIP, &mut batch));
@@ -343,7 +343,7 @@ mod tests {
         assert!(!lane.next(&worker, NOW, ROUND_TRIP, &mut batch));
         lane.push(2);
         assert!(matches!(lane.start(), Some(Start::Woken)));
-        assert!(lane.begin(&worker, &mut batch));
+        assert!(lane.first(&worker, &mut batch));
         assert_eq!(batch, [1, 2]);
     }
 
@@ -355,7 +355,7 @@ mod tests {
         lane.push(2);
         let Some(Start::New(second)) = lane.start() else { panic!("no worker is idle") };
         assert!(lane.next(&first, NOW, ROUND_TRIP, &mut batch), "the first takes the request");
-        assert!(!lane.begin(&second, &mut batch));
+        assert!(!lane.first(&second, &mut batch));
         assert!(!lane.next(&first, NOW, ROUND_TRIP, &mut batch));
         assert!(lane.is_quiet());
     }

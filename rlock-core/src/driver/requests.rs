@@ -107,7 +107,7 @@ impl Driver {
                 lane.next(&worker, now, Some(now.since(sent.began)), &mut desk.batch)
             } else {
                 behind_others().await;
-                lane.begin(&worker, &mut desk.batch)
+                lane.first(&worker, &mut desk.batch)
             };
             while has_batch {
                 self.start(verb); // for the requests beyond this batch

@@ -181,7 +181,7 @@ impl Claiming {
             RequestState::UnderWay(call, _) => {
                 Phase::Releasing(Releasing::after_claim(call, self.first_lost.is_some(), alive_until, context))
             }
-            _ if self.first_lost.is_some() => Releasing::begin(alive_until, false, None, context),
+            _ if self.first_lost.is_some() => Releasing::start(alive_until, false, None, context),
             _ => Phase::forget(context),
         }
     }

@@ -40,7 +40,7 @@ impl Ended {
                 if self.may_be_there || context.stray_until.is_some_and(|until| context.now < until) {
                     let alive_until = context.now.after(context.terms.ttl.get());
                     let rest_until = self.rest_until.filter(|_| input != Input::GiveUp);
-                    return Releasing::begin(alive_until, false, rest_until, context);
+                    return Releasing::start(alive_until, false, rest_until, context);
                 }
                 Phase::forget(context)
             }

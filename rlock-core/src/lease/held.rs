@@ -393,7 +393,7 @@ impl Held {
         let alive_until = self.deadline.max(context.now.after(life.get()));
         let rest_until = rests.then(|| self.since.after(context.terms.hold_at_least));
         self.reply_to_all(context);
-        Releasing::begin(alive_until, true, rest_until, context)
+        Releasing::start(alive_until, true, rest_until, context)
     }
 
     fn reply_to_all(self, context: &mut Context<'_>) {

@@ -183,7 +183,7 @@ impl Queued {
 
     fn give_back(self, context: &mut Context<'_>) -> Phase {
         // An extension under way may give the lease its whole life once more.
-        Releasing::begin(context.now.after(context.terms.ttl.get()).max(self.alive_until), false, None, context)
+        Releasing::start(context.now.after(context.terms.ttl.get()).max(self.alive_until), false, None, context)
     }
 }
 

@@ -45,7 +45,7 @@ struct ClaimUnderWay {
 
 impl Releasing {
     /// Releases a lease that the store may keep until `alive_until`, and whose resource rests until `rest_until`.
-    pub(super) fn begin(
+    pub(super) fn start(
         alive_until: Moment,
         tells: bool,
         rest_until: Option<Moment>,

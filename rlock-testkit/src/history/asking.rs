@@ -50,18 +50,18 @@ impl Asking {
     /// Returns a [`HistoryError`] if the entries contradict each other.
     pub(super) fn all(entries: &[Entry]) -> Result<Vec<Self>, HistoryError> {
         let mut askings = Vec::new();
-        let mut places = HashMap::new();
+        let mut indices = HashMap::new();
         for Entry { at, what } in entries {
             let What::Asked { op, resource, share } = what else { continue };
-            if places.insert(*op, askings.len()).is_some() {
+            if indices.insert(*op, askings.len()).is_some() {
                 return Err(HistoryError::AskedTwice { op: *op });
             }
             askings.push(Self::new(*op, resource.clone(), *share, *at));
         }
         for Entry { at, what } in entries {
             let Some(op) = what.op() else { continue };
-            let place = places.get(&op).ok_or(HistoryError::NeverAsked { op })?;
-            askings[*place].hear(*at, what)?;
+            let index = indices.get(&op).ok_or(HistoryError::NeverAsked { op })?;
+            askings[*index].hear(*at, what)?;
         }
         Ok(askings)
     }

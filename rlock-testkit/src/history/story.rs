@@ -10,15 +10,15 @@ use super::violation::{Breach, Violation};
 /// The entries that show `breach`: those at the indices in `shown`, or, if `shown` is empty, all that belong to the
 /// attempts of the breach.
 pub(super) fn select(entries: &[Entry], breach: &Breach, shown: &[usize]) -> Vec<Entry> {
-    let places = if shown.is_empty() { places(entries, breach) } else { shown.iter().copied().collect() };
-    places.into_iter().map(|place| entries[place].clone()).collect()
+    let positions = if shown.is_empty() { positions(entries, breach) } else { shown.iter().copied().collect() };
+    positions.into_iter().map(|position| entries[position].clone()).collect()
 }
 
-fn places(entries: &[Entry], breach: &Breach) -> BTreeSet<usize> {
-    let mut places = BTreeSet::new();
+fn positions(entries: &[Entry], breach: &Breach) -> BTreeSet<usize> {
+    let mut positions = BTreeSet::new();
     let mut keep = |is_wanted: &dyn Fn(&What) -> bool| {
         let wanted = entries.iter().enumerate().filter(|(_, entry)| is_wanted(&entry.what));
-        places.extend(wanted.map(|(place, _)| place));
+        positions.extend(wanted.map(|(position, _)| position));
     };
     let of = |what: &What, op: Op| what.op() == Some(op);
     match breach {
@@ -39,28 +39,29 @@ fn places(entries: &[Entry], breach: &Breach) -> BTreeSet<usize> {
         Breach::RegisterBack { .. } | Breach::RegisterGap { .. } => {}
     }
     if let Breach::Overlap { ops, .. } = breach {
-        places.extend(ops.iter().filter_map(|op| last_belief(entries, *op)));
+        positions.extend(ops.iter().filter_map(|op| last_belief(entries, *op)));
     }
     if let Breach::LateSignal { op, .. } = breach {
-        places.extend(last_belief(entries, *op));
+        positions.extend(last_belief(entries, *op));
     }
-    places.extend(fates_between(entries, breach, &places));
-    places
+    positions.extend(fates_between(entries, breach, &positions));
+    positions
 }
 
 fn last_belief(entries: &[Entry], of: Op) -> Option<usize> {
     entries.iter().rposition(|entry| matches!(entry.what, What::Believed { op, .. } if op == of))
 }
 
-/// The faults of the processes of the entries at `places`, and of the resource that they held. The span begins at the
+/// The faults of the processes of the entries at `positions`, and of the resource that they held. The span begins at the
 /// first grant among these entries, or else at the first entry, and ends at the last one. Breaches of tokens need no
 /// faults.
-fn fates_between(entries: &[Entry], breach: &Breach, places: &BTreeSet<usize>) -> Vec<usize> {
+fn fates_between(entries: &[Entry], breach: &Breach, positions: &BTreeSet<usize>) -> Vec<usize> {
     let is_about_time = matches!(breach, Breach::Overlap { .. } | Breach::Forgotten { .. } | Breach::LateSignal { .. });
-    let granted = places.iter().find(|place| is_granted(&entries[**place].what));
-    let first = granted.or_else(|| places.first());
-    let (Some(&first), Some(&last), true) = (first, places.last(), is_about_time) else { return Vec::new() };
-    let processes: HashSet<u32> = places.iter().filter_map(|place| Some(entries[*place].what.op()?.process)).collect();
+    let granted = positions.iter().find(|position| is_granted(&entries[**position].what));
+    let first = granted.or_else(|| positions.first());
+    let (Some(&first), Some(&last), true) = (first, positions.last(), is_about_time) else { return Vec::new() };
+    let processes: HashSet<u32> =
+        positions.iter().filter_map(|position| Some(entries[*position].what.op()?.process)).collect();
     let is_fate = |what: &What| match what {
         What::Died { process } | What::Frozen { process } | What::Woken { process } | What::Starved { process, .. } => {
             processes.contains(process)
@@ -68,7 +69,7 @@ fn fates_between(entries: &[Entry], breach: &Breach, places: &BTreeSet<usize>) -
         What::Breaking { resource } => matches!(breach, Breach::Overlap { resource: held, .. } if held == resource),
         _ => false,
     };
-    (first..=last).filter(|place| is_fate(&entries[*place].what)).collect()
+    (first..=last).filter(|position| is_fate(&entries[*position].what)).collect()
 }
 
 fn is_asked(what: &What) -> bool {

@@ -199,7 +199,7 @@ fn any_history(chance: &mut StdRng) -> Vec<Entry> {
 
 /// Inserts one error that the checker has to find, if `entries` are long enough for it.
 fn mutate(entries: &mut Vec<Entry>, chance: &mut StdRng) -> bool {
-    let grants: Vec<usize> = (0..entries.len()).filter(|place| token(&entries[*place]).is_some()).collect();
+    let grants: Vec<usize> = (0..entries.len()).filter(|position| token(&entries[*position]).is_some()).collect();
     let &[.., earlier, later] = &grants[..] else { return false };
     let (Some(first), Some(second)) = (token(&entries[earlier]), token(&entries[later])) else { return false };
     match chance.random_range(0..3) {

@@ -62,22 +62,22 @@ fn right_histories_have_everything_in_them() {
     }
 }
 
-/// Inserts one error, at a place that `Index` chooses; `None` if there is no such place.
+/// Inserts one error, at a position that `Index` chooses; `None` if there is no such position.
 type Mutation = fn(Vec<Entry>, &Index) -> Option<Vec<Entry>>;
 
-/// Runs `mutation` on random histories that have a place for it, and expects the breach that `is_found` accepts.
+/// Runs `mutation` on random histories that have a position for it, and expects the breach that `is_found` accepts.
 fn rejects(mutation: Mutation, is_found: fn(&Counts, &Breach) -> bool) {
-    let places = std::cell::Cell::new(0);
+    let positions = std::cell::Cell::new(0);
     run(&(plan(), any::<Index>()), |(plan, index)| {
         let Some(entries) = mutation(simulate(&plan), &index) else { return Ok(()) };
-        places.set(places.get() + 1);
+        positions.set(positions.get() + 1);
         let verdict = check(entries);
         let breach = verdict.violation.map(|violation| violation.breach);
         let is_found = breach.as_ref().is_some_and(|breach| is_found(&verdict.counts, breach));
         prop_assert!(is_found, "{:?}\n{}", breach, verdict.counts);
         Ok(())
     });
-    assert!(places.get() > CASES / 4, "only {} histories had a place for it", places.get());
+    assert!(positions.get() > CASES / 4, "only {} histories had a position for it", positions.get());
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn dropped_answer_is_rejected() {
                 _ => None,
             });
             let lives = |entry: &Entry| entry.what.op().is_some_and(|op| !spoiled.contains(&op.process));
-            let answers = places(&entries, |entry| is_answer(&entry.what) && lives(entry));
+            let answers = positions(&entries, |entry| is_answer(&entry.what) && lives(entry));
             entries.remove(*index.get_checked(&answers)?);
             Some(entries)
         },
@@ -148,7 +148,7 @@ fn dropped_answer_is_rejected() {
 fn write_over_a_missing_value_is_rejected() {
     rejects(
         |mut entries, index| {
-            let writes = places(&entries, |entry| matches!(entry.what, What::Wrote { .. }));
+            let writes = positions(&entries, |entry| matches!(entry.what, What::Wrote { .. }));
             let chosen = *index.get_checked(&writes)?;
             if let What::Wrote { base, .. } = &mut entries[chosen].what {
                 *base += 1;
@@ -163,7 +163,7 @@ fn write_over_a_missing_value_is_rejected() {
 fn write_with_a_fenced_token_is_rejected() {
     rejects(
         |mut entries, index| {
-            let opens = places(&entries, |entry| matches!(entry.what, What::Opened { token: 2.., .. }));
+            let opens = positions(&entries, |entry| matches!(entry.what, What::Opened { token: 2.., .. }));
             let chosen = *index.get_checked(&opens)?;
             let What::Opened { op, resource, token, value } = entries[chosen].what.clone() else { return None };
             let at = entries[chosen].at;
@@ -184,7 +184,7 @@ fn signal_that_comes_late_is_rejected() {
                 _ => None,
             });
             // Nearly all holders that lose by expiry were frozen, so the test turns a release into a loss.
-            let releases = places(&entries, |entry| match entry.what {
+            let releases = positions(&entries, |entry| match entry.what {
                 What::Releasing { op } => !frozen.contains(&op.process) && is_released(&entries, op),
                 _ => false,
             });
@@ -212,11 +212,11 @@ fn handovers(entries: &[Entry]) -> Vec<(usize, usize)> {
     };
     let exclusive = ops(|what| matches!(what, What::Asked { share, .. } if share.is_exclusive()));
     let released = ops(|what| matches!(what, What::Released { known: true, .. }));
-    let is_fit = |place: usize| {
-        let op = entries[place].what.op().expect("a grant has an attempt");
+    let is_fit = |position: usize| {
+        let op = entries[position].what.op().expect("a grant has an attempt");
         !is_broken && exclusive.contains(&op) && released.contains(&op) && !spoiled.contains(&op.process)
     };
-    let grants = places(entries, |entry| token(entry).is_some());
+    let grants = positions(entries, |entry| token(entry).is_some());
     grants.windows(2).map(|pair| (pair[0], pair[1])).filter(|pair| is_fit(pair.0) && is_fit(pair.1)).collect()
 }
 
@@ -224,8 +224,8 @@ fn is_released(entries: &[Entry], op: Op) -> bool {
     entries.iter().any(|entry| entry.what == What::Released { op, known: true })
 }
 
-fn places(entries: &[Entry], is_wanted: impl Fn(&Entry) -> bool) -> Vec<usize> {
-    (0..entries.len()).filter(|place| is_wanted(&entries[*place])).collect()
+fn positions(entries: &[Entry], is_wanted: impl Fn(&Entry) -> bool) -> Vec<usize> {
+    (0..entries.len()).filter(|position| is_wanted(&entries[*position])).collect()
 }
 
 fn processes(entries: &[Entry], of: impl Fn(&What) -> Option<u32>) -> BTreeSet<u32> {

@@ -22,7 +22,7 @@ struct Taken {
 
 /// One access that a register accepted.
 struct Step<'a> {
-    place: usize,
+    position: usize,
     op: Op,
     resource: &'a ResourceName,
     token: u64,
@@ -35,10 +35,12 @@ struct Step<'a> {
 pub(super) fn check(history: &History) -> Found {
     let mut found = Found::default();
     let mut registers: HashMap<&ResourceName, Taken> = HashMap::new();
-    for (place, entry) in history.entries().iter().enumerate() {
+    for (position, entry) in history.entries().iter().enumerate() {
         let step = match entry.what {
-            What::Opened { op, ref resource, token, value } => Step { place, op, resource, token, base: value, value },
-            What::Wrote { op, ref resource, token, base, value } => Step { place, op, resource, token, base, value },
+            What::Opened { op, ref resource, token, value } => {
+                Step { position, op, resource, token, base: value, value }
+            }
+            What::Wrote { op, ref resource, token, base, value } => Step { position, op, resource, token, base, value },
             _ => continue,
         };
         let register = registers.entry(step.resource).or_default();
@@ -46,7 +48,7 @@ pub(super) fn check(history: &History) -> Found {
             found.add_shown(entry.at, || (breach, shown));
         }
         if let What::Opened { op, .. } = entry.what {
-            register.opened.insert(op, place);
+            register.opened.insert(op, position);
         }
     }
     found
@@ -55,17 +57,17 @@ pub(super) fn check(history: &History) -> Found {
 impl Taken {
     /// Applies a step. Returns the breach, if there is one, with the indices of the entries that show it.
     fn take(&mut self, step: &Step<'_>) -> Option<(Breach, Vec<usize>)> {
-        let &Step { place, op, resource, token, base, value } = step;
+        let &Step { position, op, resource, token, base, value } = step;
         let resource = resource.clone();
-        let before = self.value.replace((value, place));
+        let before = self.value.replace((value, position));
         if let Some((greatest, shown)) = self.greatest.filter(|(greatest, _)| token < *greatest) {
-            return Some((Breach::RegisterBack { resource, op, token, greatest }, vec![shown, place]));
+            return Some((Breach::RegisterBack { resource, op, token, greatest }, vec![shown, position]));
         }
         if self.greatest.is_none_or(|(greatest, _)| token > greatest) {
-            self.greatest = Some((token, place));
+            self.greatest = Some((token, position));
         }
         let (value, shown) = before.filter(|(value, _)| base != *value)?;
-        let mut shown = vec![shown, place];
+        let mut shown = vec![shown, position];
         shown.extend(self.opened.get(&op));
         Some((Breach::RegisterGap { resource, op, base, value }, shown))
     }
