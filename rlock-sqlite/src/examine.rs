@@ -51,7 +51,7 @@ fn log(path: &Path) -> Option<Finding> {
 }
 
 fn room(path: &Path) -> Option<Finding> {
-    let left = file_system::free_space(path)? / MIB;
+    let left = file_system::free_space(file::folder(path))? / MIB;
     Some(if left < LITTLE {
         Finding::risk("disk", format!("only {left} MiB are left; on a full disk no lock can be extended: make room"))
     } else {

@@ -31,15 +31,15 @@ pub(crate) fn refuse_remote(_folder: &Path) -> Result<(), CallError> {
     Ok(())
 }
 
-/// The bytes that are free where the file is, if the system reports them.
+/// The bytes that are free in a folder, if the system reports them.
 #[cfg(target_os = "linux")]
-pub(crate) fn free_space(path: &Path) -> Option<u64> {
-    let found = rustix::fs::statvfs(crate::file::folder(path)).ok()?;
+pub(crate) fn free_space(folder: &Path) -> Option<u64> {
+    let found = rustix::fs::statvfs(folder).ok()?;
     Some(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn free_space(_path: &Path) -> Option<u64> {
+pub(crate) fn free_space(_folder: &Path) -> Option<u64> {
     None
 }
 
