@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use crate::PostgresBackend;
 use crate::answers::{Answer, Claimed};
 use crate::error::CallError;
-use crate::events::Standing;
+use crate::mail::Standing;
 use crate::operation::Operation;
 
 /// The longest pause before an answer to claims during the restart grace, so that core does not retry them in a tight

@@ -3,19 +3,24 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use rlock_core::{
     Acquired, Backend, BackendError, Capabilities, Claim, EventStream, Events, Extended, Extension, Finding,
-    ListFilter, Page, Release, Released, ResourceName, Snapshot,
+    ListFilter, Page, Release, Released, ResourceName, Snapshot, Ttl,
 };
 use tokio::task::JoinSet;
 
+use crate::answers::Answer;
 use crate::change::Changes;
+use crate::connect::Connected;
 use crate::error::CallError;
 use crate::events::Inbox;
 use crate::link::Link;
+use crate::operation::{MIN_TTL, Operation};
 use crate::statement::{Statement, Value};
+use crate::sweep::{self, Sweeper};
 use crate::{ConnectError, PostgresConfig, connect, schema};
 
 /// Leases in a Postgres database.
@@ -55,7 +60,31 @@ impl PostgresBackend {
     ///
     /// Dropping the future closes what was opened. The tables are created in one transaction: all of them or none.
     pub fn connect(config: PostgresConfig) -> Pin<Box<dyn Future<Output = Result<Self, ConnectError>> + Send>> {
-        Box::pin(connect::connect(config)) // otherwise the crate of each caller compiles the driver
+        Box::pin(Self::open(config)) // otherwise the crate of each caller compiles the driver
+    }
+
+    async fn open(config: PostgresConfig) -> Result<Self, ConnectError> {
+        let store = Arc::<str>::from(config.address());
+        let connected = connect::connect(&config).await.map_err(|error| error.into_connect_error(&store))?;
+        let Connected { link, inbox, events } = connected;
+        let statement = |text| Statement::new(text, &config.settings.schema);
+        let statements = Statements {
+            inspect: statement(include_str!("sql/inspect.sql")),
+            list: statement(include_str!("sql/list.sql")),
+        };
+        let changes = Changes::new(&config, store.clone(), link.clone(), inbox.name.clone());
+        let sweeping = sweep::sweep(Sweeper::new(&config, link.clone(), changes.clone()));
+        Ok(Self {
+            config: Arc::new(config),
+            store,
+            link,
+            capabilities: capabilities(),
+            statements,
+            inbox,
+            events,
+            changes,
+            _sweeping: JoinSet::from_iter([sweeping]),
+        })
     }
 
     /// Creates rlock's tables in the [schema](PostgresConfig::from_url) of `config`, if they are missing.
@@ -82,6 +111,10 @@ impl PostgresBackend {
     /// The SQL that [`ensure_schema`](Self::ensure_schema) runs, for an administrator to run instead.
     pub fn schema_sql(config: &PostgresConfig) -> String {
         schema::sql(&config.settings.schema)
+    }
+
+    pub(crate) async fn change(&self, operations: &[Operation<'_>]) -> Vec<Result<Answer, CallError>> {
+        self.changes.run(&self.config.settings.namespace, operations).await
     }
 
     /// Whether notifications reach this client.
@@ -134,6 +167,20 @@ impl Backend for PostgresBackend {
 
     fn events(&self) -> EventStream {
         self.events.stream()
+    }
+}
+
+fn capabilities() -> Capabilities {
+    Capabilities {
+        backend: "postgres",
+        min_ttl: Ttl::new(MIN_TTL).expect("a TTL that can be used"),
+        max_ttl: Ttl::MAX,
+        ttl_step: Duration::from_millis(1),
+        expiry_lag: Duration::ZERO,
+        queue: true,
+        push: true,
+        rest: true,
+        data: true,
     }
 }
 

@@ -7,7 +7,6 @@ use futures_util::future::join_all;
 use rlock_core::Namespace;
 
 use crate::answers::Answer;
-use crate::backend::PostgresBackend;
 use crate::error::{CallError, Kind};
 use crate::link::Link;
 use crate::operation::Operation;
@@ -31,12 +30,6 @@ pub(crate) struct Changes {
     grace: i64,
     store: Arc<str>,
     has_warned: AtomicBool,
-}
-
-impl PostgresBackend {
-    pub(crate) async fn change(&self, operations: &[Operation<'_>]) -> Vec<Result<Answer, CallError>> {
-        self.changes.run(&self.config.settings.namespace, operations).await
-    }
 }
 
 impl Changes {

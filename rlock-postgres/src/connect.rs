@@ -1,56 +1,28 @@
-//! Builds a backend from a configuration: opens connections, checks the tables and the server's features.
+//! From a configuration to a working connection: opens sessions, checks the tables and the server's features.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use rlock_core::{Capabilities, ConnectError, Events, Ttl};
+use rlock_core::{ConnectError, Events};
 use sqlx::postgres::PgConnection;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::timeout;
 
-use crate::backend::{PostgresBackend, Statements};
-use crate::change::Changes;
 use crate::config::PostgresConfig;
 use crate::error::{CallError, Kind};
 use crate::events::Inbox;
 use crate::link::Link;
 use crate::listener::Listener;
-use crate::operation::MIN_TTL;
 use crate::schema::{self, Checked};
 use crate::session::{ListeningSession, Sessions};
 use crate::statement::{self, Statement};
-use crate::sweep::{self, Sweeper};
 
 const OLDEST: u32 = 130_000;
 
-pub(crate) async fn connect(config: PostgresConfig) -> Result<PostgresBackend, ConnectError> {
-    let store = Arc::<str>::from(config.address());
-    let failed = |error: CallError| error.into_connect_error(&store);
-    let deadline = Instant::now() + config.settings.connect_timeout;
-    let late = || CallError::new(Kind::Unsent, format!("not connected within {:?}", config.settings.connect_timeout));
-    let connected = match timeout_at(deadline, open(&config)).await {
-        Ok(connected) => connected.map_err(failed)?,
-        Err(_elapsed) => return Err(failed(late())),
-    };
-    let Connected { link, inbox, events } = connected;
-    let statement = |text| Statement::new(text, &config.settings.schema);
-    let statements = Statements {
-        inspect: statement(include_str!("sql/inspect.sql")),
-        list: statement(include_str!("sql/list.sql")),
-    };
-    let changes = Changes::new(&config, store.clone(), link.clone(), inbox.name.clone());
-    let sweeping = sweep::sweep(Sweeper::new(&config, link.clone(), changes.clone()));
-    Ok(PostgresBackend {
-        config: Arc::new(config),
-        store,
-        link,
-        capabilities: capabilities(),
-        statements,
-        inbox,
-        events,
-        changes,
-        _sweeping: JoinSet::from_iter([sweeping]),
-    })
+/// Connects within the time limit for that, and chooses how notifications arrive.
+pub(crate) async fn connect(config: &PostgresConfig) -> Result<Connected, CallError> {
+    let limit = config.settings.connect_timeout;
+    let late = |_elapsed| Err(CallError::new(Kind::Unsent, format!("not connected within {limit:?}")));
+    timeout(limit, open(config)).await.unwrap_or_else(late)
 }
 
 pub(crate) async fn make_tables(config: &PostgresConfig) -> Result<(), ConnectError> {
@@ -67,24 +39,11 @@ pub(crate) async fn make_tables(config: &PostgresConfig) -> Result<(), ConnectEr
     }
 }
 
-fn capabilities() -> Capabilities {
-    Capabilities {
-        backend: "postgres",
-        min_ttl: Ttl::new(MIN_TTL).expect("a TTL that can be used"),
-        max_ttl: Ttl::MAX,
-        ttl_step: Duration::from_millis(1),
-        expiry_lag: Duration::ZERO,
-        queue: true,
-        push: true,
-        rest: true,
-        data: true,
-    }
-}
-
-struct Connected {
-    link: Arc<Link>,
-    inbox: Inbox,
-    events: Events,
+/// A working connection, and the events that arrive by it.
+pub(crate) struct Connected {
+    pub(crate) link: Arc<Link>,
+    pub(crate) inbox: Inbox,
+    pub(crate) events: Events,
 }
 
 async fn open(config: &PostgresConfig) -> Result<Connected, CallError> {

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use rlock_core::{Event, Events, LeaseId, Ttl};
+use rlock_core::{Events, LeaseId};
 use tokio::task::JoinSet;
 
 use crate::link::Link;
 use crate::listener::Listener;
-use crate::mail::Mailbox;
+use crate::mail::{Mailbox, Standing};
 use crate::statement::Statement;
 
 /// The inbox in which this client receives grants and breaks.
@@ -19,14 +19,6 @@ pub(crate) struct Inbox {
     /// `None` if the client listens.
     mailbox: Option<Arc<Mailbox>>,
     _task: JoinSet<()>,
-}
-
-/// The state of a lease that decides which notifications to expect. A lease that is not extended for its TTL is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
-    Queued(Ttl),
-    Held(Ttl),
-    Over,
 }
 
 impl Inbox {
@@ -55,12 +47,5 @@ impl Inbox {
     /// Notes the state of a lease of this client.
     pub(crate) fn note(&self, id: LeaseId, standing: Standing) {
         self.mailbox.iter().for_each(|mailbox| mailbox.note(id, standing));
-    }
-}
-
-pub(crate) fn deliver(events: &Events, message: &str) {
-    match Event::from_notice(message) {
-        Some(event) => events.send(event),
-        None => tracing::warn!("a message in the inbox is not one of rlock's"),
     }
 }

@@ -5,7 +5,7 @@ use rlock_core::{BackendError, Extended, Extension};
 use crate::PostgresBackend;
 use crate::answers::Answer;
 use crate::error::CallError;
-use crate::events::Standing;
+use crate::mail::Standing;
 use crate::operation::Operation;
 
 impl PostgresBackend {

@@ -129,6 +129,7 @@ mod link;
 mod list;
 mod listener;
 mod mail;
+mod notice;
 mod operation;
 mod release;
 mod schema;

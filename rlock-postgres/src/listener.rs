@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, MutexGuard, Notify};
 use tokio::time::timeout;
 
 use crate::error::CallError;
-use crate::events::deliver;
+use crate::notice::deliver;
 use crate::session::{ListeningSession, Sessions};
 
 /// The time without notifications after which the listener checks its session.

@@ -9,9 +9,17 @@ use sqlx::Row as _;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-use crate::events::{Standing, deliver};
 use crate::link::Link;
+use crate::notice::deliver;
 use crate::statement::{Statement, Value};
+
+/// The state of a lease that decides which notifications to expect. A lease that is not extended for its TTL is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Queued(Ttl),
+    Held(Ttl),
+    Over,
+}
 
 /// The mailbox of this client, and the schedule of its polls.
 #[derive(Debug, Default)]

@@ -3,7 +3,20 @@
 use rlock_core::{InvalidName, InvalidOption};
 use url::ParseError;
 
-use super::parts::{OURS, SQLX};
+/// The options of rlock.
+pub(super) const OURS: [&str; 9] = [
+    "namespace",
+    "schema",
+    "connections",
+    "timeout",
+    "connect_timeout",
+    "restart_grace",
+    "create",
+    "listen",
+    "listen_url",
+];
+const SQLX: &str = "sslmode, sslrootcert, sslcert, sslkey, host, hostaddr, port, dbname, user, password, \
+                    application_name, options and options[…]";
 
 /// The fault in a URL or an option, and its remedy. It never shows the user or the password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -7,21 +7,7 @@ use rlock_core::InvalidOption;
 use sqlx::postgres::PgSslMode;
 use url::{ParseError, Url};
 
-use super::error::ConfigError;
-
-pub(super) const OURS: [&str; 9] = [
-    "namespace",
-    "schema",
-    "connections",
-    "timeout",
-    "connect_timeout",
-    "restart_grace",
-    "create",
-    "listen",
-    "listen_url",
-];
-pub(super) const SQLX: &str = "sslmode, sslrootcert, sslcert, sslkey, host, hostaddr, port, dbname, user, password, \
-                    application_name, options and options[…]";
+use super::error::{ConfigError, OURS};
 
 pub(super) const SSL_MODES: &str = "write disable, allow, prefer, require, verify-ca or verify-full";
 
