@@ -45,7 +45,7 @@ pub(crate) struct Cluster {
 struct Inner {
     config: Arc<RedisConfig>,
     keys: Keys,
-    table: RwLock<Table>,
+    table: RwLock<RoutingTable>,
     primaries: watch::Sender<Vec<Address>>,
     is_stale: Arc<Notify>,
     events: Events,
@@ -53,7 +53,7 @@ struct Inner {
 }
 
 #[derive(Debug, Default)]
-struct Table {
+struct RoutingTable {
     primaries: BTreeMap<Address, Arc<Primary>>,
     /// The primary of each bucket.
     buckets: Vec<Option<Arc<Primary>>>,
@@ -71,7 +71,7 @@ impl Cluster {
         events: Events,
         doubted: Arc<Notify>,
     ) -> Result<Self, CallError> {
-        let table = RwLock::new(Table { buckets: vec![None; BUCKETS.into()], ..Table::default() });
+        let table = RwLock::new(RoutingTable { buckets: vec![None; BUCKETS.into()], ..RoutingTable::default() });
         let (primaries, is_stale) = (watch::Sender::new(Vec::new()), Arc::new(Notify::new()));
         let inner = Arc::new(Inner { config, keys, table, primaries, is_stale, events, doubted });
         let (views, errors) = inner.views_by_address(seeds, inner.config.connect_timeout).await;

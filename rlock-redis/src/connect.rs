@@ -11,7 +11,7 @@ use crate::client::Endpoint;
 use crate::conn::{Conn, Driver};
 use crate::error::{CallError, Cause};
 use crate::sentinel::Sentinels;
-use crate::{RedisConfig, server, standing};
+use crate::{RedisConfig, server, uptime};
 
 /// Opens connections to a server that accepts writes.
 #[derive(Debug, Clone)]
@@ -84,7 +84,7 @@ async fn open(config: &RedisConfig, address: &Address, mark: Option<&str>) -> Re
     conn.switch_protocol(&endpoint).await?;
     let grace = async {
         match mark {
-            Some(mark) => standing::grants_from(&conn, mark).await.map(drop),
+            Some(mark) => uptime::grants_from(&conn, mark).await.map(drop),
             None => Ok(()),
         }
     };

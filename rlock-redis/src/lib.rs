@@ -116,9 +116,9 @@ mod route;
 mod scripts;
 mod sentinel;
 mod server;
-mod standing;
 #[cfg(feature = "tls")]
 mod tls;
+mod uptime;
 mod view;
 mod wire;
 

@@ -17,7 +17,7 @@ use crate::primary::Primary;
 use crate::scripts::Script;
 use crate::sentinel::Sentinels;
 use crate::wire::{Args, Reply};
-use crate::{RedisConfig, fitness, standing};
+use crate::{RedisConfig, fitness, uptime};
 
 /// The maximum number of redirections that one call follows.
 const MOST_REDIRECTIONS: u32 = 5;
@@ -217,7 +217,7 @@ impl Route {
             buckets.push(bucket);
         }
         for bucket in buckets {
-            match standing::grants_from(conn, &self.keys.mark(bucket)).await {
+            match uptime::grants_from(conn, &self.keys.mark(bucket)).await {
                 Err(error) if error.is_of_moving_slot() => {}
                 over => return over.map(drop),
             }

@@ -14,18 +14,18 @@ pub(crate) async fn grants_from(conn: &Conn, mark: &str) -> Result<Instant, Call
     if let Some(known) = conn.grace().over() {
         return Ok(known);
     }
-    let standing = standing(conn).await?;
-    let passed = if conn.grace().is_over_at(standing.age) && !standing.is_promoted {
-        standing.age
+    let uptime = uptime(conn).await?;
+    let passed = if conn.grace().is_over_at(uptime.age) && !uptime.is_promoted {
+        uptime.age
     } else {
-        known_for(conn, mark, &standing.identity).await?
+        known_for(conn, mark, &uptime.identity).await?
     };
     Ok(conn.grace().has_passed(passed))
 }
 
 /// The age and the identity of a server.
 #[derive(Debug)]
-struct Standing {
+struct Uptime {
     /// The minimum uptime of the server.
     age: Duration,
     /// It changes with each start and each promotion.
@@ -34,8 +34,8 @@ struct Standing {
     is_promoted: bool,
 }
 
-/// Reads the server's standing; [`CallError::Unfit`] if it withholds its uptime.
-async fn standing(conn: &Conn) -> Result<Standing, CallError> {
+/// Reads the server's age and identity; [`CallError::Unfit`] if it withholds its uptime.
+async fn uptime(conn: &Conn) -> Result<Uptime, CallError> {
     let answer = match conn.command("INFO", Args::default()).await {
         Ok(Reply::Text(info)) => match age_in(&info) {
             // A server that does not support HELLO reports its role here.
@@ -44,7 +44,7 @@ async fn standing(conn: &Conn) -> Result<Standing, CallError> {
             }
             Some(age) => {
                 let identity = ["run_id", "master_replid"].map(|name| field(&info, name).unwrap_or_default()).join(" ");
-                return Ok(Standing { age, identity, is_promoted: is_promoted(&info) });
+                return Ok(Uptime { age, identity, is_promoted: is_promoted(&info) });
             }
             None => "INFO has no uptime_in_seconds".to_owned(),
         },
