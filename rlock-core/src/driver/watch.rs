@@ -21,7 +21,7 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Creates the terms and the statistics of a watchdog that starts.
+    /// Creates the settings and the statistics of a watchdog that starts.
     pub(super) fn start(plan: Plan, generation: u64) -> (Renewal, Box<Self>) {
         let Plan { interval, extend_by, max_failures, on_failure, on_success } = plan;
         let callbacks = (on_failure.is_some() || on_success.is_some()).then(|| Queue::new(on_failure, on_success));

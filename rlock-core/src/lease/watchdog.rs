@@ -7,7 +7,7 @@ use super::{Context, Effect, LossReason, WatchdogFault};
 use crate::clock::Moment;
 use crate::contract::Ttl;
 
-/// The terms of a watchdog.
+/// The settings of a watchdog.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Renewal {
     /// The number of this watchdog, unique in its client.
