@@ -54,6 +54,21 @@ async fn all_kinds_are_held_together() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn free_locks_take_one_request_and_one_release() {
+    let world = World::new();
+    let set = set(&world.client, &["c", "a", "b"]);
+    for round in 1..=3 {
+        let guard = set.lock().await.unwrap();
+        guard.unlock().await.unwrap();
+        assert_eq!(world.script.sizes(Verb::Acquire), vec![3; round]);
+        assert_eq!(world.script.sizes(Verb::Release), vec![3; round]);
+    }
+    drop(set.lock().await.unwrap());
+    settle().await;
+    assert_eq!(world.script.sizes(Verb::Release), [3; 4], "a dropped guard");
+}
+
+#[tokio::test(start_paused = true)]
 async fn opposite_orders_do_not_deadlock() {
     let world = World::new();
     let (one, other) = (world.client.clone(), world.other_client());

@@ -25,6 +25,7 @@ mod schedule;
 mod slot;
 mod step;
 mod table;
+mod together;
 mod watch;
 mod window;
 
@@ -43,6 +44,7 @@ pub use self::queue_place::QueuePlace;
 use self::schedule::Schedule;
 pub(crate) use self::slot::{LockRequest, Slot};
 use self::table::Table;
+pub(crate) use self::together::together;
 use crate::clock::{Clock, Moment};
 use crate::contract::{Backend, BackendError, EventStream, Failure, Owner, Ttl};
 use crate::error::InvalidConfig;

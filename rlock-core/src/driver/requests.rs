@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use super::call::{Answer, Call, Limit, Sent};
 use super::lane::{Start, Worker};
 use super::step::{Report, Sending, quietly};
+use super::together::is_together;
 use super::{Driver, LONGEST_CALL, Slot};
 use crate::clock::Moment;
 use crate::contract::{BackendError, Claim, Extended, Extension, Failure, IfBusy, Release, Ttl};
@@ -35,8 +36,8 @@ struct Desk {
 }
 
 impl Driver {
-    /// Sends a request: at once and alone if its lane is quiet and its user waits for it, otherwise by a worker of the
-    /// lane. Also sets the timer of its lease, in the schedule or with the call.
+    /// Sends a request: at once and alone if its lane is quiet and its user waits for it alone, otherwise by a worker of
+    /// the lane. Also sets the timer of its lease, in the schedule or with the call.
     ///
     /// With `is_awaited`, and on the client's runtime, the request is polled for the first time here. So it is on its
     /// way before a worker is awake, and a store that answers at once needs no worker. On another runtime it is not
@@ -44,7 +45,7 @@ impl Driver {
     /// before it wakes the future.
     pub(super) fn send(self: &Arc<Self>, verb: Verb, slot: &Arc<Slot>, began: Moment, is_awaited: bool) {
         let lane = self.lane(verb);
-        if !is_awaited || !lane.is_quiet() || !self.is_on_its_runtime() {
+        if !is_awaited || is_together() || !lane.is_quiet() || !self.is_on_its_runtime() {
             self.set_timer(slot, &mut slot.lock());
             lane.push(slot.clone());
             self.start(verb);

@@ -3,12 +3,11 @@
 use std::future::Future;
 use std::time::Duration;
 
-use futures_util::future::join_all;
-
 use super::face::Face;
 use super::{Guard, LockOptions, LockSetGuard};
 use crate::client::Client;
 use crate::contract::{ResourceName, Share};
+use crate::driver::together;
 use crate::error::{InvalidConfig, LockError, RunError};
 use crate::metrics::LockKind;
 use crate::watchdog::WatchdogConfig;
@@ -166,7 +165,7 @@ impl LockSet {
     #[must_use = "the locks are held only while their guard is bound to a name, as in `if let Some(_guard) = …`"]
     pub async fn try_lock_with(&self, options: LockOptions) -> Result<Option<LockSetGuard>, LockError> {
         refuse_limit(&options)?;
-        let answers = join_all(self.members.iter().map(|member| member.try_lock(&options))).await;
+        let answers = together(self.members.iter().map(|member| member.try_lock(&options))).await;
         let mut guards = Vec::with_capacity(answers.len());
         let mut is_free = true;
         for answer in answers {
@@ -206,7 +205,7 @@ impl LockSet {
         let tries = options.clone().without_wait();
         while taken.len() < order.len() {
             let left = &order[taken.len()..];
-            let answers = join_all(left.iter().map(|&at| self.members[at].try_lock(&tries))).await;
+            let answers = together(left.iter().map(|&at| self.members[at].try_lock(&tries))).await;
             let mut free = Vec::with_capacity(answers.len());
             for answer in answers {
                 free.push(answer?);
@@ -230,7 +229,7 @@ impl LockSet {
         }
         let ttl = options.clone().with_default_ttl(self.client.default_ttl()).parse()?.ttl.get();
         let watched: Vec<_> = guard.guards().iter().filter_map(|guard| Some((guard, guard.watchdog()?))).collect();
-        let extended = join_all(watched.iter().map(async |(guard, watchdog)| {
+        let extended = together(watched.iter().map(async |(guard, watchdog)| {
             watchdog.stop();
             guard.extend(ttl).await.is_ok()
         }));

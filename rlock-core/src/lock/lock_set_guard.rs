@@ -4,12 +4,13 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
-use futures_util::future::{join_all, select_all};
+use futures_util::future::select_all;
 use tokio_util::sync::CancellationToken;
 
 use super::Guard;
 use super::guard::run_until;
 use crate::contract::{ResourceName, Token};
+use crate::driver::together;
 use crate::error::{ExtendError, UnlockError};
 use crate::lease::{End, Lost};
 
@@ -127,7 +128,7 @@ impl LockSetGuard {
     ///
     /// As for [`Guard::extend`].
     pub async fn extend(&self, ttl: Duration) -> Result<Duration, ExtendError> {
-        for extended in join_all(self.0.iter().map(|guard| guard.extend(ttl))).await {
+        for extended in together(self.0.iter().map(|guard| guard.extend(ttl))).await {
             extended?;
         }
         Ok(self.remaining())
@@ -166,7 +167,7 @@ impl LockSetGuard {
     ///
     /// The releases take effect whether or not the future is dropped.
     pub async fn unlock(self) -> Result<(), UnlockError> {
-        let released = join_all(self.0.into_iter().map(Guard::unlock)).await;
+        let released = together(self.0.into_iter().map(Guard::unlock)).await;
         let mut errors: Vec<_> = released.into_iter().filter_map(Result::err).collect();
         errors.sort_by_key(|error| !matches!(error, UnlockError::Lost(_)));
         errors.into_iter().next().map_or(Ok(()), Err)

@@ -68,6 +68,8 @@ pub(crate) struct Script {
     /// Extensions of this resource hang, whatever the outcome of the others is.
     hanging: Mutex<Option<String>>,
     calls: Mutex<Vec<Call>>,
+    /// The claims and releases of each request so far.
+    sizes: Mutex<Vec<(Verb, usize)>>,
     /// The outcome of inspections, and their number so far.
     looks: Mutex<(Fate, u32)>,
 }
@@ -140,6 +142,16 @@ impl Script {
         self.calls.lock().unwrap().clone()
     }
 
+    /// The number of claims or releases in each request of this kind so far.
+    pub(crate) fn sizes(&self, verb: Verb) -> Vec<usize> {
+        let of = |(of, size): &(Verb, usize)| (*of == verb).then_some(*size);
+        self.sizes.lock().unwrap().iter().filter_map(of).collect()
+    }
+
+    fn note(&self, verb: Verb, size: usize) {
+        self.sizes.lock().unwrap().push((verb, size));
+    }
+
     /// The instants at which `resource` was extended.
     pub(crate) fn times(&self, resource: &str) -> Vec<Instant> {
         let of = |call: &Call| call.resources.iter().any(|name| name == resource).then_some(call.at);
@@ -154,6 +166,7 @@ impl Backend for Scripted {
     }
 
     async fn acquire(&self, claims: &[Claim]) -> Vec<Result<Acquired, BackendError>> {
+        self.script.note(Verb::Acquire, claims.len());
         self.script.run(self.script.fate(Verb::Acquire), claims.len(), self.inner.acquire(claims)).await
     }
 
@@ -167,6 +180,7 @@ impl Backend for Scripted {
     }
 
     async fn release(&self, releases: &[Release]) -> Vec<Result<Released, BackendError>> {
+        self.script.note(Verb::Release, releases.len());
         self.script.run(self.script.fate(Verb::Release), releases.len(), self.inner.release(releases)).await
     }
 
