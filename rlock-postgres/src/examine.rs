@@ -13,7 +13,7 @@ use crate::statement::Statement;
 impl PostgresBackend {
     pub(crate) async fn findings(&self) -> Result<Vec<Finding>, CallError> {
         let statement = Statement::new(include_str!("sql/examine.sql"), &self.config.settings.schema);
-        let rows = self.link.call(&statement, Vec::new()).await?;
+        let rows = self.link.read(&statement, Vec::new()).await?;
         let row = rows.first().ok_or_else(CallError::foreign)?;
         let settings = ServerSettings::read(row).map_err(CallError::unreadable)?;
         let version = Finding::good("version", format!("Postgres {}", settings.version));
@@ -22,7 +22,7 @@ impl PostgresBackend {
         findings.extend(replication(&settings));
         findings.push(clock);
         let horizon = Statement::new(include_str!("sql/horizon.sql"), &self.config.settings.schema);
-        let rows = self.link.call(&horizon, Vec::new()).await?;
+        let rows = self.link.read(&horizon, Vec::new()).await?;
         let held_back: Result<Vec<_>, _> = rows.iter().map(HeldBack::read).collect();
         findings.extend(vacuum(&held_back.map_err(CallError::unreadable)?, settings.sees_all));
         findings.push(notifications(&settings, self.listens()));

@@ -19,7 +19,7 @@ impl PostgresBackend {
 
     async fn look_once(&self, resource: &ResourceName) -> Result<(Snapshot, bool), CallError> {
         let values = vec![self.namespace(), Value::text(resource.as_str())];
-        let rows = self.link.call(&self.statements.inspect, values).await?;
+        let rows = self.link.read(&self.statements.inspect, values).await?;
         answers::snapshot(&rows, resource).map_err(CallError::unreadable)
     }
 }

@@ -30,7 +30,7 @@ impl PostgresBackend {
         let after = filter.after.as_ref().map_or("", |Cursor(name)| name);
         let limit = i64::try_from(limit_of(filter)).unwrap_or(i64::MAX);
         let values = vec![self.namespace(), Value::text(&*filter.prefix), Value::text(after), Value::Number(limit)];
-        let rows = self.link.call(&self.statements.list, values).await?;
+        let rows = self.link.read(&self.statements.list, values).await?;
         let entry = |row: &PgRow| {
             let count = |at: usize| row.try_get::<i64, _>(at).map(|count| u64::try_from(count).unwrap_or_default());
             let resource =

@@ -8,7 +8,7 @@ use rlock_core::{
     Released, Share, SimpleLock,
 };
 use rlock_postgres::{ConnectError, PostgresBackend, PostgresBaseline, PostgresConfig};
-use rlock_testkit::faults::Proxy;
+use rlock_testkit::faults::{Control as _, Proxy};
 use rlock_testkit::servers::Postgres;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection as _, Executor as _, PgConnection};
@@ -121,6 +121,23 @@ async fn locked_row_delays_no_other_row() {
     assert!(matches!(answers[1], Err(BackendError::NotApplied(_))), "{answers:?}");
     admin.execute("COMMIT").await.unwrap();
     assert!(matches!(client.extend(&extensions).await[1], Ok(Extended::Held(_))));
+}
+
+#[tokio::test]
+async fn a_server_that_stands_still_fails_no_look() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    client.acquire(&[exclusive("a", 1)]).await.remove(0).unwrap();
+    let (name, all) = (key("a", 1).resource, ListFilter::default());
+    server.0.pause().await;
+    let resume = async {
+        // Longer than the first time limit of a statement.
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        server.0.resume().await;
+    };
+    let (looked, listed, ()) = tokio::join!(client.inspect(&name), client.list(&all), resume);
+    assert_eq!(looked.unwrap().holders.len(), 1);
+    assert_eq!(listed.unwrap().entries.len(), 1);
 }
 
 #[tokio::test]
