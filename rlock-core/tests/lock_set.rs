@@ -64,7 +64,7 @@ async fn free_locks_take_one_request_and_one_release() {
         assert_eq!(world.script.sizes(Verb::Release), vec![3; round]);
     }
     drop(set.lock().await.unwrap());
-    settle().await;
+    until_idle().await;
     assert_eq!(world.script.sizes(Verb::Release), [3; 4], "a dropped guard");
 }
 

@@ -235,11 +235,7 @@ impl Held {
                 // A user whose request this extension covers gets its reply now. The others wait for the next
                 // extension.
                 let is_done = |request: &Wish| request.asked <= sent.at && request.ttl <= sent.ttl;
-                for requests in [Some(&mut self.requests), self.extending.requests_mut()].into_iter().flatten() {
-                    for request in requests.extract_if(.., |request| is_done(request)) {
-                        context.effects.push(Effect::Reply(request.ticket, ExtendOutcome::Extended));
-                    }
-                }
+                self.reply_to(is_done, ExtendOutcome::Extended, context);
                 Phase::Held(self)
             }
             Ok(Extended::Queued(_)) if sent.at <= self.since => Phase::Held(self),
@@ -307,7 +303,7 @@ impl Held {
 
     fn timed(mut self, context: &mut Context<'_>) -> Phase {
         let now = context.now;
-        self.give_requests_up(context);
+        self.reply_to(|request| request.give_up <= now, ExtendOutcome::Unconfirmed, context);
         if let Some(watchdog) = self.watchdog.as_mut().filter(|watchdog| watchdog.due() <= now) {
             if watchdog.begin(context) {
                 return self.lose(LossReason::GaveUp, true, context);
@@ -326,14 +322,11 @@ impl Held {
         Phase::Held(self)
     }
 
-    fn give_requests_up(&mut self, context: &mut Context<'_>) {
-        let now = context.now;
-        if self.requests().all(|request| request.give_up > now) {
-            return;
-        }
+    /// Replies to the requests that `is_meant` selects, sent or not.
+    fn reply_to(&mut self, is_meant: impl Fn(&Wish) -> bool, outcome: ExtendOutcome, context: &mut Context<'_>) {
         for requests in [Some(&mut self.requests), self.extending.requests_mut()].into_iter().flatten() {
-            for request in requests.extract_if(.., |request| request.give_up <= now) {
-                context.effects.push(Effect::Reply(request.ticket, ExtendOutcome::Unconfirmed));
+            for request in requests.extract_if(.., |request| is_meant(request)) {
+                context.effects.push(Effect::Reply(request.ticket, outcome));
             }
         }
     }

@@ -138,6 +138,13 @@ pub(crate) fn explorations() -> Vec<(&'static str, Bounds)> {
             },
         ),
         (
+            "small limit",
+            Bounds {
+                terms: Terms { hold_at_most: Some(Duration::from_secs(2)), ..two.terms.clone() },
+                ..with(Budget { losses: 1, wishes: 1, ..none })
+            },
+        ),
+        (
             "late extension",
             Bounds {
                 horizon: 5,

@@ -153,6 +153,7 @@ impl Model for Bounds {
                     calls: BTreeSet::new(),
                     user: User::Waits,
                     tickets: BTreeSet::new(),
+                    limit: None,
                     is_lost: false,
                 };
                 world.clients[client].lease = Some(live);
@@ -263,7 +264,10 @@ impl Model for Bounds {
             Property::always("a loss is signalled by its deadline", |_, world: &World| {
                 world.clients.iter().filter_map(|client| client.lease.as_ref()).all(|live| {
                     let timer = live.machine.timer();
-                    live.machine.deadline().is_none_or(|deadline| timer.is_some_and(|timer| timer <= deadline))
+                    live.machine.deadline().is_none_or(|deadline| {
+                        let end = live.limit.map_or(deadline, |limit| deadline.min(Self::moment(limit)));
+                        timer.is_some_and(|timer| timer <= end)
+                    })
                 })
             }),
             Property::always("a quiet network leaves nothing behind", |bounds: &Self, world: &World| {

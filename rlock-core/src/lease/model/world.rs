@@ -50,6 +50,8 @@ pub(super) struct Live {
     pub(super) user: User,
     /// Extensions that the holder waits for.
     pub(super) tickets: BTreeSet<u64>,
+    /// The second in which the holder has to lose the lock, with a maximum time.
+    pub(super) limit: Option<u64>,
     pub(super) is_lost: bool,
 }
 
@@ -80,6 +82,7 @@ impl World {
         let Some(live) = &mut self.clients[client].lease else { return };
         let is_gone = matches!(input, Input::Extended(_, Ok(Extended::Gone { .. })));
         let is_past = live.machine.deadline().is_some_and(|deadline| deadline <= now);
+        let is_over = live.limit.is_some_and(|limit| limit <= self.now);
         live.machine.step(now, input, &mut effects);
         let is_held = live.machine.deadline().is_some();
         let is_ended = matches!(live.machine.phase(), Phase::Ended(_));
@@ -87,6 +90,8 @@ impl World {
         let is_unsignalled = is_ended && live.user == User::Holds && !is_signalled;
         if is_past && is_held {
             self.accuse("a lock past its deadline is lost");
+        } else if is_over && is_held {
+            self.accuse("a lock past its maximum time is lost");
         } else if is_gone && is_held {
             self.accuse("the store's word ends a lock");
         } else if is_unsignalled {
@@ -115,6 +120,7 @@ impl World {
                         continue;
                     }
                     live.user = User::Holds;
+                    live.limit = bounds.terms.hold_at_most.map(|most| self.now + most.as_secs());
                     let minimum = bounds.terms.hold_at_least.as_secs();
                     let next = (minimum > 0).then_some((live.id, self.now + minimum));
                     if let Some((_, until)) = std::mem::replace(&mut self.kept, next)
