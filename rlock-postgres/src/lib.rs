@@ -63,8 +63,9 @@
 //! Behind it, a client can neither prepare statements nor listen. Connecting detects that. Requests then contain their
 //! arguments in their text, and the transaction that grants writes notifications into a table for clients that cannot
 //! listen. These clients poll the table while they wait: first after 10 ms, then at intervals of a tenth of the time
-//! that they have waited, at most 200 ms. A poll is a read of one index. While they hold locks, they poll every second,
-//! because other clients may break the locks. With `listen_url` they listen to the server itself.
+//! since one of their waiters joined a queue or got its lock, at most 200 ms. A poll is a read of one index. While they
+//! hold locks, they poll every second, because other clients may break the locks. With `listen_url` they listen to the
+//! server itself.
 //!
 //! # Versions
 //!

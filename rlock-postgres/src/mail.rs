@@ -31,8 +31,8 @@ pub(crate) struct Mailbox {
 #[derive(Debug, Default)]
 struct Expecting {
     queued: HashMap<LeaseId, Life>,
-    /// The time at which the last one joined the queue.
-    since: Option<Instant>,
+    /// The time at which the queue last moved: one joined, or got its lock.
+    moved: Option<Instant>,
     held: HashMap<LeaseId, Life>,
     /// The time at which expired leases were last dropped.
     forgot: Option<Instant>,
@@ -47,7 +47,7 @@ struct Life {
 impl Mailbox {
     /// The interval of polls while leases are held, which other clients may break.
     const CALM: Duration = Duration::from_secs(1);
-    /// The shortest and the longest interval of polls while leases wait: a tenth of the time that they have waited.
+    /// The shortest and the longest interval of polls while leases wait: a tenth of the time since their queue moved.
     const EAGER: Duration = Duration::from_millis(10);
     const PATIENT: Duration = Duration::from_millis(200);
 
@@ -59,7 +59,7 @@ impl Mailbox {
             Standing::Queued(ttl) => {
                 expecting.queued.insert(id, Life::of(ttl));
                 if is_new {
-                    expecting.since = Some(Instant::now());
+                    expecting.moved = Some(Instant::now());
                 }
             }
             Standing::Held(ttl) => {
@@ -77,6 +77,7 @@ impl Mailbox {
         let waited = self.lock().queued.get(&id).copied();
         if let Some(Life { ttl, .. }) = waited {
             self.note(id, Standing::Held(ttl));
+            self.lock().moved = Some(Instant::now());
         }
     }
 
@@ -92,9 +93,9 @@ impl Mailbox {
     fn next_look(&self) -> Option<Duration> {
         let mut expecting = self.lock();
         expecting.forget();
-        match expecting.since {
-            Some(since) if !expecting.queued.is_empty() => {
-                let pause = (since.elapsed() / 10).clamp(Self::EAGER, Self::PATIENT);
+        match expecting.moved {
+            Some(moved) if !expecting.queued.is_empty() => {
+                let pause = (moved.elapsed() / 10).clamp(Self::EAGER, Self::PATIENT);
                 Some(pause.mul_f64(rand::random_range(0.75..1.0)))
             }
             _ => (!expecting.held.is_empty()).then_some(Self::CALM),
@@ -169,6 +170,21 @@ mod tests {
     use tokio::time::advance;
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn polls_are_frequent_while_the_queue_moves() {
+        let (first, second) = (LeaseId::from_u128(1), LeaseId::from_u128(2));
+        let ttl = Ttl::new(Duration::from_secs(10)).unwrap();
+        let reader = Mailbox::default();
+        reader.note(first, Standing::Queued(ttl));
+        reader.note(second, Standing::Queued(ttl));
+        advance(Duration::from_secs(1)).await;
+        assert!(reader.next_look().unwrap() >= Duration::from_millis(75));
+        reader.heard(&format!("g {} 1", first.to_hex()));
+        assert!(reader.next_look().unwrap() <= Mailbox::EAGER);
+        advance(Duration::from_secs(1)).await;
+        assert!(reader.next_look().unwrap() >= Duration::from_millis(75));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn expired_leases_are_no_longer_looked_for() {

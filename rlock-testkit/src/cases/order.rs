@@ -94,11 +94,13 @@ pub async fn readers_behind_a_writer_are_granted_together(stage: &Stage) {
 /// A hundred dead waiters delay the next one by one TTL, not by a hundred, and are skipped in one step.
 pub async fn expired_waiters_are_skipped_together(stage: &Stage) {
     let (dead, peer) = (stage.peer().await, stage.peer().await);
-    let first = dead.hold(&claim("x").living(stage.brisk())).await;
-    let waiters: Vec<Claim> = (0..100).map(|_| claim("x").living(stage.brisk()).queued()).collect();
+    // A slow store takes a while to queue so many.
+    let life = stage.brisk() * 3;
+    let first = dead.hold(&claim("x").living(life)).await;
+    let waiters: Vec<Claim> = (0..100).map(|_| claim("x").living(life).queued()).collect();
     dead.acquire(&waiters).await;
     let live = queue_up(&peer, [claim("x")]).await.remove(0);
-    sleep(stage.brisk() * 2).await;
+    sleep(life + stage.brisk()).await;
     let is_over = async || peer.inspect("x").await.holders.iter().all(|holder| holder.token != first.token);
     eventually(SOON, "the dead holder's TTL", is_over).await;
     let snapshot = peer.inspect("x").await;
