@@ -85,14 +85,16 @@ impl Link {
         self.call_in(session, statement, values).await
     }
 
-    /// Runs a statement that changes nothing. Without an answer in time it is sent again, as long as the answer could
-    /// come within the timeout.
+    /// Runs a statement that changes nothing. Without a connection or an answer in time it is sent again, as long as
+    /// the answer could come within the timeout.
     pub(crate) async fn read(&self, statement: &Statement, values: Vec<Value>) -> Result<Vec<PgRow>, CallError> {
         let begun = Instant::now();
         loop {
-            match self.call(statement, values.clone()).await {
-                Err(error) if error.is_late() && begun.elapsed() + self.patience() <= self.timeout => {}
-                outcome => return outcome,
+            let (limit, sent) = (self.patience(), Instant::now());
+            let outcome = self.call(statement, values.clone()).await;
+            let is_silent = outcome.is_err() && sent.elapsed() >= limit;
+            if !is_silent || begun.elapsed() + self.patience() > self.timeout {
+                return outcome;
             }
         }
     }
