@@ -82,7 +82,10 @@ pub(crate) async fn run_granting(conn: &Conn, ops: Vec<TxnOp>) -> Result<Done, C
     if response.succeeded() {
         return done(conn, &response, expected);
     }
-    Err(conn.keys().refusal(conn, &response.op_responses()))
+    Err(conn.keys().refusal(&response.op_responses()).unwrap_or_else(|| {
+        conn.give_up();
+        CallError::new(Kind::Unsent, "the cluster has lost its data; the client reconnects")
+    }))
 }
 
 /// Runs a conditional transaction. Returns its revision if its conditions were met.

@@ -68,10 +68,10 @@ impl Conn {
                 ended: watch::Sender::new(false),
             });
             loop {
-                match conn.keys.read_or_begin(&conn).await {
+                match conn.keys.read_or_begin(conn.kv(), conn.lease()).await {
                     Ok(epoch) => {
                         if config.credentials.is_some() {
-                            conn.keys.try_rights(&conn).await?;
+                            conn.keys.try_rights(conn.kv()).await?;
                         }
                         conn.epoch.get_or_init(|| epoch);
                         return Ok(conn);

@@ -7,10 +7,9 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use etcd_client::{Compare, CompareOp, GetOptions, PutOptions, Txn, TxnOp, TxnOpResponse};
+use etcd_client::{Compare, CompareOp, GetOptions, KvClient, LeaseClient, PutOptions, Txn, TxnOp, TxnOpResponse};
 use rlock_core::{Namespace, Token};
 
-use crate::conn::Conn;
 use crate::error::{CallError, Kind};
 use crate::keys::Keys;
 
@@ -57,44 +56,48 @@ impl EpochKeys {
     }
 
     /// Reads the epoch, and begins one now if there is none. Also returns the etcd lease that its key is attached to.
-    pub(crate) async fn read_or_begin(&self, conn: &Conn) -> Result<(Epoch, i64), CallError> {
+    pub(crate) async fn read_or_begin(
+        &self,
+        mut kv: KvClient,
+        mut lease: LeaseClient,
+    ) -> Result<(Epoch, i64), CallError> {
         loop {
-            let got = conn.kv().get(self.epoch.as_str(), None).await?;
-            if let Some(kv) = got.kvs().first() {
-                let micros = kv.value_str().ok().and_then(|value| value.parse().ok());
-                return micros.map(|micros| (Epoch(micros), kv.lease())).ok_or_else(|| {
+            let got = kv.get(self.epoch.as_str(), None).await?;
+            if let Some(found) = got.kvs().first() {
+                let micros = found.value_str().ok().and_then(|value| value.parse().ok());
+                return micros.map(|micros| (Epoch(micros), found.lease())).ok_or_else(|| {
                     let reason = format!("another program uses the key {:?}: choose another namespace", self.epoch);
                     CallError::new(Kind::Refused, reason)
                 });
             }
-            self.begin(conn).await?;
+            self.begin(&mut kv, &mut lease).await?;
         }
     }
 
-    async fn begin(&self, conn: &Conn) -> Result<(), CallError> {
+    async fn begin(&self, kv: &mut KvClient, lease: &mut LeaseClient) -> Result<(), CallError> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
         let kept_for = if self.grace_for.is_zero() { KEPT_WITHOUT_GRACE_FOR } else { KEPT_FOR };
-        let kept = PutOptions::new().with_lease(conn.lease().grant(kept_for, None).await?.id());
+        let kept = PutOptions::new().with_lease(lease.grant(kept_for, None).await?.id());
         let mut ops = vec![TxnOp::put(self.epoch.as_str(), now.to_string(), Some(kept))];
         if !self.grace_for.is_zero() {
             let secs = self.grace_for.as_secs() + u64::from(self.grace_for.subsec_nanos() > 0);
-            let grace = conn.lease().grant(i64::try_from(secs).unwrap_or(i64::MAX), None).await?;
+            let grace = lease.grant(i64::try_from(secs).unwrap_or(i64::MAX), None).await?;
             let options = PutOptions::new().with_lease(grace.id());
             ops.push(TxnOp::put(self.grace.as_str(), "", Some(options)));
         }
         let is_new = Compare::create_revision(self.epoch.as_str(), CompareOp::Equal, 0);
         // If another client was first, these etcd leases expire by themselves.
-        conn.kv().txn(Txn::new().when([is_new]).and_then(ops)).await?;
+        kv.txn(Txn::new().when([is_new]).and_then(ops)).await?;
         Ok(())
     }
 
     /// Checks the rights that locks need, by a transaction that does nothing: etcd also checks the rights of the branch
     /// that is not taken. Before 3.5 etcd lets users write who may only read, if the write is nested as in a claim.
-    pub(crate) async fn try_rights(&self, conn: &Conn) -> Result<(), CallError> {
+    pub(crate) async fn try_rights(&self, mut kv: KvClient) -> Result<(), CallError> {
         let never = Compare::create_revision(self.epoch.as_str(), CompareOp::Less, 0);
         let all = GetOptions::new().with_prefix().with_limit(1);
         let ops = [TxnOp::get(self.epoch.as_str(), Some(all)), TxnOp::put(self.grace.as_str(), "", None)];
-        conn.kv().txn(Txn::new().when([never]).and_then(ops)).await?;
+        kv.txn(Txn::new().when([never]).and_then(ops)).await?;
         Ok(())
     }
 
@@ -107,18 +110,14 @@ impl EpochKeys {
         Txn::new().when([same, is_over]).and_then(ops).or_else([is_there])
     }
 
-    /// The error of operations whose guard failed.
-    pub(crate) fn refusal(&self, conn: &Conn, answers: &[TxnOpResponse]) -> CallError {
+    /// The error of operations whose guard failed during the grace; `None` if it failed because the epoch has changed.
+    pub(crate) fn refusal(&self, answers: &[TxnOpResponse]) -> Option<CallError> {
         let in_grace = matches!(answers, [TxnOpResponse::Get(grace)] if grace.count() > 0);
-        if !in_grace {
-            conn.give_up();
-            return CallError::new(Kind::Unsent, "the cluster has lost its data; the client reconnects");
-        }
         let reason = format!(
             "this namespace is new in the cluster; in case the cluster has lost its data, clients that held locks \
              before have up to {:?} to learn of their loss (restart_grace)",
             self.grace_for
         );
-        CallError::new(Kind::Unsent, reason)
+        in_grace.then(|| CallError::new(Kind::Unsent, reason))
     }
 }

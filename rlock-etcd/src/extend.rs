@@ -11,7 +11,7 @@ use crate::error::{CallError, Kind};
 use crate::inner::Inner;
 use crate::line::{Blocker, Entry, Line, Standing, Wait};
 use crate::pool::Lease;
-use crate::survey::{Question, Sighting};
+use crate::sighting::{Question, Sighting};
 use crate::table::{Known, Phase, Seat};
 use crate::txn::{self, At, NEAR};
 

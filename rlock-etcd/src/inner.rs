@@ -3,22 +3,18 @@
 use std::sync::Arc;
 
 use etcd_client::TxnOp;
-use futures_util::StreamExt as _;
-use futures_util::future::{join, try_join_all};
-use futures_util::stream::FuturesUnordered;
-use rlock_core::{BackendError, Event, Events, LeaseId, ResourceName};
-use tokio::sync::mpsc::UnboundedReceiver;
+use futures_util::future::try_join_all;
+use rlock_core::{BackendError, Events, ResourceName};
 
 use crate::EtcdConfig;
 use crate::answer::{self, Done, Outcome};
 use crate::crowds::Crowds;
 use crate::error::CallError;
-use crate::events::Sight;
 use crate::keys::Keys;
 use crate::line::Line;
 use crate::link::{Link, Reply};
 use crate::pool::Pool;
-use crate::table::{Known, Table};
+use crate::table::Table;
 use crate::txn::{self, At, CHUNK};
 
 pub(crate) struct Inner {
@@ -93,72 +89,6 @@ impl Inner {
 
     pub(crate) fn failed(&self, error: CallError, operation: &'static str) -> BackendError {
         error.into_backend_error(operation, &self.store)
-    }
-
-    /// Handles the watcher's observations.
-    pub(crate) async fn attend(self: Arc<Self>, mut sights: UnboundedReceiver<Sight>) {
-        let mut under_way = FuturesUnordered::new();
-        loop {
-            let first = tokio::select! {
-                sight = sights.recv() => sight,
-                Some(()) = under_way.next() => continue,
-            };
-            let Some(first) = first else { return };
-            let (mut changed, mut lasting) = (Vec::new(), Vec::new());
-            let mut next = Some(first);
-            while let Some(sight) = next {
-                match sight {
-                    Sight::Changed(id) => changed.push(id),
-                    Sight::Gone(id, revision) => self.table.deleted(id, revision),
-                    Sight::Lasting(id) => lasting.push(id),
-                    Sight::Resync => self.events.send(Event::Resync),
-                }
-                next = sights.try_recv().ok();
-            }
-            let this = self.clone();
-            under_way.push(async move {
-                join(this.look_again(changed), this.write_down(lasting)).await;
-            });
-        }
-    }
-
-    /// Reads the state of waiting leases, retrying until it is known.
-    async fn look_again(&self, mut ids: Vec<LeaseId>) {
-        const PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
-
-        ids.sort_unstable();
-        ids.dedup();
-        loop {
-            let known: Vec<_> = ids.iter().filter_map(|id| self.table.find(*id)).collect();
-            let questions: Vec<_> = known.iter().filter_map(Known::question).collect();
-            if questions.is_empty() {
-                return;
-            }
-            match self.survey(&questions).await {
-                Ok(sightings) => {
-                    let all = questions.iter().zip(&sightings);
-                    return all.for_each(|(question, sighting)| self.table.seen(question.id, sighting));
-                }
-                Err(error) => {
-                    tracing::debug!(%error, "looking again at what may have been granted");
-                    tokio::time::sleep(PAUSE).await;
-                }
-            }
-        }
-    }
-
-    /// Writes the time of the grant into the keys of held leases that lack it. It is only shown.
-    async fn write_down(&self, ids: Vec<LeaseId>) {
-        if !self.config.note_holds {
-            return;
-        }
-        let unwritten: Vec<_> = ids.into_iter().filter_map(|id| self.table.unwritten(id)).collect();
-        for part in unwritten.chunks(CHUNK) {
-            let ops = part.iter().map(|(key, seat, record)| txn::rewrite(key, seat.created, record)).collect();
-            if let Err(error) = self.run(ops).await {
-                tracing::debug!(%error, "since when some locks are held was not written down");
-            }
-        }
     }
 }
 

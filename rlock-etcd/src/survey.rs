@@ -1,46 +1,17 @@
 //! Finds out whether leases are held, from the leases in front of them, at a cost that does not grow with their lines.
 
 use futures_util::future::try_join_all;
-use rlock_core::{LeaseId, ResourceName};
 
 use crate::answer::{Found, Outcome, foreign};
 use crate::error::CallError;
 use crate::inner::Inner;
 use crate::line::{Entry, Line, Standing, Wait, blockers};
-use crate::spot::{Class, Spot};
+use crate::sighting::{Question, Sighting};
+use crate::spot::Class;
 use crate::txn::{self, At, NEAR};
 
 /// The number of leases per further read.
 const PAGE: u32 = 64;
-
-/// A lease whose spot is known.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Question<'a> {
-    pub(crate) resource: &'a ResourceName,
-    pub(crate) id: LeaseId,
-    pub(crate) spot: Spot,
-    /// The revision that created its key.
-    pub(crate) created: i64,
-}
-
-/// A lease as it was read at some revision.
-#[derive(Debug, Clone)]
-pub(crate) struct Sighting {
-    pub(crate) at: At,
-    /// The lease, if it exists.
-    pub(crate) found: Option<(Entry, Standing)>,
-    /// Whether there is another lease on the resource, or a rest.
-    pub(crate) others: bool,
-}
-
-impl Sighting {
-    /// Looks a lease up in its line.
-    pub(crate) fn of(line: &Line, id: LeaseId) -> Self {
-        let found = line.find(id).map(|(entry, standing)| (entry.clone(), standing));
-        let others = line.leases.len() > usize::from(found.is_some());
-        Self { at: line.at, found, others }
-    }
-}
 
 impl Inner {
     /// Reads each lease, the nearest leases in front of it, and the number of leases in its line.

@@ -13,8 +13,8 @@ use crate::keys::Keys;
 use crate::line::{Entry, Standing, Wait};
 use crate::pool::{Lease, Pool};
 use crate::record::{Record, State};
+use crate::sighting::{Question, Sighting};
 use crate::spot::Spot;
-use crate::survey::{Question, Sighting};
 use crate::txn::At;
 
 /// A lease that this client has claimed and not released.

@@ -14,8 +14,8 @@ use crate::error::{CallError, Kind};
 use crate::inner::Inner;
 use crate::line::{Entry, Line};
 use crate::record::State;
+use crate::sighting::Sighting;
 use crate::spot::{Class, Spot};
-use crate::survey::Sighting;
 use crate::txn::{self, At};
 
 /// The result of a claim's look at its line.

@@ -10,8 +10,8 @@ use crate::error::{CallError, Kind};
 use crate::inner::Inner;
 use crate::line::{Entry, Line, Standing};
 use crate::record::State;
+use crate::sighting::Sighting;
 use crate::spot::Spot;
-use crate::survey::Sighting;
 use crate::txn::{self, At};
 
 /// How many times a claim looks for a free spot. Each time it reads how many leases there are.

@@ -13,7 +13,7 @@ use crate::answer::Found;
 use crate::error::{CallError, Kind};
 use crate::inner::Inner;
 use crate::line::{Entry, Line, Standing};
-use crate::survey::{Question, Sighting};
+use crate::sighting::{Question, Sighting};
 use crate::table::Known;
 use crate::txn::{At, CHUNK};
 
