@@ -30,7 +30,8 @@
 //! refused only reads.
 //!
 //! An extension is a keep-alive and a read of the keys; neither is a raft entry. All keep-alives share eight streams,
-//! however many locks there are. A keep-alive alone is not enough: a server may confirm an etcd lease that it has
+//! however many locks there are. Only that of a lease that may have expired has a stream to itself, which it may block
+//! until the server has revoked the lease. A keep-alive alone is not enough: a server may confirm an etcd lease that it has
 //! deleted. To extend a lock beyond the TTL that it was granted, the client attaches its key to another etcd lease. A
 //! release with a rest attaches it to an etcd lease that lives as long as the rest.
 //!

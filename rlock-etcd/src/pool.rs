@@ -4,12 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use etcd_client::LeaseGrantOptions;
+use etcd_client::{Error, LeaseGrantOptions};
 use futures_util::future::join_all;
 use rlock_core::{Clock, Moment};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::EtcdConfig;
 use crate::epoch::KEPT_EVERY;
@@ -25,9 +25,13 @@ const MOST: usize = 256;
 const MOST_GRANTS: usize = 128;
 /// The maximum number of concurrent revocations, separate from grants because no caller waits for them.
 const MOST_REVOKES: usize = 32;
+/// The maximum number of leases that may have expired to ask about at a time. Each takes a stream.
+const MOST_RESCUES: usize = 64;
 /// The shortest TTL that servers grant with their default election timeout.
 const USUAL_MIN_TTL: Duration = Duration::from_secs(2);
 const TENDED_EVERY: Duration = Duration::from_millis(250);
+/// How long to wait for the answer about a lease that may have expired.
+const RESCUED_WITHIN: Duration = Duration::from_millis(250);
 
 /// An etcd lease: the keys that are attached to it end with it.
 ///
@@ -46,8 +50,6 @@ pub(crate) struct Lease {
 pub(crate) struct Life {
     pub(crate) left: Duration,
     pub(crate) granted: Duration,
-    /// Whether it has ended, perhaps without having been revoked.
-    pub(crate) is_over: bool,
 }
 
 impl Lease {
@@ -66,6 +68,7 @@ pub(crate) struct Pool {
     min_ttl: Duration,
     granting: Semaphore,
     revoking: Semaphore,
+    rescuing: Semaphore,
     stock: Mutex<Stock>,
 }
 
@@ -93,8 +96,8 @@ impl Pool {
         };
         let keep_alives = KeepAlives::new(&link, config.timeout);
         let stock = Stock { spares, ..Stock::default() };
-        let (granting, revoking) = (Semaphore::new(MOST_GRANTS), Semaphore::new(MOST_REVOKES));
-        let pool = Arc::new(Self { link, keep_alives, clock, min_ttl, granting, revoking, stock: stock.into() });
+        let [granting, revoking, rescuing] = [MOST_GRANTS, MOST_REVOKES, MOST_RESCUES].map(Semaphore::new);
+        let pool = Arc::new(Self { link, keep_alives, clock, min_ttl, granting, revoking, rescuing, stock: stock.into() });
         let keeping = pool.clone();
         tasks.spawn(async move {
             loop {
@@ -195,15 +198,31 @@ impl Pool {
     /// Resets a lease to its full TTL. Returns whether the servers know it; see [`KeepAlives::keep_alive`].
     pub(crate) async fn touch(&self, lease: &mut Lease) -> Result<bool, CallError> {
         let now = self.now();
-        // A keep-alive of an expired lease blocks the stream until the server has revoked it.
-        if lease.left(now).is_zero() && self.life(lease.id).await?.is_over {
-            return Ok(false);
-        }
-        let known = self.keep_alives.keep_alive(lease.id).await?;
+        let known = match lease.left(now).is_zero() {
+            true => self.rescue(lease.id).await?,
+            false => self.keep_alives.keep_alive(lease.id).await?,
+        };
         if known {
             lease.touched = lease.touched.max(now);
         }
         Ok(known)
+    }
+
+    /// Keeps a lease alive that may have expired, on a separate stream: a server answers a keep-alive of an expired lease
+    /// only once it has revoked the lease, and the later ones on the stream after that.
+    async fn rescue(&self, id: i64) -> Result<bool, CallError> {
+        let rescue = async {
+            let _turn = self.rescuing.acquire().await;
+            let kept = self.link.call(|conn| async move {
+                match conn.lease().keep_alive(id).await {
+                    Ok(_) => Ok(true),
+                    Err(Error::LeaseKeepAliveError(_)) => Ok(false),
+                    Err(error) => Err(error.into()),
+                }
+            });
+            Ok(kept.await?.value)
+        };
+        timeout(RESCUED_WITHIN, rescue).await.unwrap_or(Ok(false))
     }
 
     /// Keeps the epoch alive. If that fails, the next client does it, or a new epoch begins.
@@ -218,7 +237,7 @@ impl Pool {
         let life = self.link.call(|conn| async move {
             let life = conn.lease().time_to_live(id, None).await?;
             let (left, granted) = (seconds(life.ttl()), seconds(life.granted_ttl()));
-            Ok(Life { left, granted, is_over: life.ttl() < 0 })
+            Ok(Life { left, granted })
         });
         Ok(life.await?.value)
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::support::{SOON, Server, claim, extension, mutex};
 use etcd_client::GetOptions;
 use futures_util::future::{join_all, join3};
-use rlock_core::{Acquired, Backend as _, Client, Guard, IfBusy, LockOptions, LossReason, Share, SimpleLock};
+use rlock_core::{Acquired, Backend as _, Client, Extended, Guard, IfBusy, LockOptions, LossReason, Share, SimpleLock};
 use rlock_etcd::EtcdBackend;
 use rlock_testkit::wait::{eventually, within};
 
@@ -120,4 +120,31 @@ async fn a_mass_release_holds_up_no_lock() {
     let other = claim("other", LOCKS, Share::EXCLUSIVE, 60_000, IfBusy::Queue);
     assert!(matches!(client.acquire(&[other]).await[0], Ok(Acquired::Held(_))));
     assert!(left > 1_000 && server.leases() > 500, "the lock came after the leases were revoked");
+}
+
+/// The server answers such a keep-alive only once it has revoked the lease, and the later ones on the stream after that.
+#[tokio::test]
+async fn expired_lease_does_not_block_the_others() {
+    const BRIEF: Duration = Duration::from_secs(1);
+    let server = Server::start();
+    let client = EtcdBackend::connect(server.config("n").timeout(SOON).unwrap()).await.unwrap();
+    let streams = || server.metric(r#"grpc_server_started_total{grpc_method="LeaseKeepAlive""#);
+    let all_held = |answers: Vec<_>| answers.iter().all(|answer| matches!(answer, Ok(Acquired::Held(_))));
+    // Their keep-alives open all eight streams.
+    let others: Vec<_> = (0..200).map(|id| mutex(&format!("r{id}"), id)).collect();
+    assert!(all_held(client.acquire(&others).await));
+    tokio::time::sleep(BRIEF).await;
+    let extensions: Vec<_> = others.into_iter().map(|other| extension(other.key, 30_000)).collect();
+    assert!(client.extend(&extensions).await.iter().all(|answer| matches!(answer, Ok(Extended::Held(_)))));
+    let has_own_stream = async || {
+        let (id, before) = (rand::random(), streams());
+        let claim = claim(&format!("brief {id}"), id, Share::EXCLUSIVE, 1_000, IfBusy::Queue);
+        let is_held = all_held(client.acquire(slice::from_ref(&claim)).await);
+        tokio::time::sleep(BRIEF).await;
+        let answer = client.extend(&[extension(claim.key, 1_000)]).await.remove(0);
+        assert!(!matches!(answer, Ok(Extended::Held(_))), "{answer:?}");
+        is_held && streams() == before + 1
+    };
+    // On a busy machine the server may have revoked the lease first.
+    eventually(SOON, "a keep-alive on a separate stream", has_own_stream).await;
 }
