@@ -1,12 +1,13 @@
 //! The cost of operations on the server, by its own metrics.
 
 use std::slice;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::support::{SOON, Server, claim, extension, mutex};
+use crate::support::{SOON, Server, claim, config_at, extension, mutex};
 use futures_util::StreamExt as _;
 use rlock_core::{Acquired, Backend as _, Claim, Event, Extended, IfBusy, LeaseKey, Share};
 use rlock_etcd::EtcdBackend;
+use rlock_testkit::faults::Proxy;
 use rlock_testkit::wait::{eventually, within};
 
 /// No lease ends while a cost is measured, even on a slow machine.
@@ -176,4 +177,31 @@ async fn hundreds_that_share_are_judged_by_number() {
     let event = within(SOON, "the grant", events.next()).await;
     let Some(Event::Granted { id, .. }) = event else { panic!("{event:?}") };
     assert_eq!(id.as_u128(), 301);
+}
+
+/// Each waiter gets a spare etcd lease, whose life is restored by a keep-alive before the claim is answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn spares_of_a_batch_are_restored_together() {
+    const BATCH: u128 = 64;
+    const LATENCY: Duration = Duration::from_millis(250);
+    let server = Server::start();
+    let proxy = Proxy::in_front_of(server.url());
+    let config = config_at(proxy.url(), "n").timeout(SOON).unwrap();
+    let (holder, client) = (server.client_in("n").await, EtcdBackend::connect(config).await.unwrap());
+    let claims = |name: &str, first: u128| -> Vec<_> {
+        (first..first + BATCH).map(|id| mutex(&format!("{name} {}", id % BATCH), id)).collect()
+    };
+    assert!(holder.acquire(&claims("busy", 0)).await.iter().all(|answer| matches!(answer, Ok(Acquired::Held(_)))));
+    for (round, name, latency) in [(1, "busy", Duration::ZERO), (2, "free", Duration::ZERO), (3, "busy", LATENCY)] {
+        let claims = claims(name, BATCH * round);
+        // A spare that was restored within the last 100 ms joins the line with less than its full TTL.
+        proxy.slow(latency);
+        let begun = Instant::now();
+        assert!(client.acquire(&claims).await.iter().all(Result::is_ok));
+        let (took, singly) = (begun.elapsed(), LATENCY * 2 * BATCH as u32);
+        assert!(took < singly / 2, "in round {round}: {took:?}, one after the other {singly:?}");
+        proxy.slow(Duration::ZERO);
+        let releases: Vec<_> = claims.into_iter().map(|claim| claim.key.into()).collect();
+        assert!(client.release(&releases).await.iter().all(Result::is_ok));
+    }
 }

@@ -4,11 +4,12 @@ use std::collections::HashSet;
 use std::slice;
 use std::time::Duration;
 
-use crate::support::{SOON, Server, claim, extension, mutex};
+use crate::support::{SOON, Server, claim, config_at, extension, mutex};
 use etcd_client::GetOptions;
-use futures_util::future::{join_all, join3};
+use futures_util::future::{join, join_all, join3};
 use rlock_core::{Acquired, Backend as _, Client, Extended, Guard, IfBusy, LockOptions, LossReason, Share, SimpleLock};
 use rlock_etcd::EtcdBackend;
+use rlock_testkit::faults::{Proxy, Way};
 use rlock_testkit::wait::{eventually, within};
 
 const TTL: Duration = Duration::from_secs(60);
@@ -122,6 +123,94 @@ async fn a_mass_release_holds_up_no_lock() {
     assert!(left > 1_000 && server.leases() > 500, "the lock came after the leases were revoked");
 }
 
+/// The history is compacted between the grant and its answer, so the server cancels the watch that begins at the grant.
+#[tokio::test(flavor = "multi_thread")]
+async fn cancelled_watch_is_opened_again() {
+    let server = Server::start();
+    let proxy = Proxy::in_front_of(server.url());
+    let client = Client::builder().retry_for(SOON).connect(EtcdBackend::connect(config_at(proxy.url(), "n")));
+    let client = client.await.unwrap();
+    lock(&client, "a").await.unlock().await.unwrap(); // the next lock needs no new etcd lease
+    let mut admin = server.admin().await;
+    proxy.stall(Way::ToClient);
+    let compact = async {
+        eventually(SOON, "the grant", async || server.keys("n/a/").len() == 1).await;
+        admin.put("filler", "", None).await.unwrap();
+        let later = admin.put("filler", "", None).await.unwrap().header().unwrap().revision();
+        admin.compact(later, None).await.unwrap();
+        proxy.heal();
+    };
+    let (guard, ()) = join(lock(&client, "a"), compact).await;
+    assert_eq!(server.delete("n/a/"), 1);
+    // The next renewal would find it out much later.
+    within(TTL / 6, "the loss", guard.lost()).await;
+}
+
+/// A copy of the claim may arrive later still, and would attach its key to the etcd lease of another lock.
+#[tokio::test(flavor = "multi_thread")]
+async fn lease_of_a_repeated_claim_is_revoked() {
+    let server = Server::start();
+    let proxy = Proxy::in_front_of(server.url());
+    let config = config_at(proxy.url(), "n").timeout(SOON).unwrap();
+    let client = EtcdBackend::connect(config).await.unwrap();
+    for id in [1, 2] {
+        let claim = mutex("a", id);
+        let copies = || server.metric(r#"grpc_server_started_total{grpc_method="Txn""#);
+        let before = copies();
+        let repeat = async {
+            // The first claim gets an etcd lease, which is a spare for the second.
+            if id == 2 {
+                proxy.stall(Way::ToClient);
+                eventually(SOON, "another copy of the claim", async || copies() >= before + 2).await;
+                proxy.heal();
+            }
+        };
+        let (answers, ()) = join(client.acquire(slice::from_ref(&claim)), repeat).await;
+        assert!(matches!(answers[0], Ok(Acquired::Held(_))), "{answers:?}");
+        let mut admin = server.admin().await;
+        let lease = admin.get("n/a/00000001/x0", None).await.unwrap().kvs()[0].lease();
+        assert!(client.release(&[claim.key.into()]).await[0].is_ok());
+        let is_there = async || admin.clone().leases().await.unwrap().leases().iter().any(|it| it.id() == lease);
+        if id == 1 {
+            assert!(is_there().await, "the etcd lease is a spare");
+        } else {
+            eventually(SOON, "the end of the etcd lease", async || !is_there().await).await;
+        }
+    }
+}
+
+/// Other clients join and leave the line between each look at it and the claim that follows.
+#[tokio::test(flavor = "multi_thread")]
+async fn try_in_a_changing_line_ends() {
+    const LATENCY: Duration = Duration::from_millis(100);
+    let server = Server::start();
+    let proxy = Proxy::in_front_of(server.url());
+    let config = config_at(proxy.url(), "n").timeout(LATENCY * 8).unwrap();
+    let (client, other) = (EtcdBackend::connect(config).await.unwrap(), server.client_in("n").await);
+    let permit = |if_busy| claim("a", rand::random(), Share::new(1, 1_000).unwrap(), 30_000, if_busy);
+    let change = async || {
+        let mut before = permit(IfBusy::Queue);
+        loop {
+            let next = permit(IfBusy::Queue);
+            let _one_of_many = other.acquire(slice::from_ref(&next)).await;
+            let _first_has_none_before = other.release(&[before.key.into()]).await;
+            before = next;
+        }
+    };
+    let is_refused = async || {
+        let tried = permit(IfBusy::Refuse);
+        let answer = within(SOON, "an answer", client.acquire(slice::from_ref(&tried))).await.remove(0);
+        // On a busy machine the others are slow, and the try succeeds.
+        let _succeeded = client.release(&[tried.key.into()]).await;
+        answer.is_err_and(|error| error.to_string().contains("other clients kept joining the line"))
+    };
+    proxy.slow(LATENCY);
+    tokio::select! {
+        () = eventually(SOON * 2, "a refusal", is_refused) => {}
+        _ = join_all((0..4).map(|_| change())) => unreachable!("they never end"),
+    }
+}
+
 /// The server answers such a keep-alive only once it has revoked the lease, and the later ones on the stream after that.
 #[tokio::test]
 async fn expired_lease_does_not_block_the_others() {
@@ -147,4 +236,26 @@ async fn expired_lease_does_not_block_the_others() {
     };
     // On a busy machine the server may have revoked the lease first.
     eventually(SOON, "a keep-alive on a separate stream", has_own_stream).await;
+}
+
+/// Its etcd lease has its full TTL again when the server is back.
+#[tokio::test(flavor = "multi_thread")]
+async fn waiter_of_two_seconds_outlasts_a_restart() {
+    const BRIEF: Duration = Duration::from_secs(2);
+    let server = Server::start();
+    let (holder, other) = (server.locks_in("n").await, server.locks_in("n").await);
+    let guard = lock(&holder, "a").await;
+    let waiting = SimpleLock::new("a", &other).unwrap();
+    let waiter = tokio::spawn(async move { waiting.lock_with(LockOptions::new().ttl(BRIEF)).await.unwrap() });
+    let waits = async || server.keys("n/a/").len() == 2;
+    eventually(SOON, "the waiter", waits).await;
+    server.kill().await;
+    tokio::time::sleep(BRIEF * 3 / 2).await;
+    server.restart().await;
+    eventually(SOON, "the waiter again", waits).await;
+    tokio::time::sleep(BRIEF * 3 / 2).await;
+    eventually(SOON, "the waiter, renewed", waits).await;
+    assert!(guard.is_held() && !waiter.is_finished());
+    guard.unlock().await.unwrap();
+    within(SOON, "the hand-over", waiter).await.unwrap().unlock().await.unwrap();
 }

@@ -111,8 +111,11 @@ impl Server {
     }
 
     pub(crate) fn config(&self, namespace: &str) -> EtcdConfig {
-        let config = EtcdConfig::from_url(self.url()).unwrap().namespace(Namespace::new(namespace).unwrap());
-        config.restart_grace(Duration::ZERO).unwrap() // the namespace is new
+        config_at(self.url(), namespace)
+    }
+
+    pub(crate) async fn kill(&self) {
+        self.0.kill().await;
     }
 
     pub(crate) async fn restart(&self) {
@@ -123,6 +126,11 @@ impl Server {
     pub(crate) async fn restart_empty(&self) {
         self.0.restart(Data::Lost).await;
     }
+}
+
+pub(crate) fn config_at(url: &str, namespace: &str) -> EtcdConfig {
+    let config = EtcdConfig::from_url(url).unwrap().namespace(Namespace::new(namespace).unwrap());
+    config.restart_grace(Duration::ZERO).unwrap() // the namespace is new
 }
 
 pub(crate) fn free_port() -> u16 {
