@@ -16,17 +16,16 @@ use super::server::Server;
 use super::source;
 use crate::faults::{Control, Data, Proxy, Way};
 
-const SIZE: usize = 3;
 const LEADER_WITHIN: Duration = Duration::from_secs(60);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 /// A paused server does not answer at all.
 const SAYS_SOMETHING_WITHIN: Duration = Duration::from_millis(500);
 
-/// Three etcd servers of one cluster, with the default timings of etcd. They are always programs of this machine, with
-/// any value of `RLOCK_TEST_SERVERS`, and run on Linux only.
+/// The etcd servers of one cluster, with the default timings of etcd. They are always programs of this machine, with any
+/// value of `RLOCK_TEST_SERVERS`, and run on Linux only.
 ///
 /// Clients reach each server through a proxy, and so do the other servers. One server can be [cut off](Self::cut_off),
-/// and each can be [paused, killed and restarted](Self::node). The [`Control`] of the cluster itself acts on all three.
+/// and each can be [paused, killed and restarted](Self::node). The [`Control`] of the cluster itself acts on all of them.
 #[derive(Debug)]
 pub struct EtcdCluster {
     nodes: Vec<EtcdNode>,
@@ -41,20 +40,29 @@ pub struct EtcdNode {
 }
 
 impl EtcdCluster {
-    /// Starts a cluster, and returns when all servers are ready and have a leader.
+    /// Starts three servers, and returns when all are ready and have a leader.
     ///
     /// # Panics
     ///
     /// Panics if there is no program `etcd`. The message says what to install.
     pub fn start() -> Self {
+        Self::start_of(3)
+    }
+
+    /// The same with `size` servers.
+    ///
+    /// # Panics
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_of(size: usize) -> Self {
         if !cfg!(target_os = "linux") {
             panic!("a cluster of etcd servers needs Linux, whose /proc shows which process connects");
         }
         let program = source::program_of::<Member>();
-        let peers = Arc::new(Peers::new(SIZE));
+        let peers = Arc::new(Peers::new(size));
         let front = || Arc::new(Proxy::in_front_of("etcd://127.0.0.1:1")); // replaced when the server is started
         let seat = |index| Seat { index, peers: Arc::clone(&peers), front: front() };
-        let seats: Vec<_> = (0..SIZE).map(seat).collect();
+        let seats: Vec<_> = (0..size).map(seat).collect();
         let fronts: Vec<_> = seats.iter().map(|seat| Arc::clone(&seat.front)).collect();
 
         // No server becomes ready before another one, so they start at the same time.
@@ -90,6 +98,15 @@ impl EtcdCluster {
     /// Panics if `index` is too large.
     pub fn node(&self, index: usize) -> &EtcdNode {
         &self.nodes[index]
+    }
+
+    /// The process of a server, as of its last start. Its working directory holds its data, in the folder `data`.
+    ///
+    /// # Panics
+    ///
+    /// As [`node`](Self::node).
+    pub fn process(&self, index: usize) -> u32 {
+        self.peers.process(index).expect("all servers were started")
     }
 
     /// The index of the leader. Waits until a server that is not cut off reports that it leads, and more than half of

@@ -71,6 +71,11 @@ impl Peers {
         self.change(index, |member| member.process = Some(process));
     }
 
+    /// The process of member `index`, if it was started.
+    pub(super) fn process(&self, index: usize) -> Option<u32> {
+        self.members.borrow()[index].process
+    }
+
     /// Holds back all bytes between member `index` and the others.
     pub(super) fn cut_off(&self, index: usize) {
         self.change(index, |member| member.is_cut_off = true);
