@@ -1,4 +1,4 @@
-//! Locks on three etcd servers, of which one fails.
+//! Locks on three etcd servers: failures of one of them, and an operator.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::future::{join, join_all};
-use rlock_core::{Client, Guard, LockOptions, ResourceName, SimpleLock, Verdict};
+use rlock_core::{Client, ClientBuilder, Clock, Guard, LockOptions, LossReason, ResourceName, SimpleLock, Verdict};
 use rlock_etcd::{EtcdBackend, EtcdConfig};
 use rlock_testkit::contest::{Arena, Mishap, Plan, contend_as_told};
 use rlock_testkit::faults::{Control, Data};
@@ -160,6 +160,72 @@ async fn a_member_that_is_down_is_named() {
     assert!(finding.verdict == Verdict::Risk && finding.text.starts_with("1 of 3 servers"), "{finding:?}");
 }
 
+/// The clock of one client is an hour ahead of the other's.
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_clock_of_a_client_ends_no_lock() {
+    let cluster = EtcdCluster::start();
+    let url = cluster.url();
+    let ahead = Client::builder().clock(Clock::boot().ahead_by(Duration::from_secs(60 * 60)));
+    let (right, wrong) = (client(&url, "").await, client_of(ahead, &url, "").await);
+    for (holder, other) in [(&right, &wrong), (&wrong, &right)] {
+        let guard = lock(holder, "job").await;
+        let lock_of_other = SimpleLock::new("job", other).expect("a good name");
+        assert!(lock_of_other.try_lock().await.expect("etcd answers").is_none(), "its lease has expired on a clock");
+        assert!(guard.is_held());
+        guard.unlock().await.expect("it is held");
+
+        let (brief, begun) = (Duration::from_secs(2), Instant::now());
+        let options = LockOptions::new().ttl(brief).watchdog(false);
+        let lock_of_holder = SimpleLock::new("job", holder).expect("a good name");
+        let abandoned = lock_of_holder.lock_with(options).await.expect("the lock can be had");
+        let next = within(SOON, "the end of a lease", lock(other, "job")).await;
+        let (ended, margin) = (begun.elapsed(), Duration::from_millis(20));
+        assert!(ended + margin >= brief && !abandoned.is_held(), "a lease of {brief:?} ended after {ended:?}");
+        next.unlock().await.expect("it is held");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn broken_lock_is_granted_and_lost_at_once() {
+    let cluster = EtcdCluster::start();
+    let operator = client(&cluster.url(), "").await;
+    let name = ResourceName::new("job").expect("a good name");
+    let break_it = async || {
+        assert_eq!(operator.break_leases(&name).await.expect("etcd answers"), 1);
+    };
+    passes_on_at_once(&cluster, break_it).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deleted_lock_is_granted_and_lost_at_once() {
+    let cluster = EtcdCluster::start();
+    // The waiter's key is at another spot.
+    let delete_it = async || {
+        let deleted = cluster.node(0).gateway().delete("rlock/job/00000001/x0");
+        assert_eq!(deleted.expect("etcd answers"), 1);
+    };
+    passes_on_at_once(&cluster, delete_it).await;
+}
+
+/// An operator takes a lock away: the next waiter has it, and the holder is notified long before its next renewal.
+async fn passes_on_at_once(cluster: &EtcdCluster, take_away: impl AsyncFn()) {
+    const LONG: Duration = Duration::from_secs(60);
+    let url = cluster.url();
+    let (holder, other) = (client(&url, "").await, client(&url, "").await);
+    let old = SimpleLock::new("job", &holder).expect("a good name");
+    let old = old.lock_with(LockOptions::new().ttl(LONG)).await.expect("the lock can be had");
+    let waiting = in_background(&other, "job");
+    sees_queued(&holder, "job").await;
+    take_away().await;
+    let next = within(LONG / 6, "the waiter's turn", waiting).await.expect("no waiting task panics");
+    let reason = within(LONG / 6, "the loss", old.lost()).await;
+    assert!(matches!(reason, LossReason::Broken | LossReason::Gone), "{reason}");
+    assert!(next.token() > old.token());
+    assert!(old.unlock().await.is_err());
+    let again = SimpleLock::new("job", &holder).expect("a good name").try_lock().await;
+    assert!(again.expect("etcd answers").is_none() && next.is_held(), "the old holder has released the next lock");
+}
+
 /// Processes are killed, frozen and cut off from one of the servers while leaders are killed, stopped and cut off. No
 /// two hold a lock, tokens grow, no update is lost, every loss is signalled in time, and every waiter is served.
 #[test]
@@ -247,12 +313,15 @@ impl Control for Leaders<'_> {
 
 /// A client of the servers at `url` and of `others`.
 async fn client(url: &str, others: &str) -> Client {
+    client_of(Client::builder(), url, others).await
+}
+
+async fn client_of(builder: ClientBuilder, url: &str, others: &str) -> Client {
     let url = format!("etcd://{}{others}?restart_grace=0s", hosts(url));
     let config = EtcdConfig::from_url(&url).expect("a URL of etcd");
     // Elections are slow on a busy machine, and start again when votes are split.
     let config = config.connect_timeout(SOON).expect("it is in bounds");
-    let builder = Client::builder().retry_for(SOON);
-    builder.connect(EtcdBackend::connect(config)).await.expect("etcd can be reached")
+    builder.retry_for(SOON).connect(EtcdBackend::connect(config)).await.expect("etcd can be reached")
 }
 
 fn hosts(url: &str) -> &str {

@@ -3,6 +3,7 @@
 mod cluster;
 mod config;
 mod cost;
+mod disk;
 mod errors;
 mod faults;
 mod footprint;
