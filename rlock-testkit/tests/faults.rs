@@ -130,6 +130,16 @@ async fn a_proxy_can_lead_elsewhere() {
     assert_eq!(answer(&mut through(&proxy).await).await, Some(Ok(b"bx".to_vec())));
 }
 
+#[tokio::test]
+async fn a_proxy_can_lead_new_connections_elsewhere() {
+    let proxy = Proxy::in_front_of(&echo(b'a').await);
+    let mut old = through(&proxy).await;
+    assert_eq!(answer(&mut old).await, Some(Ok(b"ax".to_vec())));
+    proxy.lead_new_to(&echo(b'b').await);
+    assert_eq!(answer(&mut through(&proxy).await).await, Some(Ok(b"bx".to_vec())));
+    assert_eq!(answer(&mut old).await, Some(Ok(b"ax".to_vec())));
+}
+
 /// A backend with `faults` in its requests, and a peer without faults on the same store.
 fn peers(faults: &Faults) -> (Arc<dyn Backend>, Peer) {
     let store = MemoryStore::new();

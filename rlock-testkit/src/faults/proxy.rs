@@ -145,12 +145,20 @@ impl Proxy {
     ///
     /// Panics if the URL does not contain host and port, or if this proxy is in front of several servers.
     pub fn lead_to(&self, url: &str) {
+        self.lead_new_to(url);
+        self.reset();
+    }
+
+    /// Sends new connections to the server at `url` from now on, and leaves the existing ones where they are: a new
+    /// address behind a name.
+    ///
+    /// # Panics
+    ///
+    /// As [`lead_to`](Self::lead_to).
+    pub fn lead_new_to(&self, url: &str) {
         assert_eq!(self.urls.len(), 1, "one server replaces one");
         let server = authority(&Url::parse(url).unwrap_or_else(|error| panic!("{url}: {error}")));
-        self.change(|state| {
-            state.cuts += 1;
-            state.servers = vec![server];
-        });
+        self.change(|state| state.servers = vec![server]);
     }
 
     fn flow(&self, way: Way, flow: Flow) {
