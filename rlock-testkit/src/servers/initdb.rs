@@ -1,4 +1,5 @@
-//! Fresh data directories for Postgres servers: made once, then unpacked for each server.
+//! Data directories for Postgres servers: fresh ones, made once and then unpacked for each server, and copies for
+//! standbys.
 //!
 //! `initdb` takes half a second or more of CPU time; unpacking takes a tenth of that. The archive stays in the
 //! temporary folder. It is a single file, so that a cleanup of that folder removes it as a whole.
@@ -31,6 +32,15 @@ const OPTIONS: &[&str] = &[
 pub(super) fn unpack(postgres: &Path, folder: &Path) -> io::Result<()> {
     unprivileged::give(folder)?;
     run(unprivileged::command("tar").arg("-xf-").current_dir(folder).stdin(archive(postgres)?))
+}
+
+/// Copies the data directory of the server at `primary` into `folder`, for a standby of that server.
+pub(super) fn copy(postgres: &Path, folder: &Path, primary: &str) -> io::Result<()> {
+    unprivileged::give(folder)?;
+    // Distributions put links to some of the programs on the PATH.
+    let mut backup = unprivileged::command(postgres.canonicalize()?.with_file_name("pg_basebackup"));
+    backup.args(["-D", DATA, "-d", primary, "--write-recovery-conf", "--checkpoint=fast", "--no-sync"]);
+    run(backup.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()))
 }
 
 /// Opens the archive, which is made if it is missing. If several processes make it, the last one replaces it. The

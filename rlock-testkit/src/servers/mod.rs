@@ -19,8 +19,9 @@
 //! A server that a test configures, pauses, kills or restarts always comes from source 2 or 3: tests must not change
 //! the one in the environment.
 //!
-//! An [`EtcdCluster`] and a [`PgBouncer`] are always programs of this machine. The containers of a [`RedisCluster`] and
-//! of [`RedisSentinels`] share the network and the process ids of this machine, which has to run Linux.
+//! An [`EtcdCluster`], a [`PgBouncer`] and a standby of [`Postgres`] are always programs of this machine. The
+//! containers of a [`RedisCluster`] and of [`RedisSentinels`] share the network and the process ids of this machine,
+//! which has to run Linux.
 //!
 //! Containers have the label `rlock-test`. A test that panics or is ended by SIGTERM or SIGINT removes its own. After
 //! SIGKILL, remove them with `docker ps --quiet --all --filter label=rlock-test | xargs -r docker rm -fv`.

@@ -10,6 +10,7 @@ use super::initdb::{self, DATA};
 use super::pgwire::PgWire;
 use super::server::Server;
 use super::service::Service;
+use super::source;
 use super::store::Store;
 use super::unprivileged;
 use crate::faults::{Control, Data};
@@ -56,6 +57,33 @@ impl Postgres {
         Self { server: Server::start_own(Arguments::new(UNSYNCED, arguments)) }
     }
 
+    /// Starts a server for the caller as a program of this machine, with any value of `RLOCK_TEST_SERVERS`, and with
+    /// variables in its environment; otherwise as [`start_with`](Self::start_with).
+    ///
+    /// # Panics
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_program(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Self::start_as(Arguments { environment, ..Arguments::new(UNSYNCED, arguments) })
+    }
+
+    /// Starts a standby of the server at `primary`, as a program of this machine: it copies the data, then streams the
+    /// log, and serves reads. `SELECT pg_promote()` makes it a primary.
+    ///
+    /// # Panics
+    ///
+    /// As [`start`](Self::start), or if the primary cannot be copied.
+    pub fn start_standby(primary: &str) -> Self {
+        // Of 5 s: it finds its primary again at once.
+        let prompt = ["-c", "wal_retrieve_retry_interval=100ms"];
+        Self::start_as(Arguments { primary: Some(primary.to_owned()), ..Arguments::new(UNSYNCED, &prompt) })
+    }
+
+    fn start_as(arguments: Arguments) -> Self {
+        Self { server: Server::start_program(&source::program_of::<Arguments>(), arguments) }
+    }
+
     /// The URL at which it listens, with a superuser: `postgres://postgres@127.0.0.1:41234/postgres`.
     pub fn url(&self) -> &str {
         self.server.url()
@@ -97,13 +125,19 @@ impl Control for Postgres {
 const UNSYNCED: &[&str] = &["-c", "fsync=off"];
 const QUICK: &[&str] = &["-c", "shared_buffers=16MB", "-c", "max_connections=100"];
 
-/// The arguments of a server, except those for its address.
+/// The arguments of a server, except those for its address. The environment and the primary are for programs only.
 #[derive(Debug, Clone)]
-struct Arguments(Vec<String>);
+struct Arguments {
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+    /// The URL of the server that it is a standby of.
+    primary: Option<String>,
+}
 
 impl Arguments {
     fn new(durability: &[&str], more: &[&str]) -> Self {
-        Self(QUICK.iter().chain(durability).chain(more).map(ToString::to_string).collect())
+        let arguments = QUICK.iter().chain(durability).chain(more).map(ToString::to_string).collect();
+        Self { arguments, environment: Vec::new(), primary: None }
     }
 }
 
@@ -125,14 +159,18 @@ impl Service for Arguments {
             let message = "as a program it needs Linux, whose /proc says which processes it consists of";
             return Err(io::Error::new(io::ErrorKind::Unsupported, message));
         }
-        initdb::unpack(program, folder)
+        match &self.primary {
+            Some(primary) => initdb::copy(program, folder, primary),
+            None => initdb::unpack(program, folder),
+        }
     }
 
     fn command(&self, program: &Path, port: u16) -> Command {
         let mut command = unprivileged::command(program);
         command.args(["-D", DATA, "-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
         // Uses no files outside its folder, because a killed server would leave them.
-        command.args(["-c", "unix_socket_directories=", "-c", "dynamic_shared_memory_type=mmap"]).args(&self.0);
+        command.args(["-c", "unix_socket_directories=", "-c", "dynamic_shared_memory_type=mmap"]).args(&self.arguments);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -170,7 +208,7 @@ impl Store for Arguments {
 
     fn arguments(&self, _port: u16) -> Vec<String> {
         // The first argument begins with a dash, so the official image runs postgres with all of them.
-        self.0.clone()
+        self.arguments.clone()
     }
 }
 
