@@ -4,6 +4,7 @@ mod config;
 mod connections;
 mod footprint;
 mod layout;
+mod notices;
 mod ownership;
 mod pooler;
 mod processes;

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use rlock_core::{
-    Acquired, Backend as _, BackendError, Baseline as _, Client, Event, Extended, Extension, IfBusy, ListFilter,
-    Released, Share, SimpleLock,
+    Acquired, Backend as _, BackendError, Baseline as _, Client, Extended, Extension, IfBusy, ListFilter, Share,
+    SimpleLock,
 };
 use rlock_postgres::{ConnectError, PostgresBackend, PostgresBaseline, PostgresConfig};
 use rlock_testkit::faults::{Control as _, Proxy};
@@ -277,21 +276,6 @@ async fn what_holds_back_vacuum_is_reported() {
     server.query("SELECT pg_create_physical_replication_slot('unused')");
     // It is not a minute old yet.
     assert!(vacuum().await.contains("nothing keeps dead versions"));
-}
-
-/// The answer to the first release may have been lost, and with it the notification.
-#[tokio::test]
-async fn a_release_sent_again_repeats_its_notification() {
-    let server = Server::start().await;
-    let (holder, waiter) = (server.client().await, server.client().await);
-    let mut events = waiter.events();
-    holder.acquire(&[exclusive("x", 1)]).await;
-    assert!(matches!(waiter.acquire(&[exclusive("x", 2)]).await[0], Ok(Acquired::Queued(_))));
-    release(&holder, "x", 1).await;
-    let granted = events.next().await;
-    assert!(matches!(granted, Some(Event::Granted { .. })), "{granted:?}");
-    assert!(matches!(holder.release(&[key("x", 1).into()]).await[0], Ok(Released::Absent)));
-    assert_eq!(events.next().await, granted);
 }
 
 #[tokio::test]

@@ -29,15 +29,16 @@ ELSE
 END IF;
 IF what = 6 AND ttls[i] > 0 THEN
   must_flush := true;
-ELSIF l.ended = lease THEN
-  -- The request is a repetition. The first answer may have been lost, and its notifications with it.
+ELSIF was.ended = lease THEN
+  -- The request is a repetition. The first answer may have been lost, and its notifications with it. This call itself
+  -- notifies those that it grants.
   SELECT inboxes || array_agg(t.inbox), messages || array_agg('g ' || replace(t.id::text, '-', '') || ' ' || t.token)
   INTO inboxes, messages
   FROM (
-    SELECT l.inbox, l.id, l.token WHERE l.id IS NOT NULL AND l.since = l.ended_at
+    SELECT l.inbox, l.id, l.token WHERE l.id IS NOT NULL AND l.since = was.ended_at
     UNION ALL
     SELECT q.inbox, q.id, -q.place FROM {schema}.leases AS q
-    WHERE l.shared > 0 AND q.namespace = space AND q.name = resource AND q.place < 0 AND q.since = l.ended_at
+    WHERE l.shared > 0 AND q.namespace = space AND q.name = resource AND q.place < 0 AND q.since = was.ended_at
       AND q.id IS NOT NULL
   ) AS t;
 END IF;

@@ -1,14 +1,20 @@
 //! A Postgres server for one test, and requests to it that bypass the library.
 
+mod endpoint;
 mod flushes;
 mod traps;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rlock_core::{Backend as _, Claim, IfBusy, LeaseId, LeaseKey, Owner, Released, ResourceName, Share, Ttl};
+use rlock_core::{
+    Backend as _, Claim, Client, Guard, IfBusy, LeaseId, LeaseKey, LockOptions, Owner, Released, ResourceName, Share,
+    SimpleLock, Ttl,
+};
 use rlock_postgres::{PostgresBackend, PostgresConfig};
 use rlock_testkit::servers::Postgres;
+
+pub(crate) use self::endpoint::Endpoint;
 
 /// A server for one test, with the tables.
 pub(crate) struct Server(pub(crate) Postgres);
@@ -19,8 +25,14 @@ impl Server {
     }
 
     pub(crate) async fn start_with(arguments: &[&str]) -> Self {
-        let server = Self(Postgres::start_with(arguments));
-        PostgresBackend::ensure_schema(&server.config()).await.unwrap();
+        Self::with_tables(Postgres::start_with(arguments)).await
+    }
+
+    pub(crate) async fn with_tables(server: Postgres) -> Self {
+        let server = Self(server);
+        // A busy machine takes its time.
+        let config = server.config().connect_timeout(Duration::from_secs(30)).unwrap();
+        PostgresBackend::ensure_schema(&config).await.unwrap();
         server
     }
 
@@ -36,6 +48,11 @@ impl Server {
 
     pub(crate) async fn client(&self) -> PostgresBackend {
         PostgresBackend::connect(self.config()).await.unwrap()
+    }
+
+    /// A client of the locks, by the URL of the server or of a pooler.
+    pub(crate) async fn locks(&self, url: &str) -> Client {
+        Client::builder().connect(PostgresBackend::connect(self.config_of(url))).await.unwrap()
     }
 
     pub(crate) fn query(&self, sql: &str) -> Vec<Vec<Option<String>>> {
@@ -77,6 +94,10 @@ pub(crate) fn ttl(millis: u64) -> Ttl {
 pub(crate) fn claim(resource: &str, id: u128, share: Share, if_busy: IfBusy) -> Claim {
     let owner = Arc::new(Owner::current().with_label(&format!("owner of {id}")));
     Claim { key: key(resource, id), share, ttl: ttl(30_000), if_busy, owner, data: None }
+}
+
+pub(crate) async fn hold(client: &Client, name: &str, ttl: Duration) -> Guard {
+    SimpleLock::new(name, client).unwrap().lock_with(LockOptions::new().ttl(ttl)).await.unwrap()
 }
 
 pub(crate) async fn release(backend: &PostgresBackend, resource: &str, id: u128) {

@@ -1,0 +1,110 @@
+//! Notices to waiters: repeated, sent once each, lost, and from another server.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use rlock_core::{Acquired, Backend as _, Claim, Event, Extended, Extension, IfBusy, LeaseId, Released, Share};
+use rlock_postgres::PostgresBackend;
+use rlock_testkit::faults::Proxy;
+use rlock_testkit::wait::within;
+
+use crate::support::{Endpoint, Server, claim, key, release, ttl};
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn exclusive(name: &str, id: u128) -> Claim {
+    claim(name, id, Share::EXCLUSIVE, IfBusy::Queue)
+}
+
+/// The answer to the first release may have been lost, and with it the notification.
+#[tokio::test]
+async fn a_release_sent_again_repeats_its_notification() {
+    let server = Server::start().await;
+    let (holder, waiter) = (server.client().await, server.client().await);
+    let mut events = waiter.events();
+    holder.acquire(&[exclusive("x", 1)]).await;
+    assert!(matches!(waiter.acquire(&[exclusive("x", 2)]).await[0], Ok(Acquired::Queued(_))));
+    release(&holder, "x", 1).await;
+    let granted = events.next().await;
+    assert!(matches!(granted, Some(Event::Granted { .. })), "{granted:?}");
+    assert!(matches!(holder.release(&[key("x", 1).into()]).await[0], Ok(Released::Absent)));
+    assert_eq!(events.next().await, granted);
+}
+
+/// The release finds an expired lease, and grants its permit to the first waiter; the second waiter gets the permit that
+/// is released.
+#[tokio::test]
+async fn a_release_notifies_each_waiter_once() {
+    let server = Server::start().await;
+    let pooler = Endpoint::pooled(server.0.url());
+    let client = PostgresBackend::connect(server.config_of(pooler.url())).await.unwrap();
+    // Postgres delivers equal notifications of a transaction once. A client behind a pooler gets them as rows.
+    server.query(
+        "CREATE TABLE public.sent (message text); \
+         CREATE FUNCTION public.note() RETURNS trigger LANGUAGE plpgsql AS \
+             $$ BEGIN INSERT INTO public.sent VALUES (NEW.message); RETURN NEW; END $$; \
+         CREATE TRIGGER note BEFORE INSERT ON rlock.mail FOR EACH ROW EXECUTE FUNCTION public.note()",
+    );
+    let half = |id| claim("x", id, Share::new(1, 2).unwrap(), IfBusy::Queue);
+    for id in 1..=2 {
+        assert!(matches!(client.acquire(&[half(id)]).await[0], Ok(Acquired::Held(_))));
+    }
+    for id in 3..=4 {
+        assert!(matches!(client.acquire(&[half(id)]).await[0], Ok(Acquired::Queued(_))));
+    }
+    server.query("UPDATE rlock.locks SET expires = 1"); // the first lease
+    release(&client, "x", 2).await;
+    let sent = server.query("SELECT left(message, 34) FROM public.sent ORDER BY message");
+    let granted = |id| vec![Some(format!("g {}", LeaseId::from_u128(id).to_hex()))];
+    assert_eq!(sent, [granted(3), granted(4)]);
+}
+
+/// The server says that its queue is nearly full, as while a session listens and does not read.
+#[tokio::test]
+async fn a_full_notification_queue_fails_no_release() {
+    let server = Server::start().await;
+    let (holder, waiter) = (server.client().await, server.client().await);
+    server.query(
+        "ALTER FUNCTION pg_catalog.pg_notification_queue_usage() RENAME TO usage; \
+         CREATE FUNCTION pg_catalog.pg_notification_queue_usage() RETURNS float8 LANGUAGE sql AS 'SELECT 0.95::float8'",
+    );
+    let mut events = waiter.events();
+    let extension = |name| Extension { key: key(name, 2), ttl: ttl(60_000) };
+    for name in ["untold", "told"] {
+        assert!(matches!(holder.acquire(&[exclusive(name, 1)]).await[0], Ok(Acquired::Held(_))));
+        assert!(matches!(waiter.acquire(&[exclusive(name, 2)]).await[0], Ok(Acquired::Queued(_))));
+    }
+    release(&holder, "untold", 1).await;
+    // The renewal says it.
+    let Ok(Extended::Held(_)) = waiter.extend(&[extension("untold")]).await[0] else { panic!("it was released") };
+    server.query(
+        "DROP FUNCTION pg_catalog.pg_notification_queue_usage(); \
+         ALTER FUNCTION pg_catalog.usage() RENAME TO pg_notification_queue_usage",
+    );
+    release(&holder, "told", 1).await;
+    let Ok(Extended::Held(told)) = waiter.extend(&[extension("told")]).await[0] else { panic!("it was released") };
+    let event = within(SOON, "the queue has room", events.next()).await;
+    assert_eq!(event, Some(Event::Granted { id: LeaseId::from_u128(2), token: told.token }), "it is the first event");
+}
+
+/// A failover by name: new connections lead to another server, and the old one still serves its sessions.
+#[tokio::test]
+async fn the_listener_follows_requests_to_another_server() {
+    let (old, new) = (Server::start().await, Server::start().await);
+    let front = Proxy::in_front_of(old.0.url());
+    let waiter = PostgresBackend::connect(old.config_of(front.url())).await.unwrap();
+    let mut events = waiter.events();
+    front.lead_new_to(new.0.url());
+    // The first request uses the session that listens, and the second one opens another.
+    let claims = [[exclusive("old", 1)], [exclusive("new", 2)]];
+    tokio::join!(waiter.acquire(&claims[0]), waiter.acquire(&claims[1]));
+    assert_eq!(new.value("SELECT name FROM rlock.locks"), "new");
+    assert_eq!(within(SOON, "the listener checks its session", events.next()).await, Some(Event::Resync));
+
+    let holder = new.client().await;
+    assert!(matches!(holder.acquire(&[exclusive("x", 3)]).await[0], Ok(Acquired::Held(_))));
+    assert!(matches!(waiter.acquire(&[exclusive("x", 4)]).await[0], Ok(Acquired::Queued(_))));
+    release(&holder, "x", 3).await;
+    let granted = within(SOON, "the new server notifies", events.next()).await;
+    assert!(matches!(granted, Some(Event::Granted { id, .. }) if id == LeaseId::from_u128(4)), "{granted:?}");
+}
