@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rlock_core::{Acquired, Backend as _, IfBusy, Share};
-use rlock_postgres::PostgresBackend;
+use rlock_postgres::{ConnectError, PostgresBackend};
 use rlock_testkit::faults::Proxy;
 use rlock_testkit::servers::PgBouncer;
 
@@ -55,6 +55,23 @@ async fn late_answers_leave_no_sessions_behind() {
     tokio::join!(claims(0), claims(1), claims(2));
     let sessions = server.number(SESSIONS);
     assert!(sessions <= 3, "{sessions} sessions of a client with two connections");
+}
+
+#[tokio::test]
+async fn a_limit_of_connections_is_named() {
+    let server = Server::start().await;
+    server.query("CREATE ROLE jobs LOGIN CONNECTION LIMIT 0; CREATE ROLE app LOGIN");
+    server.query("CREATE DATABASE jobs CONNECTION LIMIT 0");
+    let jobs = server.0.url().replace("//postgres@", "//jobs@");
+    let app = server.0.url().replace("//postgres@", "//app@").replace("/postgres", "/jobs");
+    for (url, limited, remedy) in [(jobs, "role \"jobs\"", "ALTER ROLE"), (app, "database \"jobs\"", "ALTER DATABASE")]
+    {
+        let config = server.config_of(&url).connect_timeout(Duration::from_secs(2)).unwrap();
+        let refused = PostgresBackend::connect(config).await.unwrap_err();
+        assert!(matches!(refused, ConnectError::Unreachable(_)), "{refused}");
+        let message = refused.to_string();
+        assert!(message.contains(limited) && message.contains(remedy), "{message}");
+    }
 }
 
 #[tokio::test]
