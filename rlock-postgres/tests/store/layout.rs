@@ -6,7 +6,7 @@ use rlock_core::{Acquired, Backend as _, Extended, Extension, IfBusy, Share};
 use rlock_postgres::PostgresBackend;
 use rlock_testkit::faults::{Control as _, Data};
 
-use crate::support::{Server, claim, key, release, ttl};
+use crate::support::{Endpoint, Server, claim, key, release, ttl};
 
 /// The bytes that a join, a renewal and a hand-over write to the log, behind a number of waiters.
 async fn costs(server: &Server, client: &PostgresBackend, waiters: u128) -> [i64; 3] {
@@ -50,19 +50,17 @@ async fn long_queue_writes_no_more_than_a_short() {
 
 /// A release, a place in the queue and its renewal do not wait for the disk. A crash that loses them lets no two
 /// clients hold.
-#[tokio::test]
-async fn crash_forgets_releases_and_places_but_no_grants() {
+async fn crash_forgets(endpoint: fn(&str) -> Endpoint) {
     let arguments = ["-c", "fsync=on", "-c", "wal_writer_delay=10s", "-c", "autovacuum=off"];
     let server = Server::start_with(&arguments).await;
-    let client = server.client().await;
-    let brief =
-        |name: &str, id, if_busy| rlock_core::Claim { ttl: ttl(3_000), ..claim(name, id, Share::EXCLUSIVE, if_busy) };
-    let Ok(Acquired::Held(kept)) =
-        client.acquire(&[claim("kept", 1, Share::EXCLUSIVE, IfBusy::Refuse)]).await.remove(0)
-    else {
+    let endpoint = endpoint(server.0.url());
+    let connect = || PostgresBackend::connect(server.config_of(endpoint.url()));
+    let client = connect().await.unwrap();
+    let try_claim = |name: &str, id| claim(name, id, Share::EXCLUSIVE, IfBusy::Refuse);
+    let Ok(Acquired::Held(kept)) = client.acquire(&[try_claim("kept", 1)]).await.remove(0) else {
         panic!("it is free")
     };
-    let Ok(Acquired::Held(before)) = client.acquire(&[brief("given back", 2, IfBusy::Refuse)]).await.remove(0) else {
+    let Ok(Acquired::Held(before)) = client.acquire(&[try_claim("given back", 2)]).await.remove(0) else {
         panic!("it is free")
     };
     // None of these is in the log on disk.
@@ -74,18 +72,33 @@ async fn crash_forgets_releases_and_places_but_no_grants() {
     server.0.kill().await;
     server.0.restart(Data::Kept).await;
 
-    let client = server.client().await;
+    let client = loop {
+        // A pooler needs a moment to find the server again.
+        if let Ok(client) = connect().await {
+            break client;
+        }
+    };
     let extended = client.extend(&[extension(1)]).await.remove(0);
     assert!(matches!(extended, Ok(Extended::Held(grant)) if grant.token == kept.token), "{extended:?}");
     // The waiter learns that its place is gone, and joins again.
     assert!(matches!(client.extend(&[extension(3)]).await[0], Ok(Extended::Gone { taken: true })));
     assert!(matches!(client.acquire(&[waiter]).await[0], Ok(Acquired::Queued(_))));
     // The released lease exists again, until it expires.
-    let next = brief("given back", 4, IfBusy::Refuse);
+    let next = try_claim("given back", 4);
     assert!(matches!(client.acquire(std::slice::from_ref(&next)).await[0], Ok(Acquired::Busy)));
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    server.query("UPDATE rlock.locks SET expires = 1 WHERE name = 'given back'");
     let Ok(Acquired::Held(after)) = client.acquire(&[next]).await.remove(0) else { panic!("the lease expired") };
     assert!(after.token > before.token);
+}
+
+#[tokio::test]
+async fn crash_forgets_releases_and_places_but_no_grants() {
+    crash_forgets(Endpoint::direct).await;
+}
+
+#[tokio::test]
+async fn a_crash_behind_poolers_forgets_no_grants() {
+    crash_forgets(Endpoint::pooled).await;
 }
 
 /// Waiters renew their leases without the row of the resource, which the holder's renewals keep locked on a slow disk.

@@ -1,7 +1,10 @@
 //! Tests of features that only Postgres has: its tables, roles, errors and processes.
 
+mod clock;
 mod config;
 mod connections;
+mod disk;
+mod failover;
 mod footprint;
 mod layout;
 mod notices;

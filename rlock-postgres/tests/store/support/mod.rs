@@ -1,5 +1,6 @@
 //! A Postgres server for one test, and requests to it that bypass the library.
 
+mod clock;
 mod endpoint;
 mod flushes;
 mod traps;
