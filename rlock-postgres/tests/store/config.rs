@@ -1,5 +1,6 @@
 //! URLs: their meaning, and the errors of those that have none.
 
+use std::process::Command;
 use std::time::Duration;
 
 use rlock_core::Namespace;
@@ -157,6 +158,21 @@ fn unusable_settings_are_refused_with_a_remedy() {
 fn an_unknown_option_is_named() {
     let error = PostgresConfig::from_url("postgres://localhost?namspace=a").unwrap_err();
     assert_eq!(error, ConfigError::UnknownOption { option: "namspace".into() });
+}
+
+/// The test runs itself again with the variable in its environment.
+#[test]
+fn a_typo_in_pgsslmode_is_refused() {
+    const TYPO: &str = "requir";
+    if std::env::var("PGSSLMODE").as_deref() == Ok(TYPO) {
+        let message = PostgresConfig::from_url("postgres://localhost").unwrap_err().to_string();
+        return assert!(message.contains("PGSSLMODE") && message.contains("verify-full"), "{message}");
+    }
+    let mut again = Command::new(std::env::current_exe().unwrap());
+    again.args(["config::a_typo_in_pgsslmode_is_refused", "--exact"]).env("PGSSLMODE", TYPO);
+    let output = again.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }
 
 #[test]

@@ -14,4 +14,6 @@ mod processes;
 mod search_path;
 mod support;
 mod tables;
+#[cfg(feature = "tls")]
+mod tls;
 mod trouble;
