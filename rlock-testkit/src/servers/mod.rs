@@ -19,9 +19,9 @@
 //! A server that a test configures, pauses, kills or restarts always comes from source 2 or 3: tests must not change
 //! the one in the environment.
 //!
-//! An [`EtcdCluster`], a [`PgBouncer`] and a standby of [`Postgres`] are always programs of this machine. The
-//! containers of a [`RedisCluster`] and of [`RedisSentinels`] share the network and the process ids of this machine,
-//! which has to run Linux.
+//! An [`EtcdCluster`], a [`PgBouncer`], a standby of [`Postgres`] and the servers on a [`Host`] are always programs of
+//! this machine. The containers of a [`RedisCluster`] and of [`RedisSentinels`] share the network and the process ids
+//! of this machine, which has to run Linux.
 //!
 //! Containers have the label `rlock-test`. A test that panics or is ended by SIGTERM or SIGINT removes its own. After
 //! SIGKILL, remove them with `docker ps --quiet --all --filter label=rlock-test | xargs -r docker rm -fv`.
@@ -32,6 +32,7 @@ mod containers;
 mod etcd;
 mod etcd_cluster;
 mod gateway;
+mod host;
 mod http;
 mod initdb;
 mod leading;
@@ -59,6 +60,7 @@ mod unprivileged;
 pub use etcd::Etcd;
 pub use etcd_cluster::{EtcdCluster, EtcdNode};
 pub use gateway::Gateway;
+pub use host::Host;
 pub use leading::Leading;
 pub use pgbouncer::PgBouncer;
 pub use pgwire::PgWire;

@@ -6,9 +6,11 @@ use std::process::Command;
 use async_trait::async_trait;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::host::{self, Host};
 use super::resp::{Reply, Resp};
 use super::server::Server;
 use super::service::Service;
+use super::source;
 use super::store::Store;
 use crate::faults::{Control, Data};
 
@@ -49,6 +51,16 @@ impl Redis {
     /// As [`start`](Self::start).
     pub fn start_with(arguments: &[&str]) -> Self {
         Self { server: Server::start_own(Arguments::new(FORGETS, arguments)) }
+    }
+
+    /// Starts a program on `host`, as [`start_with`](Self::start_with).
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is no program. The message says what to install.
+    pub fn start_on(host: &Host, arguments: &[&str]) -> Self {
+        let arguments = Arguments { host: Some(host.clone()), ..Arguments::new(FORGETS, arguments) };
+        Self { server: Server::start_program(&source::program_of::<Arguments>(), arguments) }
     }
 
     /// The URL at which it listens, with the password of `--requirepass`: `redis://127.0.0.1:41234`.
@@ -135,16 +147,20 @@ const KEEPS_EVERY_WRITE: &[&str] = &["--save", "", "--appendonly", "yes", "--app
 
 /// The arguments of a server, except those for its address.
 #[derive(Debug, Clone)]
-struct Arguments(Vec<String>);
+struct Arguments {
+    list: Vec<String>,
+    /// Where it runs, if the host has a clock and a disk of its own.
+    host: Option<Host>,
+}
 
 impl Arguments {
     fn new(durability: &[&str], more: &[&str]) -> Self {
-        Self(durability.iter().chain(more).map(ToString::to_string).collect())
+        Self { list: durability.iter().chain(more).map(ToString::to_string).collect(), host: None }
     }
 
     fn password(&self) -> Option<&str> {
-        let name = self.0.iter().position(|argument| argument == "--requirepass")?;
-        self.0.get(name + 1).map(String::as_str)
+        let name = self.list.iter().position(|argument| argument == "--requirepass")?;
+        self.list.get(name + 1).map(String::as_str)
     }
 }
 
@@ -154,8 +170,8 @@ impl Service for Arguments {
     const PACKAGE: &'static str = PACKAGE;
 
     fn command(&self, program: &Path, port: u16) -> Command {
-        let mut command = Command::new(program);
-        command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]).args(&self.0);
+        let mut command = host::command(self.host.as_ref(), program);
+        command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]).args(&self.list);
         command
     }
 
@@ -175,7 +191,11 @@ impl Service for Arguments {
             let line = format!("\r\nprocess_id:{process}\r\n");
             info.as_ref().is_ok_and(|info| info.to_string().contains(&line))
         };
-        process.map_or(info.is_ok(), is_it)
+        let is_ready = process.map_or(info.is_ok(), is_it);
+        if let (true, Some(host), Some(process)) = (is_ready, &self.host, process) {
+            host.has_started(process);
+        }
+        is_ready
     }
 }
 
@@ -187,6 +207,6 @@ impl Store for Arguments {
 
     fn arguments(&self, _port: u16) -> Vec<String> {
         // The first argument begins with a dash, so the official image runs redis-server with all of them.
-        ["--bind", "0.0.0.0", "--protected-mode", "no"].map(String::from).into_iter().chain(self.0.clone()).collect()
+        ["--bind", "0.0.0.0", "--protected-mode", "no"].map(String::from).into_iter().chain(self.list.clone()).collect()
     }
 }

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use tokio::time::sleep;
 
+use super::host::Host;
 use super::peers::Peers;
 use super::redis_node::{RedisNode, Role, front, port_of, random_id};
 use super::resp::{Reply, Resp};
@@ -15,6 +16,7 @@ use crate::faults::{Control, Data, Proxy};
 
 const PRIMARIES: usize = 3;
 const SLOTS: usize = 16_384;
+const NO_FAILOVER: Duration = Duration::from_secs(30);
 const SOON: Duration = Duration::from_secs(60);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 
@@ -40,7 +42,7 @@ impl RedisCluster {
     ///
     /// Panics if no server is available. The message says what to install.
     pub fn start(node_timeout: Duration) -> Self {
-        Self::start_nodes(2 * PRIMARIES, node_timeout)
+        Self::start_nodes(2 * PRIMARIES, node_timeout, None)
     }
 
     /// Starts only the three primaries, for tests in which none fails.
@@ -49,10 +51,19 @@ impl RedisCluster {
     ///
     /// As [`start`](Self::start).
     pub fn start_without_replicas() -> Self {
-        Self::start_nodes(PRIMARIES, Duration::from_secs(30))
+        Self::start_nodes(PRIMARIES, NO_FAILOVER, None)
     }
 
-    fn start_nodes(count: usize, node_timeout: Duration) -> Self {
+    /// Starts only the three primaries, as programs on `host`.
+    ///
+    /// # Panics
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_on(host: &Host) -> Self {
+        Self::start_nodes(PRIMARIES, NO_FAILOVER, Some(host))
+    }
+
+    fn start_nodes(count: usize, node_timeout: Duration, host: Option<&Host>) -> Self {
         if !cfg!(target_os = "linux") {
             panic!("a Redis Cluster needs Linux, whose /proc shows which process connects");
         }
@@ -64,6 +75,7 @@ impl RedisCluster {
             arguments: arguments(&fronts[index], peers.front(index), node_timeout),
             file: ("nodes.conf", nodes_conf(index, &fronts, &peers, &ids)),
             bus: Some((index, peers.clone())),
+            host: host.cloned(),
             is_ready,
         };
         let nodes = RedisNode::start_all((0..count).map(role).collect());

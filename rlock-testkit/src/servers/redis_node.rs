@@ -8,11 +8,13 @@ use std::{fs, io};
 use async_trait::async_trait;
 use rand::RngExt as _;
 
+use super::host::{self, Host};
 use super::peers::Peers;
 use super::redis;
 use super::resp::{Reply, Resp};
 use super::server::Server;
 use super::service::Service;
+use super::source;
 use super::store::Store;
 use crate::faults::{Control, Data, Proxy, Way};
 
@@ -33,6 +35,8 @@ pub(super) struct Role {
     pub(super) file: (&'static str, String),
     /// Its position on the cluster bus, if it is a node of a cluster.
     pub(super) bus: Option<(usize, Arc<Peers>)>,
+    /// Where it runs, if the host has a clock and a disk of its own.
+    pub(super) host: Option<Host>,
     /// Decides from its replies whether it serves clients.
     pub(super) is_ready: fn(&mut Resp) -> io::Result<bool>,
 }
@@ -47,7 +51,11 @@ impl RedisNode {
             let start = |role: Role| {
                 scope.spawn(move || {
                     let front = Arc::clone(&role.front);
-                    Self { server: Server::start_own(role), front }
+                    let server = match role.host {
+                        Some(_) => Server::start_program(&source::program_of::<Role>(), role),
+                        None => Server::start_own(role),
+                    };
+                    Self { server, front }
                 })
             };
             let starting: Vec<_> = roles.into_iter().map(start).collect();
@@ -153,7 +161,7 @@ impl Service for Role {
     }
 
     fn command(&self, program: &Path, port: u16) -> Command {
-        let mut command = Command::new(program);
+        let mut command = host::command(self.host.as_ref(), program);
         command.args(Store::arguments(self, port));
         command
     }
@@ -172,7 +180,11 @@ impl Service for Role {
             let is_it = process.is_none_or(|process| info.contains(&format!("\r\nprocess_id:{process}\r\n")));
             Ok(is_it && (self.is_ready)(&mut resp)?)
         };
-        Resp::connect(url).and_then(answers).unwrap_or(false)
+        let is_ready = Resp::connect(url).and_then(answers).unwrap_or(false);
+        if let (true, Some(host), Some(process)) = (is_ready, &self.host, process) {
+            host.has_started(process);
+        }
+        is_ready
     }
 }
 

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use tokio::time::sleep;
 
+use super::host::Host;
 use super::redis_node::{RedisNode, Role, front, port_of, random_id};
 use super::resp::{Reply, Resp};
 use crate::faults::{Control, Data, Proxy};
@@ -36,6 +37,19 @@ impl RedisSentinels {
     ///
     /// Panics if no server is available. The message says what to install.
     pub fn start(down_after: Duration) -> Self {
+        Self::start_servers(down_after, [None, None])
+    }
+
+    /// Starts all of them as [`start`](Self::start), the two servers as programs on `hosts`.
+    ///
+    /// # Panics
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_on(hosts: [&Host; 2], down_after: Duration) -> Self {
+        Self::start_servers(down_after, hosts.map(Some))
+    }
+
+    fn start_servers(down_after: Duration, hosts: [Option<&Host>; 2]) -> Self {
         let servers: Vec<_> = (0..2).map(|_| front()).collect();
         let sentinels: Vec<_> = (0..SENTINELS).map(|_| front()).collect();
         let ids: Vec<String> = sentinels.iter().map(|_| random_id()).collect();
@@ -44,6 +58,7 @@ impl RedisSentinels {
             arguments: server_arguments(&servers, index),
             file: ("server.conf", String::new()),
             bus: None,
+            host: hosts[index].cloned(),
             is_ready: follows_or_leads,
         };
         let sentinel = |index: usize| Role {
@@ -51,6 +66,7 @@ impl RedisSentinels {
             arguments: ["sentinel.conf", "--sentinel"].map(String::from).into(),
             file: ("sentinel.conf", sentinel_conf(index, &servers, &sentinels, &ids, down_after)),
             bus: None,
+            host: None,
             is_ready: is_quick_and_knows_the_others,
         };
         let roles = (0..2).map(server).chain((0..SENTINELS).map(sentinel)).collect();
