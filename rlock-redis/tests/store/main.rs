@@ -4,9 +4,11 @@ mod access;
 mod cluster;
 mod config;
 mod deleted;
+mod disk;
 mod errors;
 mod faults;
 mod footprint;
+mod forgotten;
 mod processes;
 mod replicas;
 mod sentinel;
@@ -15,3 +17,4 @@ mod socket;
 mod support;
 #[cfg(feature = "tls")]
 mod tls;
+mod vanished;

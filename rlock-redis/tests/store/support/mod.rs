@@ -1,17 +1,28 @@
 //! A Redis server for one test, and requests to it that bypass the library.
 
+pub(crate) mod deployment;
+mod overlap;
+
+use std::convert::Infallible;
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rlock_core::{Claim, Client, IfBusy, LeaseId, LeaseKey, Namespace, Owner, ResourceName, Share, Ttl};
-use rlock_redis::{RedisBackend, RedisConfig};
+use rlock_core::{
+    Claim, Client, Guard, IfBusy, LeaseId, LeaseKey, LockOptions, Namespace, Owner, ResourceName, Share, SimpleLock,
+    Ttl,
+};
+use rlock_redis::{ConnectError, RedisBackend, RedisConfig};
 use rlock_testkit::faults::Control as _;
 use rlock_testkit::history::Verdict;
 use rlock_testkit::servers::{Redis, Reply};
+use rlock_testkit::wait::within;
+use tokio::time::sleep;
 use url::Url;
+
+pub(crate) use self::overlap::Overlap;
 
 /// A server for one test, which may configure and kill it.
 pub(crate) struct Server(Redis);
@@ -120,8 +131,27 @@ pub(crate) fn block_on(test: impl Future<Output = ()>) {
 
 /// A client that keeps retrying while a primary is replaced.
 pub(crate) async fn client_at(url: &str) -> Client {
+    let url = url.to_owned();
+    let connect = async move { Ok::<_, Infallible>(backend_at(&url).await) };
+    let Ok(client) = Client::builder().retry_for(SOON).connect(connect).await;
+    client
+}
+
+/// A connection to servers that may answer late, because others use the processors.
+pub(crate) async fn backend_at(url: &str) -> RedisBackend {
     let config = RedisConfig::from_url(url).unwrap().connect_timeout(SOON).unwrap();
-    Client::builder().retry_for(SOON).connect(RedisBackend::connect(config)).await.expect("Redis can be reached")
+    let begun = Instant::now();
+    loop {
+        match RedisBackend::connect(config.clone()).await {
+            Err(ConnectError::Unreachable(_)) if begun.elapsed() < SOON => sleep(Duration::from_millis(20)).await,
+            connected => break connected.expect("Redis can be reached"),
+        }
+    }
+}
+
+pub(crate) async fn lock(client: &Client, name: &str, ttl: Duration) -> Guard {
+    let lock = SimpleLock::new(name, client).unwrap();
+    within(SOON, "a lock", lock.lock_with(LockOptions::new().ttl(ttl))).await.unwrap()
 }
 
 /// Fails on any violation except those that an asynchronous failover may cause: the last grants are lost, and granted
