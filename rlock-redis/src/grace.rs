@@ -9,7 +9,7 @@ use crate::error::{CallError, Cause};
 ///
 /// The grace of a single server begins at its start, by its uptime. No server reports when it was promoted, or when its
 /// cluster or its sentinels let clients use it. So clients leave a mark on such a server, with its identity, and the
-/// grace begins with the mark.
+/// grace begins with the mark. So it does on a server whose clock was set back to before its start.
 #[derive(Debug)]
 pub(crate) struct Grace {
     length: Duration,

@@ -15,10 +15,9 @@ pub(crate) async fn grants_from(conn: &Conn, mark: &str) -> Result<Instant, Call
         return Ok(known);
     }
     let uptime = uptime(conn).await?;
-    let passed = if conn.grace().is_over_at(uptime.age) && !uptime.is_promoted {
-        uptime.age
-    } else {
-        known_for(conn, mark, &uptime.identity).await?
+    let passed = match uptime.age {
+        Some(age) if conn.grace().is_over_at(age) && !uptime.is_promoted => age,
+        _ => known_for(conn, mark, &uptime.identity).await?,
     };
     Ok(conn.grace().has_passed(passed))
 }
@@ -26,8 +25,8 @@ pub(crate) async fn grants_from(conn: &Conn, mark: &str) -> Result<Instant, Call
 /// The age and the identity of a server.
 #[derive(Debug)]
 struct Uptime {
-    /// The minimum uptime of the server.
-    age: Duration,
+    /// The minimum uptime of the server. Unknown if its clock was set back to a time before its start.
+    age: Option<Duration>,
     /// It changes with each start and each promotion.
     identity: String,
     /// Whether it was promoted since its start.
@@ -70,10 +69,11 @@ fn is_promoted(info: &str) -> bool {
     field(info, "second_repl_offset").is_some_and(|offset| offset != "-1")
 }
 
-fn age_in(info: &str) -> Option<Duration> {
-    let seconds: u64 = field(info, "uptime_in_seconds")?.parse().ok()?;
+/// The field [`Uptime::age`]; `None` without an uptime.
+fn age_in(info: &str) -> Option<Option<Duration>> {
+    let seconds: i64 = field(info, "uptime_in_seconds")?.parse().ok()?;
     // The server truncates both ends of the span to seconds before it subtracts them.
-    Some(Duration::from_secs(seconds.saturating_sub(1)))
+    Some(u64::try_from(seconds).ok().map(|seconds| Duration::from_secs(seconds.saturating_sub(1))))
 }
 
 /// The time since the first client found the server in its role. It is zero for the first client, and while the server
@@ -102,8 +102,9 @@ mod tests {
 
     #[test]
     fn age_is_a_second_less_than_the_uptime() {
-        assert_eq!(age_in("# Server\r\nuptime_in_seconds:7\r\n"), Some(Duration::from_secs(6)));
-        assert_eq!(age_in("# Server\r\nuptime_in_seconds:0\r\n"), Some(Duration::ZERO));
+        assert_eq!(age_in("# Server\r\nuptime_in_seconds:7\r\n"), Some(Some(Duration::from_secs(6))));
+        assert_eq!(age_in("# Server\r\nuptime_in_seconds:0\r\n"), Some(Some(Duration::ZERO)));
+        assert_eq!(age_in("# Server\r\nuptime_in_seconds:-7\r\n"), Some(None));
         for silent in ["", "# Server\r\nredis_version:7.0.0\r\n", "uptime_in_seconds:\r\n"] {
             assert_eq!(age_in(silent), None);
         }

@@ -1,6 +1,7 @@
 //! Tests of features that only Redis has: its servers, users, clusters, sentinels, replicas, errors and processes.
 
 mod access;
+mod clock;
 mod cluster;
 mod config;
 mod deleted;
