@@ -27,20 +27,20 @@ impl Inner {
                 Some(()) = under_way.next() => continue,
             };
             let Some(first) = first else { return };
-            let (mut changed, mut settled) = (Vec::new(), Vec::new());
+            let (mut changed, mut lasting) = (Vec::new(), Vec::new());
             let mut next = Some(first);
             while let Some(sight) = next {
                 match sight {
                     Sight::Changed(id) => changed.push(id),
                     Sight::Gone(id, revision) => self.table.deleted(id, revision),
-                    Sight::Settled(id) => settled.push(id),
+                    Sight::Lasting(id) => lasting.push(id),
                     Sight::Resync => self.events.send(Event::Resync),
                 }
                 next = sights.try_recv().ok();
             }
             let this = self.clone();
             under_way.push(async move {
-                join(this.look_again(changed), this.write_down(settled)).await;
+                join(this.look_again(changed), this.write_down(lasting)).await;
             });
         }
     }

@@ -97,7 +97,8 @@ impl Pool {
         let keep_alives = KeepAlives::new(&link, config.timeout);
         let stock = Stock { spares, ..Stock::default() };
         let [granting, revoking, rescuing] = [MOST_GRANTS, MOST_REVOKES, MOST_RESCUES].map(Semaphore::new);
-        let pool = Arc::new(Self { link, keep_alives, clock, min_ttl, granting, revoking, rescuing, stock: stock.into() });
+        let pool =
+            Arc::new(Self { link, keep_alives, clock, min_ttl, granting, revoking, rescuing, stock: stock.into() });
         let keeping = pool.clone();
         tasks.spawn(async move {
             loop {
