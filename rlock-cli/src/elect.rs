@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use nix::sys::signal::Signal;
 use nix::unistd::execv;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
 use crate::args::ElectArgs;
@@ -19,8 +20,8 @@ use crate::run::error::RunError;
 use crate::run::signals::Signals;
 use crate::run::{Ran, refuse, run_once};
 
-/// The pause before this candidate asks a store again that did not answer, and after a term that was shorter.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// The shortest time between the beginnings of two terms.
+const SHORTEST_TERM: Duration = Duration::from_secs(1);
 /// The option by which a process knows that it is in a later term.
 const AGAIN: &str = "--again";
 
@@ -35,12 +36,12 @@ pub(crate) fn elect(args: ElectArgs) -> Exit {
         Ran::Lost { signal: Some(signal), .. } => return Exit::of_signal(signal),
         Ran::Lost { ended: Some(exit), .. } => return exit,
         Ran::Lost { .. } => event!("campaigning", name: name.as_str(); "campaigning for {name} again"),
-        Ran::Refused(error) if error.is_loss() || is_later && error.is_outage() => {
+        Ran::Refused(error) if error.is_loss() || error.is_outage() => {
             event!("campaigning", name: name.as_str(); "{error}; campaigning for {name} again");
         }
         ran => return ran.exit(&run.lock),
     }
-    let pause = RETRY_AFTER.saturating_sub(begun.elapsed());
+    let pause = SHORTEST_TERM.saturating_sub(begun.elapsed());
     let mut signal = Ok(None);
     let exit = crate::on_this_thread(async {
         signal = pause_for(pause).await;
@@ -66,6 +67,7 @@ async fn pause_for(time: Duration) -> io::Result<Option<Signal>> {
         signal = signals.next_to_end() => return Ok(Some(signal)),
     }
     Signals::keep()?;
+    yield_now().await; // a signal from just before is heard by now
     Ok(signals.next_to_end().now_or_never())
 }
 

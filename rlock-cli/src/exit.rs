@@ -79,7 +79,7 @@ impl Exit {
 
     pub(crate) fn of_lock_error(error: &LockError) -> Self {
         match error {
-            LockError::TimedOut { .. } | LockError::Unanswered { .. } => Self::NOT_ACQUIRED,
+            LockError::TimedOut { .. } => Self::NOT_ACQUIRED,
             LockError::InvalidConfig(_) => Self::USAGE,
             _ => Self::UNAVAILABLE,
         }
@@ -89,4 +89,20 @@ impl Exit {
 /// The part of a status that the system reports.
 fn low_byte(status: i32) -> u8 {
     status.to_le_bytes()[0]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rlock::ResourceName;
+
+    use super::*;
+
+    #[test]
+    fn claim_without_an_answer_is_69() {
+        let resource = ResourceName::new("x").unwrap();
+        let error = LockError::Unanswered { resource, wait: Duration::from_secs(2) };
+        assert_eq!(Exit::of_lock_error(&error), Exit::UNAVAILABLE);
+    }
 }

@@ -7,33 +7,43 @@ use crate::exit::Exit;
 use crate::output::print;
 use crate::report::{self, event, report};
 use crate::run::acquire::{Upkeep, acquire as take};
+use crate::run::connect::connect;
 use crate::run::error::{RunError, shown};
 use crate::run::refuse;
 use crate::run::signals::Signals;
 
-pub(crate) async fn acquire(args: AcquireArgs) -> Exit {
+pub(crate) async fn acquire(mut args: AcquireArgs) -> Exit {
     if args.lock.json {
         report::in_json();
     }
     if args.lock.quiet {
         report::quietly();
     }
+    args.lock.label.get_or_insert_with(|| "rlock acquire".into());
     acquire_and_print(&args).await.unwrap_or_else(|error| refuse(&args.lock, &error))
 }
 
 async fn acquire_and_print(args: &AcquireArgs) -> Result<Exit, RunError> {
     let lock = &args.lock;
     let mut signals = Signals::listen()?;
-    let label = lock.label.as_deref().unwrap_or("rlock acquire");
-    let client = tokio::select! {
-        client = rlock::connect_with(lock.store.url(), Client::builder().label(label)) => client?,
+    let (client, started) = tokio::select! {
+        connected = connect(lock) => connected?,
         signal = signals.next_to_end() => return Err(RunError::interrupted(lock, signal)),
     };
-    let held = take(lock, Upkeep::default(), &client, &mut signals).await?;
+    let held = take(lock, Upkeep::default(), started, &client, &mut signals).await?;
     let guard = held.into_first().expect("the command line names one lock");
     guard.extend(lock.ttl.get()).await?;
     let handle = guard.into_handle().map_err(AdoptError::from)?;
-    Ok(print(&format!("{handle}\n")).err().unwrap_or(Exit::OK))
+    if print(&format!("{handle}\n")).is_ok() {
+        return Ok(Exit::OK);
+    }
+    // Without its handle the lock would stay held until its TTL ends.
+    let name = handle.resource();
+    match client.adopt(&handle).await?.unlock().await {
+        Ok(()) => event!("released", names: [name.as_str()]; "released {name}, since its handle was not printed"),
+        Err(error) => report!("{error}"),
+    }
+    Ok(Exit::IO_ERROR)
 }
 
 pub(crate) async fn extend(args: HandleArgs) -> Exit {

@@ -8,6 +8,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use nix::sys::signal::SigSet;
 use serde_json::{Map, Value};
 
 use crate::text;
@@ -39,7 +40,7 @@ macro_rules! report {
 pub(crate) use {event, fact, report};
 
 /// The longest time that the end of `rlock` waits for the reader.
-const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Goes back to the beginning of the line and clears it.
 const CLEAR: &str = "\r\x1b[K";
@@ -128,7 +129,12 @@ pub(crate) fn flush() {
 fn send(message: Message) {
     let writer = MESSAGES.get_or_init(|| {
         let (sender, messages) = channel();
-        thread::Builder::new().spawn(|| messages.into_iter().for_each(write)).ok().map(|_| sender)
+        let write_all = || {
+            // Signals are for the thread that may block them, as before another term.
+            let _cannot_fail = SigSet::all().thread_block();
+            messages.into_iter().for_each(write);
+        };
+        thread::Builder::new().spawn(write_all).ok().map(|_| sender)
     });
     match writer {
         Some(writer) => drop(writer.send(message)),

@@ -1,6 +1,7 @@
 //! `rlock run`: a program under a lock.
 
 pub(crate) mod acquire;
+pub(crate) mod connect;
 pub(crate) mod error;
 mod grace;
 pub(crate) mod held;
@@ -26,6 +27,7 @@ use crate::args::{LockArgs, OnLost, RunArgs};
 use crate::exit::Exit;
 use crate::report::{self, event, fact, report};
 use crate::run::acquire::Upkeep;
+use crate::run::connect::connect;
 use crate::run::error::RunError;
 use crate::run::grace::Grace;
 use crate::run::held::Held;
@@ -122,15 +124,11 @@ async fn connect_and_run(args: &RunArgs, keeper: Forked) -> Result<Ran, RunError
     Terminal::block_sigttou().map_err(io::Error::from)?;
     let keeper = Keeper::meet(keeper).await.map_err(RunError::Keeper)?;
     let mut signals = Signals::listen()?;
-    let connecting = rlock::connect_with(
-        args.lock.store.url(),
-        Client::builder().label(args.lock.label.as_deref().unwrap_or_default()),
-    );
-    let client = tokio::select! {
-        client = connecting => client?,
+    let (client, started) = tokio::select! {
+        connected = connect(&args.lock) => connected?,
         signal = signals.next_to_end() => return Err(RunError::interrupted(&args.lock, signal)),
     };
-    let mut result = take_and_run(args, &client, keeper, &mut signals).await;
+    let mut result = take_and_run(args, started, &client, keeper, &mut signals).await;
     let gave_up = matches!(result, Err(_) | Ok(Ran::Lost { .. }));
     if gave_up && client.shutdown(GIVING_BACK).await.is_err() {
         let names = held::joined(args.lock.names().iter(), ", ");
@@ -147,19 +145,34 @@ async fn connect_and_run(args: &RunArgs, keeper: Forked) -> Result<Ran, RunError
 
 async fn take_and_run(
     args: &RunArgs,
+    started: Instant,
     client: &Client,
-    mut keeper: Keeper,
+    keeper: Keeper,
     signals: &mut Signals,
 ) -> Result<Ran, RunError> {
     let held = match &args.handle {
         Some(handle) => Held::new(vec![client.adopt(handle).await?]),
         None => {
             let upkeep = Upkeep { interval: args.interval, min_hold: args.min_hold };
-            acquire::acquire(&args.lock, upkeep, client, signals).await?
+            acquire::acquire(&args.lock, upkeep, started, client, signals).await?
         }
     };
-    let names = held.names();
     let acquired = Instant::now();
+    let outcome = run_program(args, keeper, signals, &held).await;
+    match args.handle {
+        Some(_) => leave_held(args, held, outcome).await,
+        None => end(args, client, held, outcome?, acquired, signals).await,
+    }
+}
+
+/// Starts the program, and returns once it and its tree have ended.
+async fn run_program(
+    args: &RunArgs,
+    mut keeper: Keeper,
+    signals: &mut Signals,
+    held: &Held,
+) -> Result<Outcome, RunError> {
+    let names = held.names();
     signals.expect_program()?;
     let mut terminal = Terminal::of_the_session();
     let in_front = terminal.as_mut().is_some_and(Terminal::lend);
@@ -172,28 +185,58 @@ async fn take_and_run(
         Err(NotStarted::KeeperDied) => return Err(RunError::KeeperDied),
     };
     fact!("started", process: program.as_raw(); "started the program");
-    let outcome = Supervision::new(&held, args, (keeper, program), terminal, signals).until_the_end().await;
-    let (status, is_asked_to) = match outcome {
-        Outcome::Ended { status, is_asked_to } => (status, is_asked_to),
-        Outcome::LockLost { status, asked_to_end: signal } => {
+    Ok(Supervision::new(held, args, (keeper, program), terminal, signals).until_the_end().await)
+}
+
+/// Leaves the lock of a handle held, however the program ended.
+async fn leave_held(args: &RunArgs, held: Held, outcome: Result<Outcome, RunError>) -> Result<Ran, RunError> {
+    let names = held.names();
+    let left = held.hand_over(args.lock.ttl.get()).await;
+    match (outcome?, left) {
+        (Outcome::Ended { status, .. }, Ok(())) => Ok(Ran::Ended(Exit::of_program(status))),
+        (Outcome::Ended { status, .. }, Err(error)) => {
+            report!("the program {}; {error}", described(status));
+            Ok(Ran::Lost { ended: Some(Exit::of_program(status)), signal: None })
+        }
+        (outcome, _) => ended_early(&names, outcome),
+    }
+}
+
+/// The outcome of a program that was ended, which is reported.
+fn ended_early(names: &str, outcome: Outcome) -> Result<Ran, RunError> {
+    match outcome {
+        Outcome::Ended { status, .. } => Ok(Ran::Ended(Exit::of_program(status))),
+        Outcome::LockLost { status, by_itself, asked_to_end: signal } => {
             report!("the program {}; {names} was lost", described(status));
-            return Ok(Ran::Lost { ended: None, signal });
+            Ok(Ran::Lost { ended: by_itself.then(|| Exit::of_program(status)), signal })
         }
         Outcome::HeldTooLong(status) => {
             report!("the program {}, after --max-hold", described(status));
-            release::release(args, client, held, signals).await;
-            return Ok(Ran::Ended(Exit::HELD_TOO_LONG));
+            Ok(Ran::Ended(Exit::HELD_TOO_LONG))
         }
-    };
-    if args.handle.is_some() {
-        return Ok(match held.hand_over(args.lock.ttl.get()).await {
-            Ok(()) => Ran::Ended(Exit::of_program(status)),
-            Err(error) => {
-                report!("the program {}; {error}", described(status));
-                Ran::Lost { ended: Some(Exit::of_program(status)), signal: None }
-            }
-        });
+        Outcome::KeeperDied => Err(RunError::KeeperDied),
     }
+}
+
+/// Releases the lock of a program that has ended.
+async fn end(
+    args: &RunArgs,
+    client: &Client,
+    held: Held,
+    outcome: Outcome,
+    acquired: Instant,
+    signals: &mut Signals,
+) -> Result<Ran, RunError> {
+    let names = held.names();
+    let (status, is_asked_to) = match outcome {
+        Outcome::Ended { status, is_asked_to } => (status, is_asked_to),
+        Outcome::HeldTooLong(_) => {
+            let ran = ended_early(&names, outcome);
+            release::release(args, client, held, signals).await;
+            return ran;
+        }
+        outcome => return ended_early(&names, outcome),
+    };
     if let Some(min_hold) = args.min_hold {
         let left = min_hold.saturating_sub(acquired.elapsed());
         let (shown, list) = (error::shown(left), held.list());

@@ -29,23 +29,23 @@ pub(crate) struct ElectArgs {
     #[arg(long)]
     kill_on_loss: bool,
 
-    /// Kills the program if it has not ended this time after rlock passed on TERM, INT, HUP or QUIT
+    /// Kills the program if it runs for longer than this after rlock forwarded TERM, INT, HUP or QUIT
     #[arg(long, value_name = "TIME", value_parser = time)]
     kill_after: Option<Duration>,
 
-    /// Time between two renewals: from 1ms to half of the TTL [default: a third of it]
+    /// The time between two renewals: from 1ms to half of the TTL [default: a third of it]
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) interval: Option<Duration>,
 
-    /// Label of this candidate in rlock show and rlock leader [default: the program's name]
+    /// The label of this candidate in rlock show and rlock leader [default: the program's name]
     #[arg(long, value_name = "TEXT")]
     label: Option<String>,
 
-    /// Reports nothing while there is no trouble
+    /// Reports nothing of terms without trouble
     #[arg(short, long)]
     quiet: bool,
 
-    /// Reports events in JSON, an object a line, on standard error
+    /// Reports events in JSON, one object per line, on standard error
     #[arg(long)]
     json: bool,
 
@@ -77,6 +77,7 @@ impl ElectArgs {
             once: false,
             label: self.label,
             data: self.data,
+            is_campaign: true,
         };
         RunArgs {
             lock,
@@ -106,7 +107,7 @@ pub(crate) struct LeaderArgs {
     #[arg(short, long)]
     pub(crate) follow: bool,
 
-    /// Prints JSON, an object a line
+    /// Prints JSON, one object per line
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -24,7 +24,8 @@ after the program has ended.
 The lock is held until the whole process tree has ended: the program and all its descendants, including daemons in \
 other sessions. (flock does the same with inherited descriptors.) With --wait-for program the lock is released when \
 the program ends, and its descendants run on without the lock. If the program ended because rlock got TERM, INT, HUP \
-or QUIT, the rest of the tree gets TERM.
+or QUIT, the rest of the tree gets TERM, each process once. systemd sends TERM to every process of a unit: with \
+KillMode=mixed only rlock gets it, and forwards it.
 
 If the lock cannot be extended, the tree gets TERM when a quarter of the TTL is left (5s at most), and KILL shortly \
 before the lock ends. If the store reports that the lock is gone, the tree gets TERM at once, and KILL after a quarter \
@@ -39,8 +40,8 @@ reports them, and holds the lock while they run. Outside Linux rlock reaches onl
 Exit status:
   the program's own; 128+n if signal n ended the program or the wait for the lock. After INT, rlock itself dies of INT.
    64  wrong usage, or this run is inside an rlock run that holds the lock
-   69  the store cannot be reached, or refuses
-   71  the operating system refuses a process, a thread or a file descriptor
+   69  the store cannot be reached (with --wait: within that time), or refuses
+   71  the operating system refuses a process, a thread or a file descriptor, or the keeper was killed
    74  the store did not confirm the release, and the program's status was 0
    75  not acquired: others hold the lock (--try, --wait); --conflict-status names another
    76  the lock was lost
@@ -52,7 +53,7 @@ With --json, the event ended has the program's status, and the field exit of oth
 With --json each line on standard error is an object with the fields time (UTC), event, message (the text without \
 --json), and:
   waiting      name, holders, queue      the numbers of holders and waiters
-  unavailable  name, or names and exit   the store does not answer
+  unavailable  name or names; exit       the store does not answer; exit if rlock gives up
   acquired     name, token
   started      process                   the program's process id
   left         names, processes          the program has ended, these descendants have not
@@ -78,9 +79,9 @@ pub(super) const ELECT: &str = concat!(
     "
 
 The candidates of one NAME lead in the order in which they began to campaign. The leader's program runs as under rlock run, \
-whose help says how it is started, renewed and ended. When the lead is lost, rlock ends the program and campaigns again; it \
-retries through outages of the store, and pauses after a term of less than a second. When the program ends by itself, rlock resigns and ends with the program's status: \
-let a supervisor start it again if this host should stay a candidate. TERM, INT, HUP and QUIT end the campaign or the program, \
+whose help says how it is started, renewed and ended. When the lead is lost, rlock ends the program and campaigns again, at most once per second. A candidate waits for a store that does not \
+answer, also before its first term. When the program ends by itself, or its keeper is killed, rlock resigns and ends: let \
+a supervisor start it again if this host should stay a candidate. TERM, INT, HUP and QUIT end the campaign or the program, \
 and then rlock.
 
 The program finds the election in RLOCK_NAME and the token of its term in RLOCK_TOKEN. Each later leader has a greater token: \
@@ -89,8 +90,8 @@ send it along, so that others can refuse a leader that was deposed and does not 
 Exit status:
   the program's own; 128+n if signal n ended it, or ended the campaign
    64  wrong usage
-   69  the store cannot be reached before the first term, or refuses
-   71  the operating system refuses a process, a thread or a descriptor
+   69  the store refuses
+   71  the operating system refuses a process, a thread or a file descriptor, or the keeper was killed
    74  the store did not confirm that this candidate resigned, and the program's status was 0
   126  the program cannot be executed
   127  the program was not found
@@ -137,9 +138,10 @@ Nothing extends the lock: it ends after its TTL, unless rlock extend or rlock ru
 Keep the handle secret: it is enough to release the lock.
 
 Exit status:
-    0  acquired, and the handle printed
+    0  acquired, and the handle printed; 128+n if signal n ended the wait
    64  wrong usage
-   69  the store cannot be reached, or refuses
+   69  the store cannot be reached (with --wait: within that time), or refuses
+   74  the handle could not be printed, and the lock was released
    75  not acquired: others hold the lock (--try, --wait); --conflict-status names another
 
 Example:

@@ -27,7 +27,8 @@ pub(crate) struct LockArgs {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = ttl)]
     pub(crate) ttl: Ttl,
 
-    /// The longest wait for the lock; without this and --try there is no limit
+    /// The longest wait for the lock, and for a store that does not answer; without this and --try there is no limit for
+    /// the lock
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) wait: Option<Duration>,
 
@@ -70,6 +71,10 @@ pub(crate) struct LockArgs {
     /// What the lock carries for others to see, such as an address: 1 KiB at most
     #[arg(long, value_name = "TEXT")]
     pub(crate) data: Option<String>,
+
+    /// Asks again for as long as the store does not answer: a candidate of an election
+    #[arg(skip)]
+    pub(crate) is_campaign: bool,
 }
 
 impl LockArgs {

@@ -18,6 +18,8 @@ pub(crate) enum Order {
     Signal(i32),
     /// Sends a signal to the whole tree.
     SignalTree(i32),
+    /// Sends TERM to each process of the tree that has not got it before, and continues those that are stopped.
+    AskToEnd,
     /// Kills the whole tree, until nothing is left of it.
     Kill,
     /// Ends the keeper, and leaves the tree alone.
@@ -45,6 +47,8 @@ pub(crate) enum News {
     Killing(Vec<Survivor>),
     /// The time was up, and the keeper kills the tree.
     Late,
+    /// The keeper is dead, and `rlock` kills the tree. This news comes from `rlock` itself.
+    KeeperDied,
     /// The program has ended, and nothing is left of its tree.
     Gone,
 }

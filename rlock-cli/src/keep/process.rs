@@ -1,5 +1,6 @@
 //! The keeper's process.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::os::unix::net::UnixStream;
@@ -14,6 +15,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 
+use super::tree::Identity;
 use super::{Launch, News, Order, Tree, to_line};
 use crate::sys::{self, Child};
 
@@ -70,6 +72,8 @@ struct Keeper {
     epoch: Moment,
     tree: Tree,
     program: Option<Pid>,
+    /// The processes that got TERM. Some programs do not clean up when they get it twice.
+    asked: HashSet<Identity>,
     has_ended: bool,
     is_gone: bool,
     until: Option<Moment>,
@@ -85,6 +89,7 @@ impl Keeper {
             epoch,
             tree,
             program: None,
+            asked: HashSet::new(),
             has_ended: false,
             is_gone: false,
             until: None,
@@ -116,18 +121,28 @@ impl Keeper {
             }
             Order::Until(until) => self.until = until.map(|at| self.at(at)),
             Order::Signal(signal) => self.signal(signal),
-            Order::SignalTree(signal) => drop(self.tree.signal(signal)),
+            Order::SignalTree(signal) => self.signal_tree(signal),
+            Order::AskToEnd => self.tree.ask_to_end(&mut self.asked),
             Order::Kill => self.kill(),
             Order::Dismiss => {}
         }
     }
 
     /// Once the program has been reaped, its group number may belong to another group.
-    fn signal(&self, signal: i32) {
-        match self.program {
-            Some(program) if !self.has_ended => drop(sys::signal_group(program, signal)),
-            _ => drop(self.tree.signal(signal)),
+    fn signal(&mut self, signal: i32) {
+        let Some(program) = self.program.filter(|_| !self.has_ended) else { return self.signal_tree(signal) };
+        if signal == libc::SIGTERM {
+            // Before the signal: a process that is forked in between may get it twice, but none is left out.
+            self.asked.extend(self.tree.group(program));
         }
+        let _gone = sys::signal_group(program, signal);
+    }
+
+    fn signal_tree(&mut self, signal: i32) {
+        if signal == libc::SIGTERM {
+            self.asked.extend(self.tree.living());
+        }
+        let _refused = self.tree.signal(signal);
     }
 
     /// Kills every process that a look finds. The next look finds those that were forked meanwhile.

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 
 use nix::errno::Errno;
+use nix::libc;
 use nix::unistd::Pid;
 
 use super::Survivor;
@@ -25,8 +26,15 @@ struct Process {
     pid: i32,
     name: String,
     parent: i32,
+    group: i32,
     is_dead: bool,
-    /// The start time, which distinguishes it from an earlier process with the same number.
+    started: u64,
+}
+
+/// A process id and a start time, which distinguishes the process from an earlier one with the same number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Identity {
+    pid: i32,
     started: u64,
 }
 
@@ -59,6 +67,28 @@ impl Tree {
         living.filter(|process| process.signal(signal) == Err(Errno::EPERM)).map(Process::into_survivor).collect()
     }
 
+    /// The processes that run or are stopped.
+    pub(super) fn living(&self) -> impl Iterator<Item = Identity> {
+        self.members().into_iter().filter(|process| !process.is_dead).map(|process| process.identity())
+    }
+
+    /// Those of the processes that are in this process group.
+    pub(super) fn group(&self, group: Pid) -> impl Iterator<Item = Identity> {
+        let members = self.members().into_iter().filter(move |process| process.group == group.as_raw());
+        members.filter(|process| !process.is_dead).map(|process| process.identity())
+    }
+
+    /// Sends TERM to each process that is not in `asked`, and adds it there. Continues every process that is stopped,
+    /// since it would not see the signal.
+    pub(super) fn ask_to_end(&self, asked: &mut HashSet<Identity>) {
+        for process in self.members().iter().filter(|process| !process.is_dead) {
+            if asked.insert(process.identity()) {
+                let _gone_or_refused = process.signal(libc::SIGTERM);
+            }
+            let _gone_or_refused = process.signal(libc::SIGCONT);
+        }
+    }
+
     fn members(&self) -> Vec<Process> {
         let mut children: HashMap<i32, Vec<Process>> = HashMap::new();
         for process in all() {
@@ -88,6 +118,10 @@ impl Process {
         sys::signal_process(self.pid, signal, || look_at(self.pid).is_some_and(|now| now.started == self.started))
     }
 
+    fn identity(&self) -> Identity {
+        Identity { pid: self.pid, started: self.started }
+    }
+
     fn into_survivor(self) -> Survivor {
         Survivor { pid: self.pid, name: self.name }
     }
@@ -101,6 +135,7 @@ impl Process {
             pid: pid.parse().ok()?,
             name: name.to_owned(),
             parent: fields.get(1)?.parse().ok()?,
+            group: fields.get(2)?.parse().ok()?,
             is_dead: fields.first()?.starts_with(['Z', 'X']),
             started: fields.get(19)?.parse().ok()?,
         })
@@ -123,8 +158,8 @@ mod tests {
 
     #[test]
     fn any_name_of_a_process_is_read() {
-        let stat = "77 (a) Z (b) S 12 77 77 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4242 1 1";
-        let process = Process { pid: 77, name: "a) Z (b".into(), parent: 12, is_dead: false, started: 4242 };
+        let stat = "77 (a) Z (b) S 12 76 77 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4242 1 1";
+        let process = Process { pid: 77, name: "a) Z (b".into(), parent: 12, group: 76, is_dead: false, started: 4242 };
         assert_eq!(Process::of_stat(stat), Some(process));
         assert_eq!(Process::of_stat("77 (a"), None);
     }

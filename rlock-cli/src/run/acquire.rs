@@ -15,8 +15,11 @@ use crate::report::event;
 use crate::run::held::Held;
 use crate::run::signals::Signals;
 
-/// The time between two tries while the lock is in use with another number of slots.
+/// The time between two tries while the lock is in use with another number of slots, or the store does not answer.
 const NEXT_TRY: Duration = Duration::from_millis(500);
+
+/// The wait without `--wait`. Core gives up a claim without an answer early only if there is no limit at all.
+const NO_LIMIT: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// Settings for keeping a lock.
 #[derive(Debug, Clone, Copy, Default)]
@@ -27,14 +30,15 @@ pub(crate) struct Upkeep {
     pub(crate) min_hold: Option<Duration>,
 }
 
-/// Takes the locks, and returns them with enough of each lease left to start a program.
+/// Takes the locks, and returns them with enough of each lease left to start a program. The wait counts from
+/// `started`.
 pub(crate) async fn acquire(
     args: &LockArgs,
     upkeep: Upkeep,
+    started: Instant,
     client: &Client,
     signals: &mut Signals,
 ) -> Result<Held, RunError> {
-    let started = Instant::now();
     let mut held = Held::new(Vec::new());
     for name in args.names() {
         let mut taking = pin!(take(args, upkeep, &name, started, client));
@@ -68,14 +72,13 @@ async fn take(
     client: &Client,
 ) -> Result<Guard, RunError> {
     let options = options(args, upkeep, client);
-    let mut is_said = false;
+    let (mut is_said, mut is_failing) = (false, false);
     loop {
         let taken = if args.once {
             try_take(args, name, client, options.clone()).await
         } else {
-            let left = args.wait.map(|wait| wait.saturating_sub(started.elapsed()));
-            let options = left.into_iter().fold(options.clone(), LockOptions::wait);
-            wait_for(args, name, client, options).await.map(Some)
+            let left = args.wait.unwrap_or(NO_LIMIT).saturating_sub(started.elapsed());
+            wait_for(args, name, client, options.clone().wait(left)).await.map(Some)
         };
         let is_over = args.once || args.wait.is_some_and(|wait| started.elapsed() >= wait);
         match taken {
@@ -88,6 +91,12 @@ async fn take(
                 return Err(RunError::Busy { name: name.clone(), holders });
             }
             Err(LockError::TimedOut { .. }) => return Err(timed_out(name, started.elapsed(), client).await),
+            Err(LockError::Unavailable { source, .. }) if !is_over => {
+                if !std::mem::replace(&mut is_failing, true) {
+                    event!("unavailable", name: name.as_str(); "waiting for {name}: {source}");
+                }
+                sleep(NEXT_TRY).await;
+            }
             Err(LockError::Unavailable { source, .. }) => {
                 return Err(RunError::Unreachable { name: name.clone(), waited: started.elapsed(), source });
             }

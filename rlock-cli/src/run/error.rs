@@ -91,13 +91,9 @@ impl RunError {
         self.exit().0 == Exit::LOCK_LOST
     }
 
-    /// Whether the store may answer at another time.
+    /// Whether the store did not confirm the extension of a lock that it had granted.
     pub(crate) fn is_outage(&self) -> bool {
-        match self {
-            Self::Connect(error) => error.is_unavailable(),
-            Self::Unreachable { .. } | Self::NotConfirmed(_) | Self::Lock(LockError::Unavailable { .. }) => true,
-            _ => false,
-        }
+        matches!(self, Self::NotConfirmed(_))
     }
 }
 

@@ -17,7 +17,7 @@ use nix::unistd::Pid;
 use rlock::{Clock, Moment};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::keep::{News, Order, Survivor, Tree, keep, to_line};
 use crate::sys::{self, Child};
@@ -118,7 +118,12 @@ impl Keeper {
         let until = remaining.map(|remaining| self.until(remaining));
         let line = to_line(&Order::Start { environment, in_front, until });
         let _dead_if_unwritten = self.orders.write_all(line.as_bytes()).await;
-        match self.next_line().await {
+        self.wake();
+        let answer = match remaining {
+            Some(remaining) => timeout(remaining, self.next_line()).await.ok().flatten(),
+            None => self.next_line().await,
+        };
+        match answer {
             Some(News::Started(pid)) => {
                 let pid = Pid::from_raw(pid);
                 self.program = Some(pid);
@@ -127,7 +132,7 @@ impl Keeper {
             Some(News::NotStarted(error)) => Err(NotStarted::Refused(io::Error::from_raw_os_error(error))),
             Some(News::TooLate) => Err(NotStarted::TooLate),
             _ => {
-                // The keeper may have started the program before it died.
+                // The keeper may have started the program before it died, or before it was stopped.
                 self.inherit();
                 while !matches!(self.mode, Mode::Over) {
                     self.news().await;
@@ -157,6 +162,11 @@ impl Keeper {
         self.order(&Order::SignalTree(signal as i32));
     }
 
+    /// Sends TERM to each process of the tree that has not got it before.
+    pub(super) fn ask_to_end(&self) {
+        self.order(&Order::AskToEnd);
+    }
+
     /// Kills the tree. A keeper that does not answer within `patience` is killed before it.
     pub(super) fn kill(&mut self, patience: Duration) {
         self.order(&Order::Kill);
@@ -166,11 +176,16 @@ impl Keeper {
     }
 
     fn order(&self, order: &Order) {
-        let Some(pid) = self.pid else { return };
-        // A full buffer means that the keeper is stopped. `kill` then kills it after its patience.
-        let _full = self.orders.try_write(to_line(order).as_bytes());
-        // A stopped keeper would not read it.
-        let _dead = kill(pid, Signal::SIGCONT);
+        if self.pid.is_some() {
+            // A full buffer means that the keeper is stopped. `kill` then kills it after its patience.
+            let _full = self.orders.try_write(to_line(order).as_bytes());
+            self.wake();
+        }
+    }
+
+    /// Continues the keeper. A stopped one would not read its orders.
+    fn wake(&self) {
+        let _dead = self.pid.map(|pid| kill(pid, Signal::SIGCONT));
     }
 
     /// The next news of the tree.
@@ -226,7 +241,7 @@ impl Keeper {
             let _status = waitpid(pid, None);
         }
         self.mode = Mode::Inherited { next: Instant::now(), kills: 0 };
-        self.own_news.push_back(News::Late);
+        self.own_news.push_back(News::KeeperDied);
     }
 
     /// Kills the rest of the tree, and reaps the dead.
@@ -288,6 +303,6 @@ pub(super) enum NotStarted {
     Refused(io::Error),
     /// The lock was about to end.
     TooLate,
-    /// The keeper was killed, and with it all that it had started.
+    /// The keeper was killed or did not answer, and all that it had started was killed with it.
     KeeperDied,
 }

@@ -7,9 +7,11 @@ use std::pin::pin;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use rlock::LossReason;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
 use crate::args::{OnLost, RunArgs, WaitFor};
@@ -47,9 +49,12 @@ pub(super) struct Supervision<'a> {
     end: Option<End>,
     /// The time at which a program that was asked to end is killed.
     force_at: Option<Instant>,
+    is_forced: bool,
     /// The end of the time of `--max-hold`.
     overdue_at: Option<Instant>,
     is_overdue: bool,
+    /// The keeper was killed, and the program with it.
+    is_unkept: bool,
     /// Whether `rlock` has reported that it cannot kill some of the tree.
     is_refused: bool,
     /// The lock is lost or about to be, and the program runs on (`--on-lost ignore`).
@@ -61,6 +66,8 @@ pub(super) struct Supervision<'a> {
 struct End {
     kill_at: Instant,
     is_killed: bool,
+    /// The program had ended by itself before. Only the rest of its tree is ended.
+    is_after: bool,
 }
 
 /// The last time that `rlock` sent to the keeper.
@@ -81,11 +88,15 @@ pub(super) enum Outcome {
     /// The lock was lost or about to be, and the program was ended.
     LockLost {
         status: ExitStatus,
+        /// The program had ended by itself before.
+        by_itself: bool,
         /// The signal that asked `rlock` to end.
         asked_to_end: Option<Signal>,
     },
     /// The program was ended because it held the lock for too long.
     HeldTooLong(ExitStatus),
+    /// The keeper was killed, and the program with it.
+    KeeperDied,
 }
 
 impl<'a> Supervision<'a> {
@@ -123,8 +134,10 @@ impl<'a> Supervision<'a> {
             resume_at: None,
             end: None,
             force_at: None,
+            is_forced: false,
             overdue_at: args.max_hold.map(|time| now + time),
             is_overdue: false,
+            is_unkept: false,
             is_refused: false,
             is_ignored: false,
         }
@@ -135,8 +148,7 @@ impl<'a> Supervision<'a> {
         let mut lost = pin!(self.held.lost());
         let mut is_lost = false;
         let status = loop {
-            let is_enough = self.is_gone || self.args.wait_for == WaitFor::Program && self.end.is_none();
-            if let Some(status) = self.status.filter(|_| is_enough) {
+            if let Some(status) = self.status.filter(|_| self.is_over()) {
                 break status;
             }
             let next_check = self.next_check();
@@ -144,20 +156,45 @@ impl<'a> Supervision<'a> {
                 biased;
                 _ = &mut lost, if !is_lost => {
                     is_lost = true;
-                    self.on_loss();
+                    self.catch_up().await;
+                    if self.end.is_some() || !self.is_over() {
+                        self.on_loss();
+                    }
                 }
                 news = self.keeper.news() => self.on_news(news),
                 signal = self.signals.next() => self.on_signal(signal).await,
                 () = sleep_until(next_check) => self.on_time().await,
             }
         };
-        if self.end.is_none() && self.args.on_lost != OnLost::Ignore && self.held.loss().is_some() {
-            self.on_loss();
+        let is_of_interest = self.end.is_none() && self.args.on_lost != OnLost::Ignore;
+        if let Some((name, reason)) = self.held.loss().filter(|_| is_of_interest) {
+            event!("lost", name: name.as_str(), reason: reason.as_str(); "lost {name}: {reason}; the program had ended");
+            let by_itself = !self.is_unkept && !self.is_overdue;
+            return Outcome::LockLost { status, by_itself, asked_to_end: self.asked_to_end };
         }
         match self.end {
+            None if self.is_unkept => Outcome::KeeperDied,
             None if self.is_overdue => Outcome::HeldTooLong(status),
             None => Outcome::Ended { status, is_asked_to: self.is_asked_to_end() },
-            Some(_) => Outcome::LockLost { status, asked_to_end: self.asked_to_end },
+            Some(End { is_after: by_itself, .. }) => {
+                Outcome::LockLost { status, by_itself, asked_to_end: self.asked_to_end }
+            }
+        }
+    }
+
+    /// Whether nothing is left that needs the lock.
+    fn is_over(&self) -> bool {
+        let is_left_alone = self.args.wait_for == WaitFor::Program && self.end.is_none() && !self.is_unkept;
+        self.status.is_some() && (self.is_gone || is_left_alone)
+    }
+
+    /// Handles the news that came before a loss: the program may have ended by itself.
+    async fn catch_up(&mut self) {
+        const MOST: usize = 8; // a program that stops again and again does not delay the loss
+        yield_now().await; // looks at the socket
+        for _ in 0..MOST {
+            let Some(news) = self.keeper.news().now_or_never() else { return };
+            self.on_news(news);
         }
     }
 
@@ -172,6 +209,7 @@ impl<'a> Supervision<'a> {
             News::Left(processes) => self.left = Some((processes, Instant::now() + Self::LEFT_UNREMARKED)),
             News::Killing(refused) => self.on_refused(&refused),
             News::Late => self.on_late(),
+            News::KeeperDied => self.on_death_of_keeper(),
             News::Gone => self.is_gone = true,
             News::Ready | News::Started(_) | News::NotStarted(_) | News::TooLate => {}
         }
@@ -185,8 +223,7 @@ impl<'a> Supervision<'a> {
             if status.signal().is_some() { terminal.put_right() } else { terminal.take_back() }
         }
         if self.asked_to_end.is_some() && self.args.wait_for == WaitFor::Tree {
-            self.keeper.signal_tree(Signal::SIGTERM);
-            self.keeper.signal_tree(Signal::SIGCONT);
+            self.keeper.ask_to_end();
         }
     }
 
@@ -211,11 +248,20 @@ impl<'a> Supervision<'a> {
         event!("not_killed", processes: pids; "processes of another user cannot be killed and run on: {named}");
     }
 
-    /// The keeper got no later time from `rlock`, or was itself killed.
+    /// The keeper got no later time from `rlock`.
     fn on_late(&mut self) {
         if self.end.is_none() {
-            self.end = Some(End { kill_at: Instant::now(), is_killed: true });
-            event!("killed"; "killed the program: rlock or its keeper was stopped or killed");
+            self.end = Some(self.end_by(Instant::now(), true));
+            event!("killed"; "killed the program: rlock was stopped, and the lock was about to end");
+        }
+    }
+
+    /// The keeper was killed, or did not answer. Its death costs the program, but not the lock.
+    fn on_death_of_keeper(&mut self) {
+        if self.end.is_none() && !self.is_forced {
+            self.is_unkept = self.status.is_none();
+            let killed = if self.is_unkept { "the program" } else { "what the program has left running" };
+            event!("killed"; "killed {killed}: the keeper was killed");
         }
     }
 
@@ -269,6 +315,7 @@ impl<'a> Supervision<'a> {
         let now = Instant::now();
         if self.force_at.is_some_and(|force_at| now >= force_at) {
             self.force_at = None;
+            self.is_forced = true;
             event!("killed"; "killed the program, which did not end when it was asked to");
             self.keeper.kill(self.patience());
         }
@@ -296,8 +343,7 @@ impl<'a> Supervision<'a> {
         let names = self.held.list();
         event!("overdue", names: names; "the program has held {} for the time of --max-hold; ending the program", self.held.names());
         self.force_at.get_or_insert(now + self.args.kill_after.unwrap_or(self.grace.term));
-        self.keeper.signal_tree(Signal::SIGTERM);
-        self.keeper.signal_tree(Signal::SIGCONT);
+        self.keeper.ask_to_end();
     }
 
     /// Sends the keeper a later time once the lock has been extended. It looks more often than the lock is extended.
@@ -358,19 +404,22 @@ impl<'a> Supervision<'a> {
             end.kill_at = end.kill_at.min(kill_at);
             return;
         }
-        self.end = Some(End { kill_at, is_killed: false });
-        self.keeper.signal_tree(Signal::SIGTERM);
-        // A stopped process would not see the signal.
-        self.keeper.signal_tree(Signal::SIGCONT);
+        self.end = Some(self.end_by(kill_at, false));
+        self.keeper.ask_to_end();
     }
 
     fn kill(&mut self) {
         if self.end.is_some_and(|end| end.is_killed) {
             return;
         }
-        self.end = Some(End { kill_at: Instant::now(), is_killed: true });
+        self.end = Some(self.end_by(Instant::now(), true));
         self.keeper.kill(self.patience());
         event!("killed"; "killed the program");
+    }
+
+    fn end_by(&self, kill_at: Instant, is_killed: bool) -> End {
+        let is_after = self.end.map_or(self.status.is_some(), |end| end.is_after);
+        End { kill_at, is_killed, is_after }
     }
 }
 

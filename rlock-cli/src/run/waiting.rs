@@ -22,18 +22,21 @@ const LAST_LOOK: Duration = Duration::from_secs(2);
 /// the place in the queue.
 pub(super) async fn announce(args: &LockArgs, name: &ResourceName, client: &Client) {
     sleep(UNREMARKABLE).await;
+    let mut is_failing = false;
     match client.inspect(name).await {
         Ok(snapshot) => {
             let (holders, queue) = (snapshot.holders.len(), snapshot.queue.len());
             let by = if holders > 0 { format!(", {}; {queue} in the queue", held(&snapshot)) } else { String::new() };
             event!("waiting", name: name.as_str(), holders: holders, queue: queue; "waiting for {name}{by}");
         }
-        Err(error) => event!("unavailable", name: name.as_str(); "waiting for {name}: {error}"),
+        Err(error) => {
+            is_failing = true;
+            event!("unavailable", name: name.as_str(); "waiting for {name}, and the store does not answer: {error}");
+        }
     }
     let is_shown = io::stderr().is_terminal() && !args.quiet;
     let every = if is_shown { REFRESH } else { LOOK.max(args.ttl.get() / 3) };
     let own = Owner::current().with_label(args.label.as_deref().unwrap_or_default());
-    let mut is_failing = false;
     loop {
         sleep(every).await;
         match client.inspect(name).await {

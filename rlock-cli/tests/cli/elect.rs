@@ -1,13 +1,14 @@
 //! Elections: a program in each term of a candidate.
 
 use std::fs;
+use std::time::Duration;
 
-use nix::sys::signal::Signal;
-use rlock_testkit::faults::Control as _;
+use nix::sys::signal::{Signal, kill};
+use rlock_testkit::faults::{Control as _, Data};
 use serde_json::Value;
 
 use super::Server;
-use crate::support::{Folder, Observer, Rlock, unique, until, wait_for};
+use crate::support::{Folder, Observer, Process, Rlock, parent_of, rlock, unique, until, url, wait_for};
 
 /// Notes the token of each term, and goes on until it is ended.
 const TERM: &str = "echo $RLOCK_TOKEN >> $D/terms; exec sleep 600";
@@ -60,7 +61,7 @@ fn terminated_candidate_does_not_campaign_again() {
     let exited = running.exit();
     exited.assert(143, &["was lost"]);
     assert!(!exited.stderr.contains("campaigning"), "{}", exited.stderr);
-    assert_eq!(folder.read("terms"), "\n");
+    assert_eq!((&*folder.read("terms"), &*folder.read("asked")), ("\n", "\n"));
 }
 
 #[test]
@@ -76,6 +77,76 @@ fn silent_store_ends_the_term_only() {
     folder.wait_for("terms", 2);
     running.signal(Signal::SIGTERM);
     running.exit().assert(143, &[]);
+}
+
+#[test]
+fn candidate_waits_for_a_store_that_is_down() {
+    const OUTAGE: Duration = Duration::from_secs(7); // longer than a claim is retried
+    let server = Server::start_durable();
+    let folder = Folder::new();
+    let (name, url) = (unique("early"), url(&server));
+    Rlock::on(&server, &["run", &unique("tables"), "--", "true"]).exit().assert(0, &[]); // a file has them from now on
+    wait_for(server.kill());
+    let script = folder.script(TERM);
+    let mut running = Rlock::start(rlock(&["elect", &name, "--", "sh", "-c", &script]).env("RLOCK_URL", url));
+    running.hear("waiting for");
+    std::thread::sleep(OUTAGE);
+    wait_for(server.restart(Data::Kept));
+    folder.wait_for("terms", 1);
+    running.signal(Signal::SIGTERM);
+    running.exit().assert(143, &[]);
+}
+
+#[test]
+fn program_that_ends_before_its_loss_ends_the_candidate() {
+    let server = Server::start();
+    let observer = Observer::of(&server);
+    let folder = Folder::new();
+    let name = unique("ended");
+    let script = folder.script("echo $$ > $D/pid; read line; exit 7");
+    let mut running = Rlock::on(&server, &["elect", &name, "--ttl", "1m", "--", "sh", "-c", &script]);
+    let program = folder.wait_for_process("pid");
+    let (keeper, candidate) = (Process::from(parent_of(program.pid())), Process::from(running.pid()));
+    running.signal(Signal::SIGSTOP);
+    candidate.wait_until_stopped();
+    observer.break_lock(&name);
+    running.say("\n");
+    program.wait_until_reaped();
+    keeper.wait_until_idle();
+    running.signal(Signal::SIGCONT);
+    let exited = running.exit();
+    exited.assert(7, &["the program ended with status 7"]);
+    assert!(!exited.stderr.contains("campaigning"), "{}", exited.stderr);
+}
+
+#[test]
+fn loss_after_the_program_ended_ends_the_candidate() {
+    let server = Server::start();
+    let observer = Observer::of(&server);
+    let folder = Folder::new();
+    let name = unique("left");
+    let mut running = candidate(&server, &name, "", &folder.script("setsid sleep 600 & exit 7"));
+    running.hear("stays held for what it has left running");
+    observer.break_lock(&name);
+    let exited = running.exit();
+    exited.assert(7, &["was lost"]);
+    assert!(!exited.stderr.contains("campaigning"), "{}", exited.stderr);
+}
+
+#[test]
+fn killed_keeper_ends_the_candidate() {
+    let server = Server::start();
+    let folder = Folder::new();
+    let name = unique("unkept");
+    let script = folder.script("echo $$ > $D/pid; exec sleep 600");
+    let mut running = Rlock::on(&server, &["elect", &name, "--json", "--", "sh", "-c", &script]);
+    running.hear("started");
+    let program = folder.wait_for_process("pid");
+    kill(parent_of(program.pid()), Signal::SIGKILL).expect("it runs");
+    let exited = running.exit();
+    exited.assert(71, &["the keeper of the program was killed"]);
+    assert!(!exited.stderr.contains("campaigning"), "{}", exited.stderr);
+    assert_eq!(leader(&server, &name), None);
 }
 
 #[test]

@@ -27,6 +27,20 @@ fn lock_is_held_over_several_commands() {
 }
 
 #[test]
+fn handle_stays_held_however_the_program_ends() {
+    let server = Server::start();
+    let name = unique("kept");
+    let acquired = Rlock::on(&server, &["acquire", &name, "--ttl", "1m"]).exit();
+    let handle = acquired.stdout.trim();
+    let too_long = ["--max-hold", "300ms", "--", "sleep", "600"];
+    for (rest, status) in [(&["--", "no-such-program"][..], 127), (&too_long, 77), (&["--", "false"], 1)] {
+        Rlock::on(&server, &[&["run", "--handle", handle], rest].concat()).exit().assert(status, &[]);
+        Rlock::on(&server, &["run", &name, "--try", "--", "true"]).exit().assert(75, &["held by"]);
+    }
+    Rlock::on(&server, &["release", handle]).exit().assert(0, &["released"]);
+}
+
+#[test]
 fn acquired_lock_ends_with_its_ttl() {
     let server = Server::start();
     let name = unique("forgotten");

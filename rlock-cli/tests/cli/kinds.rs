@@ -87,7 +87,7 @@ fn other_number_of_slots_waits_for_current_users() {
     holder.hear("acquired");
     let mut next = Rlock::on(&server, &["run", &name, "--slots", "5", "--wait", "1m", "--", "true"]);
     next.hear("held with --slots 3");
-    Rlock::on(&server, &["run", &name, "--slots", "5", "--wait", "100ms", "--", "true"]).exit().assert(75, &[]);
+    Rlock::on(&server, &["run", &name, "--slots", "5", "--wait", "2s", "--", "true"]).exit().assert(75, &[]);
     holder.exit().assert(0, &["released"]);
     next.exit().assert(0, &["acquired", "released"]);
 }
@@ -201,7 +201,7 @@ fn several_locks_are_taken_in_name_order() {
     // A run that does not get all of its locks releases those that it has.
     let mut holder = Rlock::on(&server, &["run", &b, "--", "cat"]);
     holder.hear("acquired");
-    Rlock::on(&server, &["run", &a, "--name", &b, "--wait", "100ms", "--", "true"]).exit().assert(75, &[]);
+    Rlock::on(&server, &["run", &a, "--name", &b, "--wait", "2s", "--", "true"]).exit().assert(75, &[]);
     Rlock::on(&server, &["run", &a, "--try", "--", "true"]).exit().assert(0, &[]);
     holder.exit().assert(0, &["released"]);
 }

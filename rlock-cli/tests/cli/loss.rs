@@ -187,6 +187,18 @@ fn waiters_say_that_the_store_does_not_answer() {
 }
 
 #[test]
+fn wait_covers_a_store_that_is_down() {
+    let server = Server::start_durable();
+    let (name, url) = (unique("early"), url(&server));
+    Rlock::on(&server, &["run", &unique("tables"), "--", "true"]).exit().assert(0, &[]); // a file has them from now on
+    wait_for(server.kill());
+    let mut waiter = Rlock::start(rlock(&["run", &name, "--wait", "1m", "--", "true"]).env("RLOCK_URL", url));
+    waiter.hear("waiting for");
+    wait_for(server.restart(Data::Kept));
+    waiter.exit().assert(0, &["released"]);
+}
+
+#[test]
 fn a_broken_lock_ends_the_program_at_once() {
     let server = Server::start();
     let observer = Observer::of(&server);

@@ -9,7 +9,9 @@ use crate::support::{Folder, Observer, Rlock, Store as _, rlock, unique, url};
 fn a_store_that_is_down_is_69() {
     let scheme = Server::SCHEME;
     let url = format!("{scheme}://user:hunter2@127.0.0.1:1");
-    for arguments in [&["run", "x", "--url", &url, "--", "true"][..], &["show", "x", "--url", &url]] {
+    let run = ["run", "x", "--url", &url];
+    let (once, patient) = ([&run[..], &["--", "true"]].concat(), [&run[..], &["--wait", "1s", "--", "true"]].concat());
+    for arguments in [&once[..], &patient, &["show", "x", "--url", &url]] {
         let exited = Rlock::start(&mut rlock(arguments)).exit();
         exited.assert(69, &[&format!("{scheme}://127.0.0.1:1"), "is the server running?"]);
         assert!(!exited.stderr.contains("hunter2"), "{}", exited.stderr);

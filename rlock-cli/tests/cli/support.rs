@@ -297,12 +297,26 @@ impl Process {
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
+        self.is_in_state('T')
+    }
+
+    fn is_in_state(&self, expected: char) -> bool {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.0)).unwrap_or_default();
-        stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('T'))
+        stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with(expected))
     }
 
     pub(crate) fn wait_until_dead(&self) {
         until("the end of a process", || (!self.is_alive()).then_some(()));
+    }
+
+    /// Waits until its parent has reaped it.
+    pub(crate) fn wait_until_reaped(&self) {
+        until("the end of a process", || (start_of(self.0) != self.1).then_some(()));
+    }
+
+    /// Waits until it waits for an event.
+    pub(crate) fn wait_until_idle(&self) {
+        until("an idle process", || self.is_in_state('S').then_some(()));
     }
 
     pub(crate) fn wait_until_stopped(&self) {

@@ -4,7 +4,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::Server;
-use crate::support::{Folder, Observer, Process, Rlock, Store as _, parent_of, unique, until};
+use crate::support::{Folder, Observer, Process, Rlock, Store as _, children_of, parent_of, unique, until};
 
 /// Starts a process in a group and session of its own whose parent has died, and which ignores TERM.
 const DAEMON: &str = "setsid sh -c 'trap \"\" TERM HUP INT; echo $$ > '$D/daemon'; while :; do sleep 0.01; done' & ";
@@ -72,6 +72,27 @@ fn signal_ends_processes_outside_the_group() {
 }
 
 #[test]
+fn no_process_gets_term_twice() {
+    let server = Server::start();
+    let folder = Folder::new();
+    let member = "trap 'echo >> $D/got' TERM; trap 'echo > $D/usr' USR1; echo > $D/ready; \
+                  until [ -e $D/end ]; do sleep 0.01; done";
+    std::fs::write(folder.path("member"), folder.script(member)).unwrap();
+    let script = folder.script("trap 'exit 0' TERM; sh $D/member & while :; do sleep 0.01; done");
+    let mut running = Rlock::run_script(&server, &unique("once"), &[], &script);
+    folder.wait_for("ready", 1);
+    running.signal(Signal::SIGTERM);
+    folder.wait_for("got", 1);
+    running.hear("stays held for what it has left running");
+    // The keeper obeys one order after the other: a second TERM would have come before this signal.
+    running.signal(Signal::SIGUSR1);
+    folder.wait_for("usr", 1);
+    std::fs::write(folder.path("end"), "").unwrap();
+    running.exit().assert(0, &["released"]);
+    assert_eq!(folder.read("got"), "\n");
+}
+
+#[test]
 fn kill_after_covers_the_whole_tree() {
     let server = Server::start();
     let folder = Folder::new();
@@ -101,7 +122,7 @@ fn killed_keeper_takes_the_whole_tree_along() {
     running.hear("started");
     let program = folder.wait_for_process("pid");
     kill(keeper_of(&running, &program).pid(), Signal::SIGKILL).unwrap();
-    running.exit().assert(76, &["killed the program", "was ended by SIGKILL"]);
+    running.exit().assert(71, &["killed the program", "was ended by SIGKILL", "the keeper of the program was killed"]);
     assert!(!program.is_alive() && !daemon.is_alive());
     Rlock::on(&server, &["run", &name, "--try", "--", "true"]).exit().assert(0, &[]);
 }
@@ -130,11 +151,29 @@ fn stopped_keeper_does_not_save_the_tree() {
     let name = unique("stopped");
     let (mut running, daemon) = run_daemon(&server, &folder, &name, &["--ttl", "1m"], "echo $$ > $D/pid; sleep 600");
     let program = folder.wait_for_process("pid");
-    kill(keeper_of(&running, &program).pid(), Signal::SIGSTOP).unwrap();
+    let keeper = keeper_of(&running, &program);
+    kill(keeper.pid(), Signal::SIGSTOP).unwrap();
     observer.break_lock(&name);
     running.hear("lost");
     running.exit().assert(76, &["killed the program"]);
     assert!(!program.is_alive() && !daemon.is_alive());
+}
+
+#[test]
+fn keeper_that_was_stopped_starts_the_program() {
+    let server = Server::start();
+    let name = unique("waiting");
+    let mut holder = Rlock::on(&server, &["run", &name, "--", "cat"]);
+    holder.hear("acquired");
+    let mut waiter = Rlock::on(&server, &["run", &name, "--", "echo", "ran"]);
+    waiter.hear("waiting");
+    let keeper = Process::from(children_of(waiter.pid())[0]);
+    kill(keeper.pid(), Signal::SIGSTOP).unwrap();
+    keeper.wait_until_stopped();
+    holder.exit().assert(0, &["released"]);
+    let exited = waiter.exit();
+    exited.assert(0, &["released"]);
+    assert_eq!(exited.stdout, "ran\n");
 }
 
 #[test]
@@ -163,7 +202,7 @@ fn children_that_rlock_had_before_are_spared() {
     running.hear("started");
     let (before, program) = (folder.wait_for_process("before"), folder.wait_for_process("pid"));
     kill(keeper_of(&running, &program).pid(), Signal::SIGKILL).unwrap();
-    running.exit_without_output().assert(76, &["killed the program"]);
+    running.exit_without_output().assert(71, &["killed the program"]);
     assert!(before.is_alive());
 }
 
