@@ -126,6 +126,14 @@ impl Rlock {
         kill(self.pid(), signal).expect("rlock has not been waited for");
     }
 
+    /// Runs `sh -c SCRIPT` under the lock `name`, in a session without the terminal at which the tests may run.
+    pub(crate) fn run_script_without_terminal(server: &impl Store, name: &str, options: &[&str], script: &str) -> Self {
+        // `setsid` does not fork here: the child of a spawn leads no group.
+        let mut command = Command::new("setsid");
+        command.args([env!("CARGO_BIN_EXE_rlock"), "run", name]).args(options).args(["--", "sh", "-c", script]);
+        Self::start(command.env("RLOCK_URL", url(server)))
+    }
+
     /// Sends a signal, even if the process may have ended.
     pub(crate) fn signal_if_alive(&self, signal: Signal) {
         let _ended = kill(self.pid(), signal);
