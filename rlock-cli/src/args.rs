@@ -259,14 +259,14 @@ fn with_store(mut cli: Cli) -> Result<Command, clap::Error> {
         Command::Schema(SchemaArgs { store, .. }) => store,
         Command::Completions { .. } | Command::Man => return Ok(cli.command),
     };
-    let is_without_name = match &cli.command {
-        Command::Run(run) => run.handle.is_none() && run.lock.names().is_empty(),
-        Command::Acquire(acquire) => acquire.lock.names().len() != 1,
-        _ => false,
-    };
-    if is_without_name {
-        return Err(Cli::command()
-            .error(ErrorKind::MissingRequiredArgument, "give the NAME of a lock: rlock run NAME -- PROGRAM"));
+    match &cli.command {
+        Command::Run(run) if run.handle.is_none() && run.lock.names().is_empty() => {
+            return Err(wrong(&cli.command, ErrorKind::MissingRequiredArgument, "give the NAME of the lock"));
+        }
+        Command::Acquire(acquire) if acquire.lock.names().len() != 1 => {
+            return Err(wrong(&cli.command, ErrorKind::MissingRequiredArgument, "give the NAME of one lock"));
+        }
+        _ => {}
     }
     if let Command::Run(RunArgs { interval: Some(interval), lock: LockArgs { ttl, .. }, .. })
     | Command::Elect(ElectArgs { interval: Some(interval), ttl, .. }) = &cli.command
@@ -275,15 +275,15 @@ fn with_store(mut cli: Cli) -> Result<Command, clap::Error> {
         // A longer interval leaves no time for a failed extension before the program is asked to end.
         let half = humantime::format_duration(ttl.get() / 2);
         let given = humantime::format_duration(*interval);
-        let wrong = format!("--interval {given} is not from 1ms to {half}, half of the TTL");
-        return Err(Cli::command().error(ErrorKind::InvalidValue, wrong));
+        let reason = format!("--interval {given} is not from 1ms to {half}, half of the TTL");
+        return Err(wrong(&cli.command, ErrorKind::InvalidValue, &reason));
     }
     if store.url().is_empty() {
         let missing = match store.given {
             Some(_) => "the URL is empty: leave out --url, or unset RLOCK_URL",
             None => "no store is named: give --url URL or set RLOCK_URL, for example to redis://localhost:6379",
         };
-        return Err(Cli::command().error(ErrorKind::MissingRequiredArgument, missing));
+        return Err(wrong(&cli.command, ErrorKind::MissingRequiredArgument, missing));
     }
     #[cfg(feature = "bench")]
     if let Command::Bench(_) = cli.command {
@@ -291,9 +291,25 @@ fn with_store(mut cli: Cli) -> Result<Command, clap::Error> {
     }
     if store.url().trim_start().to_ascii_lowercase().starts_with("memory:") {
         let alone = "memory: is a store inside one process, and excludes no other process: name one that all can reach";
-        return Err(Cli::command().error(ErrorKind::InvalidValue, alone));
+        return Err(wrong(&cli.command, ErrorKind::InvalidValue, alone));
     }
     Ok(cli.command)
+}
+
+/// An error with the usage of the command.
+fn wrong(command: &Command, kind: ErrorKind, message: &str) -> clap::Error {
+    let mut cli = Cli::command();
+    cli.build();
+    let usage = match command {
+        Command::Run(_) => cli.find_subcommand_mut("run"),
+        Command::Elect(_) => cli.find_subcommand_mut("elect"),
+        Command::Acquire(_) => cli.find_subcommand_mut("acquire"),
+        _ => None,
+    };
+    match usage {
+        Some(command) => command.error(kind, message),
+        None => cli.error(kind, message),
+    }
 }
 
 fn resource_name(name: &str) -> Result<ResourceName, String> {
@@ -305,7 +321,12 @@ fn time(text: &str) -> Result<Duration, String> {
 }
 
 fn ttl(text: &str) -> Result<Ttl, String> {
-    Ttl::new(time(text)?).map_err(|error| error.to_string())
+    let given = time(text)?;
+    let shown = humantime::format_duration;
+    Ttl::new(given).map_err(|_| {
+        let (least, most) = (shown(Ttl::MIN.get()), Ttl::MAX.get().as_secs() / (24 * 60 * 60));
+        format!("a TTL of {} cannot be used: choose one from {least} to {most} days", shown(given))
+    })
 }
 
 #[cfg(test)]

@@ -10,6 +10,10 @@ use crate::exit::Exit;
 use crate::report::report;
 
 pub(crate) async fn schema(args: SchemaArgs) -> Exit {
+    if args.create && args.store.given.is_none() {
+        report!("--create needs a database: name it with --url or RLOCK_URL, and write postgres://HOST:PORT/DATABASE");
+        return Exit::USAGE;
+    }
     match print_or_create(&args).await {
         Ok(()) => Exit::OK,
         Err(error) => {
