@@ -105,6 +105,18 @@ pub(crate) fn next_child() -> Child {
     }
 }
 
+/// Whether this process has a child, dead or alive. Always true outside Linux.
+pub(crate) fn has_children() -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        use nix::sys::wait::{Id, WaitPidFlag, waitid};
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        waitid(Id::All, flags) != Err(Errno::ECHILD)
+    }
+    #[cfg(not(target_os = "linux"))]
+    true
+}
+
 /// Sends a signal to a process group. The signal is a number, because not all signals have names.
 pub(crate) fn signal_group(group: Pid, signal: i32) -> Result<(), Errno> {
     // SAFETY: the call touches no memory.

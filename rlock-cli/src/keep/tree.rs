@@ -42,7 +42,7 @@ impl Tree {
     /// The tree below this process, without the children that it has now.
     pub(crate) fn of_this_process() -> Self {
         let own = Pid::this().as_raw();
-        let children = all().into_iter().filter(|process| process.parent == own);
+        let children = visible().into_iter().filter(|process| process.parent == own);
         Self { spared: children.map(|process| process.pid).collect() }
     }
 
@@ -91,7 +91,7 @@ impl Tree {
 
     fn members(&self) -> Vec<Process> {
         let mut children: HashMap<i32, Vec<Process>> = HashMap::new();
-        for process in all() {
+        for process in visible() {
             children.entry(process.parent).or_default().push(process);
         }
         let mut members = children.remove(&Pid::this().as_raw()).unwrap_or_default();
@@ -142,7 +142,12 @@ impl Process {
     }
 }
 
-fn all() -> Vec<Process> {
+/// All processes of the host that `/proc` shows, or none if this process has no child: then it has no descendant either,
+/// and a look would cost more with each process of the host.
+fn visible() -> Vec<Process> {
+    if !sys::has_children() {
+        return Vec::new();
+    }
     let folders = fs::read_dir("/proc").into_iter().flatten().flatten();
     folders.filter_map(|folder| look_at(folder.file_name().to_str()?.parse().ok()?)).collect()
 }
