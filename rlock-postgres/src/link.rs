@@ -85,15 +85,18 @@ impl Link {
         self.call_in(session, statement, values).await
     }
 
-    /// Runs a statement that changes nothing. Without a connection or an answer in time it is sent again, as long as
-    /// the answer could come within the timeout.
+    /// Runs a statement that changes nothing. Without a connection or an answer in time it is sent again, until the
+    /// timeout.
     pub(crate) async fn read(&self, statement: &Statement, values: Vec<Value>) -> Result<Vec<PgRow>, CallError> {
         let begun = Instant::now();
         loop {
-            let (limit, sent) = (self.patience(), Instant::now());
-            let outcome = self.call(statement, values.clone()).await;
-            let is_silent = outcome.is_err() && sent.elapsed() >= limit;
-            if !is_silent || begun.elapsed() + self.patience() > self.timeout {
+            let sent = Instant::now();
+            let left = self.timeout.saturating_sub(begun.elapsed());
+            let Ok(outcome) = timeout(left, self.call(statement, values.clone())).await else {
+                return Err(CallError::late(self.timeout));
+            };
+            let is_silent = outcome.is_err() && sent.elapsed() >= PATIENCE;
+            if !is_silent || begun.elapsed() + PATIENCE > self.timeout {
                 return outcome;
             }
         }
