@@ -68,21 +68,27 @@ impl Link {
     ///
     /// A statement whose future is dropped may be carried out.
     pub(crate) async fn call(&self, statement: &Statement, values: Vec<Value>) -> Result<Vec<PgRow>, CallError> {
+        self.call_within(self.timeout, statement, values).await
+    }
+
+    async fn call_within(
+        &self,
+        longest: Duration,
+        statement: &Statement,
+        values: Vec<Value>,
+    ) -> Result<Vec<PgRow>, CallError> {
         let busy = |_| {
-            CallError::new(
-                Kind::Unsent,
-                format!("all {} connections are busy for longer than {:?}", self.most, self.timeout),
-            )
+            CallError::new(Kind::Unsent, format!("all {} connections are busy for longer than {longest:?}", self.most))
         };
-        let _slot = timeout(self.timeout, self.slots.acquire()).await.map_err(busy)?;
+        let _slot = timeout(longest, self.slots.acquire()).await.map_err(busy)?;
         if let Some(session) = self.take() {
-            return self.call_in(session, statement, values).await;
+            return self.call_in(session, longest, statement, values).await;
         }
         if let Some(turn) = self.listener.as_ref().and_then(|listener| listener.try_take()) {
-            return self.call_listening(turn, statement, values).await;
+            return self.call_listening(turn, longest, statement, values).await;
         }
-        let session = self.open().await?;
-        self.call_in(session, statement, values).await
+        let session = self.open(longest).await?;
+        self.call_in(session, longest, statement, values).await
     }
 
     /// Runs a statement that changes nothing. Without a connection or an answer in time it is sent again, until the
@@ -92,10 +98,9 @@ impl Link {
         loop {
             let sent = Instant::now();
             let left = self.timeout.saturating_sub(begun.elapsed());
-            let Ok(outcome) = timeout(left, self.call(statement, values.clone())).await else {
-                return Err(CallError::late(self.timeout));
-            };
-            let is_silent = outcome.is_err() && sent.elapsed() >= PATIENCE;
+            let outcome = self.call_within(left, statement, values.clone()).await;
+            let may_be_answered = |error: &CallError| matches!(error.kind, Kind::Late | Kind::Unsent);
+            let is_silent = outcome.as_ref().is_err_and(may_be_answered) && sent.elapsed() >= PATIENCE;
             if !is_silent || begun.elapsed() + PATIENCE > self.timeout {
                 return outcome;
             }
@@ -105,10 +110,11 @@ impl Link {
     async fn call_in(
         &self,
         mut session: Session,
+        longest: Duration,
         statement: &Statement,
         values: Vec<Value>,
     ) -> Result<Vec<PgRow>, CallError> {
-        let outcome = self.run(&mut session.conn, statement, values).await;
+        let outcome = self.run(&mut session.conn, longest, statement, values).await;
         match &outcome {
             Err(error) if error.is_late() => self.sessions.abandon(session.id()),
             // The other connections have probably failed too.
@@ -121,16 +127,17 @@ impl Link {
     async fn call_listening(
         &self,
         turn: Turn<'_>,
+        longest: Duration,
         statement: &Statement,
         values: Vec<Value>,
     ) -> Result<Vec<PgRow>, CallError> {
-        let (limit, begun) = (self.limit_of_connecting(), Instant::now());
+        let (limit, begun) = (self.limit_of_connecting(longest), Instant::now());
         let opened = turn.session(limit).await;
         let mut listening = opened.inspect_err(|_| self.note_silence(begun.elapsed() >= limit))?;
         let session = listening.as_mut().expect("a turn has a session");
         let id = session.id();
         let conn = session.conn().await.map_err(|error| CallError::connecting(error, self.most))?;
-        let outcome = self.run(conn, statement, values).await;
+        let outcome = self.run(conn, longest, statement, values).await;
         if let Err(error) = &outcome
             && (error.is_late() || error.ends_connection())
         {
@@ -146,6 +153,7 @@ impl Link {
     async fn run(
         &self,
         conn: &mut PgConnection,
+        longest: Duration,
         statement: &Statement,
         values: Vec<Value>,
     ) -> Result<Vec<PgRow>, CallError> {
@@ -156,7 +164,7 @@ impl Link {
                 statement.run_prepared(conn, values).await
             }
         };
-        let patience = self.patience().min(self.timeout);
+        let patience = self.patience().min(longest);
         let Ok(outcome) = timeout(patience, run).await else {
             self.note_silence(true);
             return Err(CallError::late(patience));
@@ -165,8 +173,8 @@ impl Link {
         outcome.map_err(|error| CallError::executing(error, &self.schema))
     }
 
-    async fn open(&self) -> Result<Session, CallError> {
-        let (limit, begun) = (self.limit_of_connecting(), Instant::now());
+    async fn open(&self, longest: Duration) -> Result<Session, CallError> {
+        let (limit, begun) = (self.limit_of_connecting(longest), Instant::now());
         self.sessions.open(limit).await.inspect_err(|_| self.note_silence(begun.elapsed() >= limit))
     }
 
@@ -174,8 +182,8 @@ impl Link {
         PATIENCE * (1 << self.silences.load(Ordering::Relaxed).min(8))
     }
 
-    fn limit_of_connecting(&self) -> Duration {
-        self.patience().min(self.sessions.connect_timeout)
+    fn limit_of_connecting(&self, longest: Duration) -> Duration {
+        self.patience().min(self.sessions.connect_timeout).min(longest)
     }
 
     fn note_silence(&self, is_silent: bool) {

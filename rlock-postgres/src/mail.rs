@@ -64,6 +64,9 @@ impl Mailbox {
             }
             Standing::Held(ttl) => {
                 expecting.held.insert(id, Life::of(ttl));
+                if queued.is_some() {
+                    expecting.moved = Some(Instant::now());
+                }
             }
             Standing::Over => return,
         }
@@ -77,7 +80,6 @@ impl Mailbox {
         let waited = self.lock().queued.get(&id).copied();
         if let Some(Life { ttl, .. }) = waited {
             self.note(id, Standing::Held(ttl));
-            self.lock().moved = Some(Instant::now());
         }
     }
 

@@ -16,7 +16,7 @@ pub(crate) async fn together<F: Future>(futures: impl IntoIterator<Item = F>) ->
     let are_several = futures.len() > 1;
     let mut all = pin!(join_all(futures));
     poll_fn(|context| {
-        let _until_polled = Together::set(are_several);
+        let _until_polled = Together::set(are_several || is_together());
         all.as_mut().poll(context)
     })
     .await

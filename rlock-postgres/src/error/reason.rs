@@ -45,11 +45,11 @@ pub(super) fn after_connecting(code: &str, message: &str) -> (Kind, String) {
         "28000" | "28P01" => (Kind::Refused, LOGIN),
         "3D000" | "57P04" => (Kind::Refused, NO_DATABASE),
         "42501" => (Kind::Refused, "the role needs CONNECT on the database"),
-        "53300" if said("for role") => (
+        "53300" if said("for role \"") => (
             Kind::Unsent,
             "raise its limit (ALTER ROLE … CONNECTION LIMIT), or use fewer, by the option connections of the URL",
         ),
-        "53300" if said("for database") => (
+        "53300" if said("for database \"") => (
             Kind::Unsent,
             "raise its limit (ALTER DATABASE … CONNECTION LIMIT), or use fewer, by the option connections of the URL",
         ),

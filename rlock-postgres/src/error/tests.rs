@@ -195,3 +195,18 @@ fn invalid_character_of_a_password_is_not_shown() {
     let error = connecting(sqlx::Error::Configuration("Failed to saslprep password: ('\\u{7}')".into()));
     assert!(error.kind == Kind::Refused && !format!("{error:?}").contains("u{7}"), "{error:?}");
 }
+
+#[test]
+fn remedy_names_the_limit_of_connections() {
+    let remedies = [
+        ("sorry, too many clients already", "max_connections"),
+        ("remaining connection slots are reserved for non-replication superuser connections", "max_connections"),
+        ("remaining connection slots are reserved for roles with the SUPERUSER attribute", "max_connections"),
+        ("too many connections for role \"app\"", "ALTER ROLE"),
+        ("too many connections for database \"app\"", "ALTER DATABASE"),
+    ];
+    for (message, remedy) in remedies {
+        let error = connecting(server_error("53300", message));
+        assert!(error.reason.contains(remedy), "{message}: {}", error.reason);
+    }
+}
