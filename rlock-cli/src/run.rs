@@ -136,9 +136,17 @@ async fn connect_and_run(args: &RunArgs, keeper: Forked) -> Result<Ran, RunError
         report!("could not release {names}; the store ends it within {within}");
     }
     // A signal that came meanwhile is meant for rlock, as there is no program any more.
-    if let Ok(Ran::Lost { signal: signal @ None, .. }) = &mut result {
-        report::flush();
-        *signal = signals.next_to_end().now_or_never();
+    match &mut result {
+        Ok(Ran::Lost { signal: signal @ None, .. }) => {
+            report::flush();
+            *signal = signals.next_to_end().now_or_never();
+        }
+        Err(error) if error.is_loss() || error.is_outage() => {
+            if let Some(signal) = signals.next_to_end().now_or_never() {
+                result = Err(RunError::interrupted(&args.lock, signal));
+            }
+        }
+        _ => {}
     }
     result
 }

@@ -110,7 +110,7 @@ pub(crate) fn has_children() -> bool {
     #[cfg(target_os = "linux")]
     {
         use nix::sys::wait::{Id, WaitPidFlag, waitid};
-        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT | WaitPidFlag::__WALL;
         waitid(Id::All, flags) != Err(Errno::ECHILD)
     }
     #[cfg(not(target_os = "linux"))]

@@ -53,6 +53,9 @@ impl Tree {
 
     /// Whether nothing is left, not even a zombie.
     pub(crate) fn is_gone(&self) -> bool {
+        if cfg!(target_os = "linux") && self.spared.is_empty() {
+            return !sys::has_children(); // even if `/proc` hides some
+        }
         self.members().is_empty()
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rlock::{Client, ConnectError};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::args::LockArgs;
 use crate::report::event;
@@ -23,20 +23,22 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The last error: the first of a program without `--wait`, and the first refusal of the store.
 pub(crate) async fn connect(args: &LockArgs) -> Result<(Client, Instant), ConnectError> {
     let started = Instant::now();
+    let left = || match args.wait {
+        Some(wait) => wait.saturating_sub(started.elapsed()),
+        None if args.is_campaign => Duration::MAX,
+        None => Duration::ZERO,
+    };
+    let label = args.label.as_deref().unwrap_or_default();
+    let attempt = || rlock::connect_with(args.store.url(), Client::builder().label(label));
+    let mut connected = attempt().await;
     let mut is_failing = false;
     loop {
-        let label = args.label.as_deref().unwrap_or_default();
-        let error = match rlock::connect_with(args.store.url(), Client::builder().label(label)).await {
+        let error = match connected {
             Err(error) if error.is_unavailable() => error,
             Err(error) => return Err(error),
             Ok(client) => return Ok((client, if is_failing { started } else { Instant::now() })),
         };
-        let left = match args.wait {
-            Some(wait) => wait.saturating_sub(started.elapsed()),
-            None if args.is_campaign => RETRY_AFTER,
-            None => Duration::ZERO,
-        };
-        if left.is_zero() {
+        if left().is_zero() {
             return Err(error);
         }
         if !std::mem::replace(&mut is_failing, true) {
@@ -44,6 +46,7 @@ pub(crate) async fn connect(args: &LockArgs) -> Result<(Client, Instant), Connec
             let shown = joined(names.iter(), ", ");
             event!("unavailable", names: names; "waiting for {shown}, and the store does not answer: {error}");
         }
-        sleep(left.min(RETRY_AFTER)).await;
+        sleep(left().min(RETRY_AFTER)).await;
+        connected = timeout(left(), attempt()).await.unwrap_or(Err(error));
     }
 }

@@ -119,9 +119,12 @@ impl Keeper {
         let line = to_line(&Order::Start { environment, in_front, until });
         let _dead_if_unwritten = self.orders.write_all(line.as_bytes()).await;
         self.wake();
-        let answer = match remaining {
-            Some(remaining) => timeout(remaining, self.next_line()).await.ok().flatten(),
-            None => self.next_line().await,
+        let (answer, failure) = match remaining {
+            Some(remaining) => match timeout(remaining, self.next_line()).await {
+                Ok(answer) => (answer, NotStarted::KeeperDied),
+                Err(_elapsed) => (None, NotStarted::TooLate),
+            },
+            None => (self.next_line().await, NotStarted::KeeperDied),
         };
         match answer {
             Some(News::Started(pid)) => {
@@ -137,7 +140,7 @@ impl Keeper {
                 while !matches!(self.mode, Mode::Over) {
                     self.news().await;
                 }
-                Err(NotStarted::KeeperDied)
+                Err(failure)
             }
         }
     }
@@ -247,7 +250,8 @@ impl Keeper {
     /// Kills the rest of the tree, and reaps the dead.
     fn clear(&mut self) {
         let Mode::Inherited { kills, .. } = self.mode else { return };
-        if let Some(program) = self.program.filter(|_| !self.has_ended || !cfg!(target_os = "linux")) {
+        // On Linux the keeper may have reaped the program, and its group number may belong to another group.
+        if let Some(program) = self.program.filter(|_| !cfg!(target_os = "linux")) {
             let _gone = sys::signal_group(program, libc::SIGKILL);
         }
         let is_gone = self.tree.is_gone();
