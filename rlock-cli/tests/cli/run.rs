@@ -106,7 +106,9 @@ fn events_are_told_in_json() {
     exited.assert(76, &[]);
     let told: Vec<_> = exited.stderr.lines().map(json).collect();
     let lost = told.iter().find(|event| event["event"] == "lost").unwrap_or_else(|| panic!("{told:?}"));
-    assert_eq!((&lost["name"], &lost["reason"]), (&name.as_str().into(), &"broken".into()));
+    assert_eq!(lost["name"], name.as_str());
+    // "gone" if the answer to the first extension comes before the word of the break.
+    assert!(["broken", "gone"].iter().any(|reason| lost["reason"] == *reason), "{lost}");
     assert!(lost["time"].as_str().unwrap().ends_with('Z'), "{lost}");
 }
 
