@@ -181,11 +181,10 @@ impl Driver {
 
     fn reply(&self, slot: &Slot, state: &State, outcome: ExtendOutcome) -> Result<(), ExtendError> {
         let resource = slot.key.resource.clone();
+        let source = || self.last_error(state, "extend");
         match outcome {
             ExtendOutcome::Extended => Ok(()),
-            ExtendOutcome::Unconfirmed => {
-                Err(ExtendError::Unconfirmed { resource, source: self.last_error(state, "extend") })
-            }
+            ExtendOutcome::Unconfirmed => Err(ExtendError::Unconfirmed { resource, source: source() }),
             ExtendOutcome::Over => {
                 let reason = slot.loss().unwrap_or(LossReason::Shutdown);
                 Err(Lost { resource, reason }.into())
