@@ -34,16 +34,20 @@ pub(crate) enum Claimed {
 }
 
 impl Answer {
-    /// Reads the row of a call: the answers to its operations, and whether notifications were left out.
-    pub(crate) fn read(rows: &[PgRow], operations: usize) -> sqlx::Result<(Vec<Self>, bool)> {
+    /// Reads the row of a call: the answers to its operations, and whether notifications were left out. `None` if the
+    /// server undid the call, because its deadline had passed.
+    pub(crate) fn read(rows: &[PgRow], operations: usize) -> sqlx::Result<Option<(Vec<Self>, bool)>> {
         let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
         let column = |at: usize| row.try_get::<Vec<i64>, _>(at);
         let (whats, xs, ys) = (column(0)?, column(1)?, column(2)?);
         let answers: Vec<_> = whats.into_iter().zip(xs).zip(ys).map(|((what, x), y)| Self { what, x, y }).collect();
+        if answers.is_empty() {
+            return Ok(None);
+        }
         if answers.len() != operations {
             return Err(sqlx::Error::Decode("the numbers of answers and operations differ".into()));
         }
-        Ok((answers, row.try_get(3)?))
+        Ok(Some((answers, row.try_get(3)?)))
     }
 
     /// Whether other sessions changed the row during the operation.

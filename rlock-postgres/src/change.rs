@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::join_all;
 use rlock_core::Namespace;
+use sqlx::postgres::PgRow;
 
 use crate::answers::Answer;
 use crate::error::{CallError, Kind};
@@ -15,10 +16,12 @@ use crate::{PostgresConfig, schema};
 
 /// The maximum number of operations in a call. All their rows are locked until it ends.
 const CHUNK: usize = 64;
+/// The maximum number of times that an operation is sent.
+const MOST_TRIES: usize = 8;
 
 /// Calls the procedure. [`Statement::call`](crate::statement::Statement::call) sets the first parameter.
-pub(crate) const CALL: &str = "CALL {schema}.change_{procedures}(false, $1, $2, $3, $4, $5, $6::pg_catalog.text[]::\
-                               pg_catalog.uuid[], $7, $8, $9, $10, $11, NULL, NULL, NULL, NULL)";
+pub(crate) const CALL: &str = "CALL {schema}.change_{procedures}(false, $1, $2, $3, $4, $5, $6, $7::pg_catalog.text[]::\
+                               pg_catalog.uuid[], $8, $9, $10, $11, $12, NULL, NULL, NULL, NULL, NULL)";
 
 /// Calls the procedure for one client.
 #[derive(Debug)]
@@ -80,7 +83,6 @@ impl Changes {
     }
 
     async fn run_alone(&self, namespace: &Namespace, operation: &Operation<'_>) -> Result<Answer, CallError> {
-        const MOST_TRIES: usize = 8;
         for _ in 0..MOST_TRIES {
             let answer = self.run_once(namespace, &[operation]).await?.pop().ok_or_else(CallError::foreign)?;
             if !answer.is_late() {
@@ -91,10 +93,33 @@ impl Changes {
     }
 
     async fn run_once(&self, namespace: &Namespace, operations: &[&Operation<'_>]) -> Result<Vec<Answer>, CallError> {
-        let mut values = vec![Value::text(namespace.as_str()), Value::Number(self.grace), Value::text(&*self.inbox)];
+        for _ in 0..MOST_TRIES {
+            let rows = self.link.call(&self.statement, self.values(namespace, operations)).await?;
+            if let Some(answers) = self.read(&rows, operations.len())? {
+                return Ok(answers);
+            }
+            // The server's clock was set forward, or is another server's. The answer has told the link.
+        }
+        Err(CallError::new(
+            Kind::Unsent,
+            "the server undid it each time, because its clock jumps: let its clock be steady",
+        ))
+    }
+
+    fn values(&self, namespace: &Namespace, operations: &[&Operation<'_>]) -> Vec<Value> {
+        let is_harmless = operations.iter().all(|operation| operation.is_harmless_late());
+        let deadline = if is_harmless { Value::Number(i64::MAX) } else { Value::Deadline };
+        let space = Value::text(namespace.as_str());
+        let mut values = vec![space, Value::Number(self.grace), deadline, Value::text(&*self.inbox)];
         values.extend(Operation::values(operations));
-        let rows = self.link.call(&self.statement, values).await?;
-        let (answers, is_untold) = Answer::read(&rows, operations.len()).map_err(CallError::unreadable)?;
+        values
+    }
+
+    /// Reads the answers; `None` if the server undid the call.
+    fn read(&self, rows: &[PgRow], operations: usize) -> Result<Option<Vec<Answer>>, CallError> {
+        let Some((answers, is_untold)) = Answer::read(rows, operations).map_err(CallError::unreadable)? else {
+            return Ok(None);
+        };
         if is_untold && !self.has_warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 store = %self.store,
@@ -102,6 +127,6 @@ impl Changes {
                  end the transaction of the session that listens and does not read (pg_notification_queue_usage)"
             );
         }
-        Ok(answers)
+        Ok(Some(answers))
     }
 }

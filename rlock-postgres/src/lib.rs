@@ -55,7 +55,9 @@
 //!
 //! A client has at most [`connections`](PostgresConfig::connections), and opens the second only when requests overlap:
 //! the first one listens, and serves requests meanwhile. A request that times out gives up its connection; the next
-//! connection that opens ends the session on the server.
+//! connection that opens ends the session on the server. A claim also carries the time, by the server's clock, at which
+//! the client gives it up. The server undoes it after that: otherwise a claim that was stuck in a pooler could bring
+//! back a lease that the client has released since. The client knows the server's clock from the answers.
 //!
 //! # Poolers
 //!
@@ -63,9 +65,9 @@
 //! Behind it, a client can neither prepare statements nor listen. Connecting detects that. Requests then contain their
 //! arguments in their text, and the transaction that grants writes notifications into a table for clients that cannot
 //! listen. These clients poll the table while they wait: first after 10 ms, then at intervals of a tenth of the time
-//! since one of their waiters joined a queue or got its lock, at most 200 ms. A poll is a read of one index. While they
-//! hold locks, they poll every second, because other clients may break the locks. With `listen_url` they listen to the
-//! server itself.
+//! since one of their waiters joined a queue or got its lock, at most 200 ms. A poll is a read of one index, and deletes
+//! what the previous poll read. While they hold locks, they poll every second, because other clients may break the
+//! locks. With `listen_url` they listen to the server itself.
 //!
 //! # Versions
 //!
@@ -134,6 +136,7 @@ mod notice;
 mod operation;
 mod release;
 mod schema;
+mod server_clock;
 mod session;
 mod statement;
 mod sweep;

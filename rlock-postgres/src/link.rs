@@ -15,6 +15,7 @@ use crate::PostgresConfig;
 use crate::config::Schema;
 use crate::error::{CallError, Kind};
 use crate::listener::{Listener, Turn};
+use crate::server_clock::ServerClock;
 use crate::session::{Session, Sessions};
 use crate::statement::{Statement, Value};
 
@@ -39,6 +40,7 @@ pub(crate) struct Link {
     idle: Mutex<Vec<Idle>>,
     /// The number of consecutive timeouts.
     silences: AtomicU32,
+    clock: ServerClock,
 }
 
 #[derive(Debug)]
@@ -59,6 +61,7 @@ impl Link {
             slots: Semaphore::new(most as usize),
             idle: Mutex::default(),
             silences: AtomicU32::new(0),
+            clock: ServerClock::default(),
         })
     }
 
@@ -157,6 +160,10 @@ impl Link {
         statement: &Statement,
         values: Vec<Value>,
     ) -> Result<Vec<PgRow>, CallError> {
+        let patience = self.patience().min(longest);
+        let sent = Instant::now();
+        let deadline = self.clock.in_time(sent + patience);
+        let values: Vec<_> = values.into_iter().map(|value| value.by(deadline)).collect();
         let run = async {
             if self.sessions.is_pooled() {
                 statement.run_anywhere(conn, &values).await
@@ -164,12 +171,16 @@ impl Link {
                 statement.run_prepared(conn, values).await
             }
         };
-        let patience = self.patience().min(longest);
         let Ok(outcome) = timeout(patience, run).await else {
             self.note_silence(true);
             return Err(CallError::late(patience));
         };
         self.silences.store(0, Ordering::Relaxed);
+        if let Ok(rows) = &outcome
+            && let Some(said) = statement.clock_in(rows)
+        {
+            self.clock.note(sent, Instant::now(), said);
+        }
         outcome.map_err(|error| CallError::executing(error, &self.schema))
     }
 

@@ -131,37 +131,40 @@ impl Life {
 impl Mailbox {
     /// Polls for mail whenever some may come, forever.
     pub(crate) async fn read(self: Arc<Self>, link: Arc<Link>, collect: Statement, name: String, events: Events) {
-        let (mut last_look, mut is_missing_some) = (Instant::now(), false);
+        let (mut last_look, mut has_failed) = (Instant::now(), false);
         let mut started_before: Option<Option<i64>> = None;
+        // In the table until the next poll, which deletes it.
+        let mut is_read = Vec::new();
         loop {
-            let Some(pause) = self.next_look() else {
+            let is_to_delete = (!is_read.is_empty()).then_some(Self::CALM);
+            let Some(pause) = self.next_look().or(is_to_delete) else {
                 self.more.notified().await;
                 continue;
             };
-            let pause = if is_missing_some { pause.min(Self::PATIENT) } else { pause };
+            let pause = if has_failed { pause.min(Self::PATIENT) } else { pause };
             let left = (last_look + pause).saturating_duration_since(Instant::now());
             // A lease that begins to wait now interrupts a long pause.
             if !left.is_zero() && timeout(left, self.more.notified()).await.is_ok() {
                 continue;
             }
             last_look = Instant::now();
-            match link.call(&collect, vec![Value::text(&name)]).await {
+            let polled = link.call(&collect, vec![Value::text(&name), Value::Texts(is_read.clone())]).await;
+            has_failed = polled.is_err();
+            match polled {
                 Ok(rows) => {
                     let started = rows.first().and_then(|row| row.try_get::<i64, _>(0).ok());
-                    let is_another = started_before.replace(started).is_some_and(|before| before != started);
-                    if std::mem::take(&mut is_missing_some) || is_another {
+                    // Another server, or one that crashed, may have lost mail.
+                    if started_before.replace(started).is_some_and(|before| before != started) {
                         events.send(Event::Resync);
                     }
-                    for message in rows.iter().filter_map(|row| row.try_get::<Option<String>, _>(1).ok().flatten()) {
-                        self.heard(&message);
-                        deliver(&events, &message);
+                    is_read =
+                        rows.iter().filter_map(|row| row.try_get::<Option<String>, _>(1).ok().flatten()).collect();
+                    for message in &is_read {
+                        self.heard(message);
+                        deliver(&events, message);
                     }
                 }
-                Err(error) => {
-                    tracing::debug!(%error, "mail could not be read");
-                    // Mail may have been deleted without being read, or lost.
-                    is_missing_some = true;
-                }
+                Err(error) => tracing::debug!(%error, "mail could not be read"),
             }
         }
     }

@@ -47,6 +47,11 @@ impl<'a> Operation<'a> {
         Self { resource, verb: Verb::Settle }
     }
 
+    /// Whether it changes nothing that matters if it takes effect after later requests of the same client.
+    pub(crate) fn is_harmless_late(&self) -> bool {
+        !matches!(self.verb, Verb::Claim(_) | Verb::Break)
+    }
+
     fn claim(&self) -> Option<&'a Claim> {
         if let Verb::Claim(claim) = self.verb { Some(claim) } else { None }
     }

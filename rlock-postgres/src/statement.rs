@@ -62,6 +62,11 @@ impl Statement {
         Self { text: written_for(schema, text).into(), kind: Kind::Call }
     }
 
+    /// The server's time in the answer to a call, in µs.
+    pub(crate) fn clock_in(&self, rows: &[PgRow]) -> Option<i64> {
+        if self.kind == Kind::Call { rows.first()?.try_get("clock").ok() } else { None }
+    }
+
     /// Runs it in a direct session.
     pub(crate) async fn run_prepared(&self, conn: &mut PgConnection, values: Vec<Value>) -> sqlx::Result<Vec<PgRow>> {
         let query = sqlx::query(AssertSqlSafe(self.text.clone()));

@@ -8,11 +8,13 @@
 -- verbs: 1 extend, 2 release, 3 claim and queue, 4 claim or be refused, 5 break the held leases, 6 drop and grant.
 -- ids, ttls (µs; for a release its rest), weights, capacities, owners, datas: one element each, or none if not needed.
 -- grace: the age that the tables need before the first claim of a name is granted, in µs.
--- Returns the result of each entry, with two numbers, as answers.rs reads them.
+-- deadline: the time from which on the client no longer waits for the answer.
+-- Returns the result of each entry, with two numbers, as answers.rs reads them, or no entries if it undid all because
+-- the deadline had passed. clock: the server's time then.
 CREATE OR REPLACE PROCEDURE {schema}.change_{procedures}(
-  is_pooled boolean, space text, grace bigint, our_inbox text, verbs bigint[], names text[], ids uuid[], ttls bigint[],
-  weights bigint[], capacities bigint[], owners text[], datas bytea[],
-  INOUT whats bigint[], INOUT xs bigint[], INOUT ys bigint[], INOUT is_untold boolean
+  is_pooled boolean, space text, grace bigint, deadline bigint, our_inbox text, verbs bigint[], names text[], ids uuid[],
+  ttls bigint[], weights bigint[], capacities bigint[], owners text[], datas bytea[],
+  INOUT whats bigint[], INOUT xs bigint[], INOUT ys bigint[], INOUT is_untold boolean, INOUT clock bigint
 ) LANGUAGE plpgsql AS $change$
 DECLARE
   now bigint;
@@ -104,6 +106,13 @@ BEGIN
     ys[i] := coalesce(y, 0);
   END LOOP;
   {extend_later}
+  clock := {now};
+  IF clock > deadline THEN
+    -- The client has sent its next request. This one could undo that: bring back a lease that it has released.
+    whats := '{}';
+    ROLLBACK;
+    RETURN;
+  END IF;
   IF cardinality(inboxes) > 0 THEN
     INSERT INTO {schema}.mail (inbox, message, sent)
     SELECT t.inbox, t.message, now FROM unnest(inboxes, messages) AS t (inbox, message) WHERE starts_with(t.inbox, 'mail');

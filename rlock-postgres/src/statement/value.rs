@@ -11,6 +11,9 @@ use sqlx::query::Query;
 pub(crate) enum Value {
     Text(String),
     Number(i64),
+    /// The time from which on this client no longer waits for the answer, by the server's clock in µs. The link fills it
+    /// in when it sends the statement.
+    Deadline,
     Texts(Vec<String>),
     Numbers(Vec<i64>),
     Data(Vec<Option<Vec<u8>>>),
@@ -23,10 +26,16 @@ impl Value {
         Self::Text(text.into())
     }
 
+    /// The value, with `deadline` filled in.
+    pub(crate) fn by(self, deadline: i64) -> Self {
+        if let Self::Deadline = self { Self::Number(deadline) } else { self }
+    }
+
     pub(super) fn bind(query: Bound<'_>, value: Self) -> Bound<'_> {
         match value {
             Self::Text(text) => query.bind(text),
             Self::Number(number) => query.bind(number),
+            Self::Deadline => query.bind(i64::MAX),
             Self::Texts(texts) => query.bind(texts),
             Self::Numbers(numbers) => query.bind(numbers),
             Self::Data(data) => query.bind(data),
@@ -38,6 +47,7 @@ impl Value {
         match self {
             Self::Text(value) => write_text(text, value),
             Self::Number(number) => write!(text, "({number})").expect("a string takes everything"),
+            Self::Deadline => Self::Number(i64::MAX).write(text),
             Self::Texts(values) => {
                 let quote = |value: &String| format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""));
                 write_array(text, values.iter().map(quote));

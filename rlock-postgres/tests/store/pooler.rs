@@ -1,12 +1,13 @@
-//! A pooler that fails, and rows that an operator deletes, under locks.
+//! A pooler that fails or is slow, and rows that an operator deletes, under locks.
 
 use std::time::Duration;
 
-use rlock_core::LossReason;
-use rlock_testkit::faults::{Control as _, Data};
+use rlock_core::{Acquired, Backend as _, BackendError, IfBusy, LossReason, Share};
+use rlock_postgres::PostgresBackend;
+use rlock_testkit::faults::{Control as _, Data, Proxy};
 use rlock_testkit::servers::PgBouncer;
 
-use crate::support::{Endpoint, Server, hold};
+use crate::support::{Endpoint, Server, claim, hold, release};
 
 const DELETE: &str = "DELETE FROM rlock.locks; DELETE FROM rlock.leases";
 
@@ -23,6 +24,58 @@ async fn restarted_pooler_loses_no_lock() {
     let token = guard.token();
     guard.unlock().await.unwrap();
     assert!(waiting.await.unwrap().token() > token);
+}
+
+/// The client has given the claim up, sent it again, and released its lease. Then the first one arrives.
+#[tokio::test]
+async fn late_claim_behind_a_pooler_is_undone() {
+    const WRITES: &str = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint";
+    let server = Server::start().await;
+    let pooler = PgBouncer::start(server.0.url());
+    let proxy = Proxy::in_front_of(pooler.url());
+    let backend = PostgresBackend::connect(server.config_of(proxy.url())).await.unwrap();
+    for id in 1..=2 {
+        let claims = [claim("x", id, Share::EXCLUSIVE, IfBusy::Refuse)];
+        if id == 2 {
+            proxy.strand();
+            let unanswered = backend.acquire(&claims).await.remove(0);
+            assert!(matches!(unanswered, Err(BackendError::Unknown(_))), "{unanswered:?}");
+        }
+        let held = backend.acquire(&claims).await.remove(0);
+        assert!(matches!(held, Ok(Acquired::Held(_))), "{held:?}");
+        release(&backend, "x", id).await;
+    }
+    let writes = server.number(WRITES);
+    proxy.heal();
+    server.wait_for(&format!("SELECT ({WRITES}) > {writes}"), "t").await;
+    assert_eq!(server.value("SELECT expires FROM rlock.locks"), "0", "the late claim took effect");
+}
+
+/// A poll that is delivered late would delete a notification, and its answer reaches no client.
+#[tokio::test]
+async fn late_polls_behind_a_pooler_lose_no_grant() {
+    let server = Server::start().await;
+    let pooler = PgBouncer::start(server.0.url());
+    let proxy = Proxy::in_front_of(pooler.url());
+    let (holder, waiter) = (server.locks(server.0.url()).await, server.locks(proxy.url()).await);
+    let guard = hold(&holder, "x", Duration::from_secs(120)).await;
+    let waiting = tokio::spawn(async move { hold(&waiter, "x", Duration::from_secs(120)).await });
+    server.wait_for("SELECT sum(waiting) FROM rlock.locks", "1").await;
+    proxy.strand();
+    // Bytes pass again when a poll has timed out and the next one uses a new connection. Soon polls are 200 ms apart.
+    let next_poll = async || {
+        let passed = proxy.passed();
+        while proxy.passed() == passed {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    for _ in 0..20 {
+        next_poll().await;
+    }
+    guard.unlock().await.unwrap();
+    proxy.heal();
+    let granted = tokio::time::timeout(Duration::from_secs(20), waiting).await;
+    granted.expect("it need not wait for its renewal").unwrap().unlock().await.unwrap();
 }
 
 /// The holder learns of it when it renews, and another client may hold the lock until then.

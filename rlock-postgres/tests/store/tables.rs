@@ -62,9 +62,9 @@ async fn two_builds_work_on_the_same_tables() {
     assert!(matches!(client.acquire(&[queued(1)]).await[0], Ok(Acquired::Held(_))));
     let old = |verb: u8, id: u8| {
         let answers = server.query(&format!(
-            "CALL rlock.change_0(false, 'rlock', 0, 'rlock_old', '{{{verb}}}', '{{x}}', \
+            "CALL rlock.change_0(false, 'rlock', 0, 9223372036854775807, 'rlock_old', '{{{verb}}}', '{{x}}', \
              '{{00000000-0000-0000-0000-00000000000{id}}}', '{{{}}}', '{{1}}', '{{2}}', '{{old}}', ARRAY[NULL]::bytea[], \
-             NULL, NULL, NULL, NULL)",
+             NULL, NULL, NULL, NULL, NULL)",
             if verb == 2 { 0 } else { 30_000_000 }
         ));
         answers[0][0].clone().unwrap()

@@ -46,6 +46,10 @@ struct State {
     is_cut: bool,
     /// Grows with each cut; open connections end when it changes.
     cuts: u64,
+    /// Grows with each [`strand`](Proxy::strand).
+    strands: u64,
+    /// Connections from before this strand hold requests back.
+    stranded: u64,
     to_server: Flow,
     to_client: Flow,
     latency: Duration,
@@ -115,6 +119,15 @@ impl Proxy {
         self.flow(way, Flow::Waits);
     }
 
+    /// Holds back the bytes that open connections send to the server, and delivers them after a [`heal`](Self::heal).
+    /// New connections pass bytes on, so that a later request may overtake an earlier one.
+    pub fn strand(&self) {
+        self.change(|state| {
+            state.strands += 1;
+            state.stranded = state.strands;
+        });
+    }
+
     /// Drops bytes silently, so that connections are half-open. A connection that has lost bytes stays silent for good,
     /// as if its other end were gone.
     pub fn lose(&self, way: Way) {
@@ -129,8 +142,8 @@ impl Proxy {
     /// Ends all faults. Connections that were reset or have lost bytes stay broken.
     pub fn heal(&self) {
         self.change(|state| {
-            let passed = state.passed.clone();
-            *state = State { cuts: state.cuts, passed, ..State::through_to(state.servers.clone()) };
+            let (cuts, strands, passed) = (state.cuts, state.strands, state.passed.clone());
+            *state = State { cuts, strands, passed, ..State::through_to(state.servers.clone()) };
         });
     }
 
@@ -181,7 +194,8 @@ impl State {
     fn through_to(servers: Vec<String>) -> Self {
         let (to_server, to_client) = (Flow::Passes, Flow::Passes);
         let passed = Arc::default();
-        Self { servers, is_cut: false, cuts: 0, to_server, to_client, latency: Duration::ZERO, passed }
+        let latency = Duration::ZERO;
+        Self { servers, is_cut: false, cuts: 0, strands: 0, stranded: 0, to_server, to_client, latency, passed }
     }
 }
 
@@ -239,7 +253,8 @@ async fn serve(client: TcpStream, server: usize, mut state: watch::Receiver<Stat
     };
     let _prompt = (client.set_nodelay(true), server.set_nodelay(true));
     let is_dead = AtomicBool::new(false);
-    let requests = pass(&client, &server, state.clone(), |state| state.to_server, &is_dead);
+    let to_server = |state: &State| if begun.strands < state.stranded { Flow::Waits } else { state.to_server };
+    let requests = pass(&client, &server, state.clone(), to_server, &is_dead);
     let replies = pass(&server, &client, state.clone(), |state| state.to_client, &is_dead);
     tokio::select! {
         () = requests => {}

@@ -1,0 +1,71 @@
+//! The server's clock, as far as the client knows it.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// An estimate of the server's time, from the times in its answers. It is behind that clock by the time that an answer
+/// took, and ahead of it only after the clock was set back, until the next answer.
+#[derive(Debug, Default)]
+pub(crate) struct ServerClock {
+    known: Mutex<Option<Reading>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Reading {
+    at: Instant,
+    micros: i64,
+}
+
+impl ServerClock {
+    /// Notes the time that the server read between two instants, in µs.
+    pub(crate) fn note(&self, sent: Instant, received: Instant, micros: i64) {
+        let possible = micros..=micros + whole_micros(received - sent);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        // An estimate that this answer allows may rest on a faster one.
+        if known.is_none_or(|old| !possible.contains(&old.then(received))) {
+            *known = Some(Reading { at: received, micros });
+        }
+    }
+
+    /// The server's time at an instant, in µs. Before the first answer it is the end of time.
+    pub(crate) fn in_time(&self, instant: Instant) -> i64 {
+        let known = *self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.map_or(i64::MAX, |reading| reading.then(instant))
+    }
+}
+
+impl Reading {
+    fn then(self, instant: Instant) -> i64 {
+        self.micros.saturating_add(whole_micros(instant.saturating_duration_since(self.at)))
+    }
+}
+
+fn whole_micros(time: Duration) -> i64 {
+    i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const TENTH: Duration = Duration::from_millis(100);
+
+    #[test]
+    fn fastest_answer_counts_until_the_clock_is_set() {
+        let (clock, start) = (ServerClock::default(), Instant::now());
+        assert_eq!(clock.in_time(start), i64::MAX);
+        clock.note(start, start + TENTH, 5_000_000);
+        assert_eq!(clock.in_time(start + TENTH + SECOND), 6_000_000);
+        // A slow answer is possible if the first one is exact, and says less.
+        clock.note(start + SECOND, start + SECOND * 2, 5_950_000);
+        assert_eq!(clock.in_time(start + TENTH + SECOND * 2), 7_000_000);
+        // A faster one shows that the first took longer.
+        clock.note(start + SECOND * 2, start + SECOND * 2 + TENTH, 7_080_000);
+        assert_eq!(clock.in_time(start + SECOND * 2 + TENTH), 7_080_000);
+        for set in [3_600_000_000, 1_000_000] {
+            clock.note(start + SECOND * 3, start + SECOND * 3 + TENTH, set);
+            assert_eq!(clock.in_time(start + SECOND * 4 + TENTH), set + 1_000_000);
+        }
+    }
+}
