@@ -15,9 +15,11 @@
 mod launch;
 mod message;
 mod process;
+mod survivors;
 mod tree;
 
 pub(crate) use launch::Launch;
-pub(crate) use message::{News, Order, Survivor, to_line};
+pub(crate) use message::{News, Order, to_line};
 pub(crate) use process::keep;
+pub(crate) use survivors::Survivors;
 pub(crate) use tree::Tree;

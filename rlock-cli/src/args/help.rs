@@ -56,13 +56,13 @@ With --json each line on standard error is an object with the fields time (UTC),
   unavailable  name or names; exit       the store does not answer; exit if rlock gives up
   acquired     name, token
   started      process                   the program's process id
-  left         names, processes          the program has ended, these descendants have not
+  left         names, processes, more    the program has ended; ids of 20 descendants at most, the number of others
   ended        status or signal          of the program; the other one is null
   losing       names, remaining_ms       the lock cannot be extended, and ends after this time
   lost         name, reason              \"broken\", \"expired\", \"gone\", \"taken_over\" and others
   overdue      names                     by --max-hold
   killed, stopped, continued             the program
-  not_killed   processes                 these belong to another user
+  not_killed   processes, more           of another user: ids of 20 at most, the number of others
   keeping      names, for_ms             by --min-hold
   released     names
   not_released names                     the store does not confirm the release

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Survivors;
+
 /// An order of `rlock`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Order {
@@ -42,22 +44,15 @@ pub(crate) enum News {
     /// The program ended, with this raw wait status.
     Ended(i32),
     /// The program has ended, and these descendants have not.
-    Left(Vec<Survivor>),
+    Left(Survivors),
     /// The keeper kills the tree, except these processes, which belong to another user.
-    Killing(Vec<Survivor>),
+    Killing(Survivors),
     /// The time was up, and the keeper kills the tree.
     Late,
     /// The keeper is dead, and `rlock` kills the tree. This news comes from `rlock` itself.
     KeeperDied,
     /// The program has ended, and nothing is left of its tree.
     Gone,
-}
-
-/// A process of the tree.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Survivor {
-    pub(crate) pid: i32,
-    pub(crate) name: String,
 }
 
 /// A message as a line for the other side.

@@ -7,7 +7,8 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::unistd::Pid;
 
-use super::Survivor;
+use super::Survivors;
+use super::survivors::Survivor;
 use crate::sys;
 
 /// The processes that descend from this one, except the children that it had before.
@@ -60,12 +61,12 @@ impl Tree {
     }
 
     /// The processes that run or are stopped.
-    pub(crate) fn survivors(&self) -> Vec<Survivor> {
+    pub(crate) fn survivors(&self) -> Survivors {
         self.members().into_iter().filter(|process| !process.is_dead).map(Process::into_survivor).collect()
     }
 
     /// Sends `signal` to every process, and returns those that this user may not signal.
-    pub(crate) fn signal(&self, signal: i32) -> Vec<Survivor> {
+    pub(crate) fn signal(&self, signal: i32) -> Survivors {
         let living = self.members().into_iter().filter(|process| !process.is_dead);
         living.filter(|process| process.signal(signal) == Err(Errno::EPERM)).map(Process::into_survivor).collect()
     }
@@ -110,7 +111,7 @@ impl Tree {
 
 impl Survivor {
     /// The same process with its present name, `None` if it has ended.
-    pub(crate) fn renamed(self) -> Option<Self> {
+    pub(super) fn renamed(self) -> Option<Self> {
         look_at(self.pid).filter(|process| !process.is_dead).map(Process::into_survivor)
     }
 }

@@ -19,7 +19,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::keep::{News, Order, Survivor, Tree, keep, to_line};
+use crate::keep::{News, Order, Tree, keep, to_line};
 use crate::sys::{self, Child};
 
 /// A process that keeps the program's tree. Dropping this dismisses the keeper and waits up to 100 ms for its end: in a
@@ -278,14 +278,6 @@ impl Keeper {
         if !std::mem::replace(&mut self.has_ended, true) {
             self.own_news.push_back(News::Ended(status.into_raw()));
         }
-    }
-
-    /// The names and process ids of the first survivors.
-    pub(super) fn named(survivors: &[Survivor]) -> String {
-        const MOST: usize = 3;
-        let named = survivors.iter().take(MOST).map(|Survivor { pid, name }| format!("{name} ({pid})"));
-        let named = named.collect::<Vec<_>>().join(", ");
-        if survivors.len() > MOST { format!("{named} and {} more", survivors.len() - MOST) } else { named }
     }
 }
 

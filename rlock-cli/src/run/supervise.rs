@@ -15,7 +15,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
 use crate::args::{OnLost, RunArgs, WaitFor};
-use crate::keep::{News, Survivor};
+use crate::keep::{News, Survivors};
 use crate::report::{event, fact};
 use crate::run::grace::Grace;
 use crate::run::held::{Held, millis};
@@ -34,7 +34,7 @@ pub(super) struct Supervision<'a> {
     status: Option<ExitStatus>,
     is_gone: bool,
     /// The descendants that have outlived the program, and the time at which `rlock` reports those that still run.
-    left: Option<(Vec<Survivor>, Instant)>,
+    left: Option<(Survivors, Instant)>,
     word: Word,
     terminal: Option<Terminal>,
     signals: &'a mut Signals,
@@ -229,23 +229,21 @@ impl<'a> Supervision<'a> {
 
     fn on_left(&mut self) {
         let Some((processes, _)) = self.left.take() else { return };
-        let processes: Vec<_> = processes.into_iter().filter_map(Survivor::renamed).collect();
-        let (names, list) = (self.held.names(), self.held.list());
-        let pids: Vec<_> = processes.iter().map(|process| process.pid).collect();
-        let named = Keeper::named(&processes);
+        let processes = processes.renamed();
         if processes.is_empty() {
             return; // those that run now were forked since
         }
-        event!("left", names: list, processes: pids; "the program has ended, and {names} stays held for what it has left running: {named}");
+        let (names, list) = (self.held.names(), self.held.list());
+        let (pids, more) = (processes.pids(), processes.more());
+        event!("left", names: list, processes: pids, more: more; "the program has ended, and {names} stays held for what it has left running: {processes}");
     }
 
-    fn on_refused(&mut self, processes: &[Survivor]) {
+    fn on_refused(&mut self, processes: &Survivors) {
         if processes.is_empty() || std::mem::replace(&mut self.is_refused, true) {
             return;
         }
-        let pids: Vec<_> = processes.iter().map(|process| process.pid).collect();
-        let named = Keeper::named(processes);
-        event!("not_killed", processes: pids; "processes of another user cannot be killed and run on: {named}");
+        let (pids, more) = (processes.pids(), processes.more());
+        event!("not_killed", processes: pids, more: more; "processes of another user cannot be killed and run on: {processes}");
     }
 
     /// The keeper got no later time from `rlock`.

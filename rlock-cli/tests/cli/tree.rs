@@ -34,6 +34,19 @@ fn what_the_program_leaves_behind_keeps_the_lock() {
 }
 
 #[test]
+fn processes_past_the_twentieth_are_counted() {
+    let server = Server::start();
+    let script = "for i in $(seq 25); do sleep 600 & done; exit 7";
+    let mut running = Rlock::run_script(&server, &unique("many"), &["--json"], script);
+    let (_, left) = running.hear("\"event\":\"left\"");
+    let left: serde_json::Value = serde_json::from_str(&left).unwrap();
+    assert_eq!((left["processes"].as_array().unwrap().len(), &left["more"]), (20, &5.into()), "{left}");
+    assert!(left["message"].as_str().unwrap().ends_with(" and 22 more"), "{left}");
+    running.signal(Signal::SIGTERM);
+    running.exit().assert(7, &["released"]);
+}
+
+#[test]
 fn by_option_the_program_alone_keeps_the_lock() {
     let server = Server::start();
     let folder = Folder::new();
