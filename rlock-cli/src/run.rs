@@ -191,6 +191,7 @@ async fn run_program(
         Err(NotStarted::Refused(source)) => return Err(StartError::new(&args.program[0], source).into()),
         Err(NotStarted::TooLate) => return Err(RunError::TooLate { names }),
         Err(NotStarted::KeeperDied) => return Err(RunError::KeeperDied),
+        Err(NotStarted::Unanswered { waited }) => return Err(RunError::KeeperUnanswered { waited }),
     };
     fact!("started", process: program.as_raw(); "started the program");
     Ok(Supervision::new(held, args, (keeper, program), terminal, signals).until_the_end().await)

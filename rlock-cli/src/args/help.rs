@@ -41,7 +41,7 @@ Exit status:
   the program's own; 128+n if signal n ended the program or the wait for the lock. After INT, rlock itself dies of INT.
    64  wrong usage, or this run is inside an rlock run that holds the lock
    69  the store cannot be reached (with --wait: within that time), or refuses
-   71  the operating system refuses a process, a thread or a file descriptor, or the keeper was killed
+   71  the operating system refuses a process, a thread or a file descriptor, or the keeper was killed or did not answer
    74  the store did not confirm the release, and the program's status was 0
    75  not acquired: others hold the lock (--try, --wait); --conflict-status names another
    76  the lock was lost
@@ -91,7 +91,7 @@ Exit status:
   the program's own; 128+n if signal n ended it, or ended the campaign
    64  wrong usage
    69  the store refuses
-   71  the operating system refuses a process, a thread or a file descriptor, or the keeper was killed
+   71  the operating system refuses a process, a thread or a file descriptor, or the keeper was killed or did not answer
    74  the store did not confirm that this candidate resigned, and the program's status was 0
   126  the program cannot be executed
   127  the program was not found

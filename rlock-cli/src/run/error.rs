@@ -51,6 +51,11 @@ pub(crate) enum RunError {
     Keeper(io::Error),
     #[error("the keeper of the program was killed, and the program with it")]
     KeeperDied,
+    #[error(
+        "the program was not started: its keeper did not answer within {} and was killed; was it stopped?",
+        shown(*waited)
+    )]
+    KeeperUnanswered { waited: Duration },
     #[error("the program was not started: {names} was about to be lost")]
     TooLate { names: String },
 }
@@ -80,7 +85,9 @@ impl RunError {
             Self::Watchdog(_) => (Exit::USAGE, "not_acquired"),
             Self::NotConfirmed(_) => (Exit::UNAVAILABLE, "unavailable"),
             Self::Start(error) => (error.exit(), "not_started"),
-            Self::System(_) | Self::Keeper(_) | Self::KeeperDied => (Exit::SYSTEM, "refused"),
+            Self::System(_) | Self::Keeper(_) | Self::KeeperDied | Self::KeeperUnanswered { .. } => {
+                (Exit::SYSTEM, "refused")
+            }
         }
     }
 }

@@ -20,6 +20,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::keep::{News, Order, Tree, keep, to_line};
+use crate::run::error::shown;
 use crate::sys::{self, Child};
 
 /// A process that keeps the program's tree. Dropping this dismisses the keeper and waits up to 100 ms for its end: in a
@@ -38,6 +39,8 @@ pub(super) struct Keeper {
     mode: Mode,
     /// News from `rlock` itself, once the keeper is dead.
     own_news: VecDeque<News>,
+    /// The longest time until the keeper has started the program.
+    patience: Duration,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -57,9 +60,14 @@ pub(crate) struct Forked {
     epoch: Moment,
     tree: Tree,
     stream: UnixStream,
+    /// The longest time until the keeper is ready, and then until it has started the program.
+    patience: Duration,
 }
 
 impl Forked {
+    /// Even a loaded host takes less.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
     /// Forks the keeper. Call this before the process has a second thread.
     pub(crate) fn new(command: &[OsString]) -> io::Result<Self> {
         if !Tree::can_be_seen() {
@@ -75,7 +83,7 @@ impl Forked {
             exit(i32::from(keep(rlock, command, epoch).is_err()));
         };
         stream.set_nonblocking(true)?;
-        Ok(Self { pid, epoch, tree, stream })
+        Ok(Self { pid, epoch, tree, stream, patience: Self::PATIENCE })
     }
 }
 
@@ -89,17 +97,28 @@ fn make_sure_of_descriptors() -> io::Result<()> {
 
 impl Keeper {
     /// Returns once the keeper is ready.
+    ///
+    /// # Errors
+    ///
+    /// The keeper has ended, or it was not ready in time and was killed.
     pub(super) async fn meet(forked: Forked) -> io::Result<Self> {
-        let Forked { pid, epoch, tree, stream } = forked;
+        let Forked { pid, epoch, tree, stream, patience } = forked;
         let (news, orders) = tokio::net::UnixStream::from_std(stream)?.into_split();
         let mode = Mode::Kept { answers_by: None };
         let news = BufReader::new(news).lines();
         let own_news = VecDeque::new();
-        let mut keeper =
-            Self { pid: Some(pid), epoch, tree, orders, news, program: None, has_ended: false, mode, own_news };
-        match keeper.next_line().await {
-            Some(News::Ready) => Ok(keeper),
-            _ => Err(io::Error::other("the keeper did not start: raise the limits of processes and open files")),
+        let (pid, program, has_ended) = (Some(pid), None, false);
+        let mut keeper = Self { pid, epoch, tree, orders, news, program, has_ended, mode, own_news, patience };
+        match timeout(patience, keeper.next_line()).await {
+            Ok(Some(News::Ready)) => Ok(keeper),
+            Ok(_) => Err(io::Error::other("the keeper did not start: raise the limits of processes and open files")),
+            Err(_elapsed) => {
+                keeper.inherit();
+                let within = shown(patience);
+                Err(io::Error::other(format!(
+                    "the keeper was not ready within {within} and was killed: was it stopped?"
+                )))
+            }
         }
     }
 
@@ -108,7 +127,8 @@ impl Keeper {
         self.pid.unwrap_or(Pid::this())
     }
 
-    /// Starts the program. The keeper kills it after `remaining`, unless [`extend`](Self::extend) sets a later time.
+    /// Starts the program. The keeper kills it after `remaining`, unless [`extend`](Self::extend) sets a later time. A
+    /// keeper that does not answer within that time, or within a minute, is killed.
     pub(super) async fn start(
         &mut self,
         environment: Vec<(String, String)>,
@@ -119,12 +139,11 @@ impl Keeper {
         let line = to_line(&Order::Start { environment, in_front, until });
         let _dead_if_unwritten = self.orders.write_all(line.as_bytes()).await;
         self.wake();
-        let (answer, failure) = match remaining {
-            Some(remaining) => match timeout(remaining, self.next_line()).await {
-                Ok(answer) => (answer, NotStarted::KeeperDied),
-                Err(_elapsed) => (None, NotStarted::TooLate),
-            },
-            None => (self.next_line().await, NotStarted::KeeperDied),
+        let limit = remaining.map_or(self.patience, |remaining| remaining.min(self.patience));
+        let (answer, failure) = match timeout(limit, self.next_line()).await {
+            Ok(answer) => (answer, NotStarted::KeeperDied),
+            Err(_elapsed) if remaining == Some(limit) => (None, NotStarted::TooLate),
+            Err(_elapsed) => (None, NotStarted::Unanswered { waited: limit }),
         };
         match answer {
             Some(News::Started(pid)) => {
@@ -299,6 +318,48 @@ pub(super) enum NotStarted {
     Refused(io::Error),
     /// The lock was about to end.
     TooLate,
-    /// The keeper was killed or did not answer, and all that it had started was killed with it.
+    /// The keeper was killed, and all that it had started was killed with it.
     KeeperDied,
+    /// The keeper did not answer, and was killed with all that it had started.
+    Unanswered {
+        waited: Duration,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::process::{self, Command};
+
+    use super::*;
+
+    /// A process that never answers in the place of a keeper, and the other end of its socket.
+    fn silent() -> (Forked, process::Child, UnixStream) {
+        let (epoch, tree) = (Clock::boot().now(), Tree::of_this_process());
+        let (stream, other) = UnixStream::pair().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let child = Command::new("sleep").arg("600").spawn().unwrap();
+        let pid = Pid::from_raw(child.id().cast_signed());
+        (Forked { pid, epoch, tree, stream, patience: Duration::from_millis(50) }, child, other)
+    }
+
+    #[tokio::test]
+    async fn keeper_that_never_gets_ready_is_killed() {
+        let (forked, mut child, _other) = silent();
+        let error = Keeper::meet(forked).await.unwrap_err();
+        assert!(error.to_string().contains("not ready within 50ms and was killed"), "{error}");
+        assert!(child.try_wait().is_err(), "the keeper was not reaped");
+    }
+
+    #[tokio::test]
+    async fn keeper_that_starts_nothing_is_killed() {
+        for remaining in [None, Some(Duration::from_secs(600))] {
+            let (forked, mut child, mut other) = silent();
+            other.write_all(to_line(&News::Ready).as_bytes()).unwrap();
+            let mut keeper = Keeper::meet(forked).await.unwrap();
+            let failure = keeper.start(Vec::new(), false, remaining).await.unwrap_err();
+            assert!(matches!(failure, NotStarted::Unanswered { .. }), "{failure:?}");
+            assert!(child.try_wait().is_err(), "the keeper was not reaped");
+        }
+    }
 }
