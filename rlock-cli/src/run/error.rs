@@ -75,6 +75,7 @@ impl RunError {
             Self::Interrupted { signal, .. } => (Exit::of_signal(*signal), "interrupted"),
             Self::Nested { .. } => (Exit::USAGE, "nested"),
             Self::OtherKind { .. } => (Exit::UNAVAILABLE, "other_kind"),
+            Self::Lock(error @ LockError::Unanswered { .. }) => (Exit::of_lock_error(error), "unanswered"),
             Self::Lock(error) => (Exit::of_lock_error(error), "not_acquired"),
             Self::LostWhileWaiting { .. }
             | Self::NotConfirmed(ExtendError::Lost(_))
@@ -119,6 +120,13 @@ pub(crate) fn shown(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn wait_without_an_answer_has_its_own_event() {
+        let resource = ResourceName::new("x").unwrap();
+        let error = RunError::from(LockError::Unanswered { resource, wait: Duration::from_secs(2) });
+        assert_eq!(error.exit(), (Exit::UNAVAILABLE, "unanswered"));
+    }
 
     #[test]
     fn times_are_rounded() {
