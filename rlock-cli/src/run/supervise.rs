@@ -1,6 +1,8 @@
 //! A program and its lock: neither outlives the other.
 
+mod end;
 mod job_control;
+mod word;
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::pin::pin;
@@ -10,7 +12,6 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
-use rlock::LossReason;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
@@ -18,10 +19,13 @@ use crate::args::{OnLost, RunArgs, WaitFor};
 use crate::keep::{News, Survivors};
 use crate::report::{event, fact};
 use crate::run::grace::Grace;
-use crate::run::held::{Held, millis};
+use crate::run::held::Held;
 use crate::run::keeper::Keeper;
 use crate::run::signals::{self, Signals};
 use crate::run::terminal::Terminal;
+
+use end::End;
+use word::Word;
 
 /// A running program and its lock, with all events that concern either.
 pub(super) struct Supervision<'a> {
@@ -59,22 +63,6 @@ pub(super) struct Supervision<'a> {
     is_refused: bool,
     /// The lock is lost or about to be, and the program runs on (`--on-lost ignore`).
     is_ignored: bool,
-}
-
-/// The end that a program is being brought to.
-#[derive(Debug, Clone, Copy)]
-struct End {
-    kill_at: Instant,
-    is_killed: bool,
-    /// The program had ended by itself before. Only the rest of its tree is ended.
-    is_after: bool,
-}
-
-/// The last time that `rlock` sent to the keeper.
-#[derive(Debug, Clone, Copy)]
-struct Word {
-    until: Instant,
-    look_at: Instant,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -124,7 +112,7 @@ impl<'a> Supervision<'a> {
             status: None,
             is_gone: false,
             left: None,
-            word: Word { until: now, look_at: now },
+            word: Word::new(now),
             terminal,
             signals,
             is_to_stop: None,
@@ -246,23 +234,6 @@ impl<'a> Supervision<'a> {
         event!("not_killed", processes: pids, more: more; "processes of another user cannot be killed and run on: {processes}");
     }
 
-    /// The keeper got no later time from `rlock`.
-    fn on_late(&mut self) {
-        if self.end.is_none() {
-            self.end = Some(self.end_by(Instant::now(), true));
-            event!("killed"; "killed the program: rlock was stopped, and the lock was about to end");
-        }
-    }
-
-    /// The keeper was killed, or did not answer. Its death costs the program, but not the lock.
-    fn on_death_of_keeper(&mut self) {
-        if self.end.is_none() && !self.is_forced {
-            self.is_unkept = self.status.is_none();
-            let killed = if self.is_unkept { "the program" } else { "what the program has left running" };
-            event!("killed"; "killed {killed}: the keeper was killed");
-        }
-    }
-
     async fn on_signal(&mut self, signal: Signal) {
         match signal {
             Signal::SIGCONT => self.resume().await,
@@ -304,9 +275,8 @@ impl<'a> Supervision<'a> {
                 self.resume_at.map_or(worry_at, |resume_at| resume_at.min(worry_at))
             }
         };
-        let look_at = (!self.is_ignored && self.end.is_none()).then_some(self.word.look_at);
         let left_at = self.left.as_ref().map(|(_, at)| *at);
-        [self.force_at, self.overdue_at, look_at, left_at].into_iter().flatten().fold(check, Instant::min)
+        [self.force_at, self.overdue_at, self.word_at(), left_at].into_iter().flatten().fold(check, Instant::min)
     }
 
     async fn on_time(&mut self) {
@@ -323,7 +293,7 @@ impl<'a> Supervision<'a> {
         if self.left.as_ref().is_some_and(|(_, at)| now >= *at) {
             self.on_left();
         }
-        if !self.is_ignored && self.end.is_none() && now >= self.word.look_at {
+        if self.word_at().is_some_and(|at| now >= at) {
             self.renew_word(now);
         }
         match self.end {
@@ -333,91 +303,6 @@ impl<'a> Supervision<'a> {
             None if !self.is_ignored && self.held.remaining() <= self.grace.term => self.on_danger(),
             None => {}
         }
-    }
-
-    fn on_overdue(&mut self, now: Instant) {
-        self.overdue_at = None;
-        self.is_overdue = true;
-        let names = self.held.list();
-        event!("overdue", names: names; "the program has held {} for the time of --max-hold; ending the program", self.held.names());
-        self.force_at.get_or_insert(now + self.args.kill_after.unwrap_or(self.grace.term));
-        self.keeper.ask_to_end();
-    }
-
-    /// Sends the keeper a later time once the lock has been extended. It looks more often than the lock is extended.
-    fn renew_word(&mut self, now: Instant) {
-        let ttl = self.args.lock.ttl.get();
-        let remaining = self.grace.for_keeper(self.held.remaining());
-        if now + remaining > self.word.until {
-            self.keeper.extend(Some(remaining));
-            self.word.until = now + remaining;
-        }
-        let soon = now + ttl / 16;
-        self.word.look_at = self.word.until.checked_sub(ttl / 4 * 3).map_or(soon, |at| at.max(soon));
-    }
-
-    /// The longest time for an answer of the keeper.
-    fn patience(&self) -> Duration {
-        self.grace.kill / 4
-    }
-
-    fn on_danger(&mut self) {
-        let kill_at = self.last_moment();
-        let failure = self.held.last_failure();
-        let why = failure.map_or_else(|| "it could not be extended".into(), |failure| failure.to_string());
-        let (names, left, then) = (self.held.names(), self.held.remaining(), self.args.on_lost.says());
-        let (list, remaining_ms) = (self.held.list(), millis(left));
-        event!("losing", names: list, remaining_ms: remaining_ms; "losing {names} in {left:.1?}: {why}; {then}");
-        match self.args.on_lost {
-            OnLost::Term => self.ask_to_end(kill_at),
-            OnLost::Kill => self.kill(),
-            OnLost::Ignore => self.ignore(),
-        }
-    }
-
-    fn ignore(&mut self) {
-        self.is_ignored = true;
-        self.keeper.extend(None);
-    }
-
-    fn on_loss(&mut self) {
-        let Some((name, reason)) = self.held.loss() else { return };
-        event!("lost", name: name.as_str(), reason: reason.as_str(); "lost {name}: {reason}; {}", self.args.on_lost.says());
-        match (self.args.on_lost, reason) {
-            (OnLost::Ignore, _) => self.ignore(),
-            // From now on another client may hold the lock.
-            (OnLost::Kill, _) | (OnLost::Term, LossReason::Expired) => self.kill(),
-            (OnLost::Term, _) => self.ask_to_end(Instant::now() + self.grace.after_loss()),
-        }
-    }
-
-    /// The last moment for killing the program so that it is dead before the lease ends.
-    fn last_moment(&self) -> Instant {
-        let now = Instant::now();
-        now + self.held.remaining().saturating_sub(self.grace.kill)
-    }
-
-    fn ask_to_end(&mut self, kill_at: Instant) {
-        if let Some(end) = &mut self.end {
-            end.kill_at = end.kill_at.min(kill_at);
-            return;
-        }
-        self.end = Some(self.end_by(kill_at, false));
-        self.keeper.ask_to_end();
-    }
-
-    fn kill(&mut self) {
-        if self.end.is_some_and(|end| end.is_killed) {
-            return;
-        }
-        self.end = Some(self.end_by(Instant::now(), true));
-        self.keeper.kill(self.patience());
-        event!("killed"; "killed the program");
-    }
-
-    fn end_by(&self, kill_at: Instant, is_killed: bool) -> End {
-        let is_after = self.end.map_or(self.status.is_some(), |end| end.is_after);
-        End { kill_at, is_killed, is_after }
     }
 }
 

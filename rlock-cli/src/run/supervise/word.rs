@@ -1,0 +1,38 @@
+//! The time for which the keeper lets the program run without a later word of `rlock`.
+
+use tokio::time::Instant;
+
+use super::Supervision;
+
+/// The last time that `rlock` sent to the keeper.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Word {
+    until: Instant,
+    look_at: Instant,
+}
+
+impl Word {
+    /// The next look is at once.
+    pub(super) fn new(now: Instant) -> Self {
+        Self { until: now, look_at: now }
+    }
+}
+
+impl Supervision<'_> {
+    /// The time of the next look whether the keeper can have a later time. `None` once the lock does not matter any more.
+    pub(super) fn word_at(&self) -> Option<Instant> {
+        (!self.is_ignored && self.end.is_none()).then_some(self.word.look_at)
+    }
+
+    /// Sends the keeper a later time once the lock has been extended. It looks more often than the lock is extended.
+    pub(super) fn renew_word(&mut self, now: Instant) {
+        let ttl = self.args.lock.ttl.get();
+        let remaining = self.grace.for_keeper(self.held.remaining());
+        if now + remaining > self.word.until {
+            self.keeper.extend(Some(remaining));
+            self.word.until = now + remaining;
+        }
+        let soon = now + ttl / 16;
+        self.word.look_at = self.word.until.checked_sub(ttl / 4 * 3).map_or(soon, |at| at.max(soon));
+    }
+}
