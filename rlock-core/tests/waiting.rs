@@ -41,6 +41,16 @@ async fn wait_on_a_frozen_store_ends_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn longest_wait_outlasts_a_late_first_answer() {
+    let world = World::new();
+    world.script.decide(Verb::Acquire, Fate::AnsweredLate(2 * rlock_core::ClientBuilder::RETRY_FOR));
+    let failed = world.lock("impatient").lock_with(options()).await.unwrap_err();
+    assert!(failed.is_unavailable(), "{failed}");
+    let guard = world.lock("patient").lock_with(options().wait(Duration::MAX)).await.unwrap();
+    assert!(guard.is_held());
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_unreachable_store_is_reported_after_the_patience() {
     let world = World::new();
     world.script.decide(Verb::Acquire, Fate::Failed);

@@ -18,9 +18,6 @@ use crate::run::signals::Signals;
 /// The time between two tries while the lock is in use with another number of slots, or the store does not answer.
 const NEXT_TRY: Duration = Duration::from_millis(500);
 
-/// The wait without `--wait`. Core gives up a claim without an answer early only if there is no limit at all.
-const NO_LIMIT: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
-
 /// Settings for keeping a lock.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Upkeep {
@@ -77,7 +74,8 @@ async fn take(
         let taken = if args.once {
             try_take(args, name, client, options.clone()).await
         } else {
-            let left = args.wait.unwrap_or(NO_LIMIT).saturating_sub(started.elapsed());
+            // The longest wait is no limit, and waits for a late first answer as well.
+            let left = args.wait.map_or(Duration::MAX, |wait| wait.saturating_sub(started.elapsed()));
             wait_for(args, name, client, options.clone().wait(left)).await.map(Some)
         };
         let is_over = args.once || args.wait.is_some_and(|wait| started.elapsed() >= wait);

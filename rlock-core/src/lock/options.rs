@@ -83,6 +83,10 @@ impl LockOptions {
     }
 
     /// Sets the maximum time to wait for the lock; zero is one try. The default is no limit.
+    ///
+    /// By default the call fails if the first request has no answer within the client's
+    /// [`retry_for`](crate::ClientBuilder::retry_for). With a maximum time it waits for that answer, up to the timeout of
+    /// the backend for a request. [`Duration::MAX`] does the same, and sets no limit.
     #[must_use]
     pub fn wait(mut self, timeout: Duration) -> Self {
         self.wait = Some(timeout);
