@@ -18,7 +18,7 @@ use crate::sys;
 /// processes fork and die meanwhile. A look that finds some may have missed others.
 #[derive(Debug)]
 pub(crate) struct Tree {
-    spared: HashSet<i32>,
+    spared: HashSet<Identity>,
 }
 
 /// A process as `/proc` shows it.
@@ -44,7 +44,7 @@ impl Tree {
     pub(crate) fn of_this_process() -> Self {
         let own = Pid::this().as_raw();
         let children = visible().into_iter().filter(|process| process.parent == own);
-        Self { spared: children.map(|process| process.pid).collect() }
+        Self { spared: children.map(|process| process.identity()).collect() }
     }
 
     /// Whether `/proc` shows processes.
@@ -94,12 +94,17 @@ impl Tree {
     }
 
     fn members(&self) -> Vec<Process> {
+        self.below(Pid::this().as_raw(), visible())
+    }
+
+    /// Those of `processes` that descend from the process `root`.
+    fn below(&self, root: i32, processes: Vec<Process>) -> Vec<Process> {
         let mut children: HashMap<i32, Vec<Process>> = HashMap::new();
-        for process in visible() {
+        for process in processes {
             children.entry(process.parent).or_default().push(process);
         }
-        let mut members = children.remove(&Pid::this().as_raw()).unwrap_or_default();
-        members.retain(|process| !self.spared.contains(&process.pid));
+        let mut members = children.remove(&root).unwrap_or_default();
+        members.retain(|process| !self.spared.contains(&process.identity()));
         let mut next = 0;
         while let Some(process) = members.get(next) {
             members.extend(children.remove(&process.pid).unwrap_or_default());
@@ -164,6 +169,19 @@ fn look_at(pid: i32) -> Option<Process> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reused_pid_of_a_spared_child_counts() {
+        let process = |pid, parent, started| {
+            let name = "a".to_owned();
+            Process { pid, name, parent, group: pid, is_dead: false, started }
+        };
+        let (before, below) = (process(2, 1, 10), process(3, 2, 11));
+        let tree = Tree { spared: HashSet::from([before.identity()]) };
+        assert_eq!(tree.below(1, vec![before, below.clone()]), []);
+        let later = process(2, 1, 12);
+        assert_eq!(tree.below(1, vec![below.clone(), later.clone()]), [later, below]);
+    }
 
     #[test]
     fn any_name_of_a_process_is_read() {
