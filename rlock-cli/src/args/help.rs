@@ -33,9 +33,10 @@ of the TTL (1s at most). A program that is stopped together with rlock, for exam
 the TTL; rlock then kills it instead of continuing it.
 
 A second process, the keeper, starts the program. The keeper and rlock watch each other: when one of the two is killed \
-or stopped, the other kills the tree before the lock ends. If both are killed at once, only the program itself dies; \
-if both are stopped at once, nothing ends the tree. rlock cannot kill processes of another user, as under sudo: it \
-reports them, and holds the lock while they run. Outside Linux rlock reaches only the program's process group.
+or stopped, the other kills the tree before the lock ends. With --on-lost ignore, the program of a stopped rlock runs \
+on. If both are killed at once, only the program itself dies; if both are stopped at once, nothing ends the tree. \
+rlock cannot kill processes of another user, as under sudo: it reports them, and holds the lock while they run. \
+Outside Linux rlock reaches only the program's process group.
 
 Exit status:
   the program's own; 128+n if signal n ended the program or the wait for the lock. After INT, rlock itself dies of INT.

@@ -15,7 +15,7 @@ pub(crate) enum Order {
         until: Option<u64>,
     },
     /// Kills the tree at this time, in nanoseconds since the [epoch](super::keep), unless a new order changes the time.
-    Until(Option<u64>),
+    Until(u64),
     /// Sends a signal to the program's group, or to the whole tree once the program has ended.
     Signal(i32),
     /// Sends a signal to the whole tree.
@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn messages_are_lines_and_read_back() {
         let environment = vec![("RLOCK_NAME".into(), "a\n\"b\"".into())];
-        for order in [Order::Start { environment, in_front: true, until: Some(7) }, Order::Until(None), Order::Kill] {
+        for order in [Order::Start { environment, in_front: true, until: Some(7) }, Order::Until(8), Order::Kill] {
             let line = to_line(&order);
             assert_eq!(line.matches('\n').count(), 1, "{line}");
             assert_eq!(serde_json::from_str::<Order>(&line).unwrap(), order);

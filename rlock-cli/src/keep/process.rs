@@ -119,7 +119,7 @@ impl Keeper {
                     Err(error) => self.tell(&News::NotStarted(error.raw_os_error().unwrap_or(libc::EIO))),
                 }
             }
-            Order::Until(until) => self.until = until.map(|at| self.at(at)),
+            Order::Until(until) => self.until = Some(self.at(until)),
             Order::Signal(signal) => self.signal(signal),
             Order::SignalTree(signal) => self.signal_tree(signal),
             Order::AskToEnd => self.tree.ask_to_end(&mut self.asked),

@@ -165,9 +165,8 @@ impl Keeper {
     }
 
     /// Sends the keeper the time left until it has to kill the tree.
-    pub(super) fn extend(&self, remaining: Option<Duration>) {
-        let until = remaining.map(|remaining| self.until(remaining));
-        self.order(&Order::Until(until));
+    pub(super) fn extend(&self, remaining: Duration) {
+        self.order(&Order::Until(self.until(remaining)));
     }
 
     fn until(&self, remaining: Duration) -> u64 {

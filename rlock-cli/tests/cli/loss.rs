@@ -237,6 +237,23 @@ fn supervisor_frozen_past_the_ttl_kills_the_program() {
 }
 
 #[test]
+fn ignored_loss_spares_the_program_of_stopped_rlock() {
+    let server = Server::start();
+    let observer = Observer::of(&server);
+    let folder = Folder::new();
+    let name = unique("ignored");
+    let options = ["--on-lost", "ignore", "--ttl", Server::SHORT_TTL];
+    let mut running = Rlock::run_script(&server, &name, &options, &folder.script("echo $$ > $D/pid; cat; exit 7"));
+    let program = folder.wait_for_process("pid");
+    running.signal(Signal::SIGSTOP);
+    until("the end of the lease", || observer.look(&name).is_free().then_some(()));
+    assert!(program.is_alive());
+    running.signal(Signal::SIGCONT);
+    running.hear("the program goes on");
+    running.exit().assert(7, &[]);
+}
+
+#[test]
 fn job_suspended_past_the_ttl_stays_stopped() {
     let server = Server::start();
     let observer = Observer::of(&server);

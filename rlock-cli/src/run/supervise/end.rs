@@ -56,20 +56,15 @@ impl Supervision<'_> {
         match self.args.on_lost {
             OnLost::Term => self.ask_to_end(kill_at),
             OnLost::Kill => self.kill(),
-            OnLost::Ignore => self.ignore(),
+            OnLost::Ignore => self.is_ignored = true,
         }
-    }
-
-    fn ignore(&mut self) {
-        self.is_ignored = true;
-        self.keeper.extend(None);
     }
 
     pub(super) fn on_loss(&mut self) {
         let Some((name, reason)) = self.held.loss() else { return };
         event!("lost", name: name.as_str(), reason: reason.as_str(); "lost {name}: {reason}; {}", self.args.on_lost.says());
         match (self.args.on_lost, reason) {
-            (OnLost::Ignore, _) => self.ignore(),
+            (OnLost::Ignore, _) => self.is_ignored = true,
             // From now on another client may hold the lock.
             (OnLost::Kill, _) | (OnLost::Term, LossReason::Expired) => self.kill(),
             (OnLost::Term, _) => self.ask_to_end(Instant::now() + self.grace.after_loss()),

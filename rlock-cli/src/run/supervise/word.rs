@@ -3,6 +3,7 @@
 use tokio::time::Instant;
 
 use super::Supervision;
+use crate::args::OnLost;
 
 /// The last time that `rlock` sent to the keeper.
 #[derive(Debug, Clone, Copy)]
@@ -19,9 +20,10 @@ impl Word {
 }
 
 impl Supervision<'_> {
-    /// The time of the next look whether the keeper can have a later time. `None` once the lock does not matter any more.
+    /// The time of the next look whether the keeper can have a later time. `None` if the program is being ended, and with
+    /// `--on-lost ignore`: the keeper then has no time limit.
     pub(super) fn word_at(&self) -> Option<Instant> {
-        (!self.is_ignored && self.end.is_none()).then_some(self.word.look_at)
+        (self.args.on_lost != OnLost::Ignore && self.end.is_none()).then_some(self.word.look_at)
     }
 
     /// Sends the keeper a later time once the lock has been extended. It looks more often than the lock is extended.
@@ -29,7 +31,7 @@ impl Supervision<'_> {
         let ttl = self.args.lock.ttl.get();
         let remaining = self.grace.for_keeper(self.held.remaining());
         if now + remaining > self.word.until {
-            self.keeper.extend(Some(remaining));
+            self.keeper.extend(remaining);
             self.word.until = now + remaining;
         }
         let soon = now + ttl / 16;
