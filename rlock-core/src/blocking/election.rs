@@ -28,7 +28,7 @@ impl Election {
         election::Election::new(name, client.as_async()).map(Self)
     }
 
-    /// Waits to lead, without a time limit. See [`Election::campaign`](crate::Election::campaign).
+    /// Waits to lead, by default without a time limit. See [`Election::campaign`](crate::Election::campaign).
     ///
     /// # Errors
     ///

@@ -54,7 +54,7 @@ impl LockSet {
         self.0.permits(name, weight, permits).map(Self)
     }
 
-    /// Waits for all locks, without a time limit.
+    /// Waits for all locks, by default without a time limit.
     ///
     /// # Errors
     ///

@@ -27,7 +27,7 @@ impl SimpleLock {
         lock::SimpleLock::new(name, client.as_async()).map(Self)
     }
 
-    /// Waits for the lock, without a time limit.
+    /// Waits for the lock, by default without a time limit.
     ///
     /// # Errors
     ///
@@ -81,7 +81,7 @@ impl RwLock {
         lock::RwLock::new(name, client.as_async()).map(Self)
     }
 
-    /// Waits to read, without a time limit.
+    /// Waits to read, by default without a time limit.
     ///
     /// # Errors
     ///
@@ -109,7 +109,7 @@ impl RwLock {
         Ok(block_on(self.0.try_read_with(options))?.map(Guard::new))
     }
 
-    /// Waits to write, without a time limit.
+    /// Waits to write, by default without a time limit.
     ///
     /// # Errors
     ///
@@ -153,7 +153,7 @@ impl Semaphore {
         lock::Semaphore::new(name, permits, client.as_async()).map(Self)
     }
 
-    /// Waits for one permit, without a time limit.
+    /// Waits for one permit, by default without a time limit.
     ///
     /// # Errors
     ///

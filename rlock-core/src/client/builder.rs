@@ -11,8 +11,9 @@ use super::home::Home;
 use super::{Client, Handle};
 use crate::clock::Clock;
 use crate::contract::{Backend, InvalidTtl, Owner, Ttl};
-use crate::driver::{Driver, Settings};
+use crate::driver::{Defaults, Driver, Settings};
 use crate::error::StartError;
+use crate::watchdog::WatchdogConfig;
 
 /// A builder of a [`Client`].
 #[derive(Debug, Clone)]
@@ -21,7 +22,7 @@ pub struct ClientBuilder {
     runtime: Option<tokio::runtime::Handle>,
     clock: Clock,
     owner: Owner,
-    default_ttl: Ttl,
+    defaults: Defaults,
     retry_for: Duration,
     drop_timeout: Duration,
 }
@@ -38,7 +39,7 @@ impl ClientBuilder {
             runtime: None,
             clock: Clock::boot(),
             owner: Owner::current(),
-            default_ttl: Ttl::DEFAULT,
+            defaults: Defaults::default(),
             retry_for: Self::RETRY_FOR,
             drop_timeout: Self::DROP_TIMEOUT,
         }
@@ -57,8 +58,9 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets a label that others see beside host and process when they inspect a lock. Control characters are removed
-    /// from the label, and it is cut to 255 bytes.
+    /// Sets a label that others see beside host and process when they inspect a lock, unless the
+    /// [options](crate::LockOptions::label) of the lock set another. Control characters are removed from the label, and
+    /// it is cut to 255 bytes.
     pub fn label(mut self, label: &str) -> Self {
         self.owner = self.owner.with_label(label);
         self
@@ -70,8 +72,39 @@ impl ClientBuilder {
     ///
     /// [`InvalidTtl`] outside [`Ttl::MIN`] to [`Ttl::MAX`].
     pub fn default_ttl(mut self, ttl: Duration) -> Result<Self, InvalidTtl> {
-        self.default_ttl = Ttl::new(ttl)?;
+        self.defaults.ttl = Ttl::new(ttl)?;
         Ok(self)
+    }
+
+    /// Sets the maximum time to wait for locks whose options set no [`wait`](crate::LockOptions::wait). The default is
+    /// no limit. It also limits the wait for a [`LockSet`](crate::LockSet) and for the leadership of an
+    /// [`Election`](crate::Election). A try does not wait in any case.
+    pub fn default_wait(mut self, timeout: Duration) -> Self {
+        self.defaults.wait = Some(timeout);
+        self
+    }
+
+    /// Sets whether locks have a watchdog. The default is true. The options of a lock replace it by
+    /// [`watchdog`](crate::LockOptions::watchdog), and switch the watchdog on by
+    /// [`watchdog_interval`](crate::LockOptions::watchdog_interval) and
+    /// [`watchdog_config`](crate::LockOptions::watchdog_config).
+    pub fn default_watchdog(mut self, on: bool) -> Self {
+        self.defaults.watchdog = on;
+        self
+    }
+
+    /// Sets the configuration of the watchdogs of locks, with its callbacks and the number of failures that it
+    /// tolerates. Without this a watchdog extends every third of the TTL and continues until the deadline, however
+    /// often it fails.
+    ///
+    /// A [`watchdog_config`](crate::LockOptions::watchdog_config) in the options of a lock replaces the whole
+    /// configuration, and a [`watchdog_interval`](crate::LockOptions::watchdog_interval) the interval in it. A lock
+    /// with a TTL for which the configuration cannot work is refused with
+    /// [`InvalidConfig`](crate::InvalidConfig). A lock that a client [adopts](Client::adopt) has the watchdog of a
+    /// client without this.
+    pub fn default_watchdog_config(mut self, config: WatchdogConfig) -> Self {
+        self.defaults.watchdog_config = Some(config);
+        self
     }
 
     /// Sets the time for which the client retries requests to a store that fails or does not answer, before `lock` and
@@ -181,7 +214,7 @@ impl ClientBuilder {
         let settings = Settings {
             clock: self.clock,
             owner: self.owner,
-            default_ttl: self.default_ttl,
+            defaults: self.defaults,
             retry_for: self.retry_for,
             drop_timeout: self.drop_timeout,
         };

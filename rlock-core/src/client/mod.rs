@@ -15,8 +15,9 @@ pub(crate) use self::handle::Handle;
 pub(crate) use self::watch::{View, Watching};
 use crate::clock::Moment;
 use crate::contract::{
-    Backend, BackendError, Capabilities, Failure, Finding, ListFilter, Page, ResourceName, Snapshot, Ttl,
+    Backend, BackendError, Capabilities, Failure, Finding, ListFilter, Page, ResourceName, Snapshot,
 };
+use crate::driver::Defaults;
 use crate::error::ShutdownError;
 
 /// A client of a store, from which locks are made. Clones share one connection and one scheduler.
@@ -177,8 +178,8 @@ impl Client {
         self.0.driver.now()
     }
 
-    pub(crate) fn default_ttl(&self) -> Ttl {
-        self.0.driver.settings().default_ttl
+    pub(crate) fn defaults(&self) -> &Defaults {
+        &self.0.driver.settings().defaults
     }
 
     pub(crate) fn handle(&self) -> &Arc<Handle> {

@@ -14,6 +14,7 @@
 mod call;
 mod callbacks;
 mod claim;
+mod defaults;
 mod handle;
 mod hold;
 mod lane;
@@ -39,6 +40,7 @@ use tokio::time::timeout;
 
 use self::callbacks::Callbacks;
 pub(crate) use self::claim::Claimed;
+pub(crate) use self::defaults::Defaults;
 use self::lane::{Lane, Shares};
 pub use self::queue_place::QueuePlace;
 use self::schedule::Schedule;
@@ -56,7 +58,7 @@ use crate::metrics::ClientMetrics;
 pub(crate) struct Settings {
     pub(crate) clock: Clock,
     pub(crate) owner: Owner,
-    pub(crate) default_ttl: Ttl,
+    pub(crate) defaults: Defaults,
     pub(crate) retry_for: Duration,
     pub(crate) drop_timeout: Duration,
 }

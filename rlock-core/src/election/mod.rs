@@ -44,8 +44,8 @@ impl Election {
         Ok(Self { client: client.clone(), lock: SimpleLock::new(name, client)? })
     }
 
-    /// Waits to lead, without a time limit. `data` describe this candidate to others, such as the address at which it
-    /// serves. At most 1 KiB; empty for none.
+    /// Waits to lead, by default without a time limit. `data` describe this candidate to others, such as the address at
+    /// which it serves. At most 1 KiB; empty for none.
     ///
     /// # Errors
     ///

@@ -100,7 +100,7 @@ impl LockSet {
         self.members.iter().map(|member| member.face.resource())
     }
 
-    /// Waits for all locks, without a time limit.
+    /// Waits for all locks, by default without a time limit.
     ///
     /// # Errors
     ///
@@ -129,6 +129,7 @@ impl LockSet {
     /// Dropping the future releases all locks and leaves all queues, in the background.
     pub async fn lock_with(&self, options: LockOptions) -> Result<LockSetGuard, LockError> {
         refuse_limit(&options)?;
+        let options = options.with_defaults(self.client.defaults());
         let wait = Budget::new(&self.client, options.longest_wait());
         loop {
             let taken = self.take_all(&options, &wait).await.map_err(|error| wait.in_all(error))?;
@@ -213,7 +214,7 @@ impl LockSet {
             taken.extend(left.iter().copied().zip(free.into_iter().map_while(|guard| guard)));
             let Some(&next) = order.get(taken.len()) else { break };
             keep_alive(taken.iter().map(|(_, guard)| guard), options)?;
-            let guard = self.members[next].lock(wait.left_of(options.clone().watchdog(true))).await?;
+            let guard = self.members[next].lock(wait.left_of(renewed(options))).await?;
             taken.push((next, guard));
         }
         taken.sort_unstable_by_key(|(at, _)| *at);
@@ -227,7 +228,7 @@ impl LockSet {
         if options.has_watchdog() {
             return Ok(guard.is_held().then_some(guard));
         }
-        let ttl = options.clone().with_default_ttl(self.client.default_ttl()).parse()?.ttl.get();
+        let ttl = options.parse()?.ttl.get();
         let watched: Vec<_> = guard.guards().iter().filter_map(|guard| Some((guard, guard.watchdog()?))).collect();
         let extended = together(watched.iter().map(async |(guard, watchdog)| {
             watchdog.stop();
@@ -255,13 +256,23 @@ fn keep_alive<'a>(taken: impl Iterator<Item = &'a Guard>, options: &LockOptions)
         return Ok(());
     }
     for guard in taken.filter(|guard| guard.watchdog().is_none()) {
-        let config = WatchdogConfig { max_failures: u32::MAX, ..WatchdogConfig::new() };
-        match guard.start_watchdog(config) {
+        match guard.start_watchdog(patient()) {
             Ok(_) | Err(crate::StartWatchdogError::Lost(_)) => {} // seen when all are taken
             Err(crate::StartWatchdogError::InvalidConfig(error)) => return Err(error.into()),
         }
     }
     Ok(())
+}
+
+/// The same options with a watchdog, which renews the lock while the set waits for the others.
+fn renewed(options: &LockOptions) -> LockOptions {
+    let options = options.clone();
+    if options.has_watchdog() { options } else { options.watchdog(true).watchdog_config(patient()) }
+}
+
+/// A watchdog that continues until the deadline.
+fn patient() -> WatchdogConfig {
+    WatchdogConfig { max_failures: u32::MAX, ..WatchdogConfig::new() }
 }
 
 /// The time limit for all locks together.

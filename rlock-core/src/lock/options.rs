@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::contract::{LeaseData, Ttl};
-use crate::driver::QueuePlace;
+use crate::driver::{Defaults, QueuePlace};
 use crate::error::InvalidConfig;
 use crate::watchdog::{Plan, WatchdogConfig};
 
@@ -21,7 +21,7 @@ use crate::watchdog::{Plan, WatchdogConfig};
 #[derive(Debug, Clone, Default)]
 pub struct LockOptions {
     ttl: Option<Duration>,
-    watchdog_off: bool,
+    watchdog: Option<bool>,
     watchdog_interval: Option<Duration>,
     watchdog_config: Option<WatchdogConfig>,
     wait: Option<Duration>,
@@ -33,7 +33,8 @@ pub struct LockOptions {
 }
 
 impl LockOptions {
-    /// The client's TTL, a watchdog that extends every third of it, and no time limit for the wait.
+    /// The defaults of the client. Unless [its builder](crate::ClientBuilder) sets others, these are a TTL of 30 s, a
+    /// watchdog that extends every third of the TTL, and no time limit for the wait.
     pub fn new() -> Self {
         Self::default()
     }
@@ -47,15 +48,17 @@ impl LockOptions {
         self
     }
 
-    /// Sets whether a watchdog extends the lease until it is released. The default is true. Without a watchdog the lock
-    /// is lost when its TTL ends, unless the caller [extends](crate::Guard::extend) it.
+    /// Sets whether a watchdog extends the lease until it is released. The default is the client's
+    /// [`default_watchdog`](crate::ClientBuilder::default_watchdog), which is true by default. Without a watchdog the
+    /// lock is lost when its TTL ends, unless the caller [extends](crate::Guard::extend) it.
     #[must_use]
     pub fn watchdog(mut self, on: bool) -> Self {
-        self.watchdog_off = !on;
+        self.watchdog = Some(on);
         self
     }
 
-    /// Sets the time between two extensions. The default is a third of the TTL. At least
+    /// Sets the time between two extensions. The default is that of the client's
+    /// [`default_watchdog_config`](crate::ClientBuilder::default_watchdog_config), or a third of the TTL. At least
     /// [`WatchdogConfig::MIN_INTERVAL`], and shorter than the TTL.
     #[must_use]
     pub fn watchdog_interval(mut self, interval: Duration) -> Self {
@@ -64,7 +67,9 @@ impl LockOptions {
     }
 
     /// Sets the whole configuration of the watchdog, with its callbacks and the number of failures that it tolerates.
-    /// Without this the watchdog continues until the deadline, however often it fails.
+    /// The default is the client's
+    /// [`default_watchdog_config`](crate::ClientBuilder::default_watchdog_config). Without both the watchdog continues
+    /// until the deadline, however often it fails.
     ///
     /// Refused together with [`watchdog_interval`](Self::watchdog_interval) or `watchdog(false)`.
     #[must_use]
@@ -82,11 +87,12 @@ impl LockOptions {
         self
     }
 
-    /// Sets the maximum time to wait for the lock; zero is one try. The default is no limit.
+    /// Sets the maximum time to wait for the lock; zero is one try, and [`Duration::MAX`] is no limit. The default is
+    /// the client's [`default_wait`](crate::ClientBuilder::default_wait), which is no limit by default.
     ///
-    /// By default the call fails if the first request has no answer within the client's
-    /// [`retry_for`](crate::ClientBuilder::retry_for). With a maximum time it waits for that answer, up to the timeout of
-    /// the backend for a request. [`Duration::MAX`] does the same, and sets no limit.
+    /// Without a maximum time the call fails if the first request has no answer within the client's
+    /// [`retry_for`](crate::ClientBuilder::retry_for). With one, also with [`Duration::MAX`], it waits for that answer,
+    /// up to the timeout of the backend for a request.
     #[must_use]
     pub fn wait(mut self, timeout: Duration) -> Self {
         self.wait = Some(timeout);
@@ -132,9 +138,18 @@ impl LockOptions {
         self
     }
 
-    /// The same options with `ttl`, unless a TTL was set.
-    pub(crate) fn with_default_ttl(mut self, ttl: Ttl) -> Self {
-        self.ttl.get_or_insert(ttl.get());
+    /// The same options, completed by the client's.
+    pub(super) fn with_defaults(mut self, defaults: &Defaults) -> Self {
+        self.ttl.get_or_insert(defaults.ttl.get());
+        self.wait = self.wait.or(defaults.wait);
+        let is_configured = self.watchdog_interval.is_some() || self.watchdog_config.is_some();
+        let is_on = *self.watchdog.get_or_insert(is_configured || defaults.watchdog);
+        if is_on && self.watchdog_config.is_none() {
+            self.watchdog_config = defaults.watchdog_config.clone().map(|config| {
+                let interval = self.watchdog_interval.take().or(config.interval);
+                WatchdogConfig { interval, ..config }
+            });
+        }
         self
     }
 
@@ -161,18 +176,18 @@ impl LockOptions {
     }
 
     pub(super) fn has_watchdog(&self) -> bool {
-        !self.watchdog_off
+        self.watchdog != Some(false)
     }
 
     pub(crate) fn parse(&self) -> Result<ValidOptions, InvalidConfig> {
         let ttl = self.ttl.map_or(Ok(Ttl::DEFAULT), Ttl::new)?;
-        let watchdog = match (self.watchdog_off, self.watchdog_interval, &self.watchdog_config) {
-            (true, Some(_), _) => return Err(InvalidConfig::IntervalWithoutWatchdog),
-            (true, None, Some(_)) => return Err(InvalidConfig::ConfigWithoutWatchdog),
-            (true, None, None) => None,
-            (false, Some(_), Some(_)) => return Err(InvalidConfig::IntervalTwice),
-            (false, None, Some(config)) => Some(config.plan(ttl)?),
-            (false, interval, None) => {
+        let watchdog = match (self.has_watchdog(), self.watchdog_interval, &self.watchdog_config) {
+            (false, Some(_), _) => return Err(InvalidConfig::IntervalWithoutWatchdog),
+            (false, None, Some(_)) => return Err(InvalidConfig::ConfigWithoutWatchdog),
+            (false, None, None) => None,
+            (true, Some(_), Some(_)) => return Err(InvalidConfig::IntervalTwice),
+            (true, None, Some(config)) => Some(config.plan(ttl)?),
+            (true, interval, None) => {
                 let max_failures = u32::MAX; // it continues until the deadline
                 Some(WatchdogConfig { interval, max_failures, ..WatchdogConfig::new() }.plan(ttl)?)
             }
@@ -184,11 +199,11 @@ impl LockOptions {
             return Err(InvalidConfig::HoldLimit { limit, hold: self.hold_at_least });
         }
         let data = self.data.as_ref().map(LeaseData::new).transpose()?;
-        let Self { wait, hold_at_least, hold_at_most, ref label, ref place, .. } = *self;
+        let Self { hold_at_least, hold_at_most, ref label, ref place, .. } = *self;
         Ok(ValidOptions {
             ttl,
             watchdog,
-            wait,
+            wait: self.longest_wait(),
             hold_at_least,
             hold_at_most,
             data,

@@ -45,7 +45,7 @@ impl Pending {
         let client = client.handle().clone();
         let driver = &client.driver;
         let LockSpec { resource, share, kind, options } = spec;
-        let valid = options.with_default_ttl(driver.settings().default_ttl).parse()?;
+        let valid = options.with_defaults(&driver.settings().defaults).parse()?;
         let started = driver.now();
         let wait = match valid.wait {
             None => Wait::Forever,

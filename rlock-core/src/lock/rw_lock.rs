@@ -39,7 +39,7 @@ impl RwLock {
         Face::new(name, client).map(Self)
     }
 
-    /// Waits to read, without a time limit.
+    /// Waits to read, by default without a time limit.
     ///
     /// # Errors
     ///
@@ -125,7 +125,7 @@ impl RwLock {
         self.0.try_run(READ, LockKind::Read, options, work).await
     }
 
-    /// Waits to write, without a time limit.
+    /// Waits to write, by default without a time limit.
     ///
     /// # Errors
     ///

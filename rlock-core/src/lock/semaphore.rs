@@ -35,7 +35,7 @@ impl Semaphore {
         Ok(Self { face: Face::new(name, client)?, permits })
     }
 
-    /// Waits for one permit, without a time limit.
+    /// Waits for one permit, by default without a time limit.
     ///
     /// # Errors
     ///

@@ -39,7 +39,7 @@ impl SimpleLock {
         Face::new(name, client).map(Self)
     }
 
-    /// Waits for the lock, without a time limit.
+    /// Waits for the lock, by default without a time limit.
     ///
     /// # Errors
     ///
