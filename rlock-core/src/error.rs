@@ -160,7 +160,7 @@ pub enum UnlockError {
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExtendError {
-    /// The lock has been lost.
+    /// The lock has been lost or released.
     #[error(transparent)]
     Lost(#[from] Lost),
     /// The TTL cannot be used.
@@ -284,7 +284,7 @@ pub enum InvalidConfig {
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartWatchdogError {
-    /// The lock is lost already.
+    /// The lock has been lost or released.
     #[error("no watchdog was started: {0}")]
     Lost(#[from] Lost),
     /// The configuration cannot work.

@@ -65,6 +65,25 @@ fn loss_is_waited_for() {
 }
 
 #[test]
+fn threads_release_a_shared_guard() {
+    let client = client();
+    let lock = SimpleLock::new("job", &client).unwrap();
+    let guard = lock.lock().unwrap();
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| guard.release().unwrap());
+        }
+    });
+    assert!(!guard.is_held());
+    assert_eq!(guard.check().unwrap_err().reason, LossReason::Released);
+    assert!(lock.try_lock().unwrap().is_some());
+    let set = LockSet::new(&client).mutex("one").unwrap().mutex("two").unwrap().lock().unwrap();
+    set.release().unwrap();
+    set.release().unwrap();
+    assert!(!set.is_held());
+}
+
+#[test]
 fn readers_permits_and_sets_work() {
     let client = client();
     let pages = RwLock::new("pages", &client).unwrap();

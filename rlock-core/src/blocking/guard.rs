@@ -36,7 +36,7 @@ impl Guard {
         self.0.is_held()
     }
 
-    /// The reason why the lock was lost; `None` while it is held.
+    /// The reason why the lock was lost; `None` while it is held, and after a [release](Self::release).
     pub fn loss(&self) -> Option<LossReason> {
         self.0.loss()
     }
@@ -90,6 +90,16 @@ impl Guard {
     /// As for [`Guard::unlock`](crate::Guard::unlock).
     pub fn unlock(self) -> Result<(), UnlockError> {
         block_on(self.0.unlock())
+    }
+
+    /// Releases the lock by reference, for a guard that several threads share. See
+    /// [`Guard::release`](crate::Guard::release).
+    ///
+    /// # Errors
+    ///
+    /// As for [`Guard::unlock`](crate::Guard::unlock).
+    pub fn release(&self) -> Result<(), UnlockError> {
+        block_on(self.0.release())
     }
 
     /// The same guard for `async` code.

@@ -136,6 +136,15 @@ impl LockSetGuard {
         block_on(self.0.unlock())
     }
 
+    /// Releases all locks by reference. See [`LockSetGuard::release`](crate::LockSetGuard::release).
+    ///
+    /// # Errors
+    ///
+    /// As for [`LockSetGuard::unlock`](crate::LockSetGuard::unlock).
+    pub fn release(&self) -> Result<(), UnlockError> {
+        block_on(self.0.release())
+    }
+
     /// The same guard for `async` code.
     pub fn as_async(&self) -> &lock::LockSetGuard {
         &self.0

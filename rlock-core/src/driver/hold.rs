@@ -57,10 +57,11 @@ impl Driver {
 
     /// The end of a lock; `None` while it is held.
     pub(crate) fn end(self: &Arc<Self>, slot: &Arc<Slot>) -> Option<End> {
-        match self.loss(slot) {
-            Some(reason) => Some(End::Lost(reason)),
-            None => slot.deadline().is_none().then_some(End::Released),
+        if let Some(reason) = self.loss(slot) {
+            return Some(End::Lost(reason));
         }
+        // A loss between these lines is recorded before the deadline is cleared.
+        slot.deadline().is_none().then(|| slot.loss().map_or(End::Released, End::Lost))
     }
 
     /// Extends the lock, in addition to the extensions of its watchdog.
@@ -98,7 +99,7 @@ impl Driver {
         if is_held {
             return Ok(generation);
         }
-        let reason = slot.loss().unwrap_or(LossReason::Shutdown);
+        let reason = slot.loss().unwrap_or(LossReason::Released);
         Err(Lost { resource: slot.key.resource.clone(), reason }.into())
     }
 

@@ -186,7 +186,7 @@ impl Driver {
             ExtendOutcome::Extended => Ok(()),
             ExtendOutcome::Unconfirmed => Err(ExtendError::Unconfirmed { resource, source: source() }),
             ExtendOutcome::Over => {
-                let reason = slot.loss().unwrap_or(LossReason::Shutdown);
+                let reason = slot.loss().unwrap_or(LossReason::Released);
                 Err(Lost { resource, reason }.into())
             }
         }

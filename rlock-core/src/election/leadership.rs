@@ -78,6 +78,7 @@ impl Leadership {
     }
 
     /// Resigns, so that the next candidate leads, and reports whether this client led until then.
+    /// [`Guard::release`] of the [`guard`](Self::guard) resigns by reference.
     ///
     /// # Errors
     ///

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::contract::ResourceName;
 
-/// The reason why a lease ended without a release.
+/// The reason why a lock is not held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LossReason {
@@ -22,14 +22,18 @@ pub enum LossReason {
     Shutdown,
     /// The store no longer has it, and another client holds the resource.
     TakenOver,
+    /// Its guard [released](crate::Guard::release) it. This is the answer to calls of that guard alone: a release is no
+    /// loss, so it neither signals one nor counts as one.
+    Released,
 }
 
 impl LossReason {
-    /// All reasons, in the order of [`index`](Self::index).
+    /// The reasons of losses, in the order of [`index`](Self::index).
     pub(crate) const ALL: [Self; 7] =
         [Self::Broken, Self::Expired, Self::GaveUp, Self::Gone, Self::HeldTooLong, Self::Shutdown, Self::TakenOver];
 
     /// The reason as the label of a metric: `broken`, `expired`, `gave_up`, `gone`, `held_too_long`, `shutdown`, `taken_over`.
+    /// For a release, which is no loss, `released`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Broken => "broken",
@@ -39,6 +43,7 @@ impl LossReason {
             Self::HeldTooLong => "held_too_long",
             Self::Shutdown => "shutdown",
             Self::TakenOver => "taken_over",
+            Self::Released => "released",
         }
     }
 
@@ -62,6 +67,7 @@ impl fmt::Display for LossReason {
             Self::HeldTooLong => "it was held for as long as hold_at_most allows",
             Self::Shutdown => "its client was shut down",
             Self::TakenOver => "the store no longer has it, and another client holds the resource",
+            Self::Released => "its guard has released it",
         })
     }
 }
@@ -70,18 +76,22 @@ impl fmt::Display for LossReason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum End {
-    /// Its guard was dropped, or has begun to unlock it.
+    /// Its guard was dropped, or has begun to release it.
     Released,
     /// The lock was lost.
     Lost(LossReason),
 }
 
-/// The error for a lost lock: its lease ended without a release.
+/// The error for a lock that is not held any more: its lease ended without a release, or its guard released it before.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the lock on {resource:?} was lost: {reason}")]
+#[error("the lock on {resource:?} {}: {reason}", verb(*reason))]
 pub struct Lost {
     /// The resource.
     pub resource: ResourceName,
     /// The reason why its lease ended.
     pub reason: LossReason,
+}
+
+fn verb(reason: LossReason) -> &'static str {
+    if reason == LossReason::Released { "is not held" } else { "was lost" }
 }

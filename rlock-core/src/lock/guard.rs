@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::Watchdog;
@@ -21,11 +22,11 @@ use crate::watchdog::WatchdogConfig;
 /// `let _ = …` releases the lock at once, and so does `try_lock().await?.is_some()`;
 /// [`SimpleLock::try_lock`](crate::SimpleLock::try_lock) shows this trap.
 ///
-/// [`unlock`](Self::unlock) releases the lock and reports the result. [`run`](Self::run) waits as `unlock` does, and
-/// logs a release that is not confirmed. Dropping the guard releases the lock in the background, from any thread, in or
-/// out of a runtime. If the process ends before that release is sent, the lock stays until its TTL ends. Therefore the
-/// drop of a client's last handle [waits](crate::Client#dropping), for a second at most by default.
-/// `std::process::exit` drops no guard.
+/// [`unlock`](Self::unlock) releases the lock and reports the result, and [`release`](Self::release) does so for a guard
+/// that is shared, as in `Arc<Guard>`. [`run`](Self::run) waits as `unlock` does, and logs a release that is not
+/// confirmed. Dropping the guard releases the lock in the background, from any thread, in or out of a runtime. If the
+/// process ends before that release is sent, the lock stays until its TTL ends. Therefore the drop of a client's last
+/// handle [waits](crate::Client#dropping), for a second at most by default. `std::process::exit` drops no guard.
 ///
 /// The lock can be lost while the guard lives: when the store cannot be reached until the [deadline](Self::remaining),
 /// when an operator breaks the lock, or when the process was frozen. The guard then reports the loss by
@@ -37,11 +38,13 @@ pub struct Guard {
     client: Arc<Handle>,
     slot: Arc<Slot>,
     token: Token,
+    /// Locked by the call of [`release`](Self::release) that waits for the store.
+    releasing: Mutex<()>,
 }
 
 impl Guard {
     pub(crate) fn new(client: Arc<Handle>, slot: Arc<Slot>, token: Token) -> Self {
-        Self { client, slot, token }
+        Self { client, slot, token, releasing: Mutex::new(()) }
     }
 
     /// The locked resource.
@@ -56,10 +59,10 @@ impl Guard {
 
     /// Whether the lock is held at this instant, by the holder's own clock and the answers of the store.
     pub fn is_held(&self) -> bool {
-        self.loss().is_none()
+        self.client.driver.end(&self.slot).is_none()
     }
 
-    /// The reason why the lock was lost; `None` while it is held.
+    /// The reason why the lock was lost; `None` while it is held, and after a [release](Self::release).
     pub fn loss(&self) -> Option<LossReason> {
         self.client.driver.loss(&self.slot)
     }
@@ -70,15 +73,17 @@ impl Guard {
     ///
     /// [`Lost`], with the reason, once the lock is not held.
     pub fn check(&self) -> Result<(), Lost> {
-        match self.loss() {
-            None => Ok(()),
-            Some(reason) => Err(Lost { resource: self.resource().clone(), reason }),
-        }
+        let reason = match self.client.driver.end(&self.slot) {
+            None => return Ok(()),
+            Some(End::Lost(reason)) => reason,
+            Some(End::Released) => LossReason::Released,
+        };
+        Err(Lost { resource: self.resource().clone(), reason })
     }
 
     /// The time until the deadline. The deadline is the instant before the last successful request was sent, plus the
     /// TTL, less a margin of 1 %, at least 2 ms; or the end of [`hold_at_most`](crate::LockOptions::hold_at_most), if that is
-    /// earlier. Zero once the lock is lost.
+    /// earlier. Zero once the lock is lost or released.
     pub fn remaining(&self) -> Duration {
         self.client.driver.remaining(&self.slot)
     }
@@ -133,7 +138,7 @@ impl Guard {
     ///
     /// # Errors
     ///
-    /// [`ExtendError::InvalidConfig`] for an invalid TTL. [`ExtendError::Lost`] if the lock has been lost.
+    /// [`ExtendError::InvalidConfig`] for an invalid TTL. [`ExtendError::Lost`] if the lock has been lost or released.
     /// [`ExtendError::Unconfirmed`] if the store did not confirm the extension within the client's
     /// [`retry_for`](crate::ClientBuilder::retry_for): the lock is then held until its old deadline at least.
     ///
@@ -155,7 +160,7 @@ impl Guard {
     /// # Errors
     ///
     /// [`StartWatchdogError::InvalidConfig`] for a configuration that cannot work, with a remedy.
-    /// [`StartWatchdogError::Lost`] if the lock has been lost.
+    /// [`StartWatchdogError::Lost`] if the lock has been lost or released.
     pub fn start_watchdog(&self, config: WatchdogConfig) -> Result<Watchdog, StartWatchdogError> {
         self.check()?;
         let generation = self.client.driver.start_watchdog(&self.slot, &config)?;
@@ -177,13 +182,15 @@ impl Guard {
     ///
     /// # Errors
     ///
-    /// [`Lost`] if the lock was lost before `work` ended, also when only the release shows it. A release that the store
-    /// does not confirm is logged, and retried in the background.
+    /// [`Lost`] if the lock was lost before `work` ended, also when only the release shows it, or if it was
+    /// [released](Self::release) before. A release that the store does not confirm is logged, and retried in the
+    /// background.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future drops `work` and releases the lock in the background.
     pub async fn run<T>(self, work: impl Future<Output = T>) -> Result<T, Lost> {
+        self.check()?;
         let (resource, lost) = (self.resource().clone(), self.lost());
         let lost = async { Lost { resource: resource.clone(), reason: lost.await } };
         let output = run_until(lost, work).await?;
@@ -209,8 +216,9 @@ impl Guard {
     ///
     /// # Errors
     ///
-    /// [`Lost`] if the lock has been lost.
+    /// [`Lost`] if the lock has been lost or released.
     pub fn into_handle(self) -> Result<LockHandle, Lost> {
+        self.check()?;
         self.client.driver.hand_over(&self.slot, self.token)
     }
 
@@ -228,6 +236,39 @@ impl Guard {
     pub async fn unlock(self) -> Result<(), UnlockError> {
         let confirmation = self.client.driver.unlock(&self.slot);
         confirmation.await
+    }
+
+    /// Releases the lock as [`unlock`](Self::unlock) does, by reference: for a guard that several tasks share, as in
+    /// `Arc<Guard>`.
+    ///
+    /// It is idempotent. The lock is released once. All calls wait for that release and return the same result, also
+    /// calls at the same time. From the first call on, the guard does not hold the lock: [`check`](Self::check) and
+    /// calls that need the lock fail with [`LossReason::Released`].
+    ///
+    /// ```
+    /// # async fn doc(lock: rlock_core::SimpleLock) -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::sync::Arc;
+    ///
+    /// let guard = Arc::new(lock.lock().await?);
+    /// let shared = guard.clone();
+    /// let releasing = tokio::spawn(async move { shared.release().await });
+    /// guard.release().await?;
+    /// releasing.await??;
+    /// assert!(!guard.is_held());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`unlock`](Self::unlock).
+    ///
+    /// # Cancel safety
+    ///
+    /// The release takes effect whether or not the future is dropped, once it has been polled.
+    pub async fn release(&self) -> Result<(), UnlockError> {
+        // The driver wakes one future for the release of a lease.
+        let _turn = self.releasing.lock().await;
+        self.client.driver.unlock(&self.slot).await
     }
 }
 

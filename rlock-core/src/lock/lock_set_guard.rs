@@ -60,7 +60,8 @@ impl LockSetGuard {
         self.0.iter().try_for_each(Guard::check)
     }
 
-    /// The time until the first deadline of a lock. Zero once a lock is lost, and [`Duration::MAX`] without locks.
+    /// The time until the first deadline of a lock. Zero once a lock is lost or released, and [`Duration::MAX`] without
+    /// locks.
     pub fn remaining(&self) -> Duration {
         self.0.iter().map(Guard::remaining).min().unwrap_or(Duration::MAX)
     }
@@ -145,6 +146,7 @@ impl LockSetGuard {
     ///
     /// Dropping the future drops `work` and releases the locks in the background.
     pub async fn run<T>(self, work: impl Future<Output = T>) -> Result<T, Lost> {
+        self.check()?;
         let output = run_until(self.lost(), work).await?;
         match self.unlock().await {
             Ok(()) => Ok(output),
@@ -167,11 +169,28 @@ impl LockSetGuard {
     ///
     /// The releases take effect whether or not the future is dropped.
     pub async fn unlock(self) -> Result<(), UnlockError> {
-        let released = together(self.0.into_iter().map(Guard::unlock)).await;
-        let mut errors: Vec<_> = released.into_iter().filter_map(Result::err).collect();
-        errors.sort_by_key(|error| !matches!(error, UnlockError::Lost(_)));
-        errors.into_iter().next().map_or(Ok(()), Err)
+        worst(together(self.0.into_iter().map(Guard::unlock)).await)
     }
+
+    /// Releases all locks as [`unlock`](Self::unlock) does, by reference. It is idempotent: see [`Guard::release`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`unlock`](Self::unlock).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`Guard::release`].
+    pub async fn release(&self) -> Result<(), UnlockError> {
+        worst(together(self.0.iter().map(|guard| guard.release())).await)
+    }
+}
+
+/// The first loss, or else the first error.
+fn worst(released: Vec<Result<(), UnlockError>>) -> Result<(), UnlockError> {
+    let mut errors: Vec<_> = released.into_iter().filter_map(Result::err).collect();
+    errors.sort_by_key(|error| !matches!(error, UnlockError::Lost(_)));
+    errors.into_iter().next().map_or(Ok(()), Err)
 }
 
 impl fmt::Debug for LockSetGuard {
