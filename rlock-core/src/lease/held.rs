@@ -163,11 +163,12 @@ impl Held {
     }
 
     pub(super) fn step(mut self, input: Input, context: &mut Context<'_>) -> Phase {
+        // A late step may find both times over. The earlier one has ended the lock.
+        if self.limit.is_some_and(|limit| limit <= context.now) && self.limit < Some(self.deadline) {
+            return self.lose(LossReason::HeldTooLong, true, context).step_on(input, context);
+        }
         if context.now >= self.deadline {
             return self.lose(LossReason::Expired, true, context).step_on(input, context);
-        }
-        if self.limit.is_some_and(|limit| limit <= context.now) {
-            return self.lose(LossReason::HeldTooLong, true, context).step_on(input, context);
         }
         match input {
             Input::Extended(call, answer) => match self.extending.answered(call) {

@@ -145,6 +145,14 @@ pub(crate) fn explorations() -> Vec<(&'static str, Bounds)> {
             },
         ),
         (
+            "small late limit",
+            Bounds {
+                clients: 1,
+                terms: Terms { hold_at_most: Some(Duration::from_secs(1)), ..two.terms.clone() },
+                ..with(Budget { freezes: 1, ..none })
+            },
+        ),
+        (
             "late extension",
             Bounds {
                 horizon: 5,

@@ -9,7 +9,7 @@ use super::{Bounds, Budget};
 use crate::clock::Moment;
 use crate::contract::{Acquired, Extended, Grant, Place, Released, Token};
 use crate::lease::{
-    Effect, Effects, ExtendOutcome, Fault, Hint, Input, Lease, Order, Phase, Refusal, ReleaseOutcome, Verb,
+    Effect, Effects, ExtendOutcome, Fault, Hint, Input, Lease, LossReason, Order, Phase, Refusal, ReleaseOutcome, Verb,
 };
 
 pub(super) const VERBS: [Verb; 3] = [Verb::Claim, Verb::Extend, Verb::Release];
@@ -81,13 +81,20 @@ impl World {
         let now = self.moment();
         let Some(live) = &mut self.clients[client].lease else { return };
         let is_gone = matches!(input, Input::Extended(_, Ok(Extended::Gone { .. })));
-        let is_past = live.machine.deadline().is_some_and(|deadline| deadline <= now);
+        let end = live.machine.deadline();
+        let is_past = end.is_some_and(|end| end <= now);
+        let is_limit_first = live.limit.is_some_and(|limit| end == Some(Bounds::moment(limit)));
         let is_over = live.limit.is_some_and(|limit| limit <= self.now);
         live.machine.step(now, input, &mut effects);
         let is_held = live.machine.deadline().is_some();
         let is_ended = matches!(live.machine.phase(), Phase::Ended(_));
         let is_signalled = live.is_lost || effects.iter().any(|effect| matches!(effect, Effect::Lose(_)));
         let is_unsignalled = is_ended && live.user == User::Holds && !is_signalled;
+        let is_misnamed = effects.iter().any(|effect| match effect {
+            Effect::Lose(LossReason::HeldTooLong) => !is_limit_first,
+            Effect::Lose(LossReason::Expired) => is_limit_first,
+            _ => false,
+        });
         if is_past && is_held {
             self.accuse("a lock past its deadline is lost");
         } else if is_over && is_held {
@@ -96,6 +103,8 @@ impl World {
             self.accuse("the store's word ends a lock");
         } else if is_unsignalled {
             self.accuse("a loss is signalled");
+        } else if is_misnamed {
+            self.accuse("a loss names the earlier of the deadline and the maximum time");
         }
         self.carry_out(bounds, client, effects);
     }

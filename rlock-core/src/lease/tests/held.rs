@@ -123,6 +123,17 @@ fn limit_does_not_outlast_the_deadline() {
 }
 
 #[test]
+fn late_step_names_the_earlier_end() {
+    for (limit, reason) in [(TTL / 2, LossReason::HeldTooLong), (TTL * 2, LossReason::Expired)] {
+        for input in [Input::Timer, extended(), Input::LetGo] {
+            let mut driven = Driven::held(Terms { hold_at_most: Some(ms(limit)), ..unwatched() });
+            driven.pass(TTL * 3);
+            assert_eq!(driven.take(input.clone())[0], Effect::Lose(reason), "{input:?} with a limit of {limit} ms");
+        }
+    }
+}
+
+#[test]
 fn one_extension_is_under_way_at_most() {
     let mut driven = Driven::held(terms());
     driven.sent.clear();
