@@ -27,8 +27,13 @@
 //! - [`Backend`] is the contract for a store, in its documentation. [`MemoryBackend`] is the reference implementation.
 //! - [`metrics`] counts, for exporters and as a snapshot.
 //!
-//! The crate has no features. It cannot stop a holder that was frozen past its deadline and acts before it checks the
-//! guard. [`Guard::token`] lets the protected system reject such a holder.
+//! The feature `serde`, which is off by default, implements `Serialize` and `Deserialize` for names, tokens, TTLs,
+//! owners, handles, data, loss reasons, leaders, snapshots and pages. It implements `Serialize` alone for observations of
+//! an election, findings, the status of a watchdog and statistics. A handle is its text, and a loss reason is the label
+//! of metrics.
+//!
+//! The crate cannot stop a holder that was frozen past its deadline and acts before it checks the guard.
+//! [`Guard::token`] lets the protected system reject such a holder.
 
 pub mod blocking;
 mod client;
@@ -42,6 +47,8 @@ mod lock;
 mod memory;
 mod memory_baseline;
 pub mod metrics;
+#[cfg(feature = "serde")]
+mod serialized;
 mod watchdog;
 
 pub use client::{Client, ClientBuilder};

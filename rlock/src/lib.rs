@@ -33,6 +33,9 @@
 //! `valkey` can replace `redis` in these URLs. [`connect`] takes any of them, so changing the URL changes the store. A
 //! custom store implements [`Backend`](backend::Backend); pass it to [`Client::new`].
 //!
+//! The feature `serde`, which is off by default, lets programs serialize snapshots, handles, owners, tokens and
+//! statistics; see [`rlock_core`] for all types.
+//!
 //! # Locks
 //!
 //! [`SimpleLock`] is a mutex, [`RwLock`] allows many readers or one writer, and [`Semaphore`] has a number of permits.

@@ -8,6 +8,7 @@ const SKEW: Duration = Duration::from_secs(1);
 
 /// A property of a store that makes it more or less fit for locks.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Finding {
     /// The subject, in a word or two: `persistence`.
@@ -20,6 +21,7 @@ pub struct Finding {
 
 /// The meaning of a [`Finding`] for locks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum Verdict {
     /// The store is as it should be.
     Good,

@@ -4,6 +4,7 @@ use std::fmt;
 
 /// The host and the process that hold a lease or wait for one. They inform people; no decision depends on them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Owner {
     host: String,
     process: u32,
@@ -50,10 +51,15 @@ impl Owner {
     /// Parses the text that [`to_record`](Self::to_record) wrote. Any other text is taken for the name of a host.
     pub fn from_record(record: &str) -> Self {
         let mut parts = record.splitn(3, SEPARATOR);
-        let host = clean(parts.next().unwrap_or_default());
+        let host = parts.next().unwrap_or_default();
         let process = parts.next().and_then(|part| part.parse().ok()).unwrap_or_default();
-        let label = parts.next().map(clean).filter(|label| !label.is_empty());
-        Self { host, process, label }
+        Self::of_parts(host, process, parts.next())
+    }
+
+    /// An owner whose parts come from outside.
+    pub(crate) fn of_parts(host: &str, process: u32, label: Option<&str>) -> Self {
+        let label = label.map(clean).filter(|label| !label.is_empty());
+        Self { host: clean(host), process, label }
     }
 }
 

@@ -6,6 +6,7 @@ use super::{LeaseData, Owner, ResourceName, Token};
 
 /// A resource in the store at one instant. It never contains the id of a lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 pub struct Snapshot {
     /// The resource.
     pub resource: ResourceName,
@@ -28,6 +29,7 @@ impl Snapshot {
 
 /// A held lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 pub struct Holder {
     /// The host and process that hold the lease.
     pub owner: Owner,
@@ -45,6 +47,7 @@ pub struct Holder {
 
 /// A queued lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 pub struct Waiter {
     /// The host and process that wait.
     pub owner: Owner,
@@ -60,6 +63,7 @@ pub struct Waiter {
 
 /// A filter for the resources to list.
 #[derive(Debug, Clone, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 pub struct ListFilter {
     /// The prefix of the names; empty for all names.
     pub prefix: String,
@@ -71,10 +75,12 @@ pub struct ListFilter {
 
 /// The end of a page. Its content is internal to the backend. Pass it back with the prefix that it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize), serde(transparent))]
 pub struct Cursor(pub String);
 
 /// A part of the resources that have live leases.
 #[derive(Debug, Clone, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 pub struct Page {
     /// The resources of this page. A resource that exists during the whole listing appears on at least one page. A page
     /// may be empty although more pages follow.
@@ -85,6 +91,7 @@ pub struct Page {
 
 /// A resource with live leases.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 pub struct Entry {
     /// The resource.
     pub resource: ResourceName,

@@ -11,6 +11,7 @@ use std::str::FromStr;
 /// stays below 2^53, so that scripts and JSON that keep numbers as doubles preserve it. An extension does not change
 /// the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize), serde(transparent))]
 pub struct Token(u64);
 
 impl Token {

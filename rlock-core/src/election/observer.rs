@@ -7,6 +7,7 @@ use crate::contract::{BackendError, Holder, LeaseData, Owner, ResourceName, Snap
 
 /// A leader, as the store knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 pub struct Leader {
     /// The host and process that lead.
     pub owner: Owner,
@@ -29,6 +30,7 @@ impl From<Holder> for Leader {
 
 /// The state of an election, as an observer knows it.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Observation {
     /// A candidate leads.
@@ -36,7 +38,7 @@ pub enum Observation {
     /// No client leads.
     Vacant,
     /// The store does not answer, and the state may have changed.
-    Unsure(BackendError),
+    Unsure(#[cfg_attr(feature = "serde", serde(serialize_with = "crate::serialized::text"))] BackendError),
 }
 
 impl Observation {

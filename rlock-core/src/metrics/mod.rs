@@ -73,6 +73,7 @@ impl Metrics {
 
 /// The statistics of the process since it started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Stats {
     /// Statistics of its locks.
@@ -83,6 +84,7 @@ pub struct Stats {
 
 /// The statistics of the locks of the process since it started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct LockStats {
     /// Locks that were granted.
@@ -102,6 +104,7 @@ pub struct LockStats {
 /// `total_extends` is the sum of `successful_extends` and `failed_extends`. The numbers are read one after the other,
 /// so the sum is exact only while nothing happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct WatchdogStats {
     /// Watchdogs that are running.

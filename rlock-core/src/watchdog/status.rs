@@ -6,6 +6,7 @@ use super::ExtensionFailure;
 
 /// The extensions of a watchdog so far.
 #[derive(Debug, Clone, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct WatchdogStatus {
     /// Whether the watchdog still extends the lease.
@@ -19,5 +20,6 @@ pub struct WatchdogStatus {
     /// The time of the next extension, by the system's clock; `None` once the watchdog has ended.
     pub next_extend_time: Option<SystemTime>,
     /// The last failure; `None` after a success.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serialized::optional_text"))]
     pub last_error: Option<ExtensionFailure>,
 }
