@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use rlock_core::blocking::{Client, Election, LockSet, NoThread, RwLock, Semaphore, SimpleLock};
-use rlock_core::{LockOptions, LossReason, MemoryStore, Namespace, Observation, ResourceName, WatchdogConfig};
+use rlock_core::{End, LockOptions, LossReason, MemoryStore, Namespace, Observation, ResourceName, WatchdogConfig};
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -62,6 +62,54 @@ fn loss_is_waited_for() {
     assert_eq!((guard.loss(), guard.is_held()), (Some(LossReason::Broken), false));
     assert!(guard.extend(LONG).is_err() && guard.start_watchdog(WatchdogConfig::new()).is_err());
     guard.unlock().unwrap_err();
+}
+
+#[test]
+fn end_is_waited_for() {
+    let client = client();
+    let guard = SimpleLock::new("job", &client).unwrap().lock().unwrap();
+    assert_eq!(guard.wait_ended(Duration::from_millis(10)), None);
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| guard.wait_ended(LONG));
+        guard.release().unwrap();
+        assert_eq!(waiting.join().unwrap(), Some(End::Released));
+    });
+    assert_eq!(guard.wait_lost(Duration::ZERO), None, "a release is no loss");
+}
+
+#[test]
+fn end_of_a_set_is_waited_for() {
+    let client = client();
+    let set = LockSet::new(&client).mutex("one").unwrap().mutex("two").unwrap().lock().unwrap();
+    let brief = Duration::from_millis(10);
+    assert_eq!((set.wait_lost(brief), set.wait_ended(brief)), (None, None));
+    client.break_leases(&ResourceName::new("two").unwrap()).unwrap();
+    let lost = set.wait_lost(LONG).expect("one of them is broken");
+    assert_eq!((lost.resource.as_str(), lost.reason), ("two", LossReason::Broken));
+    assert_eq!(set.wait_ended(LONG), Some(End::Lost(LossReason::Broken)));
+}
+
+#[test]
+fn watcher_iterates_over_changes() {
+    let store = MemoryStore::new();
+    let (holder, watcher) = (client_of(&store), client_of(&store));
+    let pool = Semaphore::new("pool", 2, &holder).unwrap();
+    let watched = Semaphore::new("pool", 2, &watcher).unwrap();
+    let mut changes = watched.watch();
+    assert!(changes.next().unwrap().unwrap().is_free() && !watched.is_locked().unwrap());
+    let permit = pool.acquire().unwrap();
+    let held = changes.next().unwrap().unwrap();
+    assert_eq!(held.holders[0].token, permit.token());
+    assert!(watched.is_locked().unwrap() && !watched.snapshot().unwrap().is_free());
+    permit.unlock().unwrap();
+    assert!(changes.next().unwrap().unwrap().is_free());
+    for mut others in
+        [SimpleLock::new("job", &watcher).unwrap().watch(), RwLock::new("pages", &watcher).unwrap().watch()]
+    {
+        assert!(others.next().unwrap().unwrap().is_free());
+    }
+    watcher.shutdown(LONG).unwrap();
+    assert!(changes.next().is_none());
 }
 
 #[test]

@@ -10,7 +10,7 @@
 
 pub use rlock_core::blocking::{
     Client, Election, Guard, Leadership, LockSet, LockSetGuard, NoThread, Observations, RwLock, Semaphore, SimpleLock,
-    block_on,
+    Snapshots, block_on,
 };
 
 use crate::ConnectError;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_core::Stream;
 
-use super::park::block_on_for;
+use super::park::{block_on_for, next_of};
 use super::{Client, block_on};
 use crate::contract::{BackendError, Token};
 use crate::election::{self, Leader, Observation};
@@ -68,7 +68,7 @@ impl Iterator for Observations {
     type Item = Observation;
 
     fn next(&mut self) -> Option<Observation> {
-        block_on(std::future::poll_fn(|context| self.0.as_mut().poll_next(context)))
+        next_of(&mut self.0)
     }
 }
 

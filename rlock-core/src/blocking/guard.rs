@@ -6,7 +6,7 @@ use super::block_on;
 use super::park::block_on_for;
 use crate::contract::{ResourceName, Token};
 use crate::error::{ExtendError, StartWatchdogError, UnlockError};
-use crate::lease::{LossReason, Lost};
+use crate::lease::{End, LossReason, Lost};
 use crate::lock::{self, Watchdog};
 use crate::watchdog::WatchdogConfig;
 
@@ -58,6 +58,12 @@ impl Guard {
     /// Blocks until the lock is lost, for `limit` at most, and returns the reason; `None` if it is still held then.
     pub fn wait_lost(&self, limit: Duration) -> Option<LossReason> {
         block_on_for(self.0.lost(), limit)
+    }
+
+    /// Blocks until the lock is lost or released, for `limit` at most; `None` if it is still held then. See
+    /// [`Guard::ended`](crate::Guard::ended).
+    pub fn wait_ended(&self, limit: Duration) -> Option<End> {
+        block_on_for(self.0.ended(), limit)
     }
 
     /// Extends the lease. See [`Guard::extend`](crate::Guard::extend).

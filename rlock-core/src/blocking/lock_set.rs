@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use super::park::block_on_for;
 use super::{Client, block_on};
 use crate::contract::{ResourceName, Token};
 use crate::error::{ExtendError, InvalidConfig, LockError, UnlockError};
-use crate::lease::Lost;
+use crate::lease::{End, Lost};
 use crate::lock::{self, LockOptions};
 
 /// Several locks that are held together or not at all. See [`LockSet`](crate::LockSet).
@@ -116,6 +117,17 @@ impl LockSetGuard {
     /// The time until the first deadline of a lock.
     pub fn remaining(&self) -> Duration {
         self.0.remaining()
+    }
+
+    /// Blocks until the first of the locks is lost, for `limit` at most, and returns its name and the reason; `None` if
+    /// all are still held then.
+    pub fn wait_lost(&self, limit: Duration) -> Option<Lost> {
+        block_on_for(self.0.lost(), limit)
+    }
+
+    /// Blocks until the first of the locks is lost or released, for `limit` at most; `None` if all are still held then.
+    pub fn wait_ended(&self, limit: Duration) -> Option<End> {
+        block_on_for(self.0.ended(), limit)
     }
 
     /// Extends each lock. See [`LockSetGuard::extend`](crate::LockSetGuard::extend).

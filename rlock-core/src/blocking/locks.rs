@@ -1,7 +1,7 @@
 //! The lock types of blocking code.
 
-use super::{Client, Guard, block_on};
-use crate::contract::ResourceName;
+use super::{Client, Guard, Snapshots, block_on};
+use crate::contract::{BackendError, ResourceName, Snapshot};
 use crate::error::{InvalidConfig, LockError};
 use crate::lock::{self, LockOptions};
 
@@ -63,6 +63,31 @@ impl SimpleLock {
     #[must_use = "the lock is held only while its guard is bound to a name, as in `if let Some(_guard) = …`"]
     pub fn try_lock_with(&self, options: LockOptions) -> Result<Option<Guard>, LockError> {
         Ok(block_on(self.0.try_lock_with(options))?.map(Guard::new))
+    }
+
+    /// Returns the holder of the lock and the waiters at this instant. See
+    /// [`SimpleLock::snapshot`](crate::SimpleLock::snapshot).
+    ///
+    /// # Errors
+    ///
+    /// The errors of the store.
+    pub fn snapshot(&self) -> Result<Snapshot, BackendError> {
+        block_on(self.0.snapshot())
+    }
+
+    /// Whether any client holds the lock at this instant. See [`SimpleLock::is_locked`](crate::SimpleLock::is_locked).
+    ///
+    /// # Errors
+    ///
+    /// The errors of the store.
+    pub fn is_locked(&self) -> Result<bool, BackendError> {
+        block_on(self.0.is_locked())
+    }
+
+    /// Watches the lock: the state at first, and then each change that is seen. See
+    /// [`SimpleLock::watch`](crate::SimpleLock::watch).
+    pub fn watch(&self) -> Snapshots {
+        Snapshots::new(self.0.watch())
     }
 
     /// The name of the lock.
@@ -137,6 +162,31 @@ impl RwLock {
         Ok(block_on(self.0.try_write_with(options))?.map(Guard::new))
     }
 
+    /// Returns the holders of the lock and the waiters at this instant. See
+    /// [`RwLock::snapshot`](crate::RwLock::snapshot).
+    ///
+    /// # Errors
+    ///
+    /// The errors of the store.
+    pub fn snapshot(&self) -> Result<Snapshot, BackendError> {
+        block_on(self.0.snapshot())
+    }
+
+    /// Whether any client holds the lock at this instant. See [`RwLock::is_locked`](crate::RwLock::is_locked).
+    ///
+    /// # Errors
+    ///
+    /// The errors of the store.
+    pub fn is_locked(&self) -> Result<bool, BackendError> {
+        block_on(self.0.is_locked())
+    }
+
+    /// Watches the lock: the state at first, and then each change that is seen. See
+    /// [`RwLock::watch`](crate::RwLock::watch).
+    pub fn watch(&self) -> Snapshots {
+        Snapshots::new(self.0.watch())
+    }
+
     /// The name of the lock.
     pub fn resource(&self) -> &ResourceName {
         self.0.resource()
@@ -179,6 +229,31 @@ impl Semaphore {
     #[must_use = "the permits are held only while their guard is bound to a name, as in `if let Some(_guard) = …`"]
     pub fn try_acquire_many_with(&self, weight: u32, options: LockOptions) -> Result<Option<Guard>, LockError> {
         Ok(block_on(self.0.try_acquire_many_with(weight, options))?.map(Guard::new))
+    }
+
+    /// Returns the holders of permits and the waiters at this instant. See
+    /// [`Semaphore::snapshot`](crate::Semaphore::snapshot).
+    ///
+    /// # Errors
+    ///
+    /// The errors of the store.
+    pub fn snapshot(&self) -> Result<Snapshot, BackendError> {
+        block_on(self.0.snapshot())
+    }
+
+    /// Whether any client holds permits at this instant. See [`Semaphore::is_locked`](crate::Semaphore::is_locked).
+    ///
+    /// # Errors
+    ///
+    /// The errors of the store.
+    pub fn is_locked(&self) -> Result<bool, BackendError> {
+        block_on(self.0.is_locked())
+    }
+
+    /// Watches the permits: the state at first, and then each change that is seen. See
+    /// [`Semaphore::watch`](crate::Semaphore::watch).
+    pub fn watch(&self) -> Snapshots {
+        Snapshots::new(self.0.watch())
     }
 
     /// The name of the semaphore.

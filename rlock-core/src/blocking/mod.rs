@@ -23,6 +23,7 @@ mod guard;
 mod lock_set;
 mod locks;
 mod park;
+mod snapshots;
 
 pub use self::client::{Client, NoThread};
 pub use self::election::{Election, Leadership, Observations};
@@ -30,3 +31,4 @@ pub use self::guard::Guard;
 pub use self::lock_set::{LockSet, LockSetGuard};
 pub use self::locks::{RwLock, Semaphore, SimpleLock};
 pub use self::park::block_on;
+pub use self::snapshots::Snapshots;

@@ -1,11 +1,13 @@
 //! Waiting for a future on the thread itself.
 
-use std::future::Future;
-use std::pin::pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
+
+use futures_core::Stream;
 
 /// Blocks this thread until `future` is ready, and returns its output.
 ///
@@ -18,6 +20,11 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 /// Like [`block_on`], for `limit` at most; `None` after that.
 pub(super) fn block_on_for<F: Future>(future: F, limit: Duration) -> Option<F::Output> {
     wait(future, Some(limit))
+}
+
+/// Blocks this thread until `stream` has an item or has ended.
+pub(super) fn next_of<T>(stream: &mut Pin<Box<dyn Stream<Item = T> + Send>>) -> Option<T> {
+    block_on(poll_fn(|context| stream.as_mut().poll_next(context)))
 }
 
 fn wait<F: Future>(future: F, limit: Option<Duration>) -> Option<F::Output> {
