@@ -54,7 +54,7 @@ async fn options() {
     let cases = [
         ("a TTL of zero", LockOptions::new().ttl(Duration::ZERO), "choose one from 10ms"),
         ("a TTL of an age", LockOptions::new().ttl(Duration::MAX), "choose one from 10ms"),
-        ("an interval of the TTL", LockOptions::new().ttl(ms(300)).watchdog_interval(ms(300)), "a third (100ms)"),
+        ("an interval of the TTL", LockOptions::new().ttl(ms(300)).watchdog_interval(ms(300)), "(100ms) leaves time"),
         ("an interval of zero", LockOptions::new().watchdog_interval(Duration::ZERO), "choose at least 1ms"),
         ("an interval for nothing", LockOptions::new().watchdog(false).watchdog_interval(ms(9)), "drop one of the two"),
     ];
