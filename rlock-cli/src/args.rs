@@ -42,7 +42,7 @@ pub(crate) enum Command {
         after_long_help = help::RUN
     )]
     Run(RunArgs),
-    /// Campaigns to lead, and runs a program in each term
+    /// Runs a program while this host leads, and again each time it leads
     #[command(override_usage = "rlock elect [--url URL] [--ttl TIME] [--data TEXT] NAME -- PROGRAM [ARG]...", after_help = help::STORES, after_long_help = help::ELECT)]
     Elect(ElectArgs),
     /// Shows which candidate leads
@@ -136,11 +136,11 @@ pub(crate) struct WatchArgs {
     #[command(flatten)]
     pub(crate) store: Store,
 
-    /// The time between two looks at the store
+    /// The time between two requests to the store
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
     pub(crate) interval: Duration,
 
-    /// Prints JSON: at each look a line for each lock, with the fields of rlock show
+    /// Prints JSON: each time a line for each lock, with the fields of rlock show
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -154,7 +154,7 @@ pub(crate) struct WaitArgs {
     #[command(flatten)]
     pub(crate) store: Store,
 
-    /// The longest wait; without this there is no limit
+    /// Maximum time to wait [default: no limit]
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) wait: Option<Duration>,
 

@@ -17,11 +17,11 @@ pub(crate) struct ElectArgs {
     #[command(flatten)]
     pub(crate) store: Store,
 
-    /// What rlock leader shows about this candidate, such as its address: 1 KiB at most
+    /// Text that rlock leader shows about this candidate, such as its address: at most 1 KiB
     #[arg(long, value_name = "TEXT")]
     data: Option<String>,
 
-    /// The time for which the lead outlives an rlock that crashed or lost the store: 500ms, 30s, 5m
+    /// How long the lead outlives an rlock that crashed or lost the store: 500ms, 30s, 5m
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = ttl)]
     pub(crate) ttl: Ttl,
 
@@ -41,7 +41,7 @@ pub(crate) struct ElectArgs {
     #[arg(long, value_name = "TEXT")]
     label: Option<String>,
 
-    /// Reports nothing of terms without trouble
+    /// Prints messages only if something goes wrong
     #[arg(short, long)]
     quiet: bool,
 

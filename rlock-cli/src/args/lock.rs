@@ -27,16 +27,16 @@ pub(crate) struct LockArgs {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = ttl)]
     pub(crate) ttl: Ttl,
 
-    /// The longest wait for the lock, and for a store that does not answer; without this and --try there is no limit for
-    /// the lock
+    /// Maximum time to wait for the lock, also while the store does not answer [default: no limit, but a single attempt to
+    /// connect]
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) wait: Option<Duration>,
 
-    /// Shares the lock with others that say --shared, and keeps out those that say --exclusive
+    /// Takes the lock as a reader: beside other readers, but not beside a writer (--exclusive)
     #[arg(long, conflicts_with_all = ["exclusive", "slots"])]
     pub(crate) shared: bool,
 
-    /// Holds the lock alone, and keeps out those that say --shared
+    /// Takes the lock as a writer: alone, without readers (--shared) and other writers
     #[arg(long, conflicts_with = "slots")]
     pub(crate) exclusive: bool,
 
@@ -52,7 +52,7 @@ pub(crate) struct LockArgs {
     #[arg(long, value_name = "N", conflicts_with = "skip_ok")]
     pub(crate) conflict_status: Option<u8>,
 
-    /// Reports nothing of a run without trouble
+    /// Prints messages only if something goes wrong
     #[arg(short, long)]
     pub(crate) quiet: bool,
 
@@ -64,11 +64,11 @@ pub(crate) struct LockArgs {
     #[arg(long = "try", conflicts_with = "wait")]
     pub(crate) once: bool,
 
-    /// The label of this holder in `rlock show` [default: the program's name]
+    /// The label of this holder in rlock show [default: the program's name, or "rlock acquire"]
     #[arg(long, value_name = "TEXT")]
     pub(crate) label: Option<String>,
 
-    /// What the lock carries for others to see, such as an address: 1 KiB at most
+    /// Text that the lock shows to others, such as an address: at most 1 KiB
     #[arg(long, value_name = "TEXT")]
     pub(crate) data: Option<String>,
 

@@ -13,7 +13,7 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) lock: LockArgs,
 
-    /// Runs under the lock of this handle, of rlock acquire, and leaves it held
+    /// Runs under the lock of this handle, which rlock acquire printed, and leaves the lock held
     #[arg(long, value_name = "HANDLE", conflicts_with_all = ["name", "names", "min_hold"])]
     pub(crate) handle: Option<LockHandle>,
 
@@ -58,20 +58,20 @@ pub(crate) struct RunArgs {
 /// The processes that keep a lock held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum WaitFor {
-    /// The program and all that descends from it, daemons in the background too
+    /// The program and all its descendants, daemons in the background too
     Tree,
-    /// The program alone; what it leaves behind runs on without the lock
+    /// The program alone; its descendants run on without the lock
     Program,
 }
 
 /// The action on a program whose lock is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OnLost {
-    /// It gets TERM, and KILL before another client can hold the lock
+    /// It gets TERM, and KILL if it does not end in time
     Term,
     /// It gets KILL at once
     Kill,
-    /// It runs on, possibly beside the next holder; the status is its own
+    /// It runs on, perhaps beside the next holder; rlock ends with the program's own status
     Ignore,
 }
 
