@@ -49,13 +49,23 @@ pub(crate) enum Command {
     #[command(override_usage = "rlock leader [--url URL] [--follow] [--json] NAME", after_help = help::STORES, after_long_help = help::LEADER)]
     Leader(LeaderArgs),
     /// Takes a lock, prints a handle for it, and leaves it held until its TTL ends
-    #[command(override_usage = "rlock acquire [--url URL] [--ttl TIME] [--wait TIME | --try] [--shared | --exclusive | --slots N] NAME", after_help = help::STORES, after_long_help = help::ACQUIRE)]
+    #[command(
+        override_usage = "rlock acquire [--url URL] [--ttl TIME] [--wait TIME | --try] [--shared | --exclusive | --slots N] NAME",
+        mut_arg("names", |names| names.hide(true)), // a handle is of one lock
+        after_help = help::STORES,
+        after_long_help = help::ACQUIRE
+    )]
     Acquire(AcquireArgs),
     /// Extends the lock of a handle
     #[command(override_usage = "rlock extend [--url URL] [--ttl TIME] HANDLE", after_help = help::STORES, after_long_help = help::HANDLE)]
     Extend(HandleArgs),
     /// Releases the lock of a handle
-    #[command(override_usage = "rlock release [--url URL] HANDLE", after_help = help::STORES, after_long_help = help::HANDLE)]
+    #[command(
+        override_usage = "rlock release [--url URL] HANDLE",
+        mut_arg("ttl", |ttl| ttl.hide(true)), // only for rlock extend
+        after_help = help::STORES,
+        after_long_help = help::HANDLE
+    )]
     Release(HandleArgs),
     /// Shows who holds a lock and who waits for it
     #[command(override_usage = "rlock show [--url URL] [--json] NAME", after_help = help::STORES, after_long_help = help::SHOW)]
@@ -336,6 +346,16 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_leaves_out_options_without_effect() {
+        for (command, option) in [("acquire", "--name"), ("release", "--ttl")] {
+            let mut cli = Cli::command();
+            cli.build();
+            let help = cli.find_subcommand_mut(command).expect("it is a command").render_long_help().to_string();
+            assert!(help.contains("--url") && !help.contains(option), "{help}");
+        }
     }
 
     #[test]
