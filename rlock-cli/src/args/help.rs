@@ -17,7 +17,7 @@ pub(super) const RUN: &str = concat!(
 
 The program runs in its own process group, with the standard streams and the terminal of rlock. Its environment has \
 the lock's name in RLOCK_NAME and the fencing token in RLOCK_TOKEN, with one line for each of several locks. Every \
-grant of a lock has a larger token: pass it to the part that has to refuse a stale holder. rlock forwards TERM, INT, \
+grant of a lock has a larger token: pass it to the system that has to refuse a stale holder. rlock forwards TERM, INT, \
 HUP, QUIT, USR1, USR2, WINCH, TSTP and CONT to the group, extends the lock while the program runs, and releases it \
 after the program has ended.
 
@@ -53,14 +53,15 @@ With --json, the event ended has the program's status, and the field exit of oth
 
 With --json each line on standard error is an object with the fields time (UTC), event, message (the text without \
 --json), and:
-  waiting      name, holders, queue      the numbers of holders and waiters
+  waiting      name, holders, queue      the numbers of holders and waiters; capacity if the lock has another --slots
   unavailable  name or names; exit       the store does not answer; exit if rlock gives up
   acquired     name, token
   started      process                   the program's process id
   left         names, processes, more    the program has ended; ids of 20 descendants at most, the number of others
   ended        status or signal          of the program; the other one is null
   losing       names, remaining_ms       the lock cannot be extended, and ends after this time
-  lost         name, reason              \"broken\", \"expired\", \"gone\", \"taken_over\" and others
+  lost         name, reason              \"broken\", \"expired\", \"gone\", \"taken_over\" and others; names and exit if
+                                         the program was not started
   overdue      names                     by --max-hold
   killed, stopped, continued             the program
   not_killed   processes, more           of another user: ids of 20 at most, the number of others
@@ -80,14 +81,15 @@ pub(super) const ELECT: &str = concat!(
     stores!(),
     "
 
-The candidates of one NAME lead in the order in which they began to campaign. The leader's program runs as under rlock run, \
-whose help says how it is started, renewed and ended. When the lead is lost, rlock ends the program and campaigns again, at most once per second. A candidate waits for a store that does not \
-answer, also before its first term. When the program ends by itself, or its keeper is killed, rlock resigns and ends: let \
-a supervisor start it again if this host should stay a candidate. TERM, INT, HUP and QUIT end the campaign or the program, \
-and then rlock.
+The candidates of one NAME lead in the order in which they began to campaign. The leader's program runs as under rlock \
+run: rlock help run says how rlock starts it, extends its lock and ends it. When the lead is lost, rlock ends the \
+program and campaigns again, at most once per second. A candidate waits for a store that does not answer, also before \
+its first term. When the program ends by itself, or its keeper is killed, rlock resigns and ends: let a supervisor \
+start it again if this host should stay a candidate. TERM, INT, HUP and QUIT end the campaign or the program, and then \
+rlock.
 
-The program finds the election in RLOCK_NAME and the token of its term in RLOCK_TOKEN. Each later leader has a greater token: \
-send it along, so that others can refuse a leader that was deposed and does not know it yet.
+The program has the name of the election in RLOCK_NAME and the token of its term in RLOCK_TOKEN. Each later leader has \
+a larger token: send it along with requests, so that others can refuse a deposed leader.
 
 Exit status:
   the program's own; 128+n if signal n ended it, or ended the campaign
@@ -127,6 +129,7 @@ Exit status:
     1  no candidate leads
    64  wrong usage
    69  the store cannot be reached, or refuses
+   74  the output cannot be written
 
 Example:
   rlock leader scheduler --json | jq -r .leader.data"
@@ -143,8 +146,13 @@ Exit status:
     0  acquired, and the handle printed; 128+n if signal n ended the wait
    64  wrong usage
    69  the store cannot be reached (with --wait: within that time), or refuses
+   71  the operating system refuses a thread or a file descriptor
    74  the handle could not be printed, and the lock was released
    75  not acquired: others hold the lock (--try, --wait); --conflict-status names another
+   76  the lock was lost before the handle was printed
+
+With --json each line on standard error is an object, with the fields and events of rlock run. The handle on standard \
+output stays plain text.
 
 Example:
   handle=$(rlock acquire deploy --ttl 10m --wait 1m)
@@ -162,7 +170,10 @@ Exit status:
    64  wrong usage
    69  the store cannot be reached, or refuses
    74  the store did not confirm the release
-   76  the lock had ended before, and others may have held it since"
+   76  the lock had ended before, and others may have held it since
+
+With --json each line on standard error is an object with the fields time (UTC), event, message (the text without \
+--json), and: extended has the field name, released has names, message is anything else."
 );
 
 pub(super) const SHOW: &str = concat!(
@@ -187,7 +198,8 @@ The fields of the JSON:
 Exit status:
     0  the lock is free, held or resting
    64  wrong usage
-   69  the store cannot be reached, or refuses"
+   69  the store cannot be reached, or refuses
+   74  the output cannot be written"
 );
 
 pub(super) const LIST: &str = concat!(
@@ -202,37 +214,39 @@ The fields of the JSON:
 Exit status:
     0  listed
    64  wrong usage
-   69  the store cannot be reached, or refuses"
+   69  the store cannot be reached, or refuses
+   74  the output cannot be written"
 );
 
 pub(super) const WATCH: &str = concat!(
     stores!(),
     "
 
-On a terminal it takes the whole screen until q or Ctrl-C. When the store fails, it reports that and continues. A bar \
-shows the time left of a lease, beside the longest that was seen: the bar of a lease that is extended stays nearly \
-full.
+rlock watch shows 200 locks at most; PREFIX selects others. On a terminal it takes the whole screen until q or Ctrl-C. \
+When the store does not answer, it reports that and continues. A bar shows the time left of a lease, relative to the \
+longest time left that rlock watch has seen of it: the bar of a lease that is extended stays nearly full.
 
 Exit status:
     0  ended by q, Ctrl-C, QUIT, TERM or HUP, or because the reader of the output has gone
    64  wrong usage
-   69  the store cannot be reached, or refuses"
+   69  the store cannot be reached, or refuses
+   74  the output cannot be written"
 );
 
 pub(super) const WAIT: &str = concat!(
     stores!(),
     "
 
-It looks at the lock every half a second or more often, and goes on through outages of the store. It takes no place in \
-the queue: another client may hold the lock by the time this returns. Use rlock run to work while no other client \
-holds the lock.
+rlock wait asks the store at least every half a second, and continues through outages of the store. It does not queue: \
+another client may hold the lock by the time it ends. Use rlock run to work while no other client holds the lock.
 
 With --json each line on standard error is an object with the fields time (UTC), event, message (the text without \
---json). The event late reports that the time was up; its field name has the lock's name.
+--json). The events, each with the field name: unavailable (the store does not answer) and late (the time of --wait is \
+over).
 
 Exit status:
     0  the lock is free
-   64  wrong usage
+   64  wrong usage, or without --wait: this command is inside an rlock run that holds the lock
    69  the store cannot be reached, or refuses
    75  the lock did not become free in time (--wait)"
 );
@@ -242,8 +256,8 @@ pub(super) const BREAK: &str = concat!(
     "
 
 The store notifies all holders at once and grants the lock to the next waiters. An rlock run then ends its program, \
-within a second. A holder that does not notice works on beside the next one: only the fencing token lets the guarded \
-resource distinguish the two.
+within a second. A holder that does not notice the loss works on beside the next one: only the fencing token lets the \
+guarded resource distinguish the two.
 
 With --json each line on standard error is an object with the fields time (UTC), event, message (the text without \
 --json). The event broken has the fields name, and holders, the number of holders before.
@@ -259,10 +273,10 @@ pub(super) const CHECK: &str = concat!(
     stores!(),
     "
 
-It reports whether the store can be reached, how long an answer takes, its version, and which of its settings endanger \
-locks. Then it runs the conformance suite in its own namespaces: that touches no other locks, but puts a load of some \
-thousand requests a second on the store. Each line begins with good, note (worth knowing), or risk (a lock can get \
-lost, or be granted twice).
+rlock check reports whether the store can be reached, how long an answer takes, its version, and which of its settings \
+endanger locks. Then it runs the conformance suite in its own namespaces: that touches no other locks, but puts a load \
+of some thousand requests a second on the store. Each line begins with good, note (worth knowing), or risk (a lock can \
+get lost, or be granted twice).
 
 The fields of the JSON:
   verdict   \"good\", \"note\" or \"risk\"
@@ -285,9 +299,9 @@ pub(super) const BENCH: &str = concat!(
     stores!(),
     " memory: measures the locks of a single process, without a server.
 
-It compares locks with the store's own cost for the same work, in one run: each ratio is the cost of the lock divided \
-by that of its bare counterpart. All keys are in a namespace that is removed at the end. The load is as high as the \
-store takes, for two to seven minutes: run it on a store without other work.
+rlock bench compares locks with the store's own cost for the same work, in one run: each ratio is the cost of the lock \
+divided by that of its bare counterpart. All keys are in a namespace that is removed at the end. The load is as high as \
+the store takes, for two to seven minutes: run it on a store without other work.
 
 The lines, for --only:
   round-trip   the cheapest request: a ping, or a read of nothing
