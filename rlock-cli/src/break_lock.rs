@@ -36,7 +36,7 @@ pub(crate) async fn break_lock(args: BreakArgs) -> Exit {
         }
         Ok(Some(count)) => {
             let told = match count {
-                0 => format!("nobody holds {name}"),
+                0 => format!("{name} has no holder"),
                 1 => format!("broke {name}: its holder is notified; an rlock run ends its program"),
                 _ => format!("broke {name}: its {count} holders are notified; an rlock run ends its program"),
             };

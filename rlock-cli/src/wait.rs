@@ -8,6 +8,7 @@ use crate::args::WaitArgs;
 use crate::ask::ask;
 use crate::exit::Exit;
 use crate::report::{self, event, report};
+use crate::run::error::shown;
 use crate::run::nested;
 
 /// The first and the longest time between two looks. `rlock wait` does not queue: a waiter in the queue would be
@@ -20,7 +21,11 @@ pub(crate) async fn wait(args: WaitArgs) -> Exit {
         report::in_json();
     }
     if args.wait.is_none() && nested::is_held(&args.name, &args.store, true) {
-        report!("{} is held by the rlock run that this one runs in, which waits for this one", args.name);
+        report!(
+            "{} is held by the rlock run that this one runs in, which waits for this one: give --wait a time, or wait \
+             outside of that run",
+            args.name
+        );
         return Exit::USAGE;
     }
     let end = args.wait.map(|wait| Instant::now() + wait);
@@ -49,7 +54,8 @@ pub(crate) async fn wait(args: WaitArgs) -> Exit {
     match is_free.await {
         Ok(true) => Exit::OK,
         Ok(false) => {
-            event!("late", name: args.name.as_str(); "{} did not get free in time", args.name);
+            let waited = shown(args.wait.unwrap_or_default());
+            event!("late", name: args.name.as_str(); "{} did not become free within {waited}", args.name);
             Exit::NOT_ACQUIRED
         }
         Err(exit) => exit,

@@ -93,8 +93,8 @@ impl Lives {
             let name = text::padded(text::cut(snapshot.resource.as_str(), width), width);
             let queued = snapshot.queue.len();
             if snapshot.holders.is_empty() {
-                let nobody = if snapshot.rest.is_some() { "resting" } else { "nobody yet" };
-                lines.push(format!("{name}  {:15}  {:>4}  {queued:4}  {nobody}", "", ""));
+                let holder = if snapshot.rest.is_some() { "resting" } else { "none yet" };
+                lines.push(format!("{name}  {:15}  {:>4}  {queued:4}  {holder}", "", ""));
             }
             for holder in &snapshot.holders {
                 let life = self.0.entry(holder.token).or_default();
@@ -105,7 +105,7 @@ impl Lives {
             }
         }
         if snapshots.is_empty() {
-            lines.push("nobody holds a lock or waits for one".into());
+            lines.push("no lock is held or waited for".into());
         }
         if is_more {
             lines.push(format!("there are more than these {MOST}: name a prefix"));
@@ -168,7 +168,7 @@ mod tests {
         let less = line(lives.frame(&[held(6)], false, 100, 9));
         assert_eq!(less, "nightly  ██░░░░░░░░   6s    2m     0  build-7, process 42 (report)");
         assert_eq!(line(lives.frame(&[held(6)], false, 20, 9)), "nightly  ██░░░░░░░░ ");
-        assert!(lives.frame(&[], false, 100, 9).contains("nobody holds"));
+        assert!(lives.frame(&[], false, 100, 9).contains("no lock is held"));
         assert!(lives.0.is_empty());
     }
 

@@ -37,7 +37,7 @@ pub(crate) enum RunError {
     OtherKind { name: ResourceName, kind: String },
     #[error(transparent)]
     Lock(#[from] LockError),
-    #[error("the program was not started: {0}")]
+    #[error("gave up after the grant, and started nothing: {0}")]
     NotConfirmed(#[from] ExtendError),
     #[error(transparent)]
     Start(#[from] StartError),

@@ -40,7 +40,7 @@ pub(super) async fn release(args: &RunArgs, client: &Client, held: Held, signals
     let left = |of: Duration| of.saturating_sub(asked.elapsed());
     if !left(patience).is_zero() {
         let until = shown(Duration::from_secs(left(patience).as_secs()));
-        event!("not_released", names: list; "could not release {names} yet, trying for {until}: {error}");
+        event!("not_released", names: list; "could not release {names} yet, retrying for {until}: {error}");
         let confirmed = tokio::select! {
             confirmed = client.shutdown(left(patience)) => confirmed.is_ok(),
             _ = signals.next_to_end() => false,

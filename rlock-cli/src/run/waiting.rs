@@ -69,7 +69,7 @@ pub(super) async fn holders(name: &ResourceName, client: &Client) -> Result<Stri
     if !snapshot.holders.is_empty() {
         return Ok(held(&snapshot));
     }
-    let rest = snapshot.rest.map(|rest| format!("kept free for {} more", super::error::shown(rest)));
+    let rest = snapshot.rest.map(|rest| format!("taken for {} more (minimum hold)", super::error::shown(rest)));
     Ok(rest.unwrap_or_else(|| "held by others".into()))
 }
 

@@ -10,7 +10,7 @@ use crate::text;
 pub(super) fn render(snapshot: &Snapshot) -> String {
     let mut summary = format!("{} is {}", snapshot.resource, state(snapshot));
     if let Some(rest) = snapshot.rest {
-        summary += &format!(", a rest of {} goes on", rounded(rest));
+        summary += &format!(", its minimum hold ends in {}", rounded(rest));
     }
     let holders = snapshot.holders.iter().map(Row::held);
     let queue = snapshot.queue.iter().zip(1..).map(|(waiter, place)| Row::queued(waiter, place));
@@ -161,7 +161,7 @@ mod tests {
         let resource = ResourceName::new("pool").unwrap();
         let rest = Some(Duration::from_secs(5));
         let mut snapshot = Snapshot { resource, capacity: Some(2), holders: Vec::new(), queue: Vec::new(), rest };
-        assert_eq!(render(&snapshot), "pool is resting, a rest of 5s goes on");
+        assert_eq!(render(&snapshot), "pool is resting, its minimum hold ends in 5s");
         snapshot.holders.push(Holder {
             owner: Owner::from_record(""),
             token: Token::new(9),
@@ -171,7 +171,7 @@ mod tests {
             data: Some(LeaseData::new(format!("10.0.0.7:80\n{}", "x".repeat(40))).unwrap()),
         });
         let text = render(&snapshot);
-        assert!(text.starts_with("pool is held, a rest of 5s goes on, 1 of 2 permits held\n"), "{text}");
+        assert!(text.starts_with("pool is held, its minimum hold ends in 5s, 1 of 2 permits held\n"), "{text}");
         assert!(text.lines().nth(2).unwrap().ends_with("TIME LEFT  DATA"), "{text}");
         assert!(text.ends_with(&format!("30s        10.0.0.7:80\\n{}…", "x".repeat(28))), "{text}");
     }

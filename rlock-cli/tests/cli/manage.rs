@@ -44,7 +44,7 @@ fn wait_ends_with_freedom_or_timeout() {
     Rlock::on(&server, &["wait", &name]).exit().assert(0, &[]);
     let mut holder = Rlock::on(&server, &["run", &name, "--", "cat"]);
     holder.hear("acquired");
-    Rlock::on(&server, &["wait", &name, "--wait", "200ms"]).exit().assert(75, &["did not get free in time"]);
+    Rlock::on(&server, &["wait", &name, "--wait", "200ms"]).exit().assert(75, &["did not become free within 200ms"]);
     let waiting = Rlock::on(&server, &["wait", &name]);
     holder.exit().assert(0, &["released"]);
     waiting.exit().assert(0, &[]);
@@ -56,7 +56,7 @@ fn break_ends_the_program_and_starts_the_next() {
     let observer = Observer::of(&server);
     let folder = Folder::new();
     let name = unique("broken");
-    Rlock::on(&server, &["break", &name]).exit().assert(0, &[&format!("nobody holds {name}")]);
+    Rlock::on(&server, &["break", &name]).exit().assert(0, &[&format!("{name} has no holder")]);
     let script = folder.script("echo > $D/ready; sleep 600");
     let holder = Rlock::run_script(&server, &name, &["--ttl", "1m"], &script);
     folder.wait_for("ready", 1);

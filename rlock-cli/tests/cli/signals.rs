@@ -165,7 +165,7 @@ fn sigtstp_stops_both_and_sigcont_continues_both() {
     let program = folder.wait_for_process("pid");
     let supervisor = Process::from(running.pid());
     running.signal(Signal::SIGTSTP);
-    running.hear(&format!("stopped; {name} is lost unless this goes on within "));
+    running.hear(&format!("stopped; {name} is lost unless rlock is continued within "));
     program.wait_until_stopped();
     supervisor.wait_until_stopped();
     assert_eq!(folder.read("on"), "");

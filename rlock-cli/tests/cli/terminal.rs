@@ -276,13 +276,13 @@ fn watch_shows_changes_and_restores_the_screen() {
     let name = unique("watched");
     let mut session = Session::shell(&server);
     session.enter(&format!("$RLOCK watch {name} --interval 100ms"));
-    session.expect("nobody holds a lock or waits for one");
+    session.expect("no lock is held or waited for");
     let mut holder = Rlock::on(&server, &["run", &name, "--label", "night shift", "--", "cat"]);
     holder.hear("acquired");
     session.expect("██████████");
     session.expect("(night shift)");
     holder.exit().assert(0, &["released"]);
-    session.expect("nobody holds a lock or waits for one");
+    session.expect("no lock is held or waited for");
     session.press("\u{1a}");
     session.expect("\x1b[?1049l");
     session.expect("Stopped");
@@ -294,7 +294,7 @@ fn watch_shows_changes_and_restores_the_screen() {
     session.enter("echo back-$((1+1))");
     session.expect("back-2");
     session.enter(&format!("$RLOCK watch {name}"));
-    session.expect("nobody holds a lock or waits for one");
+    session.expect("no lock is held or waited for");
     session.press("\u{3}");
     session.expect("\x1b[?1049l");
     session.expect("% ");

@@ -33,7 +33,7 @@ impl Supervision<'_> {
             // Without a shell that could continue it, this process does not stop.
             self.resume_at = Some(Instant::now() + Self::STOPS_WITHIN);
         }
-        event!("stopped"; "stopped; {} is lost unless this goes on within {:.1?}", self.held.names(), self.held.remaining());
+        event!("stopped"; "stopped; {} is lost unless rlock is continued within {:.1?}", self.held.names(), self.held.remaining());
         self.is_for_terminal = wants_terminal || was_foreground && is_to_stop != Some(Signal::SIGTTIN);
         report::flush();
         if let Some(terminal) = &mut self.terminal {
