@@ -15,9 +15,9 @@ async fn main() -> anyhow::Result<()> {
     let guard = lock.lock().await?;
     println!("held with token {}", guard.token());
     assert!(lock.try_lock().await?.is_none());
-    println!("nobody else gets it meanwhile");
+    println!("a second try is refused");
 
     guard.unlock().await?;
-    println!("given back");
+    println!("released");
     Ok(())
 }

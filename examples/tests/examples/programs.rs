@@ -157,7 +157,7 @@ fn prometheus(out: &str) {
 }
 
 fn quickstart(out: &str) {
-    assert!(out.contains("held with token") && out.ends_with("given back\n"), "{out}");
+    assert!(out.contains("held with token") && out.ends_with("released\n"), "{out}");
 }
 
 fn retry_with_recovery(out: &str) {
