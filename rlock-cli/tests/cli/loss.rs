@@ -83,7 +83,7 @@ fn descendants_are_killed_after_the_programs_end() {
 }
 
 #[test]
-fn that_nobody_reads_what_is_said_delays_nothing() {
+fn unread_messages_do_not_delay_the_kill() {
     let server = Server::start_durable();
     let observer = Observer::of(&server);
     let folder = Folder::new();

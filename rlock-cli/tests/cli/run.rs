@@ -129,7 +129,7 @@ fn closed_pipe_ends_the_program_not_the_lock() {
 }
 
 #[test]
-fn nobody_has_to_read_what_it_tells() {
+fn closed_standard_error_changes_nothing() {
     let server = Server::start();
     let name = unique("deaf");
     let script = "\"$RLOCK\" run \"$0\" -- sh -c 'echo ran; exit 7' 2>&-; echo $?";

@@ -420,7 +420,7 @@ fn full_screen_program_gets_keys_and_size() {
 }
 
 #[test]
-fn colours_are_left_out_where_nobody_wants_them() {
+fn help_has_colours_only_on_a_terminal() {
     let server = Server::start();
     for (environment, is_coloured) in [("-u NO_COLOR", true), ("NO_COLOR=1", false)] {
         let mut session = Session::shell(&server);
