@@ -1,4 +1,4 @@
-//! Where the file is.
+//! The configuration of a connection: file and options.
 
 use std::env;
 use std::fmt;
@@ -11,7 +11,7 @@ use rlock_core::{InvalidName, InvalidOption, Namespace};
 
 use crate::Access;
 
-/// Which file the locks are in.
+/// The file of the locks, and the options of a connection to it.
 ///
 /// ```
 /// use rlock_sqlite::SqliteConfig;
@@ -26,14 +26,14 @@ pub struct SqliteConfig {
     pub(crate) namespace: Namespace,
     pub(crate) timeout: Duration,
     pub(crate) access: Access,
-    /// The file system is known to be this host's alone.
+    /// The user states that the file system belongs to this host alone.
     pub(crate) is_local: bool,
 }
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 const OPTIONS: [&str; 4] = ["namespace", "timeout", "access", "file_system"];
 
-/// A URL of a file that cannot be used.
+/// The fault in a URL or an option, and its remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -43,10 +43,10 @@ pub enum ConfigError {
         /// The text that was given.
         url: String,
     },
-    /// SQLite would keep it in the memory of this process.
-    #[error("a database in memory is no place for locks that processes share: write sqlite:path/to/file, or memory:")]
+    /// SQLite would keep the database in the memory of this process.
+    #[error("other processes cannot see a database in memory: write sqlite:path/to/file, or memory:")]
     InMemory,
-    /// The path cannot be that of a file.
+    /// The path is not that of a file.
     #[error("the path {path:?} of the SQLite URL cannot be used: {remedy}")]
     Path {
         /// The path.
@@ -54,22 +54,22 @@ pub enum ConfigError {
         /// The change that would make it work.
         remedy: &'static str,
     },
-    /// No folder is known in which the user's own file would be.
+    /// The environment names no folder for the user's own file.
     #[error("neither XDG_STATE_HOME nor HOME is set to a folder: write the path of the file, as sqlite:path/to/file")]
     NoHome,
-    /// There is no such option.
+    /// The option is unknown.
     #[error("the SQLite URL has an unknown option {option:?}: there are {}; a ? in a path is written %3F", OPTIONS.join(", "))]
     UnknownOption {
         /// The option.
         option: String,
     },
-    /// An option is there twice.
+    /// The URL has an option twice.
     #[error("the SQLite URL has the option {option} twice: leave one out")]
     Repeated {
         /// The option.
         option: &'static str,
     },
-    /// The namespace is not one.
+    /// The namespace cannot be used.
     #[error("the namespace of the SQLite URL: {0}")]
     Namespace(#[source] InvalidName),
     /// An option has a value that cannot be used.
@@ -78,19 +78,21 @@ pub enum ConfigError {
 }
 
 impl SqliteConfig {
-    /// Reads `sqlite:path?option=value&…`. A path that does not begin with a `/` begins in the current folder of this
-    /// moment; what is special in a URL is percent-encoded in it. Without one it is [the user's own file](Self::user).
+    /// Reads `sqlite:path?option=value&…`.
+    ///
+    /// A path without a leading `/` is relative to the current folder at the time of this call. Percent-encode characters
+    /// that are special in a URL. Without a path the URL means [the user's own file](Self::user).
     ///
     /// | option | what | without it |
     /// | --- | --- | --- |
     /// | `namespace` | the part of the file that is used, as in [`namespace`](Self::namespace) | `rlock` |
-    /// | `timeout` | how long a request may wait for others that write, as `500ms`, `5s` | `5s` |
-    /// | `access` | the users that a new file is for, as in [`access`](Self::access): `user`, `group` or `all` | `user` |
-    /// | `file_system` | `local`: a file system of a program (FUSE) is this host's alone | such a one is refused |
+    /// | `timeout` | how long a request may wait for other writers, as `500ms`, `5s` | `5s` |
+    /// | `access` | the users of a file that is created, as in [`access`](Self::access): `user`, `group` or `all` | `user` |
+    /// | `file_system` | `local` states that a FUSE file system belongs to this host alone | rlock refuses FUSE |
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if it cannot be read, or has an option twice or one that there is not.
+    /// [`ConfigError`] if the URL is malformed, repeats an option or has an unknown option.
     pub fn from_url(url: &str) -> Result<Self, ConfigError> {
         let scheme = || ConfigError::Scheme { url: url.to_owned() };
         let (name, rest) = url.split_once(':').ok_or_else(scheme)?;
@@ -125,11 +127,11 @@ impl SqliteConfig {
         Ok(config)
     }
 
-    /// The file at `path`, which is created when it is connected to.
+    /// Uses the file at `path`. Connecting creates the file if it is missing.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if no file can have this path.
+    /// [`ConfigError`] if the path cannot be that of a file.
     pub fn at(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let path = path.as_ref();
         let shown = path.to_string_lossy();
@@ -138,23 +140,23 @@ impl SqliteConfig {
             return Err(ConfigError::InMemory);
         }
         if shown.contains('\0') || path.to_str().is_none() {
-            return unusable("it has to be UTF-8 without zero bytes");
+            return unusable("it is not UTF-8, or has a zero byte: use another path");
         }
         if shown.starts_with("~/") || shown == "~" {
-            return unusable("no shell has put a folder in place of the ~: write $HOME there");
+            return unusable("the shell did not expand the ~: write $HOME instead");
         }
         if path.file_name().is_none() || shown.ends_with('/') || path.is_dir() {
             return unusable("it is a folder: write the path of a file in it");
         }
-        // Now, and not when it is opened: a service may leave the folder that it was started in.
+        // A service may leave the folder that it was started in before it opens the file.
         let Ok(path) = std::path::absolute(path) else {
-            return unusable("the current folder is gone: write it from /");
+            return unusable("the current folder has been deleted: write an absolute path");
         };
         let (namespace, access) = (Namespace::default(), Access::default());
         Ok(Self { path, namespace, timeout: DEFAULT_TIMEOUT, access, is_local: false })
     }
 
-    /// The user's own file: `rlock/locks.db` in `$XDG_STATE_HOME`, or else in `~/.local/state`.
+    /// Uses the user's own file: `rlock/locks.db` in `$XDG_STATE_HOME`, or else in `~/.local/state`.
     ///
     /// # Errors
     ///
@@ -165,14 +167,14 @@ impl SqliteConfig {
         Self::at(state.ok_or(ConfigError::NoHome)?.join("rlock/locks.db"))
     }
 
-    /// Keeps to a part of the file: equal names in two namespaces are two resources.
+    /// Uses a part of the file: equal names in two namespaces are two resources.
     #[must_use]
     pub fn namespace(mut self, namespace: Namespace) -> Self {
         self.namespace = namespace;
         self
     }
 
-    /// How long a request may wait for others that write.
+    /// How long a request may wait for other writers of the file.
     ///
     /// # Errors
     ///
@@ -182,14 +184,14 @@ impl SqliteConfig {
         Ok(self)
     }
 
-    /// The users that the file is for, if it has to be made: this one alone, its group, or all of the host.
+    /// Sets the users of a file that is created: this user alone, a group, or all users of the host.
     #[must_use]
     pub fn access(mut self, access: Access) -> Self {
         self.access = access;
         self
     }
 
-    /// States that the file system is this host's alone. Without it, one that a program provides (FUSE) is refused.
+    /// States that the file system belongs to this host alone. Without this, connecting refuses a FUSE file system.
     #[must_use]
     pub fn local_file_system(mut self) -> Self {
         self.is_local = true;
@@ -211,7 +213,7 @@ impl FromStr for SqliteConfig {
 }
 
 fn decoded(part: &str) -> Result<String, ConfigError> {
-    let remedy = "it has to be UTF-8 once percent-decoded: check the % in it";
+    let remedy = "it is not UTF-8 once percent-decoded: check the % in it";
     let text = percent_decode_str(part).decode_utf8();
     text.map(String::from).map_err(|_| ConfigError::Path { path: part.to_owned(), remedy })
 }
