@@ -1,9 +1,9 @@
-//! Which users of the host may use the file.
+//! The users of the host that may use the file.
 
-/// The users that a new file is for. A file that is there keeps its rights.
+/// The users of a file that is created. An existing file keeps its mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Access {
-    /// The user who makes it: mode 600, in folders of mode 700.
+    /// The user who creates the file: mode 600, in folders of mode 700.
     #[default]
     User,
     /// The user and the group of the file: mode 660, in folders of mode 750.

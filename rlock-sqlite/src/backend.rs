@@ -28,7 +28,8 @@ const MIN_TTL: Duration = Duration::from_millis(50);
 
 /// Leases in a file, for the processes of one host.
 ///
-/// It has a thread of its own. Dropping it closes the file; leases that are held then live on until they expire.
+/// The backend has its own thread. Dropping the backend closes the file; the leases that are held then live on until they
+/// expire.
 pub struct SqliteBackend {
     config: Arc<SqliteConfig>,
     store: Arc<str>,
@@ -39,13 +40,17 @@ pub struct SqliteBackend {
 }
 
 impl SqliteBackend {
-    /// Opens the file. One that is not there is created, with its folders, for the users that
+    /// Opens the file. If it is missing, creates it and its folders for the users that
     /// [`access`](SqliteConfig::access) names.
     ///
     /// # Errors
     ///
-    /// [`ConnectError`] if that fails: for want of rights or room, on a network file system, because the file is another
-    /// program's, damaged, or of another version, or because those who use it count time by another clock.
+    /// [`ConnectError`]
+    ///
+    /// - if this user lacks a right, or the disk is full,
+    /// - on a network file system, and on FUSE without [`local_file_system`](SqliteConfig::local_file_system),
+    /// - if the file is damaged, or belongs to another program or another version of rlock,
+    /// - if the processes that use the file count time by another clock.
     ///
     /// # Cancel safety
     ///

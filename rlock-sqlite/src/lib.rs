@@ -1,6 +1,7 @@
 //! rlock in a file, for the processes of one host: no server is needed.
 //!
-//! Most users depend on the package `rlock-client` and call `rlock::connect("sqlite:path/to/file")`, which uses this crate.
+//! Most users depend on the package `rlock-client` and call `rlock::connect("sqlite:path/to/file")`, which uses this
+//! crate.
 //!
 //! ```
 //! use rlock_core::{Client, SimpleLock};
@@ -18,57 +19,65 @@
 //!
 //! # How it works
 //!
-//! The file is a database of SQLite, which is built in, with its log beside it (WAL). Each client has one thread, with one
-//! connection and prepared statements. It does the requests that come together in one transaction. A resource is a row, and
-//! its holder is in that row while no other lease shares it or waits for it, so that an operation writes one page. The row is
-//! used again, and deleted a minute after its last use. A large batch is done in parts, between which other clients write.
+//! The file is an SQLite database with a write-ahead log (WAL); SQLite is built in. Each client has one thread with
+//! one connection and prepared statements, which carries out concurrent requests in one transaction. A resource is a
+//! row. The row contains the holder as long as no other lease shares the resource or waits for it, so an operation
+//! writes one page. A client reuses the row, and deletes it a minute after its last use. It splits a large batch, so
+//! that other clients can write in between.
 //!
-//! Writers take turns by locks on two files beside it, in the order in which the kernel queues them. A process that is stopped
-//! in that queue delays the others by a quarter of a second, once; then they go on by SQLite's own lock.
+//! Writers take turns by locks on two files beside the database, in the order in which the kernel queues them. A
+//! process that is stopped in that queue delays the others once, by a quarter of a second; they then continue by
+//! SQLite's own lock.
 //!
-//! A lease expires by the time since the host was started (`CLOCK_BOOTTIME`), so that setting a clock neither frees a lock nor
-//! keeps it. Offsets of time namespaces are left out of it. The first client after another start of the host deletes all leases.
-//! A container may have a boot id of its own, so this happens only while no other client has the file open, which a
-//! lock on a third file shows; otherwise the client is refused. Without /proc the wall clock decides.
+//! A lease expires by the time since the start of the host (`CLOCK_BOOTTIME`), without the offset of a time
+//! namespace. So a change of the clock neither frees a lock nor keeps it. The first client after a restart of the
+//! host deletes all leases. A container may have a boot id of its own, which looks like such a restart. A client
+//! therefore deletes the leases only while no other client has the file open, which a lock on a third file shows;
+//! otherwise connecting fails. Without /proc the wall clock decides.
 //!
-//! A client leaves notices for others in a table, and writes to one of the files beside it, which on Linux wakes the
-//! clients that wait (inotify). Clients with leases look every 100 ms all the same, because a lock may be broken; waiters on
-//! other systems look every 10 ms. A look is one read of shared memory, unless others have written.
+//! A client leaves notices for other clients in a table, and writes to one of the files beside the database. On Linux
+//! that wakes the clients that wait (inotify). Clients with leases also poll every 100 ms, because a lock may be
+//! broken; waiters on other systems poll every 10 ms. A poll reads shared memory once, unless other clients have
+//! written.
 //!
-//! # Who may use it
+//! # Access
 //!
-//! A new file is for the user who makes it (mode 600, folders 700). [`Access`], in a URL `?access=group` or `?access=all`, opens
-//! it to a group or to all users of the host. The folder stays closed to them: they use the files in it, and can neither delete
-//! nor replace them. Every user who may write to the file can release and break every lock in it, and stop all others.
+//! A new file belongs to the user who creates it (mode 600, folders 700). [`Access`], in a URL `?access=group` or
+//! `?access=all`, opens it to a group or to all users of the host. These users can use the files in the folder, but
+//! can neither delete nor replace them. Every user who may write to the file can release and break every lock in it,
+//! and block all other users.
 //!
-//! For all users of a host, root makes the file once, when the system starts or a package is installed:
+//! For all users of a host, root creates the file once, when the system starts or a package is installed:
 //!
 //! ```sh
 //! rlock list --url 'sqlite:/var/lib/rlock/locks.db?access=all'
 //! ```
 //!
-//! The folder must not be one that all may write to, such as /tmp or /run/lock itself: there the system keeps users from
-//! opening the files of others (`fs.protected_regular`). A folder in it will do, as `/run/lock/rlock`, which has to be made at
-//! each start. A file that root makes in the folder of a user, as by `sudo -E`, is that user's.
+//! Do not use a folder that all users may write to, such as /tmp or /run/lock itself: there the system keeps users
+//! from opening the files of other users (`fs.protected_regular`). Use a folder inside it, such as `/run/lock/rlock`,
+//! and create that folder at each start. A file that root creates in the folder of a user, as by `sudo -E`, belongs
+//! to that user.
 //!
 //! # What it guarantees
 //!
-//! All that [`rlock_core::Backend`] asks for, among the processes of one host that open the same file. Fencing tokens are
-//! max(previous + 1, the host's time in microseconds), so that they keep increasing in a file that is made anew.
+//! All that [`rlock_core::Backend`] asks for, among the processes of one host that open the same file. Fencing tokens
+//! are max(previous + 1, the host's time in microseconds), so they keep increasing when the file is created again.
 //!
 //! # What it cannot promise
 //!
-//! - **One host.** On a network file system the processes of several hosts would not see each other's locks; it is refused. So
-//!   is one that a program provides (FUSE), unless `?file_system=local` says that it is this host's alone.
-//! - **A stopped writer.** A process that is stopped in the middle of a write, which takes a fraction of a millisecond,
-//!   holds up all others until it goes on or dies.
-//! - **A deleted file,** or a deleted log `…-wal`. Holders learn of it within 100 ms, and for a second nothing is granted, so
-//!   that they learn first. If the file `…-turn` is deleted too, that second is missing. Of a process that is stopped meanwhile,
-//!   only the fencing token protects what it writes to.
-//! - **Readers of long standing.** The log grows while another program reads the file in one transaction. `rlock check` reports
-//!   a long log.
-//! - **Forks.** A child has no thread for its parent's client, so the client refuses its requests. Connect again there.
-//! - **Power.** What was written last may be lost with the power, together with all holders.
+//! - **Several hosts.** On a network file system, the processes of one host would not see the locks of another.
+//!   Connecting refuses such a file system, and also one that a program provides (FUSE), unless `?file_system=local`
+//!   states that it belongs to this host alone.
+//! - **A stopped writer.** A process that is stopped in the middle of a write, which takes a fraction of a
+//!   millisecond, blocks all other clients until it continues or dies.
+//! - **A deleted file,** or a deleted log `…-wal`. Holders learn of it within 100 ms. The new file grants nothing for
+//!   a second, so that they learn first; if the file `…-turn` was deleted too, that second is missing. If a holder is
+//!   stopped meanwhile, only the fencing token protects what it writes to.
+//! - **A long read transaction.** The log grows while another program reads the file in one transaction.
+//!   `rlock check` reports a long log.
+//! - **Forks.** A child has no thread for its parent's client, so the client refuses its requests. Connect again
+//!   there.
+//! - **Power.** A power failure may lose the last writes, together with all holders.
 
 mod access;
 mod acquire;
