@@ -109,7 +109,7 @@ async fn is_pooled(config: &PostgresConfig, first: &mut ListeningSession) -> Res
     let Checked { is_direct } = match schema::check(conn, schema).await {
         Err(error) if error.is_without_tables() && config.settings.creates => {
             schema::make(conn, schema).await?;
-            tracing::info!(store = config.address(), schema = schema.as_str(), "made the tables");
+            tracing::info!(store = config.address(), schema = schema.as_str(), "created the tables");
             schema::check(conn, schema).await
         }
         checked => checked,

@@ -52,7 +52,7 @@ impl CallError {
     /// The error of claims in tables that are too new.
     pub(crate) fn early(left: Duration) -> Self {
         let reason = format!(
-            "its tables were made a moment ago, and earlier holders in this database have {left:?} left to learn of \
+            "its tables were created a moment ago, and earlier holders in this database have {left:?} left to learn of \
              their loss (restart_grace)"
         );
         Self::new(Kind::Unsent, reason)

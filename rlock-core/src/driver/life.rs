@@ -84,7 +84,7 @@ impl Driver {
             }
         });
         if listening.catch_unwind().await.is_err() {
-            tracing::error!(backend = %self.store, "the backend's event stream panicked; waiters are extended at intervals instead");
+            tracing::error!(backend = %self.store, "the backend's event stream panicked; waiters learn of grants only by their renewals");
         }
     }
 

@@ -198,7 +198,7 @@ impl Guard {
             Ok(()) => Ok(output),
             Err(UnlockError::Lost(lost)) => Err(lost),
             Err(error) => {
-                tracing::warn!(%resource, %error, "the work has ended, and its lock may live on for a while");
+                tracing::warn!(%resource, %error, "the work has ended; the release of its lock is not confirmed");
                 Ok(output)
             }
         }

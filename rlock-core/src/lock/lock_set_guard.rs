@@ -152,7 +152,7 @@ impl LockSetGuard {
             Ok(()) => Ok(output),
             Err(UnlockError::Lost(lost)) => Err(lost),
             Err(error) => {
-                tracing::warn!(%error, "the work has ended, and a lock of its set may live on for a while");
+                tracing::warn!(%error, "the work has ended; the release of a lock of its set is not confirmed");
                 Ok(output)
             }
         }
