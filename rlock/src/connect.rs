@@ -160,8 +160,8 @@ fn needed_for(feature: &str) -> &'static str {
 pub enum ConnectError {
     /// The scheme belongs to a feature that is not enabled in this program.
     #[error(
-        "this program was built without {scheme}: switch the feature on in its Cargo.toml: \
-         rlock-client = {{ version = \"{version}\", features = [\"{feature}\"] }}{needed}",
+        "this program was built without {scheme}: install the command rlock with --features {feature}, or enable the \
+         feature in Cargo.toml: rlock-client = {{ version = \"{version}\", features = [\"{feature}\"] }}{needed}",
         version = env!("CARGO_PKG_VERSION"),
         needed = needed_for(feature)
     )]
@@ -245,6 +245,7 @@ mod tests {
             let line = format!("features = [\"{feature}\"]");
             assert!(message.contains("rlock-client = {"), "{message}");
             assert!(message.contains(&line) && message.contains(scheme), "{message}");
+            assert!(message.contains(&format!("--features {feature},")), "{message}");
             assert_eq!(message.contains("apt-get install protobuf-compiler"), feature == "etcd", "{message}");
         }
     }
