@@ -27,7 +27,7 @@
 //! | `redis+unix:///path` | the same | a socket of this host |
 //! | `etcd://host:port,host:port`, `etcds://…` | `etcd`; its build needs `protoc` | etcd 3.4 and 3.5; see [`etcd`] for the options |
 //! | `postgres://host:port/database`, `postgresql://…` | `postgres` | Postgres 13 to 18; see [`postgres`] for the options and the tables it needs |
-//! | `sqlite:path`, `sqlite:` for the user's own file | `sqlite`, on by default; its build needs a C compiler | a file, for the processes of one host; see [`sqlite`] |
+//! | `sqlite:path`, `sqlite:` for the user's own file | `sqlite`, on by default; its build needs a C compiler | a file, for the processes of one host; see [`sqlite`] for the options |
 //! | `memory:`, `memory:?namespace=x` | none | this process; see [`memory`] |
 //!
 //! `valkey` can replace `redis` in these URLs. [`connect`] takes any of them, so changing the URL changes the store. A
@@ -79,15 +79,20 @@ pub mod memory;
 
 /// Locks in etcd.
 ///
-/// Its driver is built with `protoc`, the compiler of Protocol Buffers. `protoc` has to be on the `PATH` or where
-/// `PROTOC` points to, with the definitions that come with it. On Debian these are the packages `protobuf-compiler` and
-/// `libprotobuf-dev`.
+/// [`EtcdConfig::from_url`](etcd::EtcdConfig::from_url) lists the options of a URL. The [crate `rlock-etcd`](rlock_etcd)
+/// says how the locks work, and what etcd cannot promise.
+///
+/// The build needs `protoc`, the compiler of Protocol Buffers, on the `PATH` or where `PROTOC` points to, with the
+/// definitions that come with it. On Debian these are the packages `protobuf-compiler` and `libprotobuf-dev`.
 #[cfg(feature = "etcd")]
 pub mod etcd {
     pub use rlock_etcd::{ConfigError, ConnectError, EtcdBackend, EtcdBaseline, EtcdConfig};
 }
 
 /// Locks in Postgres.
+///
+/// [`PostgresConfig::from_url`](postgres::PostgresConfig::from_url) lists the options of a URL. The
+/// [crate `rlock-postgres`](rlock_postgres) says how the locks work, and what Postgres cannot promise.
 ///
 /// The locks are in tables. The first client creates them if its role may do so. Otherwise an administrator creates
 /// them, by [`PostgresBackend::ensure_schema`](postgres::PostgresBackend::ensure_schema) or from the output of
@@ -98,12 +103,18 @@ pub mod postgres {
 }
 
 /// Locks in Redis and Valkey.
+///
+/// [`RedisConfig::from_url`](redis::RedisConfig::from_url) lists the URLs and their options. The
+/// [crate `rlock-redis`](rlock_redis) says how the locks work, and what Redis cannot promise.
 #[cfg(feature = "redis")]
 pub mod redis {
     pub use rlock_redis::{ConfigError, ConnectError, RedisBackend, RedisBaseline, RedisConfig};
 }
 
 /// Locks in a file, for the processes of one host.
+///
+/// [`SqliteConfig::from_url`](sqlite::SqliteConfig::from_url) lists the options of a URL. The
+/// [crate `rlock-sqlite`](rlock_sqlite) says how the locks work, and what a file cannot promise.
 #[cfg(feature = "sqlite")]
 pub mod sqlite {
     pub use rlock_sqlite::{Access, ConfigError, ConnectError, SqliteBackend, SqliteBaseline, SqliteConfig};
