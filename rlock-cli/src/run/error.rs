@@ -119,6 +119,8 @@ pub(crate) fn shown(time: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use rlock::Lost;
+
     use super::*;
 
     #[test]
@@ -126,6 +128,13 @@ mod tests {
         let resource = ResourceName::new("x").unwrap();
         let error = RunError::from(LockError::Unanswered { resource, wait: Duration::from_secs(2) });
         assert_eq!(error.exit(), (Exit::UNAVAILABLE, "unanswered"));
+    }
+
+    #[test]
+    fn error_after_a_grant_names_no_program() {
+        let lost = Lost { resource: ResourceName::new("nightly").unwrap(), reason: LossReason::Gone };
+        let error = RunError::NotConfirmed(lost.into()).to_string();
+        assert!(error.contains("nightly") && !error.contains("program"), "{error}");
     }
 
     #[test]

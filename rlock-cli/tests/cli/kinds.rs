@@ -80,6 +80,17 @@ fn lock_stays_taken_after_a_short_program() {
 }
 
 #[test]
+fn refusal_names_the_minimum_hold() {
+    let server = Server::start();
+    let name = unique("rested");
+    let first = ["run", &name, "--min-hold", "10m", "--", "true"];
+    Rlock::on(&server, &first).exit().assert(0, &["keeping", "released"]);
+    Rlock::on(&server, &["run", &name, "--try", "--", "true"]).exit().assert(75, &["(minimum hold)"]);
+    let shown = Rlock::on(&server, &["show", &name]).exit();
+    assert!(shown.stdout.contains("its minimum hold ends in"), "{}", shown.stdout);
+}
+
+#[test]
 fn other_number_of_slots_waits_for_current_users() {
     let server = Server::start();
     let name = unique("rolling");
