@@ -143,7 +143,8 @@ Nothing extends the lock: it ends after its TTL, unless rlock extend or rlock ru
 Keep the handle secret: it is enough to release the lock.
 
 Exit status:
-    0  acquired, and the handle printed; 128+n if signal n ended the wait
+    0  acquired, and the handle printed; with --skip-ok also if others hold the lock, without a handle;
+       128+n if signal n ended the wait
    64  wrong usage
    69  the store cannot be reached (with --wait: within that time), or refuses
    71  the operating system refuses a thread or a file descriptor
