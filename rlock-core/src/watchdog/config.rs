@@ -38,8 +38,9 @@ pub struct WatchdogConfig {
     /// With the default interval the deadline passes first. The watchdog retries a failed extension with growing,
     /// jittered pauses until the next extension is due. All these retries count as one failure.
     pub max_failures: u32,
-    /// Called after a scheduled extension failed with all its retries. The callback runs on a thread where it may
-    /// block.
+    /// Called after a scheduled extension failed with all its retries, and after a loss, unless the reason is
+    /// [`HeldTooLong`](crate::LossReason::HeldTooLong) or [`Shutdown`](crate::LossReason::Shutdown). The callback runs on a
+    /// thread where it may block.
     pub on_failure: Option<FailureCallback>,
     /// Called after each successful extension. The callback runs on a thread where it may block.
     pub on_success: Option<SuccessCallback>,
