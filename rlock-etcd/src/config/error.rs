@@ -22,7 +22,7 @@ pub enum ConfigError {
     #[error("the etcd URL names no host: write etcd://host:port, for instance etcd://localhost")]
     NoHost,
     /// A host is missing: between two commas, before the first or after the last.
-    #[error("host {place} of the etcd URL is empty: write host:port,host:port, with a comma between two hosts alone")]
+    #[error("host {place} of the etcd URL is empty: write host:port,host:port, with a comma only between two hosts")]
     EmptyHost {
         /// Its number, from 1.
         place: usize,
@@ -49,19 +49,19 @@ pub enum ConfigError {
         place: usize,
     },
     /// A server is named twice, which is often a typing error.
-    #[error("host {place} of the etcd URL is there before, with the same port: name each server once")]
+    #[error("host {place} of the etcd URL repeats an earlier host and port: name each server once")]
     Repeated {
         /// Its number, from 1.
         place: usize,
     },
     /// The URL has a path after the hosts. The error does not repeat it, for the same reason as for a port.
     #[error(
-        "the etcd URL has a path behind its hosts, where nothing belongs: keep locks apart with ?namespace=…; a slash \
-         in a password is written %2F"
+        "the etcd URL has a path after its hosts, which etcd does not use: separate locks by ?namespace=…, and write a \
+         slash in a password as %2F"
     )]
     Path,
     /// There is an `@` after the hosts, where no user and no password can be.
-    #[error("the etcd URL has an @ behind its hosts: in a password write / as %2F and ? as %3F, in an option @ as %40")]
+    #[error("the etcd URL has an @ after its hosts: in a password write / as %2F and ? as %3F, in an option @ as %40")]
     At,
     /// The URL contains a `#`, which ends a URL.
     #[error("the etcd URL has a # in it: if that belongs to the user or the password, write it as %23")]
@@ -91,7 +91,7 @@ pub enum ConfigError {
     #[error("the option namespace of the etcd URL: {0}")]
     Namespace(InvalidName),
     /// An option needs TLS, and the URL does not use it.
-    #[error("the option {option} is about TLS: write etcds:// in place of etcd://, or leave it out")]
+    #[error("the option {option} needs TLS: write etcds:// instead of etcd://, or leave the option out")]
     NeedsTls {
         /// The option.
         option: &'static str,

@@ -57,7 +57,7 @@ pub enum ConfigError {
     Port,
     /// There is an `@` after the host, where no user and no password can be.
     #[error(
-        "the Postgres URL has an @ behind its host: in a password write / as %2F and ? as %3F, in an option @ as %40"
+        "the Postgres URL has an @ after its host: in a password write / as %2F and ? as %3F, in an option @ as %40"
     )]
     At,
     /// The URL contains a `#`, which ends a URL.

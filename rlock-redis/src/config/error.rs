@@ -49,14 +49,14 @@ pub enum ConfigError {
     /// that is not written as %2F, this text is the rest of the password.
     #[error(
         "the text after the host of the Redis URL is not the number of a database: use 0 to 255, or leave it out \
-         for 0; a slash in a password is written %2F"
+         for 0; write a slash in a password as %2F"
     )]
     Database,
     /// There is an `@` after the host.
-    #[error("the Redis URL has an @ behind the host: a slash in a user or a password is written %2F")]
+    #[error("the Redis URL has an @ after the host: write a slash in a user or a password as %2F")]
     Slash,
     /// A cluster has only the database 0.
-    #[error("a Redis Cluster has the database 0 alone: leave the number out of the URL")]
+    #[error("a Redis Cluster has only the database 0: leave the number out of the URL")]
     DatabaseOfCluster,
     /// A part is not UTF-8 after percent-decoding.
     #[error("the {part} of the Redis URL is not UTF-8 once percent-decoded: check the % in it")]
@@ -76,13 +76,13 @@ pub enum ConfigError {
     #[error("the option namespace of the Redis URL: {0}")]
     Namespace(InvalidName),
     /// An option needs TLS, and the URL does not use it.
-    #[error("the option {option} is about TLS: write rediss:// in place of redis://, or leave it out")]
+    #[error("the option {option} needs TLS: write rediss:// instead of redis://, or leave the option out")]
     NeedsTls {
         /// The option.
         option: &'static str,
     },
     /// Of two options that belong together, one is missing.
-    #[error("the option {option} needs {missing}: add that, or drop the other")]
+    #[error("the option {option} needs {missing}: add {missing}, or leave out {option}")]
     Incomplete {
         /// The option that was given.
         option: &'static str,

@@ -51,7 +51,7 @@ fn unusable_urls_are_refused_with_a_remedy() {
         ("redis-sentinel://one/main/x", "0 to 255"),
         ("redis-sentinel://one,/main", "names no host"),
         ("redis-sentinel://one/main?sentinel_user=a", "needs sentinel_password"),
-        ("redis-cluster://one/3", "the database 0 alone"),
+        ("redis-cluster://one/3", "only the database 0"),
         ("redis-cluster://one?address_map=10.0.0.5:6379", "write pairs as"),
         ("redis-cluster://one?address_map=10.0.0.5:6379=", "write pairs as"),
         ("redis-sentinel://one/main?address_map=10.0.0.5=localhost:1", "write pairs as"),
