@@ -21,7 +21,7 @@ use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
-use super::server::{Instance, wait_until_ready};
+use super::instance::{Instance, wait_until_ready};
 use super::store::Store;
 use crate::faults::Data;
 

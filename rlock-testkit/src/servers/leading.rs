@@ -5,7 +5,9 @@ use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 
-use super::{EtcdCluster, RedisCluster, RedisSentinels};
+use super::etcd_cluster::EtcdCluster;
+use super::redis_cluster::RedisCluster;
+use super::redis_sentinels::RedisSentinels;
 use crate::faults::{Control, Data};
 
 /// [`Control`] of the leader, or of one leader if there are several; the other servers keep running. A pause cuts the

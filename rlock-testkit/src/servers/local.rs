@@ -7,8 +7,8 @@ use std::process::Stdio;
 
 use tempfile::TempDir;
 
+use super::instance::{Instance, wait_until_ready};
 use super::program::Program;
-use super::server::{Instance, wait_until_ready};
 use super::service::Service;
 use crate::faults::Data;
 

@@ -35,6 +35,7 @@ mod gateway;
 mod host;
 mod http;
 mod initdb;
+mod instance;
 mod leading;
 mod local;
 mod member;

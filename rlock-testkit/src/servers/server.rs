@@ -3,12 +3,12 @@
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
-use std::{fmt, io, thread};
+use std::{io, thread};
 
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
+use super::instance::Instance;
 use super::local::Local;
 use super::service::Service;
 use super::source::{self, Source};
@@ -16,8 +16,6 @@ use super::store::Store;
 use crate::faults::{Control, Data};
 
 const TRIES: u32 = 5;
-const READY_WITHIN: Duration = Duration::from_secs(20);
-const BETWEEN_PROBES: Duration = Duration::from_millis(5);
 
 /// A running server. Dropping this stops it, if it was started here.
 #[derive(Debug)]
@@ -28,28 +26,6 @@ pub(super) struct Server {
 
 /// `None` once the server was dropped.
 type Own = Arc<Mutex<Option<Box<dyn Instance>>>>;
-
-/// A server that was started here: a program or a container. Its methods block. Dropping it stops the server and
-/// removes its files.
-pub(super) trait Instance: fmt::Debug + Send {
-    /// See [`Control::pause`]; does nothing if the server is paused already.
-    fn pause(&mut self) -> io::Result<()>;
-
-    /// See [`Control::resume`]; does nothing if the server is not paused.
-    fn resume(&mut self) -> io::Result<()>;
-
-    /// See [`Control::kill`]; does nothing if the server is killed already.
-    fn kill(&mut self) -> io::Result<()>;
-
-    /// See [`Control::restart`]. Returns when the server is ready.
-    fn restart(&mut self, data: Data) -> io::Result<()>;
-
-    /// The host and port at which another server from the same source reaches it.
-    fn address_for_servers(&self) -> io::Result<(String, u16)>;
-
-    /// The output since its last start, as far as it can be read.
-    fn log(&self) -> String;
-}
 
 impl Server {
     /// Uses the server from the environment, or else starts one for the caller.
@@ -162,32 +138,4 @@ fn lock(own: &Own) -> MutexGuard<'_, Option<Box<dyn Instance>>> {
 pub(super) fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("the loopback interface has a free port");
     listener.local_addr().expect("a bound listener has an address").port()
-}
-
-/// Waits for a server that was just started.
-///
-/// # Errors
-///
-/// [`TimedOut`](io::ErrorKind::TimedOut) if it took too long, [`Other`](io::ErrorKind::Other) if it ended before it was
-/// ready: with its output.
-pub(super) fn wait_until_ready(
-    is_ready: impl Fn() -> bool,
-    mut has_ended: impl FnMut() -> io::Result<bool>,
-    log: impl FnOnce() -> String,
-) -> io::Result<()> {
-    let started = Instant::now();
-    loop {
-        let ended = has_ended()?;
-        if !ended && is_ready() {
-            return Ok(());
-        }
-        if ended {
-            return Err(io::Error::other(format!("it ended before it was ready: {}", log())));
-        }
-        if started.elapsed() > READY_WITHIN {
-            let message = format!("it was not ready within {READY_WITHIN:?}: {}", log());
-            return Err(io::Error::new(io::ErrorKind::TimedOut, message));
-        }
-        thread::sleep(BETWEEN_PROBES);
-    }
 }
