@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use rlock_core::{LossReason, ResourceName, Share};
 
-use super::HistoryError;
 use super::entry::{Entry, Op, What};
+use super::error::HistoryError;
 use super::fates::{Fates, Span};
 
 /// One lock attempt and its outcome.

@@ -49,7 +49,7 @@
 //! # What is not judged
 //!
 //! - **The order of the queue**: a client cannot know which of two requests reached the store first.
-//! - **Refusals**: a lock may be refused although it is free. The suite of [`cases`](crate::cases) judges that.
+//! - **Refusals**: a lock may be refused although it is free. The conformance suite judges that.
 //! - **Unknown outcomes.** An attempt without an answer may have a token and a lease that appear nowhere in the
 //!   history. This alone is never a violation.
 //! - **Holds that are broken by force** end for the checks when the break [is sent](What::Breaking). The holder of a
@@ -63,36 +63,35 @@
 //! sort. Tests compare this checker with a general one: on histories without expiry, both give the same verdict.
 
 mod asking;
+mod breach;
 mod check;
 mod entry;
+mod error;
 mod fates;
 mod line;
 mod read;
 mod recorder;
 mod register;
 mod story;
+mod timeline;
 mod verdict;
 mod violation;
 
 use std::path::Path;
 use std::time::Duration;
 
-use asking::Asking;
+pub use breach::Breach;
 pub use entry::{Entry, Op, What};
-use fates::Fates;
-pub use read::HistoryError;
+pub use error::HistoryError;
 pub use recorder::{Recorder, now};
 pub use register::{Register, Stale};
+use timeline::Timeline;
 pub use verdict::{Counts, Verdict};
-pub use violation::{Breach, Violation};
+pub use violation::Violation;
 
 /// The events of many processes, in the order of their instants.
 #[derive(Debug, Clone)]
-pub struct History {
-    entries: Vec<Entry>,
-    askings: Vec<Asking>,
-    fates: Fates,
-}
+pub struct History(Timeline);
 
 impl History {
     /// Reads what recorders wrote into `folder`. A last line that was cut short by a death is left out.
@@ -110,21 +109,18 @@ impl History {
     ///
     /// [`HistoryError`] if the entries contradict each other.
     pub fn new(entries: impl IntoIterator<Item = Entry>) -> Result<Self, HistoryError> {
-        let mut entries: Vec<Entry> = entries.into_iter().collect();
-        entries.sort_by_key(|entry| entry.at);
-        let (askings, fates) = (Asking::all(&entries)?, Fates::of(&entries));
-        Ok(Self { entries, askings, fates })
+        Timeline::new(entries.into_iter().collect()).map(Self)
     }
 
     /// The entries, in the order of their instants.
     pub fn entries(&self) -> &[Entry] {
-        &self.entries
+        &self.0.entries
     }
 
     /// Checks the history, in the time of a sort. `late_allowed` is how long after its deadline a holder may learn of
     /// its loss. It allows for the scheduling of a busy machine. A useful bound is the margin of the TTL, after which
     /// the store may grant the lock again.
     pub fn check(&self, late_allowed: Duration) -> Verdict {
-        check::check(self, late_allowed)
+        check::check(&self.0, late_allowed)
     }
 }

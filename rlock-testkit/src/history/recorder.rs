@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use rlock_core::{Clock, Moment};
 
-use super::HistoryError;
 use super::entry::{Entry, Op, What};
+use super::error::HistoryError;
 use super::line::line;
 use super::read::{read_file, whole_lines};
 
@@ -104,10 +104,6 @@ impl Recorder {
     }
 
     /// All entries so far, in the order in which they were noted.
-    ///
-    /// # Errors
-    ///
-    /// [`HistoryError`] if the file cannot be read.
     ///
     /// # Errors
     ///

@@ -1,11 +1,11 @@
-//! Tells the story of a breach: selects the entries that show it, and formats them.
+//! The story of a breach: the entries that show it, as text.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use super::breach::Breach;
 use super::entry::{Entry, Op, What};
-use super::violation::{Breach, Violation};
 
 /// The entries that show `breach`: those at the indices in `shown`, or, if `shown` is empty, all that belong to the
 /// attempts of the breach.
@@ -84,21 +84,21 @@ fn is_end_of_hold(what: &What) -> bool {
     matches!(what, What::Releasing { .. } | What::Lost { .. })
 }
 
-/// Formats the story, and the rule that it breaks.
-pub(super) fn tell(violation: &Violation) -> String {
-    let start = violation.story.first().map_or(Duration::ZERO, |entry| entry.at);
-    let mut told = String::new();
-    for entry in &violation.story {
-        let written = writeln!(told, "{:>12} ms  {}", after(entry.at, start), happened(&entry.what, start));
+/// Formats the story, and the rule that it breaks. `more` is the number of further violations.
+pub(super) fn render(story: &[Entry], breach: &Breach, more: u64) -> String {
+    let start = story.first().map_or(Duration::ZERO, |entry| entry.at);
+    let mut text = String::new();
+    for entry in story {
+        let written = writeln!(text, "{:>12} ms  {}", after(entry.at, start), happened(&entry.what, start));
         written.expect("a string can be written to");
     }
-    told.push_str(&rule(&violation.breach));
-    match violation.more {
+    text.push_str(&rule(breach));
+    match more {
         0 => {}
-        1 => told.push_str(" There is one more violation."),
-        more => _ = write!(told, " There are {more} more violations."),
+        1 => text.push_str(" There is one more violation."),
+        more => _ = write!(text, " There are {more} more violations."),
     }
-    told
+    text
 }
 
 fn happened(what: &What, start: Duration) -> String {

@@ -4,13 +4,14 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
-use super::{Case, Found, Hold, Resource};
-use crate::history::violation::Breach;
+use super::by_resource::{ByResource, Hold, Resource};
+use super::found::Found;
+use crate::history::breach::Breach;
 
-pub(super) fn check(case: &Case<'_>) -> Found {
-    let last = case.history.entries().last().map_or(Duration::ZERO, |entry| entry.at);
+pub(super) fn check(sorted: &ByResource<'_>) -> Found {
+    let last = sorted.timeline.last();
     let mut found = Found::default();
-    for resource in case.resources.values() {
+    for resource in sorted.resources.values() {
         check_resource(resource, last, &mut found);
     }
     found

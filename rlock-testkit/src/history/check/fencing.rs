@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use rlock_core::ResourceName;
 
-use super::Found;
-use crate::history::History;
+use super::found::Found;
+use crate::history::breach::Breach;
 use crate::history::entry::{Op, What};
-use crate::history::violation::Breach;
+use crate::history::timeline::Timeline;
 
 /// State of a register after the steps so far.
 #[derive(Default)]
@@ -32,10 +32,10 @@ struct Step<'a> {
     value: u64,
 }
 
-pub(super) fn check(history: &History) -> Found {
+pub(super) fn check(timeline: &Timeline) -> Found {
     let mut found = Found::default();
     let mut registers: HashMap<&ResourceName, Taken> = HashMap::new();
-    for (position, entry) in history.entries().iter().enumerate() {
+    for (position, entry) in timeline.entries.iter().enumerate() {
         let step = match entry.what {
             What::Opened { op, ref resource, token, value } => {
                 Step { position, op, resource, token, base: value, value }

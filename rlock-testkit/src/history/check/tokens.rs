@@ -2,15 +2,16 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Case, Found, Resource};
+use super::by_resource::{ByResource, Resource};
+use super::found::Found;
 use crate::history::asking::{Asking, Grant};
+use crate::history::breach::Breach;
 use crate::history::entry::Op;
-use crate::history::violation::Breach;
 
 /// Finds the wrong tokens, and the grants that were overtaken.
-pub(super) fn check(case: &Case<'_>) -> (Found, Found) {
+pub(super) fn check(sorted: &ByResource<'_>) -> (Found, Found) {
     let (mut wrong, mut overtaken) = (Found::default(), Found::default());
-    for resource in case.resources.values() {
+    for resource in sorted.resources.values() {
         let mut granted: Vec<(&Asking, Grant)> =
             resource.askings.iter().filter_map(|asking| Some((*asking, asking.grant?))).collect();
         granted.sort_by_key(|(_, grant)| grant.at);

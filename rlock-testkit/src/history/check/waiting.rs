@@ -2,20 +2,21 @@
 
 use std::time::Duration;
 
-use super::{Case, Found, Resource};
-use crate::history::History;
+use super::by_resource::{ByResource, Resource};
+use super::found::Found;
 use crate::history::asking::Asking;
+use crate::history::breach::Breach;
 use crate::history::fates::{Fates, Span};
-use crate::history::violation::Breach;
+use crate::history::timeline::Timeline;
 
 /// The waiters at the end, in processes that are alive and not frozen.
-pub(super) fn forgotten(history: &History) -> Found {
+pub(super) fn forgotten(timeline: &Timeline) -> Found {
     let mut found = Found::default();
-    let Some(end) = history.fates.end() else { return found };
-    for asking in history.askings.iter().filter(|asking| asking.answered.is_none()) {
+    let Some(end) = timeline.fates.end() else { return found };
+    for asking in timeline.askings.iter().filter(|asking| asking.answered.is_none()) {
         let process = asking.op.process;
-        let is_dead = history.fates.death(process, asking.asked).is_some();
-        let is_frozen = history.fates.last_freeze(process, end).is_some_and(|freeze| freeze.to >= end);
+        let is_dead = timeline.fates.death(process, asking.asked).is_some();
+        let is_frozen = timeline.fates.last_freeze(process, end).is_some_and(|freeze| freeze.to >= end);
         if is_dead || is_frozen || asking.asked > end {
             continue;
         }
@@ -26,11 +27,10 @@ pub(super) fn forgotten(history: &History) -> Found {
     found
 }
 
-pub(super) fn worst_takeover(case: &Case<'_>) -> Duration {
-    let fates = &case.history.fates;
-    let last = case.history.entries().last().map_or(Duration::ZERO, |entry| entry.at);
-    let end = fates.end().unwrap_or(last);
-    case.resources.values().map(|resource| worst_takeover_of(resource, fates, end)).max().unwrap_or_default()
+pub(super) fn worst_takeover(sorted: &ByResource<'_>) -> Duration {
+    let fates = &sorted.timeline.fates;
+    let end = fates.end().unwrap_or_else(|| sorted.timeline.last());
+    sorted.resources.values().map(|resource| worst_takeover_of(resource, fates, end)).max().unwrap_or_default()
 }
 
 /// Changes in the number of waiters, of waiters that are awake, and of holds.
