@@ -1,5 +1,8 @@
 //! The conformance cases, by subject. `conformance!` makes a test of each.
 
+#[doc(hidden)]
+#[allow(missing_docs, reason = "the cases have docs")]
+pub mod boxed;
 pub mod cancelling;
 pub mod compare;
 pub mod cost;
@@ -10,6 +13,7 @@ pub mod extend;
 pub mod grant;
 pub mod histories;
 pub mod idempotence;
+mod list;
 pub mod looking;
 pub mod loss;
 pub mod names;
@@ -17,15 +21,3 @@ pub mod order;
 pub mod reference;
 pub mod rest;
 pub mod tokens;
-
-/// Every case as a function that returns a boxed future, for [`conformance!`](crate::conformance).
-#[doc(hidden)]
-#[allow(missing_docs, reason = "the cases have docs")]
-pub mod boxed {
-    use futures_util::future::LocalBoxFuture;
-
-    use crate::faults::Control;
-    use crate::{Network, Remotes, Stage};
-
-    crate::__cases!(__boxed [] []);
-}
