@@ -1,9 +1,12 @@
 //! Random operations.
 
 use proptest::prelude::*;
-use rlock_core::{IfBusy, Share};
+use rlock_core::{IfBusy, ResourceName, Share};
 
-use super::{IDS, RESOURCES};
+use crate::peer;
+
+pub(super) const RESOURCES: [&str; 2] = ["a:{1}", "b*é"];
+pub(super) const IDS: u128 = 6;
 
 #[derive(Debug, Clone)]
 pub(super) enum Operation {
@@ -25,6 +28,11 @@ pub(super) struct ClaimOf {
     pub(super) share: Share,
     pub(super) millis: u64,
     pub(super) if_busy: IfBusy,
+}
+
+/// The name of the resource with this index.
+pub(super) fn name_of(resource: usize) -> ResourceName {
+    peer::resource(RESOURCES[resource])
 }
 
 pub(super) fn operation() -> impl Strategy<Value = Operation> {
