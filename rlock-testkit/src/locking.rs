@@ -39,6 +39,11 @@ pub(crate) async fn lock_as(client: &Client, name: &str, options: LockOptions) -
     soon("a lock", mutex(client, name).lock_with(options)).await
 }
 
+/// Waits for the mutex with this number as its name, with this TTL.
+pub(crate) async fn lock_numbered(client: &Client, number: usize, ttl: Duration) -> Guard {
+    lock_as(client, &number.to_string(), LockOptions::new().ttl(ttl)).await
+}
+
 /// Tries to acquire the mutex `name`.
 pub(crate) async fn try_lock(client: &Client, name: &str) -> Option<Guard> {
     soon("a try", mutex(client, name).try_lock_with(long())).await

@@ -8,6 +8,7 @@ use rlock_core::{
     Acquired, Backend, BackendError, Capabilities, Claim, Cursor, Entry, Extended, Extension, Grant, IfBusy, LeaseId,
     LeaseKey, ListFilter, Owner, Page, Release, Released, ResourceName, Share, Snapshot, Token, Ttl,
 };
+use tokio::time::timeout;
 
 use crate::wait::{eventually, within};
 
@@ -235,6 +236,15 @@ impl Peer {
     /// Waits until `name` has neither holders nor waiters.
     pub async fn sees_free(&self, name: &str) {
         eventually(SOON, "a resource to become free", async || self.inspect(name).await.is_free()).await;
+    }
+
+    /// Waits until the store answers.
+    pub async fn is_reached(&self) {
+        const PATIENCE: Duration = Duration::from_secs(2);
+        let name = resource("is anybody there");
+        let answers =
+            async || timeout(PATIENCE, self.backend.inspect(&name)).await.is_ok_and(|snapshot| snapshot.is_ok());
+        eventually(SOON, "an answer of the store", answers).await;
     }
 
     /// Breaks all held leases of `name`.

@@ -98,6 +98,11 @@ impl Stage {
         self.kept(Duration::from_secs(1))
     }
 
+    /// A TTL whose margin leaves time for a busy machine.
+    pub(crate) fn patient(&self) -> Duration {
+        self.brisk() * 3
+    }
+
     /// Waits until `count` clients wait for `name`. Returns at once if the store has no queue, as it cannot know then.
     pub async fn sees_waiting(&self, count: usize, name: &str) {
         if self.capabilities.queue {

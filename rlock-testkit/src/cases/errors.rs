@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use rand::RngExt as _;
 use rlock_core::{Acquired, BackendError, Claim, Extended, LockOptions, Release, Released};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use crate::chance::{chance, up_to};
 use crate::faults::{Proxy, Way};
 use crate::locking::{lock_as, unlock};
-use crate::peer::{Peer, SOON, claim, resource};
+use crate::peer::{SOON, claim, resource};
 use crate::wait::{eventually, within};
 use crate::{Network, Stage};
 
@@ -21,7 +21,7 @@ pub async fn error_says_whether_applied(stage: &Stage, network: &Network) {
     let (peer, direct) = (behind.peer().await, stage.peer().await);
     let mut chance = chance();
     for round in 0..ROUNDS {
-        is_reached(&peer).await;
+        peer.is_reached().await;
         proxy.slow(Duration::from_millis(1)); // so that requests are in flight when it breaks
         let claims: Vec<Claim> = (0..10).map(|number| claim(&format!("{round}/{number}"))).collect();
         let held: Vec<Claim> = (0..10).map(|number| claim(&format!("{round}/held/{number}"))).collect();
@@ -41,7 +41,7 @@ pub async fn error_says_whether_applied(stage: &Stage, network: &Network) {
         let calls = async { tokio::join!(peer.backend().acquire(&claims), peer.backend().release(&releases)) };
         let ((acquired, released), ()) = within(SOON, "answers", async { tokio::join!(calls, spoil) }).await;
 
-        is_reached(&peer).await;
+        peer.is_reached().await;
         for (claim, answer) in claims.iter().zip(acquired) {
             let is_there = !matches!(direct.state(&claim.key).await, Extended::Gone { .. });
             match answer {
@@ -94,13 +94,4 @@ fn spoil(proxy: &Proxy, kind: u32) {
         2 => proxy.stall(Way::Both),
         _ => proxy.stall(Way::ToClient),
     }
-}
-
-/// Waits until the store answers `peer`.
-pub(super) async fn is_reached(peer: &Peer) {
-    const PATIENCE: Duration = Duration::from_secs(2);
-    let name = resource("is anybody there");
-    let answers =
-        async || timeout(PATIENCE, peer.backend().inspect(&name)).await.is_ok_and(|snapshot| snapshot.is_ok());
-    eventually(SOON, "an answer of the store", answers).await;
 }

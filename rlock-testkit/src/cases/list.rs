@@ -137,7 +137,7 @@ macro_rules! __cases {
                 hold_at_least_outlasts_the_client
             ]
             rest, Contract(14), data: [data_are_shown]
-            loss, Contract(15), control: [restarted_store_frees_nothing]
+            outages, Contract(15), control: [restarted_store_frees_nothing]
             cancelling, Promise(4), anywhere: [
                 dropped_acquire_leaves_nothing
                 dropped_wait_leaves_the_queue
@@ -158,8 +158,8 @@ macro_rules! __cases {
                 healed_partition_does_not_revive
             ]
             loss, Promise(2), processes: [frozen_process_knows_on_waking]
-            loss, Promise(2), control: [
-                frozen_store
+            loss, Promise(2), control: [frozen_store]
+            outages, Promise(2), control: [
                 store_restart_never_two
                 failover_loss_is_reported
             ]
@@ -167,11 +167,11 @@ macro_rules! __cases {
                 loss_is_final_and_has_a_reason
                 late_subscriber_sees_loss
             ]
-            loss, Promise(3), network: [
+            outages, Promise(3), network: [
                 connection_killed
                 dead_connection_is_replaced
             ]
-            loss, Promise(3), control: [
+            outages, Promise(3), control: [
                 short_outage_loses_nothing
                 waiter_recovers_from_restart
             ]

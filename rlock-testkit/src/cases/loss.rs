@@ -1,5 +1,4 @@
-//! Promises 1, 2 and 3: the loss of a lock is signalled by its deadline under every fault, and a short outage loses no
-//! lock. Rule 15: a store that has restarted frees no lock.
+//! Promises 1, 2, 6 and 7: the loss of a lock is signalled by its deadline under every fault, and stops the work.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,26 +7,24 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
-use rlock_core::{Acquired, Client, Extended, Extension, Guard, LockOptions, LossReason, SimpleLock, Ttl};
+use rlock_core::{Guard, LockOptions, LossReason, Ttl};
 use tokio::runtime::Builder;
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
-use super::errors::is_reached;
-use crate::faults::{Control, Data, Fault, Faults, Proxy, Verb, Way};
-use crate::locking::{lock, lock_as, lock_in_background, mutex, served, soon, try_lock, unlock, unwatched};
-use crate::peer::{LONG, SOON, claim, resource, ttl};
+use crate::faults::{Control, Fault, Faults, Proxy, Verb, Way};
+use crate::locking::{
+    lock, lock_as, lock_in_background, lock_numbered, mutex, served, soon, try_lock, unlock, unwatched,
+};
+use crate::peer::{SOON, resource};
 use crate::wait::{eventually, within};
 use crate::{Network, Remotes, Stage};
-
-/// Far shorter than the life of the leases that are not renewed here.
-const PROMPT: Duration = Duration::from_secs(5);
 
 /// A lock whose grant took most of its TTL to arrive counts from the instant of the request, and is renewed in time.
 pub async fn late_grant_is_extended_in_time(stage: &Stage) {
     let faults = Faults::none();
     let (client, other) = (stage.faulty_client(&faults).await, stage.client().await);
-    let ttl = patient(stage);
+    let ttl = stage.patient();
     faults.next(Verb::Acquire, Fault::Delay(ttl * 85 / 100));
     let guard = lock_as(&client, "x", LockOptions::new().ttl(ttl)).await;
     sleep(ttl).await;
@@ -51,18 +48,18 @@ pub async fn half_open_connection_signals_too(stage: &Stage, network: &Network) 
 async fn is_signalled_first(stage: &Stage, network: &Network, name: &str, spoil: impl FnOnce(&Proxy)) {
     let (behind, proxy) = network.proxied().await;
     let (client, other) = (behind.client().await, stage.client().await);
-    let options = LockOptions::new().ttl(patient(stage));
+    let options = LockOptions::new().ttl(stage.patient());
     let guard = lock_as(&client, name, options).await;
     let waiting = lock_in_background(&other, name);
     stage.sees_waiting(1, name).await;
 
-    let (told, oversleeping) = (Told::of([&guard]), Oversleeping::watch());
+    let (signals, oversleeping) = (Signals::of([&guard]), Oversleeping::watch());
     spoil(&proxy);
-    let limit = patient(stage) * 3 + SOON;
+    let limit = stage.patient() * 3 + SOON;
     let next = within(limit, "the lost holder's TTL", served(waiting)).await;
     let granted = Instant::now();
     assert!(!guard.is_held(), "two holders believe in the lock");
-    let (at, reason) = told.all(SOON).await.remove(0);
+    let (at, reason) = signals.all(SOON).await.remove(0);
     assert_eq!(reason, LossReason::Expired);
     let late = at.saturating_duration_since(granted);
     assert!(late <= oversleeping.worst(), "the loss was signalled {late:?} after the next holder had the lock");
@@ -74,11 +71,11 @@ async fn is_signalled_first(stage: &Stage, network: &Network, name: &str, spoil:
 /// continues.
 pub async fn frozen_store(stage: &Stage, server: &dyn Control, _: &Remotes) {
     let (client, other) = (stage.client().await, stage.client().await);
-    let ttl = Ttl::new(patient(stage)).expect("a valid TTL");
-    let guards = join_all((0..20).map(|number| held(&client, number, ttl.get()))).await;
+    let ttl = Ttl::new(stage.patient()).expect("a valid TTL");
+    let guards = join_all((0..20).map(|number| lock_numbered(&client, number, ttl.get()))).await;
     sleep(ttl.get() / 2).await;
     server.pause().await;
-    let (told, oversleeping) = (Told::of(&guards), Oversleeping::watch());
+    let (signals, oversleeping) = (Signals::of(&guards), Oversleeping::watch());
     let begun = Instant::now();
     let mut deadlines = vec![begun; guards.len()];
     while begun.elapsed() < ttl.get() * 2 {
@@ -88,41 +85,18 @@ pub async fn frozen_store(stage: &Stage, server: &dyn Control, _: &Remotes) {
         }
         sleep(Oversleeping::MOMENT).await;
     }
-    for (deadline, (at, reason)) in deadlines.into_iter().zip(told.all(Duration::ZERO).await) {
+    for (deadline, (at, reason)) in deadlines.into_iter().zip(signals.all(Duration::ZERO).await) {
         assert_eq!(reason, LossReason::Expired);
         let late = at.saturating_duration_since(deadline);
         let allowed = ttl.margin() + oversleeping.worst();
         assert!(late <= allowed, "a holder was notified {late:?} after its deadline, {allowed:?} are allowed");
     }
     server.resume().await;
-    is_reached(&stage.peer().await).await;
+    stage.peer().await.is_reached().await;
     assert!(guards.iter().all(|guard| guard.loss() == Some(LossReason::Expired)), "{guards:?}");
-    let next = join_all((0..20).map(|number| held(&other, number, ttl.get()))).await;
+    let next = join_all((0..20).map(|number| lock_numbered(&other, number, ttl.get()))).await;
     assert!(next.iter().zip(&guards).all(|(next, old)| next.token() > old.token()));
     assert!(next.iter().all(Guard::is_held), "an extension of a lost lock hit the next holder: {next:?}");
-}
-
-/// A store that is paused for half a TTL costs no holder its lock, and no waiter its position.
-pub async fn short_outage_loses_nothing(stage: &Stage, server: &dyn Control, _: &Remotes) {
-    let (client, other) = (stage.client().await, stage.client().await);
-    let ttl = patient(stage);
-    let guards = join_all((0..20).map(|number| held(&client, number, ttl))).await;
-    let waiter = SimpleLock::new("0", &other).expect("a valid name");
-    let waiting = tokio::spawn(async move { waiter.lock_with(LockOptions::new().ttl(ttl)).await });
-    stage.sees_waiting(1, "0").await;
-    for _ in 0..2 {
-        server.pause().await;
-        sleep(ttl / 2).await;
-        server.resume().await;
-        sleep(ttl).await;
-    }
-    let lost: Vec<_> = guards.iter().filter(|guard| !guard.is_held()).collect();
-    assert!(lost.is_empty(), "{lost:?}");
-    stage.sees_waiting(1, "0").await;
-    for guard in guards {
-        unlock(guard).await;
-    }
-    unlock(served(waiting).await).await;
 }
 
 /// A process that was frozen for longer than its lease knows of the loss when it wakes, before it does anything else.
@@ -153,7 +127,7 @@ pub async fn healed_partition_does_not_revive(stage: &Stage, network: &Network) 
     proxy.stall(Way::Both);
     let guard = within(stage.brisk() * 3 + SOON, "the lost holder's TTL", lock(&other, "x")).await;
     proxy.heal();
-    is_reached(&behind.peer().await).await;
+    behind.peer().await.is_reached().await;
     assert_eq!(lost.loss(), Some(LossReason::Expired));
     assert!(lost.extend(SOON).await.is_err());
     sleep(stage.brisk()).await;
@@ -164,134 +138,6 @@ pub async fn healed_partition_does_not_revive(stage: &Stage, network: &Network) 
     stage.sees_waiting(1, "x").await;
     unlock(guard).await;
     unlock(served(waiting).await).await;
-}
-
-/// A holder whose connections are reset over and over keeps its lock, and can acquire others.
-pub async fn connection_killed(stage: &Stage, network: &Network) {
-    let (behind, proxy) = network.proxied().await;
-    let (client, peer) = (behind.client().await, behind.peer().await);
-    let ttl = patient(stage);
-    let guard = lock_as(&client, "x", LockOptions::new().ttl(ttl)).await;
-    let begun = Instant::now();
-    while begun.elapsed() < ttl * 3 / 2 {
-        proxy.reset();
-        unlock(lock(&client, "y").await).await;
-        sleep(ttl / 10).await;
-    }
-    is_reached(&peer).await;
-    assert!(guard.is_held(), "{:?}", guard.loss());
-    assert_eq!(peer.inspect("x").await.holders[0].token, guard.token());
-    unlock(guard).await;
-}
-
-/// A holder whose connections died silently keeps its lock, if it can open new ones.
-pub async fn dead_connection_is_replaced(stage: &Stage, network: &Network) {
-    let (behind, proxy) = network.proxied().await;
-    let client = behind.client().await;
-    let ttl = patient(stage) * 2;
-    let guard = lock_as(&client, "x", LockOptions::new().ttl(ttl)).await;
-    for _ in 0..2 {
-        proxy.lose(Way::Both);
-        let dead = timeout(ttl / 20, client.inspect(&resource("x"))).await;
-        assert!(dead.is_err(), "the connection lives: {dead:?}");
-        proxy.heal();
-        sleep(ttl).await;
-        assert!(guard.is_held(), "{:?}", guard.loss());
-    }
-    unlock(guard).await;
-}
-
-/// After a store is killed and restarted, with or without its data, never two holders both believe in a lock.
-pub async fn store_restart_never_two(stage: &Stage, server: &dyn Control, _: &Remotes) {
-    const LOCKS: usize = 20;
-    let begun = Instant::now();
-    server.restart(Data::Lost).await;
-    let ttl = patient(stage).max(begun.elapsed() * 2); // a cluster takes seconds to restart
-    let (holder, waiter) = (stage.client().await, stage.client().await);
-    for data in [Data::Kept, Data::Lost, Data::Lost] {
-        let guards = join_all((0..LOCKS).map(|number| held(&holder, number, ttl))).await;
-        let waiters: Vec<_> = (0..LOCKS / 2).map(|number| lock_in_background(&waiter, &number.to_string())).collect();
-        for number in 0..LOCKS / 2 {
-            stage.sees_waiting(1, &number.to_string()).await;
-        }
-        if data == Data::Kept {
-            sleep(ttl).await; // so that only renewals keep the leases alive
-        }
-        server.restart(data).await;
-        let newcomer = stage.client().await;
-        let newcomers = (LOCKS / 2..LOCKS).map(|number| lock_in_background(&newcomer, &number.to_string()));
-        let waiters = waiters.into_iter().chain(newcomers);
-        if data == Data::Kept {
-            sleep(ttl).await;
-            assert!(guards.iter().all(Guard::is_held), "{guards:?}");
-            join_all(guards.into_iter().map(unlock)).await;
-            join_all(waiters.map(|waiting| async { unlock(served(waiting).await).await })).await;
-            continue;
-        }
-        let next = guards.iter().zip(waiters).map(|(old, waiting)| async move {
-            let next = served(waiting).await;
-            assert!(!old.is_held(), "two holders believe in {:?} after the store lost its data", old.resource());
-            assert!(next.token() > old.token(), "token {} was granted after {}", next.token(), old.token());
-            unlock(next).await;
-        });
-        join_all(next).await;
-    }
-}
-
-/// A store that restarts with its data refuses a held lock to every other client, and not to its holder.
-pub async fn restarted_store_frees_nothing(stage: &Stage, server: &dyn Control, _: &Remotes) {
-    let (holder, other) = (stage.peer().await, stage.peer().await);
-    let held = claim("x");
-    let is_granted = async || matches!(holder.ask(&held).await, Ok(Acquired::Held(_)));
-    eventually(SOON, "a grant of a new server", is_granted).await;
-    let extension = [Extension { key: held.key.clone(), ttl: ttl(LONG) }];
-    for _ in 0..2 {
-        server.restart(Data::Kept).await;
-        let is_answered = async || match holder.backend().extend(&extension).await.remove(0) {
-            Ok(Extended::Held(_)) => true,
-            Err(_) => false,
-            wrong => panic!("the holder was denied its lock: {wrong:?}"),
-        };
-        eventually(SOON, "the store", is_answered).await;
-        let is_refused = async || match other.ask(&claim("x")).await {
-            Ok(Acquired::Busy) => true,
-            Err(_) => false,
-            wrong => panic!("another client got {wrong:?}"),
-        };
-        eventually(SOON, "a refusal", is_refused).await;
-    }
-}
-
-/// A waiter continues to wait when the store is killed and restarted, with or without its data, and gets the lock.
-pub async fn waiter_recovers_from_restart(stage: &Stage, server: &dyn Control, _: &Remotes) {
-    let (holder, waiter) = (stage.client().await, stage.client().await);
-    for data in [Data::Kept, Data::Lost] {
-        // A long TTL, because the time that a server takes to start has no bound.
-        let guard = lock_as(&holder, "x", LockOptions::new().ttl(LONG)).await;
-        let waiting = lock_in_background(&waiter, "x");
-        stage.sees_waiting(1, "x").await;
-        server.kill().await;
-        sleep(Duration::from_millis(200)).await;
-        assert!(!waiting.is_finished(), "a waiter gave up");
-        server.restart(data).await;
-        if data == Data::Kept {
-            unlock(guard).await;
-        }
-        unlock(served(waiting).await).await;
-    }
-}
-
-/// A holder whose lease is missing from the store, as after a failover that lost writes, learns of it as soon as the
-/// store answers, not only by the deadline. The tokens after it are greater.
-pub async fn failover_loss_is_reported(stage: &Stage, server: &dyn Control, _: &Remotes) {
-    let (holder, other) = (stage.client().await, stage.client().await);
-    let guard = lock(&holder, "x").await;
-    server.restart(Data::Lost).await;
-    let reason = within(PROMPT, "the news of the loss", guard.lost()).await;
-    assert!(matches!(reason, LossReason::Gone | LossReason::TakenOver), "{reason:?}");
-    assert!(guard.remaining().is_zero());
-    let next = lock(&other, "x").await;
-    assert!(next.token() > guard.token(), "token {} was granted after {}", next.token(), guard.token());
 }
 
 /// A lost lock stays lost, with the reason of its loss, under every later event.
@@ -378,15 +224,6 @@ pub async fn run_stops_the_work(stage: &Stage) {
     assert_eq!(Arc::strong_count(&steps), 1, "the work was not dropped");
 }
 
-/// A TTL whose margin leaves time for a busy machine.
-fn patient(stage: &Stage) -> Duration {
-    stage.brisk() * 3
-}
-
-async fn held(client: &Client, number: usize, ttl: Duration) -> Guard {
-    lock_as(client, &number.to_string(), LockOptions::new().ttl(ttl)).await
-}
-
 /// Measures by how much the machine lets this process oversleep. A late signal within that is not a fault of the
 /// client.
 struct Oversleeping(Arc<AtomicU64>);
@@ -415,22 +252,22 @@ impl Oversleeping {
 }
 
 /// Records when each of several holders learned of its loss, and the reason.
-struct Told(Vec<JoinHandle<(Instant, LossReason)>>);
+struct Signals(Vec<JoinHandle<(Instant, LossReason)>>);
 
-impl Told {
+impl Signals {
     fn of<'a>(guards: impl IntoIterator<Item = &'a Guard>) -> Self {
-        let told = |guard: &Guard| {
+        let signal = |guard: &Guard| {
             let lost = guard.lost();
             tokio::spawn(async move {
                 let reason = lost.await;
                 (Instant::now(), reason)
             })
         };
-        Self(guards.into_iter().map(told).collect())
+        Self(guards.into_iter().map(signal).collect())
     }
 
     async fn all(self, limit: Duration) -> Vec<(Instant, LossReason)> {
         let all = within(limit.max(Duration::from_secs(1)), "the signals of all losses", join_all(self.0)).await;
-        all.into_iter().map(|told| told.expect("waiting for a signal does not panic")).collect()
+        all.into_iter().map(|signal| signal.expect("waiting for a signal does not panic")).collect()
     }
 }

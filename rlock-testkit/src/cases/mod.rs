@@ -18,6 +18,7 @@ pub mod looking;
 pub mod loss;
 pub mod names;
 pub mod order;
+pub mod outages;
 pub mod reference;
 pub mod rest;
 pub mod tokens;
