@@ -10,7 +10,7 @@ mod wrong;
 use std::time::Duration;
 
 use rlock_core::{LossReason, ResourceName, Share};
-use rlock_testkit::history::{Entry, History, Op, Verdict, What};
+use rlock_testkit::history::{Entry, History, Op, Verdict, Violation, What};
 use rlock_testkit::peer::resource;
 
 /// How late a signal may be in these tests.
@@ -23,6 +23,10 @@ const C: Op = Op { process: 3, sequence: 0 };
 
 fn check(entries: impl IntoIterator<Item = Entry>) -> Verdict {
     History::new(entries).expect("a consistent history").check(ALLOWED)
+}
+
+fn violation(entries: impl IntoIterator<Item = Entry>) -> Violation {
+    check(entries).into_result().expect_err("the history is wrong")
 }
 
 fn job() -> ResourceName {
