@@ -179,9 +179,10 @@ fn rule(breach: &Breach) -> String {
         }
         Breach::LateSignal { resource, op, late, allowed } => {
             let (late, allowed) = (millis(*late), millis(*allowed));
-            let told =
-                format!("{op} was told {late} ms after its lease of {resource:?} had expired, {allowed} are allowed");
-            format!("The holder's promise 2 (loss is signalled by the deadline) is broken: {told}.")
+            let learned = format!("{op} learned of its loss {late} ms after its lease of {resource:?} had expired");
+            format!(
+                "The holder's promise 2 (loss is signalled by the deadline) is broken: {learned}, {allowed} are allowed."
+            )
         }
     }
 }

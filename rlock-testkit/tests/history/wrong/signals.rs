@@ -51,7 +51,7 @@ fn loss_that_is_signalled_late_is_found() {
         "       0.000 ms  p1#0 is granted it with token 1, until 99.000 ms
       89.000 ms  p1#0 still holds it, until 189.000 ms
      240.000 ms  p1#0 sees that it has lost it, which it had until 189.000 ms: its deadline passed before an extension came through
-The holder's promise 2 (loss is signalled by the deadline) is broken: p1#0 was told 51.000 ms after its lease of \"job\" had expired, 50.000 are allowed."
+The holder's promise 2 (loss is signalled by the deadline) is broken: p1#0 learned of its loss 51.000 ms after its lease of \"job\" had expired, 50.000 are allowed."
     );
 }
 
