@@ -1,40 +1,29 @@
 //! Runs processes that contend for locks, and injects faults.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex as StdMutex, PoisonError};
-use std::thread;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use rlock_core::Client;
 use tempfile::TempDir;
 use tokio::sync::{Mutex, RwLock};
 use tokio::time::{Instant, sleep};
 use url::Url;
 
-use super::contender::contend;
-use super::{Mishap, Plan, Registers, registers};
+use super::mishap::Mishap;
+use super::plan::Plan;
+use super::registers;
+use super::worker::{FOLDER, NUMBER, PLAN, REGISTERS, ROLE, SEED, recorder};
 use crate::faults::{Control, Data, Proxy, Way};
-use crate::history::{History, Recorder, Register, Verdict, What, now};
-use crate::process::{Helper, Process, Program};
+use crate::history::{History, Recorder, Register, Verdict, What};
+use crate::process::{Process, Program};
 use crate::remote::ADDRESS;
-
-/// The role of a process of an arena.
-pub(crate) const ROLE: &str = "contender";
-
-const PLAN: &str = "plan";
-const FOLDER: &str = "folder";
-const NUMBER: &str = "number";
-const SEED: &str = "seed";
-const REGISTERS: &str = "registers";
 
 /// Longest time that a process may take to connect.
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -77,9 +66,9 @@ pub struct Outcome {
 }
 
 impl<'a> Arena<'a> {
-    /// Makes an arena for this number of processes, which run `program` in the role of [`contend_as_told`]. Each has
-    /// its own proxy in front of the store at `address`, if that is the URL of one server. The seed decides all random
-    /// choices, as far as runs of processes can be repeated.
+    /// Makes an arena for this number of processes, in which `program` runs
+    /// [`contend_as_told`](super::contend_as_told). Each has its own proxy in front of the store at `address`, if that
+    /// is the URL of one server. The seed decides all random choices, as far as runs of processes can be repeated.
     ///
     /// # Panics
     ///
@@ -278,73 +267,6 @@ fn spoil(proxy: &Proxy, mishap: Mishap, chance: &mut StdRng) {
         Mishap::HalfOpen => proxy.lose(way),
         _ => proxy.slow(Duration::from_millis(chance.random_range(1..100))),
     }
-}
-
-/// Runs a process of an [`Arena`], which contends until the arena stops it. `connect` has to return a client of the
-/// store at the given address.
-///
-/// # Panics
-///
-/// Panics if the process was not started by an arena.
-pub async fn contend_as_told(mut helper: Helper, connect: impl AsyncFnOnce(&str) -> Client) {
-    let client = connect(&helper.setting(ADDRESS)).await;
-    let number: u32 = parsed(&helper, NUMBER);
-    let recorder = recorder(Path::new(&helper.setting(FOLDER)), number);
-    let plan: Plan = parsed(&helper, PLAN);
-    let seed: u64 = parsed(&helper, SEED);
-    let ends = Arc::new(AtomicBool::new(false));
-    let mut tasks = Vec::new();
-    for task in 0..plan.tasks {
-        let mut registers = Registers::at(&helper.setting(REGISTERS)).await.expect("the arena serves the registers");
-        let (client, recorder, plan, ends) = (client.clone(), recorder.clone(), plan.clone(), ends.clone());
-        let mut chance = StdRng::seed_from_u64(seed ^ ((task as u64) << 32));
-        tasks.push(tokio::spawn(async move {
-            let goes_on = || !ends.load(Ordering::SeqCst);
-            contend(&client, &recorder, &mut registers, &plan, &mut chance, goes_on).await;
-        }));
-    }
-    notice_starvation(&recorder);
-    helper.say("ready");
-    assert_eq!(helper.hear().await, "stop");
-    ends.store(true, Ordering::SeqCst);
-    let ended = join_all(tasks).await.into_iter().all(|task| task.is_ok());
-    helper.say(if ended { "done" } else { "a task panicked" });
-    std::future::pending::<Infallible>().await;
-}
-
-/// Notes when the machine does not let this process run: a short sleep of a thread or a task took longer than asked.
-fn notice_starvation(recorder: &Recorder) {
-    const MOMENT: Duration = Duration::from_millis(5);
-    fn note(recorder: &Recorder, since: Duration) {
-        if now() - since > 2 * MOMENT {
-            recorder.note(What::Starved { process: recorder.process(), since });
-        }
-    }
-
-    let (of_thread, of_task) = (recorder.clone(), recorder.clone());
-    thread::spawn(move || {
-        loop {
-            let since = now();
-            thread::sleep(MOMENT);
-            note(&of_thread, since);
-        }
-    });
-    tokio::spawn(async move {
-        loop {
-            let since = now();
-            sleep(MOMENT).await;
-            note(&of_task, since);
-        }
-    });
-}
-
-fn recorder(folder: &Path, process: u32) -> Recorder {
-    Recorder::in_folder(folder, process).unwrap_or_else(|error| panic!("{error}"))
-}
-
-fn parsed<T: std::str::FromStr>(helper: &Helper, name: &str) -> T {
-    let text = helper.setting(name);
-    text.parse().unwrap_or_else(|_| panic!("the arena says {name} = {text:?}"))
 }
 
 impl fmt::Debug for Arena<'_> {

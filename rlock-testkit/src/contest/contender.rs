@@ -8,8 +8,8 @@ use rand::rngs::StdRng;
 use rlock_core::{Client, Guard, LockError, LossReason};
 use tokio::time::{Instant, sleep_until};
 
-use super::Registers;
 use super::plan::{Plan, Want};
+use super::registers::Registers;
 use crate::chance::up_to;
 use crate::history::{Op, Recorder, What, now};
 

@@ -9,10 +9,12 @@ mod contender;
 mod mishap;
 mod plan;
 mod registers;
+mod worker;
 
-pub(crate) use arena::ROLE;
-pub use arena::{Arena, Outcome, contend_as_told};
+pub use arena::{Arena, Outcome};
 pub use contender::contend;
 pub use mishap::{Mishap, UnknownMishap};
 pub use plan::Plan;
 pub use registers::Registers;
+pub(crate) use worker::ROLE;
+pub use worker::contend_as_told;
