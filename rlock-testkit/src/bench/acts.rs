@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use rlock_core::Baseline;
 use tokio::task::JoinSet;
 
-use super::{BenchError, Locks, Samples};
+use super::error::BenchError;
+use super::locks::Locks;
+use super::samples::Samples;
 
 /// An operation that a load repeats.
 pub(crate) trait Act: Clone + Send + Sync + 'static {

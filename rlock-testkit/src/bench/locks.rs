@@ -3,7 +3,7 @@
 use rlock_core::metrics::global;
 use rlock_core::{Client, Guard, LockError, SimpleLock};
 
-use super::BenchError;
+use super::error::BenchError;
 
 /// A client of a lock library, as far as a benchmark needs it. Clones share one client.
 pub trait Locks: Clone + Send + Sync + 'static {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Line, Samples};
+use super::line::Line;
+use super::samples::Samples;
 
 /// A result of a benchmark: figures that were measured together.
 #[derive(Debug, Clone, PartialEq)]

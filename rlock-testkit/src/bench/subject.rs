@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use rlock_core::Baseline;
 
-use super::{BenchError, Locks, Requests, Row};
+use super::counted::Requests;
+use super::error::BenchError;
+use super::locks::Locks;
+use super::row::Row;
 
 /// The thread on which a client does its work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +51,11 @@ pub trait Subject: Sync {
 
     /// Releases all locks of the clients, and closes them.
     fn close(&self) -> impl Future<Output = Result<(), BenchError>> + Send;
+}
+
+/// The home of the client in measurements that need only one: the last that the subject names.
+pub(crate) fn usual_home(subject: &impl Subject) -> Home {
+    *subject.homes().last().expect("a client has a home")
 }
 
 /// Receives the progress and the rows of a benchmark.

@@ -2,9 +2,15 @@
 
 use futures_util::future::try_join_all;
 
-use super::{Counters, usual_home};
+use super::counters::Counters;
 use crate::bench::acts::{Cycle, Until, load};
-use crate::bench::{BenchError, Line, Observer, Plan, Row, Samples, Subject, Unit};
+use crate::bench::error::BenchError;
+use crate::bench::line::Line;
+use crate::bench::locks::Locks;
+use crate::bench::plan::Plan;
+use crate::bench::row::{Row, Unit};
+use crate::bench::samples::Samples;
+use crate::bench::subject::{Observer, Subject, usual_home};
 
 const TASKS: usize = 64;
 const CLIENTS: [usize; 2] = [1, 8];
@@ -40,7 +46,7 @@ pub(in crate::bench) async fn contention<S: Subject>(
     Ok(())
 }
 
-async fn contend<L: crate::bench::Locks>(cycles: &[Cycle<L>], until: Until) -> Result<Samples, BenchError> {
+async fn contend<L: Locks>(cycles: &[Cycle<L>], until: Until) -> Result<Samples, BenchError> {
     let names = vec!["contention".to_owned(); TASKS / cycles.len()];
     let begun = std::time::Instant::now();
     let mut all = Samples::default();

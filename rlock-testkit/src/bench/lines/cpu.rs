@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
-use super::Counters;
+use super::counters::Counters;
 use super::cycle::TURNS;
 use crate::bench::acts::{Act, Cycle, Pair, Until, load, names};
-use crate::bench::row::quotient;
-use crate::bench::{BenchError, Line, Observer, Plan, Row, Subject, Unit, cpu as process};
+use crate::bench::cpu as process;
+use crate::bench::error::BenchError;
+use crate::bench::line::Line;
+use crate::bench::plan::Plan;
+use crate::bench::row::{Row, Unit, quotient};
+use crate::bench::subject::{Observer, Subject};
 
 const TASKS: [usize; 2] = [1, 64];
 

@@ -3,7 +3,12 @@
 use std::time::Instant;
 
 use crate::bench::acts::{Act, Cycle, Pair, Until, load, names, timed};
-use crate::bench::{BenchError, Line, Observer, Plan, Row, Samples, Subject};
+use crate::bench::error::BenchError;
+use crate::bench::line::Line;
+use crate::bench::plan::Plan;
+use crate::bench::row::Row;
+use crate::bench::samples::Samples;
+use crate::bench::subject::{Observer, Subject};
 
 /// The number of turns in which the pairs and the cycles of several tasks are measured.
 pub(super) const TURNS: u32 = 4;

@@ -1,8 +1,11 @@
 //! Compares the cost of a cycle after many cycles with the cost of the first.
 
-use super::usual_home;
 use crate::bench::acts::{Cycle, Until, load, names};
-use crate::bench::{BenchError, Line, Observer, Plan, Row, Subject, Unit};
+use crate::bench::error::BenchError;
+use crate::bench::line::Line;
+use crate::bench::plan::Plan;
+use crate::bench::row::{Row, Unit};
+use crate::bench::subject::{Observer, Subject, usual_home};
 
 const TASKS: usize = 64;
 /// The number of cycles in each of the two samples.

@@ -8,7 +8,13 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::bench::acts::timed;
-use crate::bench::{BenchError, Line, Locks, Observer, Plan, Row, Samples, Subject};
+use crate::bench::error::BenchError;
+use crate::bench::line::Line;
+use crate::bench::locks::Locks;
+use crate::bench::plan::Plan;
+use crate::bench::row::Row;
+use crate::bench::samples::Samples;
+use crate::bench::subject::{Observer, Subject};
 
 /// The number of hand-overs from one queue: few enough to keep its length about the same.
 const TURNS: usize = 32;

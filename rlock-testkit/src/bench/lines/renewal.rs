@@ -6,10 +6,14 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use rlock_core::UnlockError;
 use tokio::time::sleep;
 
-use super::usual_home;
+use crate::bench::cpu;
+use crate::bench::error::BenchError;
 use crate::bench::lag::WorstLag;
-use crate::bench::row::quotient;
-use crate::bench::{BenchError, Line, Locks, Observer, Plan, Row, Subject, Unit, cpu};
+use crate::bench::line::Line;
+use crate::bench::locks::Locks;
+use crate::bench::plan::Plan;
+use crate::bench::row::{Row, Unit, quotient};
+use crate::bench::subject::{Observer, Subject, usual_home};
 
 /// The number of leases that are acquired or released at a time.
 const AT_A_TIME: usize = 512;

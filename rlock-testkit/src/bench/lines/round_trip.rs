@@ -3,7 +3,12 @@
 use std::time::Instant;
 
 use crate::bench::acts::timed;
-use crate::bench::{BenchError, Line, Observer, Plan, Row, Samples, Subject};
+use crate::bench::error::BenchError;
+use crate::bench::line::Line;
+use crate::bench::plan::Plan;
+use crate::bench::row::Row;
+use crate::bench::samples::Samples;
+use crate::bench::subject::{Observer, Subject};
 
 pub(in crate::bench) async fn round_trip(
     subject: &impl Subject,
