@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use super::gateway::{Gateway, Status};
-use super::member::{Member, Seat};
+use super::member::{Member, Membership};
 use super::peers::Peers;
 use super::server::Server;
 use super::source;
@@ -61,14 +61,14 @@ impl EtcdCluster {
         let program = source::program_of::<Member>();
         let peers = Arc::new(Peers::new(size));
         let front = || Arc::new(Proxy::in_front_of("etcd://127.0.0.1:1")); // replaced when the server is started
-        let seat = |index| Seat { index, peers: Arc::clone(&peers), front: front() };
-        let seats: Vec<_> = (0..size).map(seat).collect();
-        let fronts: Vec<_> = seats.iter().map(|seat| Arc::clone(&seat.front)).collect();
+        let membership = |index| Membership { index, peers: Arc::clone(&peers), front: front() };
+        let memberships: Vec<_> = (0..size).map(membership).collect();
+        let fronts: Vec<_> = memberships.iter().map(|membership| Arc::clone(&membership.front)).collect();
 
         // No server becomes ready before another one, so they start at the same time.
         let servers: Vec<Server> = thread::scope(|scope| {
             let start = |member| scope.spawn(|| Server::start_program(&program, member));
-            let starting: Vec<_> = Member::cluster(seats).into_iter().map(start).collect();
+            let starting: Vec<_> = Member::cluster(memberships).into_iter().map(start).collect();
             let started: Vec<_> = starting.into_iter().map(|server| server.join()).collect();
             started.into_iter().map(|server| server.expect("its panic says why it did not start")).collect()
         });

@@ -18,12 +18,12 @@ pub(super) struct Member {
     name: String,
     arguments: Vec<String>,
     /// `None` if it is the only member.
-    seat: Option<Seat>,
+    membership: Option<Membership>,
 }
 
-/// The position of a member in its cluster.
+/// How the other members and the clients of a cluster reach a member.
 #[derive(Debug, Clone)]
-pub(super) struct Seat {
+pub(super) struct Membership {
     pub(super) index: usize,
     pub(super) peers: Arc<Peers>,
     /// The proxy for clients.
@@ -47,24 +47,26 @@ impl Member {
         let cluster = ["--initial-cluster", &members, "--initial-advertise-peer-urls", NOWHERE];
         let peers = ["--listen-peer-urls", "http://127.0.0.1:0"];
         let arguments = cluster.iter().chain(&peers).chain(&QUICK).chain(more);
-        Self { arguments: arguments.map(ToString::to_string).collect(), name, seat: None }
+        Self { arguments: arguments.map(ToString::to_string).collect(), name, membership: None }
     }
 
-    /// The members of one cluster, at these positions, with the default timings of etcd.
-    pub(super) fn cluster(seats: Vec<Seat>) -> Vec<Self> {
+    /// The members of one cluster, with the default timings of etcd.
+    pub(super) fn cluster(memberships: Vec<Membership>) -> Vec<Self> {
         // Servers of other clusters may still use these ports. The token identifies the members of this cluster.
         let token = random_name();
-        let name = |seat: &Seat| format!("{token}-{}", seat.index);
-        let peer_url = |seat: &Seat| format!("http://127.0.0.1:{}", seat.peers.front(seat.index));
-        let members: Vec<_> = seats.iter().map(|seat| format!("{}={}", name(seat), peer_url(seat))).collect();
+        let name = |membership: &Membership| format!("{token}-{}", membership.index);
+        let peer_url =
+            |membership: &Membership| format!("http://127.0.0.1:{}", membership.peers.front(membership.index));
+        let members: Vec<_> =
+            memberships.iter().map(|membership| format!("{}={}", name(membership), peer_url(membership))).collect();
         let members = members.join(",");
-        let member = |seat: Seat| {
+        let member = |membership: Membership| {
             let cluster = ["--initial-cluster-token", &token, "--initial-cluster", &members];
-            let own = ["--initial-advertise-peer-urls", &peer_url(&seat)].map(String::from);
+            let own = ["--initial-advertise-peer-urls", &peer_url(&membership)].map(String::from);
             let arguments = cluster.map(String::from).into_iter().chain(own).collect();
-            Self { name: name(&seat), arguments, seat: Some(seat) }
+            Self { name: name(&membership), arguments, membership: Some(membership) }
         };
-        seats.into_iter().map(member).collect()
+        memberships.into_iter().map(member).collect()
     }
 
     /// The arguments to listen for clients at `listen`, and to advertise `advertised` to them.
@@ -88,7 +90,7 @@ impl Service for Member {
     fn command(&self, program: &Path, port: u16) -> Command {
         let mut command = Command::new(program);
         let listen = format!("http://127.0.0.1:{port}");
-        let Some(Seat { index, peers, front }) = &self.seat else {
+        let Some(Membership { index, peers, front }) = &self.membership else {
             command.args(self.serving(&listen, &listen, "data"));
             return command;
         };
@@ -107,8 +109,8 @@ impl Service for Member {
 
     fn is_ready(&self, url: &str, process: Option<u32>) -> bool {
         // The server was just started. The others have to know its process before it can become ready.
-        if let (Some(seat), Some(process)) = (&self.seat, process) {
-            seat.peers.is_process(seat.index, process);
+        if let (Some(membership), Some(process)) = (&self.membership, process) {
+            membership.peers.is_process(membership.index, process);
         }
         Gateway::new(url).is_ok_and(|gateway| gateway.is_ready(&self.name))
     }
