@@ -11,16 +11,16 @@ use super::locks::Locks;
 use super::samples::Samples;
 
 /// An operation that a load repeats.
-pub(crate) trait Act: Clone + Send + Sync + 'static {
-    fn act(&self, name: &str) -> impl Future<Output = Result<(), BenchError>> + Send;
+pub(crate) trait Operation: Clone + Send + Sync + 'static {
+    fn run(&self, name: &str) -> impl Future<Output = Result<(), BenchError>> + Send;
 }
 
 /// The two writes, without a lock.
 #[derive(Debug, Clone)]
 pub(crate) struct Pair(pub(crate) Arc<dyn Baseline>);
 
-impl Act for Pair {
-    async fn act(&self, name: &str) -> Result<(), BenchError> {
+impl Operation for Pair {
+    async fn run(&self, name: &str) -> Result<(), BenchError> {
         Ok(self.0.pair(name).await?)
     }
 }
@@ -29,8 +29,8 @@ impl Act for Pair {
 #[derive(Debug, Clone)]
 pub(crate) struct Cycle<L>(pub(crate) L);
 
-impl<L: Locks> Act for Cycle<L> {
-    async fn act(&self, name: &str) -> Result<(), BenchError> {
+impl<L: Locks> Operation for Cycle<L> {
+    async fn run(&self, name: &str) -> Result<(), BenchError> {
         let held = self.0.acquire(name).await?;
         self.0.release(held).await
     }
@@ -51,16 +51,16 @@ pub(crate) fn names(front: &str, tasks: usize) -> Vec<String> {
 }
 
 /// Runs a task for each name, which repeats an operation on that name.
-pub(crate) async fn load(act: &impl Act, names: &[String], until: Until) -> Result<Samples, BenchError> {
+pub(crate) async fn load(operation: &impl Operation, names: &[String], until: Until) -> Result<Samples, BenchError> {
     let begun = Instant::now();
     let mut tasks = JoinSet::new();
     for name in names {
-        let (act, name, most) = (act.clone(), name.clone(), names.len());
+        let (operation, name, most) = (operation.clone(), name.clone(), names.len());
         tasks.spawn(async move {
             let mut samples = Samples::default();
             loop {
                 let started = Instant::now();
-                act.act(&name).await?;
+                operation.run(&name).await?;
                 samples.add(started.elapsed());
                 let is_over = match until {
                     Until::Time(time) => begun.elapsed() >= time,
@@ -86,10 +86,10 @@ pub(crate) async fn load(act: &impl Act, names: &[String], until: Until) -> Resu
 /// Adds the time of one operation to `samples`.
 pub(crate) async fn timed(
     samples: &mut Samples,
-    act: impl Future<Output = Result<(), BenchError>>,
+    operation: impl Future<Output = Result<(), BenchError>>,
 ) -> Result<(), BenchError> {
     let begun = Instant::now();
-    act.await?;
+    operation.await?;
     samples.add(begun.elapsed());
     samples.lasted(begun.elapsed());
     Ok(())

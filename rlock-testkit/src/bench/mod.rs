@@ -7,13 +7,13 @@
 //!
 //! Figures that are compared come from alternating turns within one line, so that a slower machine affects both.
 
-mod acts;
 mod counted;
 pub mod cpu;
 mod error;
 mod lag;
 mod line;
 mod lines;
+mod load;
 mod locks;
 mod plan;
 mod row;

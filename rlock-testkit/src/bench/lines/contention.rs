@@ -3,9 +3,9 @@
 use futures_util::future::try_join_all;
 
 use super::counters::Counters;
-use crate::bench::acts::{Cycle, Until, load};
 use crate::bench::error::BenchError;
 use crate::bench::line::Line;
+use crate::bench::load::{Cycle, Until, load};
 use crate::bench::locks::Locks;
 use crate::bench::plan::Plan;
 use crate::bench::row::{Row, Unit};

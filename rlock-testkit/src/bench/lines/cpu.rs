@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::counters::Counters;
 use super::cycle::TURNS;
-use crate::bench::acts::{Act, Cycle, Pair, Until, load, names};
 use crate::bench::cpu as process;
 use crate::bench::error::BenchError;
 use crate::bench::line::Line;
+use crate::bench::load::{Cycle, Operation, Pair, Until, load, names};
 use crate::bench::plan::Plan;
 use crate::bench::row::{Row, Unit, quotient};
 use crate::bench::subject::{Observer, Subject};
@@ -60,11 +60,16 @@ struct Used {
 
 impl Used {
     /// Measures the CPU time of one turn.
-    async fn by(subject: &impl Subject, act: &impl Act, names: &[String], plan: &Plan) -> Result<Self, BenchError> {
+    async fn by(
+        subject: &impl Subject,
+        operation: &impl Operation,
+        names: &[String],
+        plan: &Plan,
+    ) -> Result<Self, BenchError> {
         let counted = Counters::read(subject).await?;
         let server = plan.server.and_then(process::of_tree);
         let client = process::of_this_process();
-        let samples = load(act, names, Until::Time(plan.time / TURNS)).await?;
+        let samples = load(operation, names, Until::Time(plan.time / TURNS)).await?;
         let client = process::of_this_process().saturating_sub(client);
         let server = plan.server.and_then(process::of_tree).zip(server).map(|(now, then)| now.saturating_sub(then));
         let counters = Counters::read(subject).await?.since(&counted);

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use crate::bench::acts::{Act, Cycle, Pair, Until, load, names, timed};
 use crate::bench::error::BenchError;
 use crate::bench::line::Line;
+use crate::bench::load::{Cycle, Operation, Pair, Until, load, names, timed};
 use crate::bench::plan::Plan;
 use crate::bench::row::Row;
 use crate::bench::samples::Samples;
@@ -50,10 +50,10 @@ pub(in crate::bench) async fn cycle(
         for (_, cycle) in &cycles {
             load(cycle, &names, Until::Time(plan.time / 10)).await?;
         }
-        let acts: Vec<_> = cycles.iter().map(|(_, cycle)| cycle).collect();
+        let all: Vec<_> = cycles.iter().map(|(_, cycle)| cycle).collect();
         let (bare, owns) = match tasks {
-            1 => one_by_one(&pair, &acts, &names[0], plan).await?,
-            _ => in_turns(&pair, &acts, &names, plan).await?,
+            1 => one_by_one(&pair, &all, &names[0], plan).await?,
+            _ => in_turns(&pair, &all, &names, plan).await?,
         };
         observer.row(Row::new(Line::Pair, PAIR, tasks).bare().of(&bare));
         for ((home, _), own) in cycles.iter().zip(&owns) {
@@ -65,7 +65,7 @@ pub(in crate::bench) async fn cycle(
 }
 
 /// Alternates one pair with one cycle of each client.
-async fn one_by_one<C: Act>(
+async fn one_by_one<C: Operation>(
     pair: &Pair,
     cycles: &[&C],
     name: &str,
@@ -74,16 +74,16 @@ async fn one_by_one<C: Act>(
     let (mut bare, mut owns) = (Samples::default(), vec![Samples::default(); cycles.len()]);
     let begun = Instant::now();
     while begun.elapsed() < plan.time * share(cycles.len()) {
-        timed(&mut bare, pair.act(name)).await?;
+        timed(&mut bare, pair.run(name)).await?;
         for (cycle, own) in cycles.iter().zip(&mut owns) {
-            timed(own, cycle.act(name)).await?;
+            timed(own, cycle.run(name)).await?;
         }
     }
     Ok((bare, owns))
 }
 
 /// Alternates a time of pairs with the same time of cycles of each client.
-async fn in_turns<C: Act>(
+async fn in_turns<C: Operation>(
     pair: &Pair,
     cycles: &[&C],
     names: &[String],

@@ -1,8 +1,8 @@
 //! Compares the cost of a cycle after many cycles with the cost of the first.
 
-use crate::bench::acts::{Cycle, Until, load, names};
 use crate::bench::error::BenchError;
 use crate::bench::line::Line;
+use crate::bench::load::{Cycle, Until, load, names};
 use crate::bench::plan::Plan;
 use crate::bench::row::{Row, Unit};
 use crate::bench::subject::{Observer, Subject, usual_home};

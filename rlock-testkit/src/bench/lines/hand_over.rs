@@ -7,9 +7,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::bench::acts::timed;
 use crate::bench::error::BenchError;
 use crate::bench::line::Line;
+use crate::bench::load::timed;
 use crate::bench::locks::Locks;
 use crate::bench::plan::Plan;
 use crate::bench::row::Row;

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use crate::bench::acts::timed;
 use crate::bench::error::BenchError;
 use crate::bench::line::Line;
+use crate::bench::load::timed;
 use crate::bench::plan::Plan;
 use crate::bench::row::Row;
 use crate::bench::samples::Samples;
