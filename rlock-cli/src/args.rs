@@ -87,7 +87,7 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Measures how fast a store is for locks, and where the time goes
     #[cfg(feature = "bench")]
-    #[command(override_usage = "rlock bench [--json] [--seconds N] [--only LINE]... [URL]", after_help = help::BENCH_STORES, after_long_help = help::BENCH)]
+    #[command(override_usage = "rlock bench [--json] [--seconds N] [--only BENCHMARK]... [URL]", after_help = help::BENCH_STORES, after_long_help = help::BENCH)]
     Bench(BenchArgs),
     /// Runs one case of the suite, in a process that `check` starts
     #[cfg(feature = "suite")]

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use nix::sys::signal::Signal;
-use rlock_testkit::bench::{BenchError, Line, Observer, Plan, Row, cpu, run};
+use rlock_testkit::bench::{BenchError, Benchmark, Observer, Plan, Row, cpu, run};
 use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::Notify;
 
@@ -38,8 +38,8 @@ pub(crate) async fn bench(args: BenchArgs) -> Exit {
     if cfg!(debug_assertions) {
         report!("this is a debug build of rlock, in which the client is several times slower than in a release build");
     }
-    let lines = args.lines();
-    let wants_server = lines.iter().any(|line| matches!(line, Line::Cpu | Line::Renewal));
+    let benchmarks = args.benchmarks();
+    let wants_server = benchmarks.iter().any(|benchmark| matches!(benchmark, Benchmark::Cpu | Benchmark::Renewal));
     if wants_server && plan.server.is_none() && url.contains("://") {
         let reason = if has_port(url) { ": no process of this host listens on the port in the URL" } else { "" };
         report!("the server's CPU time is not measured{reason} (--server-pid names the server's process)");
@@ -48,7 +48,7 @@ pub(crate) async fn bench(args: BenchArgs) -> Exit {
     let mut printer = Printer { is_json: args.json, is_begun: false, unwritten: unwritten.clone() };
     let mut signals = Signals::listen();
     let measured = tokio::select! {
-        measured = run(&store, &plan, &lines, &mut printer) => Ok(measured),
+        measured = run(&store, &plan, &benchmarks, &mut printer) => Ok(measured),
         signal = signals.next() => Err(signal),
         () = unwritten.notified() => Err(Signal::SIGPIPE), // like a program that writes to a pipe without a reader
     };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Parser;
-use rlock_testkit::bench::{Line, Plan, cpu};
+use rlock_testkit::bench::{Benchmark, Plan, cpu};
 
 /// Measures other lock libraries beside rlock
 #[derive(Debug, Parser)]
@@ -37,16 +37,17 @@ pub struct Args {
 }
 
 impl Args {
-    /// The measurements of one round: each line, and `Line::Cycle` for each number of tasks.
-    pub fn steps(&self) -> Vec<(Line, Plan)> {
+    /// The benchmarks of one round, with `Benchmark::Cycle` for each number of tasks.
+    pub fn steps(&self) -> Vec<(Benchmark, Plan)> {
         let plan = Plan {
             time: Duration::from_secs_f64(self.seconds.clamp(0.01, 3_600.0)),
             waiters: vec![1],
             server: cpu::server_of(&self.url),
             ..Plan::default()
         };
-        let cycles = self.tasks.iter().map(|&tasks| (Line::Cycle, Plan { tasks: vec![tasks], ..plan.clone() }));
-        let others = [Line::Cpu, Line::HandOver, Line::Contention].map(|line| (line, plan.clone()));
+        let cycles = self.tasks.iter().map(|&tasks| (Benchmark::Cycle, Plan { tasks: vec![tasks], ..plan.clone() }));
+        let others =
+            [Benchmark::Cpu, Benchmark::HandOver, Benchmark::Contention].map(|benchmark| (benchmark, plan.clone()));
         cycles.chain(others).collect()
     }
 }

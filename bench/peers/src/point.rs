@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rlock_testkit::bench::{Line, Row, Unit};
+use rlock_testkit::bench::{Benchmark, Row, Unit};
 
 /// The name of the store without locks, among the libraries.
 pub const BARE: &str = "bare";
@@ -45,8 +45,8 @@ impl Point {
         let median = seconds(row.p50);
         let wall = row.per_second.map(|per_second| 1.0 / per_second);
         let plural = if row.tasks == 1 { "" } else { "s" };
-        match row.line {
-            Line::Cpu => ["client", "server"]
+        match row.benchmark {
+            Benchmark::Cpu => ["client", "server"]
                 .into_iter()
                 .filter_map(|process| {
                     let figure = |name: &str| row.figures.iter().find(|figure| figure.name == name);
@@ -60,8 +60,8 @@ impl Point {
                     Some(point)
                 })
                 .collect(),
-            Line::HandOver => vec![Self { cost: median, ..point("hand-over".into()) }],
-            Line::Contention => vec![Self { cost: wall, ..point(format!("{} tasks, {}", row.tasks, row.what)) }],
+            Benchmark::HandOver => vec![Self { cost: median, ..point("hand-over".into()) }],
+            Benchmark::Contention => vec![Self { cost: wall, ..point(format!("{} tasks, {}", row.tasks, row.what)) }],
             _ => {
                 let cost = if row.tasks == 1 { median } else { wall };
                 vec![Self { cost, ..point(format!("lock + unlock, {} task{plural}", row.tasks)) }]

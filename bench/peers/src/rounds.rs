@@ -3,7 +3,7 @@
 use std::io::{IsTerminal as _, Write as _, stderr};
 use std::pin::Pin;
 
-use rlock_testkit::bench::{BenchError, Line, Observer, Plan, Row, Subject, run as measure};
+use rlock_testkit::bench::{BenchError, Benchmark, Observer, Plan, Row, Subject, run as measure};
 
 use crate::args::Args;
 use crate::point::Point;
@@ -15,7 +15,7 @@ pub trait Measured {
     fn note(&self) -> &'static str;
     fn measure<'a>(
         &'a self,
-        line: Line,
+        benchmark: Benchmark,
         plan: &'a Plan,
         observer: &'a mut dyn Observer,
     ) -> Pin<Box<dyn Future<Output = Result<(), BenchError>> + 'a>>;
@@ -38,24 +38,24 @@ impl<S: Subject> Measured for Named<S> {
 
     fn measure<'a>(
         &'a self,
-        line: Line,
+        benchmark: Benchmark,
         plan: &'a Plan,
         observer: &'a mut dyn Observer,
     ) -> Pin<Box<dyn Future<Output = Result<(), BenchError>> + 'a>> {
-        Box::pin(async move { measure(&self.subject, plan, &[line], observer).await })
+        Box::pin(async move { measure(&self.subject, plan, &[benchmark], observer).await })
     }
 }
 
 /// Runs one step after the other, each in rounds, and prints its block as soon as it is complete.
 pub async fn run(args: &Args, subjects: &[Box<dyn Measured>]) -> anyhow::Result<()> {
     table::notes(args, subjects);
-    for (line, plan) in args.steps() {
+    for (benchmark, plan) in args.steps() {
         let mut points = Vec::new();
         for round in 0..usize::from(args.rounds) {
             for turn in 0..subjects.len() {
                 let subject = &subjects[(round + turn) % subjects.len()]; // no library is always the first
                 let mut listener = Listener { who: subject.name(), round, points: &mut points };
-                subject.measure(line, &plan, &mut listener).await?;
+                subject.measure(benchmark, &plan, &mut listener).await?;
             }
         }
         progress("");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use rlock::Ttl;
-use rlock_testkit::bench::{Line, Plan};
+use rlock_testkit::bench::{Benchmark, Plan};
 
 use super::{Store, ttl};
 
@@ -18,27 +18,27 @@ pub(crate) struct BenchArgs {
     #[command(flatten)]
     pub(crate) store: Store,
 
-    /// Measures this line only; may be repeated
+    /// Runs this benchmark only; may be repeated
     #[arg(
         long,
-        value_name = "LINE",
-        value_parser = PossibleValuesParser::new(Line::ALL.map(Line::name)).map(|name| Line::from_name(&name))
+        value_name = "BENCHMARK",
+        value_parser = PossibleValuesParser::new(Benchmark::ALL.map(Benchmark::name)).map(|name| Benchmark::from_name(&name))
     )]
-    only: Vec<Option<Line>>,
+    only: Vec<Option<Benchmark>>,
 
-    /// The duration of each measurement in seconds, from 0.01 to 3600; a line has several
+    /// The duration of each measurement in seconds, from 0.01 to 3600; a benchmark has several
     #[arg(long, value_name = "N", default_value = "2", value_parser = seconds)]
     seconds: Duration,
 
-    /// The number of tasks in the lines pair and cycle; may be repeated [default: 1, 8, 64 and 256]
+    /// The number of tasks in the benchmarks pair and cycle; may be repeated [default: 1, 8, 64 and 256]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     tasks: Vec<u32>,
 
-    /// The number of waiters in the longer of the two queues of the line hand-over
+    /// The number of waiters in the longer of the two queues of the benchmark hand-over
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     waiters: u32,
 
-    /// The number of leases that the line renewal keeps alive
+    /// The number of leases that the benchmark renewal keeps alive
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     leases: u32,
 
@@ -46,7 +46,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = ttl)]
     ttl: Ttl,
 
-    /// The number of cycles after which the line drift compares the speed with that of the first
+    /// The number of cycles after which the benchmark drift compares the speed with that of the first
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     drift_cycles: u32,
 
@@ -61,9 +61,9 @@ pub(crate) struct BenchArgs {
 }
 
 impl BenchArgs {
-    /// The lines to measure.
-    pub(crate) fn lines(&self) -> Vec<Line> {
-        if self.only.is_empty() { Line::ALL.into() } else { self.only.iter().copied().flatten().collect() }
+    /// The benchmarks to run.
+    pub(crate) fn benchmarks(&self) -> Vec<Benchmark> {
+        if self.only.is_empty() { Benchmark::ALL.into() } else { self.only.iter().copied().flatten().collect() }
     }
 
     /// The duration and the load, without the server's process.

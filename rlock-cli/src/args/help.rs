@@ -304,7 +304,7 @@ rlock bench compares locks with the store's own cost for the same work, in one r
 divided by that of its bare counterpart. All keys are in a namespace that is removed at the end. The load is as high as \
 the store takes, for two to seven minutes: run it on a store without other work.
 
-The lines, for --only:
+The benchmarks, for --only:
   round-trip   the cheapest request: a ping, or a read of nothing
   pair         the two writes that every lock needs
   cycle        lock + unlock, with 1, 8, 64 and 256 tasks (--tasks), each on its own name, beside the pair
@@ -317,8 +317,8 @@ The lines, for --only:
 The table shows the median (p50), the 99th percentile (p99), operations per second of wall time, and the ratio. \
 docs/performance.md says how to read it.
 
-The fields of the JSON; a field that a line does not have is left out:
-  line          as above
+The fields of the JSON; a field that a benchmark does not have is left out:
+  benchmark     as above
   what          the measurement
   tasks         the number of tasks, waiters or leases
   samples       the number of measured operations

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 pub(super) fn line(row: &Row) -> String {
     let micros = |time: Duration| time.as_secs_f64() * 1e6;
     let mut object = Map::new();
-    object.insert("line".into(), row.line.name().into());
+    object.insert("benchmark".into(), row.benchmark.name().into());
     object.insert("what".into(), row.what.clone().into());
     object.insert("tasks".into(), row.tasks.into());
     object.insert("samples".into(), row.samples.into());

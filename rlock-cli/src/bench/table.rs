@@ -14,7 +14,7 @@ pub(super) fn head() -> String {
     line(["", "tasks", "p50", "p99", "per second", "ratio"].map(str::to_owned))
 }
 
-/// A row, followed by the figures that only its line has.
+/// A row, followed by the figures that only its benchmark has.
 pub(super) fn row(row: &Row) -> String {
     let or_nothing = |text: Option<String>| text.unwrap_or_default();
     let mut text = line([
@@ -68,7 +68,7 @@ fn figures(figures: &[Figure]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use rlock_testkit::bench::Line;
+    use rlock_testkit::bench::Benchmark;
 
     use super::*;
 
@@ -77,7 +77,7 @@ mod tests {
         let figure =
             |name: &str, label: &str, value, unit| Figure { name: name.into(), label: label.into(), value, unit };
         let text = row(&Row {
-            line: Line::Cpu,
+            benchmark: Benchmark::Cpu,
             is_bare: false,
             what: "lock + unlock, caller's runtime".into(),
             tasks: 100_000,

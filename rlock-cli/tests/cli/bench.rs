@@ -1,4 +1,4 @@
-//! `rlock bench`: its lines, its refusals, its end by Ctrl-C, and the clean-up of the store.
+//! `rlock bench`: its benchmarks, its refusals, its end by Ctrl-C, and the clean-up of the store.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use serde_json::Value;
 use super::Server;
 use crate::support::{Rlock, Store, rlock, url, wait_for};
 
-/// Each line with the fields that at least one of its rows has, beside the common ones.
-const LINES: [(&str, &[&str]); 8] = [
+/// Each benchmark with the fields that at least one of its rows has, beside the common ones.
+const BENCHMARKS: [(&str, &[&str]); 8] = [
     ("round-trip", &["p50_us", "p99_us", "per_second"]),
     ("pair", &["p50_us", "p99_us", "per_second"]),
     ("cycle", &["p50_us", "p99_us", "per_second", "ratio"]),
@@ -39,7 +39,7 @@ const SHORT: [&str; 15] = [
     "256",
 ];
 
-/// The limit for a line while other tests keep the processors and the disk busy.
+/// The limit for a benchmark while other tests keep the processors and the disk busy.
 const LONGEST: Duration = Duration::from_secs(120);
 
 fn bench(server: &Server, more: &[&str]) -> Rlock {
@@ -47,22 +47,23 @@ fn bench(server: &Server, more: &[&str]) -> Rlock {
 }
 
 #[test]
-fn every_line_has_its_fields_in_json() {
+fn every_benchmark_has_its_fields_in_json() {
     let server = Server::start_durable();
-    for (line, fields) in LINES {
-        let exited = bench(&server, &["--json", "--only", line]).exit_within(LONGEST);
+    for (benchmark, fields) in BENCHMARKS {
+        let exited = bench(&server, &["--json", "--only", benchmark]).exit_within(LONGEST);
         exited.assert(0, &[]);
         let rows: Vec<Value> =
             exited.stdout.lines().map(|row| serde_json::from_str(row).expect("a row is JSON")).collect();
         assert!(rows.iter().all(|row| row["what"].is_string() && row["tasks"].is_u64()), "{}", exited.stdout);
-        let is_whole = |row: &Value| row["line"] == line && fields.iter().all(|&field| row[field].is_number());
-        assert!(rows.iter().any(is_whole), "{line} lacks one of {fields:?}: {}", exited.stdout);
+        let is_whole =
+            |row: &Value| row["benchmark"] == benchmark && fields.iter().all(|&field| row[field].is_number());
+        assert!(rows.iter().any(is_whole), "{benchmark} lacks one of {fields:?}: {}", exited.stdout);
     }
     assert_eq!(server.left_by_bench(), Vec::<String>::new());
 }
 
 #[test]
-fn table_has_the_chosen_lines_alone() {
+fn table_has_the_chosen_benchmarks_alone() {
     let server = Server::start_durable();
     let exited = bench(&server, &["--only", "round-trip", "--only", "contention"]).exit_within(LONGEST);
     exited.assert(0, &[]);
@@ -75,12 +76,12 @@ fn table_has_the_chosen_lines_alone() {
 }
 
 #[test]
-fn unknown_line_is_refused_with_all_names() {
+fn unknown_benchmark_is_refused_with_all_names() {
     let server = Server::start_durable();
     let exited = bench(&server, &["--only", "speed"]).exit();
     exited.assert(64, &["speed"]);
-    for (line, _) in LINES {
-        assert!(exited.stderr.contains(line), "{}", exited.stderr);
+    for (benchmark, _) in BENCHMARKS {
+        assert!(exited.stderr.contains(benchmark), "{}", exited.stderr);
     }
 }
 

@@ -89,8 +89,8 @@ fn documented_rights_suffice_for_bench() {
     let server = Server::start_durable();
     let url = url_of_documented_user(&server);
     let short = ["bench", "--seconds", "0.02", "--tasks", "1", "--waiters", "2", "--leases", "10", "--ttl", "1s"];
-    let lines = ["round-trip", "cycle", "hand-over", "contention", "renewal"].map(|line| ["--only", line]).concat();
-    let exited = Rlock::start(&mut rlock(&[&short[..], &lines, &[&url]].concat())).exit();
+    let only = ["round-trip", "cycle", "hand-over", "contention", "renewal"].map(|name| ["--only", name]).concat();
+    let exited = Rlock::start(&mut rlock(&[&short[..], &only, &[&url]].concat())).exit();
     exited.assert(0, &[]);
     assert_eq!(server.left_by_bench(), Vec::<String>::new());
 }

@@ -1,18 +1,18 @@
 //! The measurements of `rlock bench`: the speed of locks on a store, and the parts of their time.
 //!
 //! A [`Subject`] makes clients of a store, and has the [`Baseline`](rlock_core::Baseline) of the store: its cost
-//! without locks. [`run`] measures [`Line`]s one after the other, and passes each result to an [`Observer`] as a
+//! without locks. [`run`] runs [`Benchmark`]s one after the other, and passes each result to an [`Observer`] as a
 //! [`Row`] of plain data. A lock library is measured through [`Locks`]. An rlock [`Client`](rlock_core::Client)
 //! implements it, and an adapter of another library can, so that one process measures both in the same way.
 //!
-//! Figures that are compared come from alternating turns within one line, so that a slower machine affects both.
+//! Figures that are compared come from alternating turns within one benchmark, so that a slower machine affects both.
 
+mod benchmark;
+mod benchmarks;
 mod counted;
 pub mod cpu;
 mod error;
 mod lag;
-mod line;
-mod lines;
 mod load;
 mod locks;
 mod plan;
@@ -20,19 +20,19 @@ mod row;
 mod samples;
 mod subject;
 
+pub use benchmark::Benchmark;
 pub use counted::{Counted, Requests};
 pub use error::BenchError;
-pub use line::Line;
 pub use locks::Locks;
 pub use plan::Plan;
 pub use row::{Figure, Row, Unit};
 pub use samples::Samples;
 pub use subject::{Home, Observer, Subject};
 
-/// Measures `lines` of `subject`, in the order of [`Line::ALL`], each once.
+/// Runs `benchmarks` on `subject`, in the order of [`Benchmark::ALL`], each once.
 ///
-/// The clients of a line are closed before the next line begins. The load stops by itself: a line takes a few times
-/// [`Plan::time`], or its number of cycles or leases.
+/// The clients of a benchmark are closed before the next one begins. The load stops by itself: a benchmark takes a few
+/// times [`Plan::time`], or its number of cycles or leases.
 ///
 /// # Errors
 ///
@@ -44,21 +44,21 @@ pub use subject::{Home, Observer, Subject};
 pub async fn run<S: Subject>(
     subject: &S,
     plan: &Plan,
-    lines: &[Line],
+    benchmarks: &[Benchmark],
     observer: &mut dyn Observer,
 ) -> Result<(), BenchError> {
-    for line in Line::ALL.into_iter().filter(|line| lines.contains(line)) {
-        let measured = match line {
-            Line::RoundTrip => lines::round_trip(subject, plan, observer).await,
+    for benchmark in Benchmark::ALL.into_iter().filter(|benchmark| benchmarks.contains(benchmark)) {
+        let measured = match benchmark {
+            Benchmark::RoundTrip => benchmarks::round_trip(subject, plan, observer).await,
             // The cycles are measured beside the pairs that they are compared with.
-            Line::Pair if lines.contains(&Line::Cycle) => Ok(()),
-            Line::Pair => lines::pair(subject, plan, observer).await,
-            Line::Cycle => lines::cycle(subject, plan, observer).await,
-            Line::Cpu => lines::cpu(subject, plan, observer).await,
-            Line::HandOver => lines::hand_over(subject, plan, observer).await,
-            Line::Contention => lines::contention(subject, plan, observer).await,
-            Line::Renewal => lines::renewal(subject, plan, observer).await,
-            Line::Drift => lines::drift(subject, plan, observer).await,
+            Benchmark::Pair if benchmarks.contains(&Benchmark::Cycle) => Ok(()),
+            Benchmark::Pair => benchmarks::pair(subject, plan, observer).await,
+            Benchmark::Cycle => benchmarks::cycle(subject, plan, observer).await,
+            Benchmark::Cpu => benchmarks::cpu(subject, plan, observer).await,
+            Benchmark::HandOver => benchmarks::hand_over(subject, plan, observer).await,
+            Benchmark::Contention => benchmarks::contention(subject, plan, observer).await,
+            Benchmark::Renewal => benchmarks::renewal(subject, plan, observer).await,
+            Benchmark::Drift => benchmarks::drift(subject, plan, observer).await,
         };
         let closed = subject.close().await;
         measured?;

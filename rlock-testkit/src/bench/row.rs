@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use super::line::Line;
+use super::benchmark::Benchmark;
 use super::samples::Samples;
 
 /// A result of a benchmark: figures that were measured together.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
-    /// The part of the benchmark.
-    pub line: Line,
+    /// The benchmark.
+    pub benchmark: Benchmark,
     /// Whether the row measures the operation without locks.
     pub is_bare: bool,
     /// The subject of the row, for people: `lock + unlock, own thread`.
@@ -27,7 +27,7 @@ pub struct Row {
     /// The cost relative to the operation without locks; 1 means the same. With one task, the ratio of the medians;
     /// otherwise, the ratio of the wall times of an operation.
     pub ratio: Option<f64>,
-    /// Figures that only this line has.
+    /// Figures that only this benchmark has.
     pub figures: Vec<Figure>,
 }
 
@@ -60,9 +60,9 @@ pub enum Unit {
 }
 
 impl Row {
-    pub(crate) fn new(line: Line, what: impl Into<String>, tasks: usize) -> Self {
+    pub(crate) fn new(benchmark: Benchmark, what: impl Into<String>, tasks: usize) -> Self {
         Self {
-            line,
+            benchmark,
             is_bare: false,
             what: what.into(),
             tasks,
@@ -127,20 +127,20 @@ mod tests {
     #[test]
     fn operations_one_at_a_time_compare_by_medians() {
         let (bare, own) = (samples(&[100, 100, 900], 10), samples(&[150, 150, 151], 10));
-        assert_eq!(Row::new(Line::Cycle, "", 1).median_beside(&own, &bare).ratio, Some(1.5));
+        assert_eq!(Row::new(Benchmark::Cycle, "", 1).median_beside(&own, &bare).ratio, Some(1.5));
     }
 
     #[test]
     fn concurrent_operations_compare_by_wall_time() {
         let (bare, own) = (samples(&[100; 4], 1_000), samples(&[100; 2], 1_000));
-        assert_eq!(Row::new(Line::Cycle, "", 8).wall_beside(&own, &bare).ratio, Some(2.0));
+        assert_eq!(Row::new(Benchmark::Cycle, "", 8).wall_beside(&own, &bare).ratio, Some(2.0));
     }
 
     #[test]
     fn no_ratio_without_samples() {
         let (none, own) = (Samples::default(), samples(&[1], 1));
-        assert_eq!(Row::new(Line::Cycle, "", 1).median_beside(&own, &none).ratio, None);
-        assert_eq!(Row::new(Line::Cycle, "", 8).wall_beside(&none, &own).ratio, None);
+        assert_eq!(Row::new(Benchmark::Cycle, "", 1).median_beside(&own, &none).ratio, None);
+        assert_eq!(Row::new(Benchmark::Cycle, "", 8).wall_beside(&none, &own).ratio, None);
         assert_eq!(quotient(Some(1.0), Some(0.0)), None);
     }
 }

@@ -1,10 +1,10 @@
-//! The parts of a benchmark.
+//! The benchmarks.
 
 use std::fmt;
 
-/// A part of a benchmark, which can run alone.
+/// A benchmark, which can run alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Line {
+pub enum Benchmark {
     /// The cheapest request.
     RoundTrip,
     /// The two writes that every lock needs.
@@ -23,8 +23,8 @@ pub enum Line {
     Drift,
 }
 
-impl Line {
-    /// All parts, in the order of measurement.
+impl Benchmark {
+    /// All benchmarks, in the order of measurement.
     pub const ALL: [Self; 8] = [
         Self::RoundTrip,
         Self::Pair,
@@ -50,13 +50,13 @@ impl Line {
         }
     }
 
-    /// The part with this name.
+    /// The benchmark with this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|line| line.name() == name)
+        Self::ALL.into_iter().find(|benchmark| benchmark.name() == name)
     }
 }
 
-impl fmt::Display for Line {
+impl fmt::Display for Benchmark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }

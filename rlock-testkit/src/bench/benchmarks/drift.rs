@@ -1,7 +1,7 @@
 //! Compares the cost of a cycle after many cycles with the cost of the first.
 
+use crate::bench::benchmark::Benchmark;
 use crate::bench::error::BenchError;
-use crate::bench::line::Line;
 use crate::bench::load::{Cycle, Until, load, names};
 use crate::bench::plan::Plan;
 use crate::bench::row::{Row, Unit};
@@ -29,7 +29,7 @@ pub(in crate::bench) async fn drift<S: Subject>(
         done += load(&cycle, &names, Until::Count(window)).await?.count();
     }
     let last = load(&cycle, &names, Until::Count(window)).await?;
-    let mut row = Row::new(Line::Drift, "cycles after many others", TASKS).of(&last).wall_beside(&last, &first);
+    let mut row = Row::new(Benchmark::Drift, "cycles after many others", TASKS).of(&last).wall_beside(&last, &first);
     if let Some(first) = first.per_second() {
         row.figure("first_per_second", format!("cycles/s in the first {window}"), first, Unit::Count);
     }

@@ -7,8 +7,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use crate::bench::benchmark::Benchmark;
 use crate::bench::error::BenchError;
-use crate::bench::line::Line;
 use crate::bench::load::timed;
 use crate::bench::locks::Locks;
 use crate::bench::plan::Plan;
@@ -57,11 +57,11 @@ pub(in crate::bench) async fn hand_over<S: Subject>(
             }
             owns.push((*home, own, queued));
         }
-        let mut row = Row::new(Line::HandOver, "bare write + push", 1).bare().of(&bare);
+        let mut row = Row::new(Benchmark::HandOver, "bare write + push", 1).bare().of(&bare);
         row.per_second = None;
         observer.row(row);
         for (home, own, queued) in owns {
-            let row = Row::new(Line::HandOver, format!("hand-over, {}", home.says()), queued);
+            let row = Row::new(Benchmark::HandOver, format!("hand-over, {}", home.says()), queued);
             observer.row(row.of(&own).median_beside(&own, &bare));
         }
     }

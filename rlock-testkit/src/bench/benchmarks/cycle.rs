@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
+use crate::bench::benchmark::Benchmark;
 use crate::bench::error::BenchError;
-use crate::bench::line::Line;
 use crate::bench::load::{Cycle, Operation, Pair, Until, load, names, timed};
 use crate::bench::plan::Plan;
 use crate::bench::row::Row;
@@ -27,7 +27,7 @@ pub(in crate::bench) async fn pair(
         let names = names(&format!("pair/{tasks}"), tasks);
         load(&pair, &names, Until::Time(plan.time / 10)).await?;
         let samples = load(&pair, &names, Until::Time(plan.time)).await?;
-        observer.row(Row::new(Line::Pair, PAIR, tasks).bare().of(&samples));
+        observer.row(Row::new(Benchmark::Pair, PAIR, tasks).bare().of(&samples));
     }
     Ok(())
 }
@@ -55,9 +55,9 @@ pub(in crate::bench) async fn cycle(
             1 => one_by_one(&pair, &all, &names[0], plan).await?,
             _ => in_turns(&pair, &all, &names, plan).await?,
         };
-        observer.row(Row::new(Line::Pair, PAIR, tasks).bare().of(&bare));
+        observer.row(Row::new(Benchmark::Pair, PAIR, tasks).bare().of(&bare));
         for ((home, _), own) in cycles.iter().zip(&owns) {
-            let row = Row::new(Line::Cycle, format!("lock + unlock, {}", home.says()), tasks).of(own);
+            let row = Row::new(Benchmark::Cycle, format!("lock + unlock, {}", home.says()), tasks).of(own);
             observer.row(if tasks == 1 { row.median_beside(own, &bare) } else { row.wall_beside(own, &bare) });
         }
     }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::counters::Counters;
 use super::cycle::TURNS;
+use crate::bench::benchmark::Benchmark;
 use crate::bench::cpu as process;
 use crate::bench::error::BenchError;
-use crate::bench::line::Line;
 use crate::bench::load::{Cycle, Operation, Pair, Until, load, names};
 use crate::bench::plan::Plan;
 use crate::bench::row::{Row, Unit, quotient};
@@ -85,7 +85,7 @@ impl Used {
     }
 
     fn row(&self, what: &str, tasks: usize, bare: Option<&Self>) -> Row {
-        let mut row = Row::new(Line::Cpu, what, tasks);
+        let mut row = Row::new(Benchmark::Cpu, what, tasks);
         row.samples = self.count;
         let mut add = |name: &str, label: &str, own: Option<f64>, bare: Option<f64>| {
             let Some(own) = own else { return };

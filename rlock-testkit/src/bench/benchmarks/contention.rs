@@ -3,8 +3,8 @@
 use futures_util::future::try_join_all;
 
 use super::counters::Counters;
+use crate::bench::benchmark::Benchmark;
 use crate::bench::error::BenchError;
-use crate::bench::line::Line;
 use crate::bench::load::{Cycle, Until, load};
 use crate::bench::locks::Locks;
 use crate::bench::plan::Plan;
@@ -33,7 +33,7 @@ pub(in crate::bench) async fn contention<S: Subject>(
         let counted = Counters::read(subject).await?;
         let samples = contend(&cycles, Until::Time(plan.time)).await?;
         let counted = Counters::read(subject).await?.since(&counted);
-        let mut row = Row::new(Line::Contention, what, TASKS).of(&samples);
+        let mut row = Row::new(Benchmark::Contention, what, TASKS).of(&samples);
         if let Some((now, then)) = subject.requests().map(|requests| requests.count()).zip(requested) {
             let each = (now - then) as f64 / samples.count().max(1) as f64;
             row.figure("requests_per_turn", "requests a turn", each, Unit::Count);

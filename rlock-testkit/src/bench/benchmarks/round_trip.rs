@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
+use crate::bench::benchmark::Benchmark;
 use crate::bench::error::BenchError;
-use crate::bench::line::Line;
 use crate::bench::load::timed;
 use crate::bench::plan::Plan;
 use crate::bench::row::Row;
@@ -26,6 +26,6 @@ pub(in crate::bench) async fn round_trip(
     while begun.elapsed() < plan.time {
         timed(&mut samples, trip()).await?;
     }
-    observer.row(Row::new(Line::RoundTrip, "round trip", 1).of(&samples));
+    observer.row(Row::new(Benchmark::RoundTrip, "round trip", 1).of(&samples));
     Ok(())
 }

@@ -6,10 +6,10 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use rlock_core::UnlockError;
 use tokio::time::sleep;
 
+use crate::bench::benchmark::Benchmark;
 use crate::bench::cpu;
 use crate::bench::error::BenchError;
 use crate::bench::lag::WorstLag;
-use crate::bench::line::Line;
 use crate::bench::locks::Locks;
 use crate::bench::plan::Plan;
 use crate::bench::row::{Row, Unit, quotient};
@@ -64,7 +64,7 @@ pub(in crate::bench) async fn renewal<S: Subject>(
             released => released?,
         }
     }
-    let mut row = Row::new(Line::Renewal, "renewal", plan.leases);
+    let mut row = Row::new(Benchmark::Renewal, "renewal", plan.leases);
     row.figure("client_core_percent", "of a core, the client", client_share, Unit::Percent);
     if let Some(share) = server {
         row.figure("server_core_percent", "of a core, the server", share, Unit::Percent);
