@@ -47,9 +47,9 @@ struct Kept {
     answered: usize,
 }
 
-/// A line of the journal.
+/// An entry of the journal.
 #[derive(Debug, Serialize, Deserialize)]
-enum Line {
+enum JournalEntry {
     /// The store was empty, and its first token follows this one.
     Began { last_token: u64, grants_from: Duration },
     /// A request of a client.
@@ -66,10 +66,10 @@ impl Server {
     pub fn open(folder: &Path, grace: Duration) -> io::Result<Arc<Self>> {
         let path = folder.join("journal");
         let written = fs::read_to_string(&path).unwrap_or_default();
-        let mut lines = written.lines().map_while(from_line::<Line>);
+        let mut entries = written.lines().map_while(from_line::<JournalEntry>);
         let grace = if is_on("a_store_that_lost_its_data_grants_at_once") { Duration::ZERO } else { grace };
-        let (last_token, grants_from, is_new) = match lines.next() {
-            Some(Line::Began { last_token, grants_from }) if !is_on("a_restart_loses_everything") => {
+        let (last_token, grants_from, is_new) = match entries.next() {
+            Some(JournalEntry::Began { last_token, grants_from }) if !is_on("a_restart_loses_everything") => {
                 (last_token, grants_from, false)
             }
             _ => (first_token(), since_boot() + grace, true),
@@ -80,10 +80,10 @@ impl Server {
         let mut kept =
             Kept { journal, store, clock, shows: Duration::ZERO, grants_from, clients: HashMap::new(), answered: 0 };
         if is_new {
-            kept.write(&Line::Began { last_token, grants_from })?;
+            kept.write(&JournalEntry::Began { last_token, grants_from })?;
         } else {
-            for line in lines {
-                kept.repeat(&line);
+            for entry in entries {
+                kept.repeat(&entry);
             }
         }
         Ok(Arc::new(Self { kept: Mutex::new(kept), rows: Rows::default() }))
@@ -165,11 +165,11 @@ impl Kept {
             return Answer::NotYet(self.grants_from - at);
         }
         let forgets = is_on("extensions_are_not_kept_on_disk") && matches!(request, Request::Extend(_));
-        let line = Line::Asked { at, client: client.clone(), request };
-        if !forgets && self.write(&line).is_err() {
+        let entry = JournalEntry::Asked { at, client: client.clone(), request };
+        if !forgets && self.write(&entry).is_err() {
             return Answer::Refused; // and not applied
         }
-        self.repeat(&line).unwrap_or(Answer::Refused)
+        self.repeat(&entry).unwrap_or(Answer::Refused)
     }
 
     /// An additional answer that no client requested, which one mutant sends.
@@ -182,16 +182,16 @@ impl Kept {
             return None;
         }
         let name = request.names().first()?.to_string();
-        self.repeat(&Line::Asked { at: self.shows, client: client.clone(), request: Request::Inspect(name) })
+        self.repeat(&JournalEntry::Asked { at: self.shows, client: client.clone(), request: Request::Inspect(name) })
     }
 
-    fn write(&mut self, line: &Line) -> io::Result<()> {
-        self.journal.write_all(to_line(line).as_bytes())
+    fn write(&mut self, entry: &JournalEntry) -> io::Result<()> {
+        self.journal.write_all(to_line(entry).as_bytes())
     }
 
-    /// Repeats a line of the journal, at its time.
-    fn repeat(&mut self, line: &Line) -> Option<Answer> {
-        let Line::Asked { at, client, request } = line else { return None };
+    /// Repeats an entry of the journal, at its time.
+    fn repeat(&mut self, entry: &JournalEntry) -> Option<Answer> {
+        let JournalEntry::Asked { at, client, request } = entry else { return None };
         self.clock.advance(at.saturating_sub(self.shows));
         self.shows = self.shows.max(*at);
         if let Request::Leftovers = request {
