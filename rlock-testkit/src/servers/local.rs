@@ -8,14 +8,14 @@ use std::process::Stdio;
 use tempfile::TempDir;
 
 use super::instance::{Instance, wait_until_ready};
-use super::program::Program;
+use super::program::RunningProgram;
 use super::service::Service;
 use crate::faults::Data;
 
 /// A server of `S` in a temporary folder.
 #[derive(Debug)]
 pub(super) struct Local<S: Service> {
-    running: Option<Program>,
+    running: Option<RunningProgram>,
     folder: TempDir,
     service: S,
     program: PathBuf,
@@ -41,7 +41,7 @@ impl<S: Service> Local<S> {
         let log = File::create(&log_file)?;
         let mut command = self.service.command(&self.program, self.port);
         command.current_dir(self.folder.path()).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        let running = self.running.insert(Program::start(&mut command)?);
+        let running = self.running.insert(RunningProgram::start(&mut command)?);
 
         let (url, process) = (self.service.url(self.port), running.id());
         wait_until_ready(
@@ -62,7 +62,7 @@ impl<S: Service> Local<S> {
         }
     }
 
-    fn running(&mut self) -> io::Result<&mut Program> {
+    fn running(&mut self) -> io::Result<&mut RunningProgram> {
         self.running.as_mut().ok_or_else(|| io::Error::other("it does not run"))
     }
 }

@@ -1,4 +1,4 @@
-//! A running program and its descendants.
+//! Server programs of this machine: finding them, and running one with its descendants.
 
 use std::path::PathBuf;
 use std::process::{Child, Command};
@@ -9,20 +9,20 @@ use nix::unistd::Pid;
 
 use super::tree;
 
+/// The first of `names` that is on the `PATH`, or else in one of `folders`.
+pub(super) fn find(names: &[&str], folders: &[&str]) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<_> = env::split_paths(&path).chain(folders.iter().map(PathBuf::from)).collect();
+    names.iter().find_map(|name| folders.iter().map(|folder| folder.join(name)).find(|program| program.is_file()))
+}
+
 /// A running program. Dropping this kills it and all its descendants.
 #[derive(Debug)]
-pub(super) struct Program {
+pub(super) struct RunningProgram {
     child: Child,
 }
 
-impl Program {
-    /// The first of `names` that is on the `PATH`, or else in one of `folders`.
-    pub(super) fn find(names: &[&str], folders: &[&str]) -> Option<PathBuf> {
-        let path = env::var_os("PATH").unwrap_or_default();
-        let folders: Vec<_> = env::split_paths(&path).chain(folders.iter().map(PathBuf::from)).collect();
-        names.iter().find_map(|name| folders.iter().map(|folder| folder.join(name)).find(|program| program.is_file()))
-    }
-
+impl RunningProgram {
     pub(super) fn start(command: &mut Command) -> io::Result<Self> {
         Ok(Self { child: command.spawn()? })
     }
@@ -58,7 +58,7 @@ impl Program {
     }
 }
 
-impl Drop for Program {
+impl Drop for RunningProgram {
     fn drop(&mut self) {
         // The descendants end first: a stopped parent does not reap them, so that no id can be reused by another
         // process.

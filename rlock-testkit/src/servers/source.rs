@@ -3,7 +3,7 @@
 use std::env;
 use std::path::PathBuf;
 
-use super::program::Program;
+use super::program::find;
 use super::service::Service;
 use super::store::Store;
 
@@ -94,7 +94,7 @@ pub(super) fn program_of<S: Service>() -> PathBuf {
 }
 
 fn program<S: Service>() -> Option<PathBuf> {
-    Program::find(S::PROGRAMS, S::FOLDERS)
+    find(S::PROGRAMS, S::FOLDERS)
 }
 
 /// The URL of a running server of `S` in the environment, unless `RLOCK_TEST_SERVERS` asks for another source.
