@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use futures_util::future::{join, join_all};
 use rlock_core::{Client, ClientBuilder, Clock, Guard, LockOptions, LossReason, ResourceName, SimpleLock, Verdict};
 use rlock_etcd::{EtcdBackend, EtcdConfig};
-use rlock_testkit::contest::{Arena, Mishap, Plan, contend_as_told};
+use rlock_testkit::contest::{Arena, Mishap, Workload, contend_as_told};
 use rlock_testkit::faults::{Control, Data};
 use rlock_testkit::process::Helper;
 use rlock_testkit::servers::EtcdCluster;
@@ -247,14 +247,15 @@ fn histories_of_processes_are_right_while_leaders_fail() {
     block_on(async {
         let cluster = EtcdCluster::start();
         let ttl = Duration::from_secs(4);
-        let plan = Plan { ttl, hold: ttl / 20, long_holds: 20, tasks: 2, mutexes: 2, rw_locks: 1, semaphores: 1 };
+        let workload =
+            Workload { ttl, hold: ttl / 20, long_holds: 20, tasks: 2, mutexes: 2, rw_locks: 1, semaphores: 1 };
         let program = this_test!();
         // Each process has its own proxy to one server, and direct connections to the others.
         let others = format!(",{}", hosts(&cluster.url()).split_once(',').expect("there are three").1);
         let program = program.with("others", others);
         let (leaders, seed) = (Leaders::of(&cluster, ttl), rand::random());
         println!("seed {seed}");
-        let arena = Arena::new(plan, program, cluster.node(0).url(), Some(&leaders), 6, seed).await;
+        let arena = Arena::new(workload, program, cluster.node(0).url(), Some(&leaders), 6, seed).await;
         let outcome = arena.run(Duration::from_secs(40), &ALL, Duration::from_millis(250)).await;
         println!("{:?}\n{}", outcome.mishaps, outcome.verdict.counts);
         let counts = outcome.verdict.into_result().unwrap_or_else(|violation| panic!("{violation}"));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rlock_core::Client;
 use rlock_postgres::{ConnectError, PostgresBackend, PostgresConfig};
-use rlock_testkit::contest::{Arena, Mishap, Plan, contend_as_told};
+use rlock_testkit::contest::{Arena, Mishap, Workload, contend_as_told};
 use rlock_testkit::process::Helper;
 use rlock_testkit::this_test;
 use sqlx::{Connection as _, Executor as _, PgConnection};
@@ -34,10 +34,11 @@ fn histories_are_right_while_sessions_and_server_fail() {
     block_on(async {
         let server = Server::start_with(&["-c", "fsync=on"]).await;
         let ttl = Duration::from_secs(2);
-        let plan = Plan { ttl, hold: ttl / 20, long_holds: 20, tasks: 2, mutexes: 2, rw_locks: 1, semaphores: 1 };
+        let workload =
+            Workload { ttl, hold: ttl / 20, long_holds: 20, tasks: 2, mutexes: 2, rw_locks: 1, semaphores: 1 };
         let seed = rand::random();
         println!("seed {seed}");
-        let arena = Arena::new(plan, this_test!(), server.0.url(), Some(&server.0), 6, seed).await;
+        let arena = Arena::new(workload, this_test!(), server.0.url(), Some(&server.0), 6, seed).await;
         let ended = Cell::new(0);
         let outcome = tokio::select! {
             outcome = arena.run(Duration::from_secs(40), &ALL, Duration::from_millis(250)) => outcome,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rlock_core::{Acquired, Backend as _, BackendError, Extended, Extension, IfBusy, ListFilter, Released, Share};
 use rlock_redis::{ConnectError, RedisBackend, RedisConfig};
-use rlock_testkit::contest::{Arena, Mishap, Plan, contend_as_told};
+use rlock_testkit::contest::{Arena, Mishap, Workload, contend_as_told};
 use rlock_testkit::faults::{Control as _, Proxy};
 use rlock_testkit::process::Helper;
 use rlock_testkit::servers::{RedisCluster, Reply};
@@ -313,10 +313,11 @@ fn histories_are_right_while_primaries_fail() {
     block_on(async {
         let cluster = RedisCluster::start(NERVOUS);
         let ttl = Duration::from_secs(4);
-        let plan = Plan { ttl, hold: ttl / 20, long_holds: 20, tasks: 2, mutexes: 3, rw_locks: 1, semaphores: 1 };
+        let workload =
+            Workload { ttl, hold: ttl / 20, long_holds: 20, tasks: 2, mutexes: 3, rw_locks: 1, semaphores: 1 };
         let (primaries, seed) = (cluster.leading(), rand::random());
         println!("seed {seed}");
-        let arena = Arena::new(plan, this_test!(), &cluster.url(), Some(&primaries), 6, seed).await;
+        let arena = Arena::new(workload, this_test!(), &cluster.url(), Some(&primaries), 6, seed).await;
         let mishaps = [Mishap::ProcessKilled, Mishap::ProcessFrozen, Mishap::ServerPaused, Mishap::ServerKilled];
         let outcome = arena.run(Duration::from_secs(40), &mishaps, Duration::from_millis(250)).await;
         println!("{:?}\n{}", outcome.mishaps, outcome.verdict.counts);
@@ -334,10 +335,11 @@ fn histories_are_right_while_slots_move() {
     block_on(async {
         let cluster = RedisCluster::start_without_replicas();
         let ttl = Duration::from_secs(2);
-        let plan = Plan { ttl, hold: ttl / 20, long_holds: 20, tasks: 2, mutexes: 3, rw_locks: 1, semaphores: 1 };
+        let workload =
+            Workload { ttl, hold: ttl / 20, long_holds: 20, tasks: 2, mutexes: 3, rw_locks: 1, semaphores: 1 };
         let (time, seed) = (Duration::from_secs(25), rand::random());
         println!("seed {seed}");
-        let arena = Arena::new(plan, this_test!(), &cluster.url(), None, 6, seed).await;
+        let arena = Arena::new(workload, this_test!(), &cluster.url(), None, 6, seed).await;
         let mishaps = [Mishap::ProcessKilled, Mishap::ProcessFrozen];
         let contest = arena.run(time, &mishaps, Duration::from_millis(250));
         let (outcome, moves) = tokio::join!(contest, move_slots(&cluster, Instant::now() + time));

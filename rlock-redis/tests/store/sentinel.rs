@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rlock_core::{Acquired, Backend as _, BackendError, IfBusy, LockOptions, Share, SimpleLock};
 use rlock_redis::{ConnectError, RedisBackend, RedisConfig};
-use rlock_testkit::contest::{Arena, Mishap, Plan, contend_as_told};
+use rlock_testkit::contest::{Arena, Mishap, Workload, contend_as_told};
 use rlock_testkit::faults::Control as _;
 use rlock_testkit::process::Helper;
 use rlock_testkit::servers::RedisSentinels;
@@ -150,10 +150,11 @@ fn histories_are_right_while_primaries_fail() {
     block_on(async {
         let servers = RedisSentinels::start(NERVOUS);
         let ttl = Duration::from_secs(4);
-        let plan = Plan { ttl, hold: ttl / 20, long_holds: 20, tasks: 2, mutexes: 2, rw_locks: 1, semaphores: 1 };
+        let workload =
+            Workload { ttl, hold: ttl / 20, long_holds: 20, tasks: 2, mutexes: 2, rw_locks: 1, semaphores: 1 };
         let (primary, seed) = (servers.leading(), rand::random());
         println!("seed {seed}");
-        let arena = Arena::new(plan, this_test!(), &servers.url(), Some(&primary), 6, seed).await;
+        let arena = Arena::new(workload, this_test!(), &servers.url(), Some(&primary), 6, seed).await;
         let mishaps = [Mishap::ProcessKilled, Mishap::ProcessFrozen, Mishap::ServerPaused, Mishap::ServerKilled];
         let outcome = arena.run(Duration::from_secs(40), &mishaps, Duration::from_millis(250)).await;
         println!("{:?}\n{}", outcome.mishaps, outcome.verdict.counts);
@@ -171,11 +172,12 @@ fn histories_are_right_over_ten_failovers() {
     block_on(async {
         let servers = RedisSentinels::start(NERVOUS);
         let ttl = Duration::from_secs(2);
-        let plan = Plan { ttl, hold: ttl / 20, long_holds: 20, tasks: 2, mutexes: 2, rw_locks: 1, semaphores: 1 };
+        let workload =
+            Workload { ttl, hold: ttl / 20, long_holds: 20, tasks: 2, mutexes: 2, rw_locks: 1, semaphores: 1 };
         let (time, seed) = (Duration::from_secs(40), rand::random());
         println!("seed {seed}");
         let url = format!("{}?restart_grace=500ms", servers.url());
-        let arena = Arena::new(plan, this_test!(), &url, None, 6, seed).await;
+        let arena = Arena::new(workload, this_test!(), &url, None, 6, seed).await;
         let contest = arena.run(time, &[Mishap::ProcessFrozen], Duration::from_millis(250));
         let failovers = async {
             for _ in 0..10 {

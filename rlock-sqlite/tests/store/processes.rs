@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rlock_core::Client;
 use rlock_sqlite::{SqliteBackend, SqliteConfig};
-use rlock_testkit::contest::{Arena, Mishap, Plan, contend_as_told};
+use rlock_testkit::contest::{Arena, Mishap, Workload, contend_as_told};
 use rlock_testkit::process::Helper;
 use rlock_testkit::this_test;
 
@@ -17,11 +17,12 @@ fn histories_are_right_while_processes_die_and_freeze() {
     block_on(async {
         let folder = tempfile::tempdir().unwrap();
         let ttl = Duration::from_secs(2);
-        let plan = Plan { ttl, hold: ttl / 20, long_holds: 20, tasks: 2, mutexes: 2, rw_locks: 1, semaphores: 1 };
+        let workload =
+            Workload { ttl, hold: ttl / 20, long_holds: 20, tasks: 2, mutexes: 2, rw_locks: 1, semaphores: 1 };
         let seed = rand::random();
         println!("seed {seed}");
         let path = folder.path().join("locks.db");
-        let arena = Arena::new(plan, this_test!(), path.to_str().unwrap(), None, 6, seed).await;
+        let arena = Arena::new(workload, this_test!(), path.to_str().unwrap(), None, 6, seed).await;
         let mishaps = [Mishap::ProcessKilled, Mishap::ProcessKilled, Mishap::ProcessFrozen];
         let outcome = arena.run(Duration::from_secs(30), &mishaps, Duration::from_millis(250)).await;
         println!("{:?}\n{}", outcome.mishaps, outcome.verdict.counts);

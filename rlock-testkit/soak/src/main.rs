@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use rlock::{Client, connect};
-use rlock_testkit::contest::{Arena, Mishap, Outcome, Plan, UnknownMishap, contend_as_told};
+use rlock_testkit::contest::{Arena, Mishap, Outcome, UnknownMishap, Workload, contend_as_told};
 use rlock_testkit::process::{Helper, Program};
 use tokio::runtime::Runtime;
 
@@ -91,10 +91,10 @@ async fn soak(options: Options) -> Result<ExitCode, String> {
 
     let Options { processes, minutes, ttl, late, faults, .. } = options;
     let late = late.unwrap_or(ttl / 100);
-    let plan = Plan { ttl, hold: ttl / 10, long_holds: 20, tasks: 3, mutexes: 3, rw_locks: 1, semaphores: 1 };
+    let workload = Workload { ttl, hold: ttl / 10, long_holds: 20, tasks: 3, mutexes: 3, rw_locks: 1, semaphores: 1 };
     let victim = store.victim();
     let server = victim.as_ref().map(Victim::control);
-    let arena = Arena::new(plan, Program::this_one(), &url, server, processes as usize, seed).await;
+    let arena = Arena::new(workload, Program::this_one(), &url, server, processes as usize, seed).await;
     let mishaps = mishaps(&faults, &store, &arena.possible())?;
     println!("{processes} processes for {minutes} minutes, TTL {ttl:?}, seed {seed}");
     let begun = Instant::now();

@@ -9,7 +9,7 @@ use rlock_core::{Client, Share};
 use tokio::time::sleep;
 
 use crate::chance::{chance, up_to};
-use crate::contest::{Arena, Plan, Registers, contend};
+use crate::contest::{Arena, Registers, Workload, contend};
 use crate::faults::{Control, Faults, Odds};
 use crate::history::{Counts, History, Recorder, Register, What, now};
 use crate::locking::{lock_as, unwatched};
@@ -22,25 +22,25 @@ const LATE: Duration = Duration::from_millis(250);
 /// Clients take turns on mutexes while requests and replies get lost, are delayed, and arrive twice. Never two hold a
 /// mutex, tokens increase, no update is lost, and no waiter is forgotten.
 pub async fn mutex_history(stage: &Stage) {
-    judged(stage, Plan { mutexes: 2, ..plan(stage) }).await;
+    judged(stage, Workload { mutexes: 2, ..workload(stage) }).await;
 }
 
 /// The same with readers and writers.
 pub async fn rw_history(stage: &Stage) {
-    judged(stage, Plan { rw_locks: 1, ..plan(stage) }).await;
+    judged(stage, Workload { rw_locks: 1, ..workload(stage) }).await;
 }
 
 /// The same with semaphores; each claim takes one permit or more.
 pub async fn semaphore_history(stage: &Stage) {
-    judged(stage, Plan { semaphores: 1, ..plan(stage) }).await;
+    judged(stage, Workload { semaphores: 1, ..workload(stage) }).await;
 }
 
-fn plan(stage: &Stage) -> Plan {
+fn workload(stage: &Stage) -> Workload {
     let (ttl, hold) = (stage.brisk() * 2, Duration::from_millis(10));
-    Plan { ttl, hold, long_holds: 2, tasks: 1, mutexes: 0, rw_locks: 0, semaphores: 0 }
+    Workload { ttl, hold, long_holds: 2, tasks: 1, mutexes: 0, rw_locks: 0, semaphores: 0 }
 }
 
-async fn judged(stage: &Stage, plan: Plan) {
+async fn judged(stage: &Stage, workload: Workload) {
     const CLIENTS: usize = 6;
     const TURNS: usize = 15;
     let odds = Odds {
@@ -54,13 +54,13 @@ async fn judged(stage: &Stage, plan: Plan) {
     let recorder = Recorder::in_memory(1);
     let register = Register::new(recorder.clone());
     let contenders = (0..CLIENTS).map(|_| seeds.random()).collect::<Vec<u64>>().into_iter().map(|seed| {
-        let (recorder, register, plan) = (recorder.clone(), register.clone(), plan.clone());
+        let (recorder, register, workload) = (recorder.clone(), register.clone(), workload.clone());
         async move {
             let client = stage.faulty_client(&Faults::seeded(seed, odds)).await;
             let (mut registers, mut chance) = (Registers::Here(register), StdRng::seed_from_u64(seed));
             let mut turns = 0..TURNS;
             let goes_on = || turns.next().is_some();
-            contend(&client, &recorder, &mut registers, &plan, &mut chance, goes_on).await;
+            contend(&client, &recorder, &mut registers, &workload, &mut chance, goes_on).await;
         }
     });
     join_all(contenders).await;
@@ -119,9 +119,9 @@ fn right(recorder: &Recorder) -> Counts {
 /// two hold a lock, tokens increase, no update is lost, every loss is signalled in time, and no waiter is forgotten.
 pub async fn under_kills_and_pauses(stage: &Stage, server: &dyn Control, remotes: &Remotes) {
     let ttl = stage.brisk() * 2;
-    let plan = Plan { ttl, hold: ttl / 10, long_holds: 20, tasks: 2, mutexes: 2, rw_locks: 1, semaphores: 1 };
+    let workload = Workload { ttl, hold: ttl / 10, long_holds: 20, tasks: 2, mutexes: 2, rw_locks: 1, semaphores: 1 };
     let seed = chance().random();
-    let arena = Arena::new(plan, remotes.program().clone(), remotes.address(), Some(server), 4, seed).await;
+    let arena = Arena::new(workload, remotes.program().clone(), remotes.address(), Some(server), 4, seed).await;
     let outcome = arena.run(ttl * 6, &arena.possible(), LATE).await;
     println!("{:?}\n{}", outcome.mishaps, outcome.verdict.counts);
     let counts = outcome.verdict.into_result().unwrap_or_else(|violation| panic!("{violation}"));

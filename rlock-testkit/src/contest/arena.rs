@@ -17,9 +17,9 @@ use tokio::time::{Instant, sleep};
 use url::Url;
 
 use super::mishap::Mishap;
-use super::plan::Plan;
 use super::registers;
-use super::worker::{FOLDER, NUMBER, PLAN, REGISTERS, ROLE, SEED, recorder};
+use super::worker::{FOLDER, NUMBER, REGISTERS, ROLE, SEED, WORKLOAD, recorder};
+use super::workload::Workload;
 use crate::faults::{Control, Data, Proxy, Way};
 use crate::history::{History, Recorder, Register, Verdict, What};
 use crate::process::{Process, Program};
@@ -33,7 +33,7 @@ const LANES: u64 = 3;
 
 /// Processes that contend for the locks of one store, and the faults injected into them and into the server.
 pub struct Arena<'a> {
-    plan: Plan,
+    workload: Workload,
     program: Program,
     /// The address of the store.
     address: String,
@@ -74,7 +74,7 @@ impl<'a> Arena<'a> {
     ///
     /// Panics if the system has no temporary folder or no port.
     pub async fn new(
-        plan: Plan,
+        workload: Workload,
         program: Program,
         address: &str,
         server: Option<&'a dyn Control>,
@@ -86,7 +86,7 @@ impl<'a> Arena<'a> {
         let registers =
             registers::serve(Register::new(recorder.clone())).await.expect("the loopback interface has a port");
         let program = program
-            .with(PLAN, &plan)
+            .with(WORKLOAD, &workload)
             .with(FOLDER, folder.path().display())
             .with(REGISTERS, SocketAddr::to_string(&registers));
         // For a URL of several servers there is no proxy.
@@ -94,7 +94,7 @@ impl<'a> Arena<'a> {
         let participant =
             |_| Mutex::new(Participant { proxy: is_proxied.then(|| Proxy::in_front_of(address)), process: None });
         Self {
-            plan,
+            workload,
             program,
             address: address.to_owned(),
             is_proxied,
@@ -227,7 +227,7 @@ impl<'a> Arena<'a> {
 
     /// Waits for a random number of TTLs. Returns whether there is time for another fault.
     async fn pause(&self, ttls: Range<f64>, chance: &mut StdRng, end: Instant) -> bool {
-        let next = Instant::now() + self.plan.ttl.mul_f64(chance.random_range(ttls));
+        let next = Instant::now() + self.workload.ttl.mul_f64(chance.random_range(ttls));
         tokio::time::sleep_until(next.min(end)).await;
         next < end
     }
@@ -235,7 +235,7 @@ impl<'a> Arena<'a> {
     /// The duration of a fault: mostly less than a TTL, sometimes up to two.
     fn time(&self, chance: &mut StdRng) -> Duration {
         let most = if chance.random_bool(0.7) { 0.6 } else { 2.0 };
-        self.plan.ttl.mul_f64(chance.random_range(0.05..most))
+        self.workload.ttl.mul_f64(chance.random_range(0.05..most))
     }
 
     fn chance(&self, lane: u64) -> StdRng {
@@ -271,6 +271,9 @@ fn spoil(proxy: &Proxy, mishap: Mishap, chance: &mut StdRng) {
 
 impl fmt::Debug for Arena<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Arena").field("address", &self.address).field("plan", &self.plan).finish_non_exhaustive()
+        f.debug_struct("Arena")
+            .field("address", &self.address)
+            .field("workload", &self.workload)
+            .finish_non_exhaustive()
     }
 }

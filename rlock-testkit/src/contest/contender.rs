@@ -8,8 +8,8 @@ use rand::rngs::StdRng;
 use rlock_core::{Client, Guard, LockError, LossReason};
 use tokio::time::{Instant, sleep_until};
 
-use super::plan::{Plan, Want};
 use super::registers::Registers;
+use super::workload::{Want, Workload};
 use crate::chance::up_to;
 use crate::history::{Op, Recorder, What, now};
 
@@ -28,21 +28,22 @@ pub async fn contend(
     client: &Client,
     recorder: &Recorder,
     registers: &mut Registers,
-    plan: &Plan,
+    workload: &Workload,
     chance: &mut StdRng,
     mut goes_on: impl FnMut() -> bool,
 ) {
     while goes_on() {
-        let want = plan.want(chance);
+        let want = workload.want(chance);
         let op = recorder.op();
         recorder.note(What::Asked { op, resource: want.resource(), share: want.share() });
-        match want.ask(client, plan.ttl, plan.patience(chance)).await {
+        match want.ask(client, workload.ttl, workload.patience(chance)).await {
             Ok(Some(guard)) => {
                 let begun = now();
                 let until = begun + guard.remaining();
                 recorder.note(What::Granted { op, token: guard.token().get(), until });
                 // Some holds last so long that the lock has to be renewed many times, and can be lost.
-                let longest = if chance.random_ratio(plan.long_holds, 100) { plan.ttl * 3 } else { plan.hold };
+                let longest =
+                    if chance.random_ratio(workload.long_holds, 100) { workload.ttl * 3 } else { workload.hold };
                 let time = up_to(longest, chance);
                 Work { op, want, recorder, until, time }.run(guard, registers, chance).await;
             }

@@ -7,14 +7,14 @@
 mod arena;
 mod contender;
 mod mishap;
-mod plan;
 mod registers;
 mod worker;
+mod workload;
 
 pub use arena::{Arena, Outcome};
 pub use contender::contend;
 pub use mishap::{Mishap, UnknownMishap};
-pub use plan::Plan;
 pub use registers::Registers;
 pub(crate) use worker::ROLE;
 pub use worker::contend_as_told;
+pub use workload::Workload;

@@ -14,8 +14,8 @@ use rlock_core::Client;
 use tokio::time::sleep;
 
 use super::contender::contend;
-use super::plan::Plan;
 use super::registers::Registers;
+use super::workload::Workload;
 use crate::history::{Recorder, What, now};
 use crate::process::Helper;
 use crate::remote::ADDRESS;
@@ -23,7 +23,7 @@ use crate::remote::ADDRESS;
 /// The role of a process of an arena.
 pub(crate) const ROLE: &str = "contender";
 
-pub(super) const PLAN: &str = "plan";
+pub(super) const WORKLOAD: &str = "workload";
 pub(super) const FOLDER: &str = "folder";
 pub(super) const NUMBER: &str = "number";
 pub(super) const SEED: &str = "seed";
@@ -39,17 +39,17 @@ pub async fn contend_as_told(mut helper: Helper, connect: impl AsyncFnOnce(&str)
     let client = connect(&helper.setting(ADDRESS)).await;
     let number: u32 = parsed(&helper, NUMBER);
     let recorder = recorder(Path::new(&helper.setting(FOLDER)), number);
-    let plan: Plan = parsed(&helper, PLAN);
+    let workload: Workload = parsed(&helper, WORKLOAD);
     let seed: u64 = parsed(&helper, SEED);
     let ends = Arc::new(AtomicBool::new(false));
     let mut tasks = Vec::new();
-    for task in 0..plan.tasks {
+    for task in 0..workload.tasks {
         let mut registers = Registers::at(&helper.setting(REGISTERS)).await.expect("the arena serves the registers");
-        let (client, recorder, plan, ends) = (client.clone(), recorder.clone(), plan.clone(), ends.clone());
+        let (client, recorder, workload, ends) = (client.clone(), recorder.clone(), workload.clone(), ends.clone());
         let mut chance = StdRng::seed_from_u64(seed ^ ((task as u64) << 32));
         tasks.push(tokio::spawn(async move {
             let goes_on = || !ends.load(Ordering::SeqCst);
-            contend(&client, &recorder, &mut registers, &plan, &mut chance, goes_on).await;
+            contend(&client, &recorder, &mut registers, &workload, &mut chance, goes_on).await;
         }));
     }
     notice_starvation(&recorder);

@@ -1,4 +1,4 @@
-//! The locks to contend for, and the workload.
+//! The locks that contenders want, and how they use them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,9 +8,9 @@ use rand::RngExt as _;
 use rand::rngs::StdRng;
 use rlock_core::{Client, Guard, LockError, LockOptions, ResourceName, RwLock, Semaphore, Share, SimpleLock};
 
-/// The locks to contend for, and the workload.
+/// The locks that contenders want, and how they use them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
+pub struct Workload {
     /// The TTL of every lock.
     pub ttl: Duration,
     /// Longest time that a lock is held, except for the long holds.
@@ -47,7 +47,7 @@ pub(super) enum Patience {
     None,
 }
 
-impl Plan {
+impl Workload {
     /// Draws one of the locks.
     pub(super) fn want(&self, chance: &mut StdRng) -> Want {
         let drawn = chance.random_range(0..self.mutexes + self.rw_locks + self.semaphores);
@@ -129,8 +129,8 @@ impl Want {
     }
 }
 
-impl fmt::Display for Plan {
-    /// Formats the plan as a line for another process to parse.
+impl fmt::Display for Workload {
+    /// Formats the workload as a line for another process to parse.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { ttl, hold, long_holds, tasks, mutexes, rw_locks, semaphores } = self;
         write!(f, "{} {} {long_holds} ", ttl.as_millis(), hold.as_millis())?;
@@ -138,7 +138,7 @@ impl fmt::Display for Plan {
     }
 }
 
-impl FromStr for Plan {
+impl FromStr for Workload {
     type Err = std::num::ParseIntError;
 
     fn from_str(line: &str) -> Result<Self, Self::Err> {
