@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::{Error, LeaseKeepAliveStream, LeaseKeeper};
+use rlock_core::{Clock, Moment};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -30,34 +31,51 @@ const PAUSE: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(crate) struct KeepAlives {
     streams: Vec<UnboundedSender<KeepAlive>>,
+    clock: Clock,
     timeout: Duration,
     _tasks: JoinSet<()>,
+}
+
+/// The result of a keep-alive.
+#[derive(Debug)]
+pub(crate) enum KeptAlive {
+    /// The lease has its full TTL again.
+    Renewed,
+    /// The server does not know the lease, or does not know it yet because it has just become the leader and is behind.
+    Unknown,
+    /// The lease may have expired before the request could be sent, or sent again. A keep-alive of an expired lease
+    /// would block the stream.
+    Expired,
 }
 
 #[derive(Debug)]
 struct KeepAlive {
     lease: i64,
-    answer: oneshot::Sender<bool>,
+    /// The earliest time at which the lease can expire.
+    expires: Moment,
+    answer: oneshot::Sender<KeptAlive>,
 }
 
 impl KeepAlives {
-    pub(crate) fn new(link: &Arc<Link>, timeout: Duration) -> Self {
+    pub(crate) fn new(link: &Arc<Link>, clock: &Clock, timeout: Duration) -> Self {
         let start = |_| {
             let (sender, receiver) = unbounded_channel();
-            (sender, Stream::new(link.clone(), receiver).run())
+            (sender, Stream::new(link.clone(), clock.clone(), receiver).run())
         };
         let (streams, tasks) = (0..STREAMS).map(start).unzip();
-        Self { streams, timeout, _tasks: tasks }
+        Self { streams, clock: clock.clone(), timeout, _tasks: tasks }
     }
 
-    /// Resets a lease to its full TTL. False if the server does not know the lease, or does not know it yet because it
-    /// has just become the leader and is behind.
-    pub(crate) async fn keep_alive(&self, lease: i64) -> Result<bool, CallError> {
+    /// Resets a lease that expires at `expires` or later to its full TTL.
+    pub(crate) async fn keep_alive(&self, lease: i64, expires: Moment) -> Result<KeptAlive, CallError> {
+        if expires <= self.clock.now() {
+            return Ok(KeptAlive::Expired);
+        }
         let stream = lease.unsigned_abs() as usize % STREAMS;
         let (answer, answered) = oneshot::channel();
-        let _the_task_lives = self.streams[stream].send(KeepAlive { lease, answer });
+        let _the_task_lives = self.streams[stream].send(KeepAlive { lease, expires, answer });
         match timeout(self.timeout, answered).await {
-            Ok(Ok(known)) => Ok(known),
+            Ok(Ok(kept)) => Ok(kept),
             Ok(Err(_)) => Err(CallError::new(Kind::Unanswered, "the client is being closed")),
             Err(_elapsed) => Err(CallError::late(self.timeout)),
         }
@@ -66,6 +84,7 @@ impl KeepAlives {
 
 struct Stream {
     link: Arc<Link>,
+    clock: Clock,
     requests: UnboundedReceiver<KeepAlive>,
     waiting: VecDeque<KeepAlive>,
     /// Requests that were sent and not answered. The answers come in this order.
@@ -78,6 +97,8 @@ struct Stream {
 /// The reason that a stream ended.
 enum End {
     Broken,
+    /// No request is left to open the stream with.
+    Idle,
     /// The server does not know the lease that the stream was opened for. The other requests need a new stream.
     Refused,
     Stuck,
@@ -85,9 +106,9 @@ enum End {
 }
 
 impl Stream {
-    fn new(link: Arc<Link>, requests: UnboundedReceiver<KeepAlive>) -> Self {
+    fn new(link: Arc<Link>, clock: Clock, requests: UnboundedReceiver<KeepAlive>) -> Self {
         let (waiting, sent) = (VecDeque::new(), VecDeque::new());
-        Self { link, requests, waiting, sent, progress: Instant::now(), patience: PATIENCE }
+        Self { link, clock, requests, waiting, sent, progress: Instant::now(), patience: PATIENCE }
     }
 
     async fn run(mut self) {
@@ -105,7 +126,7 @@ impl Stream {
             };
             match end {
                 End::Broken => sleep(PAUSE).await,
-                End::Refused => {}
+                End::Refused | End::Idle => {}
                 End::Stuck => {
                     self.link.doubt();
                     self.patience = (self.patience * 2).min(LONGEST_PATIENCE);
@@ -128,7 +149,7 @@ impl Stream {
         };
         loop {
             while self.sent.len() < WINDOW
-                && let Some(request) = self.waiting.pop_front()
+                && let Some(request) = self.next_to_send()
             {
                 if self.sent.is_empty() {
                     self.progress = Instant::now();
@@ -145,7 +166,10 @@ impl Stream {
                     None => return End::ClientGone,
                 },
                 message = answers.message() => match message {
-                    Ok(Some(message)) => self.answered(message.id(), message.ttl() > 0),
+                    Ok(Some(message)) => {
+                        let kept = if message.ttl() > 0 { KeptAlive::Renewed } else { KeptAlive::Unknown };
+                        self.answered(message.id(), kept);
+                    }
                     Ok(None) | Err(_) => return End::Broken,
                 },
                 () = sleep_until(self.progress + self.patience), if !self.sent.is_empty() => return End::Stuck,
@@ -153,30 +177,39 @@ impl Stream {
         }
     }
 
+    /// The next request to send. Those whose leases may have expired meanwhile go back to their callers.
+    fn next_to_send(&mut self) -> Option<KeepAlive> {
+        while let Some(request) = self.waiting.pop_front() {
+            if request.expires > self.clock.now() {
+                return Some(request);
+            }
+            let _caller_gone = request.answer.send(KeptAlive::Expired);
+        }
+        None
+    }
+
     /// Opens a stream by the first request on it.
     async fn open(&mut self, conn: &Conn) -> Result<(LeaseKeeper, LeaseKeepAliveStream), End> {
-        let Some(first) = self.waiting.front() else { return Err(End::Broken) };
+        let Some(first) = self.next_to_send() else { return Err(End::Idle) };
         let (lease, mut client) = (first.lease, conn.lease());
+        self.sent.push_back(first);
         let opened = timeout(self.patience, client.keep_alive(lease)).await.map_err(|_elapsed| End::Stuck)?;
-        let known = match &opened {
-            Ok(_) => true,
-            Err(Error::LeaseKeepAliveError(_)) => false,
+        let kept = match &opened {
+            Ok(_) => KeptAlive::Renewed,
+            Err(Error::LeaseKeepAliveError(_)) => KeptAlive::Unknown,
             Err(_) => return Err(End::Broken),
         };
-        self.patience = PATIENCE;
-        let first = self.waiting.pop_front().expect("it was there");
-        let _nobody_waits = first.answer.send(known);
+        self.answered(lease, kept);
         opened.map_err(|_| End::Refused)
     }
 
-    fn answered(&mut self, lease: i64, known: bool) {
+    fn answered(&mut self, lease: i64, kept: KeptAlive) {
         self.progress = Instant::now();
         self.patience = PATIENCE;
         // The server skipped the requests before this one, and would never answer them.
         while let Some(request) = self.sent.pop_front() {
-            let is_it = request.lease == lease;
-            if is_it {
-                let _nobody_waits = request.answer.send(known);
+            if request.lease == lease {
+                let _caller_gone = request.answer.send(kept);
                 return;
             }
         }

@@ -30,10 +30,11 @@
 //! refused only reads.
 //!
 //! An extension is a keep-alive and a read of the keys; neither is a raft entry. All keep-alives share eight streams,
-//! however many locks there are. Only that of a lease that may have expired has a stream to itself, which it may block
-//! until the server has revoked the lease. A keep-alive alone is not enough: a server may confirm an etcd lease that it has
-//! deleted. To extend a lock beyond the TTL that it was granted, the client attaches its key to another etcd lease. A
-//! release with a rest attaches it to an etcd lease that lives as long as the rest.
+//! however many locks there are. Only the keep-alive of a lease that may have expired has a stream to itself, also if
+//! the lease expires before the keep-alive is sent or sent again: a server holds up the stream until it has revoked the
+//! lease. A keep-alive alone is not enough: a server may confirm an etcd lease that it has deleted. To extend a lock
+//! beyond the TTL that it was granted, the client attaches its key to another etcd lease. A release with a rest attaches
+//! it to an etcd lease that lives as long as the rest.
 //!
 //! A waiter watches its own key and the nearest keys in front of it that leave it no room: one key, for a mutex. So a
 //! release of a mutex wakes one waiter, however many wait; a release of a semaphore wakes at most as many as it has

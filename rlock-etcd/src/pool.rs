@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 use crate::EtcdConfig;
 use crate::epoch::KEPT_EVERY;
 use crate::error::{CallError, Kind};
-use crate::keep_alive::KeepAlives;
+use crate::keep_alive::{KeepAlives, KeptAlive};
 use crate::link::Link;
 
 /// The maximum number of spare leases to keep alive, for locks after a pause. All others end with their TTL.
@@ -55,7 +55,12 @@ pub(crate) struct Life {
 impl Lease {
     /// The minimum time that it has left.
     pub(crate) fn left(&self, now: Moment) -> Duration {
-        self.touched.after(self.ttl).since(now).min(self.ttl)
+        self.expires().since(now).min(self.ttl)
+    }
+
+    /// The earliest time at which it can expire.
+    pub(crate) fn expires(&self) -> Moment {
+        self.touched.after(self.ttl)
     }
 }
 
@@ -94,7 +99,7 @@ impl Pool {
             Err(error) if error.kind == Kind::Denied => (USUAL_MIN_TTL, HashMap::new()),
             Err(error) => return Err(error),
         };
-        let keep_alives = KeepAlives::new(&link, config.timeout);
+        let keep_alives = KeepAlives::new(&link, &clock, config.timeout);
         let stock = Stock { spares, ..Stock::default() };
         let [granting, revoking, rescuing] = [MOST_GRANTS, MOST_REVOKES, MOST_RESCUES].map(Semaphore::new);
         let pool =
@@ -196,15 +201,19 @@ impl Pool {
         });
     }
 
-    /// Resets a lease to its full TTL. Returns whether the servers know it; see [`KeepAlives::keep_alive`].
+    /// Resets a lease to its full TTL. Returns whether the servers know it; see [`KeptAlive::Unknown`].
     pub(crate) async fn touch(&self, lease: &mut Lease) -> Result<bool, CallError> {
-        let now = self.now();
-        let known = match lease.left(now).is_zero() {
-            true => self.rescue(lease.id).await?,
-            false => self.keep_alives.keep_alive(lease.id).await?,
+        let mut sent = self.now();
+        let known = match self.keep_alives.keep_alive(lease.id, lease.expires()).await? {
+            KeptAlive::Renewed => true,
+            KeptAlive::Unknown => false,
+            KeptAlive::Expired => {
+                sent = self.now();
+                self.rescue(lease.id).await?
+            }
         };
         if known {
-            lease.touched = lease.touched.max(now);
+            lease.touched = lease.touched.max(sent);
         }
         Ok(known)
     }
@@ -229,7 +238,8 @@ impl Pool {
     /// Keeps the epoch alive. If that fails, the next client does it, or a new epoch begins.
     async fn keep_epoch(&self) {
         if let Some(lease) = self.link.another(None).await.epoch_lease() {
-            let _kept = self.keep_alives.keep_alive(lease).await;
+            // Its TTL is a multiple of the interval.
+            let _kept = self.keep_alives.keep_alive(lease, self.now().after(KEPT_EVERY)).await;
         }
     }
 

@@ -137,7 +137,7 @@ impl Inner {
     /// have failed.
     async fn fill(&self, claim: &Claim, known: Known) -> Result<(), CallError> {
         let mut lease = known.lease;
-        if lease.touched.after(lease.ttl) >= known.asked.after(claim.ttl.get()) {
+        if lease.expires() >= known.asked.after(claim.ttl.get()) {
             return Ok(());
         }
         if !self.pool.touch(&mut lease).await? {

@@ -238,6 +238,39 @@ async fn expired_lease_does_not_block_the_others() {
     eventually(SOON, "a keep-alive on a separate stream", has_own_stream).await;
 }
 
+/// A keep-alive is sent in time, gets no answer, and is sent again after its lease has expired.
+#[tokio::test(flavor = "multi_thread")]
+async fn keep_alive_that_expires_unanswered_blocks_no_other() {
+    const BRIEF: Duration = Duration::from_secs(3);
+    let server = Server::start();
+    let proxy = Proxy::in_front_of(server.url());
+    let config = config_at(proxy.url(), "n").timeout(SOON / 2).unwrap();
+    let client = EtcdBackend::connect(config).await.unwrap();
+    let all_held = |answers: Vec<_>| answers.iter().all(|answer| matches!(answer, Ok(Acquired::Held(_))));
+    let lasting = |id: u128| claim(&format!("r{id}"), id, Share::EXCLUSIVE, 600_000, IfBusy::Queue);
+    // Some of them share its stream, one of eight.
+    let others: Vec<_> = (1..=64).map(lasting).collect();
+    assert!(all_held(client.acquire(&others).await));
+    let brief = claim("brief", 0, Share::EXCLUSIVE, 3_000, IfBusy::Queue);
+    assert!(all_held(client.acquire(slice::from_ref(&brief)).await));
+    server.keep_expired_leases().await;
+    proxy.stall(Way::Both);
+    let brief = [extension(brief.key, 3_000)];
+    let extend_others = async {
+        tokio::time::sleep(BRIEF).await;
+        proxy.heal();
+        let answers = async || client.inspect(&others[0].key.resource).await.is_ok();
+        eventually(SOON, "an answer", answers).await;
+        let extensions: Vec<_> = others.into_iter().map(|other| extension(other.key, 600_000)).collect();
+        client.extend(&extensions).await
+    };
+    let (expired, extended) = join(client.extend(&brief), extend_others).await;
+    assert!(!matches!(expired[0], Ok(Extended::Held(_))), "{expired:?}");
+    for answer in extended {
+        assert!(matches!(answer, Ok(Extended::Held(_))), "{answer:?}");
+    }
+}
+
 /// Its etcd lease has its full TTL again when the server is back.
 #[tokio::test(flavor = "multi_thread")]
 async fn waiter_of_two_seconds_outlasts_a_restart() {

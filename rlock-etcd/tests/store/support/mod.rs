@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use etcd_client::{AlarmAction, AlarmOptions, AlarmType};
 use rlock_core::{Claim, Client, Extension, IfBusy, LeaseId, LeaseKey, Namespace, Owner, ResourceName, Share, Ttl};
 use rlock_etcd::{EtcdBackend, EtcdConfig};
 use rlock_testkit::faults::{Control as _, Data};
@@ -79,6 +80,14 @@ impl Server {
         let values: Vec<_> = page.lines().filter(|line| line.starts_with(front)).map(value).collect();
         assert!(!values.is_empty(), "etcd has no metric {front}");
         format!("{:.0}", values.iter().sum::<f64>()).parse().expect("counts are not negative")
+    }
+
+    /// Makes the server keep leases that expire: with this alarm it refuses all writes, also its own revocations.
+    pub(crate) async fn keep_expired_leases(&self) {
+        let mut admin = self.admin().await;
+        let mut options = AlarmOptions::new();
+        options.with_member(admin.status().await.unwrap().leader());
+        admin.alarm(AlarmAction::Activate, AlarmType::Corrupt, Some(options)).await.unwrap();
     }
 
     /// The granted TTL of the etcd lease that `key` is attached to.
