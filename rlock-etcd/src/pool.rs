@@ -232,7 +232,13 @@ impl Pool {
             });
             Ok(kept.await?.value)
         };
-        timeout(RESCUED_WITHIN, rescue).await.unwrap_or(Ok(false))
+        timeout(RESCUED_WITHIN, rescue).await.unwrap_or_else(|_elapsed| {
+            let reason = format!(
+                "the client tried to keep an etcd lease alive that may have expired, and got no answer within \
+                 {RESCUED_WITHIN:?}: a server answers once it has ended an expired lease"
+            );
+            Err(CallError::new(Kind::Unanswered, reason))
+        })
     }
 
     /// Keeps the epoch alive. If that fails, the next client does it, or a new epoch begins.

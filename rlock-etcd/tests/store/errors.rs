@@ -2,11 +2,12 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
+use std::slice;
 use std::time::{Duration, Instant};
 
-use crate::support::{Server, extension, free_port, mutex, try_mutex};
+use crate::support::{Server, claim, extension, free_port, mutex, try_mutex};
 use etcd_client::{AlarmAction, AlarmOptions, AlarmType, CompactionOptions};
-use rlock_core::{Acquired, Backend as _, BackendError, Extended, Released, Verdict};
+use rlock_core::{Acquired, Backend as _, BackendError, Extended, IfBusy, Released, Share, Verdict};
 use rlock_etcd::{ConnectError, EtcdBackend, EtcdConfig};
 
 async fn connect(url: &str) -> Result<EtcdBackend, ConnectError> {
@@ -95,6 +96,25 @@ async fn a_namespace_that_somebody_else_uses() {
     let url = format!("{}?namespace=theirs", server.url());
     rejects(&url, r#"another program uses the key "theirs/": choose another namespace"#).await;
     assert_eq!(server.gateway().value("theirs/").unwrap().unwrap(), "a text of theirs");
+}
+
+/// The server does not end the lease, and so it never answers the keep-alive.
+#[tokio::test]
+async fn unanswered_keep_alive_names_what_was_tried() {
+    const BRIEF: Duration = Duration::from_secs(3);
+    let server = Server::start();
+    let client = server.client_in("n").await;
+    let claim = claim("a", 1, Share::EXCLUSIVE, 3_000, IfBusy::Queue);
+    let held = client.acquire(slice::from_ref(&claim)).await.remove(0);
+    assert!(matches!(held, Ok(Acquired::Held(_))), "{held:?}");
+    server.keep_expired_leases().await;
+    tokio::time::sleep(BRIEF).await;
+    let extended = client.extend(&[extension(claim.key, 3_000)]).await.remove(0);
+    let Err(BackendError::Unknown(failure)) = extended else { panic!("{extended:?}") };
+    let text = failure.to_string();
+    for words in ["may have expired", "no answer within 250ms"] {
+        assert!(text.contains(words), "{words} in {text}");
+    }
 }
 
 #[tokio::test]
