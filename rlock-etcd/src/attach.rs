@@ -5,10 +5,10 @@ use rlock_core::{Extended, Extension, LeaseKey};
 use crate::answer::{self, foreign};
 use crate::error::{CallError, Kind};
 use crate::inner::Inner;
+use crate::known::Known;
 use crate::line::Entry;
 use crate::pool::Lease;
 use crate::record::Record;
-use crate::table::Known;
 use crate::txn;
 
 /// How many times the client tries to attach a lease while others write its key.

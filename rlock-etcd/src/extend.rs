@@ -9,10 +9,10 @@ use rlock_core::{BackendError, Extended, Extension, Grant, Moment, ResourceName}
 use crate::answer::{Found, Outcome, foreign};
 use crate::error::{CallError, Kind};
 use crate::inner::Inner;
+use crate::known::{Known, Phase, Seat};
 use crate::line::{Blocker, Entry, Line, Standing, Wait};
 use crate::pool::Lease;
 use crate::sighting::{Question, Sighting};
-use crate::table::{Known, Phase, Seat};
 use crate::txn::{self, At, NEAR};
 
 /// A waiter with more blockers than this is judged by the leases in front of it, in etcd's order.

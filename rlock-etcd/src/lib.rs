@@ -100,6 +100,7 @@ mod inner;
 mod inspect;
 mod keep_alive;
 mod keys;
+mod known;
 mod line;
 mod link;
 mod list;

@@ -11,7 +11,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::events::Sight;
 use crate::inner::Inner;
-use crate::table::Known;
+use crate::known::Known;
 use crate::txn::{self, CHUNK};
 
 /// The pause before a failed look is repeated.

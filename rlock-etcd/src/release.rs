@@ -9,11 +9,11 @@ use rlock_core::{BackendError, LeaseId, Release, Released, ResourceName};
 use crate::answer::Outcome;
 use crate::error::{CallError, Kind};
 use crate::inner::Inner;
+use crate::known::{Known, Phase};
 use crate::line::{Entry, Line, Standing};
 use crate::pool::Lease;
 use crate::record::Record;
 use crate::spot::Spot;
-use crate::table::{Known, Phase};
 use crate::txn::{self, CHUNK};
 
 /// A way to end a lease.

@@ -10,116 +10,13 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::events::Command;
 use crate::keys::Keys;
-use crate::line::{Entry, Standing, Wait};
+use crate::known::{Known, Late, Phase, Seat};
+use crate::line::{Standing, Wait};
 use crate::pool::{Lease, Pool};
 use crate::record::{Record, State};
-use crate::sighting::{Question, Sighting};
+use crate::sighting::Sighting;
 use crate::spot::Spot;
 use crate::txn::At;
-
-/// A lease that this client has claimed and not released.
-#[derive(Debug, Clone)]
-pub(crate) struct Known {
-    pub(crate) key: LeaseKey,
-    pub(crate) lease: Lease,
-    /// The revision at which its key was attached to `lease`, or was seen to be; 0 for that of its claim. Answers may
-    /// arrive in another order than that of their revisions.
-    attached: i64,
-    /// Whether `lease` may belong to another client, which may use it for another lock once this one has left it.
-    is_foreign: bool,
-    /// The time of its first claim, from which its TTL counts.
-    pub(crate) asked: Moment,
-    pub(crate) phase: Phase,
-    /// The spots that its claim was last sent for.
-    pub(crate) tried: Vec<Spot>,
-    /// Whether a claim may still be in flight. The pool must not reuse its etcd lease then.
-    pub(crate) tainted: bool,
-    /// The epoch and the revision at which it was last read.
-    seen: Option<At>,
-    pub(crate) releasing: bool,
-    /// The record in its key and the time of its grant, if the key does not show that time yet.
-    unwritten: Option<(Record, SystemTime)>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// Its claim has not been answered, and may still create the lease.
-    Asked,
-    Queued(Seat, Wait),
-    Held(Seat),
-}
-
-/// The answer about an attachment came after that about a later one.
-#[derive(Debug, PartialEq, Eq)]
-struct Late;
-
-/// The key of a lease: a spot, and the revision that created it there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Seat {
-    pub(crate) spot: Spot,
-    pub(crate) created: i64,
-}
-
-impl Known {
-    /// A lease whose claim has not been answered.
-    fn claimed(key: &LeaseKey, lease: Lease, asked: Moment) -> Self {
-        Self {
-            key: key.clone(),
-            lease,
-            attached: 0,
-            is_foreign: false,
-            asked,
-            phase: Phase::Asked,
-            tried: Vec::new(),
-            tainted: false,
-            seen: None,
-            releasing: false,
-            unwritten: None,
-        }
-    }
-
-    /// Notes the lease of etcd's that it was attached to at this revision, and returns what it was before, if that differs.
-    /// An error if it was attached to another one later.
-    fn attach(&mut self, lease: Lease, revision: i64, tainted: bool, is_foreign: bool) -> Result<Option<Self>, Late> {
-        if revision < self.attached {
-            return Err(Late);
-        }
-        self.attached = revision;
-        if self.lease.id == lease.id {
-            self.tainted |= tainted;
-            return Ok(None);
-        }
-        let before = self.clone();
-        (self.lease, self.tainted, self.is_foreign) = (lease, tainted, is_foreign);
-        Ok(Some(before))
-    }
-
-    pub(crate) fn seat(&self) -> Option<Seat> {
-        match self.phase {
-            Phase::Asked => None,
-            Phase::Queued(seat, _) | Phase::Held(seat) => Some(seat),
-        }
-    }
-
-    pub(crate) fn question(&self) -> Option<Question<'_>> {
-        let Seat { spot, created } = self.seat()?;
-        Some(Question { resource: &self.key.resource, id: self.key.id, spot, created })
-    }
-
-    /// Whether `entry` is this lease, not one that another client has claimed with the same id.
-    pub(crate) fn is(&self, entry: &Entry) -> bool {
-        match self.seat() {
-            Some(seat) => seat == Seat::of(entry),
-            None => self.lease.id == entry.lease,
-        }
-    }
-}
-
-impl Seat {
-    pub(crate) fn of(entry: &Entry) -> Self {
-        Self { spot: entry.spot, created: entry.created }
-    }
-}
 
 /// All leases of this client.
 pub(crate) struct Table {
@@ -321,61 +218,5 @@ impl Table {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<LeaseId, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Known {
-    /// Whether a read as of `at` is newer than the last one. Revisions start again in a cluster that has lost its data.
-    fn may_see(&self, at: At) -> bool {
-        let is_news = self.seen.is_none_or(|seen| seen.epoch != at.epoch || seen.revision <= at.revision);
-        let exists = self
-            .seat()
-            .is_none_or(|seat| self.seen.is_none_or(|seen| seen.epoch != at.epoch) || seat.created <= at.revision);
-        !self.releasing && is_news && exists
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use rlock_core::{Clock, ResourceName};
-
-    use super::*;
-
-    fn known() -> Known {
-        let key = LeaseKey { resource: ResourceName::new("x").unwrap(), id: LeaseId::from_u128(1) };
-        Known::claimed(&key, lease(1), Clock::manual().now())
-    }
-
-    fn lease(id: i64) -> Lease {
-        Lease { id, ttl: Duration::from_secs(10), touched: Clock::manual().now() }
-    }
-
-    #[test]
-    fn late_answer_does_not_replace_a_newer_attachment() {
-        let mut known = known();
-        let before = known.attach(lease(3), 30, false, false).unwrap().expect("it is another lease");
-        assert_eq!((before.lease.id, known.lease.id), (1, 3));
-        assert_eq!(known.attach(lease(2), 20, false, false).unwrap_err(), Late);
-        assert_eq!(known.lease.id, 3);
-        let before = known.attach(lease(4), 40, false, false).unwrap().expect("it is another lease");
-        assert_eq!(before.lease.id, 3);
-    }
-
-    #[test]
-    fn repeated_attachment_taints_the_lease() {
-        let mut known = known();
-        known.attach(lease(2), 20, false, false).unwrap();
-        assert!(known.attach(lease(2), 20, true, false).unwrap().is_none());
-        assert!(known.attach(lease(3), 30, false, false).unwrap().expect("it is another lease").tainted);
-    }
-
-    #[test]
-    fn foreign_lease_stays_foreign_until_it_is_left() {
-        let mut known = known();
-        known.attach(lease(2), 20, true, true).unwrap();
-        let before = known.attach(lease(3), 30, false, false).unwrap().expect("it is another lease");
-        assert!(before.is_foreign && !known.is_foreign);
     }
 }

@@ -12,9 +12,9 @@ use rlock_core::{Acquired, BackendError, Claim, Grant, IfBusy, Moment, ResourceN
 use crate::answer::Found;
 use crate::error::{CallError, Kind};
 use crate::inner::Inner;
+use crate::known::Known;
 use crate::line::{Entry, Line, Standing};
 use crate::sighting::{Question, Sighting};
-use crate::table::Known;
 use crate::txn::{At, CHUNK};
 
 type Answer = Result<Acquired, BackendError>;
