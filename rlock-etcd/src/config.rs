@@ -156,7 +156,7 @@ impl EtcdConfig {
         Ok(self)
     }
 
-    /// Whether a lock that was waited for records the time of its grant once it has been held for some 30 ms. The time
+    /// Whether a lock that was waited for records the time of its grant once it has been held for 30 to 60 ms. The time
     /// is only shown, as by [`inspect`](rlock_core::Backend::inspect), and costs a raft entry. Without it such locks
     /// show as held for no time.
     #[must_use]

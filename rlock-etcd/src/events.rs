@@ -13,9 +13,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use crate::conn::Conn;
 use crate::error::{CallError, Kind};
 use crate::link::Link;
+use crate::young::{Granted, Young};
 
-/// How long a lease must be held before its key is watched. Most leases are released earlier, and cost no watch.
-const LASTING: Duration = Duration::from_millis(30);
 /// How long a stream may take to open before its connection is probed.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// The pause before the keys of a lease are watched again after the server cancelled one of its watches.
@@ -57,8 +56,7 @@ pub(crate) struct Watcher {
     leases: HashMap<LeaseId, Watched>,
     /// The lease and the purpose of each watch.
     watches: HashMap<i64, (LeaseId, Purpose)>,
-    /// Held leases whose keys are to be watched, in the order of the time for that.
-    young: VecDeque<(Instant, LeaseId, String, i64)>,
+    young: Young,
     /// Leases of which a watch was cancelled, in the order of the time to watch them again.
     again: VecDeque<(Instant, LeaseId)>,
     /// Requests to send to the server.
@@ -94,7 +92,7 @@ impl Watcher {
             next_id: FIRST_ID,
             leases: HashMap::new(),
             watches: HashMap::new(),
-            young: VecDeque::new(),
+            young: Young::default(),
             again: VecDeque::new(),
             outbox: VecDeque::new(),
         }
@@ -134,7 +132,7 @@ impl Watcher {
             self.see(Sight::Resync);
         }
         loop {
-            let ripe = self.young.front().map(|(at, ..)| *at);
+            let lasting = self.young.timer();
             let again = self.again.front().map(|(at, _)| *at);
             tokio::select! {
                 response = responses.message() => match response? {
@@ -153,7 +151,7 @@ impl Watcher {
                     sent?;
                     self.outbox.pop_front();
                 }
-                () = sleep_until(ripe.unwrap_or_else(Instant::now)), if ripe.is_some() => self.watch_lasting(),
+                () = sleep_until(lasting.unwrap_or_else(Instant::now)), if lasting.is_some() => self.watch_lasting(),
                 () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => self.watch_again(),
             }
         }
@@ -171,7 +169,7 @@ impl Watcher {
                 self.watch_blockers(id, Vec::new(), read_at);
                 let watched = self.leases.entry(id).or_default();
                 if !std::mem::replace(&mut watched.young, true) {
-                    self.young.push_back((Instant::now() + LASTING, id, key, read_at));
+                    self.young.add(Granted { id, key, read_at }, Instant::now());
                 }
             }
             Command::Forget(id) => {
@@ -184,9 +182,7 @@ impl Watcher {
     }
 
     fn watch_lasting(&mut self) {
-        let now = Instant::now();
-        while self.young.front().is_some_and(|(at, ..)| *at <= now) {
-            let Some((_, id, key, read_at)) = self.young.pop_front() else { return };
+        for Granted { id, key, read_at } in self.young.take_lasting(Instant::now()) {
             let Some(watched) = self.leases.get(&id) else { continue };
             if watched.own.is_none() {
                 self.watch_own(id, key, read_at);
