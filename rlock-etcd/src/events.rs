@@ -13,7 +13,6 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use crate::conn::Conn;
 use crate::error::{CallError, Kind};
 use crate::link::Link;
-use crate::young::{Granted, Young};
 
 /// How long a stream may take to open before its connection is probed.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -25,10 +24,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// A change of what to watch for a lease.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// The lease waits: watch its own key, and the keys of which one has to go before the lease can be held.
-    Queued { id: LeaseId, key: String, blockers: Vec<String>, read_at: i64 },
-    /// The lease is held: watch its own key.
-    Held { id: LeaseId, key: String, read_at: i64 },
+    /// Watch the key of the lease, and the keys of which one has to go before the lease can be held.
+    Watch { id: LeaseId, key: String, blockers: Vec<String>, read_at: i64 },
     /// This client no longer uses the lease.
     Forget(LeaseId),
 }
@@ -40,8 +37,6 @@ pub(crate) enum Sight {
     Changed(LeaseId),
     /// The key of the lease is gone, as of that revision.
     Gone(LeaseId, i64),
-    /// The lease has been held for a while.
-    Lasting(LeaseId),
     /// Events may have been missed before this.
     Resync,
 }
@@ -56,7 +51,6 @@ pub(crate) struct Watcher {
     leases: HashMap<LeaseId, Watched>,
     /// The lease and the purpose of each watch.
     watches: HashMap<i64, (LeaseId, Purpose)>,
-    young: Young,
     /// Leases of which a watch was cancelled, in the order of the time to watch them again.
     again: VecDeque<(Instant, LeaseId)>,
     /// Requests to send to the server.
@@ -67,7 +61,6 @@ pub(crate) struct Watcher {
 struct Watched {
     own: Option<i64>,
     blockers: Vec<(String, i64)>,
-    young: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -92,7 +85,6 @@ impl Watcher {
             next_id: FIRST_ID,
             leases: HashMap::new(),
             watches: HashMap::new(),
-            young: Young::default(),
             again: VecDeque::new(),
             outbox: VecDeque::new(),
         }
@@ -115,7 +107,6 @@ impl Watcher {
             self.watches.clear();
             self.outbox.clear();
             self.leases.clear();
-            self.young.clear();
             self.again.clear();
             sleep(PAUSE).await;
         }
@@ -132,7 +123,6 @@ impl Watcher {
             self.see(Sight::Resync);
         }
         loop {
-            let lasting = self.young.timer();
             let again = self.again.front().map(|(at, _)| *at);
             tokio::select! {
                 response = responses.message() => match response? {
@@ -151,7 +141,6 @@ impl Watcher {
                     sent?;
                     self.outbox.pop_front();
                 }
-                () = sleep_until(lasting.unwrap_or_else(Instant::now)), if lasting.is_some() => self.watch_lasting(),
                 () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => self.watch_again(),
             }
         }
@@ -159,18 +148,11 @@ impl Watcher {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Queued { id, key, blockers, read_at } => {
+            Command::Watch { id, key, blockers, read_at } => {
                 if self.leases.entry(id).or_default().own.is_none() {
                     self.watch_own(id, key, read_at);
                 }
                 self.watch_blockers(id, blockers, read_at);
-            }
-            Command::Held { id, key, read_at } => {
-                self.watch_blockers(id, Vec::new(), read_at);
-                let watched = self.leases.entry(id).or_default();
-                if !std::mem::replace(&mut watched.young, true) {
-                    self.young.add(Granted { id, key, read_at }, Instant::now());
-                }
             }
             Command::Forget(id) => {
                 if let Some(watched) = self.leases.remove(&id) {
@@ -178,16 +160,6 @@ impl Watcher {
                     watched.own.into_iter().chain(blockers).for_each(|watch| self.cancel(watch));
                 }
             }
-        }
-    }
-
-    fn watch_lasting(&mut self) {
-        for Granted { id, key, read_at } in self.young.take_lasting(Instant::now()) {
-            let Some(watched) = self.leases.get(&id) else { continue };
-            if watched.own.is_none() {
-                self.watch_own(id, key, read_at);
-            }
-            self.see(Sight::Lasting(id));
         }
     }
 

@@ -31,6 +31,8 @@ pub(crate) struct Known {
     /// The epoch and the revision at which it was last read.
     pub(crate) seen: Option<At>,
     pub(crate) releasing: bool,
+    /// Whether its key is watched.
+    pub(crate) is_watched: bool,
     /// The record in its key and the time of its grant, if the key does not show that time yet.
     pub(crate) unwritten: Option<(Record, SystemTime)>,
 }
@@ -68,6 +70,7 @@ impl Known {
             tainted: false,
             seen: None,
             releasing: false,
+            is_watched: false,
             unwritten: None,
         }
     }

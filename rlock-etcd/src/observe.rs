@@ -21,27 +21,33 @@ impl Inner {
     /// Handles observations until the watcher ends.
     pub(crate) async fn attend(self: Arc<Self>, mut sights: UnboundedReceiver<Sight>) {
         let mut under_way = FuturesUnordered::new();
+        let attend_to = |changed: Vec<LeaseId>, lasting: Vec<LeaseId>| {
+            let this = self.clone();
+            async move {
+                join(this.look_again(changed), this.write_down(lasting)).await;
+            }
+        };
         loop {
             let first = tokio::select! {
                 sight = sights.recv() => sight,
+                lasting = self.table.lasting() => {
+                    under_way.push(attend_to(Vec::new(), lasting));
+                    continue;
+                }
                 Some(()) = under_way.next() => continue,
             };
             let Some(first) = first else { return };
-            let (mut changed, mut lasting) = (Vec::new(), Vec::new());
+            let mut changed = Vec::new();
             let mut next = Some(first);
             while let Some(sight) = next {
                 match sight {
                     Sight::Changed(id) => changed.push(id),
                     Sight::Gone(id, revision) => self.table.deleted(id, revision),
-                    Sight::Lasting(id) => lasting.push(id),
                     Sight::Resync => self.events.send(Event::Resync),
                 }
                 next = sights.try_recv().ok();
             }
-            let this = self.clone();
-            under_way.push(async move {
-                join(this.look_again(changed), this.write_down(lasting)).await;
-            });
+            under_way.push(attend_to(changed, Vec::new()));
         }
     }
 

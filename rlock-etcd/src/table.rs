@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use rlock_core::{Event, Events, LeaseId, LeaseKey, Moment};
+use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::{Instant, sleep_until};
 
 use crate::events::Command;
 use crate::keys::Keys;
@@ -17,6 +19,7 @@ use crate::record::{Record, State};
 use crate::sighting::Sighting;
 use crate::spot::Spot;
 use crate::txn::At;
+use crate::young::Young;
 
 /// All leases of this client.
 pub(crate) struct Table {
@@ -25,13 +28,25 @@ pub(crate) struct Table {
     commands: UnboundedSender<Command>,
     events: Events,
     known: Mutex<HashMap<LeaseId, Known>>,
+    young: Mutex<Young>,
+    /// Notified when `young` sets its timer.
+    timer_set: Notify,
     /// The number of leases left after the last sweep.
     swept: AtomicUsize,
 }
 
 impl Table {
     pub(crate) fn new(keys: Keys, pool: Arc<Pool>, commands: UnboundedSender<Command>, events: Events) -> Self {
-        Self { keys, pool, commands, events, known: Mutex::default(), swept: AtomicUsize::new(0) }
+        Self {
+            keys,
+            pool,
+            commands,
+            events,
+            known: Mutex::default(),
+            young: Mutex::default(),
+            timer_set: Notify::new(),
+            swept: AtomicUsize::new(0),
+        }
     }
 
     /// A lease that is not being released.
@@ -41,8 +56,10 @@ impl Table {
 
     /// Notes a claim before it is sent.
     pub(crate) fn claimed(&self, key: &LeaseKey, lease: Lease, asked: Moment) {
-        let known = Known::claimed(key, lease, asked);
-        let before = self.lock().insert(key.id, known);
+        let mut table = self.lock();
+        let before = self.remove(&mut table, key.id);
+        table.insert(key.id, Known::claimed(key, lease, asked));
+        drop(table);
         if let Some(before) = before.filter(|before| before.lease.id != lease.id) {
             if before.is_foreign { self.pool.forget(before.lease.id) } else { self.pool.revoke(before.lease.id) }
         }
@@ -66,7 +83,7 @@ impl Table {
 
     /// Notes that a lease has ended, or that its claim was not granted.
     pub(crate) fn ended(&self, id: LeaseId) {
-        let known = self.lock().remove(&id);
+        let known = self.remove(&mut self.lock(), id);
         known.into_iter().for_each(|known| self.take_back(known));
     }
 
@@ -114,27 +131,34 @@ impl Table {
         }
         known.seen = Some(sighting.at);
         let (seat, read_at) = (Seat::of(entry), sighting.at.revision);
-        let spot = |spot| self.keys.spot(&known.key.resource, spot);
-        let key = spot(seat.spot);
         match standing {
             Standing::Queued(wait) => {
                 let ahead = match &known.phase {
                     Phase::Queued(_, before) => wait.ahead.min(before.ahead),
                     _ => wait.ahead,
                 };
+                let spot = |spot| self.keys.spot(&known.key.resource, spot);
+                let key = spot(seat.spot);
                 let blockers = wait.blockers.iter().map(|blocker| spot(blocker.spot)).collect();
                 known.phase = Phase::Queued(seat, Wait { ahead, ..wait.clone() });
-                self.command(Command::Queued { id, key, blockers, read_at });
+                known.is_watched = true;
+                self.command(Command::Watch { id, key, blockers, read_at });
             }
             Standing::Held => {
                 let was = std::mem::replace(&mut known.phase, Phase::Held(seat));
-                if !matches!(was, Phase::Held(_)) && matches!(entry.record.state, State::Asked(_)) {
-                    known.unwritten = Some((entry.record.clone(), SystemTime::now()));
+                if !matches!(was, Phase::Held(_)) {
+                    self.add_young(id);
+                    if matches!(entry.record.state, State::Asked(_)) {
+                        known.unwritten = Some((entry.record.clone(), SystemTime::now()));
+                    }
                 }
                 if matches!(was, Phase::Queued(..)) {
                     self.events.send(Event::Granted { id, token: entry.token });
                 }
-                self.command(Command::Held { id, key, read_at });
+                if known.is_watched {
+                    let key = self.keys.spot(&known.key.resource, seat.spot);
+                    self.command(Command::Watch { id, key, blockers: Vec::new(), read_at });
+                }
             }
         }
     }
@@ -147,10 +171,9 @@ impl Table {
             if !table.get(&id).is_some_and(is_gone) {
                 return;
             }
-            table.remove(&id)
+            self.remove(&mut table, id)
         };
         self.events.send(Event::Broken { id });
-        self.command(Command::Forget(id));
         gone.into_iter().for_each(|known| self.take_back(known));
     }
 
@@ -168,8 +191,40 @@ impl Table {
         let mut table = self.lock();
         let known = table.get_mut(&id)?;
         known.releasing = true;
-        self.command(Command::Forget(id));
+        self.unwatch(known);
         Some(known.clone())
+    }
+
+    /// Waits until leases have been held for a while, has their keys watched, and returns them. Some may have ended.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the next one returns the leases.
+    pub(crate) async fn lasting(&self) -> Vec<LeaseId> {
+        loop {
+            let timer = self.lock_young().timer();
+            match timer {
+                Some(timer) => {
+                    sleep_until(timer).await;
+                    return self.watch_lasting();
+                }
+                None => self.timer_set.notified().await,
+            }
+        }
+    }
+
+    fn watch_lasting(&self) -> Vec<LeaseId> {
+        let lasting = self.lock_young().take_lasting(Instant::now());
+        let mut table = self.lock();
+        for &id in &lasting {
+            let known = table.get_mut(&id).filter(|known| !known.releasing && !known.is_watched);
+            let Some(known) = known else { continue };
+            let (Some(seat), Some(seen)) = (known.seat(), known.seen) else { continue };
+            known.is_watched = true;
+            let key = self.keys.spot(&known.key.resource, seat.spot);
+            self.command(Command::Watch { id, key, blockers: Vec::new(), read_at: seen.revision });
+        }
+        lasting
     }
 
     /// The record to write into the key of a held lease.
@@ -191,8 +246,8 @@ impl Table {
             return;
         }
         let is_over = |_: &LeaseId, known: &mut Known| known.lease.touched.after(known.lease.ttl * 2) < now;
-        for (id, known) in table.extract_if(is_over) {
-            self.command(Command::Forget(id));
+        for (_, mut known) in table.extract_if(is_over) {
+            self.unwatch(&mut known);
             self.pool.forget(known.lease.id);
         }
         self.swept.store(table.len(), Ordering::Relaxed);
@@ -212,11 +267,38 @@ impl Table {
         }
     }
 
+    fn remove(&self, table: &mut HashMap<LeaseId, Known>, id: LeaseId) -> Option<Known> {
+        let mut known = table.remove(&id)?;
+        self.unwatch(&mut known);
+        Some(known)
+    }
+
+    fn unwatch(&self, known: &mut Known) {
+        if std::mem::take(&mut known.is_watched) {
+            self.command(Command::Forget(known.key.id));
+        }
+    }
+
+    /// Has a lease that is held from now on watched later.
+    fn add_young(&self, id: LeaseId) {
+        let mut young = self.lock_young();
+        let was_set = young.timer().is_some();
+        young.add(id, Instant::now());
+        drop(young);
+        if !was_set {
+            self.timer_set.notify_one();
+        }
+    }
+
     fn command(&self, command: Command) {
         let _client_gone = self.commands.send(command);
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<LeaseId, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_young(&self) -> MutexGuard<'_, Young> {
+        self.young.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -15,22 +15,13 @@ const LASTING: Duration = Duration::from_millis(30);
 /// All of them share one timer: with a timer each, every lock would wake the client once more, long after its release.
 #[derive(Debug, Default)]
 pub(crate) struct Young {
-    leases: VecDeque<(Instant, Granted)>,
+    leases: VecDeque<(Instant, LeaseId)>,
     timer: Option<Instant>,
 }
 
-/// A lease that was held when its key was read.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Granted {
-    pub(crate) id: LeaseId,
-    pub(crate) key: String,
-    /// The revision at which the key was read.
-    pub(crate) read_at: i64,
-}
-
 impl Young {
-    pub(crate) fn add(&mut self, granted: Granted, now: Instant) {
-        self.leases.push_back((now, granted));
+    pub(crate) fn add(&mut self, id: LeaseId, now: Instant) {
+        self.leases.push_back((now, id));
         if self.timer.is_none() {
             self.timer = Some(now + LASTING);
         }
@@ -42,16 +33,12 @@ impl Young {
     }
 
     /// Removes the leases that were added long enough ago. They may have been released since.
-    pub(crate) fn take_lasting(&mut self, now: Instant) -> Vec<Granted> {
-        let is_young = |(added, _): &(Instant, Granted)| *added + LASTING > now;
+    pub(crate) fn take_lasting(&mut self, now: Instant) -> Vec<LeaseId> {
+        let is_young = |(added, _): &(Instant, LeaseId)| *added + LASTING > now;
         let lasting = self.leases.iter().position(is_young).unwrap_or(self.leases.len());
-        let taken = self.leases.drain(..lasting).map(|(_, granted)| granted).collect();
+        let taken = self.leases.drain(..lasting).map(|(_, id)| id).collect();
         self.timer = if self.leases.is_empty() { None } else { Some(now + LASTING) };
         taken
-    }
-
-    pub(crate) fn clear(&mut self) {
-        *self = Self::default();
     }
 }
 
@@ -59,8 +46,8 @@ impl Young {
 mod tests {
     use super::*;
 
-    fn granted(number: u64) -> Granted {
-        Granted { id: LeaseId::from_u128(number.into()), key: String::new(), read_at: 1 }
+    fn id(number: u64) -> LeaseId {
+        LeaseId::from_u128(number.into())
     }
 
     #[test]
@@ -75,13 +62,13 @@ mod tests {
                 timers += 1;
                 for lasting in young.take_lasting(now) {
                     let held_for = now - added(taken);
-                    assert_eq!(lasting, granted(taken));
+                    assert_eq!(lasting, id(taken));
                     assert!((LASTING..=LASTING * 2).contains(&held_for), "{held_for:?}");
                     taken += 1;
                 }
             }
             if next < LOCKS {
-                young.add(granted(next), added(next));
+                young.add(id(next), added(next));
             }
         }
         assert_eq!((taken, young.timer()), (LOCKS, None));

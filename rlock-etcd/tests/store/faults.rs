@@ -60,6 +60,41 @@ async fn waiter_with_a_deleted_key_queues_again() {
     assert_eq!(server.keys("n/"), ["n/"]);
 }
 
+#[tokio::test]
+async fn key_of_a_served_waiter_is_watched() {
+    let server = Server::start();
+    let (holder, other) = (server.locks_in("n").await, server.locks_in("n").await);
+    let guard = lock(&holder, "a").await;
+    let waiting = other.clone();
+    let waiter = tokio::spawn(async move { lock(&waiting, "a").await });
+    eventually(SOON, "the waiter", async || server.keys("n/a/").len() == 2).await;
+    let revision = server.revision();
+    guard.unlock().await.unwrap();
+    let guard = within(SOON, "the hand-over", waiter).await.unwrap();
+    // The first write is the release.
+    eventually(SOON, "the note of the grant", async || server.revision() >= revision + 2).await;
+    assert_eq!(server.delete("n/a/"), 1);
+    // The next renewal would find it out much later.
+    within(TTL / 6, "the loss", guard.lost()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lock_is_watched_again_after_a_reconnect() {
+    let server = Server::start();
+    let proxy = Proxy::in_front_of(server.url());
+    let client = Client::builder().retry_for(SOON).connect(EtcdBackend::connect(config_at(proxy.url(), "n")));
+    let client = client.await.unwrap();
+    let guard = lock(&client, "a").await;
+    let streams = || server.metric(r#"grpc_server_started_total{grpc_method="Watch""#);
+    // One watch opens the stream.
+    let is_watched = || server.metric("etcd_debugging_mvcc_watcher_total") == 2;
+    eventually(SOON, "the watch", async || is_watched()).await;
+    proxy.reset();
+    eventually(SOON, "the watch on another stream", async || streams() >= 2 && is_watched()).await;
+    assert_eq!(server.delete("n/a/"), 1);
+    within(TTL / 6, "the loss", guard.lost()).await;
+}
+
 /// The locks are granted to others only after all holders have learned of their loss.
 #[tokio::test(flavor = "multi_thread")]
 async fn thousands_of_losses_precede_new_grants() {
