@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use etcd_client::TxnOp;
+use etcd_client::{Txn, TxnOp};
 use futures_util::future::try_join_all;
 use rlock_core::{BackendError, Events, ResourceName};
 
@@ -15,7 +15,7 @@ use crate::line::Line;
 use crate::link::{Link, Reply};
 use crate::pool::Pool;
 use crate::table::Table;
-use crate::txn::{self, At, CHUNK};
+use crate::txn::{self, At, CHUNK, Conditional};
 
 pub(crate) struct Inner {
     pub(crate) config: Arc<EtcdConfig>,
@@ -47,6 +47,23 @@ impl Inner {
                 async move { answer::run_granting(&conn, ops).await }
             })
             .await
+    }
+
+    /// Runs operations with conditions in one transaction, which may be sent twice. Returns for each whether its
+    /// conditions were met. The servers have less work with one that is not nested.
+    pub(crate) async fn run_conditional(&self, ops: Vec<Conditional>) -> Result<Reply<Vec<bool>>, CallError> {
+        if let [only] = &ops[..] {
+            let call = self.link.call(|conn| {
+                let txn = Txn::from(only.clone());
+                async move { answer::run_if(&conn, txn).await }
+            });
+            let Reply { value, repeated } = call.await?;
+            return Ok(Reply { value: vec![value.is_some()], repeated });
+        }
+        let Reply { value, repeated } = self.run(ops.into_iter().map(TxnOp::from).collect()).await?;
+        let met = value.outcomes.into_iter().map(|outcome| Ok(outcome.decided()?.met));
+        let met: Result<Vec<bool>, CallError> = met.collect();
+        Ok(Reply { value: met?, repeated })
     }
 
     /// Runs operations that only read. Their answers may be of different revisions.

@@ -82,7 +82,7 @@ impl Inner {
         let unwritten: Vec<_> = ids.into_iter().filter_map(|id| self.table.unwritten(id)).collect();
         for part in unwritten.chunks(CHUNK) {
             let ops = part.iter().map(|(key, seat, record)| txn::rewrite(key, seat.created, record)).collect();
-            if let Err(error) = self.run(ops).await {
+            if let Err(error) = self.run_conditional(ops).await {
                 tracing::debug!(%error, "since when some locks are held was not written down");
             }
         }

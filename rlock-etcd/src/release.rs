@@ -2,11 +2,9 @@
 
 use std::collections::HashMap;
 
-use etcd_client::TxnOp;
 use futures_util::future::{join_all, try_join_all};
 use rlock_core::{BackendError, LeaseId, Release, Released, ResourceName};
 
-use crate::answer::Outcome;
 use crate::error::{CallError, Kind};
 use crate::inner::Inner;
 use crate::known::{Known, Phase};
@@ -14,7 +12,7 @@ use crate::line::{Entry, Line, Standing};
 use crate::pool::Lease;
 use crate::record::Record;
 use crate::spot::Spot;
-use crate::txn::{self, CHUNK};
+use crate::txn::{self, CHUNK, Conditional};
 
 /// A way to end a lease.
 enum End {
@@ -39,7 +37,7 @@ enum End {
 
 /// Operations that end a lease. The lease existed if the conditions of one of them were met.
 struct Ending {
-    ops: Vec<TxnOp>,
+    ops: Vec<Conditional>,
     /// The etcd lease that its rest ends with.
     resting: Option<Lease>,
 }
@@ -115,15 +113,14 @@ impl Inner {
         if ops.is_empty() {
             return endings.iter().map(|_| Ok((false, false))).collect();
         }
-        let answer = match self.run(ops).await {
+        let answer = match self.run_conditional(ops).await {
             Ok(answer) => answer,
             Err(error) => return endings.iter().map(|_| Err(error.clone())).collect(),
         };
-        let mut outcomes = answer.value.outcomes.into_iter();
+        let mut answers = answer.value.into_iter();
         let was_there = |ending: &&Ending| {
-            let outcomes: Vec<_> = outcomes.by_ref().take(ending.ops.len()).collect();
-            let met: Result<Vec<bool>, _> = outcomes.into_iter().map(|it| Ok(Outcome::decided(it)?.met)).collect();
-            met.map(|met| (met.contains(&true), answer.repeated))
+            let met: Vec<bool> = answers.by_ref().take(ending.ops.len()).collect();
+            Ok((met.contains(&true), answer.repeated))
         };
         endings.iter().map(was_there).collect()
     }
@@ -170,8 +167,8 @@ impl Inner {
         for part in line.holders().chunks(CHUNK) {
             let key = |entry: &Entry| self.keys.spot(resource, entry.spot);
             let ops = part.iter().map(|entry| txn::delete(&key(entry), entry.created)).collect();
-            for (entry, outcome) in part.iter().zip(self.run(ops).await?.value.outcomes) {
-                broken += u64::from(outcome.decided()?.met && !entry.record.is_resting());
+            for (entry, is_deleted) in part.iter().zip(self.run_conditional(ops).await?.value) {
+                broken += u64::from(is_deleted && !entry.record.is_resting());
             }
         }
         Ok(broken)

@@ -20,6 +20,16 @@ pub(crate) struct At {
     pub(crate) epoch: Epoch,
 }
 
+/// An operation with conditions: a transaction, or a part of one.
+#[derive(Debug, Clone)]
+pub(crate) struct Conditional {
+    when: Vec<Compare>,
+    /// Operations for the case that all conditions are met.
+    then: Vec<TxnOp>,
+    /// Operations for the other case.
+    otherwise: Vec<TxnOp>,
+}
+
 /// A lease to be written.
 #[derive(Debug, Clone)]
 pub(crate) struct Put {
@@ -114,30 +124,30 @@ pub(crate) fn attach(key: &str, written: i64, lease: i64, record: &Record) -> Tx
 }
 
 /// Writes a new record of a lease, if its key is still the one that revision `created` has created.
-pub(crate) fn rewrite(key: &str, created: i64, record: &Record) -> TxnOp {
+pub(crate) fn rewrite(key: &str, created: i64, record: &Record) -> Conditional {
     let options = PutOptions::new().with_ignore_lease();
     let same = Compare::create_revision(key, CompareOp::Equal, created);
-    TxnOp::txn(Txn::new().when([same]).and_then([TxnOp::put(key, record.write(), Some(options))]))
+    Conditional::new([same], TxnOp::put(key, record.write(), Some(options)))
 }
 
 /// Lets a spot rest until etcd lease `resting` ends, if its key is still the same, and attached to `lease`.
-pub(crate) fn rest(key: &str, created: i64, lease: i64, resting: i64, record: &Record) -> TxnOp {
+pub(crate) fn rest(key: &str, created: i64, lease: i64, resting: i64, record: &Record) -> Conditional {
     let same = Compare::create_revision(key, CompareOp::Equal, created);
     let attached = Compare::lease(key, CompareOp::Equal, lease);
     let options = PutOptions::new().with_lease(resting);
-    TxnOp::txn(Txn::new().when([same, attached]).and_then([TxnOp::put(key, record.write(), Some(options))]))
+    Conditional::new([same, attached], TxnOp::put(key, record.write(), Some(options)))
 }
 
 /// Deletes a lease, if its key is still the one that revision `created` has created.
-pub(crate) fn delete(key: &str, created: i64) -> TxnOp {
+pub(crate) fn delete(key: &str, created: i64) -> Conditional {
     let same = Compare::create_revision(key, CompareOp::Equal, created);
-    TxnOp::txn(Txn::new().when([same]).and_then([TxnOp::delete(key, None)]))
+    Conditional::new([same], TxnOp::delete(key, None))
 }
 
 /// Deletes a lease, if it is attached to this etcd lease.
-pub(crate) fn delete_attached(key: &str, lease: i64) -> TxnOp {
+pub(crate) fn delete_attached(key: &str, lease: i64) -> Conditional {
     let attached = Compare::lease(key, CompareOp::Equal, lease);
-    TxnOp::txn(Txn::new().when([attached]).and_then([TxnOp::delete(key, None)]))
+    Conditional::new([attached], TxnOp::delete(key, None))
 }
 
 /// The prefix of the keys of a line with this spot's capacity.
@@ -157,6 +167,26 @@ pub(crate) fn behind(front: &str) -> Vec<u8> {
         *last += 1;
     }
     end
+}
+
+impl Conditional {
+    /// An operation that does nothing if its conditions are not met.
+    fn new(when: impl Into<Vec<Compare>>, then: TxnOp) -> Self {
+        Self { when: when.into(), then: vec![then], otherwise: Vec::new() }
+    }
+}
+
+impl From<Conditional> for Txn {
+    fn from(conditional: Conditional) -> Self {
+        let Conditional { when, then, otherwise } = conditional;
+        Self::new().when(when).and_then(then).or_else(otherwise)
+    }
+}
+
+impl From<Conditional> for TxnOp {
+    fn from(conditional: Conditional) -> Self {
+        Self::txn(conditional.into())
+    }
 }
 
 impl Put {

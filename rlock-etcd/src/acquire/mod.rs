@@ -176,7 +176,7 @@ impl Inner {
             return Ok(());
         }
         let key = self.keys.spot(&claim.key.resource, ours.spot);
-        self.run(vec![crate::txn::delete(&key, ours.created)]).await?;
+        self.run_conditional(vec![crate::txn::delete(&key, ours.created)]).await?;
         self.table.ended(claim.key.id);
         Ok(())
     }
