@@ -3,8 +3,9 @@
 use etcd_client::{GetResponse, KeyValue, ResponseHeader, Txn, TxnOp, TxnOpResponse, TxnResponse};
 
 use crate::conn::Conn;
+use crate::epoch::Guard;
 use crate::error::{CallError, Kind};
-use crate::txn::At;
+use crate::txn::{At, Conditional};
 
 /// The result of a transaction: an outcome for each operation.
 #[derive(Debug)]
@@ -71,21 +72,41 @@ pub(crate) fn foreign() -> CallError {
 pub(crate) async fn run(conn: &Conn, ops: Vec<TxnOp>) -> Result<Done, CallError> {
     let expected = ops.len();
     let response = conn.kv().txn(Txn::new().and_then(ops)).await?;
-    done(conn, &response, expected)
+    let outcomes = outcomes(&response);
+    if outcomes.len() == expected {
+        return Ok(Done { at: at(conn, &response), outcomes });
+    }
+    Err(miscounted(outcomes.len(), expected))
 }
 
 /// Runs operations that grant. They fail during the restart grace, in which former holders may not know that the
 /// cluster has lost their locks.
-pub(crate) async fn run_granting(conn: &Conn, ops: Vec<TxnOp>) -> Result<Done, CallError> {
-    let expected = ops.len();
-    let response = conn.kv().txn(conn.keys().guard(conn.epoch(), ops)).await?;
-    if response.succeeded() {
-        return done(conn, &response, expected);
+pub(crate) async fn run_granting(conn: &Conn, ops: Vec<Conditional>) -> Result<Done, CallError> {
+    let (expected, keys) = (ops.len(), conn.keys());
+    let txn = keys.guard(conn.epoch(), Conditional::all(ops));
+    let response = conn.kv().txn(Txn::from(txn)).await?;
+    let (at, met) = (at(conn, &response), response.succeeded());
+    let mut outcomes = outcomes(&response);
+    if !met {
+        // The guard puts its reads in front of the others.
+        let own = outcomes.split_off(outcomes.len().min(2));
+        let found: Result<Vec<Found>, _> = outcomes.into_iter().map(Outcome::found).collect();
+        let found = found?;
+        let [grace, now] = &found[..] else { return Err(foreign()) };
+        match keys.check(conn.epoch(), grace, now) {
+            Guard::Open => outcomes = own,
+            Guard::InGrace(error) => return Err(error),
+            Guard::Changed => {
+                conn.give_up();
+                return Err(CallError::new(Kind::Unsent, "the cluster has lost its data; the client reconnects"));
+            }
+        }
     }
-    Err(conn.keys().refusal(&response.op_responses()).unwrap_or_else(|| {
-        conn.give_up();
-        CallError::new(Kind::Unsent, "the cluster has lost its data; the client reconnects")
-    }))
+    match expected {
+        1 => Ok(Done { at, outcomes: vec![Outcome::Decided(Decided { met, outcomes })] }),
+        _ if outcomes.len() == expected => Ok(Done { at, outcomes }),
+        _ => Err(miscounted(outcomes.len(), expected)),
+    }
 }
 
 /// Runs a conditional transaction. Returns its revision if its conditions were met.
@@ -94,14 +115,12 @@ pub(crate) async fn run_if(conn: &Conn, txn: Txn) -> Result<Option<i64>, CallErr
     Ok(response.succeeded().then(|| response.header().map_or(0, ResponseHeader::revision)))
 }
 
-fn done(conn: &Conn, response: &TxnResponse, expected: usize) -> Result<Done, CallError> {
-    let revision = response.header().map_or(0, ResponseHeader::revision);
-    let at = At { revision, epoch: conn.epoch() };
-    let outcomes = outcomes(response);
-    if outcomes.len() == expected {
-        return Ok(Done { at, outcomes });
-    }
-    Err(CallError::new(Kind::Unanswered, format!("etcd gave {} answers to {expected} operations", outcomes.len())))
+fn at(conn: &Conn, response: &TxnResponse) -> At {
+    At { revision: response.header().map_or(0, ResponseHeader::revision), epoch: conn.epoch() }
+}
+
+fn miscounted(answers: usize, expected: usize) -> CallError {
+    CallError::new(Kind::Unanswered, format!("etcd gave {answers} answers to {expected} operations"))
 }
 
 fn outcomes(response: &TxnResponse) -> Vec<Outcome> {

@@ -7,11 +7,13 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use etcd_client::{Compare, CompareOp, GetOptions, KvClient, LeaseClient, PutOptions, Txn, TxnOp, TxnOpResponse};
+use etcd_client::{Compare, CompareOp, GetOptions, KvClient, LeaseClient, PutOptions, Txn, TxnOp};
 use rlock_core::{Namespace, Token};
 
+use crate::answer::Found;
 use crate::error::{CallError, Kind};
 use crate::keys::Keys;
+use crate::txn::Conditional;
 
 /// The TTL of the epoch's key in seconds, a month. A client keeps the key alive when it connects and
 /// [repeatedly](KEPT_EVERY) after that.
@@ -42,6 +44,15 @@ impl Epoch {
     pub(crate) fn token(self, created: i64) -> Token {
         Token::new(u64::try_from(self.0 + created).unwrap_or_default())
     }
+}
+
+/// The state of the epoch that [guards](EpochKeys::guard) an operation.
+pub(crate) enum Guard {
+    Open,
+    /// Nothing is granted yet.
+    InGrace(CallError),
+    /// Another epoch has begun, or none.
+    Changed,
 }
 
 impl EpochKeys {
@@ -101,23 +112,26 @@ impl EpochKeys {
         Ok(())
     }
 
-    /// Makes operations conditional: the epoch is unchanged, and its grace is over.
-    pub(crate) fn guard(&self, epoch: Epoch, ops: Vec<TxnOp>) -> Txn {
+    /// Makes an operation conditional: the epoch is unchanged, and its grace is over. If a condition is not met, the
+    /// first two answers are those that [`check`](Self::check) takes.
+    pub(crate) fn guard(&self, epoch: Epoch, op: Conditional) -> Conditional {
         let same = Compare::value(self.epoch.as_str(), CompareOp::Equal, epoch.0.to_string());
         let is_over = Compare::create_revision(self.grace.as_str(), CompareOp::Equal, 0);
-        let options = GetOptions::new().with_count_only();
-        let is_there = TxnOp::get(self.grace.as_str(), Some(options));
-        Txn::new().when([same, is_over]).and_then(ops).or_else([is_there])
+        let grace = TxnOp::get(self.grace.as_str(), Some(GetOptions::new().with_count_only()));
+        op.guarded([same, is_over], [grace, TxnOp::get(self.epoch.as_str(), None)])
     }
 
-    /// The error of operations whose guard failed during the grace; `None` if it failed because the epoch has changed.
-    pub(crate) fn refusal(&self, answers: &[TxnOpResponse]) -> Option<CallError> {
-        let in_grace = matches!(answers, [TxnOpResponse::Get(grace)] if grace.count() > 0);
-        let reason = format!(
-            "this namespace is new in the cluster; in case the cluster has lost its data, clients that held locks \
-             before have up to {:?} to learn of their loss (restart_grace)",
-            self.grace_for
-        );
-        in_grace.then(|| CallError::new(Kind::Unsent, reason))
+    /// Finds out whether a guard failed, by the keys of the grace and of the epoch that it has read.
+    pub(crate) fn check(&self, epoch: Epoch, grace: &Found, now: &Found) -> Guard {
+        if grace.count > 0 {
+            let reason = format!(
+                "this namespace is new in the cluster; in case the cluster has lost its data, clients that held locks \
+                 before have up to {:?} to learn of their loss (restart_grace)",
+                self.grace_for
+            );
+            return Guard::InGrace(CallError::new(Kind::Unsent, reason));
+        }
+        let is_same = now.kvs.first().is_some_and(|kv| kv.value() == epoch.0.to_string().as_bytes());
+        if is_same { Guard::Open } else { Guard::Changed }
     }
 }

@@ -40,7 +40,7 @@ impl Inner {
     }
 
     /// The same for operations that grant.
-    pub(crate) async fn run_granting(&self, ops: Vec<TxnOp>) -> Result<Reply<Done>, CallError> {
+    pub(crate) async fn run_granting(&self, ops: Vec<Conditional>) -> Result<Reply<Done>, CallError> {
         self.link
             .call(|conn| {
                 let ops = ops.clone();

@@ -41,35 +41,35 @@ pub(crate) struct Put {
 }
 
 /// Takes a spot if the line is empty. Answers with a [peek](peek) otherwise.
-pub(crate) fn be_first(put: &Put, spot: Spot) -> TxnOp {
+pub(crate) fn be_first(put: &Put, spot: Spot) -> Conditional {
     let key = put.key(spot);
     // etcd stops at the first condition that is not met: it walks over the line only if this spot is free.
     let absent = Compare::create_revision(key.as_str(), CompareOp::Equal, 0);
     let alone = Compare::create_revision(put.front.as_str(), CompareOp::Equal, 0).with_prefix();
-    TxnOp::txn(Txn::new().when([absent, alone]).and_then([put.write(key)]).or_else([peek(&put.front)]))
+    Conditional { when: vec![absent, alone], then: vec![put.write(key)], otherwise: vec![peek(&put.front)] }
 }
 
 /// Takes the first free one of the spots, unless the line has leases of another capacity. Answers with a [peek](peek).
-pub(crate) fn join(put: &Put, spots: [Spot; 2]) -> TxnOp {
+pub(crate) fn join(put: &Put, spots: [Spot; 2]) -> Conditional {
     let (front, ours) = (put.front.as_str(), capacity_front(&put.front, spots[0]));
     let below = Compare::create_revision(front, CompareOp::Equal, 0).with_range(ours.as_str());
     let above = Compare::create_revision(behind(&ours), CompareOp::Equal, 0).with_range(behind(front));
-    TxnOp::txn(Txn::new().when([below, above]).and_then([take(put, spots)]).or_else([peek(front)]))
+    Conditional { when: vec![below, above], then: vec![take(put, spots)], otherwise: vec![peek(front)] }
 }
 
 /// Takes the first free one of the spots, unless a lease has joined the line after `revision`. Answers with a
 /// [peek](peek).
-pub(crate) fn enter(put: &Put, spots: [Spot; 2], revision: i64) -> TxnOp {
+pub(crate) fn enter(put: &Put, spots: [Spot; 2], revision: i64) -> Conditional {
     let front = put.front.as_str();
     let unchanged = Compare::create_revision(front, CompareOp::Less, revision + 1).with_prefix();
-    TxnOp::txn(Txn::new().when([unchanged]).and_then([take(put, spots)]).or_else([peek(front)]))
+    Conditional { when: vec![unchanged], then: vec![take(put, spots)], otherwise: vec![peek(front)] }
 }
 
 /// The same for a spot that was free at that revision.
-pub(crate) fn enter_at(put: &Put, spot: Spot, revision: i64) -> TxnOp {
+pub(crate) fn enter_at(put: &Put, spot: Spot, revision: i64) -> Conditional {
     let front = put.front.as_str();
     let unchanged = Compare::create_revision(front, CompareOp::Less, revision + 1).with_prefix();
-    TxnOp::txn(Txn::new().when([unchanged]).and_then([put.write(put.key(spot))]).or_else([peek(front)]))
+    Conditional { when: vec![unchanged], then: vec![put.write(put.key(spot))], otherwise: vec![peek(front)] }
 }
 
 /// The request may arrive twice. The second time it finds its etcd lease at one of the spots, and changes nothing.
@@ -173,6 +173,26 @@ impl Conditional {
     /// An operation that does nothing if its conditions are not met.
     fn new(when: impl Into<Vec<Compare>>, then: TxnOp) -> Self {
         Self { when: when.into(), then: vec![then], otherwise: Vec::new() }
+    }
+
+    /// Several operations as one without conditions. A single operation stays as it is: the servers have less work with
+    /// one that is not nested.
+    pub(crate) fn all(ops: Vec<Self>) -> Self {
+        match <[Self; 1]>::try_from(ops) {
+            Ok([only]) => only,
+            Err(ops) => {
+                let then = ops.into_iter().map(TxnOp::from).collect();
+                Self { when: Vec::new(), then, otherwise: Vec::new() }
+            }
+        }
+    }
+
+    /// Adds conditions in front of the others, and operations for the case that not all of them are met.
+    pub(crate) fn guarded(self, conditions: [Compare; 2], ops: [TxnOp; 2]) -> Self {
+        let Self { when, then, otherwise } = self;
+        let when = conditions.into_iter().chain(when).collect();
+        let otherwise = ops.into_iter().chain(otherwise).collect();
+        Self { when, then, otherwise }
     }
 }
 

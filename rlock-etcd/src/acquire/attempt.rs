@@ -2,7 +2,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use etcd_client::TxnOp;
 use futures_util::future::{join, join_all};
 use rlock_core::{Claim, Moment};
 
@@ -14,7 +13,7 @@ use crate::line::Entry;
 use crate::pool::Lease;
 use crate::record::{Record, State};
 use crate::spot::Spot;
-use crate::txn::{self, At, Put};
+use crate::txn::{self, At, Conditional, Put};
 
 /// How many times claims are sent with new etcd leases after the servers no longer know the ones that they were made
 /// with.
@@ -84,7 +83,7 @@ impl Inner {
     pub(super) async fn send(
         &self,
         attempts: &mut [Attempt<'_>],
-        op: impl Fn(&Attempt<'_>) -> TxnOp,
+        op: impl Fn(&Attempt<'_>) -> Conditional,
     ) -> Result<Done, CallError> {
         for tries in 1.. {
             for attempt in &*attempts {

@@ -60,6 +60,20 @@ async fn waiter_with_a_deleted_key_queues_again() {
     assert_eq!(server.keys("n/"), ["n/"]);
 }
 
+/// The client connects again, and begins another epoch.
+#[tokio::test]
+async fn tokens_grow_after_the_epoch_was_deleted() {
+    let server = Server::start();
+    let client = server.locks_in("n").await;
+    let guard = lock(&client, "a").await;
+    let token = guard.token();
+    guard.unlock().await.unwrap();
+    assert_eq!(server.delete("n/"), 1);
+    let guard = lock(&client, "a").await;
+    assert!(guard.token() > token);
+    assert_eq!(server.keys("n/"), ["n/", "n/a/00000001/x0"]);
+}
+
 #[tokio::test]
 async fn key_of_a_served_waiter_is_watched() {
     let server = Server::start();
