@@ -100,7 +100,6 @@ const CANCELLED: i32 = 1;
 const UNKNOWN: i32 = 2;
 const INVALID_ARGUMENT: i32 = 3;
 const DEADLINE_EXCEEDED: i32 = 4;
-const NOT_FOUND: i32 = 5;
 const PERMISSION_DENIED: i32 = 7;
 const RESOURCE_EXHAUSTED: i32 = 8;
 const FAILED_PRECONDITION: i32 = 9;
@@ -155,7 +154,6 @@ fn explain(code: i32, message: &str, source: Option<&(dyn std::error::Error + 's
         FAILED_PRECONDITION if message.contains("authentication is not enabled") => {
             (Kind::Refused, answered("it has no users; leave user:password@ out of the URL"))
         }
-        NOT_FOUND | INVALID_ARGUMENT | FAILED_PRECONDITION => (Kind::Refused, answered("")),
         _ => (Kind::Refused, answered("")),
     }
 }

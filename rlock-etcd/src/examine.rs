@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_history_that_nobody_compacts_is_told_of() {
+    fn history_without_compaction_is_reported() {
         assert_eq!(of_history(7, true, false).verdict, Verdict::Note);
         assert_eq!(of_history(200_000, true, true).verdict, Verdict::Risk);
         assert_eq!(of_history(200_000, false, false).verdict, Verdict::Good);

@@ -11,7 +11,7 @@ use crate::inner::Inner;
 use crate::line::Entry;
 use crate::record::{State, ago};
 
-/// The maximum number of etcd leases to ask about at a time; each takes a request of its own.
+/// The maximum number of concurrent reads of etcd leases, one request each.
 const ASKED_TOGETHER: usize = 32;
 
 impl Inner {

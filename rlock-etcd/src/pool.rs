@@ -25,7 +25,7 @@ const MOST: usize = 256;
 const MOST_GRANTS: usize = 128;
 /// The maximum number of concurrent revocations, separate from grants because no caller waits for them.
 const MOST_REVOKES: usize = 32;
-/// The maximum number of leases that may have expired to ask about at a time. Each takes a stream.
+/// The maximum number of concurrent keep-alives of leases that may have expired. Each takes a stream.
 const MOST_RESCUES: usize = 64;
 /// The shortest TTL that servers grant with their default election timeout.
 const USUAL_MIN_TTL: Duration = Duration::from_secs(2);
@@ -144,7 +144,6 @@ impl Pool {
         }
     }
 
-    /// Grants a new lease.
     pub(crate) async fn grant(&self, ttl: Duration) -> Result<Lease, CallError> {
         let (id, asked) = (rand::random_range(1..i64::MAX), self.kept(ttl));
         let secs = i64::try_from(asked.as_secs()).unwrap_or(i64::MAX);

@@ -1,4 +1,4 @@
-//! What a client asks about one lease, and what it reads.
+//! Questions about single leases, and what the client reads.
 
 use rlock_core::{LeaseId, ResourceName};
 

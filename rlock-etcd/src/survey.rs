@@ -10,7 +10,7 @@ use crate::sighting::{Question, Sighting};
 use crate::spot::Class;
 use crate::txn::{self, At, NEAR};
 
-/// The number of leases per further read.
+/// The number of leases that each further read returns.
 const PAGE: u32 = 64;
 
 impl Inner {

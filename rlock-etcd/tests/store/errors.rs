@@ -35,7 +35,7 @@ async fn nothing_listens() {
 }
 
 #[tokio::test]
-async fn nobody_answers() {
+async fn silent_server_is_unreachable() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     for user in ["", "jobs:secret@"] {
         let begun = Instant::now();
@@ -90,12 +90,12 @@ async fn of_several_servers_one_is_enough() {
 }
 
 #[tokio::test]
-async fn a_namespace_that_somebody_else_uses() {
+async fn namespace_of_another_program_is_refused() {
     let server = Server::start();
-    server.gateway().put("theirs/", "a text of theirs").unwrap();
+    server.gateway().put("theirs/", "another value").unwrap();
     let url = format!("{}?namespace=theirs", server.url());
     rejects(&url, r#"another program uses the key "theirs/": choose another namespace"#).await;
-    assert_eq!(server.gateway().value("theirs/").unwrap().unwrap(), "a text of theirs");
+    assert_eq!(server.gateway().value("theirs/").unwrap().unwrap(), "another value");
 }
 
 /// The server does not end the lease, and so it never answers the keep-alive.
