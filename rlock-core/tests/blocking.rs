@@ -172,6 +172,16 @@ async fn calls_inside_a_runtime_block_it_and_return() {
     guard.unlock().unwrap();
 }
 
+/// A task may use its runtime for some time before it has to yield. A call that blocks cannot.
+#[tokio::test]
+async fn task_that_never_yields_may_make_calls() {
+    let client = client();
+    let lock = SimpleLock::new("job", &client).unwrap();
+    for _ in 0..200 {
+        lock.lock().unwrap().release().unwrap();
+    }
+}
+
 #[tokio::test]
 async fn client_on_the_callers_runtime_is_refused() {
     let builder = rlock_core::Client::builder().runtime(tokio::runtime::Handle::current());

@@ -31,7 +31,8 @@ fn wait<F: Future>(future: F, limit: Option<Duration>) -> Option<F::Output> {
     let begun = Instant::now();
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut context = Context::from_waker(&waker);
-    let mut future = pin!(future);
+    // A task around this has a budget, which nothing refills while its thread is parked.
+    let mut future = pin!(tokio::task::unconstrained(future));
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
             return Some(output);
