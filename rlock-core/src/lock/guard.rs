@@ -266,9 +266,10 @@ impl Guard {
     ///
     /// The release takes effect whether or not the future is dropped, once it has been polled.
     pub async fn release(&self) -> Result<(), UnlockError> {
+        let confirmation = self.client.driver.unlock(&self.slot);
         // The driver wakes one future for the release of a lease.
         let _turn = self.releasing.lock().await;
-        self.client.driver.unlock(&self.slot).await
+        confirmation.await
     }
 }
 
