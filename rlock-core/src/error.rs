@@ -201,8 +201,8 @@ pub enum InvalidConfig {
     },
     /// A watchdog that would extend too late.
     #[error(
-        "a watchdog interval of {interval:?} is too long to extend a lease of {extend_by:?} in time: a third ({third:?}) leaves \
-         time for a second try", third = *extend_by / 3
+        "a watchdog interval of {interval:?} is too long to extend a lease of {extend_by:?} in time: use a shorter one; \
+         a third ({third:?}) leaves time for a second try", third = *extend_by / 3
     )]
     IntervalTooLong {
         /// The interval that was asked for.

@@ -28,7 +28,7 @@
 //! - [`metrics`] counts, for exporters and as a snapshot.
 //!
 //! The feature `serde`, which is off by default, implements `Serialize` and `Deserialize` for names, tokens, TTLs,
-//! owners, handles, data, loss reasons, leaders, snapshots and pages. It implements `Serialize` alone for observations of
+//! owners, handles, data, loss reasons, leaders, snapshots, pages and their filters. It implements `Serialize` alone for observations of
 //! an election, findings, the status of a watchdog and statistics. A handle is its text, and a loss reason is the label
 //! of metrics.
 //!

@@ -87,7 +87,8 @@ impl ClientBuilder {
     /// Sets whether locks have a watchdog. The default is true. The options of a lock replace it by
     /// [`watchdog`](crate::LockOptions::watchdog), and switch the watchdog on by
     /// [`watchdog_interval`](crate::LockOptions::watchdog_interval) and
-    /// [`watchdog_config`](crate::LockOptions::watchdog_config).
+    /// [`watchdog_config`](crate::LockOptions::watchdog_config). A lock that a client [adopts](Client::adopt) has a watchdog
+    /// in any case.
     pub fn default_watchdog(mut self, on: bool) -> Self {
         self.defaults.watchdog = on;
         self

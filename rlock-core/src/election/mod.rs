@@ -108,7 +108,8 @@ impl Election {
     ///
     /// # Errors
     ///
-    /// As for [`campaign_with`](Self::campaign_with).
+    /// As for [`campaign_with`](Self::campaign_with). A wait of the options, or the client's
+    /// [`default_wait`](crate::ClientBuilder::default_wait), limits each campaign, also those after a lost term.
     ///
     /// # Cancel safety
     ///

@@ -74,16 +74,8 @@ async fn watchdogs() {
     let ms = |ms| Some(Duration::from_millis(ms));
     let new = WatchdogConfig::new;
     let cases = [
-        (
-            "interval = extend_by",
-            WatchdogConfig { interval: ms(50), extend_by: ms(50), ..new() },
-            "it has to be shorter",
-        ),
-        (
-            "interval > extend_by",
-            WatchdogConfig { interval: ms(60), extend_by: ms(50), ..new() },
-            "it has to be shorter",
-        ),
+        ("interval = extend_by", WatchdogConfig { interval: ms(50), extend_by: ms(50), ..new() }, "use a shorter one"),
+        ("interval > extend_by", WatchdogConfig { interval: ms(60), extend_by: ms(50), ..new() }, "use a shorter one"),
         ("extend_by of zero", WatchdogConfig { extend_by: ms(0), ..new() }, "choose one from 10ms"),
         ("interval of zero", WatchdogConfig { interval: ms(0), ..new() }, "choose at least 1ms"),
         ("no failure allowed", WatchdogConfig { max_failures: 0, ..new() }, "use 1 to give up"),
