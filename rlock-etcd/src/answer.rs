@@ -3,7 +3,6 @@
 use etcd_client::{GetResponse, KeyValue, ResponseHeader, Txn, TxnOp, TxnOpResponse, TxnResponse};
 
 use crate::conn::Conn;
-use crate::epoch::Guard;
 use crate::error::{CallError, Kind};
 use crate::txn::{At, Conditional};
 
@@ -93,14 +92,11 @@ pub(crate) async fn run_granting(conn: &Conn, ops: Vec<Conditional>) -> Result<D
         let found: Result<Vec<Found>, _> = outcomes.into_iter().map(Outcome::found).collect();
         let found = found?;
         let [grace, now] = &found[..] else { return Err(foreign()) };
-        match keys.check(conn.epoch(), grace, now) {
-            Guard::Open => outcomes = own,
-            Guard::InGrace(error) => return Err(error),
-            Guard::Changed => {
-                conn.give_up();
-                return Err(CallError::new(Kind::Unsent, "the cluster has lost its data; the client reconnects"));
-            }
+        if !keys.check(conn.epoch(), grace, now)? {
+            conn.give_up();
+            return Err(CallError::new(Kind::Unsent, "the cluster has lost its data; the client reconnects"));
         }
+        outcomes = own;
     }
     match expected {
         1 => Ok(Done { at, outcomes: vec![Outcome::Decided(Decided { met, outcomes })] }),

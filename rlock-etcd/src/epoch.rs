@@ -46,15 +46,6 @@ impl Epoch {
     }
 }
 
-/// The state of the epoch that [guards](EpochKeys::guard) an operation.
-pub(crate) enum Guard {
-    Open,
-    /// Nothing is granted yet.
-    InGrace(CallError),
-    /// Another epoch has begun, or none.
-    Changed,
-}
-
 impl EpochKeys {
     pub(crate) fn new(namespace: &Namespace, grace_for: Duration) -> Self {
         let front = Keys::new(namespace).front().to_owned();
@@ -121,17 +112,17 @@ impl EpochKeys {
         op.guarded([same, is_over], [grace, TxnOp::get(self.epoch.as_str(), None)])
     }
 
-    /// Finds out whether a guard failed, by the keys of the grace and of the epoch that it has read.
-    pub(crate) fn check(&self, epoch: Epoch, grace: &Found, now: &Found) -> Guard {
+    /// Whether the epoch is unchanged, by the keys of the grace and of the epoch that a guarded operation has read. An
+    /// error during the grace, in which nothing is granted.
+    pub(crate) fn check(&self, epoch: Epoch, grace: &Found, now: &Found) -> Result<bool, CallError> {
         if grace.count > 0 {
             let reason = format!(
                 "this namespace is new in the cluster; in case the cluster has lost its data, clients that held locks \
                  before have up to {:?} to learn of their loss (restart_grace)",
                 self.grace_for
             );
-            return Guard::InGrace(CallError::new(Kind::Unsent, reason));
+            return Err(CallError::new(Kind::Unsent, reason));
         }
-        let is_same = now.kvs.first().is_some_and(|kv| kv.value() == epoch.0.to_string().as_bytes());
-        if is_same { Guard::Open } else { Guard::Changed }
+        Ok(now.kvs.first().is_some_and(|kv| kv.value() == epoch.0.to_string().as_bytes()))
     }
 }

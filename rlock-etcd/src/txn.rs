@@ -26,7 +26,7 @@ pub(crate) struct Conditional {
     when: Vec<Compare>,
     /// Operations for the case that all conditions are met.
     then: Vec<TxnOp>,
-    /// Operations for the other case.
+    /// Reads for the other case. They also run if a guard refuses the operation.
     otherwise: Vec<TxnOp>,
 }
 
