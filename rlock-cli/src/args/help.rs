@@ -57,7 +57,7 @@ With --json each line on standard error is an object with the fields time (UTC),
   unavailable  name or names; exit       the store does not answer; exit if rlock gives up
   acquired     name, token
   started      process                   the program's process id
-  left         names, processes, more    the program has ended; ids of 20 descendants at most, the number of others
+  left         names, processes, more    the program has ended; ids of 20 descendants at most, the number of others at its end
   ended        status or signal          of the program; the other one is null
   losing       names, remaining_ms       the lock cannot be extended, and ends after this time
   lost         name, reason              \"broken\", \"expired\", \"gone\", \"taken_over\" and others; names and exit if
