@@ -16,7 +16,7 @@ use crate::{PostgresConfig, schema};
 
 /// The maximum number of operations in a call. All their rows are locked until it ends.
 const CHUNK: usize = 64;
-/// The maximum number of times that an operation is sent.
+/// The maximum number of attempts after each kind of interference.
 const MOST_TRIES: usize = 8;
 
 /// Calls the procedure. [`Statement::call`](crate::statement::Statement::call) sets the first parameter.
@@ -102,7 +102,7 @@ impl Changes {
         }
         Err(CallError::new(
             Kind::Unsent,
-            "the server undid it each time, because its clock jumps: let its clock be steady",
+            "the server rolled the request back each time, because its clock jumps: check how its time is synchronized",
         ))
     }
 

@@ -1,7 +1,7 @@
 //! From a configuration to a working connection: opens sessions, checks the tables and the server's features.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rlock_core::{ConnectError, Events};
 use sqlx::postgres::PgConnection;
@@ -13,6 +13,7 @@ use crate::events::Inbox;
 use crate::link::Link;
 use crate::listener::Listener;
 use crate::schema::{self, Checked};
+use crate::server_clock::ServerClock;
 use crate::session::{ListeningSession, Sessions};
 use crate::statement::{self, Statement};
 
@@ -49,7 +50,8 @@ pub(crate) struct Connected {
 async fn open(config: &PostgresConfig) -> Result<Connected, CallError> {
     let limit = config.settings.connect_timeout;
     let mut first = connect_first(&sessions(config, false), limit).await?;
-    let is_pooled = is_pooled(config, &mut first).await?;
+    let clock = ServerClock::default();
+    let is_pooled = is_pooled(config, &mut first, &clock).await?;
     let sessions = Arc::new(sessions(config, is_pooled));
     let events = Events::default();
     let channel = Inbox::channel();
@@ -59,11 +61,11 @@ async fn open(config: &PostgresConfig) -> Result<Connected, CallError> {
     if !is_pooled && config.listens_where_it_asks() {
         sessions.listen(&mut first, &channel).await.map_err(failed)?;
         let listener = Listener::new(sessions.clone(), channel.clone(), events.clone(), first);
-        let link = Link::new(config, sessions, Some(listener.clone()));
+        let link = Link::new(config, sessions, Some(listener.clone()), clock);
         return Ok(Connected { link, inbox: Inbox::listen(channel, listener), events });
     }
     drop(first);
-    let link = Link::new(config, sessions, None);
+    let link = Link::new(config, sessions, None, clock);
     let inbox = match config.listen_options().filter(|_| !config.listens_where_it_asks()) {
         Some(options) => {
             let there = Arc::new(Sessions::new(config, options, false));
@@ -98,22 +100,30 @@ async fn connection(session: &mut ListeningSession) -> Result<&mut PgConnection,
     session.conn().await.map_err(|error| CallError::connecting(error, 1))
 }
 
-/// Checks the server and its tables, and whether a pooler reassigns sessions after each transaction.
-async fn is_pooled(config: &PostgresConfig, first: &mut ListeningSession) -> Result<bool, CallError> {
+/// Checks the server and its tables, and whether a pooler reassigns sessions after each transaction. Notes the server's
+/// time.
+async fn is_pooled(
+    config: &PostgresConfig,
+    first: &mut ListeningSession,
+    clock: &ServerClock,
+) -> Result<bool, CallError> {
     let schema = &config.settings.schema;
     let conn = connection(first).await?;
     if let Some(version) = conn.server_version_num().filter(|&version| version < OLDEST) {
         let reason = format!("the server is version {}: 13 or newer is needed", version / 10_000);
         return Err(CallError::new(Kind::Refused, reason));
     }
-    let Checked { is_direct } = match schema::check(conn, schema).await {
+    let mut sent = Instant::now();
+    let Checked { is_direct, now } = match schema::check(conn, schema).await {
         Err(error) if error.is_without_tables() && config.settings.creates => {
             schema::make(conn, schema).await?;
             tracing::info!(store = config.address(), schema = schema.as_str(), "created the tables");
+            sent = Instant::now();
             schema::check(conn, schema).await
         }
         checked => checked,
     }?;
+    clock.note(sent, Instant::now(), now);
     if is_direct {
         return Ok(false);
     }

@@ -50,7 +50,12 @@ struct Idle {
 }
 
 impl Link {
-    pub(crate) fn new(config: &PostgresConfig, sessions: Arc<Sessions>, listener: Option<Arc<Listener>>) -> Arc<Self> {
+    pub(crate) fn new(
+        config: &PostgresConfig,
+        sessions: Arc<Sessions>,
+        listener: Option<Arc<Listener>>,
+        clock: ServerClock,
+    ) -> Arc<Self> {
         let most = config.connections;
         Arc::new(Self {
             sessions,
@@ -61,7 +66,7 @@ impl Link {
             slots: Semaphore::new(most as usize),
             idle: Mutex::default(),
             silences: AtomicU32::new(0),
-            clock: ServerClock::default(),
+            clock,
         })
     }
 

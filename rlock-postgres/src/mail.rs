@@ -136,12 +136,16 @@ impl Mailbox {
         // In the table until the next poll, which deletes it.
         let mut is_read = Vec::new();
         loop {
-            let is_to_delete = (!is_read.is_empty()).then_some(Self::CALM);
-            let Some(pause) = self.next_look().or(is_to_delete) else {
+            let mut pause = self.next_look();
+            if !is_read.is_empty() {
+                // Unless the next poll is soon, the program may end before it, and leave the mail in the table.
+                pause = Some(pause.filter(|pause| *pause < Self::CALM).unwrap_or_default());
+            }
+            let Some(pause) = pause else {
                 self.more.notified().await;
                 continue;
             };
-            let pause = if has_failed { pause.min(Self::PATIENT) } else { pause };
+            let pause = if has_failed { Self::PATIENT } else { pause };
             let left = (last_look + pause).saturating_duration_since(Instant::now());
             // A lease that begins to wait now interrupts a long pause.
             if !left.is_zero() && timeout(left, self.more.notified()).await.is_ok() {

@@ -35,6 +35,8 @@ const PARTS: [(&str, &str); 13] = [
 pub(crate) struct Checked {
     /// Whether no pooler is in between.
     pub(crate) is_direct: bool,
+    /// The server's time, in µs.
+    pub(crate) now: i64,
 }
 
 /// The SQL that creates the tables, in one transaction; see [`PostgresBackend::schema_sql`](crate::PostgresBackend).
@@ -85,8 +87,8 @@ pub(crate) async fn check(conn: &mut PgConnection, schema: &Schema) -> Result<Ch
             ),
         ));
     };
-    let found = || Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?));
-    let (version, is_replica, is_direct, has_procedures): (i32, bool, Option<bool>, bool) =
+    let found = || Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?, row.try_get(4)?));
+    let (version, is_replica, is_direct, has_procedures, now): (i32, bool, Option<bool>, bool, i64) =
         found().map_err(|error| CallError::executing(error, schema))?;
     if version != VERSION {
         return Err(CallError::other_version(version, VERSION, schema));
@@ -97,7 +99,7 @@ pub(crate) async fn check(conn: &mut PgConnection, schema: &Schema) -> Result<Ch
     if !has_procedures {
         return Err(CallError::without_procedures(schema));
     }
-    Ok(Checked { is_direct: is_direct.unwrap_or(false) })
+    Ok(Checked { is_direct: is_direct.unwrap_or(false), now })
 }
 
 fn written(schema: &Schema, text: &str) -> String {

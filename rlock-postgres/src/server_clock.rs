@@ -3,8 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// An estimate of the server's time, from the times in its answers. It is behind that clock by the time that an answer
-/// took, and ahead of it only after the clock was set back, until the next answer.
+/// An estimate of the server's time, from the times in its answers. It may be wrong by the time that an answer took, and
+/// by the drift of the clocks since the last answer. It is ahead of a clock that was set back, until the next answer.
 #[derive(Debug, Default)]
 pub(crate) struct ServerClock {
     known: Mutex<Option<Reading>>,

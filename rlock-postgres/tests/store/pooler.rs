@@ -34,17 +34,14 @@ async fn late_claim_behind_a_pooler_is_undone() {
     let pooler = PgBouncer::start(server.0.url());
     let proxy = Proxy::in_front_of(pooler.url());
     let backend = PostgresBackend::connect(server.config_of(proxy.url())).await.unwrap();
-    for id in 1..=2 {
-        let claims = [claim("x", id, Share::EXCLUSIVE, IfBusy::Refuse)];
-        if id == 2 {
-            proxy.strand();
-            let unanswered = backend.acquire(&claims).await.remove(0);
-            assert!(matches!(unanswered, Err(BackendError::Unknown(_))), "{unanswered:?}");
-        }
-        let held = backend.acquire(&claims).await.remove(0);
-        assert!(matches!(held, Ok(Acquired::Held(_))), "{held:?}");
-        release(&backend, "x", id).await;
-    }
+    let claims = [claim("x", 1, Share::EXCLUSIVE, IfBusy::Refuse)];
+    backend.inspect(&claims[0].key.resource).await.unwrap(); // opens the connection that the claim goes over
+    proxy.strand();
+    let unanswered = backend.acquire(&claims).await.remove(0);
+    assert!(matches!(unanswered, Err(BackendError::Unknown(_))), "{unanswered:?}");
+    let held = backend.acquire(&claims).await.remove(0);
+    assert!(matches!(held, Ok(Acquired::Held(_))), "{held:?}");
+    release(&backend, "x", 1).await;
     let writes = server.number(WRITES);
     proxy.heal();
     server.wait_for(&format!("SELECT ({WRITES}) > {writes}"), "t").await;
