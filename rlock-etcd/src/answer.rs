@@ -82,8 +82,9 @@ pub(crate) async fn run(conn: &Conn, ops: Vec<TxnOp>) -> Result<Done, CallError>
 /// cluster has lost their locks.
 pub(crate) async fn run_granting(conn: &Conn, ops: Vec<Conditional>) -> Result<Done, CallError> {
     let (expected, keys) = (ops.len(), conn.keys());
-    let txn = keys.guard(conn.epoch(), Conditional::all(ops));
-    let response = conn.kv().txn(Txn::from(txn)).await?;
+    let (conditions, reads) = keys.guard(conn.epoch());
+    let guarded = Conditional::all(ops).guarded(conditions, reads);
+    let response = conn.kv().txn(Txn::from(guarded)).await?;
     let (at, met) = (at(conn, &response), response.succeeded());
     let mut outcomes = outcomes(&response);
     if !met {
@@ -92,7 +93,7 @@ pub(crate) async fn run_granting(conn: &Conn, ops: Vec<Conditional>) -> Result<D
         let found: Result<Vec<Found>, _> = outcomes.into_iter().map(Outcome::found).collect();
         let found = found?;
         let [grace, now] = &found[..] else { return Err(foreign()) };
-        if !keys.check(conn.epoch(), grace, now)? {
+        if !keys.check(conn.epoch(), grace.count, now.kvs.first().map(KeyValue::value))? {
             conn.give_up();
             return Err(CallError::new(Kind::Unsent, "the cluster has lost its data; the client reconnects"));
         }

@@ -10,10 +10,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use etcd_client::{Compare, CompareOp, GetOptions, KvClient, LeaseClient, PutOptions, Txn, TxnOp};
 use rlock_core::{Namespace, Token};
 
-use crate::answer::Found;
 use crate::error::{CallError, Kind};
 use crate::keys::Keys;
-use crate::txn::Conditional;
 
 /// The TTL of the epoch's key in seconds, a month. A client keeps the key alive when it connects and
 /// [repeatedly](KEPT_EVERY) after that.
@@ -103,19 +101,19 @@ impl EpochKeys {
         Ok(())
     }
 
-    /// Makes an operation conditional: the epoch is unchanged, and its grace is over. If a condition is not met, the
-    /// first two answers are those that [`check`](Self::check) takes.
-    pub(crate) fn guard(&self, epoch: Epoch, op: Conditional) -> Conditional {
+    /// The conditions of an operation that grants: the epoch is unchanged, and its grace is over. Also the reads for the
+    /// case that a condition is not met; [`check`](Self::check) takes their results.
+    pub(crate) fn guard(&self, epoch: Epoch) -> ([Compare; 2], [TxnOp; 2]) {
         let same = Compare::value(self.epoch.as_str(), CompareOp::Equal, epoch.0.to_string());
         let is_over = Compare::create_revision(self.grace.as_str(), CompareOp::Equal, 0);
         let grace = TxnOp::get(self.grace.as_str(), Some(GetOptions::new().with_count_only()));
-        op.guarded([same, is_over], [grace, TxnOp::get(self.epoch.as_str(), None)])
+        ([same, is_over], [grace, TxnOp::get(self.epoch.as_str(), None)])
     }
 
-    /// Whether the epoch is unchanged, by the keys of the grace and of the epoch that a guarded operation has read. An
-    /// error during the grace, in which nothing is granted.
-    pub(crate) fn check(&self, epoch: Epoch, grace: &Found, now: &Found) -> Result<bool, CallError> {
-        if grace.count > 0 {
+    /// Whether the epoch is unchanged, by the number of keys of the grace and the value of the key of the epoch that a
+    /// [guarded](Self::guard) operation has read. An error during the grace, in which nothing is granted.
+    pub(crate) fn check(&self, epoch: Epoch, graces: u64, value: Option<&[u8]>) -> Result<bool, CallError> {
+        if graces > 0 {
             let reason = format!(
                 "this namespace is new in the cluster; in case the cluster has lost its data, clients that held locks \
                  before have up to {:?} to learn of their loss (restart_grace)",
@@ -123,6 +121,6 @@ impl EpochKeys {
             );
             return Err(CallError::new(Kind::Unsent, reason));
         }
-        Ok(now.kvs.first().is_some_and(|kv| kv.value() == epoch.0.to_string().as_bytes()))
+        Ok(value.is_some_and(|value| value == epoch.0.to_string().as_bytes()))
     }
 }
