@@ -14,8 +14,9 @@ use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::time::sleep;
 
-/// How long a server that has lost its data grants nothing: time for clients to reconnect and to be notified.
-const GRACE: Duration = Duration::from_millis(1_500);
+/// How long a server that has lost its data grants nothing: the TTL of the histories, so that each holder from before has
+/// passed its deadline.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// The prefix of failures of the harness itself, which say nothing about the store.
 pub(crate) const OURS: &str = "the harness failed";
