@@ -76,8 +76,8 @@ impl ClientBuilder {
         Ok(self)
     }
 
-    /// Sets the maximum time to wait for locks whose options set no [`wait`](crate::LockOptions::wait). The default is
-    /// no limit. It also limits the wait for a [`LockSet`](crate::LockSet) and for the leadership of an
+    /// Sets the maximum time to wait for locks whose options set no [`wait`](crate::LockOptions::wait). Zero is one try.
+    /// The default is no limit, and so is [`Duration::MAX`]. It also limits the wait for a [`LockSet`](crate::LockSet) and for the leadership of an
     /// [`Election`](crate::Election). A try does not wait in any case.
     pub fn default_wait(mut self, timeout: Duration) -> Self {
         self.defaults.wait = Some(timeout);
