@@ -22,7 +22,7 @@ pub enum LockError {
         /// The time that the caller waited.
         wait: Duration,
         /// Whether this client itself held the resource, or a part of it, when the wait was over. False for one try, which
-        /// does not wait.
+        /// does not wait, and for a client of more than 10,000 leases, which does not look.
         held_here: bool,
     },
     /// The wait timed out, and the store answered nothing.

@@ -4,7 +4,9 @@ mod support;
 
 use std::time::Duration;
 
-use rlock_core::{AdoptError, Client, LockHandle, LockOptions, LossReason, RwLock, SimpleLock};
+use rlock_core::{
+    AdoptError, Client, LockError, LockHandle, LockOptions, LossReason, ResourceName, RwLock, SimpleLock,
+};
 
 use support::{Fate, TTL, Verb, World, until_idle};
 
@@ -77,4 +79,31 @@ async fn dropped_adoption_leaves_the_lock_to_the_store() {
     let adopted = world.client.adopt(&handle).await.unwrap();
     assert!(mutex(&world.other_client()).try_lock().await.unwrap().is_none());
     adopted.unlock().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_adoption_leaves_the_lock_to_the_store() {
+    let world = World::new();
+    let handle = mutex(&world.client).lock().await.unwrap().into_handle().unwrap();
+    for fate in [Fate::Hangs, Fate::Failed, Fate::AnswerLost] {
+        world.script.decide(Verb::Acquire, fate);
+        let failed = world.client.adopt(&handle).await;
+        assert!(matches!(failed, Err(AdoptError::Lock(LockError::Unavailable { .. }))), "{fate:?}: {failed:?}");
+        world.script.decide(Verb::Acquire, Fate::Answered);
+        until_idle().await;
+        assert_eq!(world.client.open_leases(), 0, "{fate:?}");
+        let name = ResourceName::new("job").unwrap();
+        assert!(!world.client.inspect(&name).await.unwrap().is_free(), "{fate:?}");
+    }
+    world.client.adopt(&handle).await.unwrap().unlock().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn adoption_that_comes_too_late_is_forgotten() {
+    let world = World::new();
+    let handle = mutex(&world.client).lock().await.unwrap().into_handle().unwrap();
+    world.script.decide(Verb::Acquire, Fate::AnsweredLate(TTL));
+    assert!(world.client.adopt(&handle).await.is_err());
+    until_idle().await;
+    assert_eq!(world.client.open_leases(), 0);
 }

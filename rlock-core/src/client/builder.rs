@@ -155,7 +155,8 @@ impl ClientBuilder {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future lets `connect` run to its end, but no client is made.
+    /// Dropping the future makes no client. `connect` then runs to its end on the caller's runtime, and is dropped on a
+    /// thread of its own.
     ///
     /// # Panics
     ///

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::step::{Sending, quietly};
+use super::quietly::quietly;
+use super::step::Sending;
 use super::watch::Watch;
 use super::{Driver, LockRequest, Slot};
 use crate::clock::Moment;
@@ -23,18 +24,18 @@ pub(crate) enum Claimed {
 impl Driver {
     /// Registers a lease and sends its claim.
     pub(crate) fn claim(self: &Arc<Self>, request: &LockRequest, now: Moment) -> Result<Arc<Slot>, LockError> {
-        self.claim_as(LeaseId::random(), request, now)
+        self.claim_lease(None, request, now)
     }
 
-    /// Registers a lease by its id, and sends its claim. If the store has a lease of that id, it answers with that
-    /// lease.
-    pub(super) fn claim_as(
+    /// Registers a lease and sends its claim. The store answers a claim of an `adopted` lease with the lease that it has.
+    pub(super) fn claim_lease(
         self: &Arc<Self>,
-        id: LeaseId,
+        adopted: Option<LeaseId>,
         request: &LockRequest,
         now: Moment,
     ) -> Result<Arc<Slot>, LockError> {
         self.check_max(request.ttl)?;
+        let id = adopted.unwrap_or_else(LeaseId::random);
         let key = LeaseKey { resource: request.resource.clone(), id };
         let watch = request.watchdog.clone().map(|plan| Watch::start(plan, self.new_number()));
         let (renewal, watch) = watch.unzip();
@@ -52,6 +53,7 @@ impl Driver {
             renewal,
             hold_at_least: request.hold_at_least,
             hold_at_most: request.hold_at_most,
+            adopts: adopted.is_some(),
             queues: can.queue,
             pushes: can.push,
             seed: u64::try_from(id.as_u128() >> 64).expect("64 bits"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::step::Sending;
 use super::{Claimed, Driver, LockRequest, Slot};
-use crate::contract::{Extended, Extension, LeaseKey, LockHandle, Token};
+use crate::contract::{Extended, Extension, LockHandle, Token};
 use crate::error::{AdoptError, LockError};
 use crate::lease::{Input, LossReason, Lost, Wait};
 use crate::metrics::LockKind;
@@ -19,6 +19,9 @@ impl Driver {
         }
         let ttl = slot.lock().lease.terms().ttl;
         self.step(slot, Input::HandOver, Sending::Later);
+        if let Some(reason) = slot.loss() {
+            return Err(Lost { resource: slot.key.resource.clone(), reason });
+        }
         Ok(LockHandle { key: slot.key.clone(), token, share: slot.share, ttl })
     }
 
@@ -73,8 +76,7 @@ impl Driver {
             owner: None,
             place: None,
         };
-        let LeaseKey { id, .. } = handle.key;
-        self.claim_as(id, &request, self.now())
+        self.claim_lease(Some(handle.key.id), &request, self.now())
     }
 }
 

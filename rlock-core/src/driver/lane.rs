@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 use std::time::Duration;
@@ -61,6 +61,8 @@ pub(super) struct Worker {
     wake: Notify,
     /// A request under way that this worker has to await.
     call: Mutex<Option<HandedOver>>,
+    /// There are enough idle workers without this one.
+    is_surplus: AtomicBool,
 }
 
 /// A worker with work to do.
@@ -203,7 +205,11 @@ impl<T> Inner<T> {
     fn fill(&mut self, worker: &Arc<Worker>, batch: &mut Vec<T>, shares: Shares) -> bool {
         if self.queue.is_empty() || self.under_way > self.window.size() {
             self.under_way -= 1;
-            self.idle.push(worker.clone());
+            if self.idle.len() < Window::MAX {
+                self.idle.push(worker.clone());
+            } else {
+                worker.is_surplus.store(true, Ordering::Release);
+            }
             return false;
         }
         let waiting = self.queue.len();
@@ -228,6 +234,11 @@ impl Worker {
         self.lock().take()
     }
 
+    /// Whether this worker has no more work to expect.
+    pub(super) fn is_surplus(&self) -> bool {
+        self.is_surplus.load(Ordering::Acquire)
+    }
+
     /// Resolves once there is work, or the lane is closed.
     pub(super) async fn woken(&self) {
         self.wake.notified().await;
@@ -245,143 +256,4 @@ impl fmt::Debug for Worker {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: Moment = Moment::from_nanos(0);
-    const ROUND_TRIP: Option<Duration> = Some(Duration::from_millis(1));
-
-    const WORTH_A_CALL: usize = 16;
-
-    fn lane(max: usize) -> Lane<usize> {
-        Lane::new(Shares { worth_a_call: WORTH_A_CALL, max })
-    }
-
-    /// A new worker with its first batch.
-    fn start(lane: &Lane<usize>) -> Option<(Arc<Worker>, Vec<usize>)> {
-        match lane.start()? {
-            Start::New(worker) => {
-                let mut batch = Vec::new();
-                assert!(lane.first(&worker, &mut batch), "requests wait");
-                Some((worker, batch))
-            }
-            Start::Woken => panic!("no worker is idle"),
-        }
-    }
-
-    #[test]
-    fn requests_of_one_moment_go_together() {
-        let lane = lane(256);
-        assert!(lane.is_quiet());
-        lane.push(0);
-        assert!(!lane.is_quiet(), "a new request does not overtake the queue");
-        let Some(Start::New(worker)) = lane.start() else { panic!("no worker is idle") };
-        (1..4).for_each(|request| lane.push(request));
-        assert!(lane.start().is_none(), "one worker is on its way");
-        let mut batch = Vec::new();
-        assert!(lane.first(&worker, &mut batch));
-        assert_eq!(batch, [0, 1, 2, 3]);
-        assert!(!lane.is_quiet(), "its call is under way");
-        assert!(!lane.next(&worker, NOW, ROUND_TRIP, &mut batch));
-        assert!(lane.is_quiet());
-    }
-
-    #[test]
-    fn each_thread_starts_a_worker_of_its_own() {
-        let lane = lane(256);
-        lane.push(0);
-        assert!(lane.start().is_some() && lane.start().is_none());
-        let elsewhere = || {
-            lane.push(1);
-            lane.start().is_some()
-        };
-        assert!(std::thread::scope(|scope| scope.spawn(elsewhere).join().expect("it ends")));
-    }
-
-    #[test]
-    fn request_does_not_wait_for_other_answers() {
-        let lane = lane(256);
-        lane.push(0);
-        let (_first, batch) = start(&lane).expect("there is room");
-        assert_eq!(batch, [0]);
-        lane.push(1);
-        assert_eq!(start(&lane).expect("there is room for another").1, [1]);
-    }
-
-    #[test]
-    fn requests_beyond_the_window_wait() {
-        let lane = lane(3);
-        let mut workers = Vec::new();
-        for request in 0.. {
-            lane.push(request);
-            let Some(started) = start(&lane) else { break };
-            workers.push(started.0);
-        }
-        (0..4).for_each(|request| lane.push(100 + request));
-        let mut batch = Vec::new();
-        assert!(lane.next(&workers[0], NOW, ROUND_TRIP, &mut batch));
-        assert_eq!(batch.len(), 3, "as many as go together");
-        assert!(lane.next(&workers[1], NOW, ROUND_TRIP, &mut batch));
-        assert_eq!(batch[3..], [102, 103]);
-        assert!(!lane.next(&workers[2], NOW, ROUND_TRIP, &mut batch), "the worker is idle");
-    }
-
-    #[test]
-    fn many_requests_are_shared_among_the_calls() {
-        let lane = lane(1000);
-        (0..320).for_each(|request| lane.push(request));
-        let shares: Vec<usize> = std::iter::from_fn(|| start(&lane)).map(|(_, batch)| batch.len()).collect();
-        assert_eq!((shares[0], shares.len()), (20, 16), "{shares:?}");
-        assert!(shares.iter().all(|share| *share >= WORTH_A_CALL), "{shares:?}");
-    }
-
-    #[test]
-    fn idle_worker_is_used_again() {
-        let lane = lane(10);
-        lane.push(1);
-        let (worker, mut batch) = start(&lane).expect("there is room");
-        assert!(!lane.next(&worker, NOW, ROUND_TRIP, &mut batch));
-        lane.push(2);
-        assert!(matches!(lane.start(), Some(Start::Woken)));
-        assert!(lane.first(&worker, &mut batch));
-        assert_eq!(batch, [1, 2]);
-    }
-
-    #[test]
-    fn worker_that_comes_too_late_is_idle() {
-        let lane = lane(10);
-        lane.push(1);
-        let (first, mut batch) = start(&lane).expect("there is room");
-        lane.push(2);
-        let Some(Start::New(second)) = lane.start() else { panic!("no worker is idle") };
-        assert!(lane.next(&first, NOW, ROUND_TRIP, &mut batch), "the first takes the request");
-        assert!(!lane.first(&second, &mut batch));
-        assert!(!lane.next(&first, NOW, ROUND_TRIP, &mut batch));
-        assert!(lane.is_quiet());
-    }
-
-    #[test]
-    fn stuck_calls_hold_nobody_up() {
-        let lane = lane(10);
-        while lane.under_way.load(Ordering::Relaxed) < Window::START {
-            lane.push(0);
-            start(&lane).expect("there is room");
-        }
-        lane.push(0);
-        assert!(start(&lane).is_none());
-        lane.is_stuck();
-        assert!(start(&lane).is_some() && start(&lane).is_none());
-    }
-
-    #[test]
-    fn few_requests_share_calls_beside_stuck_ones() {
-        let lane = Lane::new(Shares { worth_a_call: 1000, max: 1000 });
-        (0..100).for_each(|request| lane.push(request));
-        assert_eq!(start(&lane).expect("there is room").1.len(), 100);
-        lane.is_stuck();
-        (0..100).for_each(|request| lane.push(request));
-        assert_eq!(start(&lane).expect("there is room").1.len(), FEW);
-        lane.is_back();
-        assert_eq!(start(&lane).expect("there is room").1.len(), 100 - FEW);
-    }
-}
+mod tests;

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
 
+use super::Driver;
 use super::schedule::Timer;
 use super::step::Sending;
-use super::{Driver, Slot};
-use crate::contract::{Event, EventStream};
+use crate::contract::{Event, EventStream, LeaseId};
 use crate::error::ShutdownError;
-use crate::lease::{Hint, Input, Phase, Verb};
+use crate::lease::{Hint, Input, Verb};
 
 /// The minimum time for which a client without handles continues its releases.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
@@ -64,10 +64,7 @@ impl Driver {
             if slot.is_forgotten() {
                 return;
             }
-            state.timers -= 1;
-            if state.timer == Some(*at) {
-                state.timer = None;
-            }
+            state.timers.retain(|scheduled| scheduled != at);
             state.lease.timer().is_some_and(|timer| timer <= self.now())
         };
         if is_due {
@@ -80,25 +77,34 @@ impl Driver {
     async fn listen(self: Arc<Self>, mut events: EventStream) {
         let listening = AssertUnwindSafe(async {
             while let Some(event) = events.next().await {
-                self.hear(event);
+                match event {
+                    Event::Granted { id, token } => self.hear_of(id, Hint::Granted(token)),
+                    Event::Broken { id } => self.hear_of(id, Hint::Broken),
+                    Event::Resync => self.resync().await,
+                }
             }
         });
-        if listening.catch_unwind().await.is_err() {
-            tracing::error!(backend = %self.store, "the backend's event stream panicked; waiters learn of grants only by their renewals");
+        let end = if listening.catch_unwind().await.is_ok() { "ended" } else { "panicked" };
+        if self.backend.capabilities().push {
+            tracing::error!(backend = %self.store, "the backend's event stream {end}; waiters learn of grants only by their renewals");
         }
     }
 
-    fn hear(self: &Arc<Self>, event: Event) {
-        let (slots, hint) = match event {
-            Event::Granted { id, token } => (self.table.get(id).into_iter().collect(), Hint::Granted(token)),
-            Event::Broken { id } => (self.table.get(id).into_iter().collect(), Hint::Broken),
-            Event::Resync => (self.table.all(), Hint::Resync),
-        };
-        let slots: Vec<Arc<Slot>> = slots;
-        for slot in slots {
+    fn hear_of(self: &Arc<Self>, id: LeaseId, hint: Hint) {
+        if let Some(slot) = self.table.get(id) {
             self.step(&slot, Input::Hint(hint), Sending::Later);
+            self.start_all();
         }
-        self.start_all();
+    }
+
+    /// Asks the store about every lease. Other tasks of the runtime, such as the one that signals losses, run in
+    /// between.
+    async fn resync(self: &Arc<Self>) {
+        for slots in self.table.all().chunks(256) {
+            slots.iter().for_each(|slot| self.step(slot, Input::Hint(Hint::Resync), Sending::Later));
+            self.start_all();
+            tokio::task::yield_now().await;
+        }
     }
 
     pub(super) fn start_all(self: &Arc<Self>) {
@@ -108,10 +114,7 @@ impl Driver {
     /// Refuses new leases, ends the wait of others, and waits for the holders to release theirs.
     pub(crate) async fn drain(self: &Arc<Self>, wait: Duration) {
         for slot in self.table.close() {
-            let is_held = matches!(slot.lock().lease.phase(), Phase::Held(_));
-            if !is_held {
-                self.step(&slot, Input::Close, Sending::Later);
-            }
+            self.step(&slot, Input::Drain, Sending::Later);
         }
         self.start_all();
         self.emptied_within(wait).await;

@@ -13,7 +13,9 @@ use tokio::time::timeout;
 
 use super::call::{Answer, Call, Limit, Sent};
 use super::lane::{Start, Worker};
-use super::step::{Report, Sending, quietly};
+use super::observe::Report;
+use super::quietly::quietly;
+use super::step::Sending;
 use super::together::is_together;
 use super::{Driver, LONGEST_CALL, Slot};
 use crate::clock::Moment;
@@ -116,8 +118,8 @@ impl Driver {
                 let now = self.now();
                 has_batch = lane.next(&worker, now, began.map(|began| now.since(began)), &mut desk.batch);
             }
-            if lane.is_closed() {
-                return; // `close` found this worker busy and will not wake it
+            if lane.is_closed() || worker.is_surplus() {
+                return; // `close` found this worker busy and will not wake it, or there are enough others
             }
             worker.woken().await;
         }

@@ -10,9 +10,9 @@ use crate::clock::Moment;
 
 /// The timers of a client's leases.
 ///
-/// A lease keeps only the earliest of its timers here. That timer may fire too early; the lease then sets the next one.
-/// So an operation that moves a timer later, as most operations do, costs nothing here. Timers of forgotten leases stay
-/// until they fire, or until they are more than half of all timers.
+/// A lease adds a timer only if it has no earlier one here. A timer may fire too early; the lease then adds the next one,
+/// unless it is here already. So an operation that moves a timer later, as most operations do, costs nothing here. Timers
+/// of forgotten leases stay until they fire, or until they are more than half of all timers.
 ///
 /// Timers of about the same moment share a bucket, in no order. With many leases, a heap would cost more than the rest
 /// of a renewal, because each of its levels is another cache miss of the processor.

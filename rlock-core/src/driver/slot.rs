@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
+use smallvec::SmallVec;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -66,10 +67,8 @@ pub(super) struct Signals {
 
 pub(super) struct State {
     pub(super) lease: Lease,
-    /// The earliest timer in the schedule that has not fired.
-    pub(super) timer: Option<Moment>,
-    /// The number of timers in the schedule.
-    pub(super) timers: usize,
+    /// The timers in the schedule, each earlier than the one before.
+    pub(super) timers: SmallVec<[Moment; 2]>,
     /// The reason why the waiter gets no lock.
     pub(super) refusal: Option<Refusal>,
     /// The outcome of the release.
@@ -84,7 +83,7 @@ pub(super) struct State {
 impl State {
     /// The timer of the lease, if it is earlier than every timer in the schedule.
     pub(super) fn missing_timer(&self) -> Option<Moment> {
-        self.lease.timer().filter(|at| self.timer.is_none_or(|timer| *at < timer))
+        self.lease.timer().filter(|at| self.timers.last().is_none_or(|earliest| at < earliest))
     }
 }
 
@@ -95,8 +94,7 @@ impl Slot {
     pub(super) fn new(key: LeaseKey, request: &LockRequest, lease: Lease, watch: Option<Box<Watch>>) -> Self {
         let state = State {
             lease,
-            timer: None,
-            timers: 0,
+            timers: SmallVec::new(),
             refusal: None,
             release: None,
             tickets: Vec::new(),

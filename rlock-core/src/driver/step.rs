@@ -1,20 +1,20 @@
 //! One step of a lease, and its effects.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
+use super::observe::{Report, Stage};
+use super::quietly::quietly;
 use super::slot::State;
 use super::{Driver, QueuePlace, Slot};
 use crate::clock::Moment;
-use crate::contract::{BackendError, Failure, Released, Token};
+use crate::contract::{BackendError, Failure};
 use crate::error::ExtendError;
-use crate::lease::{Effect, Effects, ExtendOutcome, Hint, Input, Lease, LossReason, Lost, Phase, Refusal};
-use crate::metrics::{Counted, RequestOutcome, WakeUp, count};
+use crate::lease::{Effect, Effects, ExtendOutcome, Hint, Input, LossReason, Lost, Phase, Refusal};
+use crate::metrics::{Counted, count};
 use crate::watchdog::WatchdogFailure;
 
 /// The way to send the requests of a step.
@@ -29,29 +29,6 @@ pub(super) enum Sending {
     Later,
 }
 
-/// The part of a store's answer that the machine does not read.
-#[derive(Debug, Clone)]
-pub(super) struct Report {
-    pub(super) at: Moment,
-    /// The time from before the request to its answer.
-    pub(super) took: Duration,
-    pub(super) error: Option<BackendError>,
-    /// The outcome of an extension.
-    pub(super) extension: Option<RequestOutcome>,
-}
-
-/// The part of a lease's state that metrics count and logs show.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stage {
-    is_queued: bool,
-    /// The moment of the grant, while the lease is held.
-    held_since: Option<Moment>,
-    /// The token, while the lease is held.
-    token: Option<Token>,
-    /// The number of the running watchdog.
-    watchdog: Option<u64>,
-}
-
 /// The outcome of an extension that the holder requested.
 type Extended = Result<(), ExtendError>;
 
@@ -63,11 +40,6 @@ struct Aftermath {
     callbacks: Option<Arc<super::callbacks::Queue>>,
     dropped: Option<Arc<super::callbacks::Queue>>,
     stale_timers: usize,
-}
-
-/// Runs code that may call the user's code, and catches its panic.
-pub(super) fn quietly(run: impl FnOnce()) {
-    drop(catch_unwind(AssertUnwindSafe(run)));
 }
 
 impl Driver {
@@ -86,18 +58,23 @@ impl Driver {
         sending: Sending,
         prepare: impl FnOnce(&mut State, Moment),
     ) {
-        let (is_hint, is_close) = (matches!(input, Input::Hint(Hint::Granted(_))), matches!(input, Input::Close));
+        let is_hint = matches!(input, Input::Hint(Hint::Granted(_)));
+        let (is_close, is_drain) = (matches!(input, Input::Close), matches!(input, Input::Drain));
         let mut effects = Effects::new();
         let reported = QueuePlace::reported_by(&input);
         let mut state = slot.lock();
         let now = report.as_ref().map_or_else(|| self.now(), |report| report.at);
         let before = Stage::of(&state.lease);
         prepare(&mut state, now);
+        let mut old_error = None;
         if let Some(report) = &report {
-            state.last_error = report.error.clone().map(Box::new);
+            old_error = std::mem::replace(&mut state.last_error, report.error.clone().map(Box::new));
         }
-        if is_close && matches!(state.lease.phase(), Phase::Held(_) | Phase::Ended(_)) {
-            state.refusal = Some(Refusal::Closed); // the waiter may not have seen its grant
+        match state.lease.phase() {
+            // The waiter may not have seen its grant.
+            Phase::Held(_) if is_close => state.refusal = Some(Refusal::Closed),
+            Phase::Ended(_) if is_close || is_drain => state.refusal = Some(Refusal::Closed),
+            _ => {}
         }
         state.lease.step(now, input, &mut effects);
         let after = Stage::of(&state.lease);
@@ -115,6 +92,7 @@ impl Driver {
             self.set_timer(slot, &mut state); // for a request that is sent now, `send` sets it
         }
         drop(state);
+        quietly(|| drop(old_error)); // a type of the backend's author
         self.carry_out(slot, &effects, aftermath, (sending, now), |driver| {
             driver.observe(slot, &effects, (before, after), now, report.as_ref(), is_hint);
         });
@@ -165,7 +143,7 @@ impl Driver {
                     self.abandoned.fetch_add(1, Ordering::Relaxed); // before the table is empty
                 }
                 Effect::Forget => {
-                    aftermath.stale_timers = std::mem::take(&mut state.timers);
+                    aftermath.stale_timers = std::mem::take(&mut state.timers).len();
                     // The user's closures must not be dropped under a mutex. If they stayed in the slot, they could be.
                     aftermath.dropped = state.watch.as_mut().and_then(|watch| watch.callbacks.take());
                 }
@@ -203,8 +181,7 @@ impl Driver {
     /// Adds the lease's timer to the schedule, unless the schedule has an earlier one.
     pub(super) fn set_timer(&self, slot: &Arc<Slot>, state: &mut State) {
         if let Some(at) = state.missing_timer() {
-            state.timer = Some(at);
-            state.timers += 1;
+            state.timers.push(at);
             self.schedule.add(at, slot);
         }
     }
@@ -256,145 +233,5 @@ impl Driver {
             self.callbacks.run(&self.runtime, callbacks);
         }
         quietly(|| drop((aftermath.callbacks, aftermath.dropped)));
-    }
-
-    /// Reports a step to metrics, then to logs.
-    fn observe(
-        &self,
-        slot: &Slot,
-        effects: &Effects,
-        stages: (Stage, Stage),
-        now: Moment,
-        report: Option<&Report>,
-        is_hint: bool,
-    ) {
-        quietly(|| self.measure(slot, effects, stages, now, report, is_hint));
-        quietly(|| log(slot, effects, stages, now, report));
-    }
-
-    fn measure(
-        &self,
-        slot: &Slot,
-        effects: &Effects,
-        (before, after): (Stage, Stage),
-        now: Moment,
-        report: Option<&Report>,
-        is_hint: bool,
-    ) {
-        match (before.is_queued, after.is_queued) {
-            (false, true) => self.metrics.queued(),
-            (true, false) => self.metrics.no_longer_queued(),
-            _ => {}
-        }
-        match (before.watchdog, after.watchdog) {
-            (None, Some(_)) => self.metrics.watchdog_started(),
-            (Some(_), None) => self.metrics.watchdog_ended(),
-            _ => {}
-        }
-        let held_for = before.held_for(now);
-        let mut is_lost = false;
-        for effect in effects {
-            match *effect {
-                Effect::Grant(_) => {
-                    self.metrics.granted();
-                    if before.is_queued {
-                        self.metrics.woken(if is_hint { WakeUp::Pushed } else { WakeUp::Asked });
-                    }
-                }
-                Effect::Lose(reason) => {
-                    is_lost = true;
-                    self.metrics.lost(slot.kind, reason, held_for);
-                }
-                Effect::Released(Released::Released) => self.metrics.released(RequestOutcome::Done),
-                Effect::Released(Released::Absent) => self.metrics.released(RequestOutcome::Gone),
-                Effect::Unreleased => self.metrics.released(RequestOutcome::Failed),
-                Effect::Begun { late } => self.metrics.extension_begun(late),
-                Effect::Send(_)
-                | Effect::Refuse(_)
-                | Effect::Reply(..)
-                | Effect::Confirm(_)
-                | Effect::Renewed
-                | Effect::Failed(_)
-                | Effect::Forget => {}
-            }
-        }
-        if before.held_since.is_some() && after.held_since.is_none() && !is_lost {
-            self.metrics.given_back(slot.kind, held_for);
-        }
-        if let Some(report) = report
-            && let (Some(outcome), Some(_)) = (report.extension, before.held_since)
-        {
-            self.metrics.extension_answered(outcome, report.took);
-        }
-    }
-}
-
-fn log(slot: &Slot, effects: &Effects, (before, after): (Stage, Stage), now: Moment, report: Option<&Report>) {
-    let resource = &slot.key.resource;
-    if let Some(error) = report.and_then(|report| report.error.as_ref()) {
-        tracing::debug!(%resource, %error, "a request failed");
-    }
-    if !before.is_queued && after.is_queued {
-        tracing::debug!(%resource, "waiting for the lock");
-    }
-    let is_lost = effects.iter().any(|effect| matches!(effect, Effect::Lose(_)));
-    if before.held_since.is_some() && after.held_since.is_none() && !is_lost {
-        let (token, held_for) = (before.token.map(Token::get), before.held_for(now));
-        tracing::debug!(%resource, token, ?held_for, "releasing the lock");
-    }
-    for effect in effects {
-        match *effect {
-            Effect::Grant(token) => tracing::debug!(%resource, %token, "acquired the lock"),
-            Effect::Lose(reason) => {
-                let (token, held_for) = (before.token.map(Token::get), before.held_for(now));
-                tracing::warn!(%resource, %reason, token, ?held_for, "lost the lock");
-            }
-            Effect::Refuse(Refusal::Ended(LossReason::Gone)) => {
-                tracing::warn!(%resource, "the store lost a place in the queue; queuing again");
-            }
-            Effect::Unreleased => tracing::warn!(%resource, "a lock was not released; it ends with its TTL"),
-            Effect::Renewed => tracing::trace!(%resource, "extended the lock"),
-            _ => {}
-        }
-    }
-}
-
-impl Stage {
-    fn of(lease: &Lease) -> Self {
-        match lease.phase() {
-            Phase::Queued(_) => Self { is_queued: true, held_since: None, token: None, watchdog: None },
-            Phase::Held(held) => {
-                let watchdog = held.watchdog().map(|watchdog| watchdog.renewal().generation);
-                Self { is_queued: false, held_since: Some(held.since()), token: Some(held.token()), watchdog }
-            }
-            _ => Self { is_queued: false, held_since: None, token: None, watchdog: None },
-        }
-    }
-
-    /// The time since the grant; zero if the lease is not held.
-    fn held_for(self, now: Moment) -> Duration {
-        self.held_since.map(|since| now.since(since)).unwrap_or_default()
-    }
-
-    /// Counts a change for the statistics of the process.
-    fn count_change(self, after: Self, effects: &Effects) {
-        match (self.is_queued, after.is_queued) {
-            (false, true) => count(Counted::Queued),
-            (true, false) => count(Counted::Unqueued),
-            _ => {}
-        }
-        match (self.watchdog, after.watchdog) {
-            (None, Some(_)) => count(Counted::WatchdogStarted),
-            (Some(_), None) => count(Counted::WatchdogEnded),
-            _ => {}
-        }
-        if effects.iter().any(|effect| matches!(effect, Effect::Grant(_))) {
-            count(Counted::Granted);
-        }
-        if effects.iter().any(|effect| matches!(effect, Effect::Lose(_))) {
-            count(Counted::Lost);
-        } else if self.held_since.is_some() && after.held_since.is_none() {
-            count(Counted::GivenBack);
-        }
     }
 }

@@ -10,6 +10,9 @@ use tokio::sync::Notify;
 use super::slot::Slot;
 use crate::contract::{LeaseId, ResourceName};
 
+/// The largest number of leases that are searched for a resource.
+const MANY: usize = 10_000;
+
 /// The leases that are not forgotten yet.
 #[derive(Default)]
 pub(super) struct Table {
@@ -63,9 +66,12 @@ impl Table {
         self.lock().slots.get(&id).cloned()
     }
 
-    /// Whether one of the leases is held, and is of `resource`.
+    /// Whether one of the leases is held, and is of `resource`. False if there are more leases than [`MANY`], because
+    /// this searches all of them under the mutex.
     pub(super) fn holds(&self, resource: &ResourceName) -> bool {
-        self.lock().slots.values().any(|slot| slot.key.resource == *resource && slot.deadline().is_some())
+        let inner = self.lock();
+        let is_held = |slot: &Arc<Slot>| slot.key.resource == *resource && slot.deadline().is_some();
+        inner.slots.len() <= MANY && inner.slots.values().any(is_held)
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Slot>> {

@@ -86,7 +86,7 @@ impl Claiming {
                 self.is_hinted = true;
                 Phase::Claiming(self)
             }
-            Input::Close => self.refuse(Refusal::Closed, context),
+            Input::Close | Input::Drain => self.refuse(Refusal::Closed, context),
             Input::LetGo | Input::GiveUp => self.give_back(context),
             Input::HandOver => Phase::forget(context),
             Input::Abandon => Phase::forget_unreleased(context),
@@ -174,8 +174,12 @@ impl Claiming {
         self.give_back(context)
     }
 
-    /// Releases the lease if there may be one. The answer to a claim under way decides that.
+    /// Releases the lease if there may be one. The answer to a claim under way decides that. A lease that could not be
+    /// adopted stays in the store.
     fn give_back(self, context: &mut Context<'_>) -> Phase {
+        if context.terms.adopts {
+            return Phase::forget(context);
+        }
         let alive_until = context.now.after(context.terms.ttl.get());
         match self.call {
             RequestState::UnderWay(call, _) => {

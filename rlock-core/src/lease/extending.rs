@@ -108,12 +108,6 @@ impl<R> Extending<R> {
         Some(sent)
     }
 
-    /// The longest life that an unanswered extension requests.
-    pub(super) fn longest(&self) -> Option<Ttl> {
-        let under_way = self.call.under_way().map(|sent| sent.ttl);
-        self.overdue.iter().map(|overdue| overdue.ttl).chain(under_way).max()
-    }
-
     pub(super) fn requests(&self) -> Option<&R> {
         self.call.under_way().map(|sent| &sent.requests)
     }

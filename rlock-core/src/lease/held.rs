@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::doubt::Doubt;
 use super::extending::{Answered, Extending, Overdue, Sent};
 use super::pause::pause;
 use super::watchdog::RenewalSchedule;
@@ -36,14 +37,8 @@ pub(crate) struct Held {
     failures: u32,
     /// The moment to retry a failed extension.
     retry: Option<Moment>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Doubt {
-    /// The lease was ended by force.
-    Broken,
-    /// Events were lost.
-    Resync,
+    /// The longest life requested so far.
+    longest: Ttl,
 }
 
 impl Held {
@@ -109,6 +104,7 @@ impl Held {
             doubt: None,
             failures: 0,
             retry: None,
+            longest: context.terms.ttl,
         }
     }
 
@@ -139,6 +135,7 @@ impl Held {
         };
         let requests = std::mem::take(&mut self.requests);
         let ttl = requests.iter().map(|request| request.ttl).fold(automatic, Ttl::max);
+        self.longest = self.longest.max(ttl);
         self.extending.sent(call, Sent { at: now, ttl, due: now.after(self.patience(now, terms)), requests });
         Some(Order::Extend { ttl })
     }
@@ -201,13 +198,11 @@ impl Held {
                 lost.step_on(Input::LetGo, context)
             }
             Input::HandOver => {
-                for request in self.requests() {
-                    context.effects.push(Effect::Reply(request.ticket, ExtendOutcome::Over));
-                }
+                self.reply_to_all(context);
                 Phase::forget(context)
             }
             Input::Abandon => self.lose(LossReason::Shutdown, true, context),
-            Input::Claimed(..) | Input::Released(..) => Phase::Held(self),
+            Input::Claimed(..) | Input::Released(..) | Input::Drain => Phase::Held(self),
         }
     }
 
@@ -333,10 +328,7 @@ impl Held {
     }
 
     fn doubted(mut self, doubt: Doubt, context: &mut Context<'_>) -> Phase {
-        self.doubt = match self.doubt {
-            Some(Doubt::Broken) => Some(Doubt::Broken),
-            _ => Some(doubt),
-        };
+        self.doubt = self.doubt.max(Some(doubt));
         self.ask(context);
         Phase::Held(self)
     }
@@ -373,21 +365,24 @@ impl Held {
         if let Some(watchdog) = &self.watchdog {
             watchdog.lost(reason, context);
         }
-        let rest_until = self.since.after(context.terms.hold_at_least);
+        let (rest_until, alive_until) = (self.since.after(context.terms.hold_at_least), self.alive_until(context));
         self.reply_to_all(context);
-        if !may_be_there {
-            return Phase::Ended(Ended::gone(reason));
-        }
-        Phase::Ended(Ended::kept_by_the_store(reason).resting_until(rest_until))
+        Phase::Ended(match may_be_there {
+            true => Ended::kept_by_the_store(reason).kept_until(alive_until, context).resting_until(rest_until),
+            false => Ended::gone(reason),
+        })
     }
 
     fn give_back(self, rests: bool, context: &mut Context<'_>) -> Phase {
-        // An extension under way may give the lease that life once more.
-        let life = self.extending.longest().max(Some(context.terms.ttl)).expect("there is one");
-        let alive_until = self.deadline.max(context.now.after(life.get()));
+        let alive_until = self.alive_until(context);
         let rest_until = rests.then(|| self.since.after(context.terms.hold_at_least));
         self.reply_to_all(context);
         Releasing::start(alive_until, true, rest_until, context)
+    }
+
+    /// The store may keep the lease until then: an unanswered extension may still take effect.
+    fn alive_until(&self, context: &Context<'_>) -> Moment {
+        self.deadline.max(context.now.after(self.longest.get()))
     }
 
     fn reply_to_all(self, context: &mut Context<'_>) {

@@ -29,6 +29,8 @@ pub(crate) enum Input {
     GiveUp,
     /// Another client may adopt the lease. This client forgets it, and the lease stays in the store.
     HandOver,
+    /// The client ends the wait of this lease. A lock that is held stays held.
+    Drain,
     /// The client shuts down.
     Close,
     /// The runtime under the client has ended: no request will be answered any more.

@@ -27,6 +27,7 @@
 //! - The loss of a lock comes before every other effect of its step.
 
 mod claiming;
+mod doubt;
 mod effect;
 mod ended;
 mod extending;
@@ -87,6 +88,8 @@ pub(crate) struct Terms {
     pub(crate) hold_at_least: Duration,
     /// The time from the grant after which the lock is lost, even if it is renewed.
     pub(crate) hold_at_most: Option<Duration>,
+    /// Another client has held the lease before, so a claim that fails must not end it.
+    pub(crate) adopts: bool,
     /// Whether the store has a queue.
     pub(crate) queues: bool,
     /// Whether the store reports grants and breaks.

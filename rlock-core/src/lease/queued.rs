@@ -78,7 +78,7 @@ impl Queued {
                 self.extending.ask(context);
                 Phase::Queued(self)
             }
-            Input::Close => {
+            Input::Close | Input::Drain => {
                 context.effects.push(Effect::Refuse(Refusal::Closed));
                 self.give_back(context)
             }

@@ -134,7 +134,8 @@ impl Releasing {
             | Input::LetGo
             | Input::GiveUp
             | Input::HandOver
-            | Input::Close => Phase::Releasing(self),
+            | Input::Close
+            | Input::Drain => Phase::Releasing(self),
         }
     }
 

@@ -144,8 +144,7 @@ impl Guard {
     ///
     /// # Cancel safety
     ///
-    /// An extension that is under way takes effect whether or not the future is dropped. It is not retried after the
-    /// drop.
+    /// Dropping the future does not take the request back: it takes effect, and is retried, as if the caller still waited.
     pub async fn extend(&self, ttl: Duration) -> Result<Duration, ExtendError> {
         let ttl = Ttl::new(ttl).map_err(InvalidConfig::from)?;
         self.check()?;

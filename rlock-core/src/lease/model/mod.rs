@@ -90,6 +90,7 @@ pub(crate) fn terms(ttl: u64, wait: Wait, watchdog: Option<u64>) -> Terms {
         renewal,
         hold_at_least: Duration::ZERO,
         hold_at_most: None,
+        adopts: false,
         queues: true,
         pushes: true,
         seed: 0,

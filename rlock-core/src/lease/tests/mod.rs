@@ -125,6 +125,7 @@ fn terms() -> Terms {
         renewal: Some(renewal(TTL / 3, None)),
         hold_at_least: Duration::ZERO,
         hold_at_most: None,
+        adopts: false,
         queues: true,
         pushes: true,
         seed: 0,

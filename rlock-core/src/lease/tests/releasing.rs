@@ -110,3 +110,21 @@ fn handed_over_lease_is_forgotten_unreleased() {
         driven.sends(&[]);
     }
 }
+
+#[test]
+fn release_after_a_loss_outlasts_the_longest_extension() {
+    const LONG: u64 = 20 * TTL;
+    let mut driven = Driven::held(unwatched());
+    let retry_until = driven.now.after(ms(1_000));
+    driven.take(Input::Extend { ttl: ttl(LONG), ticket: 1, retry_until });
+    driven.take(Input::Extended(0, Err(Fault::Unknown))); // it may have had its effect
+    driven.pass(TTL);
+    assert_eq!(driven.take(Input::LetGo).last(), Some(&Effect::Confirm(ReleaseOutcome::Lost(LossReason::Expired))));
+    let begun = driven.now;
+    while driven.now < begun.after(ms(LONG)) {
+        let effects = driven.take(Input::Released(0, Err(Fault::NotApplied)));
+        assert_eq!(effects, [], "{:?} after the loss", driven.now.since(begun));
+        driven.fire();
+    }
+    assert_eq!(driven.take(Input::Released(0, Err(Fault::NotApplied))), [Effect::Unreleased, Effect::Forget]);
+}

@@ -1,0 +1,175 @@
+//! The steps of a lease, in metrics and logs.
+
+use std::time::Duration;
+
+use super::quietly::quietly;
+use super::{Driver, Slot};
+use crate::clock::Moment;
+use crate::contract::{BackendError, Released, Token};
+use crate::lease::{Effect, Effects, Lease, LossReason, Phase, Refusal};
+use crate::metrics::{Counted, RequestOutcome, WakeUp, count};
+
+/// The part of a store's answer that the machine does not read.
+#[derive(Debug, Clone)]
+pub(super) struct Report {
+    pub(super) at: Moment,
+    /// The time from before the request to its answer.
+    pub(super) took: Duration,
+    pub(super) error: Option<BackendError>,
+    /// The outcome of an extension.
+    pub(super) extension: Option<RequestOutcome>,
+}
+
+/// The part of a lease's state that metrics count and logs show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stage {
+    pub(super) is_queued: bool,
+    /// The moment of the grant, while the lease is held.
+    held_since: Option<Moment>,
+    /// The token, while the lease is held.
+    token: Option<Token>,
+    /// The number of the running watchdog.
+    watchdog: Option<u64>,
+}
+
+impl Stage {
+    pub(super) fn of(lease: &Lease) -> Self {
+        match lease.phase() {
+            Phase::Queued(_) => Self { is_queued: true, held_since: None, token: None, watchdog: None },
+            Phase::Held(held) => {
+                let watchdog = held.watchdog().map(|watchdog| watchdog.renewal().generation);
+                Self { is_queued: false, held_since: Some(held.since()), token: Some(held.token()), watchdog }
+            }
+            _ => Self { is_queued: false, held_since: None, token: None, watchdog: None },
+        }
+    }
+
+    /// The time since the grant; zero if the lease is not held.
+    fn held_for(self, now: Moment) -> Duration {
+        self.held_since.map(|since| now.since(since)).unwrap_or_default()
+    }
+
+    /// Counts a change for the statistics of the process.
+    pub(super) fn count_change(self, after: Self, effects: &Effects) {
+        match (self.is_queued, after.is_queued) {
+            (false, true) => count(Counted::Queued),
+            (true, false) => count(Counted::Unqueued),
+            _ => {}
+        }
+        match (self.watchdog, after.watchdog) {
+            (None, Some(_)) => count(Counted::WatchdogStarted),
+            (Some(_), None) => count(Counted::WatchdogEnded),
+            _ => {}
+        }
+        if effects.iter().any(|effect| matches!(effect, Effect::Grant(_))) {
+            count(Counted::Granted);
+        }
+        if effects.iter().any(|effect| matches!(effect, Effect::Lose(_))) {
+            count(Counted::Lost);
+        } else if self.held_since.is_some() && after.held_since.is_none() {
+            count(Counted::GivenBack);
+        }
+    }
+}
+
+impl Driver {
+    /// Reports a step to metrics, then to logs.
+    pub(super) fn observe(
+        &self,
+        slot: &Slot,
+        effects: &Effects,
+        stages: (Stage, Stage),
+        now: Moment,
+        report: Option<&Report>,
+        is_hint: bool,
+    ) {
+        quietly(|| self.measure(slot, effects, stages, now, report, is_hint));
+        quietly(|| log(slot, effects, stages, now, report));
+    }
+
+    fn measure(
+        &self,
+        slot: &Slot,
+        effects: &Effects,
+        (before, after): (Stage, Stage),
+        now: Moment,
+        report: Option<&Report>,
+        is_hint: bool,
+    ) {
+        match (before.is_queued, after.is_queued) {
+            (false, true) => self.metrics.queued(),
+            (true, false) => self.metrics.no_longer_queued(),
+            _ => {}
+        }
+        match (before.watchdog, after.watchdog) {
+            (None, Some(_)) => self.metrics.watchdog_started(),
+            (Some(_), None) => self.metrics.watchdog_ended(),
+            _ => {}
+        }
+        let held_for = before.held_for(now);
+        let mut is_lost = false;
+        for effect in effects {
+            match *effect {
+                Effect::Grant(_) => {
+                    self.metrics.granted();
+                    if before.is_queued {
+                        self.metrics.woken(if is_hint { WakeUp::Pushed } else { WakeUp::Asked });
+                    }
+                }
+                Effect::Lose(reason) => {
+                    is_lost = true;
+                    self.metrics.lost(slot.kind, reason, held_for);
+                }
+                Effect::Released(Released::Released) => self.metrics.released(RequestOutcome::Done),
+                Effect::Released(Released::Absent) => self.metrics.released(RequestOutcome::Gone),
+                Effect::Unreleased => self.metrics.released(RequestOutcome::Failed),
+                Effect::Begun { late } => self.metrics.extension_begun(late),
+                Effect::Send(_)
+                | Effect::Refuse(_)
+                | Effect::Reply(..)
+                | Effect::Confirm(_)
+                | Effect::Renewed
+                | Effect::Failed(_)
+                | Effect::Forget => {}
+            }
+        }
+        if before.held_since.is_some() && after.held_since.is_none() && !is_lost {
+            self.metrics.given_back(slot.kind, held_for);
+        }
+        if let Some(report) = report
+            && let (Some(outcome), Some(_)) = (report.extension, before.held_since)
+        {
+            self.metrics.extension_answered(outcome, report.took);
+        }
+    }
+}
+
+fn log(slot: &Slot, effects: &Effects, (before, after): (Stage, Stage), now: Moment, report: Option<&Report>) {
+    let resource = &slot.key.resource;
+    if let Some(error) = report.and_then(|report| report.error.as_ref()) {
+        tracing::debug!(%resource, %error, "a request failed");
+    }
+    if !before.is_queued && after.is_queued {
+        tracing::debug!(%resource, "waiting for the lock");
+    }
+    let is_lost = effects.iter().any(|effect| matches!(effect, Effect::Lose(_)));
+    if before.held_since.is_some() && after.held_since.is_none() && !is_lost {
+        let (token, held_for) = (before.token.map(Token::get), before.held_for(now));
+        tracing::debug!(%resource, token, ?held_for, "releasing the lock");
+    }
+    for effect in effects {
+        match *effect {
+            Effect::Grant(token) => tracing::debug!(%resource, %token, "acquired the lock"),
+            Effect::Lose(reason) => {
+                let (token, held_for) = (before.token.map(Token::get), before.held_for(now));
+                tracing::warn!(%resource, %reason, token, ?held_for, "lost the lock");
+            }
+            Effect::Refuse(Refusal::Ended(LossReason::Gone)) => {
+                tracing::warn!(%resource, "the store lost a place in the queue; queuing again");
+            }
+            Effect::Unreleased => tracing::warn!(%resource, "a lock was not released; it ends with its TTL"),
+            Effect::Renewed => tracing::trace!(%resource, "extended the lock"),
+            _ => {}
+        }
+    }
+}
