@@ -128,3 +128,16 @@ fn release_after_a_loss_outlasts_the_longest_extension() {
     }
     assert_eq!(driven.take(Input::Released(0, Err(Fault::NotApplied))), [Effect::Unreleased, Effect::Forget]);
 }
+
+#[test]
+fn drain_ends_every_wait_and_no_lock() {
+    let mut held = Driven::held(terms());
+    assert_eq!(held.take(Input::Drain), []);
+    assert!(held.lease.deadline().is_some());
+    let mut queued = Driven::queued(terms());
+    assert_eq!(queued.take(Input::Drain), [Effect::Refuse(Refusal::Closed)]);
+    let (mut claiming, _) = Driven::new(Wait::Forever);
+    assert_eq!(claiming.take(Input::Drain), [Effect::Refuse(Refusal::Closed)]);
+    claiming.take(super::held());
+    claiming.sends(&[claim(), release()]);
+}
