@@ -1,7 +1,10 @@
-//! Tests that the pages for users name the right package as the dependency.
+//! Tests that the pages for users name the right package as the dependency, quote the access rules of Redis, and link to
+//! files that exist.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use rlock::redis::RedisConfig;
 
 const PAGES: [(&str, &str); 5] = [
     ("README.md", include_str!("../../../README.md")),
@@ -48,6 +51,13 @@ fn dependency_lines_name_our_package() {
         }
     }
     assert!(named >= 4, "each README names rlock-client with and without features, found {named}");
+}
+
+#[test]
+fn readmes_quote_the_access_rules_of_redis() {
+    let readmes = PAGES.iter().filter(|(page, _)| page.starts_with("README"));
+    let quoted = readmes.filter(|(_, text)| text.contains(RedisConfig::ACL_RULES)).count();
+    assert_eq!(quoted, 2, "both contain {}", RedisConfig::ACL_RULES);
 }
 
 #[test]
