@@ -1,0 +1,89 @@
+//! The mutex of blocking code.
+
+use super::{Client, Guard, Snapshots, block_on};
+use crate::contract::{BackendError, ResourceName, Snapshot};
+use crate::error::{InvalidConfig, LockError};
+use crate::lock::{self, LockOptions};
+
+/// A mutex. See [`SimpleLock`](crate::SimpleLock).
+#[derive(Debug, Clone)]
+pub struct SimpleLock(lock::SimpleLock);
+
+impl SimpleLock {
+    /// The mutex called `name`. Nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::new`](crate::SimpleLock::new).
+    pub fn new(name: impl AsRef<str>, client: &Client) -> Result<Self, InvalidConfig> {
+        lock::SimpleLock::new(name, client.as_async()).map(Self)
+    }
+
+    /// Waits for the lock, by default without a time limit.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    pub fn lock(&self) -> Result<Guard, LockError> {
+        self.lock_with(LockOptions::new())
+    }
+
+    /// Waits for the lock with `options`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    pub fn lock_with(&self, options: LockOptions) -> Result<Guard, LockError> {
+        block_on(self.0.lock_with(options)).map(Guard::new)
+    }
+
+    /// Takes the lock if it is free and has no waiter.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::try_lock_with`](crate::SimpleLock::try_lock_with).
+    #[must_use = "the lock is held only while its guard is bound to a name, as in `if let Some(_guard) = …`"]
+    pub fn try_lock(&self) -> Result<Option<Guard>, LockError> {
+        self.try_lock_with(LockOptions::new())
+    }
+
+    /// Takes the lock with `options`, if it is free and has no waiter.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::try_lock_with`](crate::SimpleLock::try_lock_with).
+    #[must_use = "the lock is held only while its guard is bound to a name, as in `if let Some(_guard) = …`"]
+    pub fn try_lock_with(&self, options: LockOptions) -> Result<Option<Guard>, LockError> {
+        Ok(block_on(self.0.try_lock_with(options))?.map(Guard::new))
+    }
+
+    /// Returns the holder of the lock and the waiters at this instant. See
+    /// [`SimpleLock::snapshot`](crate::SimpleLock::snapshot).
+    ///
+    /// # Errors
+    ///
+    /// The errors of the store.
+    pub fn snapshot(&self) -> Result<Snapshot, BackendError> {
+        block_on(self.0.snapshot())
+    }
+
+    /// Whether any client holds the lock at this instant. See [`SimpleLock::is_locked`](crate::SimpleLock::is_locked).
+    ///
+    /// # Errors
+    ///
+    /// The errors of the store.
+    pub fn is_locked(&self) -> Result<bool, BackendError> {
+        block_on(self.0.is_locked())
+    }
+
+    /// Watches the lock: the state at first, and then each change that is seen. See
+    /// [`SimpleLock::watch`](crate::SimpleLock::watch).
+    pub fn watch(&self) -> Snapshots {
+        Snapshots::new(self.0.watch())
+    }
+
+    /// The name of the lock.
+    pub fn resource(&self) -> &ResourceName {
+        self.0.resource()
+    }
+}
