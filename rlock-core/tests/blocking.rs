@@ -1,12 +1,19 @@
 //! Locks without `async`, on threads.
 
+mod support;
+
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use rlock_core::blocking::{Client, Election, LockSet, NoThread, RwLock, Semaphore, SimpleLock};
-use rlock_core::{End, LockOptions, LossReason, MemoryStore, Namespace, Observation, ResourceName, WatchdogConfig};
+use rlock_core::{
+    AdoptError, End, Finding, LockError, LockOptions, LossReason, Lost, MemoryStore, Namespace, Observation,
+    ResourceName, RunError, WatchdogConfig,
+};
+
+use support::Scripted;
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -147,6 +154,96 @@ fn readers_permits_and_sets_work() {
     assert!(guard.is_held() && guard.token("job").is_some() && guard.tokens().count() == 3);
     assert!(set.try_lock_with(LockOptions::new()).unwrap().is_none());
     guard.unlock().unwrap();
+}
+
+#[test]
+fn work_runs_under_a_free_lock() {
+    let store = MemoryStore::new();
+    let [lock, rival] = [(); 2].map(|()| SimpleLock::new("job", &client_of(&store)).unwrap());
+    let ran = lock.try_run(|guard| (guard.is_held(), rival.try_run(|_| "too").unwrap()));
+    assert_eq!(ran.unwrap(), Some((true, None)));
+    assert_eq!(rival.try_run(|_| "next").unwrap(), Some("next"), "it is free again");
+}
+
+#[test]
+fn loss_fails_the_run_after_its_work() {
+    let client = client();
+    let lock = SimpleLock::new("job", &client).unwrap();
+    let mut seen = None;
+    let run = lock.try_run(|guard| {
+        client.break_leases(guard.resource()).unwrap();
+        seen = guard.wait_lost(LONG);
+    });
+    assert!(matches!(&run, Err(RunError::Lost(Lost { reason: LossReason::Broken, .. }))), "{run:?}");
+    assert_eq!(seen, Some(LossReason::Broken));
+}
+
+#[test]
+fn released_guard_runs_no_work() {
+    let guard = SimpleLock::new("job", &client()).unwrap().lock().unwrap();
+    guard.release().unwrap();
+    let lost = guard.run(|_| unreachable!("the lock is released")).map(|()| "ran").unwrap_err();
+    assert_eq!(lost.reason, LossReason::Released);
+}
+
+#[test]
+fn readers_permits_and_sets_run_work() {
+    let client = client();
+    let pages = RwLock::new("pages", &client).unwrap();
+    let ran = pages.try_run_read(|_| {
+        let reader = pages.try_run_read(|_| "read").unwrap();
+        let writer = pages.try_run_write(|_| "written").unwrap();
+        (reader, writer, pages.try_write().unwrap().is_some())
+    });
+    assert_eq!(ran.unwrap(), Some((Some("read"), None, false)));
+    let ran = pages.try_run_write(|_| pages.try_read().unwrap().is_some());
+    assert_eq!(ran.unwrap(), Some(false));
+    let pool = Semaphore::new("pool", 2, &client).unwrap();
+    let ran = pool.try_run(|_| {
+        let both = pool.try_run_many_with(2, LockOptions::new(), |_| "both").unwrap();
+        (both, pool.try_acquire().unwrap().is_some())
+    });
+    assert_eq!(ran.unwrap(), Some((None, true)), "one of two permits is left");
+    let set = LockSet::new(&client).mutex("one").unwrap().mutex("two").unwrap();
+    let ran = set.try_run(|guard| (guard.is_held(), set.try_lock().unwrap().is_some()));
+    assert_eq!(ran.unwrap(), Some((true, false)));
+    set.try_lock().unwrap().expect("it is free again").unlock().unwrap();
+}
+
+#[test]
+fn handle_moves_a_lock_between_clients() {
+    let store = MemoryStore::new();
+    let (one, other) = (client_of(&store), client_of(&store));
+    let guard = SimpleLock::new("job", &one).unwrap().lock().unwrap();
+    let token = guard.token();
+    let handle = guard.into_handle().unwrap();
+    let adopted = other.adopt(&handle).unwrap();
+    assert!(adopted.is_held() && adopted.token() == token);
+    adopted.unlock().unwrap();
+    let ended = one.adopt(&handle).unwrap_err();
+    assert!(matches!(ended, AdoptError::Lost(_)), "{ended}");
+}
+
+#[test]
+fn drain_waits_for_the_guards() {
+    let client = client();
+    let lock = SimpleLock::new("job", &client).unwrap();
+    let guard = lock.lock().unwrap();
+    thread::scope(|scope| {
+        let draining = scope.spawn(|| client.drain(LONG, LONG));
+        let refused = lock.lock().unwrap_err();
+        assert!(matches!(refused, LockError::Closed { .. }), "{refused}");
+        assert!(guard.is_held() && !draining.is_finished());
+        guard.unlock().unwrap();
+        draining.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn store_is_examined() {
+    let (backend, _script) = Scripted::client_of(&MemoryStore::new());
+    let client = Client::new(rlock_core::Client::new(backend)).unwrap();
+    assert_eq!(client.examine().unwrap(), [Finding::note("answers", "they are scripted")]);
 }
 
 #[test]

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::block_on;
+use super::{Guard, block_on};
 use crate::client;
-use crate::contract::{BackendError, ListFilter, Page, ResourceName, Snapshot};
-use crate::error::ShutdownError;
+use crate::contract::{BackendError, Finding, ListFilter, LockHandle, Page, ResourceName, Snapshot};
+use crate::error::{AdoptError, ShutdownError};
 
 /// A client of a store. See [`Client`](crate::Client).
 #[derive(Debug, Clone)]
@@ -59,6 +59,35 @@ impl Client {
     /// The errors of the store.
     pub fn break_leases(&self, resource: &ResourceName) -> Result<u64, BackendError> {
         block_on(self.0.break_leases(resource))
+    }
+
+    /// Checks the version and the settings of the store for risks to locks.
+    ///
+    /// # Errors
+    ///
+    /// The errors of the store.
+    pub fn examine(&self) -> Result<Vec<Finding>, BackendError> {
+        block_on(self.0.examine())
+    }
+
+    /// Adopts a held lock by the [handle](Guard::into_handle) of its guard. See
+    /// [`Client::adopt`](crate::Client::adopt).
+    ///
+    /// # Errors
+    ///
+    /// As for [`Client::adopt`](crate::Client::adopt).
+    pub fn adopt(&self, handle: &LockHandle) -> Result<Guard, AdoptError> {
+        block_on(self.0.adopt(handle)).map(Guard::new)
+    }
+
+    /// Refuses new locks, waits for `wait` at most until the guards are dropped, and then releases the remaining leases
+    /// within `timeout`. See [`Client::drain`](crate::Client::drain).
+    ///
+    /// # Errors
+    ///
+    /// As for [`shutdown`](Self::shutdown).
+    pub fn drain(&self, wait: Duration, timeout: Duration) -> Result<(), ShutdownError> {
+        block_on(self.0.drain(wait, timeout))
     }
 
     /// Releases everything that the client holds or waits for. See [`Client::shutdown`](crate::Client::shutdown).

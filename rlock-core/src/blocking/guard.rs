@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::block_on;
 use super::park::block_on_for;
-use crate::contract::{ResourceName, Token};
+use crate::contract::{LockHandle, ResourceName, Token};
 use crate::error::{ExtendError, StartWatchdogError, UnlockError};
 use crate::lease::{End, LossReason, Lost};
 use crate::lock::{self, Watchdog};
@@ -87,6 +87,31 @@ impl Guard {
     /// The running watchdog; `None` without one.
     pub fn watchdog(&self) -> Option<Watchdog> {
         self.0.watchdog()
+    }
+
+    /// Runs `work` under the lock, and releases the lock after `work` has returned.
+    ///
+    /// A loss does not stop `work`. Therefore `work` gets the guard, to [check](Self::check) between two steps.
+    ///
+    /// # Errors
+    ///
+    /// [`Lost`] if the lock was lost before `work` returned, also when only the release shows it, or if it was
+    /// [released](Self::release) before. A release that the store does not confirm is logged, and retried in the
+    /// background.
+    pub fn run<T>(self, work: impl FnOnce(&Self) -> T) -> Result<T, Lost> {
+        self.check()?;
+        let output = work(&self);
+        block_on(self.0.release_after(output))
+    }
+
+    /// Ends the guard and leaves the lock held, until another client [adopts](super::Client::adopt) it or its TTL ends.
+    /// See [`Guard::into_handle`](crate::Guard::into_handle).
+    ///
+    /// # Errors
+    ///
+    /// [`Lost`] if the lock has been lost or released.
+    pub fn into_handle(self) -> Result<LockHandle, Lost> {
+        self.0.into_handle()
     }
 
     /// Releases the lock, and reports whether it was held until then. See [`Guard::unlock`](crate::Guard::unlock).

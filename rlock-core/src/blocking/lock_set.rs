@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::park::block_on_for;
 use super::{Client, block_on};
 use crate::contract::{ResourceName, Token};
-use crate::error::{ExtendError, InvalidConfig, LockError, UnlockError};
+use crate::error::{ExtendError, InvalidConfig, LockError, RunError, UnlockError};
 use crate::lease::{End, Lost};
 use crate::lock::{self, LockOptions};
 
@@ -73,6 +73,16 @@ impl LockSet {
         block_on(self.0.lock_with(options)).map(LockSetGuard)
     }
 
+    /// Takes all locks if each is free and has no waiter.
+    ///
+    /// # Errors
+    ///
+    /// As for [`LockSet::try_lock_with`](crate::LockSet::try_lock_with).
+    #[must_use = "the locks are held only while their guard is bound to a name, as in `if let Some(_guard) = …`"]
+    pub fn try_lock(&self) -> Result<Option<LockSetGuard>, LockError> {
+        self.try_lock_with(LockOptions::new())
+    }
+
     /// Takes all locks with `options` if each is free and has no waiter.
     ///
     /// # Errors
@@ -81,6 +91,19 @@ impl LockSet {
     #[must_use = "the locks are held only while their guard is bound to a name, as in `if let Some(_guard) = …`"]
     pub fn try_lock_with(&self, options: LockOptions) -> Result<Option<LockSetGuard>, LockError> {
         Ok(block_on(self.0.try_lock_with(options))?.map(LockSetGuard))
+    }
+
+    /// Runs `work` under all locks if each is free and has no waiter, and releases them after `work` has returned.
+    /// Returns `None` otherwise, without a call of `work`. See [`LockSetGuard::run`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::try_run_with`](super::SimpleLock::try_run_with).
+    pub fn try_run<T>(&self, work: impl FnOnce(&LockSetGuard) -> T) -> Result<Option<T>, RunError> {
+        match self.try_lock()? {
+            Some(guard) => Ok(Some(guard.run(work)?)),
+            None => Ok(None),
+        }
     }
 }
 
@@ -137,6 +160,19 @@ impl LockSetGuard {
     /// As for [`LockSetGuard::extend`](crate::LockSetGuard::extend).
     pub fn extend(&self, ttl: Duration) -> Result<Duration, ExtendError> {
         block_on(self.0.extend(ttl))
+    }
+
+    /// Runs `work` under the locks, and releases them after `work` has returned.
+    ///
+    /// A loss does not stop `work`. Therefore `work` gets the guard, to [check](Self::check) between two steps.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Guard::run`](super::Guard::run), about the lock that was lost.
+    pub fn run<T>(self, work: impl FnOnce(&Self) -> T) -> Result<T, Lost> {
+        self.check()?;
+        let output = work(&self);
+        block_on(self.0.release_after(output))
     }
 
     /// Releases all locks, and reports whether they were held until then.

@@ -2,7 +2,7 @@
 
 use super::{Client, Guard, Snapshots, block_on};
 use crate::contract::{BackendError, ResourceName, Snapshot};
-use crate::error::{InvalidConfig, LockError};
+use crate::error::{InvalidConfig, LockError, RunError};
 use crate::lock::{self, LockOptions};
 
 /// A reader-writer lock. See [`RwLock`](crate::RwLock).
@@ -37,7 +37,17 @@ impl RwLock {
         block_on(self.0.read_with(options)).map(Guard::new)
     }
 
-    /// Starts to read with `options`, if the lock has no writer or waiter.
+    /// Starts to read with the default options. See [`try_read_with`](Self::try_read_with).
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::try_lock_with`](crate::SimpleLock::try_lock_with).
+    #[must_use = "the lock is held only while its guard is bound to a name, as in `if let Some(_guard) = …`"]
+    pub fn try_read(&self) -> Result<Option<Guard>, LockError> {
+        self.try_read_with(LockOptions::new())
+    }
+
+    /// Starts to read with `options`, if the lock has neither a writer nor a waiting one.
     ///
     /// # Errors
     ///
@@ -45,6 +55,32 @@ impl RwLock {
     #[must_use = "the lock is held only while its guard is bound to a name, as in `if let Some(_guard) = …`"]
     pub fn try_read_with(&self, options: LockOptions) -> Result<Option<Guard>, LockError> {
         Ok(block_on(self.0.try_read_with(options))?.map(Guard::new))
+    }
+
+    /// Runs `work` as a reader if the lock has neither a writer nor a waiting one, and releases the lock after `work`
+    /// has returned. Returns `None` otherwise, without a call of `work`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::try_run_with`](super::SimpleLock::try_run_with).
+    pub fn try_run_read<T>(&self, work: impl FnOnce(&Guard) -> T) -> Result<Option<T>, RunError> {
+        self.try_run_read_with(LockOptions::new(), work)
+    }
+
+    /// Like [`try_run_read`](Self::try_run_read), with `options`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::try_run_with`](super::SimpleLock::try_run_with).
+    pub fn try_run_read_with<T>(
+        &self,
+        options: LockOptions,
+        work: impl FnOnce(&Guard) -> T,
+    ) -> Result<Option<T>, RunError> {
+        match self.try_read_with(options)? {
+            Some(guard) => Ok(Some(guard.run(work)?)),
+            None => Ok(None),
+        }
     }
 
     /// Waits to write, by default without a time limit.
@@ -65,6 +101,16 @@ impl RwLock {
         block_on(self.0.write_with(options)).map(Guard::new)
     }
 
+    /// Starts to write with the default options. See [`try_write_with`](Self::try_write_with).
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::try_lock_with`](crate::SimpleLock::try_lock_with).
+    #[must_use = "the lock is held only while its guard is bound to a name, as in `if let Some(_guard) = …`"]
+    pub fn try_write(&self) -> Result<Option<Guard>, LockError> {
+        self.try_write_with(LockOptions::new())
+    }
+
     /// Starts to write with `options`, if the lock has no reader, writer or waiter.
     ///
     /// # Errors
@@ -73,6 +119,32 @@ impl RwLock {
     #[must_use = "the lock is held only while its guard is bound to a name, as in `if let Some(_guard) = …`"]
     pub fn try_write_with(&self, options: LockOptions) -> Result<Option<Guard>, LockError> {
         Ok(block_on(self.0.try_write_with(options))?.map(Guard::new))
+    }
+
+    /// Runs `work` as the writer if the lock has no reader, writer or waiter, and releases the lock after `work` has
+    /// returned. Returns `None` otherwise, without a call of `work`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::try_run_with`](super::SimpleLock::try_run_with).
+    pub fn try_run_write<T>(&self, work: impl FnOnce(&Guard) -> T) -> Result<Option<T>, RunError> {
+        self.try_run_write_with(LockOptions::new(), work)
+    }
+
+    /// Like [`try_run_write`](Self::try_run_write), with `options`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::try_run_with`](super::SimpleLock::try_run_with).
+    pub fn try_run_write_with<T>(
+        &self,
+        options: LockOptions,
+        work: impl FnOnce(&Guard) -> T,
+    ) -> Result<Option<T>, RunError> {
+        match self.try_write_with(options)? {
+            Some(guard) => Ok(Some(guard.run(work)?)),
+            None => Ok(None),
+        }
     }
 
     /// Returns the holders of the lock and the waiters at this instant. See

@@ -2,7 +2,7 @@
 
 use super::{Client, Guard, Snapshots, block_on};
 use crate::contract::{BackendError, ResourceName, Snapshot};
-use crate::error::{InvalidConfig, LockError};
+use crate::error::{InvalidConfig, LockError, RunError};
 use crate::lock::{self, LockOptions};
 
 /// A semaphore. See [`Semaphore`](crate::Semaphore).
@@ -37,6 +37,16 @@ impl Semaphore {
         block_on(self.0.acquire_many_with(weight, options)).map(Guard::new)
     }
 
+    /// Takes one permit if one is free and the semaphore has no waiter.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::try_lock_with`](crate::SimpleLock::try_lock_with).
+    #[must_use = "the permit is held only while its guard is bound to a name, as in `if let Some(_guard) = …`"]
+    pub fn try_acquire(&self) -> Result<Option<Guard>, LockError> {
+        self.try_acquire_many_with(1, LockOptions::new())
+    }
+
     /// Takes `weight` permits with `options`, if they are free and the semaphore has no waiter.
     ///
     /// # Errors
@@ -45,6 +55,33 @@ impl Semaphore {
     #[must_use = "the permits are held only while their guard is bound to a name, as in `if let Some(_guard) = …`"]
     pub fn try_acquire_many_with(&self, weight: u32, options: LockOptions) -> Result<Option<Guard>, LockError> {
         Ok(block_on(self.0.try_acquire_many_with(weight, options))?.map(Guard::new))
+    }
+
+    /// Runs `work` under one permit if one is free and the semaphore has no waiter, and releases the permit after
+    /// `work` has returned. Returns `None` otherwise, without a call of `work`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::try_run_with`](super::SimpleLock::try_run_with).
+    pub fn try_run<T>(&self, work: impl FnOnce(&Guard) -> T) -> Result<Option<T>, RunError> {
+        self.try_run_many_with(1, LockOptions::new(), work)
+    }
+
+    /// Like [`try_run`](Self::try_run), under `weight` permits and with `options`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Semaphore::try_run_many_with`](crate::Semaphore::try_run_many_with).
+    pub fn try_run_many_with<T>(
+        &self,
+        weight: u32,
+        options: LockOptions,
+        work: impl FnOnce(&Guard) -> T,
+    ) -> Result<Option<T>, RunError> {
+        match self.try_acquire_many_with(weight, options)? {
+            Some(guard) => Ok(Some(guard.run(work)?)),
+            None => Ok(None),
+        }
     }
 
     /// Returns the holders of permits and the waiters at this instant. See

@@ -2,7 +2,7 @@
 
 use super::{Client, Guard, Snapshots, block_on};
 use crate::contract::{BackendError, ResourceName, Snapshot};
-use crate::error::{InvalidConfig, LockError};
+use crate::error::{InvalidConfig, LockError, RunError};
 use crate::lock::{self, LockOptions};
 
 /// A mutex. See [`SimpleLock`](crate::SimpleLock).
@@ -55,6 +55,48 @@ impl SimpleLock {
     #[must_use = "the lock is held only while its guard is bound to a name, as in `if let Some(_guard) = …`"]
     pub fn try_lock_with(&self, options: LockOptions) -> Result<Option<Guard>, LockError> {
         Ok(block_on(self.0.try_lock_with(options))?.map(Guard::new))
+    }
+
+    /// Runs `work` under the lock if the lock is free and has no waiter, and releases the lock after `work` has
+    /// returned. Returns the output of `work`, or `None` without a call of `work` if others hold the lock or wait for
+    /// it.
+    ///
+    /// ```
+    /// # fn print(_page: &str) {}
+    /// # fn doc(lock: rlock_core::blocking::SimpleLock, pages: &[String]) -> Result<(), rlock_core::RunError> {
+    /// let printed = lock.try_run(|guard| {
+    ///     for page in pages {
+    ///         guard.check()?; // a loss does not stop this function
+    ///         print(page);
+    ///     }
+    ///     Ok::<_, rlock_core::Lost>(pages.len())
+    /// })?;
+    /// if printed.is_none() {
+    ///     println!("the report is printed on another node");
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`try_run_with`](Self::try_run_with).
+    pub fn try_run<T>(&self, work: impl FnOnce(&Guard) -> T) -> Result<Option<T>, RunError> {
+        self.try_run_with(LockOptions::new(), work)
+    }
+
+    /// Runs `work` under the lock with `options`, if the lock is free and has no waiter; see
+    /// [`try_run`](Self::try_run).
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Lock`] if the lock was not acquired and `work` has not been called, as for
+    /// [`try_lock_with`](Self::try_lock_with). It is no error that others hold the lock. [`RunError::Lost`] if the lock
+    /// was lost, as for [`Guard::run`]: `work` has returned, and its output is dropped.
+    pub fn try_run_with<T>(&self, options: LockOptions, work: impl FnOnce(&Guard) -> T) -> Result<Option<T>, RunError> {
+        match self.try_lock_with(options)? {
+            Some(guard) => Ok(Some(guard.run(work)?)),
+            None => Ok(None),
+        }
     }
 
     /// Returns the holder of the lock and the waiters at this instant. See

@@ -191,8 +191,14 @@ impl Guard {
     pub async fn run<T>(self, work: impl Future<Output = T>) -> Result<T, Lost> {
         self.check()?;
         let (resource, lost) = (self.resource().clone(), self.lost());
-        let lost = async { Lost { resource: resource.clone(), reason: lost.await } };
+        let lost = async move { Lost { resource, reason: lost.await } };
         let output = run_until(lost, work).await?;
+        self.release_after(output).await
+    }
+
+    /// Releases the lock after work that has ended with `output`.
+    pub(crate) async fn release_after<T>(self, output: T) -> Result<T, Lost> {
+        let resource = self.resource().clone();
         match self.unlock().await {
             Ok(()) => Ok(output),
             Err(UnlockError::Lost(lost)) => Err(lost),

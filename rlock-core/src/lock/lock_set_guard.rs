@@ -148,6 +148,11 @@ impl LockSetGuard {
     pub async fn run<T>(self, work: impl Future<Output = T>) -> Result<T, Lost> {
         self.check()?;
         let output = run_until(self.lost(), work).await?;
+        self.release_after(output).await
+    }
+
+    /// Releases the locks after work that has ended with `output`.
+    pub(crate) async fn release_after<T>(self, output: T) -> Result<T, Lost> {
         match self.unlock().await {
             Ok(()) => Ok(output),
             Err(UnlockError::Lost(lost)) => Err(lost),
