@@ -1,4 +1,4 @@
-//! What the errors of SQLite and of the file system say about a request.
+//! Errors of SQLite and of the file system, and whether the request was applied.
 
 use std::error::Error;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! What the tests here share.
+//! Helpers that the tests share.
 
 use std::path::Path;
 use std::sync::Arc;
