@@ -3,6 +3,7 @@
 //!
 //! Users depend on the package `rlock-client` (the library `rlock`), which adds the stores. A custom backend implements
 //! [`Backend`], and `rlock-testkit` checks it.
+//!
 //! ```
 //! use rlock_core::{Client, MemoryStore, Namespace, SimpleLock};
 //!
@@ -28,9 +29,9 @@
 //! - [`metrics`] counts, for exporters and as a snapshot.
 //!
 //! The feature `serde`, which is off by default, implements `Serialize` and `Deserialize` for names, tokens, TTLs,
-//! owners, handles, data, loss reasons, leaders, snapshots, pages and their filters. It implements `Serialize` alone for observations of
-//! an election, findings, the status of a watchdog and statistics. A handle is its text, and a loss reason is the label
-//! of metrics.
+//! owners, handles, data, loss reasons, leaders, snapshots, pages and their filters. It implements `Serialize` alone for
+//! observations of an election, findings, the status of a watchdog and statistics. A handle is its text, and a loss
+//! reason is the label of metrics.
 //!
 //! The crate cannot stop a holder that was frozen past its deadline and acts before it checks the guard.
 //! [`Guard::token`] lets the protected system reject such a holder.

@@ -77,8 +77,8 @@ impl ClientBuilder {
     }
 
     /// Sets the maximum time to wait for locks whose options set no [`wait`](crate::LockOptions::wait). Zero is one try.
-    /// The default is no limit, and so is [`Duration::MAX`]. It also limits the wait for a [`LockSet`](crate::LockSet) and for the leadership of an
-    /// [`Election`](crate::Election). A try does not wait in any case.
+    /// The default is no limit, and so is [`Duration::MAX`]. It also limits the wait for a [`LockSet`](crate::LockSet)
+    /// and for the leadership of an [`Election`](crate::Election). A try does not wait in any case.
     pub fn default_wait(mut self, timeout: Duration) -> Self {
         self.defaults.wait = Some(timeout);
         self

@@ -11,6 +11,7 @@ impl Client {
     /// handle, and keeps it alive as a guard does. Others still see the client that claimed the lock as its holder.
     ///
     /// Let only one client at a time adopt a lock. Otherwise each of them believes that it holds the lock.
+    ///
     /// # Errors
     ///
     /// [`AdoptError::Lost`] if the lock has ended; [`AdoptError::Lock`] for a failure of the store.
