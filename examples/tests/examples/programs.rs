@@ -117,7 +117,7 @@ fn debug_logging(out: &str) {
 }
 
 fn guarded_service(out: &str) {
-    in_order(out, &["first: ready", "second: standing by", "second: ready"]);
+    in_order(out, &["first: ready", "second: standing by", "second: ready ", "second: ready again"]);
 }
 
 fn leader_election(out: &str) {
