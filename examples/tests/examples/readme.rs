@@ -1,5 +1,5 @@
-//! Tests that the pages for users name the right package as the dependency, quote the access rules of Redis, and link to
-//! files that exist.
+//! Tests that the pages for users name the right package as the dependency, quote the access rules of Redis, have the
+//! options of all URLs, and link to files that exist.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -58,6 +58,32 @@ fn readmes_quote_the_access_rules_of_redis() {
     let readmes = PAGES.iter().filter(|(page, _)| page.starts_with("README"));
     let quoted = readmes.filter(|(_, text)| text.contains(RedisConfig::ACL_RULES)).count();
     assert_eq!(quoted, 2, "both contain {}", RedisConfig::ACL_RULES);
+}
+
+/// The error for an unknown option lists the options of that URL.
+#[test]
+fn page_of_options_has_each_option() {
+    let page = include_str!("../../../docs/options.md");
+    let mut urls = vec![
+        "redis://host",
+        "redis-sentinel://host/main",
+        "redis-cluster://host",
+        "redis+unix:///socket",
+        "sqlite:file",
+    ];
+    urls.extend(cfg!(feature = "etcd").then_some("etcd://host"));
+    urls.extend(cfg!(feature = "postgres").then_some("postgres://host/app"));
+    for url in urls {
+        let error = rlock::blocking::connect(&format!("{url}?no_such_option=1")).unwrap_err().to_string();
+        let (_, options) = error.split_once(": there are ").unwrap_or_else(|| panic!("{url}: {error}"));
+        let options = options.split(';').next().unwrap_or_default();
+        let words = options.split(|c: char| !(c.is_ascii_lowercase() || c == '_')).filter(|word| word.len() > 1);
+        let options: Vec<_> = words.filter(|word| !["and", "with", "sqlx"].contains(word)).collect();
+        assert!(options.len() >= 4, "{url}: {options:?}");
+        for option in options {
+            assert!(page.contains(&format!("`{option}`")), "{url}: the page lacks {option}");
+        }
+    }
 }
 
 #[test]
