@@ -6,6 +6,7 @@ use crate::error::{InvalidConfig, LockError, RunError};
 use crate::lock::{self, LockOptions};
 
 /// A mutex. See [`SimpleLock`](crate::SimpleLock).
+#[doc(alias = "Mutex")]
 #[derive(Debug, Clone)]
 pub struct SimpleLock(lock::SimpleLock);
 

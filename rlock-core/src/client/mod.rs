@@ -110,6 +110,7 @@ impl Client {
     /// # Cancel safety
     ///
     /// The request takes effect whether or not the future is dropped.
+    #[doc(alias = "force_unlock")]
     pub async fn break_leases(&self, resource: &ResourceName) -> Result<u64, BackendError> {
         let resource = resource.clone();
         self.0.driver.call("break", async move |backend| backend.break_leases(&resource).await).await

@@ -28,6 +28,7 @@ use crate::lock::{LockOptions, SimpleLock};
 /// leadership.resign().await?;
 /// # Ok(()) }
 /// ```
+#[doc(alias("LeaderElection", "LeaderLatch", "LeaderSelector"))]
 #[derive(Debug, Clone)]
 pub struct Election {
     client: Client,

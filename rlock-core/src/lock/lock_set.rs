@@ -31,6 +31,7 @@ use crate::watchdog::WatchdogConfig;
 /// ```
 ///
 /// Free locks are acquired with one request of the client, if the store takes several claims at a time.
+#[doc(alias = "MultiLock")]
 #[derive(Debug, Clone)]
 pub struct LockSet {
     client: Client,

@@ -93,6 +93,7 @@ impl LockOptions {
     /// Without a maximum time the call fails if the first request has no answer within the client's
     /// [`retry_for`](crate::ClientBuilder::retry_for). With one, also with [`Duration::MAX`], it waits for that answer,
     /// up to the timeout of the backend for a request.
+    #[doc(alias("timeout", "wait_timeout", "wait_time"))]
     #[must_use]
     pub fn wait(mut self, timeout: Duration) -> Self {
         self.wait = Some(timeout);

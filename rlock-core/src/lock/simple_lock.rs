@@ -26,6 +26,7 @@ use crate::metrics::LockKind;
 /// guard.unlock().await?;
 /// # Ok(()) }
 /// ```
+#[doc(alias("Mutex", "RLock", "FairLock"))]
 #[derive(Debug, Clone)]
 pub struct SimpleLock(Face);
 
