@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rlock_core::{ConnectError, Events};
+use rlock_core::{ConnectError, Events, ServerClock};
 use sqlx::postgres::PgConnection;
 use tokio::time::timeout;
 
@@ -13,7 +13,6 @@ use crate::events::Inbox;
 use crate::link::Link;
 use crate::listener::Listener;
 use crate::schema::{self, Checked};
-use crate::server_clock::ServerClock;
 use crate::session::{ListeningSession, Sessions};
 use crate::statement::{self, Statement};
 

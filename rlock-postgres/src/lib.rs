@@ -136,7 +136,6 @@ mod notice;
 mod operation;
 mod release;
 mod schema;
-mod server_clock;
 mod session;
 mod statement;
 mod sweep;

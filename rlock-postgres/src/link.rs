@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rlock_core::ServerClock;
 use sqlx::postgres::{PgConnection, PgRow};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -15,7 +16,6 @@ use crate::PostgresConfig;
 use crate::config::Schema;
 use crate::error::{CallError, Kind};
 use crate::listener::{Listener, Turn};
-use crate::server_clock::ServerClock;
 use crate::session::{Session, Sessions};
 use crate::statement::{Statement, Value};
 
@@ -167,7 +167,7 @@ impl Link {
     ) -> Result<Vec<PgRow>, CallError> {
         let patience = self.patience().min(longest);
         let sent = Instant::now();
-        let deadline = self.clock.in_time(sent + patience);
+        let deadline = self.clock.time_at(sent + patience);
         let values: Vec<_> = values.into_iter().map(|value| value.by(deadline)).collect();
         let run = async {
             if self.sessions.is_pooled() {

@@ -11,6 +11,7 @@ mod handle;
 mod name;
 mod owner;
 mod request;
+mod server_clock;
 mod share;
 mod snapshot;
 mod token;
@@ -30,6 +31,7 @@ pub use self::owner::Owner;
 pub use self::request::{
     Acquired, Claim, Extended, Extension, Grant, IfBusy, LeaseId, LeaseKey, Place, Release, Released,
 };
+pub use self::server_clock::ServerClock;
 pub use self::share::{InvalidShare, Share};
 pub use self::snapshot::{Cursor, Entry, Holder, ListFilter, Page, Snapshot, Waiter};
 pub use self::token::Token;
