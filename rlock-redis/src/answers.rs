@@ -162,6 +162,20 @@ pub(crate) fn snapshot(reply: &Reply, resource: &ResourceName) -> Result<Snapsho
     Ok(snapshot)
 }
 
+/// The server's time in microseconds, if it dropped a call because of its deadline.
+pub(crate) fn late(reply: &Reply) -> Option<i64> {
+    let Reply::Array(parts) = reply else { return None };
+    let [Reply::Number(now)] = &parts[..] else { return None };
+    Some(*now)
+}
+
+/// The time in the answer to `TIME`, in microseconds.
+pub(crate) fn time(reply: &Reply) -> Option<i64> {
+    let Reply::Array(parts) = reply else { return None };
+    let [Reply::Text(seconds), Reply::Text(micros)] = &parts[..] else { return None };
+    seconds.parse::<i64>().ok()?.checked_mul(1_000_000)?.checked_add(micros.parse().ok()?)
+}
+
 /// Packs the parts of a claim that snapshots show into one string: the length of the owner's record in two bytes, that
 /// record, and the data.
 pub(crate) fn write_shown(claim: &Claim) -> Vec<u8> {

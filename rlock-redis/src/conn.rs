@@ -14,10 +14,12 @@ use fred::interfaces::{AuthInterface as _, ClientLike as _, EventInterface as _,
 use fred::types::{ClusterHash, ConnectHandle, CustomCommand, Message, RespVersion};
 use futures_util::FutureExt as _;
 use futures_util::future::poll_immediate;
+use rlock_core::ServerClock;
 use tokio::sync::{Notify, broadcast};
 use tokio::time::timeout;
 
 use crate::address::Address;
+use crate::answers;
 use crate::client::{Endpoint, call_error, is_of_transport, unsent};
 use crate::error::{CallError, Cause};
 use crate::grace::Grace;
@@ -25,7 +27,10 @@ use crate::wire::{Args, Reply};
 
 /// How long a connection with a request in flight may be silent before another one is opened, to find out whether the
 /// connection is dead or the server is slow.
-const SUSPICIOUS: Duration = Duration::from_millis(500);
+pub(crate) const SUSPICIOUS: Duration = Duration::from_millis(500);
+/// The interval of reading the server's clock, while claims are made.
+const BETWEEN_READINGS: Duration = Duration::from_secs(60);
+
 /// An open connection. It sends the commands of all tasks in order, without waiting for the answers to earlier ones.
 #[derive(Debug)]
 pub(crate) struct Conn {
@@ -37,6 +42,9 @@ pub(crate) struct Conn {
     /// The time of the last answer, in microseconds after `opened`.
     last_answer: AtomicU64,
     grace: Grace,
+    clock: ServerClock,
+    /// The time of the last request for the server's time, in the same unit as `last_answer`.
+    clock_read: AtomicU64,
     end: Arc<End>,
     suspicious: Notify,
     /// The time of the last request that became suspicious, in the same unit as `last_answer`.
@@ -81,6 +89,8 @@ impl Conn {
             opened: Instant::now(),
             last_answer: AtomicU64::new(0),
             grace: Grace::new(endpoint.config.restart_grace, endpoint.config.is_alone()),
+            clock: ServerClock::default(),
+            clock_read: AtomicU64::new(0),
             end: driver.end.clone(),
             suspicious: Notify::new(),
             suspicious_since: AtomicU64::new(0),
@@ -106,6 +116,31 @@ impl Conn {
 
     pub(crate) fn grace(&self) -> &Grace {
         &self.grace
+    }
+
+    /// The server's clock, as far as this connection knows it.
+    pub(crate) fn clock(&self) -> &ServerClock {
+        &self.clock
+    }
+
+    /// Whether the server's clock was last read so long ago that it may have drifted from the client's.
+    pub(crate) fn is_clock_old(&self) -> bool {
+        let age = self.elapsed().saturating_sub(self.clock_read.load(Ordering::Relaxed));
+        Duration::from_micros(age) > BETWEEN_READINGS
+    }
+
+    /// Reads the server's clock.
+    pub(crate) async fn read_clock(&self) -> Result<(), CallError> {
+        self.clock_read.store(self.elapsed(), Ordering::Relaxed);
+        let sent = Instant::now();
+        let reply = self.command("TIME", Args::default()).await?;
+        let micros = answers::time(&reply).ok_or_else(|| CallError::Refused(format!("{reply:?} to TIME")))?;
+        self.clock.note(sent, Instant::now(), micros);
+        Ok(())
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// Whether the connection takes commands while it is subscribed. It does not if the server, or a proxy in front of

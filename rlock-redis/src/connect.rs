@@ -88,7 +88,14 @@ async fn open(config: &RedisConfig, address: &Address, mark: Option<&str>) -> Re
             None => Ok(()),
         }
     };
-    let (is_fit, grace) = tokio::join!(server::check_mode_and_role(&conn, in_cluster), grace);
+    let clock = async {
+        match mark {
+            Some(_) => conn.read_clock().await,
+            None => Ok(()),
+        }
+    };
+    // Claims have no deadline while the clock is unknown.
+    let (is_fit, grace, _clock) = tokio::join!(server::check_mode_and_role(&conn, in_cluster), grace, clock);
     is_fit?;
     match grace {
         // A claim checks this again: the server withholds its uptime, or no longer serves the key.

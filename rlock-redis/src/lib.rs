@@ -28,6 +28,10 @@
 //! client opens another one. If the server runs a script on the new connection, it replaces the silent one. Requests on
 //! the silent one fail as unknown and are sent again.
 //!
+//! A claim that was held back on a replaced connection must not bring back a lease that was released meanwhile. So a
+//! claim carries the server's time half a second after it was sent, and the server drops it if it runs it later. It
+//! answers with its time, and a client that still waits repeats the claim, with its `timeout` as the limit.
+//!
 //! The server notifies a granted waiter on the inbox of its client, a channel that no other client listens to. So a
 //! release wakes one client and costs the same number of commands, however many wait.
 //!
@@ -97,6 +101,7 @@ mod config;
 mod confirm;
 mod conn;
 mod connect;
+mod deadline;
 mod error;
 mod events;
 mod examine;

@@ -17,7 +17,7 @@ use crate::primary::Primary;
 use crate::scripts::Script;
 use crate::sentinel::Sentinels;
 use crate::wire::{Args, Reply};
-use crate::{RedisConfig, fitness, uptime};
+use crate::{RedisConfig, deadline, fitness, uptime};
 
 /// The maximum number of redirections that one call follows.
 const MOST_REDIRECTIONS: u32 = 5;
@@ -48,7 +48,7 @@ pub(crate) struct Answered {
 /// The purpose of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// It grants on behalf of a claim, and fails during the grace.
+    /// It grants on behalf of a claim, fails during the grace, and has a [deadline].
     Claim,
     Other,
 }
@@ -174,14 +174,20 @@ impl Route {
         if !conn.grace().is_over() {
             self.pass_grace(&conn, primary, bucket, purpose).await?;
         }
-        let call = script.call(&conn, asking, |args| {
-            build(args);
-            let grace = conn.grace().left();
-            if purpose != Purpose::Claim && !grace.is_zero() {
-                args.number(u64::try_from(grace.as_micros()).unwrap_or(u64::MAX)); // as scripts/library.lua reads it
+        let reply = match purpose {
+            Purpose::Claim => deadline::run(&conn, asking, script, build).await,
+            Purpose::Other => {
+                let call = script.call(&conn, asking, |args| {
+                    build(args);
+                    let grace = conn.grace().left();
+                    if !grace.is_zero() {
+                        // As scripts/library.lua reads it.
+                        args.number(u64::try_from(grace.as_micros()).unwrap_or(u64::MAX));
+                    }
+                });
+                call.await
             }
-        });
-        let reply = call.await;
+        };
         if reply.as_ref().is_err_and(|error| error.is_refusal_with(READONLY)) {
             conn.give_up();
         }

@@ -43,7 +43,7 @@ macro_rules! script {
 }
 
 pub(crate) static ACQUIRE: Script =
-    script!(takes_memory: "prelude.lua" "acquire.lua" "library.lua" "acquire_among.lua");
+    script!(takes_memory: "prelude.lua" "in_time.lua" "acquire.lua" "library.lua" "acquire_among.lua");
 pub(crate) static EXTEND: Script = script!(always_runs: "prelude.lua" "extend.lua" "library.lua" "extend_among.lua");
 pub(crate) static RELEASE: Script = script!(always_runs: "prelude.lua" "release.lua" "library.lua" "release_among.lua");
 pub(crate) static BREAK: Script = script!(always_runs: "prelude.lua" "library.lua" "break.lua");

@@ -10,6 +10,7 @@ mod errors;
 mod faults;
 mod footprint;
 mod forgotten;
+mod late;
 mod processes;
 mod replicas;
 mod sentinel;

@@ -1,0 +1,67 @@
+//! Deadlines for script calls, on the server's clock.
+//!
+//! The network, a proxy or a stopped server may hold a claim back, and deliver it after the client has replaced the
+//! connection, claimed again on the new one, and released the lease. Such a claim would leave a lease without a holder
+//! for its TTL. So a claim carries a deadline, and the server drops a claim that it runs later. Core covers the time up
+//! to the deadline: it repeats the release of a lease whose claim had no answer.
+
+use std::time::{Duration, Instant};
+
+use crate::answers;
+use crate::conn::{Conn, SUSPICIOUS};
+use crate::error::{CallError, Cause};
+use crate::scripts::Script;
+use crate::wire::{Args, Reply};
+
+/// Runs a script, and adds the deadline as its last argument.
+///
+/// The first deadline is the time at which the client begins to replace the connection, if it stays silent. A server that
+/// is slower than that, or whose clock was set forward, drops the call and answers with its time. The client then repeats
+/// the call, and counts the timeout of a request from that time.
+///
+/// # Cancel safety
+///
+/// A call whose future is dropped may be carried out.
+pub(crate) async fn run(
+    conn: &Conn,
+    asking: bool,
+    script: &Script,
+    build: impl Fn(&mut Args),
+) -> Result<Reply, CallError> {
+    let sent = Instant::now();
+    let call = script.call(conn, asking, |args| {
+        build(args);
+        add(args, conn.clock().time_at(Instant::now() + SUSPICIOUS.min(conn.timeout())));
+    });
+    let reply = if conn.is_clock_old() {
+        // The server answers in order, so the call takes no longer. Without an answer the old estimate stays.
+        let (_time, reply) = tokio::join!(biased; conn.read_clock(), call);
+        reply?
+    } else {
+        call.await?
+    };
+    let Some(now) = answers::late(&reply) else { return Ok(reply) };
+    conn.clock().note(sent, Instant::now(), now);
+    let again = script.call(conn, asking, |args| {
+        build(args);
+        add(args, now.saturating_add(micros(conn.timeout())));
+    });
+    let reply = again.await?;
+    if answers::late(&reply).is_none() {
+        return Ok(reply);
+    }
+    let reason = format!(
+        "the server ran the request later than {:?} after it was sent, by its own clock: the server is overloaded, or \
+         its clock was set",
+        conn.timeout()
+    );
+    Err(CallError::Unsent(Cause::new(reason)))
+}
+
+fn add(args: &mut Args, deadline: i64) {
+    args.number(u64::try_from(deadline).unwrap_or_default());
+}
+
+fn micros(time: Duration) -> i64 {
+    i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,57 @@
+//! Requests that the network delivers after their client has given them up.
+
+use rlock_core::{Acquired, Backend as _, BackendError, IfBusy, Released, Share};
+use rlock_redis::{RedisBackend, RedisConfig};
+use rlock_testkit::faults::Proxy;
+use rlock_testkit::servers::{Host, Redis};
+use rlock_testkit::wait::eventually;
+
+use crate::support::{SOON, Server, claim};
+
+/// A client that gives up a request only because its connection is dead.
+async fn client(url: &str) -> RedisBackend {
+    let config = RedisConfig::from_url(&format!("{url}?namespace=n&restart_grace=0s&timeout=1m")).unwrap();
+    RedisBackend::connect(config).await.unwrap()
+}
+
+/// The number of scripts that the server has run by their digests.
+fn scripts_run(server: &Server) -> u64 {
+    let stats = server.run(&["INFO", "commandstats"]);
+    let calls = stats.iter().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls=")?.split(',').next());
+    calls.map_or(0, |calls| calls.parse().unwrap())
+}
+
+/// The client has claimed again on another connection, and released the lease. Then the first claim arrives.
+#[tokio::test]
+async fn late_claim_has_no_effect() {
+    let server = Server::start();
+    let proxy = Proxy::in_front_of(server.url());
+    let client = client(proxy.url()).await;
+    let claims = [claim("a", 1, Share::EXCLUSIVE, 60_000, IfBusy::Refuse)];
+    proxy.strand();
+    let unanswered = client.acquire(&claims).await.remove(0);
+    assert!(matches!(unanswered, Err(BackendError::Unknown(_))), "{unanswered:?}");
+    let held = client.acquire(&claims).await.remove(0);
+    assert!(matches!(held, Ok(Acquired::Held(_))), "{held:?}");
+    let released = client.release(&[claims[0].key.clone().into()]).await.remove(0);
+    assert!(matches!(released, Ok(Released::Released)), "{released:?}");
+    let scripts = scripts_run(&server);
+    proxy.heal();
+    eventually(SOON, "the late claim", async || scripts_run(&server) > scripts).await;
+    let length = server.run(&["STRLEN", "rlock:2:{n:0}:a"]);
+    assert_eq!(length, ["16"], "the late claim left a lease");
+}
+
+/// The first claim after a jump misses its deadline by the server's clock, and the client repeats it.
+#[tokio::test]
+async fn set_clock_refuses_no_claim() {
+    let host = Host::new();
+    let server = Redis::start_on(&host, &[]);
+    let client = client(server.url()).await;
+    for (id, ahead) in [(1, 0), (2, 60), (3, 0), (4, 120)] {
+        host.set_clock(ahead);
+        let request = claim(&format!("job {id}"), id, Share::EXCLUSIVE, 60_000, IfBusy::Refuse);
+        let answer = client.acquire(&[request]).await.remove(0);
+        assert!(matches!(answer, Ok(Acquired::Held(_))), "{ahead} s ahead: {answer:?}");
+    }
+}
