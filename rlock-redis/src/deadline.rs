@@ -3,7 +3,8 @@
 //! The network, a proxy or a stopped server may hold a claim back, and deliver it after the client has replaced the
 //! connection, claimed again on the new one, and released the lease. Such a claim would leave a lease without a holder
 //! for its TTL. So a claim carries a deadline, and the server drops a claim that it runs later. Core covers the time up
-//! to the deadline: it repeats the release of a lease whose claim had no answer.
+//! to the deadline: it repeats the release of a lease whose claim had no answer. A break has a deadline too, because a
+//! late one would end the lease of a later holder.
 
 use std::time::{Duration, Instant};
 
@@ -15,9 +16,9 @@ use crate::wire::{Args, Reply};
 
 /// Runs a script, and adds the deadline as its last argument.
 ///
-/// The first deadline is the time at which the client begins to replace the connection, if it stays silent. A server that
-/// is slower than that, or whose clock was set forward, drops the call and answers with its time. The client then repeats
-/// the call, and counts the timeout of a request from that time.
+/// The first deadline is the time at which the client begins to replace the connection, if it stays silent. A server
+/// that is slower than that, or whose clock was set forward, drops the call and answers with its time. The client then
+/// repeats the call, and counts the timeout of a request from that time.
 ///
 /// # Cancel safety
 ///

@@ -11,7 +11,7 @@ use crate::wire::{Args, Reply};
 
 impl RedisBackend {
     pub(crate) async fn snapshot(&self, resource: &ResourceName) -> Result<Snapshot, BackendError> {
-        let reply = self.call_on("inspect", &scripts::INSPECT, resource).await?;
+        let reply = self.call_on("inspect", Purpose::Other, &scripts::INSPECT, resource).await?;
         answers::snapshot(&reply, resource).map_err(|error| self.failed(error, "inspect"))
     }
 
@@ -19,11 +19,12 @@ impl RedisBackend {
     pub(crate) async fn call_on(
         &self,
         operation: &'static str,
+        purpose: Purpose,
         script: &Script,
         resource: &ResourceName,
     ) -> Result<Reply, BackendError> {
         let build = |args: &mut Args| self.add_keys(args, std::iter::once(resource));
-        let run = self.route.run(Keys::bucket(resource), Purpose::Other, script, build).await;
+        let run = self.route.run(Keys::bucket(resource), purpose, script, build).await;
         run.map(|answered| answered.reply).map_err(|error| self.call_failed(error, operation))
     }
 }

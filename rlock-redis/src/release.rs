@@ -32,7 +32,7 @@ impl RedisBackend {
     }
 
     pub(crate) async fn break_all(&self, resource: &ResourceName) -> Result<u64, BackendError> {
-        let reply = self.call_on("break", &scripts::BREAK, resource).await?;
+        let reply = self.call_on("break", Purpose::Break, &scripts::BREAK, resource).await?;
         match reply {
             Reply::Number(count) => Ok(u64::try_from(count).unwrap_or_default()),
             other => Err(self.failed(answers::foreign(&other), "break")),

@@ -50,6 +50,8 @@ pub(crate) struct Answered {
 pub(crate) enum Purpose {
     /// It grants on behalf of a claim, fails during the grace, and has a [deadline].
     Claim,
+    /// It ends leases by force, and has a [deadline].
+    Break,
     Other,
 }
 
@@ -174,19 +176,17 @@ impl Route {
         if !conn.grace().is_over() {
             self.pass_grace(&conn, primary, bucket, purpose).await?;
         }
+        let with_grace = |args: &mut Args| {
+            build(args);
+            let grace = conn.grace().left();
+            if !grace.is_zero() {
+                args.number(u64::try_from(grace.as_micros()).unwrap_or(u64::MAX)); // as scripts/library.lua reads it
+            }
+        };
         let reply = match purpose {
             Purpose::Claim => deadline::run(&conn, asking, script, build).await,
-            Purpose::Other => {
-                let call = script.call(&conn, asking, |args| {
-                    build(args);
-                    let grace = conn.grace().left();
-                    if !grace.is_zero() {
-                        // As scripts/library.lua reads it.
-                        args.number(u64::try_from(grace.as_micros()).unwrap_or(u64::MAX));
-                    }
-                });
-                call.await
-            }
+            Purpose::Break => deadline::run(&conn, asking, script, with_grace).await,
+            Purpose::Other => script.call(&conn, asking, with_grace).await,
         };
         if reply.as_ref().is_err_and(|error| error.is_refusal_with(READONLY)) {
             conn.give_up();
@@ -208,7 +208,7 @@ impl Route {
                 is_known?;
                 conn.grace().pass().await
             }
-            Purpose::Other => Ok(()),
+            Purpose::Break | Purpose::Other => Ok(()),
         }
     }
 

@@ -46,7 +46,7 @@ pub(crate) static ACQUIRE: Script =
     script!(takes_memory: "prelude.lua" "in_time.lua" "acquire.lua" "library.lua" "acquire_among.lua");
 pub(crate) static EXTEND: Script = script!(always_runs: "prelude.lua" "extend.lua" "library.lua" "extend_among.lua");
 pub(crate) static RELEASE: Script = script!(always_runs: "prelude.lua" "release.lua" "library.lua" "release_among.lua");
-pub(crate) static BREAK: Script = script!(always_runs: "prelude.lua" "library.lua" "break.lua");
+pub(crate) static BREAK: Script = script!(always_runs: "prelude.lua" "in_time.lua" "library.lua" "break.lua");
 pub(crate) static INSPECT: Script = script!(always_runs: "prelude.lua" "library.lua" "inspect.lua");
 pub(crate) static COUNT: Script = script!(always_runs: "prelude.lua" "library.lua" "count.lua");
 

@@ -42,6 +42,25 @@ async fn late_claim_has_no_effect() {
     assert_eq!(length, ["16"], "the late claim left a lease");
 }
 
+/// The client has given the break up, and another one has the lock. Then the break arrives.
+#[tokio::test]
+async fn late_break_has_no_effect() {
+    let server = Server::start();
+    let proxy = Proxy::in_front_of(server.url());
+    let (breaker, holder) = (client(proxy.url()).await, client(server.url()).await);
+    let claims = [claim("a", 1, Share::EXCLUSIVE, 60_000, IfBusy::Refuse)];
+    proxy.strand();
+    let unanswered = breaker.break_leases(&claims[0].key.resource).await;
+    assert!(matches!(unanswered, Err(BackendError::Unknown(_))), "{unanswered:?}");
+    let held = holder.acquire(&claims).await.remove(0);
+    assert!(matches!(held, Ok(Acquired::Held(_))), "{held:?}");
+    let scripts = scripts_run(&server);
+    proxy.heal();
+    eventually(SOON, "the late break", async || scripts_run(&server) > scripts).await;
+    let released = holder.release(&[claims[0].key.clone().into()]).await.remove(0);
+    assert!(matches!(released, Ok(Released::Released)), "the late break ended a lease: {released:?}");
+}
+
 /// The first claim after a jump misses its deadline by the server's clock, and the client repeats it.
 #[tokio::test]
 async fn set_clock_refuses_no_claim() {
