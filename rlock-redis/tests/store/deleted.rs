@@ -12,28 +12,30 @@ const LONG: u64 = 30_000;
 
 /// One request, on the lease with this number.
 #[derive(Debug, Clone, Copy)]
-enum Act {
+enum LeaseRequest {
     Claim(u128, u32),
     Release(u128),
     Extend(u128),
 }
 
+use LeaseRequest::{Claim, Extend, Release};
+
 const CAPACITY: u32 = 3;
 /// These fill the resource with one holder or several, add waiters, and cause a grant.
-const STORIES: [&[Act]; 3] = [
-    &[Act::Claim(1, 3), Act::Claim(2, 3), Act::Claim(3, 1), Act::Extend(2), Act::Release(1), Act::Extend(3)],
-    &[Act::Claim(1, 1), Act::Claim(2, 2), Act::Claim(3, 1), Act::Claim(4, 3), Act::Release(2), Act::Extend(1)],
-    &[Act::Claim(1, 2), Act::Claim(2, 3), Act::Claim(3, 2), Act::Release(2), Act::Release(1), Act::Extend(3)],
+const STORIES: [&[LeaseRequest]; 3] = [
+    &[Claim(1, 3), Claim(2, 3), Claim(3, 1), Extend(2), Release(1), Extend(3)],
+    &[Claim(1, 1), Claim(2, 2), Claim(3, 1), Claim(4, 3), Release(2), Extend(1)],
+    &[Claim(1, 2), Claim(2, 3), Claim(3, 2), Release(2), Release(1), Extend(3)],
 ];
 
-async fn act(client: &RedisBackend, act: Act) {
-    match act {
-        Act::Claim(id, weight) => {
+async fn send(client: &RedisBackend, request: LeaseRequest) {
+    match request {
+        Claim(id, weight) => {
             let claim = claim("a", id, Share::new(weight, CAPACITY).unwrap(), LONG, IfBusy::Queue);
             client.acquire(&[claim]).await.remove(0).unwrap();
         }
-        Act::Release(id) => drop(client.release(&[key("a", id).into()]).await.remove(0).unwrap()),
-        Act::Extend(id) => drop(extend(client, id).await),
+        Release(id) => drop(client.release(&[key("a", id).into()]).await.remove(0).unwrap()),
+        Extend(id) => drop(extend(client, id).await),
     }
 }
 
@@ -51,21 +53,21 @@ async fn resource_survives_any_deletion_at_any_point() {
                 let context = format!("{story:?}, {subset:?} deleted after {point}");
                 let client = server.client_in("n").await;
                 for &next in &story[..point] {
-                    act(&client, next).await;
+                    send(&client, next).await;
                 }
                 server.run(&[&["DEL"], subset].concat());
                 for &next in &story[point..] {
-                    act(&client, next).await;
+                    send(&client, next).await;
                 }
                 // Each remaining lease gets its turn in the end.
                 for id in 1..=4 {
                     if let Extended::Held(_) = extend(&client, id).await {
-                        act(&client, Act::Release(id)).await;
+                        send(&client, Release(id)).await;
                     }
                 }
                 for id in 1..=4 {
                     match extend(&client, id).await {
-                        Extended::Held(_) => act(&client, Act::Release(id)).await,
+                        Extended::Held(_) => send(&client, Release(id)).await,
                         Extended::Gone { .. } => {}
                         queued => panic!("{id} waits without a holder: {queued:?}; {context}"),
                     }
