@@ -3,10 +3,11 @@
 use std::slice;
 use std::time::{Duration, Instant};
 
-use crate::support::{Server, claim, free_port, key, ttl};
-use futures_util::StreamExt as _;
+use crate::support::{SOON, Server, claim, free_port, key, ttl};
+use futures_util::{FutureExt as _, StreamExt as _};
 use rlock_core::{Acquired, Backend as _, BackendError, Claim, Event, Extended, Extension, IfBusy, Released, Share};
 use rlock_redis::{ConnectError, RedisBackend, RedisConfig};
+use rlock_testkit::wait::eventually;
 
 async fn connect(url: &str) -> Result<RedisBackend, ConnectError> {
     RedisBackend::connect(RedisConfig::from_url(url).unwrap()).await
@@ -161,6 +162,31 @@ async fn replica_never_reports_a_lock_as_gone() {
     assert!(matches!(extended, Err(BackendError::NotApplied(_))), "{extended:?}");
     let released = clients[1].release(&[key("a", 1).into()]).await.remove(0);
     assert!(matches!(released, Err(BackendError::NotApplied(_))), "{released:?}");
+}
+
+/// Each new connection makes the client extend all its leases, so a connection to a replica must not count as one.
+#[tokio::test]
+async fn connections_to_a_replica_send_no_resync() {
+    let server = Server::start();
+    let client = server.client().await;
+    let mut events = client.events();
+    let handshakes = || {
+        let stats = server.run(&["INFO", "commandstats"]);
+        let calls = stats.iter().find_map(|line| line.strip_prefix("cmdstat_hello:calls=")?.split(',').next());
+        calls.map_or(0, |calls| calls.parse::<u64>().unwrap())
+    };
+    server.run(&["REPLICAOF", "127.0.0.1", &free_port().to_string()]);
+    let request = claim("a", 1, Share::EXCLUSIVE, 30_000, IfBusy::Refuse);
+    let refused = client.acquire(slice::from_ref(&request)).await.remove(0);
+    assert!(matches!(refused, Err(BackendError::NotApplied(_))), "{refused:?}");
+    let before = handshakes();
+    // An attempt to connect sends two of them.
+    eventually(SOON, "attempts to connect", async || handshakes() >= before + 8).await;
+    assert!(events.next().now_or_never().is_none(), "the client went back to the replica");
+
+    server.run(&["REPLICAOF", "NO", "ONE"]);
+    granted_in_the_end(&client, &request).await;
+    assert_eq!(events.next().now_or_never(), Some(Some(Event::Resync)));
 }
 
 #[tokio::test]
