@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use crate::support::{Server, claim, ttl};
 use futures_util::StreamExt as _;
-use rlock_core::{Acquired, Backend as _, BackendError, Event, Extended, Extension, IfBusy, Released, Share};
+use rlock_core::{
+    Acquired, Backend as _, BackendError, Event, Extended, Extension, IfBusy, ListFilter, Released, Share,
+};
 use rlock_redis::{ConnectError, RedisBackend, RedisConfig};
 use rlock_testkit::wait::within;
 
@@ -82,6 +84,21 @@ async fn right_that_is_taken_away_later_is_named() {
     let claims = [1, 2].map(|id| claim("a", id, Share::EXCLUSIVE, 30_000, IfBusy::Queue));
     let answers = client.acquire(&claims).await;
     let Err(BackendError::Rejected(failure)) = &answers[1] else { panic!("{answers:?}") };
+    assert!(failure.to_string().contains(RedisConfig::ACL_RULES), "{failure}");
+}
+
+/// Only keys of other programs are left out of a list.
+#[tokio::test]
+async fn unreadable_resource_fails_the_list() {
+    let server = Server::start();
+    let url = server.add_user("locks", RedisConfig::ACL_RULES);
+    let client = connect(&format!("{url}?restart_grace=1ms")).await.unwrap();
+    let claims = [1, 2].map(|id| claim("a", id, Share::EXCLUSIVE, 30_000, IfBusy::Queue));
+    let answers = client.acquire(&claims).await;
+    assert!(matches!(answers[..], [Ok(Acquired::Held(_)), Ok(Acquired::Queued(_))]), "{answers:?}");
+    server.run(&["ACL", "SETUSER", "locks", "-zlexcount"]);
+    let listed = client.list(&ListFilter { limit: 10, ..Default::default() }).await;
+    let Err(BackendError::Rejected(failure)) = &listed else { panic!("{listed:?}") };
     assert!(failure.to_string().contains(RedisConfig::ACL_RULES), "{failure}");
 }
 
