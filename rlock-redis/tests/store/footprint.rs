@@ -6,6 +6,8 @@ use std::time::Duration;
 use crate::support::{Server, claim, key, ttl};
 use futures_util::{FutureExt as _, StreamExt as _};
 use rlock_core::{Acquired, Backend as _, Claim, Event, Extended, Extension, IfBusy, Release, Released, Share};
+use rlock_redis::{RedisBackend, RedisConfig};
+use rlock_testkit::servers::RedisCluster;
 
 fn mutex(name: &str, id: u128) -> Claim {
     claim(name, id, Share::EXCLUSIVE, 30_000, IfBusy::Queue)
@@ -170,6 +172,33 @@ async fn batches_of_ten_thousand_are_answered_in_order() {
     let leases: Vec<_> = claims.into_iter().map(|claim| claim.key.into()).collect();
     assert!(client.release(&leases).await.iter().all(|answer| matches!(answer, Ok(Released::Released))));
     assert!(client.acquire(&[]).await.is_empty());
+}
+
+/// The names of a namespace are in 16 slots, and a call takes 256 leases of a slot.
+#[tokio::test(flavor = "multi_thread")]
+async fn cluster_renews_many_leases_in_few_calls() {
+    let cluster = RedisCluster::start_without_replicas();
+    let calls = || -> u64 {
+        let on_node = |index| {
+            let stats = cluster.node(index).resp().command(&["INFO", "commandstats"]).to_string();
+            let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls=")?.split(',').next());
+            calls.map_or(0, |calls| calls.parse::<u64>().unwrap())
+        };
+        (0..cluster.size()).map(on_node).sum()
+    };
+    let config = RedisConfig::from_url(&format!("{}?restart_grace=0s&timeout=1m", cluster.url())).unwrap();
+    let client = RedisBackend::connect(config).await.unwrap();
+    let claims: Vec<_> =
+        (1..=8_000).map(|id| claim(&format!("job/{id}"), id, Share::EXCLUSIVE, 600_000, IfBusy::Refuse)).collect();
+    client.acquire(&claims).await;
+    let extensions: Vec<_> =
+        claims.iter().map(|claim| Extension { key: claim.key.clone(), ttl: ttl(700_000) }).collect();
+    let before = calls();
+    for answer in client.extend(&extensions).await {
+        assert!(matches!(answer, Ok(Extended::Held(_))), "{answer:?}");
+    }
+    let made = calls() - before;
+    assert!(made <= 16 + 8_000 / 256, "{made} calls");
 }
 
 #[tokio::test]
