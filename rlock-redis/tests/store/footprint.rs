@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::support::{Server, claim, key, ttl};
+use crate::support::{Server, claim, key, scripts_run, ttl};
 use futures_util::{FutureExt as _, StreamExt as _};
 use rlock_core::{Acquired, Backend as _, Claim, Event, Extended, Extension, IfBusy, Release, Released, Share};
 use rlock_redis::{RedisBackend, RedisConfig};
@@ -178,14 +178,7 @@ async fn batches_of_ten_thousand_are_answered_in_order() {
 #[tokio::test(flavor = "multi_thread")]
 async fn cluster_renews_many_leases_in_few_calls() {
     let cluster = RedisCluster::start_without_replicas();
-    let calls = || -> u64 {
-        let on_node = |index| {
-            let stats = cluster.node(index).resp().command(&["INFO", "commandstats"]).to_string();
-            let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls=")?.split(',').next());
-            calls.map_or(0, |calls| calls.parse::<u64>().unwrap())
-        };
-        (0..cluster.size()).map(on_node).sum()
-    };
+    let calls = || (0..cluster.size()).map(|index| scripts_run(cluster.node(index).resp())).sum::<u64>();
     let config = RedisConfig::from_url(&format!("{}?restart_grace=0s&timeout=1m", cluster.url())).unwrap();
     let client = RedisBackend::connect(config).await.unwrap();
     let claims: Vec<_> =

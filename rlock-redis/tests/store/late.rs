@@ -3,10 +3,10 @@
 use rlock_core::{Acquired, Backend as _, BackendError, IfBusy, Released, Share};
 use rlock_redis::{RedisBackend, RedisConfig};
 use rlock_testkit::faults::Proxy;
-use rlock_testkit::servers::{Host, Redis};
+use rlock_testkit::servers::{Host, Redis, Reply};
 use rlock_testkit::wait::eventually;
 
-use crate::support::{SOON, Server, claim};
+use crate::support::{SOON, claim, scripts_run};
 
 /// A client that gives up a request only because its connection is dead.
 async fn client(url: &str) -> RedisBackend {
@@ -14,17 +14,10 @@ async fn client(url: &str) -> RedisBackend {
     RedisBackend::connect(config).await.unwrap()
 }
 
-/// The number of scripts that the server has run by their digests.
-fn scripts_run(server: &Server) -> u64 {
-    let stats = server.run(&["INFO", "commandstats"]);
-    let calls = stats.iter().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls=")?.split(',').next());
-    calls.map_or(0, |calls| calls.parse().unwrap())
-}
-
 /// The client has claimed again on another connection, and released the lease. Then the first claim arrives.
 #[tokio::test]
 async fn late_claim_has_no_effect() {
-    let server = Server::start();
+    let server = Redis::start_with(&[]);
     let proxy = Proxy::in_front_of(server.url());
     let client = client(proxy.url()).await;
     let claims = [claim("a", 1, Share::EXCLUSIVE, 60_000, IfBusy::Refuse)];
@@ -35,17 +28,17 @@ async fn late_claim_has_no_effect() {
     assert!(matches!(held, Ok(Acquired::Held(_))), "{held:?}");
     let released = client.release(&[claims[0].key.clone().into()]).await.remove(0);
     assert!(matches!(released, Ok(Released::Released)), "{released:?}");
-    let scripts = scripts_run(&server);
+    let scripts = scripts_run(server.resp());
     proxy.heal();
-    eventually(SOON, "the late claim", async || scripts_run(&server) > scripts).await;
-    let length = server.run(&["STRLEN", "rlock:2:{n:0}:a"]);
-    assert_eq!(length, ["16"], "the late claim left a lease");
+    eventually(SOON, "the late claim", async || scripts_run(server.resp()) > scripts).await;
+    let length = server.resp().command(&["STRLEN", "rlock:2:{n:0}:a"]);
+    assert_eq!(length, Reply::Int(16), "the late claim left a lease");
 }
 
 /// The client has given the break up, and another one has the lock. Then the break arrives.
 #[tokio::test]
 async fn late_break_has_no_effect() {
-    let server = Server::start();
+    let server = Redis::start_with(&[]);
     let proxy = Proxy::in_front_of(server.url());
     let (breaker, holder) = (client(proxy.url()).await, client(server.url()).await);
     let claims = [claim("a", 1, Share::EXCLUSIVE, 60_000, IfBusy::Refuse)];
@@ -54,9 +47,9 @@ async fn late_break_has_no_effect() {
     assert!(matches!(unanswered, Err(BackendError::Unknown(_))), "{unanswered:?}");
     let held = holder.acquire(&claims).await.remove(0);
     assert!(matches!(held, Ok(Acquired::Held(_))), "{held:?}");
-    let scripts = scripts_run(&server);
+    let scripts = scripts_run(server.resp());
     proxy.heal();
-    eventually(SOON, "the late break", async || scripts_run(&server) > scripts).await;
+    eventually(SOON, "the late break", async || scripts_run(server.resp()) > scripts).await;
     let released = holder.release(&[claims[0].key.clone().into()]).await.remove(0);
     assert!(matches!(released, Ok(Released::Released)), "the late break ended a lease: {released:?}");
 }

@@ -17,7 +17,7 @@ use rlock_core::{
 use rlock_redis::{ConnectError, RedisBackend, RedisConfig};
 use rlock_testkit::faults::Control as _;
 use rlock_testkit::history::Verdict;
-use rlock_testkit::servers::{Redis, Reply};
+use rlock_testkit::servers::{Redis, Reply, Resp};
 use rlock_testkit::wait::within;
 use tokio::time::sleep;
 use url::Url;
@@ -109,6 +109,13 @@ pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// The number of scripts that a server has run by their digests.
+pub(crate) fn scripts_run(mut server: Resp) -> u64 {
+    let stats = server.command(&["INFO", "commandstats"]).to_string();
+    let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls=")?.split(',').next());
+    calls.map_or(0, |calls| calls.parse().unwrap())
 }
 
 pub(crate) fn key(resource: &str, id: u128) -> LeaseKey {
