@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use futures_util::future::join_all;
-use rlock_core::{Backend as _, BackendError, Failure, LeaseKey, Release, ResourceName};
+use rlock_core::{BackendError, Failure, LeaseKey, Release, ResourceName};
 
 use crate::RedisBackend;
 use crate::answers::{Answer, Unreadable};
@@ -133,7 +133,7 @@ impl RedisBackend {
         let releases: Vec<_> =
             granted.map(|(_, entry)| Release { key: (verb.key)(entry).clone(), rest: Duration::ZERO }).collect();
         let mut released = match &found {
-            Ok(_) => self.release(&releases).await.into_iter(),
+            Ok(_) => self.give_back(&releases).await.into_iter(),
             Err(_) => Vec::new().into_iter(), // core repeats the claim, or releases it
         };
         let reason = match found {

@@ -120,7 +120,7 @@ impl Waiting {
             args.text(self.keys.set(&key.resource));
             args.bytes(scripts::packed_release(key.id, Duration::ZERO));
         };
-        self.route.run(bucket, Purpose::Other, &scripts::RELEASE, build).await.map(drop)
+        self.route.run(bucket, Purpose::GiveBack, &scripts::GIVE_BACK, build).await.map(drop)
     }
 
     fn leases(&self) -> MutexGuard<'_, HashMap<LeaseId, State>> {

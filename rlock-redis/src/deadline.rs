@@ -4,9 +4,12 @@
 //! connection, claimed again on the new one, and released the lease. Such a claim would leave a lease without a holder
 //! for its TTL. So a claim carries a deadline, and the server drops a claim that it runs later. Core covers the time up
 //! to the deadline: it repeats the release of a lease whose claim had no answer. A break has a deadline too, because a
-//! late one would end the lease of a later holder.
+//! late one would end the lease of a later holder. So has the release of a grant that replicas did not confirm: core
+//! may claim again by the same id, and a late release would end that grant.
 
 use std::time::{Duration, Instant};
+
+use tokio::time::sleep_until;
 
 use crate::answers;
 use crate::conn::{Conn, SUSPICIOUS};
@@ -57,6 +60,37 @@ pub(crate) async fn run(
         conn.timeout()
     );
     Err(CallError::Unsent(Cause::new(reason)))
+}
+
+/// Runs a script with a deadline once, and fails without an answer only after the deadline.
+///
+/// # Cancel safety
+///
+/// As [`run`].
+pub(crate) async fn run_once(
+    conn: &Conn,
+    asking: bool,
+    script: &Script,
+    build: impl Fn(&mut Args),
+) -> Result<Reply, CallError> {
+    let sent = Instant::now();
+    let deadline = sent + SUSPICIOUS.min(conn.timeout());
+    let call = script.call(conn, asking, |args| {
+        build(args);
+        add(args, conn.clock().time_at(deadline));
+    });
+    let reply = call.await;
+    if matches!(reply, Err(CallError::Unanswered(_))) {
+        sleep_until(deadline.into()).await;
+    }
+    let reply = reply?;
+    match answers::late(&reply) {
+        None => Ok(reply),
+        Some(now) => {
+            conn.clock().note(sent, Instant::now(), now);
+            Err(CallError::Unsent(Cause::new("the server ran the request too late, by its own clock")))
+        }
+    }
 }
 
 fn add(args: &mut Args, deadline: i64) {

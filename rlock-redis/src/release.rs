@@ -1,24 +1,43 @@
 //! Ends leases: by their holders, or by force.
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use rlock_core::{BackendError, Release, Released, ResourceName};
 
 use crate::RedisBackend;
 use crate::answers;
 use crate::batch::Verb;
 use crate::route::Purpose;
-use crate::scripts;
+use crate::scripts::{self, Script};
 use crate::wire::{Args, Reply};
 
 impl RedisBackend {
     pub(crate) async fn release_all(&self, releases: &[Release]) -> Vec<Result<Released, BackendError>> {
+        self.release_by(Purpose::Other, &scripts::RELEASE, releases).await
+    }
+
+    /// Releases leases that core may claim again by the same ids.
+    pub(crate) fn give_back<'a>(
+        &'a self,
+        releases: &'a [Release],
+    ) -> BoxFuture<'a, Vec<Result<Released, BackendError>>> {
+        self.release_by(Purpose::GiveBack, &scripts::GIVE_BACK, releases).boxed() // a claim's future contains this one
+    }
+
+    async fn release_by(
+        &self,
+        purpose: Purpose,
+        script: &'static Script,
+        releases: &[Release],
+    ) -> Vec<Result<Released, BackendError>> {
         let arguments = |args: &mut Args, part: &[&Release]| {
             let packed = part.iter().flat_map(|release| scripts::packed_release(release.key.id, release.rest));
             args.bytes(packed.collect());
         };
         let verb = Verb {
             operation: "release",
-            purpose: Purpose::Other,
-            script: &scripts::RELEASE,
+            purpose,
+            script,
             key: |release: &Release| &release.key,
             arguments: &arguments,
             split: answers::letters,

@@ -52,6 +52,8 @@ pub(crate) enum Purpose {
     Claim,
     /// It ends leases by force, and has a [deadline].
     Break,
+    /// It releases a lease that the client may claim again by the same id, and has a [deadline].
+    GiveBack,
     Other,
 }
 
@@ -186,6 +188,7 @@ impl Route {
         let reply = match purpose {
             Purpose::Claim => deadline::run(&conn, asking, script, build).await,
             Purpose::Break => deadline::run(&conn, asking, script, with_grace).await,
+            Purpose::GiveBack => deadline::run_once(&conn, asking, script, with_grace).await,
             Purpose::Other => script.call(&conn, asking, with_grace).await,
         };
         if reply.as_ref().is_err_and(|error| error.is_refusal_with(READONLY)) {
@@ -208,7 +211,7 @@ impl Route {
                 is_known?;
                 conn.grace().pass().await
             }
-            Purpose::Break | Purpose::Other => Ok(()),
+            Purpose::Break | Purpose::GiveBack | Purpose::Other => Ok(()),
         }
     }
 

@@ -46,6 +46,9 @@ pub(crate) static ACQUIRE: Script =
     script!(takes_memory: "prelude.lua" "in_time.lua" "acquire.lua" "library.lua" "acquire_among.lua");
 pub(crate) static EXTEND: Script = script!(always_runs: "prelude.lua" "extend.lua" "library.lua" "extend_among.lua");
 pub(crate) static RELEASE: Script = script!(always_runs: "prelude.lua" "release.lua" "library.lua" "release_among.lua");
+/// [`RELEASE`] with a deadline.
+pub(crate) static GIVE_BACK: Script =
+    script!(always_runs: "prelude.lua" "in_time.lua" "release.lua" "library.lua" "release_among.lua");
 pub(crate) static BREAK: Script = script!(always_runs: "prelude.lua" "in_time.lua" "library.lua" "break.lua");
 pub(crate) static INSPECT: Script = script!(always_runs: "prelude.lua" "library.lua" "inspect.lua");
 pub(crate) static COUNT: Script = script!(always_runs: "prelude.lua" "library.lua" "count.lua");
@@ -56,7 +59,7 @@ pub(crate) static RIGHTS: Script = script!(always_runs: "rights.lua");
 /// Stores the time since which a server is known in its role. It does not need the shared parts either.
 pub(crate) static MARK: Script = script!(always_runs: "mark.lua");
 
-static ALL: [&Script; 8] = [&ACQUIRE, &EXTEND, &RELEASE, &BREAK, &INSPECT, &COUNT, &RIGHTS, &MARK];
+static ALL: [&Script; 9] = [&ACQUIRE, &EXTEND, &RELEASE, &GIVE_BACK, &BREAK, &INSPECT, &COUNT, &RIGHTS, &MARK];
 
 /// Loads all scripts into the server.
 pub(crate) async fn load_all(conn: &Conn) -> Result<(), CallError> {

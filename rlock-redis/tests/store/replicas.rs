@@ -6,11 +6,11 @@ use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use rlock_core::{Acquired, Backend as _, BackendError, Event, Extended, Extension, IfBusy, Released, Share};
 use rlock_redis::{RedisBackend, RedisConfig};
-use rlock_testkit::faults::Control as _;
+use rlock_testkit::faults::{Control as _, Proxy};
 use rlock_testkit::servers::{Redis, Reply};
 use rlock_testkit::wait::{eventually, within};
 
-use crate::support::{SOON, claim, key, ttl};
+use crate::support::{SOON, claim, key, scripts_run, ttl};
 
 /// A primary with a replica that follows it.
 async fn pair() -> (Redis, Redis) {
@@ -57,6 +57,40 @@ async fn unconfirmed_grant_is_given_back() {
     replica.resume().await;
     let is_granted = async || matches!(client.acquire(&[request(3)]).await[0], Ok(Acquired::Held(_)));
     eventually(SOON, "a confirmed grant", is_granted).await;
+}
+
+/// The release of the unconfirmed grant arrives after core has claimed again, and replicas have confirmed that.
+#[tokio::test]
+async fn late_return_ends_no_confirmed_lock() {
+    let (primary, replica) = pair().await;
+    let proxy = Proxy::in_front_of(primary.url());
+    let url = format!("{}?restart_grace=0s&wait_replicas=1&wait_timeout=1m&timeout=1m", proxy.url());
+    let client = RedisBackend::connect(RedisConfig::from_url(&url).unwrap()).await.unwrap();
+    let claims = [claim("a", 1, Share::EXCLUSIVE, 600_000, IfBusy::Refuse)];
+    replica.pause().await;
+    let strand = async {
+        let (mut resp, mut blocked) = (primary.resp(), None);
+        let waits = async || {
+            let clients = resp.command(&["CLIENT", "LIST"]).to_string();
+            let waiting = clients.lines().find(|client| client.contains(" flags=b ") && client.contains(" cmd=wait "));
+            blocked = waiting.and_then(|client| client.strip_prefix("id=")?.split(' ').next()).map(str::to_owned);
+            blocked.is_some()
+        };
+        eventually(SOON, "the wait for the replica", waits).await;
+        proxy.strand();
+        primary.resp().command(&["CLIENT", "UNBLOCK", &blocked.unwrap()]); // as at the end of wait_timeout
+    };
+    let (answers, ()) = tokio::join!(client.acquire(&claims), strand);
+    assert!(matches!(answers[0], Err(BackendError::Unknown(_))), "{answers:?}");
+
+    replica.resume().await;
+    let is_held = async || matches!(client.acquire(&claims).await[0], Ok(Acquired::Held(_)));
+    eventually(SOON, "a confirmed grant", is_held).await;
+    let scripts = scripts_run(primary.resp());
+    proxy.heal();
+    eventually(SOON, "the late release", async || scripts_run(primary.resp()) > scripts).await;
+    let extended = client.extend(&[extension(1)]).await.remove(0);
+    assert!(matches!(extended, Ok(Extended::Held(_))), "the late release ended the lease: {extended:?}");
 }
 
 /// Neither the extension of a held lease nor a release waits for replicas.
