@@ -176,10 +176,12 @@ impl RedisConfig {
     /// forward during the grace ends it.
     ///
     /// The age is `uptime_in_seconds` in the answer to `INFO`, which also shows a promotion. If the server's clock was set
-    /// back to before its start, the time counts from the first client, as after a promotion. Connecting fails if the
-    /// server withholds its age, as from a user without `+info`, unless the grace is zero. If the server withholds it
-    /// after a reconnect, claims fail until it reports the age again, while held locks are extended and released as
-    /// before.
+    /// back to before its start, the time counts from the first client, as after a promotion. When that clock reaches the
+    /// start again, connections that are opened within the grace wait for its end once more.
+    ///
+    /// Connecting fails if the server withholds its age, as from a user without `+info`, unless the grace is zero. If the
+    /// server withholds it after a reconnect, claims fail until it reports the age again, while held locks are extended
+    /// and released as before.
     ///
     /// # Errors
     ///
