@@ -57,7 +57,8 @@
 //! the first one listens, and serves requests meanwhile. A request that times out gives up its connection; the next
 //! connection that opens ends the session on the server. A claim also carries the time, by the server's clock, at which
 //! the client gives it up. The server undoes it after that: otherwise a claim that was stuck in a pooler could bring
-//! back a lease that the client has released since. The client knows the server's clock from the answers.
+//! back a lease that the client has released since. The client knows the server's clock from the answers. A claim that
+//! has begun its commit by then is not undone: a release waits for it, also for one that inserts the row of its resource.
 //!
 //! # Poolers
 //!

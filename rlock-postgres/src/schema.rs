@@ -15,10 +15,11 @@ const VERSION: i32 = 2;
 pub(crate) const PROCEDURES: &str = "1";
 
 /// The parts of the procedure, each after the parts that contain it.
-const PARTS: [(&str, &str); 13] = [
+const PARTS: [(&str, &str); 14] = [
     ("{claim_free}", include_str!("sql/change/claim_free.sql")),
     ("{release_alone}", include_str!("sql/change/release_alone.sql")),
     ("{extend_alone}", include_str!("sql/change/extend_alone.sql")),
+    ("{await_insert}", include_str!("sql/change/await_insert.sql")),
     ("{extend}", include_str!("sql/change/extend.sql")),
     ("{release}", include_str!("sql/change/release.sql")),
     ("{break}", include_str!("sql/change/break.sql")),

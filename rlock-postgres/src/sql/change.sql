@@ -68,6 +68,9 @@ BEGIN
       x := 0;
       y := 0;
       SELECT * INTO l FROM {schema}.locks AS k WHERE k.namespace = space AND k.name = resource FOR NO KEY UPDATE;
+      IF NOT FOUND AND verb = 2 THEN
+        {await_insert}
+      END IF;
       IF NOT FOUND THEN
         what := CASE verb WHEN 1 THEN 5 WHEN 2 THEN 7 WHEN 3 THEN 0 WHEN 4 THEN 0 ELSE 8 END;
       ELSE

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use rlock_core::{
-    Acquired, Backend as _, BackendError, Baseline as _, Client, Extended, Extension, IfBusy, ListFilter, Share,
-    SimpleLock,
+    Acquired, Backend as _, BackendError, Baseline as _, Client, Extended, Extension, IfBusy, ListFilter, Released,
+    Share, SimpleLock,
 };
 use rlock_postgres::{ConnectError, PostgresBackend, PostgresBaseline, PostgresConfig};
 use rlock_testkit::faults::{Control as _, Proxy};
@@ -120,6 +120,31 @@ async fn locked_row_delays_no_other_row() {
     assert!(matches!(answers[1], Err(BackendError::NotApplied(_))), "{answers:?}");
     admin.execute("COMMIT").await.unwrap();
     assert!(matches!(client.extend(&extensions).await[1], Ok(Extended::Held(_))));
+}
+
+/// The claim of a new name waits for its flush, and its client gives it up and releases the lease.
+#[tokio::test]
+async fn a_release_waits_for_a_hidden_claim() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    let release = async || client.release(&[key("x", 1).into()]).await.remove(0);
+    assert!(matches!(release().await, Ok(Released::Absent)));
+    assert_eq!(server.number("SELECT count(*) FROM rlock.locks"), 0, "a release leaves no row");
+    let mut claiming = PgConnection::connect(server.0.url()).await.unwrap();
+    claiming
+        .execute(
+            "BEGIN; INSERT INTO rlock.locks (namespace, name, last, capacity, id, weight, token, since, expires, shared, \
+             waiting, head, tail, ended_at) VALUES ('rlock', 'x', 1, 1, '00000000-0000-0000-0000-000000000001', 1, 1, 0, \
+             9000000000000000, 0, 0, 1, 0, 0)",
+        )
+        .await
+        .unwrap();
+    let early = release().await;
+    assert!(early.is_err(), "the claim has not ended, and the release answers {early:?}");
+    claiming.execute("COMMIT").await.unwrap();
+    let released = release().await;
+    assert!(released.is_ok(), "{released:?}");
+    assert_eq!(server.value("SELECT expires FROM rlock.locks"), "0");
 }
 
 #[tokio::test]
