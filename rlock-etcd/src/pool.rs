@@ -173,7 +173,7 @@ impl Pool {
             spares.push(lease);
         } else {
             drop(stock);
-            self.revoke(lease.id);
+            self.revoke_in_background(lease.id);
         }
     }
 
@@ -182,22 +182,40 @@ impl Pool {
         self.stock().in_use.remove(&id);
     }
 
-    /// Revokes a lease in the background, and with it the keys that are attached to it, also by a late request.
-    pub(crate) fn revoke(self: &Arc<Self>, id: i64) {
+    /// Revokes a lease, and with it the keys that are attached to it. No late request can attach a key to it after that.
+    pub(crate) async fn end(&self, id: i64) -> Result<(), CallError> {
+        let _turn = self.granting.acquire().await;
+        self.revoke_now(id).await?;
         self.forget(id);
+        Ok(())
+    }
+
+    /// Revokes a lease in the background, and with it the keys that are attached to it, also by a late request. Does
+    /// nothing if the lease has [ended](Self::end).
+    pub(crate) fn revoke(self: &Arc<Self>, id: i64) {
+        if self.stock().in_use.remove(&id) {
+            self.revoke_in_background(id);
+        }
+    }
+
+    fn revoke_in_background(self: &Arc<Self>, id: i64) {
         let this = self.clone();
         tokio::spawn(async move {
             let _turn = this.revoking.acquire().await;
-            let revoke = this.link.call(|conn| async move {
-                match conn.lease().revoke(id).await.map_err(CallError::from) {
-                    Err(error) if error.kind != Kind::NoLease => Err(error),
-                    _ => Ok(()),
-                }
-            });
-            if let Err(error) = revoke.await {
+            if let Err(error) = this.revoke_now(id).await {
                 tracing::debug!(%error, "a lease was not revoked; it ends with its TTL");
             }
         });
+    }
+
+    async fn revoke_now(&self, id: i64) -> Result<(), CallError> {
+        let revoke = self.link.call(|conn| async move {
+            match conn.lease().revoke(id).await.map_err(CallError::from) {
+                Err(error) if error.kind != Kind::NoLease => Err(error),
+                _ => Ok(()),
+            }
+        });
+        revoke.await.map(drop)
     }
 
     /// Resets a lease to its full TTL. Returns whether the servers know it; see [`KeptAlive::Unknown`].

@@ -44,18 +44,24 @@ pub(super) struct Written {
 }
 
 impl Inner {
-    /// Finds an etcd lease for each claim. A claim that was sent before without an answer keeps its etcd lease.
+    /// Finds an etcd lease for each claim. A claim that was sent before without an answer keeps its etcd lease, or ends
+    /// it if it has expired.
     pub(super) async fn begin<'a>(
         &self,
         begun: Moment,
         claims: &[Numbered<'a>],
     ) -> (Vec<Attempt<'a>>, Vec<(usize, Answer)>) {
         let begin = async |&(at, claim): &Numbered<'a>| {
-            let known = self.table.find(claim.key.id);
-            let alive = known.filter(|known| !known.lease.left(self.table.now()).is_zero());
-            if let Some(known) = alive {
-                let spots = <[Spot; 2]>::try_from(known.tried).ok();
-                return Ok(Attempt { at, claim, lease: known.lease, spots, again: true });
+            if let Some(known) = self.table.find(claim.key.id) {
+                if !known.lease.left(self.table.now()).is_zero() {
+                    let spots = <[Spot; 2]>::try_from(known.tried).ok();
+                    return Ok(Attempt { at, claim, lease: known.lease, spots, again: true });
+                }
+                // The servers may keep it longer, and an earlier request may still be carried out.
+                if let Err(error) = self.pool.end(known.lease.id).await {
+                    let kind = error.kind.after_a_write();
+                    return Err((at, Err(self.failed(CallError { kind, ..error }, "acquire"))));
+                }
             }
             match self.pool.take(claim.ttl.get()).await {
                 Ok(lease) => {
@@ -132,13 +138,15 @@ impl Inner {
         .await;
     }
 
-    /// Gives a claim a new etcd lease, so that its earlier requests have no effect.
+    /// Gives a claim a new etcd lease, after the end of the previous one: its earlier requests have no effect then. If
+    /// one of them still wrote a key, the claim could find that key, and be held by a lease that is about to end.
     pub(super) async fn renew(&self, attempt: &mut Attempt<'_>) -> Result<(), CallError> {
         let key = &attempt.claim.key;
         let asked = self.table.find(key.id).map_or(self.table.now(), |known| known.asked);
+        self.pool.end(attempt.lease.id).await?;
         attempt.lease = self.pool.grant(attempt.claim.ttl.get()).await?;
         (attempt.spots, attempt.again) = (None, false);
-        self.table.claimed(key, attempt.lease, asked); // also revokes the previous one
+        self.table.claimed(key, attempt.lease, asked);
         Ok(())
     }
 
