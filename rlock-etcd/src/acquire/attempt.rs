@@ -109,11 +109,15 @@ impl Inner {
                     }
                     return Ok(answer.value);
                 }
-                // One of the etcd leases ended before its time, and the error does not say which.
-                Err(error) if error.kind == Kind::NoLease && tries < TRIES => {
-                    for attempt in &mut *attempts {
-                        self.renew(attempt).await?;
+                // One of the etcd leases ended before its time, and the error does not say which. A copy of the request
+                // may have been carried out before that.
+                Err(error) if error.kind == Kind::NoLease => {
+                    attempts.iter_mut().for_each(|attempt| attempt.again = true);
+                    if tries == TRIES {
+                        return Err(error);
                     }
+                    let renewed = join_all(attempts.iter_mut().map(|attempt| self.renew(attempt))).await;
+                    renewed.into_iter().collect::<Result<(), CallError>>()?;
                 }
                 Err(error) => return Err(error),
             }
@@ -192,10 +196,10 @@ impl Inner {
             let id = attempt.claim.key.id;
             let kind = match error.kind {
                 // The request was not carried out, and will not be.
-                Kind::Unsent | Kind::Refused | Kind::NoLease if !attempt.again => {
+                Kind::Unsent | Kind::Refused if !attempt.again => {
                     self.table.answered(id);
                     self.table.ended(id);
-                    if error.kind == Kind::NoLease { Kind::Unsent } else { error.kind }
+                    error.kind
                 }
                 // A server that runs out of space may have carried out the write that it denies.
                 kind => kind.after_a_write(),
