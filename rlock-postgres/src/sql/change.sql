@@ -2,7 +2,9 @@
 -- entries come in the order of their names, so that two calls never deadlock.
 --
 -- A resource is a row of locks, which contains its sole holder. Each further holder, each rest of a share and each
--- waiter has a row of leases. Only the expiry of such a row is changed without a lock on the row of locks.
+-- waiter has a row of leases. Only the expiry of such a row is changed without a lock on the row of locks. A row of
+-- leases is found by its id: no index serves IS NOT DISTINCT FROM. With = instead, the planner may read all leases of
+-- the resource by the primary key, as in a table without statistics.
 --
 -- is_pooled: a pooler reassigns sessions after each transaction, so that each transaction needs the settings.
 -- verbs: 1 extend, 2 release, 3 claim and queue, 4 claim or be refused, 5 break the held leases, 6 drop and grant.

@@ -8,15 +8,21 @@ use rlock_testkit::faults::{Control as _, Data};
 
 use crate::support::{Endpoint, Server, claim, key, release, ttl};
 
-/// The bytes that a join, a renewal and a hand-over write to the log, behind a number of waiters.
-async fn costs(server: &Server, client: &PostgresBackend, waiters: u128) -> [i64; 3] {
-    let name = format!("with {waiters}");
-    let queued = |id| claim(&name, id, Share::EXCLUSIVE, IfBusy::Queue);
+/// Makes a lock with lease 0 as its holder, and a number of waiters.
+async fn queue(client: &PostgresBackend, name: &str, waiters: u128) {
+    let queued = |id| claim(name, id, Share::EXCLUSIVE, IfBusy::Queue);
     assert!(matches!(client.acquire(&[queued(0)]).await[0], Ok(Acquired::Held(_))));
     let all: Vec<_> = (1..=waiters).map(queued).collect();
     for some in all.chunks(64) {
         assert!(client.acquire(some).await.iter().all(|answer| matches!(answer, Ok(Acquired::Queued(_)))));
     }
+}
+
+/// The bytes that a join, a renewal and a hand-over write to the log, behind a number of waiters.
+async fn costs(server: &Server, client: &PostgresBackend, waiters: u128) -> [i64; 3] {
+    let name = format!("with {waiters}");
+    let queued = |id| claim(&name, id, Share::EXCLUSIVE, IfBusy::Queue);
+    queue(client, &name, waiters).await;
     server.query("CHECKPOINT");
     let mut least = [i64::MAX; 3];
     // The first change of a page after a checkpoint writes the whole page.
@@ -46,6 +52,34 @@ async fn long_queue_writes_no_more_than_a_short() {
     for (what, (few, many)) in ["a join", "a renewal", "a hand-over"].iter().zip(few.iter().zip(many)) {
         assert!(many <= few + few / 4 + 100, "{what} writes {many} bytes with 1,000 waiters, and {few} with 10");
     }
+}
+
+/// The rows of waiters that some joins, renewals and hand-overs read by indexes, behind a number of waiters.
+async fn reads(server: &Server, client: &PostgresBackend, waiters: u128) -> i64 {
+    const READ: &str = "SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = 'leases'";
+    let name = format!("with {waiters}");
+    queue(client, &name, waiters).await;
+    server.let_statistics_be_told(client).await;
+    let before = server.number(READ);
+    for turn in 0..8 {
+        let joining = claim(&name, waiters + 1 + turn, Share::EXCLUSIVE, IfBusy::Queue);
+        assert!(matches!(client.acquire(&[joining]).await[0], Ok(Acquired::Queued(_))));
+        let extension = Extension { key: key(&name, waiters), ttl: ttl(60_000) };
+        assert!(matches!(client.extend(&[extension]).await[0], Ok(Extended::Queued(_))));
+        release(client, &name, turn).await;
+    }
+    server.let_statistics_be_told(client).await;
+    server.number(READ) - before
+}
+
+/// The tables have no statistics, as in a new database.
+#[tokio::test]
+async fn requests_in_a_long_queue_read_few_rows() {
+    let server = Server::start_with(&["-c", "fsync=off", "-c", "autovacuum=off"]).await;
+    let client = server.client().await;
+    let few = reads(&server, &client, 20).await;
+    let many = reads(&server, &client, 1_000).await;
+    assert!(many <= few + few / 4, "{many} rows with 1,000 waiters, and {few} with 20");
 }
 
 /// A release, a place in the queue and its renewal do not wait for the disk. A crash that loses them lets no two

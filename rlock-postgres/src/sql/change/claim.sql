@@ -2,7 +2,7 @@ IF l.id = lease THEN
   is_there := true;
 ELSIF l.shared > 0 OR l.waiting > 0 THEN
   SELECT true INTO is_there FROM {schema}.leases AS q
-  WHERE q.id = lease AND q.namespace = space AND q.name = resource AND q.expires > now;
+  WHERE q.id = lease AND (q.namespace, q.name) IS NOT DISTINCT FROM (space, resource) AND q.expires > now;
 END IF;
 IF is_there THEN
   {standing}

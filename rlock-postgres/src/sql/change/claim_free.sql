@@ -29,7 +29,8 @@ ELSE
     END IF;
   ELSIF verb = 4 AND l.capacity = capacities[i] AND l.id IS DISTINCT FROM lease
     AND (l.shared = 0 AND l.waiting = 0 OR NOT EXISTS (
-      SELECT FROM {schema}.leases AS q WHERE q.id = lease AND q.namespace = space AND q.name = resource
+      SELECT FROM {schema}.leases AS q
+      WHERE q.id = lease AND (q.namespace, q.name) IS NOT DISTINCT FROM (space, resource)
     ))
   THEN
     -- Refuse without a write, if live leases leave no room and no waiter is due for a grant.

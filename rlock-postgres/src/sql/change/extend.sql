@@ -3,7 +3,7 @@ IF l.id = lease AND l.expires > now THEN
   must_flush := true;
 ELSE
   UPDATE {schema}.leases AS q SET expires = greatest(q.expires, now + ttls[i])
-  WHERE q.id = lease AND q.namespace = space AND q.name = resource AND q.expires > now
+  WHERE q.id = lease AND (q.namespace, q.name) IS NOT DISTINCT FROM (space, resource) AND q.expires > now
   RETURNING q.place INTO number;
   IF FOUND AND number < 0 THEN
     must_flush := true;

@@ -7,7 +7,7 @@ IF FOUND THEN
   must_flush := true;
 ELSE
   SELECT * INTO w FROM {schema}.leases AS q
-  WHERE q.id = lease AND q.namespace = space AND q.name = resource AND q.expires > now;
+  WHERE q.id = lease AND (q.namespace, q.name) IS NOT DISTINCT FROM (space, resource) AND q.expires > now;
   IF FOUND AND w.place < 0 THEN
     what := 0;
     later := later || i;

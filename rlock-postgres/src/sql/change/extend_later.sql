@@ -4,10 +4,10 @@ FOREACH number IN ARRAY later LOOP
   lease := ids[number];
   resource := names[number];
   UPDATE {schema}.leases AS q SET expires = greatest(q.expires, {now} + ttls[number])
-  WHERE q.namespace = space AND q.name = resource AND q.id = lease AND q.expires > {now}
+  WHERE q.id = lease AND (q.namespace, q.name) IS NOT DISTINCT FROM (space, resource) AND q.expires > {now}
     AND (cardinality(verbs) = 1 OR q.place = (
       SELECT r.place FROM {schema}.leases AS r
-      WHERE r.id = lease AND r.namespace = space AND r.name = resource AND r.expires > {now}
+      WHERE r.id = lease AND (r.namespace, r.name) IS NOT DISTINCT FROM (space, resource) AND r.expires > {now}
       FOR NO KEY UPDATE SKIP LOCKED
     ))
   RETURNING q.place, q.expires - {now} INTO x, y;

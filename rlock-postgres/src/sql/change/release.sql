@@ -11,7 +11,8 @@ IF l.id = lease THEN
   l.expires := CASE WHEN what = 6 AND ttls[i] > 0 THEN now + ttls[i] ELSE 0 END;
 ELSE
   SELECT * INTO w FROM {schema}.leases AS q
-  WHERE q.id = lease AND q.namespace = space AND q.name = resource AND q.expires > now FOR NO KEY UPDATE;
+  WHERE q.id = lease AND (q.namespace, q.name) IS NOT DISTINCT FROM (space, resource) AND q.expires > now
+  FOR NO KEY UPDATE;
   IF FOUND THEN
     what := 6;
     IF w.place < 0 AND ttls[i] > 0 THEN

@@ -5,7 +5,7 @@ IF l.id = lease THEN
   y := l.expires - now;
 ELSE
   SELECT * INTO w FROM {schema}.leases AS q
-  WHERE q.id = lease AND q.namespace = space AND q.name = resource AND q.expires > now;
+  WHERE q.id = lease AND (q.namespace, q.name) IS NOT DISTINCT FROM (space, resource) AND q.expires > now;
   IF NOT FOUND THEN
     what := 5;
     x := (l.id IS NOT NULL OR l.shared > 0 AND EXISTS (
