@@ -78,7 +78,8 @@ BEGIN
       ELSE
         now := {now}; -- this may have waited
         was := l;
-        IF verb = 2 OR verb = 5 THEN
+        -- A live holder of the whole capacity leaves no waiter its turn.
+        IF (verb = 2 OR verb = 5) AND (l.expires <= now OR l.weight < l.capacity) THEN
           {stale}
           IF is_stale THEN
             {settle} -- whose turn has come holds, though nobody has seen it yet

@@ -5,6 +5,7 @@ use std::time::Duration;
 use rlock_core::{Acquired, Backend as _, Extended, Extension, IfBusy, Share};
 use rlock_postgres::PostgresBackend;
 use rlock_testkit::faults::{Control as _, Data};
+use sqlx::{Connection as _, Executor as _, PgConnection};
 
 use crate::support::{Endpoint, Server, claim, key, release, ttl};
 
@@ -51,6 +52,23 @@ async fn long_queue_writes_no_more_than_a_short() {
     let many = costs(&server, &client, 1_000).await;
     for (what, (few, many)) in ["a join", "a renewal", "a hand-over"].iter().zip(few.iter().zip(many)) {
         assert!(many <= few + few / 4 + 100, "{what} writes {many} bytes with 1,000 waiters, and {few} with 10");
+    }
+}
+
+/// The renewal of the next waiter may be under way, in a transaction with many others.
+#[tokio::test]
+async fn a_hand_over_waits_for_no_other_waiter() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    queue(&client, "x", 2).await;
+    let mut renewing = PgConnection::connect(server.0.url()).await.unwrap();
+    let lock = "SELECT FROM rlock.leases WHERE id = '00000000-0000-0000-0000-000000000002' FOR NO KEY UPDATE";
+    renewing.execute("BEGIN").await.unwrap();
+    assert!(renewing.fetch_optional(lock).await.unwrap().is_some());
+    release(&client, "x", 0).await;
+    renewing.execute("COMMIT").await.unwrap();
+    for next in 1..=2 {
+        release(&client, "x", next).await;
     }
 }
 

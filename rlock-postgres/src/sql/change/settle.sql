@@ -25,7 +25,7 @@ END IF;
 WHILE l.waiting > 0 LOOP
   SELECT * INTO w FROM {schema}.leases AS q
   WHERE q.namespace = space AND q.name = resource AND q.place >= l.head
-  ORDER BY q.place LIMIT 1 FOR NO KEY UPDATE;
+  ORDER BY q.place LIMIT 1;
   IF NOT FOUND THEN
     l.waiting := 0;
   ELSIF w.expires <= now THEN
@@ -42,11 +42,19 @@ WHILE l.waiting > 0 LOOP
   ELSE
     l.head := w.place;
     EXIT WHEN l.weight + l.shared + w.weight > l.capacity;
+    -- A renewal may be under way: this waits for it, and reads the time that it has set.
+    IF l.expires = 0 THEN
+      DELETE FROM {schema}.leases AS q WHERE q.namespace = space AND q.name = resource AND q.place = w.place
+      RETURNING q.* INTO w;
+    ELSE
+      UPDATE {schema}.leases AS q SET place = -greatest(l.last + 1, now), since = now
+      WHERE q.namespace = space AND q.name = resource AND q.place = w.place;
+    END IF;
+    CONTINUE WHEN NOT FOUND;
     l.last := greatest(l.last + 1, now);
     l.waiting := l.waiting - 1;
     l.head := w.place + 1;
     IF l.expires = 0 THEN
-      DELETE FROM {schema}.leases AS q WHERE q.namespace = space AND q.name = resource AND q.place = w.place;
       l.id := w.id;
       l.weight := w.weight;
       l.token := l.last;
@@ -56,8 +64,6 @@ WHILE l.waiting > 0 LOOP
       l.owner := w.owner;
       l.data := w.data;
     ELSE
-      UPDATE {schema}.leases AS q SET place = -l.last, since = now
-      WHERE q.namespace = space AND q.name = resource AND q.place = w.place;
       l.shared := l.shared + w.weight;
     END IF;
     IF verb = 2 THEN
@@ -67,6 +73,7 @@ WHILE l.waiting > 0 LOOP
     must_flush := true;
     inboxes := inboxes || w.inbox;
     messages := messages || ('g ' || replace(w.id::text, '-', '') || ' ' || l.last);
+    EXIT WHEN l.weight + l.shared >= l.capacity;
   END IF;
 END LOOP;
 IF verb >= 5 THEN
