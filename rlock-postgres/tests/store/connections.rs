@@ -6,6 +6,7 @@ use rlock_core::{Acquired, Backend as _, IfBusy, Share};
 use rlock_postgres::{ConnectError, PostgresBackend};
 use rlock_testkit::faults::Proxy;
 use rlock_testkit::servers::PgBouncer;
+use sqlx::{Connection as _, Executor as _, PgConnection};
 
 use crate::support::{Server, claim, release};
 
@@ -35,6 +36,19 @@ async fn waiters_need_one_connection() {
     assert!(matches!(waiter.acquire(&[queued(2)]).await[0], Ok(Acquired::Queued(_))));
     release(&holder, "x", 1).await;
     assert_eq!(server.number(SESSIONS), 2);
+}
+
+/// Connecting reads a table that an administrator has locked.
+#[tokio::test]
+async fn locked_tables_end_connecting_at_its_limit() {
+    let server = Server::start().await;
+    let mut admin = PgConnection::connect(server.0.url()).await.unwrap();
+    admin.execute("BEGIN; LOCK TABLE rlock.state").await.unwrap();
+    let config = server.config().connect_timeout(Duration::from_millis(500)).unwrap();
+    let late = PostgresBackend::connect(config).await.unwrap_err();
+    assert!(matches!(late, ConnectError::Unreachable(_)), "{late}");
+    admin.execute("COMMIT").await.unwrap();
+    server.client().await;
 }
 
 /// Each request waits for a replica that does not exist, and its session with it.

@@ -55,6 +55,18 @@ async fn long_queue_writes_no_more_than_a_short() {
     }
 }
 
+/// Otherwise the next claims and releases would look for them again.
+#[tokio::test]
+async fn expired_waiters_are_gone_after_a_release() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    queue(&client, "x", 2).await;
+    server.query("UPDATE rlock.leases SET expires = 1");
+    release(&client, "x", 0).await;
+    assert_eq!(server.value("SELECT waiting FROM rlock.locks"), "0");
+    assert_eq!(server.number("SELECT count(*) FROM rlock.leases"), 0);
+}
+
 /// The renewal of the next waiter may be under way, in a transaction with many others.
 #[tokio::test]
 async fn a_hand_over_waits_for_no_other_waiter() {
