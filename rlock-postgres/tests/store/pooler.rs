@@ -26,6 +26,20 @@ async fn restarted_pooler_loses_no_lock() {
     assert!(waiting.await.unwrap().token() > token);
 }
 
+/// It refuses transactions of several messages.
+#[tokio::test]
+async fn pooler_in_statement_mode_serves_locks() {
+    let server = Server::start().await;
+    let pooler = PgBouncer::start_for_statements(server.0.url());
+    let (holder, other) = (server.locks(pooler.url()).await, server.locks(pooler.url()).await);
+    let guard = hold(&holder, "x", Duration::from_secs(30)).await;
+    let waiting = tokio::spawn(async move { hold(&other, "x", Duration::from_secs(30)).await });
+    server.wait_for("SELECT sum(waiting) FROM rlock.locks", "1").await;
+    guard.extend(Duration::from_secs(60)).await.unwrap();
+    guard.unlock().await.unwrap();
+    waiting.await.unwrap().unlock().await.unwrap();
+}
+
 /// The client has given the claim up, sent it again, and released its lease. Then the first one arrives.
 #[tokio::test]
 async fn late_claim_behind_a_pooler_is_undone() {

@@ -14,7 +14,7 @@ use super::source;
 use super::unprivileged;
 use crate::faults::{Control, Data};
 
-/// A PgBouncer in transaction mode: it lends a session of a Postgres server to a client for one transaction. It is
+/// A PgBouncer: it lends a session of a Postgres server to a client for one transaction, or for one statement. It is
 /// always a program of this machine, with any value of `RLOCK_TEST_SERVERS`.
 ///
 /// To the server, every client is the user of the URL that the pooler was started with. A restart cannot lose data,
@@ -25,16 +25,30 @@ pub struct PgBouncer {
 }
 
 impl PgBouncer {
-    /// Starts a pooler in front of the server at `postgres://user@host:port/database`, which has to trust the user.
+    /// Starts a pooler in transaction mode in front of the server at `postgres://user@host:port/database`, which has to
+    /// trust the user.
     ///
     /// # Panics
     ///
     /// Panics if the URL has another form, or if there is no program `pgbouncer`. The message then says
     /// what to install.
     pub fn start(postgres: &str) -> Self {
+        Self::start_in("transaction", postgres)
+    }
+
+    /// Starts a pooler in statement mode, in which it refuses transactions of several messages.
+    ///
+    /// # Panics
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_for_statements(postgres: &str) -> Self {
+        Self::start_in("statement", postgres)
+    }
+
+    fn start_in(mode: &'static str, postgres: &str) -> Self {
         let target = PgUrl::parse(postgres).unwrap_or_else(|error| panic!("{postgres}: {error}"));
         let name = format!("rlock-test-{:016x}", rand::random::<u64>());
-        Self { server: Server::start_program(&source::program_of::<Pooler>(), Pooler { target, name }) }
+        Self { server: Server::start_program(&source::program_of::<Pooler>(), Pooler { target, name, mode }) }
     }
 
     /// The URL of the pooler, with the user and the database of the server:
@@ -69,6 +83,8 @@ struct Pooler {
     target: PgUrl,
     /// A random name, which identifies the pooler.
     name: String,
+    /// The value of `pool_mode`.
+    mode: &'static str,
 }
 
 const SETTINGS: &str = "pgbouncer.ini";
@@ -76,7 +92,7 @@ const SETTINGS: &str = "pgbouncer.ini";
 impl Pooler {
     fn settings(&self, port: u16) -> String {
         let PgUrl { user, host, port: postgres, .. } = &self.target;
-        let name = &self.name;
+        let Self { name, mode, .. } = self;
         format!(
             "[databases]\n\
              * = host={host} port={postgres} user={user}\n\
@@ -86,7 +102,7 @@ impl Pooler {
              listen_port = {port}\n\
              unix_socket_dir =\n\
              auth_type = any\n\
-             pool_mode = transaction\n\
+             pool_mode = {mode}\n\
              max_client_conn = 1000\n\
              default_pool_size = 20\n\
              ; sqlx sets it\n\
