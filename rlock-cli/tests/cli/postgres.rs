@@ -30,9 +30,9 @@ mod terminal;
 #[path = "tree.rs"]
 mod tree;
 
-use rlock_testkit::servers::Postgres as Server;
+use rlock_testkit::servers::{PgWire, Postgres as Server};
 
-use crate::support::{Store, rlock};
+use crate::support::{Rlock, Store, rlock};
 
 impl Store for Server {
     const SCHEME: &str = "postgres";
@@ -75,6 +75,22 @@ fn printed_tables_are_the_needed_ones() {
     assert_eq!(printed.status.code(), Some(0));
     server.query(&String::from_utf8(printed.stdout).expect("SQL is text"));
     assert_eq!(run().status.code(), Some(0));
+}
+
+/// Many programs that wait for one lock may need more connections than the server has.
+#[test]
+fn run_waits_for_a_free_connection() {
+    const CONNECTIONS: usize = 10;
+    let server = Server::start_with(&["-c", "max_connections=10"]);
+    let url = server.fresh_url();
+    let mut others = Vec::new();
+    while others.len() < CONNECTIONS {
+        others.extend(PgWire::connect(server.url()).ok());
+    }
+    let mut run = Rlock::start(&mut rlock(&["run", "x", "--url", &url, "--wait", "60s", "--", "true"]));
+    run.hear("the store does not answer");
+    drop(others);
+    run.exit().assert(0, &[]);
 }
 
 #[test]
