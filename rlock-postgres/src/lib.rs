@@ -43,6 +43,9 @@
 //! - A waiter whose place is lost learns that at its next request, and joins the queue again.
 //! - A lost renewal of a waiter ends its place at the time that the previous renewal set.
 //!
+//! A repeated claim of a held lease writes its row again, and waits for that. The session of the first claim may have
+//! been ended while it waited for a synchronous replica: its grant is visible then, and no replica may have it.
+//!
 //! # Notifications
 //!
 //! The procedure notifies a granted waiter by NOTIFY on the channel of its client. It commits the grant first, and

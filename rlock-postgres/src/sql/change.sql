@@ -36,6 +36,7 @@ DECLARE
   lowest bigint;
   is_there boolean;
   is_stale boolean;
+  is_repeated boolean; -- the first request may have reached no replica: a write waits for one
   must_flush boolean := false;
   later integer[] := '{}';
   inboxes pg_catalog.text[] := '{}';
@@ -58,6 +59,7 @@ BEGIN
     x := 0;
     y := 0;
     is_there := false;
+    is_repeated := false;
     now := {now};
     IF verb >= 3 AND verb <= 4 THEN
       {claim_free}
@@ -98,7 +100,8 @@ BEGIN
         ELSIF verb = 1 THEN
           {standing}
         END IF;
-        IF l IS DISTINCT FROM was THEN
+        must_flush := must_flush OR is_repeated;
+        IF is_repeated OR l IS DISTINCT FROM was THEN
           UPDATE {schema}.locks AS k SET
             last = l.last, capacity = l.capacity, id = l.id, weight = l.weight, token = l.token, since = l.since,
             expires = l.expires, inbox = l.inbox, owner = l.owner, data = l.data, shared = l.shared,

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use rlock_core::{ConnectError, LossReason};
+use rlock_core::{Backend as _, ConnectError, IfBusy, LossReason, Share};
 use rlock_postgres::PostgresBackend;
 use rlock_testkit::faults::{Control as _, Proxy};
 use rlock_testkit::servers::Postgres;
 use rlock_testkit::wait::within;
 
-use crate::support::{Endpoint, Server, hold};
+use crate::support::{Endpoint, Server, claim, hold};
 
 const TTL: Duration = Duration::from_secs(30);
 
@@ -120,5 +120,26 @@ async fn a_hot_standby_is_refused_with_a_remedy() {
             assert!(message.contains("let the URL name the primary"), "{message}");
         }
         PostgresBackend::ensure_schema(&primary.config()).await.unwrap();
+    }
+}
+
+/// The client gives up a claim that waits for a replica, and ends its session. That makes the grant visible.
+#[tokio::test]
+async fn unreplicated_grant_is_never_confirmed() {
+    // Only the sessions of one role wait for the replica, which does not exist.
+    let server =
+        Server::start_with(&["-c", "synchronous_standby_names=nobody", "-c", "synchronous_commit=local"]).await;
+    server.query(
+        "CREATE ROLE jobs LOGIN; ALTER ROLE jobs SET synchronous_commit = on; GRANT USAGE ON SCHEMA rlock TO jobs; \
+         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA rlock TO jobs",
+    );
+    server.query("CHECKPOINT"); // the process that serves it has also announced the replica
+    let url = server.0.url().replace("//postgres@", "//jobs@");
+    let client = PostgresBackend::connect(server.config_of(&url)).await.unwrap();
+    let claims = [claim("x", 1, Share::EXCLUSIVE, IfBusy::Refuse)];
+    for _ in 0..3 {
+        let answer = client.acquire(&claims).await.remove(0);
+        assert!(answer.is_err(), "{answer:?}");
+        server.wait_for("SELECT count(*) FROM rlock.locks", "1").await;
     }
 }

@@ -6,6 +6,8 @@ ELSIF l.shared > 0 OR l.waiting > 0 THEN
 END IF;
 IF is_there THEN
   {standing}
+  -- The session that granted it may have been ended while it waited for a replica.
+  is_repeated := what = 1;
 ELSE
   IF l.capacity <> capacities[i] THEN
     {drop_waiters}
