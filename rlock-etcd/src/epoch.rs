@@ -77,7 +77,8 @@ impl EpochKeys {
     async fn begin(&self, kv: &mut KvClient, lease: &mut LeaseClient) -> Result<(), CallError> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
         let kept_for = if self.grace_for.is_zero() { KEPT_WITHOUT_GRACE_FOR } else { KEPT_FOR };
-        let kept = PutOptions::new().with_lease(lease.grant(kept_for, None).await?.id());
+        let lasting = lease.grant(kept_for, None).await?.id();
+        let kept = PutOptions::new().with_lease(lasting);
         let mut ops = vec![TxnOp::put(self.epoch.as_str(), now.to_string(), Some(kept))];
         if !self.grace_for.is_zero() {
             let secs = self.grace_for.as_secs() + u64::from(self.grace_for.subsec_nanos() > 0);
@@ -86,8 +87,11 @@ impl EpochKeys {
             ops.push(TxnOp::put(self.grace.as_str(), "", Some(options)));
         }
         let is_new = Compare::create_revision(self.epoch.as_str(), CompareOp::Equal, 0);
-        // If another client was first, these etcd leases expire by themselves.
-        kv.txn(Txn::new().when([is_new]).and_then(ops)).await?;
+        let is_first = kv.txn(Txn::new().when([is_new]).and_then(ops)).await?.succeeded();
+        if !is_first {
+            // It would stay for as long as an epoch. The one of the grace soon expires by itself.
+            let _expires_later = lease.revoke(lasting).await;
+        }
         Ok(())
     }
 

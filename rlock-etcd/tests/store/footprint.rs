@@ -254,6 +254,15 @@ async fn epoch_ends_after_the_last_use() {
     }
 }
 
+/// Each may find no epoch, and grants an etcd lease for its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_come_together_leave_one_epoch() {
+    let server = Server::start();
+    drop(join_all((0..8).map(|_| server.client_in("n"))).await);
+    // The spare etcd leases of the clients end with their TTL.
+    eventually(SOON, "no other lease is left", async || server.leases() == EPOCHS).await;
+}
+
 /// Both etcd leases of a lock that moves from one to the other end with their TTLs.
 #[test]
 fn client_dropped_amid_extensions_leaves_nothing() {
