@@ -96,8 +96,8 @@ impl PostgresConfig {
     /// | `options`, `options[…]` | settings of the session, as `options[work_mem]=8MB` | none |
     ///
     /// sqlx takes values that the URL leaves out, except the host, from the environment if they are set there
-    /// (`PGPORT`, `PGUSER`, `PGPASSWORD`, `PGDATABASE`, `PGSSLMODE` and so on), and the password from `~/.pgpass`. This
-    /// call reads both. Files of certificates are read when a connection is opened.
+    /// (`PGPORT`, `PGUSER`, `PGPASSWORD`, `PGDATABASE`, `PGSSLMODE` and so on), and the password from `~/.pgpass`, unless
+    /// other users may read that file. This call reads both. Files of certificates are read when a connection is opened.
     ///
     /// # Errors
     ///
