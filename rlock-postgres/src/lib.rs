@@ -98,6 +98,9 @@
 //! The SQL that creates the tables refuses the same, as the role that runs it. The error names the object, its owner
 //! and the remedy. If a role with CREATE on the database creates the tables, only that role can use them.
 //!
+//! A role that may read the tables can forge the notification of a grant: they contain the channels and the ids of the
+//! leases, and NOTIFY needs no privilege. Grant SELECT on them only to roles that you trust with the locks.
+//!
 //! # What it guarantees
 //!
 //! All that [`rlock_core::Backend`] asks for, on a server that keeps what it has confirmed:
@@ -112,7 +115,8 @@
 //!
 //! - **Failover.** A standby that is promoted may lack the latest grants, unless replication is synchronous, and grant
 //!   them again. Two holders then overlap until the first one's TTL has passed or it learns that its lease is gone. Only the
-//!   fencing token protects what they write to.
+//!   fencing token protects what they write to. With synchronous replication, a `statement_timeout` or an administrator
+//!   that cancels the wait for a standby has the server confirm a grant that no standby has.
 //! - **Durability.** With `synchronous_commit=off` or `fsync=off` a crash loses the latest grants, as in a failover.
 //! - **Clock.** TTLs run by the clock of the server's host. If that clock is set, leases end early or late by as much.
 //! - **Long transactions** in the database, and on a standby with `hot_standby_feedback`, prepared transactions and
