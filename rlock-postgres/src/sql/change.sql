@@ -38,6 +38,7 @@ DECLARE
   is_stale boolean;
   is_repeated boolean; -- the first request may have reached no replica: a write waits for one
   must_flush boolean := false;
+  has_mail boolean := false; -- an inbox may be an address in the table mail
   later integer[] := '{}';
   inboxes pg_catalog.text[] := '{}';
   messages pg_catalog.text[] := '{}';
@@ -122,7 +123,7 @@ BEGIN
     ROLLBACK;
     RETURN;
   END IF;
-  IF cardinality(inboxes) > 0 THEN
+  IF has_mail THEN
     INSERT INTO {schema}.mail (inbox, message, sent)
     SELECT t.inbox, t.message, now FROM unnest(inboxes, messages) AS t (inbox, message) WHERE starts_with(t.inbox, 'mail');
   END IF;

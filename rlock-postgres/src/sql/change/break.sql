@@ -10,3 +10,4 @@ DELETE FROM {schema}.leases AS q WHERE q.namespace = space AND q.name = resource
 l.expires := 0;
 l.shared := 0;
 must_flush := true;
+has_mail := true;

@@ -34,6 +34,7 @@ ELSIF was.ended = lease THEN
   -- The request is a repetition. The first answer may have been lost, and its notifications with it. This call itself
   -- notifies those that it grants.
   is_repeated := true;
+  has_mail := true;
   SELECT inboxes || array_agg(t.inbox), messages || array_agg('g ' || replace(t.id::text, '-', '') || ' ' || t.token)
   INTO inboxes, messages
   FROM (

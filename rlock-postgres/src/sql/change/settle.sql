@@ -72,6 +72,7 @@ WHILE l.waiting > 0 LOOP
     END IF;
     must_flush := true;
     inboxes := inboxes || w.inbox;
+    has_mail := has_mail OR starts_with(w.inbox, 'mail');
     messages := messages || ('g ' || replace(w.id::text, '-', '') || ' ' || l.last);
     EXIT WHEN l.weight + l.shared >= l.capacity;
   END IF;
