@@ -215,6 +215,16 @@ impl Process {
         drop(self);
     }
 
+    /// Kills the helper as [`kill`](Self::kill), and returns the lines that it has sent and the test has not read yet.
+    pub async fn kill_and_hear(mut self) -> Vec<String> {
+        self.end();
+        let mut lines = Vec::new();
+        while let Some(line) = self.heard.recv().await {
+            lines.push(line);
+        }
+        lines
+    }
+
     /// Freezes the helper with SIGSTOP.
     pub fn pause(&self) {
         self.signal(Signal::SIGSTOP);
@@ -225,6 +235,11 @@ impl Process {
         self.signal(Signal::SIGCONT);
     }
 
+    fn end(&mut self) {
+        let _ended_already = self.child.kill();
+        let _status = self.child.wait();
+    }
+
     fn signal(&self, signal: Signal) {
         let id = i32::try_from(self.child.id()).expect("process ids are positive numbers of 31 bits");
         kill(Pid::from_raw(id), signal).expect("the helper has not been reaped");
@@ -233,8 +248,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ended_already = self.child.kill();
-        let _status = self.child.wait();
+        self.end();
     }
 }
 

@@ -121,7 +121,7 @@ impl<'a> Arena<'a> {
     ///
     /// # Panics
     ///
-    /// Panics if a process panics, or cannot connect to the store while no fault is injected.
+    /// Panics if a process panics, also one that is killed later, or cannot connect to the store while no fault is injected.
     pub async fn run(&self, time: Duration, mishaps: &[Mishap], late_allowed: Duration) -> Outcome {
         join_all(
             self.participants.iter().map(|participant| async { self.start(&mut *participant.lock().await).await }),
@@ -165,8 +165,9 @@ impl<'a> Arena<'a> {
                 Mishap::ProcessKilled => {
                     let _up = self.is_up.read().await;
                     if let Some((process, killed)) = participant.process.take() {
-                        killed.kill();
+                        let said = killed.kill_and_hear().await;
                         self.recorder.note(What::Died { process });
+                        assert!(said.is_empty(), "process {process} failed before it was killed: {said:?}");
                     }
                     self.start(&mut participant).await;
                 }

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use rlock_core::Client;
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::contender::contend;
@@ -29,6 +29,8 @@ pub(super) const NUMBER: &str = "number";
 pub(super) const SEED: &str = "seed";
 pub(super) const REGISTERS: &str = "registers";
 
+const PANICKED: &str = "a task panicked";
+
 /// Runs a process of an [`Arena`](super::Arena), which contends until the arena stops it. `connect` has to return a
 /// client of the store at the given address.
 ///
@@ -42,22 +44,33 @@ pub async fn contend_as_told(mut helper: Helper, connect: impl AsyncFnOnce(&str)
     let workload: Workload = parsed(&helper, WORKLOAD);
     let seed: u64 = parsed(&helper, SEED);
     let ends = Arc::new(AtomicBool::new(false));
-    let mut tasks = Vec::new();
+    let mut tasks = JoinSet::new();
     for task in 0..workload.tasks {
         let mut registers = Registers::at(&helper.setting(REGISTERS)).await.expect("the arena serves the registers");
         let (client, recorder, workload, ends) = (client.clone(), recorder.clone(), workload.clone(), ends.clone());
         let mut chance = StdRng::seed_from_u64(seed ^ ((task as u64) << 32));
-        tasks.push(tokio::spawn(async move {
+        tasks.spawn(async move {
             let goes_on = || !ends.load(Ordering::SeqCst);
             contend(&client, &recorder, &mut registers, &workload, &mut chance, goes_on).await;
-        }));
+        });
     }
     notice_starvation(&recorder);
     helper.say("ready");
-    assert_eq!(helper.hear().await, "stop");
-    ends.store(true, Ordering::SeqCst);
-    let ended = join_all(tasks).await.into_iter().all(|task| task.is_ok());
-    helper.say(if ended { "done" } else { "a task panicked" });
+    let mut panicked = tokio::select! {
+        line = helper.hear() => {
+            assert_eq!(line, "stop");
+            false
+        }
+        // Only a panic ends a task before the stop. The arena may kill this process before it stops the others.
+        Some(_) = tasks.join_next() => true,
+    };
+    if !panicked {
+        ends.store(true, Ordering::SeqCst);
+        while let Some(ended) = tasks.join_next().await {
+            panicked |= ended.is_err();
+        }
+    }
+    helper.say(if panicked { PANICKED } else { "done" });
     std::future::pending::<Infallible>().await;
 }
 
@@ -95,4 +108,46 @@ pub(super) fn recorder(folder: &Path, process: u32) -> Recorder {
 fn parsed<T: std::str::FromStr>(helper: &Helper, name: &str) -> T {
     let text = helper.setting(name);
     text.parse().unwrap_or_else(|_| panic!("the arena says {name} = {text:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use rlock_core::{MemoryStore, Namespace};
+
+    use super::*;
+    use crate::contest::registers;
+    use crate::history::Register;
+
+    #[test]
+    fn panic_of_a_contender_is_reported_at_once() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let runtime = runtime.expect("the system has threads");
+        if let Some(helper) = Helper::current() {
+            runtime.block_on(contend_as_told(helper, async |_: &str| closed_client().await));
+            return;
+        }
+        runtime.block_on(async {
+            let folder = tempfile::tempdir().expect("the system has a place for temporary files");
+            let registers = registers::serve(Register::new(Recorder::in_memory(0))).await;
+            let (ttl, hold) = (Duration::from_secs(1), Duration::from_millis(1));
+            let workload = Workload { ttl, hold, long_holds: 0, tasks: 1, mutexes: 1, rw_locks: 0, semaphores: 0 };
+            let program = crate::this_test!()
+                .with(ADDRESS, "memory")
+                .with(FOLDER, folder.path().display())
+                .with(NUMBER, 1)
+                .with(WORKLOAD, workload)
+                .with(SEED, 1)
+                .with(REGISTERS, registers.expect("the loopback interface has a port"));
+            let mut process = program.start(ROLE);
+            assert_eq!(process.hear().await, "ready");
+            assert_eq!(process.hear().await, PANICKED);
+        });
+    }
+
+    /// A client whose locks end with an error that no contender expects.
+    async fn closed_client() -> Client {
+        let client = Client::new(MemoryStore::new().client(Namespace::default()));
+        client.shutdown(Duration::from_secs(10)).await.expect("it has no leases");
+        client
+    }
 }
