@@ -55,6 +55,24 @@ async fn a_proxy_passes_on_and_counts() {
 }
 
 #[tokio::test]
+async fn one_proxy_stands_before_all_hosts() {
+    let servers = [echo(b'a').await, echo(b'b').await, echo(b'c').await];
+    let [a, b, c] = servers.each_ref().map(|url| url.trim_start_matches("echo://"));
+    let (url, proxy) = Proxy::in_front_of_hosts(&format!("echo://{a},{b}"));
+    let fronts: Vec<&str> = proxy.urls().iter().map(|url| url.trim_start_matches("tcp://")).collect();
+    assert_eq!(url, format!("echo://{},{}", fronts[0], fronts[1]));
+    let mut stream = TcpStream::connect(fronts[1]).await.unwrap();
+    assert_eq!(answer(&mut stream).await, Some(Ok(b"bx".to_vec())));
+
+    let (url, proxy) = Proxy::in_front_of_announced(&format!("echo://{a},{b}/path?x=1"), &[c]);
+    let fronts: Vec<&str> = proxy.urls().iter().map(|url| url.trim_start_matches("tcp://")).collect();
+    let [to_a, to_b, to_c] = fronts[..] else { panic!("{fronts:?}") };
+    assert_eq!(url, format!("echo://{to_a},{to_b}/path?x=1&address_map={a}={to_a},{b}={to_b},{c}={to_c}"));
+    let (url, _proxy) = Proxy::in_front_of_announced(&format!("echo://{a}"), &[]);
+    assert!(url.contains("?address_map="), "{url}");
+}
+
+#[tokio::test]
 async fn cut_resets_all_connections_until_it_heals() {
     let proxy = Proxy::in_front_of(&echo(b'a').await);
     let mut old = through(&proxy).await;

@@ -95,6 +95,7 @@ async fn soak(options: Options) -> Result<ExitCode, String> {
     let victim = store.victim();
     let server = victim.as_ref().map(Victim::control);
     let arena = Arena::new(workload, Program::this_one(), &url, server, processes as usize, seed).await;
+    let arena = if store.has_several_servers() { arena.behind(|url| store.proxied(url)) } else { arena };
     let mishaps = mishaps(&faults, &store, &arena.possible())?;
     println!("{processes} processes for {minutes} minutes, TTL {ttl:?}, seed {seed}");
     let begun = Instant::now();

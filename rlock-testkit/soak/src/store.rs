@@ -5,8 +5,10 @@ use std::time::Duration;
 use rlock::postgres::{PostgresBackend, PostgresConfig};
 use rlock_testkit::async_trait;
 use rlock_testkit::contest::Mishap;
-use rlock_testkit::faults::{Control, Data};
-use rlock_testkit::servers::{Etcd, EtcdCluster, Leading, PgBouncer, Postgres, Redis, RedisCluster, RedisSentinels};
+use rlock_testkit::faults::{Control, Data, Proxy};
+use rlock_testkit::servers::{
+    Etcd, EtcdCluster, Leading, PgBouncer, Postgres, Redis, RedisCluster, RedisNode, RedisSentinels,
+};
 use tempfile::TempDir;
 
 /// How long a server of a cluster may be silent before another one replaces it.
@@ -152,6 +154,22 @@ impl Store {
             }
             Servers::Redis(_) | Servers::Etcd(_) | Servers::Postgres(_) | Servers::PgBouncer(..) => true,
         }
+    }
+
+    /// Whether the soak has started several servers, each of which a client may connect to.
+    pub(crate) fn has_several_servers(&self) -> bool {
+        matches!(self.servers, Servers::RedisCluster(_) | Servers::RedisSentinels(_) | Servers::EtcdCluster(_))
+    }
+
+    /// Starts a proxy in front of all servers of the store at `url`. Returns the URL through it.
+    pub(crate) fn proxied(&self, url: &str) -> (String, Proxy) {
+        let host = |node: &RedisNode| node.url().trim_start_matches("redis://").to_owned();
+        let announced: Vec<String> = match &self.servers {
+            Servers::RedisCluster(cluster) => (3..cluster.size()).map(|index| host(cluster.node(index))).collect(),
+            Servers::RedisSentinels(servers) => (0..2).map(|index| host(servers.server(index))).collect(),
+            _ => return Proxy::in_front_of_hosts(url),
+        };
+        Proxy::in_front_of_announced(url, &announced.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
     pub(crate) fn is_theirs(&self) -> bool {

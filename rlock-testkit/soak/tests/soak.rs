@@ -55,9 +55,21 @@ fn other_stores_are_started() {
         assert!(output.status.success(), "{url}: {output:?}");
         assert!(printed(&output).contains(" granted, "), "{url}: {output:?}");
     }
-    let output = soak(&["--minutes", "0.03", "--faults", "cut", "--url", "redis-cluster:"]);
+    let output = soak(&["--minutes", "0.03", "--faults", "cut", "--url", "sqlite:"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.code() == Some(2) && said.contains("cut cannot happen to redis-cluster://"), "{output:?}");
+    assert!(output.status.code() == Some(2) && said.contains("cut cannot happen to sqlite:"), "{output:?}");
+}
+
+#[test]
+fn clients_of_several_servers_are_cut_off() {
+    for url in ["redis-cluster:", "redis-sentinel:", "etcd-cluster:"] {
+        let options = ["--minutes", "0.1", "--processes", "2", "--faults", "cut", "--late", "250ms", "--url", url];
+        let output = soak(&options);
+        assert!(output.status.success(), "{url}: {output:?}");
+        let printed = printed(&output);
+        let mishaps = printed.lines().find(|line| line.starts_with("mishaps")).expect("they are counted");
+        assert!(mishaps.ends_with(" cut"), "{url}: {mishaps}");
+    }
 }
 
 #[test]

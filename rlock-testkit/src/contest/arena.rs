@@ -51,8 +51,8 @@ pub struct Arena<'a> {
 
 /// One process, and its proxy to the store.
 struct Participant {
-    /// `None` if the store cannot be proxied: it is not a server, or its URL names several.
-    proxy: Option<Proxy>,
+    /// The address of the store through a proxy, and the proxy; `None` without a proxy.
+    front: Option<(String, Proxy)>,
     process: Option<(u32, Process)>,
 }
 
@@ -68,7 +68,8 @@ pub struct Outcome {
 impl<'a> Arena<'a> {
     /// Makes an arena for this number of processes, in which `program` runs
     /// [`contend_as_told`](super::contend_as_told). Each has its own proxy in front of the store at `address`, if that
-    /// is the URL of one server. The seed decides all random choices, as far as runs of processes can be repeated.
+    /// is the URL of one server; see [`behind`](Self::behind) for others. The seed decides all random choices, as far as
+    /// runs of processes can be repeated.
     ///
     /// # Panics
     ///
@@ -89,15 +90,12 @@ impl<'a> Arena<'a> {
             .with(WORKLOAD, &workload)
             .with(FOLDER, folder.path().display())
             .with(REGISTERS, SocketAddr::to_string(&registers));
-        // For a URL of several servers there is no proxy.
-        let is_proxied = Url::parse(address).is_ok_and(|url| url.port().is_some());
-        let participant =
-            |_| Mutex::new(Participant { proxy: is_proxied.then(|| Proxy::in_front_of(address)), process: None });
-        Self {
+        let participant = |_| Mutex::new(Participant { front: None, process: None });
+        let arena = Self {
             workload,
             program,
             address: address.to_owned(),
-            is_proxied,
+            is_proxied: false,
             server,
             folder,
             recorder,
@@ -106,10 +104,28 @@ impl<'a> Arena<'a> {
             is_up: RwLock::default(),
             happened: StdMutex::default(),
             seed,
+        };
+        if Url::parse(address).is_ok_and(|url| url.port().is_some()) {
+            return arena.behind(|address| {
+                let proxy = Proxy::in_front_of(address);
+                (proxy.url().to_owned(), proxy)
+            });
         }
+        arena
     }
 
-    /// The faults that can happen to the store at this address, if the arena owns the server.
+    /// Puts a proxy between each process and the store. `proxied` starts it for an address of the store, and returns the
+    /// address through it.
+    #[must_use]
+    pub fn behind(mut self, proxied: impl Fn(&str) -> (String, Proxy)) -> Self {
+        for participant in &mut self.participants {
+            participant.get_mut().front = Some(proxied(&self.address));
+        }
+        self.is_proxied = true;
+        self
+    }
+
+    /// The faults that can happen to the store, if the arena owns the server: those of the network need proxies.
     pub fn possible(&self) -> Vec<Mishap> {
         Mishap::ALL.into_iter().filter(|mishap| self.is_proxied || !mishap.is_of_the_network()).collect()
     }
@@ -146,7 +162,7 @@ impl<'a> Arena<'a> {
             .program
             .clone()
             .with(NUMBER, number)
-            .with(ADDRESS, participant.proxy.as_ref().map_or(&*self.address, Proxy::url));
+            .with(ADDRESS, participant.front.as_ref().map_or(&*self.address, |(address, _)| address.as_str()));
         let mut process = program.with(SEED, self.seed.wrapping_add(number.into())).start(ROLE);
         let heard = process.hear_within(READY_WITHIN).await;
         assert_eq!(heard.as_deref(), Some("ready"), "a process should have connected to {}", self.address);
@@ -182,8 +198,8 @@ impl<'a> Arena<'a> {
                     }
                 }
                 _ => {
-                    let Some(proxy) = &participant.proxy else {
-                        panic!("{mishap} needs a store with a network address")
+                    let Some((_, proxy)) = &participant.front else {
+                        panic!("{mishap} needs a proxy in front of the store")
                     };
                     spoil(proxy, mishap, &mut chance);
                     sleep(time).await;

@@ -48,6 +48,7 @@
 
 mod control;
 mod faulty;
+mod hosts;
 mod proxy;
 
 pub use control::{Control, Data};
