@@ -106,7 +106,7 @@ impl Shared for ClusterHarness {
     }
 
     fn proxied(address: &str) -> (String, Proxy) {
-        behind_proxy(address, &[])
+        Proxy::in_front_of_announced(address, &[])
     }
 
     async fn attach(address: &str) -> Self {
@@ -166,7 +166,7 @@ impl Shared for SentinelHarness {
 
     fn proxied(address: &str) -> (String, Proxy) {
         let (url, announced) = address.split_once(' ').expect("there are servers beside the sentinels");
-        behind_proxy(url, &announced.split(' ').collect::<Vec<_>>())
+        Proxy::in_front_of_announced(url, &announced.split(' ').collect::<Vec<_>>())
     }
 
     async fn attach(address: &str) -> Self {
@@ -186,21 +186,6 @@ impl Controlled for SentinelHarness {
     fn server(&self) -> &dyn Control {
         self.servers.as_ref().expect("only the test that started the servers tampers with them")
     }
-}
-
-/// Starts a proxy in front of the hosts in `url` and of the other hosts that they announce; returns it with the URL
-/// that leads through it.
-fn behind_proxy(url: &str, announced: &[&str]) -> (String, Proxy) {
-    let (scheme, rest) = url.split_once("://").expect("a URL");
-    let (hosts, behind) = rest.split_at(rest.find(['/', '?']).expect("a URL with options"));
-    let hosts: Vec<&str> = hosts.split(',').collect();
-    let servers: Vec<String> = hosts.iter().chain(announced).map(|host| format!("redis://{host}")).collect();
-    let proxy = Proxy::in_front_of_all(&servers.iter().map(String::as_str).collect::<Vec<_>>());
-    let reached: Vec<&str> = proxy.urls().iter().map(|url| url.trim_start_matches("redis://")).collect();
-    let pairs =
-        hosts.iter().chain(announced).zip(&reached).map(|(announced, reached)| format!("{announced}={reached}"));
-    let map = pairs.collect::<Vec<_>>().join(",");
-    (format!("{scheme}://{}{behind}&address_map={map}", reached[..hosts.len()].join(",")), proxy)
 }
 
 async fn connect(url: &str, namespace: &Namespace) -> Arc<dyn Backend> {
