@@ -25,8 +25,9 @@ const CONNECTED_WITHIN: Duration = Duration::from_secs(20);
 #[derive(Debug, Parser)]
 #[command(name = "soak")]
 struct Options {
-    /// The URL of the store. One of redis:, redis-cluster:, redis-sentinel:, etcd:, etcd-cluster:, postgres:,
-    /// pgbouncer: and sqlite: starts a new store, which faults of the server need.
+    /// The URL of the store. One of redis:, redis-user: (with only the documented rights), redis-cluster:,
+    /// redis-sentinel:, etcd:, etcd-cluster:, postgres:, pgbouncer: and sqlite: starts a new store, which faults of the
+    /// server need.
     #[arg(long, default_value = "redis:")]
     url: String,
     /// Number of processes, each of which wants three locks at a time.

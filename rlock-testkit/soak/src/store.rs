@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rlock::postgres::{PostgresBackend, PostgresConfig};
+use rlock::redis::RedisConfig;
 use rlock_testkit::async_trait;
 use rlock_testkit::contest::Mishap;
 use rlock_testkit::faults::{Control, Data, Proxy};
@@ -92,6 +93,13 @@ impl Store {
             "redis:" => {
                 let server = Redis::start_durable();
                 (server.url().to_owned(), Servers::Redis(server))
+            }
+            "redis-user:" => {
+                let durable = ["--appendonly", "yes", "--appendfsync", "always"];
+                // In the arguments, so that the user is there again after a restart.
+                let user = ["--user", "locks", "on", ">secret"].into_iter().chain(RedisConfig::ACL_RULES.split(' '));
+                let server = Redis::start_with(&durable.into_iter().chain(user).collect::<Vec<_>>());
+                (server.url().replacen("redis://", "redis://locks:secret@", 1), Servers::Redis(server))
             }
             "redis-cluster:" => {
                 let cluster = RedisCluster::start(SILENT_FOR);

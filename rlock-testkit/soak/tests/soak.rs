@@ -61,6 +61,16 @@ fn other_stores_are_started() {
 }
 
 #[test]
+fn limited_user_outlives_a_restart() {
+    let options = ["--minutes", "0.15", "--ttl", "1s", "--processes", "2", "--faults", "data-lost", "--late", "250ms"];
+    let output = soak(&[&options[..], &["--url", "redis-user:"]].concat());
+    assert!(output.status.success(), "{output:?}");
+    let printed = printed(&output);
+    let mishaps = printed.lines().find(|line| line.starts_with("mishaps")).expect("they are counted");
+    assert!(mishaps.ends_with(" data-lost"), "{mishaps}");
+}
+
+#[test]
 fn clients_of_several_servers_are_cut_off() {
     for url in ["redis-cluster:", "redis-sentinel:", "etcd-cluster:"] {
         let options = ["--minutes", "0.1", "--processes", "2", "--faults", "cut", "--late", "250ms", "--url", url];
