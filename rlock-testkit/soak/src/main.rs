@@ -5,6 +5,7 @@
 //! ```
 
 mod store;
+mod victims;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};

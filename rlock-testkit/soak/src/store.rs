@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
-use rlock::postgres::{PostgresBackend, PostgresConfig};
 use rlock::redis::RedisConfig;
-use rlock_testkit::async_trait;
 use rlock_testkit::contest::Mishap;
-use rlock_testkit::faults::{Control, Data, Proxy};
-use rlock_testkit::servers::{
-    Etcd, EtcdCluster, Leading, PgBouncer, Postgres, Redis, RedisCluster, RedisNode, RedisSentinels,
-};
+use rlock_testkit::faults::{Control, Proxy};
+use rlock_testkit::servers::{Etcd, EtcdCluster, Leading, Redis, RedisCluster, RedisNode, RedisSentinels};
 use tempfile::TempDir;
+
+use crate::victims::{Pooled, Tables};
 
 /// How long a server of a cluster may be silent before another one replaces it.
 const SILENT_FOR: Duration = Duration::from_secs(1);
@@ -31,8 +29,7 @@ enum Servers {
     Etcd(Etcd),
     EtcdCluster(EtcdCluster),
     Postgres(Tables),
-    /// The pooler is dropped first.
-    PgBouncer(#[expect(dead_code, reason = "it runs until it is dropped")] PgBouncer, Tables),
+    PgBouncer(Pooled),
     Sqlite(#[expect(dead_code, reason = "the folder lives until it is dropped")] TempDir),
 }
 
@@ -47,43 +44,6 @@ impl Victim<'_> {
             Self::Alone(server) => *server,
             Self::Leading(server) => server,
         }
-    }
-}
-
-/// A Postgres server with the tables, which are made again after the loss of its data.
-#[derive(Debug)]
-struct Tables(Postgres);
-
-impl Tables {
-    async fn start() -> Result<Self, String> {
-        let server = Self(Postgres::start_durable());
-        server.make().await?;
-        Ok(server)
-    }
-
-    async fn make(&self) -> Result<(), String> {
-        let config = PostgresConfig::from_url(self.0.url()).map_err(|error| error.to_string())?;
-        PostgresBackend::ensure_schema(&config).await.map_err(|error| error.to_string())
-    }
-}
-
-#[async_trait]
-impl Control for Tables {
-    async fn pause(&self) {
-        self.0.pause().await;
-    }
-
-    async fn resume(&self) {
-        self.0.resume().await;
-    }
-
-    async fn kill(&self) {
-        self.0.kill().await;
-    }
-
-    async fn restart(&self, data: Data) {
-        self.0.restart(data).await;
-        self.make().await.unwrap_or_else(|error| panic!("{error}"));
     }
 }
 
@@ -119,12 +79,11 @@ impl Store {
             }
             "postgres:" => {
                 let server = Tables::start().await?;
-                (server.0.url().to_owned(), Servers::Postgres(server))
+                (server.url().to_owned(), Servers::Postgres(server))
             }
             "pgbouncer:" => {
-                let server = Tables::start().await?;
-                let pooler = PgBouncer::start(server.0.url());
-                (pooler.url().to_owned(), Servers::PgBouncer(pooler, server))
+                let pooled = Pooled::start().await?;
+                (pooled.url().to_owned(), Servers::PgBouncer(pooled))
             }
             "sqlite:" => {
                 let folder = tempfile::tempdir().map_err(|error| format!("no folder for the file: {error}"))?;
@@ -148,7 +107,8 @@ impl Store {
             Servers::RedisSentinels(servers) => Some(Victim::Leading(servers.leading())),
             Servers::Etcd(server) => Some(Victim::Alone(server)),
             Servers::EtcdCluster(cluster) => Some(Victim::Leading(cluster.leading())),
-            Servers::Postgres(server) | Servers::PgBouncer(_, server) => Some(Victim::Alone(server)),
+            Servers::Postgres(server) => Some(Victim::Alone(server)),
+            Servers::PgBouncer(pooled) => Some(Victim::Alone(pooled)),
         }
     }
 
@@ -160,7 +120,7 @@ impl Store {
             Servers::RedisCluster(_) | Servers::RedisSentinels(_) | Servers::EtcdCluster(_) => {
                 mishap != Mishap::DataLost
             }
-            Servers::Redis(_) | Servers::Etcd(_) | Servers::Postgres(_) | Servers::PgBouncer(..) => true,
+            Servers::Redis(_) | Servers::Etcd(_) | Servers::Postgres(_) | Servers::PgBouncer(_) => true,
         }
     }
 
