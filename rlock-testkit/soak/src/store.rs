@@ -5,10 +5,10 @@ use std::time::Duration;
 use rlock::redis::RedisConfig;
 use rlock_testkit::contest::Mishap;
 use rlock_testkit::faults::{Control, Proxy};
-use rlock_testkit::servers::{Etcd, EtcdCluster, Leading, Redis, RedisCluster, RedisNode, RedisSentinels};
+use rlock_testkit::servers::{Etcd, EtcdCluster, Redis, RedisCluster, RedisNode, RedisSentinels};
 use tempfile::TempDir;
 
-use crate::victims::{Pooled, Tables};
+use crate::victims::{Pooled, Several, Tables};
 
 /// How long a server of a cluster may be silent before another one replaces it.
 const SILENT_FOR: Duration = Duration::from_secs(1);
@@ -35,14 +35,14 @@ enum Servers {
 
 pub(crate) enum Victim<'a> {
     Alone(&'a dyn Control),
-    Leading(Leading<'a>),
+    Several(Several<'a>),
 }
 
 impl Victim<'_> {
     pub(crate) fn control(&self) -> &dyn Control {
         match self {
             Self::Alone(server) => *server,
-            Self::Leading(server) => server,
+            Self::Several(servers) => servers,
         }
     }
 }
@@ -103,10 +103,14 @@ impl Store {
         match &self.servers {
             Servers::Theirs | Servers::Sqlite(_) => None,
             Servers::Redis(server) => Some(Victim::Alone(server)),
-            Servers::RedisCluster(cluster) => Some(Victim::Leading(cluster.leading())),
-            Servers::RedisSentinels(servers) => Some(Victim::Leading(servers.leading())),
+            Servers::RedisCluster(cluster) => {
+                Some(Victim::Several(Several { all: cluster, leader: cluster.leading() }))
+            }
+            Servers::RedisSentinels(servers) => {
+                Some(Victim::Several(Several { all: servers, leader: servers.leading() }))
+            }
             Servers::Etcd(server) => Some(Victim::Alone(server)),
-            Servers::EtcdCluster(cluster) => Some(Victim::Leading(cluster.leading())),
+            Servers::EtcdCluster(cluster) => Some(Victim::Several(Several { all: cluster, leader: cluster.leading() })),
             Servers::Postgres(server) => Some(Victim::Alone(server)),
             Servers::PgBouncer(pooled) => Some(Victim::Alone(pooled)),
         }
@@ -116,11 +120,7 @@ impl Store {
     pub(crate) fn allows(&self, mishap: Mishap) -> bool {
         match &self.servers {
             Servers::Theirs | Servers::Sqlite(_) => !mishap.is_of_the_server(),
-            // The other servers have the data.
-            Servers::RedisCluster(_) | Servers::RedisSentinels(_) | Servers::EtcdCluster(_) => {
-                mishap != Mishap::DataLost
-            }
-            Servers::Redis(_) | Servers::Etcd(_) | Servers::Postgres(_) | Servers::PgBouncer(_) => true,
+            _ => true,
         }
     }
 

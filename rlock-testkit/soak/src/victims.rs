@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rlock::postgres::{PostgresBackend, PostgresConfig};
 use rlock_testkit::async_trait;
 use rlock_testkit::faults::{Control, Data};
-use rlock_testkit::servers::{PgBouncer, Postgres};
+use rlock_testkit::servers::{Leading, PgBouncer, Postgres};
 
 /// A Postgres server with the tables, which are made again after the loss of its data.
 #[derive(Debug)]
@@ -102,6 +102,34 @@ impl Control for Pooled {
             }
         }
         self.is_over();
+    }
+}
+
+/// Several servers, of which the leader fails. All of them lose their data together.
+pub(crate) struct Several<'a> {
+    pub(crate) all: &'a dyn Control,
+    pub(crate) leader: Leading<'a>,
+}
+
+#[async_trait]
+impl Control for Several<'_> {
+    async fn pause(&self) {
+        self.leader.pause().await;
+    }
+
+    async fn resume(&self) {
+        self.leader.resume().await;
+    }
+
+    async fn kill(&self) {
+        self.leader.kill().await;
+    }
+
+    async fn restart(&self, data: Data) {
+        match data {
+            Data::Kept => self.leader.restart(data).await,
+            Data::Lost => self.all.restart(data).await,
+        }
     }
 }
 
