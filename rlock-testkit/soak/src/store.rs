@@ -6,8 +6,8 @@ use rlock::redis::RedisConfig;
 use rlock_testkit::contest::Mishap;
 use rlock_testkit::faults::{Control, Proxy};
 use rlock_testkit::servers::{Etcd, EtcdCluster, Redis, RedisCluster, RedisNode, RedisSentinels};
-use tempfile::TempDir;
 
+use crate::file::File;
 use crate::victims::{Pooled, Several, Tables};
 
 /// How long a server of a cluster may be silent before another one replaces it.
@@ -30,7 +30,7 @@ enum Servers {
     EtcdCluster(EtcdCluster),
     Postgres(Tables),
     PgBouncer(Pooled),
-    Sqlite(#[expect(dead_code, reason = "the folder lives until it is dropped")] TempDir),
+    Sqlite(File),
 }
 
 pub(crate) enum Victim<'a> {
@@ -86,8 +86,8 @@ impl Store {
                 (pooled.url().to_owned(), Servers::PgBouncer(pooled))
             }
             "sqlite:" => {
-                let folder = tempfile::tempdir().map_err(|error| format!("no folder for the file: {error}"))?;
-                (format!("sqlite:{}", folder.path().join("locks.db").display()), Servers::Sqlite(folder))
+                let file = File::new()?;
+                (file.url(), Servers::Sqlite(file))
             }
             url => (url.to_owned(), Servers::Theirs),
         };
@@ -101,7 +101,7 @@ impl Store {
     /// The server that faults are injected into.
     pub(crate) fn victim(&self) -> Option<Victim<'_>> {
         match &self.servers {
-            Servers::Theirs | Servers::Sqlite(_) => None,
+            Servers::Theirs => None,
             Servers::Redis(server) => Some(Victim::Alone(server)),
             Servers::RedisCluster(cluster) => {
                 Some(Victim::Several(Several { all: cluster, leader: cluster.leading() }))
@@ -113,13 +113,16 @@ impl Store {
             Servers::EtcdCluster(cluster) => Some(Victim::Several(Several { all: cluster, leader: cluster.leading() })),
             Servers::Postgres(server) => Some(Victim::Alone(server)),
             Servers::PgBouncer(pooled) => Some(Victim::Alone(pooled)),
+            Servers::Sqlite(file) => Some(Victim::Alone(file)),
         }
     }
 
     /// Whether this fault can happen to the store. Servers that were started elsewhere get no faults.
     pub(crate) fn allows(&self, mishap: Mishap) -> bool {
         match &self.servers {
-            Servers::Theirs | Servers::Sqlite(_) => !mishap.is_of_the_server(),
+            Servers::Theirs => !mishap.is_of_the_server(),
+            // No server can die.
+            Servers::Sqlite(_) => mishap != Mishap::ServerKilled,
             _ => true,
         }
     }

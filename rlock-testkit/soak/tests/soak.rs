@@ -75,6 +75,15 @@ fn limited_user_outlives_a_restart() {
     assert!(happened(&printed, "data-lost") > 0, "{printed}");
 }
 
+#[test]
+fn file_is_locked_and_deleted() {
+    let options = ["--minutes", "0.25", "--ttl", "1s", "--processes", "2", "--faults", "server-paused,data-lost"];
+    let output = soak(&[&options[..], &["--late", "250ms", "--url", "sqlite:"]].concat());
+    assert!(output.status.success(), "{output:?}");
+    let printed = printed(&output);
+    assert!(happened(&printed, "server-paused") + happened(&printed, "data-lost") > 1, "{printed}");
+}
+
 /// Processes are cut off from all servers, and all servers lose their data.
 mod several_servers {
     use super::{happened, printed, soak};
