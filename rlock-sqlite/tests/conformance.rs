@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rlock_core::{Backend, Namespace};
 use rlock_sqlite::{SqliteBackend, SqliteConfig};
@@ -10,6 +11,7 @@ use rlock_testkit::faults::{Control, Data};
 use rlock_testkit::{Controlled, Harness, Shared, async_trait};
 use rusqlite::Connection;
 use tempfile::TempDir;
+use tokio::task::spawn_blocking;
 
 rlock_testkit::conformance!(sqlite: SqliteHarness, without(network));
 
@@ -64,6 +66,9 @@ impl Controlled for SqliteHarness {
     }
 }
 
+/// A frozen process may be writing for as long as it is frozen.
+const WRITES_WITHIN: Duration = Duration::from_secs(60);
+
 /// A file as a server: it stands still while another connection writes to it, and its data are lost when it is deleted.
 struct Stoppable {
     path: PathBuf,
@@ -79,12 +84,19 @@ impl Stoppable {
 #[async_trait]
 impl Control for Stoppable {
     async fn pause(&self) {
-        let mut writer = self.writer.lock().expect("no test panics with it");
-        if writer.is_none() {
-            let file = Connection::open(&self.path).expect("it is there");
-            file.execute_batch("BEGIN IMMEDIATE").expect("others write for a moment");
-            *writer = Some(file);
+        if self.writer.lock().expect("no test panics with it").is_some() {
+            return;
         }
+        let path = self.path.clone();
+        // The task of the caller also wakes the frozen process that may be writing.
+        let begin = spawn_blocking(move || {
+            let file = Connection::open(&path).expect("it is there");
+            file.busy_timeout(WRITES_WITHIN).expect("it takes a time limit");
+            file.execute_batch("BEGIN IMMEDIATE").expect("others write for a moment");
+            file
+        });
+        let file = begin.await.expect("the file can be written to");
+        *self.writer.lock().expect("no test panics with it") = Some(file);
     }
 
     async fn resume(&self) {
