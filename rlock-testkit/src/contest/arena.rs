@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex as StdMutex, PoisonError};
+use std::sync::{Mutex as StdMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -16,6 +16,7 @@ use tokio::sync::{Mutex, RwLock};
 use tokio::time::{Instant, sleep};
 use url::Url;
 
+use super::deck::Deck;
 use super::mishap::Mishap;
 use super::registers;
 use super::worker::{FOLDER, NUMBER, REGISTERS, ROLE, SEED, WORKLOAD, recorder};
@@ -61,7 +62,7 @@ struct Participant {
 pub struct Outcome {
     /// The result of the history check.
     pub verdict: Verdict,
-    /// The number of faults of each kind.
+    /// The number of faults of each kind that was asked for.
     pub mishaps: BTreeMap<Mishap, u64>,
 }
 
@@ -137,13 +138,15 @@ impl<'a> Arena<'a> {
     ///
     /// # Panics
     ///
-    /// Panics if a process panics, also one that is killed later, or cannot connect to the store while no fault is injected.
+    /// Panics if a process panics, also one that is killed later, or cannot connect to the store while no fault is
+    /// injected.
     pub async fn run(&self, time: Duration, mishaps: &[Mishap], late_allowed: Duration) -> Outcome {
         join_all(
             self.participants.iter().map(|participant| async { self.start(&mut *participant.lock().await).await }),
         )
         .await;
         let end = Instant::now() + time;
+        self.happened().extend(mishaps.iter().map(|mishap| (*mishap, 0)));
         let (server, others): (Vec<Mishap>, Vec<Mishap>) = mishaps.iter().partition(|mishap| mishap.is_of_the_server());
         let lanes = (0..LANES).map(|lane| self.lane(lane, &others, end));
         tokio::join!(self.server_lane(&server, end), join_all(lanes), tokio::time::sleep_until(end));
@@ -151,8 +154,7 @@ impl<'a> Arena<'a> {
         self.recorder.note(What::End);
 
         let history = History::read(self.folder.path()).unwrap_or_else(|error| panic!("{error}"));
-        let mishaps = self.happened.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Outcome { verdict: history.check(late_allowed), mishaps }
+        Outcome { verdict: history.check(late_allowed), mishaps: self.happened().clone() }
     }
 
     /// Starts a process, and returns when it is connected.
@@ -171,9 +173,9 @@ impl<'a> Arena<'a> {
 
     /// Injects one fault after the other, each into a process that has no other fault.
     async fn lane(&self, lane: u64, mishaps: &[Mishap], end: Instant) {
-        let mut chance = self.chance(lane + 1);
-        while !mishaps.is_empty() && self.pause(0.1..1.5, &mut chance, end).await {
-            let mishap = mishaps[chance.random_range(0..mishaps.len())];
+        let (mut chance, mut deck) = (self.chance(lane + 1), Deck::new(mishaps));
+        while self.pause(0.1..1.5, &mut chance, end).await {
+            let Some(mishap) = deck.draw(&mut chance) else { return };
             let mut participant = self.participants[chance.random_range(0..self.participants.len())].lock().await;
             let time = self.time(&mut chance);
             self.count(mishap);
@@ -214,9 +216,9 @@ impl<'a> Arena<'a> {
             assert!(mishaps.is_empty(), "{mishaps:?} need a server that the arena owns");
             return;
         };
-        let mut chance = self.chance(0);
-        while !mishaps.is_empty() && self.pause(0.5..5.0, &mut chance, end).await {
-            let mishap = mishaps[chance.random_range(0..mishaps.len())];
+        let (mut chance, mut deck) = (self.chance(0), Deck::new(mishaps));
+        while self.pause(0.5..5.0, &mut chance, end).await {
+            let Some(mishap) = deck.draw(&mut chance) else { return };
             let time = self.time(&mut chance);
             let _down = self.is_up.write().await;
             self.count(mishap);
@@ -260,7 +262,11 @@ impl<'a> Arena<'a> {
     }
 
     fn count(&self, mishap: Mishap) {
-        *self.happened.lock().unwrap_or_else(PoisonError::into_inner).entry(mishap).or_default() += 1;
+        *self.happened().entry(mishap).or_default() += 1;
+    }
+
+    fn happened(&self) -> MutexGuard<'_, BTreeMap<Mishap, u64>> {
+        self.happened.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod arena;
 mod contender;
+mod deck;
 mod mishap;
 mod registers;
 mod worker;
