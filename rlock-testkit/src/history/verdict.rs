@@ -78,6 +78,12 @@ pub struct Counts {
     pub late_signals: u64,
     /// Waiters that got no answer.
     pub forgotten: u64,
+    /// Losses of holders whose process was neither frozen nor starved around the deadline, so that their signal was
+    /// judged strictly.
+    pub judged_signals: u64,
+    /// The longest time from a deadline to the signal of the loss. Time in which the process was frozen or starved is
+    /// not counted.
+    pub worst_signal: Duration,
     /// The longest time in which a resource had waiters but no known holder. Time in which the store was down, or all
     /// these waiters were frozen, is not counted.
     pub worst_takeover: Duration,
@@ -100,12 +106,13 @@ impl fmt::Display for Counts {
         let losses: Vec<String> = self.losses.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
         let losses = if losses.is_empty() { "none".to_owned() } else { losses.join(", ") };
         let Self { acquisitions, refusals, unknowns, releases, unknown_releases, .. } = self;
-        let Self { starvations, .. } = self;
+        let Self { starvations, judged_signals, .. } = self;
         let Self { deaths, freezes, downs, breaks, opens, refused_opens, writes, refused_writes, .. } = self;
         let Self { overlaps, overtaken, wrong_tokens, wrong_writes, late_signals, forgotten, .. } = self;
-        let takeover = self.worst_takeover.as_secs_f64() * 1e3;
+        let (takeover, signal) = (self.worst_takeover.as_secs_f64() * 1e3, self.worst_signal.as_secs_f64() * 1e3);
         writeln!(f, "asked     {acquisitions} granted, {refusals} refused, {unknowns} unknown")?;
         writeln!(f, "ended     {releases} released, {unknown_releases} release unknown; lost: {losses}")?;
+        writeln!(f, "signals   {judged_signals} judged strictly, {signal:.3} ms late at worst")?;
         writeln!(
             f,
             "faults    {deaths} deaths, {freezes} freezes, {downs} times down, {breaks} broken by force, {starvations} starved"

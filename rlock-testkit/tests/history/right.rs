@@ -36,11 +36,27 @@ fn one_after_the_other() {
         counts.to_string(),
         "asked     2 granted, 0 refused, 0 unknown
 ended     2 released, 0 release unknown; lost: none
+signals   0 judged strictly, 0.000 ms late at worst
 faults    0 deaths, 0 freezes, 0 times down, 0 broken by force, 0 starved
 register  2 opened, 0 refused; 2 written, 1 refused
 takeover  1.000 ms at worst
 wrong     0 overlaps, 0 overtaken, 0 tokens, 0 writes, 0 late signals, 0 forgotten"
     );
+}
+
+#[test]
+fn strict_signals_are_those_without_an_excuse() {
+    let counts = accept([
+        at(0, asked(A)),
+        at(1, granted(A, 1, 100)),
+        at(103, lost(A, LossReason::Expired, 100)),
+        at(110, asked(B)),
+        at(111, granted(B, 2, 200)),
+        at(150, What::Frozen { process: 2 }),
+        at(250, What::Woken { process: 2 }),
+        at(252, lost(B, LossReason::Expired, 200)),
+    ]);
+    assert_eq!((counts.judged_signals, counts.worst_signal), (1, ms(3)));
 }
 
 #[test]

@@ -24,12 +24,14 @@ pub(super) fn check(timeline: &Timeline, late_allowed: Duration) -> Verdict {
     let sorted = ByResource::new(timeline);
     let mut counts = count(timeline);
     let (wrong_tokens, overtaken) = tokens::check(&sorted);
+    let signals = signals::check(timeline, late_allowed);
     let protected = [exclusion::check(&sorted), overtaken];
-    let unprotected =
-        [wrong_tokens, fencing::check(timeline), signals::check(timeline, late_allowed), waiting::forgotten(timeline)];
+    let unprotected = [wrong_tokens, fencing::check(timeline), signals.late, waiting::forgotten(timeline)];
     let [overlaps, overtaken] = protected.each_ref().map(|found| found.count);
     let [wrong_tokens, wrong_writes, late_signals, forgotten] = unprotected.each_ref().map(|found| found.count);
     counts = Counts { overlaps, overtaken, wrong_tokens, wrong_writes, late_signals, forgotten, ..counts };
+    counts.judged_signals = signals.judged;
+    counts.worst_signal = signals.worst;
     counts.worst_takeover = waiting::worst_takeover(&sorted);
 
     let earliest = Found::earliest(unprotected).or_else(|| Found::earliest(protected));

@@ -6,10 +6,22 @@ use super::found::Found;
 use crate::history::breach::Breach;
 use crate::history::timeline::Timeline;
 
-pub(super) fn check(timeline: &Timeline, allowed: Duration) -> Found {
-    let mut found = Found::default();
+/// The signals of losses.
+#[derive(Default)]
+pub(super) struct Signals {
+    /// The signals that came too late.
+    pub(super) late: Found,
+    /// The number of losses whose signal no freeze and no starvation excuses.
+    pub(super) judged: u64,
+    /// The longest time from a deadline to the signal.
+    pub(super) worst: Duration,
+}
+
+pub(super) fn check(timeline: &Timeline, allowed: Duration) -> Signals {
+    let mut signals = Signals::default();
     for asking in &timeline.askings {
-        let Some((at, mut due)) = asking.end_of_belief() else { continue };
+        let Some((at, deadline)) = asking.end_of_belief() else { continue };
+        let mut due = deadline;
         if let Some(freeze) = timeline.fates.last_freeze(asking.op.process, at) {
             // A frozen process cannot receive the signal before it is woken.
             due = due.max(freeze.to);
@@ -18,10 +30,12 @@ pub(super) fn check(timeline: &Timeline, allowed: Duration) -> Found {
             due = due.max(ran);
         }
         let late = at.saturating_sub(due);
+        signals.worst = signals.worst.max(late);
+        signals.judged += u64::from(asking.loss.is_some() && due == deadline);
         if late > allowed {
             let (resource, op) = (asking.resource.clone(), asking.op);
-            found.add(at, || Breach::LateSignal { resource, op, late, allowed });
+            signals.late.add(at, || Breach::LateSignal { resource, op, late, allowed });
         }
     }
-    found
+    signals
 }
