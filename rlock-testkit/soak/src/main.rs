@@ -6,14 +6,17 @@
 
 mod file;
 mod store;
+mod table;
 mod victims;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 use rlock::{Client, connect};
 use rlock_testkit::contest::{Arena, Mishap, Outcome, UnknownMishap, Workload, contend_as_told};
+use rlock_testkit::history::Counts;
 use rlock_testkit::process::{Helper, Program};
 use tokio::runtime::Runtime;
 
@@ -21,6 +24,11 @@ use crate::store::{Store, Victim};
 
 /// Time limit for the store to accept a client, less than the arena waits for its process.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(20);
+
+const COVERED: &str = "failovers lost locks, as asynchronous replication may; the tokens protected every write";
+
+/// A run as long as this fails without one of its faults.
+const ALL_HAPPEN_WITHIN: Duration = Duration::from_secs(5 * 60);
 
 /// Lets processes contend for locks while processes die and freeze, connections break, and the server is paused, is
 /// killed and loses its data. Prints counts and a verdict; the exit status is 1 if a violation was found.
@@ -49,6 +57,12 @@ struct Options {
     /// store may grant the lock to another client.
     #[arg(long, value_parser = humantime::parse_duration)]
     late: Option<Duration>,
+    /// How long a lock may have waiters and no holder while the store is up. The default is fifteen TTLs, at least 30 s.
+    #[arg(long, value_parser = humantime::parse_duration)]
+    unheld: Option<Duration>,
+    /// Appends a row of counts to the Markdown table in this file.
+    #[arg(long, value_name = "FILE")]
+    table: Option<PathBuf>,
     /// Seed of all random choices; random by default.
     #[arg(long)]
     seed: Option<u64>,
@@ -92,8 +106,9 @@ async fn soak(options: Options) -> Result<ExitCode, String> {
     }
     connect(&url).await.map_err(|error| error.to_string())?;
 
-    let Options { processes, minutes, ttl, late, faults, .. } = options;
-    let late = late.unwrap_or(ttl / 100);
+    let Options { processes, minutes, ttl, faults, table, .. } = options;
+    let late = options.late.unwrap_or(ttl / 100);
+    let unheld = options.unheld.unwrap_or_else(|| (ttl * 15).max(Duration::from_secs(30)));
     let workload = Workload { ttl, hold: ttl / 10, long_holds: 20, tasks: 3, mutexes: 3, rw_locks: 1, semaphores: 1 };
     let victim = store.victim();
     let server = victim.as_ref().map(Victim::control);
@@ -101,10 +116,22 @@ async fn soak(options: Options) -> Result<ExitCode, String> {
     let arena = if store.has_several_servers() { arena.behind(|url| store.proxied(url)) } else { arena };
     let mishaps = mishaps(&faults, &store, &arena.possible())?;
     println!("{processes} processes for {minutes} minutes, TTL {ttl:?}, seed {seed}");
-    let begun = Instant::now();
-    let outcome = arena.run(Duration::from_secs_f64(minutes * 60.0), &mishaps, late).await;
+    let (time, begun) = (Duration::from_secs_f64(minutes * 60.0), Instant::now());
+    let outcome = arena.run(time, &mishaps, late).await;
     println!("after {:.0} s:", begun.elapsed().as_secs_f64());
-    Ok(verdict(outcome, store.may_forget()))
+    let covered = covered(&outcome.verdict.counts, &store);
+    print(&outcome);
+    if let Some(file) = table {
+        table::append(&file, store.name(), &outcome, covered)
+            .map_err(|error| format!("{}: {error}", file.display()))?;
+    }
+    let failures = failures(&outcome, covered, unheld, time);
+    failures.iter().for_each(|failure| println!("{failure}"));
+    if !failures.is_empty() {
+        return Ok(ExitCode::FAILURE);
+    }
+    println!("{}", if covered == 0 { "nothing was wrong" } else { COVERED });
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The faults to inject; an error if one of them cannot happen to the store.
@@ -133,26 +160,65 @@ fn minutes(text: &str) -> Result<f64, String> {
     minutes.ok_or_else(|| "a number of minutes from 0.01 to 10000".to_owned())
 }
 
-fn verdict(Outcome { verdict, mishaps }: Outcome, may_forget: bool) -> ExitCode {
+fn print(Outcome { verdict, mishaps }: &Outcome) {
     let mishaps: Vec<String> = mishaps.iter().map(|(mishap, count)| format!("{count} {mishap}")).collect();
     println!("mishaps   {}", mishaps.join(", "));
     println!("{}", verdict.counts);
-    match verdict.violation {
-        None if verdict.counts.acquisitions == 0 => {
-            println!("no process ever got a lock");
-            ExitCode::FAILURE
-        }
-        None => {
-            println!("nothing was wrong");
-            ExitCode::SUCCESS
-        }
-        Some(_) if may_forget && verdict.counts.downs > 0 && verdict.counts.tokens_protect() => {
-            println!("failovers lost locks, as asynchronous replication may; the tokens protected every write");
-            ExitCode::SUCCESS
-        }
-        Some(violation) => {
-            println!("{violation}");
-            ExitCode::FAILURE
-        }
+}
+
+/// The number of overlaps that failovers may cause, because a replica may lack the last writes. The tokens protect then.
+fn covered(counts: &Counts, store: &Store) -> u64 {
+    let is_covered = store.may_forget() && counts.downs > 0 && counts.tokens_protect();
+    if is_covered { counts.violations() } else { 0 }
+}
+
+/// The reasons why the run has failed.
+fn failures(Outcome { verdict, mishaps }: &Outcome, covered: u64, unheld: Duration, time: Duration) -> Vec<String> {
+    let counts = &verdict.counts;
+    let mut failures = Vec::new();
+    if let Some(violation) = verdict.violation.as_ref().filter(|_| covered == 0) {
+        failures.push(violation.to_string());
+    }
+    if counts.acquisitions == 0 {
+        failures.push("no process ever got a lock".to_owned());
+    }
+    if counts.worst_takeover > unheld {
+        let unheld_for = counts.worst_takeover.as_secs_f64();
+        failures.push(format!("a lock had waiters and no holder for {unheld_for:.1} s, more than {unheld:?}"));
+    }
+    if time >= ALL_HAPPEN_WITHIN {
+        let missing = mishaps.iter().filter(|(_, count)| **count == 0);
+        failures.extend(missing.map(|(mishap, _)| format!("{mishap} never happened")));
+    }
+    failures
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use rlock_testkit::history::Verdict;
+
+    use super::*;
+
+    #[test]
+    fn run_without_progress_or_faults_fails() {
+        const LIMIT: Duration = Duration::from_secs(30);
+        let mut counts = Counts::default();
+        counts.worst_takeover = LIMIT + Duration::from_secs(1);
+        let verdict = Verdict { counts, violation: None };
+        let mishaps = BTreeMap::from([(Mishap::Cut, 0), (Mishap::Slow, 2)]);
+        let mut outcome = Outcome { verdict, mishaps };
+        assert_eq!(
+            failures(&outcome, 0, LIMIT, ALL_HAPPEN_WITHIN),
+            [
+                "no process ever got a lock",
+                "a lock had waiters and no holder for 31.0 s, more than 30s",
+                "cut never happened"
+            ]
+        );
+        outcome.verdict.counts.acquisitions = 1;
+        outcome.verdict.counts.worst_takeover = LIMIT;
+        assert!(failures(&outcome, 0, LIMIT, LIMIT).is_empty());
     }
 }

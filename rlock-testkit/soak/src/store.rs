@@ -15,6 +15,7 @@ const SILENT_FOR: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(crate) struct Store {
+    name: &'static str,
     url: String,
     servers: Servers,
 }
@@ -49,53 +50,62 @@ impl Victim<'_> {
 
 impl Store {
     pub(crate) async fn open(url: &str) -> Result<Self, String> {
-        let (url, servers) = match url {
+        let (name, url, servers) = match url {
             "redis:" => {
                 let server = Redis::start_durable();
-                (server.url().to_owned(), Servers::Redis(server))
+                ("Redis", server.url().to_owned(), Servers::Redis(server))
             }
             "redis-user:" => {
                 let durable = ["--appendonly", "yes", "--appendfsync", "always"];
                 // In the arguments, so that the user is there again after a restart.
                 let user = ["--user", "locks", "on", ">secret"].into_iter().chain(RedisConfig::ACL_RULES.split(' '));
                 let server = Redis::start_with(&durable.into_iter().chain(user).collect::<Vec<_>>());
-                (server.url().replacen("redis://", "redis://locks:secret@", 1), Servers::Redis(server))
+                (
+                    "Redis as a limited user",
+                    server.url().replacen("redis://", "redis://locks:secret@", 1),
+                    Servers::Redis(server),
+                )
             }
             "redis-cluster:" => {
                 let cluster = RedisCluster::start(SILENT_FOR);
-                (cluster.url(), Servers::RedisCluster(cluster))
+                ("Redis Cluster", cluster.url(), Servers::RedisCluster(cluster))
             }
             "redis-sentinel:" => {
                 let servers = RedisSentinels::start(SILENT_FOR);
-                (servers.url(), Servers::RedisSentinels(servers))
+                ("Sentinel", servers.url(), Servers::RedisSentinels(servers))
             }
             "etcd:" => {
                 let server = Etcd::start_durable();
-                (server.url().to_owned(), Servers::Etcd(server))
+                ("etcd, one node", server.url().to_owned(), Servers::Etcd(server))
             }
             "etcd-cluster:" => {
                 let cluster = EtcdCluster::start();
-                (cluster.url(), Servers::EtcdCluster(cluster))
+                ("etcd, three nodes", cluster.url(), Servers::EtcdCluster(cluster))
             }
             "postgres:" => {
                 let server = Tables::start().await?;
-                (server.url().to_owned(), Servers::Postgres(server))
+                ("Postgres", server.url().to_owned(), Servers::Postgres(server))
             }
             "pgbouncer:" => {
                 let pooled = Pooled::start().await?;
-                (pooled.url().to_owned(), Servers::PgBouncer(pooled))
+                ("Postgres behind PgBouncer", pooled.url().to_owned(), Servers::PgBouncer(pooled))
             }
             "sqlite:" => {
                 let file = File::new()?;
-                (file.url(), Servers::Sqlite(file))
+                ("SQLite", file.url(), Servers::Sqlite(file))
             }
-            url => (url.to_owned(), Servers::Theirs),
+            url => ("a running store", url.to_owned(), Servers::Theirs),
         };
-        Ok(Self { url, servers })
+        Ok(Self { name, url, servers })
     }
 
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The name in a table.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
     }
 
     /// The server that faults are injected into.

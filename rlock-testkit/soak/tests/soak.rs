@@ -22,13 +22,18 @@ fn happened(printed: &str, fault: &str) -> u64 {
 fn short_soak_with_all_faults_passes() {
     let options = ["--url", "redis:", "--minutes", "0.2", "--processes", "3", "--faults", "all", "--seed", "1"];
     let beside_other_tests = ["--late", "250ms"];
-    let output = soak(&[&options[..], &beside_other_tests].concat());
+    let folder = tempfile::tempdir().expect("the system has a place for temporary files");
+    let table = folder.path().join("table.md");
+    let table = table.to_str().expect("a path of characters");
+    let output = soak(&[&options[..], &beside_other_tests, &["--table", table]].concat());
     let printed = printed(&output);
     println!("{printed}");
     assert!(output.status.success(), "{output:?}");
     assert!(printed.contains("0 overlaps, 0 overtaken, 0 tokens, 0 writes, 0 late signals, 0 forgotten"));
     assert!(printed.ends_with("nothing was wrong\n"));
     let faults = ["process-killed", "process-frozen", "cut", "stalled", "half-open", "slow"];
+    let table = std::fs::read_to_string(table).expect("the soak has written it");
+    assert!(table.lines().count() == 3 && table.contains("\n| Redis | "), "{table}");
     assert!(faults.iter().filter(|fault| happened(&printed, fault) > 0).count() > 2, "{printed}");
 }
 
