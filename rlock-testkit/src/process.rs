@@ -19,7 +19,8 @@
 
 use std::fmt::Display;
 use std::io::{self, BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::Duration;
 use std::{env, thread};
 
@@ -216,12 +217,15 @@ impl Process {
     }
 
     /// Kills the helper as [`kill`](Self::kill), and returns the lines that it has sent and the test has not read yet.
+    /// If it had ended by itself, the last line says how.
     pub async fn kill_and_hear(mut self) -> Vec<String> {
-        self.end();
+        let status = self.end();
         let mut lines = Vec::new();
         while let Some(line) = self.heard.recv().await {
             lines.push(line);
         }
+        let by_itself = status.filter(|status| status.signal() != Some(Signal::SIGKILL as i32));
+        lines.extend(by_itself.map(|status| format!("it had ended by itself: {status}")));
         lines
     }
 
@@ -235,9 +239,9 @@ impl Process {
         self.signal(Signal::SIGCONT);
     }
 
-    fn end(&mut self) {
+    fn end(&mut self) -> Option<ExitStatus> {
         let _ended_already = self.child.kill();
-        let _status = self.child.wait();
+        self.child.wait().ok()
     }
 
     fn signal(&self, signal: Signal) {
@@ -254,6 +258,20 @@ impl Drop for Process {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn helper_that_ended_by_itself_is_noticed() {
+        if let Some(helper) = Helper::current() {
+            helper.say("hello");
+            std::process::exit(3);
+        }
+        let mut process = this_test!().start("any role");
+        assert_eq!(process.hear().await, "hello");
+        assert_eq!(process.hear_within(HEARD_WITHIN).await, None);
+        assert_eq!(process.kill_and_hear().await, ["it had ended by itself: exit status: 3"]);
+    }
+
     #[test]
     fn this_test_is_named_from_anywhere_in_it() {
         let name = "process::tests::this_test_is_named_from_anywhere_in_it";
