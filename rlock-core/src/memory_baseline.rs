@@ -53,6 +53,10 @@ impl Baseline for MemoryBaseline {
         Ok(Vec::new())
     }
 
+    async fn size(&self) -> Result<Option<u64>, BackendError> {
+        Ok(None)
+    }
+
     async fn clean_up(&self) -> Result<(), BackendError> {
         self.values().clear();
         Ok(())

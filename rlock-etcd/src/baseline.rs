@@ -129,6 +129,11 @@ impl Baseline for EtcdBaseline {
         Ok(vec![("raft entries", status.raft_index())])
     }
 
+    async fn size(&self) -> Result<Option<u64>, BackendError> {
+        let status = self.call("status", async { Ok(self.conn.maintenance().status().await?) }).await?;
+        Ok(u64::try_from(status.raft_used_db_size()).ok())
+    }
+
     async fn clean_up(&self) -> Result<(), BackendError> {
         let all = DeleteOptions::new().with_prefix();
         let front = self.keys.front();

@@ -34,6 +34,9 @@ const NOTHING: &str = "SELECT 1";
 const READ: &str = "SELECT last FROM {schema}.locks WHERE namespace = $1 AND name = $2";
 const COUNT: &str = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint, \
                      (pg_current_wal_lsn() - '0/0')::bigint";
+/// The tables of locks and waiters, with their indexes.
+const SIZE: &str = "SELECT (pg_total_relation_size('{schema}.locks'::regclass) \
+                    + pg_total_relation_size('{schema}.leases'::regclass))::bigint";
 /// Deletes the next rows of a namespace, and returns the last name among them. $1 namespace, $2 the last name before,
 /// $3 the number of rows
 const DELETE: &str = "WITH batch AS MATERIALIZED (SELECT name FROM {schema}.locks WHERE namespace = $1 AND name > $2 \
@@ -60,6 +63,7 @@ pub struct PostgresBaseline {
     nothing: Statement,
     read: Statement,
     count: Statement,
+    size: Statement,
     delete: Statement,
 }
 
@@ -100,6 +104,7 @@ impl PostgresBaseline {
             nothing: statement(NOTHING),
             read: statement(READ),
             count: statement(COUNT),
+            size: statement(SIZE),
             delete: statement(DELETE),
             config,
         })
@@ -165,6 +170,14 @@ impl Baseline for PostgresBaseline {
         let transactions = column(0).map_err(unreadable)?;
         let bytes = column(1).map_err(unreadable)?;
         Ok(vec![("writing transactions", transactions), ("bytes of log", bytes)])
+    }
+
+    async fn size(&self) -> Result<Option<u64>, BackendError> {
+        let rows = self.call("measure", &self.size, Vec::new()).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let size = row.try_get::<i64, _>(0).map_err(CallError::unreadable);
+        let size = size.map_err(|error| error.into_backend_error("measure", &self.store))?;
+        Ok(u64::try_from(size).ok())
     }
 
     async fn clean_up(&self) -> Result<(), BackendError> {

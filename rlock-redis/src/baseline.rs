@@ -109,6 +109,21 @@ impl RedisBaseline {
         answers::foreign(reply).into_failure(operation, &self.store)
     }
 
+    /// The sum of a number in a section of `INFO`, over all primaries.
+    async fn sum_of(&self, section: &'static str, field: &str) -> Result<Option<u64>, BackendError> {
+        let mut sum = None;
+        for conn in self.conns("info")? {
+            let mut args = Args::default();
+            args.fixed(section);
+            let reply = self.command(&conn, "info", "INFO", args).await?;
+            let Reply::Text(info) = &reply else { return Err(self.foreign(&reply, "info")) };
+            let number = info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+            let number: Option<u64> = number.and_then(|digits| digits.trim().parse().ok());
+            sum = number.map(|number| sum.unwrap_or(0) + number).or(sum);
+        }
+        Ok(sum)
+    }
+
     async fn clean_up_on(&self, conn: &Conn) -> Result<(), BackendError> {
         let (mut cursor, pattern) = ("0".to_owned(), self.keys.everything());
         loop {
@@ -162,17 +177,12 @@ impl Baseline for RedisBaseline {
     }
 
     async fn counters(&self) -> Result<Vec<(&'static str, u64)>, BackendError> {
-        let mut sum = None;
-        for conn in self.conns("info")? {
-            let mut section = Args::default();
-            section.fixed("stats");
-            let reply = self.command(&conn, "info", "INFO", section).await?;
-            let Reply::Text(info) = &reply else { return Err(self.foreign(&reply, "info")) };
-            let commands = info.lines().find_map(|line| line.strip_prefix("total_commands_processed:"));
-            let commands: Option<u64> = commands.and_then(|count| count.trim().parse().ok());
-            sum = commands.map(|count| sum.unwrap_or(0) + count).or(sum);
-        }
-        Ok(sum.map(|count| ("commands", count)).into_iter().collect())
+        let commands = self.sum_of("stats", "total_commands_processed").await?;
+        Ok(commands.map(|count| ("commands", count)).into_iter().collect())
+    }
+
+    async fn size(&self) -> Result<Option<u64>, BackendError> {
+        self.sum_of("memory", "used_memory").await
     }
 
     async fn clean_up(&self) -> Result<(), BackendError> {

@@ -167,6 +167,12 @@ impl Baseline for SqliteBaseline {
         Ok(Vec::new())
     }
 
+    async fn size(&self) -> Result<Option<u64>, BackendError> {
+        let (locks, limit) = (self.locks.clone(), self.timeout);
+        let size = self.writer.send(move |_, _| Ok(size_of(&locks, limit)));
+        self.call("measure", async { size.await? }).await.map(Some)
+    }
+
     async fn clean_up(&self) -> Result<(), BackendError> {
         self.files.delete();
         let (locks, namespace, limit) = (self.locks.clone(), self.namespace.clone(), self.timeout);
@@ -174,6 +180,15 @@ impl Baseline for SqliteBaseline {
         let remove = self.writer.send(move |_, _| Ok(forget(&locks, &namespace, limit)));
         self.call("clean up", async { remove.await? }).await
     }
+}
+
+/// The bytes of the pages in use, of the file with the locks.
+fn size_of(locks: &Path, limit: Duration) -> Result<u64, CallError> {
+    const SIZE: &str = "SELECT (p.page_count - f.freelist_count) * s.page_size \
+                        FROM pragma_page_count AS p, pragma_freelist_count AS f, pragma_page_size AS s";
+    let conn = connect::connect(locks, limit / 2)?;
+    let size: i64 = conn.query_row(SIZE, [], |row| row.get(0)).map_err(CallError::undone)?;
+    Ok(u64::try_from(size).unwrap_or_default())
 }
 
 /// Deletes all leases of a namespace, if there is a file with locks.

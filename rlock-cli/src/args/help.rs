@@ -311,7 +311,7 @@ The benchmarks, for --only:
   cpu          CPU time of the client, and of the server where it runs on this host
   hand-over    from an unlock to the guard in another client, with 1 and --waiters waiting, beside a write and its push
   contention   64 tasks on one name: turns, and requests for each
-  renewal      keeping --leases alive: CPU, memory, how late the latest renewal was
+  renewal      keeping --leases alive: CPU, memory, the size of the store, how late the latest renewal was
   drift        64 names after --drift-cycles cycles, beside the first
 
 The table shows the median (p50), the 99th percentile (p99), operations per second of wall time, and the ratio. \
@@ -328,7 +328,8 @@ The fields of the JSON; a field that a benchmark does not have is left out:
   ratio         the cost beside that of the bare counterpart
   client_cpu_us, client_cpu_ratio, server_cpu_us, server_cpu_ratio     cpu
   requests_per_turn                                                    contention
-  client_core_percent, server_core_percent, bytes_per_lease, worst_lag_us, lost     renewal
+  client_core_percent, server_core_percent, bytes_per_lease, store_bytes_per_lease, store_bytes_per_idle_name,
+  worst_lag_us, lost                                                   renewal
   first_per_second, cycles_before                                      drift
   ..._per_cycle, ..._per_turn      counters of the server itself
 

@@ -17,7 +17,17 @@ const BENCHMARKS: [(&str, &[&str]); 8] = [
     ("cpu", &["client_cpu_us", "client_cpu_ratio"]),
     ("hand-over", &["p50_us", "p99_us", "ratio"]),
     ("contention", &["p50_us", "p99_us", "per_second", "requests_per_turn"]),
-    ("renewal", &["client_core_percent", "worst_lag_us", "lost", "per_second"]),
+    (
+        "renewal",
+        &[
+            "client_core_percent",
+            "worst_lag_us",
+            "lost",
+            "per_second",
+            "store_bytes_per_lease",
+            "store_bytes_per_idle_name",
+        ],
+    ),
     ("drift", &["p50_us", "p99_us", "per_second", "ratio", "first_per_second", "cycles_before"]),
 ];
 

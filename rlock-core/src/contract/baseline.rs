@@ -44,6 +44,13 @@ pub trait Baseline: fmt::Debug + Send + Sync + 'static {
     /// this call. A store without counters returns none.
     async fn counters(&self) -> Result<Vec<(&'static str, u64)>, BackendError>;
 
+    /// Reads the size of the store's data in bytes: the memory in use where the data are in memory, otherwise the pages
+    /// of files that are in use.
+    ///
+    /// It may include the data of other clients, and data that the store has not removed yet. `None` if the store does
+    /// not report its size.
+    async fn size(&self) -> Result<Option<u64>, BackendError>;
+
     /// Removes everything from the namespace, locks included, and everything that this baseline created elsewhere.
     ///
     /// No other method is called after it, and no client uses the namespace any more.

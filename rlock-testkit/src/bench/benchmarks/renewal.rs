@@ -28,7 +28,8 @@ pub(in crate::bench) async fn renewal<S: Subject>(
     let lag = WorstLag::default();
     let client = lag.while_connecting(subject.connect(usual_home(subject), Some(plan.ttl))).await?;
     drop(client.acquire("renewal/first").await?); // the first one allocates memory that later ones share
-    let before = cpu::resident_bytes();
+    let baseline = subject.baseline();
+    let (before, size_before) = (cpu::resident_bytes(), baseline.size().await?);
     let acquire = async |number: usize| client.acquire(&format!("renewal/{number}")).await;
     let mut acquired = stream::iter(0..plan.leases).map(acquire).buffer_unordered(AT_A_TIME);
     let (mut held, begun) = (Vec::with_capacity(plan.leases), Instant::now());
@@ -40,7 +41,8 @@ pub(in crate::bench) async fn renewal<S: Subject>(
     }
     drop(acquired);
     let acquiring = begun.elapsed();
-    let memory = cpu::resident_bytes().zip(before).map(|(now, then)| now.saturating_sub(then));
+    let memory = growth(cpu::resident_bytes(), before);
+    let size_held = growth(baseline.size().await?, size_before);
 
     let window = plan.ttl / 3;
     observer.begins(&format!("renewal of {} leases for {window:.0?}", plan.leases));
@@ -64,13 +66,21 @@ pub(in crate::bench) async fn renewal<S: Subject>(
             released => released?,
         }
     }
+    let size_idle = growth(baseline.size().await?, size_before);
     let mut row = Row::new(Benchmark::Renewal, "renewal", plan.leases);
     row.figure("client_core_percent", "of a core, the client", client_share, Unit::Percent);
     if let Some(share) = server {
         row.figure("server_core_percent", "of a core, the server", share, Unit::Percent);
     }
-    if let Some(bytes) = memory {
-        row.figure("bytes_per_lease", "a lease", bytes as f64 / plan.leases.max(1) as f64, Unit::Bytes);
+    let sizes = [
+        ("bytes_per_lease", "a lease", memory),
+        ("store_bytes_per_lease", "of the store a lease", size_held),
+        ("store_bytes_per_idle_name", "of the store a released name", size_idle),
+    ];
+    for (name, label, bytes) in sizes {
+        if let Some(bytes) = bytes {
+            row.figure(name, label, bytes as f64 / plan.leases.max(1) as f64, Unit::Bytes);
+        }
     }
     if let Some(worst) = worst {
         row.figure("worst_lag_us", "worst lag", worst.as_secs_f64() * 1e6, Unit::Micros);
@@ -80,4 +90,8 @@ pub(in crate::bench) async fn renewal<S: Subject>(
     row.figure("lost", "lost", lost as f64, Unit::Count);
     observer.row(row);
     Ok(())
+}
+
+fn growth(now: Option<u64>, before: Option<u64>) -> Option<u64> {
+    Some(now?.saturating_sub(before?))
 }
