@@ -330,7 +330,7 @@ The fields of the JSON; a field that a benchmark does not have is left out:
   requests_per_turn                                                    contention
   client_core_percent, server_core_percent, bytes_per_lease, store_bytes_per_lease, store_bytes_per_idle_name,
   worst_lag_us, lost                                                   renewal
-  first_per_second, cycles_before                                      drift
+  first_per_second, bare_ratio, cycles_before                          drift
   ..._per_cycle, ..._per_turn      counters of the server itself
 
 Exit status:

@@ -28,7 +28,7 @@ const BENCHMARKS: [(&str, &[&str]); 8] = [
             "store_bytes_per_idle_name",
         ],
     ),
-    ("drift", &["p50_us", "p99_us", "per_second", "ratio", "first_per_second", "cycles_before"]),
+    ("drift", &["p50_us", "p99_us", "per_second", "ratio", "first_per_second", "bare_ratio", "cycles_before"]),
 ];
 
 const SHORT: [&str; 15] = [
