@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use nix::sys::signal::Signal;
-use rlock_testkit::bench::{BenchError, Benchmark, Observer, Plan, Row, cpu, run};
+use rlock_testkit::bench::{BenchError, Benchmark, Observer, Row, cpu, run};
 use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::Notify;
 
@@ -23,7 +23,7 @@ use store::Store;
 
 pub(crate) async fn bench(args: BenchArgs) -> Exit {
     let url = args.store.url();
-    if let Some(pid) = args.server_pid.filter(|&pid| cpu::of_tree(pid).is_none()) {
+    if let Some(pid) = args.server_pid.iter().find(|&&pid| cpu::of_tree(pid).is_none()) {
         report!("there is no process {pid} whose CPU time can be read: give the server's own id as --server-pid");
         return Exit::USAGE;
     }
@@ -34,15 +34,18 @@ pub(crate) async fn bench(args: BenchArgs) -> Exit {
             return Exit::of_connect_error(&error);
         }
     };
-    let plan = Plan { server: args.server_pid.or_else(|| cpu::server_of(url)), ..args.plan() };
+    let mut plan = args.plan();
+    if plan.servers.is_empty() {
+        plan.servers = cpu::servers_of(url);
+    }
     if cfg!(debug_assertions) {
         report!("this is a debug build of rlock, in which the client is several times slower than in a release build");
     }
     let benchmarks = args.benchmarks();
     let wants_server = benchmarks.iter().any(|benchmark| matches!(benchmark, Benchmark::Cpu | Benchmark::Renewal));
-    if wants_server && plan.server.is_none() && url.contains("://") {
-        let reason = if has_port(url) { ": no process of this host listens on the port in the URL" } else { "" };
-        report!("the server's CPU time is not measured{reason} (--server-pid names the server's process)");
+    if wants_server && plan.servers.is_empty() && url.contains("://") {
+        let reason = if has_port(url) { ": a port in the URL has no process of this host" } else { "" };
+        report!("the server's CPU time is not measured{reason} (--server-pid names the process of a server)");
     }
     let unwritten = Arc::new(Notify::new());
     let mut printer = Printer { is_json: args.json, is_begun: false, unwritten: unwritten.clone() };

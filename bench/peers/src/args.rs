@@ -42,7 +42,7 @@ impl Args {
         let plan = Plan {
             time: Duration::from_secs_f64(self.seconds.clamp(0.01, 3_600.0)),
             waiters: vec![1],
-            server: cpu::server_of(&self.url),
+            servers: cpu::servers_of(&self.url),
             ..Plan::default()
         };
         let cycles = self.tasks.iter().map(|&tasks| (Benchmark::Cycle, Plan { tasks: vec![tasks], ..plan.clone() }));

@@ -50,10 +50,10 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     drift_cycles: u32,
 
-    /// The server's process on this host, to measure its CPU time with that of its descendants [default: the process
-    /// that listens on the URL's port of this host]
+    /// The server's process on this host, to measure its CPU time with that of its descendants; may be repeated
+    /// [default: the processes that listen on the URL's ports of this host]
     #[arg(long, value_name = "PID")]
-    pub(crate) server_pid: Option<u32>,
+    pub(crate) server_pid: Vec<u32>,
 
     /// Prints JSON, one object per line
     #[arg(long)]
@@ -66,7 +66,7 @@ impl BenchArgs {
         if self.only.is_empty() { Benchmark::ALL.into() } else { self.only.iter().copied().flatten().collect() }
     }
 
-    /// The duration and the load, without the server's process.
+    /// The duration and the load, with the servers' processes that were given.
     pub(crate) fn plan(&self) -> Plan {
         let count = |number: u32| usize::try_from(number).expect("32 bits are a size here");
         let usual = Plan::default();
@@ -78,7 +78,7 @@ impl BenchArgs {
             leases: count(self.leases),
             ttl: self.ttl.get(),
             drift_cycles: count(self.drift_cycles),
-            server: None,
+            servers: self.server_pid.clone(),
         }
     }
 }

@@ -44,9 +44,19 @@ pub fn of_tree(root: u32) -> Option<Duration> {
     }
 }
 
-/// The process that listens on the port in `url`, if it runs on this host and `/proc` shows it to this user.
-pub fn server_of(url: &str) -> Option<u32> {
-    listener_on(local_port(url)?)
+/// The CPU time so far of the trees of all `roots`, as of [`of_tree`]. `None` without a root, or if one is gone.
+pub fn of_trees(roots: &[u32]) -> Option<Duration> {
+    if roots.is_empty() {
+        return None;
+    }
+    roots.iter().map(|&root| of_tree(root)).sum()
+}
+
+/// The processes that listen on the ports of all servers in `url`. None if one of them does not run on this host, or if
+/// `/proc` does not show it to this user.
+pub fn servers_of(url: &str) -> Vec<u32> {
+    let servers: Option<Vec<u32>> = local_ports(url).and_then(|ports| ports.into_iter().map(listener_on).collect());
+    servers.unwrap_or_default()
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -75,17 +85,23 @@ fn ids() -> Vec<u32> {
     entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
 }
 
-/// The port of a server on this host.
-fn local_port(url: &str) -> Option<u16> {
+/// The ports of all servers in `url`, if they are on this host. Sentinels are not the servers that keep the locks.
+fn local_ports(url: &str) -> Option<Vec<u16>> {
     let (scheme, rest) = url.split_once("://")?;
     let default = match scheme.to_ascii_lowercase().as_str() {
-        "redis" | "rediss" => 6379,
+        "redis" | "rediss" | "redis-cluster" | "rediss-cluster" => 6379,
+        "valkey" | "valkeys" | "valkey-cluster" | "valkeys-cluster" => 6379,
         "etcd" | "etcds" => 2379,
         "postgres" | "postgresql" => 5432,
         _ => return None,
     };
     let authority = rest.split(['/', '?']).next()?;
-    let server = authority.rsplit('@').next()?.split(',').next()?;
+    let servers = authority.rsplit('@').next()?.split(',');
+    servers.map(|server| local_port(server, default)).collect()
+}
+
+/// The port of a server on this host.
+fn local_port(server: &str, default: u16) -> Option<u16> {
     let (host, port) = match server.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, port.parse().ok()?),
         _ => (server, default),
@@ -141,22 +157,26 @@ mod tests {
 
     #[test]
     fn ports_of_this_host_are_read_from_urls() {
-        assert_eq!(local_port("redis://user:p@ss@127.0.0.1:7000/2?x=1"), Some(7000));
-        assert_eq!(local_port("postgres://localhost/app"), Some(5432));
-        assert_eq!(local_port("etcd://localhost:1,elsewhere:2"), Some(1));
-        assert_eq!(local_port("redis://[::1]"), Some(6379));
-        assert_eq!(local_port("redis://example.org:7000"), None);
-        assert_eq!(local_port("sqlite:/a/b"), None);
+        assert_eq!(local_ports("redis://user:p@ss@127.0.0.1:7000/2?x=1"), Some(vec![7000]));
+        assert_eq!(local_ports("postgres://localhost/app"), Some(vec![5432]));
+        assert_eq!(local_ports("etcd://localhost:1,127.0.0.1,[::1]:3"), Some(vec![1, 2379, 3]));
+        assert_eq!(local_ports("etcd://localhost:1,elsewhere:2"), None);
+        assert_eq!(local_ports("redis://[::1]"), Some(vec![6379]));
+        assert_eq!(local_ports("redis://example.org:7000"), None);
+        assert_eq!(local_ports("redis-sentinel://localhost/main"), None);
+        assert_eq!(local_ports("sqlite:/a/b"), None);
     }
 
     #[cfg(target_os = "linux")]
     #[test]
     fn listener_is_found_by_its_port() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        assert_eq!(server_of(&format!("redis://127.0.0.1:{port}")), Some(std::process::id()));
+        let listeners = ["127.0.0.1:0"; 2].map(|address| TcpListener::bind(address).unwrap());
+        let [one, other] = listeners.each_ref().map(|listener| listener.local_addr().unwrap().port());
+        let (id, url) = (std::process::id(), format!("etcd://127.0.0.1:{one},127.0.0.1:{other}"));
+        assert_eq!(servers_of(&url), [id, id]);
+        let [listener, _] = listeners;
         drop(listener);
-        assert_eq!(server_of(&format!("redis://127.0.0.1:{port}")), None);
+        assert!(servers_of(&url).is_empty());
     }
 
     #[cfg(target_os = "linux")]
@@ -167,5 +187,7 @@ mod tests {
         assert!(of_tree(std::process::id()).unwrap() >= Duration::from_millis(20));
         assert!(resident_bytes().unwrap() > 100_000);
         assert_eq!(of_tree(u32::MAX), None);
+        assert!(of_trees(&[std::process::id()]).unwrap() >= Duration::from_millis(20));
+        assert_eq!((of_trees(&[]), of_trees(&[std::process::id(), u32::MAX])), (None, None));
     }
 }

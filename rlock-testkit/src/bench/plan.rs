@@ -17,8 +17,9 @@ pub struct Plan {
     pub ttl: Duration,
     /// The number of cycles after which the speed is compared with that of the first cycles.
     pub drift_cycles: usize,
-    /// The process of the server, if it runs on this host. Its CPU time is measured with that of all its descendants.
-    pub server: Option<u32>,
+    /// The processes of the servers, if they run on this host. Their CPU time is measured with that of all their
+    /// descendants.
+    pub servers: Vec<u32>,
 }
 
 impl Default for Plan {
@@ -30,7 +31,7 @@ impl Default for Plan {
             leases: 100_000,
             ttl: Duration::from_secs(30),
             drift_cycles: 100_000,
-            server: None,
+            servers: Vec::new(),
         }
     }
 }

@@ -67,11 +67,11 @@ impl Used {
         plan: &Plan,
     ) -> Result<Self, BenchError> {
         let counted = Counters::read(subject).await?;
-        let server = plan.server.and_then(process::of_tree);
+        let server = process::of_trees(&plan.servers);
         let client = process::of_this_process();
         let samples = load(operation, names, Until::Time(plan.time / TURNS)).await?;
         let client = process::of_this_process().saturating_sub(client);
-        let server = plan.server.and_then(process::of_tree).zip(server).map(|(now, then)| now.saturating_sub(then));
+        let server = process::of_trees(&plan.servers).zip(server).map(|(now, then)| now.saturating_sub(then));
         let counters = Counters::read(subject).await?.since(&counted);
         Ok(Self { count: samples.count(), client, server, counters })
     }

@@ -48,12 +48,12 @@ pub(in crate::bench) async fn renewal<S: Subject>(
     observer.begins(&format!("renewal of {} leases for {window:.0?}", plan.leases));
     lag.take();
     let (used, begun) = (cpu::of_this_process(), Instant::now());
-    let server = plan.server.and_then(cpu::of_tree);
+    let server = cpu::of_trees(&plan.servers);
     sleep(window).await;
     let took = begun.elapsed().as_secs_f64();
     let share = |used: std::time::Duration| 100.0 * used.as_secs_f64() / took;
     let client_share = share(cpu::of_this_process().saturating_sub(used));
-    let server = plan.server.and_then(cpu::of_tree).zip(server).map(|(now, then)| share(now.saturating_sub(then)));
+    let server = cpu::of_trees(&plan.servers).zip(server).map(|(now, then)| share(now.saturating_sub(then)));
     let worst = lag.take();
 
     observer.begins(&format!("releasing {} leases", plan.leases));
