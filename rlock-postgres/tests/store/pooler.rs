@@ -21,6 +21,7 @@ async fn restarted_pooler_loses_no_lock() {
     server.wait_for("SELECT sum(waiting) FROM rlock.locks", "1").await;
     pooler.restart(Data::Kept).await;
     guard.extend(Duration::from_secs(60)).await.unwrap();
+    assert!(!waiting.is_finished(), "two clients have the lock");
     let token = guard.token();
     guard.unlock().await.unwrap();
     assert!(waiting.await.unwrap().token() > token);

@@ -20,7 +20,25 @@ async fn deleted_log_loses_locks_before_the_next_grant() {
     is_lost_first(&["-wal"]).await;
 }
 
+/// Nothing is left by which a client could know that a file was there. The holder looks at the file, so that the locks of
+/// two clients overlap for far less than a TTL.
+#[tokio::test]
+async fn deletion_of_all_files_is_a_loss() {
+    const TTL: Duration = Duration::from_secs(30); // the default
+    let (reason, lost_at, granted_at) = is_lost(&["", "-wal", "-shm", "-turn"]).await;
+    assert!(matches!(reason, LossReason::Gone | LossReason::TakenOver), "{reason}");
+    let overlap = lost_at.saturating_duration_since(granted_at);
+    assert!(overlap < TTL, "two clients had the lock for {overlap:?}");
+}
+
 async fn is_lost_first(suffixes: &[&str]) {
+    let (reason, lost_at, granted_at) = is_lost(suffixes).await;
+    assert_eq!(reason, LossReason::Gone);
+    assert!(lost_at < granted_at, "it was lost {:?} after it was granted again", lost_at - granted_at);
+}
+
+/// Deletes files under a lock. Returns the reason and the instant of its loss, and the instant of the next grant.
+async fn is_lost(suffixes: &[&str]) -> (LossReason, Instant, Instant) {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("locks.db");
     let client = Client::builder().connect(SqliteBackend::connect(config(&path))).await.unwrap();
@@ -38,10 +56,9 @@ async fn is_lost_first(suffixes: &[&str]) {
         unreachable!("ids do not end")
     };
     let lost = async { (guard.lost().await, Instant::now()) };
-    let ((lost, lost_at), (grant, granted_at)) = tokio::join!(lost, granted);
-    assert!(lost_at < granted_at, "it was lost {:?} after it was granted again", lost_at - granted_at);
-    assert_eq!(lost, LossReason::Gone);
+    let ((reason, lost_at), (grant, granted_at)) = tokio::join!(lost, granted);
     assert!(grant.token > guard.token());
+    (reason, lost_at, granted_at)
 }
 
 /// The log has all that was in the memory that clients share.
