@@ -2,12 +2,9 @@
 
 use std::io;
 
-use async_trait::async_trait;
-
 use super::gateway::Gateway;
 use super::member::Member;
-use super::server::Server;
-use crate::faults::{Control, Data};
+use super::server::{Server, control_by_server};
 
 /// An etcd server for tests, the only member of its cluster, from one of the sources that [`servers`](super) lists. The
 /// program is `etcd`.
@@ -116,21 +113,4 @@ impl Etcd {
     }
 }
 
-#[async_trait]
-impl Control for Etcd {
-    async fn pause(&self) {
-        self.server.pause().await;
-    }
-
-    async fn resume(&self) {
-        self.server.resume().await;
-    }
-
-    async fn kill(&self) {
-        self.server.kill().await;
-    }
-
-    async fn restart(&self, data: Data) {
-        self.server.restart(data).await;
-    }
-}
+control_by_server!(Etcd);

@@ -4,15 +4,12 @@ use std::path::Path;
 use std::process::Command;
 use std::{fs, io};
 
-use async_trait::async_trait;
-
 use super::pg_url::PgUrl;
 use super::pgwire::PgWire;
-use super::server::Server;
+use super::server::{Server, control_by_server};
 use super::service::Service;
 use super::source;
 use super::unprivileged;
-use crate::faults::{Control, Data};
 
 /// A PgBouncer: it lends a session of a Postgres server to a client for one transaction, or for one statement. It is
 /// always a program of this machine, with any value of `RLOCK_TEST_SERVERS`.
@@ -58,24 +55,7 @@ impl PgBouncer {
     }
 }
 
-#[async_trait]
-impl Control for PgBouncer {
-    async fn pause(&self) {
-        self.server.pause().await;
-    }
-
-    async fn resume(&self) {
-        self.server.resume().await;
-    }
-
-    async fn kill(&self) {
-        self.server.kill().await;
-    }
-
-    async fn restart(&self, data: Data) {
-        self.server.restart(data).await;
-    }
-}
+control_by_server!(PgBouncer);
 
 /// The settings to start a PgBouncer.
 #[derive(Debug, Clone)]

@@ -4,16 +4,13 @@ use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use async_trait::async_trait;
-
 use super::initdb::{self, DATA};
 use super::pgwire::PgWire;
-use super::server::Server;
+use super::server::{Server, control_by_server};
 use super::service::Service;
 use super::source;
 use super::store::Store;
 use super::unprivileged;
-use crate::faults::{Control, Data};
 
 /// A Postgres server for tests, version 12 to 18, from one of the sources that [`servers`](super) lists. The programs
 /// are `postgres` and `initdb` in the same folder, on Linux only. If root runs the test, the user `postgres` or
@@ -103,24 +100,7 @@ impl Postgres {
     }
 }
 
-#[async_trait]
-impl Control for Postgres {
-    async fn pause(&self) {
-        self.server.pause().await;
-    }
-
-    async fn resume(&self) {
-        self.server.resume().await;
-    }
-
-    async fn kill(&self) {
-        self.server.kill().await;
-    }
-
-    async fn restart(&self, data: Data) {
-        self.server.restart(data).await;
-    }
-}
+control_by_server!(Postgres);
 
 const UNSYNCED: &[&str] = &["-c", "fsync=off"];
 const QUICK: &[&str] = &["-c", "shared_buffers=16MB", "-c", "max_connections=100"];

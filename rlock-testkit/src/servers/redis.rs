@@ -3,16 +3,14 @@
 use std::path::Path;
 use std::process::Command;
 
-use async_trait::async_trait;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::host::{self, Host};
 use super::resp::{Reply, Resp};
-use super::server::Server;
+use super::server::{Server, control_by_server};
 use super::service::Service;
 use super::source;
 use super::store::Store;
-use crate::faults::{Control, Data};
 
 /// A Redis server for tests, from one of the sources that [`servers`](super) lists; the programs are `redis-server` and
 /// `valkey-server`.
@@ -115,24 +113,7 @@ impl Redis {
     }
 }
 
-#[async_trait]
-impl Control for Redis {
-    async fn pause(&self) {
-        self.server.pause().await;
-    }
-
-    async fn resume(&self) {
-        self.server.resume().await;
-    }
-
-    async fn kill(&self) {
-        self.server.kill().await;
-    }
-
-    async fn restart(&self, data: Data) {
-        self.server.restart(data).await;
-    }
-}
+control_by_server!(Redis);
 
 pub(super) const NAME: &str = "Redis";
 pub(super) const PROGRAMS: &[&str] = &["redis-server", "valkey-server"];

@@ -5,18 +5,17 @@ use std::process::Command;
 use std::sync::Arc;
 use std::{fs, io};
 
-use async_trait::async_trait;
 use rand::RngExt as _;
 
 use super::host::{self, Host};
 use super::peers::Peers;
 use super::redis;
 use super::resp::{Reply, Resp};
-use super::server::Server;
+use super::server::{Server, control_by_server};
 use super::service::Service;
 use super::source;
 use super::store::Store;
-use crate::faults::{Control, Data, Proxy, Way};
+use crate::faults::{Proxy, Way};
 
 /// One of several Redis servers that know each other. Clients and the other servers reach it through a proxy.
 #[derive(Debug)]
@@ -126,24 +125,7 @@ pub(super) fn front() -> Arc<Proxy> {
     Arc::new(Proxy::in_front_of("redis://127.0.0.1:1"))
 }
 
-#[async_trait]
-impl Control for RedisNode {
-    async fn pause(&self) {
-        self.server.pause().await;
-    }
-
-    async fn resume(&self) {
-        self.server.resume().await;
-    }
-
-    async fn kill(&self) {
-        self.server.kill().await;
-    }
-
-    async fn restart(&self, data: Data) {
-        self.server.restart(data).await;
-    }
-}
+control_by_server!(RedisNode);
 
 impl Service for Role {
     const NAME: &'static str = redis::NAME;

@@ -17,6 +17,31 @@ use crate::faults::{Control, Data};
 
 const TRIES: u32 = 5;
 
+/// Implements [`Control`] for a type by its field `server`.
+macro_rules! control_by_server {
+    ($type:ty) => {
+        #[::async_trait::async_trait]
+        impl $crate::faults::Control for $type {
+            async fn pause(&self) {
+                $crate::faults::Control::pause(&self.server).await;
+            }
+
+            async fn resume(&self) {
+                $crate::faults::Control::resume(&self.server).await;
+            }
+
+            async fn kill(&self) {
+                $crate::faults::Control::kill(&self.server).await;
+            }
+
+            async fn restart(&self, data: $crate::faults::Data) {
+                $crate::faults::Control::restart(&self.server, data).await;
+            }
+        }
+    };
+}
+pub(super) use control_by_server;
+
 /// A running server. Dropping this stops it, if it was started here.
 #[derive(Debug)]
 pub(super) struct Server {
