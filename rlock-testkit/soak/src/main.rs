@@ -50,7 +50,7 @@ struct Options {
     #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
     ttl: Duration,
     /// The faults: `all`, `none`, or a list of process-killed, process-frozen, cut, stalled, half-open, slow,
-    /// server-paused, server-killed, data-lost.
+    /// reordered, server-paused, server-killed, data-lost.
     #[arg(long, default_value = "all", value_delimiter = ',')]
     faults: Vec<String>,
     /// How late after its deadline a loss may be signalled. The default is a hundredth of the TTL, after which the

@@ -11,7 +11,7 @@ const HEAD: [&str; 9] = [
     "store",
     "processes killed, frozen",
     "servers paused, killed, emptied",
-    "connections cut, stalled, half open, slow",
+    "connections cut, stalled, half open, slow, reordered",
     "locks granted",
     "locks lost",
     "overlaps that the token covers",
@@ -38,7 +38,7 @@ fn row(store: &str, outcome: &Outcome, covered: u64) -> String {
         store,
         &times(&[Mishap::ProcessKilled, Mishap::ProcessFrozen]),
         &times(&[Mishap::ServerPaused, Mishap::ServerKilled, Mishap::DataLost]),
-        &times(&[Mishap::Cut, Mishap::Stalled, Mishap::HalfOpen, Mishap::Slow]),
+        &times(&[Mishap::Cut, Mishap::Stalled, Mishap::HalfOpen, Mishap::Slow, Mishap::Reordered]),
         &counts.acquisitions.to_string(),
         &counts.losses.values().sum::<u64>().to_string(),
         &covered.to_string(),
@@ -81,8 +81,8 @@ mod tests {
         append(&file, "Sentinel", &outcome, 1).unwrap();
         let text = fs::read_to_string(&file).unwrap();
         let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines[2], "| Redis | 3, 0 | –, –, – | –, –, –, 4 | 7 | 5 | 0 | 1 | 1.3 s |");
-        assert_eq!(lines[3], "| Sentinel | 3, 0 | –, –, – | –, –, –, 4 | 7 | 5 | 1 | 0 | 1.3 s |");
+        assert_eq!(lines[2], "| Redis | 3, 0 | –, –, – | –, –, –, 4, – | 7 | 5 | 0 | 1 | 1.3 s |");
+        assert_eq!(lines[3], "| Sentinel | 3, 0 | –, –, – | –, –, –, 4, – | 7 | 5 | 1 | 0 | 1.3 s |");
         assert!(lines.iter().all(|line| line.matches('|').count() == HEAD.len() + 1), "{text}");
     }
 }

@@ -31,7 +31,7 @@ fn short_soak_with_all_faults_passes() {
     assert!(output.status.success(), "{output:?}");
     assert!(printed.contains("0 overlaps, 0 overtaken, 0 tokens, 0 writes, 0 late signals, 0 forgotten"));
     assert!(printed.ends_with("nothing was wrong\n"));
-    let faults = ["process-killed", "process-frozen", "cut", "stalled", "half-open", "slow"];
+    let faults = ["process-killed", "process-frozen", "cut", "stalled", "half-open", "slow", "reordered"];
     let table = std::fs::read_to_string(table).expect("the soak has written it");
     assert!(table.lines().count() == 3 && table.contains("\n| Redis | "), "{table}");
     assert!(faults.iter().filter(|fault| happened(&printed, fault) > 0).count() > 2, "{printed}");

@@ -288,6 +288,7 @@ fn spoil(proxy: &Proxy, mishap: Mishap, chance: &mut StdRng) {
         Mishap::Cut => proxy.cut(),
         Mishap::Stalled => proxy.stall(way),
         Mishap::HalfOpen => proxy.lose(way),
+        Mishap::Reordered => proxy.strand(),
         _ => proxy.slow(Duration::from_millis(chance.random_range(1..100))),
     }
 }

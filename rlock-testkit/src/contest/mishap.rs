@@ -19,6 +19,9 @@ pub enum Mishap {
     HalfOpen,
     /// Bytes between a process and the server are delayed for a while.
     Slow,
+    /// Requests on the open connections of a process are held back for a while, so that later requests on new
+    /// connections overtake them.
+    Reordered,
     /// The server is paused for a while.
     ServerPaused,
     /// The server is killed and restarted with its data.
@@ -29,13 +32,14 @@ pub enum Mishap {
 
 impl Mishap {
     /// All kinds.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::ProcessKilled,
         Self::ProcessFrozen,
         Self::Cut,
         Self::Stalled,
         Self::HalfOpen,
         Self::Slow,
+        Self::Reordered,
         Self::ServerPaused,
         Self::ServerKilled,
         Self::DataLost,
@@ -48,7 +52,7 @@ impl Mishap {
 
     /// Whether it needs a proxy in front of the store.
     pub const fn is_of_the_network(self) -> bool {
-        matches!(self, Self::Cut | Self::Stalled | Self::HalfOpen | Self::Slow)
+        matches!(self, Self::Cut | Self::Stalled | Self::HalfOpen | Self::Slow | Self::Reordered)
     }
 
     /// The name on a command line: `process-killed`.
@@ -60,6 +64,7 @@ impl Mishap {
             Self::Stalled => "stalled",
             Self::HalfOpen => "half-open",
             Self::Slow => "slow",
+            Self::Reordered => "reordered",
             Self::ServerPaused => "server-paused",
             Self::ServerKilled => "server-killed",
             Self::DataLost => "data-lost",
