@@ -19,6 +19,7 @@ use rlock_testkit::contest::{Arena, Mishap, Outcome, UnknownMishap, Workload, co
 use rlock_testkit::history::Counts;
 use rlock_testkit::process::{Helper, Program};
 use tokio::runtime::Runtime;
+use tokio::time::timeout;
 
 use crate::store::{Store, Victim};
 
@@ -26,6 +27,9 @@ use crate::store::{Store, Victim};
 const CONNECTED_WITHIN: Duration = Duration::from_secs(20);
 
 const COVERED: &str = "failovers lost locks, as asynchronous replication may; the tokens protected every write";
+
+/// Time limit for the end of a run. A fault whose server does not come back would keep it for ever.
+const ENDS_WITHIN: Duration = Duration::from_secs(10 * 60);
 
 /// A run as long as this fails without one of its faults.
 const ALL_HAPPEN_WITHIN: Duration = Duration::from_secs(5 * 60);
@@ -117,7 +121,9 @@ async fn soak(options: Options) -> Result<ExitCode, String> {
     let mishaps = mishaps(&faults, &store, &arena.possible())?;
     println!("{processes} processes for {minutes} minutes, TTL {ttl:?}, seed {seed}");
     let (time, begun) = (Duration::from_secs_f64(minutes * 60.0), Instant::now());
-    let outcome = arena.run(time, &mishaps, late).await;
+    let Ok(outcome) = timeout(time + ENDS_WITHIN, arena.run(time, &mishaps, late)).await else {
+        return Err(format!("the run has not ended {ENDS_WITHIN:?} after its time"));
+    };
     println!("after {:.0} s:", begun.elapsed().as_secs_f64());
     let covered = covered(&outcome.verdict.counts, &store);
     print(&outcome);
