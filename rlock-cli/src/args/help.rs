@@ -328,8 +328,8 @@ The fields of the JSON; a field that a benchmark does not have is left out:
   ratio         the cost beside that of the bare counterpart
   client_cpu_us, client_cpu_ratio, server_cpu_us, server_cpu_ratio     cpu
   requests_per_turn                                                    contention
-  client_core_percent, server_core_percent, bytes_per_lease, store_bytes_per_lease, store_bytes_per_idle_name,
-  worst_lag_us, lost                                                   renewal
+  client_core_percent, server_core_percent, bytes_per_lease,
+  store_bytes_per_lease, store_bytes_per_idle_name, worst_lag_us, lost renewal
   first_per_second, bare_ratio, cycles_before                          drift
   ..._per_cycle, ..._per_turn      counters of the server itself
 
