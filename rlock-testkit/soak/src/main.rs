@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use rlock::{Client, connect};
 use rlock_testkit::contest::{Arena, Mishap, Outcome, UnknownMishap, Workload, contend_as_told};
-use rlock_testkit::history::Counts;
 use rlock_testkit::process::{Helper, Program};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
@@ -26,7 +25,8 @@ use crate::store::{Store, Victim};
 /// Time limit for the store to accept a client, less than the arena waits for its process.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(20);
 
-const COVERED: &str = "failovers lost locks, as asynchronous replication may; the tokens protected every write";
+const COVERED: &str =
+    "primaries that were cut off granted locks as their successors did; the tokens protected every write";
 
 /// Time limit for the end of a run. A fault whose server does not come back would keep it for ever.
 const ENDS_WITHIN: Duration = Duration::from_secs(10 * 60);
@@ -125,7 +125,7 @@ async fn soak(options: Options) -> Result<ExitCode, String> {
         return Err(format!("the run has not ended {ENDS_WITHIN:?} after its time"));
     };
     println!("after {:.0} s:", begun.elapsed().as_secs_f64());
-    let covered = covered(&outcome.verdict.counts, &store);
+    let covered = covered(&outcome, store.may_split());
     print(&outcome);
     if let Some(file) = table {
         table::append(&file, store.name(), &outcome, covered)
@@ -172,10 +172,11 @@ fn print(Outcome { verdict, mishaps }: &Outcome) {
     println!("{}", verdict.counts);
 }
 
-/// The number of overlaps that failovers may cause, because a replica may lack the last writes. The tokens protect then.
-fn covered(counts: &Counts, store: &Store) -> u64 {
-    let is_covered = store.may_forget() && counts.downs > 0 && counts.tokens_protect();
-    if is_covered { counts.violations() } else { 0 }
+/// The number of overlaps between an old primary that was cut off and its successor. The tokens protect then. A promotion
+/// alone causes none, because the grace is as long as the TTL.
+fn covered(Outcome { verdict, mishaps }: &Outcome, may_split: bool) -> u64 {
+    let was_split = may_split && mishaps.get(&Mishap::ServerPaused).is_some_and(|count| *count > 0);
+    if was_split && verdict.counts.tokens_protect() { verdict.counts.violations() } else { 0 }
 }
 
 /// The reasons why the run has failed.
@@ -203,9 +204,22 @@ fn failures(Outcome { verdict, mishaps }: &Outcome, covered: u64, unheld: Durati
 mod tests {
     use std::collections::BTreeMap;
 
-    use rlock_testkit::history::Verdict;
+    use rlock_testkit::history::{Counts, Verdict};
 
     use super::*;
+
+    #[test]
+    fn overlaps_are_covered_after_a_split_alone() {
+        let mut counts = Counts::default();
+        counts.overlaps = 2;
+        let verdict = Verdict { counts, violation: None };
+        let mut outcome = Outcome { verdict, mishaps: BTreeMap::from([(Mishap::ServerPaused, 0)]) };
+        assert_eq!(covered(&outcome, true), 0);
+        outcome.mishaps.insert(Mishap::ServerPaused, 1);
+        assert_eq!((covered(&outcome, true), covered(&outcome, false)), (2, 0));
+        outcome.verdict.counts.wrong_tokens = 1;
+        assert_eq!(covered(&outcome, true), 0);
+    }
 
     #[test]
     fn run_without_progress_or_faults_fails() {

@@ -157,8 +157,8 @@ impl Store {
         matches!(self.servers, Servers::Theirs)
     }
 
-    /// Whether a failover loses the last writes, and locks with them.
-    pub(crate) fn may_forget(&self) -> bool {
+    /// Whether an old primary and its successor can serve at the same time.
+    pub(crate) fn may_split(&self) -> bool {
         matches!(self.servers, Servers::RedisCluster(_) | Servers::RedisSentinels(_))
     }
 }

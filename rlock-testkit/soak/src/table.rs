@@ -19,7 +19,7 @@ const HEAD: [&str; 9] = [
     "longest time without a holder while clients waited",
 ];
 
-/// Appends a row to the table in `file`, below its head. `covered` is the number of overlaps that the store may cause.
+/// Appends a row to the table in `file`, below its head. `covered` is the number of overlaps that tokens cover.
 pub(crate) fn append(file: &Path, store: &str, outcome: &Outcome, covered: u64) -> io::Result<()> {
     let mut file = OpenOptions::new().create(true).append(true).open(file)?;
     let is_new = file.metadata()?.len() == 0;
