@@ -41,7 +41,7 @@ pub(super) fn row(row: &Row) -> String {
 }
 
 fn line([what, tasks, p50, p99, per_second, ratio]: [String; 6]) -> String {
-    let line = format!("{what:<33}{tasks:>8}{p50:>10}{p99:>10}{per_second:>10} {ratio:>8}");
+    let line = format!("{what:<33}{tasks:>8}{p50:>10}{p99:>10}{per_second:>11} {ratio:>7}");
     format!("{}\n", line.trim_end())
 }
 
@@ -94,11 +94,12 @@ mod tests {
             ],
         });
         let expected = "\
-lock + unlock, caller's runtime   100,000    999 ms    999 ms 1,234,567  12.35 x
+lock + unlock, caller's runtime   100,000    999 ms    999 ms  1,234,567 12.35 x
     31.2 µs of the client (1.40 x), 1.50 ms of the server,
     1,234 bytes of log a cycle
 ";
         assert_eq!(text, expected);
+        assert!(head().ends_with("p50       p99 per second   ratio\n"), "{}", head());
         assert!(text.lines().chain(head().lines()).all(|line| line.chars().count() <= COLUMNS), "{text}");
     }
 }
