@@ -69,7 +69,7 @@ With --json each line on standard error is an object with the fields time (UTC),
   released     names
   not_released names                     the store does not confirm the release
   unanswered   names, exit               the store has answered nothing within --wait
-  busy, timed_out, interrupted, nested, other_kind, not_acquired, not_started, refused     names, exit
+  busy, timed_out, interrupted, nested, other_kind, wrong_usage, not_acquired, not_started, refused     names, exit
   message                                anything else
 
 Examples:

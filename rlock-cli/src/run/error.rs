@@ -71,11 +71,16 @@ impl RunError {
             Self::Busy { .. } => (Exit::NOT_ACQUIRED, "busy"),
             Self::TimedOut { .. } => (Exit::NOT_ACQUIRED, "timed_out"),
             Self::Unreachable { .. } => (Exit::UNAVAILABLE, "unavailable"),
-            Self::Connect(error) => (Exit::of_connect_error(error), "unavailable"),
+            Self::Connect(error) => match Exit::of_connect_error(error) {
+                Exit::USAGE => (Exit::USAGE, "wrong_usage"),
+                Exit::SYSTEM => (Exit::SYSTEM, "refused"),
+                exit => (exit, "unavailable"),
+            },
             Self::Interrupted { signal, .. } => (Exit::of_signal(*signal), "interrupted"),
             Self::Nested { .. } => (Exit::USAGE, "nested"),
             Self::OtherKind { .. } => (Exit::UNAVAILABLE, "other_kind"),
             Self::Lock(error @ LockError::Unanswered { .. }) => (Exit::of_lock_error(error), "unanswered"),
+            Self::Lock(LockError::InvalidConfig(_)) => (Exit::USAGE, "wrong_usage"),
             Self::Lock(error) => (Exit::of_lock_error(error), "not_acquired"),
             Self::LostWhileWaiting { .. }
             | Self::NotConfirmed(ExtendError::Lost(_))
@@ -83,7 +88,7 @@ impl RunError {
             | Self::Watchdog(StartWatchdogError::Lost(_))
             | Self::TooLate { .. } => (Exit::LOCK_LOST, "lost"),
             Self::Adopt(_) => (Exit::UNAVAILABLE, "unavailable"),
-            Self::Watchdog(_) => (Exit::USAGE, "not_acquired"),
+            Self::Watchdog(_) => (Exit::USAGE, "wrong_usage"),
             Self::NotConfirmed(_) => (Exit::UNAVAILABLE, "unavailable"),
             Self::Start(error) => (error.exit(), "not_started"),
             Self::System(_) | Self::Keeper(_) | Self::KeeperDied | Self::KeeperUnanswered { .. } => {
@@ -119,9 +124,17 @@ pub(crate) fn shown(time: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use rlock::Lost;
+    use rlock::{InvalidConfig, Lost};
 
     use super::*;
+
+    #[test]
+    fn wrong_options_have_their_own_event() {
+        let error = RunError::from(LockError::from(InvalidConfig::NoFailureAllowed));
+        assert_eq!(error.exit(), (Exit::USAGE, "wrong_usage"));
+        let error = RunError::from(StartWatchdogError::from(InvalidConfig::NoFailureAllowed));
+        assert_eq!(error.exit(), (Exit::USAGE, "wrong_usage"));
+    }
 
     #[test]
     fn wait_without_an_answer_has_its_own_event() {

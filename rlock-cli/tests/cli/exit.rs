@@ -75,6 +75,17 @@ fn wrong_usage_is_64_with_a_remedy() {
 }
 
 #[test]
+fn wrong_url_has_its_own_event() {
+    let url = format!("{}://h?tiemout=1s", Server::SCHEME);
+    for command in [&["run", "x"][..], &["acquire", "x"], &["elect", "x"]] {
+        let program: &[&str] = if command[0] == "acquire" { &[] } else { &["--", "true"] };
+        let arguments = [command, &["--url", &url, "--json"], program].concat();
+        let exited = Rlock::start(&mut rlock(&arguments)).exit();
+        exited.assert(64, &["\"event\":\"wrong_usage\"", "\"exit\":64"]);
+    }
+}
+
+#[test]
 fn help_and_version_go_to_standard_output() {
     let cases: &[(&[&str], &str)] = &[
         (&["--help"], "show"),
