@@ -16,6 +16,8 @@ pub(crate) struct Survivors {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Survivor {
     pub(super) pid: i32,
+    /// Its start time, as a later process may have the same number.
+    pub(super) started: u64,
     pub(super) name: String,
 }
 
@@ -55,7 +57,7 @@ impl FromIterator<Survivor> for Survivors {
 impl fmt::Display for Survivors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const NAMED: usize = 3;
-        let named = self.first.iter().take(NAMED).map(|Survivor { pid, name }| format!("{name} ({pid})"));
+        let named = self.first.iter().take(NAMED).map(|Survivor { pid, name, .. }| format!("{name} ({pid})"));
         let named = named.collect::<Vec<_>>().join(", ");
         match (self.first.len().saturating_sub(NAMED) + self.more, named.is_empty()) {
             (0, _) => f.write_str(&named),
@@ -71,7 +73,7 @@ mod tests {
     use crate::keep::{News, to_line};
 
     fn processes(count: i32, name: &str) -> Survivors {
-        (1..=count).map(|pid| Survivor { pid, name: name.to_owned() }).collect()
+        (1..=count).map(|pid| Survivor { pid, started: u64::MAX, name: name.to_owned() }).collect()
     }
 
     #[test]

@@ -117,7 +117,8 @@ impl Tree {
 impl Survivor {
     /// The same process with its present name, `None` if it has ended.
     pub(super) fn renamed(self) -> Option<Self> {
-        look_at(self.pid).filter(|process| !process.is_dead).map(Process::into_survivor)
+        let is_same = |process: &Process| !process.is_dead && process.started == self.started;
+        look_at(self.pid).filter(is_same).map(Process::into_survivor)
     }
 }
 
@@ -132,7 +133,7 @@ impl Process {
     }
 
     fn into_survivor(self) -> Survivor {
-        Survivor { pid: self.pid, name: self.name }
+        Survivor { pid: self.pid, started: self.started, name: self.name }
     }
 
     /// Reads `/proc/PID/stat`. The name is in parentheses and may have any characters.
@@ -181,6 +182,15 @@ mod tests {
         assert_eq!(tree.below(1, vec![before, below.clone()]), []);
         let later = process(2, 1, 12);
         assert_eq!(tree.below(1, vec![below.clone(), later.clone()]), [later, below]);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn reused_pid_of_a_survivor_is_left_out() {
+        let own = look_at(Pid::this().as_raw()).unwrap().into_survivor();
+        let ended = Survivor { started: own.started + 1, name: "ended".into(), ..own };
+        assert_eq!(own.clone().renamed(), Some(own));
+        assert_eq!(ended.renamed(), None);
     }
 
     #[test]
