@@ -155,7 +155,7 @@ async fn take_and_run(
     args: &RunArgs,
     started: Instant,
     client: &Client,
-    keeper: Keeper,
+    mut keeper: Keeper,
     signals: &mut Signals,
 ) -> Result<Ran, RunError> {
     let held = match &args.handle {
@@ -166,7 +166,9 @@ async fn take_and_run(
         }
     };
     let acquired = Instant::now();
-    let outcome = run_program(args, keeper, signals, &held).await;
+    let outcome = run_program(args, &mut keeper, signals, &held).await;
+    // Its process ends while the lock is released. The drop of `keeper`, which waits for that end, comes after.
+    keeper.dismiss();
     match args.handle {
         Some(_) => leave_held(args, held, outcome).await,
         None => end(args, client, held, outcome?, acquired, signals).await,
@@ -176,7 +178,7 @@ async fn take_and_run(
 /// Starts the program, and returns once it and its tree have ended.
 async fn run_program(
     args: &RunArgs,
-    mut keeper: Keeper,
+    keeper: &mut Keeper,
     signals: &mut Signals,
     held: &Held,
 ) -> Result<Outcome, RunError> {

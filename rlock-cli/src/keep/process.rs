@@ -59,9 +59,9 @@ async fn attend(rlock: UnixStream, command: &[OsString], epoch: Moment) -> io::R
                 keeper.tell(&News::Late);
                 keeper.kill();
             }
-            () = sleep(keeper.pause()), if keeper.is_killing && !keeper.is_gone => keeper.kill(),
+            () = sleep(keeper.pause()), if keeper.is_killing => keeper.kill(),
         }
-        if !is_listening && (keeper.program.is_none() || keeper.is_gone) {
+        if keeper.is_gone || !is_listening && keeper.program.is_none() {
             return Ok(());
         }
     }

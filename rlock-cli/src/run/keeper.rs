@@ -195,6 +195,11 @@ impl Keeper {
         }
     }
 
+    /// Ends the keeper, and leaves alone what is left of the tree. Does not wait for its end.
+    pub(super) fn dismiss(&self) {
+        self.order(&Order::Dismiss);
+    }
+
     fn order(&self, order: &Order) {
         if self.pid.is_some() {
             // A full buffer means that the keeper is stopped. `kill` then kills it after its patience.
@@ -303,7 +308,7 @@ impl Drop for Keeper {
         const MOMENT: Duration = Duration::from_micros(200);
         const MOMENTS: usize = 500;
 
-        self.order(&Order::Dismiss);
+        self.dismiss();
         let Some(pid) = self.pid.take() else { return };
         let is_there = || waitpid(pid, Some(WaitPidFlag::WNOHANG)) == Ok(WaitStatus::StillAlive);
         (0..MOMENTS).take_while(|_| is_there()).for_each(|_| thread::sleep(MOMENT));

@@ -32,7 +32,7 @@ pub(super) struct Supervision<'a> {
     held: &'a Held,
     args: &'a RunArgs,
     grace: Grace,
-    keeper: Keeper,
+    keeper: &'a mut Keeper,
     /// The program's process id, which is that of its group as well.
     program: Pid,
     status: Option<ExitStatus>,
@@ -98,7 +98,7 @@ impl<'a> Supervision<'a> {
     pub(super) fn new(
         held: &'a Held,
         args: &'a RunArgs,
-        (keeper, program): (Keeper, Pid),
+        (keeper, program): (&'a mut Keeper, Pid),
         terminal: Option<Terminal>,
         signals: &'a mut Signals,
     ) -> Self {

@@ -141,6 +141,22 @@ fn killed_keeper_takes_the_whole_tree_along() {
 }
 
 #[test]
+fn keeper_ends_with_the_last_of_its_tree() {
+    let server = Server::start();
+    let folder = Folder::new();
+    let script = folder.script("echo $$ > $D/pid; exec sleep 600");
+    let running = Rlock::run_script(&server, &unique("gone"), &["--ttl", "10m"], &script);
+    let program = folder.wait_for_process("pid");
+    let (supervisor, keeper) = (Process::from(running.pid()), keeper_of(&running, &program));
+    running.signal(Signal::SIGSTOP);
+    supervisor.wait_until_stopped();
+    kill(program.pid(), Signal::SIGKILL).unwrap();
+    keeper.wait_until_dead();
+    running.signal(Signal::SIGCONT);
+    running.exit().assert(137, &["released"]);
+}
+
+#[test]
 fn stopped_rlock_leaves_nothing_beside_the_next() {
     let server = Server::start();
     let observer = Observer::of(&server);
