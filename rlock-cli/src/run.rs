@@ -19,6 +19,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use futures_util::future::try_join;
 use nix::sys::signal::Signal;
 use rlock::Client;
 use tokio::time::{Instant, sleep};
@@ -122,12 +123,15 @@ pub(crate) fn refuse(args: &LockArgs, error: &RunError) -> Exit {
 
 async fn connect_and_run(args: &RunArgs, keeper: Forked) -> Result<Ran, RunError> {
     Terminal::block_sigttou().map_err(io::Error::from)?;
-    let keeper = Keeper::meet(keeper).await.map_err(RunError::Keeper)?;
     let mut signals = Signals::listen()?;
-    let (client, started) = tokio::select! {
-        connected = connect(&args.lock) => connected?,
+    // The keeper gets ready while rlock connects. An error of the store waits for the keeper, which is then dismissed.
+    let met = async { Keeper::meet(keeper).await.map_err(RunError::Keeper) };
+    let connected = async { Ok::<_, RunError>(connect(&args.lock).await) };
+    let (keeper, connected) = tokio::select! {
+        both = try_join(met, connected) => both?,
         signal = signals.next_to_end() => return Err(RunError::interrupted(&args.lock, signal)),
     };
+    let (client, started) = connected?;
     let mut result = take_and_run(args, started, &client, keeper, &mut signals).await;
     let gave_up = matches!(result, Err(_) | Ok(Ran::Lost { .. }));
     if gave_up && client.shutdown(GIVING_BACK).await.is_err() {
