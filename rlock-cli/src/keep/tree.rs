@@ -1,6 +1,7 @@
 //! The processes that descend from this one.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::fs;
 
 use nix::errno::Errno;
@@ -47,9 +48,9 @@ impl Tree {
         Self { spared: children.map(|process| process.identity()).collect() }
     }
 
-    /// Whether `/proc` shows processes.
+    /// Whether `/proc` shows processes by the numbers that they have here. That of another PID namespace does not.
     pub(crate) fn can_be_seen() -> bool {
-        !cfg!(target_os = "linux") || look_at(Pid::this().as_raw()).is_some()
+        !cfg!(target_os = "linux") || look_at("self").is_some_and(|process| process.pid == Pid::this().as_raw())
     }
 
     /// Whether nothing is left, not even a zombie.
@@ -159,11 +160,12 @@ fn visible() -> Vec<Process> {
         return Vec::new();
     }
     let folders = fs::read_dir("/proc").into_iter().flatten().flatten();
-    folders.filter_map(|folder| look_at(folder.file_name().to_str()?.parse().ok()?)).collect()
+    folders.filter_map(|folder| look_at(folder.file_name().to_str()?.parse::<i32>().ok()?)).collect()
 }
 
-fn look_at(pid: i32) -> Option<Process> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+/// The process with this number, or this process by the name `self`.
+fn look_at(process: impl fmt::Display) -> Option<Process> {
+    let stat = fs::read(format!("/proc/{process}/stat")).ok()?;
     Process::of_stat(&String::from_utf8_lossy(&stat))
 }
 

@@ -71,7 +71,10 @@ impl Forked {
     /// Forks the keeper. Call this before the process has a second thread.
     pub(crate) fn new(command: &[OsString]) -> io::Result<Self> {
         if !Tree::can_be_seen() {
-            return Err(io::Error::other("rlock needs /proc mounted, to see the processes that the program starts"));
+            return Err(io::Error::other(
+                "rlock needs /proc mounted, and in a PID namespace its own (unshare --mount-proc), to see the \
+                 processes that the program starts",
+            ));
         }
         make_sure_of_descriptors()?;
         let (stream, rlock) = UnixStream::pair()?;

@@ -205,6 +205,21 @@ fn keeper_that_was_stopped_starts_the_program() {
     assert_eq!(exited.stdout, "ran\n");
 }
 
+/// Starts `rlock` by `unshare` with these options.
+fn unshared(server: &Server, options: &[&str], arguments: &[&str]) -> Rlock {
+    let mut command = std::process::Command::new("unshare");
+    command.args(options).arg(env!("CARGO_BIN_EXE_rlock")).args(arguments);
+    Rlock::start(command.env("RLOCK_URL", crate::support::url(server)))
+}
+
+#[test]
+fn proc_of_another_namespace_is_refused() {
+    let server = Server::start();
+    let options = ["--user", "--map-current-user", "--pid", "--fork"];
+    let exited = unshared(&server, &options, &["run", &unique("foreign"), "--", "true"]).exit();
+    exited.assert(71, &["rlock needs /proc mounted", "--mount-proc"]);
+}
+
 #[test]
 fn children_that_rlock_had_before_are_spared() {
     let server = Server::start();
