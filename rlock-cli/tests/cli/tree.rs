@@ -213,6 +213,29 @@ fn unshared(server: &Server, options: &[&str], arguments: &[&str]) -> Rlock {
 }
 
 #[test]
+fn namespace_ends_the_tree_of_killed_guardians() {
+    let server = Server::start();
+    let name = unique("both");
+    let options = ["--user", "--map-current-user", "--pid", "--fork", "--kill-child", "--mount-proc"];
+    let script = "setsid sleep 600 & exec sleep 600";
+    let run = ["run", &name, "--ttl", "5s", "--json", "--", "sh", "-c", script];
+    let mut first = unshared(&server, &options, &run);
+    first.hear("\"event\":\"started\"");
+    let rlock = children_of(first.pid())[0];
+    let keeper = children_of(rlock)[0];
+    let program = Process::from(children_of(keeper)[0]);
+    let daemon = Process::from(until("the daemon", || children_of(program.pid()).first().copied()));
+    let mut next = Rlock::on(&server, &["run", &name, "--", "cat"]);
+    next.hear("waiting");
+    for guardian in [keeper, rlock] {
+        let _dead_already = kill(guardian, Signal::SIGKILL);
+    }
+    next.hear("acquired");
+    assert!(!program.is_alive() && !daemon.is_alive());
+    next.exit().assert(0, &["released"]);
+}
+
+#[test]
 fn proc_of_another_namespace_is_refused() {
     let server = Server::start();
     let options = ["--user", "--map-current-user", "--pid", "--fork"];
