@@ -23,6 +23,8 @@ const APPLICATION: i64 = 0x726c_6f6b;
 const GRACE: Duration = Duration::from_secs(1);
 /// The pages of the log after which SQLite copies it into the file. The first client after all others have gone reads the log.
 const LOG: i64 = 500;
+/// The bytes that the log keeps when SQLite starts it anew. It is longer after a long read transaction.
+const LOG_KEPT: i64 = 4 << 20;
 
 /// An open file.
 #[derive(Debug)]
@@ -107,6 +109,7 @@ pub(crate) fn connect(path: &Path, busy_timeout: Duration) -> Result<Connection,
         // The log is flushed when it is copied into the file. A crash of the host loses the rest of it, and all holders.
         conn.pragma_update(None, "synchronous", "NORMAL")?;
         conn.pragma_update(None, "wal_autocheckpoint", LOG)?;
+        conn.pragma_update(None, "journal_size_limit", LOG_KEPT)?;
         Ok((conn, mode))
     };
     let (conn, mode) = open().map_err(CallError::undone)?;

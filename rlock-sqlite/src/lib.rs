@@ -73,8 +73,8 @@
 //! - **A deleted file,** or a deleted log `…-wal`. Holders learn of it within 100 ms. The new file grants nothing for
 //!   a second, so that they learn first; if the file `…-turn` was deleted too, that second is missing. If a holder is
 //!   stopped meanwhile, only the fencing token protects what it writes to.
-//! - **A long read transaction.** The log grows while another program reads the file in one transaction.
-//!   `rlock check` reports a long log.
+//! - **A long read transaction.** The log grows while another program reads the file in one transaction, and shrinks
+//!   after it. `rlock check` reports a long log.
 //! - **Forks.** A child has no thread for its parent's client, so the client refuses its requests. Connect again
 //!   there.
 //! - **Power.** A power failure may lose the last writes, together with all holders.

@@ -7,10 +7,12 @@ use rlock_core::{Acquired, Backend as _, Claim, IfBusy, Release};
 use rlock_sqlite::SqliteBackend;
 use tempfile::TempDir;
 
-use crate::support::{claim, claim_of, extend, key, open, release, sqlite};
+use crate::support::{claim, claim_of, extend, is_held, key, open, release, sqlite};
 
 /// A page in the log, with its header.
 const PAGE: u64 = 4096 + 24;
+/// The longest log without a long read transaction.
+const SHORT: u64 = 4 << 20;
 
 #[tokio::test]
 async fn a_free_lock_costs_one_page_an_operation() {
@@ -26,6 +28,42 @@ async fn a_free_lock_costs_one_page_an_operation() {
     let extended = pages(&path, async || drop(extend(&backend, "x/7", 1).await)).await;
     let released = pages(&path, async || drop(release(&backend, "x/7", 1).await)).await;
     assert_eq!((taken, extended, released), (1, 1, 1));
+}
+
+#[tokio::test]
+async fn log_stays_short_however_often_locked() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("locks.db");
+    let clients = [open(&path).await, open(&path).await];
+    for _ in 0..1_000 {
+        for client in &clients {
+            lock_and_unlock(client).await;
+        }
+    }
+    assert!(log(&path) <= SHORT, "{} bytes", log(&path));
+}
+
+#[tokio::test]
+async fn log_shrinks_after_a_long_read() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("locks.db");
+    let client = open(&path).await;
+    let reader = sqlite(&path);
+    reader.execute_batch("BEGIN; SELECT count(*) FROM resources").unwrap();
+    for _ in 0..1_000 {
+        lock_and_unlock(&client).await;
+    }
+    assert!(log(&path) > SHORT, "{} bytes", log(&path));
+    reader.execute_batch("COMMIT").unwrap();
+    for _ in 0..3 {
+        lock_and_unlock(&client).await;
+    }
+    assert!(log(&path) <= SHORT, "{} bytes", log(&path));
+}
+
+async fn lock_and_unlock(client: &SqliteBackend) {
+    assert!(is_held(claim(client, "x", 1).await));
+    release(client, "x", 1).await.unwrap();
 }
 
 #[tokio::test]
@@ -76,5 +114,10 @@ async fn pages(path: &Path, act: impl AsyncFnOnce()) -> u64 {
     // The log is started anew, so that it does not turn round meanwhile.
     sqlite(path).query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
     act().await;
-    fs::metadata(format!("{}-wal", path.display())).unwrap().len() / PAGE
+    log(path) / PAGE
+}
+
+/// The bytes in the log.
+fn log(path: &Path) -> u64 {
+    fs::metadata(format!("{}-wal", path.display())).unwrap().len()
 }
