@@ -103,6 +103,11 @@ impl SqliteBackend {
         &self.config.path
     }
 
+    /// Whether this process is a fork of the one that made this. It has no thread for this.
+    fn is_forked(&self) -> bool {
+        process::id() != self.process
+    }
+
     /// Has operations done, and `read`s the answers.
     pub(crate) async fn run<T>(
         &self,
@@ -111,7 +116,7 @@ impl SqliteBackend {
         read: impl Fn(&Operation, Answer) -> Option<Result<T, BackendError>>,
     ) -> Vec<Result<T, BackendError>> {
         let failed = |error: CallError| error.into_backend_error(name, &self.store);
-        if process::id() != self.process {
+        if self.is_forked() {
             let reason =
                 "the client was made before a fork, and its thread is in the parent: connect again in the child";
             let forked = CallError::new(Kind::Refused, reason);
@@ -146,7 +151,10 @@ impl SqliteBackend {
 
 impl Drop for SqliteBackend {
     fn drop(&mut self) {
-        self.jobs.close();
+        // The parent's thread may have held the mutex of the jobs during the fork, and the parent shares the alarm.
+        if !self.is_forked() {
+            self.jobs.close();
+        }
     }
 }
 

@@ -9,6 +9,8 @@ mod deleted;
 #[cfg(target_os = "linux")]
 mod disk;
 mod file;
+#[cfg(unix)]
+mod fork;
 mod links;
 mod processes;
 mod support;
