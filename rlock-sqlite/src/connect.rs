@@ -10,7 +10,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use crate::SqliteConfig;
 use crate::clock::{HostClock, micros};
 use crate::error::{CallError, Kind};
-use crate::file::{self, Identity};
+use crate::file::{self, Identity, QuietFolder};
 use crate::presence::Presence;
 use crate::turns::Turns;
 
@@ -35,6 +35,10 @@ pub(crate) struct OpenFile {
     /// The commits of others, as SQLite counts them.
     version: Option<i64>,
     parts: [Part; 3],
+    /// The folder of all parts, unless links lead from one folder to another.
+    folder: Option<PathBuf>,
+    /// The folder when all parts were last found there.
+    seen: Option<QuietFolder>,
     _presence: Presence,
 }
 
@@ -80,12 +84,22 @@ impl OpenFile {
             return Err(replaced());
         }
         let parts = [file, Part::at(file::beside(path, "-wal")), Part::at(file::beside(path, "-shm"))];
-        Ok(Self { conn, opens, version: None, parts, _presence: presence })
+        let folder = (config.path == path).then(|| file::folder(path).to_owned());
+        Ok(Self { conn, opens, version: None, parts, folder, seen: None, _presence: presence })
     }
 
     /// Whether it is still what is at its path, with the log and the memory that its clients share.
-    pub(crate) fn check(&self) -> Result<(), CallError> {
-        if self.parts.iter().all(Part::is_there) { Ok(()) } else { Err(replaced()) }
+    pub(crate) fn check(&mut self) -> Result<(), CallError> {
+        // Before the look at the parts, so that a change after it is noticed the next time.
+        let folder = self.folder.as_deref().and_then(QuietFolder::at);
+        if folder.is_some() && folder == self.seen {
+            return Ok(()); // every operation looks here: one call is faster than three
+        }
+        if !self.parts.iter().all(Part::is_there) {
+            return Err(replaced());
+        }
+        self.seen = folder;
+        Ok(())
     }
 
     /// Whether others have written since this was asked last.

@@ -12,6 +12,14 @@ use crate::file_system;
 /// Distinguishes files at the same path.
 pub(crate) type Identity = (u64, u64);
 
+/// A folder in which no file was created, deleted or renamed for some seconds. Any such change makes it another value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct QuietFolder {
+    identity: Identity,
+    /// The time of its last change, in seconds and nanoseconds.
+    changed: (i64, i64),
+}
+
 /// Creates what is missing of the folders and the file, and returns the file's path without links: SQLite, the turns and the
 /// clients have to agree on the names of the files beside it.
 ///
@@ -113,6 +121,27 @@ pub(crate) fn identity(path: &Path) -> Option<Identity> {
 #[cfg(not(unix))]
 pub(crate) fn identity(_path: &Path) -> Option<Identity> {
     Some((0, 0))
+}
+
+impl QuietFolder {
+    /// The folder at `path`; `None` if it changed a moment ago, since its next change may get the same time. File systems
+    /// count that time in steps of up to two seconds.
+    #[cfg(unix)]
+    pub(crate) fn at(path: &Path) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt as _;
+        use std::time::{SystemTime, UNIX_EPOCH};
+        const SECONDS: i64 = 3;
+        let found = fs::metadata(path).ok()?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
+        let is_quiet = i64::try_from(now).ok()?.saturating_sub(found.ctime()) > SECONDS;
+        let (identity, changed) = ((found.dev(), found.ino()), (found.ctime(), found.ctime_nsec()));
+        is_quiet.then_some(Self { identity, changed })
+    }
+
+    #[cfg(not(unix))]
+    pub(crate) fn at(_path: &Path) -> Option<Self> {
+        None
+    }
 }
 
 #[cfg(unix)]

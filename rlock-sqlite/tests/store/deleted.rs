@@ -8,7 +8,7 @@ use rlock_core::{Acquired, BackendError, Client, LossReason, SimpleLock};
 use rlock_sqlite::SqliteBackend;
 use tempfile::TempDir;
 
-use crate::support::{claim, config, open};
+use crate::support::{claim, config, is_held, open};
 
 #[tokio::test]
 async fn deleted_file_loses_locks_before_the_next_grant() {
@@ -29,6 +29,19 @@ async fn deletion_of_all_files_is_a_loss() {
     assert!(matches!(reason, LossReason::Gone | LossReason::TakenOver), "{reason}");
     let overlap = lost_at.saturating_duration_since(granted_at);
     assert!(overlap < TTL, "two clients had the lock for {overlap:?}");
+}
+
+/// There a client looks at the folder alone.
+#[tokio::test]
+async fn deletion_in_a_quiet_folder_is_noticed() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("locks.db");
+    let client = open(&path).await;
+    tokio::time::sleep(Duration::from_millis(4_100)).await; // it is quiet after four seconds
+    assert!(is_held(claim(&client, "x", 1).await));
+    delete(&path, &["-wal"]);
+    let refused = claim(&client, "y", 2).await;
+    assert!(matches!(refused, Err(BackendError::NotApplied(_))), "{refused:?}");
 }
 
 async fn is_lost_first(suffixes: &[&str]) {
