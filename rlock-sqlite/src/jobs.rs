@@ -27,6 +27,8 @@ pub(crate) struct Jobs {
 struct Waiting {
     jobs: Vec<Job>,
     is_closed: bool,
+    /// The thread has found nothing to do, and has not been woken since.
+    is_asleep: bool,
 }
 
 /// The end of a [wait](Jobs::wait).
@@ -44,19 +46,23 @@ impl Jobs {
     }
 
     pub(crate) fn send(&self, job: Job) {
-        let is_first = {
-            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            waiting.jobs.push(job);
-            waiting.jobs.len() == 1
-        };
-        if is_first {
-            self.alarm.ring();
-        }
+        self.change(|waiting| waiting.jobs.push(job));
     }
 
     pub(crate) fn close(&self) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).is_closed = true;
-        self.alarm.ring();
+        self.change(|waiting| waiting.is_closed = true);
+    }
+
+    /// Makes a change, and wakes the thread if it sleeps. A busy thread looks before it sleeps.
+    fn change(&self, change: impl FnOnce(&mut Waiting)) {
+        let is_asleep = {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            change(&mut waiting);
+            std::mem::take(&mut waiting.is_asleep)
+        };
+        if is_asleep {
+            self.alarm.ring();
+        }
     }
 
     /// Sleeps until there are jobs, until `pause` is over, or until the bell is rung.
@@ -73,10 +79,13 @@ impl Jobs {
 
     fn take(&self) -> Option<Woken> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if !waiting.jobs.is_empty() {
-            return Some(Woken::Jobs(std::mem::take(&mut waiting.jobs)));
-        }
-        waiting.is_closed.then_some(Woken::Closed)
+        let woken = if !waiting.jobs.is_empty() {
+            Some(Woken::Jobs(std::mem::take(&mut waiting.jobs)))
+        } else {
+            waiting.is_closed.then_some(Woken::Closed)
+        };
+        waiting.is_asleep = woken.is_none();
+        woken
     }
 }
 
@@ -100,9 +109,11 @@ impl Alarm {
     fn sleep(&self, pause: Option<Duration>, bell: Option<&Bell>) -> bool {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         let pause = pause.and_then(|pause| Timespec::try_from(pause).ok());
-        let mut sources = vec![PollFd::new(&self.0, PollFlags::IN)];
-        sources.extend(bell.map(|bell| PollFd::new(bell.fd(), PollFlags::IN)));
-        let _interrupted_by_a_signal = poll(&mut sources, pause.as_ref());
+        let alarm = PollFd::new(&self.0, PollFlags::IN);
+        let _interrupted_by_a_signal = match bell {
+            Some(bell) => poll(&mut [alarm, PollFd::new(bell.fd(), PollFlags::IN)], pause.as_ref()),
+            None => poll(&mut [alarm], pause.as_ref()),
+        };
         rustix::io::read(&self.0, &mut [0; 8]).is_ok()
     }
 }
@@ -129,5 +140,28 @@ impl Alarm {
         let pause = pause.unwrap_or(Duration::from_secs(3600));
         let waited = self.1.wait_timeout_while(is_rung, pause, |is_rung| !*is_rung);
         std::mem::take(&mut *waited.unwrap_or_else(PoisonError::into_inner).0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_sleeping_thread_is_woken() {
+        let jobs = Jobs::new().unwrap();
+        let send = || jobs.send(Job { operations: Vec::<Operation>::new().into(), reply: oneshot::channel().0 });
+        let is_rung = || jobs.alarm.sleep(Some(Duration::ZERO), None);
+        send();
+        assert!(matches!(jobs.wait(None, None), Woken::Jobs(_)));
+        assert!(!is_rung(), "the thread was busy");
+        assert!(matches!(jobs.wait(Some(Duration::ZERO), None), Woken::Idle));
+        send();
+        send();
+        assert!(is_rung());
+        assert!(!is_rung(), "it is woken once");
+        assert!(matches!(jobs.wait(None, None), Woken::Jobs(jobs) if jobs.len() == 2));
+        jobs.close();
+        assert!(matches!(jobs.wait(None, None), Woken::Closed));
     }
 }
