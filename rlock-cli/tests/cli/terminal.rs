@@ -3,9 +3,11 @@
 #[path = "session.rs"]
 mod session;
 
+use nix::sys::signal::{Signal, kill, killpg};
+
 use self::session::Session;
 use super::Server;
-use crate::support::{Folder, Observer, Rlock, unique, until};
+use crate::support::{Folder, Observer, Process, Rlock, parent_of, unique, until};
 
 /// Prints every line that it reads in angle brackets.
 const ECHO: &str = "sh -c 'echo ready-$((1+1)); while read line; do echo \"<$line>\"; done'";
@@ -60,6 +62,27 @@ fn ctrl_z_stops_and_fg_continues_the_program() {
     session.expect("released");
     session.enter("echo status=$?");
     session.expect("status=0");
+}
+
+/// The news of the stop and of the loss reach `rlock` together.
+#[test]
+fn stop_with_a_lost_lock_stops_no_job() {
+    let server = Server::start();
+    let observer = Observer::of(&server);
+    let folder = Folder::new();
+    let name = unique("stopped");
+    std::fs::write(folder.path("job"), folder.script("echo $$ > $D/pid; exec sleep 600")).unwrap();
+    let mut session = Session::shell(&server);
+    session.enter(&format!("$RLOCK run {name} --ttl 4s -- sh {}", folder.path("job").display()));
+    let program = folder.wait_for_process("pid");
+    let rlock = Process::from(parent_of(parent_of(program.pid())));
+    kill(rlock.pid(), Signal::SIGSTOP).unwrap();
+    session.expect("Stopped");
+    killpg(program.pid(), Signal::SIGSTOP).unwrap();
+    until("the end of the lease", || observer.look(&name).is_free().then_some(()));
+    assert!(!program.is_alive());
+    session.enter("fg; echo status=$?");
+    session.expect("status=76");
 }
 
 #[test]

@@ -10,9 +10,14 @@ use crate::report::{self, event};
 use crate::run::terminal::{Terminal, stop_the_job};
 
 impl Supervision<'_> {
+    /// Whether the program is being ended, or is about to be, because its lock is lost.
+    fn is_ending(&self) -> bool {
+        self.end.is_some() || self.args.on_lost != OnLost::Ignore && self.held.loss().is_some()
+    }
+
     pub(super) fn on_stop(&mut self, signal: i32) {
-        if self.end.is_some() {
-            return;
+        if self.is_ending() {
+            return; // a stopped rlock would not end the rest of the tree
         }
         self.is_stopped = true;
         let wants_terminal = matches!(signal, libc::SIGTTIN | libc::SIGTTOU);
@@ -44,11 +49,13 @@ impl Supervision<'_> {
 
     pub(super) async fn resume(&mut self) {
         self.resume_at = None;
-        let is_ignored = self.args.on_lost == OnLost::Ignore;
-        if self.end.is_some() || self.held.loss().is_some() && !is_ignored {
+        if self.is_ending() {
             return;
         }
-        if is_ignored || self.held.remaining() > self.grace.term || self.is_extended_in_time().await {
+        if self.args.on_lost == OnLost::Ignore
+            || self.held.remaining() > self.grace.term
+            || self.is_extended_in_time().await
+        {
             self.go_on();
         } else {
             self.on_danger();
