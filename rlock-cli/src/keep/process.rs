@@ -131,11 +131,10 @@ impl Keeper {
     /// Once the program has been reaped, its group number may belong to another group.
     fn signal(&mut self, signal: i32) {
         let Some(program) = self.program.filter(|_| !self.has_ended) else { return self.signal_tree(signal) };
-        if signal == libc::SIGTERM {
-            // Before the signal: a process that is forked in between may get it twice, but none is left out.
-            self.asked.extend(self.tree.group(program));
-        }
-        let _gone = sys::signal_group(program, signal);
+        let send = || {
+            let _gone = sys::signal_group(program, signal);
+        };
+        if signal == libc::SIGTERM { self.tree.ask_group(program, &mut self.asked, send) } else { send() }
     }
 
     fn signal_tree(&mut self, signal: i32) {

@@ -77,8 +77,18 @@ impl Tree {
         self.members().into_iter().filter(|process| !process.is_dead).map(|process| process.identity())
     }
 
+    /// Lets `send` send TERM to a process group, and adds to `asked` the processes that got it.
+    ///
+    /// A process that is forked or leaves the group meanwhile may not have got it. It is not added, and may get TERM
+    /// twice, but none is left out.
+    pub(super) fn ask_group(&self, group: Pid, asked: &mut HashSet<Identity>, send: impl FnOnce()) {
+        let before: HashSet<_> = self.group(group).collect();
+        send();
+        asked.extend(self.group(group).filter(|process| before.contains(process)));
+    }
+
     /// Those of the processes that are in this process group.
-    pub(super) fn group(&self, group: Pid) -> impl Iterator<Item = Identity> {
+    fn group(&self, group: Pid) -> impl Iterator<Item = Identity> {
         let members = self.members().into_iter().filter(move |process| process.group == group.as_raw());
         members.filter(|process| !process.is_dead).map(|process| process.identity())
     }
@@ -193,6 +203,35 @@ mod tests {
         let ended = Survivor { started: own.started + 1, name: "ended".into(), ..own };
         assert_eq!(own.clone().renamed(), Some(own));
         assert_eq!(ended.renamed(), None);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn process_that_leaves_its_group_is_not_asked() {
+        use std::io::Write as _;
+        use std::os::unix::process::CommandExt as _;
+        use std::process::{Command, Stdio};
+        use std::time::Duration;
+
+        let leader = Command::new("sleep").arg("600").process_group(0).spawn().unwrap();
+        let group = leader.id().cast_signed();
+        let mut leaver = Command::new("sh");
+        leaver.args(["-c", "read word; exec setsid sleep 600"]).process_group(group).stdin(Stdio::piped());
+        let mut leaver = leaver.spawn().unwrap();
+        let tree = Tree { spared: HashSet::new() };
+        let mut asked = HashSet::new();
+        tree.ask_group(Pid::from_raw(group), &mut asked, || {
+            leaver.stdin.take().unwrap().write_all(b"leave\n").unwrap();
+            while look_at(leaver.id()).unwrap().group == group {
+                assert!(!look_at(leaver.id()).unwrap().is_dead, "it ended in its group");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        assert_eq!(asked, HashSet::from([look_at(leader.id()).unwrap().identity()]));
+        for mut child in [leader, leaver] {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
     }
 
     #[test]
