@@ -205,11 +205,20 @@ fn keeper_that_was_stopped_starts_the_program() {
     assert_eq!(exited.stdout, "ran\n");
 }
 
-/// Starts `rlock` by `unshare` with these options.
+/// Starts `rlock` by `unshare` with these options, which may end with a command that starts it.
 fn unshared(server: &Server, options: &[&str], arguments: &[&str]) -> Rlock {
     let mut command = std::process::Command::new("unshare");
     command.args(options).arg(env!("CARGO_BIN_EXE_rlock")).args(arguments);
     Rlock::start(command.env("RLOCK_URL", crate::support::url(server)))
+}
+
+#[test]
+fn run_without_proc_is_refused() {
+    let server = Server::start();
+    let script = "mount -t tmpfs none /proc && exec \"$@\"";
+    let options = ["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"];
+    let exited = unshared(&server, &options, &["run", &unique("blind"), "--", "true"]).exit();
+    exited.assert(71, &["rlock needs /proc mounted"]);
 }
 
 #[test]
