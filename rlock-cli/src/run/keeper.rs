@@ -94,8 +94,12 @@ impl Forked {
 /// lock is held.
 fn make_sure_of_descriptors() -> io::Result<()> {
     const NEEDED: usize = 20;
-    let opened: io::Result<Vec<_>> = (0..NEEDED).map(|_| File::open("/dev/null")).collect();
-    opened.map(drop).map_err(|error| io::Error::other(format!("rlock needs more open files (ulimit -n): {error}")))
+    let open = || -> io::Result<()> {
+        let first = File::open("/dev/null")?;
+        let more: io::Result<Vec<_>> = (1..NEEDED).map(|_| first.try_clone()).collect(); // no lookups of the path
+        more.map(drop)
+    };
+    open().map_err(|error| io::Error::other(format!("rlock needs more open files (ulimit -n): {error}")))
 }
 
 impl Keeper {
