@@ -273,6 +273,10 @@ fn with_store(mut cli: Cli) -> Result<Command, clap::Error> {
         Command::Run(run) if run.handle.is_none() && run.lock.names().is_empty() => {
             return Err(wrong(&cli.command, ErrorKind::MissingRequiredArgument, "give the NAME of the lock"));
         }
+        Command::Run(run) if run.pid_namespace && run.wait_for == WaitFor::Program => {
+            let reason = "--pid-namespace leaves no process behind: leave out --wait-for program";
+            return Err(wrong(&cli.command, ErrorKind::ArgumentConflict, reason));
+        }
         Command::Acquire(acquire) if acquire.lock.names().len() != 1 => {
             return Err(wrong(&cli.command, ErrorKind::MissingRequiredArgument, "give the NAME of one lock"));
         }

@@ -14,12 +14,14 @@
 
 mod launch;
 mod message;
+mod namespace;
 mod process;
 mod survivors;
 mod tree;
 
 pub(crate) use launch::Launch;
 pub(crate) use message::{News, Order, to_line};
+pub(crate) use namespace::Namespace;
 pub(crate) use process::keep;
 pub(crate) use survivors::Survivors;
 pub(crate) use tree::Tree;

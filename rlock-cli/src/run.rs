@@ -26,6 +26,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::args::{LockArgs, OnLost, RunArgs};
 use crate::exit::Exit;
+use crate::keep::Namespace;
 use crate::report::{self, event, fact, report};
 use crate::run::acquire::Upkeep;
 use crate::run::connect::connect;
@@ -90,7 +91,10 @@ pub(crate) fn run_once(args: &mut RunArgs) -> Ran {
     };
     let forked = match outside {
         Some(name) => Err(RunError::Nested { name }),
-        None => Forked::new(&args.program).map_err(RunError::Keeper),
+        None => {
+            let namespace = if args.pid_namespace { Namespace::Own } else { Namespace::Shared };
+            Forked::new(&args.program, namespace).map_err(RunError::Keeper)
+        }
     };
     let keeper = match forked {
         Ok(keeper) => keeper,
@@ -191,7 +195,8 @@ async fn run_program(
     let mut terminal = Terminal::of_the_session();
     let in_front = terminal.as_mut().is_some_and(Terminal::lend);
     let remaining = (args.on_lost != OnLost::Ignore).then(|| Grace::of(args.lock.ttl).for_keeper(held.remaining()));
-    let environment = held.environment().into_iter().chain([nested::environment(&args.lock, keeper.pid())]).collect();
+    let outer = if args.pid_namespace { nested::OUTSIDE } else { keeper.pid() };
+    let environment = held.environment().into_iter().chain([nested::environment(&args.lock, outer)]).collect();
     let program = match keeper.start(environment, in_front, remaining).await {
         Ok(program) => program,
         Err(NotStarted::Refused(source)) => return Err(StartError::new(&args.program[0], source).into()),

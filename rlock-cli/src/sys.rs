@@ -1,6 +1,8 @@
 //! All unsafe calls of the command.
 #![allow(unsafe_code, reason = "forks, a child before it runs its program, its status, and signals by number")]
 
+mod namespace;
+
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
@@ -12,6 +14,8 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{ForkResult, Pid, getpgrp, tcsetpgrp};
+
+pub(crate) use self::namespace::{become_init, see_own_processes, unshare_processes, wait_for_children};
 
 /// Forks this process, and returns the child's process id to the parent. Call this before there is a second thread: the
 /// child has no copy of it, and would wait for ever for a mutex that it held.
@@ -41,7 +45,9 @@ pub(crate) fn prepare(command: &mut Command, terminal: Option<OwnedFd>) {
 #[cfg(target_os = "linux")]
 fn die_with(parent: u32) -> io::Result<()> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
-    let parent_died_before = nix::unistd::getppid().as_raw().cast_unsigned() != parent;
+    // In a PID namespace the number is 0, since the parent is outside. The namespace itself ends with the parent.
+    let now = nix::unistd::getppid().as_raw().cast_unsigned();
+    let parent_died_before = now != parent && now != 0;
     if parent_died_before { Err(io::Error::from_raw_os_error(libc::ESRCH)) } else { Ok(()) }
 }
 

@@ -87,6 +87,7 @@ impl ElectArgs {
             on_lost: if self.kill_on_loss { OnLost::Kill } else { OnLost::Term },
             kill_after: self.kill_after,
             wait_for: WaitFor::Tree,
+            pid_namespace: false,
             interval: self.interval,
             release_for: None,
             program: self.program,

@@ -38,11 +38,10 @@ on. If both are killed at once, only the program itself dies; if both are stoppe
 rlock cannot kill processes of another user, as under sudo: it reports them, and holds the lock while they run. \
 Outside Linux rlock reaches only the program's process group.
 
-In a PID namespace of its own, the system kills the whole tree with rlock, also if the keeper is killed at the same \
-time: unshare --user --map-current-user --pid --fork --kill-child --mount-proc rlock run NAME -- PROGRAM. Root leaves \
-out the first two options. In that namespace Ctrl-Z does not stop rlock, nothing outlives it even with --wait-for \
-program, and with --user the program cannot use sudo or the rights of other users. Signals have to reach rlock itself, \
-since unshare does not forward them.
+With --pid-namespace the program runs in a PID namespace, which the system ends with the keeper: nothing of the tree \
+is left, even if rlock and the keeper are killed at once. The program sees only its own processes there, with other \
+numbers, and its mounts are its own. Without the rights of root it also runs in a user namespace, in which sudo and \
+other users do not work. If the system refuses namespaces, as many containers do, rlock ends with status 71.
 
 Exit status:
   the program's own; 128+n if signal n ended the program or the wait for the lock. After INT, rlock itself dies of INT.

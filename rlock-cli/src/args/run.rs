@@ -42,6 +42,11 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = WaitFor::Tree)]
     pub(crate) wait_for: WaitFor,
 
+    /// Runs the program in a PID namespace, which the system ends with the keeper: nothing of the tree is left, even if
+    /// rlock and its keeper are killed at once
+    #[arg(long)]
+    pub(crate) pid_namespace: bool,
+
     /// The time between two extensions of the lock: from 1ms to half of the TTL [default: a third of it]
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) interval: Option<Duration>,

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use nix::unistd::Pid;
 
+use super::Namespace;
 use crate::sys;
 
 /// A program that can be started once.
@@ -23,10 +24,18 @@ impl<'a> Launch<'a> {
     }
 
     /// Starts the program in a process group of its own. On Linux it dies with the thread that calls this.
-    pub(super) fn start(&self, environment: Vec<(String, String)>, in_front: bool) -> io::Result<Pid> {
+    pub(super) fn start(
+        &self,
+        environment: Vec<(String, String)>,
+        in_front: bool,
+        namespace: Namespace,
+    ) -> io::Result<Pid> {
         let terminal = in_front.then(|| File::options().read(true).write(true).open("/dev/tty")).transpose()?;
         let mut command = Command::new(self.program);
         command.args(self.arguments).envs(environment);
+        if namespace == Namespace::Own {
+            sys::see_own_processes(&mut command);
+        }
         sys::prepare(&mut command, terminal.map(Into::into));
         let child = command.spawn()?;
         sys::leave_the_streams();

@@ -33,6 +33,8 @@ pub(crate) enum Order {
 pub(crate) enum News {
     /// The keeper waits for orders.
     Ready,
+    /// The operating system refused a PID namespace, with this error.
+    NoNamespace(i32),
     /// The program runs, with this process id.
     Started(i32),
     /// The operating system refused to start the program, with this error.

@@ -15,28 +15,40 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 
+use super::namespace::Init;
 use super::tree::Identity;
-use super::{Launch, News, Order, Tree, to_line};
+use super::{Launch, Namespace, News, Order, Tree, to_line};
 use crate::sys::{self, Child};
 
 /// Does the keeper's work, from the fork to the end of the process. Times are counted from `epoch`.
-pub(crate) fn keep(rlock: UnixStream, command: &[OsString], epoch: Moment) -> io::Result<()> {
+pub(crate) fn keep(mut rlock: UnixStream, command: &[OsString], namespace: Namespace, epoch: Moment) -> io::Result<()> {
     // The keeper blocks signals: a terminal or a service manager that sends them to every process means `rlock`.
     SigSet::all().thread_block()?;
     SigSet::from_iter([Signal::SIGCHLD]).thread_unblock()?;
     setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
     sys::adopt_orphans();
+    let mut tree = Tree::of_this_process();
+    let init = match namespace {
+        Namespace::Shared => None,
+        Namespace::Own => {
+            let init = Init::start().inspect_err(|error| {
+                let refused = News::NoNamespace(error.raw_os_error().unwrap_or(libc::EIO));
+                let _rlock_is_dead = rlock.write_all(to_line(&refused).as_bytes());
+            })?;
+            tree.set_init(init.pid());
+            Some(init)
+        }
+    };
+    let keeper = Keeper::new(rlock.try_clone()?, epoch, tree, init);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(attend(rlock, command, epoch))
+    runtime.block_on(attend(rlock, command, keeper))
 }
 
-async fn attend(rlock: UnixStream, command: &[OsString], epoch: Moment) -> io::Result<()> {
+async fn attend(rlock: UnixStream, command: &[OsString], mut keeper: Keeper) -> io::Result<()> {
     let mut children = signal(SignalKind::child())?;
-    let writer = rlock.try_clone()?;
     rlock.set_nonblocking(true)?;
     let mut orders = BufReader::new(tokio::net::UnixStream::from_std(rlock)?).lines();
     let clock = Clock::boot();
-    let mut keeper = Keeper::new(writer, epoch);
     keeper.tell(&News::Ready);
     let mut is_listening = true;
     loop {
@@ -71,6 +83,8 @@ struct Keeper {
     rlock: UnixStream,
     epoch: Moment,
     tree: Tree,
+    /// The first process of the program's PID namespace, if it has one of its own.
+    init: Option<Init>,
     program: Option<Pid>,
     /// The processes that got TERM. Some programs do not clean up when they get it twice.
     asked: HashSet<Identity>,
@@ -82,12 +96,12 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn new(rlock: UnixStream, epoch: Moment) -> Self {
-        let tree = Tree::of_this_process();
+    fn new(rlock: UnixStream, epoch: Moment, tree: Tree, init: Option<Init>) -> Self {
         Self {
             rlock,
             epoch,
             tree,
+            init,
             program: None,
             asked: HashSet::new(),
             has_ended: false,
@@ -110,7 +124,8 @@ impl Keeper {
         match order {
             Order::Start { environment, in_front, until } => {
                 self.until = until.map(|at| self.at(at));
-                match Launch::of(command).start(environment, in_front) {
+                let namespace = if self.init.is_some() { Namespace::Own } else { Namespace::Shared };
+                match Launch::of(command).start(environment, in_front, namespace) {
                     Ok(pid) => {
                         sys::hurry();
                         self.program = Some(pid);
@@ -174,6 +189,7 @@ impl Keeper {
                     } else {
                         self.has_ended = true;
                         self.tell(&News::Ended(status.into_raw()));
+                        self.init.iter_mut().for_each(Init::release);
                         let left = self.tree.survivors();
                         if !left.is_empty() {
                             self.tell(&News::Left(left));

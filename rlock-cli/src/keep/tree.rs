@@ -20,6 +20,8 @@ use crate::sys;
 #[derive(Debug)]
 pub(crate) struct Tree {
     spared: HashSet<Identity>,
+    /// The first process of the PID namespace below this process, which is no survivor of the program.
+    init: Option<i32>,
 }
 
 /// A process as `/proc` shows it.
@@ -45,7 +47,12 @@ impl Tree {
     pub(crate) fn of_this_process() -> Self {
         let own = Pid::this().as_raw();
         let children = visible().into_iter().filter(|process| process.parent == own);
-        Self { spared: children.map(|process| process.identity()).collect() }
+        Self { spared: children.map(|process| process.identity()).collect(), init: None }
+    }
+
+    /// Counts this child as the first process of the PID namespace that the other processes are in.
+    pub(super) fn set_init(&mut self, pid: Pid) {
+        self.init = Some(pid.as_raw());
     }
 
     /// Whether `/proc` shows processes by the numbers that they have here. That of another PID namespace does not.
@@ -63,7 +70,8 @@ impl Tree {
 
     /// The processes that run or are stopped.
     pub(crate) fn survivors(&self) -> Survivors {
-        self.members().into_iter().filter(|process| !process.is_dead).map(Process::into_survivor).collect()
+        let living = self.members().into_iter().filter(|process| !process.is_dead);
+        living.filter(|process| Some(process.pid) != self.init).map(Process::into_survivor).collect()
     }
 
     /// Sends `signal` to every process, and returns those that this user may not signal.
@@ -190,7 +198,7 @@ mod tests {
             Process { pid, name, parent, group: pid, is_dead: false, started }
         };
         let (before, below) = (process(2, 1, 10), process(3, 2, 11));
-        let tree = Tree { spared: HashSet::from([before.identity()]) };
+        let tree = Tree { spared: HashSet::from([before.identity()]), init: None };
         assert_eq!(tree.below(1, vec![before, below.clone()]), []);
         let later = process(2, 1, 12);
         assert_eq!(tree.below(1, vec![below.clone(), later.clone()]), [later, below]);
@@ -218,7 +226,7 @@ mod tests {
         let mut leaver = Command::new("sh");
         leaver.args(["-c", "read word; exec setsid sleep 600"]).process_group(group).stdin(Stdio::piped());
         let mut leaver = leaver.spawn().unwrap();
-        let tree = Tree { spared: HashSet::new() };
+        let tree = Tree { spared: HashSet::new(), init: None };
         let mut asked = HashSet::new();
         tree.ask_group(Pid::from_raw(group), &mut asked, || {
             leaver.stdin.take().unwrap().write_all(b"leave\n").unwrap();

@@ -19,7 +19,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::keep::{News, Order, Tree, keep, to_line};
+use crate::keep::{Namespace, News, Order, Tree, keep, to_line};
 use crate::run::error::shown;
 use crate::sys::{self, Child};
 
@@ -69,7 +69,7 @@ impl Forked {
     const PATIENCE: Duration = Duration::from_secs(60);
 
     /// Forks the keeper. Call this before the process has a second thread.
-    pub(crate) fn new(command: &[OsString]) -> io::Result<Self> {
+    pub(crate) fn new(command: &[OsString], namespace: Namespace) -> io::Result<Self> {
         if !Tree::can_be_seen() {
             return Err(io::Error::other(
                 "rlock needs /proc mounted, and in a PID namespace its own (unshare --mount-proc), to see the \
@@ -83,7 +83,7 @@ impl Forked {
         sys::adopt_orphans();
         let Some(pid) = sys::fork()? else {
             drop(stream);
-            exit(i32::from(keep(rlock, command, epoch).is_err()));
+            exit(i32::from(keep(rlock, command, namespace, epoch).is_err()));
         };
         stream.set_nonblocking(true)?;
         Ok(Self { pid, epoch, tree, stream, patience: Self::PATIENCE })
@@ -118,6 +118,10 @@ impl Keeper {
         let mut keeper = Self { pid, epoch, tree, orders, news, program, has_ended, mode, own_news, patience };
         match timeout(patience, keeper.next_line()).await {
             Ok(Some(News::Ready)) => Ok(keeper),
+            Ok(Some(News::NoNamespace(error))) => Err(io::Error::other(format!(
+                "the system does not let this user make a PID namespace: {}; leave out --pid-namespace",
+                io::Error::from_raw_os_error(error)
+            ))),
             Ok(_) => Err(io::Error::other("the keeper did not start: raise the limits of processes and open files")),
             Err(_elapsed) => {
                 keeper.inherit();

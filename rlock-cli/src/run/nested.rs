@@ -12,6 +12,9 @@ use crate::args::{LockArgs, Store};
 /// The locks of the outer rlock runs, one per line: `PROCESS KIND STORE NAME`.
 const VARIABLE: &str = "RLOCK_INSIDE";
 
+/// The keeper as the processes in a PID namespace below it see it.
+pub(super) const OUTSIDE: Pid = Pid::from_raw(0);
+
 /// The variable for the program, with the locks of this run and of the outer ones.
 pub(super) fn environment(args: &LockArgs, keeper: Pid) -> (String, String) {
     let kind = if is_alone(args) { "alone" } else { "beside" };
@@ -58,7 +61,7 @@ fn is_ancestor(keeper: &str) -> bool {
     let parent = |pid: String| {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let (_, fields) = stat.rsplit_once(") ")?;
-        fields.split(' ').nth(1).map(str::to_owned).filter(|parent| parent != "0")
+        fields.split(' ').nth(1).map(str::to_owned)
     };
     std::iter::successors(Some("self".to_owned()), |pid| parent(pid.clone())).any(|pid| pid == keeper)
 }

@@ -15,6 +15,8 @@ mod kinds;
 mod loss;
 #[path = "manage.rs"]
 mod manage;
+#[path = "namespace.rs"]
+mod namespace;
 #[path = "network.rs"]
 mod network;
 #[path = "run.rs"]

@@ -15,6 +15,8 @@ mod kinds;
 mod loss;
 #[path = "manage.rs"]
 mod manage;
+#[path = "namespace.rs"]
+mod namespace;
 #[path = "run.rs"]
 mod run;
 #[path = "show.rs"]

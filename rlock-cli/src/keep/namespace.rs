@@ -1,0 +1,67 @@
+//! The PID namespace of a program. The kernel kills all processes in it when its first process ends, and that one ends
+//! with the keeper. So nothing of the tree is left even if `rlock` and the keeper are killed at once.
+
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::process::exit;
+
+use nix::libc;
+use nix::unistd::Pid;
+
+use crate::sys;
+
+/// The PID namespace that a program runs in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Namespace {
+    /// The one of `rlock`.
+    Shared,
+    /// A new one, for the program and its descendants.
+    Own,
+}
+
+/// The first process of a PID namespace, the parent of its orphans. It ends after all other processes there.
+#[derive(Debug)]
+pub(super) struct Init {
+    pid: Pid,
+    socket: UnixStream,
+}
+
+impl Init {
+    /// Starts it. The children that this process starts afterwards are in the namespace as well. Call this before there
+    /// is a second thread.
+    pub(super) fn start() -> io::Result<Self> {
+        sys::unshare_processes()?;
+        let (mut socket, keeper) = UnixStream::pair()?;
+        let Some(pid) = sys::fork()? else {
+            drop(socket);
+            exit(i32::from(serve(keeper).is_err()));
+        };
+        drop(keeper);
+        let mut answer = [0; 4];
+        socket.read_exact(&mut answer)?;
+        match i32::from_ne_bytes(answer) {
+            0 => Ok(Self { pid, socket }),
+            error => Err(io::Error::from_raw_os_error(error)),
+        }
+    }
+
+    pub(super) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Lets it end once it has no child. Call this when the program has ended: what is left is then below this process.
+    pub(super) fn release(&mut self) {
+        let _dead = self.socket.write_all(&[1]);
+    }
+}
+
+/// The work of the first process.
+fn serve(mut keeper: UnixStream) -> io::Result<()> {
+    let ready = sys::become_init();
+    let answer = ready.as_ref().err().map_or(0, |error| error.raw_os_error().unwrap_or(libc::EIO));
+    keeper.write_all(&answer.to_ne_bytes())?;
+    ready?;
+    keeper.read_exact(&mut [0])?; // fails if the keeper has died
+    sys::wait_for_children();
+    Ok(())
+}

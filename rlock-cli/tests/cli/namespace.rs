@@ -1,0 +1,61 @@
+//! A program in a PID namespace of its own. Where the system refuses namespaces, the tests show the refusal.
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::Server;
+use crate::support::{Folder, Process, Rlock, children_of, parent_of, rlock, unique, until};
+
+/// The event of a run that the system refused.
+const REFUSED: &str = "\"event\":\"refused\"";
+
+fn assert_refused(running: Rlock) {
+    running.exit().assert(71, &["does not let this user make a PID namespace", "leave out --pid-namespace"]);
+}
+
+#[test]
+fn option_ends_the_tree_of_killed_guardians() {
+    let server = Server::start();
+    let name = unique("both");
+    let options = ["--pid-namespace", "--ttl", "5s", "--json"];
+    let mut first = Rlock::run_script(&server, &name, &options, "setsid sleep 600 & exec sleep 600");
+    let (_, line) = first.hear_any(&["\"event\":\"started\"", REFUSED]);
+    if line.contains(REFUSED) {
+        return assert_refused(first);
+    }
+    let started: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let program = Process::from(Pid::from_raw(started["process"].as_i64().unwrap().try_into().unwrap()));
+    let daemon = Process::from(until("the daemon", || children_of(program.pid()).first().copied()));
+    let mut next = Rlock::on(&server, &["run", &name, "--", "cat"]);
+    next.hear("waiting");
+    for guardian in [parent_of(program.pid()), first.pid()] {
+        let _dead_already = kill(guardian, Signal::SIGKILL);
+    }
+    next.hear("acquired");
+    assert!(!program.is_alive() && !daemon.is_alive());
+    next.exit().assert(0, &["released"]);
+}
+
+#[test]
+fn orphans_in_a_namespace_keep_the_lock() {
+    let server = Server::start();
+    let folder = Folder::new();
+    let name = unique("left");
+    let nested = format!("'{}' run {name} -- true; echo $? > $D/nested", env!("CARGO_BIN_EXE_rlock"));
+    let orphan = "(until [ -e $D/end ]; do sleep 0.01; done; echo > $D/late) &";
+    let script = folder.script(&format!("{nested}; {orphan} exit 7"));
+    let mut running = Rlock::run_script(&server, &name, &["--pid-namespace", "--json"], &script);
+    let (_, line) = running.hear_any(&["\"event\":\"left\"", REFUSED]);
+    if line.contains(REFUSED) {
+        return assert_refused(running);
+    }
+    std::fs::write(folder.path("end"), "").unwrap();
+    running.exit().assert(7, &["released"]);
+    assert_eq!((folder.read("late"), folder.read("nested")), ("\n".into(), "64\n".into()));
+}
+
+#[test]
+fn namespace_leaves_no_process_behind() {
+    let arguments = ["run", "x", "--url", "sqlite:x", "--pid-namespace", "--wait-for", "program", "--", "true"];
+    Rlock::start(&mut rlock(&arguments)).exit().assert(64, &["leave out --wait-for program"]);
+}
