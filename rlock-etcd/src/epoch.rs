@@ -87,9 +87,12 @@ impl EpochKeys {
             ops.push(TxnOp::put(self.grace.as_str(), "", Some(options)));
         }
         let is_new = Compare::create_revision(self.epoch.as_str(), CompareOp::Equal, 0);
-        let is_first = kv.txn(Txn::new().when([is_new]).and_then(ops)).await?.succeeded();
-        if !is_first {
-            // It would stay for as long as an epoch. The one of the grace soon expires by itself.
+        kv.txn(Txn::new().when([is_new]).and_then(ops)).await?;
+        // The lease of an epoch that another client has begun would stay for as long as an epoch. The one of the grace
+        // soon expires by itself. The transaction's answer does not say which epoch it is: a proxy may have sent it
+        // twice.
+        let begun = kv.get(self.epoch.as_str(), Some(GetOptions::new().with_limit(1))).await?;
+        if begun.kvs().first().is_some_and(|epoch| epoch.lease() != lasting) {
             let _expires_later = lease.revoke(lasting).await;
         }
         Ok(())

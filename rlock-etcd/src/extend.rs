@@ -57,9 +57,9 @@ impl Inner {
         };
         let all = extensions.iter().zip(known).zip(sightings.into_iter().zip(touched));
         let finish = all.map(|((extension, known), (sighting, touched))| async move {
-            let extended = match sighting.found {
+            let extended = match &sighting.found {
                 None => Ok(Extended::Gone { taken: sighting.others }),
-                Some((entry, standing)) => self.extended(begun, extension, known, touched, &entry, &standing).await,
+                Some(found) => self.extended(begun, extension, known, touched, &sighting, found).await,
             };
             extended.map_err(|error| self.failed(error, "extend"))
         });
@@ -185,15 +185,21 @@ impl Inner {
         extension: &Extension,
         known: Option<Known>,
         touched: Option<Result<Lease, CallError>>,
-        entry: &Entry,
-        standing: &Standing,
+        sighting: &Sighting,
+        (entry, standing): &(Entry, Standing),
     ) -> Result<Extended, CallError> {
+        let is_new = known.is_none();
         let ours = known.filter(|known| known.is(entry) && known.lease.id == entry.lease).is_some();
         let lease = match touched {
             Some(lease) if ours => lease?,
             // It is another client's, or it was attached to another etcd lease without this client's knowledge.
             _ => match self.touch_foreign(extension, entry).await? {
-                Some(lease) => lease,
+                Some(lease) => {
+                    if is_new {
+                        self.table.met(&extension.key, lease, begun, sighting);
+                    }
+                    lease
+                }
                 None => return self.gone(&extension.key, entry).await,
             },
         };

@@ -87,6 +87,13 @@ impl Table {
         known.into_iter().for_each(|known| self.take_back(known));
     }
 
+    /// Notes a lease of another client that this client has extended, and may claim by the same id.
+    pub(crate) fn met(&self, key: &LeaseKey, lease: Lease, asked: Moment, sighting: &Sighting) {
+        let foreign = || Known { is_foreign: true, ..Known::claimed(key, lease, asked) };
+        self.lock().entry(key.id).or_insert_with(foreign);
+        self.seen(key.id, sighting);
+    }
+
     /// Notes the time of the last keep-alive of an etcd lease.
     pub(crate) fn touched(&self, id: LeaseId, lease: Lease) {
         if let Some(known) = self.lock().get_mut(&id).filter(|known| known.lease.id == lease.id) {

@@ -80,7 +80,10 @@ pub(crate) async fn run_once(
         add(args, conn.clock().time_at(deadline));
     });
     let reply = call.await;
-    if matches!(reply, Err(CallError::Unanswered(_))) {
+    // A broken connection to a cluster may refuse the requests that are under way.
+    let may_be_late =
+        |error: &CallError| matches!(error, CallError::Unanswered(_)) || error.is_refusal_with("CLUSTERDOWN");
+    if reply.as_ref().err().is_some_and(may_be_late) {
         sleep_until(deadline.into()).await;
     }
     let reply = reply?;

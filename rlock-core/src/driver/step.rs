@@ -72,7 +72,9 @@ impl Driver {
         }
         match state.lease.phase() {
             // The waiter may not have seen its grant.
-            Phase::Held(_) if is_close => state.refusal = Some(Refusal::Closed),
+            Phase::Held(held) if is_close || is_drain && held.deadline() <= now => {
+                state.refusal = Some(Refusal::Closed);
+            }
             Phase::Ended(_) if is_close || is_drain => state.refusal = Some(Refusal::Closed),
             _ => {}
         }

@@ -44,8 +44,8 @@ pub(super) struct Written {
 }
 
 impl Inner {
-    /// Finds an etcd lease for each claim. A claim that was sent before without an answer keeps its etcd lease, or ends
-    /// it if it has expired.
+    /// Finds an etcd lease for each claim. A claim that was sent before keeps its etcd lease, or ends it if it has
+    /// expired.
     pub(super) async fn begin<'a>(
         &self,
         begun: Moment,
@@ -55,7 +55,7 @@ impl Inner {
             if let Some(known) = self.table.find(claim.key.id) {
                 if !known.lease.left(self.table.now()).is_zero() {
                     let spots = <[Spot; 2]>::try_from(known.tried).ok();
-                    return Ok(Attempt { at, claim, lease: known.lease, spots, again: true });
+                    return Ok(Attempt { at, claim, lease: known.lease, spots, again: known.tainted });
                 }
                 // The servers may keep it longer, and an earlier request may still be carried out.
                 if let Err(error) = self.pool.end(known.lease.id).await {

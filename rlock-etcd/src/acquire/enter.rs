@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use futures_util::future::join_all;
 use rlock_core::{Acquired, BackendError, Claim, Moment};
 use tokio::time::Instant;
 
@@ -95,20 +96,23 @@ impl Inner {
     async fn enter_all<'a>(
         &self,
         begun: Moment,
-        mut attempts: Vec<Attempt<'a>>,
+        begun_attempts: Vec<Attempt<'a>>,
         rooms: &HashMap<usize, Room>,
     ) -> (Vec<(usize, Answer)>, Vec<Numbered<'a>>) {
-        let (mut answers, mut left) = (Vec::new(), Vec::new());
-        for mut attempt in std::mem::take(&mut attempts) {
+        let (mut answers, mut left, mut attempts) = (Vec::new(), Vec::new(), Vec::new());
+        let renewed = begun_attempts.into_iter().map(async |mut attempt| {
             // A write of an earlier request that arrives late must have no effect.
-            if attempt.again
-                && let Err(error) = self.renew(&mut attempt).await
-            {
-                answers.extend(self.fail(&[attempt], &error));
-                continue;
+            let renewed = if attempt.again { self.renew(&mut attempt).await } else { Ok(()) };
+            (attempt, renewed)
+        });
+        for (mut attempt, renewed) in join_all(renewed).await {
+            match renewed {
+                Ok(()) => {
+                    attempt.spots = Some(rooms[&attempt.at].spots);
+                    attempts.push(attempt);
+                }
+                Err(error) => answers.extend(self.fail(&[attempt], &error)),
             }
-            attempt.spots = Some(rooms[&attempt.at].spots);
-            attempts.push(attempt);
         }
         if attempts.is_empty() {
             return (answers, left);

@@ -104,6 +104,24 @@ pub async fn requests_arrive_twice(stage: &Stage) {
     assert!(peer.inspect("x").await.is_free());
 }
 
+/// A client that extends the lease of another client and claims it by its id, as `adopt` does, gets the same lease with
+/// however many waiters behind it. It can extend and release the lease.
+pub async fn lease_is_adopted_in_front_of_many(stage: &Stage) {
+    let (first, second) = (stage.peer().await, stage.peer().await);
+    let claimed = claim("x");
+    let token = first.hold(&claimed).await.token;
+    let waiters: Vec<_> = (0..20).map(|_| claim("x").queued()).collect();
+    for waiter in &waiters {
+        first.queue(waiter).await;
+    }
+    for _ in 0..2 {
+        assert_eq!(second.token(&claimed.key).await, Some(token));
+        assert_eq!(second.hold(&claimed).await.token, token);
+    }
+    assert_eq!(second.release(&claimed.key).await, Released::Released);
+    first.granted(SOON, &waiters[0].key).await;
+}
+
 /// A claim that is sent twice is one lease, held or queued, and takes its weight once.
 pub async fn acquire_sent_twice_is_one_lease(stage: &Stage) {
     let (peer, other) = (stage.peer().await, stage.peer().await);

@@ -104,6 +104,7 @@ macro_rules! __cases {
                 acquire_sent_twice_is_one_lease
                 late_acquire_is_cleaned_up
             ]
+            idempotence, Contract(8), queue: [lease_is_adopted_in_front_of_many]
             errors, Contract(9), network: [
                 error_says_whether_applied
                 transient_error_is_no_loss
