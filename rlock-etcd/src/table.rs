@@ -89,8 +89,7 @@ impl Table {
 
     /// Notes a lease of another client that this client has extended, and may claim by the same id.
     pub(crate) fn met(&self, key: &LeaseKey, lease: Lease, asked: Moment, sighting: &Sighting) {
-        let foreign = || Known { is_foreign: true, ..Known::claimed(key, lease, asked) };
-        self.lock().entry(key.id).or_insert_with(foreign);
+        self.lock().entry(key.id).or_insert_with(|| Known::foreign(key, lease, asked));
         self.seen(key.id, sighting);
     }
 
