@@ -59,7 +59,7 @@ impl Inner {
         let finish = all.map(|((extension, known), (sighting, touched))| async move {
             let extended = match &sighting.found {
                 None => Ok(Extended::Gone { taken: sighting.others }),
-                Some(found) => self.extended(begun, extension, known, touched, &sighting, found).await,
+                Some(found) => self.extended(begun, extension, known, touched, found).await,
             };
             extended.map_err(|error| self.failed(error, "extend"))
         });
@@ -185,7 +185,6 @@ impl Inner {
         extension: &Extension,
         known: Option<Known>,
         touched: Option<Result<Lease, CallError>>,
-        sighting: &Sighting,
         (entry, standing): &(Entry, Standing),
     ) -> Result<Extended, CallError> {
         let is_new = known.is_none();
@@ -196,7 +195,7 @@ impl Inner {
             _ => match self.touch_foreign(extension, entry).await? {
                 Some(lease) => {
                     if is_new {
-                        self.table.met(&extension.key, lease, begun, sighting);
+                        self.table.met(extension.key.id, entry.spot);
                     }
                     lease
                 }

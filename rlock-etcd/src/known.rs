@@ -75,11 +75,6 @@ impl Known {
         }
     }
 
-    /// A lease that another client has claimed.
-    pub(crate) fn foreign(key: &LeaseKey, lease: Lease, asked: Moment) -> Self {
-        Self { is_foreign: true, ..Self::claimed(key, lease, asked) }
-    }
-
     /// Notes the etcd lease that it was attached to at this revision. Returns the state before, if that was another.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! The table of a client's own leases.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -21,6 +21,9 @@ use crate::spot::Spot;
 use crate::txn::At;
 use crate::young::Young;
 
+/// The number of other clients' leases to remember.
+const MOST_MET: usize = 256;
+
 /// All leases of this client.
 pub(crate) struct Table {
     keys: Keys,
@@ -28,6 +31,8 @@ pub(crate) struct Table {
     commands: UnboundedSender<Command>,
     events: Events,
     known: Mutex<HashMap<LeaseId, Known>>,
+    /// The last leases of other clients that this client has extended, the latest first.
+    met: Mutex<VecDeque<(LeaseId, Spot)>>,
     young: Mutex<Young>,
     /// Notified when `young` sets its timer.
     timer_set: Notify,
@@ -43,6 +48,7 @@ impl Table {
             commands,
             events,
             known: Mutex::default(),
+            met: Mutex::default(),
             young: Mutex::default(),
             timer_set: Notify::new(),
             swept: AtomicUsize::new(0),
@@ -87,10 +93,20 @@ impl Table {
         known.into_iter().for_each(|known| self.take_back(known));
     }
 
-    /// Notes a lease of another client that this client has extended, and may claim by the same id.
-    pub(crate) fn met(&self, key: &LeaseKey, lease: Lease, asked: Moment, sighting: &Sighting) {
-        self.lock().entry(key.id).or_insert_with(|| Known::foreign(key, lease, asked));
-        self.seen(key.id, sighting);
+    /// Notes the spot of another client's lease that this client has extended, and may claim by the same id.
+    pub(crate) fn met(&self, id: LeaseId, spot: Spot) {
+        let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
+        met.truncate(MOST_MET - 1);
+        met.push_front((id, spot));
+    }
+
+    /// The spots at which a claim of this id may find its lease.
+    pub(crate) fn spots(&self, id: LeaseId) -> Vec<Spot> {
+        if let Some(known) = self.find(id) {
+            return known.tried;
+        }
+        let met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
+        met.iter().find(|(met, _)| *met == id).map(|&(_, spot)| spot).into_iter().collect()
     }
 
     /// Notes the time of the last keep-alive of an etcd lease.

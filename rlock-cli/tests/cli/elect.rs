@@ -112,7 +112,7 @@ fn program_that_ends_before_its_loss_ends_the_candidate() {
     observer.break_lock(&name);
     running.say("\n");
     program.wait_until_reaped();
-    keeper.wait_until_idle();
+    keeper.wait_until_dead(); // it has noticed the end of the program
     running.signal(Signal::SIGCONT);
     let exited = running.exit();
     exited.assert(7, &["the program ended with status 7"]);

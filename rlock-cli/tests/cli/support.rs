@@ -322,11 +322,6 @@ impl Process {
         until("the end of a process", || (start_of(self.0) != self.1).then_some(()));
     }
 
-    /// Waits until it waits for an event.
-    pub(crate) fn wait_until_idle(&self) {
-        until("an idle process", || self.is_in_state('S').then_some(()));
-    }
-
     pub(crate) fn wait_until_stopped(&self) {
         until("the stop of a process", || self.is_stopped().then_some(()));
     }

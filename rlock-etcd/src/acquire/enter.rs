@@ -166,8 +166,8 @@ impl Inner {
             let of = |class| txn::class_front(&front, spot, class);
             ops.extend([txn::count(&of(Class::Exclusive)), txn::count(&of(Class::Light)), txn::peek(&of(Class::Many))]);
         }
-        let tried = self.table.find(claim.key.id).map(|known| known.tried).unwrap_or_default();
-        ops.extend(tried.into_iter().map(|spot| txn::lease(&self.keys.spot(name, spot))));
+        let spots = self.table.spots(claim.key.id);
+        ops.extend(spots.into_iter().map(|spot| txn::lease(&self.keys.spot(name, spot))));
         ops
     }
 
