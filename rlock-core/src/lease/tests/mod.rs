@@ -1,6 +1,7 @@
 //! The effects of each input in each phase.
 
 mod claiming;
+mod every_input;
 mod held;
 mod releasing;
 
@@ -166,47 +167,6 @@ fn release() -> Order {
 
 fn extend(millis: u64) -> Order {
     Order::Extend { ttl: ttl(millis) }
-}
-
-#[test]
-fn no_input_is_a_surprise_in_any_phase() {
-    let inputs = || {
-        let extend = Input::Extend { ttl: ttl(TTL), ticket: 1, retry_until: Moment::default() };
-        let answers = [held(), queued(1), Input::Claimed(0, Ok(Acquired::Busy)), extended(), gone(true)];
-        let faults = [Fault::NotApplied, Fault::Unknown, Fault::Rejected];
-        let failures = faults.map(|fault| {
-            [Input::Claimed(0, Err(fault)), Input::Extended(0, Err(fault)), Input::Released(0, Err(fault))]
-        });
-        let hints = [Hint::Granted(TOKEN), Hint::Broken, Hint::Resync].map(Input::Hint);
-        let releases = [Released::Released, Released::Absent].map(|released| Input::Released(0, Ok(released)));
-        let users = [extend, Input::Watch(renewal(100, Some(1))), Input::Unwatch { generation: 1 }, Input::LetGo];
-        let others = [Input::Timer, Input::HandOver, Input::Close, Input::Abandon];
-        answers
-            .into_iter()
-            .chain(failures.into_iter().flatten())
-            .chain(hints)
-            .chain(releases)
-            .chain(users)
-            .chain(others)
-    };
-    for later in [0, 1_000, TTL * 2] {
-        for (first, second, third) in inputs().flat_map(|first| {
-            inputs().flat_map(move |second| {
-                let first = first.clone();
-                inputs().map(move |third| (first.clone(), second.clone(), third))
-            })
-        }) {
-            let (mut driven, _) = Driven::new(Wait::Forever);
-            for input in [first, second, third] {
-                driven.take(input);
-                driven.pass(later);
-            }
-            let phase = driven.lease.phase();
-            let is_over = matches!(phase, Phase::Ended(_) | Phase::Forgotten);
-            assert!(is_over || driven.lease.timer().is_some() || !driven.sent.is_empty(), "{phase:?}");
-        }
-    }
-    let _verbs = [Verb::Claim, Verb::Extend, Verb::Release];
 }
 
 /// Runs the explorations whose names begin as `RLOCK_MODEL` says; without it those whose names begin with `small`.
