@@ -6,16 +6,20 @@
 //! has a budget: the world loses, delays, reorders and repeats requests, answers and events, and clients crash or stand
 //! still.
 //!
-//! The properties allow three exceptions. A holder whose lock is broken by force believes in it until it hears of the
-//! break. A claim that arrives after its release was confirmed, because the network has kept it or a copy of it,
-//! creates a lease that lives for its TTL. A lock of a client that crashes, or that stands still until the lock is
-//! lost, stays taken for its TTL and not for its minimum time.
+//! The properties allow these exceptions. A holder whose lock is broken by force believes in it until it hears of the
+//! break, for the longest life that it requests at most. A claim or an extension that arrives after a release was sent
+//! or the lock was lost, because the network has kept it or a copy of it, creates a lease or prolongs its life, and that
+//! lease may live for its TTL. The lease of a client that crashes, and one whose release the store refuses for good, lives for its TTL. A
+//! lock of a client that crashes, or that stands still until the lock is lost, stays taken for its TTL and not for its
+//! minimum time.
 //!
 //! The model leaves out clocks that run at different speeds (the margin of a deadline covers these), stores that lose
 //! data (a restart grace covers these), and failures of one lease in a batch, since a lease does not know its batch.
 
+mod explorations;
 mod message;
 mod moves;
+mod properties;
 mod store;
 mod world;
 
@@ -26,6 +30,8 @@ use stateright::{Checker as _, Expectation, HasDiscoveries, Model as _};
 use super::{Renewal, Terms, Wait};
 use crate::clock::Moment;
 use crate::contract::Ttl;
+
+pub(crate) use self::explorations::explorations;
 
 /// The bounds of an exploration.
 #[derive(Debug, Clone)]
@@ -40,6 +46,8 @@ pub(crate) struct Bounds {
     /// The only client whose messages can have mishaps.
     pub(crate) victim: Option<usize>,
     pub(crate) terms: Terms,
+    /// Holders extend their locks, and replace their watchdogs, by this multiple of the TTL.
+    pub(crate) stretch: u32,
 }
 
 /// The remaining mishaps.
@@ -49,12 +57,18 @@ pub(crate) struct Budget {
     pub(crate) losses: u8,
     /// Requests, answers and events that arrive seconds later.
     pub(crate) delays: u8,
+    /// Answers and events that arrive seconds later.
+    pub(crate) late_answers: u8,
     /// Clients that stand still, for any time.
     pub(crate) freezes: u8,
     /// Requests that arrive twice.
     pub(crate) repeats: u8,
+    /// Answers and events that arrive twice.
+    pub(crate) echoes: u8,
     /// Requests that the store refuses to apply.
     pub(crate) refusals: u8,
+    /// Requests that the store refuses for good.
+    pub(crate) rejections: u8,
     pub(crate) crashes: u8,
     /// Breaks by force.
     pub(crate) breaks: u8,
@@ -62,6 +76,20 @@ pub(crate) struct Budget {
     pub(crate) give_ups: u8,
     /// Extensions that a holder requests, and watchdogs that it stops.
     pub(crate) wishes: u8,
+    /// Watchdogs that a holder replaces.
+    pub(crate) watches: u8,
+    /// Clients that shut down.
+    pub(crate) closes: u8,
+    /// Reports of the store that events may have been lost.
+    pub(crate) resyncs: u8,
+}
+
+impl Budget {
+    /// Spends the delay of a request, or of an answer or event.
+    fn delay(&mut self, is_request: bool) {
+        let kind = if is_request || self.late_answers == 0 { &mut self.delays } else { &mut self.late_answers };
+        *kind -= 1;
+    }
 }
 
 impl Bounds {
@@ -71,6 +99,11 @@ impl Bounds {
 
     fn ttl(&self) -> u64 {
         self.terms.ttl.get().as_secs()
+    }
+
+    /// The longest life that an extension requests.
+    fn longest(&self) -> Ttl {
+        Ttl::new(self.terms.ttl.get() * self.stretch).expect("it is in bounds")
     }
 }
 
@@ -104,84 +137,6 @@ pub(crate) struct Explored {
     pub(crate) took: Duration,
     /// The broken property, and the way to the state that breaks it.
     pub(crate) broken: Option<(&'static str, String)>,
-}
-
-/// The explorations, by their names. Those that begin with `small` end within a few seconds.
-pub(crate) fn explorations() -> Vec<(&'static str, Bounds)> {
-    let none = Budget::default();
-    let watched = terms(2, Wait::Forever, Some(1));
-    let two = Bounds { clients: 2, capacity: 1, locks: 1, horizon: 4, budget: none, victim: None, terms: watched };
-    let with = |budget: Budget| Bounds { budget, ..two.clone() };
-    vec![
-        ("small loss", with(Budget { losses: 1, ..none })),
-        ("small delay", with(Budget { delays: 1, ..none })),
-        ("small freeze", with(Budget { freezes: 1, crashes: 1, ..none })),
-        ("small break", with(Budget { breaks: 1, ..none })),
-        ("small repeat", with(Budget { repeats: 1, ..none })),
-        ("small refusal", with(Budget { refusals: 2, ..none })),
-        ("small wish", with(Budget { wishes: 2, give_ups: 1, ..none })),
-        (
-            "small wait",
-            Bounds {
-                terms: terms(2, Wait::Until(Bounds::moment(2)), Some(1)),
-                ..with(Budget { losses: 1, give_ups: 1, ..none })
-            },
-        ),
-        (
-            "small unwatched",
-            Bounds { terms: terms(2, Wait::Forever, None), ..with(Budget { losses: 1, breaks: 1, ..none }) },
-        ),
-        (
-            "small rest",
-            Bounds {
-                terms: Terms { hold_at_least: Duration::from_secs(2), ..two.terms.clone() },
-                ..with(Budget { losses: 1, give_ups: 1, ..none })
-            },
-        ),
-        (
-            "small limit",
-            Bounds {
-                terms: Terms { hold_at_most: Some(Duration::from_secs(2)), ..two.terms.clone() },
-                ..with(Budget { losses: 1, wishes: 1, ..none })
-            },
-        ),
-        (
-            "small late limit",
-            Bounds {
-                clients: 1,
-                terms: Terms { hold_at_most: Some(Duration::from_secs(1)), ..two.terms.clone() },
-                ..with(Budget { freezes: 1, ..none })
-            },
-        ),
-        (
-            "late extension",
-            Bounds {
-                horizon: 5,
-                victim: Some(0),
-                terms: terms(3, Wait::Forever, None),
-                ..with(Budget { losses: 1, delays: 1, wishes: 1, ..none })
-            },
-        ),
-        (
-            "late grant",
-            Bounds {
-                locks: 2,
-                victim: Some(1),
-                terms: terms(3, Wait::Forever, Some(1)),
-                ..with(Budget { losses: 1, delays: 1, ..none })
-            },
-        ),
-        ("two clients", with(Budget { losses: 1, freezes: 1, crashes: 1, give_ups: 1, ..none })),
-        (
-            "two clients that lock twice",
-            Bounds { locks: 2, ..with(Budget { losses: 1, repeats: 1, refusals: 1, ..none }) },
-        ),
-        ("three clients", Bounds { clients: 3, ..with(Budget { losses: 1, crashes: 1, ..none }) }),
-        (
-            "three clients and two permits",
-            Bounds { clients: 3, capacity: 2, ..with(Budget { delays: 1, crashes: 1, ..none }) },
-        ),
-    ]
 }
 
 /// Explores every state within the bounds.

@@ -1,15 +1,15 @@
-//! The moves of the model, and the properties of every state.
+//! The moves of the model.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use stateright::{Model, Property};
 
-use super::Bounds;
-use super::message::{Body, Message, Response};
+use super::message::{Body, Message, Request, Response, VERBS, unknown};
 use super::store::{Held, Store};
-use super::world::{Client, Live, User, VERBS, World, unknown};
-use crate::lease::{Effects, Input, Lease, Phase};
+use super::world::{Client, Live, User, World};
+use super::{Bounds, properties};
+use crate::lease::{Effects, Hint, Input, Lease, Renewal};
 
 /// A step of the world.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -21,12 +21,23 @@ pub(crate) enum Action {
     GiveUp(usize),
     Extend(usize),
     Unwatch(usize),
+    /// A holder replaces its watchdog.
+    Watch(usize),
+    /// The client shuts down.
+    Close(usize),
+    /// The store reports that events may have been lost.
+    Resync(usize),
     Crash(usize),
     Break,
     Deliver(Message),
     /// A request arrives, and another copy of it is on its way.
     Repeat(Message),
+    /// An answer or an event arrives, and another copy of it is on its way. For a request, this means its answer.
+    Echo(Message),
+    /// The store cannot apply a request now.
     Refuse(Message),
+    /// The store refuses a request for good.
+    Reject(Message),
     Lose(Message),
     LoseAnswer(Message),
     Delay(Message),
@@ -49,7 +60,8 @@ impl Model for Bounds {
             clients: vec![client; self.clients],
             network: BTreeSet::new(),
             budget: self.budget,
-            forced: BTreeSet::new(),
+            forced: BTreeMap::new(),
+            crashed: BTreeSet::new(),
             last_token: 0,
             kept: None,
             broken: None,
@@ -88,9 +100,18 @@ impl Model for Bounds {
                         actions.push(Action::Extend(at));
                         actions.push(Action::Unwatch(at));
                     }
+                    if budget.watches > 0 && live.machine.deadline().is_some() {
+                        actions.push(Action::Watch(at));
+                    }
                 }
                 User::Waits if budget.give_ups > 0 => actions.push(Action::GiveUp(at)),
                 _ => {}
+            }
+            if budget.closes > 0 {
+                actions.push(Action::Close(at));
+            }
+            if budget.resyncs > 0 {
+                actions.push(Action::Resync(at));
             }
             if budget.crashes > 0 {
                 actions.push(Action::Crash(at));
@@ -111,14 +132,18 @@ impl Model for Bounds {
             if budget.losses > 0 {
                 actions.push(Action::Lose(message));
             }
-            if budget.delays > 0 && !message.is_delayed {
+            let can_be_late = budget.delays > 0 || budget.late_answers > 0 && !message.is_request();
+            if can_be_late && !message.is_delayed {
                 actions.push(Action::Delay(message));
+            }
+            if budget.echoes > 0 && !world.clients[message.client].is_frozen {
+                actions.push(Action::Echo(message));
             }
             if message.is_request() {
                 if budget.losses > 0 {
                     actions.push(Action::LoseAnswer(message));
                 }
-                if budget.delays > 0 {
+                if budget.delays > 0 || budget.late_answers > 0 {
                     actions.push(Action::DelayAnswer(message));
                 }
                 if budget.repeats > 0 {
@@ -126,6 +151,9 @@ impl Model for Bounds {
                 }
                 if budget.refusals > 0 {
                     actions.push(Action::Refuse(message));
+                }
+                if budget.rejections > 0 {
+                    actions.push(Action::Reject(message));
                 }
             }
         }
@@ -135,10 +163,8 @@ impl Model for Bounds {
         let mut world = world.clone();
         match action {
             Action::Tick => {
-                let until = self.terms.wait.until().is_some_and(|until| until <= world.moment());
-                let waits = |client: &Client| client.lease.as_ref().is_some_and(|live| live.user == User::Waits);
-                if until && world.clients.iter().any(|client| !client.is_frozen && waits(client)) {
-                    world.accuse("a waiter is told when its wait ends");
+                if let Some(promise) = properties::broken_by_a_tick(self, &world) {
+                    world.accuse(promise);
                 }
                 world.now += 1;
             }
@@ -155,6 +181,8 @@ impl Model for Bounds {
                     tickets: BTreeSet::new(),
                     limit: None,
                     is_lost: false,
+                    has_heard: false,
+                    ends_now: false,
                 };
                 world.clients[client].lease = Some(live);
                 world.carry_out(self, client, effects);
@@ -174,29 +202,41 @@ impl Model for Bounds {
                 let ticket = u64::from(world.budget.wishes);
                 world.clients[client].lease.as_mut()?.tickets.insert(ticket);
                 let retry_until = world.moment().after(Duration::from_secs(1));
-                world.step(self, client, Input::Extend { ttl: self.terms.ttl, ticket, retry_until });
+                world.step(self, client, Input::Extend { ttl: self.longest(), ticket, retry_until });
             }
             Action::Unwatch(client) => {
                 world.budget.wishes -= 1;
                 world.step(self, client, Input::Unwatch { generation: 1 });
             }
+            Action::Watch(client) => {
+                world.budget.watches -= 1;
+                let interval = Duration::from_secs(1);
+                let renewal = Renewal { generation: 2, interval, extend_by: self.longest(), max_failures: None };
+                world.step(self, client, Input::Watch(renewal));
+            }
+            Action::Close(client) => {
+                world.budget.closes -= 1;
+                world.close(self, client);
+            }
+            Action::Resync(client) => {
+                world.budget.resyncs -= 1;
+                world.step(self, client, Input::Hint(Hint::Resync));
+            }
             Action::Crash(client) => {
                 world.budget.crashes -= 1;
-                world.kept = None; // the lease may have ended before that time
-                world.clients[client].lease = None;
-                world.clients[client].locks_left = 0;
-                world.clients[client].is_frozen = false;
+                world.crash(client);
             }
             Action::Break => {
                 world.budget.breaks -= 1;
                 world.kept = None;
                 world.store.rests.clear();
                 let broken: Vec<Held> = world.store.held.drain(..).collect();
-                world.forced.extend(broken.iter().map(|held| held.entry.id));
+                let until = world.now + self.longest().get().as_secs();
+                world.forced.extend(broken.iter().map(|held| (held.entry.id, until)));
                 let mut sent = Vec::new();
                 sent.extend(broken.iter().map(|held| (held.entry.client, held.entry.id, Body::Broken)));
                 world.store.settle(world.now, self.capacity, &mut sent);
-                world.post(sent);
+                world.post(self, sent);
             }
             Action::Deliver(message) => {
                 world.network.remove(&message);
@@ -208,29 +248,48 @@ impl Model for Bounds {
                 world.network.insert(Message { is_delayed: true, ..message });
                 world.deliver(self, message);
             }
+            Action::Echo(message) => {
+                world.budget.echoes -= 1;
+                world.network.remove(&message);
+                let received = if message.is_request() { world.arrive(self, &message) } else { message };
+                world.network.insert(Message { is_delayed: true, ..received });
+                world.receive(self, received);
+            }
             Action::Refuse(message) => {
                 world.budget.refusals -= 1;
+                world.disturb(message.client);
                 world.network.remove(&message);
-                let Body::Request { call, .. } = message.body else { return None };
-                let body = Body::Answer { call, answer: Response::NotApplied };
-                world.receive(self, Message { body, ..message });
+                world.receive(self, message.answered(Response::NotApplied));
+            }
+            Action::Reject(message) => {
+                world.budget.rejections -= 1;
+                world.disturb(message.client);
+                world.network.remove(&message);
+                if matches!(message.body, Body::Request { request: Request::Release { .. }, .. }) {
+                    world.store.excuse(|entry| entry.id == message.id);
+                }
+                world.receive(self, message.answered(Response::Rejected));
             }
             Action::Lose(message) => {
                 world.budget.losses -= 1;
+                world.disturb(message.client);
                 world.network.remove(&message);
             }
             Action::LoseAnswer(message) => {
                 world.budget.losses -= 1;
+                world.disturb(message.client);
                 world.network.remove(&message);
                 world.arrive(self, &message);
             }
             Action::Delay(message) => {
-                world.budget.delays -= 1;
+                world.budget.delay(message.is_request());
+                world.disturb(message.client);
                 world.network.remove(&message);
                 world.network.insert(Message { is_delayed: true, ..message });
             }
             Action::DelayAnswer(message) => {
-                world.budget.delays -= 1;
+                world.budget.delay(false);
+                world.disturb(message.client);
                 world.network.remove(&message);
                 let answer = world.arrive(self, &message);
                 world.network.insert(Message { is_delayed: true, ..answer });
@@ -244,6 +303,7 @@ impl Model for Bounds {
             Action::Freeze(client) => {
                 world.budget.freezes -= 1;
                 world.kept = None;
+                world.disturb(client);
                 world.clients[client].is_frozen = true;
             }
             Action::Thaw(client) => world.clients[client].is_frozen = false,
@@ -252,33 +312,6 @@ impl Model for Bounds {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        vec![
-            Property::always("exclusion", |bounds: &Self, world: &World| world.believers() <= bounds.capacity),
-            Property::always("promises", |_, world: &World| world.broken.is_none()),
-            Property::always("no lease sleeps for ever", |_, world: &World| {
-                world.clients.iter().filter_map(|client| client.lease.as_ref()).all(|live| {
-                    let is_ended = matches!(live.machine.phase(), Phase::Ended(_));
-                    is_ended || live.machine.timer().is_some() || !live.calls.is_empty()
-                })
-            }),
-            Property::always("a loss is signalled by its deadline", |_, world: &World| {
-                world.clients.iter().filter_map(|client| client.lease.as_ref()).all(|live| {
-                    let timer = live.machine.timer();
-                    live.machine.deadline().is_none_or(|deadline| {
-                        let end = live.limit.map_or(deadline, |limit| deadline.min(Self::moment(limit)));
-                        timer.is_some_and(|timer| timer <= end)
-                    })
-                })
-            }),
-            Property::always("a quiet network leaves nothing behind", |bounds: &Self, world: &World| {
-                let is_quiet = world.network.is_empty() && world.clients.iter().all(|client| client.lease.is_none());
-                let is_left = world.store.held.iter().any(|held| held.entry.expires > world.now)
-                    || world.store.queue.iter().any(|entry| entry.expires > world.now);
-                // A claim that arrives after its release was confirmed lives for its TTL.
-                let (left, all) = (&world.budget, &bounds.budget);
-                let is_excused = left.crashes < all.crashes || left.delays < all.delays || left.repeats < all.repeats;
-                !is_quiet || !is_left || is_excused
-            }),
-        ]
+        properties::all()
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct Entry {
     pub(super) id: u8,
     pub(super) client: usize,
     pub(super) expires: u64,
+    /// Its client cannot know that it has to release this lease.
+    pub(super) is_excused: bool,
 }
 
 impl Store {
@@ -49,6 +51,21 @@ impl Store {
         self.last_token
     }
 
+    /// The leases that have not expired.
+    pub(super) fn alive(&self, now: u64) -> impl Iterator<Item = &Entry> {
+        let entries = self.held.iter().map(|held| &held.entry).chain(&self.queue);
+        entries.filter(move |entry| entry.expires > now)
+    }
+
+    pub(super) fn holds(&self, id: u8) -> bool {
+        self.held.iter().any(|held| held.entry.id == id)
+    }
+
+    pub(super) fn excuse(&mut self, is_meant: impl Fn(&Entry) -> bool) {
+        let held = self.held.iter_mut().map(|held| &mut held.entry);
+        held.chain(&mut self.queue).filter(|entry| is_meant(entry)).for_each(|entry| entry.is_excused = true);
+    }
+
     pub(super) fn apply(
         &mut self,
         now: u64,
@@ -64,7 +81,7 @@ impl Store {
                 if let Some(state) = self.state_of(id, now) {
                     return state;
                 }
-                let entry = Entry { id, client: message.client, expires: now + bounds.ttl() };
+                let entry = Entry { id, client: message.client, expires: now + bounds.ttl(), is_excused: false };
                 if self.has_room(bounds.capacity) {
                     let token = self.grant(entry);
                     return Response::Held { token, left: bounds.ttl() };
@@ -83,7 +100,7 @@ impl Store {
                 self.state_of(id, now).unwrap_or(Response::Gone { taken: !self.held.is_empty() })
             }
             Request::Release { rest } => {
-                if rest > 0 && self.held.iter().any(|held| held.entry.id == id) {
+                if rest > 0 && self.holds(id) {
                     self.rests.push(now + rest);
                 }
                 let before = self.held.len() + self.queue.len();

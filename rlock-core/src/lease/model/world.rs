@@ -1,18 +1,16 @@
 //! The state of the model: the store, the clients, and the messages between them.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::message::{Body, Message, Request, Response};
+use super::message::{Body, Message, Request};
 use super::store::Store;
 use super::{Bounds, Budget};
 use crate::clock::Moment;
-use crate::contract::{Acquired, Extended, Grant, Place, Released, Token};
+use crate::contract::Extended;
 use crate::lease::{
-    Effect, Effects, ExtendOutcome, Fault, Hint, Input, Lease, LossReason, Order, Phase, Refusal, ReleaseOutcome, Verb,
+    Effect, Effects, ExtendOutcome, Hint, Input, Lease, LossReason, Order, Phase, Refusal, ReleaseOutcome, STRAY, Verb,
+    Wait,
 };
-
-pub(super) const VERBS: [Verb; 3] = [Verb::Claim, Verb::Extend, Verb::Release];
 
 /// One state of the world.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -23,8 +21,10 @@ pub(crate) struct World {
     pub(super) clients: Vec<Client>,
     pub(super) network: BTreeSet<Message>,
     pub(super) budget: Budget,
-    /// The leases that were broken by force.
-    pub(super) forced: BTreeSet<u8>,
+    /// The leases that were broken by force, and the second by which their holders stop believing in them.
+    pub(super) forced: BTreeMap<u8, u64>,
+    /// The leases of clients that crashed, and whose claim may still arrive.
+    pub(super) crashed: BTreeSet<u8>,
     /// The token of the last grant that a client believed.
     pub(super) last_token: u64,
     /// The lease that was granted last with a minimum time, and the end of that time.
@@ -53,6 +53,10 @@ pub(super) struct Live {
     /// The second in which the holder has to lose the lock, with a maximum time.
     pub(super) limit: Option<u64>,
     pub(super) is_lost: bool,
+    /// The client has received the event that the lease was broken.
+    pub(super) has_heard: bool,
+    /// The store's answer has to end the lock within this second.
+    pub(super) ends_now: bool,
 }
 
 /// The state of the user of a lease.
@@ -81,6 +85,12 @@ impl World {
         let now = self.moment();
         let Some(live) = &mut self.clients[client].lease else { return };
         let is_gone = matches!(input, Input::Extended(_, Ok(Extended::Gone { .. })));
+        let is_older = match input {
+            Input::Hint(Hint::Granted(_)) => true,
+            Input::Extended(call, _) => live.calls.iter().any(|(other, _)| *other > call),
+            _ => false,
+        };
+        let is_old_news = is_older && live.has_heard && !self.store.holds(live.id);
         let end = live.machine.deadline();
         let is_past = end.is_some_and(|end| end <= now);
         let is_limit_first = live.limit.is_some_and(|limit| end == Some(Bounds::moment(limit)));
@@ -89,6 +99,8 @@ impl World {
         let is_held = live.machine.deadline().is_some();
         let is_ended = matches!(live.machine.phase(), Phase::Ended(_));
         let is_signalled = live.is_lost || effects.iter().any(|effect| matches!(effect, Effect::Lose(_)));
+        let is_granted = effects.iter().any(|effect| matches!(effect, Effect::Grant(_)));
+        let is_granted_late = is_granted && live.machine.deadline().is_none_or(|deadline| deadline <= now);
         let is_unsignalled = is_ended && live.user == User::Holds && !is_signalled;
         let is_misnamed = effects.iter().any(|effect| match effect {
             Effect::Lose(LossReason::HeldTooLong) => !is_limit_first,
@@ -103,14 +115,44 @@ impl World {
             self.accuse("the store's word ends a lock");
         } else if is_unsignalled {
             self.accuse("a loss is signalled");
+        } else if is_granted && is_old_news {
+            self.accuse("old news grants no lock after the news of its break");
+        } else if is_granted_late {
+            self.accuse("a lock is granted before its deadline");
         } else if is_misnamed {
             self.accuse("a loss names the earlier of the deadline and the maximum time");
         }
         self.carry_out(bounds, client, effects);
     }
 
+    pub(super) fn crash(&mut self, client: usize) {
+        self.kept = None; // the lease may have ended before that time
+        self.store.excuse(|entry| entry.client == client);
+        let claims = self.network.iter().filter(|message| message.client == client && message.is_claim());
+        self.crashed.extend(claims.map(|message| message.id));
+        self.clients[client] = Client { lease: None, locks_left: 0, is_frozen: false };
+    }
+
+    /// Shuts a client down.
+    pub(super) fn close(&mut self, bounds: &Bounds, client: usize) {
+        self.clients[client].locks_left = 0;
+        let Some(live) = &mut self.clients[client].lease else { return };
+        let is_held = live.machine.deadline().is_some();
+        if live.user == User::Holds {
+            live.user = User::Unlocks; // the guard's user gets the outcome
+        }
+        self.step(bounds, client, Input::Close);
+        let Some(live) = &self.clients[client].lease else { return };
+        if is_held && !(live.is_lost && live.user == User::Left) {
+            self.accuse("a shutdown signals the loss of a lock");
+        } else if live.machine.deadline().is_some() || live.user == User::Waits {
+            self.accuse("a shutdown ends locks and waits");
+        }
+    }
+
     pub(super) fn carry_out(&mut self, bounds: &Bounds, client: usize, effects: Effects) {
         let now = self.moment();
+        let is_unreleased = effects.contains(&Effect::Unreleased);
         let mut is_forgotten = false;
         let mut begins_again = false;
         for effect in effects {
@@ -131,13 +173,17 @@ impl World {
                     live.user = User::Holds;
                     live.limit = bounds.terms.hold_at_most.map(|most| self.now + most.as_secs());
                     let minimum = bounds.terms.hold_at_least.as_secs();
+                    if self.forced.contains_key(&live.id) {
+                        self.last_token = self.last_token.max(token.get());
+                        continue; // an event from before the break
+                    }
                     let next = (minimum > 0).then_some((live.id, self.now + minimum));
                     if let Some((_, until)) = std::mem::replace(&mut self.kept, next)
                         && self.now < until
                     {
                         return self.accuse("a lock stays taken for its minimum time");
                     }
-                    if token.get() <= self.last_token && bounds.capacity == 1 && !self.forced.contains(&live.id) {
+                    if token.get() <= self.last_token && bounds.capacity == 1 {
                         self.accuse("tokens grow");
                     }
                     self.last_token = self.last_token.max(token.get());
@@ -180,11 +226,21 @@ impl World {
                 self.accuse("a user is told before the lease is forgotten");
             } else if !live.tickets.is_empty() {
                 self.accuse("an extension is answered before the lease is forgotten");
+            } else if !is_unreleased && self.is_forgotten_too_early(bounds, live) {
+                self.accuse("a claim without an answer is released more than once");
             }
             self.clients[client].lease = None;
         } else if begins_again {
             self.step(bounds, client, Input::GiveUp);
         }
+    }
+
+    /// Whether a claim may arrive whose answer was given up a short time ago.
+    fn is_forgotten_too_early(&self, bounds: &Bounds, live: &Live) -> bool {
+        let may_arrive = self.network.iter().any(|message| message.id == live.id && message.is_claim());
+        let least = bounds.terms.ttl.get().min(bounds.terms.retry_for).min(STRAY);
+        let until = live.machine.stray_until.map(|until| until.before(STRAY).after(least));
+        may_arrive && until.is_some_and(|until| self.moment() < until)
     }
 
     pub(super) fn send(&mut self, client: usize, verb: Verb, now: Moment) {
@@ -199,6 +255,9 @@ impl World {
         let live = self.clients[client].lease.as_mut().expect("it is there");
         live.calls.insert((call, verb as usize));
         let request = match order {
+            Order::Claim { queue: true, .. } if live.machine.terms().wait == Wait::Never => {
+                return self.accuse("a try does not queue");
+            }
             Order::Claim { queue, .. } => Request::Claim { queue },
             Order::Extend { ttl } => Request::Extend { seconds: ttl.get().as_secs() },
             Order::Release { rest } => Request::Release { rest: rest.as_secs() },
@@ -210,13 +269,34 @@ impl World {
     /// Delivers a request to the store, and returns the answer, which is then on its way.
     pub(super) fn arrive(&mut self, bounds: &Bounds, message: &Message) -> Message {
         let Body::Request { call, request } = message.body else { unreachable!("it is a request") };
+        let is_known = self.store.alive(self.now).any(|entry| entry.id == message.id);
         let mut sent = Vec::new();
         let answer = self.store.apply(self.now, bounds, message, request, &mut sent);
-        self.post(sent);
-        Message { body: Body::Answer { call, answer }, is_delayed: false, ..*message }
+        self.post(bounds, sent);
+        let lease = self.clients[message.client].lease.as_ref().filter(|live| live.id == message.id);
+        let is_late = match lease {
+            // The lease has ended, or a release may have been sent, unless that waits for the answer to this claim.
+            Some(live) => {
+                let is_awaited = live.calls.contains(&(call, Verb::Claim as usize));
+                let has_ended = matches!(live.machine.phase(), Phase::Ended(_) | Phase::Releasing(_));
+                message.is_delayed && !is_awaited && has_ended
+            }
+            None => !is_known && (message.is_delayed || self.crashed.contains(&message.id)),
+        };
+        if is_late && request.verb() != Verb::Release {
+            self.store.excuse(|entry| entry.id == message.id);
+        }
+        if message.is_claim() {
+            self.crashed.remove(&message.id);
+        }
+        if !is_known && self.store.holds(message.id) {
+            self.forced.remove(&message.id); // a claim without an answer has come again after the break
+        }
+        message.answered(answer)
     }
 
-    pub(super) fn post(&mut self, sent: Vec<(usize, u8, Body)>) {
+    pub(super) fn post(&mut self, bounds: &Bounds, sent: Vec<(usize, u8, Body)>) {
+        let sent = sent.into_iter().filter(|_| bounds.terms.pushes);
         for (client, id, body) in sent {
             self.network.insert(Message { client, id, is_delayed: false, body });
         }
@@ -231,17 +311,47 @@ impl World {
         let Some(live) = self.clients[message.client].lease.as_mut().filter(|live| live.id == message.id) else {
             return;
         };
-        let input = match message.body {
-            Body::Granted(token) => Input::Hint(Hint::Granted(Token::new(token))),
-            Body::Broken => Input::Hint(Hint::Broken),
-            Body::Answer { call, answer } => {
-                let Some(under_way) = live.calls.iter().copied().find(|(number, _)| *number == call) else { return };
-                live.calls.remove(&under_way);
-                input_of(VERBS[under_way.1], call, answer)
-            }
-            Body::Request { .. } => unreachable!("requests go to the store"),
-        };
-        self.step(bounds, message.client, input);
+        if let Body::Answer { call, verb, .. } = message.body
+            && !live.calls.remove(&(call, verb))
+        {
+            return self.hear_again(message);
+        }
+        if message.body == Body::Broken {
+            self.hear_of_a_break(message.client);
+        }
+        self.step(bounds, message.client, message.body.into_input());
+    }
+
+    /// An answer to a call that is over. A driver drops it, and a machine that gets it ignores it.
+    fn hear_again(&mut self, message: Message) {
+        let now = self.moment();
+        let Some(live) = &self.clients[message.client].lease else { return };
+        let mut effects = Effects::new();
+        let mut machine = live.machine.clone();
+        machine.step(now, message.body.into_input(), &mut effects);
+        let is_in_time = live.machine.deadline().is_none_or(|deadline| now < deadline);
+        if is_in_time && (machine != live.machine || !effects.is_empty()) {
+            self.accuse("an answer to a call that is over changes nothing");
+        }
+    }
+
+    fn hear_of_a_break(&mut self, client: usize) {
+        let Some(live) = &self.clients[client].lease else { return };
+        if self.store.alive(self.now).any(|entry| entry.id == live.id) {
+            return; // a claim without an answer has come again after the break
+        }
+        let is_answered_soon = live.calls.iter().all(|(call, _)| !self.is_overdue(live.id, *call));
+        let ends_now = is_answered_soon && live.machine.deadline().is_some();
+        let live = self.clients[client].lease.as_mut().expect("it is there");
+        live.has_heard = matches!(live.machine.phase(), Phase::Queued(_) | Phase::Held(_));
+        live.ends_now = ends_now;
+    }
+
+    /// A mishap of a client's messages: its questions need not be answered within this second.
+    pub(super) fn disturb(&mut self, client: usize) {
+        if let Some(live) = &mut self.clients[client].lease {
+            live.ends_now = false;
+        }
     }
 
     pub(super) fn deliver(&mut self, bounds: &Bounds, message: Message) {
@@ -268,53 +378,14 @@ impl World {
         })
     }
 
-    /// The number of clients that believe that they hold the lock, without those whose lock was broken by force.
+    /// The number of clients that believe that they hold the lock, without those whose lock was broken by force less
+    /// than a TTL ago.
     pub(super) fn believers(&self) -> usize {
         let believes = |client: &&Client| {
-            let live = client.lease.as_ref().filter(|live| !self.forced.contains(&live.id));
+            let live =
+                client.lease.as_ref().filter(|live| self.forced.get(&live.id).is_none_or(|until| *until <= self.now));
             live.and_then(|live| live.machine.deadline()).is_some_and(|deadline| self.moment() < deadline)
         };
         self.clients.iter().filter(believes).count()
-    }
-}
-
-pub(super) fn input_of(verb: Verb, call: u32, answer: Response) -> Input {
-    let grant = |token, left| Grant { token: Token::new(token), ttl: Duration::from_secs(left) };
-    let place = |ask_again| Place { ahead: 0, ask_again: Duration::from_secs(ask_again) };
-    match verb {
-        Verb::Claim => Input::Claimed(
-            call,
-            match answer {
-                Response::Held { token, left } => Ok(Acquired::Held(grant(token, left))),
-                Response::Queued { ask_again } => Ok(Acquired::Queued(place(ask_again))),
-                Response::Busy => Ok(Acquired::Busy),
-                _ => Err(Fault::NotApplied),
-            },
-        ),
-        Verb::Extend => Input::Extended(
-            call,
-            match answer {
-                Response::Held { token, left } => Ok(Extended::Held(grant(token, left))),
-                Response::Queued { ask_again } => Ok(Extended::Queued(place(ask_again))),
-                Response::Gone { taken } => Ok(Extended::Gone { taken }),
-                _ => Err(Fault::NotApplied),
-            },
-        ),
-        Verb::Release => Input::Released(
-            call,
-            match answer {
-                Response::Released => Ok(Released::Released),
-                Response::Absent => Ok(Released::Absent),
-                _ => Err(Fault::NotApplied),
-            },
-        ),
-    }
-}
-
-pub(super) fn unknown(verb: Verb, call: u32) -> Input {
-    match verb {
-        Verb::Claim => Input::Claimed(call, Err(Fault::Unknown)),
-        Verb::Extend => Input::Extended(call, Err(Fault::Unknown)),
-        Verb::Release => Input::Released(call, Err(Fault::Unknown)),
     }
 }
