@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use super::doubt::Doubt;
 use super::extending::Extending;
 use super::pause::pause;
 use super::request_state::RequestState;
 use super::{
-    Context, Effect, Ended, ExtendOutcome, Fault, Held, Hint, Input, LossReason, Order, Phase, Queued, Refusal,
-    Releasing, STRAY, Terms, Verb, Wait, earliest,
+    Context, Effect, Ended, ExtendOutcome, Fault, Held, Input, LossReason, Order, Phase, Queued, Refusal, Releasing,
+    STRAY, Terms, Verb, Wait, earliest,
 };
 use crate::clock::Moment;
 use crate::contract::Acquired;
@@ -35,7 +36,7 @@ pub(crate) struct Claiming {
     /// counts from this moment.
     first_lost: Option<Moment>,
     /// An event came before the answer. The answer may be older, so an extension follows it at once.
-    is_hinted: bool,
+    doubt: Option<Doubt>,
 }
 
 impl Claiming {
@@ -49,7 +50,7 @@ impl Claiming {
             failures: 0,
             refusals: 0,
             first_lost: None,
-            is_hinted: false,
+            doubt: None,
         }
     }
 
@@ -82,8 +83,8 @@ impl Claiming {
                 None => Phase::Claiming(self),
             },
             Input::Timer => self.timed(context),
-            Input::Hint(Hint::Granted(_) | Hint::Broken | Hint::Resync) => {
-                self.is_hinted = true;
+            Input::Hint(hint) => {
+                self.doubt = self.doubt.max(Some(hint.into()));
                 Phase::Claiming(self)
             }
             Input::Close | Input::Drain => self.refuse(Refusal::Closed, context),
@@ -109,11 +110,11 @@ impl Claiming {
                     return Phase::Ended(Ended::kept_by_the_store(LossReason::Expired));
                 }
                 let is_whole = grant.ttl >= context.terms.ttl.get().mul_f64(0.9);
-                Held::granted(grant.token, deadline, is_whole, self.is_hinted, Extending::new(), context)
+                Held::granted(grant.token, deadline, is_whole, self.doubt, Extending::new(), context)
             }
             Ok(Acquired::Queued(place)) => {
-                let asks_at_once = self.is_hinted || self.first_lost.is_some();
-                Queued::joined(self.since, self.first_lost.unwrap_or(sent), place, asks_at_once, context)
+                let doubt = self.doubt.or(self.first_lost.map(|_| Doubt::Changed));
+                Queued::joined(self.since, self.first_lost.unwrap_or(sent), place, doubt, context)
             }
             Ok(Acquired::Busy) if context.terms.wait == Wait::Never => {
                 self.refuse(Refusal::Busy { waited: Duration::ZERO }, context)

@@ -24,6 +24,8 @@ pub(super) struct Sent<R> {
     pub(super) ttl: Ttl,
     /// The moment from which the answer is overdue.
     pub(super) due: Moment,
+    /// The lease was in the queue when this was sent, as far as the client knew.
+    pub(super) was_queued: bool,
     /// The users that wait for the answer.
     pub(super) requests: R,
 }
@@ -34,6 +36,7 @@ pub(super) struct Overdue {
     call: u32,
     pub(super) at: Moment,
     pub(super) ttl: Ttl,
+    pub(super) was_queued: bool,
 }
 
 /// The extension that an answer belongs to.
@@ -104,7 +107,7 @@ impl<R> Extending<R> {
         if self.overdue.len() == MOST_OVERDUE {
             self.overdue.remove(0);
         }
-        self.overdue.push(Overdue { call, at: sent.at, ttl: sent.ttl });
+        self.overdue.push(Overdue { call, at: sent.at, ttl: sent.ttl, was_queued: sent.was_queued });
         Some(sent)
     }
 
@@ -130,8 +133,8 @@ impl<R> Extending<R> {
             RequestState::Idle => RequestState::Idle,
             RequestState::Wanted => RequestState::Wanted,
             RequestState::UnderWay(number, sent) => {
-                let Sent { at, ttl, due, .. } = sent;
-                RequestState::UnderWay(number, Sent { at, ttl, due, requests: S::default() })
+                let Sent { at, ttl, due, was_queued, .. } = sent;
+                RequestState::UnderWay(number, Sent { at, ttl, due, was_queued, requests: S::default() })
             }
         };
         Extending { call, overdue: self.overdue, again: self.again }

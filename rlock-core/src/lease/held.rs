@@ -31,7 +31,7 @@ pub(crate) struct Held {
     watchdog: Option<RenewalSchedule>,
     /// One extension without a watchdog is needed, because the grant did not give the lease its whole life.
     wants_whole_life: bool,
-    /// An event says that the lease may be gone.
+    /// An event is newer than the last answer.
     doubt: Option<Doubt>,
     /// Failures of extensions in a row.
     failures: u32,
@@ -43,12 +43,12 @@ pub(crate) struct Held {
 
 impl Held {
     /// A lease that an answer of the store has granted. `is_whole`: the store has given it all the requested life.
-    /// `is_doubted`: an event came before the answer. `extending` contains its extensions under way.
+    /// `doubt`: an event came before the answer. `extending` contains its extensions under way.
     pub(super) fn granted(
         token: Token,
         deadline: Moment,
         is_whole: bool,
-        is_doubted: bool,
+        doubt: Option<Doubt>,
         extending: Extending<()>,
         context: &mut Context<'_>,
     ) -> Phase {
@@ -57,10 +57,8 @@ impl Held {
         let enough = interval + context.terms.ttl.get().saturating_sub(interval) / 2;
         let is_whole = is_whole && deadline.since(context.now) >= enough;
         let mut held = Self::new(token, deadline, extending.with_requests(), is_whole, context);
-        if is_doubted {
-            held.doubt = Some(Doubt::Resync);
-        }
-        if is_doubted || !is_whole {
+        held.doubt = doubt;
+        if doubt.is_some() || !is_whole {
             held.extending.ask(context);
         }
         Phase::Held(held)
@@ -136,7 +134,8 @@ impl Held {
         let requests = std::mem::take(&mut self.requests);
         let ttl = requests.iter().map(|request| request.ttl).fold(automatic, Ttl::max);
         self.longest = self.longest.max(ttl);
-        self.extending.sent(call, Sent { at: now, ttl, due: now.after(self.patience(now, terms)), requests });
+        self.extending
+            .sent(call, Sent { at: now, ttl, due: now.after(self.patience(now, terms)), was_queued: false, requests });
         Some(Order::Extend { ttl })
     }
 
@@ -176,7 +175,7 @@ impl Held {
             Input::Timer => self.timed(context),
             Input::Hint(Hint::Granted(_)) => Phase::Held(self),
             Input::Hint(Hint::Broken) => self.doubted(Doubt::Broken, context),
-            Input::Hint(Hint::Resync) => self.doubted(Doubt::Resync, context),
+            Input::Hint(Hint::Resync) => self.doubted(Doubt::Changed, context),
             Input::Extend { ttl, ticket, retry_until } => {
                 let give_up = retry_until.max(context.now.after(PATIENCE));
                 self.requests.push(Wish { ttl, ticket, asked: context.now, retry_until, give_up });
@@ -210,7 +209,7 @@ impl Held {
         match answer {
             Ok(Extended::Held(grant)) if grant.token == self.token => self.extended(sent, grant, context),
             // The extension was sent before the grant, which an event has reported meanwhile.
-            Ok(Extended::Queued(_)) if sent.at <= self.since => {
+            Ok(Extended::Queued(_)) if sent.was_queued => {
                 self.requests.extend(sent.requests);
                 self.ask(context);
                 Phase::Held(self)
@@ -234,7 +233,7 @@ impl Held {
                 self.reply_to(is_done, ExtendOutcome::Extended, context);
                 Phase::Held(self)
             }
-            Ok(Extended::Queued(_)) if sent.at <= self.since => Phase::Held(self),
+            Ok(Extended::Queued(_)) if sent.was_queued => Phase::Held(self),
             Ok(ended) => self.ended(ended, context),
             Err(_) => Phase::Held(self),
         }
@@ -361,7 +360,7 @@ impl Held {
     }
 
     fn lose(self, reason: LossReason, may_be_there: bool, context: &mut Context<'_>) -> Phase {
-        context.effects.push(Effect::Lose(reason));
+        context.effects.insert(0, Effect::Lose(reason));
         if let Some(watchdog) = &self.watchdog {
             watchdog.lost(reason, context);
         }

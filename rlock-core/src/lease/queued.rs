@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::doubt::Doubt;
 use super::extending::{Answered, Extending, Sent};
 use super::pause::pause;
 use super::{
@@ -32,7 +33,7 @@ impl Queued {
         since: Moment,
         sent: Moment,
         place: Place,
-        asks_at_once: bool,
+        doubt: Option<Doubt>,
         context: &mut Context<'_>,
     ) -> Phase {
         let mut queued = Self {
@@ -41,9 +42,9 @@ impl Queued {
             extending: Extending::new(),
             due: context.now.after(next_extension(place, context.terms)),
             failures: 0,
-            doubted: None,
+            doubted: (doubt == Some(Doubt::Broken)).then_some(context.now),
         };
-        if asks_at_once {
+        if doubt.is_some() {
             queued.extending.ask(context);
         }
         Phase::Queued(queued)
@@ -54,7 +55,7 @@ impl Queued {
             return None;
         }
         let due = now.after(terms.ttl.get() / 6);
-        self.extending.sent(call, Sent { at: now, ttl: terms.ttl, due, requests: () });
+        self.extending.sent(call, Sent { at: now, ttl: terms.ttl, due, was_queued: true, requests: () });
         Some(Order::Extend { ttl: terms.ttl })
     }
 
@@ -102,8 +103,13 @@ impl Queued {
                     context.effects.push(Effect::Refuse(Refusal::Ended(LossReason::Expired)));
                     return Phase::Ended(Ended::kept_by_the_store(LossReason::Expired));
                 }
-                let is_doubted = self.extending.take_again();
-                Held::granted(grant.token, deadline, true, is_doubted, self.extending, context)
+                let is_older = self.extending.take_again();
+                if is_older && self.is_doubted() {
+                    self.extending.ask(context);
+                    return Phase::Queued(self);
+                }
+                let doubt = is_older.then_some(Doubt::Changed);
+                Held::granted(grant.token, deadline, true, doubt, self.extending, context)
             }
             Ok(Extended::Queued(place)) => {
                 self.failures = 0;
@@ -142,8 +148,8 @@ impl Queued {
                     self.extending.ask(context);
                     return Phase::Queued(self);
                 }
-                let is_doubted = self.extending.take_again();
-                Held::granted(grant.token, deadline, true, is_doubted, self.extending, context)
+                let doubt = self.extending.take_again().then_some(Doubt::Changed);
+                Held::granted(grant.token, deadline, true, doubt, self.extending, context)
             }
             Ok(Extended::Gone { .. }) => gone(context),
             Err(fault) if fault.is_transient() => Phase::Queued(self),
@@ -169,11 +175,16 @@ impl Queued {
 
     /// Handles the event that the store has granted the lease, with its remaining life.
     fn granted(mut self, token: Token, context: &mut Context<'_>) -> Phase {
-        if self.doubted.is_some() || self.alive_until.since(context.now) < context.terms.ttl.get() / 4 {
+        if self.is_doubted() || self.alive_until.since(context.now) < context.terms.ttl.get() / 4 {
             self.extending.ask(context);
             return Phase::Queued(self);
         }
         Held::granted_by_event(token, self.alive_until, self.extending, context)
+    }
+
+    /// Whether a break is newer than every answer so far.
+    fn is_doubted(&self) -> bool {
+        self.doubted.is_some()
     }
 
     fn rejected(self, context: &mut Context<'_>) -> Phase {

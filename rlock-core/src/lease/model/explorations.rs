@@ -27,6 +27,7 @@ pub(crate) fn explorations() -> Vec<(&'static str, Bounds)> {
         ("small freeze", with(Budget { freezes: 1, crashes: 1, ..none })),
         ("small break", with(Budget { breaks: 1, ..none })),
         ("small repeat", with(Budget { repeats: 1, ..none })),
+        ("small repeat and break", with(Budget { repeats: 1, breaks: 1, ..none })),
         ("small refusal", with(Budget { refusals: 2, ..none })),
         ("small wish", with(Budget { wishes: 2, give_ups: 1, ..none })),
         (

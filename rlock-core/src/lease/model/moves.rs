@@ -181,7 +181,7 @@ impl Model for Bounds {
                     tickets: BTreeSet::new(),
                     limit: None,
                     is_lost: false,
-                    has_heard: false,
+                    heard: None,
                     ends_now: false,
                 };
                 world.clients[client].lease = Some(live);

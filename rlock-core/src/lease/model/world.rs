@@ -53,8 +53,8 @@ pub(super) struct Live {
     /// The second in which the holder has to lose the lock, with a maximum time.
     pub(super) limit: Option<u64>,
     pub(super) is_lost: bool,
-    /// The client has received the event that the lease was broken.
-    pub(super) has_heard: bool,
+    /// The last call that was under way when the client received the event that the lease was broken.
+    pub(super) heard: Option<u32>,
     /// The store's answer has to end the lock within this second.
     pub(super) ends_now: bool,
 }
@@ -85,12 +85,12 @@ impl World {
         let now = self.moment();
         let Some(live) = &mut self.clients[client].lease else { return };
         let is_gone = matches!(input, Input::Extended(_, Ok(Extended::Gone { .. })));
-        let is_older = match input {
+        let is_older = live.heard.is_some_and(|last| match input {
             Input::Hint(Hint::Granted(_)) => true,
-            Input::Extended(call, _) => live.calls.iter().any(|(other, _)| *other > call),
+            Input::Extended(call, _) => call <= last,
             _ => false,
-        };
-        let is_old_news = is_older && live.has_heard && !self.store.holds(live.id);
+        });
+        let is_old_news = is_older && !self.store.holds(live.id);
         let end = live.machine.deadline();
         let is_past = end.is_some_and(|end| end <= now);
         let is_limit_first = live.limit.is_some_and(|limit| end == Some(Bounds::moment(limit)));
@@ -343,7 +343,7 @@ impl World {
         let is_answered_soon = live.calls.iter().all(|(call, _)| !self.is_overdue(live.id, *call));
         let ends_now = is_answered_soon && live.machine.deadline().is_some();
         let live = self.clients[client].lease.as_mut().expect("it is there");
-        live.has_heard = matches!(live.machine.phase(), Phase::Queued(_) | Phase::Held(_));
+        live.heard = Some(live.calls.iter().map(|(call, _)| *call).max().unwrap_or_default());
         live.ends_now = ends_now;
     }
 

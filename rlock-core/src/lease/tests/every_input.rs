@@ -147,8 +147,7 @@ impl Point {
         if is_over && is_in_time && (self.lease != before || !effects.is_empty()) {
             self.accuse("an answer to a call that is over changes nothing");
         }
-        // A watchdog that gives up reports its last failure before the loss.
-        let is_loss = |effect: &Effect| matches!(effect, Effect::Lose(reason) if *reason != LossReason::GaveUp);
+        let is_loss = |effect: &Effect| matches!(effect, Effect::Lose(_));
         let lose = effects.iter().position(is_loss);
         let is_forgotten = effects.contains(&Effect::Forget);
         self.carry_out(effects);
