@@ -78,8 +78,8 @@ pub struct Counts {
     pub late_signals: u64,
     /// Waiters that got no answer.
     pub forgotten: u64,
-    /// Losses of holders whose process was neither frozen nor starved around the deadline, so that their signal was
-    /// judged strictly.
+    /// Losses at or after the deadline, of holders whose process was neither frozen nor starved then, so that their
+    /// signal was judged strictly. A loss that the store reports earlier is in time in any case.
     pub judged_signals: u64,
     /// The longest time from a deadline to the signal of the loss. Time in which the process was frozen or starved is
     /// not counted.

@@ -60,6 +60,15 @@ fn strict_signals_are_those_without_an_excuse() {
 }
 
 #[test]
+fn losses_before_their_deadline_are_not_judged() {
+    let judged = |lost_at| {
+        let entries = [at(0, asked(A)), at(1, granted(A, 1, 100)), at(lost_at, lost(A, LossReason::Gone, 100))];
+        accept(entries).judged_signals
+    };
+    assert_eq!([99, 100, 101].map(judged), [0, 1, 1]);
+}
+
+#[test]
 fn grants_of_readers_may_arrive_out_of_order() {
     accept([
         at(0, asked_for(A, 1, 2)),

@@ -11,7 +11,7 @@ use crate::history::timeline::Timeline;
 pub(super) struct Signals {
     /// The signals that came too late.
     pub(super) late: Found,
-    /// The number of losses whose signal no freeze and no starvation excuses.
+    /// The number of losses at or after their deadline whose signal no freeze and no starvation excuses.
     pub(super) judged: u64,
     /// The longest time from a deadline to the signal.
     pub(super) worst: Duration,
@@ -31,7 +31,7 @@ pub(super) fn check(timeline: &Timeline, allowed: Duration) -> Signals {
         }
         let late = at.saturating_sub(due);
         signals.worst = signals.worst.max(late);
-        signals.judged += u64::from(asking.loss.is_some() && due == deadline);
+        signals.judged += u64::from(asking.loss.is_some() && due == deadline && at >= deadline);
         if late > allowed {
             let (resource, op) = (asking.resource.clone(), asking.op);
             signals.late.add(at, || Breach::LateSignal { resource, op, late, allowed });
