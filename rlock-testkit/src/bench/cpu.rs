@@ -1,6 +1,6 @@
 //! CPU time and memory of processes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::time::Duration;
 
@@ -28,35 +28,37 @@ pub fn resident_bytes() -> Option<u64> {
 /// The CPU time so far of `root` and all its descendants, with the children that they have waited for, to a hundredth
 /// of a second. `None` if there is no such process, or no `/proc`.
 pub fn of_tree(root: u32) -> Option<Duration> {
-    let stats = processes();
-    let mut ticks = stats.get(&root)?.ticks;
-    let mut tree = HashSet::from([root]);
-    loop {
-        let found: Vec<_> =
-            stats.iter().filter(|(id, stat)| tree.contains(&stat.parent) && !tree.contains(id)).collect();
-        if found.is_empty() {
-            return Some(Duration::from_millis(ticks * 10));
-        }
-        for (&id, stat) in found {
-            tree.insert(id);
-            ticks += stat.ticks;
-        }
-    }
+    of_trees(&[root])
 }
 
-/// The CPU time so far of the trees of all `roots`, as of [`of_tree`]. `None` without a root, or if one is gone.
+/// The CPU time so far of the trees of all `roots`, as of [`of_tree`]. A process counts once, also if it is in several
+/// trees. `None` without a root, or if one is gone.
 pub fn of_trees(roots: &[u32]) -> Option<Duration> {
+    Some(Duration::from_millis(ticks_of(&processes(), roots)? * 10))
+}
+
+/// The processes that listen on the ports of all servers in `url`, each once. None if one of them does not run on this
+/// host, or if `/proc` does not show it to this user.
+pub fn servers_of(url: &str) -> Vec<u32> {
+    let servers: Option<BTreeSet<u32>> =
+        local_ports(url).and_then(|ports| ports.into_iter().map(listener_on).collect());
+    servers.unwrap_or_default().into_iter().collect()
+}
+
+/// The ticks of all processes in the trees of `roots`.
+fn ticks_of(stats: &HashMap<u32, Stat>, roots: &[u32]) -> Option<u64> {
     if roots.is_empty() {
         return None;
     }
-    roots.iter().map(|&root| of_tree(root)).sum()
-}
-
-/// The processes that listen on the ports of all servers in `url`. None if one of them does not run on this host, or if
-/// `/proc` does not show it to this user.
-pub fn servers_of(url: &str) -> Vec<u32> {
-    let servers: Option<Vec<u32>> = local_ports(url).and_then(|ports| ports.into_iter().map(listener_on).collect());
-    servers.unwrap_or_default()
+    let mut tree: HashSet<u32> = roots.iter().copied().collect();
+    loop {
+        let is_new = |id: u32, stat: &Stat| tree.contains(&stat.parent) && !tree.contains(&id);
+        let children: Vec<u32> = stats.iter().filter(|&(&id, stat)| is_new(id, stat)).map(|(&id, _)| id).collect();
+        if children.is_empty() {
+            return tree.iter().map(|id| Some(stats.get(id)?.ticks)).sum();
+        }
+        tree.extend(children);
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -156,6 +158,15 @@ mod tests {
     }
 
     #[test]
+    fn process_in_several_trees_counts_once() {
+        let stat = |parent, ticks| Stat { parent, ticks };
+        let stats = HashMap::from([(1, stat(0, 1)), (2, stat(1, 10)), (3, stat(2, 100)), (4, stat(0, 1_000))]);
+        let ticks = |roots: &[u32]| ticks_of(&stats, roots);
+        assert_eq!((ticks(&[2]), ticks(&[2, 2]), ticks(&[3, 1])), (Some(110), Some(110), Some(111)));
+        assert_eq!((ticks(&[1, 4]), ticks(&[]), ticks(&[1, 5])), (Some(1_111), None, None));
+    }
+
+    #[test]
     fn ports_of_this_host_are_read_from_urls() {
         assert_eq!(local_ports("redis://user:p@ss@127.0.0.1:7000/2?x=1"), Some(vec![7000]));
         assert_eq!(local_ports("postgres://localhost/app"), Some(vec![5432]));
@@ -173,7 +184,7 @@ mod tests {
         let listeners = ["127.0.0.1:0"; 2].map(|address| TcpListener::bind(address).unwrap());
         let [one, other] = listeners.each_ref().map(|listener| listener.local_addr().unwrap().port());
         let (id, url) = (std::process::id(), format!("etcd://127.0.0.1:{one},127.0.0.1:{other}"));
-        assert_eq!(servers_of(&url), [id, id]);
+        assert_eq!(servers_of(&url), [id]);
         let [listener, _] = listeners;
         drop(listener);
         assert!(servers_of(&url).is_empty());
