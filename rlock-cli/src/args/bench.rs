@@ -50,7 +50,8 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     drift_cycles: u32,
 
-    /// The server's process on this host, to measure its CPU time with that of its descendants; may be repeated
+    /// The server's process on this host, to measure its CPU time with that of its descendants; may be repeated. All
+    /// primaries of a cluster have to be named, here or in the URL: others are not measured
     /// [default: the processes that listen on the URL's ports of this host]
     #[arg(long, value_name = "PID")]
     pub(crate) server_pid: Vec<u32>,
