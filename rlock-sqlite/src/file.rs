@@ -16,8 +16,9 @@ pub(crate) type Identity = (u64, u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct QuietFolder {
     identity: Identity,
-    /// The time of its last change, in seconds and nanoseconds.
-    changed: (i64, i64),
+    /// The times of the last change of its inode and of its entries, in seconds and nanoseconds. On vfat and exFAT some
+    /// versions of Linux set the second alone when a file is deleted.
+    changed: [(i64, i64); 2],
 }
 
 /// Creates what is missing of the folders and the file, and returns the file's path without links: SQLite, the turns and the
@@ -128,14 +129,20 @@ impl QuietFolder {
     /// count that time in steps of up to two seconds.
     #[cfg(unix)]
     pub(crate) fn at(path: &Path) -> Option<Self> {
-        use std::os::unix::fs::MetadataExt as _;
         use std::time::{SystemTime, UNIX_EPOCH};
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
+        Self::at_time(path, i64::try_from(now).ok()?)
+    }
+
+    /// As [`at`](Self::at); `now` is in seconds since 1970.
+    #[cfg(unix)]
+    fn at_time(path: &Path, now: i64) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt as _;
         const SECONDS: i64 = 3;
         let found = fs::metadata(path).ok()?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
-        let is_quiet = i64::try_from(now).ok()?.saturating_sub(found.ctime()) > SECONDS;
-        let (identity, changed) = ((found.dev(), found.ino()), (found.ctime(), found.ctime_nsec()));
-        is_quiet.then_some(Self { identity, changed })
+        let changed = [(found.ctime(), found.ctime_nsec()), (found.mtime(), found.mtime_nsec())];
+        let is_quiet = changed.iter().all(|&(seconds, _)| now.saturating_sub(seconds) > SECONDS);
+        is_quiet.then_some(Self { identity: (found.dev(), found.ino()), changed })
     }
 
     #[cfg(not(unix))]
@@ -204,5 +211,22 @@ mod rights {
 
     pub(super) fn copy(_file: &File, _other: &Path) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+    use super::*;
+
+    #[test]
+    fn folder_with_new_entries_is_not_quiet() {
+        let folder = tempfile::tempdir().unwrap();
+        let entries = SystemTime::now() + Duration::from_secs(1_000); // the inode itself changes now
+        File::open(folder.path()).unwrap().set_modified(entries).unwrap();
+        let entries = i64::try_from(entries.duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
+        let is_quiet = |after| QuietFolder::at_time(folder.path(), entries + after).is_some();
+        assert_eq!([-10, 1, 10].map(is_quiet), [false, false, true]);
     }
 }
