@@ -22,7 +22,7 @@ use super::registers;
 use super::worker::{FOLDER, NUMBER, REGISTERS, ROLE, SEED, WORKLOAD, recorder};
 use super::workload::Workload;
 use crate::faults::{Control, Data, Proxy, Way};
-use crate::history::{History, Recorder, Register, Verdict, What};
+use crate::history::{History, Recorder, Register, Verdict, What, now};
 use crate::process::{Process, Program};
 use crate::remote::ADDRESS;
 
@@ -40,6 +40,7 @@ pub struct Arena<'a> {
     address: String,
     is_proxied: bool,
     server: Option<&'a dyn Control>,
+    has_split_pauses: bool,
     folder: TempDir,
     recorder: Recorder,
     participants: Vec<Mutex<Participant>>,
@@ -98,6 +99,7 @@ impl<'a> Arena<'a> {
             address: address.to_owned(),
             is_proxied: false,
             server,
+            has_split_pauses: false,
             folder,
             recorder,
             participants: (0..processes).map(participant).collect(),
@@ -123,6 +125,14 @@ impl<'a> Arena<'a> {
             participant.get_mut().front = Some(proxied(&self.address));
         }
         self.is_proxied = true;
+        self
+    }
+
+    /// Notes each pause of the server as a [split](What::Split): it cuts a primary off, and another server replaces it.
+    /// The old primary must grant nothing after [`resume`](Control::resume) has returned.
+    #[must_use]
+    pub fn with_split_pauses(mut self) -> Self {
+        self.has_split_pauses = true;
         self
     }
 
@@ -222,7 +232,8 @@ impl<'a> Arena<'a> {
             let time = self.time(&mut chance);
             let _down = self.is_up.write().await;
             self.count(mishap);
-            self.recorder.note(What::Down);
+            let down = now();
+            self.recorder.note_at(down, What::Down);
             match mishap {
                 Mishap::ServerPaused => {
                     server.pause().await;
@@ -240,7 +251,11 @@ impl<'a> Arena<'a> {
                     server.restart(Data::Kept).await;
                 }
             }
-            self.recorder.note(What::Up);
+            let up = now();
+            self.recorder.note_at(up, What::Up);
+            if mishap == Mishap::ServerPaused && self.has_split_pauses {
+                self.recorder.note(What::Split { since: down, until: up + self.workload.ttl });
+            }
         }
     }
 
@@ -299,5 +314,45 @@ impl fmt::Debug for Arena<'_> {
             .field("address", &self.address)
             .field("workload", &self.workload)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+
+    use super::*;
+
+    const TTL: Duration = Duration::from_secs(1);
+
+    /// A server to which nothing happens.
+    struct Unharmed;
+
+    #[async_trait]
+    impl Control for Unharmed {
+        async fn pause(&self) {}
+
+        async fn resume(&self) {}
+
+        async fn kill(&self) {}
+
+        async fn restart(&self, _data: Data) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn splits_last_a_ttl_after_their_pause() {
+        let workload =
+            Workload { ttl: TTL, hold: TTL, long_holds: 0, tasks: 1, mutexes: 1, rw_locks: 0, semaphores: 0 };
+        let arena = Arena::new(workload, Program::this_one(), "no URL", Some(&Unharmed), 0, 1).await;
+        let arena = arena.with_split_pauses();
+        let mishaps = [Mishap::ServerPaused, Mishap::ServerKilled];
+        arena.server_lane(&mishaps, Instant::now() + TTL * 60).await;
+        let entries = arena.recorder.entries().unwrap();
+        let splits = entries.windows(3).filter(|three| matches!(three[2].what, What::Split { .. }));
+        let are_right: Vec<bool> =
+            splits.map(|three| three[2].what == What::Split { since: three[0].at, until: three[1].at + TTL }).collect();
+        let [pauses, kills] = mishaps.map(|mishap| usize::try_from(arena.happened()[&mishap]).unwrap());
+        assert!(pauses > 0 && kills > 0);
+        assert_eq!(are_right, vec![true; pauses]);
     }
 }

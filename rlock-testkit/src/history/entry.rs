@@ -172,6 +172,13 @@ pub enum What {
     Down,
     /// The store can be reached again. Noted after that.
     Up,
+    /// A primary was cut off, and may have granted locks beside its successor. Noted when it can grant no more.
+    Split {
+        /// The instant before the primary was cut off.
+        since: Duration,
+        /// The instant by which the last lease that it granted has ended: a TTL after its last possible grant.
+        until: Duration,
+    },
     /// The end of the history. A waiter that is still waiting in a live process counts as forgotten.
     End,
 }
@@ -199,6 +206,7 @@ impl What {
             | Self::Starved { .. }
             | Self::Down
             | Self::Up
+            | Self::Split { .. }
             | Self::End => None,
         }
     }

@@ -1,4 +1,4 @@
-//! The faults in a history: deaths, freezes, starvation, outages and breaks.
+//! The faults in a history: deaths, freezes, starvation, outages, splits and breaks.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -21,6 +21,7 @@ pub(super) struct Fates {
     downs: Vec<Span>,
     /// The total downtime of the store before each of `downs`.
     down_before: Vec<Duration>,
+    splits: Vec<Span>,
     breaks: HashMap<ResourceName, Vec<Duration>>,
     end: Option<Duration>,
 }
@@ -51,6 +52,7 @@ impl Fates {
                 }
                 What::Down => open(&mut fates.downs, *at),
                 What::Up => close(&mut fates.downs, *at),
+                What::Split { since, until } => fates.splits.push(Span { from: *since, to: *until }),
                 What::Breaking { resource } => fates.breaks.entry(resource.clone()).or_default().push(*at),
                 What::End => fates.end = Some(*at),
                 _ => {}
@@ -93,6 +95,11 @@ impl Fates {
     pub(super) fn first_break(&self, resource: &ResourceName, from: Duration) -> Option<Duration> {
         let breaks = self.breaks.get(resource)?;
         breaks.get(breaks.partition_point(|&at| at < from)).copied()
+    }
+
+    /// Whether the store may be split at this instant, or leases of a split may be alive.
+    pub(super) fn is_split(&self, at: Duration) -> bool {
+        self.splits.iter().any(|split| (split.from..=split.to).contains(&at))
     }
 
     /// The end of the recording, if it was noted.

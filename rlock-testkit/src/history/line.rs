@@ -40,6 +40,7 @@ pub(super) fn line(entry: &Entry) -> String {
         What::Starved { process, since } => write!(line, "starved {process} {}", Instant(*since)),
         What::Down => write!(line, "down"),
         What::Up => write!(line, "up"),
+        What::Split { since, until } => write!(line, "split {} {}", Instant(*since), Instant(*until)),
         What::End => write!(line, "end"),
     };
     written.expect("a string can be written to");
@@ -92,6 +93,7 @@ pub(super) fn parse(line: &str) -> Option<Entry> {
         "starved" => What::Starved { process: fields.number()?, since: fields.instant()? },
         "down" => What::Down,
         "up" => What::Up,
+        "split" => What::Split { since: fields.instant()?, until: fields.instant()? },
         "end" => What::End,
         _ => return None,
     };

@@ -34,7 +34,9 @@
 //!   the lease up, this ends at the last [`Believed`](What::Believed). If the lease was lost otherwise, the process was
 //!   frozen after its last check, or the outcome of the release is unknown, this ends at the latest deadline noted,
 //!   because a frozen holder checks its guard before it acts. So processes of one host cause no false alarms, and few
-//!   violations are missed if holders check every few milliseconds.
+//!   violations are missed if holders check every few milliseconds. Grants in a [split](What::Split) that break this are
+//!   violations, and have a [count](Counts::in_splits) of their own: tokens protect there, and some stores promise no
+//!   more.
 //! - **Tokens.** No token is granted twice on a resource. A request that is sent after another grant was noted gets a
 //!   greater token. Of two grants that exclude each other, the one noted later has the greater token. Otherwise it was
 //!   overtaken: the store made the grant with the greater token while this one was alive.

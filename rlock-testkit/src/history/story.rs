@@ -140,6 +140,10 @@ fn happened(what: &What, start: Duration) -> String {
         }
         What::Down => "the store goes down".into(),
         What::Up => "the store is up".into(),
+        What::Split { since, until } => {
+            let (since, until) = (after(*since, start), after(*until, start));
+            format!("an old primary may have granted since {since}, with leases until {until} ms")
+        }
         What::End => "the end".into(),
     }
 }

@@ -12,7 +12,8 @@ use super::violation::Violation;
 pub struct Verdict {
     /// The number of events of each kind.
     pub counts: Counts,
-    /// The earliest violation that tokens do not protect from, or else the earliest of the others.
+    /// The earliest violation that tokens do not protect from, or else the earliest outside [splits](super::What::Split),
+    /// or else the earliest.
     pub violation: Option<Violation>,
 }
 
@@ -70,6 +71,8 @@ pub struct Counts {
     pub overlaps: u64,
     /// Grants that were noted, while their lease was alive, after a grant with a greater token that excludes them.
     pub overtaken: u64,
+    /// Those of `overlaps` and `overtaken` whose grant was noted in a [split](super::What::Split).
+    pub in_splits: u64,
     /// Tokens that were granted twice, or that are smaller than a token noted before their request.
     pub wrong_tokens: u64,
     /// Opens and writes that a register should have refused.

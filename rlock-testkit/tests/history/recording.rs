@@ -39,6 +39,7 @@ fn one_of_each() -> Vec<Entry> {
         What::Starved { process: 3, since: ms(2) },
         What::Down,
         What::Up,
+        What::Split { since: ms(2), until: ms(3) },
         What::End,
     ];
     whats.into_iter().zip(1..).map(|(what, millis)| at(millis, what)).collect()

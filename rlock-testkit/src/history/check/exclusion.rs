@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
 use super::by_resource::{ByResource, Hold, Resource};
-use super::found::Found;
+use super::protected::Protected;
 use crate::history::breach::Breach;
 
-pub(super) fn check(sorted: &ByResource<'_>) -> Found {
+pub(super) fn check<'a>(sorted: &ByResource<'a>) -> Protected<'a> {
     let last = sorted.timeline.last();
-    let mut found = Found::default();
+    let mut found = Protected::new(&sorted.timeline.fates);
     for resource in sorted.resources.values() {
         check_resource(resource, last, &mut found);
     }
@@ -19,7 +19,7 @@ pub(super) fn check(sorted: &ByResource<'_>) -> Found {
 
 /// Walks through the holds in order of their start and keeps those that have not ended. `ends` finds the next hold to
 /// drop; `capacities` finds the smallest capacity in use, which is the limit.
-fn check_resource(resource: &Resource<'_>, last: Duration, found: &mut Found) {
+fn check_resource(resource: &Resource<'_>, last: Duration, found: &mut Protected<'_>) {
     let mut held: BTreeMap<usize, Hold<'_>> = BTreeMap::new();
     let mut ends: BinaryHeap<Reverse<(Duration, usize)>> = BinaryHeap::new();
     let mut capacities: BTreeMap<u32, usize> = BTreeMap::new();

@@ -4,6 +4,7 @@ mod by_resource;
 mod exclusion;
 mod fencing;
 mod found;
+mod protected;
 mod signals;
 mod tokens;
 mod waiting;
@@ -23,18 +24,21 @@ use super::violation::Violation;
 pub(super) fn check(timeline: &Timeline, late_allowed: Duration) -> Verdict {
     let sorted = ByResource::new(timeline);
     let mut counts = count(timeline);
+    let overlaps = exclusion::check(&sorted);
     let (wrong_tokens, overtaken) = tokens::check(&sorted);
     let signals = signals::check(timeline, late_allowed);
-    let protected = [exclusion::check(&sorted), overtaken];
     let unprotected = [wrong_tokens, fencing::check(timeline), signals.late, waiting::forgotten(timeline)];
-    let [overlaps, overtaken] = protected.each_ref().map(|found| found.count);
     let [wrong_tokens, wrong_writes, late_signals, forgotten] = unprotected.each_ref().map(|found| found.count);
-    counts = Counts { overlaps, overtaken, wrong_tokens, wrong_writes, late_signals, forgotten, ..counts };
+    counts = Counts { wrong_tokens, wrong_writes, late_signals, forgotten, ..counts };
+    (counts.overlaps, counts.overtaken) = (overlaps.count(), overtaken.count());
+    counts.in_splits = overlaps.in_splits.count + overtaken.in_splits.count;
     counts.judged_signals = signals.judged;
     counts.worst_signal = signals.worst;
     counts.worst_takeover = waiting::worst_takeover(&sorted);
 
-    let earliest = Found::earliest(unprotected).or_else(|| Found::earliest(protected));
+    let earliest = Found::earliest(unprotected)
+        .or_else(|| Found::earliest([overlaps.elsewhere, overtaken.elsewhere]))
+        .or_else(|| Found::earliest([overlaps.in_splits, overtaken.in_splits]));
     let violation = earliest.map(|(_, breach, shown)| Violation {
         story: story::select(&timeline.entries, &breach, &shown),
         breach,
@@ -67,6 +71,7 @@ fn count(timeline: &Timeline) -> Counts {
             | What::Releasing { .. }
             | What::Woken { .. }
             | What::Up
+            | What::Split { .. }
             | What::End => continue,
         };
         *counter += 1;

@@ -4,13 +4,14 @@ use std::collections::{HashMap, HashSet};
 
 use super::by_resource::{ByResource, Resource};
 use super::found::Found;
+use super::protected::Protected;
 use crate::history::asking::{Asking, Grant};
 use crate::history::breach::Breach;
 use crate::history::entry::Op;
 
 /// Finds the wrong tokens, and the grants that were overtaken.
-pub(super) fn check(sorted: &ByResource<'_>) -> (Found, Found) {
-    let (mut wrong, mut overtaken) = (Found::default(), Found::default());
+pub(super) fn check<'a>(sorted: &ByResource<'a>) -> (Found, Protected<'a>) {
+    let (mut wrong, mut overtaken) = (Found::default(), Protected::new(&sorted.timeline.fates));
     for resource in sorted.resources.values() {
         let mut granted: Vec<(&Asking, Grant)> =
             resource.askings.iter().filter_map(|asking| Some((*asking, asking.grant?))).collect();
@@ -65,7 +66,7 @@ fn check_askings(resource: &Resource<'_>, granted: &[(&Asking, Grant)], found: &
 
 /// Checks holds that exclude each other: of two that were both alive when noted, the one noted first must have the
 /// smaller token. An exclusive hold excludes all others.
-fn check_holds(resource: &Resource<'_>, found_already: &HashSet<Op>, found: &mut Found) {
+fn check_holds(resource: &Resource<'_>, found_already: &HashSet<Op>, found: &mut Protected<'_>) {
     let (mut all, mut exclusive) = (Greatest::default(), Greatest::default());
     for hold in &resource.holds {
         let (op, is_exclusive) = (hold.asking.op, hold.asking.share.is_exclusive());

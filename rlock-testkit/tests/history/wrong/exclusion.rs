@@ -3,7 +3,7 @@
 use rlock_core::LossReason;
 use rlock_testkit::history::{Breach, Op, What};
 
-use crate::{A, B, C, asked, asked_for, at, believed, granted, job, lost, ms, released, releasing, violation};
+use crate::{A, B, C, asked, asked_for, at, believed, check, granted, job, lost, ms, released, releasing, violation};
 
 #[test]
 fn two_holders_of_a_mutex_overlap() {
@@ -202,4 +202,27 @@ fn disagreeing_holders_share_the_smallest_capacity() {
 fn holder_that_says_nothing_of_its_loss_overlaps() {
     let entries = [at(0, asked(A)), at(1, granted(A, 1, 100)), at(200, asked(B)), at(201, granted(B, 2, 300))];
     assert!(matches!(violation(entries).breach, Breach::Overlap { .. }));
+}
+
+#[test]
+fn overlaps_in_splits_are_counted_apart() {
+    let op = |process, sequence| Op { process, sequence };
+    let overlap = |noted: u64| {
+        let (first, second) = (op(1, noted), op(2, noted));
+        [
+            at(noted - 4, asked(first)),
+            at(noted - 3, granted(first, noted - 3, noted + 90)),
+            at(noted - 2, asked(second)),
+            at(noted, granted(second, noted, noted + 90)),
+            at(noted + 1, releasing(first)),
+            at(noted + 2, releasing(second)),
+        ]
+    };
+    let split = at(150, What::Split { since: ms(100), until: ms(200) });
+    let verdict = check([100, 200, 210].into_iter().flat_map(overlap).chain([split.clone()]));
+    assert_eq!((verdict.counts.overlaps, verdict.counts.in_splits), (3, 2));
+    let first_elsewhere = verdict.violation.unwrap().breach;
+    assert!(matches!(first_elsewhere, Breach::Overlap { ops, .. } if ops == [op(1, 210), op(2, 210)]));
+    let verdict = check([90, 110].into_iter().flat_map(overlap).chain([split]));
+    assert_eq!((verdict.counts.overlaps, verdict.counts.in_splits), (2, 1));
 }

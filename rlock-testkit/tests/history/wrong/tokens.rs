@@ -74,7 +74,7 @@ fn writer_with_a_smaller_token_is_overtaken() {
 /// After a store has forgotten a grant, it grants again before the first holder receives its answer.
 #[test]
 fn grant_forgotten_before_its_note_is_overtaken() {
-    let verdict = check([
+    let forgotten = [
         at(0, asked(A)),
         at(1, asked(B)),
         at(2, What::Frozen { process: 1 }),
@@ -84,9 +84,15 @@ fn grant_forgotten_before_its_note_is_overtaken() {
         at(60, What::Woken { process: 1 }),
         at(61, granted(A, 6, 100)),
         at(62, What::End),
-    ]);
+    ];
+    let verdict = check(forgotten.clone());
     assert_eq!((verdict.counts.overtaken, verdict.counts.violations()), (1, 1));
     assert!(verdict.counts.tokens_protect());
+    let in_split = |since, until| {
+        let split = at(62, What::Split { since: ms(since), until: ms(until) });
+        check(forgotten.iter().cloned().chain([split])).counts.in_splits
+    };
+    assert_eq!((in_split(0, 60), in_split(0, 61)), (0, 1));
     let asked_after = check([
         at(0, asked(A)),
         at(1, granted(A, 7, 100)),
