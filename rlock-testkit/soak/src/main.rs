@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use rlock::{Client, connect};
 use rlock_testkit::contest::{Arena, Mishap, Outcome, UnknownMishap, Workload, contend_as_told};
+use rlock_testkit::history::Counts;
 use rlock_testkit::process::{Helper, Program};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
@@ -118,6 +119,7 @@ async fn soak(options: Options) -> Result<ExitCode, String> {
     let server = victim.as_ref().map(Victim::control);
     let arena = Arena::new(workload, Program::this_one(), &url, server, processes as usize, seed).await;
     let arena = if store.has_several_servers() { arena.behind(|url| store.proxied(url)) } else { arena };
+    let arena = if store.may_split() { arena.with_split_pauses() } else { arena };
     let mishaps = mishaps(&faults, &store, &arena.possible())?;
     println!("{processes} processes for {minutes} minutes, TTL {ttl:?}, seed {seed}");
     let (time, begun) = (Duration::from_secs_f64(minutes * 60.0), Instant::now());
@@ -125,7 +127,7 @@ async fn soak(options: Options) -> Result<ExitCode, String> {
         return Err(format!("the run has not ended {ENDS_WITHIN:?} after its time"));
     };
     println!("after {:.0} s:", begun.elapsed().as_secs_f64());
-    let covered = covered(&outcome, store.may_split());
+    let covered = covered(&outcome.verdict.counts);
     print(&outcome);
     if let Some(file) = table {
         table::append(&file, store.name(), &outcome, covered)
@@ -174,16 +176,15 @@ fn print(Outcome { verdict, mishaps }: &Outcome) {
 
 /// The number of overlaps between an old primary that was cut off and its successor. The tokens protect then. A promotion
 /// alone causes none, because the grace is as long as the TTL.
-fn covered(Outcome { verdict, mishaps }: &Outcome, may_split: bool) -> u64 {
-    let was_split = may_split && mishaps.get(&Mishap::ServerPaused).is_some_and(|count| *count > 0);
-    if was_split && verdict.counts.tokens_protect() { verdict.counts.violations() } else { 0 }
+fn covered(counts: &Counts) -> u64 {
+    if counts.tokens_protect() { counts.in_splits } else { 0 }
 }
 
 /// The reasons why the run has failed.
 fn failures(Outcome { verdict, mishaps }: &Outcome, covered: u64, unheld: Duration, time: Duration) -> Vec<String> {
     let counts = &verdict.counts;
     let mut failures = Vec::new();
-    if let Some(violation) = verdict.violation.as_ref().filter(|_| covered == 0) {
+    if let Some(violation) = verdict.violation.as_ref().filter(|_| counts.violations() > covered) {
         failures.push(violation.to_string());
     }
     if counts.acquisitions == 0 {
@@ -204,21 +205,31 @@ fn failures(Outcome { verdict, mishaps }: &Outcome, covered: u64, unheld: Durati
 mod tests {
     use std::collections::BTreeMap;
 
-    use rlock_testkit::history::{Counts, Verdict};
+    use rlock_testkit::history::{Breach, Verdict, Violation};
+    use rlock_testkit::peer::resource;
 
     use super::*;
 
     #[test]
-    fn overlaps_are_covered_after_a_split_alone() {
+    fn overlaps_outside_splits_fail_the_run() {
+        const LIMIT: Duration = Duration::from_secs(30);
+        let (resource, ops, overlap) = (resource("job"), Vec::new(), Duration::from_millis(1));
+        let breach = Breach::Overlap { resource, ops, weight: 2, capacity: 1, overlap };
         let mut counts = Counts::default();
+        counts.acquisitions = 9;
         counts.overlaps = 2;
-        let verdict = Verdict { counts, violation: None };
-        let mut outcome = Outcome { verdict, mishaps: BTreeMap::from([(Mishap::ServerPaused, 0)]) };
-        assert_eq!(covered(&outcome, true), 0);
-        outcome.mishaps.insert(Mishap::ServerPaused, 1);
-        assert_eq!((covered(&outcome, true), covered(&outcome, false)), (2, 0));
+        counts.in_splits = 2;
+        let verdict = Verdict { counts, violation: Some(Violation { breach, story: Vec::new(), more: 1 }) };
+        let mut outcome = Outcome { verdict, mishaps: BTreeMap::new() };
+        let judged = |outcome: &Outcome| {
+            let covered = covered(&outcome.verdict.counts);
+            (covered, failures(outcome, covered, LIMIT, LIMIT).len())
+        };
+        assert_eq!(judged(&outcome), (2, 0));
+        outcome.verdict.counts.overlaps = 3;
+        assert_eq!(judged(&outcome), (2, 1));
         outcome.verdict.counts.wrong_tokens = 1;
-        assert_eq!(covered(&outcome, true), 0);
+        assert_eq!(judged(&outcome), (0, 1));
     }
 
     #[test]
