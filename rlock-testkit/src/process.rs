@@ -29,6 +29,7 @@ use nix::unistd::Pid;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
 
+use crate::servers::end_descendants;
 use crate::wait::within;
 
 const ROLE: &str = "RLOCK_TEST_HELPER";
@@ -254,6 +255,16 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// Kills all descendants of this process, such as helpers and servers, and waits until they have ended. A process that
+/// hangs calls it before it ends itself. Containers keep running. Does nothing on other systems than Linux.
+///
+/// # Errors
+///
+/// If `/proc` cannot be read.
+pub fn kill_descendants() -> io::Result<()> {
+    end_descendants()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod file;
 mod store;
 mod table;
 mod victims;
+mod watchdog;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -31,6 +32,9 @@ const COVERED: &str =
 
 /// Time limit for the end of a run. A fault whose server does not come back would keep it for ever.
 const ENDS_WITHIN: Duration = Duration::from_secs(10 * 60);
+
+/// Time limit for what cannot be cancelled: the check of the history, and the end of the servers.
+const KILLED_AFTER: Duration = Duration::from_secs(20 * 60);
 
 /// A run as long as this fails without one of its faults.
 const ALL_HAPPEN_WITHIN: Duration = Duration::from_secs(5 * 60);
@@ -101,6 +105,8 @@ async fn connected(url: &str) -> Client {
 }
 
 async fn soak(options: Options) -> Result<ExitCode, String> {
+    let time = Duration::from_secs_f64(options.minutes * 60.0);
+    watchdog::end_after(time + KILLED_AFTER);
     let seed = options.seed.unwrap_or_else(rand::random);
     let store = Store::open(&options.url).await?;
     let separator = if store.url().contains('?') { '&' } else { '?' };
@@ -122,7 +128,7 @@ async fn soak(options: Options) -> Result<ExitCode, String> {
     let arena = if store.may_split() { arena.with_split_pauses() } else { arena };
     let mishaps = mishaps(&faults, &store, &arena.possible())?;
     println!("{processes} processes for {minutes} minutes, TTL {ttl:?}, seed {seed}");
-    let (time, begun) = (Duration::from_secs_f64(minutes * 60.0), Instant::now());
+    let begun = Instant::now();
     let Ok(outcome) = timeout(time + ENDS_WITHIN, arena.run(time, &mishaps, late)).await else {
         return Err(format!("the run has not ended {ENDS_WITHIN:?} after its time"));
     };

@@ -71,3 +71,4 @@ pub use redis_cluster::RedisCluster;
 pub use redis_node::RedisNode;
 pub use redis_sentinels::RedisSentinels;
 pub use resp::{Reply, Resp};
+pub(crate) use tree::end_descendants;

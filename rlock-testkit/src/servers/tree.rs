@@ -35,6 +35,19 @@ pub(super) fn end(processes: &[Pid]) {
     let _gone = signal(processes, Signal::SIGKILL).and_then(|()| wait_until(processes, |_| false));
 }
 
+/// Kills all descendants of this process, and waits until they have ended.
+///
+/// # Errors
+///
+/// If `/proc` cannot be read.
+pub(crate) fn end_descendants() -> io::Result<()> {
+    for child in children(&[Pid::this()])? {
+        // A process that does not stop is killed without its children.
+        end(&freeze(child).unwrap_or_else(|_| vec![child]));
+    }
+    Ok(())
+}
+
 fn signal(processes: &[Pid], signal: Signal) -> io::Result<()> {
     processes.iter().try_for_each(|&process| match kill(process, signal) {
         Err(Errno::ESRCH) => Ok(()),
