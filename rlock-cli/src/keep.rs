@@ -21,7 +21,7 @@ mod tree;
 
 pub(crate) use launch::Launch;
 pub(crate) use message::{News, Order, to_line};
-pub(crate) use namespace::Namespace;
+pub(crate) use namespace::{Namespace, name_of_namespace};
 pub(crate) use process::keep;
 pub(crate) use survivors::Survivors;
 pub(crate) use tree::Tree;

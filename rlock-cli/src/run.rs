@@ -195,8 +195,8 @@ async fn run_program(
     let mut terminal = Terminal::of_the_session();
     let in_front = terminal.as_mut().is_some_and(Terminal::lend);
     let remaining = (args.on_lost != OnLost::Ignore).then(|| Grace::of(args.lock.ttl).for_keeper(held.remaining()));
-    let outer = if args.pid_namespace { nested::OUTSIDE } else { keeper.pid() };
-    let environment = held.environment().into_iter().chain([nested::environment(&args.lock, outer)]).collect();
+    let nested = nested::environment(&args.lock, keeper.pid(), keeper.namespace());
+    let environment = held.environment().into_iter().chain([nested]).collect();
     let program = match keeper.start(environment, in_front, remaining).await {
         Ok(program) => program,
         Err(NotStarted::Refused(source)) => return Err(StartError::new(&args.program[0], source).into()),

@@ -31,8 +31,8 @@ pub(crate) enum Order {
 /// News from the keeper.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum News {
-    /// The keeper waits for orders.
-    Ready,
+    /// The keeper waits for orders. A program in a PID namespace of its own will run in the one with this name.
+    Ready { namespace: Option<String> },
     /// The operating system refused a PID namespace, with this error.
     NoNamespace(i32),
     /// The program runs, with this process id.

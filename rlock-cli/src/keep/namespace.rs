@@ -1,6 +1,8 @@
 //! The PID namespace of a program. The kernel kills all processes in it when its first process ends, and that one ends
 //! with the keeper. So nothing of the tree is left even if `rlock` and the keeper are killed at once.
 
+use std::fmt;
+use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::process::exit;
@@ -24,6 +26,8 @@ pub(crate) enum Namespace {
 pub(super) struct Init {
     pid: Pid,
     socket: UnixStream,
+    /// The name of the namespace.
+    name: String,
 }
 
 impl Init {
@@ -40,7 +44,7 @@ impl Init {
         let mut answer = [0; 4];
         socket.read_exact(&mut answer)?;
         match i32::from_ne_bytes(answer) {
-            0 => Ok(Self { pid, socket }),
+            0 => Ok(Self { pid, socket, name: name_of_namespace(pid)? }),
             error => Err(io::Error::from_raw_os_error(error)),
         }
     }
@@ -49,10 +53,22 @@ impl Init {
         self.pid
     }
 
+    /// The name of the namespace, by which the processes in it recognize it.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Lets it end once it has no child. Call this when the program has ended: what is left is then below this process.
     pub(super) fn release(&mut self) {
         let _dead = self.socket.write_all(&[1]);
     }
+}
+
+/// The name of the PID namespace of a process, or of this process for `self`. No two namespaces of a host have the same
+/// name at the same time. Fails outside Linux.
+pub(crate) fn name_of_namespace(process: impl fmt::Display) -> io::Result<String> {
+    let link = fs::read_link(format!("/proc/{process}/ns/pid"))?;
+    Ok(link.to_string_lossy().into_owned())
 }
 
 /// The work of the first process.

@@ -49,7 +49,8 @@ async fn attend(rlock: UnixStream, command: &[OsString], mut keeper: Keeper) -> 
     rlock.set_nonblocking(true)?;
     let mut orders = BufReader::new(tokio::net::UnixStream::from_std(rlock)?).lines();
     let clock = Clock::boot();
-    keeper.tell(&News::Ready);
+    let namespace = keeper.init.as_ref().map(|init| init.name().to_owned());
+    keeper.tell(&News::Ready { namespace });
     let mut is_listening = true;
     loop {
         let until = keeper.until.filter(|_| !keeper.is_killing);

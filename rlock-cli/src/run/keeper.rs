@@ -29,6 +29,8 @@ use crate::sys::{self, Child};
 pub(super) struct Keeper {
     /// `None` once it has been killed and reaped.
     pid: Option<Pid>,
+    /// The name of the program's PID namespace, if it has one of its own.
+    namespace: Option<String>,
     epoch: Moment,
     /// The processes that `rlock` inherits from a keeper that dies.
     tree: Tree,
@@ -114,10 +116,14 @@ impl Keeper {
         let mode = Mode::Kept { answers_by: None };
         let news = BufReader::new(news).lines();
         let own_news = VecDeque::new();
-        let (pid, program, has_ended) = (Some(pid), None, false);
-        let mut keeper = Self { pid, epoch, tree, orders, news, program, has_ended, mode, own_news, patience };
+        let (pid, namespace, program, has_ended) = (Some(pid), None, None, false);
+        let mut keeper =
+            Self { pid, namespace, epoch, tree, orders, news, program, has_ended, mode, own_news, patience };
         match timeout(patience, keeper.next_line()).await {
-            Ok(Some(News::Ready)) => Ok(keeper),
+            Ok(Some(News::Ready { namespace })) => {
+                keeper.namespace = namespace;
+                Ok(keeper)
+            }
             Ok(Some(News::NoNamespace(error))) => Err(io::Error::other(format!(
                 "the system does not let this user make a PID namespace: {}; leave out --pid-namespace",
                 io::Error::from_raw_os_error(error)
@@ -136,6 +142,11 @@ impl Keeper {
     /// The process id of the keeper, or of this process once the keeper is dead.
     pub(super) fn pid(&self) -> Pid {
         self.pid.unwrap_or(Pid::this())
+    }
+
+    /// The name of the program's PID namespace, if it has one of its own.
+    pub(super) fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
     }
 
     /// Starts the program. The keeper kills it after `remaining`, unless [`extend`](Self::extend) sets a later time. A
@@ -369,7 +380,7 @@ mod tests {
     async fn keeper_that_starts_nothing_is_killed() {
         for remaining in [None, Some(Duration::from_millis(10)), Some(Duration::from_secs(600))] {
             let (forked, mut child, mut other) = silent();
-            other.write_all(to_line(&News::Ready).as_bytes()).unwrap();
+            other.write_all(to_line(&News::Ready { namespace: None }).as_bytes()).unwrap();
             let mut keeper = Keeper::meet(forked).await.unwrap();
             let failure = keeper.start(Vec::new(), false, remaining).await.unwrap_err();
             assert!(matches!(failure, NotStarted::Unanswered { .. }), "{failure:?}");

@@ -8,15 +8,16 @@ use nix::unistd::Pid;
 use rlock::ResourceName;
 
 use crate::args::{LockArgs, Store};
+use crate::keep::name_of_namespace;
 
-/// The locks of the outer rlock runs, one per line: `PROCESS KIND STORE NAME`.
+/// The locks of the outer rlock runs, one per line: `KEEPER KIND STORE NAME`. A keeper is named by its process id, or
+/// by the PID namespace below it, whose processes do not see the keeper.
 const VARIABLE: &str = "RLOCK_INSIDE";
 
-/// The keeper as the processes in a PID namespace below it see it.
-pub(super) const OUTSIDE: Pid = Pid::from_raw(0);
-
-/// The variable for the program, with the locks of this run and of the outer ones.
-pub(super) fn environment(args: &LockArgs, keeper: Pid) -> (String, String) {
+/// The variable for the program, with the locks of this run and of the outer ones. The program runs below `keeper`, in
+/// `namespace` if it has a PID namespace of its own.
+pub(super) fn environment(args: &LockArgs, keeper: Pid, namespace: Option<&str>) -> (String, String) {
+    let keeper = namespace.map_or_else(|| keeper.to_string(), str::to_owned);
     let kind = if is_alone(args) { "alone" } else { "beside" };
     let store = fingerprint(&args.store);
     let own = args.names().into_iter().map(|name| format!("{keeper} {kind} {store} {name}"));
@@ -56,8 +57,12 @@ fn fingerprint(store: &Store) -> String {
     format!("{:08x}", hasher.finish() >> 32)
 }
 
-/// Whether the keeper is an ancestor of this process. A daemon that has outlived its rlock run still has the variable.
+/// Whether the keeper is an ancestor of this process. A daemon that has outlived its rlock run still has the variable,
+/// and so has a job that a program in a PID namespace gave to a scheduler outside.
 fn is_ancestor(keeper: &str) -> bool {
+    if name_of_namespace("self").is_ok_and(|own| own == keeper) {
+        return true;
+    }
     let parent = |pid: String| {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let (_, fields) = stat.rsplit_once(") ")?;

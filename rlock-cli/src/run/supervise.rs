@@ -199,7 +199,7 @@ impl<'a> Supervision<'a> {
             News::Late => self.on_late(),
             News::KeeperDied => self.on_death_of_keeper(),
             News::Gone => self.is_gone = true,
-            News::Ready | News::NoNamespace(_) | News::Started(_) | News::NotStarted(_) | News::TooLate => {}
+            News::Ready { .. } | News::NoNamespace(_) | News::Started(_) | News::NotStarted(_) | News::TooLate => {}
         }
     }
 

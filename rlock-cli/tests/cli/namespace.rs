@@ -4,14 +4,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::Server;
-use crate::support::{Folder, Process, Rlock, children_of, parent_of, rlock, unique, until};
+use crate::support::{Folder, Process, Rlock, children_of, parent_of, rlock, unique, until, url};
 
 /// The event of a run that the system refused.
 const REFUSED: &str = "\"event\":\"refused\"";
-
-fn assert_refused(running: Rlock) {
-    running.exit().assert(71, &["does not let this user make a PID namespace", "leave out --pid-namespace"]);
-}
+const REFUSAL: &[&str] = &["does not let this user make a PID namespace", "leave out --pid-namespace"];
 
 #[test]
 fn option_ends_the_tree_of_killed_guardians() {
@@ -21,7 +18,7 @@ fn option_ends_the_tree_of_killed_guardians() {
     let mut first = Rlock::run_script(&server, &name, &options, "setsid sleep 600 & exec sleep 600");
     let (_, line) = first.hear_any(&["\"event\":\"started\"", REFUSED]);
     if line.contains(REFUSED) {
-        return assert_refused(first);
+        return first.exit().assert(71, REFUSAL);
     }
     let started: serde_json::Value = serde_json::from_str(&line).unwrap();
     let program = Process::from(Pid::from_raw(started["process"].as_i64().unwrap().try_into().unwrap()));
@@ -47,11 +44,29 @@ fn orphans_in_a_namespace_keep_the_lock() {
     let mut running = Rlock::run_script(&server, &name, &["--pid-namespace", "--json"], &script);
     let (_, line) = running.hear_any(&["\"event\":\"left\"", REFUSED]);
     if line.contains(REFUSED) {
-        return assert_refused(running);
+        return running.exit().assert(71, REFUSAL);
     }
     std::fs::write(folder.path("end"), "").unwrap();
     running.exit().assert(7, &["released"]);
     assert_eq!((folder.read("late"), folder.read("nested")), ("\n".into(), "64\n".into()));
+}
+
+#[test]
+fn environment_from_a_namespace_refuses_nothing_outside() {
+    let server = Server::start();
+    let folder = Folder::new();
+    let name = unique("sent");
+    let script = folder.script("echo \"$RLOCK_INSIDE\" > $D/inside");
+    let exited = Rlock::run_script(&server, &name, &["--pid-namespace", "--json"], &script).exit();
+    if exited.stderr.contains(REFUSED) {
+        return exited.assert(71, REFUSAL);
+    }
+    exited.assert(0, &["released"]);
+    let inside = folder.read("inside");
+    assert!(inside.contains(&name), "{inside}");
+    let mut command = rlock(&["run", name.as_str(), "--", "true"]);
+    command.env("RLOCK_URL", url(&server)).env("RLOCK_INSIDE", inside.trim_end());
+    Rlock::start(&mut command).exit().assert(0, &["released"]);
 }
 
 #[test]
