@@ -11,18 +11,25 @@ use crate::args::{LockArgs, Store};
 use crate::keep::name_of_namespace;
 
 /// The locks of the outer rlock runs, one per line: `KEEPER KIND STORE NAME`. A keeper is named by its process id, or
-/// by the PID namespace below it, whose processes do not see the keeper.
+/// by the innermost PID namespace below it, whose processes do not see the keeper.
 const VARIABLE: &str = "RLOCK_INSIDE";
 
 /// The variable for the program, with the locks of this run and of the outer ones. The program runs below `keeper`, in
 /// `namespace` if it has a PID namespace of its own.
 pub(super) fn environment(args: &LockArgs, keeper: Pid, namespace: Option<&str>) -> (String, String) {
-    let keeper = namespace.map_or_else(|| keeper.to_string(), str::to_owned);
     let kind = if is_alone(args) { "alone" } else { "beside" };
     let store = fingerprint(&args.store);
-    let own = args.names().into_iter().map(|name| format!("{keeper} {kind} {store} {name}"));
+    let own = args.names().into_iter().map(|name| format!("{kind} {store} {name}"));
     let outer = env::var(VARIABLE).unwrap_or_default();
-    (VARIABLE.into(), own.chain(outer.lines().map(str::to_owned)).collect::<Vec<_>>().join("\n"))
+    let lines: Vec<_> = match namespace {
+        None => own.map(|lock| format!("{keeper} {lock}")).chain(outer.lines().map(str::to_owned)).collect(),
+        Some(namespace) => {
+            let outer = outer.lines().filter_map(|line| line.split_once(' '));
+            let above = outer.filter(|(keeper, _)| is_ancestor(keeper)).map(|(_, lock)| lock.to_owned());
+            own.chain(above).map(|lock| format!("{namespace} {lock}")).collect()
+        }
+    };
+    (VARIABLE.into(), lines.join("\n"))
 }
 
 /// The first lock that an outer rlock holds, so that waiting for it would never end.

@@ -52,6 +52,19 @@ fn orphans_in_a_namespace_keep_the_lock() {
 }
 
 #[test]
+fn outer_lock_is_refused_in_an_inner_namespace() {
+    let server = Server::start();
+    let (outer, inner, program) = (unique("outer"), unique("inner"), env!("CARGO_BIN_EXE_rlock"));
+    let in_namespace =
+        [program, "run", &inner, "--pid-namespace", "--json", "--", program, "run", &outer, "--", "true"];
+    let exited = Rlock::on(&server, &[&["run", &outer, "--"], &in_namespace[..]].concat()).exit();
+    if exited.stderr.contains(REFUSED) {
+        return exited.assert(71, REFUSAL);
+    }
+    exited.assert(64, &["held by the rlock run that this one runs in"]);
+}
+
+#[test]
 fn environment_from_a_namespace_refuses_nothing_outside() {
     let server = Server::start();
     let folder = Folder::new();
