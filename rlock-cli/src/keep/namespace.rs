@@ -8,6 +8,8 @@ use std::os::unix::net::UnixStream;
 use std::process::exit;
 
 use nix::libc;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::sys;
@@ -21,7 +23,8 @@ pub(crate) enum Namespace {
     Own,
 }
 
-/// The first process of a PID namespace, the parent of its orphans. It ends after all other processes there.
+/// The first process of a PID namespace, the parent of its orphans. It ends after all other processes there. Dropping
+/// this kills it, if it has not ended, and with it the whole namespace.
 #[derive(Debug)]
 pub(super) struct Init {
     pid: Pid,
@@ -35,18 +38,20 @@ impl Init {
     /// is a second thread.
     pub(super) fn start() -> io::Result<Self> {
         sys::unshare_processes()?;
-        let (mut socket, keeper) = UnixStream::pair()?;
+        let (socket, keeper) = UnixStream::pair()?;
         let Some(pid) = sys::fork()? else {
             drop(socket);
             exit(i32::from(serve(keeper).is_err()));
         };
         drop(keeper);
+        let mut init = Self { pid, socket, name: String::new() };
         let mut answer = [0; 4];
-        socket.read_exact(&mut answer)?;
+        init.socket.read_exact(&mut answer)?;
         match i32::from_ne_bytes(answer) {
-            0 => Ok(Self { pid, socket, name: name_of_namespace(pid)? }),
-            error => Err(io::Error::from_raw_os_error(error)),
+            0 => init.name = name_of_namespace(pid)?,
+            error => return Err(io::Error::from_raw_os_error(error)),
         }
+        Ok(init)
     }
 
     pub(super) fn pid(&self) -> Pid {
@@ -61,6 +66,18 @@ impl Init {
     /// Lets it end once it has no child. Call this when the program has ended: what is left is then below this process.
     pub(super) fn release(&mut self) {
         let _dead = self.socket.write_all(&[1]);
+    }
+}
+
+impl Drop for Init {
+    /// Also reaps it: `rlock` does not reap the orphans of its keeper, nor does the first process of many a container.
+    fn drop(&mut self) {
+        // Once it has been reaped, its number may belong to another process.
+        if waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) == Ok(WaitStatus::StillAlive) {
+            let _cannot_fail = kill(self.pid, Signal::SIGKILL);
+            // The kernel ends it after the program, once that has been reaped.
+            sys::wait_for_children();
+        }
     }
 }
 

@@ -65,6 +65,34 @@ fn outer_lock_is_refused_in_an_inner_namespace() {
 }
 
 #[test]
+fn namespace_of_a_waiter_is_reaped() {
+    let server = Server::start();
+    let (outer, name, program) = (unique("outer"), unique("busy"), env!("CARGO_BIN_EXE_rlock"));
+    let mut holder = Rlock::on(&server, &["run", &name, "--", "cat"]);
+    holder.hear("acquired");
+    let waiter = [program, "run", &name, "--pid-namespace", "--json", "--", "true"];
+    let mut running = Rlock::on(&server, &[&["run", &outer, "--ttl", "10m", "--"], &waiter[..]].concat());
+    let (_, line) = running.hear_any(&["\"event\":\"waiting\"", REFUSED]);
+    if line.contains(REFUSED) {
+        return running.exit().assert(71, REFUSAL);
+    }
+    let reaper = Process::from(children_of(running.pid())[0]);
+    let waiter = children_of(reaper.pid())[0];
+    let init = Process::from(children_of(children_of(waiter)[0])[0]);
+    // The outer keeper adopts the orphans of the waiter. A stopped one does not reap them. An order of the outer rlock,
+    // such as the first extension, continues it.
+    until("the stop of the outer keeper", || {
+        kill(reaper.pid(), Signal::SIGSTOP).unwrap();
+        reaper.is_stopped().then_some(())
+    });
+    kill(waiter, Signal::SIGTERM).unwrap();
+    init.wait_until_reaped();
+    kill(reaper.pid(), Signal::SIGCONT).unwrap();
+    running.exit().assert(143, &["\"event\":\"interrupted\""]);
+    holder.exit().assert(0, &["released"]);
+}
+
+#[test]
 fn environment_from_a_namespace_refuses_nothing_outside() {
     let server = Server::start();
     let folder = Folder::new();
