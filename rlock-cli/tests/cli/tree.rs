@@ -207,9 +207,21 @@ fn keeper_that_was_stopped_starts_the_program() {
 
 /// Starts `rlock` by `unshare` with these options, which may end with a command that starts it.
 fn unshared(server: &Server, options: &[&str], arguments: &[&str]) -> Rlock {
-    let mut command = std::process::Command::new("unshare");
-    command.args(options).arg(env!("CARGO_BIN_EXE_rlock")).args(arguments);
-    Rlock::start(command.env("RLOCK_URL", crate::support::url(server)))
+    let unshare = |program: &str| {
+        let mut command = std::process::Command::new("unshare");
+        command.args(options).arg(program);
+        command
+    };
+    let probe = unshare("true").output().expect("unshare is part of util-linux");
+    assert!(
+        probe.status.success(),
+        "the system does not let this user make the namespaces of this test (unshare {}); CONTRIBUTING.md says how to \
+         allow them: {}",
+        options.join(" "),
+        String::from_utf8_lossy(&probe.stderr)
+    );
+    let mut command = unshare(env!("CARGO_BIN_EXE_rlock"));
+    Rlock::start(command.args(arguments).env("RLOCK_URL", crate::support::url(server)))
 }
 
 #[test]
