@@ -31,6 +31,7 @@ pub(super) struct Init {
     socket: UnixStream,
     /// The name of the namespace.
     name: String,
+    is_released: bool,
 }
 
 impl Init {
@@ -44,7 +45,7 @@ impl Init {
             exit(i32::from(serve(keeper).is_err()));
         };
         drop(keeper);
-        let mut init = Self { pid, socket, name: String::new() };
+        let mut init = Self { pid, socket, name: String::new(), is_released: false };
         let mut answer = [0; 4];
         init.socket.read_exact(&mut answer)?;
         match i32::from_ne_bytes(answer) {
@@ -63,9 +64,15 @@ impl Init {
         &self.name
     }
 
-    /// Lets it end once it has no child. Call this when the program has ended: what is left is then below this process.
+    /// Lets it end once it has no child. Call this when its parent has no other child: all others in the namespace are
+    /// then below it.
     pub(super) fn release(&mut self) {
+        self.is_released = true;
         let _dead = self.socket.write_all(&[1]);
+    }
+
+    pub(super) fn is_released(&self) -> bool {
+        self.is_released
     }
 }
 

@@ -190,7 +190,6 @@ impl Keeper {
                     } else {
                         self.has_ended = true;
                         self.tell(&News::Ended(status.into_raw()));
-                        self.init.iter_mut().for_each(Init::release);
                         let left = self.tree.survivors();
                         if !left.is_empty() {
                             self.tell(&News::Left(left));
@@ -198,7 +197,7 @@ impl Keeper {
                     }
                 }
                 Child::Changed(..) => {}
-                Child::Unchanged => return,
+                Child::Unchanged => return self.release_init(),
                 Child::None => {
                     if self.has_ended && !std::mem::replace(&mut self.is_gone, true) {
                         self.tell(&News::Gone);
@@ -206,6 +205,15 @@ impl Keeper {
                     return;
                 }
             }
+        }
+    }
+
+    /// Lets the first process of the namespace end once only its descendants are left. A program can start siblings
+    /// (`CLONE_PARENT`), which are children of this process.
+    fn release_init(&mut self) {
+        let Some(init) = self.init.as_mut().filter(|init| !init.is_released()) else { return };
+        if self.has_ended && self.tree.has_only_init() {
+            init.release();
         }
     }
 }

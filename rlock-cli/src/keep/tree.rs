@@ -55,6 +55,14 @@ impl Tree {
         self.init = Some(pid.as_raw());
     }
 
+    /// Whether this process has no child but the first process of the PID namespace, not even a zombie.
+    ///
+    /// A look is right, although processes fork meanwhile: only a child of this process can start another one.
+    pub(super) fn has_only_init(&self) -> bool {
+        let own = Pid::this().as_raw();
+        visible().iter().filter(|process| process.parent == own).all(|child| Some(child.pid) == self.init)
+    }
+
     /// Whether `/proc` shows processes by the numbers that they have here. That of another PID namespace does not.
     pub(crate) fn can_be_seen() -> bool {
         !cfg!(target_os = "linux") || look_at("self").is_some_and(|process| process.pid == Pid::this().as_raw())

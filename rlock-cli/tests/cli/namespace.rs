@@ -51,6 +51,58 @@ fn orphans_in_a_namespace_keep_the_lock() {
     assert_eq!((folder.read("late"), folder.read("nested")), ("\n".into(), "64\n".into()));
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn sibling_of_the_program_keeps_the_lock() {
+    const SCRIPT: &str = "RLOCK_TEST_SIBLING";
+
+    // The program is this test, started again.
+    if let Ok(script) = std::env::var(SCRIPT) {
+        start_sibling(&script);
+        std::process::exit(7);
+    }
+    let server = Server::start();
+    let folder = Folder::new();
+    let name = unique("sibling");
+    let (_, module) = module_path!().split_once("::").unwrap();
+    let test = format!("{module}::sibling_of_the_program_keeps_the_lock");
+    let this = std::env::current_exe().unwrap();
+    let program = [this.to_str().unwrap(), test.as_str(), "--exact", "--nocapture"];
+    let mut command = rlock(&[&["run", name.as_str(), "--pid-namespace", "--json", "--"], &program[..]].concat());
+    command.env("RLOCK_URL", url(&server));
+    command.env(SCRIPT, folder.script("until [ -e $D/end ]; do sleep 0.01; done; echo > $D/late"));
+    let mut running = Rlock::start(&mut command);
+    let (_, line) = running.hear_any(&["\"event\":\"left\"", REFUSED]);
+    if line.contains(REFUSED) {
+        return running.exit().assert(71, REFUSAL);
+    }
+    std::fs::write(folder.path("end"), "").unwrap();
+    running.exit().assert(7, &["released"]);
+    assert_eq!(folder.read("late"), "\n");
+}
+
+/// Starts `sh -c SCRIPT` as a child of the parent of this process.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code, reason = "the standard library only starts children of this process")]
+fn start_sibling(script: &str) {
+    use nix::libc;
+
+    let script = std::ffi::CString::new(script).unwrap();
+    let arguments = [c"sh".as_ptr(), c"-c".as_ptr(), script.as_ptr(), std::ptr::null()];
+    let flags = libc::c_long::from(libc::CLONE_PARENT | libc::SIGCHLD);
+    let none: libc::c_long = 0;
+    // SAFETY: as by a fork, the other process gets a copy of the memory. The call reads and writes none.
+    let sibling = unsafe { libc::syscall(libc::SYS_clone, flags, none, none, none, none) };
+    if sibling == 0 {
+        // SAFETY: both functions are safe after a fork. The strings end with NUL, and the array with a null pointer.
+        unsafe {
+            libc::execv(c"/bin/sh".as_ptr(), arguments.as_ptr());
+            libc::_exit(127);
+        }
+    }
+    assert!(sibling > 0, "{}", std::io::Error::last_os_error());
+}
+
 #[test]
 fn outer_lock_is_refused_in_an_inner_namespace() {
     let server = Server::start();
