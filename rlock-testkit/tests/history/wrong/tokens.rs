@@ -2,7 +2,7 @@
 
 use rlock_testkit::history::{Breach, What};
 
-use crate::{A, B, asked, asked_for, at, check, granted, job, opened, released, releasing, violation, wrote};
+use crate::{A, B, asked, asked_for, at, check, granted, job, ms, opened, released, releasing, violation, wrote};
 
 #[test]
 fn token_given_twice_is_found() {
