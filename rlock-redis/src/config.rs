@@ -11,10 +11,14 @@ use rlock_core::{InvalidOption, Namespace};
 use crate::address::Address;
 
 mod error;
+mod pairs;
+mod servers;
 mod url;
 
 pub use error::ConfigError;
+pub(crate) use servers::{Credentials, Servers, Tls};
 
+use pairs::Pairs;
 use url::{Kind, Parts};
 
 /// The addresses of the Redis servers, and the options of connections to them.
@@ -41,29 +45,6 @@ pub struct RedisConfig {
     address_map: BTreeMap<Address, Address>,
 }
 
-/// The servers that a URL names.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) enum Servers {
-    One(Address),
-    Sentinels { hosts: Vec<Address>, service: String, credentials: Option<Credentials> },
-    Cluster(Vec<Address>),
-}
-
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Credentials {
-    pub(crate) user: Option<String>,
-    pub(crate) password: String,
-}
-
-/// The files of TLS, in PEM.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Tls {
-    /// The certificates to trust instead of the system's.
-    pub(crate) ca: Option<PathBuf>,
-    /// The certificate and the private key of this client.
-    pub(crate) identity: Option<(PathBuf, PathBuf)>,
-}
-
 /// The replicas that have to confirm a grant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Replicas {
@@ -73,7 +54,6 @@ pub(crate) struct Replicas {
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 const DEFAULT_RESTART_GRACE: Duration = Duration::from_secs(2);
-const DEFAULT_WAIT_TIMEOUT: Duration = Duration::from_secs(1);
 
 const REPLICAS_REMEDY: &str = "write a number of replicas from 1 to 100";
 const FILE_REMEDY: &str = "write the name of a PEM file";
@@ -129,7 +109,19 @@ impl RedisConfig {
         for (option, value) in parts.options {
             config = config.with_option(parts.kind, &option, value, &mut pairs)?;
         }
-        pairs.complete(config)
+        if let Some((count, within)) = pairs.wait_replicas()? {
+            config = config.wait_replicas(count, within)?;
+        }
+        if let Some((cert, key)) = pairs.identity()? {
+            config = config.identity(cert, key)?;
+        }
+        if let Servers::Sentinels { credentials, .. } = &mut config.servers {
+            *credentials = pairs.sentinel_credentials()?;
+        }
+        if let Some(credentials) = pairs.credentials()? {
+            config.credentials = Some(credentials);
+        }
+        Ok(config)
     }
 
     /// Uses a part of the database: equal names in two namespaces are two resources.
@@ -321,7 +313,7 @@ impl RedisConfig {
             ("pass", Kind::Socket) => pairs.password = Some(checked_text("pass", value)?),
             _ => {
                 let option = InvalidOption::unknown_name(option);
-                return Err(ConfigError::UnknownOption { option, known: known(kind) });
+                return Err(ConfigError::UnknownOption { option, known: kind.options() });
             }
         }
         Ok(self)
@@ -329,79 +321,6 @@ impl RedisConfig {
 
     fn tls(&mut self, option: &'static str) -> Result<&mut Tls, ConfigError> {
         self.tls.as_mut().ok_or(ConfigError::NeedsTls { option })
-    }
-}
-
-/// Options that are complete only in pairs, which are checked after all are read.
-#[derive(Default)]
-struct Pairs {
-    replicas: Option<u8>,
-    replicas_within: Option<Duration>,
-    cert: Option<String>,
-    key: Option<String>,
-    sentinel_user: Option<String>,
-    sentinel_password: Option<String>,
-    user: Option<String>,
-    password: Option<String>,
-}
-
-impl Pairs {
-    fn complete(self, mut config: RedisConfig) -> Result<RedisConfig, ConfigError> {
-        config = match (self.replicas, self.replicas_within) {
-            (Some(count), within) => config.wait_replicas(count, within.unwrap_or(DEFAULT_WAIT_TIMEOUT))?,
-            (None, Some(_)) => return Err(incomplete("wait_timeout", "wait_replicas")),
-            (None, None) => config,
-        };
-        config = match (self.cert, self.key) {
-            (Some(cert), Some(key)) => config.identity(cert, key)?,
-            (Some(_), None) => return Err(incomplete("cert", "key")),
-            (None, Some(_)) => return Err(incomplete("key", "cert")),
-            (None, None) => config,
-        };
-        if let Servers::Sentinels { credentials, .. } = &mut config.servers {
-            *credentials = login(self.sentinel_user, self.sentinel_password, ("sentinel_user", "sentinel_password"))?;
-        }
-        if let Some(credentials) = login(self.user, self.password, ("user", "pass"))? {
-            config.credentials = Some(credentials);
-        }
-        Ok(config)
-    }
-}
-
-fn login(
-    user: Option<String>,
-    password: Option<String>,
-    options: (&'static str, &'static str),
-) -> Result<Option<Credentials>, ConfigError> {
-    match (user, password) {
-        (user, Some(password)) => Ok(Some(Credentials { user, password })),
-        (Some(_), None) => Err(incomplete(options.0, options.1)),
-        (None, None) => Ok(None),
-    }
-}
-
-fn incomplete(option: &'static str, missing: &'static str) -> ConfigError {
-    ConfigError::Incomplete { option, missing }
-}
-
-/// The options of a kind of URL.
-fn known(kind: Kind) -> &'static str {
-    macro_rules! options {
-        ($more:literal) => {
-            concat!(
-                "namespace, timeout, connect_timeout, restart_grace, wait_replicas, wait_timeout",
-                $more,
-                ", and with TLS ca, cert and key"
-            )
-        };
-    }
-    match kind {
-        Kind::Server => options!(""),
-        Kind::Cluster => options!(", address_map"),
-        Kind::Sentinels => options!(", address_map, sentinel_user, sentinel_password"),
-        Kind::Socket => {
-            "namespace, timeout, connect_timeout, restart_grace, wait_replicas, wait_timeout, db, user and pass"
-        }
     }
 }
 

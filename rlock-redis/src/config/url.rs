@@ -4,7 +4,7 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::error::ConfigError;
-use super::{Credentials, Servers};
+use super::servers::{Credentials, Servers};
 use crate::address::Address;
 
 const PORT: u16 = 6379;
@@ -17,6 +17,29 @@ pub(super) enum Kind {
     Sentinels,
     Cluster,
     Socket,
+}
+
+impl Kind {
+    /// The options of this kind of URL.
+    pub(super) fn options(self) -> &'static str {
+        macro_rules! options {
+            ($more:literal) => {
+                concat!(
+                    "namespace, timeout, connect_timeout, restart_grace, wait_replicas, wait_timeout",
+                    $more,
+                    ", and with TLS ca, cert and key"
+                )
+            };
+        }
+        match self {
+            Self::Server => options!(""),
+            Self::Cluster => options!(", address_map"),
+            Self::Sentinels => options!(", address_map, sentinel_user, sentinel_password"),
+            Self::Socket => {
+                "namespace, timeout, connect_timeout, restart_grace, wait_replicas, wait_timeout, db, user and pass"
+            }
+        }
+    }
 }
 
 /// The parts of a URL. The options are decoded, in their order.
