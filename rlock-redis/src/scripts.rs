@@ -43,15 +43,18 @@ macro_rules! script {
 }
 
 pub(crate) static ACQUIRE: Script =
-    script!(takes_memory: "prelude.lua" "in_time.lua" "acquire.lua" "library.lua" "acquire_among.lua");
-pub(crate) static EXTEND: Script = script!(always_runs: "prelude.lua" "extend.lua" "library.lua" "extend_among.lua");
-pub(crate) static RELEASE: Script = script!(always_runs: "prelude.lua" "release.lua" "library.lua" "release_among.lua");
+    script!(takes_memory: "prelude.lua" "in_time.lua" "acquire.lua" "resource.lua" "library.lua" "acquire_among.lua");
+pub(crate) static EXTEND: Script =
+    script!(always_runs: "prelude.lua" "extend.lua" "resource.lua" "library.lua" "extend_among.lua");
+pub(crate) static RELEASE: Script =
+    script!(always_runs: "prelude.lua" "release.lua" "resource.lua" "library.lua" "release_among.lua");
 /// [`RELEASE`] with a deadline.
 pub(crate) static GIVE_BACK: Script =
-    script!(always_runs: "prelude.lua" "in_time.lua" "release.lua" "library.lua" "release_among.lua");
-pub(crate) static BREAK: Script = script!(always_runs: "prelude.lua" "in_time.lua" "library.lua" "break.lua");
-pub(crate) static INSPECT: Script = script!(always_runs: "prelude.lua" "library.lua" "inspect.lua");
-pub(crate) static COUNT: Script = script!(always_runs: "prelude.lua" "library.lua" "count.lua");
+    script!(always_runs: "prelude.lua" "in_time.lua" "release.lua" "resource.lua" "library.lua" "release_among.lua");
+pub(crate) static BREAK: Script =
+    script!(always_runs: "prelude.lua" "in_time.lua" "resource.lua" "library.lua" "break.lua");
+pub(crate) static INSPECT: Script = script!(always_runs: "prelude.lua" "resource.lua" "library.lua" "inspect.lua");
+pub(crate) static COUNT: Script = script!(always_runs: "prelude.lua" "resource.lua" "library.lua" "count.lua");
 
 /// Tests the commands that the others run. It does not need the shared parts.
 pub(crate) static RIGHTS: Script = script!(always_runs: "rights.lua");

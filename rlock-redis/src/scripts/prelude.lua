@@ -13,7 +13,8 @@
 -- Numbers stay below 2^53; redis.call writes them in full, which the operator .. does not.
 --
 -- Most calls find a resource that is idle, or held by one lease alone. The scripts handle those first, from the string.
--- Defining the functions of library.lua takes time, so that text is in a block that runs only for the others.
+-- Defining the functions of resource.lua and library.lua takes time, so their text is in a block that runs only for the
+-- others.
 
 local IDLE, ALONE, AMONG = '<dd', '<dddI4', '<dddI4dI4I4'
 local IDLE_LENGTH, ALONE_LENGTH, AMONG_LENGTH = 16, 28, 44
