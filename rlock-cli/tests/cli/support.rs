@@ -1,10 +1,12 @@
 //! Helpers of the tests of the program.
 
+mod folder;
+mod process;
+mod wait;
+
 use std::ffi::OsStr;
-use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -14,31 +16,17 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rlock::{Client, Holder, ResourceName, Snapshot};
-use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) use self::folder::Folder;
+pub(crate) use self::process::{Process, children_of, parent_of};
+use self::wait::until_within;
+pub(crate) use self::wait::{PATIENCE, until, wait_for};
 
 /// A name that no other test uses, also on a shared server.
 pub(crate) fn unique(name: &str) -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     format!("{name}-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
-}
-
-/// Polls until there is a result.
-pub(crate) fn until<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
-    until_within(PATIENCE, what, ask)
-}
-
-fn until_within<T>(limit: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let started = Instant::now();
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        assert!(started.elapsed() < limit, "{what}: not within {limit:?}");
-        thread::sleep(Duration::from_millis(2));
-    }
 }
 
 /// `rlock`, started by a test. Dropping this kills it.
@@ -246,126 +234,6 @@ pub(crate) fn rlock(arguments: &[impl AsRef<OsStr>]) -> Command {
     command
 }
 
-/// A folder for the files that programs under locks write.
-pub(crate) struct Folder(TempDir);
-
-impl Folder {
-    pub(crate) fn new() -> Self {
-        Self(tempfile::tempdir().expect("the system has a place for temporary files"))
-    }
-
-    pub(crate) fn path(&self, file: &str) -> PathBuf {
-        self.0.path().join(file)
-    }
-
-    /// A script in which `$D` is this folder.
-    pub(crate) fn script(&self, script: &str) -> String {
-        format!("D='{}'; {script}", self.0.path().display())
-    }
-
-    pub(crate) fn read(&self, file: &str) -> String {
-        fs::read_to_string(self.path(file)).unwrap_or_default()
-    }
-
-    /// The content of `file` once it has `lines` lines.
-    pub(crate) fn wait_for(&self, file: &str, lines: usize) -> String {
-        until(file, || Some(self.read(file)).filter(|text| text.matches('\n').count() >= lines))
-    }
-
-    /// The process id in `file`.
-    pub(crate) fn wait_for_process(&self, file: &str) -> Process {
-        Process::from(Pid::from_raw(self.wait_for(file, 1).trim().parse().expect("a process id")))
-    }
-}
-
-/// A process that a test did not start itself. Dropping this kills it, unless another process has its number by then.
-pub(crate) struct Process(Pid, Option<String>);
-
-impl Process {
-    pub(crate) fn pid(&self) -> Pid {
-        self.0
-    }
-
-    /// Whether it can still run an instruction.
-    pub(crate) fn is_alive(&self) -> bool {
-        Self::is_running(self.0)
-    }
-
-    /// Whether a process that the test does not kill is alive. A process with a pending SIGKILL runs no more
-    /// instructions.
-    pub(crate) fn is_running(pid: Pid) -> bool {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let pending = status.lines().filter(|line| line.starts_with("SigPnd:") || line.starts_with("ShdPnd:"));
-        let signals = pending.filter_map(|line| u64::from_str_radix(line.split('\t').nth(1)?, 16).ok());
-        if signals.fold(0, |all, signals| all | signals) & (1 << (Signal::SIGKILL as i32 - 1)) != 0 {
-            return false;
-        }
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with(['Z', 'X']))
-    }
-
-    pub(crate) fn is_stopped(&self) -> bool {
-        self.is_in_state('T')
-    }
-
-    fn is_in_state(&self, expected: char) -> bool {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0)).unwrap_or_default();
-        stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with(expected))
-    }
-
-    pub(crate) fn wait_until_dead(&self) {
-        until("the end of a process", || (!self.is_alive()).then_some(()));
-    }
-
-    /// Waits until its parent has reaped it.
-    pub(crate) fn wait_until_reaped(&self) {
-        until("the end of a process", || (start_of(self.0) != self.1).then_some(()));
-    }
-
-    pub(crate) fn wait_until_stopped(&self) {
-        until("the stop of a process", || self.is_stopped().then_some(()));
-    }
-}
-
-/// The parent of a process.
-pub(crate) fn parent_of(pid: Pid) -> Pid {
-    parent_of_any(pid).expect("it runs")
-}
-
-/// The children of a process.
-pub(crate) fn children_of(pid: Pid) -> Vec<Pid> {
-    let folders = fs::read_dir("/proc").expect("it is mounted").flatten();
-    let pids = folders.filter_map(|folder| folder.file_name().to_str()?.parse().ok().map(Pid::from_raw));
-    pids.filter(|child| Process::is_running(*child) && parent_of_any(*child) == Some(pid)).collect()
-}
-
-fn parent_of_any(pid: Pid) -> Option<Pid> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, fields) = stat.rsplit_once(") ")?;
-    fields.split(' ').nth(1)?.parse().ok().map(Pid::from_raw)
-}
-
-/// The time at which a process was started.
-fn start_of(pid: Pid) -> Option<String> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, fields) = stat.rsplit_once(") ")?;
-    fields.split(' ').nth(19).map(str::to_owned)
-}
-
-impl From<Pid> for Process {
-    fn from(pid: Pid) -> Self {
-        Self(pid, start_of(pid))
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        if self.is_alive() && self.1 == start_of(self.0) {
-            let _ended_already = kill(self.0, Signal::SIGKILL);
-        }
-    }
-}
-
 /// A client of the test, which looks at the store.
 pub(crate) struct Observer {
     runtime: Runtime,
@@ -396,9 +264,4 @@ impl Observer {
     pub(crate) fn wait_for_queue(&self, name: &str, len: usize) {
         until("the queue", || (self.look(name).queue.len() == len).then_some(()));
     }
-}
-
-/// Blocks until an action on a server has completed.
-pub(crate) fn wait_for(done: impl Future<Output = ()>) {
-    Runtime::new().expect("the system has threads left").block_on(done);
 }
