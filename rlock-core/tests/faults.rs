@@ -67,7 +67,7 @@ async fn break_is_asked_about_after_failures() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn hung_claims_hold_nobody_up() {
+async fn hung_claims_delay_no_others() {
     let world = World::new();
     world.script.decide(Verb::Acquire, Fate::Hangs);
     let hung: Vec<_> = (0..200)

@@ -136,8 +136,8 @@ async fn wait_is_for_all_together() {
         drop(first);
     };
     let (locked, ()) = tokio::join!(set.lock_with(options().wait(wait)), freeing);
-    let Err(LockError::TimedOut { resource, wait: told, .. }) = locked else { panic!("{locked:?}") };
-    assert_eq!((resource.as_str(), told, begun.elapsed()), ("b", wait, wait));
+    let Err(LockError::TimedOut { resource, wait: waited, .. }) = locked else { panic!("{locked:?}") };
+    assert_eq!((resource.as_str(), waited, begun.elapsed()), ("b", wait, wait));
     until_idle().await;
     assert!(is_free(&other, "a").await);
 }
@@ -211,7 +211,7 @@ async fn first_loss_is_that_of_the_set() {
     token.cancelled().await;
     assert_eq!(guard.check(), Err(lost.clone()));
     assert_eq!(guard.remaining(), Duration::ZERO);
-    assert!(matches!(guard.unlock().await, Err(UnlockError::Lost(told)) if told == lost));
+    assert!(matches!(guard.unlock().await, Err(UnlockError::Lost(loss)) if loss == lost));
     assert!(is_free(&other, "a").await, "the other was released all the same");
 }
 

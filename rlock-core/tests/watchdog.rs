@@ -141,9 +141,9 @@ async fn failed_tries_are_repeated_within_the_interval() {
 async fn max_failures_ends_it() {
     let world = World::new();
     let guard = world.lock("job").lock_with(options().watchdog(false).ttl(10 * TTL)).await.unwrap();
-    let (told, mut failures) = unbounded_channel();
+    let (sender, mut failures) = unbounded_channel();
     let config = WatchdogConfig { max_failures: 2, ..every(INTERVAL) };
-    let config = config.on_failure(move |failure| drop(told.send(failure.to_string())));
+    let config = config.on_failure(move |failure| drop(sender.send(failure.to_string())));
     let watchdog = guard.start_watchdog(config).unwrap();
     world.script.set(Fate::Failed);
     assert_eq!(guard.lost().await, LossReason::GaveUp);
@@ -269,7 +269,7 @@ async fn lock_without_watchdog_ends_with_its_ttl() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_break_is_told_at_once() {
+async fn break_is_reported_at_once() {
     let world = World::new();
     let guard = world.lock("job").lock_with(options()).await.unwrap();
     let broken = Instant::now();

@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_that_is_off_is_told_of() {
+    fn skewed_clock_is_noted() {
         let ours = SystemTime::UNIX_EPOCH + Duration::from_secs(3600);
         assert_eq!(Finding::clock(ours + SKEW / 2, ours).verdict, Verdict::Good);
         for theirs in [ours + 90 * SKEW, ours - 90 * SKEW] {

@@ -32,7 +32,7 @@ pub(crate) struct Releasing {
     /// The store has answered a release.
     is_answered: bool,
     /// The user still waits for the outcome of the release.
-    tells: bool,
+    is_user_waiting: bool,
 }
 
 /// A claim whose answer is awaited.
@@ -47,11 +47,11 @@ impl Releasing {
     /// Releases a lease that the store may keep until `alive_until`, and whose resource rests until `rest_until`.
     pub(super) fn start(
         alive_until: Moment,
-        tells: bool,
+        is_user_waiting: bool,
         rest_until: Option<Moment>,
         context: &mut Context<'_>,
     ) -> Phase {
-        let mut releasing = Self::new(alive_until, tells, context);
+        let mut releasing = Self::new(alive_until, is_user_waiting, context);
         releasing.rest_until = rest_until.filter(|until| *until > context.now);
         releasing.send(context);
         Phase::Releasing(releasing)
@@ -64,7 +64,7 @@ impl Releasing {
         releasing
     }
 
-    fn new(alive_until: Moment, tells: bool, context: &Context<'_>) -> Self {
+    fn new(alive_until: Moment, is_user_waiting: bool, context: &Context<'_>) -> Self {
         Self {
             since: context.now,
             claim: None,
@@ -76,7 +76,7 @@ impl Releasing {
             failures: 0,
             is_unknown: false,
             is_answered: false,
-            tells,
+            is_user_waiting,
         }
     }
 
@@ -91,7 +91,7 @@ impl Releasing {
     }
 
     pub(super) fn timer(&self) -> Option<Moment> {
-        earliest([self.retry, self.tells.then(|| self.give_up())])
+        earliest([self.retry, self.is_user_waiting.then(|| self.give_up())])
     }
 
     /// The moment to report an unanswered release as unconfirmed to the user.
@@ -198,7 +198,7 @@ impl Releasing {
     }
 
     fn tell(&mut self, outcome: ReleaseOutcome, context: &mut Context<'_>) {
-        if std::mem::take(&mut self.tells) {
+        if std::mem::take(&mut self.is_user_waiting) {
             context.effects.push(Effect::Confirm(outcome));
         }
     }

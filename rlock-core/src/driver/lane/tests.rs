@@ -134,7 +134,7 @@ fn surplus_workers_end() {
 }
 
 #[test]
-fn stuck_calls_hold_nobody_up() {
+fn stuck_calls_delay_no_others() {
     let lane = lane(10);
     while lane.under_way.load(Ordering::Relaxed) < Window::START {
         lane.push(0);

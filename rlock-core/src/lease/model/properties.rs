@@ -52,7 +52,7 @@ pub(super) fn broken_by_a_tick(bounds: &Bounds, world: &World) -> Option<&'stati
     awake.find_map(|live| {
         let waits = live.user == User::Waits;
         if waits && bounds.terms.wait.until().is_some_and(|until| until <= now) {
-            return Some("a waiter is told when its wait ends");
+            return Some("a wait ends in time");
         }
         if waits && bounds.terms.wait == Wait::Never && world.budget == bounds.budget {
             return Some("a try is answered within its second");

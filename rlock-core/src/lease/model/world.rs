@@ -190,7 +190,7 @@ impl World {
                 }
                 Effect::Refuse(refusal) => {
                     if std::mem::replace(&mut live.user, User::Left) != User::Waits {
-                        self.accuse("a waiter is told, once");
+                        self.accuse("a waiter is refused once");
                     }
                     begins_again |= matches!(refusal, Refusal::Ended(_));
                 }
@@ -223,7 +223,7 @@ impl World {
             self.accuse("a lease that is forgotten says so");
         } else if is_forgotten {
             if live.user != User::Left {
-                self.accuse("a user is told before the lease is forgotten");
+                self.accuse("a user is answered before the lease is forgotten");
             } else if !live.tickets.is_empty() {
                 self.accuse("an extension is answered before the lease is forgotten");
             } else if !is_unreleased && self.is_forgotten_too_early(bounds, live) {

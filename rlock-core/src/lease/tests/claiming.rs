@@ -54,7 +54,7 @@ fn hung_claim_is_given_up() {
     let (mut driven, _) = Driven::new(Wait::Forever);
     assert_eq!(driven.fire(), [Effect::Refuse(Refusal::Unavailable)]);
     driven.sends(&[claim()]);
-    assert_eq!(driven.take(held()), [], "the answer tells that there is something to give back");
+    assert_eq!(driven.take(held()), [], "the answer shows that there is something to give back");
     driven.sends(&[release()]);
 }
 

@@ -188,7 +188,7 @@ impl Point {
                 _ => true,
             };
             if !is_right {
-                self.accuse("each user is told once");
+                self.accuse("each user is answered once");
             }
         }
     }
@@ -277,11 +277,15 @@ fn no_input_is_a_surprise_in_any_state() {
         let checker = alone.checker().threads(2).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
         println!("{name} | {} states | {:.1} s", checker.unique_state_count(), begun.elapsed().as_secs_f64());
         let broken = checker.discoveries().into_iter().next();
-        assert!(broken.is_none(), "{name}: {}", broken.map(|(property, way)| told(property, &way)).unwrap_or_default());
+        assert!(
+            broken.is_none(),
+            "{name}: {}",
+            broken.map(|(property, way)| trace(property, &way)).unwrap_or_default()
+        );
     }
 }
 
-fn told(property: &str, way: &stateright::Path<Point, Move>) -> String {
+fn trace(property: &str, way: &stateright::Path<Point, Move>) -> String {
     let last = way.last_state();
     format!("{}: {:?}\n{last:#?}", last.broken.unwrap_or(property), way.clone().into_actions())
 }

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn lost_place_is_told_and_nothing_is_released() {
+fn lost_place_is_reported_and_nothing_is_released() {
     let mut driven = Driven::queued(terms());
     driven.take(Input::Hint(Hint::Resync));
     assert_eq!(driven.take(gone(true)), [Effect::Refuse(Refusal::Ended(LossReason::Gone))]);
@@ -95,7 +95,7 @@ fn loss_keeps_the_rest_of_a_possible_lease() {
 }
 
 #[test]
-fn grant_that_nobody_has_seen_leaves_no_rest() {
+fn unseen_grant_leaves_no_rest() {
     let mut driven = Driven::held(Terms { hold_at_least: ms(10_000), ..terms() });
     driven.sent.clear();
     driven.take(Input::GiveUp);
