@@ -35,12 +35,12 @@ pub(crate) async fn break_lock(args: BreakArgs) -> Exit {
             Exit::DECLINED
         }
         Ok(Some(count)) => {
-            let told = match count {
+            let text = match count {
                 0 => format!("{name} has no holder"),
                 1 => format!("broke {name}: its holder is notified; an rlock run ends its program"),
                 _ => format!("broke {name}: its {count} holders are notified; an rlock run ends its program"),
             };
-            event!("broken", name: name.as_str(), holders: count; "{told}");
+            event!("broken", name: name.as_str(), holders: count; "{text}");
             Exit::OK
         }
         Err(exit) => exit,

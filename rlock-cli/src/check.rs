@@ -72,11 +72,11 @@ pub(crate) async fn check(args: CheckArgs) -> Exit {
 async fn round_trip(client: &Client) -> Result<Finding, BackendError> {
     const TIMES: usize = 21;
     const SLOW: Duration = Duration::from_millis(500);
-    let nobodys = ResourceName::new("rlock-check").expect("it is short and plain");
+    let unused = ResourceName::new("rlock-check").expect("it is short and plain");
     let mut times = Vec::with_capacity(TIMES);
     for _ in 0..TIMES {
         let asked = Instant::now();
-        client.inspect(&nobodys).await?;
+        client.inspect(&unused).await?;
         times.push(asked.elapsed());
     }
     times.sort_unstable();

@@ -121,7 +121,7 @@ pub(crate) fn flush() {
     let (sender, written) = channel();
     if matches!(MESSAGES.get(), Some(Some(_))) {
         send(Message::Written(sender));
-        let _nobody_reads = written.recv_timeout(PATIENCE);
+        let _no_reader = written.recv_timeout(PATIENCE);
     }
 }
 

@@ -130,9 +130,9 @@ fn results_that_cannot_be_written_end_the_run() {
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
     let arguments = ["bench", "--only", "round-trip", "--only", "drift", "--drift-cycles", "99999999"];
     let output = rlock(&arguments).env("RLOCK_URL", url(&server)).stdout(full).output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(128 + Signal::SIGPIPE as i32), "{told}");
-    assert!(told.contains("cannot write the results"), "{told}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(128 + Signal::SIGPIPE as i32), "{stderr}");
+    assert!(stderr.contains("cannot write the results"), "{stderr}");
     assert_eq!(server.left_by_bench(), Vec::<String>::new());
 }
 

@@ -66,8 +66,8 @@ fn break_ends_the_program_and_starts_the_next() {
     holder.exit().assert(76, &["it was broken by force"]);
     next.exit().assert(0, &["released"]);
 
-    let told = Rlock::on(&server, &["break", "--json", &name]).exit();
-    let event: Value = serde_json::from_str(&told.stderr).unwrap();
+    let broken = Rlock::on(&server, &["break", "--json", &name]).exit();
+    let event: Value = serde_json::from_str(&broken.stderr).unwrap();
     assert_eq!((&event["event"], &event["name"], &event["holders"]), (&json!("broken"), &json!(name), &json!(0)));
 }
 

@@ -84,10 +84,10 @@ fn failed_start_of_a_program_leaves_no_lock() {
 }
 
 #[test]
-fn events_are_told_in_json() {
+fn events_are_printed_as_json() {
     let server = Server::start();
     let observer = Observer::of(&server);
-    let name = unique("told \"so\"");
+    let name = unique("so \"named\"");
     let mut holder = Rlock::on(&server, &["run", &name, "--", "cat"]);
     holder.hear("acquired");
     let mut waiter = Rlock::on(&server, &["run", &name, "--json", "--ttl", "1m", "--", "sleep", "600"]);
@@ -104,8 +104,8 @@ fn events_are_told_in_json() {
     observer.break_lock(&name);
     let exited = waiter.exit();
     exited.assert(76, &[]);
-    let told: Vec<_> = exited.stderr.lines().map(json).collect();
-    let lost = told.iter().find(|event| event["event"] == "lost").unwrap_or_else(|| panic!("{told:?}"));
+    let events: Vec<_> = exited.stderr.lines().map(json).collect();
+    let lost = events.iter().find(|event| event["event"] == "lost").unwrap_or_else(|| panic!("{events:?}"));
     assert_eq!(lost["name"], name.as_str());
     // "gone" if the answer to the first extension comes before the word of the break.
     assert!(["broken", "gone"].iter().any(|reason| lost["reason"] == *reason), "{lost}");

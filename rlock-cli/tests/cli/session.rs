@@ -89,8 +89,8 @@ impl Session {
 
     /// Closes the window, as a user does who does not wait for the shell.
     pub(super) fn close(&mut self) {
-        let nobody = File::open("/dev/null").expect("the system has it");
-        self.keyboard = nobody;
+        let null = File::open("/dev/null").expect("the system has it");
+        self.keyboard = null;
         self.closes.take();
     }
 

@@ -67,13 +67,13 @@ fn a_held_lock_and_its_queue() {
     assert_eq!(lines[0], format!("{name} is held"));
     let token = held["token"].to_string();
     let pids: Vec<_> = waiters.iter().map(|waiter| waiter.pid().to_string()).collect();
-    let told = [
+    let expected = [
         ["held", &holder.pid().to_string(), "night shift", &token],
         ["queued 1", &pids[0], "true", "-"],
         ["queued 2", &pids[1], "true", "-"],
     ];
-    for (line, told) in lines[3..].iter().zip(told) {
-        assert!(line.starts_with(told[0]) && told.iter().all(|word| line.contains(word)), "{text}");
+    for (line, words) in lines[3..].iter().zip(expected) {
+        assert!(line.starts_with(words[0]) && words.iter().all(|word| line.contains(word)), "{text}");
     }
     assert_eq!(lines.len(), 6, "{text}");
 

@@ -105,7 +105,7 @@ impl Control for Server {
     }
 
     async fn restart(&self, data: Data) {
-        assert_eq!(data, Data::Kept, "nobody deletes it");
+        assert_eq!(data, Data::Kept, "the test does not delete it");
         self.resume().await;
     }
 }

@@ -88,7 +88,7 @@ impl Rlock {
         let (sender, lines) = channel();
         thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                let _nobody_listens = sender.send((Instant::now(), line));
+                let _no_listener = sender.send((Instant::now(), line));
             }
         });
         let stdout = child.stdout.take().expect("its output was asked for");
@@ -100,7 +100,7 @@ impl Rlock {
                 if stdout.read_line(&mut text).expect("the output is UTF-8") == 0 {
                     return text;
                 }
-                let _nobody_listens = printer.send(text[before..].to_owned());
+                let _no_listener = printer.send(text[before..].to_owned());
             }
         });
         Self { child, lines, heard: String::new(), stdout: Some(stdout), printed }
