@@ -163,7 +163,7 @@ fn serve<H: Shared>(case: Case, helper: Helper) -> Result<(), Broken> {
         let namespace = Namespace::new(helper.setting(remote::NAMESPACE)).expect("the test's own namespace");
         let stage = async |address: &str| Stage::in_namespace(Arc::new(H::attach(address).await), namespace).await;
         match helper.role() {
-            contest::ROLE => contest::contend_as_told(helper, async |at| stage(at).await.client().await).await,
+            contest::ROLE => contest::run_contender(helper, async |at| stage(at).await.client().await).await,
             _ => remote::obey(&stage(&helper.setting(remote::ADDRESS)).await, helper).await,
         }
     })

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use futures_util::future::{join, join_all};
 use rlock_core::{Client, ClientBuilder, Clock, Guard, LockOptions, LossReason, ResourceName, SimpleLock, Verdict};
 use rlock_etcd::{EtcdBackend, EtcdConfig};
-use rlock_testkit::contest::{Arena, Mishap, Workload, contend_as_told};
+use rlock_testkit::contest::{Arena, Mishap, Workload, run_contender};
 use rlock_testkit::faults::{Control, Data, Proxy, Way};
 use rlock_testkit::process::Helper;
 use rlock_testkit::servers::EtcdCluster;
@@ -272,7 +272,7 @@ fn histories_of_processes_are_right_while_leaders_fail() {
         Mishap::ServerKilled,
     ];
     if let Some(helper) = Helper::current() {
-        return block_on(contend_as_told(helper, async |url| client(url).await));
+        return block_on(run_contender(helper, async |url| client(url).await));
     }
     block_on(async {
         let cluster = EtcdCluster::start();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rlock_core::Client;
 use rlock_postgres::{ConnectError, PostgresBackend, PostgresConfig};
-use rlock_testkit::contest::{Arena, Mishap, Workload, contend_as_told};
+use rlock_testkit::contest::{Arena, Mishap, Workload, run_contender};
 use rlock_testkit::process::Helper;
 use rlock_testkit::this_test;
 use sqlx::{Connection as _, Executor as _, PgConnection};
@@ -29,7 +29,7 @@ fn histories_are_right_while_sessions_and_server_fail() {
         Mishap::ServerKilled,
     ];
     if let Some(helper) = Helper::current() {
-        return block_on(contend_as_told(helper, client));
+        return block_on(run_contender(helper, client));
     }
     block_on(async {
         let server = Server::start_with(&["-c", "fsync=on"]).await;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rlock_core::{Acquired, Backend as _, BackendError, Extended, Extension, IfBusy, ListFilter, Released, Share};
 use rlock_redis::{ConnectError, RedisBackend, RedisConfig};
-use rlock_testkit::contest::{Arena, Mishap, Workload, contend_as_told};
+use rlock_testkit::contest::{Arena, Mishap, Workload, run_contender};
 use rlock_testkit::faults::{Control as _, Proxy};
 use rlock_testkit::process::Helper;
 use rlock_testkit::servers::{RedisCluster, Reply};
@@ -308,7 +308,7 @@ async fn promoted_replica_grants_nothing_during_the_grace() {
 #[test]
 fn histories_are_right_while_primaries_fail() {
     if let Some(helper) = Helper::current() {
-        return block_on(contend_as_told(helper, async |url| client_at(url).await));
+        return block_on(run_contender(helper, async |url| client_at(url).await));
     }
     block_on(async {
         let cluster = RedisCluster::start(NERVOUS);
@@ -330,7 +330,7 @@ fn histories_are_right_while_primaries_fail() {
 #[test]
 fn histories_are_right_while_slots_move() {
     if let Some(helper) = Helper::current() {
-        return block_on(contend_as_told(helper, async |url| client_at(url).await));
+        return block_on(run_contender(helper, async |url| client_at(url).await));
     }
     block_on(async {
         let cluster = RedisCluster::start_without_replicas();

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rlock_core::{Acquired, Backend as _, BackendError, IfBusy, LockOptions, Share, SimpleLock};
 use rlock_redis::{ConnectError, RedisBackend, RedisConfig};
-use rlock_testkit::contest::{Arena, Mishap, Workload, contend_as_told};
+use rlock_testkit::contest::{Arena, Mishap, Workload, run_contender};
 use rlock_testkit::faults::Control as _;
 use rlock_testkit::process::Helper;
 use rlock_testkit::servers::RedisSentinels;
@@ -145,7 +145,7 @@ async fn promoted_replica_grants_nothing_during_the_grace() {
 #[test]
 fn histories_are_right_while_primaries_fail() {
     if let Some(helper) = Helper::current() {
-        return block_on(contend_as_told(helper, async |url| client_at(url).await));
+        return block_on(run_contender(helper, async |url| client_at(url).await));
     }
     block_on(async {
         let servers = RedisSentinels::start(NERVOUS);
@@ -167,7 +167,7 @@ fn histories_are_right_while_primaries_fail() {
 #[test]
 fn histories_are_right_over_ten_failovers() {
     if let Some(helper) = Helper::current() {
-        return block_on(contend_as_told(helper, async |url| client_at(url).await));
+        return block_on(run_contender(helper, async |url| client_at(url).await));
     }
     block_on(async {
         let servers = RedisSentinels::start(NERVOUS);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rlock_core::Client;
 use rlock_sqlite::{SqliteBackend, SqliteConfig};
-use rlock_testkit::contest::{Arena, Mishap, Workload, contend_as_told};
+use rlock_testkit::contest::{Arena, Mishap, Workload, run_contender};
 use rlock_testkit::process::Helper;
 use rlock_testkit::this_test;
 
@@ -12,7 +12,7 @@ use rlock_testkit::this_test;
 #[test]
 fn histories_are_right_while_processes_die_and_freeze() {
     if let Some(helper) = Helper::current() {
-        return block_on(contend_as_told(helper, client));
+        return block_on(run_contender(helper, client));
     }
     block_on(async {
         let folder = tempfile::tempdir().unwrap();

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use rlock::{Client, connect};
-use rlock_testkit::contest::{Arena, Mishap, Outcome, UnknownMishap, Workload, contend_as_told};
+use rlock_testkit::contest::{Arena, Mishap, Outcome, UnknownMishap, Workload, run_contender};
 use rlock_testkit::history::Counts;
 use rlock_testkit::process::{Helper, Program};
 use tokio::runtime::Runtime;
@@ -80,7 +80,7 @@ struct Options {
 fn main() -> ExitCode {
     let runtime = Runtime::new().expect("the system has threads");
     if let Some(helper) = Helper::current() {
-        runtime.block_on(contend_as_told(helper, connected));
+        runtime.block_on(run_contender(helper, connected));
         return ExitCode::SUCCESS;
     }
     match runtime.block_on(soak(Options::parse())) {

@@ -69,7 +69,7 @@ pub struct Outcome {
 
 impl<'a> Arena<'a> {
     /// Makes an arena for this number of processes, in which `program` runs
-    /// [`contend_as_told`](super::contend_as_told). Each has its own proxy in front of the store at `address`, if that
+    /// [`run_contender`](super::run_contender). Each has its own proxy in front of the store at `address`, if that
     /// is the URL of one server; see [`behind`](Self::behind) for others. The seed decides all random choices, as far as
     /// runs of processes can be repeated.
     ///

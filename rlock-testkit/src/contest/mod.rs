@@ -17,5 +17,5 @@ pub use contender::contend;
 pub use mishap::{Mishap, UnknownMishap};
 pub use registers::Registers;
 pub(crate) use worker::ROLE;
-pub use worker::contend_as_told;
+pub use worker::run_contender;
 pub use workload::Workload;

@@ -37,7 +37,7 @@ const PANICKED: &str = "a task panicked";
 /// # Panics
 ///
 /// Panics if the process was not started by an arena.
-pub async fn contend_as_told(mut helper: Helper, connect: impl AsyncFnOnce(&str) -> Client) {
+pub async fn run_contender(mut helper: Helper, connect: impl AsyncFnOnce(&str) -> Client) {
     let client = connect(&helper.setting(ADDRESS)).await;
     let number: u32 = parsed(&helper, NUMBER);
     let recorder = recorder(Path::new(&helper.setting(FOLDER)), number);
@@ -123,7 +123,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.expect("the system has threads");
         if let Some(helper) = Helper::current() {
-            runtime.block_on(contend_as_told(helper, async |_: &str| closed_client().await));
+            runtime.block_on(run_contender(helper, async |_: &str| closed_client().await));
             return;
         }
         runtime.block_on(async {
