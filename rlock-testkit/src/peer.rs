@@ -71,7 +71,7 @@ pub fn ttl(ttl: Duration) -> Ttl {
 }
 
 /// The key of a lease of `name` that does not exist.
-pub fn nobodys(name: &str) -> LeaseKey {
+pub fn absent(name: &str) -> LeaseKey {
     LeaseKey { resource: resource(name), id: LeaseId::random() }
 }
 

@@ -54,7 +54,7 @@ impl Helper {
         let (lines, heard) = unbounded_channel();
         thread::spawn(move || {
             for line in io::stdin().lines().map_while(Result::ok) {
-                let _nobody_listens = lines.send(line);
+                let _no_listener = lines.send(line);
             }
             std::process::exit(0)
         });
@@ -161,7 +161,7 @@ impl Program {
         thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
                 if let Some(line) = line.strip_prefix(MARK) {
-                    let _nobody_listens = lines.send(line.to_owned());
+                    let _no_listener = lines.send(line.to_owned());
                 }
             }
         });

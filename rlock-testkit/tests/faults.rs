@@ -235,17 +235,17 @@ async fn lost_events_are_skipped_later_ones_arrive() {
     let faults = Faults::none();
     let (backend, other) = peers(&faults);
     let mut events = backend.events();
-    let (lost, told) = (claim("x").queued(), claim("x").queued());
+    let (lost, later) = (claim("x").queued(), claim("x").queued());
     let held = other.hold(&claim("x")).await;
     assert!(matches!(acquire(&backend, &lost).await, Ok(Acquired::Queued(_))));
-    assert!(matches!(acquire(&backend, &told).await, Ok(Acquired::Queued(_))));
+    assert!(matches!(acquire(&backend, &later).await, Ok(Acquired::Queued(_))));
     faults.lose_events(true);
     other.release(&held.key).await;
     assert!(timeout(MOMENT, events.next()).await.is_err());
     faults.lose_events(false);
     other.release(&lost.key).await;
-    let event = timeout(SOON, events.next()).await.expect("it is told");
-    assert!(matches!(event, Some(Event::Granted { id, .. }) if id == told.key.id), "{event:?}");
+    let event = timeout(SOON, events.next()).await.expect("the event arrives");
+    assert!(matches!(event, Some(Event::Granted { id, .. }) if id == later.key.id), "{event:?}");
 }
 
 #[tokio::test]

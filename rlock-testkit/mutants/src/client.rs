@@ -115,8 +115,8 @@ impl Served {
             return Err(not_applied("there is no connection"));
         };
         let number = self.shared.numbers.fetch_add(1, Ordering::Relaxed);
-        let (told, answer) = oneshot::channel();
-        link.waiting().insert(number, told);
+        let (sender, answer) = oneshot::channel();
+        link.waiting().insert(number, sender);
         if link.to_write.send(to_line(&Envelope { number, request })).is_err() {
             return Err(not_applied("the connection broke before the request was sent"));
         }
@@ -344,7 +344,7 @@ impl Shared {
 
     fn tell(&self, event: Event) {
         if let Some(listener) = &*self.listener() {
-            let _nobody_listens = listener.send(event);
+            let _no_listener = listener.send(event);
         }
     }
 

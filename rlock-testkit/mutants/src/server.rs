@@ -108,7 +108,7 @@ impl Server {
 
         let (replies, mut to_write) = unbounded_channel::<String>();
         let _greeted = replies.send(to_line(&FromServer::Ready));
-        let told = tokio::spawn(tell(backend.events(), replies.clone()));
+        let notifying = tokio::spawn(tell(backend.events(), replies.clone()));
         let written = tokio::spawn(async move {
             while let Some(line) = to_write.recv().await {
                 if writer.write_all(line.as_bytes()).await.is_err() {
@@ -134,7 +134,7 @@ impl Server {
         if is_on("leases_end_with_their_connection") {
             self.kept().ask(&hello, Request::Release(claimed.into_iter().map(WireRelease::from).collect()));
         }
-        told.abort();
+        notifying.abort();
         written.abort();
     }
 

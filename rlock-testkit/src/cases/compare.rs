@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rlock_core::{Client, Extended, Released};
 
 use crate::locking::{lock, unlock};
-use crate::peer::{Held, LONG, Peer, SOON, Shape, claim, nobodys};
+use crate::peer::{Held, LONG, Peer, SOON, Shape, absent, claim};
 use crate::{Observed, Record, Stage};
 
 const TAKEN: Extended = Extended::Gone { taken: true };
@@ -31,7 +31,7 @@ pub async fn foreign_release_does_nothing(stage: &Stage) {
     let (holder, other) = (stage.peer().await, stage.peer().await);
     let held = holder.hold(&claim("x")).await;
     for peer in [&other, &holder] {
-        assert_eq!(peer.release(&nobodys("x")).await, Released::Absent);
+        assert_eq!(peer.release(&absent("x")).await, Released::Absent);
     }
     still_holds(&holder, &held).await;
 }
@@ -41,7 +41,7 @@ pub async fn foreign_extend_does_nothing(stage: &Stage) {
     let (holder, other) = (stage.peer().await, stage.peer().await);
     let held = holder.hold(&claim("x")).await;
     for peer in [&other, &holder] {
-        assert_eq!(peer.extend(&nobodys("x"), LONG * 10).await, TAKEN);
+        assert_eq!(peer.extend(&absent("x"), LONG * 10).await, TAKEN);
     }
     assert!(other.remaining("x").await <= LONG, "a foreign extension prolonged the lease");
     still_holds(&holder, &held).await;

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::Stage;
 use crate::chance::chance;
 use crate::locking::{lock_as, try_lock, unlock};
-use crate::peer::{LONG, Peer, SOON, Shape, claim, nobodys, ttl};
+use crate::peer::{LONG, Peer, SOON, Shape, absent, claim, ttl};
 use crate::wait::eventually;
 
 /// An extension restores the whole TTL of a lease.
@@ -77,7 +77,7 @@ pub async fn batch_with_one_lost(stage: &Stage) {
     peer.acquire(&claims).await;
     let [one, two, three] = claims.map(|claim| claim.key);
     peer.release(&two).await;
-    let batch = [nobodys("one"), one, two, three, nobodys("nothing")];
+    let batch = [absent("one"), one, two, three, absent("nothing")];
     let lives: Vec<_> = peer.extend_all(&by(LONG, &batch)).await.into_iter().map(state_of).collect();
     assert_eq!(lives, ["taken", "held", "free", "held", "free"]);
     for name in ["one", "three"] {

@@ -165,7 +165,7 @@ pub async fn late_acquire_is_cleaned_up(stage: &Stage) {
     let error = within(SOON, "a wait", mutex(&client, "x").lock_with(wait)).await.expect_err("the claim comes late");
     assert!(error.is_timeout(), "{error}");
     sleep(LATE).await;
-    eventually(SOON, "the end of what nobody waits for", async || client.open_leases() == 0).await;
+    eventually(SOON, "the end of the claim", async || client.open_leases() == 0).await;
     peer.sees_free("x").await;
 
     faults.next(Verb::Acquire, Fault::Late(LATE));

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use crate::Stage;
 use crate::locking::{lock, lock_in_background, served, unlock};
-use crate::peer::{LONG, Peer, SOON, Shape, claim, nobodys};
+use crate::peer::{LONG, Peer, SOON, Shape, absent, claim};
 
 /// A list returns every resource with a live lease whose name has the prefix, on whatever page, and no other.
 pub async fn list_by_prefix_and_pages(stage: &Stage) {
@@ -113,9 +113,9 @@ async fn use_up(peer: &Peer, dead: &Peer, name: &str, stage: &Stage) {
     }
     assert!(peer.break_leases(name).await <= 1);
     assert!(peer.inspect(name).await.is_free());
-    peer.extend(&nobodys(name), LONG).await;
-    peer.extend(&nobodys(name), Ttl::MIN.get()).await;
-    peer.release(&nobodys(name)).await;
+    peer.extend(&absent(name), LONG).await;
+    peer.extend(&absent(name), Ttl::MIN.get()).await;
+    peer.release(&absent(name)).await;
     peer.break_leases(name).await;
     dead.hold(&claim(name).living(stage.short())).await;
     peer.sees_free(name).await;

@@ -93,7 +93,7 @@ mod tests {
         let (local, remote) = (v4(client.local_addr().unwrap()), v4(client.peer_addr().unwrap()));
         let link = fs::read_link(format!("/proc/self/fd/{}", client.as_raw_fd())).unwrap();
         assert_eq!(format!("socket:[{}]", inode_of(local, remote).unwrap().unwrap()), link.to_str().unwrap());
-        let nobody = SocketAddrV4::new(*local.ip(), 1);
-        assert_eq!(inode_of(nobody, remote).unwrap(), None);
+        let unused = SocketAddrV4::new(*local.ip(), 1);
+        assert_eq!(inode_of(unused, remote).unwrap(), None);
     }
 }

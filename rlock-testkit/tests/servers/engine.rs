@@ -17,12 +17,12 @@ fn containers_need_an_engine_that_answers() {
     let silent = format!("tcp://{}", listener.local_addr().unwrap());
     for host in [NOWHERE, "tcp://127.0.0.1:1", &silent, "nonsense"] {
         let begun = Instant::now();
-        let told = failure(&[("RLOCK_TEST_SERVERS", "containers"), ("DOCKER_HOST", host)]);
+        let message = failure(&[("RLOCK_TEST_SERVERS", "containers"), ("DOCKER_HOST", host)]);
         assert!(begun.elapsed() < Duration::from_secs(10), "{host}: {:?}", begun.elapsed());
         for part in
             ["RLOCK_TEST_SERVERS=containers, but no Docker engine answers: ", "install docker.io", "DOCKER_HOST"]
         {
-            assert!(told.contains(part), "{host}: {told}");
+            assert!(message.contains(part), "{host}: {message}");
         }
     }
 }
@@ -33,9 +33,9 @@ fn missing_image_of_a_container_is_reported() {
         HttpRequest("GET", "/_ping") => Some("200 OK"),
         _ => Some("404 Not Found"),
     });
-    let told = failure(&[("DOCKER_HOST", &engine.url), ("RLOCK_TEST_REDIS_IMAGE", "127.0.0.1:1/redis:none")]);
+    let message = failure(&[("DOCKER_HOST", &engine.url), ("RLOCK_TEST_REDIS_IMAGE", "127.0.0.1:1/redis:none")]);
     for part in ["no image `127.0.0.1:1/redis:none`", "RLOCK_TEST_REDIS_IMAGE=name:tag", "RLOCK_TEST_SERVERS=local"] {
-        assert!(told.contains(part), "{told}");
+        assert!(message.contains(part), "{message}");
     }
 }
 

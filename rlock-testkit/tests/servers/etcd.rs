@@ -176,17 +176,17 @@ fn server_of_the_environment_is_left_alone() {
 
 #[test]
 fn local_servers_need_a_program() {
-    let told = failure_of(STARTS, &[("RLOCK_TEST_SERVERS", "local"), ("PATH", "")]);
+    let message = failure_of(STARTS, &[("RLOCK_TEST_SERVERS", "local"), ("PATH", "")]);
     for part in ["there is no etcd here", "`etcd` on the PATH", "apt-get install etcd-server"] {
-        assert!(told.contains(part), "{told}");
+        assert!(message.contains(part), "{message}");
     }
 }
 
 #[test]
 fn missing_server_names_what_to_install() {
-    let told = failure_of(STARTS, &[("DOCKER_HOST", NOWHERE), ("PATH", "")]);
+    let message = failure_of(STARTS, &[("DOCKER_HOST", NOWHERE), ("PATH", "")]);
     for part in ["no etcd to test on", "apt-get install etcd-server", "Docker engine", "RLOCK_TEST_ETCD_URL=etcd://"] {
-        assert!(told.contains(part), "{told}");
+        assert!(message.contains(part), "{message}");
     }
 }
 

@@ -176,9 +176,9 @@ async fn dropped_cluster_is_gone_in_any_state() {
 
 #[test]
 fn a_cluster_runs_on_programs_and_needs_one() {
-    let told = failure_of(STARTS, &[("PATH", "")]);
+    let message = failure_of(STARTS, &[("PATH", "")]);
     for part in ["no etcd here", "`etcd` on the PATH", "apt-get install etcd-server"] {
-        assert!(told.contains(part), "{told}");
+        assert!(message.contains(part), "{message}");
     }
     let elsewhere = run(STARTS, &[("RLOCK_TEST_SERVERS", "containers"), ("DOCKER_HOST", super::NOWHERE)]);
     assert!(elsewhere.status.success(), "{}", text(&elsewhere));

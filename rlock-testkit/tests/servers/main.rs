@@ -173,32 +173,32 @@ fn server_of_the_environment_is_left_alone() {
 
 #[test]
 fn an_unknown_source_is_refused() {
-    let told = failure(&[("RLOCK_TEST_SERVERS", "docker")]);
-    assert!(told.contains("RLOCK_TEST_SERVERS=docker: not one of `containers` and `local`"), "{told}");
+    let message = failure(&[("RLOCK_TEST_SERVERS", "docker")]);
+    assert!(message.contains("RLOCK_TEST_SERVERS=docker: not one of `containers` and `local`"), "{message}");
 }
 
 #[cfg(not(feature = "containers"))]
 #[test]
 fn containers_need_the_feature() {
-    let told = failure(&[("RLOCK_TEST_SERVERS", "containers")]);
-    assert!(told.contains("without its feature `containers`"), "{told}");
+    let message = failure(&[("RLOCK_TEST_SERVERS", "containers")]);
+    assert!(message.contains("without its feature `containers`"), "{message}");
 }
 
 #[test]
 fn local_servers_need_a_program() {
-    let told = failure(&[("RLOCK_TEST_SERVERS", "local"), ("PATH", "")]);
+    let message = failure(&[("RLOCK_TEST_SERVERS", "local"), ("PATH", "")]);
     for part in ["there is no Redis here", "`redis-server` or `valkey-server`", "apt-get install redis-server"] {
-        assert!(told.contains(part), "{told}");
+        assert!(message.contains(part), "{message}");
     }
 }
 
 #[test]
 fn missing_server_names_what_to_install() {
-    let told = failure(&[("DOCKER_HOST", NOWHERE), ("PATH", "")]);
+    let message = failure(&[("DOCKER_HOST", NOWHERE), ("PATH", "")]);
     for part in
         ["no Redis to test on", "apt-get install redis-server", "Docker engine", "RLOCK_TEST_REDIS_URL=redis://"]
     {
-        assert!(told.contains(part), "{told}");
+        assert!(message.contains(part), "{message}");
     }
 }
 

@@ -99,7 +99,7 @@ fn server_that_asks_for_passwords_is_refused() {
 }
 
 #[test]
-fn what_is_no_postgres_is_told() {
+fn other_urls_are_refused() {
     for url in ["etcd://127.0.0.1:1", "postgres:", "127.0.0.1:1", ""] {
         let error = PgWire::connect(url).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{url}");
@@ -251,8 +251,8 @@ fn servers_started_at_once_leave_one_archive() {
     let archive = format!("{}/{}", temporary.path(), left[0]);
     let begun = run(STARTS, &variables);
     assert!(begun.status.success(), "{}", text(&begun));
-    let told = text(&begun);
-    let (_, segment) = told.split_once("its segment is ").unwrap();
+    let log = text(&begun);
+    let (_, segment) = log.split_once("its segment is ").unwrap();
     let segment = segment.split('.').next().unwrap();
     let segments = fs::read_to_string("/proc/sysvipc/shm").unwrap();
     assert!(segments.lines().all(|line| line.split_whitespace().nth(1) != Some(segment)), "{segment}: {segments}");

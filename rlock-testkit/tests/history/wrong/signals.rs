@@ -78,12 +78,12 @@ fn loss_that_was_never_signalled_is_found() {
 
 #[test]
 fn late_loss_after_a_starvation_is_found() {
-    let entries = |told| {
+    let entries = |signalled| {
         [
             at(0, asked(A)),
             at(1, granted(A, 1, 100)),
             at(300, What::Starved { process: 1, since: ms(90) }),
-            at(told, lost(A, LossReason::Expired, 100)),
+            at(signalled, lost(A, LossReason::Expired, 100)),
         ]
     };
     assert!(matches!(violation(entries(351)).breach, Breach::LateSignal { late, .. } if late == ms(51)));
