@@ -253,7 +253,7 @@ fn capabilities() -> Capabilities {
         ttl_step: Duration::from_millis(1),
         expiry_lag: Duration::ZERO,
         queue: true,
-        push: !is_on("grants_are_told_but_not_declared"),
+        push: !is_on("events_are_sent_but_not_declared"),
         rest: true,
         data: true,
     }
