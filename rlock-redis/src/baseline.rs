@@ -63,8 +63,8 @@ impl RedisBaseline {
         let store = Arc::<str>::from(config.address());
         let failed = |error: CallError| error.into_connect_error(&store);
         let (keys, config) = (Keys::new(&config.namespace), Arc::new(config));
-        let nobody = (Events::default(), Arc::new(Notify::new()));
-        let route = Route::open(config.clone(), keys.clone(), &nobody.0, &nobody.1).await.map_err(failed)?;
+        let unused = (Events::default(), Arc::new(Notify::new()));
+        let route = Route::open(config.clone(), keys.clone(), &unused.0, &unused.1).await.map_err(failed)?;
         let listener = route.listener().open().await.map_err(failed)?;
         let channel = inbox_channel(LeaseId::random());
         let messages = Mutex::new(Messages::subscribe(&listener.0, &config, &channel).await.map_err(failed)?);

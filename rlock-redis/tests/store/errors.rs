@@ -26,7 +26,7 @@ async fn nothing_listens() {
 }
 
 #[tokio::test]
-async fn nobody_answers() {
+async fn silent_server_is_unreachable() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let begun = Instant::now();
     let error = connect(&format!("redis://{}?connect_timeout=200ms", silent.local_addr().unwrap())).await.unwrap_err();
@@ -99,7 +99,7 @@ async fn foreign_key_fails_only_its_entry() {
 }
 
 #[tokio::test]
-async fn a_cursor_of_somebody_else_is_rejected() {
+async fn foreign_cursor_is_rejected() {
     let server = Server::start();
     let client = server.client().await;
     let after = Some(rlock_core::Cursor("a name".into()));

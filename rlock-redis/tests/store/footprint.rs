@@ -213,19 +213,19 @@ async fn rests_of_one_batch_end_one_by_one() {
 }
 
 #[tokio::test]
-async fn only_the_client_that_waits_is_told() {
+async fn only_the_waiting_client_gets_events() {
     let server = Server::start();
     let (holder, waiter) = (server.client_in("n").await, server.client_in("n").await);
-    let (mut told_holder, mut told_waiter) = (holder.events(), waiter.events());
+    let (mut holder_events, mut waiter_events) = (holder.events(), waiter.events());
     holder.acquire(&[mutex("a", 1)]).await;
     waiter.acquire(&[mutex("a", 2)]).await;
     holder.release(&[key("a", 1).into()]).await;
-    let Some(Event::Granted { id, token }) = told_waiter.next().await else { panic!() };
+    let Some(Event::Granted { id, token }) = waiter_events.next().await else { panic!() };
     assert_eq!(id, key("a", 2).id);
     let state = waiter.extend(&[Extension { key: key("a", 2), ttl: ttl(1_000) }]).await.remove(0).unwrap();
     assert!(matches!(state, Extended::Held(grant) if grant.token == token), "{state:?}");
 
     holder.break_leases(&key("a", 2).resource).await.unwrap();
-    assert_eq!(told_waiter.next().await, Some(Event::Broken { id }));
-    assert!(told_holder.next().now_or_never().is_none());
+    assert_eq!(waiter_events.next().await, Some(Event::Broken { id }));
+    assert!(holder_events.next().now_or_never().is_none());
 }
