@@ -98,7 +98,7 @@ impl Changes {
             if let Some(answers) = self.read(&rows, operations.len())? {
                 return Ok(answers);
             }
-            // The server's clock was set forward, or is another server's. The answer has told the link.
+            // The server's clock was set forward, or is another server's. The link has read its time from the answer.
         }
         Err(CallError::new(
             Kind::Unsent,

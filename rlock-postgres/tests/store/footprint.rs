@@ -53,7 +53,7 @@ async fn cycle_or_batch_flushes_the_log_once() {
     let client = server.client().await;
     cycle(&client, 1).await;
     let flushes = async || {
-        server.let_statistics_be_told(&client).await;
+        server.wait_for_statistics(&client).await;
         server.flushes()
     };
     let before = flushes().await;
@@ -85,8 +85,8 @@ async fn contended_turn_flushes_the_log_once() {
     let queued = |id: u8| claim("x", id.into(), Share::EXCLUSIVE, IfBusy::Queue);
     assert!(matches!(clients[0].acquire(&[queued(0)]).await[0], Ok(Acquired::Held(_))));
     let counts = async || {
-        server.let_statistics_be_told(&clients[0]).await;
-        server.let_statistics_be_told(&clients[1]).await;
+        server.wait_for_statistics(&clients[0]).await;
+        server.wait_for_statistics(&clients[1]).await;
         let updates = server.number("SELECT sum(n_tup_upd) FROM pg_stat_user_tables WHERE relname = 'locks'");
         (updates, server.flushes())
     };
@@ -118,7 +118,7 @@ async fn nothing_piles_up_over_many_cycles() {
     for _ in 0..1_000 {
         cycle(&client, 10).await;
     }
-    server.let_statistics_be_told(&client).await;
+    server.wait_for_statistics(&client).await;
     let size = server.number("SELECT pg_relation_size('rlock.locks')");
     assert!(size <= 10 * 8192, "the table has grown to {size} bytes");
     let moved = server.number("SELECT n_tup_upd - n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'locks'");

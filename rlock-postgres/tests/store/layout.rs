@@ -89,7 +89,7 @@ async fn reads(server: &Server, client: &PostgresBackend, waiters: u128) -> i64 
     const READ: &str = "SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = 'leases'";
     let name = format!("with {waiters}");
     queue(client, &name, waiters).await;
-    server.let_statistics_be_told(client).await;
+    server.wait_for_statistics(client).await;
     let before = server.number(READ);
     for turn in 0..8 {
         let joining = claim(&name, waiters + 1 + turn, Share::EXCLUSIVE, IfBusy::Queue);
@@ -98,7 +98,7 @@ async fn reads(server: &Server, client: &PostgresBackend, waiters: u128) -> i64 
         assert!(matches!(client.extend(&[extension]).await[0], Ok(Extended::Queued(_))));
         release(client, &name, turn).await;
     }
-    server.let_statistics_be_told(client).await;
+    server.wait_for_statistics(client).await;
     server.number(READ) - before
 }
 

@@ -70,21 +70,21 @@ async fn a_full_notification_queue_fails_no_release() {
     );
     let mut events = waiter.events();
     let extension = |name| Extension { key: key(name, 2), ttl: ttl(60_000) };
-    for name in ["untold", "told"] {
+    for name in ["silent", "notified"] {
         assert!(matches!(holder.acquire(&[exclusive(name, 1)]).await[0], Ok(Acquired::Held(_))));
         assert!(matches!(waiter.acquire(&[exclusive(name, 2)]).await[0], Ok(Acquired::Queued(_))));
     }
-    release(&holder, "untold", 1).await;
+    release(&holder, "silent", 1).await;
     // The renewal says it.
-    let Ok(Extended::Held(_)) = waiter.extend(&[extension("untold")]).await[0] else { panic!("it was released") };
+    let Ok(Extended::Held(_)) = waiter.extend(&[extension("silent")]).await[0] else { panic!("it was released") };
     server.query(
         "DROP FUNCTION pg_catalog.pg_notification_queue_usage(); \
          ALTER FUNCTION pg_catalog.usage() RENAME TO pg_notification_queue_usage",
     );
-    release(&holder, "told", 1).await;
-    let Ok(Extended::Held(told)) = waiter.extend(&[extension("told")]).await[0] else { panic!("it was released") };
+    release(&holder, "notified", 1).await;
+    let Ok(Extended::Held(grant)) = waiter.extend(&[extension("notified")]).await[0] else { panic!("it was released") };
     let event = within(SOON, "the queue has room", events.next()).await;
-    assert_eq!(event, Some(Event::Granted { id: LeaseId::from_u128(2), token: told.token }), "it is the first event");
+    assert_eq!(event, Some(Event::Granted { id: LeaseId::from_u128(2), token: grant.token }), "it is the first event");
 }
 
 /// A failover by name: new connections lead to another server, and the old one still serves its sessions.

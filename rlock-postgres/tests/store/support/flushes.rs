@@ -44,7 +44,7 @@ impl Server {
 
     /// Waits until the statistics include all work of `client`. A session reports them at the end of a transaction, at
     /// most once a second.
-    pub(crate) async fn let_statistics_be_told(&self, client: &PostgresBackend) {
+    pub(crate) async fn wait_for_statistics(&self, client: &PostgresBackend) {
         sleep(Duration::from_millis(1_100)).await;
         client.inspect(&key("name 0", 0).resource).await.unwrap();
         if self.version() < SHARES {
