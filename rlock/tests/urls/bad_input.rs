@@ -7,7 +7,7 @@ use rlock::{Client, LockOptions, Semaphore, SimpleLock, WatchdogConfig};
 
 type Refusal = Box<dyn Error>;
 
-fn assert_tells(what: &str, refused: Result<(), Refusal>, remedy: &str) {
+fn assert_remedy(what: &str, refused: Result<(), Refusal>, remedy: &str) {
     let error = refused.expect_err(what).to_string();
     assert!(error.contains(remedy), "{what}: {remedy:?} is missing in {error:?}");
     assert!(!error.contains("hunter2"), "{what}: {error}");
@@ -30,7 +30,7 @@ async fn names() {
         ("a control character of its second page", "a\u{85}", "remove or escape it"),
     ];
     for (what, name, remedy) in cases {
-        assert_tells(what, SimpleLock::new(name, &client).map(drop).map_err(Into::into), remedy);
+        assert_remedy(what, SimpleLock::new(name, &client).map(drop).map_err(Into::into), remedy);
     }
 }
 
@@ -59,12 +59,12 @@ async fn options() {
         ("an interval for nothing", LockOptions::new().watchdog(false).watchdog_interval(ms(9)), "drop one of the two"),
     ];
     for (what, options, remedy) in cases {
-        assert_tells(what, lock.lock_with(options).await.map(drop).map_err(Into::into), remedy);
+        assert_remedy(what, lock.lock_with(options).await.map(drop).map_err(Into::into), remedy);
     }
     let waiting = LockOptions::new().wait(ms(5));
-    assert_tells("a try that waits", lock.try_lock_with(waiting).await.map(drop).map_err(Into::into), "use lock_with");
-    assert_tells("no permits", Semaphore::new("options", 0, &client).map(drop).map_err(Into::into), "at least 1");
-    assert_tells("a default TTL of zero", Client::builder().default_ttl(ms(0)).map(drop).map_err(Into::into), "10ms");
+    assert_remedy("a try that waits", lock.try_lock_with(waiting).await.map(drop).map_err(Into::into), "use lock_with");
+    assert_remedy("no permits", Semaphore::new("options", 0, &client).map(drop).map_err(Into::into), "at least 1");
+    assert_remedy("a default TTL of zero", Client::builder().default_ttl(ms(0)).map(drop).map_err(Into::into), "10ms");
 }
 
 #[tokio::test]
@@ -81,12 +81,12 @@ async fn watchdogs() {
         ("no failure allowed", WatchdogConfig { max_failures: 0, ..new() }, "use 1 to give up"),
     ];
     for (what, config, remedy) in cases {
-        assert_tells(what, guard.start_watchdog(config).map(drop).map_err(Into::into), remedy);
+        assert_remedy(what, guard.start_watchdog(config).map(drop).map_err(Into::into), remedy);
     }
 }
 
 async fn assert_no_connection(what: &str, url: &str, remedy: &str) {
-    assert_tells(what, rlock::connect(url).await.map(drop).map_err(Into::into), remedy);
+    assert_remedy(what, rlock::connect(url).await.map(drop).map_err(Into::into), remedy);
 }
 
 #[tokio::test]
@@ -180,7 +180,7 @@ mod etcd {
             let error = rlock::connect(url).await.unwrap_err();
             assert!(error.is_unavailable() && !error.is_rejected(), "{error:?}");
             assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
-            assert_tells("down", Err(error.into()), "is the server running?");
+            assert_remedy("down", Err(error.into()), "is the server running?");
         }
     }
 }
@@ -212,6 +212,6 @@ mod redis {
         let error = rlock::connect("redis://user:hunter2@127.0.0.1:1").await.unwrap_err();
         assert!(error.is_unavailable() && !error.is_rejected(), "{error:?}");
         assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
-        assert_tells("down", Err(error.into()), "is the server running?");
+        assert_remedy("down", Err(error.into()), "is the server running?");
     }
 }
