@@ -35,16 +35,16 @@ async fn main() -> anyhow::Result<()> {
             move |failure| {
                 // The watchdog calls this for each failure, but the engineer on call wants one page.
                 if !is_alerted.swap(true, Ordering::Relaxed) {
-                    let _nobody_listens = pager.send(format!("WARNING {failure}"));
+                    let _no_listener = pager.send(format!("WARNING {failure}"));
                 }
                 if !failure.cause.is_transient() {
-                    let _nobody_listens = pager.send("CRITICAL it does not pass by itself".into());
+                    let _no_listener = pager.send("CRITICAL it does not pass by itself".into());
                 }
             }
         })
         .on_success(move || {
             if is_alerted.swap(false, Ordering::Relaxed) {
-                let _nobody_listens = pager.send("OK extended again".into());
+                let _no_listener = pager.send("OK extended again".into());
             }
         });
     guard.start_watchdog(config)?;

@@ -33,20 +33,20 @@ async fn node(name: &str) -> anyhow::Result<()> {
     let options = LockOptions::new().ttl(Duration::from_secs(3600)).watchdog_interval(Duration::from_secs(900));
     // A node whose clock is a minute behind finds the lock taken, though the job takes a second.
     let options = options.hold_at_least(Duration::from_secs(60));
-    until_told();
+    wait_for_line();
     let Some(guard) = lock.try_lock_with(options).await? else {
         println!("{name}: the job runs on another node");
         return Ok(());
     };
     println!("{name}: running the job with token {}", guard.token());
-    until_told(); // the job
+    wait_for_line(); // the job
     guard.unlock().await?;
     println!("{name}: done");
     Ok(())
 }
 
-fn until_told() {
-    let _what = std::io::stdin().lines().next();
+fn wait_for_line() {
+    let _line = std::io::stdin().lines().next();
 }
 
 /// Starts the nodes, and prints their output.
