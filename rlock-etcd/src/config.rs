@@ -1,6 +1,7 @@
 //! The configuration of a connection: servers, options and credentials.
 
 mod error;
+mod servers;
 mod url;
 
 use std::fmt;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use rlock_core::{InvalidOption, Namespace};
 
 pub use self::error::ConfigError;
+pub(crate) use self::servers::{Credentials, Endpoint, Tls};
 use self::url::{Parts, credentials, decode, endpoints};
 
 /// The addresses of the etcd servers, and the options of a connection to them.
@@ -33,29 +35,6 @@ pub struct EtcdConfig {
     pub(crate) connect_timeout: Duration,
     pub(crate) restart_grace: Duration,
     pub(crate) note_holds: bool,
-}
-
-/// One server.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Endpoint {
-    /// An IPv6 address has its brackets.
-    pub(crate) host: String,
-    pub(crate) port: u16,
-}
-
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Credentials {
-    pub(crate) user: String,
-    pub(crate) password: String,
-}
-
-/// The certificates that the client trusts, and its own.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Tls {
-    /// A file of the certificates to trust, in PEM; without it, the client trusts the system's.
-    pub(crate) ca: Option<PathBuf>,
-    /// Files with the certificate and the key of this client, in PEM.
-    pub(crate) identity: Option<(PathBuf, PathBuf)>,
 }
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);

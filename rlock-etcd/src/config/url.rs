@@ -3,7 +3,8 @@
 use percent_encoding::percent_decode_str;
 use url::Host;
 
-use super::{ConfigError, Credentials, Endpoint};
+use super::error::ConfigError;
+use super::servers::{Credentials, Endpoint};
 
 const DEFAULT_PORT: u16 = 2379;
 
