@@ -39,12 +39,12 @@ pub(crate) fn keep(mut rlock: UnixStream, command: &[OsString], namespace: Names
             Some(init)
         }
     };
-    let keeper = Keeper::new(rlock.try_clone()?, epoch, tree, init);
+    let keeper = KeeperState::new(rlock.try_clone()?, epoch, tree, init);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(attend(rlock, command, keeper))
 }
 
-async fn attend(rlock: UnixStream, command: &[OsString], mut keeper: Keeper) -> io::Result<()> {
+async fn attend(rlock: UnixStream, command: &[OsString], mut keeper: KeeperState) -> io::Result<()> {
     let mut children = signal(SignalKind::child())?;
     rlock.set_nonblocking(true)?;
     let mut orders = BufReader::new(tokio::net::UnixStream::from_std(rlock)?).lines();
@@ -80,7 +80,8 @@ async fn attend(rlock: UnixStream, command: &[OsString], mut keeper: Keeper) -> 
     }
 }
 
-struct Keeper {
+/// The state of the keeper, in its own process.
+struct KeeperState {
     rlock: UnixStream,
     epoch: Moment,
     tree: Tree,
@@ -96,7 +97,7 @@ struct Keeper {
     kills: u32,
 }
 
-impl Keeper {
+impl KeeperState {
     fn new(rlock: UnixStream, epoch: Moment, tree: Tree, init: Option<Init>) -> Self {
         Self {
             rlock,
