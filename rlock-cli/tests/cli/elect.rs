@@ -98,7 +98,7 @@ fn candidate_waits_for_a_store_that_is_down() {
 }
 
 #[test]
-fn program_that_ends_before_its_loss_ends_the_candidate() {
+fn program_ended_before_its_loss_ends_the_candidate() {
     let server = Server::start();
     let observer = Observer::of(&server);
     let folder = Folder::new();
