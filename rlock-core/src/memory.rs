@@ -145,7 +145,7 @@ impl Resource {
         self.rests.iter().map(|rest| u64::from(rest.share.weight())).sum()
     }
 
-    fn acquire(&mut self, claim: &Claim, inbox: &Inbox, last_token: &mut u64, now: Moment) -> Answer {
+    fn acquire(&mut self, claim: &Claim, inbox: &Inbox, last_token: &mut u64, now: Moment) -> ClaimResult {
         if let Some(state) = self.state_of(claim.key.id, now) {
             return Ok(state);
         }
@@ -239,7 +239,7 @@ impl Lease {
     }
 }
 
-type Answer = Result<Acquired, BackendError>;
+type ClaimResult = Result<Acquired, BackendError>;
 
 #[async_trait]
 impl Backend for MemoryBackend {
@@ -259,7 +259,7 @@ impl Backend for MemoryBackend {
         &CAN
     }
 
-    async fn acquire(&self, claims: &[Claim]) -> Vec<Answer> {
+    async fn acquire(&self, claims: &[Claim]) -> Vec<ClaimResult> {
         let acquire = |claim: &Claim| {
             self.on(&claim.key.resource, |resource, last_token, now| {
                 resource.acquire(claim, &self.inbox, last_token, now)
