@@ -19,7 +19,6 @@ mod process;
 mod survivors;
 mod tree;
 
-pub(crate) use launch::Launch;
 pub(crate) use message::{News, Order, to_line};
 pub(crate) use namespace::{Namespace, name_of_namespace};
 pub(crate) use process::keep;

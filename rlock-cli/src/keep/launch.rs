@@ -7,7 +7,7 @@ use std::process::Command;
 
 use nix::unistd::Pid;
 
-use super::Namespace;
+use super::namespace::Namespace;
 use crate::sys;
 
 /// A program that can be started once.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Survivors;
+use super::survivors::Survivors;
 
 /// An order of `rlock`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

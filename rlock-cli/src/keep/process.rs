@@ -15,9 +15,10 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 
-use super::namespace::Init;
-use super::tree::Identity;
-use super::{Launch, Namespace, News, Order, Tree, to_line};
+use super::launch::Launch;
+use super::message::{News, Order, to_line};
+use super::namespace::{Init, Namespace};
+use super::tree::{Identity, Tree};
 use crate::sys::{self, Child};
 
 /// Does the keeper's work, from the fork to the end of the process. Times are counted from `epoch`.

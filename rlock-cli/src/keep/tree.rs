@@ -8,8 +8,7 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::unistd::Pid;
 
-use super::Survivors;
-use super::survivors::Survivor;
+use super::survivors::{Survivor, Survivors};
 use crate::sys;
 
 /// The processes that descend from this one, except the children that it had before.
