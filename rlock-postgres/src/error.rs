@@ -1,5 +1,6 @@
 //! Classifies the errors of the server and of connections.
 
+mod kind;
 mod reason;
 
 use std::borrow::Cow;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use rlock_core::{BackendError, ConnectError, Failure};
 
+pub(crate) use self::kind::Kind;
 use self::reason::{
     POOL_CLOSED, PRIMARY, UNTRUSTED, after_connecting, after_executing, answered, broken, unreachable, untrusted,
 };
@@ -21,22 +23,6 @@ pub(crate) struct CallError {
     pub(crate) kind: Kind,
     pub(crate) reason: String,
     pub(crate) source: Option<Arc<dyn Error + Send + Sync>>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// It was not sent, or the server answered that nothing was done; a retry may succeed.
-    Unsent,
-    /// The server answered that it does not write. A new connection may lead to another server, which does.
-    ReadOnly,
-    /// It may have been carried out; no answer says so.
-    Unanswered,
-    /// It timed out. The server may still be working on it.
-    Late,
-    /// The tables or the procedures are missing.
-    Incomplete,
-    /// The server rejected it.
-    Refused,
 }
 
 impl CallError {

@@ -5,7 +5,7 @@ use std::io;
 use sqlx::error::DatabaseError;
 use sqlx::postgres::PgDatabaseError;
 
-use super::Kind;
+use super::kind::Kind;
 use crate::config::Schema;
 
 /// The error code that only schema.sql and check.sql raise, to refuse a schema.

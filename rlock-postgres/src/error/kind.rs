@@ -1,0 +1,18 @@
+//! The kinds of failed calls.
+
+/// The effect of a failed call, and what a retry may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// It was not sent, or the server answered that nothing was done; a retry may succeed.
+    Unsent,
+    /// The server answered that it does not write. A new connection may lead to another server, which does.
+    ReadOnly,
+    /// It may have been carried out; no answer says so.
+    Unanswered,
+    /// It timed out. The server may still be working on it.
+    Late,
+    /// The tables or the procedures are missing.
+    Incomplete,
+    /// The server rejected it.
+    Refused,
+}
