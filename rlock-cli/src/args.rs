@@ -8,13 +8,15 @@ mod help;
 mod hint;
 mod lock;
 mod run;
+mod store;
+mod values;
 
 use std::io::{self, Write as _};
 use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use rlock::{ResourceName, Ttl, WatchdogConfig};
+use rlock::{ResourceName, WatchdogConfig};
 
 use crate::exit::Exit;
 
@@ -24,6 +26,8 @@ pub(crate) use check::CheckArgs;
 pub(crate) use elect::{ElectArgs, LeaderArgs};
 pub(crate) use lock::{AcquireArgs, HandleArgs, LockArgs};
 pub(crate) use run::{OnLost, RunArgs, WaitFor};
+pub(crate) use store::Store;
+use values::{resource_name, time};
 
 /// Runs programs under a distributed lock.
 #[derive(Debug, Parser)]
@@ -191,25 +195,6 @@ pub(crate) struct BreakArgs {
     pub(crate) json: bool,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct Store {
-    /// The store, such as redis://localhost:6379 [default: sqlite:, a file in the user's home]
-    ///
-    /// Other users of this machine can read a command line. Put a URL with a password into RLOCK_URL.
-    #[arg(id = "url", long = "url", value_name = "URL", env = "RLOCK_URL", hide_env_values = true)]
-    pub(crate) given: Option<String>,
-}
-
-/// The store without a URL: the user's own file, if SQLite is built in.
-const DEFAULT: &str = if cfg!(feature = "sqlite") { "sqlite:" } else { "" };
-
-impl Store {
-    /// Not empty once [`parse`] has returned.
-    pub(crate) fn url(&self) -> &str {
-        self.given.as_deref().unwrap_or(DEFAULT)
-    }
-}
-
 #[cfg(feature = "postgres")]
 #[derive(Debug, Args)]
 pub(crate) struct SchemaArgs {
@@ -324,23 +309,6 @@ fn wrong(command: &Command, kind: ErrorKind, message: &str) -> clap::Error {
         Some(command) => command.error(kind, message),
         None => cli.error(kind, message),
     }
-}
-
-fn resource_name(name: &str) -> Result<ResourceName, String> {
-    ResourceName::new(name).map_err(|error| error.to_string())
-}
-
-fn time(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|error| format!("{error}; write a number and a unit: 500ms, 30s, 5m"))
-}
-
-fn ttl(text: &str) -> Result<Ttl, String> {
-    let given = time(text)?;
-    let shown = humantime::format_duration;
-    Ttl::new(given).map_err(|_| {
-        let (least, most) = (shown(Ttl::MIN.get()), Ttl::MAX.get().as_secs() / (24 * 60 * 60));
-        format!("a TTL of {} cannot be used: choose one from {least} to {most} days", shown(given))
-    })
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use rlock::Ttl;
 use rlock_testkit::bench::{Benchmark, Plan};
 
-use super::{Store, ttl};
+use super::store::Store;
+use super::values::ttl;
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {

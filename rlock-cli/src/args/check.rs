@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::Store;
+use super::store::Store;
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {

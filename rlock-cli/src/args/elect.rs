@@ -6,7 +6,10 @@ use std::time::Duration;
 use clap::Args;
 use rlock::{ResourceName, Ttl};
 
-use super::{LockArgs, OnLost, RunArgs, Store, WaitFor, resource_name, time, ttl};
+use super::lock::LockArgs;
+use super::run::{OnLost, RunArgs, WaitFor};
+use super::store::Store;
+use super::values::{resource_name, time, ttl};
 
 #[derive(Debug, Args)]
 pub(crate) struct ElectArgs {

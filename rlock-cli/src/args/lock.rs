@@ -5,7 +5,8 @@ use std::time::Duration;
 use clap::Args;
 use rlock::{LockHandle, ResourceName, Ttl};
 
-use super::{Store, resource_name, time, ttl};
+use super::store::Store;
+use super::values::{resource_name, time, ttl};
 
 /// The lock that a command takes, and how it waits for it.
 #[derive(Debug, Args)]

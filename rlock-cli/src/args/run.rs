@@ -6,7 +6,8 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use rlock::LockHandle;
 
-use super::{LockArgs, time};
+use super::lock::LockArgs;
+use super::values::time;
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
