@@ -107,3 +107,35 @@ async fn adoption_that_comes_too_late_is_forgotten() {
     until_idle().await;
     assert_eq!(world.client.open_leases(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn handle_is_adopted_once_by_a_client() {
+    let world = World::new();
+    let handle = mutex(&world.client).lock().await.unwrap().into_handle().unwrap();
+    let adopted = world.client.adopt(&handle).await.unwrap();
+    let again = world.client.adopt(&handle).await;
+    assert!(matches!(again, Err(AdoptError::Lock(LockError::Rejected { .. }))), "{again:?}");
+    tokio::time::sleep(TTL * 3).await;
+    assert!(adopted.is_held());
+    adopted.unlock().await.unwrap();
+    assert_eq!(world.client.open_leases(), 0);
+}
+
+/// The claim is answered, and its future is not polled until the client has ended.
+#[tokio::test(start_paused = true)]
+async fn shutdown_leaves_a_lock_that_is_being_adopted() {
+    let world = World::new();
+    let handle = mutex(&world.client).lock().await.unwrap().into_handle().unwrap();
+    world.script.decide(Verb::Acquire, Fate::AnsweredLate(Duration::from_secs(1)));
+    let mut adopting = std::pin::pin!(world.client.adopt(&handle));
+    assert!(futures_util::poll!(adopting.as_mut()).is_pending());
+    until_idle().await;
+    assert!(futures_util::poll!(adopting.as_mut()).is_pending());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    until_idle().await;
+    world.client.shutdown(TTL).await.unwrap();
+    let adopted = adopting.await;
+    assert!(matches!(adopted, Err(AdoptError::Lock(LockError::Closed { .. }))), "{adopted:?}");
+    let name = ResourceName::new("job").unwrap();
+    assert!(!world.other_client().inspect(&name).await.unwrap().is_free(), "another client may adopt it");
+}

@@ -5,10 +5,11 @@ use std::sync::atomic::Ordering;
 
 use super::quietly::quietly;
 use super::step::Sending;
+use super::table::NoEntry;
 use super::watch::Watch;
 use super::{Driver, LockRequest, Slot};
 use crate::clock::Moment;
-use crate::contract::{LeaseId, LeaseKey, Token};
+use crate::contract::{BackendError, Failure, LeaseId, LeaseKey, Token};
 use crate::error::{InvalidConfig, LockError};
 use crate::lease::{Effects, Input, Lease, LossReason, Phase, Refusal, Terms, Verb};
 use crate::metrics::{AcquireOutcome, LockKind};
@@ -60,8 +61,15 @@ impl Driver {
         };
         let lease = Lease::new(terms, now, &mut Effects::new());
         let slot = Arc::new(Slot::new(key, request, lease, watch));
-        if !self.table.insert(&slot) {
-            return Err(LockError::Closed { resource: request.resource.clone() });
+        let resource = || request.resource.clone();
+        match self.table.insert(&slot) {
+            Ok(()) => {}
+            Err(NoEntry::Closed) => return Err(LockError::Closed { resource: resource() }),
+            Err(NoEntry::Known) => {
+                let reason = "this client has the lock already; use the guard that it has";
+                let source = BackendError::Rejected(Failure::new("adopt", self.store.clone(), reason));
+                return Err(LockError::Rejected { resource: resource(), source });
+            }
         }
         self.send(Verb::Claim, &slot, now, true);
         if self.is_dead.load(Ordering::Acquire) {

@@ -49,10 +49,10 @@ impl Driver {
             slot.poll_for(context, || self.claimed(slot))
         });
         match claimed.await {
-            Claimed::Granted(token) if token == handle.token => Ok(adopting.take()),
+            Claimed::Granted(token) if token == handle.token => Ok(adopting.take()?),
             // The lease ended in between, and the claim has created a new one.
             Claimed::Granted(_) => {
-                self.let_go(&adopting.take());
+                self.let_go(&adopting.take()?);
                 Err(lost(LossReason::Gone).into())
             }
             Claimed::Ended(reason) => Err(lost(reason).into()),
@@ -87,8 +87,14 @@ struct Adopting {
 }
 
 impl Adopting {
-    fn take(&mut self) -> Arc<Slot> {
-        self.slot.take().expect("it is taken once")
+    /// Makes the lease one of this client. Fails if the client was shut down meanwhile.
+    fn take(&mut self) -> Result<Arc<Slot>, LockError> {
+        let slot = self.slot.take().expect("it is taken once");
+        let mut state = slot.lock();
+        state.is_being_adopted = false;
+        let is_forgotten = slot.is_forgotten();
+        drop(state);
+        if is_forgotten { Err(LockError::Closed { resource: slot.key.resource.clone() }) } else { Ok(slot) }
     }
 }
 

@@ -67,6 +67,8 @@ pub(super) struct Signals {
 
 pub(super) struct State {
     pub(super) lease: Lease,
+    /// The lease is being adopted, so the end of this client must leave it in the store.
+    pub(super) is_being_adopted: bool,
     /// The timers in the schedule, each earlier than the one before.
     pub(super) timers: SmallVec<[Moment; 2]>,
     /// The reason why the waiter gets no lock.
@@ -93,6 +95,7 @@ pub(super) type Ticket = (u64, oneshot::Sender<Result<(), ExtendError>>);
 impl Slot {
     pub(super) fn new(key: LeaseKey, request: &LockRequest, lease: Lease, watch: Option<Box<Watch>>) -> Self {
         let state = State {
+            is_being_adopted: lease.terms().adopts,
             lease,
             timers: SmallVec::new(),
             refusal: None,

@@ -1,6 +1,7 @@
 //! The leases of a client by their ids.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -31,18 +32,33 @@ struct Inner {
     threads: usize,
 }
 
+/// The reason why a lease was not added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoEntry {
+    /// The table takes no more leases.
+    Closed,
+    /// The table has a lease of this id, which only an adopted one can have.
+    Known,
+}
+
 /// Uses the random bits of an id as its hash.
 #[derive(Default)]
 struct IdHasher(u64);
 
 impl Table {
-    /// Adds a lease, unless the table is closed.
-    pub(super) fn insert(&self, slot: &Arc<Slot>) -> bool {
+    /// Adds a lease.
+    pub(super) fn insert(&self, slot: &Arc<Slot>) -> Result<(), NoEntry> {
         let mut inner = self.lock();
-        if !inner.is_closed {
-            inner.slots.insert(slot.key.id, slot.clone());
+        if inner.is_closed {
+            return Err(NoEntry::Closed);
         }
-        !inner.is_closed
+        match inner.slots.entry(slot.key.id) {
+            Entry::Occupied(_) => Err(NoEntry::Known),
+            Entry::Vacant(entry) => {
+                entry.insert(slot.clone());
+                Ok(())
+            }
+        }
     }
 
     pub(super) fn is_closed(&self) -> bool {

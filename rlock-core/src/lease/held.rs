@@ -29,7 +29,7 @@ pub(crate) struct Held {
     /// Extensions that the holder has requested and that are not sent yet.
     requests: Vec<Wish>,
     watchdog: Option<RenewalSchedule>,
-    /// One extension without a watchdog is needed, because the grant did not give the lease its whole life.
+    /// An extension by the TTL is needed, because the grant did not give the lease its whole life.
     wants_whole_life: bool,
     /// An event is newer than the last answer.
     doubt: Option<Doubt>,
@@ -97,7 +97,7 @@ impl Held {
             limit: context.terms.hold_at_most.map(|time| now.after(time)),
             extending,
             requests: Vec::new(),
-            wants_whole_life: watchdog.is_none() && !is_whole,
+            wants_whole_life: !is_whole,
             watchdog,
             doubt: None,
             failures: 0,
@@ -128,9 +128,9 @@ impl Held {
         }
         let automatic = match &self.watchdog {
             Some(watchdog) => watchdog.renewal().extend_by,
-            None if self.wants_whole_life => terms.ttl,
             None => Ttl::MIN, // only checks whether the lease is held
         };
+        let automatic = if self.wants_whole_life { automatic.max(terms.ttl) } else { automatic };
         let requests = std::mem::take(&mut self.requests);
         let ttl = requests.iter().map(|request| request.ttl).fold(automatic, Ttl::max);
         self.longest = self.longest.max(ttl);

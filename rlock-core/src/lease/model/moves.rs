@@ -182,6 +182,7 @@ impl Model for Bounds {
                     limit: None,
                     is_lost: false,
                     heard: None,
+                    unanswered: None,
                     ends_now: false,
                 };
                 world.clients[client].lease = Some(live);
@@ -302,7 +303,7 @@ impl Model for Bounds {
             }
             Action::Freeze(client) => {
                 world.budget.freezes -= 1;
-                world.kept = None;
+                world.keep_no_longer(client);
                 world.disturb(client);
                 world.clients[client].is_frozen = true;
             }

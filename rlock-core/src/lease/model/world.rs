@@ -8,8 +8,8 @@ use super::{Bounds, Budget};
 use crate::clock::Moment;
 use crate::contract::Extended;
 use crate::lease::{
-    Effect, Effects, ExtendOutcome, Hint, Input, Lease, LossReason, Order, Phase, Refusal, ReleaseOutcome, STRAY, Verb,
-    Wait,
+    Effect, Effects, ExtendOutcome, Fault, Hint, Input, Lease, LossReason, Order, Phase, Refusal, ReleaseOutcome,
+    STRAY, Verb, Wait,
 };
 
 /// One state of the world.
@@ -55,6 +55,8 @@ pub(super) struct Live {
     pub(super) is_lost: bool,
     /// The last call that was under way when the client received the event that the lease was broken.
     pub(super) heard: Option<u32>,
+    /// The second in which the client gave up the last claim without an answer.
+    pub(super) unanswered: Option<u64>,
     /// The store's answer has to end the lock within this second.
     pub(super) ends_now: bool,
 }
@@ -91,6 +93,9 @@ impl World {
             _ => false,
         });
         let is_old_news = is_older && !self.store.holds(live.id);
+        if matches!(input, Input::Claimed(_, Err(Fault::Unknown))) {
+            live.unanswered = Some(self.now);
+        }
         let end = live.machine.deadline();
         let is_past = end.is_some_and(|end| end <= now);
         let is_limit_first = live.limit.is_some_and(|limit| end == Some(Bounds::moment(limit)));
@@ -126,11 +131,17 @@ impl World {
     }
 
     pub(super) fn crash(&mut self, client: usize) {
-        self.kept = None; // the lease may have ended before that time
+        self.keep_no_longer(client); // the lease may have ended before that time
         self.store.excuse(|entry| entry.client == client);
         let claims = self.network.iter().filter(|message| message.client == client && message.is_claim());
         self.crashed.extend(claims.map(|message| message.id));
         self.clients[client] = Client { lease: None, locks_left: 0, is_frozen: false };
+    }
+
+    /// Expects no longer that the minimum time of this client's lease is kept.
+    pub(super) fn keep_no_longer(&mut self, client: usize) {
+        let lease = self.clients[client].lease.as_ref().map(|live| live.id);
+        self.kept.take_if(|(id, _)| Some(*id) == lease);
     }
 
     /// Shuts a client down.
@@ -159,8 +170,8 @@ impl World {
             let Some(live) = &mut self.clients[client].lease else { return };
             match effect {
                 Effect::Send(verb) => self.send(client, verb, now),
-                Effect::Lose(_) => {
-                    self.kept.take_if(|(id, _)| *id == live.id);
+                Effect::Lose(reason) => {
+                    self.kept.take_if(|(id, _)| *id == live.id && reason != LossReason::Shutdown);
                     if std::mem::replace(&mut live.is_lost, true) {
                         self.accuse("a loss is signalled once");
                     }
@@ -239,8 +250,7 @@ impl World {
     fn is_forgotten_too_early(&self, bounds: &Bounds, live: &Live) -> bool {
         let may_arrive = self.network.iter().any(|message| message.id == live.id && message.is_claim());
         let least = bounds.terms.ttl.get().min(bounds.terms.retry_for).min(STRAY);
-        let until = live.machine.stray_until.map(|until| until.before(STRAY).after(least));
-        may_arrive && until.is_some_and(|until| self.moment() < until)
+        may_arrive && live.unanswered.is_some_and(|second| self.moment() < Bounds::moment(second).after(least))
     }
 
     pub(super) fn send(&mut self, client: usize, verb: Verb, now: Moment) {
@@ -289,7 +299,7 @@ impl World {
         if message.is_claim() {
             self.crashed.remove(&message.id);
         }
-        if !is_known && self.store.holds(message.id) {
+        if !is_known && self.store.alive(self.now).any(|entry| entry.id == message.id) {
             self.forced.remove(&message.id); // a claim without an answer has come again after the break
         }
         message.answered(answer)

@@ -102,7 +102,8 @@ impl Alone {
         let (now, (ticket, _)) = (self.now(point), &point.tickets);
         let hints = [Hint::Granted(TOKEN), Hint::Granted(OTHER), Hint::Broken, Hint::Resync].map(Input::Hint);
         let watch = Input::Watch(Renewal { generation: 2, ..renewal(TTL / 3, Some(1)) });
-        let others = [Input::LetGo, Input::GiveUp, Input::HandOver, Input::Close, Input::Abandon, Input::Timer, watch];
+        let others = [Input::LetGo, Input::GiveUp, Input::HandOver, Input::Drain, Input::Close, Input::Abandon];
+        let others = others.into_iter().chain([Input::Timer, watch]);
         let unwatches = [1, 2].map(|generation| Input::Unwatch { generation });
         let extensions = [TTL, TTL * 2].map(|life| Input::Extend {
             ttl: ttl(life),
@@ -137,6 +138,7 @@ impl Point {
             Input::LetGo | Input::GiveUp | Input::Close => {
                 self.is_owed |= matches!(before.phase(), Phase::Held(_) | Phase::Ended(_));
             }
+            Input::Drain => self.is_owed |= matches!(before.phase(), Phase::Ended(_)),
             _ => {}
         }
         let mut effects = Effects::new();
@@ -270,7 +272,8 @@ fn no_input_is_a_surprise_in_any_state() {
     let until = Wait::Until(start().after(ms(TTL / 2)));
     let polled = Terms { wait: until, queues: false, pushes: false, ..unwatched() };
     let tried = Terms { wait: Wait::Never, ..unwatched() };
-    let all = [("watched", watched), ("limited", limited), ("polled", polled), ("tried", tried)];
+    let adopted = Terms { adopts: true, ..tried.clone() };
+    let all = [("watched", watched), ("limited", limited), ("polled", polled), ("tried", tried), ("adopted", adopted)];
     for (name, terms) in all {
         let alone = Alone { terms, moments: &[0, 10_000, 50_000], most_calls: 3 };
         let begun = std::time::Instant::now();

@@ -237,3 +237,15 @@ fn extension_older_than_a_watchdog_does_not_count() {
     driven.take(extended());
     driven.sends(&[extend(TTL)]);
 }
+
+#[test]
+fn lock_whose_watchdog_stops_at_once_gets_its_whole_life() {
+    let mut driven = Driven::queued(terms());
+    driven.pass(TTL / 2);
+    driven.take(Input::Hint(Hint::Granted(TOKEN)));
+    driven.take(Input::Unwatch { generation: 1 });
+    driven.sent.clear();
+    driven.take(Input::Extended(0, Err(Fault::NotApplied)));
+    driven.fire();
+    driven.sends(&[extend(TTL)]);
+}
