@@ -261,6 +261,38 @@ fn leader_is_observed() {
     assert!(observed.find(|seen| !matches!(seen, Observation::Vacant | Observation::Led(_))).is_none());
 }
 
+#[test]
+fn term_after_a_loss_is_another_campaign() {
+    let client = client();
+    let (election, name) = (Election::new("scheduler", &client).unwrap(), ResourceName::new("scheduler").unwrap());
+    let mut tokens = Vec::new();
+    let led = election.lead("one", LockOptions::new(), |leadership| {
+        tokens.push(leadership.token());
+        if tokens.len() < 3 {
+            client.break_leases(&name).unwrap();
+            assert_eq!(leadership.wait_lost(LONG), Some(LossReason::Broken));
+        }
+        leadership.is_leader().then(|| leadership.token())
+    });
+    assert_eq!(led.unwrap(), tokens.last().copied(), "the output of a lost term is dropped");
+    assert!(tokens.len() == 3 && tokens.is_sorted_by(|one, next| one < next), "{tokens:?}");
+    assert_eq!(election.leader().unwrap(), None, "it has resigned");
+}
+
+#[test]
+fn leading_ends_with_the_client() {
+    let client = client();
+    let election = Election::new("scheduler", &client).unwrap();
+    let mut terms = 0;
+    let led = election.lead("", LockOptions::new(), |leadership| {
+        terms += 1;
+        client.shutdown(LONG).unwrap();
+        leadership.check().unwrap_err().reason
+    });
+    assert!(matches!(led, Err(LockError::Closed { .. })), "{led:?}");
+    assert_eq!(terms, 1);
+}
+
 #[tokio::test]
 async fn calls_inside_a_runtime_block_it_and_return() {
     let client = client();

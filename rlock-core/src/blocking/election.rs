@@ -46,6 +46,49 @@ impl Election {
         block_on(self.0.campaign_with(data, options)).map(Leadership)
     }
 
+    /// Campaigns, and calls `term` each time that this client leads. Returns the output of the first term that returns
+    /// before its leadership is lost.
+    ///
+    /// A loss does not stop `term`. Therefore `term` gets the leadership, to [check](Leadership::check) between two steps.
+    /// After a loss, `lead` drops the output of the term, and campaigns again. See
+    /// [`Election::lead`](crate::Election::lead).
+    ///
+    /// ```
+    /// # fn next_job() -> Option<u32> { None }
+    /// # fn run(_job: u32) {}
+    /// # fn doc(election: rlock_core::blocking::Election) -> Result<(), Box<dyn std::error::Error>> {
+    /// use rlock_core::{LockOptions, Lost};
+    ///
+    /// let term = election.lead("http://10.0.0.7:8080", LockOptions::new(), |leadership| {
+    ///     while let Some(job) = next_job() {
+    ///         leadership.check()?; // ends this term after a loss
+    ///         run(job);
+    ///     }
+    ///     Ok::<_, Lost>(())
+    /// })?;
+    /// term?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`Election::lead`](crate::Election::lead).
+    pub fn lead<T>(
+        &self,
+        data: impl Into<Vec<u8>>,
+        options: LockOptions,
+        mut term: impl FnMut(&Leadership) -> T,
+    ) -> Result<T, LockError> {
+        let data = data.into();
+        loop {
+            let leadership = self.campaign_with(data.clone(), options.clone())?;
+            match leadership.run(&mut term) {
+                Ok(output) => return Ok(output),
+                Err(lost) => tracing::warn!(%lost, "the leadership was lost; the campaign begins again"),
+            }
+        }
+    }
+
     /// Returns the leader at this instant, as the store reports it; `None` if there is none.
     ///
     /// # Errors
@@ -106,6 +149,19 @@ impl Leadership {
     /// Blocks until the leadership is lost, for `limit` at most, and returns the reason; `None` if it is not lost then.
     pub fn wait_lost(&self, limit: Duration) -> Option<LossReason> {
         block_on_for(self.0.lost(), limit)
+    }
+
+    /// Runs `work` while this client leads, and resigns after `work` has returned.
+    ///
+    /// A loss does not stop `work`. Therefore `work` gets the leadership, to [check](Self::check) between two steps.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Guard::run`](super::Guard::run).
+    pub fn run<T>(self, work: impl FnOnce(&Self) -> T) -> Result<T, Lost> {
+        self.check()?;
+        let output = work(&self);
+        block_on(self.0.resign_after(output))
     }
 
     /// Resigns, so that the next candidate leads.

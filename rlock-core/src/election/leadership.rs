@@ -77,6 +77,11 @@ impl Leadership {
         self.0.run(work).await
     }
 
+    /// Resigns after work that has ended with `output`.
+    pub(crate) async fn resign_after<T>(self, output: T) -> Result<T, Lost> {
+        self.0.release_after(output).await
+    }
+
     /// Resigns, so that the next candidate leads, and reports whether this client led until then.
     /// [`Guard::release`] of the [`guard`](Self::guard) resigns by reference.
     ///
