@@ -66,7 +66,7 @@ async fn look(client: &Client, prefix: &str) -> Result<(Vec<Snapshot>, bool), Ba
             if snapshots.len() == MOST {
                 return Ok((snapshots, true));
             }
-            let snapshot = client.inspect(&entry.resource).await?;
+            let snapshot = client.inspect(entry.resource).await?;
             if !snapshot.is_free() {
                 snapshots.push(snapshot);
             }

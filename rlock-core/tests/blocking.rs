@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use rlock_core::blocking::{Client, Election, LockSet, NoThread, RwLock, Semaphore, SimpleLock};
 use rlock_core::{
-    AdoptError, End, Finding, LockError, LockOptions, LossReason, Lost, MemoryStore, Namespace, Observation,
-    ResourceName, RunError, WatchdogConfig,
+    AdoptError, End, Finding, LockError, LockOptions, LossReason, Lost, MemoryStore, Namespace, Observation, RunError,
+    WatchdogConfig,
 };
 
 use support::Scripted;
@@ -63,7 +63,7 @@ fn loss_is_waited_for() {
     let client = client();
     let guard = SimpleLock::new("job", &client).unwrap().lock().unwrap();
     assert_eq!(guard.wait_lost(Duration::from_millis(10)), None);
-    let breaking = thread::spawn(move || client.break_leases(&ResourceName::new("job").unwrap()).unwrap());
+    let breaking = thread::spawn(move || client.break_leases("job").unwrap());
     assert_eq!(guard.wait_lost(LONG), Some(LossReason::Broken));
     assert_eq!(breaking.join().unwrap(), 1);
     assert_eq!((guard.loss(), guard.is_held()), (Some(LossReason::Broken), false));
@@ -90,7 +90,7 @@ fn end_of_a_set_is_waited_for() {
     let set = LockSet::new(&client).mutex("one").unwrap().mutex("two").unwrap().lock().unwrap();
     let brief = Duration::from_millis(10);
     assert_eq!((set.wait_lost(brief), set.wait_ended(brief)), (None, None));
-    client.break_leases(&ResourceName::new("two").unwrap()).unwrap();
+    client.break_leases("two").unwrap();
     let lost = set.wait_lost(LONG).expect("one of them is broken");
     assert_eq!((lost.resource.as_str(), lost.reason), ("two", LossReason::Broken));
     assert_eq!(set.wait_ended(LONG), Some(End::Lost(LossReason::Broken)));
@@ -264,12 +264,12 @@ fn leader_is_observed() {
 #[test]
 fn term_after_a_loss_is_another_campaign() {
     let client = client();
-    let (election, name) = (Election::new("scheduler", &client).unwrap(), ResourceName::new("scheduler").unwrap());
+    let election = Election::new("scheduler", &client).unwrap();
     let mut tokens = Vec::new();
     let led = election.lead("one", LockOptions::new(), |leadership| {
         tokens.push(leadership.token());
         if tokens.len() < 3 {
-            client.break_leases(&name).unwrap();
+            client.break_leases("scheduler").unwrap();
             assert_eq!(leadership.wait_lost(LONG), Some(LossReason::Broken));
         }
         leadership.is_leader().then(|| leadership.token())

@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use rlock_core::{LockError, LossReason, ResourceName};
+use rlock_core::{LockError, LossReason};
 
 use support::{TTL, World, options, until_idle};
 
@@ -51,8 +51,7 @@ async fn what_is_held_too_long_is_given_back() {
     let guard = world.lock("job").lock_with(options()).await.unwrap();
     world.client.drain(TTL, TTL).await.unwrap();
     assert_eq!(guard.loss(), Some(LossReason::Shutdown));
-    let name = ResourceName::new("job").unwrap();
-    assert!(world.other_client().inspect(&name).await.unwrap().is_free());
+    assert!(world.other_client().inspect("job").await.unwrap().is_free());
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rlock_core::{
-    Client, ClientBuilder, Clock, Guard, LockOptions, MemoryStore, Namespace, ResourceName, SimpleLock, WatchdogConfig,
+    Client, ClientBuilder, Clock, Guard, LockOptions, MemoryStore, Namespace, SimpleLock, WatchdogConfig,
 };
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -143,7 +143,7 @@ fn a_place_in_the_queue_is_given_back() {
     let other = Client::new(world.store.client(Namespace::default()));
     one_thread().block_on(async {
         let _held = SimpleLock::new("job", &other).unwrap().lock().await.unwrap();
-        let queue = async || other.inspect(&ResourceName::new("job").unwrap()).await.unwrap().queue.len();
+        let queue = async || other.inspect("job").await.unwrap().queue.len();
         let lock = SimpleLock::new("job", &world.client).unwrap();
         let waiting = tokio::spawn(async move { lock.lock().await });
         while queue().await == 0 {

@@ -7,18 +7,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, poll};
-use rlock_core::{
-    BackendError, Client, Election, InvalidConfig, LockError, LockOptions, LossReason, Observation, ResourceName,
-};
+use rlock_core::{BackendError, Client, Election, InvalidConfig, LockError, LockOptions, LossReason, Observation};
 
 use support::{TTL, World, options, until_idle};
 
-fn election(client: &Client) -> Election {
-    Election::new("scheduler", client).unwrap()
-}
+const NAME: &str = "scheduler";
 
-fn name() -> ResourceName {
-    ResourceName::new("scheduler").unwrap()
+fn election(client: &Client) -> Election {
+    Election::new(NAME, client).unwrap()
 }
 
 /// The data of the leader that is observed next; `None` for vacancy.
@@ -136,7 +132,7 @@ async fn lost_leadership_begins_another_campaign() {
     let breaking = async {
         for _ in 0..2 {
             tokio::time::sleep(TTL).await;
-            other.break_leases(&name()).await.unwrap();
+            other.break_leases(NAME).await.unwrap();
         }
     };
     let (token, ()) = tokio::join!(leading, breaking);
@@ -150,7 +146,7 @@ async fn loss_of_leadership_is_signalled() {
     let world = World::new();
     let leadership = election(&world.client).campaign("").await.unwrap();
     let (lost, token) = (leadership.lost(), leadership.cancellation_token());
-    world.other_client().break_leases(&name()).await.unwrap();
+    world.other_client().break_leases(NAME).await.unwrap();
     assert_eq!(lost.await, LossReason::Broken);
     assert!(token.is_cancelled() && leadership.check().is_err() && !leadership.is_leader());
 }
@@ -165,7 +161,7 @@ async fn dropped_campaign_leaves_the_queue() {
     until_idle().await;
     drop(campaign);
     until_idle().await;
-    assert_eq!(world.client.inspect(&name()).await.unwrap().queue, []);
+    assert_eq!(world.client.inspect(NAME).await.unwrap().queue, []);
     drop(leadership);
 }
 

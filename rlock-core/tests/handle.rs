@@ -4,9 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use rlock_core::{
-    AdoptError, Client, LockError, LockHandle, LockOptions, LossReason, ResourceName, RwLock, SimpleLock,
-};
+use rlock_core::{AdoptError, Client, LockError, LockHandle, LockOptions, LossReason, RwLock, SimpleLock};
 
 use support::{Fate, TTL, Verb, World, until_idle};
 
@@ -92,8 +90,7 @@ async fn failed_adoption_leaves_the_lock_to_the_store() {
         world.script.decide(Verb::Acquire, Fate::Answered);
         until_idle().await;
         assert_eq!(world.client.open_leases(), 0, "{fate:?}");
-        let name = ResourceName::new("job").unwrap();
-        assert!(!world.client.inspect(&name).await.unwrap().is_free(), "{fate:?}");
+        assert!(!world.client.inspect("job").await.unwrap().is_free(), "{fate:?}");
     }
     world.client.adopt(&handle).await.unwrap().unlock().await.unwrap();
 }

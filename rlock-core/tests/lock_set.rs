@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use futures_util::poll;
 use rlock_core::{
-    Client, InvalidConfig, LockError, LockOptions, LockSet, LossReason, ResourceName, RwLock, Semaphore, SimpleLock,
-    UnlockError,
+    Client, InvalidConfig, LockError, LockOptions, LockSet, LossReason, RwLock, Semaphore, SimpleLock, UnlockError,
 };
 
 use support::{Fate, INTERVAL, TTL, Verb, World, options, until_idle};
@@ -20,12 +19,8 @@ fn mutex(client: &Client, name: &str) -> SimpleLock {
     SimpleLock::new(name, client).unwrap()
 }
 
-fn name(name: &str) -> ResourceName {
-    ResourceName::new(name).unwrap()
-}
-
 async fn is_free(client: &Client, resource: &str) -> bool {
-    client.inspect(&name(resource)).await.unwrap().is_free()
+    client.inspect(resource).await.unwrap().is_free()
 }
 
 #[tokio::test(start_paused = true)]
@@ -157,7 +152,7 @@ async fn dropped_wait_leaves_nothing() {
         drop(locking);
         until_idle().await;
         assert!(is_free(&other, "a").await, "after {polls} polls");
-        assert_eq!(other.inspect(&name("b")).await.unwrap().queue, [], "after {polls} polls");
+        assert_eq!(other.inspect("b").await.unwrap().queue, [], "after {polls} polls");
     }
     held.unlock().await.unwrap();
     assert_eq!(world.client.open_leases(), 0);
@@ -188,7 +183,7 @@ async fn lock_lost_during_the_wait_is_taken_again() {
     let set = set(&world.client, &["a", "b"]);
     let breaking = async {
         tokio::time::sleep(INTERVAL).await;
-        other.break_leases(&name("a")).await.unwrap();
+        other.break_leases("a").await.unwrap();
         tokio::time::sleep(INTERVAL).await;
         drop(held);
     };
@@ -204,7 +199,7 @@ async fn first_loss_is_that_of_the_set() {
     let other = world.other_client();
     let guard = set(&world.client, &["a", "b"]).lock_with(options()).await.unwrap();
     let (lost, ended, token) = (guard.lost(), guard.ended(), guard.cancellation_token());
-    other.break_leases(&name("b")).await.unwrap();
+    other.break_leases("b").await.unwrap();
     let lost = lost.await;
     assert_eq!((lost.resource.as_str(), lost.reason), ("b", LossReason::Broken));
     assert_eq!(ended.await, rlock_core::End::Lost(LossReason::Broken));
@@ -222,7 +217,7 @@ async fn work_of_a_set_is_dropped_on_loss() {
     let guard = set(&world.client, &["a", "b"]).lock().await.unwrap();
     let breaking = async {
         until_idle().await;
-        other.break_leases(&name("a")).await.unwrap();
+        other.break_leases("a").await.unwrap();
         std::future::pending::<()>().await;
     };
     assert_eq!(guard.run(breaking).await.unwrap_err().resource.as_str(), "a");

@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use futures_util::poll;
 use rlock_core::{
-    Client, InvalidConfig, LockError, LockOptions, LossReason, Lost, ResourceName, RunError, RwLock, Semaphore,
-    SimpleLock,
+    Client, InvalidConfig, LockError, LockOptions, LossReason, Lost, RunError, RwLock, Semaphore, SimpleLock,
 };
 
 use support::{Fate, Verb, World, options, until_idle};
@@ -56,7 +55,7 @@ async fn a_loss_drops_the_work() {
     until_idle().await;
     assert!(poll!(&mut run).is_pending());
     assert_eq!(Arc::strong_count(&working), 2, "the work has begun");
-    world.other_client().break_leases(&ResourceName::new("job").unwrap()).await.unwrap();
+    world.other_client().break_leases("job").await.unwrap();
     let lost = run.await.unwrap_err();
     assert!(matches!(&lost, RunError::Lost(Lost { reason: LossReason::Broken, .. })), "{lost}");
     assert!(lost.is_lost() && !lost.is_unavailable());

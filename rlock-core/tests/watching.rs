@@ -94,6 +94,19 @@ async fn waiter_knows_its_place() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn names_are_plain_text() {
+    let world = World::new();
+    let guard = world.lock("job").lock().await.unwrap();
+    assert_eq!(world.client.inspect("job").await.unwrap().holders[0].token, guard.token());
+    assert_eq!(world.client.break_leases(String::from("job")).await.unwrap(), 1);
+    assert!(world.client.inspect(guard.resource()).await.unwrap().is_free());
+    for refused in [world.client.inspect("").await.unwrap_err(), world.client.break_leases("a\nb").await.unwrap_err()] {
+        assert!(matches!(refused, BackendError::Rejected(_)), "{refused:?}");
+        assert!(refused.to_string().contains("a resource name cannot"), "{refused}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn timeout_names_the_client_itself_as_holder() {
     let world = World::new();
     let other = rlock_core::SimpleLock::new("job", &world.other_client()).unwrap();

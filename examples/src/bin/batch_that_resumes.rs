@@ -86,7 +86,6 @@ async fn process(_batch: u32) {
 fn break_it(client: Client) {
     tokio::spawn(async move {
         sleep(Duration::from_millis(30)).await;
-        let name = SimpleLock::new("data-processing", &client)?.resource().clone();
-        client.break_leases(&name).await.context("the operator could not break the lock")
+        client.break_leases("data-processing").await.context("the operator could not break the lock")
     });
 }

@@ -19,7 +19,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
-use rlock::{Election, Leadership, LockOptions, ResourceName, blocking};
+use rlock::{Election, Leadership, LockOptions, blocking};
 use rlock_examples::Store;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -95,7 +95,7 @@ fn deployment() -> anyhow::Result<()> {
     ensure!(first.process.wait()?.success(), "the first instance failed");
     ensure!(stopped.elapsed() < Duration::from_secs(5), "the handover waits for nothing");
 
-    blocking::connect(store.url())?.break_leases(&ResourceName::new(ELECTION)?)?;
+    blocking::connect(store.url())?.break_leases(ELECTION)?;
     second.wait_until_ready(token)?;
     println!("{}: ready again after the break of its lock", second.name);
     Ok(())

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use rlock::{Client, Holder, ResourceName, Snapshot};
+use rlock::{Client, Holder, Snapshot};
 use tokio::runtime::Runtime;
 
 pub(crate) use self::folder::Folder;
@@ -248,8 +248,7 @@ impl Observer {
     }
 
     pub(crate) fn look(&self, name: &str) -> Snapshot {
-        let name = ResourceName::new(name).expect("tests use good names");
-        self.runtime.block_on(self.client.inspect(&name)).expect("the server answers")
+        self.runtime.block_on(self.client.inspect(name)).expect("the server answers")
     }
 
     pub(crate) fn holder(&self, name: &str) -> Option<Holder> {
@@ -257,8 +256,7 @@ impl Observer {
     }
 
     pub(crate) fn break_lock(&self, name: &str) {
-        let name = ResourceName::new(name).expect("tests use good names");
-        assert_eq!(self.runtime.block_on(self.client.break_leases(&name)).expect("the server answers"), 1);
+        assert_eq!(self.runtime.block_on(self.client.break_leases(name)).expect("the server answers"), 1);
     }
 
     pub(crate) fn wait_for_queue(&self, name: &str, len: usize) {

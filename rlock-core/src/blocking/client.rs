@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Guard, block_on};
 use crate::client;
-use crate::contract::{BackendError, Finding, ListFilter, LockHandle, Page, ResourceName, Snapshot};
+use crate::contract::{BackendError, Finding, ListFilter, LockHandle, Page, Snapshot};
 use crate::error::{AdoptError, ShutdownError};
 
 /// A client of a store. See [`Client`](crate::Client).
@@ -34,13 +34,13 @@ impl Client {
         &self.0
     }
 
-    /// Returns the holders of `resource` and its waiters.
+    /// Returns the holders of the resource called `name` and its waiters.
     ///
     /// # Errors
     ///
-    /// The errors of the store.
-    pub fn inspect(&self, resource: &ResourceName) -> Result<Snapshot, BackendError> {
-        block_on(self.0.inspect(resource))
+    /// As for [`Client::inspect`](crate::Client::inspect).
+    pub fn inspect(&self, name: impl AsRef<str>) -> Result<Snapshot, BackendError> {
+        block_on(self.0.inspect(name))
     }
 
     /// Lists the resources that are held or waited for, a page at a time. See [`Client::list`](crate::Client::list).
@@ -52,13 +52,14 @@ impl Client {
         block_on(self.0.list(filter))
     }
 
-    /// Ends all held leases of `resource` by force. See [`Client::break_leases`](crate::Client::break_leases).
+    /// Ends all held leases of the resource called `name` by force. See
+    /// [`Client::break_leases`](crate::Client::break_leases).
     ///
     /// # Errors
     ///
-    /// The errors of the store.
-    pub fn break_leases(&self, resource: &ResourceName) -> Result<u64, BackendError> {
-        block_on(self.0.break_leases(resource))
+    /// As for [`Client::break_leases`](crate::Client::break_leases).
+    pub fn break_leases(&self, name: impl AsRef<str>) -> Result<u64, BackendError> {
+        block_on(self.0.break_leases(name))
     }
 
     /// Checks the version and the settings of the store for risks to locks.

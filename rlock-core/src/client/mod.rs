@@ -66,17 +66,17 @@ impl Client {
         self.0.driver.backend().capabilities()
     }
 
-    /// Returns the holders of `resource` and its waiters.
+    /// Returns the holders of the resource called `name` and its waiters.
     ///
     /// # Errors
     ///
-    /// The errors of the store.
+    /// The errors of the store; [`BackendError::Rejected`] if the name cannot be used ([`ResourceName`]).
     ///
     /// # Cancel safety
     ///
     /// Dropping the future has no effect.
-    pub async fn inspect(&self, resource: &ResourceName) -> Result<Snapshot, BackendError> {
-        let resource = resource.clone();
+    pub async fn inspect(&self, name: impl AsRef<str>) -> Result<Snapshot, BackendError> {
+        let resource = self.named("inspect", name)?;
         self.0.driver.call("inspect", async move |backend| backend.inspect(&resource).await).await
     }
 
@@ -100,19 +100,19 @@ impl Client {
         self.0.driver.call("list", async move |backend| backend.list(&filter).await).await
     }
 
-    /// Ends all held leases of `resource` by force, and its rests, and returns the number of these leases. Their
-    /// holders are notified at once.
+    /// Ends all held leases of the resource called `name` by force, and its rests, and returns the number of these
+    /// leases. Their holders are notified at once.
     ///
     /// # Errors
     ///
-    /// The errors of the store.
+    /// As for [`inspect`](Self::inspect).
     ///
     /// # Cancel safety
     ///
     /// The request takes effect whether or not the future is dropped.
     #[doc(alias = "force_unlock")]
-    pub async fn break_leases(&self, resource: &ResourceName) -> Result<u64, BackendError> {
-        let resource = resource.clone();
+    pub async fn break_leases(&self, name: impl AsRef<str>) -> Result<u64, BackendError> {
+        let resource = self.named("break", name)?;
         self.0.driver.call("break", async move |backend| backend.break_leases(&resource).await).await
     }
 
@@ -164,6 +164,13 @@ impl Client {
     /// The number of leases that this client has on the store: queued, held, or being released.
     pub fn open_leases(&self) -> usize {
         self.0.driver.open_leases()
+    }
+
+    /// The resource called `name`, for an operation on it.
+    fn named(&self, operation: &'static str, name: impl AsRef<str>) -> Result<ResourceName, BackendError> {
+        ResourceName::new(name).map_err(|error| {
+            BackendError::Rejected(Failure::new(operation, self.capabilities().backend, error.to_string()))
+        })
     }
 
     /// Runs a task on the client's runtime.

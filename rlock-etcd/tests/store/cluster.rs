@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::future::{join, join_all};
-use rlock_core::{Client, ClientBuilder, Clock, Guard, LockOptions, LossReason, ResourceName, SimpleLock, Verdict};
+use rlock_core::{Client, ClientBuilder, Clock, Guard, LockOptions, LossReason, SimpleLock, Verdict};
 use rlock_etcd::{EtcdBackend, EtcdConfig};
 use rlock_testkit::contest::{Arena, Mishap, Workload, run_contender};
 use rlock_testkit::faults::{Control, Data, Proxy, Way};
@@ -220,9 +220,8 @@ async fn wrong_clock_of_a_client_ends_no_lock() {
 async fn broken_lock_is_granted_and_lost_at_once() {
     let cluster = EtcdCluster::start();
     let operator = client(&cluster.url()).await;
-    let name = ResourceName::new("job").expect("a good name");
     let break_it = async || {
-        assert_eq!(operator.break_leases(&name).await.expect("etcd answers"), 1);
+        assert_eq!(operator.break_leases("job").await.expect("etcd answers"), 1);
     };
     passes_on_at_once(&cluster, break_it).await;
 }
@@ -362,8 +361,7 @@ fn in_background(client: &Client, name: &str) -> tokio::task::JoinHandle<Guard> 
 }
 
 async fn sees_queued(client: &Client, name: &str) {
-    let name = ResourceName::new(name).expect("a good name");
-    let is_queued = async || client.inspect(&name).await.expect("etcd answers").queue.len() == 1;
+    let is_queued = async || client.inspect(name).await.expect("etcd answers").queue.len() == 1;
     eventually(SOON, "a waiter to queue", is_queued).await;
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use rlock_core::{Client, Guard, LockOptions, LossReason, ResourceName, SimpleLock};
+use rlock_core::{Client, Guard, LockOptions, LossReason, SimpleLock};
 use rlock_etcd::{EtcdBackend, EtcdConfig};
 use rlock_testkit::faults::{Control as _, Data, Proxy, Way};
 use rlock_testkit::servers::EtcdCluster;
@@ -99,8 +99,7 @@ async fn full_disks_lose_in_time(size: usize) {
     let old = SimpleLock::new("job", &holder).unwrap();
     let old = old.lock_with(LockOptions::new().ttl(BRIEF)).await.unwrap();
     let waiting = tokio::spawn(async move { lock(&other, "job").await });
-    let name = ResourceName::new("job").unwrap();
-    let is_queued = async || holder.inspect(&name).await.unwrap().queue.len() == 1;
+    let is_queued = async || holder.inspect("job").await.unwrap().queue.len() == 1;
     eventually(SOON, "the waiter", is_queued).await;
 
     (0..size).for_each(|index| fill_disk_of(cluster.process(index)));

@@ -188,8 +188,7 @@ async fn a_client_leaves_nothing_behind() {
         let guard = within(SOON, "the hand-over", waiter).await.unwrap();
         guard.extend(LONGER).await.unwrap();
 
-        let resource = guard.resource().clone();
-        assert_eq!(one.break_leases(&resource).await.unwrap(), 1);
+        assert_eq!(one.break_leases(guard.resource()).await.unwrap(), 1);
         let reason = within(SOON, "the loss", guard.lost()).await;
         assert!(matches!(reason, LossReason::Broken | LossReason::Gone), "{reason}");
         drop(guard);

@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use futures_util::poll;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use rlock_core::{Client, Guard, LockOptions, Namespace, ResourceName, SimpleLock};
+use rlock_core::{Client, Guard, LockOptions, Namespace, SimpleLock};
 use rlock_redis::{RedisBackend, RedisConfig};
 use rlock_testkit::process::{Helper, Process, Program};
 use rlock_testkit::servers::{Redis, Reply};
@@ -84,7 +84,7 @@ async fn cost_per_turn(fixture: &Fixture, crowd: &mut [Process], waiters: usize)
         process.say("queue");
     }
     sees_queued(&client, turns).await;
-    let queue = client.inspect(&name()).await.expect("Redis answers").queue;
+    let queue = client.inspect(NAME).await.expect("Redis answers").queue;
     let queued: Vec<u32> = queue.iter().map(|waiter| waiter.owner.process()).collect();
 
     let before = fixture.server().commands_run();
@@ -230,12 +230,8 @@ async fn lock(client: Client, options: LockOptions) -> Guard {
     SimpleLock::new(NAME, &client).expect("a good name").lock_with(options).await.expect("the lock can be had")
 }
 
-fn name() -> ResourceName {
-    ResourceName::new(NAME).expect("a good name")
-}
-
 async fn sees_queued(client: &Client, count: usize) {
-    let queued = async || client.inspect(&name()).await.expect("Redis answers").queue.len() == count;
+    let queued = async || client.inspect(NAME).await.expect("Redis answers").queue.len() == count;
     eventually(SOON, "the waiters to queue", queued).await;
 }
 

@@ -1,6 +1,6 @@
 //! The cost of a file without locks.
 
-use rlock_core::{Baseline as _, Client, Namespace, ResourceName, SimpleLock};
+use rlock_core::{Baseline as _, Client, Namespace, SimpleLock};
 use rlock_sqlite::{SqliteBackend, SqliteBaseline, SqliteConfig};
 
 #[tokio::test]
@@ -18,7 +18,6 @@ async fn cleaning_up_removes_the_namespaces_locks_alone() {
     ];
     let baseline = SqliteBaseline::connect(config("measured")).await.unwrap();
     baseline.clean_up().await.unwrap();
-    let job = ResourceName::new("job").unwrap();
-    let holders = async |client: &Client| client.inspect(&job).await.unwrap().holders.len();
+    let holders = async |client: &Client| client.inspect("job").await.unwrap().holders.len();
     assert_eq!((holders(first).await, holders(second).await), (0, 1));
 }

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use crate::chance::{chance, up_to};
 use crate::faults::{Proxy, Way};
 use crate::locking::{lock_as, unlock};
-use crate::peer::{SOON, claim, resource};
+use crate::peer::{SOON, claim};
 use crate::wait::{eventually, within};
 use crate::{Network, Stage};
 
@@ -76,7 +76,7 @@ pub async fn transient_error_is_no_loss(stage: &Stage, network: &Network) {
         proxy.cut();
         // Long enough for a renewal to become due.
         sleep(ttl * 4 / 10).await;
-        let answer = within(SOON, "an answer", client.inspect(&resource("x"))).await;
+        let answer = within(SOON, "an answer", client.inspect("x")).await;
         assert!(answer.is_err(), "the connection was not cut");
         proxy.heal();
         assert!(guard.is_held(), "{:?}", guard.loss());

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use crate::chance::{chance, up_to};
 use crate::faults::Faults;
 use crate::locking::{lock, lock_in_background, long, mutex, served, soon, unlock};
-use crate::peer::{SOON, Shape, claim, resource};
+use crate::peer::{SOON, Shape, claim};
 use crate::wait::{eventually, linger, within};
 use crate::{Network, Observed, Record, Stage};
 
@@ -97,7 +97,7 @@ pub async fn waiter_survives_its_connection(stage: &Stage, network: &Network) {
         let second = lock_in_background(&later, "x");
         stage.sees_waiting(2, "x").await;
         proxy.reset();
-        let answers = async || waiter.inspect(&resource("x")).await.is_ok();
+        let answers = async || waiter.inspect("x").await.is_ok();
         eventually(SOON, "a new connection", answers).await;
         unlock(guard).await;
         if stage.capabilities().queue {
@@ -226,7 +226,7 @@ pub async fn break_tells_the_holder(stage: &Stage) {
     let [first, second] = [&one, &two].map(|client| Semaphore::new("x", 2, client).expect("a good semaphore"));
     let permits = [&first, &second].map(|semaphore| soon("a permit", semaphore.acquire_many_with(1, long())));
     let permits = join_all(permits).await;
-    assert_eq!(soon("a break", other.break_leases(&resource("x"))).await, 2);
+    assert_eq!(soon("a break", other.break_leases("x")).await, 2);
     for permit in permits {
         assert_eq!(within(PROMPT, "the signal of the break", permit.lost()).await, LossReason::Broken);
         assert!(!permit.is_held());

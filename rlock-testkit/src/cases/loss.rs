@@ -16,7 +16,7 @@ use crate::faults::{Control, Fault, Faults, Proxy, Verb, Way};
 use crate::locking::{
     lock, lock_as, lock_in_background, lock_numbered, mutex, served, soon, try_lock, unlock, unwatched,
 };
-use crate::peer::{SOON, resource};
+use crate::peer::SOON;
 use crate::wait::{eventually, within};
 use crate::{Network, Remotes, Stage};
 
@@ -148,7 +148,7 @@ pub async fn loss_is_final_and_has_a_reason(stage: &Stage) {
     peer.sees_free("x").await;
 
     let broken = lock_as(&client, "y", LockOptions::new().ttl(stage.brisk())).await;
-    assert_eq!(soon("a break", other.break_leases(&resource("y"))).await, 1);
+    assert_eq!(soon("a break", other.break_leases("y")).await, 1);
     let reason = within(stage.brisk() + SOON, "the loss", broken.lost()).await;
     assert!(matches!(reason, LossReason::Broken | LossReason::Gone), "{reason:?}");
 
@@ -218,7 +218,7 @@ pub async fn run_stops_the_work(stage: &Stage) {
     let guard = lock_as(&client, "x", LockOptions::new().ttl(stage.brisk())).await;
     let running = tokio::spawn(guard.run::<()>(work));
     eventually(SOON, "the work to begin", async || steps.load(Ordering::SeqCst) > 3).await;
-    soon("a break", other.break_leases(&resource("x"))).await;
+    soon("a break", other.break_leases("x")).await;
     let ended = within(stage.brisk() + SOON, "the end of the work", running).await.expect("it does not panic");
     assert!(matches!(ended.expect_err("it was lost").reason, LossReason::Broken | LossReason::Gone));
     assert_eq!(Arc::strong_count(&steps), 1, "the work was not dropped");

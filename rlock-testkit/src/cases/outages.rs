@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::faults::{Control, Data, Way};
 use crate::locking::{lock, lock_as, lock_in_background, lock_numbered, served, unlock};
-use crate::peer::{LONG, SOON, claim, resource, ttl};
+use crate::peer::{LONG, SOON, claim, ttl};
 use crate::wait::{eventually, within};
 use crate::{Network, Remotes, Stage};
 
@@ -65,7 +65,7 @@ pub async fn dead_connection_is_replaced(stage: &Stage, network: &Network) {
     let guard = lock_as(&client, "x", LockOptions::new().ttl(ttl)).await;
     for _ in 0..2 {
         proxy.lose(Way::Both);
-        let dead = timeout(ttl / 20, client.inspect(&resource("x"))).await;
+        let dead = timeout(ttl / 20, client.inspect("x")).await;
         assert!(dead.is_err(), "the connection lives: {dead:?}");
         proxy.heal();
         sleep(ttl).await;

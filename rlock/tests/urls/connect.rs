@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rlock::{Client, ResourceName, SimpleLock};
+use rlock::{Client, SimpleLock};
 
 #[tokio::test]
 async fn namespaces_of_memory_are_apart() {
@@ -20,7 +20,7 @@ async fn the_settings_of_the_caller_count() {
         Client::builder().label("billing").default_ttl(ttl).unwrap().runtime(tokio::runtime::Handle::current());
     let client = rlock::connect_with("memory:?namespace=settings", builder).await.unwrap();
     let guard = SimpleLock::new("x", &client).unwrap().lock().await.unwrap();
-    let snapshot = client.inspect(&ResourceName::new("x").unwrap()).await.unwrap();
+    let snapshot = client.inspect("x").await.unwrap();
     assert_eq!(snapshot.holders[0].owner.label(), Some("billing"));
     assert!(guard.remaining() > ttl / 2 && guard.remaining() < ttl);
 }
