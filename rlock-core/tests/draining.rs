@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rlock_core::{LockError, LossReason};
 
-use support::{TTL, World, options, until_idle};
+use support::{Fate, STEP, TTL, Verb, World, dropped_after, options, until_idle};
 
 const LONG: Duration = Duration::from_secs(600);
 
@@ -63,4 +63,32 @@ async fn dropped_drain_leaves_the_guards() {
     tokio::time::sleep(TTL * 5).await;
     assert!(guard.is_held());
     assert!(matches!(world.lock("other").lock().await, Err(LockError::Closed { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn drain_dropped_at_any_await_leaks_nothing() {
+    let (mut kept, mut lost) = (0, 0);
+    for polls in 0..100 {
+        let world = World::new();
+        world.script.decide(Verb::Release, Fate::AnsweredLate(STEP * 3));
+        let guard = world.lock("job").lock_with(options()).await.unwrap();
+        let drained = dropped_after(polls, world.client.drain(STEP * 3, TTL)).await;
+        let refused = matches!(world.lock("other").try_lock().await, Err(LockError::Closed { .. }));
+        assert_eq!(refused, polls > 0, "after {polls} polls");
+        if let Some(reason) = guard.loss() {
+            assert_eq!(reason, LossReason::Shutdown);
+            lost += 1;
+        } else {
+            guard.unlock().await.unwrap();
+            kept += 1;
+        }
+        tokio::time::sleep(STEP * 10).await; // the releases under way
+        assert_eq!(world.client.open_leases(), 0, "after {polls} polls");
+        assert!(world.other_client().inspect("job").await.unwrap().is_free(), "after {polls} polls");
+        if let Some(drained) = drained {
+            drained.unwrap();
+            break;
+        }
+    }
+    assert!(kept > 2 && lost > 2, "it was dropped in both waits: {kept}, {lost}");
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, poll};
 use rlock_core::{BackendError, Client, Election, InvalidConfig, LockError, LockOptions, LossReason, Observation};
 
-use support::{TTL, World, options, until_idle};
+use support::{Fate, STEP, TTL, Verb, World, dropped_after, options, until_idle};
 
 const NAME: &str = "scheduler";
 
@@ -82,12 +82,12 @@ async fn observer_says_when_it_is_not_sure() {
     let mut observed = election(&world.client).observe();
     assert_eq!(next(&mut observed).await.as_deref(), Some("a"));
     for hangs in [false, true] {
-        world.script.look_away(if hangs { support::Fate::Hangs } else { support::Fate::Failed });
+        world.script.look_away(if hangs { Fate::Hangs } else { Fate::Failed });
         let unsure = observed.next().await.unwrap();
         assert!(matches!(unsure, Observation::Unsure(BackendError::Unknown(_))), "{unsure:?}");
         tokio::time::sleep(TTL).await;
         assert!(poll!(observed.next()).is_pending(), "it says so once");
-        world.script.look_away(support::Fate::Answered);
+        world.script.look_away(Fate::Answered);
         assert_eq!(next(&mut observed).await.as_deref(), Some("a"));
     }
 }
@@ -139,6 +139,29 @@ async fn lost_leadership_begins_another_campaign() {
     assert!(token.is_ok());
     assert_eq!(terms.load(Ordering::Relaxed), 3);
     assert_eq!(one.leader().await.unwrap(), None, "it has resigned");
+}
+
+#[tokio::test(start_paused = true)]
+async fn leading_dropped_at_any_await_resigns() {
+    let world = World::new();
+    for verb in [Verb::Acquire, Verb::Release] {
+        world.script.decide(verb, Fate::AnsweredLate(STEP * 2));
+    }
+    let one = election(&world.client);
+    let mut polls = 0;
+    loop {
+        let led = dropped_after(polls, one.lead("a", options(), |_| tokio::time::sleep(STEP * 2))).await;
+        tokio::time::sleep(STEP * 20).await; // the requests under way
+        assert_eq!(world.client.open_leases(), 0, "after {polls} polls");
+        assert_eq!(one.leader().await.unwrap(), None, "after {polls} polls");
+        if let Some(led) = led {
+            led.unwrap();
+            break;
+        }
+        polls += 1;
+        assert!(polls < 100, "it never ends");
+    }
+    assert!(polls > 6, "the claim, the term and the release were awaited: {polls}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rlock_core::{AdoptError, Client, LockError, LockHandle, LockOptions, LossReason, RwLock, SimpleLock};
 
-use support::{Fate, TTL, Verb, World, until_idle};
+use support::{Fate, STEP, TTL, Verb, World, dropped_after, until_idle};
 
 fn mutex(client: &Client) -> SimpleLock {
     SimpleLock::new("job", client).unwrap()
@@ -67,15 +67,28 @@ async fn lost_lock_has_no_handle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn dropped_adoption_leaves_the_lock_to_the_store() {
+async fn adoption_dropped_at_any_await_keeps_the_lock() {
     let world = World::new();
     let handle = mutex(&world.client).lock().await.unwrap().into_handle().unwrap();
-    world.script.decide(Verb::Acquire, Fate::Hangs);
-    assert!(tokio::time::timeout(Duration::from_secs(1), world.client.adopt(&handle)).await.is_err());
-    assert_eq!(world.client.open_leases(), 0);
-    world.script.decide(Verb::Acquire, Fate::Answered);
-    let adopted = world.client.adopt(&handle).await.unwrap();
-    assert!(mutex(&world.other_client()).try_lock().await.unwrap().is_none());
+    for verb in [Verb::Extend, Verb::Acquire] {
+        world.script.decide(verb, Fate::AnsweredLate(STEP * 2));
+    }
+    let mut polls = 0;
+    let adopted = loop {
+        if let Some(adopted) = dropped_after(polls, world.client.adopt(&handle)).await {
+            break adopted.unwrap();
+        }
+        assert_eq!(world.client.open_leases(), 0, "after {polls} polls");
+        tokio::time::sleep(STEP * 10).await; // the answers under way
+        assert_eq!(world.client.open_leases(), 0, "after {polls} polls");
+        let holders = world.client.inspect("job").await.unwrap().holders;
+        let tokens: Vec<_> = holders.iter().map(|holder| holder.token).collect();
+        assert_eq!(tokens, [handle.token()], "after {polls} polls");
+        polls += 1;
+        assert!(polls < 100, "it never ends");
+    };
+    assert!(polls > 4, "the answers to two requests were awaited: {polls}");
+    assert!(world.script.sizes(Verb::Release).is_empty());
     adopted.unlock().await.unwrap();
 }
 

@@ -155,7 +155,8 @@ impl Client {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the guards as they are. New locks stay refused.
+    /// Dropping the future before the end of `wait` leaves the guards as they are, and new locks stay refused. After that
+    /// it is as for [`shutdown`](Self::shutdown).
     pub async fn drain(&self, wait: Duration, timeout: Duration) -> Result<(), ShutdownError> {
         self.0.driver.drain(wait).await;
         self.shutdown(timeout).await

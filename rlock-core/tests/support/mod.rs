@@ -4,10 +4,13 @@
 
 mod log;
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::poll;
 use rlock_core::{
     Acquired, Backend, BackendError, Capabilities, Claim, Client, Clock, EventStream, Extended, Extension, Failure,
     Finding, ListFilter, LockOptions, MemoryBackend, MemoryStore, Namespace, Page, Release, Released, ResourceName,
@@ -20,6 +23,8 @@ pub(crate) use log::{Log, OnEvent};
 
 pub(crate) const TTL: Duration = Duration::from_secs(30);
 pub(crate) const INTERVAL: Duration = Duration::from_secs(10);
+/// The time between two polls of [`dropped_after`].
+pub(crate) const STEP: Duration = Duration::from_millis(1);
 
 /// The outcome of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -262,4 +267,16 @@ pub(crate) async fn until_idle() {
     for _ in 0..50 {
         tokio::task::yield_now().await;
     }
+}
+
+/// Polls `future` up to `polls` times, a [`STEP`] apart, and drops it. Returns its output if it was ready before.
+pub(crate) async fn dropped_after<F: Future>(polls: u32, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    for _ in 0..polls {
+        if let Poll::Ready(output) = poll!(future.as_mut()) {
+            return Some(output);
+        }
+        tokio::time::sleep(STEP).await;
+    }
+    None
 }
