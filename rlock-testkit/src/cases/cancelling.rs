@@ -79,6 +79,27 @@ pub async fn dropped_extend_is_safe(stage: &Stage) {
     assert!(peer.inspect("x").await.is_free());
 }
 
+/// An adoption that is dropped at any of its polls leaves the lock to the next one.
+pub async fn dropped_adoption_is_safe(stage: &Stage) {
+    let (holder, client, peer) = (stage.client().await, stage.client().await, stage.peer().await);
+    let mut chance = chance();
+    let mut handle = lock(&holder, "x").await.into_handle().expect("it is held");
+    for _ in 0..100 {
+        let polls = chance.random_range(0..8);
+        let adopted = poll_some(client.adopt(&handle), polls, &mut chance).await;
+        if let Some(adopted) = adopted {
+            let guard = adopted.expect("the lock is still there");
+            handle = guard.into_handle().expect("it is held");
+        }
+    }
+    let guard = soon("an adoption", client.adopt(&handle)).await;
+    assert!(guard.is_held());
+    let tokens: Vec<_> = peer.inspect("x").await.holders.iter().map(|holder| holder.token).collect();
+    assert_eq!(tokens, [handle.token()]);
+    unlock(guard).await;
+    gives_all_back(&client).await;
+}
+
 /// Replies to cancelled requests are not taken for the replies to other requests on the same connection.
 pub async fn connection_comes_back_clean(stage: &Stage, network: &Network) {
     const LOCKS: usize = 50;

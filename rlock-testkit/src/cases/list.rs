@@ -144,6 +144,7 @@ macro_rules! __cases {
                 dropped_wait_leaves_the_queue
                 dropped_release_is_safe
                 dropped_extend_is_safe
+                dropped_adoption_is_safe
             ]
             cancelling, Promise(5), anywhere: [
                 dropped_guard_frees
