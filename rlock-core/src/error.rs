@@ -21,9 +21,10 @@ pub enum LockError {
         resource: ResourceName,
         /// The time that the caller waited.
         wait: Duration,
-        /// Whether this client itself held the resource, or a part of it, when the wait was over. False for one try, which
-        /// does not wait, and for a client of more than 10,000 leases, which does not look.
-        held_here: bool,
+        /// The time for which this client itself had held the resource, or a part of it, when the wait was over. `None` if
+        /// it did not hold it, for one try, which does not wait, and for a client of more than 10,000 leases, which does
+        /// not look.
+        held_here: Option<Duration>,
     },
     /// The wait timed out, and the store answered nothing.
     #[error(
@@ -76,11 +77,13 @@ pub enum LockError {
     },
 }
 
-fn holder(held_here: bool) -> &'static str {
-    if held_here {
-        "this client holds it, or a part of it; locks are not reentrant: pass the guard on, or release it before"
-    } else {
-        "others hold it"
+fn holder(held_here: Option<Duration>) -> String {
+    match held_here {
+        Some(time) => format!(
+            "this client has held it, or a part of it, for {time:.0?}; locks are not reentrant: pass the guard on, or \
+             release it before"
+        ),
+        None => "others hold it".to_owned(),
     }
 }
 

@@ -107,14 +107,14 @@ async fn names_are_plain_text() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn timeout_names_the_client_itself_as_holder() {
+async fn timeout_says_how_long_this_client_held() {
     let world = World::new();
     let other = rlock_core::SimpleLock::new("job", &world.other_client()).unwrap();
     let guard = world.lock("job").lock().await.unwrap();
-    let wait = || options().wait(Duration::from_secs(1));
+    let wait = || options().wait(TTL);
     let own = world.lock("job").lock_with(wait()).await.unwrap_err();
-    assert!(matches!(own, LockError::TimedOut { held_here: true, .. }), "{own:?}");
-    assert!(own.to_string().contains("not reentrant"), "{own}");
+    assert!(matches!(own, LockError::TimedOut { held_here: Some(held), .. } if held >= TTL), "{own:?}");
+    assert!(own.to_string().contains("for 30s; locks are not reentrant"), "{own}");
     let others = other.lock_with(wait()).await.unwrap_err();
     assert!(others.to_string().ends_with("others hold it"), "{others}");
     guard.unlock().await.unwrap();

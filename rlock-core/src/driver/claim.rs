@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::quietly::quietly;
 use super::step::Sending;
@@ -9,7 +10,7 @@ use super::table::NoEntry;
 use super::watch::Watch;
 use super::{Driver, LockRequest, Slot};
 use crate::clock::Moment;
-use crate::contract::{BackendError, Failure, LeaseId, LeaseKey, Token};
+use crate::contract::{BackendError, Failure, LeaseId, LeaseKey, ResourceName, Token};
 use crate::error::{InvalidConfig, LockError};
 use crate::lease::{Effects, Input, Lease, LossReason, Phase, Refusal, Terms, Verb};
 use crate::metrics::{AcquireOutcome, LockKind};
@@ -88,7 +89,7 @@ impl Driver {
                 Refusal::Ended(reason) => return Some(Claimed::Ended(reason)),
                 Refusal::Busy { waited: wait } => {
                     drop(state);
-                    let held_here = !wait.is_zero() && self.table.holds(&slot.key.resource);
+                    let held_here = if wait.is_zero() { None } else { self.held_here(&slot.key.resource) };
                     return Some(Claimed::Failed(LockError::TimedOut { resource: resource(), wait, held_here }));
                 }
                 Refusal::Unanswered { waited: wait } => LockError::Unanswered { resource: resource(), wait },
@@ -110,6 +111,17 @@ impl Driver {
             Phase::Forgotten => Some(Claimed::Failed(LockError::Closed { resource: resource() })),
             _ => None,
         }
+    }
+
+    /// The longest time for which this client has held the resource, or a part of it.
+    fn held_here(&self, resource: &ResourceName) -> Option<Duration> {
+        let now = self.now();
+        let held_for = |slot: &Arc<Slot>| match slot.lock().lease.phase() {
+            Phase::Held(held) => Some(now.since(held.since())),
+            _ => None,
+        };
+        // Outside of the table's mutex, which may be taken while a slot's is held.
+        self.table.held_of(resource).iter().filter_map(held_for).max()
     }
 
     /// Measures an acquisition that has ended: by a grant if there is no `error`.

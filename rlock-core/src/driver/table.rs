@@ -82,12 +82,15 @@ impl Table {
         self.lock().slots.get(&id).cloned()
     }
 
-    /// Whether one of the leases is held, and is of `resource`. False if there are more leases than [`MANY`], because
-    /// this searches all of them under the mutex.
-    pub(super) fn holds(&self, resource: &ResourceName) -> bool {
+    /// The held leases of `resource`. Empty if there are more leases than [`MANY`], because this searches all of them
+    /// under the mutex.
+    pub(super) fn held_of(&self, resource: &ResourceName) -> Vec<Arc<Slot>> {
         let inner = self.lock();
-        let is_held = |slot: &Arc<Slot>| slot.key.resource == *resource && slot.deadline().is_some();
-        inner.slots.len() <= MANY && inner.slots.values().any(is_held)
+        if inner.slots.len() > MANY {
+            return Vec::new();
+        }
+        let is_held = |slot: &&Arc<Slot>| slot.key.resource == *resource && slot.deadline().is_some();
+        inner.slots.values().filter(is_held).cloned().collect()
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Slot>> {
