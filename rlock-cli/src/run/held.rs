@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures_util::future::select_all;
+use futures_util::future::{join_all, select_all};
 use rlock::{ExtendError, ExtensionFailure, Guard, LossReason, Lost, ResourceName, UnlockError};
 
 /// One lock or several. The program may run only while all of them are held.
@@ -80,11 +80,10 @@ impl Held {
         self.0.into_iter().next()
     }
 
-    /// Releases all of them. Returns a loss if there is one, or else the first error.
+    /// Releases all of them at the same time. Returns the first loss if there is one, or else an error.
     pub(super) async fn unlock(self) -> Result<(), UnlockError> {
         let mut outcome = Ok(());
-        for guard in self.0.into_iter().rev() {
-            let unlocked = guard.unlock().await;
+        for unlocked in join_all(self.0.into_iter().map(Guard::unlock)).await.into_iter().rev() {
             if outcome.is_ok() || matches!(unlocked, Err(UnlockError::Lost(_))) {
                 outcome = unlocked;
             }
@@ -99,4 +98,34 @@ pub(crate) fn millis(time: Duration) -> u64 {
 
 pub(super) fn joined(parts: impl Iterator<Item = impl ToString>, separator: &str) -> String {
     parts.map(|part| part.to_string()).collect::<Vec<_>>().join(separator)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures_util::{FutureExt as _, poll};
+    use rlock::{Client, End, SimpleLock};
+    use rlock_testkit::faults::{Faults, Faulty};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn slow_release_delays_no_other() {
+        let faults = Faults::none();
+        let backend = rlock::backend::open("memory:?namespace=held", None).await.unwrap();
+        let client = Client::builder().build(Faulty::new(backend, faults.clone()));
+        let mut held = Held::new(Vec::new());
+        for name in ["a", "b", "c"] {
+            held.push(SimpleLock::new(name, &client).unwrap().lock().await.unwrap());
+        }
+        let ended: Vec<_> = held.0.iter().map(|guard| guard.ended()).collect();
+        faults.freeze();
+        let mut unlocking = pin!(held.unlock());
+        assert!(poll!(unlocking.as_mut()).is_pending());
+        let ended: Vec<_> = ended.into_iter().map(|ended| ended.now_or_never()).collect();
+        assert_eq!(ended, [Some(End::Released); 3]);
+        faults.thaw();
+        unlocking.await.unwrap();
+    }
 }
