@@ -29,6 +29,10 @@ pub(crate) struct Upkeep {
 
 /// Takes the locks, and returns them with enough of each lease left to start a program. The wait counts from
 /// `started`.
+///
+/// It takes one after the other, in the order of their names, as a `LockSet` does. A set reports nothing before it has
+/// all of them, begins again after a loss, and gives up its locks when one of them fails. A run names the lock that it
+/// waits for, ends with a loss, and waits on while the store does not answer.
 pub(crate) async fn acquire(
     args: &LockArgs,
     upkeep: Upkeep,
