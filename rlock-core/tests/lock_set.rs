@@ -9,7 +9,7 @@ use rlock_core::{
     Client, InvalidConfig, LockError, LockOptions, LockSet, LossReason, RwLock, Semaphore, SimpleLock, UnlockError,
 };
 
-use support::{Fate, INTERVAL, TTL, Verb, World, options, until_idle};
+use support::{Fate, INTERVAL, STEP, TTL, Verb, World, dropped_after, options, until_idle};
 
 fn set(client: &Client, names: &[&str]) -> LockSet {
     names.iter().fold(LockSet::new(client), |set, name| set.mutex(name).unwrap())
@@ -156,6 +156,39 @@ async fn dropped_wait_leaves_nothing() {
     }
     held.unlock().await.unwrap();
     assert_eq!(world.client.open_leases(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn set_dropped_at_any_await_holds_nothing() {
+    let world = World::new();
+    for verb in [Verb::Acquire, Verb::Extend, Verb::Release] {
+        world.script.decide(verb, Fate::AnsweredLate(STEP * 2));
+    }
+    let (other, set) = (world.other_client(), set(&world.client, &["a", "b"]));
+    let mut polls = 0;
+    loop {
+        let held = mutex(&other, "b").lock().await.unwrap();
+        let freeing = async {
+            tokio::time::sleep(STEP * 8).await;
+            drop(held);
+        };
+        // Without a watchdog, the set extends its locks at the end.
+        let locking = dropped_after(polls, set.lock_with(options().watchdog(false)));
+        let (locked, ()) = tokio::join!(locking, freeing);
+        let is_over = locked.is_some();
+        if let Some(guard) = locked {
+            guard.unwrap().unlock().await.unwrap();
+        }
+        tokio::time::sleep(STEP * 20).await; // the requests under way
+        assert_eq!(world.client.open_leases(), 0, "after {polls} polls");
+        assert!(is_free(&other, "a").await && is_free(&other, "b").await, "after {polls} polls");
+        if is_over {
+            break;
+        }
+        polls += 1;
+        assert!(polls < 100, "it never ends");
+    }
+    assert!(polls > 8, "both claims and the extensions were awaited: {polls}");
 }
 
 #[tokio::test(start_paused = true)]
