@@ -146,6 +146,5 @@ async fn shutdown_leaves_a_lock_that_is_being_adopted() {
     world.client.shutdown(TTL).await.unwrap();
     let adopted = adopting.await;
     assert!(matches!(adopted, Err(AdoptError::Lock(LockError::Closed { .. }))), "{adopted:?}");
-    let name = ResourceName::new("job").unwrap();
-    assert!(!world.other_client().inspect(&name).await.unwrap().is_free(), "another client may adopt it");
+    assert!(!world.other_client().inspect("job").await.unwrap().is_free(), "another client may adopt it");
 }
