@@ -299,7 +299,7 @@ impl World {
         if message.is_claim() {
             self.crashed.remove(&message.id);
         }
-        if !is_known && self.store.alive(self.now).any(|entry| entry.id == message.id) {
+        if !is_known && self.store.holds(message.id) {
             self.forced.remove(&message.id); // a claim without an answer has come again after the break
         }
         message.answered(answer)

@@ -138,7 +138,7 @@ impl Point {
             Input::LetGo | Input::GiveUp | Input::Close => {
                 self.is_owed |= matches!(before.phase(), Phase::Held(_) | Phase::Ended(_));
             }
-            Input::Drain => self.is_owed |= matches!(before.phase(), Phase::Ended(_)),
+            Input::Drain => self.is_owed |= matches!(before.phase(), Phase::Ended(_)) || !is_in_time,
             _ => {}
         }
         let mut effects = Effects::new();
