@@ -27,6 +27,8 @@ pub async fn eventually(limit: Duration, what: &str, mut is_so: impl AsyncFnMut(
     const BETWEEN: Duration = Duration::from_millis(5);
     let started = Instant::now();
     while !within(limit.saturating_sub(started.elapsed()), what, is_so()).await {
+        // A check that is ready at once never meets the limit above.
+        assert!(started.elapsed() < limit, "{what}: not within {limit:?}");
         sleep(BETWEEN).await;
     }
 }

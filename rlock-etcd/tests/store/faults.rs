@@ -207,10 +207,12 @@ async fn lease_of_a_repeated_claim_is_revoked() {
         let claim = mutex("a", id);
         let copies = || server.metric(r#"grpc_server_started_total{grpc_method="Txn""#);
         let before = copies();
+        // The first claim gets an etcd lease, which is a spare for the second.
+        if id == 2 {
+            proxy.stall(Way::ToClient);
+        }
         let repeat = async {
-            // The first claim gets an etcd lease, which is a spare for the second.
             if id == 2 {
-                proxy.stall(Way::ToClient);
                 eventually(SOON, "another copy of the claim", async || copies() >= before + 2).await;
                 proxy.heal();
             }
