@@ -83,13 +83,13 @@ fn main() -> ExitCode {
         runtime.block_on(run_contender(helper, connected));
         return ExitCode::SUCCESS;
     }
-    match runtime.block_on(soak(Options::parse())) {
-        Ok(outcome) => outcome,
-        Err(problem) => {
-            eprintln!("soak: {problem}");
-            ExitCode::from(2)
-        }
-    }
+    let outcome = runtime.block_on(soak(Options::parse())).unwrap_or_else(|problem| {
+        eprintln!("soak: {problem}");
+        ExitCode::from(2)
+    });
+    drop(runtime);
+    watchdog::wait_if_over();
+    outcome
 }
 
 /// Connects a client. Retries, because a pooler or a cluster refuses for a moment after a restart.

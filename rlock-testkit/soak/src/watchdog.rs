@@ -1,16 +1,27 @@
 //! The end of a run that hangs.
 
 use std::process::exit;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use rlock_testkit::process::kill_descendants;
+
+static IS_OVER: AtomicBool = AtomicBool::new(false);
+
+/// Waits for the end of this process if it hung. The end of its servers may free it before that.
+pub(crate) fn wait_if_over() {
+    while IS_OVER.load(Ordering::Acquire) {
+        thread::park();
+    }
+}
 
 /// Ends this process with status 2, and its servers and helpers with it, if it still runs after `limit`. A thread does
 /// that, because the check of a history and the drop of a server block their thread, and cannot be cancelled.
 pub(crate) fn end_after(limit: Duration) {
     thread::spawn(move || {
         thread::sleep(limit);
+        IS_OVER.store(true, Ordering::Release);
         eprintln!("soak: the run hangs: it has not ended within {limit:?}");
         if let Err(error) = kill_descendants() {
             eprintln!("soak: its servers may still run: {error}");
@@ -37,9 +48,8 @@ mod tests {
             let mut child = Command::new("sh").args(["-c", "sleep 1000 & sleep 1000"]).spawn().unwrap();
             end_after(Duration::ZERO);
             child.wait().unwrap();
-            loop {
-                thread::park();
-            }
+            wait_if_over();
+            unreachable!("the thread ends this process");
         }
         Runtime::new().unwrap().block_on(async {
             let (mut process, begun) = (this_test!().start("hanging"), Instant::now());
