@@ -49,7 +49,10 @@ impl Init {
         let mut answer = [0; 4];
         init.socket.read_exact(&mut answer)?;
         match i32::from_ne_bytes(answer) {
-            0 => init.name = name_of_namespace(pid)?,
+            0 => {
+                let unnamed = |error| io::Error::other(format!("its name cannot be read: {error}"));
+                init.name = name_of_namespace(pid).map_err(unnamed)?;
+            }
             error => return Err(io::Error::from_raw_os_error(error)),
         }
         Ok(init)

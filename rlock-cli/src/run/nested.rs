@@ -11,7 +11,8 @@ use crate::args::{LockArgs, Store};
 use crate::keep::name_of_namespace;
 
 /// The locks of the outer rlock runs, one per line: `KEEPER KIND STORE NAME`. A keeper is named by its process id, or
-/// by the innermost PID namespace below it, whose processes do not see the keeper.
+/// by the innermost PID namespace below it, whose processes do not see the keeper. A run in a PID namespace that the
+/// program makes by itself sees neither, so it does not know the outer locks.
 const VARIABLE: &str = "RLOCK_INSIDE";
 
 /// The variable for the program, with the locks of this run and of the outer ones. The program runs below `keeper`, in

@@ -4,11 +4,19 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::Server;
-use crate::support::{Folder, Process, Rlock, children_of, parent_of, rlock, unique, until, url};
+use crate::support::{Exited, Folder, Process, Rlock, children_of, parent_of, rlock, unique, until, url};
 
 /// The event of a run that the system refused.
 const REFUSED: &str = "\"event\":\"refused\"";
 const REFUSAL: &[&str] = &["does not let this user make a PID namespace", "leave out --pid-namespace"];
+
+/// The system has refused a namespace, and refuses it to `unshare` as well.
+fn assert_refused(exited: &Exited) {
+    exited.assert(71, REFUSAL);
+    let options = ["--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "true"];
+    let probe = std::process::Command::new("unshare").args(options).output().expect("unshare is part of util-linux");
+    assert!(!probe.status.success(), "rlock refuses what the system allows");
+}
 
 #[test]
 fn option_ends_the_tree_of_killed_guardians() {
@@ -18,7 +26,7 @@ fn option_ends_the_tree_of_killed_guardians() {
     let mut first = Rlock::run_script(&server, &name, &options, "setsid sleep 600 & exec sleep 600");
     let (_, line) = first.hear_any(&["\"event\":\"started\"", REFUSED]);
     if line.contains(REFUSED) {
-        return first.exit().assert(71, REFUSAL);
+        return assert_refused(&first.exit());
     }
     let started: serde_json::Value = serde_json::from_str(&line).unwrap();
     let program = Process::from(Pid::from_raw(started["process"].as_i64().unwrap().try_into().unwrap()));
@@ -44,7 +52,7 @@ fn orphans_in_a_namespace_keep_the_lock() {
     let mut running = Rlock::run_script(&server, &name, &["--pid-namespace", "--json"], &script);
     let (_, line) = running.hear_any(&["\"event\":\"left\"", REFUSED]);
     if line.contains(REFUSED) {
-        return running.exit().assert(71, REFUSAL);
+        return assert_refused(&running.exit());
     }
     std::fs::write(folder.path("end"), "").unwrap();
     running.exit().assert(7, &["released"]);
@@ -74,7 +82,7 @@ fn sibling_of_the_program_keeps_the_lock() {
     let mut running = Rlock::start(&mut command);
     let (_, line) = running.hear_any(&["\"event\":\"left\"", REFUSED]);
     if line.contains(REFUSED) {
-        return running.exit().assert(71, REFUSAL);
+        return assert_refused(&running.exit());
     }
     std::fs::write(folder.path("end"), "").unwrap();
     running.exit().assert(7, &["released"]);
@@ -111,7 +119,7 @@ fn outer_lock_is_refused_in_an_inner_namespace() {
         [program, "run", &inner, "--pid-namespace", "--json", "--", program, "run", &outer, "--", "true"];
     let exited = Rlock::on(&server, &[&["run", &outer, "--"], &in_namespace[..]].concat()).exit();
     if exited.stderr.contains(REFUSED) {
-        return exited.assert(71, REFUSAL);
+        return assert_refused(&exited);
     }
     exited.assert(64, &["held by the rlock run that this one runs in"]);
 }
@@ -126,7 +134,7 @@ fn namespace_of_a_waiter_is_reaped() {
     let mut running = Rlock::on(&server, &[&["run", &outer, "--ttl", "10m", "--"], &waiter[..]].concat());
     let (_, line) = running.hear_any(&["\"event\":\"waiting\"", REFUSED]);
     if line.contains(REFUSED) {
-        return running.exit().assert(71, REFUSAL);
+        return assert_refused(&running.exit());
     }
     let reaper = Process::from(children_of(running.pid())[0]);
     let waiter = children_of(reaper.pid())[0];
@@ -152,7 +160,7 @@ fn environment_from_a_namespace_refuses_nothing_outside() {
     let script = folder.script("echo \"$RLOCK_INSIDE\" > $D/inside");
     let exited = Rlock::run_script(&server, &name, &["--pid-namespace", "--json"], &script).exit();
     if exited.stderr.contains(REFUSED) {
-        return exited.assert(71, REFUSAL);
+        return assert_refused(&exited);
     }
     exited.assert(0, &["released"]);
     let inside = folder.read("inside");
