@@ -58,12 +58,13 @@ pub enum LockError {
         /// The last failure.
         source: BackendError,
     },
-    /// The store refused, and will refuse again until a setting, a right or the request changes.
+    /// The store refused, and will refuse again until a setting, a right or the request changes. Or this client still has
+    /// the lock that it is to adopt.
     #[error("the lock on {resource:?} was refused: {source}")]
     Rejected {
         /// The resource.
         resource: ResourceName,
-        /// The error of the store.
+        /// The reason.
         source: BackendError,
     },
     /// The options cannot work.
@@ -130,7 +131,7 @@ pub enum AdoptError {
     /// The lock has ended.
     #[error(transparent)]
     Lost(#[from] Lost),
-    /// The store failed, or refused.
+    /// The store failed or refused, or the client has the lock already or was shut down.
     #[error(transparent)]
     Lock(#[from] LockError),
 }

@@ -148,3 +148,26 @@ async fn shutdown_leaves_a_lock_that_is_being_adopted() {
     assert!(matches!(adopted, Err(AdoptError::Lock(LockError::Closed { .. }))), "{adopted:?}");
     assert!(!world.other_client().inspect("job").await.unwrap().is_free(), "another client may adopt it");
 }
+
+#[tokio::test(start_paused = true)]
+async fn lease_that_an_adoption_made_anew_is_released() {
+    for is_shut_down in [true, false] {
+        let world = World::new();
+        let handle = mutex(&world.client).lock().await.unwrap().into_handle().unwrap();
+        world.script.decide(Verb::Acquire, Fate::Delayed(Duration::from_secs(1)));
+        {
+            let mut adopting = std::pin::pin!(world.client.adopt(&handle));
+            for _ in 0..2 {
+                assert!(futures_util::poll!(adopting.as_mut()).is_pending());
+                until_idle().await;
+            }
+            world.other_client().break_leases("job").await.unwrap();
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            if is_shut_down {
+                world.client.shutdown(TTL).await.unwrap();
+            }
+        }
+        until_idle().await;
+        assert!(world.other_client().inspect("job").await.unwrap().is_free(), "{is_shut_down}");
+    }
+}

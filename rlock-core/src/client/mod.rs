@@ -129,7 +129,8 @@ impl Client {
         self.0.driver.call("examine", async move |backend| backend.examine().await).await
     }
 
-    /// Releases everything that this client holds or waits for, and refuses new locks. For handlers of SIGTERM.
+    /// Releases everything that this client holds or waits for, and refuses new locks. For handlers of SIGTERM. A lock that
+    /// the client is adopting stays in the store.
     ///
     /// Held locks are lost with [`LossReason::Shutdown`](crate::LossReason::Shutdown). `lock` futures end with
     /// [`LockError::Closed`](crate::LockError::Closed).

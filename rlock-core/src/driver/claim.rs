@@ -32,12 +32,12 @@ impl Driver {
     /// Registers a lease and sends its claim. The store answers a claim of an `adopted` lease with the lease that it has.
     pub(super) fn claim_lease(
         self: &Arc<Self>,
-        adopted: Option<LeaseId>,
+        adopted: Option<(LeaseId, Token)>,
         request: &LockRequest,
         now: Moment,
     ) -> Result<Arc<Slot>, LockError> {
         self.check_max(request.ttl)?;
-        let id = adopted.unwrap_or_else(LeaseId::random);
+        let id = adopted.map_or_else(LeaseId::random, |(id, _)| id);
         let key = LeaseKey { resource: request.resource.clone(), id };
         let watch = request.watchdog.clone().map(|plan| Watch::start(plan, self.new_number()));
         let (renewal, watch) = watch.unzip();
@@ -62,12 +62,13 @@ impl Driver {
         };
         let lease = Lease::new(terms, now, &mut Effects::new());
         let slot = Arc::new(Slot::new(key, request, lease, watch));
+        slot.lock().adopting = adopted.map(|(_, token)| token);
         let resource = || request.resource.clone();
         match self.table.insert(&slot) {
             Ok(()) => {}
             Err(NoEntry::Closed) => return Err(LockError::Closed { resource: resource() }),
             Err(NoEntry::Known) => {
-                let reason = "this client has the lock already; use the guard that it has";
+                let reason = "this client still has this lock: use its guard, or adopt the handle after its release";
                 let source = BackendError::Rejected(Failure::new("adopt", self.store.clone(), reason));
                 return Err(LockError::Rejected { resource: resource(), source });
             }

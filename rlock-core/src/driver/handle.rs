@@ -7,7 +7,7 @@ use super::step::Sending;
 use super::{Claimed, Driver, LockRequest, Slot};
 use crate::contract::{Extended, Extension, LockHandle, Token};
 use crate::error::{AdoptError, LockError};
-use crate::lease::{Input, LossReason, Lost, Wait};
+use crate::lease::{Input, LossReason, Lost, Phase, Wait};
 use crate::metrics::LockKind;
 use crate::watchdog::WatchdogConfig;
 
@@ -76,7 +76,7 @@ impl Driver {
             owner: None,
             place: None,
         };
-        self.claim_lease(Some(handle.key.id), &request, self.now())
+        self.claim_lease(Some((handle.key.id, handle.token)), &request, self.now())
     }
 }
 
@@ -91,7 +91,7 @@ impl Adopting {
     fn take(&mut self) -> Result<Arc<Slot>, LockError> {
         let slot = self.slot.take().expect("it is taken once");
         let mut state = slot.lock();
-        state.is_being_adopted = false;
+        state.adopting = None;
         let is_forgotten = slot.is_forgotten();
         drop(state);
         if is_forgotten { Err(LockError::Closed { resource: slot.key.resource.clone() }) } else { Ok(slot) }
@@ -100,7 +100,14 @@ impl Adopting {
 
 impl Drop for Adopting {
     fn drop(&mut self) {
-        if let Some(slot) = &self.slot {
+        let Some(slot) = &self.slot else { return };
+        let is_another = {
+            let state = slot.lock();
+            matches!(state.lease.phase(), Phase::Held(_)) && !state.has_adopted()
+        };
+        if is_another {
+            self.driver.leave(slot, Input::GiveUp); // the adopted one had ended, and the claim has made another
+        } else {
             self.driver.step(slot, Input::HandOver, Sending::Later);
         }
     }

@@ -70,8 +70,7 @@ impl Driver {
         if let Some(report) = &report {
             old_error = std::mem::replace(&mut state.last_error, report.error.clone().map(Box::new));
         }
-        let is_answered = matches!(state.lease.phase(), Phase::Held(_) | Phase::Ended(_));
-        let leaves = state.is_being_adopted && is_answered && (is_close || is_drain);
+        let leaves = (is_close || is_drain) && state.has_adopted();
         let input = if leaves { Input::HandOver } else { input };
         match state.lease.phase() {
             // The waiter may not have seen its grant.

@@ -14,11 +14,14 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`AdoptError::Lost`] if the lock has ended; [`AdoptError::Lock`] for a failure of the store.
+    /// [`AdoptError::Lost`] if the lock has ended. [`AdoptError::Lock`] for a failure of the store, if this client still
+    /// has the lock ([`LockError::Rejected`](crate::LockError::Rejected)), and if the client is shut down meanwhile
+    /// ([`LockError::Closed`](crate::LockError::Closed)). The lock then stays in the store.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the lock in the store, extended or not.
+    /// Dropping the future leaves the lock in the store, extended or not. A request that is under way then may arrive
+    /// after another client has released the lock, and takes it for its TTL.
     pub async fn adopt(&self, handle: &LockHandle) -> Result<Guard, AdoptError> {
         let slot = self.handle().driver.adopt(handle, kind_of(handle)).await?;
         Ok(Guard::new(self.handle().clone(), slot, handle.token()))
