@@ -11,7 +11,6 @@ use rlock_core::{Acquired, Backend as _, Client, Extended, Guard, IfBusy, LockOp
 use rlock_etcd::EtcdBackend;
 use rlock_testkit::faults::{Proxy, Way};
 use rlock_testkit::wait::{eventually, within};
-use tokio::time::timeout;
 
 const TTL: Duration = Duration::from_secs(60);
 const AT_ONCE: Duration = Duration::from_secs(2);
@@ -235,15 +234,23 @@ async fn lease_of_a_repeated_claim_is_revoked() {
 #[tokio::test(flavor = "multi_thread")]
 async fn repeated_claim_ends_its_first_etcd_lease() {
     let server = Server::start();
-    let (client, other) = (server.client_in("n").await, server.client_in("n").await);
+    let proxy = Proxy::in_front_of(server.url());
+    let config = config_at(proxy.url(), "n");
+    let (client, other) = (EtcdBackend::connect(config).await.unwrap(), server.client_in("n").await);
     assert!(matches!(other.acquire(&[mutex("a", 1)]).await[0], Ok(Acquired::Held(_))));
     let spare = mutex("spare", 2);
     assert!(matches!(client.acquire(slice::from_ref(&spare)).await[0], Ok(Acquired::Held(_))));
     assert!(client.release(&[spare.key.into()]).await[0].is_ok());
     // The claim takes the spare etcd lease, and gets no answer.
     let claims = [mutex("a", 3)];
-    let unanswered = timeout(Duration::ZERO, client.acquire(&claims)).await;
-    assert!(unanswered.is_err(), "{unanswered:?}");
+    let copies = || server.metric(r#"grpc_server_started_total{grpc_method="Txn""#);
+    let before = copies();
+    proxy.stall(Way::ToClient);
+    tokio::select! {
+        answers = client.acquire(&claims) => panic!("{answers:?}"),
+        () = eventually(SOON, "the claim", async || copies() > before) => {}
+    }
+    proxy.heal();
     let revocations = || server.metric(r#"grpc_server_started_total{grpc_method="LeaseRevoke""#);
     let before = revocations();
     let repeated = client.acquire(&claims).await.remove(0);
