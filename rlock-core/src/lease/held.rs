@@ -347,7 +347,7 @@ impl Held {
     }
 
     /// Whether a successful extension is needed.
-    fn needs_answer(&self) -> bool {
+    pub(super) fn needs_answer(&self) -> bool {
         self.wants_whole_life
             || self.doubt.is_some()
             || !self.requests.is_empty()

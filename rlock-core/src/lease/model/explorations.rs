@@ -110,6 +110,47 @@ pub(crate) fn explorations() -> Vec<(&'static str, Bounds)> {
         ("small stretch and break", Bounds { stretch: 2, horizon: 5, ..with(Budget { wishes: 1, breaks: 1, ..none }) }),
         ("small watch", Bounds { stretch: 2, ..with(Budget { watches: 1, losses: 1, ..none }) }),
         ("small resync", with(Budget { resyncs: 1, losses: 1, ..none })),
+        ("small resync and break", Bounds { clients: 1, ..with(Budget { resyncs: 1, losses: 1, breaks: 1, ..none }) }),
+        (
+            "small outage",
+            Bounds {
+                clients: 1,
+                horizon: 8,
+                stretch: 3,
+                ..with(Budget { refusals: 10, losses: 1, wishes: 1, ..none })
+            },
+        ),
+        (
+            "small lone holder",
+            Bounds {
+                clients: 1,
+                horizon: 9,
+                terms: terms(6, Wait::Forever, Some(4)),
+                ..with(Budget { losses: 1, refusals: 1, ..none })
+            },
+        ),
+        (
+            "small long extension",
+            Bounds {
+                clients: 1,
+                horizon: 6,
+                terms: terms(12, Wait::Forever, None),
+                ..with(Budget { losses: 2, wishes: 1, ..none })
+            },
+        ),
+        (
+            "small dead holder",
+            Bounds { horizon: 15, terms: terms(12, Wait::Forever, None), ..with(Budget { crashes: 1, ..none }) },
+        ),
+        (
+            "dead waiter",
+            Bounds {
+                clients: 3,
+                horizon: 15,
+                terms: terms(12, Wait::Forever, None),
+                ..with(Budget { crashes: 1, ..none })
+            },
+        ),
         ("small rejection", with(Budget { rejections: 1, losses: 1, ..none })),
         (
             "small failures",

@@ -17,8 +17,10 @@
 //! data (a restart grace covers these), and failures of one lease in a batch, since a lease does not know its batch.
 
 mod explorations;
+mod live;
 mod message;
 mod moves;
+mod network;
 mod properties;
 mod store;
 mod world;

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use stateright::{Model, Property};
 
+use super::live::{Client, Live, User};
 use super::message::{Body, Message, Request, Response, VERBS, unknown};
 use super::store::{Held, Store};
-use super::world::{Client, Live, User, World};
+use super::world::World;
 use super::{Bounds, properties};
-use crate::lease::{Effects, Hint, Input, Lease, Renewal};
+use crate::lease::{Effects, Input, Lease, Renewal};
 
 /// A step of the world.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -163,7 +164,7 @@ impl Model for Bounds {
         let mut world = world.clone();
         match action {
             Action::Tick => {
-                if let Some(promise) = properties::broken_by_a_tick(self, &world) {
+                if let Some(promise) = properties::broken_by_a_tick(self, &mut world) {
                     world.accuse(promise);
                 }
                 world.now += 1;
@@ -173,24 +174,12 @@ impl Model for Bounds {
                 let machine = Lease::new(self.terms.clone(), world.moment(), &mut effects);
                 world.clients[client].locks_left -= 1;
                 let id = u8::try_from(client * 8).expect("few clients") + world.clients[client].locks_left;
-                let live = Live {
-                    id,
-                    machine,
-                    calls: BTreeSet::new(),
-                    user: User::Waits,
-                    tickets: BTreeSet::new(),
-                    limit: None,
-                    is_lost: false,
-                    heard: None,
-                    unanswered: None,
-                    ends_now: false,
-                };
-                world.clients[client].lease = Some(live);
+                world.clients[client].lease = Some(Live::new(id, machine, world.now));
                 world.carry_out(self, client, effects);
             }
             Action::Timer(client) => world.step(self, client, Input::Timer),
             Action::Unlock(client) => {
-                world.clients[client].lease.as_mut()?.user = User::Unlocks;
+                world.clients[client].lease.as_mut()?.user = User::Unlocks(world.now);
                 world.step(self, client, Input::LetGo);
             }
             Action::GiveUp(client) => {
@@ -201,7 +190,7 @@ impl Model for Bounds {
             Action::Extend(client) => {
                 world.budget.wishes -= 1;
                 let ticket = u64::from(world.budget.wishes);
-                world.clients[client].lease.as_mut()?.tickets.insert(ticket);
+                world.clients[client].lease.as_mut()?.tickets.insert(ticket, world.now);
                 let retry_until = world.moment().after(Duration::from_secs(1));
                 world.step(self, client, Input::Extend { ttl: self.longest(), ticket, retry_until });
             }
@@ -221,7 +210,7 @@ impl Model for Bounds {
             }
             Action::Resync(client) => {
                 world.budget.resyncs -= 1;
-                world.step(self, client, Input::Hint(Hint::Resync));
+                world.resync(self, client);
             }
             Action::Crash(client) => {
                 world.budget.crashes -= 1;
@@ -270,6 +259,10 @@ impl Model for Bounds {
                     world.store.excuse(|entry| entry.id == message.id);
                 }
                 world.receive(self, message.answered(Response::Rejected));
+                let waits = |live: &Live| live.id == message.id && live.user == User::Waits;
+                if world.clients[message.client].lease.as_ref().is_some_and(waits) {
+                    world.accuse("a waiter learns that the store refuses it");
+                }
             }
             Action::Lose(message) => {
                 world.budget.losses -= 1;
@@ -304,8 +297,8 @@ impl Model for Bounds {
             Action::Freeze(client) => {
                 world.budget.freezes -= 1;
                 world.keep_no_longer(client);
-                world.disturb(client);
                 world.clients[client].is_frozen = true;
+                world.disturb(client);
             }
             Action::Thaw(client) => world.clients[client].is_frozen = false,
         }

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::message::{Body, Message, Request};
+use super::live::{Client, Live, User};
+use super::message::Message;
 use super::store::Store;
 use super::{Bounds, Budget};
 use crate::clock::Moment;
 use crate::contract::Extended;
 use crate::lease::{
-    Effect, Effects, ExtendOutcome, Fault, Hint, Input, Lease, LossReason, Order, Phase, Refusal, ReleaseOutcome,
-    STRAY, Verb, Wait,
+    Effect, Effects, ExtendOutcome, Fault, Hint, Input, LossReason, Phase, Refusal, ReleaseOutcome, STRAY,
 };
 
 /// One state of the world.
@@ -33,45 +33,6 @@ pub(crate) struct World {
     pub(super) broken: Option<&'static str>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Client {
-    pub(super) lease: Option<Live>,
-    pub(super) locks_left: u8,
-    pub(super) is_frozen: bool,
-}
-
-/// A lease with the state that its driver has of it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Live {
-    pub(super) id: u8,
-    pub(super) machine: Lease,
-    /// The calls under way and their verbs.
-    pub(super) calls: BTreeSet<(u32, usize)>,
-    pub(super) user: User,
-    /// Extensions that the holder waits for.
-    pub(super) tickets: BTreeSet<u64>,
-    /// The second in which the holder has to lose the lock, with a maximum time.
-    pub(super) limit: Option<u64>,
-    pub(super) is_lost: bool,
-    /// The last call that was under way when the client received the event that the lease was broken.
-    pub(super) heard: Option<u32>,
-    /// The second in which the client gave up the last claim without an answer.
-    pub(super) unanswered: Option<u64>,
-    /// The store's answer has to end the lock within this second.
-    pub(super) ends_now: bool,
-}
-
-/// The state of the user of a lease.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum User {
-    Waits,
-    Holds,
-    /// Waits for the release.
-    Unlocks,
-    /// No longer needs the lease.
-    Left,
-}
-
 impl World {
     pub(super) fn moment(&self) -> Moment {
         Bounds::moment(self.now)
@@ -92,6 +53,7 @@ impl World {
             Input::Extended(call, _) => call <= last,
             _ => false,
         });
+        let is_in_danger = live.is_endangered || self.forced.contains_key(&live.id);
         let is_old_news = is_older && !self.store.holds(live.id);
         if matches!(input, Input::Claimed(_, Err(Fault::Unknown))) {
             live.unanswered = Some(self.now);
@@ -100,6 +62,8 @@ impl World {
         let is_past = end.is_some_and(|end| end <= now);
         let is_limit_first = live.limit.is_some_and(|limit| end == Some(Bounds::moment(limit)));
         let is_over = live.limit.is_some_and(|limit| limit <= self.now);
+        let before = live.machine.clone();
+        let is_timer = input == Input::Timer;
         live.machine.step(now, input, &mut effects);
         let is_held = live.machine.deadline().is_some();
         let is_ended = matches!(live.machine.phase(), Phase::Ended(_));
@@ -112,7 +76,9 @@ impl World {
             Effect::Lose(LossReason::Expired) => is_limit_first,
             _ => false,
         });
-        if is_past && is_held {
+        if is_timer && live.machine.timer().is_some_and(|timer| timer <= now) {
+            self.accuse("a timer that fires is over");
+        } else if is_past && is_held {
             self.accuse("a lock past its deadline is lost");
         } else if is_over && is_held {
             self.accuse("a lock past its maximum time is lost");
@@ -124,6 +90,8 @@ impl World {
             self.accuse("old news grants no lock after the news of its break");
         } else if is_granted_late {
             self.accuse("a lock is granted before its deadline");
+        } else if let Some(promise) = Live::broken_by_its_watchdog(&before, &effects, is_in_danger) {
+            self.accuse(promise);
         } else if is_misnamed {
             self.accuse("a loss names the earlier of the deadline and the maximum time");
         }
@@ -150,7 +118,7 @@ impl World {
         let Some(live) = &mut self.clients[client].lease else { return };
         let is_held = live.machine.deadline().is_some();
         if live.user == User::Holds {
-            live.user = User::Unlocks; // the guard's user gets the outcome
+            live.user = User::Unlocks(self.now); // the guard's user gets the outcome
         }
         self.step(bounds, client, Input::Close);
         let Some(live) = &self.clients[client].lease else { return };
@@ -182,6 +150,7 @@ impl World {
                         continue;
                     }
                     live.user = User::Holds;
+                    live.is_endangered |= live.is_disturbed && live.has_little_life(now);
                     live.limit = bounds.terms.hold_at_most.map(|most| self.now + most.as_secs());
                     let minimum = bounds.terms.hold_at_least.as_secs();
                     if self.forced.contains_key(&live.id) {
@@ -206,7 +175,7 @@ impl World {
                     begins_again |= matches!(refusal, Refusal::Ended(_));
                 }
                 Effect::Reply(ticket, outcome) => {
-                    if !live.tickets.remove(&ticket) {
+                    if live.tickets.remove(&ticket).is_none() {
                         self.accuse("an extension is answered once");
                     } else if outcome == ExtendOutcome::Extended && live.machine.deadline().is_none() {
                         self.accuse("only a held lock is extended");
@@ -253,122 +222,6 @@ impl World {
         may_arrive && live.unanswered.is_some_and(|second| self.moment() < Bounds::moment(second).after(least))
     }
 
-    pub(super) fn send(&mut self, client: usize, verb: Verb, now: Moment) {
-        let live = self.clients[client].lease.as_mut().expect("the lease has sent it");
-        let Some((call, order)) = live.machine.begin(verb, now) else {
-            return self.accuse("a request that is wanted can be sent");
-        };
-        let id = live.id;
-        if verb != Verb::Extend && live.calls.iter().any(|(_, other)| *other == verb as usize) {
-            self.accuse("one claim or release is under way");
-        }
-        let live = self.clients[client].lease.as_mut().expect("it is there");
-        live.calls.insert((call, verb as usize));
-        let request = match order {
-            Order::Claim { queue: true, .. } if live.machine.terms().wait == Wait::Never => {
-                return self.accuse("a try does not queue");
-            }
-            Order::Claim { queue, .. } => Request::Claim { queue },
-            Order::Extend { ttl } => Request::Extend { seconds: ttl.get().as_secs() },
-            Order::Release { rest } => Request::Release { rest: rest.as_secs() },
-        };
-        let body = Body::Request { call, request };
-        self.network.insert(Message { client, id, is_delayed: false, body });
-    }
-
-    /// Delivers a request to the store, and returns the answer, which is then on its way.
-    pub(super) fn arrive(&mut self, bounds: &Bounds, message: &Message) -> Message {
-        let Body::Request { call, request } = message.body else { unreachable!("it is a request") };
-        let is_known = self.store.alive(self.now).any(|entry| entry.id == message.id);
-        let mut sent = Vec::new();
-        let answer = self.store.apply(self.now, bounds, message, request, &mut sent);
-        self.post(bounds, sent);
-        let lease = self.clients[message.client].lease.as_ref().filter(|live| live.id == message.id);
-        let is_late = match lease {
-            // The lease has ended, or a release may have been sent, unless that waits for the answer to this claim.
-            Some(live) => {
-                let is_awaited = live.calls.contains(&(call, Verb::Claim as usize));
-                let has_ended = matches!(live.machine.phase(), Phase::Ended(_) | Phase::Releasing(_));
-                message.is_delayed && !is_awaited && has_ended
-            }
-            None => !is_known && (message.is_delayed || self.crashed.contains(&message.id)),
-        };
-        if is_late && request.verb() != Verb::Release {
-            self.store.excuse(|entry| entry.id == message.id);
-        }
-        if message.is_claim() {
-            self.crashed.remove(&message.id);
-        }
-        if !is_known && self.store.holds(message.id) {
-            self.forced.remove(&message.id); // a claim without an answer has come again after the break
-        }
-        message.answered(answer)
-    }
-
-    pub(super) fn post(&mut self, bounds: &Bounds, sent: Vec<(usize, u8, Body)>) {
-        let sent = sent.into_iter().filter(|_| bounds.terms.pushes);
-        for (client, id, body) in sent {
-            self.network.insert(Message { client, id, is_delayed: false, body });
-        }
-    }
-
-    /// Delivers a message to its client.
-    pub(super) fn receive(&mut self, bounds: &Bounds, message: Message) {
-        if self.clients[message.client].is_frozen {
-            self.network.insert(Message { is_delayed: true, ..message });
-            return;
-        }
-        let Some(live) = self.clients[message.client].lease.as_mut().filter(|live| live.id == message.id) else {
-            return;
-        };
-        if let Body::Answer { call, verb, .. } = message.body
-            && !live.calls.remove(&(call, verb))
-        {
-            return self.hear_again(message);
-        }
-        if message.body == Body::Broken {
-            self.hear_of_a_break(message.client);
-        }
-        self.step(bounds, message.client, message.body.into_input());
-    }
-
-    /// An answer to a call that is over. A driver drops it, and a machine that gets it ignores it.
-    fn hear_again(&mut self, message: Message) {
-        let now = self.moment();
-        let Some(live) = &self.clients[message.client].lease else { return };
-        let mut effects = Effects::new();
-        let mut machine = live.machine.clone();
-        machine.step(now, message.body.into_input(), &mut effects);
-        let is_in_time = live.machine.deadline().is_none_or(|deadline| now < deadline);
-        if is_in_time && (machine != live.machine || !effects.is_empty()) {
-            self.accuse("an answer to a call that is over changes nothing");
-        }
-    }
-
-    fn hear_of_a_break(&mut self, client: usize) {
-        let Some(live) = &self.clients[client].lease else { return };
-        if self.store.alive(self.now).any(|entry| entry.id == live.id) {
-            return; // a claim without an answer has come again after the break
-        }
-        let is_answered_soon = live.calls.iter().all(|(call, _)| !self.is_overdue(live.id, *call));
-        let ends_now = is_answered_soon && live.machine.deadline().is_some();
-        let live = self.clients[client].lease.as_mut().expect("it is there");
-        live.heard = Some(live.calls.iter().map(|(call, _)| *call).max().unwrap_or_default());
-        live.ends_now = ends_now;
-    }
-
-    /// A mishap of a client's messages: its questions need not be answered within this second.
-    pub(super) fn disturb(&mut self, client: usize) {
-        if let Some(live) = &mut self.clients[client].lease {
-            live.ends_now = false;
-        }
-    }
-
-    pub(super) fn deliver(&mut self, bounds: &Bounds, message: Message) {
-        let received = if message.is_request() { self.arrive(bounds, &message) } else { message };
-        self.receive(bounds, received);
-    }
-
     /// Whether everything that has to happen within this second has happened.
     pub(super) fn is_over(&self) -> bool {
         let is_at_rest = |client: &Client| {
@@ -376,16 +229,6 @@ impl World {
             client.is_frozen || timer.is_none_or(|timer| timer > self.moment())
         };
         self.network.iter().all(|message| message.is_delayed) && self.clients.iter().all(is_at_rest)
-    }
-
-    /// Whether a call waits for an answer that is late or lost.
-    pub(super) fn is_overdue(&self, id: u8, call: u32) -> bool {
-        self.network.iter().all(|message| match message.body {
-            Body::Request { call: other, .. } | Body::Answer { call: other, .. } => {
-                message.id != id || other != call || message.is_delayed
-            }
-            Body::Granted(_) | Body::Broken => true,
-        })
     }
 
     /// The number of clients that believe that they hold the lock, without those whose lock was broken by force less
