@@ -1,5 +1,5 @@
 //! Tests that the pages for users name the right package as the dependency, quote the access rules of Redis, have the
-//! options of all URLs, and link to files that exist.
+//! options of all URLs, link to files that exist, and have the same code as their translations.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -51,6 +51,23 @@ fn dependency_lines_name_our_package() {
         }
     }
     assert!(named >= 4, "each README names rlock-client with and without features, found {named}");
+}
+
+/// The lines in the blocks of code of a page, without comments.
+fn code(page: &str) -> Vec<&'static str> {
+    let (_, text) = PAGES.into_iter().find(|(name, _)| *name == page).expect("it is one of the pages");
+    let lines = text.split("```").skip(1).step_by(2).flat_map(str::lines);
+    let without_comment = |line: &'static str, mark: &str| line.split(mark).next().unwrap_or(line);
+    lines.map(|line| ["// ", "# "].into_iter().fold(line, without_comment).trim_end()).collect()
+}
+
+#[test]
+fn translations_have_the_same_code() {
+    for (page, translation) in [("README.md", "README.zh-CN.md"), ("docs/watchdog.md", "docs/watchdog.zh.md")] {
+        let original = code(page);
+        assert!(original.len() >= 30, "{page}: {original:?}");
+        assert_eq!(original, code(translation), "{page} and {translation}");
+    }
 }
 
 #[test]
