@@ -37,11 +37,16 @@ const OPTIONS: [&str; 4] = ["namespace", "timeout", "access", "file_system"];
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// It is the URL of something else.
-    #[error("the address {url:?} is not one of SQLite: write sqlite:path/to/file, or sqlite: for the user's own")]
+    /// It is not a URL. The error does not repeat it: it may contain a password.
+    #[error(
+        "the address of an SQLite file begins with its scheme: write sqlite:path/to/file, or sqlite: for the user's own"
+    )]
+    NoScheme,
+    /// It is the URL of something else. The error shows no more than the scheme, because the rest may contain a password.
+    #[error("the scheme {scheme:?} is not that of SQLite: write sqlite:path/to/file, or sqlite: for the user's own")]
     Scheme {
-        /// The text that was given.
-        url: String,
+        /// The scheme that was given.
+        scheme: String,
     },
     /// SQLite would keep the database in the memory of this process.
     #[error("other processes cannot see a database in memory: write sqlite:path/to/file, or memory:")]
@@ -92,12 +97,18 @@ impl SqliteConfig {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if the URL is malformed, repeats an option or has an unknown option.
+    /// [`ConfigError`] if the URL is malformed, repeats an option or has an unknown option. No error shows the URL of
+    /// another store, because it may contain a password.
     pub fn from_url(url: &str) -> Result<Self, ConfigError> {
-        let scheme = || ConfigError::Scheme { url: url.to_owned() };
-        let (name, rest) = url.split_once(':').ok_or_else(scheme)?;
-        if !name.eq_ignore_ascii_case("sqlite") {
-            return Err(scheme());
+        let (scheme, rest) = url.split_once(':').ok_or(ConfigError::NoScheme)?;
+        if !scheme.eq_ignore_ascii_case("sqlite") {
+            let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+                && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+            return Err(if is_scheme {
+                ConfigError::Scheme { scheme: scheme.to_owned() }
+            } else {
+                ConfigError::NoScheme
+            });
         }
         let (path, options) = rest.split_once('?').unwrap_or((rest, ""));
         let path = path.strip_prefix("//").unwrap_or(path);

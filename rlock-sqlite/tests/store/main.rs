@@ -4,6 +4,7 @@
 mod access;
 mod baseline;
 mod clock;
+mod config;
 mod cost;
 mod deleted;
 #[cfg(target_os = "linux")]
