@@ -32,6 +32,7 @@ pub struct SqliteConfig {
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 const OPTIONS: [&str; 4] = ["namespace", "timeout", "access", "file_system"];
+const NOT_TEXT: &str = "it is not UTF-8 once percent-decoded: check the % in it";
 
 /// The fault in a URL or an option, and its remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -112,7 +113,8 @@ impl SqliteConfig {
         }
         let (path, options) = rest.split_once('?').unwrap_or((rest, ""));
         let path = path.strip_prefix("//").unwrap_or(path);
-        let mut config = if path.is_empty() { Self::user()? } else { Self::at(decoded(path)?)? };
+        let unreadable = || ConfigError::Path { path: path.to_owned(), remedy: NOT_TEXT };
+        let mut config = if path.is_empty() { Self::user()? } else { Self::at(decoded(path).ok_or_else(unreadable)?)? };
         let mut seen = Vec::new();
         for option in options.split('&').filter(|option| !option.is_empty()) {
             let (name, value) = option.split_once('=').unwrap_or((option, ""));
@@ -123,7 +125,7 @@ impl SqliteConfig {
                 return Err(ConfigError::Repeated { option: name });
             }
             seen.push(name);
-            let value = decoded(value)?;
+            let value = decoded(value).ok_or(InvalidOption::unreadable(name, NOT_TEXT))?;
             config = match name {
                 "namespace" => config.namespace(Namespace::new(value).map_err(ConfigError::Namespace)?),
                 "timeout" => config.timeout(InvalidOption::timeout_of(name, &value)?)?,
@@ -223,10 +225,8 @@ impl FromStr for SqliteConfig {
     }
 }
 
-fn decoded(part: &str) -> Result<String, ConfigError> {
-    let remedy = "it is not UTF-8 once percent-decoded: check the % in it";
-    let text = percent_decode_str(part).decode_utf8();
-    text.map(String::from).map_err(|_| ConfigError::Path { path: part.to_owned(), remedy })
+fn decoded(part: &str) -> Option<String> {
+    percent_decode_str(part).decode_utf8().ok().map(String::from)
 }
 
 impl fmt::Display for SqliteConfig {

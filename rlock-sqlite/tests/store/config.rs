@@ -12,6 +12,12 @@ fn url_of_another_store_is_refused() {
 }
 
 #[test]
+fn unreadable_option_is_named() {
+    let message = SqliteConfig::from_url("sqlite:locks.db?namespace=%ff").unwrap_err().to_string();
+    assert!(message.contains("the option namespace") && message.contains("UTF-8"), "{message}");
+}
+
+#[test]
 fn secrets_are_never_shown() {
     for url in [
         "redis://sam:hunter2@localhost",
