@@ -33,10 +33,7 @@ pub(crate) async fn run(
     build: impl Fn(&mut Args),
 ) -> Result<Reply, CallError> {
     let sent = Instant::now();
-    let call = script.call(conn, asking, |args| {
-        build(args);
-        add(args, conn.clock().time_at(Instant::now() + SUSPICIOUS.min(conn.timeout())));
-    });
+    let call = send(conn, asking, script, &build, || conn.clock().time_at(Instant::now() + patience(conn)));
     let reply = if conn.is_clock_old() {
         // The server answers in order, so the call takes no longer. Without an answer the old estimate stays.
         let (_time, reply) = tokio::join!(biased; conn.read_clock(), call);
@@ -44,13 +41,8 @@ pub(crate) async fn run(
     } else {
         call.await?
     };
-    let Some(now) = answers::late(&reply) else { return Ok(reply) };
-    conn.clock().note(sent, Instant::now(), now);
-    let again = script.call(conn, asking, |args| {
-        build(args);
-        add(args, now.saturating_add(micros(conn.timeout())));
-    });
-    let reply = again.await?;
+    let Some(now) = dropped_at(conn, sent, &reply) else { return Ok(reply) };
+    let reply = send(conn, asking, script, &build, || now.saturating_add(micros(conn.timeout()))).await?;
     if answers::late(&reply).is_none() {
         return Ok(reply);
     }
@@ -74,12 +66,8 @@ pub(crate) async fn run_once(
     build: impl Fn(&mut Args),
 ) -> Result<Reply, CallError> {
     let sent = Instant::now();
-    let deadline = sent + SUSPICIOUS.min(conn.timeout());
-    let call = script.call(conn, asking, |args| {
-        build(args);
-        add(args, conn.clock().time_at(deadline));
-    });
-    let reply = call.await;
+    let deadline = sent + patience(conn);
+    let reply = send(conn, asking, script, &build, || conn.clock().time_at(deadline)).await;
     // A broken connection to a cluster may refuse the requests that are under way.
     let may_be_late =
         |error: &CallError| matches!(error, CallError::Unanswered(_)) || error.is_refusal_with("CLUSTERDOWN");
@@ -87,17 +75,37 @@ pub(crate) async fn run_once(
         sleep_until(deadline.into()).await;
     }
     let reply = reply?;
-    match answers::late(&reply) {
+    match dropped_at(conn, sent, &reply) {
         None => Ok(reply),
-        Some(now) => {
-            conn.clock().note(sent, Instant::now(), now);
-            Err(CallError::Unsent(Cause::new("the server ran the request too late, by its own clock")))
-        }
+        Some(_) => Err(CallError::Unsent(Cause::new("the server ran the request too late, by its own clock"))),
     }
 }
 
-fn add(args: &mut Args, deadline: i64) {
-    args.number(u64::try_from(deadline).unwrap_or_default());
+/// Runs a script with a deadline as its last argument, in µs of the server's clock.
+async fn send(
+    conn: &Conn,
+    asking: bool,
+    script: &Script,
+    build: &impl Fn(&mut Args),
+    deadline: impl Fn() -> i64,
+) -> Result<Reply, CallError> {
+    let build = |args: &mut Args| {
+        build(args);
+        args.number(u64::try_from(deadline()).unwrap_or_default());
+    };
+    script.call(conn, asking, build).await
+}
+
+/// The time after which the client begins to replace a silent connection.
+fn patience(conn: &Conn) -> Duration {
+    SUSPICIOUS.min(conn.timeout())
+}
+
+/// The server's time, if it dropped a call that came after its deadline. The estimate of the server's clock takes it in.
+fn dropped_at(conn: &Conn, sent: Instant, reply: &Reply) -> Option<i64> {
+    let now = answers::late(reply)?;
+    conn.clock().note(sent, Instant::now(), now);
+    Some(now)
 }
 
 fn micros(time: Duration) -> i64 {
