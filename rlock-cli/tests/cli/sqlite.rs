@@ -32,45 +32,19 @@ mod tree;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
-use std::sync::Mutex;
 
-use rlock_testkit::async_trait;
-use rlock_testkit::faults::{Control, Data};
+use rlock_testkit::servers::SqliteFile as Server;
 use rusqlite::Connection;
-use tempfile::TempDir;
 
 use crate::support::{Folder, Rlock, Store, rlock};
-
-/// A file, and the connection that blocks its writers.
-struct Server {
-    folder: TempDir,
-    writer: Mutex<Option<Connection>>,
-}
-
-impl Server {
-    fn start() -> Self {
-        Self {
-            folder: tempfile::tempdir().expect("the system has a place for temporary files"),
-            writer: Mutex::default(),
-        }
-    }
-
-    fn start_durable() -> Self {
-        Self::start()
-    }
-
-    fn path(&self) -> PathBuf {
-        self.folder.path().join("locks.db")
-    }
-}
 
 impl Store for Server {
     const SCHEME: &str = "sqlite";
     const SHORT_TTL: &str = "300ms";
 
     fn left_by_bench(&self) -> Vec<String> {
-        let files = fs::read_dir(self.folder.path()).expect("the folder is there");
+        let folder = self.path().parent().expect("the file is in a folder");
+        let files = fs::read_dir(folder).expect("the folder is there");
         let names = files.map(|file| file.expect("it can be read").file_name().to_string_lossy().into_owned());
         let files = names.filter(|name| name.contains("-bench-"));
         const LEFT: &str = "SELECT namespace || ':' || name FROM resources WHERE namespace LIKE 'rlock-bench-%'";
@@ -82,31 +56,7 @@ impl Store for Server {
     }
 
     fn fresh_url(&self) -> String {
-        format!("sqlite:{}", self.path().display())
-    }
-}
-
-/// Blocks all writers, like a process that was stopped during a write.
-#[async_trait]
-impl Control for Server {
-    async fn pause(&self) {
-        let writer = Connection::open(self.path()).expect("it is there");
-        writer.execute_batch("BEGIN IMMEDIATE").expect("others write for a moment");
-        *self.writer.lock().expect("no test panics with it") = Some(writer);
-    }
-
-    async fn resume(&self) {
-        let writer = self.writer.lock().expect("no test panics with it").take();
-        writer.expect("it was paused").close().expect("it is closed");
-    }
-
-    async fn kill(&self) {
-        self.pause().await;
-    }
-
-    async fn restart(&self, data: Data) {
-        assert_eq!(data, Data::Kept, "the test does not delete it");
-        self.resume().await;
+        self.url()
     }
 }
 

@@ -4,7 +4,6 @@
 //! cargo run -p rlock-soak -- --url redis: --processes 8 --minutes 5 --faults all --seed 7
 //! ```
 
-mod file;
 mod store;
 mod table;
 mod victims;

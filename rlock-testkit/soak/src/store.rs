@@ -5,9 +5,8 @@ use std::time::Duration;
 use rlock::redis::RedisConfig;
 use rlock_testkit::contest::Mishap;
 use rlock_testkit::faults::{Control, Proxy};
-use rlock_testkit::servers::{Etcd, EtcdCluster, Redis, RedisCluster, RedisNode, RedisSentinels};
+use rlock_testkit::servers::{Etcd, EtcdCluster, Redis, RedisCluster, RedisNode, RedisSentinels, SqliteFile};
 
-use crate::file::File;
 use crate::victims::{Pooled, Several, Tables};
 
 /// How long a server of a cluster may be silent before another one replaces it.
@@ -31,7 +30,7 @@ enum Servers {
     EtcdCluster(EtcdCluster),
     Postgres(Tables),
     PgBouncer(Pooled),
-    Sqlite(File),
+    Sqlite(SqliteFile),
 }
 
 pub(crate) enum Victim<'a> {
@@ -91,7 +90,7 @@ impl Store {
                 ("Postgres behind PgBouncer", pooled.url().to_owned(), Servers::PgBouncer(pooled))
             }
             "sqlite:" => {
-                let file = File::new()?;
+                let file = SqliteFile::start();
                 ("SQLite", file.url(), Servers::Sqlite(file))
             }
             url => ("a running store", url.to_owned(), Servers::Theirs),

@@ -23,6 +23,8 @@
 //! this machine. The containers of a [`RedisCluster`] and of [`RedisSentinels`] share the network and the process ids
 //! of this machine, which has to run Linux.
 //!
+//! With the feature `sqlite`, a `SqliteFile` is a file that is locked and deleted as a server is paused and killed.
+//!
 //! Containers have the label `rlock-test`. A test that panics or is ended by SIGTERM or SIGINT removes its own. After
 //! SIGKILL, remove them with `docker ps --quiet --all --filter label=rlock-test | xargs -r docker rm -fv`.
 
@@ -54,6 +56,8 @@ mod server;
 mod service;
 mod sockets;
 mod source;
+#[cfg(feature = "sqlite")]
+mod sqlite_file;
 mod store;
 mod tree;
 mod unprivileged;
@@ -71,4 +75,6 @@ pub use redis_cluster::RedisCluster;
 pub use redis_node::RedisNode;
 pub use redis_sentinels::RedisSentinels;
 pub use resp::{Reply, Resp};
+#[cfg(feature = "sqlite")]
+pub use sqlite_file::SqliteFile;
 pub(crate) use tree::end_descendants;

@@ -9,6 +9,8 @@ mod etcd_cluster;
 mod pgbouncer;
 mod postgres;
 mod redis_cluster;
+#[cfg(feature = "sqlite")]
+mod sqlite_file;
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
