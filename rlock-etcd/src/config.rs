@@ -45,7 +45,7 @@ impl EtcdConfig {
     ///
     /// The hosts are members of one cluster. One is enough; with several, the client uses the first that answers. Only
     /// the scheme and one host are required: the default port is 2379, and there is no default user. Percent-encode
-    /// characters that are special in a URL, an `@` in an option too. If an option is given twice, the last one counts.
+    /// characters that are special in a URL, an `@` in an option too.
     ///
     /// | option | what | without it |
     /// | --- | --- | --- |
@@ -61,8 +61,8 @@ impl EtcdConfig {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if the URL is malformed or names an unknown option. No error shows the URL, because it may
-    /// contain a password.
+    /// [`ConfigError`] if the URL is malformed, repeats an option or has an unknown option. No error shows the URL,
+    /// because it may contain a password.
     pub fn from_url(url: &str) -> Result<Self, ConfigError> {
         let parts = Parts::of(url)?;
         let mut config = Self {
@@ -76,6 +76,7 @@ impl EtcdConfig {
             note_holds: true,
         };
         let (mut cert, mut key) = (None, None);
+        let mut seen = Vec::new();
         for pair in parts.query.split('&').filter(|pair| !pair.is_empty()) {
             let (option, value) = pair.split_once('=').unwrap_or((pair, ""));
             let (option, value) = (decode("options", option)?, decode("options", value)?);
@@ -84,6 +85,10 @@ impl EtcdConfig {
                 "key" => key = Some(value),
                 _ => config = config.with_option(&option, &value)?,
             }
+            if seen.contains(&option) {
+                return Err(ConfigError::Repeated { option });
+            }
+            seen.push(option);
         }
         match (cert, key) {
             (Some(cert), Some(key)) => config.identity(cert, key),

@@ -73,6 +73,7 @@ impl RedisConfig {
     /// `rediss`, `rediss-sentinel` and `rediss-cluster` use TLS. Only the scheme, the host and the service are
     /// required. The default port is 6379, or 26379 for sentinels, the default database is 0, and by default there is
     /// no user (Redis calls that one `default`) and no password. Percent-encode characters that are special in a URL.
+    /// The pairs of several `address_map` add up; any other option may be there once.
     ///
     /// | option | what | without it |
     /// | --- | --- | --- |
@@ -89,8 +90,8 @@ impl RedisConfig {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if the URL is malformed or names an unknown option. No error shows the URL, because it may
-    /// contain a password.
+    /// [`ConfigError`] if the URL is malformed, repeats an option or has an unknown option. No error shows the URL,
+    /// because it may contain a password.
     pub fn from_url(url: &str) -> Result<Self, ConfigError> {
         let parts = Parts::of(url)?;
         let mut config = Self {
@@ -106,8 +107,13 @@ impl RedisConfig {
             address_map: BTreeMap::new(),
         };
         let mut pairs = Pairs::default();
+        let mut seen = Vec::new();
         for (option, value) in parts.options {
             config = config.with_option(parts.kind, &option, value, &mut pairs)?;
+            if option != "address_map" && seen.contains(&option) {
+                return Err(ConfigError::Repeated { option });
+            }
+            seen.push(option);
         }
         if let Some((count, within)) = pairs.wait_replicas()? {
             config = config.wait_replicas(count, within)?;

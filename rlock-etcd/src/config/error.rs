@@ -50,7 +50,7 @@ pub enum ConfigError {
     },
     /// A server is named twice, which is often a typing error.
     #[error("host {place} of the etcd URL repeats an earlier host and port: name each server once")]
-    Repeated {
+    RepeatedHost {
         /// Its number, from 1.
         place: usize,
     },
@@ -85,6 +85,12 @@ pub enum ConfigError {
     )]
     UnknownOption {
         /// The option, unless it looks like a part of a password.
+        option: String,
+    },
+    /// An option is given twice.
+    #[error("the etcd URL has the option {option} twice: keep one of them")]
+    Repeated {
+        /// The option.
         option: String,
     },
     /// The namespace cannot be used.

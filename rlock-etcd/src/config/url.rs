@@ -55,7 +55,7 @@ pub(super) fn endpoints(hosts: &str) -> Result<Vec<Endpoint>, ConfigError> {
     for (place, host) in (1..).zip(hosts.split(',')) {
         let endpoint = endpoint(place, host)?;
         if endpoints.contains(&endpoint) {
-            return Err(ConfigError::Repeated { place });
+            return Err(ConfigError::RepeatedHost { place });
         }
         endpoints.push(endpoint);
     }

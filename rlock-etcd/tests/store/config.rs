@@ -78,6 +78,7 @@ fn certificates_are_read_from_the_named_files() {
     for (url, remedy) in [
         ("etcds://a?cert=c.pem", "add key"),
         ("etcds://a?key=k.pem", "add cert"),
+        ("etcds://a?cert=c.pem&key=k.pem&cert=c.pem", "the option cert twice"),
         ("etcds://a?ca=", "the name of a PEM file"),
         ("etcds://a?cert&key=k.pem", "the name of a PEM file"),
         ("etcds://a?ca=/etc/pki/etcd@home.pem", "in an option @ as %40"),
@@ -88,9 +89,9 @@ fn certificates_are_read_from_the_named_files() {
 }
 
 #[test]
-fn last_of_a_repeated_option_counts() {
+fn empty_options_are_passed_over() {
     let url = EtcdConfig::from_url;
-    assert_eq!(url("etcd://a?timeout=1s&namespace=x&timeout=2s"), url("etcd://a?namespace=x&&timeout=2s"));
+    assert_eq!(url("etcd://a?&namespace=x&&timeout=2s&"), url("etcd://a?namespace=x&timeout=2s"));
 }
 
 #[test]
@@ -145,6 +146,7 @@ fn unusable_settings_are_refused_with_a_remedy() {
         ("etcd://localhost?connect_timeout=2h", "from 1ms to 1h"),
         ("etcd://localhost?restart_grace=2h", "up to 1h"),
         ("etcd://localhost?restart_grace=-1s", "up to 1h"),
+        ("etcd://localhost?timeout=1s&timeout=1s", "the option timeout twice"),
         ("etcd://localhost?ca=ca.pem", "write etcds://"),
         ("etcd://localhost?cert=c.pem&key=k.pem", "write etcds://"),
         ("etcd://localhost?cert=c.pem", "add key"),

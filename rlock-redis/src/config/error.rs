@@ -72,6 +72,12 @@ pub enum ConfigError {
         /// The options that this kind of URL may have.
         known: &'static str,
     },
+    /// An option is given twice.
+    #[error("the Redis URL has the option {option} twice: keep one of them")]
+    Repeated {
+        /// The option.
+        option: String,
+    },
     /// The namespace cannot be used.
     #[error("the option namespace of the Redis URL: {0}")]
     Namespace(InvalidName),

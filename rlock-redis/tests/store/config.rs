@@ -80,11 +80,21 @@ fn unusable_urls_are_refused_with_a_remedy() {
         ("redis://localhost?connect_timeout=2h", "from 1ms to 1h"),
         ("redis://localhost?restart_grace=2h", "up to 1h"),
         ("redis://localhost?restart_grace=-1s", "up to 1h"),
+        ("redis://localhost?timeout=1s&timeout=1s", "the option timeout twice"),
+        ("rediss://localhost?cert=c.pem&key=k.pem&cert=c.pem", "the option cert twice"),
     ];
     for (url, remedy) in cases {
         let message = RedisConfig::from_url(url).expect_err(url).to_string();
         assert!(message.contains(remedy), "{url}: {message}");
     }
+}
+
+#[test]
+fn pairs_of_several_address_maps_add_up() {
+    let (first, second) = ("10.0.0.5:6379=localhost:1", "10.0.0.6:6379=localhost:2");
+    let together = RedisConfig::from_url(&format!("redis-cluster://one?address_map={first},{second}")).unwrap();
+    let apart = RedisConfig::from_url(&format!("redis-cluster://one?address_map={first}&address_map={second}"));
+    assert_eq!(apart, Ok(together));
 }
 
 #[test]
