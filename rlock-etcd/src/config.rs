@@ -155,7 +155,7 @@ impl EtcdConfig {
     ///
     /// [`ConfigError::NeedsTls`] if the URL was `etcd://`, [`ConfigError::Option`] for an empty name.
     pub fn ca(mut self, file: impl Into<PathBuf>) -> Result<Self, ConfigError> {
-        self.tls("ca")?.ca = Some(checked_file("ca", file.into())?);
+        self.tls("ca")?.ca = Some(InvalidOption::pem_file("ca", file.into())?);
         Ok(self)
     }
 
@@ -166,7 +166,7 @@ impl EtcdConfig {
     ///
     /// [`ConfigError::NeedsTls`] if the URL was `etcd://`, [`ConfigError::Option`] for an empty name.
     pub fn identity(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Result<Self, ConfigError> {
-        let files = (checked_file("cert", cert.into())?, checked_file("key", key.into())?);
+        let files = (InvalidOption::pem_file("cert", cert.into())?, InvalidOption::pem_file("key", key.into())?);
         self.tls("cert")?.identity = Some(files);
         Ok(self)
     }
@@ -221,13 +221,4 @@ impl fmt::Debug for EtcdConfig {
             .field("note_holds", &self.note_holds)
             .finish_non_exhaustive()
     }
-}
-
-const FILE_REMEDY: &str = "write the name of a PEM file";
-
-fn checked_file(option: &'static str, file: PathBuf) -> Result<PathBuf, ConfigError> {
-    if file.as_os_str().is_empty() {
-        return Err(InvalidOption::unusable(option, "", FILE_REMEDY).into());
-    }
-    Ok(file)
 }

@@ -56,7 +56,6 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 const DEFAULT_RESTART_GRACE: Duration = Duration::from_secs(2);
 
 const REPLICAS_REMEDY: &str = "write a number of replicas from 1 to 100";
-const FILE_REMEDY: &str = "write the name of a PEM file";
 const TEXT_REMEDY: &str = "write some text";
 const MAP_REMEDY: &str = "write pairs as 10.0.0.5:6379=localhost:16379, with commas between them";
 
@@ -240,7 +239,7 @@ impl RedisConfig {
     ///
     /// [`ConfigError::NeedsTls`] if the URL does not use TLS, [`ConfigError::Option`] for an empty name.
     pub fn ca(mut self, file: impl Into<PathBuf>) -> Result<Self, ConfigError> {
-        self.tls("ca")?.ca = Some(checked_file("ca", file.into())?);
+        self.tls("ca")?.ca = Some(InvalidOption::pem_file("ca", file.into())?);
         Ok(self)
     }
 
@@ -251,7 +250,7 @@ impl RedisConfig {
     ///
     /// [`ConfigError::NeedsTls`] if the URL does not use TLS, [`ConfigError::Option`] for an empty name.
     pub fn identity(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Result<Self, ConfigError> {
-        let files = (checked_file("cert", cert.into())?, checked_file("key", key.into())?);
+        let files = (InvalidOption::pem_file("cert", cert.into())?, InvalidOption::pem_file("key", key.into())?);
         self.tls("cert")?.identity = Some(files);
         Ok(self)
     }
@@ -328,13 +327,6 @@ impl RedisConfig {
     fn tls(&mut self, option: &'static str) -> Result<&mut Tls, ConfigError> {
         self.tls.as_mut().ok_or(ConfigError::NeedsTls { option })
     }
-}
-
-fn checked_file(option: &'static str, file: PathBuf) -> Result<PathBuf, ConfigError> {
-    if file.as_os_str().is_empty() {
-        return Err(InvalidOption::unusable(option, "", FILE_REMEDY).into());
-    }
-    Ok(file)
 }
 
 fn checked_text(option: &'static str, text: String) -> Result<String, ConfigError> {

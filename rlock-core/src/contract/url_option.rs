@@ -1,6 +1,7 @@
-//! Options in the URLs of stores: times, and the errors for invalid options.
+//! Options in the URLs of stores: times and files, and the errors for invalid options.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// An invalid option of a store's URL, and what would work.
@@ -21,6 +22,7 @@ const TIMEOUTS: std::ops::RangeInclusive<Duration> = Duration::from_millis(1)..=
 
 const TIMEOUT_REMEDY: &str = "write a duration from 1ms to 1h, as 500ms, 5s, 1m";
 const GRACE_REMEDY: &str = "write a duration up to 1h, as 0s, 5s, 1m";
+const PEM_REMEDY: &str = "write the name of a PEM file";
 
 impl InvalidOption {
     /// The error for text that was not understood.
@@ -77,6 +79,18 @@ impl InvalidOption {
         Self::grace(option, grace)
     }
 
+    /// Checks the name of a PEM file: it is not empty. This does not read the file.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidOption`] for an empty name.
+    pub fn pem_file(option: &'static str, file: PathBuf) -> Result<PathBuf, Self> {
+        if file.as_os_str().is_empty() {
+            return Err(Self::unusable(option, "", PEM_REMEDY));
+        }
+        Ok(file)
+    }
+
     /// The name of an unknown option, for an error. A name that contains anything but lower-case letters and `_` is
     /// withheld.
     pub fn unknown_name(name: &str) -> String {
@@ -110,6 +124,9 @@ mod tests {
             assert!(error.contains(refused) && error.contains("from 1ms to 1h"), "{error}");
         }
         assert!(InvalidOption::grace_of("restart_grace", "2h").is_err());
+        assert_eq!(InvalidOption::pem_file("ca", "ca.pem".into()), Ok("ca.pem".into()));
+        let error = InvalidOption::pem_file("ca", PathBuf::new()).unwrap_err().to_string();
+        assert!(error.contains("the option ca") && error.contains("a PEM file"), "{error}");
     }
 
     #[test]
