@@ -276,11 +276,9 @@ fn histories_of_processes_are_right_while_leaders_fail() {
     block_on(async {
         let cluster = EtcdCluster::start();
         let ttl = Duration::from_secs(4);
-        let workload =
-            Workload { ttl, hold: ttl / 20, long_holds: 20, tasks: 2, mutexes: 2, rw_locks: 1, semaphores: 1 };
         let (leaders, seed) = (Leaders::of(&cluster, ttl), rand::random());
         println!("seed {seed}");
-        let arena = Arena::new(workload, this_test!(), &cluster.url(), Some(&leaders), 6, seed).await;
+        let arena = Arena::new(Workload::mixed(ttl), this_test!(), &cluster.url(), Some(&leaders), 6, seed).await;
         let arena = arena.behind(Proxy::in_front_of_hosts);
         let outcome = arena.run(Duration::from_secs(40), &ALL, Duration::from_millis(250)).await;
         println!("{:?}\n{}", outcome.mishaps, outcome.verdict.counts);

@@ -33,11 +33,9 @@ fn histories_are_right_while_sessions_and_server_fail() {
     }
     block_on(async {
         let server = Server::start_with(&["-c", "fsync=on"]).await;
-        let ttl = Duration::from_secs(2);
-        let workload =
-            Workload { ttl, hold: ttl / 20, long_holds: 20, tasks: 2, mutexes: 2, rw_locks: 1, semaphores: 1 };
         let seed = rand::random();
         println!("seed {seed}");
+        let workload = Workload::mixed(Duration::from_secs(2));
         let arena = Arena::new(workload, this_test!(), server.0.url(), Some(&server.0), 6, seed).await;
         let ended = Cell::new(0);
         let outcome = tokio::select! {

@@ -13,7 +13,7 @@ use rlock_testkit::this_test;
 use rlock_testkit::wait::{eventually, within};
 use tokio::time::sleep;
 
-use crate::support::{SOON, Server, block_on, claim, client_at, key, only_lost_writes, ttl};
+use crate::support::{SOON, Server, block_on, claim, client_at, contend_while_primaries_fail, key, ttl};
 
 /// With this timeout no failover starts by itself.
 const PATIENT: Duration = Duration::from_secs(60);
@@ -312,17 +312,8 @@ fn histories_are_right_while_primaries_fail() {
     }
     block_on(async {
         let cluster = RedisCluster::start(NERVOUS);
-        let ttl = Duration::from_secs(4);
-        let workload =
-            Workload { ttl, hold: ttl / 20, long_holds: 20, tasks: 2, mutexes: 3, rw_locks: 1, semaphores: 1 };
-        let (primaries, seed) = (cluster.leading(), rand::random());
-        println!("seed {seed}");
-        let arena = Arena::new(workload, this_test!(), &cluster.url(), Some(&primaries), 6, seed).await;
-        let mishaps = [Mishap::ProcessKilled, Mishap::ProcessFrozen, Mishap::ServerPaused, Mishap::ServerKilled];
-        let outcome = arena.run(Duration::from_secs(40), &mishaps, Duration::from_millis(250)).await;
-        println!("{:?}\n{}", outcome.mishaps, outcome.verdict.counts);
-        only_lost_writes(&outcome.verdict);
-        assert!(outcome.verdict.counts.acquisitions > 30, "{}", outcome.verdict.counts);
+        let workload = Workload { mutexes: 3, ..Workload::mixed(Duration::from_secs(4)) };
+        contend_while_primaries_fail(workload, this_test!(), &cluster.url(), &cluster.leading()).await;
     });
 }
 
@@ -334,9 +325,7 @@ fn histories_are_right_while_slots_move() {
     }
     block_on(async {
         let cluster = RedisCluster::start_without_replicas();
-        let ttl = Duration::from_secs(2);
-        let workload =
-            Workload { ttl, hold: ttl / 20, long_holds: 20, tasks: 2, mutexes: 3, rw_locks: 1, semaphores: 1 };
+        let workload = Workload { mutexes: 3, ..Workload::mixed(Duration::from_secs(2)) };
         let (time, seed) = (Duration::from_secs(25), rand::random());
         println!("seed {seed}");
         let arena = Arena::new(workload, this_test!(), &cluster.url(), None, 6, seed).await;

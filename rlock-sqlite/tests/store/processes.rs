@@ -16,9 +16,7 @@ fn histories_are_right_while_processes_die_and_freeze() {
     }
     block_on(async {
         let folder = tempfile::tempdir().unwrap();
-        let ttl = Duration::from_secs(2);
-        let workload =
-            Workload { ttl, hold: ttl / 20, long_holds: 20, tasks: 2, mutexes: 2, rw_locks: 1, semaphores: 1 };
+        let workload = Workload::mixed(Duration::from_secs(2));
         let seed = rand::random();
         println!("seed {seed}");
         let path = folder.path().join("locks.db");

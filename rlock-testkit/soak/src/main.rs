@@ -119,7 +119,7 @@ async fn soak(options: Options) -> Result<ExitCode, String> {
     let Options { processes, minutes, ttl, faults, table, .. } = options;
     let late = options.late.unwrap_or(ttl / 100);
     let unheld = options.unheld.unwrap_or_else(|| (ttl * 15).max(Duration::from_secs(30)));
-    let workload = Workload { ttl, hold: ttl / 10, long_holds: 20, tasks: 3, mutexes: 3, rw_locks: 1, semaphores: 1 };
+    let workload = Workload { hold: ttl / 10, tasks: 3, mutexes: 3, ..Workload::mixed(ttl) };
     let victim = store.victim();
     let server = victim.as_ref().map(Victim::control);
     let arena = Arena::new(workload, Program::this_one(), &url, server, processes as usize, seed).await;

@@ -119,7 +119,7 @@ fn right(recorder: &Recorder) -> Counts {
 /// two hold a lock, tokens increase, no update is lost, every loss is signalled in time, and no waiter is forgotten.
 pub async fn under_kills_and_pauses(stage: &Stage, server: &dyn Control, remotes: &Remotes) {
     let ttl = stage.brisk() * 2;
-    let workload = Workload { ttl, hold: ttl / 10, long_holds: 20, tasks: 2, mutexes: 2, rw_locks: 1, semaphores: 1 };
+    let workload = Workload { hold: ttl / 10, ..Workload::mixed(ttl) };
     let seed = chance().random();
     let arena = Arena::new(workload, remotes.program().clone(), remotes.address(), Some(server), 4, seed).await;
     let outcome = arena.run(ttl * 6, &arena.possible(), LATE).await;

@@ -48,6 +48,12 @@ pub(super) enum Patience {
 }
 
 impl Workload {
+    /// Two mutexes, a reader-writer lock and a semaphore, of which each process wants two at a time. Most holds last
+    /// for a twentieth of the TTL at most, every fifth is a long one.
+    pub fn mixed(ttl: Duration) -> Self {
+        Self { ttl, hold: ttl / 20, long_holds: 20, tasks: 2, mutexes: 2, rw_locks: 1, semaphores: 1 }
+    }
+
     /// Draws one of the locks.
     pub(super) fn want(&self, chance: &mut StdRng) -> Want {
         let drawn = chance.random_range(0..self.mutexes + self.rw_locks + self.semaphores);

@@ -1,5 +1,6 @@
 //! A Redis server for one test, and requests to it that bypass the library.
 
+mod contest;
 pub(crate) mod deployment;
 mod overlap;
 
@@ -16,12 +17,12 @@ use rlock_core::{
 };
 use rlock_redis::{ConnectError, RedisBackend, RedisConfig};
 use rlock_testkit::faults::Control as _;
-use rlock_testkit::history::Verdict;
 use rlock_testkit::servers::{Redis, Reply, Resp};
 use rlock_testkit::wait::within;
 use tokio::time::sleep;
 use url::Url;
 
+pub(crate) use self::contest::{contend_while_primaries_fail, only_lost_writes};
 pub(crate) use self::overlap::Overlap;
 
 /// A server for one test, which may configure and kill it.
@@ -159,11 +160,4 @@ pub(crate) async fn backend_at(url: &str) -> RedisBackend {
 pub(crate) async fn lock(client: &Client, name: &str, ttl: Duration) -> Guard {
     let lock = SimpleLock::new(name, client).unwrap();
     within(SOON, "a lock", lock.lock_with(LockOptions::new().ttl(ttl))).await.unwrap()
-}
-
-/// Fails on any violation except those that an asynchronous failover may cause: the last grants are lost, and granted
-/// again. The tokens protect what two holders then write to.
-pub(crate) fn only_lost_writes(verdict: &Verdict) {
-    let Verdict { counts, violation } = verdict;
-    assert!(counts.tokens_protect(), "{counts}\n{:?}", violation.as_ref().map(ToString::to_string));
 }
