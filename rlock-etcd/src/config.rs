@@ -47,12 +47,12 @@ impl EtcdConfig {
     /// the scheme and one host are required: the default port is 2379, and there is no default user. Percent-encode
     /// characters that are special in a URL, an `@` in an option too.
     ///
-    /// | option | what | without it |
+    /// | option | effect | default |
     /// | --- | --- | --- |
     /// | `namespace` | the part of the cluster that is used, as in [`namespace`](Self::namespace) | `rlock` |
-    /// | `timeout` | how long a request may take, as `500ms`, `5s`, `1m` | `5s` |
-    /// | `connect_timeout` | how long connecting may take | `5s` |
-    /// | `restart_grace` | how long no claim is granted after the first use of the namespace, as in [`restart_grace`](Self::restart_grace) | `2s` |
+    /// | `timeout` | the longest time for a request, as `500ms`, `5s`, `1m` | `5s` |
+    /// | `connect_timeout` | the longest time for connecting | `5s` |
+    /// | `restart_grace` | the time after the first use of the namespace without grants, as in [`restart_grace`](Self::restart_grace) | `2s` |
     /// | `note_holds` | whether a lock that was waited for records the time of its grant, as in [`note_holds`](Self::note_holds): `on` or `off` | `on` |
     /// | `ca` | with TLS: a file of certificates to trust, as in [`ca`](Self::ca) | the system's |
     /// | `cert`, `key` | with TLS: files of the client's certificate, as in [`identity`](Self::identity) | none |
@@ -104,7 +104,8 @@ impl EtcdConfig {
         self
     }
 
-    /// How long a request may take, reconnecting excluded, before it counts as unanswered.
+    /// Sets the longest time for a request, reconnecting excluded, from 1 ms to 1 h. After it the request counts as
+    /// unanswered. The default is 5 s.
     ///
     /// # Errors
     ///
@@ -114,7 +115,7 @@ impl EtcdConfig {
         Ok(self)
     }
 
-    /// How long connecting may take, including TLS and logging in.
+    /// Sets the longest time for connecting, TLS and login included, from 1 ms to 1 h. The default is 5 s.
     ///
     /// # Errors
     ///
@@ -124,7 +125,8 @@ impl EtcdConfig {
         Ok(self)
     }
 
-    /// How long no claim is granted after the first use of a namespace in a cluster, in seconds, rounded up.
+    /// Sets the time after the first use of a namespace in a cluster during which no claim is granted, up to 1 h and
+    /// rounded up to seconds. The default is 2 s.
     ///
     /// A cluster that comes back without its data looks like a new one. It would at once grant locks that other clients
     /// believe they hold. During the grace these clients reconnect and learn of the loss. A grace as long as the
@@ -140,9 +142,9 @@ impl EtcdConfig {
         Ok(self)
     }
 
-    /// Whether a lock that was waited for records the time of its grant once it has been held for 30 to 60 ms. The time
-    /// is only shown, as by [`inspect`](rlock_core::Backend::inspect), and costs a raft entry. Without it such locks
-    /// show as held for no time.
+    /// Sets whether a lock that was waited for records the time of its grant once it has been held for 30 to 60 ms, as it
+    /// does by default. The time is only shown, as by [`inspect`](rlock_core::Backend::inspect), and costs a raft entry.
+    /// Without it such locks show as held for no time.
     #[must_use]
     pub fn note_holds(mut self, note: bool) -> Self {
         self.note_holds = note;

@@ -71,13 +71,13 @@ impl PostgresConfig {
     /// the parameter `host` gives the host or the directory. Percent-encode characters that are special in a URL, an
     /// `@` in an option too; a `+` is a plus.
     ///
-    /// | option | what | without it |
+    /// | option | effect | default |
     /// | --- | --- | --- |
     /// | `namespace` | the part of the database that is used, as in [`namespace`](Self::namespace) | `rlock` |
     /// | `schema` | the schema that has rlock's tables, as in [`schema`](Self::schema) | `rlock` |
     /// | `connections` | the maximum number of connections, 1 to 64, one of which also listens | `4` |
-    /// | `timeout` | how long a request may take, as `500ms`, `5s`, `1m` | `5s` |
-    /// | `connect_timeout` | how long connecting may take; a number alone is in seconds | `5s` |
+    /// | `timeout` | the longest time for a request, as `500ms`, `5s`, `1m` | `5s` |
+    /// | `connect_timeout` | the longest time for connecting; a number alone is in seconds | `5s` |
     /// | `restart_grace` | the age that the tables need before claims are granted, as in [`restart_grace`](Self::restart_grace) | `2s` |
     /// | `create` | `auto`, or `off`, as in [`without_creating`](Self::without_creating) | `auto` |
     /// | `listen` | `auto`, or `off`, as in [`without_listening`](Self::without_listening) | `auto` |
@@ -86,9 +86,9 @@ impl PostgresConfig {
     /// The other parameters are sqlx's, with the meaning that
     /// [`PgConnectOptions`](https://docs.rs/sqlx/0.9/sqlx/postgres/struct.PgConnectOptions.html) gives them:
     ///
-    /// | parameter | what | without it |
+    /// | parameter | effect | default |
     /// | --- | --- | --- |
-    /// | `sslmode` | `disable`, `prefer`, `require` (encrypted, to any server), `verify-ca` or `verify-full` (only to the server that the URL names); not for sockets | `prefer` |
+    /// | `sslmode` | `disable`, `allow`, `prefer`, `require` (encrypted, to any server), `verify-ca` or `verify-full` (only to the server that the URL names); not for sockets | `prefer` |
     /// | `sslrootcert` | with `verify-*`: a file of certificates to trust as well | the system's |
     /// | `sslcert`, `sslkey` | files of the client's certificate | none |
     /// | `host` or `hostaddr`, `port`, `user`, `password`, `dbname` | the same as before the `?`, and overrides it | |
@@ -152,8 +152,8 @@ impl PostgresConfig {
         Ok(self)
     }
 
-    /// Opens at most this number of connections, from 1 to 64. One of them listens for notifications and also serves
-    /// requests; with a [`listen_url`](Self::listen_url) an additional one listens there.
+    /// Opens at most this number of connections, from 1 to 64. The default is 4. One of them listens for notifications
+    /// and also serves requests; with a [`listen_url`](Self::listen_url) an additional one listens there.
     ///
     /// # Errors
     ///
@@ -166,7 +166,8 @@ impl PostgresConfig {
         Ok(self)
     }
 
-    /// How long a request may take, reconnecting excluded, before it counts as unanswered.
+    /// Sets the longest time for a request, reconnecting excluded, from 1 ms to 1 h. After it the request counts as
+    /// unanswered. The default is 5 s.
     ///
     /// # Errors
     ///
@@ -176,7 +177,7 @@ impl PostgresConfig {
         Ok(self)
     }
 
-    /// How long connecting may take, including TLS and logging in.
+    /// Sets the longest time for connecting, TLS and login included, from 1 ms to 1 h. The default is 5 s.
     ///
     /// # Errors
     ///
@@ -186,7 +187,7 @@ impl PostgresConfig {
         Ok(self)
     }
 
-    /// How long no claim is granted after the tables were created.
+    /// Sets the time after the creation of the tables during which no claim is granted, up to 1 h. The default is 2 s.
     ///
     /// A database that was created again, without its data, would at once grant locks that other clients believe they
     /// hold. During the grace these clients reconnect and learn of the loss. A grace as long as the longest TTL in use

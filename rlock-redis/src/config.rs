@@ -74,13 +74,13 @@ impl RedisConfig {
     /// no user (Redis calls that one `default`) and no password. Percent-encode characters that are special in a URL.
     /// The pairs of several `address_map` add up; any other option may be there once.
     ///
-    /// | option | what | without it |
+    /// | option | effect | default |
     /// | --- | --- | --- |
     /// | `namespace` | the part of the database that is used, as in [`namespace`](Self::namespace) | `rlock` |
-    /// | `timeout` | how long a request may take, as `500ms`, `5s`, `1m` | `5s` |
-    /// | `connect_timeout` | how long connecting may take | `5s` |
-    /// | `restart_grace` | how long a server grants nothing after its start, as in [`restart_grace`](Self::restart_grace) | `2s` |
-    /// | `wait_replicas`, `wait_timeout` | how many replicas have to confirm a grant, and within which time, as in [`wait_replicas`](Self::wait_replicas) | none, `1s` |
+    /// | `timeout` | the longest time for a request, as `500ms`, `5s`, `1m` | `5s` |
+    /// | `connect_timeout` | the longest time for connecting | `5s` |
+    /// | `restart_grace` | the time after the start of a server without grants, as in [`restart_grace`](Self::restart_grace) | `2s` |
+    /// | `wait_replicas`, `wait_timeout` | the number of replicas that have to confirm a grant, and the time for that, as in [`wait_replicas`](Self::wait_replicas) | none, `1s` |
     /// | `ca` | with TLS: a file of certificates to trust, as in [`ca`](Self::ca) | the system's |
     /// | `cert`, `key` | with TLS: files of the client's certificate, as in [`identity`](Self::identity) | none |
     /// | `sentinel_user`, `sentinel_password` | the credentials for the sentinels | none |
@@ -136,7 +136,8 @@ impl RedisConfig {
         self
     }
 
-    /// How long a request may take, reconnecting excluded, before it counts as unanswered.
+    /// Sets the longest time for a request, reconnecting excluded, from 1 ms to 1 h. After it the request counts as
+    /// unanswered. The default is 5 s.
     ///
     /// # Errors
     ///
@@ -146,7 +147,7 @@ impl RedisConfig {
         Ok(self)
     }
 
-    /// How long connecting may take, including TLS and logging in.
+    /// Sets the longest time for connecting, TLS and login included, from 1 ms to 1 h. The default is 5 s.
     ///
     /// # Errors
     ///
@@ -156,10 +157,10 @@ impl RedisConfig {
         Ok(self)
     }
 
-    /// How long nothing is granted after the start of a server, accurate to a second, the unit of the server's uptime.
-    /// After the promotion of a replica, and with sentinels and a cluster, the time counts from the moment at which the
-    /// first client finds the server in its role. So the first lock there takes this long, unless the server has run
-    /// for a minute more than the grace and was not promoted.
+    /// Sets the time after the start of a server during which it grants nothing, up to 1 h. The default is 2 s. The time
+    /// is accurate to a second, the unit of the server's uptime. After the promotion of a replica, and with sentinels
+    /// and a cluster, it counts from the moment at which the first client finds the server in its role. So the first
+    /// lock there takes this long, unless the server has run for a minute more than the grace and was not promoted.
     ///
     /// A server that was restarted without its data would at once grant locks that other clients believe they hold. So
     /// would a replica that did not receive the last grants. During the grace the holders connect and learn of the
@@ -188,8 +189,9 @@ impl RedisConfig {
         Ok(self)
     }
 
-    /// Counts a grant only once `count` replicas have confirmed it, within the time `within`. A grant that they do not
-    /// confirm is released, and the claim fails with an error that says so.
+    /// Counts a grant only once `count` replicas, from 1 to 100, have confirmed it within the time `within`, from 1 ms to
+    /// 1 h. A grant that they do not confirm is released, and the claim fails with an error that says so. By default a
+    /// grant waits for no replica.
     ///
     /// This reduces the risk of losing a grant by a failover, and does not remove it: a replica that has not confirmed
     /// the grant may be promoted, and a replica that has may have lost it since, by a restart. Extensions and releases

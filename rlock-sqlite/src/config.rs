@@ -89,10 +89,10 @@ impl SqliteConfig {
     /// A path without a leading `/` is relative to the current folder at the time of this call. Percent-encode characters
     /// that are special in a URL. Without a path the URL means [the user's own file](Self::user).
     ///
-    /// | option | what | without it |
+    /// | option | effect | default |
     /// | --- | --- | --- |
     /// | `namespace` | the part of the file that is used, as in [`namespace`](Self::namespace) | `rlock` |
-    /// | `timeout` | how long a request may wait for other writers, as `500ms`, `5s` | `5s` |
+    /// | `timeout` | the longest time that a request waits for other writers, as `500ms`, `5s` | `5s` |
     /// | `access` | the users of a file that is created, as in [`access`](Self::access): `user`, `group` or `all` | `user` |
     /// | `file_system` | `local` states that a FUSE file system belongs to this host alone | rlock refuses FUSE |
     ///
@@ -187,7 +187,7 @@ impl SqliteConfig {
         self
     }
 
-    /// How long a request may wait for other writers of the file.
+    /// Sets the longest time that a request waits for other writers of the file, from 1 ms to 1 h. The default is 5 s.
     ///
     /// # Errors
     ///

@@ -103,6 +103,12 @@
 //! cargo run -p rlock-soak -- --url redis: --processes 8 --minutes 5 --faults all
 //! ```
 //!
+//! # Panics and cancel safety
+//!
+//! All parts are for tests: they panic where a test has failed, such as when a store does not answer in time. A test that
+//! drops one of their futures does not learn whether the request was carried out. A lease of a [`Peer`](peer::Peer)
+//! then lives until its TTL ends. Dropping a [`Process`](process::Process) or a server ends it.
+//!
 //! [`Control`]: faults::Control
 
 pub mod bench;

@@ -109,6 +109,10 @@ impl Peer {
     }
 
     /// Sends one claim.
+    ///
+    /// # Errors
+    ///
+    /// The error of the backend.
     pub async fn ask(&self, claim: &Claim) -> Result<Acquired, BackendError> {
         only(soon("acquire", self.backend.acquire(std::slice::from_ref(claim))).await)
     }
