@@ -70,6 +70,11 @@ pub fn ttl(ttl: Duration) -> Ttl {
     Ttl::new(ttl).unwrap_or_else(|error| panic!("{error}"))
 }
 
+/// The key of the lease of `name` with the id `id`.
+pub fn key(name: &str, id: u128) -> LeaseKey {
+    LeaseKey { resource: resource(name), id: LeaseId::from_u128(id) }
+}
+
 /// The key of a lease of `name` that does not exist.
 pub fn absent(name: &str) -> LeaseKey {
     LeaseKey { resource: resource(name), id: LeaseId::random() }

@@ -257,6 +257,16 @@ impl Drop for Process {
     }
 }
 
+/// Runs a test on a runtime with two threads: a test that also runs as a helper is no `async` function.
+///
+/// # Panics
+///
+/// Panics if the system has no threads left.
+pub fn block_on(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.expect("the system has threads").block_on(test);
+}
+
 /// Kills all descendants of this process, such as helpers and servers, and waits until they have ended. A process that
 /// hangs calls it before it ends itself. Containers keep running. Does nothing on other systems than Linux.
 ///

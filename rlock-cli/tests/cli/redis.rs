@@ -32,11 +32,10 @@ mod terminal;
 #[path = "tree.rs"]
 mod tree;
 
-use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use rlock_testkit::servers::Redis as Server;
+use rlock_testkit::servers::{Redis as Server, free_port};
 
 use crate::support::{Folder, Rlock, Store, rlock, unique};
 
@@ -157,9 +156,4 @@ fn url_of_documented_user(server: &Server) -> String {
     let command = ["ACL", "SETUSER", "locks", "on", ">secret"].into_iter().chain(rules);
     server.resp().command(&command.collect::<Vec<_>>());
     server.url().replace("redis://", "redis://locks:secret@")
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("the system has ports");
-    listener.local_addr().expect("it is bound").port()
 }

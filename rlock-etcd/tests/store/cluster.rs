@@ -10,7 +10,7 @@ use rlock_core::{Client, ClientBuilder, Clock, Guard, LockOptions, LossReason, S
 use rlock_etcd::{EtcdBackend, EtcdConfig};
 use rlock_testkit::contest::{Arena, Mishap, Workload, run_contender};
 use rlock_testkit::faults::{Control, Data, Proxy, Way};
-use rlock_testkit::process::Helper;
+use rlock_testkit::process::{Helper, block_on};
 use rlock_testkit::servers::EtcdCluster;
 use rlock_testkit::this_test;
 use rlock_testkit::wait::{eventually, within};
@@ -361,9 +361,4 @@ fn in_background(client: &Client, name: &str) -> tokio::task::JoinHandle<Guard> 
 async fn sees_queued(client: &Client, name: &str) {
     let is_queued = async || client.inspect(name).await.expect("etcd answers").queue.len() == 1;
     eventually(SOON, "a waiter to queue", is_queued).await;
-}
-
-fn block_on(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    runtime.expect("the system has threads").block_on(test);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rlock_core::Client;
 use rlock_postgres::{ConnectError, PostgresBackend, PostgresConfig};
 use rlock_testkit::contest::{Arena, Mishap, Workload, run_contender};
-use rlock_testkit::process::Helper;
+use rlock_testkit::process::{Helper, block_on};
 use rlock_testkit::this_test;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::time::timeout;
@@ -72,9 +72,4 @@ async fn end_sessions(url: &str, ended: &Cell<usize>) {
             ended.set(ended.get() + sessions.len());
         }
     }
-}
-
-fn block_on(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    runtime.expect("the system has threads").block_on(test);
 }

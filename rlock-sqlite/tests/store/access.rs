@@ -8,6 +8,7 @@ use std::process::Command;
 
 use rlock_core::Backend as _;
 use rlock_sqlite::{Access, SqliteConfig};
+use rlock_testkit::process::block_on;
 use tempfile::TempDir;
 
 use crate::support::{claim, config, is_held, open};
@@ -111,8 +112,4 @@ fn beside(path: &Path, suffix: &str) -> std::path::PathBuf {
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
-}
-
-fn block_on(test: impl Future<Output = ()>) {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(test);
 }

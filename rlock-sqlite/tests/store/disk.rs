@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rlock_core::{BackendError, Extended};
 use rlock_sqlite::{ConnectError, SqliteBackend, SqliteConfig};
+use rlock_testkit::process::block_on;
 use rlock_testkit::wait::eventually;
 use tempfile::TempDir;
 
@@ -17,7 +18,7 @@ const DISK: &str = "RLOCK_TEST_DISK";
 #[test]
 fn short_lack_of_space_loses_no_lock() {
     let Some(disk) = on_a_disk_of_its_own("short_lack_of_space_loses_no_lock") else { return };
-    run(async {
+    block_on(async {
         let backend = SqliteBackend::connect(config(&disk)).await.unwrap();
         assert!(is_held(claim(&backend, "held", 1).await));
         let filler = disk.join("filler");
@@ -39,7 +40,7 @@ fn short_lack_of_space_loses_no_lock() {
 #[test]
 fn full_disk_refuses_a_new_file() {
     let Some(disk) = on_a_disk_of_its_own("full_disk_refuses_a_new_file") else { return };
-    run(async {
+    block_on(async {
         fill(&disk.join("filler"));
         let refused = SqliteBackend::connect(config(&disk)).await.unwrap_err();
         assert!(matches!(refused, ConnectError::Unreachable(_)), "{refused}");
@@ -50,7 +51,7 @@ fn full_disk_refuses_a_new_file() {
 #[test]
 fn read_only_disk_is_refused() {
     let Some(disk) = on_a_disk_of_its_own("read_only_disk_is_refused") else { return };
-    run(async {
+    block_on(async {
         let backend = SqliteBackend::connect(config(&disk)).await.unwrap();
         assert!(is_held(claim(&backend, "held", 1).await));
         drop(backend);
@@ -84,10 +85,6 @@ fn on_a_disk_of_its_own(test: &str) -> Option<PathBuf> {
         "it failed, or the system does not let this user mount a file system in a namespace (unshare --user --mount)"
     );
     None
-}
-
-fn run(test: impl Future<Output = ()>) {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(test);
 }
 
 fn config(disk: &Path) -> SqliteConfig {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rlock_core::Client;
 use rlock_sqlite::{SqliteBackend, SqliteConfig};
 use rlock_testkit::contest::{Arena, Mishap, Workload, run_contender};
-use rlock_testkit::process::Helper;
+use rlock_testkit::process::{Helper, block_on};
 use rlock_testkit::this_test;
 
 /// No two hold a lock, tokens grow, no update is lost, every loss is signalled in time, no waiter is forgotten.
@@ -32,9 +32,4 @@ fn histories_are_right_while_processes_die_and_freeze() {
 async fn client(path: &str) -> Client {
     let config = SqliteConfig::at(path).unwrap();
     Client::builder().connect(SqliteBackend::connect(config)).await.unwrap()
-}
-
-fn block_on(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    runtime.expect("the system has threads").block_on(test);
 }

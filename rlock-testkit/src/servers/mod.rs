@@ -75,6 +75,7 @@ pub use redis_cluster::RedisCluster;
 pub use redis_node::RedisNode;
 pub use redis_sentinels::RedisSentinels;
 pub use resp::{Reply, Resp};
+pub use server::free_port;
 #[cfg(feature = "sqlite")]
 pub use sqlite_file::SqliteFile;
 pub(crate) use tree::end_descendants;

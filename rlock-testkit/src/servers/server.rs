@@ -160,7 +160,11 @@ fn lock(own: &Own) -> MutexGuard<'_, Option<Box<dyn Instance>>> {
 }
 
 /// A port of the loopback interface that was free a moment ago.
-pub(super) fn free_port() -> u16 {
+///
+/// # Panics
+///
+/// Panics if the loopback interface has no free port.
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("the loopback interface has a free port");
     listener.local_addr().expect("a bound listener has an address").port()
 }

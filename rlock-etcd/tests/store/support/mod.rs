@@ -3,18 +3,20 @@
 mod program;
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use etcd_client::{AlarmAction, AlarmOptions, AlarmType};
-use rlock_core::{Claim, Client, Extension, IfBusy, LeaseId, LeaseKey, Namespace, Owner, ResourceName, Share, Ttl};
+use rlock_core::{Claim, Client, Extension, IfBusy, LeaseKey, Namespace, Owner, Share, Ttl};
 use rlock_etcd::{EtcdBackend, EtcdConfig};
 use rlock_testkit::faults::{Control as _, Data};
 use rlock_testkit::servers::{Etcd, Gateway};
 
 pub(crate) use program::Program;
+pub(crate) use rlock_testkit::peer::key;
+pub(crate) use rlock_testkit::servers::free_port;
 
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
@@ -140,14 +142,6 @@ impl Server {
 pub(crate) fn config_at(url: &str, namespace: &str) -> EtcdConfig {
     let config = EtcdConfig::from_url(url).unwrap().namespace(Namespace::new(namespace).unwrap());
     config.restart_grace(Duration::ZERO).unwrap() // the namespace is new
-}
-
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
-}
-
-pub(crate) fn key(resource: &str, id: u128) -> LeaseKey {
-    LeaseKey { resource: ResourceName::new(resource).unwrap(), id: LeaseId::from_u128(id) }
 }
 
 pub(crate) fn ttl(millis: u64) -> Ttl {

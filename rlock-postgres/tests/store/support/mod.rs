@@ -8,12 +8,11 @@ mod traps;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rlock_core::{
-    Backend as _, Claim, Client, Guard, IfBusy, LeaseId, LeaseKey, LockOptions, Owner, Released, ResourceName, Share,
-    SimpleLock, Ttl,
-};
+use rlock_core::{Backend as _, Claim, Client, Guard, IfBusy, LockOptions, Owner, Released, Share, SimpleLock, Ttl};
 use rlock_postgres::{PostgresBackend, PostgresConfig};
 use rlock_testkit::servers::Postgres;
+
+pub(crate) use rlock_testkit::peer::key;
 
 pub(crate) use self::endpoint::Endpoint;
 
@@ -82,10 +81,6 @@ impl Server {
     pub(crate) fn logged(&self) -> i64 {
         self.number("SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint")
     }
-}
-
-pub(crate) fn key(resource: &str, id: u128) -> LeaseKey {
-    LeaseKey { resource: ResourceName::new(resource).unwrap(), id: LeaseId::from_u128(id) }
 }
 
 pub(crate) fn ttl(millis: u64) -> Ttl {

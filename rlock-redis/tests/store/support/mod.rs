@@ -5,22 +5,22 @@ pub(crate) mod deployment;
 mod overlap;
 
 use std::convert::Infallible;
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use rlock_core::{
-    Claim, Client, Guard, IfBusy, LeaseId, LeaseKey, LockOptions, Namespace, Owner, ResourceName, Share, SimpleLock,
-    Ttl,
-};
+use rlock_core::{Claim, Client, Guard, IfBusy, LockOptions, Namespace, Owner, Share, SimpleLock, Ttl};
 use rlock_redis::{ConnectError, RedisBackend, RedisConfig};
 use rlock_testkit::faults::Control as _;
 use rlock_testkit::servers::{Redis, Reply, Resp};
 use rlock_testkit::wait::within;
 use tokio::time::sleep;
 use url::Url;
+
+pub(crate) use rlock_testkit::peer::key;
+pub(crate) use rlock_testkit::process::block_on;
+pub(crate) use rlock_testkit::servers::free_port;
 
 pub(crate) use self::contest::{contend_while_primaries_fail, only_lost_writes};
 pub(crate) use self::overlap::Overlap;
@@ -108,19 +108,11 @@ impl Drop for Program {
 
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
-}
-
 /// The number of scripts that a server has run by their digests.
 pub(crate) fn scripts_run(mut server: Resp) -> u64 {
     let stats = server.command(&["INFO", "commandstats"]).to_string();
     let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls=")?.split(',').next());
     calls.map_or(0, |calls| calls.parse().unwrap())
-}
-
-pub(crate) fn key(resource: &str, id: u128) -> LeaseKey {
-    LeaseKey { resource: ResourceName::new(resource).unwrap(), id: LeaseId::from_u128(id) }
 }
 
 pub(crate) fn ttl(millis: u64) -> Ttl {
@@ -130,11 +122,6 @@ pub(crate) fn ttl(millis: u64) -> Ttl {
 pub(crate) fn claim(resource: &str, id: u128, share: Share, millis: u64, if_busy: IfBusy) -> Claim {
     let owner = Arc::new(Owner::current().with_label(&format!("owner of {id}")));
     Claim { key: key(resource, id), share, ttl: ttl(millis), if_busy, owner, data: None }
-}
-
-pub(crate) fn block_on(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    runtime.expect("the system has threads").block_on(test);
 }
 
 /// A client that keeps retrying while a primary is replaced.

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rlock_core::{
-    Acquired, Backend as _, BackendError, Claim, Extended, Extension, IfBusy, LeaseId, LeaseKey, Owner, Release,
-    Released, ResourceName, Share, Ttl,
+    Acquired, Backend as _, BackendError, Claim, Extended, Extension, IfBusy, Owner, Release, Released, Share, Ttl,
 };
 use rlock_sqlite::{ConnectError, SqliteBackend, SqliteConfig};
 use rusqlite::Connection;
+
+pub(crate) use rlock_testkit::peer::key;
 
 pub(crate) async fn open(path: &Path) -> SqliteBackend {
     SqliteBackend::connect(config(path)).await.unwrap()
@@ -26,10 +27,6 @@ pub(crate) fn config(path: &Path) -> SqliteConfig {
 /// The file, for a look at its tables.
 pub(crate) fn sqlite(path: &Path) -> Connection {
     Connection::open(path).unwrap()
-}
-
-pub(crate) fn key(name: &str, id: u128) -> LeaseKey {
-    LeaseKey { resource: ResourceName::new(name).unwrap(), id: LeaseId::from_u128(id) }
 }
 
 pub(crate) fn claim_of(name: &str, id: u128) -> Claim {
