@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use super::host::Host;
 use super::peers::Peers;
-use super::redis_node::{RedisNode, Role, front, port_of, random_id};
+use super::redis_node::{RedisNode, Role, durable_arguments, front, port_of, random_id};
 use super::resp::{Reply, Resp};
 use crate::faults::{Control, Data, Proxy};
 
@@ -265,25 +265,17 @@ fn id_of(node: &mut Resp) -> String {
 
 fn arguments(front: &Proxy, bus: u16, node_timeout: Duration) -> Vec<String> {
     let (port, bus, timeout) = (port_of(front).to_string(), bus.to_string(), node_timeout.as_millis().to_string());
-    [
+    let of_cluster = [
         ["--cluster-enabled", "yes"],
         ["--cluster-node-timeout", &timeout],
         ["--cluster-announce-ip", "127.0.0.1"],
         ["--cluster-announce-port", &port],
         ["--cluster-announce-bus-port", &bus],
         ["--cluster-replica-validity-factor", "0"],
-        ["--replica-announce-ip", "127.0.0.1"],
-        ["--replica-announce-port", &port],
-        ["--repl-diskless-sync-delay", "0"],
-        ["--repl-diskless-load", "swapdb"],
-        ["--save", ""],
-        ["--appendonly", "yes"],
-        ["--appendfsync", "always"],
-    ]
-    .iter()
-    .flatten()
-    .map(ToString::to_string)
-    .collect()
+    ];
+    let mut arguments = durable_arguments(front);
+    arguments.extend(of_cluster.iter().flatten().map(ToString::to_string));
+    arguments
 }
 
 /// The initial configuration of a node, which contains all others, so that no node has to join.

@@ -114,6 +114,21 @@ pub(super) fn port_of(front: &Proxy) -> u16 {
     front.url().rsplit_once(':').and_then(|(_, port)| port.parse().ok()).expect("the kit's own URLs have a port")
 }
 
+/// The arguments of a server behind `front` that keeps all confirmed writes, and replicates without a delay.
+pub(super) fn durable_arguments(front: &Proxy) -> Vec<String> {
+    let port = port_of(front).to_string();
+    let arguments = [
+        ["--replica-announce-ip", "127.0.0.1"],
+        ["--replica-announce-port", &port],
+        ["--repl-diskless-sync-delay", "0"],
+        ["--repl-diskless-load", "swapdb"],
+        ["--save", ""],
+        ["--appendonly", "yes"],
+        ["--appendfsync", "always"],
+    ];
+    arguments.iter().flatten().map(ToString::to_string).collect()
+}
+
 /// The id of a node or of a sentinel.
 pub(super) fn random_id() -> String {
     let mut random = rand::rng();

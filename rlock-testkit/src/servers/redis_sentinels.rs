@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use tokio::time::sleep;
 
 use super::host::Host;
-use super::redis_node::{RedisNode, Role, front, port_of, random_id};
+use super::redis_node::{RedisNode, Role, durable_arguments, front, port_of, random_id};
 use super::resp::{Reply, Resp};
 use crate::faults::{Control, Data, Proxy};
 
@@ -208,18 +208,8 @@ fn is_primary(node: &RedisNode) -> bool {
 }
 
 fn server_arguments(fronts: &[Arc<Proxy>], own: usize) -> Vec<String> {
-    let port = port_of(&fronts[own]).to_string();
     let mut arguments: Vec<String> = vec!["server.conf".into()]; // the sentinels make the servers rewrite it
-    let fixed = [
-        ["--replica-announce-ip", "127.0.0.1"],
-        ["--replica-announce-port", &port],
-        ["--repl-diskless-sync-delay", "0"],
-        ["--repl-diskless-load", "swapdb"],
-        ["--save", ""],
-        ["--appendonly", "yes"],
-        ["--appendfsync", "always"],
-    ];
-    arguments.extend(fixed.iter().flatten().map(ToString::to_string));
+    arguments.extend(durable_arguments(&fronts[own]));
     if own > 0 {
         arguments.extend(["--replicaof", "127.0.0.1", &port_of(&fronts[0]).to_string()].map(String::from));
     }

@@ -16,7 +16,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use rlock_testkit::history::{Entry, Op, What};
 use stateright::semantics::{ConsistencyTester as _, LinearizabilityTester, SequentialSpec};
 
-use crate::{asked, at, check, granted, released, releasing};
+use crate::{asked, at, check, granted, released, releasing, set_token, token};
 
 const HISTORIES: u64 = 4000;
 
@@ -225,19 +225,6 @@ fn mutate(entries: &mut Vec<Entry>, chance: &mut StdRng) -> bool {
         }
     }
     true
-}
-
-fn token(entry: &Entry) -> Option<u64> {
-    match entry.what {
-        What::Granted { token, .. } => Some(token),
-        _ => None,
-    }
-}
-
-fn set_token(entry: &mut Entry, new: u64) {
-    if let What::Granted { token, .. } = &mut entry.what {
-        *token = new;
-    }
 }
 
 #[test]

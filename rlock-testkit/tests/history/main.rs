@@ -76,3 +76,16 @@ fn opened(op: Op, token: u64, value: u64) -> What {
 fn wrote(op: Op, token: u64, base: u64, value: u64) -> What {
     What::Wrote { op, resource: job(), token, base, value }
 }
+
+fn token(entry: &Entry) -> Option<u64> {
+    match entry.what {
+        What::Granted { token, .. } => Some(token),
+        _ => None,
+    }
+}
+
+fn set_token(entry: &mut Entry, new: u64) {
+    if let What::Granted { token, .. } = &mut entry.what {
+        *token = new;
+    }
+}

@@ -10,7 +10,7 @@ use rlock_core::LossReason;
 use rlock_testkit::history::{Breach, Counts, Entry, Op, What};
 
 use crate::simulation::{Plan, simulate};
-use crate::{check, ms};
+use crate::{check, ms, set_token, token};
 
 const CASES: u32 = 64;
 
@@ -230,19 +230,6 @@ fn positions(entries: &[Entry], is_wanted: impl Fn(&Entry) -> bool) -> Vec<usize
 
 fn processes(entries: &[Entry], of: impl Fn(&What) -> Option<u32>) -> BTreeSet<u32> {
     entries.iter().filter_map(|entry| of(&entry.what)).collect()
-}
-
-fn token(entry: &Entry) -> Option<u64> {
-    match entry.what {
-        What::Granted { token, .. } => Some(token),
-        _ => None,
-    }
-}
-
-fn set_token(entry: &mut Entry, new: u64) {
-    if let What::Granted { token, .. } = &mut entry.what {
-        *token = new;
-    }
 }
 
 /// [`Index::get`] that allows an empty slice.

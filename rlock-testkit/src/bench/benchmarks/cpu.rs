@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::counters::Counters;
-use super::cycle::TURNS;
+use super::cycle::{TURNS, in_each_home};
 use crate::bench::benchmark::Benchmark;
 use crate::bench::cpu as process;
 use crate::bench::error::BenchError;
-use crate::bench::load::{Cycle, Operation, Pair, Until, load, names};
+use crate::bench::load::{Operation, Pair, Until, load, names};
 use crate::bench::plan::Plan;
 use crate::bench::row::{Row, Unit, quotient};
 use crate::bench::subject::{Observer, Subject};
@@ -20,10 +20,7 @@ pub(in crate::bench) async fn cpu(
     observer: &mut dyn Observer,
 ) -> Result<(), BenchError> {
     let pair = Pair(subject.baseline());
-    let mut cycles = Vec::new();
-    for &home in subject.homes() {
-        cycles.push((home, Cycle(subject.connect(home, None).await?)));
-    }
+    let cycles = in_each_home(subject).await?;
     for tasks in TASKS {
         observer.begins(&format!("CPU time, {tasks} at a time"));
         let names = names(&format!("cpu/{tasks}"), tasks);

@@ -8,7 +8,7 @@ use crate::bench::load::{Cycle, Operation, Pair, Until, load, names, timed};
 use crate::bench::plan::Plan;
 use crate::bench::row::Row;
 use crate::bench::samples::Samples;
-use crate::bench::subject::{Observer, Subject};
+use crate::bench::subject::{Home, Observer, Subject};
 
 /// The number of turns in which the pairs and the cycles of several tasks are measured.
 pub(super) const TURNS: u32 = 4;
@@ -32,6 +32,15 @@ pub(in crate::bench) async fn pair(
     Ok(())
 }
 
+/// Connects a client in each home that the subject has.
+pub(super) async fn in_each_home<S: Subject>(subject: &S) -> Result<Vec<(Home, Cycle<S::Locks>)>, BenchError> {
+    let mut cycles = Vec::new();
+    for &home in subject.homes() {
+        cycles.push((home, Cycle(subject.connect(home, None).await?)));
+    }
+    Ok(cycles)
+}
+
 /// Measures the pairs and the cycles.
 pub(in crate::bench) async fn cycle(
     subject: &impl Subject,
@@ -39,10 +48,7 @@ pub(in crate::bench) async fn cycle(
     observer: &mut dyn Observer,
 ) -> Result<(), BenchError> {
     let pair = Pair(subject.baseline());
-    let mut cycles = Vec::new();
-    for &home in subject.homes() {
-        cycles.push((home, Cycle(subject.connect(home, None).await?)));
-    }
+    let cycles = in_each_home(subject).await?;
     for &tasks in &plan.tasks {
         observer.begins(&format!("lock + unlock, {}", counted(tasks)));
         let names = names(&format!("cycle/{tasks}"), tasks);
