@@ -1,5 +1,5 @@
 //! Tests that the pages for users name the right package as the dependency, quote the access rules of Redis, have the
-//! options of all URLs, link to files that exist, and have the same code as their translations.
+//! options of all URLs, link to files and headings that exist, and have the same code as their translations.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -37,6 +37,37 @@ fn relative_links_lead_to_files() {
             assert!(target.exists(), "{} links to {link}, which is not there", document.display());
         }
     }
+}
+
+#[test]
+fn anchors_of_links_lead_to_headings() {
+    let mut followed = 0;
+    for document in documents() {
+        let text = fs::read_to_string(&document).unwrap();
+        for (at, mark) in text.match_indices("](") {
+            let link = text[at + mark.len()..].split(')').next().unwrap();
+            let Some((file, anchor)) = link.split_once('#').filter(|_| !link.contains("://")) else { continue };
+            let target = if file.is_empty() { document.clone() } else { document.parent().unwrap().join(file) };
+            let headings = anchors_of(&fs::read_to_string(&target).unwrap());
+            assert!(headings.iter().any(|heading| heading == anchor), "{} links to {link}", document.display());
+            followed += 1;
+        }
+    }
+    assert!(followed > 50, "{followed}");
+}
+
+/// The anchors that a forge makes of the headings of a page.
+fn anchors_of(page: &str) -> Vec<String> {
+    let mut in_code = false;
+    let headings = page.lines().filter(|line| {
+        in_code ^= line.starts_with("```");
+        !in_code && line.starts_with('#')
+    });
+    let anchor = |heading: &str| {
+        let heading = heading.trim_start_matches('#').trim().to_lowercase();
+        heading.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).collect::<String>().replace(' ', "-")
+    };
+    headings.map(anchor).collect()
 }
 
 /// The package `rlock` in the registry belongs to another project.
