@@ -130,7 +130,7 @@ const KEEPS_EVERY_WRITE: &[&str] = &["--save", "", "--appendonly", "yes", "--app
 #[derive(Debug, Clone)]
 struct Arguments {
     list: Vec<String>,
-    /// Where it runs, if the host has a clock and a disk of its own.
+    /// The host that it runs on, if that has a clock and a disk of its own.
     host: Option<Host>,
 }
 

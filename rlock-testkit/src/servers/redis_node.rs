@@ -34,7 +34,7 @@ pub(super) struct Role {
     pub(super) file: (&'static str, String),
     /// Its position on the cluster bus, if it is a node of a cluster.
     pub(super) bus: Option<(usize, Arc<Peers>)>,
-    /// Where it runs, if the host has a clock and a disk of its own.
+    /// The host that it runs on, if that has a clock and a disk of its own.
     pub(super) host: Option<Host>,
     /// Decides from its replies whether it serves clients.
     pub(super) is_ready: fn(&mut Resp) -> io::Result<bool>,
