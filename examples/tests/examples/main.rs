@@ -1,9 +1,10 @@
-//! Tests of the programs, of the guide's code and of the pages, on every store.
+//! Tests of the programs, of the guide's code and of the pages, on every store, and of the order of modules.
 
 mod connect;
 mod custom_backend;
 mod dashboards;
 mod early_return;
 mod guide;
+mod imports;
 mod programs;
 mod readme;

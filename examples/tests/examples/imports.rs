@@ -1,4 +1,5 @@
-//! The modules of the kit import downwards only: no two of them need each other.
+//! Modules import downwards only: in the kit no two modules need each other, and in the other crates no two of those
+//! that the root of the crate declares.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,10 +12,8 @@ type Texts = BTreeMap<String, String>;
 type Needs = BTreeMap<String, BTreeSet<String>>;
 
 #[test]
-fn modules_import_downwards_only() {
-    let mut texts = Texts::new();
-    read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), "", &mut texts);
-    let needs = needs_of(&texts);
+fn modules_of_the_kit_import_downwards_only() {
+    let needs = needs_of(&texts_of("rlock-testkit"));
     assert!(needs["conformance"].contains("run"), "{needs:?}");
     assert!(needs["contest::arena"].contains("history"), "{needs:?}");
     let circles = circles(needs);
@@ -22,11 +21,29 @@ fn modules_import_downwards_only() {
 }
 
 #[test]
+fn outer_modules_import_downwards_only() {
+    for (package, above, below) in [
+        ("rlock", "connect", "memory"),
+        ("rlock-core", "lock", "client"),
+        ("rlock-redis", "backend", "config"),
+        ("rlock-etcd", "backend", "config"),
+        ("rlock-postgres", "backend", "config"),
+        ("rlock-sqlite", "backend", "config"),
+        ("rlock-cli", "run", "exit"),
+    ] {
+        let needs = outer(needs_of(&texts_of(package)));
+        assert!(needs[above].contains(below), "{package}: {needs:?}");
+        let circles = circles(needs);
+        assert!(circles.is_empty(), "these modules of {package} need each other: {circles:?}");
+    }
+}
+
+#[test]
 fn modules_that_need_each_other_are_found() {
     let of = |texts: &[(&str, &str)]| {
         circles(needs_of(&texts.iter().map(|(module, text)| ((*module).to_owned(), (*text).to_owned())).collect()))
     };
-    let root = ("", "pub use one::{One, Other};");
+    let root = ("", "/// One.\npub use one::{\n    One, Other,\n};\npub use two::Two;");
     assert!(of(&[root, ("one", "use crate::two::Two;"), ("two", "")]).is_empty());
     assert_eq!(of(&[root, ("one", "use crate::two::Two;"), ("two", "use crate::{Third, Other};")]), ["one", "two"]);
     assert_eq!(
@@ -36,11 +53,18 @@ fn modules_that_need_each_other_are_found() {
     assert_eq!(of(&[root, ("one", "pub use two::Two;"), ("one::two", "use super::One;")]), ["one", "one::two"]);
 }
 
+/// The sources of a package of the workspace.
+fn texts_of(package: &str) -> Texts {
+    let mut texts = Texts::new();
+    read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(package).join("src"), "", &mut texts);
+    texts
+}
+
 fn read(folder: &Path, module: &str, texts: &mut Texts) {
     for entry in fs::read_dir(folder).expect("the sources can be listed") {
         let path = entry.expect("the sources can be listed").path();
         let name = path.file_stem().and_then(|name| name.to_str()).expect("names of modules are text");
-        let inner = if matches!(name, "lib" | "mod") { module.to_owned() } else { join(module, name) };
+        let inner = if matches!(name, "lib" | "main" | "mod") { module.to_owned() } else { join(module, name) };
         if path.is_dir() {
             read(&path, &inner, texts);
         } else {
@@ -59,6 +83,18 @@ fn needs_of(texts: &Texts) -> Needs {
         needs.insert(module.clone(), below);
     }
     needs
+}
+
+/// The same for the modules that the root of the crate declares, each with all modules inside it.
+fn outer(needs: Needs) -> Needs {
+    let outer = |module: &str| split_name(module).0.to_owned();
+    let mut all = Needs::new();
+    for (module, below) in needs {
+        let module = outer(&module);
+        let below: Vec<String> = below.iter().map(|other| outer(other)).filter(|other| *other != module).collect();
+        all.entry(module).or_default().extend(below);
+    }
+    all
 }
 
 /// The modules that are part of a circle, or between two circles.
@@ -129,9 +165,12 @@ fn paths(code: &str, module: &str) -> Vec<String> {
 
 /// The names that the root of the crate exports, with their modules.
 fn exports(root: &str) -> BTreeMap<&str, &str> {
-    let uses = root.lines().filter_map(|line| line.strip_prefix("pub use ")?.strip_suffix(';')?.split_once("::"));
-    uses.flat_map(|(module, names)| names.trim_matches(['{', '}']).split(", ").map(move |name| (name, module)))
-        .collect()
+    let uses = root.split(';').filter_map(|statement| statement.rsplit_once("pub use ")?.1.split_once("::"));
+    uses.flat_map(|(module, names)| {
+        let names = names.split(['{', '}', ',']).map(str::trim).filter(|name| !name.is_empty());
+        names.map(move |name| (name, module))
+    })
+    .collect()
 }
 
 /// The module that a path from the root of the crate leads into.
