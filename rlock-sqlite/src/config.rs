@@ -1,5 +1,7 @@
 //! The configuration of a connection: file and options.
 
+mod error;
+
 use std::env;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,9 +9,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
-use rlock_core::{InvalidName, InvalidOption, Namespace};
+use rlock_core::{InvalidOption, Namespace};
 
-use crate::Access;
+pub use self::error::ConfigError;
+use self::error::OPTIONS;
+use crate::access::Access;
 
 /// The file of the locks, and the options of a connection to it.
 ///
@@ -31,57 +35,7 @@ pub struct SqliteConfig {
 }
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
-const OPTIONS: [&str; 4] = ["namespace", "timeout", "access", "file_system"];
 const NOT_TEXT: &str = "it is not UTF-8 once percent-decoded: check the % in it";
-
-/// The fault in a URL or an option, and its remedy.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// It is not a URL. The error does not repeat it: it may contain a password.
-    #[error(
-        "the address of an SQLite file begins with its scheme: write sqlite:path/to/file, or sqlite: for the user's own"
-    )]
-    NoScheme,
-    /// It is the URL of something else. The error shows no more than the scheme, because the rest may contain a password.
-    #[error("the scheme {scheme:?} is not that of SQLite: write sqlite:path/to/file, or sqlite: for the user's own")]
-    Scheme {
-        /// The scheme that was given.
-        scheme: String,
-    },
-    /// SQLite would keep the database in the memory of this process.
-    #[error("other processes cannot see a database in memory: write sqlite:path/to/file, or memory:")]
-    InMemory,
-    /// The path is not that of a file.
-    #[error("the path {path:?} of the SQLite URL cannot be used: {remedy}")]
-    Path {
-        /// The path.
-        path: String,
-        /// The change that would make it work.
-        remedy: &'static str,
-    },
-    /// The environment names no folder for the user's own file.
-    #[error("neither XDG_STATE_HOME nor HOME is set to a folder: write the path of the file, as sqlite:path/to/file")]
-    NoHome,
-    /// The option is unknown.
-    #[error("the SQLite URL has an unknown option {option:?}: there are {}; a ? in a path is written %3F", OPTIONS.join(", "))]
-    UnknownOption {
-        /// The option.
-        option: String,
-    },
-    /// The URL has an option twice.
-    #[error("the SQLite URL has the option {option} twice: leave one out")]
-    Repeated {
-        /// The option.
-        option: &'static str,
-    },
-    /// The namespace cannot be used.
-    #[error("the namespace of the SQLite URL: {0}")]
-    Namespace(#[source] InvalidName),
-    /// An option has a value that cannot be used.
-    #[error(transparent)]
-    Option(#[from] InvalidOption),
-}
 
 impl SqliteConfig {
     /// Reads `sqlite:path?option=value&…`.
