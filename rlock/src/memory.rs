@@ -12,7 +12,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use rlock_core::{InvalidName, Namespace};
+use rlock_core::{InvalidName, InvalidOption, Namespace};
 use url::Url;
 
 pub use rlock_core::{MemoryBackend, MemoryStore};
@@ -32,7 +32,7 @@ fn of_url(url: &str) -> Result<Namespace, InvalidUrl> {
     let mut namespace = None;
     for (option, value) in url.query_pairs() {
         if option != "namespace" {
-            return Err(InvalidUrl::UnknownOption { option: option.into_owned() });
+            return Err(InvalidUrl::UnknownOption { option: InvalidOption::unknown_name(&option) });
         }
         if namespace.replace(Namespace::new(value)?).is_some() {
             return Err(InvalidUrl::Repeated);
@@ -57,7 +57,7 @@ pub enum InvalidUrl {
     /// The URL contains an unknown option.
     #[error("the URL memory: has no option {option:?}: it takes namespace alone")]
     UnknownOption {
-        /// The option, without its value.
+        /// The option, unless it looks like a part of a password.
         option: String,
     },
 }

@@ -37,7 +37,7 @@ pub enum ConfigError {
     /// The option is unknown.
     #[error("the SQLite URL has an unknown option {option:?}: there are {}; a ? in a path is written %3F", OPTIONS.join(", "))]
     UnknownOption {
-        /// The option.
+        /// The option, unless it looks like a part of a password.
         option: String,
     },
     /// The URL has an option twice.

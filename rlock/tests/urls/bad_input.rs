@@ -98,6 +98,7 @@ async fn urls() {
         ("an unknown scheme", "mysql://user:hunter2@localhost", "etcd://HOST:PORT"),
         ("memory with a host", "memory://user:hunter2@host", "write memory:"),
         ("an option of memory", "memory:?password=hunter2", "namespace alone"),
+        ("a secret as an option of memory", "memory:?hunter2", "namespace alone"),
         ("an empty namespace", "memory:?namespace=", "give it 1 to 128 bytes"),
     ];
     for (what, url, remedy) in cases {
