@@ -286,6 +286,7 @@ impl RedisConfig {
     }
 
     fn with_option(mut self, kind: Kind, option: &str, value: String, pairs: &mut Pairs) -> Result<Self, ConfigError> {
+        let may_use_tls = kind != Kind::Socket;
         match (option, kind) {
             ("namespace", _) => {
                 return Namespace::new(&*value)
@@ -297,14 +298,14 @@ impl RedisConfig {
                 return self.connect_timeout(InvalidOption::timeout_of("connect_timeout", &value)?);
             }
             ("restart_grace", _) => return self.restart_grace(InvalidOption::grace_of("restart_grace", &value)?),
-            ("ca", _) => return self.ca(value),
+            ("ca", _) if may_use_tls => return self.ca(value),
             ("wait_replicas", _) => {
                 let unreadable = |_| InvalidOption::unreadable("wait_replicas", REPLICAS_REMEDY);
                 pairs.replicas = Some(value.parse().map_err(unreadable)?);
             }
             ("wait_timeout", _) => pairs.replicas_within = Some(InvalidOption::timeout_of("wait_timeout", &value)?),
-            ("cert", _) => pairs.cert = Some(value),
-            ("key", _) => pairs.key = Some(value),
+            ("cert", _) if may_use_tls => pairs.cert = Some(value),
+            ("key", _) if may_use_tls => pairs.key = Some(value),
             ("sentinel_user", Kind::Sentinels) => pairs.sentinel_user = Some(checked_text("sentinel_user", value)?),
             ("sentinel_password", Kind::Sentinels) => {
                 pairs.sentinel_password = Some(checked_text("sentinel_password", value)?);

@@ -59,6 +59,8 @@ fn unusable_urls_are_refused_with_a_remedy() {
         ("redis-cluster://one?sentinel_password=a", "unknown option"),
         ("redis+unix:///socket?user=a", "needs pass"),
         ("redis+unix:///socket?db=x", "0 to 255"),
+        ("redis+unix:///socket?ca=/ca.pem", "unknown option"),
+        ("redis+unix:///socket?cert=/cert.pem&key=/key.pem", "unknown option"),
         ("redis://localhost?db=1", "unknown option"),
         ("redis://localhost?ca=/ca.pem", "rediss://"),
         ("rediss://localhost?cert=/cert.pem", "needs key"),
