@@ -55,15 +55,9 @@ impl SqliteConfig {
     /// [`ConfigError`] if the URL is malformed, repeats an option or has an unknown option. No error shows the URL of
     /// another store, because it may contain a password.
     pub fn from_url(url: &str) -> Result<Self, ConfigError> {
-        let (scheme, rest) = url.split_once(':').ok_or(ConfigError::NoScheme)?;
+        let (scheme, rest) = InvalidOption::split_scheme(url).ok_or(ConfigError::NoScheme)?;
         if !scheme.eq_ignore_ascii_case("sqlite") {
-            let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
-                && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
-            return Err(if is_scheme {
-                ConfigError::Scheme { scheme: scheme.to_owned() }
-            } else {
-                ConfigError::NoScheme
-            });
+            return Err(ConfigError::Scheme { scheme: scheme.to_owned() });
         }
         let (path, options) = rest.split_once('?').unwrap_or((rest, ""));
         let path = path.strip_prefix("//").unwrap_or(path);

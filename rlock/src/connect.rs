@@ -7,7 +7,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use rlock_core::{Backend, Client, ClientBuilder, Failure, Namespace, StartError};
+use rlock_core::{Backend, Client, ClientBuilder, Failure, InvalidOption, Namespace, StartError};
 
 #[cfg(feature = "etcd")]
 use crate::etcd::{self, EtcdBackend, EtcdConfig};
@@ -110,10 +110,8 @@ fn within<C>(namespace: Option<&Namespace>, config: C, set: impl FnOnce(C, Names
 
 /// Returns the scheme in lower case. Text that is not a valid scheme may be a secret, and the error does not repeat it.
 pub(crate) fn scheme(url: &str) -> Result<String, ConnectError> {
-    let (scheme, _) = url.split_once(':').ok_or(ConnectError::NoScheme)?;
-    let well_formed = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
-        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
-    if well_formed { Ok(scheme.to_ascii_lowercase()) } else { Err(ConnectError::NoScheme) }
+    let (scheme, _) = InvalidOption::split_scheme(url).ok_or(ConnectError::NoScheme)?;
+    Ok(scheme.to_ascii_lowercase())
 }
 
 /// The URLs of all stores, for errors.

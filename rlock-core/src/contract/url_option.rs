@@ -1,4 +1,4 @@
-//! Options in the URLs of stores: times and files, and the errors for invalid options.
+//! URLs of stores: schemes, options that are times and files, and the errors for invalid options.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -91,6 +91,15 @@ impl InvalidOption {
         Ok(file)
     }
 
+    /// Splits a URL at the `:` behind its scheme; `None` if the text in front of it is no scheme. That text may be a piece
+    /// of a password, and an error must not repeat it.
+    pub fn split_scheme(url: &str) -> Option<(&str, &str)> {
+        let (scheme, rest) = url.split_once(':')?;
+        let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+            && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+        is_scheme.then_some((scheme, rest))
+    }
+
     /// The name of an unknown option, for an error. A name that contains anything but lower-case letters and `_` is
     /// withheld.
     pub fn unknown_name(name: &str) -> String {
@@ -137,5 +146,14 @@ mod tests {
         }
         assert!(!InvalidOption::unknown_name("hunter2").contains("hunter2"));
         assert_eq!(InvalidOption::unknown_name("time_out"), "time_out");
+    }
+
+    #[test]
+    fn text_that_is_no_scheme_is_found() {
+        assert_eq!(InvalidOption::split_scheme("redis+unix:///a:b"), Some(("redis+unix", "///a:b")));
+        assert_eq!(InvalidOption::split_scheme("SQLite:"), Some(("SQLite", "")));
+        for text in ["", "hunter2", ":hunter2@host", "hunter2@host:6379", "//user:hunter2@host", "2hunter2:x"] {
+            assert_eq!(InvalidOption::split_scheme(text), None, "{text}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Parses URLs with several hosts.
 
 use percent_encoding::percent_decode_str;
+use rlock_core::InvalidOption;
 use url::Host;
 
 use super::error::ConfigError;
@@ -22,15 +23,13 @@ impl<'a> Parts<'a> {
             return Err(ConfigError::Fragment);
         }
         let around: fn(char) -> bool = |c| c <= ' '; // URL parsers strip these
-        let (scheme, rest) = url.trim_matches(around).split_once("://").ok_or(ConfigError::Malformed)?;
+        let (scheme, rest) = InvalidOption::split_scheme(url.trim_matches(around)).ok_or(ConfigError::Malformed)?;
+        let rest = rest.strip_prefix("//").ok_or(ConfigError::Malformed)?;
         let tls = match scheme.to_ascii_lowercase().as_str() {
             "etcd" => false,
             "etcds" if cfg!(feature = "tls") => true,
             "etcds" => return Err(ConfigError::TlsOff),
-            other if other.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c)) => {
-                return Err(ConfigError::Scheme { scheme: other.to_owned() });
-            }
-            _ => return Err(ConfigError::Malformed),
+            other => return Err(ConfigError::Scheme { scheme: other.to_owned() }),
         };
         let (authority, behind) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         // This check comes first: the errors below must not show the rest of a password.
