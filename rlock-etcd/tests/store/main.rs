@@ -1,5 +1,6 @@
 //! Tests of features that only etcd has: its servers, clusters, users, certificates and errors.
 
+mod claims;
 mod cluster;
 mod config;
 mod cost;

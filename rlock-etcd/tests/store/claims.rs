@@ -1,0 +1,133 @@
+//! Claims that are sent again or get no answer, and the etcd leases that they are made with.
+
+use std::collections::HashSet;
+use std::slice;
+use std::time::Duration;
+
+use crate::support::{SOON, Server, claim, config_at, extension, mutex};
+use etcd_client::GetOptions;
+use futures_util::future::{join, join_all, join3};
+use rlock_core::{Acquired, Backend as _, IfBusy, Share};
+use rlock_etcd::EtcdBackend;
+use rlock_testkit::faults::{Proxy, Way};
+use rlock_testkit::wait::{eventually, within};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_locks_never_share_a_lease_of_etcd() {
+    let server = Server::start();
+    let client = server.client_in("n").await;
+    let mut admin = server.admin().await;
+    for round in 0..20 {
+        let short = |name: &str, id| claim(name, id, Share::EXCLUSIVE, 5_000, IfBusy::Queue);
+        let moved = short("moved", round);
+        assert!(matches!(client.acquire(slice::from_ref(&moved)).await[0], Ok(Acquired::Held(_))));
+        let longer = async |secs| client.extend(&[extension(moved.key.clone(), secs * 1_000)]).await.remove(0);
+        let release = async || client.release(&[moved.key.clone().into()]).await.remove(0);
+        let (one, other, released) = join3(longer(60), longer(70 + round as u64), release()).await;
+        assert!(one.is_ok() && other.is_ok() && released.is_ok(), "{one:?}, {other:?}, {released:?}");
+
+        let names: Vec<_> = (0..4).map(|number| format!("r{number}")).collect();
+        let claims: Vec<_> = names.iter().map(|name| short(name, rand::random())).collect();
+        assert!(client.acquire(&claims).await.iter().all(|answer| matches!(answer, Ok(Acquired::Held(_)))));
+        let found = admin.get("n/r", Some(GetOptions::new().with_prefix())).await.unwrap();
+        let leases: HashSet<_> = found.kvs().iter().map(etcd_client::KeyValue::lease).collect();
+        assert_eq!(leases.len(), claims.len(), "in round {round}");
+        let releases: Vec<_> = claims.into_iter().map(|claim| claim.key.into()).collect();
+        assert!(client.release(&releases).await.iter().all(Result::is_ok));
+    }
+}
+
+/// A copy of the claim may arrive later still, and would attach its key to the etcd lease of another lock.
+#[tokio::test(flavor = "multi_thread")]
+async fn lease_of_a_repeated_claim_is_revoked() {
+    let server = Server::start();
+    let proxy = Proxy::in_front_of(server.url());
+    let config = config_at(proxy.url(), "n").timeout(SOON).unwrap();
+    let client = EtcdBackend::connect(config).await.unwrap();
+    for id in [1, 2] {
+        let claim = mutex("a", id);
+        let copies = || server.metric(r#"grpc_server_started_total{grpc_method="Txn""#);
+        let before = copies();
+        // The first claim gets an etcd lease, which is a spare for the second.
+        if id == 2 {
+            proxy.stall(Way::ToClient);
+        }
+        let repeat = async {
+            if id == 2 {
+                eventually(SOON, "another copy of the claim", async || copies() >= before + 2).await;
+                proxy.heal();
+            }
+        };
+        let (answers, ()) = join(client.acquire(slice::from_ref(&claim)), repeat).await;
+        assert!(matches!(answers[0], Ok(Acquired::Held(_))), "{answers:?}");
+        let mut admin = server.admin().await;
+        let lease = admin.get("n/a/00000001/x0", None).await.unwrap().kvs()[0].lease();
+        assert!(client.release(&[claim.key.into()]).await[0].is_ok());
+        let is_there = async || admin.clone().leases().await.unwrap().leases().iter().any(|it| it.id() == lease);
+        if id == 1 {
+            assert!(is_there().await, "the etcd lease is a spare");
+        } else {
+            eventually(SOON, "the end of the etcd lease", async || !is_there().await).await;
+        }
+    }
+}
+
+/// A copy of the first request may arrive later still. It has no effect once its etcd lease has ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn repeated_claim_ends_its_first_etcd_lease() {
+    let server = Server::start();
+    let proxy = Proxy::in_front_of(server.url());
+    let config = config_at(proxy.url(), "n");
+    let (client, other) = (EtcdBackend::connect(config).await.unwrap(), server.client_in("n").await);
+    assert!(matches!(other.acquire(&[mutex("a", 1)]).await[0], Ok(Acquired::Held(_))));
+    let spare = mutex("spare", 2);
+    assert!(matches!(client.acquire(slice::from_ref(&spare)).await[0], Ok(Acquired::Held(_))));
+    assert!(client.release(&[spare.key.into()]).await[0].is_ok());
+    // The claim takes the spare etcd lease, and gets no answer.
+    let claims = [mutex("a", 3)];
+    let copies = || server.metric(r#"grpc_server_started_total{grpc_method="Txn""#);
+    let before = copies();
+    proxy.stall(Way::ToClient);
+    tokio::select! {
+        answers = client.acquire(&claims) => panic!("{answers:?}"),
+        () = eventually(SOON, "the claim", async || copies() > before) => {}
+    }
+    proxy.heal();
+    let revocations = || server.metric(r#"grpc_server_started_total{grpc_method="LeaseRevoke""#);
+    let before = revocations();
+    let repeated = client.acquire(&claims).await.remove(0);
+    assert!(matches!(repeated, Ok(Acquired::Queued(_))), "{repeated:?}");
+    assert_eq!(revocations(), before + 1, "the first request may still be carried out");
+}
+
+/// Other clients join and leave the line between each look at it and the claim that follows.
+#[tokio::test(flavor = "multi_thread")]
+async fn try_in_a_changing_line_ends() {
+    const LATENCY: Duration = Duration::from_millis(100);
+    let server = Server::start();
+    let proxy = Proxy::in_front_of(server.url());
+    let config = config_at(proxy.url(), "n").timeout(LATENCY * 8).unwrap();
+    let (client, other) = (EtcdBackend::connect(config).await.unwrap(), server.client_in("n").await);
+    let permit = |if_busy| claim("a", rand::random(), Share::new(1, 1_000).unwrap(), 30_000, if_busy);
+    let change = async || {
+        let mut before = permit(IfBusy::Queue);
+        loop {
+            let next = permit(IfBusy::Queue);
+            let _one_of_many = other.acquire(slice::from_ref(&next)).await;
+            let _first_has_none_before = other.release(&[before.key.into()]).await;
+            before = next;
+        }
+    };
+    let is_refused = async || {
+        let tried = permit(IfBusy::Refuse);
+        let answer = within(SOON, "an answer", client.acquire(slice::from_ref(&tried))).await.remove(0);
+        // On a busy machine the others are slow, and the try succeeds.
+        let _succeeded = client.release(&[tried.key.into()]).await;
+        answer.is_err_and(|error| error.to_string().contains("other clients kept joining the line"))
+    };
+    proxy.slow(LATENCY);
+    tokio::select! {
+        () = eventually(SOON * 2, "a refusal", is_refused) => {}
+        _ = join_all((0..4).map(|_| change())) => unreachable!("they never end"),
+    }
+}
