@@ -24,7 +24,7 @@ pub(crate) struct Known {
     /// The time of its first claim, from which its TTL counts.
     pub(crate) asked: Moment,
     pub(crate) phase: Phase,
-    /// The spots that its claim was last sent for.
+    /// The spots that its claim was last sent for; none if its requests have written no key.
     pub(crate) tried: Vec<Spot>,
     /// Whether a claim may still be in flight. The pool must not reuse its etcd lease then.
     pub(crate) tainted: bool,

@@ -87,6 +87,13 @@ impl Table {
         }
     }
 
+    /// Notes that the requests of a claim have written no key.
+    pub(crate) fn missed(&self, id: LeaseId) {
+        if let Some(known) = self.lock().get_mut(&id) {
+            known.tried.clear();
+        }
+    }
+
     /// Notes that a lease has ended, or that its claim was not granted.
     pub(crate) fn ended(&self, id: LeaseId) {
         let known = self.remove(&mut self.lock(), id);

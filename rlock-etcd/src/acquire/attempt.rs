@@ -54,8 +54,9 @@ impl Inner {
         let begin = async |&(at, claim): &Numbered<'a>| {
             if let Some(known) = self.table.find(claim.key.id) {
                 if !known.lease.left(self.table.now()).is_zero() {
+                    let again = !known.tried.is_empty();
                     let spots = <[Spot; 2]>::try_from(known.tried).ok();
-                    return Ok(Attempt { at, claim, lease: known.lease, spots, again: known.tainted });
+                    return Ok(Attempt { at, claim, lease: known.lease, spots, again });
                 }
                 // The servers may keep it longer, and an earlier request may still be carried out.
                 if let Err(error) = self.pool.end(known.lease.id).await {

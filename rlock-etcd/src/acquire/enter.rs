@@ -136,7 +136,12 @@ impl Inner {
                     let entry = self.written(&attempt, State::Granted, written.spot, done.at);
                     alone.push((attempt.at, attempt.claim, held(entry, done.at)));
                 }
-                Ok(Err(_)) => left.push((attempt.at, attempt.claim)),
+                Ok(Err(_)) => {
+                    if !attempt.again {
+                        self.table.missed(attempt.claim.key.id);
+                    }
+                    left.push((attempt.at, attempt.claim));
+                }
                 Err(error) => answers.extend(self.fail(&[attempt], &error)),
             }
         }

@@ -62,7 +62,12 @@ impl Inner {
                             alone.push((attempt.at, attempt.claim, held(entry, done.at)));
                         }
                     },
-                    Ok(Err(seen)) => missed.push((attempt, seen)),
+                    Ok(Err(seen)) => {
+                        if !attempt.again {
+                            self.table.missed(attempt.claim.key.id);
+                        }
+                        missed.push((attempt, seen));
+                    }
                     Err(error) => answers.extend(self.fail(&[attempt], &error)),
                 }
             }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::support::{SOON, Server, claim, config_at, extension, mutex};
 use etcd_client::GetOptions;
 use futures_util::future::{join, join_all, join3};
-use rlock_core::{Acquired, Backend as _, IfBusy, Share};
+use rlock_core::{Acquired, Backend as _, BackendError, IfBusy, Share};
 use rlock_etcd::EtcdBackend;
 use rlock_testkit::faults::{Proxy, Way};
 use rlock_testkit::wait::{eventually, within};
@@ -98,6 +98,40 @@ async fn repeated_claim_ends_its_first_etcd_lease() {
     let repeated = client.acquire(&claims).await.remove(0);
     assert!(matches!(repeated, Ok(Acquired::Queued(_))), "{repeated:?}");
     assert_eq!(revocations(), before + 1, "the first request may still be carried out");
+}
+
+/// The claim has written its key, and the read of its place in the line gets no answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn claim_without_a_known_place_keeps_its_key() {
+    const LATENCY: Duration = Duration::from_millis(200);
+    let server = Server::start();
+    let proxy = Proxy::in_front_of(server.url());
+    let config = config_at(proxy.url(), "n");
+    let (client, crowd) = (EtcdBackend::connect(config).await.unwrap(), server.client_in("n").await);
+    let lasting = |id| claim("a", id, Share::EXCLUSIVE, 600_000, IfBusy::Queue);
+    // The answer to a claim contains only a part of this line.
+    for id in 0..10 {
+        assert!(crowd.acquire(&[lasting(id)]).await[0].is_ok());
+    }
+    for id in 10.. {
+        let claims = [lasting(id)];
+        proxy.slow(LATENCY);
+        let hold_back_the_read = async {
+            eventually(SOON, "the key", async || server.keys("n/a/").len() == 11).await;
+            proxy.stall(Way::ToServer);
+        };
+        let (answers, ()) = join(client.acquire(&claims), hold_back_the_read).await;
+        proxy.heal();
+        if matches!(answers[0], Err(BackendError::Unknown(_))) {
+            let is_queued = async || matches!(client.acquire(&claims).await[0], Ok(Acquired::Queued(_)));
+            eventually(SOON, "the place", is_queued).await;
+            assert_eq!(server.keys("n/a/").len(), 11, "the claim has written another key");
+            return;
+        }
+        // On a busy machine the read was answered before it could be held back.
+        let left = async || client.release(&[claims[0].key.clone().into()]).await[0].is_ok();
+        eventually(SOON, "the release", left).await;
+    }
 }
 
 /// Other clients join and leave the line between each look at it and the claim that follows.
