@@ -15,10 +15,10 @@ use rlock_testkit::wait::{eventually, within};
 #[tokio::test(flavor = "multi_thread")]
 async fn two_locks_never_share_a_lease_of_etcd() {
     let server = Server::start();
-    let client = server.client_in("n").await;
+    let client = EtcdBackend::connect(server.config("n").timeout(SOON).unwrap()).await.unwrap();
     let mut admin = server.admin().await;
     for round in 0..20 {
-        let short = |name: &str, id| claim(name, id, Share::EXCLUSIVE, 5_000, IfBusy::Queue);
+        let short = |name: &str, id| claim(name, id, Share::EXCLUSIVE, 30_000, IfBusy::Queue);
         let moved = short("moved", round);
         assert!(matches!(client.acquire(slice::from_ref(&moved)).await[0], Ok(Acquired::Held(_))));
         let longer = async |secs| client.extend(&[extension(moved.key.clone(), secs * 1_000)]).await.remove(0);
@@ -37,6 +37,25 @@ async fn two_locks_never_share_a_lease_of_etcd() {
     }
 }
 
+/// Leaves the client a spare etcd lease with the TTL of a mutex: that of a claim that was sent once.
+async fn leave_a_spare(server: &Server, client: &EtcdBackend) {
+    let is_sent_once = async || {
+        let (claim, before) = (mutex("spare", rand::random()), transactions(server));
+        let held = client.acquire(slice::from_ref(&claim)).await.remove(0);
+        assert!(matches!(held, Ok(Acquired::Held(_))), "{held:?}");
+        let copies = transactions(server) - before;
+        assert!(client.release(&[claim.key.into()]).await[0].is_ok());
+        copies == 1
+    };
+    // On a busy machine a claim may get no answer within a second, and is sent again.
+    eventually(SOON, "a claim that is sent once", is_sent_once).await;
+}
+
+/// The number of transactions that the server has received.
+fn transactions(server: &Server) -> u64 {
+    server.metric(r#"grpc_server_started_total{grpc_method="Txn""#)
+}
+
 /// A copy of the claim may arrive later still, and would attach its key to the etcd lease of another lock.
 #[tokio::test(flavor = "multi_thread")]
 async fn lease_of_a_repeated_claim_is_revoked() {
@@ -44,32 +63,21 @@ async fn lease_of_a_repeated_claim_is_revoked() {
     let proxy = Proxy::in_front_of(server.url());
     let config = config_at(proxy.url(), "n").timeout(SOON).unwrap();
     let client = EtcdBackend::connect(config).await.unwrap();
-    for id in [1, 2] {
-        let claim = mutex("a", id);
-        let copies = || server.metric(r#"grpc_server_started_total{grpc_method="Txn""#);
-        let before = copies();
-        // The first claim gets an etcd lease, which is a spare for the second.
-        if id == 2 {
-            proxy.stall(Way::ToClient);
-        }
-        let repeat = async {
-            if id == 2 {
-                eventually(SOON, "another copy of the claim", async || copies() >= before + 2).await;
-                proxy.heal();
-            }
-        };
-        let (answers, ()) = join(client.acquire(slice::from_ref(&claim)), repeat).await;
-        assert!(matches!(answers[0], Ok(Acquired::Held(_))), "{answers:?}");
-        let mut admin = server.admin().await;
-        let lease = admin.get("n/a/00000001/x0", None).await.unwrap().kvs()[0].lease();
-        assert!(client.release(&[claim.key.into()]).await[0].is_ok());
-        let is_there = async || admin.clone().leases().await.unwrap().leases().iter().any(|it| it.id() == lease);
-        if id == 1 {
-            assert!(is_there().await, "the etcd lease is a spare");
-        } else {
-            eventually(SOON, "the end of the etcd lease", async || !is_there().await).await;
-        }
-    }
+    leave_a_spare(&server, &client).await;
+    let claim = mutex("a", 1);
+    let before = transactions(&server);
+    proxy.stall(Way::ToClient);
+    let repeat = async {
+        eventually(SOON, "another copy of the claim", async || transactions(&server) >= before + 2).await;
+        proxy.heal();
+    };
+    let (answers, ()) = join(client.acquire(slice::from_ref(&claim)), repeat).await;
+    assert!(matches!(answers[0], Ok(Acquired::Held(_))), "{answers:?}");
+    let mut admin = server.admin().await;
+    let lease = admin.get("n/a/00000001/x0", None).await.unwrap().kvs()[0].lease();
+    assert!(client.release(&[claim.key.into()]).await[0].is_ok());
+    let is_there = async || admin.clone().leases().await.unwrap().leases().iter().any(|it| it.id() == lease);
+    eventually(SOON, "the end of the etcd lease", async || !is_there().await).await;
 }
 
 /// A copy of the first request may arrive later still. It has no effect once its etcd lease has ended.
@@ -77,27 +85,24 @@ async fn lease_of_a_repeated_claim_is_revoked() {
 async fn repeated_claim_ends_its_first_etcd_lease() {
     let server = Server::start();
     let proxy = Proxy::in_front_of(server.url());
-    let config = config_at(proxy.url(), "n");
+    let config = config_at(proxy.url(), "n").timeout(SOON).unwrap();
     let (client, other) = (EtcdBackend::connect(config).await.unwrap(), server.client_in("n").await);
     assert!(matches!(other.acquire(&[mutex("a", 1)]).await[0], Ok(Acquired::Held(_))));
-    let spare = mutex("spare", 2);
-    assert!(matches!(client.acquire(slice::from_ref(&spare)).await[0], Ok(Acquired::Held(_))));
-    assert!(client.release(&[spare.key.into()]).await[0].is_ok());
+    leave_a_spare(&server, &client).await;
     // The claim takes the spare etcd lease, and gets no answer.
     let claims = [mutex("a", 3)];
-    let copies = || server.metric(r#"grpc_server_started_total{grpc_method="Txn""#);
-    let before = copies();
+    let before = transactions(&server);
     proxy.stall(Way::ToClient);
     tokio::select! {
         answers = client.acquire(&claims) => panic!("{answers:?}"),
-        () = eventually(SOON, "the claim", async || copies() > before) => {}
+        () = eventually(SOON, "the claim", async || transactions(&server) > before) => {}
     }
     proxy.heal();
     let revocations = || server.metric(r#"grpc_server_started_total{grpc_method="LeaseRevoke""#);
     let before = revocations();
     let repeated = client.acquire(&claims).await.remove(0);
     assert!(matches!(repeated, Ok(Acquired::Queued(_))), "{repeated:?}");
-    assert_eq!(revocations(), before + 1, "the first request may still be carried out");
+    assert!(revocations() > before, "the first request may still be carried out");
 }
 
 /// The claim has written its key, and the read of its place in the line gets no answer.
