@@ -11,7 +11,8 @@ use rlock_testkit::faults::{Proxy, Way};
 use rlock_testkit::wait::{eventually, within};
 
 const TTL: Duration = Duration::from_secs(60);
-const AT_ONCE: Duration = Duration::from_secs(2);
+/// Half of the time until the next renewal, which would find out a loss too.
+const AT_ONCE: Duration = Duration::from_secs(10);
 
 async fn lock(client: &Client, name: &str) -> Guard {
     let lock = SimpleLock::new(name, client).unwrap();
@@ -23,7 +24,9 @@ async fn deleted_key_is_reported_to_its_holder() {
     let server = Server::start();
     let client = server.locks_in("n").await;
     let (old, mut guards) = (lock(&client, "old").await, Vec::new());
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    // One watch opens the stream.
+    let is_watched = async || server.metric("etcd_debugging_mvcc_watcher_total") == 2;
+    eventually(SOON, "the watch", is_watched).await;
     for number in 0..20 {
         guards.push(lock(&client, &format!("new {number}")).await);
     }
@@ -86,8 +89,7 @@ async fn key_of_a_served_waiter_is_watched() {
     // The first write is the release.
     eventually(SOON, "the note of the grant", async || server.revision() >= revision + 2).await;
     assert_eq!(server.delete("n/a/"), 1);
-    // The next renewal would find it out much later.
-    within(TTL / 6, "the loss", guard.lost()).await;
+    within(AT_ONCE, "the loss", guard.lost()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -104,7 +106,7 @@ async fn lock_is_watched_again_after_a_reconnect() {
     proxy.reset();
     eventually(SOON, "the watch on another stream", async || streams() >= 2 && is_watched()).await;
     assert_eq!(server.delete("n/a/"), 1);
-    within(TTL / 6, "the loss", guard.lost()).await;
+    within(AT_ONCE, "the loss", guard.lost()).await;
 }
 
 /// The locks are granted to others only after all holders have learned of their loss.
@@ -164,8 +166,7 @@ async fn cancelled_watch_is_opened_again() {
     };
     let (guard, ()) = join(lock(&client, "a"), compact).await;
     assert_eq!(server.delete("n/a/"), 1);
-    // The next renewal would find it out much later.
-    within(TTL / 6, "the loss", guard.lost()).await;
+    within(AT_ONCE, "the loss", guard.lost()).await;
 }
 
 /// The server answers such a keep-alive only once it has revoked the lease, and the later ones on the stream after that.
