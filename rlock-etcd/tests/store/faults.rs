@@ -133,14 +133,18 @@ async fn thousands_of_losses_precede_new_grants() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mass_release_holds_up_no_lock() {
     const LOCKS: u128 = 3_000;
+    const LATENCY: Duration = Duration::from_millis(100);
     let server = Server::start();
-    let client = server.client_in("n").await;
+    let proxy = Proxy::in_front_of(server.url());
+    let client = EtcdBackend::connect(config_at(proxy.url(), "n").timeout(SOON).unwrap()).await.unwrap();
     let claims: Vec<_> = (0..LOCKS).map(|id| mutex(&format!("r{id}"), id)).collect();
     for some in claims.chunks(500) {
         assert!(client.acquire(some).await.iter().all(|answer| matches!(answer, Ok(Acquired::Held(_)))));
     }
     let releases: Vec<_> = claims.into_iter().map(|claim| claim.key.into()).collect();
     assert!(client.release(&releases).await.iter().all(Result::is_ok));
+    // From now on the revocations need fifteen seconds, and the lock needs half a second.
+    proxy.slow(LATENCY);
     let left = server.leases();
     let other = claim("other", LOCKS, Share::EXCLUSIVE, 60_000, IfBusy::Queue);
     assert!(matches!(client.acquire(&[other]).await[0], Ok(Acquired::Held(_))));
