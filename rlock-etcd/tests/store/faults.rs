@@ -113,16 +113,19 @@ async fn lock_is_watched_again_after_a_reconnect() {
 #[tokio::test(flavor = "multi_thread")]
 async fn thousands_of_losses_precede_new_grants() {
     const LOCKS: usize = 2_000;
-    let server = Server::start_with(&[]);
-    let config = server.config("n").restart_grace(Duration::from_secs(2)).unwrap();
-    let holder = Client::builder().connect(EtcdBackend::connect(config.clone())).await.unwrap();
+    let server = Server::start();
+    let config = server.config("n").restart_grace(Duration::from_secs(4)).unwrap();
+    // The grace of a new namespace comes first.
+    let connect =
+        async || Client::builder().retry_for(SOON).connect(EtcdBackend::connect(config.clone())).await.unwrap();
+    let holder = connect().await;
     let names: Vec<_> = (0..LOCKS).map(|number| format!("r{number}")).collect();
     let mut guards = Vec::new();
     for some in names.chunks(500) {
         guards.extend(join_all(some.iter().map(|name| lock(&holder, name))).await);
     }
     server.restart_empty().await;
-    let other = Client::builder().retry_for(SOON).connect(EtcdBackend::connect(config)).await.unwrap();
+    let other = connect().await;
     let granted = lock(&other, &names[0]).await;
     let held = guards.iter().filter(|guard| guard.is_held()).count();
     assert_eq!(held, 0, "no lost lock may count as held");
