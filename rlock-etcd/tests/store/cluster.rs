@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::future::{join, join_all};
-use rlock_core::{Client, ClientBuilder, Clock, Guard, LockOptions, LossReason, SimpleLock, Verdict};
+use rlock_core::{Client, ClientBuilder, Clock, Finding, Guard, LockOptions, LossReason, SimpleLock, Verdict};
 use rlock_etcd::{EtcdBackend, EtcdConfig};
 use rlock_testkit::contest::{Arena, Mishap, Workload, run_contender};
 use rlock_testkit::faults::{Control, Data, Proxy, Way};
@@ -149,15 +149,17 @@ async fn clients_connect_while_the_leader_fails() {
 async fn a_member_that_is_down_is_named() {
     let cluster = EtcdCluster::start();
     let client = client(&cluster.url()).await;
-    let silent = async || {
-        let findings = client.examine().await.expect("etcd answers");
-        findings.into_iter().find(|finding| finding.text.contains("did not answer"))
-    };
-    assert_eq!(silent().await, None);
+    let is_silence = |finding: &Finding| finding.text.contains("did not answer");
+    // On a busy machine another server may be too slow.
+    let all_answer = async || client.examine().await.is_ok_and(|findings| !findings.iter().any(is_silence));
+    eventually(SOON, "answers of all servers", all_answer).await;
     let follower = (cluster.leader().await + 1) % cluster.size();
     cluster.node(follower).kill().await;
-    let finding = silent().await.expect("one is down");
-    assert!(finding.verdict == Verdict::Risk && finding.text.starts_with("1 of 3 servers"), "{finding:?}");
+    let is_named = |finding: &Finding| {
+        is_silence(finding) && finding.verdict == Verdict::Risk && finding.text.starts_with("1 of 3 servers")
+    };
+    let one_is_named = async || client.examine().await.is_ok_and(|findings| findings.iter().any(is_named));
+    eventually(SOON, "the server that is down", one_is_named).await;
 }
 
 /// The connections of one holder to all servers break. Those of another stay open, and all bytes get lost.
