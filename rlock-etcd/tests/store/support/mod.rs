@@ -94,10 +94,16 @@ impl Server {
 
     /// The granted TTL of the etcd lease that `key` is attached to.
     pub(crate) async fn granted_ttl(&self, key: &str) -> Duration {
+        self.granted_ttl_if_there(key).await.unwrap_or_else(|| panic!("{key} is gone"))
+    }
+
+    /// The same; `None` if the key or the etcd lease has ended.
+    pub(crate) async fn granted_ttl_if_there(&self, key: &str) -> Option<Duration> {
         let mut admin = self.admin().await;
-        let got = admin.get(key, None).await.unwrap();
-        let life = admin.lease_time_to_live(got.kvs()[0].lease(), None).await.unwrap();
-        Duration::from_secs(life.granted_ttl().try_into().unwrap())
+        let lease = admin.get(key, None).await.unwrap().kvs().first()?.lease();
+        let life = admin.lease_time_to_live(lease, None).await.unwrap();
+        let granted = Duration::from_secs(life.granted_ttl().try_into().unwrap());
+        Some(granted).filter(|granted| !granted.is_zero())
     }
 
     /// etcd's own client, without a user.
