@@ -91,7 +91,7 @@ async fn full_disks_of_three_servers_lose_in_time() {
 /// The servers end at the first write that fails, and the holder loses its lock at its deadline. A waiter has it once the servers
 /// are back with free space.
 async fn full_disks_lose_in_time(size: usize) {
-    const BRIEF: Duration = Duration::from_secs(4);
+    const BRIEF: Duration = Duration::from_secs(8);
     let cluster = EtcdCluster::start_of(size);
     let url = cluster.url();
     let (holder, other, writer) =

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::slice;
 use std::time::{Duration, Instant};
 
-use crate::support::{Server, claim, extension, free_port, mutex, try_mutex};
+use crate::support::{SOON, Server, claim, extension, free_port, mutex, try_mutex};
 use etcd_client::{AlarmAction, AlarmOptions, AlarmType, CompactionOptions};
 use rlock_core::{Acquired, Backend as _, BackendError, Extended, IfBusy, Released, Share, Verdict};
 use rlock_etcd::{ConnectError, EtcdBackend, EtcdConfig};
@@ -44,7 +44,7 @@ async fn silent_server_is_unreachable() {
         assert!(matches!(error, ConnectError::Unreachable(_)), "{error}");
         assert!(error.to_string().contains("is it an etcd server"), "{error}");
         assert!(!format!("{error:?}").contains("secret"), "{error:?}");
-        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(4), "{:?}, as without the option", begun.elapsed());
     }
 }
 
@@ -81,7 +81,7 @@ async fn of_several_servers_one_is_enough() {
     {
         // The client tries the hosts in a random order.
         for _ in 0..4 {
-            let client = connect(&format!("etcd://{hosts}?restart_grace=0s")).await.unwrap();
+            let client = connect(&format!("etcd://{hosts}?restart_grace=0s&connect_timeout=20s")).await.unwrap();
             let held = client.acquire(&[try_mutex("a", 1)]).await.remove(0);
             assert!(matches!(held, Ok(Acquired::Held(_))), "{held:?}");
             assert!(matches!(client.release(&[mutex("a", 1).key.into()]).await[0], Ok(Released::Released)));
@@ -120,8 +120,7 @@ async fn unanswered_keep_alive_names_what_was_tried() {
 #[tokio::test]
 async fn lack_of_space_refuses_only_new_locks() {
     let server = Server::start_with(&["--quota-backend-bytes", "16777216"]);
-    // A refused request is retried until this timeout.
-    let config = server.config("n").timeout(Duration::from_millis(500)).unwrap();
+    let config = server.config("n").timeout(SOON).unwrap();
     let client = EtcdBackend::connect(config).await.unwrap();
     let (released, kept) = (mutex("released", 1), mutex("kept", 2));
     for answer in client.acquire(&[released.clone(), kept.clone()]).await {

@@ -9,9 +9,9 @@ use rlock_core::{Backend as _, BackendError, Client, Guard, LockOptions, SimpleL
 use rlock_etcd::{ConnectError, EtcdBackend, EtcdConfig};
 use rlock_testkit::wait::{eventually, within};
 
-const TTL: Duration = Duration::from_secs(30);
-/// The time limit for notifications, far below the TTL.
-const AT_ONCE: Duration = Duration::from_secs(3);
+const TTL: Duration = Duration::from_secs(60);
+/// The time limit for notifications, half of the time until a renewal.
+const AT_ONCE: Duration = Duration::from_secs(10);
 
 /// Gives the server a user `jobs` with the password `secret`, who may read and write `billing/…`, and a user `reader`
 /// with the same password, who may only read it.

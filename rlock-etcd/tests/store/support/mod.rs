@@ -147,6 +147,7 @@ impl Server {
 
 pub(crate) fn config_at(url: &str, namespace: &str) -> EtcdConfig {
     let config = EtcdConfig::from_url(url).unwrap().namespace(Namespace::new(namespace).unwrap());
+    let config = config.connect_timeout(SOON).unwrap(); // a busy machine takes its time
     config.restart_grace(Duration::ZERO).unwrap() // the namespace is new
 }
 
