@@ -55,11 +55,12 @@ async fn release(client: &EtcdBackend, key: &LeaseKey) {
 
 /// Waits until no request is in flight: clients read again what changed while they began to watch it.
 async fn quiet(server: &Server) {
-    let ranges = || server.metric("etcd_debugging_mvcc_range_total");
+    let counts =
+        || ["etcd_debugging_mvcc_range_total", "etcd_debugging_mvcc_watcher_total"].map(|name| server.metric(name));
     let is_quiet = async || {
-        let before = ranges();
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        ranges() == before
+        let before = counts();
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        counts() == before
     };
     eventually(3 * SOON, "the end of all requests", is_quiet).await;
 }
