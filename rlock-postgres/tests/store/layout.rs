@@ -127,6 +127,7 @@ async fn crash_forgets(endpoint: fn(&str) -> Endpoint) {
     let Ok(Acquired::Held(before)) = client.acquire(&[try_claim("given back", 2)]).await.remove(0) else {
         panic!("it is free")
     };
+    server.stop_wal_writer().await;
     // None of these is in the log on disk.
     release(&client, "given back", 2).await;
     let waiter = claim("kept", 3, Share::EXCLUSIVE, IfBusy::Queue);

@@ -29,6 +29,18 @@ impl Server {
         server
     }
 
+    /// Stops the process that flushes the log in the background, which must be asleep most of the time: it could have
+    /// locked the log. From now on only a commit that waits for the log flushes it.
+    pub(crate) async fn stop_wal_writer(&self) {
+        const WRITER: &str = "FROM pg_stat_activity WHERE backend_type = 'walwriter'";
+        self.wait_for(&format!("SELECT coalesce(wait_event, '') {WRITER}"), "WalWriterMain").await;
+        let process = self.number(&format!("SELECT pid {WRITER}"));
+        // The server may have another user, or be in a container.
+        self.query(&format!("COPY (SELECT 1) TO PROGRAM 'kill -STOP {process} && cat > /dev/null'"));
+        let state = format!("SELECT pg_read_file('/proc/{process}/stat', 0, 100) LIKE '%) T %'");
+        self.wait_for(&state, "t").await;
+    }
+
     /// The number of flushes of the log. Before version 14 only those by sessions of rlock that do not listen: clients
     /// that connected before the last count must still be connected.
     pub(crate) fn flushes(&self) -> i64 {
