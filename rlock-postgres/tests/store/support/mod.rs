@@ -30,9 +30,7 @@ impl Server {
 
     pub(crate) async fn with_tables(server: Postgres) -> Self {
         let server = Self(server);
-        // A busy machine takes its time.
-        let config = server.config().connect_timeout(Duration::from_secs(30)).unwrap();
-        PostgresBackend::ensure_schema(&config).await.unwrap();
+        PostgresBackend::ensure_schema(&server.config()).await.unwrap();
         server
     }
 
@@ -43,6 +41,7 @@ impl Server {
     /// The configuration for another URL: another user, or a pooler.
     pub(crate) fn config_of(&self, url: &str) -> PostgresConfig {
         let config = PostgresConfig::from_url(url).unwrap();
+        let config = config.connect_timeout(Duration::from_secs(30)).unwrap(); // a busy machine takes its time
         config.restart_grace(Duration::ZERO).unwrap() // the database is new
     }
 
