@@ -19,7 +19,8 @@ const COUNTS_ALL: i64 = 180_000;
 impl Server {
     /// A server that flushes its log, with flushes that can be counted.
     pub(crate) async fn start_flushing() -> Self {
-        let server = Self::start_with(&["-c", "fsync=on"]).await;
+        // Otherwise the log's writer flushes changes that no request waits for, five times a second.
+        let server = Self::start_with(&["-c", "fsync=on", "-c", "wal_writer_delay=10s"]).await;
         if server.version() < COUNTS {
             // With this method a write to the log is a flush, and the kernel counts the writes of each process.
             server.query("ALTER SYSTEM SET wal_sync_method = open_datasync");
