@@ -55,6 +55,16 @@ struct State {
     latency: Duration,
     /// The number of bytes passed on.
     passed: Arc<AtomicU64>,
+    round_trips: Arc<AtomicU64>,
+}
+
+/// The state of one connection.
+#[derive(Debug, Default)]
+struct Connection {
+    /// Whether it has lost bytes.
+    is_dead: AtomicBool,
+    /// Whether the last bytes passed on were a request.
+    is_asked: AtomicBool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,14 +152,21 @@ impl Proxy {
     /// Ends all faults. Connections that were reset or have lost bytes stay broken.
     pub fn heal(&self) {
         self.change(|state| {
-            let (cuts, strands, passed) = (state.cuts, state.strands, state.passed.clone());
-            *state = State { cuts, strands, passed, ..State::through_to(state.servers.clone()) };
+            let (cuts, strands) = (state.cuts, state.strands);
+            let (passed, round_trips) = (state.passed.clone(), state.round_trips.clone());
+            *state = State { cuts, strands, passed, round_trips, ..State::through_to(state.servers.clone()) };
         });
     }
 
     /// The number of bytes passed on so far, both ways. Bytes of a reply are counted before the client reads them.
     pub fn passed(&self) -> u64 {
         self.state.borrow().passed.load(Ordering::SeqCst)
+    }
+
+    /// The number of requests passed on so far, over all connections. Bytes of a client without bytes of the server
+    /// between them are one request.
+    pub fn round_trips(&self) -> u64 {
+        self.state.borrow().round_trips.load(Ordering::SeqCst)
     }
 
     /// Sends new connections to the server at `url` from now on, and resets the existing ones: a failover.
@@ -193,9 +210,9 @@ impl Proxy {
 impl State {
     fn through_to(servers: Vec<String>) -> Self {
         let (to_server, to_client) = (Flow::Passes, Flow::Passes);
-        let passed = Arc::default();
-        let latency = Duration::ZERO;
-        Self { servers, is_cut: false, cuts: 0, strands: 0, stranded: 0, to_server, to_client, latency, passed }
+        let (passed, round_trips) = (Arc::default(), Arc::default());
+        let (cuts, strands, stranded, latency) = (0, 0, 0, Duration::ZERO);
+        Self { servers, is_cut: false, cuts, strands, stranded, to_server, to_client, latency, passed, round_trips }
     }
 }
 
@@ -252,10 +269,10 @@ async fn serve(client: TcpStream, server: usize, mut state: watch::Receiver<Stat
         return;
     };
     let _prompt = (client.set_nodelay(true), server.set_nodelay(true));
-    let is_dead = AtomicBool::new(false);
+    let connection = Connection::default();
     let to_server = |state: &State| if begun.strands < state.stranded { Flow::Waits } else { state.to_server };
-    let requests = pass(&client, &server, state.clone(), to_server, &is_dead);
-    let replies = pass(&server, &client, state.clone(), |state| state.to_client, &is_dead);
+    let requests = pass(Way::ToServer, &client, &server, state.clone(), to_server, &connection);
+    let replies = pass(Way::ToClient, &server, &client, state.clone(), |state| state.to_client, &connection);
     tokio::select! {
         () = requests => {}
         () = replies => {}
@@ -267,11 +284,12 @@ async fn serve(client: TcpStream, server: usize, mut state: watch::Receiver<Stat
 
 /// Passes bytes on until `from` is closed. If the close itself gets lost, `to` stays open for a while after it.
 async fn pass(
+    way: Way,
     from: &TcpStream,
     to: &TcpStream,
     mut state: watch::Receiver<State>,
     flow: impl Fn(&State) -> Flow,
-    is_dead: &AtomicBool,
+    connection: &Connection,
 ) {
     let mut bytes = vec![0; 16 * 1024];
     loop {
@@ -284,8 +302,8 @@ async fn pass(
             Ok(state) => flow(&state) == Flow::GetsLost,
             Err(_proxy_gone) => return,
         };
-        if gets_lost || is_dead.load(Ordering::SeqCst) {
-            is_dead.store(true, Ordering::SeqCst);
+        if gets_lost || connection.is_dead.load(Ordering::SeqCst) {
+            connection.is_dead.store(true, Ordering::SeqCst);
             if len == 0 {
                 return sleep(FORGOTTEN).await;
             }
@@ -293,6 +311,10 @@ async fn pass(
             return;
         } else {
             state.borrow().passed.fetch_add(len as u64, Ordering::SeqCst);
+            let is_request = way == Way::ToServer;
+            if !connection.is_asked.swap(is_request, Ordering::SeqCst) && is_request {
+                state.borrow().round_trips.fetch_add(1, Ordering::SeqCst);
+            }
             if !write_all(to, &bytes[..len]).await {
                 return;
             }
