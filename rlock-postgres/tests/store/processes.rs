@@ -45,7 +45,7 @@ fn histories_are_right_while_sessions_and_server_fail() {
         let ended = ended.get();
         println!("{ended} sessions ended, {:?}\n{}", outcome.mishaps, outcome.verdict.counts);
         let counts = outcome.verdict.into_result().unwrap_or_else(|violation| panic!("{violation}"));
-        assert!(counts.acquisitions > 100 && ended > 10, "{ended} sessions ended, {counts}");
+        assert!(counts.acquisitions > 30 && ended > 10, "{ended} sessions ended, {counts}");
     });
 }
 
