@@ -294,7 +294,7 @@ fn exclusive(name: &str, id: u128) -> rlock_core::Claim {
 
 #[tokio::test]
 async fn what_holds_back_vacuum_is_reported() {
-    let server = Server::start_with(&["-c", "fsync=off", "-c", "max_prepared_transactions=2"]).await;
+    let (server, clock) = Server::start_with_clock_and(&["-c", "max_prepared_transactions=2"]).await;
     let client = server.client().await;
     let vacuum = async || {
         let findings = client.examine().await.unwrap();
@@ -307,9 +307,15 @@ async fn what_holds_back_vacuum_is_reported() {
     assert!(vacuum().await.contains("nothing keeps dead versions"));
     let mut admin = PgConnection::connect(server.0.url()).await.unwrap();
     admin.execute("BEGIN; CREATE TABLE x (); PREPARE TRANSACTION 'forgotten'").await.unwrap();
+    admin.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").await.unwrap();
     server.query("SELECT pg_create_physical_replication_slot('unused')");
-    // It is not a minute old yet.
+    // They are not a minute old yet.
     assert!(vacuum().await.contains("nothing keeps dead versions"));
+    clock.set(&server, 3600);
+    let text = vacuum().await;
+    for words in ["a transaction of process", "the prepared transaction forgotten"] {
+        assert!(text.contains(words), "{words} in {text}");
+    }
 }
 
 #[tokio::test]

@@ -18,6 +18,11 @@ pub(crate) struct Clock {
 impl Server {
     /// Starts a server with a clock of its own, which is right at first.
     pub(crate) async fn start_with_clock() -> (Self, Clock) {
+        Self::start_with_clock_and(&[]).await
+    }
+
+    /// The same with more arguments.
+    pub(crate) async fn start_with_clock_and(arguments: &[&str]) -> (Self, Clock) {
         let folder = TempDir::new().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap(); // the server may have another user
         let mut clock = Clock { folder, process: String::new() };
@@ -30,7 +35,7 @@ impl Server {
             ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
             ("NO_FAKE_STAT", "1"),
         ];
-        let server = Self::with_tables(Postgres::start_program(&[], &environment)).await;
+        let server = Self::with_tables(Postgres::start_program(arguments, &environment)).await;
         clock.process = server.value("SELECT split_part(pg_read_file('postmaster.pid'), E'\\n', 1)");
         (server, clock)
     }
