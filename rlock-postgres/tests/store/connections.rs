@@ -24,6 +24,21 @@ async fn connecting_takes_one_connection_and_four_round_trips() {
     drop(client);
 }
 
+/// A program that takes one lock, such as `rlock run`, needs these beside those of connecting.
+#[tokio::test]
+async fn the_first_lock_takes_three_round_trips() {
+    let server = Server::start().await;
+    let proxy = Proxy::in_front_of(server.0.url());
+    let client = PostgresBackend::connect(server.config_of(proxy.url())).await.unwrap();
+    let connecting = proxy.round_trips();
+    let answer = client.acquire(&[claim("x", 1, Share::EXCLUSIVE, IfBusy::Refuse)]).await.remove(0);
+    assert!(matches!(answer, Ok(Acquired::Held(_))), "{answer:?}");
+    release(&client, "x", 1).await;
+    // The claim also prepares the statement of all requests.
+    let round_trips = proxy.round_trips() - connecting;
+    assert!(round_trips <= 3, "{round_trips} round trips");
+}
+
 #[tokio::test]
 async fn waiters_need_one_connection() {
     let server = Server::start().await;
