@@ -21,7 +21,7 @@ struct PostgresHarness {
 impl PostgresHarness {
     async fn of(server: Postgres, options: &str) -> Self {
         let url = format!("{}{options}", server.url());
-        PostgresBackend::ensure_schema(&config(&url)).await.expect("a superuser can make tables");
+        PostgresBackend::ensure_schema(&patient(&url)).await.expect("a superuser can make tables");
         Self { url, server: Some(server) }
     }
 
@@ -34,6 +34,11 @@ fn config(url: &str) -> PostgresConfig {
     PostgresConfig::from_url(url).expect("a URL of Postgres")
 }
 
+/// The same with more time to connect, for a busy machine.
+fn patient(url: &str) -> PostgresConfig {
+    config(url).connect_timeout(Duration::from_secs(30)).expect("it is in bounds")
+}
+
 #[async_trait]
 impl Harness for PostgresHarness {
     async fn start() -> Self {
@@ -41,7 +46,7 @@ impl Harness for PostgresHarness {
     }
 
     async fn connect(&self, namespace: &Namespace) -> Arc<dyn Backend> {
-        let config = config(&self.url).namespace(namespace.clone());
+        let config = patient(&self.url).namespace(namespace.clone());
         Arc::new(PostgresBackend::connect(config).await.expect("Postgres can be reached"))
     }
 
