@@ -26,7 +26,7 @@ pub(crate) struct Known {
     pub(crate) phase: Phase,
     /// The spots that its claim was last sent for; none if its requests have written no key.
     pub(crate) tried: Vec<Spot>,
-    /// Whether a claim may still be in flight. The pool must not reuse its etcd lease then.
+    /// Whether a request of its claim may be in flight, or follow. The pool must not reuse its etcd lease then.
     pub(crate) tainted: bool,
     /// The epoch and the revision at which it was last read.
     pub(crate) seen: Option<At>,

@@ -82,7 +82,7 @@ impl Table {
 
     /// Notes that no request of a claim is in flight any more.
     pub(crate) fn answered(&self, id: LeaseId) {
-        if let Some(known) = self.lock().get_mut(&id) {
+        if let Some(known) = self.lock().get_mut(&id).filter(|known| !known.releasing) {
             known.tainted = false;
         }
     }
@@ -220,6 +220,8 @@ impl Table {
         let mut table = self.lock();
         let known = table.get_mut(&id)?;
         known.releasing = true;
+        // Its claim may be about to send the next request.
+        known.tainted |= known.phase == Phase::Asked;
         self.unwatch(known);
         Some(known.clone())
     }

@@ -139,6 +139,37 @@ async fn claim_without_a_known_place_keeps_its_key() {
     }
 }
 
+/// The release comes between two requests of the claim.
+#[tokio::test(flavor = "multi_thread")]
+async fn claim_released_on_its_way_shares_no_lease() {
+    const LATENCY: Duration = Duration::from_millis(200);
+    let server = Server::start();
+    let proxy = Proxy::in_front_of(server.url());
+    let config = config_at(proxy.url(), "n").timeout(SOON).unwrap();
+    let (client, crowd) = (EtcdBackend::connect(config).await.unwrap(), server.client_in("n").await);
+    let lasting = |name: &str, id| claim(name, id, Share::EXCLUSIVE, 600_000, IfBusy::Queue);
+    for id in 0..10 {
+        assert!(crowd.acquire(&[lasting("a", id)]).await[0].is_ok());
+    }
+    drop(crowd); // it would send transactions of its own
+    let claims = [lasting("a", 10)];
+    let before = transactions(&server);
+    proxy.slow(LATENCY);
+    let release = async {
+        // The first one finds a part of the line, and the second one counts its leases.
+        eventually(SOON, "two transactions", async || transactions(&server) >= before + 2).await;
+        client.release(&[claims[0].key.clone().into()]).await
+    };
+    let (_one_of_many, _none_so_far) = join(client.acquire(&claims), release).await;
+    proxy.heal();
+    let other = client.acquire(&[lasting("other", 11)]).await.remove(0);
+    assert!(matches!(other, Ok(Acquired::Held(_))), "{other:?}");
+    let mut admin = server.admin().await;
+    let found = admin.get("n/", Some(GetOptions::new().with_prefix())).await.unwrap();
+    let leases: HashSet<_> = found.kvs().iter().map(etcd_client::KeyValue::lease).collect();
+    assert_eq!(leases.len(), found.kvs().len(), "two keys have one etcd lease");
+}
+
 /// Other clients join and leave the line between each look at it and the claim that follows.
 #[tokio::test(flavor = "multi_thread")]
 async fn try_in_a_changing_line_ends() {
