@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use futures_util::future::{join_all, try_join_all};
-use rlock_core::{BackendError, LeaseId, Release, Released, ResourceName};
+use rlock_core::{BackendError, LeaseId, LeaseKey, Release, Released, ResourceName};
 
 use crate::error::{CallError, Kind};
 use crate::inner::Inner;
-use crate::known::{Known, Phase};
+use crate::known::{Known, Phase, Seat};
 use crate::line::{Entry, Line, Standing};
 use crate::pool::Lease;
 use crate::record::Record;
@@ -19,6 +19,11 @@ enum End {
     /// Delete the key that is attached to this etcd lease, at one of the spots of a claim without an answer.
     Asked {
         spots: Vec<Spot>,
+        lease: i64,
+    },
+    /// Delete the key of a lease as this client knows it.
+    Known {
+        seat: Seat,
         lease: i64,
     },
     Delete {
@@ -45,6 +50,28 @@ struct Ending {
 impl Inner {
     pub(crate) async fn release_all(&self, releases: &[Release]) -> Vec<Result<Released, BackendError>> {
         let known: Vec<_> = releases.iter().map(|release| self.table.releasing(release.key.id)).collect();
+        let seats: Vec<_> = known.iter().map(|known| known.as_ref().and_then(Known::seat)).collect();
+        let mut answers = self.release_known(releases, known).await;
+        let is_absent = |at: usize| matches!(answers[at], Ok(Released::Absent));
+        let absent = seats.into_iter().enumerate().filter(|(at, _)| is_absent(*at));
+        let absent = absent.filter_map(|(at, seat)| Some((at, (&releases[at].key, seat?))));
+        let (numbers, leases): (Vec<_>, Vec<_>) = absent.unzip();
+        let ended = self.end_elsewhere(&leases).await;
+        for (number, at) in numbers.into_iter().enumerate() {
+            match &ended {
+                Ok(ended) if ended[number] => answers[at] = Ok(Released::Released),
+                Ok(_) => {}
+                Err(error) => answers[at] = Err(self.failed(error.clone(), "release")),
+            }
+        }
+        answers
+    }
+
+    async fn release_known(
+        &self,
+        releases: &[Release],
+        known: Vec<Option<Known>>,
+    ) -> Vec<Result<Released, BackendError>> {
         let ends = match self.ends(releases, known).await {
             Ok(ends) => ends,
             Err(error) => return self.fail_all(releases, error),
@@ -93,6 +120,7 @@ impl Inner {
         let mut resting = None;
         let ops = match end {
             End::Absent => Vec::new(),
+            End::Known { seat, lease } => vec![txn::delete_known(&key(seat.spot), seat.created, lease)],
             End::Delete { spot, created } => vec![txn::delete(&key(spot), created)],
             End::Asked { spots, lease } => {
                 spots.into_iter().map(|spot| txn::delete_attached(&key(spot), lease)).collect()
@@ -104,6 +132,24 @@ impl Inner {
             }
         };
         Ok(Ending { ops, resting })
+    }
+
+    /// Ends leases whose keys are attached to other etcd leases than this client knows. Returns for each whether it
+    /// existed.
+    async fn end_elsewhere(&self, leases: &[(&LeaseKey, Seat)]) -> Result<Vec<bool>, CallError> {
+        let key = |key: &LeaseKey, seat: Seat| self.keys.spot(&key.resource, seat.spot);
+        let found = self.look(leases.iter().map(|&(lease, seat)| txn::lease(&key(lease, seat))).collect()).await?;
+        let ended = leases.iter().copied().zip(found).map(async |((lease, seat), (at, outcome))| {
+            let found = outcome.found()?;
+            let front = self.keys.line(&lease.resource);
+            let entry = found.kvs.first().and_then(|kv| Entry::read(&front, at.epoch, kv));
+            if !entry.is_some_and(|entry| entry.is(lease.id) && Seat::of(&entry) == seat) {
+                return Ok(false);
+            }
+            let deleted = self.run_conditional(vec![txn::delete(&key(lease, seat), seat.created)]).await?;
+            if deleted.repeated && !deleted.value.contains(&true) { Err(unsure()) } else { Ok(deleted.value[0]) }
+        });
+        try_join_all(ended).await
     }
 
     /// Runs endings in one transaction. Returns for each whether the lease existed, and whether another copy of the
@@ -140,10 +186,7 @@ impl Inner {
                 self.table.ended(id);
                 Ok(Released::Released)
             }
-            Ok((false, true)) => {
-                let reason = "the lease is gone, and an earlier request that got no answer may have released it";
-                failed(CallError::new(Kind::Unanswered, reason))
-            }
+            Ok((false, true)) => failed(unsure()),
             Ok((false, false)) => {
                 if let Some(resting) = ending.resting {
                     self.pool.revoke(resting.id);
@@ -175,13 +218,19 @@ impl Inner {
     }
 }
 
+/// The error of a release that was sent twice.
+fn unsure() -> CallError {
+    let reason = "the lease is gone, and an earlier request that got no answer may have released it";
+    CallError::new(Kind::Unanswered, reason)
+}
+
 /// The way to end a lease of this client without reading its line.
 fn known_end(release: &Release, known: Option<Known>) -> Option<End> {
     // A rest depends on whether the lease is held, and on its weight.
     let known = known.filter(|_| release.rest.is_zero())?;
     Some(match known.phase {
         Phase::Asked => End::Asked { spots: known.tried, lease: known.lease.id },
-        Phase::Queued(seat, _) | Phase::Held(seat) => End::Delete { spot: seat.spot, created: seat.created },
+        Phase::Queued(seat, _) | Phase::Held(seat) => End::Known { seat, lease: known.lease.id },
     })
 }
 

@@ -144,6 +144,13 @@ pub(crate) fn delete(key: &str, created: i64) -> Conditional {
     Conditional::new([same], TxnOp::delete(key, None))
 }
 
+/// The same, if it is also attached to this etcd lease. A cluster that lost writes uses their revisions again.
+pub(crate) fn delete_known(key: &str, created: i64, lease: i64) -> Conditional {
+    let same = Compare::create_revision(key, CompareOp::Equal, created);
+    let attached = Compare::lease(key, CompareOp::Equal, lease);
+    Conditional::new([same, attached], TxnOp::delete(key, None))
+}
+
 /// Deletes a lease, if it is attached to this etcd lease.
 pub(crate) fn delete_attached(key: &str, lease: i64) -> Conditional {
     let attached = Compare::lease(key, CompareOp::Equal, lease);

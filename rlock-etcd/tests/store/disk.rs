@@ -3,9 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::slice;
 use std::time::Duration;
 
-use rlock_core::{Client, Guard, LockOptions, LossReason, SimpleLock};
+use crate::support::{claim, key};
+use rlock_core::{Acquired, Backend as _, Client, Guard, IfBusy, LockOptions, LossReason, Share, SimpleLock, Token};
 use rlock_etcd::{EtcdBackend, EtcdConfig};
 use rlock_testkit::faults::{Control as _, Data, Proxy, Way};
 use rlock_testkit::servers::EtcdCluster;
@@ -54,6 +56,45 @@ async fn restored_servers_grant_again(size: usize) {
     let reason = within(SOON, "the loss", old.lost()).await;
     assert!(matches!(reason, LossReason::Gone | LossReason::TakenOver), "{reason}");
     assert!(new.is_held());
+}
+
+/// The server comes back with older data. The next lease has the key of the one that is released, of the same revision.
+#[tokio::test(flavor = "multi_thread")]
+async fn release_after_a_restore_spares_other_leases() {
+    let cluster = EtcdCluster::start_of(1);
+    let (holder, other) = (backend(&cluster.url()).await, backend(&cluster.url()).await);
+    let folder = data_of(&cluster, 0);
+    cluster.kill().await;
+    copy(&folder, &folder.with_file_name("saved"));
+    cluster.restart(Data::Kept).await;
+    let old = held(&holder, 1).await;
+    cluster.kill().await;
+    fs::remove_dir_all(&folder).unwrap();
+    fs::rename(folder.with_file_name("saved"), &folder).unwrap();
+    cluster.restart(Data::Kept).await;
+    assert_eq!(held(&other, 2).await, old, "the leases have the same revision");
+    let released = async || holder.release(&[key("job", 1).into()]).await[0].is_ok();
+    eventually(SOON, "the release", released).await;
+    assert_eq!(cluster.node(0).gateway().keys("rlock/job/").unwrap().len(), 1, "the other lease was released");
+}
+
+async fn backend(url: &str) -> EtcdBackend {
+    let config = EtcdConfig::from_url(&format!("{url}{NO_GRACE}")).unwrap();
+    EtcdBackend::connect(config.connect_timeout(SOON).unwrap()).await.unwrap()
+}
+
+/// The token of a lease, once it is held.
+async fn held(backend: &EtcdBackend, id: u128) -> Token {
+    let claim = claim("job", id, Share::EXCLUSIVE, 600_000, IfBusy::Refuse);
+    let mut token = None;
+    let is_held = async || {
+        if let Ok(Acquired::Held(grant)) = backend.acquire(slice::from_ref(&claim)).await.remove(0) {
+            token = Some(grant.token);
+        }
+        token.is_some()
+    };
+    eventually(SOON, "a lease", is_held).await;
+    token.unwrap()
 }
 
 /// Nothing is granted for the grace, in which a holder that can reach the servers learns of its loss.
