@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use etcd_client::{AlarmAction, AlarmType, Client, GetOptions, Member, StatusResponse};
+use etcd_client::{AlarmAction, AlarmType, Client, GetOptions, Member};
 use futures_util::future::join_all;
 use rlock_core::{BackendError, Finding};
 use tokio::time::timeout;
@@ -38,7 +38,7 @@ impl Inner {
     async fn server(&self) -> Result<Vec<Finding>, CallError> {
         let ask = |conn: Arc<Conn>| async move { Ok(conn.maintenance().status().await?) };
         let status = self.link.call(ask).await?.value;
-        Ok(vec![of_version(status.version(), status.errors()), of_size(&status)])
+        Ok(vec![of_version(status.version(), status.errors()), of_size(status.db_size(), status.db_size_quota())])
     }
 
     async fn alarms(&self) -> Result<Vec<Finding>, CallError> {
@@ -134,8 +134,7 @@ const EARLY_3_5: &str = "may crash when a read is cancelled, and denies reads on
                          update to 3.5.13 or later";
 
 /// Servers report their quota since 3.6.
-fn of_size(status: &StatusResponse) -> Finding {
-    let (size, quota) = (status.db_size(), status.db_size_quota());
+fn of_size(size: i64, quota: i64) -> Finding {
     let (size_text, subject) = (size / MIB, "database");
     let (quota, text) = match quota {
         0 => (DEFAULT_QUOTA, format!("{size_text} MiB; without --quota-backend-bytes it may grow to 2048 MiB")),
@@ -211,6 +210,19 @@ mod tests {
         assert_eq!(of_history(7, true, false).verdict, Verdict::Note);
         assert_eq!(of_history(200_000, true, true).verdict, Verdict::Risk);
         assert_eq!(of_history(200_000, false, false).verdict, Verdict::Good);
+    }
+
+    #[test]
+    fn nearly_full_database_is_a_risk() {
+        for (size, quota, verdict) in [
+            (3 * MIB, 4 * MIB, Verdict::Good),
+            (4 * MIB, 5 * MIB, Verdict::Risk),
+            (1_000 * MIB, 0, Verdict::Good),
+            (1_700 * MIB, 0, Verdict::Risk),
+        ] {
+            let finding = of_size(size, quota);
+            assert_eq!(finding.verdict, verdict, "{finding:?}");
+        }
     }
 
     #[test]
