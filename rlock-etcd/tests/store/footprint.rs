@@ -146,6 +146,26 @@ async fn hand_over_costs_two_proposals_at_any_length() {
 }
 
 #[tokio::test]
+async fn hand_over_without_notes_writes_once() {
+    let server = Server::start();
+    let client = EtcdBackend::connect(server.config("n").note_holds(false)).await.unwrap();
+    let mut events = client.events();
+    hold(&client, &[mutex("a", 0)]).await;
+    let answer = client.acquire(&[mutex("a", 1)]).await.remove(0);
+    assert!(matches!(answer, Ok(Acquired::Queued(_))), "{answer:?}");
+    let revision = server.revision();
+    release(&client, &[mutex("a", 0)]).await;
+    let event = within(SOON, "the grant", events.next()).await;
+    assert!(matches!(event, Some(Event::Granted { .. })), "{event:?}");
+    // A client that notes grants does it before it watches the key of a later lease.
+    hold(&client, &[mutex("b", 2)]).await;
+    assert_eq!(server.delete("n/b/"), 1);
+    let event = within(SOON, "the loss", events.next()).await;
+    assert!(matches!(event, Some(Event::Broken { .. })), "{event:?}");
+    assert_eq!(server.revision(), revision + 3, "the release, the other lease and its deletion");
+}
+
+#[tokio::test]
 async fn a_batch_costs_one_proposal() {
     let server = Server::start();
     let client = server.client().await;
