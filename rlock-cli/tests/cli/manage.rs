@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Server;
-use crate::support::{Folder, Observer, Rlock, Store as _, rlock, unique, url};
+use crate::support::{Folder, Observer, Rlock, rlock, unique, url};
 
 #[test]
 fn locks_are_listed_by_their_prefix() {
@@ -71,8 +71,11 @@ fn break_ends_the_program_and_starts_the_next() {
     assert_eq!((&event["event"], &event["name"], &event["holders"]), (&json!("broken"), &json!(name), &json!(0)));
 }
 
+#[cfg(feature = "suite")]
 #[test]
 fn check_runs_the_suite_on_the_store() {
+    use crate::support::Store as _;
+
     let server = Server::start();
     let cases = ["--case", "fifo_across_clients", "--case", "nothing_is_left_behind"];
     let checked = Rlock::on(&server, &[&["check", "--json"], &cases[..]].concat()).exit();

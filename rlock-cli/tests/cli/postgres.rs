@@ -40,6 +40,7 @@ impl Store for Server {
     const SCHEME: &str = "postgres";
     const SHORT_TTL: &str = "300ms";
 
+    #[cfg(feature = "bench")]
     fn left_by_bench(&self) -> Vec<String> {
         let rows = self.query("SELECT namespace FROM rlock.locks WHERE starts_with(namespace, 'rlock-bench-')");
         rows.into_iter().flatten().flatten().collect()

@@ -43,6 +43,7 @@ impl Store for Server {
     const SCHEME: &str = "redis";
     const SHORT_TTL: &str = "300ms";
 
+    #[cfg(feature = "bench")]
     fn left_by_bench(&self) -> Vec<String> {
         self.keys("*rlock-bench-*")
     }

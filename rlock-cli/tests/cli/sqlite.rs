@@ -42,6 +42,7 @@ impl Store for Server {
     const SCHEME: &str = "sqlite";
     const SHORT_TTL: &str = "300ms";
 
+    #[cfg(feature = "bench")]
     fn left_by_bench(&self) -> Vec<String> {
         let folder = self.path().parent().expect("the file is in a folder");
         let files = fs::read_dir(folder).expect("the folder is there");

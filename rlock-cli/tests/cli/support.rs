@@ -59,6 +59,7 @@ pub(crate) trait Store {
     fn fresh_url(&self) -> String;
 
     /// The leftovers of `rlock bench` in the store.
+    #[cfg(feature = "bench")]
     fn left_by_bench(&self) -> Vec<String>;
 }
 
