@@ -53,6 +53,8 @@
 //! rlock list --url 'sqlite:/var/lib/rlock/locks.db?access=all'
 //! ```
 //!
+//! The page `docs/shared-file.md` of the repository has the steps, and files for packages that set up a file for a group.
+//!
 //! Do not use a folder that all users may write to, such as /tmp or /run/lock itself: there the system keeps users
 //! from opening the files of other users (`fs.protected_regular`). Use a folder inside it, such as `/run/lock/rlock`,
 //! and create that folder at each start. A file that root creates in the folder of a user, as by `sudo -E`, belongs

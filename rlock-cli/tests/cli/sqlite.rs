@@ -17,6 +17,8 @@ mod loss;
 mod manage;
 #[path = "namespace.rs"]
 mod namespace;
+#[path = "packaging.rs"]
+mod packaging;
 #[path = "run.rs"]
 mod run;
 #[path = "show.rs"]
