@@ -1,9 +1,11 @@
-//! `rlock list`, `rlock wait`, `rlock break` and `rlock check`.
+//! `rlock list`, `rlock watch`, `rlock wait`, `rlock break` and `rlock check`.
 
+use nix::sys::signal::Signal;
+use rlock_testkit::faults::Control as _;
 use serde_json::{Value, json};
 
 use super::Server;
-use crate::support::{Folder, Observer, Rlock, rlock, unique, url};
+use crate::support::{Folder, Observer, Rlock, rlock, unique, url, wait_for};
 
 #[test]
 fn locks_are_listed_by_their_prefix() {
@@ -35,6 +37,31 @@ fn locks_are_listed_by_their_prefix() {
         holder.exit().assert(0, &["released"]);
     }
     waiter.exit().assert(0, &["released"]);
+}
+
+#[test]
+fn watch_goes_on_through_an_outage() {
+    let server = Server::start_durable();
+    let prefix = unique("outage");
+    let names = ["before", "after"].map(|name| format!("{prefix}/{name}"));
+    let hold = |name: &str| {
+        let mut holder = Rlock::on(&server, &["run", name, "--ttl", "10m", "--", "cat"]);
+        holder.hear("acquired");
+        holder
+    };
+    let first = hold(&names[0]);
+    let mut watching = Rlock::on(&server, &["watch", &prefix, "--json", "--interval", "100ms"]);
+    watching.hear_printed(&names[0]);
+    wait_for(server.pause());
+    watching.hear("looking again");
+    wait_for(server.resume());
+    let second = hold(&names[1]);
+    watching.hear_printed(&names[1]);
+    watching.signal(Signal::SIGTERM);
+    watching.exit().assert(0, &[]);
+    for holder in [first, second] {
+        holder.exit().assert(0, &["released"]);
+    }
 }
 
 #[test]
