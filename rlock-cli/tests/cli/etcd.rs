@@ -38,7 +38,6 @@ use crate::support::Store;
 
 impl Store for Server {
     const SCHEME: &str = "etcd";
-    const SHORT_TTL: &str = "1s"; // etcd counts in seconds
 
     #[cfg(feature = "bench")]
     fn left_by_bench(&self) -> Vec<String> {

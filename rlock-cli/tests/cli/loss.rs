@@ -7,7 +7,7 @@ use rlock_testkit::faults::{Control as _, Data};
 
 use super::Server;
 use super::signals::in_session;
-use crate::support::{Folder, Observer, Process, Rlock, Store as _, rlock, unique, until, url, wait_for};
+use crate::support::{Folder, Observer, Process, Rlock, SHORT_TTL, rlock, unique, until, url, wait_for};
 
 const TTL: Duration = Duration::from_secs(4);
 
@@ -226,7 +226,7 @@ fn supervisor_frozen_past_the_ttl_kills_the_program() {
     let folder = Folder::new();
     let name = unique("asleep");
     let script = folder.script("echo $$ > $D/pid; exec sleep 600");
-    let mut running = Rlock::run_script(&server, &name, &["--ttl", Server::SHORT_TTL], &script);
+    let mut running = Rlock::run_script(&server, &name, &["--ttl", SHORT_TTL], &script);
     let program = folder.wait_for_process("pid");
     running.signal(Signal::SIGSTOP);
     until("the end of the lease", || observer.look(&name).is_free().then_some(()));
@@ -242,7 +242,7 @@ fn ignored_loss_spares_the_program_of_stopped_rlock() {
     let observer = Observer::of(&server);
     let folder = Folder::new();
     let name = unique("ignored");
-    let options = ["--on-lost", "ignore", "--ttl", Server::SHORT_TTL];
+    let options = ["--on-lost", "ignore", "--ttl", SHORT_TTL];
     let mut running = Rlock::run_script(&server, &name, &options, &folder.script("echo $$ > $D/pid; cat; exit 7"));
     let program = folder.wait_for_process("pid");
     running.signal(Signal::SIGSTOP);
@@ -261,7 +261,7 @@ fn job_suspended_past_the_ttl_stays_stopped() {
     let name = unique("suspended");
     let script = folder.script("trap 'echo on > $D/on' CONT TERM; echo $$ > $D/pid; read end; echo on > $D/on");
     let running =
-        Rlock::start(&mut in_session(&server, &["run", &name, "--ttl", Server::SHORT_TTL, "--", "sh", "-c", &script]));
+        Rlock::start(&mut in_session(&server, &["run", &name, "--ttl", SHORT_TTL, "--", "sh", "-c", &script]));
     let program = folder.wait_for_process("pid");
     running.signal(Signal::SIGTSTP);
     let supervisor = Process::from(running.pid());

@@ -38,7 +38,6 @@ use crate::support::{Rlock, Store, rlock};
 
 impl Store for Server {
     const SCHEME: &str = "postgres";
-    const SHORT_TTL: &str = "300ms";
 
     #[cfg(feature = "bench")]
     fn left_by_bench(&self) -> Vec<String> {

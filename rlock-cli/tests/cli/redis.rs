@@ -41,7 +41,6 @@ use crate::support::{Folder, Rlock, Store, rlock, unique};
 
 impl Store for Server {
     const SCHEME: &str = "redis";
-    const SHORT_TTL: &str = "300ms";
 
     #[cfg(feature = "bench")]
     fn left_by_bench(&self) -> Vec<String> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use super::Server;
-use crate::support::{Folder, Observer, Rlock, Store as _, rlock, unique, url};
+use crate::support::{Folder, Observer, Rlock, SHORT_TTL, rlock, unique, url};
 
 #[test]
 fn standard_input_and_output_are_the_programs() {
@@ -63,7 +63,7 @@ fn second_starts_after_the_first_ends() {
 fn lock_lives_as_long_as_its_program() {
     let server = Server::start();
     let name = unique("long");
-    let mut running = Rlock::on(&server, &["run", &name, "--ttl", "1s", "--", "sleep", "5"]);
+    let mut running = Rlock::on(&server, &["run", &name, "--ttl", SHORT_TTL, "--", "sleep", "5"]);
     running.hear("acquired");
     let observer = Observer::of(&server);
     let token = observer.holder(&name).unwrap().token;
@@ -145,7 +145,7 @@ fn minimum_hold_survives_the_end_of_rlock() {
     for signal in [Signal::SIGKILL, Signal::SIGTERM] {
         let folder = Folder::new();
         let name = unique("rest");
-        let options = ["--ttl", Server::SHORT_TTL, "--min-hold", "4s"];
+        let options = ["--ttl", SHORT_TTL, "--min-hold", "4s"];
         let script = folder.script("echo > $D/ready; exec sleep 600");
         let mut running = Rlock::run_script(&server, &name, &options, &script);
         let (acquired, _) = running.hear("acquired");

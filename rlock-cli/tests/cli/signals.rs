@@ -3,7 +3,7 @@
 use nix::sys::signal::{SigSet, Signal, killpg};
 
 use super::Server;
-use crate::support::{Folder, Observer, Process, Rlock, rlock, unique, url};
+use crate::support::{Folder, Observer, Process, Rlock, SHORT_TTL, rlock, unique, url};
 
 #[test]
 fn signals_reach_the_program() {
@@ -111,12 +111,12 @@ fn a_program_that_is_stopped_keeps_its_lock() {
     let folder = Folder::new();
     let name = unique("stopped");
     let script = folder.script("echo $$ > $D/pid; exec cat");
-    let mut running = Rlock::run_script(&server, &name, &["--ttl", "1s"], &script);
+    let mut running = Rlock::run_script(&server, &name, &["--ttl", SHORT_TTL], &script);
     let program = folder.wait_for_process("pid");
     killpg(program.pid(), Signal::SIGSTOP).unwrap();
     running.hear(&format!("the program was stopped by signal 19; {name} stays held"));
     let token = observer.holder(&name).unwrap().token;
-    std::thread::sleep(std::time::Duration::from_millis(2500)); // more than two TTLs
+    std::thread::sleep(std::time::Duration::from_secs(5)); // more than two TTLs
     assert_eq!(observer.holder(&name).unwrap().token, token);
     running.signal(Signal::SIGCONT);
     running.exit().assert(0, &["released"]);

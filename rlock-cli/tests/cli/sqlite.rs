@@ -42,7 +42,6 @@ use crate::support::{Folder, Rlock, Store, rlock};
 
 impl Store for Server {
     const SCHEME: &str = "sqlite";
-    const SHORT_TTL: &str = "300ms";
 
     #[cfg(feature = "bench")]
     fn left_by_bench(&self) -> Vec<String> {

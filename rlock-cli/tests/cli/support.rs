@@ -23,6 +23,9 @@ pub(crate) use self::process::{Process, children_of, parent_of};
 use self::wait::until_within;
 pub(crate) use self::wait::{PATIENCE, until, wait_for};
 
+/// A TTL that a test can wait out, and that a client on a busy machine keeps extended.
+pub(crate) const SHORT_TTL: &str = "2s";
+
 /// A name that no other test uses, also on a shared server.
 pub(crate) fn unique(name: &str) -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -52,8 +55,6 @@ pub(crate) struct Exited {
 pub(crate) trait Store {
     /// The scheme of the store's URLs.
     const SCHEME: &str;
-    /// A short TTL that the client can still keep extended.
-    const SHORT_TTL: &str;
 
     /// The URL of a new server, which never had other clients.
     fn fresh_url(&self) -> String;

@@ -4,7 +4,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::Server;
-use crate::support::{Folder, Observer, Process, Rlock, Store as _, children_of, parent_of, unique, until};
+use crate::support::{Folder, Observer, Process, Rlock, SHORT_TTL, children_of, parent_of, unique, until};
 
 /// Starts a process in a group and session of its own whose parent has died, and which ignores TERM.
 const DAEMON: &str = "setsid sh -c 'trap \"\" TERM HUP INT; echo $$ > '$D/daemon'; while :; do sleep 0.01; done' & ";
@@ -25,7 +25,7 @@ fn what_the_program_leaves_behind_keeps_the_lock() {
     let server = Server::start();
     let folder = Folder::new();
     let name = unique("left");
-    let (mut running, daemon) = run_daemon(&server, &folder, &name, &["--ttl", "1s"], "exit 7");
+    let (mut running, daemon) = run_daemon(&server, &folder, &name, &["--ttl", SHORT_TTL], "exit 7");
     let (_, left) = running.hear(&format!("{name} stays held for what it has left running"));
     assert!(left.contains(&format!("({})", daemon.pid())), "{left}");
     Rlock::on(&server, &["run", &name, "--try", "--", "true"]).exit().assert(75, &[]);
@@ -162,7 +162,7 @@ fn stopped_rlock_leaves_nothing_beside_the_next() {
     let observer = Observer::of(&server);
     let folder = Folder::new();
     let name = unique("stopped");
-    let options = ["--ttl", Server::SHORT_TTL];
+    let options = ["--ttl", SHORT_TTL];
     let (running, daemon) = run_daemon(&server, &folder, &name, &options, "echo $$ > $D/pid; exec sleep 600");
     let program = folder.wait_for_process("pid");
     running.signal(Signal::SIGSTOP);
