@@ -1,6 +1,7 @@
 //! Exit statuses and their messages.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use super::Server;
 use crate::support::{Folder, Rlock, Store as _, rlock, unique, url};
@@ -112,11 +113,11 @@ fn taken_lock_is_75_with_try_and_wait() {
     let exited = Rlock::on(&server, &["run", &name, "--try", "--", "echo", "ran"]).exit();
     exited.assert(75, &[&format!("{name} is held by "), "leave out --try to wait"]);
     assert_eq!(exited.stdout, "");
-    let exited = Rlock::on(&server, &["run", &name, "--wait", "2s", "--", "echo", "ran"]).exit();
-    exited.assert(
-        75,
-        &[&format!("waiting for {name}, held by "), &format!("gave up on {name} after 2"), "it is held by "],
-    );
+    let started = Instant::now();
+    let exited = Rlock::on(&server, &["run", &name, "--wait", "4s", "--", "echo", "ran"]).exit();
+    let (waiting, gave_up) = (format!("waiting for {name}, held by "), format!("gave up on {name} after "));
+    exited.assert(75, &[&waiting, &gave_up, "it is held by "]);
+    assert!(started.elapsed() >= Duration::from_secs(4));
     assert_eq!(exited.stdout, "");
     let own = ["run", &name, "--try", "--conflict-status", "5", "--json", "--", "true"];
     let exited = Rlock::on(&server, &own).exit();

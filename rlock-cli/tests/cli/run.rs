@@ -142,16 +142,26 @@ fn closed_standard_error_changes_nothing() {
 fn minimum_hold_survives_the_end_of_rlock() {
     const HOLD: Duration = Duration::from_secs(4);
     let server = Server::start_durable();
-    for signal in [Signal::SIGKILL, Signal::SIGTERM] {
+    // Returns the instant of the grant.
+    let run_until = |signal: Signal, name: &str, min_hold: &str| {
         let folder = Folder::new();
-        let name = unique("rest");
-        let options = ["--ttl", SHORT_TTL, "--min-hold", "4s"];
+        let options = ["--ttl", SHORT_TTL, "--min-hold", min_hold];
         let script = folder.script("echo > $D/ready; exec sleep 600");
-        let mut running = Rlock::run_script(&server, &name, &options, &script);
+        let mut running = Rlock::run_script(&server, name, &options, &script);
         let (acquired, _) = running.hear("acquired");
         folder.wait_for("ready", 1);
         running.signal(signal);
-        Rlock::on(&server, &["run", &name, "--wait", "1s", "--", "true"]).exit().assert(75, &["gave up on"]);
+        running.exit().assert(128 + signal as i32, &[]);
+        acquired
+    };
+    for signal in [Signal::SIGKILL, Signal::SIGTERM] {
+        let name = unique("rest");
+        run_until(signal, &name, "10m");
+        let longer_than_the_ttl = ["run", &name, "--wait", "3s", "--", "true"];
+        Rlock::on(&server, &longer_than_the_ttl).exit().assert(75, &["gave up on"]);
+
+        let name = unique("rest");
+        let acquired = run_until(signal, &name, "4s");
         Rlock::on(&server, &["run", &name, "--", "true"]).exit().assert(0, &[]);
         let held = acquired.elapsed() + Duration::from_millis(100);
         assert!(held >= HOLD, "{held:?} after {signal}");
