@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use super::Server;
-use crate::support::{Folder, Observer, Rlock, rlock, unique, url};
+use crate::support::{Folder, Observer, Rlock, SHORT_TTL, rlock, unique, until, url};
 
 #[test]
 fn shared_locks_overlap_and_exclusive_ones_do_not() {
@@ -24,6 +24,29 @@ fn shared_locks_overlap_and_exclusive_ones_do_not() {
     for reader in readers {
         reader.exit().assert(0, &["released"]);
     }
+    writer.exit().assert(0, &["released"]);
+}
+
+#[test]
+fn dead_reader_is_not_renewed_by_others() {
+    let server = Server::start();
+    let observer = Observer::of(&server);
+    let name = unique("readers");
+    let read = |options: &[&str]| {
+        let mut reader = Rlock::on(&server, &[&["run", &name, "--shared"][..], options, &["--", "cat"]].concat());
+        reader.hear("acquired");
+        reader
+    };
+    let (dead, alive) = (read(&["--ttl", SHORT_TTL]), read(&["--ttl", "1m", "--interval", "100ms"]));
+    let writer = Rlock::on(&server, &["run", &name, "--exclusive", "--", "true"]);
+    observer.wait_for_queue(&name, 1);
+    dead.signal(Signal::SIGKILL);
+    let left = until("the end of the dead reader's lease", || {
+        let holders = observer.look(&name).holders;
+        (holders.len() == 1).then(|| holders[0].owner.process())
+    });
+    assert_eq!(left, alive.pid().as_raw().cast_unsigned());
+    alive.exit().assert(0, &["released"]);
     writer.exit().assert(0, &["released"]);
 }
 

@@ -264,6 +264,19 @@ fn proc_of_another_namespace_is_refused() {
     exited.assert(71, &["rlock needs /proc mounted", "--mount-proc"]);
 }
 
+/// Two containers can have the same host name, process ids and labels.
+#[test]
+fn owners_that_look_alike_exclude_each_other() {
+    let server = Server::start();
+    let name = unique("twins");
+    let options = ["--user", "--map-current-user", "--pid", "--fork", "--kill-child", "--mount-proc"];
+    let run = |rest: &[&str]| unshared(&server, &options, &[&["run", &name, "--label", "twin"][..], rest].concat());
+    let mut first = run(&["--", "cat"]);
+    first.hear("acquired");
+    run(&["--try", "--", "true"]).exit().assert(75, &["process 1 (twin)"]);
+    first.exit().assert(0, &["released"]);
+}
+
 #[test]
 fn children_that_rlock_had_before_are_spared() {
     let server = Server::start();
