@@ -214,8 +214,8 @@ async fn leave_held(args: &RunArgs, held: Held, outcome: Result<Outcome, RunErro
     let left = held.hand_over(args.lock.ttl.get()).await;
     match (outcome?, left) {
         (Outcome::Ended { status, .. }, Ok(())) => Ok(Ran::Ended(Exit::of_program(status))),
-        (Outcome::Ended { status, .. }, Err(error)) => {
-            report!("the program {}; {error}", described(status));
+        (Outcome::Ended { status, .. }, Err(lost)) => {
+            event!("lost", name: lost.resource.as_str(), reason: lost.reason.as_str(); "the program {}; {lost}", described(status));
             Ok(Ran::Lost { ended: Some(Exit::of_program(status)), signal: None })
         }
         (outcome, _) => ended_early(&names, outcome),

@@ -8,7 +8,7 @@ use super::error::shown;
 use super::held::Held;
 use super::signals::Signals;
 use crate::args::RunArgs;
-use crate::report::{event, report};
+use crate::report::event;
 
 /// The outcome of the release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +31,8 @@ pub(super) async fn release(args: &RunArgs, client: &Client, held: Held, signals
             event!("released", names: list; "released {names}");
             return Ended::Released;
         }
-        Err(error @ UnlockError::Lost(_)) => {
-            report!("{error}");
+        Err(UnlockError::Lost(lost)) => {
+            event!("lost", name: lost.resource.as_str(), reason: lost.reason.as_str(); "{lost}");
             return Ended::Lost;
         }
         Err(error) => error,

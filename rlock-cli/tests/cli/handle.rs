@@ -43,6 +43,18 @@ fn handle_stays_held_however_the_program_ends() {
 }
 
 #[test]
+fn handle_released_under_a_program_is_a_loss() {
+    let server = Server::start();
+    let name = unique("taken-away");
+    let acquired = Rlock::on(&server, &["acquire", &name, "--ttl", "10m"]).exit();
+    let handle = acquired.stdout.trim();
+    let mut running = Rlock::on(&server, &["run", "--handle", handle, "--json", "--", "cat"]);
+    running.hear("\"event\":\"started\"");
+    Rlock::on(&server, &["release", handle]).exit().assert(0, &["released"]);
+    running.exit().assert(76, &["\"event\":\"lost\"", &format!("\"name\":\"{name}\"")]);
+}
+
+#[test]
 fn acquired_lock_ends_with_its_ttl() {
     let server = Server::start();
     let name = unique("forgotten");

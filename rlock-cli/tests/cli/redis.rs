@@ -102,10 +102,10 @@ fn loss_found_at_the_release_is_a_loss() {
     let folder = Folder::new();
     let name = unique("unnoticed");
     let script = folder.script("echo > $D/ready; cat");
-    let running = Rlock::run_script(&server, &name, &["--ttl", "1h"], &script);
+    let running = Rlock::run_script(&server, &name, &["--ttl", "1h", "--json"], &script);
     folder.wait_for("ready", 1);
     server.resp().command(&["FLUSHALL"]);
-    running.exit().assert(76, &["was lost", "the program ended with status 0"]);
+    running.exit().assert(76, &["\"event\":\"lost\"", "was lost", "the program ended with status 0"]);
 }
 
 #[test]
