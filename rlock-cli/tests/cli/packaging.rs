@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{Folder, Rlock, rlock};
+use crate::support::{Folder, Rlock, copy_for_all_users, is_root, rlock};
 
 const TMPFILES: &str = include_str!("../../packaging/tmpfiles.d/rlock.conf");
 const SERVICE: &str = include_str!("../../packaging/system/rlock-locks.service");
@@ -23,7 +23,7 @@ const STRANGER: (u32, u32) = (65_534, 65_534);
 fn packaged_file_is_for_its_group() {
     let folder = Folder::new();
     let process = fs::metadata("/proc/self").expect("it is mounted");
-    let is_root = process.uid() == 0;
+    let is_root = is_root();
     let group = if is_root { GROUP } else { process.gid() };
     let (packaged, shared) = create_folder(&folder, group);
     create_file(packaged, &shared);
@@ -33,7 +33,7 @@ fn packaged_file_is_for_its_group() {
         let found = fs::metadata(format!("{}{suffix}", path.display())).expect(suffix);
         assert_eq!((found.uid(), found.gid(), found.mode() & 0o7777), (process.uid(), group, 0o660), "{suffix}");
     }
-    let program = program(&folder, is_root);
+    let program = if is_root { copy_for_all_users(&folder) } else { PathBuf::from(env!("CARGO_BIN_EXE_rlock")) };
     let run = |(user, group): (u32, u32), options: &[&str]| {
         let mut command = as_user(&program, is_root.then_some((user, group)));
         command.args(["run", "nightly", "--url", &format!("sqlite:{}", path.display())]).args(options);
@@ -76,21 +76,6 @@ fn create_file(packaged: &str, shared: &Path) {
         start.expect("it starts rlock").split(' ').map(|argument| argument.replace(packaged, shared)).collect();
     assert!(arguments.iter().any(|argument| argument.contains(shared)), "the file is in another folder: {arguments:?}");
     Rlock::start(&mut rlock(&arguments)).exit().assert(0, &[]);
-}
-
-/// The program under test; for root a copy, since other users may not be able to enter the folder of the original.
-fn program(folder: &Folder, is_root: bool) -> PathBuf {
-    let original = PathBuf::from(env!("CARGO_BIN_EXE_rlock"));
-    if !is_root {
-        return original;
-    }
-    fs::set_permissions(folder.path(""), Permissions::from_mode(0o755)).expect("the folder is the user's own");
-    let copy = folder.path("rlock");
-    // By another process: a child of this one could inherit the descriptor, and the copy could not be started then.
-    let copied = Command::new("cp").arg(original).arg(&copy).status().expect("the system starts another process");
-    assert!(copied.success());
-    fs::set_permissions(&copy, Permissions::from_mode(0o755)).expect("the copy is the user's own");
-    copy
 }
 
 fn as_user(program: &Path, user: Option<(u32, u32)>) -> Command {

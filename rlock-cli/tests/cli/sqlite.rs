@@ -17,6 +17,8 @@ mod loss;
 mod manage;
 #[path = "namespace.rs"]
 mod namespace;
+#[path = "other_user.rs"]
+mod other_user;
 #[path = "packaging.rs"]
 mod packaging;
 #[path = "run.rs"]

@@ -2,6 +2,8 @@
 
 mod folder;
 mod process;
+#[cfg(feature = "sqlite")]
+mod users;
 mod wait;
 
 use std::ffi::OsStr;
@@ -20,6 +22,8 @@ use tokio::runtime::Runtime;
 
 pub(crate) use self::folder::Folder;
 pub(crate) use self::process::{Process, children_of, parent_of};
+#[cfg(feature = "sqlite")]
+pub(crate) use self::users::{copy_for_all_users, is_root};
 use self::wait::until_within;
 pub(crate) use self::wait::{PATIENCE, until, wait_for};
 
