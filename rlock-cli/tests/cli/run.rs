@@ -60,6 +60,21 @@ fn second_starts_after_the_first_ends() {
 }
 
 #[test]
+fn runs_at_once_lose_no_increment() {
+    const RUNS: usize = 12;
+    let server = Server::start();
+    let folder = Folder::new();
+    let name = unique("count");
+    std::fs::write(folder.path("count"), "0").unwrap();
+    let script = folder.script("n=$(cat $D/count); echo $((n + 1)) > $D/count");
+    let runs: Vec<_> = (0..RUNS).map(|_| Rlock::run_script(&server, &name, &["--wait", "5m"], &script)).collect();
+    for run in runs {
+        run.exit_within(Duration::from_secs(120)).assert(0, &["released"]);
+    }
+    assert_eq!(folder.read("count"), format!("{RUNS}\n"));
+}
+
+#[test]
 fn lock_lives_as_long_as_its_program() {
     let server = Server::start();
     let name = unique("long");
