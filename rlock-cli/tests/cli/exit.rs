@@ -3,6 +3,8 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
+
 use super::Server;
 use crate::support::{Folder, Rlock, Store as _, rlock, unique, url};
 
@@ -84,6 +86,27 @@ fn wrong_url_has_its_own_event() {
         let exited = Rlock::start(&mut rlock(&arguments)).exit();
         exited.assert(64, &["\"event\":\"wrong_usage\"", "\"exit\":64"]);
     }
+}
+
+#[test]
+fn each_end_has_its_own_event() {
+    let server = Server::start();
+    let name = unique("ends");
+    let run = |rest: &[&str]| Rlock::on(&server, &[&["run", &name, "--json"][..], rest].concat());
+    let not_started = run(&["--", "no-such-program"]).exit();
+    not_started.assert(127, &["\"event\":\"not_started\"", "\"exit\":127"]);
+    let overdue = run(&["--max-hold", "300ms", "--", "sleep", "600"]).exit();
+    overdue.assert(77, &["\"event\":\"overdue\"", "\"event\":\"ended\""]);
+    let mut holder = Rlock::on(&server, &["run", &name, "--", "cat"]);
+    holder.hear("acquired");
+    let timed_out = run(&["--wait", "3s", "--", "true"]).exit();
+    timed_out.assert(75, &["\"event\":\"timed_out\"", "\"exit\":75"]);
+    run(&["--shared", "--", "true"]).exit().assert(69, &["\"event\":\"other_kind\"", "\"exit\":69"]);
+    let mut waiter = run(&["--", "true"]);
+    waiter.hear("\"event\":\"waiting\"");
+    waiter.signal(Signal::SIGTERM);
+    waiter.exit().assert(143, &["\"event\":\"interrupted\"", "\"exit\":143"]);
+    holder.exit().assert(0, &["released"]);
 }
 
 #[test]

@@ -16,7 +16,9 @@ fn signals_reach_the_program() {
         let running = Rlock::run_script(&server, &unique("signals"), &[], &script);
         folder.wait_for("ready", 1);
         running.signal(format!("SIG{signal}").parse().unwrap());
-        running.exit().assert(42, &["released"]);
+        let exited = running.exit();
+        exited.assert(42, &["released"]);
+        assert!(!exited.stderr.contains("continued"), "it was not stopped: {}", exited.stderr);
         assert_eq!(folder.read("got"), "got\n");
     }
 }
