@@ -13,7 +13,8 @@ use rlock_core::{BackendError, ConnectError, Failure};
 
 pub(crate) use self::kind::Kind;
 use self::reason::{
-    POOL_CLOSED, PRIMARY, UNTRUSTED, after_connecting, after_executing, answered, broken, unreachable, untrusted,
+    POOL_CLOSED, PRIMARY, UNTRUSTED, after_connecting, after_executing, answered, broken, is_of_another_kind,
+    unreachable, untrusted,
 };
 use crate::config::Schema;
 
@@ -112,6 +113,9 @@ impl CallError {
             sqlx::Error::Database(answer) => answered(&**answer, after_connecting),
             sqlx::Error::Io(error) => unreachable(error),
             sqlx::Error::Tls(error) => untrusted(&error.to_string()),
+            sqlx::Error::Protocol(error) if is_of_another_kind(error) => {
+                (Kind::Refused, "this is no Postgres server: check the host and the port in the URL".to_owned())
+            }
             sqlx::Error::PoolTimedOut => (
                 Kind::Unsent,
                 format!("all {connections} connections are in use, or none could be opened in time: is the server up?"),

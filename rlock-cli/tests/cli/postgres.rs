@@ -32,6 +32,10 @@ mod terminal;
 #[path = "tree.rs"]
 mod tree;
 
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener};
+use std::thread;
+
 use rlock_testkit::servers::{PgWire, Postgres as Server};
 
 use crate::support::{Rlock, Store, rlock};
@@ -77,6 +81,21 @@ fn printed_tables_are_the_needed_ones() {
     assert_eq!(printed.status.code(), Some(0));
     server.query(&String::from_utf8(printed.stdout).expect("SQL is text"));
     assert_eq!(run().status.code(), Some(0));
+}
+
+#[test]
+fn server_of_another_kind_is_69() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("the system has ports");
+    let url = format!("postgres://user@{}/app", listener.local_addr().expect("it is bound"));
+    thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let mut question = [0; 8];
+            let _client_gone =
+                client.read_exact(&mut question).and_then(|()| client.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n"));
+        }
+    });
+    let exited = Rlock::start(&mut rlock(&["run", "x", "--url", &url, "--", "true"])).exit();
+    exited.assert(69, &["this is no Postgres server"]);
 }
 
 /// Many programs that wait for one lock may need more connections than the server has.

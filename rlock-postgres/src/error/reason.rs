@@ -170,6 +170,12 @@ pub(super) fn untrusted(error: &str) -> (Kind, String) {
     )
 }
 
+/// Whether a server answered the first message as no Postgres does. A Postgres without room for another connection
+/// answers with an error there, whose first byte is 0x45.
+pub(super) fn is_of_another_kind(error: &str) -> bool {
+    error.contains("response from SSLRequest") && !error.contains("0x45")
+}
+
 pub(super) fn broken(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Io(error) => format!("the connection broke: {error}"),

@@ -171,6 +171,15 @@ fn unreachable_server_was_sent_nothing() {
 }
 
 #[test]
+fn server_of_another_kind_is_rejected() {
+    let answered =
+        |byte: &str| connecting(sqlx::Error::Protocol(format!("unexpected response from SSLRequest: {byte} (x)")));
+    let error = answered("0x48");
+    assert!(error.kind == Kind::Refused && error.reason.contains("no Postgres server"), "{error:?}");
+    assert_eq!(answered("0x45").kind, Kind::Unsent);
+}
+
+#[test]
 fn untrusted_certificate_is_rejected() {
     for error in [
         sqlx::Error::Io(io::Error::new(io::ErrorKind::InvalidData, "invalid peer certificate: UnknownIssuer")),
