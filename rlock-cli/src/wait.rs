@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 use crate::args::WaitArgs;
 use crate::ask::ask;
 use crate::exit::Exit;
-use crate::report::{self, event, report};
+use crate::report::{self, event, fact, report};
 use crate::run::error::shown;
 use crate::run::nested;
 
@@ -31,12 +31,18 @@ pub(crate) async fn wait(args: WaitArgs) -> Exit {
     let end = args.wait.map(|wait| Instant::now() + wait);
     let is_free = ask(&args.store, async |client| {
         let mut pause = SOONEST;
-        let mut is_failing = false;
+        let (mut is_said, mut is_failing) = (false, false);
         loop {
             let is_last = end.is_some_and(|end| Instant::now() >= end);
             match client.inspect(&args.name).await {
                 Ok(snapshot) if snapshot.is_free() => return Ok(true),
-                Ok(_) => is_failing = false,
+                Ok(snapshot) => {
+                    is_failing = false;
+                    if !std::mem::replace(&mut is_said, true) {
+                        let (holders, queue) = (snapshot.holders.len(), snapshot.queue.len());
+                        fact!("waiting", name: args.name.as_str(), holders: holders, queue: queue; "waiting for {}", args.name);
+                    }
+                }
                 Err(error) if is_last || !error.is_transient() => return Err(error),
                 Err(error) if !std::mem::replace(&mut is_failing, true) => {
                     event!("unavailable", name: args.name.as_str(); "waiting for {}, and the store does not answer: {error}", args.name);

@@ -247,8 +247,8 @@ rlock wait asks the store at least every half a second, and continues through ou
 another client may hold the lock by the time it ends. Use rlock run to work while no other client holds the lock.
 
 With --json each line on standard error is an object with the fields time (UTC), event, message (the text without \
---json). The events, each with the field name: unavailable (the store does not answer) and late (the time of --wait is \
-over).
+--json). The events, each with the field name: waiting (the lock is not free; only with --json, with the numbers holders \
+and queue), unavailable (the store does not answer) and late (the time of --wait is over).
 
 Exit status:
     0  the lock is free

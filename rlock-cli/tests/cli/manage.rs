@@ -65,6 +65,21 @@ fn watch_goes_on_through_an_outage() {
 }
 
 #[test]
+fn wait_goes_on_through_an_outage() {
+    let server = Server::start_durable();
+    let name = unique("awaited");
+    let mut holder = Rlock::on(&server, &["run", &name, "--ttl", "10m", "--", "cat"]);
+    holder.hear("acquired");
+    let mut waiting = Rlock::on(&server, &["wait", &name, "--json"]);
+    waiting.hear("\"event\":\"waiting\"");
+    wait_for(server.pause());
+    waiting.hear("\"event\":\"unavailable\"");
+    wait_for(server.resume());
+    holder.exit().assert(0, &["released"]);
+    waiting.exit().assert(0, &[]);
+}
+
+#[test]
 fn wait_ends_with_freedom_or_timeout() {
     let server = Server::start();
     let name = unique("awaited");
