@@ -21,6 +21,8 @@ mod namespace;
 mod other_user;
 #[path = "packaging.rs"]
 mod packaging;
+#[path = "process_limit.rs"]
+mod process_limit;
 #[path = "run.rs"]
 mod run;
 #[path = "show.rs"]
