@@ -1,12 +1,13 @@
 //! Claims leases.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rlock_core::{Acquired, BackendError, Claim, IfBusy};
 
 use crate::RedisBackend;
 use crate::answers;
-use crate::batch::Verb;
+use crate::batch::{self, Verb};
 use crate::route::Purpose;
 use crate::scripts::{self, millis, raw};
 use crate::wire::Args;
@@ -36,6 +37,10 @@ impl RedisBackend {
             key: |claim: &Claim| &claim.key,
             arguments: &arguments,
             split: answers::entries,
+            patience: match self.confirmer {
+                Some(_) => Duration::MAX, // replicas take their time
+                None => batch::patience(claims.iter().map(|claim| claim.ttl)),
+            },
         };
         let acquired = self.batch(&verb, claims, answers::acquired).await;
         if let Some(confirmer) = &self.confirmer {

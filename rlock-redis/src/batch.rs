@@ -1,13 +1,18 @@
 //! Runs scripts over batches of entries.
 
+use std::iter;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use futures_util::StreamExt as _;
 use futures_util::future::join_all;
-use rlock_core::{BackendError, Failure, LeaseKey, Release, ResourceName};
+use futures_util::stream::FuturesUnordered;
+use rlock_core::{BackendError, Failure, LeaseKey, Release, ResourceName, Ttl};
+use tokio::time::timeout;
 
 use crate::RedisBackend;
 use crate::answers::{Answer, Unreadable};
+use crate::conn::SUSPICIOUS;
 use crate::error::{CallError, code_of};
 use crate::keys::Keys;
 use crate::route::{Answered, Purpose, READONLY};
@@ -27,6 +32,15 @@ pub(crate) struct Verb<'a, E> {
     pub(crate) arguments: &'a (dyn Fn(&mut Args, &[&E]) + Sync),
     /// Splits a reply into the answers to this number of entries.
     pub(crate) split: fn(&Reply, usize) -> Result<Vec<Answer>, Unreadable>,
+    /// The time that a server of a cluster has for its answer after another one has answered.
+    pub(crate) patience: Duration,
+}
+
+/// The patience for leases with these TTLs. A server that hangs must not delay the answers of the others until the
+/// deadlines of their leases have passed. It takes longer than a silent connection needs to become suspicious.
+pub(crate) fn patience(ttls: impl Iterator<Item = Ttl>) -> Duration {
+    let shortest = ttls.map(Ttl::get).min().unwrap_or_default();
+    (SUSPICIOUS * 3 / 2).max(shortest / 8)
 }
 
 impl RedisBackend {
@@ -47,12 +61,22 @@ impl RedisBackend {
         let bucket = |entry| if self.route.is_by_bucket() { bucket(verb, entry) } else { 0 };
         let mut sorted: Vec<(u16, usize)> = (0..entries.len()).map(|at| (bucket(&entries[at]), at)).collect();
         sorted.sort_unstable();
-        let parts = sorted.chunk_by(|a, b| a.0 == b.0).flat_map(|same| same.chunks(CHUNK)).map(|part| {
+        let parts: Vec<&[(u16, usize)]> =
+            sorted.chunk_by(|a, b| a.0 == b.0).flat_map(|same| same.chunks(CHUNK)).collect();
+        let calls = parts.iter().enumerate().map(|(number, part)| {
             let bucket = part[0].0;
             let entries: Vec<&E> = part.iter().map(|(_, at)| &entries[*at]).collect();
-            async move { self.part(verb, bucket, &entries).await }
+            async move { (number, self.part(verb, bucket, &entries).await) }
         });
-        let answers = join_all(parts).await.into_iter().flatten();
+        let calls: FuturesUnordered<_> = calls.collect();
+        let patience = if self.route.is_by_bucket() { verb.patience } else { Duration::MAX };
+        let answers = gather(calls, patience).await;
+        let silent = |part: &&[(u16, usize)]| {
+            let reason = "this server of the cluster has not answered, although others have: it is stuck or slow";
+            let error = BackendError::Unknown(Failure::new(verb.operation, self.store.clone(), reason));
+            vec![Err(error); part.len()]
+        };
+        let answers = answers.into_iter().zip(&parts).flat_map(|(part, keys)| part.unwrap_or_else(|| silent(keys)));
         let mut in_order: Vec<_> = sorted.iter().map(|(_, at)| *at).zip(answers).collect();
         in_order.sort_unstable_by_key(|(at, _)| *at);
         in_order.into_iter().zip(entries).map(|((_, answer), entry)| read(answer, entry)).collect()
@@ -189,6 +213,21 @@ impl RedisBackend {
     }
 }
 
+/// The outputs of numbered futures, in the order of their numbers. Once one has ended, the others are dropped when none
+/// of them ends within `patience`.
+async fn gather<T>(
+    mut futures: FuturesUnordered<impl Future<Output = (usize, T)>>,
+    patience: Duration,
+) -> Vec<Option<T>> {
+    let mut outputs: Vec<Option<T>> = iter::repeat_with(|| None).take(futures.len()).collect();
+    let mut next = futures.next().await;
+    while let Some((number, output)) = next {
+        outputs[number] = Some(output);
+        next = timeout(patience, futures.next()).await.unwrap_or_default();
+    }
+    outputs
+}
+
 fn bucket<E>(verb: &Verb<'_, E>, entry: &E) -> u16 {
     Keys::bucket(&(verb.key)(entry).resource)
 }
@@ -198,5 +237,23 @@ fn leave_replica(answered: &Answered, answers: &[Answer]) {
     let is_replicas = |answer: &Answer| matches!(answer, Answer::Failed(text) if code_of(text) == READONLY);
     if answers.iter().any(is_replicas) {
         answered.conn.give_up();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::sleep;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn silent_part_is_left_out() {
+        let part = |number: usize, seconds: u64| async move {
+            sleep(Duration::from_secs(seconds)).await;
+            (number, seconds)
+        };
+        let parts = || [part(0, 9), part(1, 1), part(2, 3)].into_iter().collect::<FuturesUnordered<_>>();
+        assert_eq!(gather(parts(), Duration::from_secs(5)).await, [None, Some(1), Some(3)]);
+        assert_eq!(gather(parts(), Duration::MAX).await, [Some(9), Some(1), Some(3)]);
     }
 }

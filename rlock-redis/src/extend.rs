@@ -4,7 +4,7 @@ use rlock_core::{BackendError, Extended, Extension};
 
 use crate::RedisBackend;
 use crate::answers;
-use crate::batch::Verb;
+use crate::batch::{self, Verb};
 use crate::route::Purpose;
 use crate::scripts::{self, millis, raw};
 use crate::wire::Args;
@@ -18,6 +18,7 @@ impl RedisBackend {
             key: |extension: &Extension| &extension.key,
             arguments: &pack,
             split: answers::entries,
+            patience: batch::patience(extensions.iter().map(|extension| extension.ttl)),
         };
         let mut extended = self.batch(&verb, extensions, |answer, _| answers::extended(answer).map(Ok)).await;
         if let Some(confirmer) = &self.confirmer {

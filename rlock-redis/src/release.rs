@@ -1,5 +1,7 @@
 //! Ends leases: by their holders, or by force.
 
+use std::time::Duration;
+
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use rlock_core::{BackendError, Release, Released, ResourceName};
@@ -41,6 +43,7 @@ impl RedisBackend {
             key: |release: &Release| &release.key,
             arguments: &arguments,
             split: answers::letters,
+            patience: Duration::MAX, // no deadline depends on the answer
         };
         let released = self.batch(&verb, releases, |answer, _| answers::released(answer).map(Ok)).await;
         if let Some(confirmer) = &self.confirmer {

@@ -6,6 +6,7 @@ mod cluster;
 mod config;
 mod deleted;
 mod disk;
+mod down;
 mod errors;
 mod faults;
 mod footprint;
