@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rand::seq::IndexedRandom as _;
+use rand::seq::SliceRandom as _;
 use tokio::sync::watch;
 
 use crate::address::Address;
@@ -29,7 +29,7 @@ pub(crate) enum Server {
     At(Address),
     /// The primary that the sentinels name.
     Named(Arc<Sentinels>),
-    /// Any of the primaries of a cluster.
+    /// Any of the primaries of a cluster that can be reached.
     AnyOf(watch::Receiver<Vec<Address>>),
 }
 
@@ -49,10 +49,16 @@ impl Connector {
                 opened.map_err(|error| error.about(format!("{address}, the primary that the sentinels name")))
             }
             Server::AnyOf(primaries) => {
-                let address = primaries.borrow().choose(&mut rand::rng()).cloned();
-                let address =
-                    address.ok_or_else(|| CallError::Unsent(Cause::new("no primary of the cluster is known")))?;
-                open(&self.config, &address, mark).await.map_err(|error| error.about(address))
+                let mut addresses = primaries.borrow().clone();
+                addresses.shuffle(&mut rand::rng());
+                let mut failed = CallError::Unsent(Cause::new("no primary of the cluster is known"));
+                for address in addresses {
+                    match open(&self.config, &address, mark).await {
+                        Ok(opened) => return Ok(opened),
+                        Err(error) => failed = error.about(address),
+                    }
+                }
+                Err(failed)
             }
         }
     }

@@ -1,7 +1,9 @@
 //! Redis Clusters of which a part does not answer.
 
+use futures_util::future::join_all;
 use rlock_core::{Acquired, Backend as _, BackendError, Claim, Extended, Extension, IfBusy, Share};
-use rlock_redis::RedisBackend;
+use rlock_redis::{RedisBackend, RedisConfig};
+use rlock_testkit::faults::Control as _;
 use rlock_testkit::servers::{RedisCluster, RedisNode, Reply};
 use rlock_testkit::wait::{eventually, within};
 
@@ -73,6 +75,27 @@ async fn frozen_primary_delays_no_other_lock() {
 
     cluster.node(0).heal();
     all_are_held(&backend, &all).await;
+}
+
+/// The subscription of a client may be on any primary.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_connect_while_primaries_are_dead() {
+    let cluster = RedisCluster::start_without_replicas();
+    set(&cluster, "cluster-node-timeout", "600000"); // the cluster counts as whole
+    let url = format!("{}?restart_grace=0s", cluster.url());
+    cluster.node(0).kill().await;
+    cluster.node(1).kill().await;
+    let connecting = (0..8).map(|_| RedisBackend::connect(RedisConfig::from_url(&url).unwrap()));
+    for connected in join_all(connecting).await {
+        connected.unwrap();
+    }
+}
+
+/// Changes a setting of all nodes until they restart.
+fn set(cluster: &RedisCluster, setting: &str, value: &str) {
+    for index in 0..cluster.size() {
+        cluster.node(index).resp().command(&["CONFIG", "SET", setting, value]);
+    }
 }
 
 fn is_among(names: &[String], claim: &Claim) -> bool {
