@@ -149,7 +149,7 @@ impl RedisBackend {
         entries: &[&E],
     ) -> Vec<Result<Answer, BackendError>> {
         let Some(wanted) = self.config.replicas else { return answers.into_iter().map(Ok).collect() };
-        let found = match answered.primary.confirmed(self.keys.confirmed(bucket)).await {
+        let found = match answered.primary.confirmed(&answered.conn, self.keys.confirmed(bucket)).await {
             Ok(found) if found >= wanted.count.into() => return answers.into_iter().map(Ok).collect(),
             found => found,
         };

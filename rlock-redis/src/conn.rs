@@ -114,6 +114,10 @@ impl Conn {
         &self.address
     }
 
+    pub(crate) fn is_closed(&self) -> bool {
+        self.end.is_closed.load(Ordering::Acquire)
+    }
+
     pub(crate) fn grace(&self) -> &Grace {
         &self.grace
     }
@@ -175,7 +179,7 @@ impl Conn {
         args: Args,
     ) -> Result<Reply, CallError> {
         let closed = self.end.closed.notified();
-        if self.end.is_closed.load(Ordering::Acquire) {
+        if self.is_closed() {
             return Err(CallError::Unsent(Cause::new("the connection is closed")));
         }
         tokio::select! {

@@ -47,10 +47,10 @@ impl Primary {
         self.commands.conn()
     }
 
-    /// The number of replicas that have all earlier writes. See [`Confirmations::count`].
-    pub(crate) async fn confirmed(&self, key: String) -> Result<u64, CallError> {
+    /// The number of replicas that have all earlier writes over a connection. See [`Confirmations::count`].
+    pub(crate) async fn confirmed(&self, written: &Conn, key: String) -> Result<u64, CallError> {
         match &self.confirmations {
-            Some(confirmations) => confirmations.count(key).await,
+            Some(confirmations) => confirmations.count(written, key).await,
             None => Ok(u64::MAX), // no confirmation is wanted
         }
     }

@@ -6,13 +6,21 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 
+use crate::address::Address;
 use crate::config::Replicas;
 use crate::conn::Conn;
 use crate::error::{CallError, Cause};
 use crate::link::Link;
 use crate::wire::{Args, Reply};
 
-type Round = Shared<BoxFuture<'static, Result<u64, CallError>>>;
+type Round = Shared<BoxFuture<'static, Result<Confirmed, CallError>>>;
+
+/// The number of replicas of a server that have its writes.
+#[derive(Debug, Clone)]
+struct Confirmed {
+    count: u64,
+    server: Address,
+}
 
 /// Asks one primary how many replicas have its writes.
 ///
@@ -32,19 +40,26 @@ impl Confirmations {
         Self { link: Arc::new(link), wanted, next: Arc::default(), turn: Arc::default() }
     }
 
-    /// The number of replicas that have all writes before this call. This writes to `key`.
+    /// The number of replicas that have all earlier writes over the connection `written`. This writes to `key`.
     ///
-    /// A failure is [`CallError::Unanswered`]: the earlier writes may or may not have reached replicas.
+    /// A failure is [`CallError::Unanswered`]: the earlier writes may or may not have reached replicas. This fails if
+    /// another server may have taken the place of the one with the writes.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future leaves the `WAIT` to the other requests that share it.
-    pub(crate) async fn count(&self, key: String) -> Result<u64, CallError> {
+    pub(crate) async fn count(&self, written: &Conn, key: String) -> Result<u64, CallError> {
         let round = {
             let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
             next.get_or_insert_with(|| self.round(key)).clone()
         };
-        round.await.map_err(|error| CallError::Unanswered(Cause::new(format!("the replicas were not asked: {error}"))))
+        let unasked =
+            |error: CallError| CallError::Unanswered(Cause::new(format!("the replicas were not asked: {error}")));
+        let confirmed = round.await.map_err(unasked)?;
+        if written.is_closed() || *written.address() != confirmed.server {
+            return Err(CallError::Unanswered(Cause::new("the server was replaced before its replicas confirmed")));
+        }
+        Ok(confirmed.count)
     }
 
     fn round(&self, key: String) -> Round {
@@ -58,7 +73,7 @@ impl Confirmations {
     }
 }
 
-async fn wait(conn: &Conn, wanted: Replicas, key: String) -> Result<u64, CallError> {
+async fn wait(conn: &Conn, wanted: Replicas, key: String) -> Result<Confirmed, CallError> {
     const HOUR: Duration = Duration::from_secs(3600);
     let mut write = Args::with_capacity(4);
     write.text(key);
@@ -70,7 +85,9 @@ async fn wait(conn: &Conn, wanted: Replicas, key: String) -> Result<u64, CallErr
     args.number(wanted.count.into());
     args.number(u64::try_from(wanted.within.as_millis()).unwrap_or(u64::MAX));
     match conn.command_within(wanted.within, "WAIT", args).await? {
-        Reply::Number(count) => Ok(u64::try_from(count).unwrap_or_default()),
+        Reply::Number(count) => {
+            Ok(Confirmed { count: u64::try_from(count).unwrap_or_default(), server: conn.address().clone() })
+        }
         other => Err(CallError::Refused(format!("{other:?} to WAIT"))),
     }
 }

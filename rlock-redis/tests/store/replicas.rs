@@ -69,16 +69,9 @@ async fn late_return_ends_no_confirmed_lock() {
     let claims = [claim("a", 1, Share::EXCLUSIVE, 600_000, IfBusy::Refuse)];
     replica.pause().await;
     let strand = async {
-        let (mut resp, mut blocked) = (primary.resp(), None);
-        let waits = async || {
-            let clients = resp.command(&["CLIENT", "LIST"]).to_string();
-            let waiting = clients.lines().find(|client| client.contains(" flags=b ") && client.contains(" cmd=wait "));
-            blocked = waiting.and_then(|client| client.strip_prefix("id=")?.split(' ').next()).map(str::to_owned);
-            blocked.is_some()
-        };
-        eventually(SOON, "the wait for the replica", waits).await;
+        let blocked = waiting_connection(&primary).await;
         proxy.strand();
-        primary.resp().command(&["CLIENT", "UNBLOCK", &blocked.unwrap()]); // as at the end of wait_timeout
+        primary.resp().command(&["CLIENT", "UNBLOCK", &blocked]); // as at the end of wait_timeout
     };
     let (answers, ()) = tokio::join!(client.acquire(&claims), strand);
     assert!(matches!(answers[0], Err(BackendError::Unknown(_))), "{answers:?}");
@@ -91,6 +84,45 @@ async fn late_return_ends_no_confirmed_lock() {
     eventually(SOON, "the late release", async || scripts_run(primary.resp()) > scripts).await;
     let extended = client.extend(&[extension(1)]).await.remove(0);
     assert!(matches!(extended, Ok(Extended::Held(_))), "the late release ended the lease: {extended:?}");
+}
+
+/// The second of two grants waits for its turn to ask the replicas. Meanwhile another server takes the place of the
+/// primary, and has a replica that would confirm.
+#[tokio::test]
+async fn replicas_of_another_server_confirm_nothing() {
+    let ((primary, replica), (other, _confirms)) = (pair().await, pair().await);
+    let proxy = Proxy::in_front_of(primary.url());
+    let url = format!("{}?restart_grace=0s&wait_replicas=1&wait_timeout=1m&timeout=1m", proxy.url());
+    let client = RedisBackend::connect(RedisConfig::from_url(&url).unwrap()).await.unwrap();
+    let [first, second] = ["a", "b"].map(|name| [claim(name, 1, Share::EXCLUSIVE, 600_000, IfBusy::Refuse)]);
+    replica.pause().await;
+    let acquire_second = async {
+        waiting_connection(&primary).await;
+        client.acquire(&second).await
+    };
+    let replace = async {
+        // The client has the answer to the claim before that to an inspection which shows the lease.
+        let is_granted = async || !client.inspect(&second[0].key.resource).await.unwrap().is_free();
+        eventually(SOON, "the second grant", is_granted).await;
+        proxy.lead_to(other.url());
+    };
+    let (first, second, ()) = tokio::join!(client.acquire(&first), acquire_second, replace);
+    for answers in [first, second] {
+        assert!(matches!(answers[0], Err(BackendError::Unknown(_))), "{answers:?}");
+    }
+}
+
+/// Waits until a connection waits for replicas, and returns its id.
+async fn waiting_connection(primary: &Redis) -> String {
+    let (mut resp, mut found) = (primary.resp(), None);
+    let waits = async || {
+        let clients = resp.command(&["CLIENT", "LIST"]).to_string();
+        let waiting = clients.lines().find(|client| client.contains(" flags=b ") && client.contains(" cmd=wait "));
+        found = waiting.and_then(|client| client.strip_prefix("id=")?.split(' ').next()).map(str::to_owned);
+        found.is_some()
+    };
+    eventually(SOON, "the wait for a replica", waits).await;
+    found.expect("it was found")
 }
 
 /// Neither the extension of a held lease nor a release waits for replicas.
