@@ -6,6 +6,7 @@ pub(crate) const IS_CLUSTER: &str =
     "the server is a node of a Redis Cluster: write redis-cluster://host:port (or rediss-cluster:// for TLS)";
 pub(crate) const IS_NO_CLUSTER: &str =
     "the server is not a node of a Redis Cluster: write redis://host:port (or rediss:// for TLS)";
+pub(crate) const CLUSTER_IS_DOWN: &str = "the cluster is down: slots are not served, or most of its primaries fail";
 pub(crate) const IS_SENTINEL: &str = "the server is a sentinel: write redis-sentinel://host:port,host:port/service, with the name that the \
                            primary has in sentinel.conf";
 pub(crate) const IS_REPLICA: &str = "the server is a replica, which grants nothing: let the URL name the primary";

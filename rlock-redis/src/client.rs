@@ -10,6 +10,7 @@ use fred::types::config::{
 use fred::types::{Builder, RespVersion};
 
 use crate::address::Address;
+use crate::advice::CLUSTER_IS_DOWN;
 use crate::config::{Credentials, RedisConfig};
 use crate::error::{CallError, Cause};
 
@@ -148,7 +149,7 @@ fn tls_reason(details: &str) -> String {
     format!("TLS could not be set up: {reason} ({details})")
 }
 
-/// Maps an error of fred itself; the server's errors come as frames.
+/// Maps an error of fred itself. The server's errors come as frames, except that a cluster is down.
 pub(crate) fn call_error(error: fred::error::Error) -> CallError {
     use fred::error::ErrorKind;
 
@@ -161,7 +162,10 @@ pub(crate) fn call_error(error: fred::error::Error) -> CallError {
     if task_gone.contains(&error.details()) {
         return CallError::Unsent(Cause { reason: "the connection is closed".into(), source: source(error) });
     }
-    CallError::Unanswered(Cause { reason: "the connection broke".into(), source: source(error) })
+    // fred drops the connection at this answer, and returns it for every request in flight.
+    let is_down = error.details().starts_with("CLUSTERDOWN");
+    let reason = if is_down { CLUSTER_IS_DOWN } else { "the connection broke" };
+    CallError::Unanswered(Cause { reason: reason.into(), source: source(error) })
 }
 
 pub(crate) fn unsent(error: fred::error::Error) -> CallError {

@@ -68,10 +68,7 @@ pub(crate) async fn run_once(
     let sent = Instant::now();
     let deadline = sent + patience(conn);
     let reply = send(conn, asking, script, &build, || conn.clock().time_at(deadline)).await;
-    // A broken connection to a cluster may refuse the requests that are under way.
-    let may_be_late =
-        |error: &CallError| matches!(error, CallError::Unanswered(_)) || error.is_refusal_with("CLUSTERDOWN");
-    if reply.as_ref().err().is_some_and(may_be_late) {
+    if matches!(reply, Err(CallError::Unanswered(_))) {
         sleep_until(deadline.into()).await;
     }
     let reply = reply?;

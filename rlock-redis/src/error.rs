@@ -118,8 +118,6 @@ pub(crate) fn refused(text: &str, operation: &'static str, store: &Arc<str>) -> 
         "NOREPLICAS" => BackendError::NotApplied(failure("it has fewer replicas than min-replicas-to-write asks for")),
         "MISCONF" => BackendError::NotApplied(failure("it cannot save to its disk; see its log")),
         "TRYAGAIN" => BackendError::NotApplied(failure("a slot is being moved")),
-        // The client library drops the connection at this answer, and gives it to every request in flight.
-        "CLUSTERDOWN" => BackendError::Unknown(failure("the cluster is down")),
         "NOAUTH" => BackendError::Rejected(failure("it wants a password; put user:password@ into the URL")),
         "WRONGPASS" => BackendError::Rejected(failure("check the user and the password in the URL")),
         _ if is_denial(text) => BackendError::Rejected(failure(&advice::give_rights())),
@@ -184,7 +182,6 @@ mod tests {
         for text in lasting {
             assert!(matches!(classified(text), BackendError::Rejected(_)), "{text}");
         }
-        assert!(matches!(classified("CLUSTERDOWN x"), BackendError::Unknown(_)));
     }
 
     #[test]

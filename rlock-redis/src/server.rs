@@ -40,9 +40,7 @@ async fn check_cluster(conn: &Conn) -> Result<(), CallError> {
     info.fixed("INFO");
     match conn.command("CLUSTER", info).await? {
         Reply::Text(info) if info.contains("cluster_state:ok") => Ok(()),
-        _ => Err(CallError::Unsent(Cause::new(
-            "the cluster is down: slots are not served, or most of its primaries fail",
-        ))),
+        _ => Err(CallError::Unsent(Cause::new(advice::CLUSTER_IS_DOWN))),
     }
 }
 

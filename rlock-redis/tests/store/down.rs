@@ -1,13 +1,17 @@
 //! Redis Clusters of which a part does not answer.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
-use rlock_core::{Acquired, Backend as _, BackendError, Claim, Extended, Extension, IfBusy, Share};
+use rlock_core::{
+    Acquired, Backend as _, BackendError, Claim, Extended, Extension, IfBusy, LeaseKey, LossReason, Released, Share,
+};
 use rlock_redis::{RedisBackend, RedisConfig};
 use rlock_testkit::faults::Control as _;
 use rlock_testkit::servers::{RedisCluster, RedisNode, Reply};
 use rlock_testkit::wait::{eventually, within};
 
-use crate::support::{SOON, backend_at, claim, key, ttl};
+use crate::support::{SOON, backend_at, claim, client_at, key, lock, ttl};
 
 /// The TTL in milliseconds of leases that outlive every test.
 const LONG: u64 = 600_000;
@@ -52,7 +56,7 @@ async fn frozen_primary_delays_no_other_lock() {
     let backend = backend_at(&format!("{}?restart_grace=0s&timeout=10m", cluster.url())).await;
     let claims = claim_names(&backend).await;
     let (frozen, names) = (names_on(cluster.node(0)), names_on(cluster.node(2)));
-    let is_known = |claim: &&Claim| [&frozen, &names].iter().any(|names| is_among(names, claim));
+    let is_known = |claim: &&Claim| [&frozen, &names].iter().any(|names| is_among(names, &claim.key));
     let again = claims.iter().filter(is_known).map(|claim| Claim { ttl: ttl(TTL), ..claim.clone() });
     let (again, all) = (again.collect::<Vec<_>>(), extensions(&[&frozen[..], &names[..]].concat(), TTL));
 
@@ -60,14 +64,14 @@ async fn frozen_primary_delays_no_other_lock() {
     let both = async { tokio::join!(backend.extend(&all), backend.acquire(&again)) };
     let (extended, acquired) = within(SOON, "the answers", both).await;
     for (extension, answer) in all.iter().zip(extended) {
-        let is_frozen = frozen.iter().any(|name| name == extension.key.resource.as_str());
+        let is_frozen = is_among(&frozen, &extension.key);
         let is_right =
             matches!((is_frozen, &answer), (false, Ok(Extended::Held(_))) | (true, Err(BackendError::Unknown(_))));
         assert!(is_right, "{}: {answer:?}", extension.key.resource);
     }
     for (claim, answer) in again.iter().zip(acquired) {
         let is_right = matches!(
-            (is_among(&frozen, claim), &answer),
+            (is_among(&frozen, &claim.key), &answer),
             (false, Ok(Acquired::Held(_))) | (true, Err(BackendError::Unknown(_)))
         );
         assert!(is_right, "{}: {answer:?}", claim.key.resource);
@@ -75,6 +79,99 @@ async fn frozen_primary_delays_no_other_lock() {
 
     cluster.node(0).heal();
     all_are_held(&backend, &all).await;
+}
+
+/// Most primaries are cut off, so that the last one refuses requests.
+#[tokio::test(flavor = "multi_thread")]
+async fn cluster_without_a_majority_loses_no_lock() {
+    cluster_is_down_without(&[0, 1]).await;
+}
+
+/// By default all primaries refuse requests while slots are not served.
+#[tokio::test(flavor = "multi_thread")]
+async fn cluster_without_a_primary_loses_no_lock() {
+    cluster_is_down_without(&[0]).await;
+}
+
+/// While the nodes `lost` are cut off, nothing is granted, and a lock is lost only at its deadline.
+async fn cluster_is_down_without(lost: &[usize]) {
+    const TTL: Duration = Duration::from_secs(4);
+    let cluster = RedisCluster::start_without_replicas();
+    let url = format!("{}?restart_grace=0s", cluster.url());
+    let (backend, other, client) = (backend_at(&url).await, backend_at(&url).await, client_at(&url).await);
+    let mut all = names(&claim_names(&backend).await);
+    let [free, short] = first_two(names_on(cluster.node(2)));
+    for name in [&free, &short] {
+        let released = backend.release(&[key(name, 1).into()]).await.remove(0);
+        assert!(matches!(released, Ok(Released::Released)), "{released:?}");
+        all.retain(|other| other != name);
+    }
+    let (all, kept) = (extensions(&all, LONG), names_on(cluster.node(2)));
+    let kept: Vec<_> = all.iter().filter(|extension| is_among(&kept, &extension.key)).cloned().collect();
+    let expiring = lock(&client, &short, TTL).await;
+    let [new, next] = [&free, &short].map(|name| [claim(name, 2, Share::EXCLUSIVE, LONG, IfBusy::Refuse)]);
+
+    set(&cluster, "cluster-node-timeout", "2000");
+    lost.iter().for_each(|&index| cluster.cut_off(index));
+    eventually(SOON, "the end of service", async || cluster_info(cluster.node(2)).contains("cluster_state:fail")).await;
+    assert!(says_the_cluster_is_down(&other.acquire(&new).await[0]));
+    for answer in backend.extend(&kept).await {
+        assert!(matches!(&answer, Err(error) if error.is_transient()), "{answer:?}");
+    }
+    let is_not_sent = async || match other.acquire(&new).await.remove(0) {
+        answer @ Err(BackendError::NotApplied(_)) => says_the_cluster_is_down(&answer),
+        Err(BackendError::Unknown(_)) => false,
+        answer => panic!("{answer:?}"),
+    };
+    eventually(SOON, "a request that is not sent", is_not_sent).await;
+    assert_eq!(within(SOON, "the deadline", expiring.lost()).await, LossReason::Expired);
+    let answer = other.acquire(&next).await.remove(0);
+    assert!(matches!(&answer, Err(error) if error.is_transient()), "granted while the cluster is down: {answer:?}");
+
+    lost.iter().for_each(|&index| cluster.heal(index));
+    all_are_held(&backend, &all).await;
+    let is_granted = async || match other.acquire(&new).await.remove(0) {
+        Ok(Acquired::Held(_)) => true,
+        Err(error) if error.is_transient() => false,
+        answer => panic!("{answer:?}"),
+    };
+    eventually(SOON, "a new lock", is_granted).await;
+    let again = lock(&client, &short, TTL).await;
+    assert!(again.token() > expiring.token(), "{again:?} after {expiring:?}");
+}
+
+/// The primaries that are left serve their slots.
+#[tokio::test(flavor = "multi_thread")]
+async fn other_slots_are_served_without_full_coverage() {
+    let cluster = RedisCluster::start_without_replicas();
+    let backend = backend_at(&format!("{}?restart_grace=0s", cluster.url())).await;
+    let all = names(&claim_names(&backend).await);
+    let (dead, served) = (names_on(cluster.node(0)), names_on(cluster.node(2)));
+    set(&cluster, "cluster-require-full-coverage", "no");
+    set(&cluster, "cluster-node-timeout", "2000");
+    cluster.cut_off(0);
+    let knows = async || {
+        let info = cluster_info(cluster.node(2));
+        info.contains("cluster_state:ok") && !info.contains("cluster_slots_fail:0")
+    };
+    eventually(SOON, "the report of the failed slots", knows).await;
+    all_are_held(&backend, &extensions(&served, LONG)).await;
+    for answer in backend.extend(&extensions(&dead, LONG)).await {
+        assert!(matches!(&answer, Err(error) if error.is_transient()), "{answer:?}");
+    }
+    cluster.heal(0);
+    all_are_held(&backend, &extensions(&all, LONG)).await;
+}
+
+fn cluster_info(node: &RedisNode) -> String {
+    node.resp().command(&["CLUSTER", "INFO"]).to_string()
+}
+
+fn says_the_cluster_is_down(answer: &Result<Acquired, BackendError>) -> bool {
+    match answer {
+        Err(error) if error.is_transient() => error.to_string().contains("the cluster is down"),
+        answer => panic!("{answer:?}"),
+    }
 }
 
 /// The subscription of a client may be on any primary.
@@ -98,6 +195,15 @@ fn set(cluster: &RedisCluster, setting: &str, value: &str) {
     }
 }
 
-fn is_among(names: &[String], claim: &Claim) -> bool {
-    names.iter().any(|name| name == claim.key.resource.as_str())
+fn names(claims: &[Claim]) -> Vec<String> {
+    claims.iter().map(|claim| claim.key.resource.as_str().to_owned()).collect()
+}
+
+fn first_two(names: Vec<String>) -> [String; 2] {
+    let mut names = names.into_iter();
+    [(); 2].map(|()| names.next().expect("a third of a hundred names"))
+}
+
+fn is_among(names: &[String], key: &LeaseKey) -> bool {
+    names.iter().any(|name| name == key.resource.as_str())
 }
