@@ -38,7 +38,8 @@
 //! # Sentinel
 //!
 //! For every new connection the client asks the sentinels for the primary, and checks its role. The answer with the
-//! highest configuration epoch counts. The client asks again every 400 ms, and leaves a primary that was replaced.
+//! highest configuration epoch counts. The client asks again every 400 ms, and leaves a primary within a second after
+//! the first of the sentinels has replaced it.
 //!
 //! # Cluster
 //!

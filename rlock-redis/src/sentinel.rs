@@ -20,7 +20,8 @@ use crate::conn::{Conn, Driver};
 use crate::error::{CallError, Cause};
 use crate::wire::{Args, Reply};
 
-/// The interval of asking the sentinels. The client leaves a deposed primary within a second.
+/// The interval of asking the sentinels. The client leaves a deposed primary within a second: an earlier look takes up
+/// to [`FOR_OTHERS`] longer than the first answer, and the next one ends with the first newer answer.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(400);
 /// The time limit for the answer of one sentinel.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
@@ -85,27 +86,10 @@ impl Sentinels {
 
     /// Asks the sentinels for the primary.
     pub(crate) async fn primary(&self) -> Result<Address, CallError> {
-        let mut asked: FuturesUnordered<_> = self.sentinels.iter().map(|sentinel| self.ask(sentinel)).collect();
-        let (mut answers, mut errors, mut until) = (Vec::new(), Vec::new(), None);
-        loop {
-            let late = async {
-                match until {
-                    Some(until) => sleep_until(until).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                answer = asked.next() => match answer {
-                    Some(Ok(primary)) => {
-                        until.get_or_insert_with(|| Instant::now() + FOR_OTHERS);
-                        answers.push(primary);
-                    }
-                    Some(Err(error)) => errors.push(error),
-                    None => break,
-                },
-                () = late => break,
-            }
-        }
+        let known = self.primary.borrow().as_ref().map(|primary| primary.epoch);
+        let is_newer = |primary: &Primary| primary.is_final && known.is_some_and(|known| primary.epoch > known);
+        let asked: FuturesUnordered<_> = self.sentinels.iter().map(|sentinel| self.ask(sentinel)).collect();
+        let (answers, errors) = gather(asked, is_newer).await;
         self.judge(answers).ok_or_else(|| none_answered(&errors))
     }
 
@@ -151,6 +135,34 @@ impl Sentinels {
             () = look => {}
         }
     }
+}
+
+/// Collects the answers that come until [`FOR_OTHERS`] after the first one, or until one of them is enough.
+async fn gather(
+    mut asked: FuturesUnordered<impl Future<Output = Result<Primary, CallError>>>,
+    is_enough: impl Fn(&Primary) -> bool,
+) -> (Vec<Primary>, Vec<CallError>) {
+    let (mut answers, mut errors, mut until) = (Vec::<Primary>::new(), Vec::new(), None);
+    while !answers.last().is_some_and(&is_enough) {
+        let late = async {
+            match until {
+                Some(until) => sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            answer = asked.next() => match answer {
+                Some(Ok(primary)) => {
+                    until.get_or_insert_with(|| Instant::now() + FOR_OTHERS);
+                    answers.push(primary);
+                }
+                Some(Err(error)) => errors.push(error),
+                None => break,
+            },
+            () = late => break,
+        }
+    }
+    (answers, errors)
 }
 
 impl Sentinel {
@@ -295,6 +307,18 @@ mod tests {
         sleep(UNDONE_AFTER * 2).await;
         assert_eq!(sentinels.judge(vec![primary(1, "old")]), Some(Address::new("new", 6379)));
         assert_eq!(sentinels.judge(stale()), Some(Address::new("old", 6379)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silent_sentinels_delay_no_failover() {
+        let sentinel =
+            |answers: bool| async move { if answers { Ok(primary(2, "new")) } else { std::future::pending().await } };
+        let asked = || [sentinel(false), sentinel(true)].into_iter().collect::<FuturesUnordered<_>>();
+        let begun = Instant::now();
+        let (answers, _errors) = gather(asked(), |primary| primary.epoch > 1).await;
+        assert_eq!((answers, begun.elapsed()), (vec![primary(2, "new")], Duration::ZERO));
+        let (answers, _errors) = gather(asked(), |primary| primary.epoch > 2).await;
+        assert_eq!((answers, begun.elapsed() >= FOR_OTHERS), (vec![primary(2, "new")], true));
     }
 
     #[test]

@@ -70,7 +70,7 @@ async fn one_sentinel_is_enough() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn deposed_primary_is_left_within_two_seconds() {
+async fn deposed_primary_is_left_within_a_second() {
     let servers = RedisSentinels::start(PATIENT);
     servers.is_replicated().await;
     let client = connect(&servers.url(), "?restart_grace=0s").await;
@@ -78,17 +78,24 @@ async fn deposed_primary_is_left_within_two_seconds() {
     // As a replica it would accept writes and lose them: only the sentinels say that it is no longer the primary.
     servers.server(0).resp().command(&["CONFIG", "SET", "replica-read-only", "no"]);
     let new = servers.fail_over().await;
-    let deposed = Instant::now();
-    let mut id = 10;
-    let leads_to_the_new = async || {
-        id += 1;
+    let leads_to_the_new = async |id| {
         let name = format!("probe/{id}");
         let probe = claim(&name, id, Share::EXCLUSIVE, 30_000, IfBusy::Refuse);
         let granted = matches!(client.acquire(&[probe]).await[0], Ok(Acquired::Held(_)));
         granted && servers.server(new).resp().command(&["KEYS", &format!("*{name}")]).to_string().contains("probe")
     };
-    eventually(SOON, "a lock on the new primary", leads_to_the_new).await;
-    assert!(deposed.elapsed() < Duration::from_secs(2), "{:?}", deposed.elapsed());
+    // The last of these probes is a second after the failover. On a busy machine they take longer, as the client does:
+    // each of them waits for the sentinels.
+    for id in 10..=20 {
+        if leads_to_the_new(id).await {
+            return;
+        }
+        for index in 0..3 {
+            servers.sentinel(index).resp().command(&["PING"]);
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    panic!("the client still uses the deposed primary");
 }
 
 #[tokio::test(flavor = "multi_thread")]
