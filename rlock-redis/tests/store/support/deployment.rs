@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rlock_testkit::faults::Control;
+use rlock_testkit::faults::{Control, Proxy};
 use rlock_testkit::servers::{Redis, RedisCluster, RedisSentinels, Reply, Resp};
 
 /// With this timeout sentinels start no failover.
@@ -42,6 +42,15 @@ impl Deployment {
             Self::Alone(server) => vec![server.resp()],
             Self::Cluster(cluster) => (0..cluster.size()).map(|index| cluster.node(index).resp()).collect(),
             Self::Sentinel(servers) => vec![servers.server(0).resp()],
+        }
+    }
+
+    /// The proxies in front of the primaries of a cluster or of sentinels.
+    pub(crate) fn fronts(&self) -> Vec<&Proxy> {
+        match self {
+            Self::Alone(_) => Vec::new(),
+            Self::Cluster(cluster) => (0..cluster.size()).map(|index| cluster.node(index).front()).collect(),
+            Self::Sentinel(servers) => vec![servers.server(0).front()],
         }
     }
 
