@@ -1,14 +1,11 @@
 //! Runs scripts over batches of entries.
 
-use std::iter;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use rlock_core::{BackendError, Failure, LeaseKey, Release, ResourceName, Ttl};
-use tokio::time::timeout;
 
 use crate::RedisBackend;
 use crate::answers::{Answer, Unreadable};
@@ -17,6 +14,7 @@ use crate::error::{CallError, code_of};
 use crate::keys::Keys;
 use crate::route::{Answered, Purpose, READONLY};
 use crate::scripts::Script;
+use crate::stragglers::without_stragglers;
 use crate::wire::{Args, Reply};
 
 /// The maximum number of entries in a script call. The server does nothing else meanwhile, so this limits the delay of
@@ -70,7 +68,7 @@ impl RedisBackend {
         });
         let calls: FuturesUnordered<_> = calls.collect();
         let patience = if self.route.is_by_bucket() { verb.patience } else { Duration::MAX };
-        let answers = gather(calls, patience).await;
+        let answers = without_stragglers(calls, patience, |answers| answers.iter().any(Result::is_ok)).await;
         let silent = |part: &&[(u16, usize)]| {
             let reason = "this server of the cluster has not answered, although others have: it is stuck or slow";
             let error = BackendError::Unknown(Failure::new(verb.operation, self.store.clone(), reason));
@@ -213,21 +211,6 @@ impl RedisBackend {
     }
 }
 
-/// The outputs of numbered futures, in the order of their numbers. Once one has ended, the others are dropped when none
-/// of them ends within `patience`.
-async fn gather<T>(
-    mut futures: FuturesUnordered<impl Future<Output = (usize, T)>>,
-    patience: Duration,
-) -> Vec<Option<T>> {
-    let mut outputs: Vec<Option<T>> = iter::repeat_with(|| None).take(futures.len()).collect();
-    let mut next = futures.next().await;
-    while let Some((number, output)) = next {
-        outputs[number] = Some(output);
-        next = timeout(patience, futures.next()).await.unwrap_or_default();
-    }
-    outputs
-}
-
 fn bucket<E>(verb: &Verb<'_, E>, entry: &E) -> u16 {
     Keys::bucket(&(verb.key)(entry).resource)
 }
@@ -237,23 +220,5 @@ fn leave_replica(answered: &Answered, answers: &[Answer]) {
     let is_replicas = |answer: &Answer| matches!(answer, Answer::Failed(text) if code_of(text) == READONLY);
     if answers.iter().any(is_replicas) {
         answered.conn.give_up();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::time::sleep;
-
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn silent_part_is_left_out() {
-        let part = |number: usize, seconds: u64| async move {
-            sleep(Duration::from_secs(seconds)).await;
-            (number, seconds)
-        };
-        let parts = || [part(0, 9), part(1, 1), part(2, 3)].into_iter().collect::<FuturesUnordered<_>>();
-        assert_eq!(gather(parts(), Duration::from_secs(5)).await, [None, Some(1), Some(3)]);
-        assert_eq!(gather(parts(), Duration::MAX).await, [Some(9), Some(1), Some(3)]);
     }
 }

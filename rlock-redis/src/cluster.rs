@@ -19,6 +19,7 @@ use crate::connect::{Connector, Server};
 use crate::error::{CallError, Cause};
 use crate::keys::{BUCKETS, Keys};
 use crate::primary::Primary;
+use crate::stragglers::without_stragglers;
 use crate::view::View;
 use crate::wire::Args;
 
@@ -28,6 +29,8 @@ const BETWEEN_LOOKS: Duration = Duration::from_secs(10);
 const WHILE_BROKEN: Duration = Duration::from_millis(250);
 /// The minimum interval.
 const AT_MOST_EVERY: Duration = Duration::from_millis(50);
+/// The time that nodes have after the answer of another one. A node that hangs delays a new client by no more.
+const AFTER_ANOTHER: Duration = Duration::from_secs(2);
 /// The time limit for the answer of a node.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 
@@ -81,9 +84,11 @@ impl Cluster {
         inner.install(View::majority(&views));
         let limit = inner.config.connect_timeout;
         let primaries = inner.primaries();
-        let opened = join_all(primaries.iter().map(|primary| primary.opened(limit))).await;
-        if opened.iter().all(Result::is_err) {
-            return Err(opened.into_iter().find_map(Result::err).unwrap_or_else(no_primary));
+        let opening = primaries.iter().enumerate();
+        let opening = opening.map(|(number, primary)| async move { (number, primary.opened(limit).await) });
+        let opened = without_stragglers(opening.collect(), AFTER_ANOTHER, Result::is_ok).await;
+        if !opened.iter().flatten().any(Result::is_ok) {
+            return Err(opened.into_iter().flatten().find_map(Result::err).unwrap_or_else(no_primary));
         }
         let keeper = JoinSet::from_iter([keep(Arc::downgrade(&inner), inner.is_stale.clone())]);
         Ok(Self { inner, _keeper: keeper })
@@ -191,7 +196,12 @@ impl Inner {
             timeout(limit, asked).await.unwrap_or_else(late).map_err(|error| error.about(address))
         };
         let (mut views, mut errors) = (Vec::new(), Vec::new());
-        for answer in join_all(addresses.iter().map(ask)).await {
+        let asked = addresses.iter().enumerate().map(|(number, address)| {
+            let asked = ask(address);
+            async move { (number, asked.await) }
+        });
+        let answers = without_stragglers(asked.collect(), AFTER_ANOTHER, Result::is_ok).await;
+        for answer in answers.into_iter().flatten() {
             match answer {
                 Ok(view) => views.push(view),
                 Err(error) => errors.push(error),

@@ -2,9 +2,13 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use rand::seq::SliceRandom as _;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::address::Address;
 use crate::client::Endpoint;
@@ -12,6 +16,9 @@ use crate::conn::{Conn, Driver};
 use crate::error::{CallError, Cause};
 use crate::sentinel::Sentinels;
 use crate::{RedisConfig, server, uptime};
+
+/// The time after which the next server is tried as well, where any server will do.
+const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(300);
 
 /// Opens connections to a server that accepts writes.
 #[derive(Debug, Clone)]
@@ -51,14 +58,7 @@ impl Connector {
             Server::AnyOf(primaries) => {
                 let mut addresses = primaries.borrow().clone();
                 addresses.shuffle(&mut rand::rng());
-                let mut failed = CallError::Unsent(Cause::new("no primary of the cluster is known"));
-                for address in addresses {
-                    match open(&self.config, &address, mark).await {
-                        Ok(opened) => return Ok(opened),
-                        Err(error) => failed = error.about(address),
-                    }
-                }
-                Err(failed)
+                open_any(&self.config, addresses, mark).await
             }
         }
     }
@@ -76,6 +76,37 @@ impl Connector {
             }
         }
     }
+}
+
+/// Opens a connection to any of the servers. The attempts begin one after the other, because a server may hang.
+async fn open_any(
+    config: &RedisConfig,
+    addresses: Vec<Address>,
+    mark: Option<&str>,
+) -> Result<(Arc<Conn>, Driver), CallError> {
+    let (mut left, mut begun) = (addresses.into_iter(), FuturesUnordered::new());
+    let mut failed = CallError::Unsent(Cause::new("no primary of the cluster is known"));
+    loop {
+        match left.next() {
+            Some(address) => begun.push(open_named(config, address, mark)),
+            None if begun.is_empty() => return Err(failed),
+            None => {}
+        }
+        match timeout(BETWEEN_ATTEMPTS, begun.next()).await {
+            Ok(Some(Ok(opened))) => return Ok(opened),
+            Ok(Some(Err(error))) => failed = error,
+            Ok(None) | Err(_) => {}
+        }
+    }
+}
+
+/// As [`open`]. Errors name the server.
+async fn open_named(
+    config: &RedisConfig,
+    address: Address,
+    mark: Option<&str>,
+) -> Result<(Arc<Conn>, Driver), CallError> {
+    open(config, &address, mark).await.map_err(|error| error.about(address))
 }
 
 /// Connects, logs in and selects the database. Checks that the server accepts writes, and that it is a node of a

@@ -174,16 +174,28 @@ fn says_the_cluster_is_down(answer: &Result<Acquired, BackendError>) -> bool {
     }
 }
 
-/// The subscription of a client may be on any primary.
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_connect_while_primaries_are_dead() {
     let cluster = RedisCluster::start_without_replicas();
     set(&cluster, "cluster-node-timeout", "600000"); // the cluster counts as whole
-    let url = format!("{}?restart_grace=0s", cluster.url());
     cluster.node(0).kill().await;
     cluster.node(1).kill().await;
+    clients_connect(&cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_connect_while_primaries_are_frozen() {
+    let cluster = RedisCluster::start_without_replicas();
+    cluster.node(0).cut_off();
+    cluster.node(1).cut_off();
+    clients_connect(&cluster).await;
+}
+
+/// Connects several clients, because the subscription of each may be on any primary.
+async fn clients_connect(cluster: &RedisCluster) {
+    let url = format!("{}?restart_grace=0s&connect_timeout=10m", cluster.url());
     let connecting = (0..8).map(|_| RedisBackend::connect(RedisConfig::from_url(&url).unwrap()));
-    for connected in join_all(connecting).await {
+    for connected in within(SOON, "the connections", join_all(connecting)).await {
         connected.unwrap();
     }
 }
