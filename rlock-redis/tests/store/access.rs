@@ -1,7 +1,8 @@
 //! Access rules (ACL): the documented ones suffice, each is needed, and a missing right is named.
 
-use std::slice;
+use std::path::Path;
 use std::time::Duration;
+use std::{fs, slice};
 
 use crate::support::{Server, claim, ttl};
 use futures_util::StreamExt as _;
@@ -25,6 +26,14 @@ fn rules_without(left_out: &str) -> String {
 async fn documented_rights_are_all_that_connecting_needs() {
     let server = Server::start();
     connect(&server.add_user("locks", RedisConfig::ACL_RULES)).await.unwrap();
+}
+
+#[test]
+fn readmes_list_the_documented_rights() {
+    for name in ["README.md", "README.zh-CN.md"] {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name)).unwrap();
+        assert!(text.contains(RedisConfig::ACL_RULES), "{name} lists other rights");
+    }
 }
 
 #[tokio::test]
