@@ -147,6 +147,16 @@ impl Cluster {
         primary.clone()
     }
 
+    /// Returns when the table no longer has a primary.
+    pub(crate) async fn left(&self, primary: &Arc<Primary>) {
+        let mut changes = self.inner.primaries.subscribe();
+        while self.inner.has(primary) {
+            if changes.changed().await.is_err() {
+                std::future::pending().await
+            }
+        }
+    }
+
     /// Has the table read again.
     pub(crate) fn look_again(&self) {
         self.inner.is_stale.notify_one();
@@ -156,6 +166,13 @@ impl Cluster {
 impl Inner {
     fn primaries(&self) -> Vec<Arc<Primary>> {
         self.table.read().unwrap_or_else(PoisonError::into_inner).primaries.values().cloned().collect()
+    }
+
+    /// Whether a primary serves a bucket, or takes one over.
+    fn has(&self, primary: &Arc<Primary>) -> bool {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let importing = table.importing.values().map(|(primary, _)| primary);
+        table.primaries.values().chain(importing).any(|known| Arc::ptr_eq(known, primary))
     }
 
     fn connect(&self, address: Address, bucket: u16, events: &Events) -> Arc<Primary> {

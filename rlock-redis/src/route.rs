@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use rlock_core::Events;
 use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
 
 use crate::address::Address;
 use crate::cluster::Cluster;
 use crate::config::Servers;
-use crate::conn::Conn;
+use crate::conn::{Conn, SUSPICIOUS};
 use crate::connect::{Connector, Server};
 use crate::error::{CallError, Cause, code_of};
 use crate::keys::Keys;
@@ -134,8 +135,8 @@ impl Route {
         };
         let (mut primary, mut asking) = (cluster.primary_of(bucket)?, false);
         for _ in 0..MOST_REDIRECTIONS {
-            let answered = self.run_on(&primary, asking, bucket, purpose, script, &build).await;
-            let error = match answered {
+            let call = self.run_on(&primary, asking, bucket, purpose, script, &build);
+            let error = match unless_replaced(cluster, &primary, call).await {
                 Ok(answered) => return Ok(answered),
                 Err(error) => error,
             };
@@ -251,6 +252,31 @@ impl Route {
                 .map_err(|error| error.about(primary.address()))?;
         }
         Ok(())
+    }
+}
+
+/// Runs a call on a primary of a cluster. A primary that is silent may have been replaced: the call fails as unanswered
+/// once the cluster says so.
+async fn unless_replaced<T>(
+    cluster: &Cluster,
+    primary: &Arc<Primary>,
+    call: impl Future<Output = Result<T, CallError>>,
+) -> Result<T, CallError> {
+    let replaced = async {
+        sleep(SUSPICIOUS).await;
+        loop {
+            cluster.look_again();
+            if timeout(SUSPICIOUS, cluster.left(primary)).await.is_ok() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        answered = call => answered,
+        () = replaced => {
+            Err(CallError::Unanswered(Cause::new("another node replaced the primary, which did not answer")))
+        }
     }
 }
 

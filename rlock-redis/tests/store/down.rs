@@ -174,6 +174,28 @@ fn says_the_cluster_is_down(answer: &Result<Acquired, BackendError>) -> bool {
     }
 }
 
+/// The requests that it has not answered fail once its replica has taken its place, and go there.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_leave_a_replaced_primary() {
+    let cluster = RedisCluster::start(Duration::from_secs(60));
+    let options = "restart_grace=0s&wait_replicas=1&wait_timeout=1m&timeout=10m";
+    let backend = backend_at(&format!("{}?{options}", cluster.url())).await;
+    claim_names(&backend).await;
+    let held = extensions(&names_on(cluster.node(1)), LONG);
+    set(&cluster, "cluster-node-timeout", "2000");
+    cluster.cut_off(1);
+    let failover = async { tokio::join!(backend.extend(&held), cluster.is_replaced(1)) };
+    let (answers, ()) = within(SOON * 3, "the end of the requests", failover).await;
+    for answer in answers {
+        let is_right = match &answer {
+            Ok(answer) => matches!(answer, Extended::Held(_)),
+            Err(error) => error.is_transient(),
+        };
+        assert!(is_right, "{answer:?}");
+    }
+    all_are_held(&backend, &held).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_connect_while_primaries_are_dead() {
     let cluster = RedisCluster::start_without_replicas();
