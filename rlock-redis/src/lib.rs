@@ -77,7 +77,9 @@
 //!   primary. So holders that can reach it learn of their loss first. A grace as long as the longest TTL also covers
 //!   holders that cannot, because their deadlines pass. With a shorter one, two holders overlap until the first one's
 //!   deadline. The old primary may go on granting to clients that only it can reach: `min-replicas-to-write 1` ends
-//!   that after `min-replicas-max-lag`. In all of these cases the fencing token protects what they write to.
+//!   that after `min-replicas-max-lag`. So may an old primary that comes back behind a proxy or a name, which a
+//!   `redis://` URL cannot tell from its successor: `redis-sentinel://` can. In all of these cases the fencing token
+//!   protects what they write to.
 //! - **Replicas that confirm.** [`wait_replicas`](RedisConfig::wait_replicas) counts a grant only once replicas have
 //!   it. That reduces the risk of a failover, and does not remove it: see there.
 //! - **Restart.** A server without persistence loses all leases. It grants nothing for its first seconds, in which

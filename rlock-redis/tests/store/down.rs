@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use rlock_core::{
-    Acquired, Backend as _, BackendError, Claim, Extended, Extension, IfBusy, LeaseKey, LossReason, Released, Share,
+    Acquired, Backend as _, BackendError, Claim, Event, Extended, Extension, IfBusy, LeaseKey, LossReason, Released,
+    Share,
 };
 use rlock_redis::{RedisBackend, RedisConfig};
 use rlock_testkit::faults::Control as _;
@@ -194,6 +196,45 @@ async fn requests_leave_a_replaced_primary() {
         assert!(is_right, "{answer:?}");
     }
     all_are_held(&backend, &held).await;
+}
+
+/// The primary with the subscription of a waiting client hangs.
+#[tokio::test(flavor = "multi_thread")]
+async fn subscription_leaves_a_frozen_primary() {
+    let cluster = RedisCluster::start_without_replicas();
+    let url = format!("{}?restart_grace=0s", cluster.url());
+    let waiter = backend_at(&url).await;
+    let mut events = waiter.events();
+    let subscribed = |index: &usize| subscriptions(cluster.node(*index)) > 0;
+    let frozen = (0..cluster.size()).find(subscribed).expect("the waiter has a subscription");
+    let others: Vec<usize> = (0..cluster.size()).filter(|&index| index != frozen).collect();
+    let holder = backend_at(&url).await;
+    claim_names(&holder).await;
+    let name = names_on(cluster.node(others[0])).remove(0);
+    let queued = waiter.acquire(&[claim(&name, 2, Share::EXCLUSIVE, LONG, IfBusy::Queue)]).await.remove(0);
+    assert!(matches!(queued, Ok(Acquired::Queued(_))), "{queued:?}");
+
+    cluster.node(frozen).cut_off();
+    let have_left = async || others.iter().map(|&index| subscriptions(cluster.node(index))).sum::<usize>() == 2;
+    eventually(SOON, "the subscriptions of both clients", have_left).await;
+    let released = holder.release(&[key(&name, 1).into()]).await.remove(0);
+    assert!(matches!(released, Ok(Released::Released)), "{released:?}");
+    let granted = async {
+        loop {
+            match events.next().await {
+                Some(Event::Resync) => {}
+                event => break event,
+            }
+        }
+    };
+    let granted = within(SOON, "the event", granted).await;
+    assert!(matches!(granted, Some(Event::Granted { id, .. }) if id == key(&name, 2).id), "{granted:?}");
+}
+
+/// The number of connections that are subscribed to a channel.
+fn subscriptions(node: &RedisNode) -> usize {
+    let clients = node.resp().command(&["CLIENT", "LIST", "TYPE", "pubsub"]).to_string();
+    clients.lines().filter(|line| line.contains("addr=")).count()
 }
 
 #[tokio::test(flavor = "multi_thread")]
