@@ -182,14 +182,16 @@ async fn moving_slot_loses_no_lock() {
         .await;
     let to = (from + 1) % 3;
 
+    let has_waiter = |claim: &rlock_core::Claim| queued.iter().any(|queued| queued.key.resource == claim.key.resource);
     let extension = |key: &rlock_core::LeaseKey| Extension { key: key.clone(), ttl: ttl(90_000) };
     let half_way = async || {
         let (mut held, mut busy) = (0, 0);
         for claim in &moving {
             match client.extend(&[extension(&claim.key)]).await.remove(0) {
                 Ok(Extended::Held(_)) => held += 1,
-                Err(BackendError::NotApplied(_) | BackendError::Unknown(_)) => busy += 1, // its two keys are apart
-                other => panic!("{other:?}"),
+                // Its two keys may be apart. A lock without waiters is one key, wherever that is.
+                Err(error) if error.is_transient() && has_waiter(claim) => busy += 1,
+                other => panic!("{}: {other:?}", claim.key.resource),
             }
             let thief = rlock_core::Claim { key: key(claim.key.resource.as_str(), 5_000), ..(*claim).clone() };
             let thief = rlock_core::Claim { if_busy: IfBusy::Refuse, ..thief };
@@ -199,7 +201,7 @@ async fn moving_slot_loses_no_lock() {
             }
         }
         println!("half way, {held} of {} were extended and {busy} could not be", moving.len());
-        assert!(held > 0, "a lock without waiters is one key, wherever that is");
+        assert!(held > 0, "no lock was extended");
     };
     cluster.move_slot(slot, from, to, half_way).await;
 

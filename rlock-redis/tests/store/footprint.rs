@@ -46,6 +46,18 @@ async fn an_uncontended_lock_costs_as_little_as_this() {
 }
 
 #[tokio::test]
+async fn held_lock_is_one_short_string() {
+    let server = Server::start();
+    let client = server.client_in("n").await;
+    let claims = [mutex("a", 1)];
+    assert!(matches!(client.acquire(&claims).await[0], Ok(Acquired::Held(_))));
+    assert_eq!(server.run(&["KEYS", "*"]), ["rlock:2:{n:0}:a"]);
+    let length: usize = server.run(&["STRLEN", "rlock:2:{n:0}:a"])[0].parse().unwrap();
+    // The last token, two expiries and the capacity, the ids of the lease and of the inbox, and the owner's record.
+    assert_eq!(length, 28 + 2 * 16 + 2 + claims[0].owner.to_record().len());
+}
+
+#[tokio::test]
 async fn hand_over_cost_is_independent_of_the_queue() {
     let server = Server::start();
     let mut costs = Vec::new();
