@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::support::{Server, claim, key, scripts_run, ttl};
+use crate::support::{SOON, Server, claim, key, scripts_run, ttl};
 use futures_util::{FutureExt as _, StreamExt as _};
 use rlock_core::{Acquired, Backend as _, Claim, Event, Extended, Extension, IfBusy, Release, Released, Share};
 use rlock_redis::{RedisBackend, RedisConfig};
 use rlock_testkit::servers::RedisCluster;
+use rlock_testkit::wait::eventually;
 
 fn mutex(name: &str, id: u128) -> Claim {
     claim(name, id, Share::EXCLUSIVE, 30_000, IfBusy::Queue)
@@ -213,14 +214,14 @@ async fn rests_of_one_batch_end_one_by_one() {
     let claims = [1, 2].map(|id| claim("a", id, Share::new(1, 2).unwrap(), 30_000, IfBusy::Refuse));
     client.acquire(&claims).await;
     let rests =
-        [(1, 300), (2, 301)].map(|(id, rest)| Release { rest: Duration::from_millis(rest), ..key("a", id).into() });
+        [(1, 3_000), (2, 3_001)].map(|(id, rest)| Release { rest: Duration::from_millis(rest), ..key("a", id).into() });
     for answer in client.release(&rests).await {
         assert!(matches!(answer, Ok(Released::Released)), "{answer:?}");
     }
     let whole = claim("a", 3, Share::new(2, 2).unwrap(), 30_000, IfBusy::Refuse);
     assert!(matches!(client.acquire(std::slice::from_ref(&whole)).await[0], Ok(Acquired::Busy)));
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    assert!(matches!(client.acquire(&[whole]).await[0], Ok(Acquired::Held(_))));
+    let is_free = async || matches!(client.acquire(std::slice::from_ref(&whole)).await[0], Ok(Acquired::Held(_)));
+    eventually(SOON, "the end of the rests", is_free).await;
     assert_eq!(server.run(&["KEYS", "*"]), ["rlock:2:{n:0}:a"]);
 }
 
