@@ -10,25 +10,14 @@ mod client;
 pub mod machine;
 mod memory;
 mod server;
+mod switch;
 mod wire;
 
-use std::env;
 use std::sync::OnceLock;
 
 pub use client::Served;
 pub use server::Server;
-
-/// The environment variable that names the mutant.
-pub const SWITCH: &str = "RLOCK_MUTANT";
-
-/// A mistake that the author of a backend could make.
-#[derive(Debug, Clone, Copy)]
-pub struct Mutant {
-    /// The mistake, as a sentence.
-    pub name: &'static str,
-    /// The cases that have to catch it.
-    pub cases: &'static [&'static str],
-}
+pub use switch::{Mutant, SWITCH};
 
 /// The mutants of the reference.
 pub const MUTANTS: &[Mutant] = include!(concat!(env!("OUT_DIR"), "/table.rs"));
@@ -39,13 +28,7 @@ pub const MACHINE_MUTANTS: &[Mutant] = include!(concat!(env!("OUT_DIR"), "/machi
 /// The mutant that is switched on in this process; empty for the original.
 fn mutant() -> &'static str {
     static SWITCHED_ON: OnceLock<&str> = OnceLock::new();
-    SWITCHED_ON.get_or_init(|| match env::var(SWITCH) {
-        Ok(name) if !name.is_empty() => {
-            let known = MUTANTS.iter().chain(MACHINE_MUTANTS).find(|mutant| mutant.name == name);
-            known.unwrap_or_else(|| panic!("{SWITCH}={name}: there is no such mutant")).name
-        }
-        _ => "",
-    })
+    SWITCHED_ON.get_or_init(|| switch::switched_on(MUTANTS.iter().chain(MACHINE_MUTANTS)))
 }
 
 fn is_on(name: &str) -> bool {

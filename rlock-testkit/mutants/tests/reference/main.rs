@@ -1,5 +1,6 @@
 //! The reference, as a server, passes the whole suite, and each of its mutants is caught.
 
+mod child;
 mod harness;
 mod mutants;
 

@@ -1,15 +1,14 @@
 //! Runs each mutant against the cases that have to catch it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{Read as _, Seek as _};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
-use std::{env, thread};
 
 use rlock_mutants::{MUTANTS, SWITCH};
 
+use crate::child;
 use crate::harness::OURS;
 
 /// Number of concurrent runs. They wait far more than they compute.
@@ -17,9 +16,6 @@ const AT_A_TIME: usize = 12;
 
 /// A fixed seed, so that random choices are the same in each run.
 const SEED: (&str, &str) = ("RLOCK_TEST_SEED", "1");
-
-/// Longer than the time limit of a case, which is a minute.
-const LIMIT: Duration = Duration::from_secs(100);
 
 /// Each case that the table names catches its mutant, and every case can fail.
 #[test]
@@ -45,7 +41,7 @@ fn every_mutant_is_caught() {
 
 /// The cases of the suite, from the list of tests of this program.
 fn cases() -> BTreeSet<String> {
-    let output = Command::new(this_program()).args(["--list", "--format", "terse"]).output();
+    let output = Command::new(child::this_program()).args(["--list", "--format", "terse"]).output();
     let listed = String::from_utf8(output.expect("this program can list its tests").stdout).expect("names are text");
     let case = |line: &str| Some(line.strip_suffix(": test")?.strip_prefix("reference::")?.to_owned());
     let cases: BTreeSet<String> = listed.lines().filter_map(case).collect();
@@ -90,50 +86,11 @@ fn run_all(runs: &[(&str, &str)]) -> Vec<(usize, Duration, Verdict)> {
 
 /// Runs a case with a mutant. Returns the failure message of the case, or the reason why that is not a proper failure.
 fn run_one(mutant: &str, case: &str) -> Verdict {
-    let mut output = tempfile::tempfile().expect("the system has a place for temporary files");
-    let to = || Stdio::from(output.try_clone().expect("a file handle can be cloned"));
-    let mut child = Command::new(this_program())
-        .args([&format!("reference::{case}"), "--exact", "--nocapture"])
-        .env(SWITCH, mutant)
-        .env(SEED.0, SEED.1)
-        .env("RUST_BACKTRACE", "0")
-        .stdin(Stdio::null())
-        .stdout(to())
-        .stderr(to())
-        .spawn()
-        .expect("the system starts another process");
-    let passed = ends(&mut child)?;
-    let said = contents(&mut output);
+    let (passed, said) = child::run(&format!("reference::{case}"), &[(SWITCH, mutant), SEED])?;
     let words = said.lines().find(|line| line.starts_with('[') && line.contains(&format!("] reference, {case}: ")));
     match words {
         _ if passed => Err("it was not noticed".to_owned()),
         Some(words) if !words.contains(OURS) => Ok(words.to_owned()),
         _ => Err(format!("the case did not fail as cases do:\n{said}")),
     }
-}
-
-/// Waits for the end of the test. Returns whether it passed.
-fn ends(child: &mut Child) -> Result<bool, String> {
-    let started = Instant::now();
-    loop {
-        match child.try_wait() {
-            Ok(Some(status)) => return Ok(status.success()),
-            Ok(None) if started.elapsed() < LIMIT => thread::sleep(Duration::from_millis(10)),
-            Ok(None) => {
-                let _ended_meanwhile = (child.kill(), child.wait());
-                return Err(format!("it hung for {LIMIT:?}"));
-            }
-            Err(error) => return Err(format!("its exit status is unknown: {error}")),
-        }
-    }
-}
-
-fn contents(file: &mut File) -> String {
-    let mut bytes = Vec::new();
-    file.rewind().and_then(|()| file.read_to_end(&mut bytes)).expect("what was written can be read");
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-fn this_program() -> std::path::PathBuf {
-    env::current_exe().expect("the system knows which program this is")
 }
