@@ -36,8 +36,10 @@ async fn waiters_end_at_once() {
         until_idle().await;
         world.client.drain(LONG, TTL).await
     };
+    let begun = tokio::time::Instant::now();
     let ending = async {
         let waited = waiting.lock().await;
+        assert!(begun.elapsed() < TTL, "it does not wait for the guards");
         assert!(matches!(waited, Err(LockError::Closed { .. })), "{waited:?}");
         drop(held);
     };

@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, poll};
-use rlock_core::{BackendError, Client, Election, InvalidConfig, LockError, LockOptions, LossReason, Observation};
+use rlock_core::{
+    BackendError, Client, Election, InvalidConfig, LockError, LockOptions, LossReason, Observation, Semaphore,
+};
+use tokio::time::timeout;
 
 use support::{Fate, STEP, TTL, Verb, World, dropped_after, options, until_idle};
 
@@ -19,7 +22,8 @@ fn election(client: &Client) -> Election {
 
 /// The data of the leader that is observed next; `None` for vacancy.
 async fn next(observed: &mut (impl futures_util::Stream<Item = Observation> + Unpin)) -> Option<String> {
-    match observed.next().await.expect("the client lives") {
+    let change = timeout(TTL, observed.next()).await.expect("a change is seen in time");
+    match change.expect("the client lives") {
         Observation::Led(leader) => Some(leader.data.map(|data| data.to_text()).unwrap_or_default()),
         Observation::Vacant => None,
         other => panic!("{other:?}"),
@@ -40,10 +44,22 @@ async fn one_leads_at_a_time() {
     assert_eq!(leader.token, first.token());
     let token = first.token();
     first.resign().await.unwrap();
-    let second = campaign.await.unwrap();
+    let second = timeout(TTL, campaign).await.expect("the next candidate leads").unwrap();
     assert!(second.is_leader() && second.token() > token);
     second.resign().await.unwrap();
     assert_eq!(one.leader().await.unwrap(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn holder_of_another_kind_leads_nothing() {
+    let world = World::new();
+    let observer = election(&world.other_client());
+    let mut observed = observer.observe();
+    assert_eq!(next(&mut observed).await, None);
+    let _permit = Semaphore::new(NAME, 2, &world.client).unwrap().acquire().await.unwrap();
+    assert_eq!(observer.leader().await.unwrap(), None);
+    tokio::time::sleep(TTL).await;
+    assert!(poll!(observed.next()).is_pending());
 }
 
 #[tokio::test(start_paused = true)]

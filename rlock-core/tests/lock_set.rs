@@ -8,6 +8,7 @@ use futures_util::poll;
 use rlock_core::{
     Client, InvalidConfig, LockError, LockOptions, LockSet, LossReason, RwLock, Semaphore, SimpleLock, UnlockError,
 };
+use tokio::time::timeout;
 
 use support::{Fate, INTERVAL, STEP, TTL, Verb, World, dropped_after, options, until_idle};
 
@@ -81,7 +82,7 @@ async fn opposite_orders_do_not_deadlock() {
             many(set(&one, &["b", "a"]))
         )
     };
-    tokio::time::timeout(Duration::from_secs(60), all).await.expect("none waits for ever");
+    timeout(Duration::from_secs(60), all).await.expect("none waits for ever");
 }
 
 #[tokio::test(start_paused = true)]
@@ -194,10 +195,12 @@ async fn set_dropped_at_any_await_holds_nothing() {
 #[tokio::test(start_paused = true)]
 async fn locks_without_a_watchdog_outlive_the_wait() {
     let world = World::new();
-    let held = mutex(&world.other_client(), "b").lock().await.unwrap();
+    let other = world.other_client();
+    let held = mutex(&other, "b").lock().await.unwrap();
     let set = set(&world.client, &["a", "b"]);
     let freeing = async {
         tokio::time::sleep(TTL * 3).await;
+        assert!(!is_free(&other, "a").await, "the set renews it while it waits");
         drop(held);
     };
     let (guard, ()) = tokio::join!(set.lock_with(options().watchdog(false)), freeing);
@@ -233,7 +236,7 @@ async fn first_loss_is_that_of_the_set() {
     let guard = set(&world.client, &["a", "b"]).lock_with(options()).await.unwrap();
     let (lost, ended, token) = (guard.lost(), guard.ended(), guard.cancellation_token());
     other.break_leases("b").await.unwrap();
-    let lost = lost.await;
+    let lost = timeout(TTL, lost).await.expect("the loss of any lock resolves it");
     assert_eq!((lost.resource.as_str(), lost.reason), ("b", LossReason::Broken));
     assert_eq!(ended.await, rlock_core::End::Lost(LossReason::Broken));
     token.cancelled().await;
@@ -253,7 +256,8 @@ async fn work_of_a_set_is_dropped_on_loss() {
         other.break_leases("a").await.unwrap();
         std::future::pending::<()>().await;
     };
-    assert_eq!(guard.run(breaking).await.unwrap_err().resource.as_str(), "a");
+    let run = timeout(TTL, guard.run(breaking)).await.expect("the loss ends the run");
+    assert_eq!(run.unwrap_err().resource.as_str(), "a");
     until_idle().await;
     assert!(is_free(&other, "b").await);
 }

@@ -10,7 +10,8 @@ use support::{Fate, Log, TTL, World, options, until_idle};
 
 /// The next state: the number of holders and of waiters.
 async fn next(changes: &mut (impl Stream<Item = Result<Snapshot, BackendError>> + Unpin)) -> (usize, usize) {
-    let snapshot = changes.next().await.expect("the client lives").expect("the store answers");
+    let change = tokio::time::timeout(TTL, changes.next()).await.expect("a change is seen in time");
+    let snapshot = change.expect("the client lives").expect("the store answers");
     (snapshot.holders.len(), snapshot.queue.len())
 }
 
