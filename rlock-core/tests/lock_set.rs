@@ -120,6 +120,28 @@ async fn try_is_all_or_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn incomplete_set_leaves_no_rest() {
+    let world = World::new();
+    let other = world.other_client();
+    let held = mutex(&other, "b").lock().await.unwrap();
+    let set = set(&world.client, &["a", "b", "c"]);
+    let resting = || options().hold_at_least(TTL);
+    let are_free = async || {
+        until_idle().await;
+        is_free(&other, "a").await && is_free(&other, "c").await
+    };
+    assert!(set.try_lock_with(resting()).await.unwrap().is_none());
+    assert!(are_free().await, "after a try");
+    let timed_out = set.lock_with(resting().wait(INTERVAL)).await.unwrap_err();
+    assert!(timed_out.is_timeout() && are_free().await, "after a timeout: {timed_out}");
+    assert!(dropped_after(5, set.lock_with(resting())).await.is_none());
+    assert!(are_free().await, "after a dropped wait");
+    held.unlock().await.unwrap();
+    set.lock_with(resting()).await.unwrap().unlock().await.unwrap();
+    assert!(!is_free(&other, "a").await && !is_free(&other, "c").await, "they were held together, and rest");
+}
+
+#[tokio::test(start_paused = true)]
 async fn wait_is_for_all_together() {
     let world = World::new();
     let other = world.other_client();
@@ -241,6 +263,7 @@ async fn first_loss_is_that_of_the_set() {
     assert_eq!(ended.await, rlock_core::End::Lost(LossReason::Broken));
     token.cancelled().await;
     assert_eq!(guard.check(), Err(lost.clone()));
+    assert!(!guard.is_held());
     assert_eq!(guard.remaining(), Duration::ZERO);
     assert!(matches!(guard.unlock().await, Err(UnlockError::Lost(loss)) if loss == lost));
     assert!(is_free(&other, "a").await, "the other was released all the same");

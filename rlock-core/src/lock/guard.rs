@@ -209,6 +209,11 @@ impl Guard {
         }
     }
 
+    /// Releases the lock of a guard that its user has not seen. Its resource does not rest.
+    pub(super) fn give_back(self) {
+        self.client.driver.give_back(&self.slot);
+    }
+
     /// Runs a task on the client's runtime.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.client.driver.runtime().spawn(task);

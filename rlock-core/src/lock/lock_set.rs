@@ -4,6 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use super::face::Face;
+use super::unseen::Unseen;
 use super::{Guard, LockOptions, LockSetGuard};
 use crate::client::Client;
 use crate::contract::{ResourceName, Share};
@@ -118,7 +119,8 @@ impl LockSet {
     /// All other options apply to each lock.
     ///
     /// The client renews the locks that it holds until it has acquired all of them, also without a watchdog. If one of
-    /// them is lost meanwhile, the set releases all and waits for all again.
+    /// them is lost meanwhile, the set releases all and waits for all again. A lock that the set releases before it has
+    /// all of them is free at once, also with [`hold_at_least`](LockOptions::hold_at_least).
     ///
     /// # Errors
     ///
@@ -168,15 +170,15 @@ impl LockSet {
     pub async fn try_lock_with(&self, options: LockOptions) -> Result<Option<LockSetGuard>, LockError> {
         refuse_limit(&options)?;
         let answers = together(self.members.iter().map(|member| member.try_lock(&options))).await;
-        let mut guards = Vec::with_capacity(answers.len());
+        let mut taken = Vec::with_capacity(answers.len());
         let mut is_free = true;
         for answer in answers {
             match answer? {
-                Some(guard) => guards.push(guard),
+                Some(lock) => taken.push(lock),
                 None => is_free = false,
             }
         }
-        Ok(is_free.then(|| LockSetGuard::new(guards)))
+        Ok(is_free.then(|| shown(taken)))
     }
 
     /// Runs `work` under all locks if each is free and has no waiter, and releases them after `work` has ended. Returns
@@ -196,14 +198,14 @@ impl LockSet {
         }
     }
 
-    /// The guards of all members, in the order in which they were added.
+    /// The locks of all members, in the order in which they were added.
     ///
     /// Each round tries all missing locks at once, keeps those before the first one that is not free, and waits for
     /// that one.
-    async fn take_all(&self, options: &LockOptions, wait: &Budget) -> Result<Vec<Guard>, LockError> {
+    async fn take_all(&self, options: &LockOptions, wait: &Budget) -> Result<Vec<Unseen>, LockError> {
         let mut order: Vec<usize> = (0..self.members.len()).collect();
         order.sort_unstable_by_key(|&at| self.members[at].face.resource());
-        let mut taken: Vec<(usize, Guard)> = Vec::with_capacity(order.len());
+        let mut taken: Vec<(usize, Unseen)> = Vec::with_capacity(order.len());
         let tries = options.clone().without_wait();
         while taken.len() < order.len() {
             let left = &order[taken.len()..];
@@ -212,43 +214,47 @@ impl LockSet {
             for answer in answers {
                 free.push(answer?);
             }
-            taken.extend(left.iter().copied().zip(free.into_iter().map_while(|guard| guard)));
+            taken.extend(left.iter().copied().zip(free.into_iter().map_while(|lock| lock)));
             let Some(&next) = order.get(taken.len()) else { break };
-            keep_alive(taken.iter().map(|(_, guard)| guard), options)?;
-            let guard = self.members[next].lock(wait.left_of(renewed(options))).await?;
-            taken.push((next, guard));
+            keep_alive(taken.iter().map(|(_, lock)| lock.guard()), options)?;
+            let lock = self.members[next].lock(wait.left_of(renewed(options))).await?;
+            taken.push((next, lock));
         }
         taken.sort_unstable_by_key(|(at, _)| *at);
-        Ok(taken.into_iter().map(|(_, guard)| guard).collect())
+        Ok(taken.into_iter().map(|(_, lock)| lock).collect())
     }
 
-    /// Combines the guards, and gives each lease the life that `options` specify. `None` if one of them was lost
-    /// already.
-    async fn finish(&self, taken: Vec<Guard>, options: &LockOptions) -> Result<Option<LockSetGuard>, LockError> {
-        let guard = LockSetGuard::new(taken);
-        if options.has_watchdog() {
-            return Ok(guard.is_held().then_some(guard));
+    /// Combines the locks, and gives each lease the life that `options` specify. `None` if one of them was lost already.
+    async fn finish(&self, taken: Vec<Unseen>, options: &LockOptions) -> Result<Option<LockSetGuard>, LockError> {
+        let mut are_held = true;
+        if !options.has_watchdog() {
+            let ttl = options.parse()?.ttl.get();
+            let guards = taken.iter().map(Unseen::guard);
+            let watched: Vec<_> = guards.filter_map(|guard| Some((guard, guard.watchdog()?))).collect();
+            let extended = together(watched.iter().map(async |(guard, watchdog)| {
+                watchdog.stop();
+                guard.extend(ttl).await.is_ok()
+            }));
+            are_held = extended.await.into_iter().all(|is_extended| is_extended);
         }
-        let ttl = options.parse()?.ttl.get();
-        let watched: Vec<_> = guard.guards().iter().filter_map(|guard| Some((guard, guard.watchdog()?))).collect();
-        let extended = together(watched.iter().map(async |(guard, watchdog)| {
-            watchdog.stop();
-            guard.extend(ttl).await.is_ok()
-        }));
-        let all_extended = extended.await.into_iter().all(|is_extended| is_extended);
-        drop(watched);
-        Ok((all_extended && guard.is_held()).then_some(guard))
+        are_held &= taken.iter().all(|lock| lock.guard().is_held());
+        Ok(are_held.then(|| shown(taken)))
     }
 }
 
 impl Member {
-    async fn lock(&self, options: LockOptions) -> Result<Guard, LockError> {
-        self.face.lock(self.share, self.kind, options).await
+    async fn lock(&self, options: LockOptions) -> Result<Unseen, LockError> {
+        self.face.lock(self.share, self.kind, options).await.map(Unseen::new)
     }
 
-    async fn try_lock(&self, options: &LockOptions) -> Result<Option<Guard>, LockError> {
-        self.face.try_lock(self.share, self.kind, options.clone()).await
+    async fn try_lock(&self, options: &LockOptions) -> Result<Option<Unseen>, LockError> {
+        Ok(self.face.try_lock(self.share, self.kind, options.clone()).await?.map(Unseen::new))
     }
+}
+
+/// The guard of a set that is complete.
+fn shown(taken: Vec<Unseen>) -> LockSetGuard {
+    LockSetGuard::new(taken.into_iter().map(Unseen::show).collect())
 }
 
 /// Starts a watchdog for each guard without one, so that it is renewed while the set waits for the others.

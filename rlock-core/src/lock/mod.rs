@@ -10,6 +10,7 @@ mod pending;
 mod rw_lock;
 mod semaphore;
 mod simple_lock;
+mod unseen;
 mod watchdog;
 
 pub use self::guard::Guard;
