@@ -2,12 +2,14 @@
 
 mod support;
 
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
+use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
-use rlock_core::blocking::{Client, Election, LockSet, NoThread, RwLock, Semaphore, SimpleLock};
+use rlock_core::blocking::{Client, Election, LockSet, NoThread, RwLock, Semaphore, SimpleLock, block_on};
 use rlock_core::{
     AdoptError, End, Finding, LockError, LockOptions, LossReason, Lost, MemoryStore, Namespace, Observation, RunError,
     WatchdogConfig,
@@ -309,6 +311,33 @@ async fn task_that_never_yields_may_make_calls() {
     for _ in 0..200 {
         lock.lock().unwrap().release().unwrap();
     }
+}
+
+/// Both calls park the same thread. The inner one is woken after the outer one.
+#[test]
+fn call_in_a_poll_leaves_the_outer_wake() {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let mut is_polled = false;
+        block_on(poll_fn(|context| {
+            if std::mem::replace(&mut is_polled, true) {
+                return Poll::Ready(());
+            }
+            let outer = context.waker().clone();
+            let mut is_woken = false;
+            block_on(poll_fn(|context| {
+                if std::mem::replace(&mut is_woken, true) {
+                    return Poll::Ready(());
+                }
+                outer.wake_by_ref();
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }));
+            Poll::Pending
+        }));
+        sender.send(())
+    });
+    receiver.recv_timeout(LONG).expect("the outer future is polled again");
 }
 
 #[tokio::test]

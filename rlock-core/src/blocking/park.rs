@@ -3,6 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use futures_core::Stream;
 /// Blocks this thread until `future` is ready, and returns its output.
 ///
 /// It drives no timers and no I/O: it is for futures of this library, whose client has a thread of its own. It works on
-/// any thread, also inside a runtime.
+/// any thread, also inside a runtime, and inside another call of this function.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     wait(future, None).expect("without a limit there is an output")
 }
@@ -28,33 +29,51 @@ pub(super) fn next_of<T>(stream: &mut Pin<Box<dyn Stream<Item = T> + Send>>) -> 
 }
 
 fn wait<F: Future>(future: F, limit: Option<Duration>) -> Option<F::Output> {
-    let begun = Instant::now();
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let until = limit.and_then(|limit| Instant::now().checked_add(limit));
+    let parked = Arc::new(Parked { thread: thread::current(), is_woken: AtomicBool::new(false) });
+    let waker = Waker::from(parked.clone());
     let mut context = Context::from_waker(&waker);
     // A task around this has a budget, which nothing refills while its thread is parked.
     let mut future = pin!(tokio::task::unconstrained(future));
     loop {
+        let is_over = until.is_some_and(|until| Instant::now() >= until);
         if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
             return Some(output);
         }
-        match limit {
-            None => thread::park(),
-            Some(limit) => match limit.checked_sub(begun.elapsed()) {
-                Some(left) if !left.is_zero() => thread::park_timeout(left),
-                _ => return None,
-            },
+        if is_over {
+            return None;
+        }
+        parked.wait(until);
+    }
+}
+
+/// A thread that waits for its future.
+struct Parked {
+    thread: Thread,
+    /// Other code on the thread may take the `unpark`: a call in the poll of the future, or a channel of `std`.
+    is_woken: AtomicBool,
+}
+
+impl Parked {
+    /// Parks this thread until its future is woken, or until the end of the wait.
+    fn wait(&self, until: Option<Instant>) {
+        while !self.is_woken.swap(false, Ordering::Acquire) {
+            match until.map(|until| until.saturating_duration_since(Instant::now())) {
+                None => thread::park(),
+                Some(Duration::ZERO) => return,
+                Some(left) => thread::park_timeout(left),
+            }
         }
     }
 }
 
-struct Unpark(Thread);
-
-impl Wake for Unpark {
+impl Wake for Parked {
     fn wake(self: Arc<Self>) {
-        self.0.unpark();
+        self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.0.unpark();
+        self.is_woken.store(true, Ordering::Release);
+        self.thread.unpark();
     }
 }
