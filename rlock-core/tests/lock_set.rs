@@ -297,6 +297,18 @@ async fn release_of_a_set_cancels_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn loss_after_a_partial_release_cancels() {
+    let world = World::new();
+    let guard = set(&world.client, &["a", "b"]).lock_with(options()).await.unwrap();
+    let token = guard.cancellation_token();
+    guard.guards()[0].release().await.unwrap();
+    until_idle().await;
+    assert!(!token.is_cancelled());
+    world.other_client().break_leases("b").await.unwrap();
+    timeout(TTL, token.cancelled()).await.expect("the loss of the other lock cancels it");
+}
+
+#[tokio::test(start_paused = true)]
 async fn all_are_renewed_and_extended() {
     let world = World::new();
     let guard = set(&world.client, &["a", "b"]).lock_with(options()).await.unwrap();

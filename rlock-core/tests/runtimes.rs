@@ -6,7 +6,9 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use rlock_core::{Client, LockError, LockOptions, LossReason, MemoryStore, Namespace, SimpleLock, UnlockError};
+use rlock_core::{
+    Client, LockError, LockOptions, LockSet, LossReason, MemoryStore, Namespace, SimpleLock, UnlockError,
+};
 use tokio::runtime::{Builder, Runtime};
 
 /// Waits for a future on a thread that has no runtime.
@@ -77,6 +79,24 @@ fn a_client_whose_runtime_has_gone_says_so() {
     assert!(matches!(elsewhere.block_on(lock.lock()), Err(LockError::Closed { .. })));
     assert!(elsewhere.block_on(client.inspect(lock.resource())).is_err());
     assert_eq!(client.open_leases(), 0);
+}
+
+#[test]
+fn end_of_the_runtime_cancels_tokens_of_sets() {
+    let ended = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let builder = Client::builder().runtime(ended.handle().clone());
+    let client = builder.build(MemoryStore::new().client(Namespace::default()));
+    let held = |names: [&str; 2]| {
+        let set = names.into_iter().fold(LockSet::new(&client), |set, name| set.mutex(name).unwrap());
+        ended.block_on(set.lock()).unwrap()
+    };
+    let (lost, released) = (held(["a", "b"]), held(["c", "d"]));
+    let (before, of_released) = (lost.cancellation_token(), released.cancellation_token());
+    ended.block_on(released.release()).unwrap();
+    ended.shutdown_timeout(Duration::from_secs(5));
+    assert!(!lost.is_held());
+    assert!(before.is_cancelled() && lost.cancellation_token().is_cancelled());
+    assert!(!of_released.is_cancelled() && !released.cancellation_token().is_cancelled());
 }
 
 #[test]

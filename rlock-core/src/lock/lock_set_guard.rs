@@ -8,6 +8,7 @@ use futures_util::future::select_all;
 use tokio_util::sync::CancellationToken;
 
 use super::Guard;
+use super::cancelling::cancelled_by_a_loss;
 use super::guard::run_until;
 use crate::contract::{ResourceName, Token};
 use crate::driver::together;
@@ -104,19 +105,10 @@ impl LockSetGuard {
         }
     }
 
-    /// Returns a token that is cancelled when the first of the locks is lost. A release does not cancel it. Each call
-    /// starts a task of the client, which ends with the locks.
+    /// Returns a token that is cancelled when the first of the locks is lost, also after the release of others. A release
+    /// does not cancel it. Each call starts a task of the client, which ends with the locks.
     pub fn cancellation_token(&self) -> CancellationToken {
-        let token = CancellationToken::new();
-        if let Some(guard) = self.0.first() {
-            let (ended, token) = (self.ended(), token.clone());
-            guard.spawn(async move {
-                if let End::Lost(_) = ended.await {
-                    token.cancel();
-                }
-            });
-        }
-        token
+        cancelled_by_a_loss(&self.0)
     }
 
     /// Extends each lock so that it lives for at least `ttl` from now, and returns the time until the first deadline.

@@ -1,6 +1,7 @@
 //! The lock types, all built on one primitive, and the guard of a held lock.
 
 mod adopt;
+mod cancelling;
 mod face;
 mod guard;
 mod lock_set;
