@@ -49,6 +49,7 @@ on_every_store! {
     blocking_workers,
     debug_logging,
     guarded_service,
+    handed_over,
     leader_election,
     live_status,
     long_running_job,
@@ -118,6 +119,12 @@ fn debug_logging(out: &str) {
 
 fn guarded_service(out: &str) {
     in_order(out, &["first: ready", "second: standing by", "second: ready ", "second: ready again"]);
+}
+
+fn handed_over(out: &str) {
+    in_order(out, &["first: took the lock", "second: continues", "first: takes the lock again"]);
+    let tokens: Vec<u64> = out.lines().filter_map(|line| line.split_once("with token ")?.1.parse().ok()).collect();
+    assert!(matches!(*tokens, [first, second, next] if first == second && second < next), "{out}");
 }
 
 fn leader_election(out: &str) {
