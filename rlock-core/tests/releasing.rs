@@ -1,4 +1,4 @@
-//! Releases by reference, for guards that several tasks share, on virtual time.
+//! Releases by reference, for guards that several tasks share, and releases without a rest, on virtual time.
 
 mod support;
 
@@ -53,6 +53,20 @@ async fn released_guard_is_not_held() {
     assert!(poll!(Box::pin(lost)).is_pending() && !token.is_cancelled());
     let ran: Result<(), Lost> = guard.run(async { unreachable!("it is not polled") }).await;
     assert_eq!(ran.unwrap_err().reason, LossReason::Released);
+}
+
+#[tokio::test(start_paused = true)]
+async fn lock_given_back_does_not_rest() {
+    let world = World::new();
+    let lock = world.lock("job");
+    let resting = || options().hold_at_least(TTL);
+    lock.lock_with(resting()).await.unwrap().give_back();
+    until_idle().await;
+    assert!(lock.snapshot().await.unwrap().is_free());
+    assert_eq!(world.script.sizes(Verb::Release), [1], "the drop releases nothing more");
+    drop(lock.lock_with(resting()).await.unwrap());
+    until_idle().await;
+    assert!(!lock.snapshot().await.unwrap().is_free(), "a dropped guard leaves the rest");
 }
 
 #[tokio::test(start_paused = true)]

@@ -133,6 +133,12 @@ impl Guard {
         block_on(self.0.release())
     }
 
+    /// Releases the lock in the background, and without the rest of
+    /// [`hold_at_least`](crate::LockOptions::hold_at_least). See [`Guard::give_back`](crate::Guard::give_back).
+    pub fn give_back(self) {
+        self.0.give_back();
+    }
+
     /// The same guard for `async` code.
     pub fn as_async(&self) -> &lock::Guard {
         &self.0

@@ -209,11 +209,6 @@ impl Guard {
         }
     }
 
-    /// Releases the lock of a guard that its user has not seen. Its resource does not rest.
-    pub(super) fn give_back(self) {
-        self.client.driver.give_back(&self.slot);
-    }
-
     /// Runs a task on the client's runtime.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.client.driver.runtime().spawn(task);
@@ -280,6 +275,13 @@ impl Guard {
         // The driver wakes one future for the release of a lease.
         let _turn = self.releasing.lock().await;
         confirmation.await
+    }
+
+    /// Releases the lock in the background, as the drop of the guard does, and without the rest of
+    /// [`hold_at_least`](crate::LockOptions::hold_at_least). It is for a lock under which no work was done, as when the
+    /// work cannot begin on this host: another client may then begin it at once.
+    pub fn give_back(self) {
+        self.client.driver.give_back(&self.slot);
     }
 }
 

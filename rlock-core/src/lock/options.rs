@@ -102,7 +102,8 @@ impl LockOptions {
 
     /// Keeps the resource taken for at least `time` from the grant, also when the lock is released or lost before, or
     /// its holder dies. The resource has no holder for the rest of that time. A [break](crate::Client::break_leases)
-    /// ends it. For jobs that run once per interval on hosts whose clocks differ.
+    /// ends it, and a lock that is [given back](crate::Guard::give_back) has none. For jobs that run once per interval on
+    /// hosts whose clocks differ.
     ///
     /// At most the TTL, for which the store keeps the lease of a dead holder: [`InvalidConfig::HoldBeyondTtl`] for
     /// more. Only for stores that [support it](crate::Capabilities::rest): [`InvalidConfig::NoRest`] for others.
