@@ -179,7 +179,13 @@ async fn take_and_run(
     keeper.dismiss();
     match args.handle {
         Some(_) => leave_held(args, held, outcome).await,
-        None => end(args, client, held, outcome?, acquired, signals).await,
+        None => match outcome {
+            Err(error @ RunError::Start(_)) => {
+                held.give_back();
+                Err(error)
+            }
+            outcome => end(args, client, held, outcome?, acquired, signals).await,
+        },
     }
 }
 

@@ -32,7 +32,7 @@ pub(crate) struct Upkeep {
 ///
 /// It takes one after the other, in the order of their names, as a `LockSet` does. A set reports nothing before it has
 /// all of them, begins again after a loss, and gives up its locks when one of them fails. A run names the lock that it
-/// waits for, ends with a loss, and waits on while the store does not answer.
+/// waits for, ends with a loss, and waits on while the store does not answer. As a set, a run that fails leaves no rest.
 pub(crate) async fn acquire(
     args: &LockArgs,
     upkeep: Upkeep,
@@ -41,6 +41,24 @@ pub(crate) async fn acquire(
     signals: &mut Signals,
 ) -> Result<Held, RunError> {
     let mut held = Held::new(Vec::new());
+    match take_all(args, upkeep, started, client, signals, &mut held).await {
+        Ok(()) => Ok(held),
+        Err(error) => {
+            held.give_back();
+            Err(error)
+        }
+    }
+}
+
+/// Takes the locks, and adds each of them to `held`.
+async fn take_all(
+    args: &LockArgs,
+    upkeep: Upkeep,
+    started: Instant,
+    client: &Client,
+    signals: &mut Signals,
+    held: &mut Held,
+) -> Result<(), RunError> {
     for name in args.names() {
         let mut taking = pin!(take(args, upkeep, &name, started, client));
         let mut announcing = pin!(announce(args, &name, client));
@@ -62,7 +80,7 @@ pub(crate) async fn acquire(
     if held.remaining() < args.ttl.get() / 2 {
         held.extend(args.ttl.get()).await?;
     }
-    Ok(held)
+    Ok(())
 }
 
 async fn take(

@@ -75,6 +75,11 @@ impl Held {
         self.0.into_iter().try_for_each(|guard| guard.into_handle().map(drop))
     }
 
+    /// Releases all of them in the background, without their minimum hold: no program has run under them.
+    pub(super) fn give_back(self) {
+        self.0.into_iter().for_each(Guard::give_back);
+    }
+
     /// The first of the locks.
     pub(crate) fn into_first(self) -> Option<Guard> {
         self.0.into_iter().next()

@@ -242,6 +242,20 @@ fn several_locks_are_taken_in_name_order() {
 }
 
 #[test]
+fn run_without_all_locks_leaves_no_rest() {
+    let server = Server::start();
+    let (a, b) = (unique("unused-a"), unique("unused-b"));
+    let mut holder = Rlock::on(&server, &["run", &b, "--", "cat"]);
+    holder.hear("acquired");
+    let both = ["run", &a, "--name", &b, "--min-hold", "10m"];
+    for patience in [&["--try"][..], &["--wait", "2s"]] {
+        Rlock::on(&server, &[&both[..], patience, &["--", "true"]].concat()).exit().assert(75, &[]);
+        Rlock::on(&server, &["run", &a, "--try", "--", "true"]).exit().assert(0, &["released"]);
+    }
+    holder.exit().assert(0, &["released"]);
+}
+
+#[test]
 fn loss_of_one_lock_ends_the_program() {
     let server = Server::start();
     let observer = Observer::of(&server);

@@ -94,8 +94,12 @@ fn lock_lives_as_long_as_its_program() {
 fn failed_start_of_a_program_leaves_no_lock() {
     let server = Server::start();
     let name = unique("no-start");
-    Rlock::on(&server, &["run", &name, "--ttl", "1h", "--", "no-such-program"]).exit().assert(127, &[]);
-    assert!(Observer::of(&server).look(&name).is_free());
+    for options in [&["--ttl", "1h"], &["--min-hold", "1h"]] {
+        Rlock::on(&server, &[&["run", &name], &options[..], &["--", "no-such-program"]].concat())
+            .exit()
+            .assert(127, &[]);
+        assert!(Observer::of(&server).look(&name).is_free(), "{options:?}");
+    }
 }
 
 #[test]
