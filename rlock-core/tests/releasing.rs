@@ -35,6 +35,18 @@ async fn shared_guard_is_released_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn unpolled_release_blocks_no_other() {
+    let world = World::new();
+    let guard = world.lock("job").lock_with(options()).await.unwrap();
+    world.script.decide(Verb::Release, Fate::AnsweredLate(SECOND));
+    let mut unpolled = Box::pin(guard.release());
+    assert!(poll!(&mut unpolled).is_pending());
+    timeout(TTL, guard.release()).await.expect("it waits for the store alone").unwrap();
+    timeout(TTL, unpolled).await.expect("it knows the outcome").unwrap();
+    assert_eq!(world.script.sizes(Verb::Release), [1]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn released_guard_is_not_held() {
     let world = World::new();
     let guard = world.lock("job").lock_with(options()).await.unwrap();

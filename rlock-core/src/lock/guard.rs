@@ -3,14 +3,14 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
-use std::task::Poll;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Wake as _, Waker};
 use std::time::Duration;
 
-use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::Watchdog;
+use super::wake_all::WakeAll;
 use crate::client::Handle;
 use crate::contract::{LockHandle, ResourceName, Token, Ttl};
 use crate::driver::Slot;
@@ -38,13 +38,13 @@ pub struct Guard {
     client: Arc<Handle>,
     slot: Arc<Slot>,
     token: Token,
-    /// Locked by the call of [`release`](Self::release) that waits for the store.
-    releasing: Mutex<()>,
+    /// The calls of [`release`](Self::release) that wait for the store, created for the first of them.
+    releasing: OnceLock<Arc<WakeAll>>,
 }
 
 impl Guard {
     pub(crate) fn new(client: Arc<Handle>, slot: Arc<Slot>, token: Token) -> Self {
-        Self { client, slot, token, releasing: Mutex::new(()) }
+        Self { client, slot, token, releasing: OnceLock::new() }
     }
 
     /// The locked resource.
@@ -271,10 +271,18 @@ impl Guard {
     ///
     /// The release takes effect whether or not the future is dropped, once it has been polled.
     pub async fn release(&self) -> Result<(), UnlockError> {
-        let confirmation = self.client.driver.unlock(&self.slot);
-        // The driver wakes one future for the release of a lease.
-        let _turn = self.releasing.lock().await;
-        confirmation.await
+        let mut confirmation = pin!(self.client.driver.unlock(&self.slot));
+        let all = self.releasing.get_or_init(Arc::default);
+        let waker = Waker::from(all.clone());
+        std::future::poll_fn(|context| {
+            all.add(context.waker());
+            let polled = confirmation.as_mut().poll(&mut Context::from_waker(&waker));
+            if polled.is_ready() {
+                all.wake_by_ref(); // this poll may have taken the driver's waker
+            }
+            polled
+        })
+        .await
     }
 
     /// Releases the lock in the background, as the drop of the guard does, and without the rest of

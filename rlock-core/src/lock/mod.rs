@@ -12,6 +12,7 @@ mod rw_lock;
 mod semaphore;
 mod simple_lock;
 mod unseen;
+mod wake_all;
 mod watchdog;
 
 pub use self::guard::Guard;
