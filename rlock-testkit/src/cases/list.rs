@@ -20,6 +20,10 @@ macro_rules! __cases {
                 capacity_mismatch_is_an_error
             ]
             exclusion, Contract(1), processes: [two_processes_exclude]
+            sets, Contract(1), anywhere: [
+                opposite_sets_take_turns
+                busy_set_holds_nothing
+            ]
             order, Contract(2), queue: [
                 fifo_among_waiters
                 fifo_across_clients
@@ -138,6 +142,7 @@ macro_rules! __cases {
                 hold_at_least_outlasts_the_client
             ]
             rest, Contract(14), data: [data_are_shown]
+            elections, Contract(14), data: [leader_is_known_to_others]
             outages, Contract(15), control: [restarted_store_frees_nothing]
             cancelling, Promise(4), anywhere: [
                 dropped_acquire_leaves_nothing
