@@ -209,6 +209,7 @@ fn readers_permits_and_sets_run_work() {
     let set = LockSet::new(&client).mutex("one").unwrap().mutex("two").unwrap();
     let ran = set.try_run(|guard| (guard.is_held(), set.try_lock().unwrap().is_some()));
     assert_eq!(ran.unwrap(), Some((true, false)));
+    assert_eq!(set.try_run_with(LockOptions::new(), |guard| guard.tokens().count()).unwrap(), Some(2));
     set.try_lock().unwrap().expect("it is free again").unlock().unwrap();
 }
 

@@ -113,6 +113,9 @@ async fn try_is_all_or_nothing() {
     assert!(is_free(&other, "a").await && is_free(&other, "c").await);
     held.unlock().await.unwrap();
     assert_eq!(set.try_run(async { 7 }).await.unwrap(), Some(7));
+    let work = async { mutex(&other, "c").snapshot().await.unwrap().holders[0].owner.label().map(str::to_owned) };
+    let seen = set.try_run_with(options().label("batch"), work).await.unwrap();
+    assert_eq!(seen.expect("the locks are free").as_deref(), Some("batch"));
     assert!(matches!(
         set.try_lock_with(options().wait(TTL)).await,
         Err(LockError::InvalidConfig(InvalidConfig::TryWithWait { .. }))

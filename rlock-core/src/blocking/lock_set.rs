@@ -100,7 +100,20 @@ impl LockSet {
     ///
     /// As for [`SimpleLock::try_run_with`](super::SimpleLock::try_run_with).
     pub fn try_run<T>(&self, work: impl FnOnce(&LockSetGuard) -> T) -> Result<Option<T>, RunError> {
-        match self.try_lock()? {
+        self.try_run_with(LockOptions::new(), work)
+    }
+
+    /// Like [`try_run`](Self::try_run), with `options`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::try_run_with`](super::SimpleLock::try_run_with).
+    pub fn try_run_with<T>(
+        &self,
+        options: LockOptions,
+        work: impl FnOnce(&LockSetGuard) -> T,
+    ) -> Result<Option<T>, RunError> {
+        match self.try_lock_with(options)? {
             Some(guard) => Ok(Some(guard.run(work)?)),
             None => Ok(None),
         }

@@ -186,13 +186,30 @@ impl LockSet {
     ///
     /// # Errors
     ///
+    /// As for [`try_run_with`](Self::try_run_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`try_run_with`](Self::try_run_with).
+    pub async fn try_run<T>(&self, work: impl Future<Output = T>) -> Result<Option<T>, RunError> {
+        self.try_run_with(LockOptions::new(), work).await
+    }
+
+    /// Runs `work` under all locks with `options`, if each is free and has no waiter; see [`try_run`](Self::try_run).
+    ///
+    /// # Errors
+    ///
     /// As for [`SimpleLock::try_run_with`](crate::SimpleLock::try_run_with).
     ///
     /// # Cancel safety
     ///
     /// Dropping the future drops `work` and releases the locks in the background.
-    pub async fn try_run<T>(&self, work: impl Future<Output = T>) -> Result<Option<T>, RunError> {
-        match self.try_lock().await? {
+    pub async fn try_run_with<T>(
+        &self,
+        options: LockOptions,
+        work: impl Future<Output = T>,
+    ) -> Result<Option<T>, RunError> {
+        match self.try_lock_with(options).await? {
             Some(guard) => Ok(Some(guard.run(work).await?)),
             None => Ok(None),
         }
