@@ -148,8 +148,8 @@ fn readers_permits_and_sets_work() {
     assert!(two.is_some() && pages.try_write_with(LockOptions::new()).unwrap().is_none());
     drop((one, two));
     let pool = Semaphore::new("pool", 2, &client).unwrap();
-    let permits = pool.acquire_many_with(2, LockOptions::new()).unwrap();
-    assert!(pool.try_acquire_many_with(1, LockOptions::new()).unwrap().is_none());
+    let permits = pool.acquire_many(2).unwrap();
+    assert!(pool.try_acquire_many(1).unwrap().is_none());
     permits.unlock().unwrap();
     let set = LockSet::new(&client).write("pages").unwrap().permits("pool", 1, 2).unwrap().mutex("job").unwrap();
     let guard = set.lock().unwrap();

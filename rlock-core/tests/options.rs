@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use rlock_core::{InvalidConfig, LockError, LockOptions, LossReason, WatchdogConfig};
+use rlock_core::{InvalidConfig, LockError, LockOptions, LossReason, Semaphore, WatchdogConfig};
 
 use tokio::sync::mpsc::unbounded_channel;
 
@@ -64,6 +64,27 @@ async fn lock_is_lost_after_its_longest_time() {
     for wrong in [limit(Duration::ZERO), limit(TTL / 3), options().hold_at_most(Duration::from_millis(9))] {
         let refused = lock.lock_with(wrong).await.unwrap_err();
         assert!(matches!(refused, LockError::InvalidConfig(InvalidConfig::HoldLimit { .. })), "{refused}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn permits_are_taken_by_their_number() {
+    let world = World::new();
+    let pool = Semaphore::new("pool", 4, &world.client).unwrap();
+    let weights =
+        async || pool.snapshot().await.unwrap().holders.iter().map(|holder| holder.weight).collect::<Vec<_>>();
+    let two = pool.acquire_many(2).await.unwrap();
+    let one = pool.acquire_with(options().label("batch")).await.unwrap();
+    assert_eq!(weights().await, [2, 1]);
+    assert_eq!(pool.snapshot().await.unwrap().holders[1].owner.label(), Some("batch"));
+    assert!(pool.try_acquire_many(2).await.unwrap().is_none());
+    let last = pool.try_acquire_many(1).await.unwrap().expect("a permit is free");
+    assert_eq!(weights().await, [2, 1, 1]);
+    for guard in [two, one, last] {
+        guard.unlock().await.unwrap();
+    }
+    for wrong in [pool.acquire_many(5).await.unwrap_err(), pool.try_acquire_many(0).await.unwrap_err()] {
+        assert!(matches!(wrong, LockError::InvalidConfig(InvalidConfig::Share(_))), "{wrong}");
     }
 }
 

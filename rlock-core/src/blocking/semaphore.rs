@@ -25,7 +25,25 @@ impl Semaphore {
     ///
     /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
     pub fn acquire(&self) -> Result<Guard, LockError> {
-        self.acquire_many_with(1, LockOptions::new())
+        self.acquire_many(1)
+    }
+
+    /// Waits for one permit with `options`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    pub fn acquire_with(&self, options: LockOptions) -> Result<Guard, LockError> {
+        self.acquire_many_with(1, options)
+    }
+
+    /// Waits for `weight` permits, by default without a time limit.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Semaphore::acquire_many_with`](crate::Semaphore::acquire_many_with).
+    pub fn acquire_many(&self, weight: u32) -> Result<Guard, LockError> {
+        self.acquire_many_with(weight, LockOptions::new())
     }
 
     /// Waits for `weight` permits with `options`.
@@ -44,7 +62,17 @@ impl Semaphore {
     /// As for [`SimpleLock::try_lock_with`](crate::SimpleLock::try_lock_with).
     #[must_use = "the permit is held only while its guard is bound to a name, as in `if let Some(_guard) = …`"]
     pub fn try_acquire(&self) -> Result<Option<Guard>, LockError> {
-        self.try_acquire_many_with(1, LockOptions::new())
+        self.try_acquire_many(1)
+    }
+
+    /// Takes `weight` permits if they are free and the semaphore has no waiter.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Semaphore::try_acquire_many_with`](crate::Semaphore::try_acquire_many_with).
+    #[must_use = "the permits are held only while their guard is bound to a name, as in `if let Some(_guard) = …`"]
+    pub fn try_acquire_many(&self, weight: u32) -> Result<Option<Guard>, LockError> {
+        self.try_acquire_many_with(weight, LockOptions::new())
     }
 
     /// Takes `weight` permits with `options`, if they are free and the semaphore has no waiter.

@@ -45,7 +45,33 @@ impl Semaphore {
     ///
     /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
     pub async fn acquire(&self) -> Result<Guard, LockError> {
-        self.acquire_many_with(1, LockOptions::new()).await
+        self.acquire_many(1).await
+    }
+
+    /// Waits for one permit with `options`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    pub async fn acquire_with(&self, options: LockOptions) -> Result<Guard, LockError> {
+        self.acquire_many_with(1, options).await
+    }
+
+    /// Waits for `weight` permits, by default without a time limit.
+    ///
+    /// # Errors
+    ///
+    /// As for [`acquire_many_with`](Self::acquire_many_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    pub async fn acquire_many(&self, weight: u32) -> Result<Guard, LockError> {
+        self.acquire_many_with(weight, LockOptions::new()).await
     }
 
     /// Waits for `weight` permits with `options`.
@@ -74,7 +100,22 @@ impl Semaphore {
     /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
     #[must_use = "the permit is held only while its guard is bound to a name, as in `if let Some(_guard) = …`"]
     pub async fn try_acquire(&self) -> Result<Option<Guard>, LockError> {
-        self.try_acquire_many_with(1, LockOptions::new()).await
+        self.try_acquire_many(1).await
+    }
+
+    /// Takes `weight` permits if they are free and the semaphore has no waiter. See
+    /// [`try_acquire_many_with`](Self::try_acquire_many_with).
+    ///
+    /// # Errors
+    ///
+    /// As for [`try_acquire_many_with`](Self::try_acquire_many_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    #[must_use = "the permits are held only while their guard is bound to a name, as in `if let Some(_guard) = …`"]
+    pub async fn try_acquire_many(&self, weight: u32) -> Result<Option<Guard>, LockError> {
+        self.try_acquire_many_with(weight, LockOptions::new()).await
     }
 
     /// Takes `weight` permits with `options`, if they are free and the semaphore has no waiter. The permits are held
