@@ -61,6 +61,7 @@ on_every_store! {
     stale_token,
     transfer,
     waiting_process,
+    watched_queue,
 }
 
 fn run(program: &str, url: Option<&str>) -> String {
@@ -189,6 +190,22 @@ fn transfer(out: &str) {
 
 fn waiting_process(out: &str) {
     in_order(out, &["first: working", "second: waiting", "first: done, 1 waits", "second: my turn"]);
+}
+
+fn watched_queue(out: &str) {
+    in_order(
+        out,
+        &[
+            "watcher: 0 hold, 0 wait",
+            "watcher: 1 hold, 0 wait",
+            "waiter 1: ",
+            "waiter 2: ",
+            "watcher: 1 hold, 2 wait",
+            "takes no new lock, and its work goes on: true",
+            "ended its work and stopped",
+        ],
+    );
+    assert!(out.ends_with("watcher: 0 hold, 0 wait\n"), "{out}");
 }
 
 /// Runs on its own custom store.
