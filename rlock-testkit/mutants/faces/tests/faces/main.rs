@@ -20,6 +20,12 @@ mod election;
 mod handle;
 #[path = "../../../../../rlock-core/tests/lock_set.rs"]
 mod lock_set;
+#[path = "../../../../../rlock-core/tests/options.rs"]
+mod options;
+#[path = "../../../../../rlock-core/tests/releasing.rs"]
+mod releasing;
+#[path = "../../../../../rlock-core/tests/runtimes.rs"]
+mod runtimes;
 #[path = "../../../../../rlock-core/tests/try_run.rs"]
 mod try_run;
 #[path = "../../../../../rlock-core/tests/watching.rs"]
