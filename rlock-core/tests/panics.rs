@@ -1,0 +1,76 @@
+//! Panics of the user's code under sets, elections and tries: they reach the user, and the locks are released.
+
+mod support;
+
+use std::future::{Ready, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use rlock_core::{Client, Election, LockOptions, LockSet, MemoryStore, Namespace, blocking};
+
+use support::{World, options, until_idle};
+
+/// Work that panics when it is polled.
+fn panicking() -> impl Future<Output = ()> {
+    poll_fn(|_| -> Poll<()> { panic!("the work panics") })
+}
+
+/// Polls `face` until it panics.
+async fn panics<F: Future>(face: F) {
+    assert!(AssertUnwindSafe(face).catch_unwind().await.is_err(), "the panic is hidden");
+    until_idle().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn panicking_work_releases_its_set() {
+    let world = World::new();
+    let set = LockSet::new(&world.client).mutex("a").unwrap().mutex("b").unwrap();
+    panics(set.lock().await.unwrap().run(panicking())).await;
+    assert_eq!(world.client.open_leases(), 0);
+    panics(set.try_run(panicking())).await;
+    assert_eq!(world.client.open_leases(), 0);
+    set.try_lock().await.unwrap().expect("the locks are free").unlock().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn panicking_work_releases_its_lock() {
+    let world = World::new();
+    let lock = world.lock("job");
+    panics(lock.try_run(panicking())).await;
+    assert_eq!(world.client.open_leases(), 0);
+    lock.try_lock().await.unwrap().expect("the lock is free").unlock().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn panicking_term_resigns() {
+    let world = World::new();
+    let election = Election::new("scheduler", &world.client).unwrap();
+    panics(election.lead("one", options(), |_| panicking())).await;
+    assert_eq!(election.leader().await.unwrap(), None);
+    panics(election.lead("one", options(), |_| -> Ready<()> { panic!("no term begins") })).await;
+    assert_eq!(election.leader().await.unwrap(), None);
+    assert_eq!(world.client.open_leases(), 0);
+}
+
+#[test]
+fn panicking_function_releases_its_lock() {
+    let store = MemoryStore::new();
+    let client_of = || blocking::Client::new(Client::new(store.client(Namespace::default()))).unwrap();
+    let (client, other) = (client_of(), client_of());
+    let lock = blocking::SimpleLock::new("job", &client).unwrap();
+    let set = blocking::LockSet::new(&client).mutex("job").unwrap().mutex("other").unwrap();
+    let election = blocking::Election::new("job", &client).unwrap();
+    let rival = blocking::SimpleLock::new("job", &other).unwrap();
+    let runs: [&dyn Fn(); 3] = [
+        &|| drop(lock.try_run(|_| -> u32 { panic!("the work panics") })),
+        &|| drop(set.try_run(|_| -> u32 { panic!("the work panics") })),
+        &|| drop(election.lead("one", LockOptions::new(), |_| -> u32 { panic!("the term panics") })),
+    ];
+    for run in runs {
+        assert!(catch_unwind(AssertUnwindSafe(run)).is_err(), "the panic is hidden");
+        let soon = LockOptions::new().wait(Duration::from_secs(20)); // the TTL is longer
+        rival.lock_with(soon).unwrap().unlock().unwrap();
+    }
+}
