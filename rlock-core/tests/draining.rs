@@ -4,7 +4,9 @@ mod support;
 
 use std::time::Duration;
 
-use rlock_core::{LockError, LossReason};
+use futures_util::StreamExt as _;
+use rlock_core::{LockError, LossReason, SimpleLock};
+use tokio::time::timeout;
 
 use support::{Fate, STEP, TTL, Verb, World, dropped_after, options, until_idle};
 
@@ -45,6 +47,26 @@ async fn waiters_end_at_once() {
     };
     let ((), drained) = tokio::join!(ending, draining);
     drained.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn watchers_go_on_until_it_ends() {
+    let world = World::new();
+    let guard = world.lock("job").lock_with(options()).await.unwrap();
+    let mut states = world.lock("watched").watch();
+    assert!(states.next().await.expect("the client lives").unwrap().is_free());
+    let working = async {
+        until_idle().await;
+        let watched = SimpleLock::new("watched", &world.other_client()).unwrap().lock().await.unwrap();
+        let state = timeout(TTL, states.next()).await.expect("a change is seen in time");
+        assert_eq!(state.expect("the client drains").unwrap().holders[0].token, watched.token());
+        guard.unlock().await.unwrap();
+    };
+    let (drained, ()) = tokio::join!(world.client.drain(LONG, TTL), working);
+    drained.unwrap();
+    while let Some(state) = timeout(TTL, states.next()).await.expect("the stream ends") {
+        state.unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]

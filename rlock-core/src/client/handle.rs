@@ -1,6 +1,7 @@
 //! The state that a client's clones and guards share.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::runtime::{self, RuntimeFlavor};
 
@@ -11,11 +12,42 @@ use crate::driver::Driver;
 pub(crate) struct Handle {
     pub(crate) driver: Arc<Driver>,
     has_own_thread: bool,
+    drains: Drains,
+}
+
+/// The number of drains under way. Clones count the same drains.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Drains(Arc<AtomicUsize>);
+
+impl Drains {
+    /// Counts a drain until this is dropped.
+    pub(super) fn count(&self) -> Drain {
+        self.0.fetch_add(1, Ordering::AcqRel);
+        Drain(self.clone())
+    }
+
+    pub(super) fn are_under_way(&self) -> bool {
+        self.0.load(Ordering::Acquire) > 0
+    }
+}
+
+/// A drain under way.
+pub(super) struct Drain(Drains);
+
+impl Drop for Drain {
+    fn drop(&mut self) {
+        let Self(Drains(count)) = self;
+        count.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Handle {
     pub(crate) fn new(driver: Arc<Driver>, has_own_thread: bool) -> Self {
-        Self { driver, has_own_thread }
+        Self { driver, has_own_thread, drains: Drains::default() }
+    }
+
+    pub(super) fn drains(&self) -> &Drains {
+        &self.drains
     }
 
     pub(crate) fn has_own_thread(&self) -> bool {

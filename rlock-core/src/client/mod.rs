@@ -148,7 +148,8 @@ impl Client {
     }
 
     /// Refuses new locks, waits for `wait` at most until the guards are dropped, and then releases the remaining
-    /// leases, as [`shutdown`](Self::shutdown) does within `timeout`. `lock` futures end at once.
+    /// leases, as [`shutdown`](Self::shutdown) does within `timeout`. `lock` futures end at once. Streams that watch a
+    /// lock or observe an election go on until the drain has ended.
     ///
     /// # Errors
     ///
@@ -159,6 +160,7 @@ impl Client {
     /// Dropping the future before the end of `wait` leaves the guards as they are, and new locks stay refused. After that
     /// it is as for [`shutdown`](Self::shutdown).
     pub async fn drain(&self, wait: Duration, timeout: Duration) -> Result<(), ShutdownError> {
+        let _drain = self.0.drains().count();
         self.0.driver.drain(wait).await;
         self.shutdown(timeout).await
     }

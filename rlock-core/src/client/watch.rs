@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use super::Client;
+use super::handle::Drains;
 use crate::contract::{BackendError, Failure, ResourceName, Snapshot};
 use crate::driver::Driver;
 
@@ -57,7 +58,8 @@ impl<V: View> Watching<V> {
     pub(crate) fn start(client: &Client, resource: ResourceName) -> Self {
         let (sender, changes) = mpsc::channel(UNREAD);
         // The task is no handle of the client, which therefore ends as if nothing watched.
-        client.spawn(watch(client.handle().driver.clone(), resource, sender));
+        let handle = client.handle();
+        client.spawn(watch(handle.driver.clone(), handle.drains().clone(), resource, sender));
         Self(changes)
     }
 }
@@ -70,9 +72,9 @@ impl<V> Stream for Watching<V> {
     }
 }
 
-async fn watch<V: View>(driver: Arc<Driver>, resource: ResourceName, sender: mpsc::Sender<V>) {
+async fn watch<V: View>(driver: Arc<Driver>, drains: Drains, resource: ResourceName, sender: mpsc::Sender<V>) {
     let mut last: Option<V> = None;
-    while !driver.is_closed() {
+    while !driver.is_closed() || drains.are_under_way() {
         let answer = tokio::select! {
             answer = look(&driver, &resource) => answer,
             () = sender.closed() => return,
