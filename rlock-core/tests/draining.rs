@@ -82,7 +82,7 @@ async fn what_is_held_too_long_is_given_back() {
 async fn dropped_drain_leaves_the_guards() {
     let world = World::new();
     let guard = world.lock("job").lock_with(options()).await.unwrap();
-    let drained = tokio::time::timeout(TTL, world.client.drain(LONG, TTL)).await;
+    let drained = timeout(TTL, world.client.drain(LONG, TTL)).await;
     assert!(drained.is_err());
     tokio::time::sleep(TTL * 5).await;
     assert!(guard.is_held());
