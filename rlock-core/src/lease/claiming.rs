@@ -110,7 +110,7 @@ impl Claiming {
                     return Phase::Ended(Ended::kept_by_the_store(LossReason::Expired));
                 }
                 let is_whole = grant.ttl >= context.terms.ttl.get().mul_f64(0.9);
-                Held::granted(grant.token, deadline, is_whole, self.doubt, Extending::new(), context)
+                Held::granted(grant, deadline, is_whole, self.doubt, Extending::new(), context)
             }
             Ok(Acquired::Queued(place)) => {
                 let doubt = self.doubt.or(self.first_lost.map(|_| Doubt::Changed));

@@ -37,15 +37,16 @@ pub(crate) struct Held {
     failures: u32,
     /// The moment to retry a failed extension.
     retry: Option<Moment>,
-    /// The longest life requested so far.
-    longest: Ttl,
+    /// The longest life that was requested or granted so far. The store may round a request up, and an adopted lease may
+    /// have more life than is requested.
+    longest: Duration,
 }
 
 impl Held {
     /// A lease that an answer of the store has granted. `is_whole`: the store has given it all the requested life.
     /// `doubt`: an event came before the answer. `extending` contains its extensions under way.
     pub(super) fn granted(
-        token: Token,
+        grant: Grant,
         deadline: Moment,
         is_whole: bool,
         doubt: Option<Doubt>,
@@ -56,7 +57,8 @@ impl Held {
         // The answer may have taken so long that little life is left.
         let enough = interval + context.terms.ttl.get().saturating_sub(interval) / 2;
         let is_whole = is_whole && deadline.since(context.now) >= enough;
-        let mut held = Self::new(token, deadline, extending.with_requests(), is_whole, context);
+        let mut held = Self::new(grant.token, deadline, extending.with_requests(), is_whole, context);
+        held.longest = held.longest.max(grant.ttl);
         held.doubt = doubt;
         if doubt.is_some() || !is_whole {
             held.extending.ask(context);
@@ -102,7 +104,7 @@ impl Held {
             doubt: None,
             failures: 0,
             retry: None,
-            longest: context.terms.ttl,
+            longest: context.terms.ttl.get(),
         }
     }
 
@@ -133,7 +135,7 @@ impl Held {
         let automatic = if self.wants_whole_life { automatic.max(terms.ttl) } else { automatic };
         let requests = std::mem::take(&mut self.requests);
         let ttl = requests.iter().map(|request| request.ttl).fold(automatic, Ttl::max);
-        self.longest = self.longest.max(ttl);
+        self.longest = self.longest.max(ttl.get());
         self.extending
             .sent(call, Sent { at: now, ttl, due: now.after(self.patience(now, terms)), was_queued: false, requests });
         Some(Order::Extend { ttl })
@@ -271,6 +273,7 @@ impl Held {
     /// Moves the deadline after a successful extension, which was sent at `sent` and requested `ttl`.
     fn prolong(&mut self, sent: Moment, ttl: Ttl, grant: Grant, context: &mut Context<'_>) {
         self.deadline = self.deadline.max(grant.deadline(sent, ttl));
+        self.longest = self.longest.max(grant.ttl);
         self.failures = 0;
         self.wants_whole_life &= ttl < context.terms.ttl;
         if let Some(watchdog) = &mut self.watchdog {
@@ -381,7 +384,7 @@ impl Held {
 
     /// The store may keep the lease until then: an unanswered extension may still take effect.
     fn alive_until(&self, context: &Context<'_>) -> Moment {
-        self.deadline.max(context.now.after(self.longest.get()))
+        self.deadline.max(context.now.after(self.longest))
     }
 
     fn reply_to_all(self, context: &mut Context<'_>) {

@@ -109,7 +109,7 @@ impl Queued {
                     return Phase::Queued(self);
                 }
                 let doubt = is_older.then_some(Doubt::Changed);
-                Held::granted(grant.token, deadline, true, doubt, self.extending, context)
+                Held::granted(grant, deadline, true, doubt, self.extending, context)
             }
             Ok(Extended::Queued(place)) => {
                 self.failures = 0;
@@ -149,7 +149,7 @@ impl Queued {
                     return Phase::Queued(self);
                 }
                 let doubt = self.extending.take_again().then_some(Doubt::Changed);
-                Held::granted(grant.token, deadline, true, doubt, self.extending, context)
+                Held::granted(grant, deadline, true, doubt, self.extending, context)
             }
             Ok(Extended::Gone { .. }) => gone(context),
             Err(fault) if fault.is_transient() => Phase::Queued(self),

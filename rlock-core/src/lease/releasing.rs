@@ -148,7 +148,8 @@ impl Releasing {
             return Phase::forget(context);
         }
         self.since = context.now;
-        self.alive_until = context.now.after(context.terms.ttl.get());
+        let granted = if let Ok(Acquired::Held(grant)) = answer { grant.ttl } else { Duration::ZERO };
+        self.alive_until = context.now.after(granted.max(context.terms.ttl.get()));
         self.retry_until = context.now.after(context.terms.retry_for);
         self.send(context);
         Phase::Releasing(self)

@@ -120,10 +120,34 @@ fn release_after_a_loss_outlasts_the_longest_extension() {
     driven.take(Input::Extended(0, Err(Fault::Unknown))); // it may have had its effect
     driven.pass(TTL);
     assert_eq!(driven.take(Input::LetGo).last(), Some(&Effect::Confirm(ReleaseOutcome::Lost(LossReason::Expired))));
+    release_fails_for(&mut driven, LONG);
+}
+
+#[test]
+fn release_outlasts_the_life_that_was_granted() {
+    const LONG: u64 = 20 * TTL;
+    let adopted = |life| Input::Claimed(0, Ok(Acquired::Held(grant(life))));
+    let (mut claimed, _) = Driven::with(unwatched());
+    claimed.take(adopted(LONG));
+    let mut extended = Driven::held(unwatched());
+    extended.take(Input::Hint(Hint::Resync));
+    extended.take(Input::Extended(0, Ok(Extended::Held(grant(LONG)))));
+    let (mut dropped, _) = Driven::with(unwatched());
+    dropped.take(Input::GiveUp);
+    dropped.take(adopted(LONG));
+    for (mut driven, wish) in [(claimed, Input::GiveUp), (extended, Input::GiveUp), (dropped, Input::Timer)] {
+        driven.take(wish);
+        release_fails_for(&mut driven, LONG);
+    }
+}
+
+/// Fails releases for `millis`, and expects the client to give up then.
+fn release_fails_for(driven: &mut Driven, millis: u64) {
     let begun = driven.now;
-    while driven.now < begun.after(ms(LONG)) {
+    let is_report = |effect: &Effect| *effect == Effect::Confirm(ReleaseOutcome::Unconfirmed);
+    while driven.now < begun.after(ms(millis)) {
         let effects = driven.take(Input::Released(0, Err(Fault::NotApplied)));
-        assert_eq!(effects, [], "{:?} after the loss", driven.now.since(begun));
+        assert!(effects.iter().all(is_report), "{effects:?} {:?} after the release", driven.now.since(begun));
         driven.fire();
     }
     assert_eq!(driven.take(Input::Released(0, Err(Fault::NotApplied))), [Effect::Unreleased, Effect::Forget]);
