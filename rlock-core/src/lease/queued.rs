@@ -12,6 +12,9 @@ use super::{
 use crate::clock::Moment;
 use crate::contract::{Extended, Place, Token, Ttl};
 
+/// The time until an expiry that counts as at once. A store that repeats this answer is asked less and less often.
+const SOON: Duration = Duration::from_millis(10);
+
 /// A lease in the store's queue. Extensions keep its place, and their answers report the grant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Queued {
@@ -23,6 +26,8 @@ pub(crate) struct Queued {
     due: Moment,
     /// Failures in a row.
     failures: u32,
+    /// Answers in a row that the lease in front expires [at once](SOON).
+    soon: u32,
     /// The moment of an event that reported a break. Older news is not trusted: events about the grant of this lease,
     /// and answers to requests that were sent before.
     doubted: Option<Moment>,
@@ -40,10 +45,12 @@ impl Queued {
             since,
             alive_until: alive_until(sent, context.terms.ttl),
             extending: Extending::new(),
-            due: context.now.after(next_extension(place, context.terms)),
+            due: context.now,
             failures: 0,
+            soon: 0,
             doubted: (doubt == Some(Doubt::Broken)).then_some(context.now),
         };
+        queued.schedule(place, context);
         if doubt.is_some() {
             queued.extending.ask(context);
         }
@@ -114,7 +121,7 @@ impl Queued {
             Ok(Extended::Queued(place)) => {
                 self.failures = 0;
                 self.alive_until = self.alive_until.max(alive_until(sent, terms.ttl));
-                self.due = context.now.after(next_extension(place, terms));
+                self.schedule(place, context);
                 if self.extending.take_again() {
                     self.extending.ask(context);
                 } else {
@@ -132,6 +139,22 @@ impl Queued {
             }
             Err(_) => self.rejected(context),
         }
+    }
+
+    /// Schedules the next extension: before the lease expires, at the expiry of the lease in front, and often if the
+    /// store does not report grants.
+    fn schedule(&mut self, place: Place, context: &Context<'_>) {
+        const FIRST: Duration = Duration::from_millis(5);
+        const LONGEST: Duration = Duration::from_millis(50);
+        let (terms, ttl) = (context.terms, context.terms.ttl.get());
+        self.soon = if place.ask_again < SOON { self.soon.saturating_add(1) } else { 0 };
+        let repeated = self.soon.saturating_sub(1);
+        let pace = if repeated > 0 { pause(terms.seed, repeated, FIRST, LONGEST) } else { Duration::ZERO };
+        let third = pause(terms.seed, 0, ttl / 3, ttl / 3);
+        let at_expiry = place.ask_again.saturating_add(Duration::from_millis(1)).max(pace);
+        let often = (ttl / 30).clamp(Duration::from_millis(5), Duration::from_millis(500));
+        let poll = if terms.pushes { Duration::MAX } else { pause(terms.seed, 0, often, often) };
+        self.due = context.now.after(third.min(at_expiry).min(poll));
     }
 
     /// Handles an answer that was overdue. Another extension has been requested since.
@@ -207,15 +230,4 @@ fn gone(context: &mut Context<'_>) -> Phase {
 
 fn alive_until(sent: Moment, ttl: Ttl) -> Moment {
     sent.after(ttl.get()).before(ttl.margin())
-}
-
-/// The time until the next extension of a queued lease: before the lease expires, at the expiry of the lease in front,
-/// and often if the store does not report grants.
-fn next_extension(place: Place, terms: &Terms) -> Duration {
-    let ttl = terms.ttl.get();
-    let third = pause(terms.seed, 0, ttl / 3, ttl / 3);
-    let at_expiry = place.ask_again.saturating_add(Duration::from_millis(1));
-    let often = (ttl / 30).clamp(Duration::from_millis(5), Duration::from_millis(500));
-    let poll = if terms.pushes { Duration::MAX } else { pause(terms.seed, 0, often, often) };
-    third.min(at_expiry).min(poll)
 }

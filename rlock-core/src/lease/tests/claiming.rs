@@ -101,6 +101,26 @@ fn waiter_asks_when_what_blocks_it_may_expire() {
 }
 
 #[test]
+fn waiter_paces_a_store_that_asks_at_once() {
+    let mut driven = Driven::queued(unwatched());
+    let asked_again = |driven: &mut Driven, millis| {
+        driven.take(Input::Extended(0, Ok(Extended::Queued(Place { ahead: 0, ask_again: ms(millis) }))));
+        let answered = driven.now;
+        driven.fire();
+        driven.now.since(answered)
+    };
+    driven.fire();
+    assert_eq!(asked_again(&mut driven, 0), ms(1), "the lease in front may have expired");
+    let begun = driven.now;
+    for _ in 0..100 {
+        asked_again(&mut driven, 0);
+    }
+    assert!(driven.now.since(begun) > ms(2_000), "{:?}", driven.now.since(begun));
+    assert_eq!(asked_again(&mut driven, 2_000), ms(2_001));
+    assert_eq!(asked_again(&mut driven, 0), ms(1), "another lease is in front");
+}
+
+#[test]
 fn event_hands_the_lock_over_before_expiry() {
     let mut driven = Driven::queued(unwatched());
     driven.sent.clear();
