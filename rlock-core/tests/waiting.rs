@@ -128,6 +128,42 @@ async fn place_lost_by_the_store_is_taken_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn wait_includes_the_time_in_a_lost_place() {
+    let world = World::new();
+    let other = world.other_client();
+    let _held = SimpleLock::new("job", &other).unwrap().lock_with(options()).await.unwrap();
+    let (lock, wait) = (world.lock("job"), 4 * TTL);
+    let waiting = tokio::spawn(async move { lock.lock_with(options().wait(wait)).await });
+    until_idle().await;
+    world.script.set(Fate::Failed);
+    sleep(3 * TTL).await;
+    world.script.set(Fate::Answered);
+    let refused = waiting.await.unwrap().unwrap_err();
+    assert!(matches!(refused, LockError::TimedOut { wait: waited, .. } if waited >= wait), "{refused}");
+}
+
+/// The place is lost within the wait, and the waiter is not polled until after it.
+#[tokio::test(start_paused = true)]
+async fn place_lost_before_a_late_poll_times_out() {
+    let world = World::new();
+    let other = world.other_client();
+    let _held = SimpleLock::new("job", &other).unwrap().lock_with(options()).await.unwrap();
+    let (lock, wait) = (world.lock("job"), 4 * TTL);
+    let mut waiting = Box::pin(lock.lock_with(options().wait(wait)));
+    for _ in 0..3 {
+        assert!(poll!(&mut waiting).is_pending());
+        until_idle().await;
+    }
+    world.script.set(Fate::Failed);
+    sleep(3 * TTL).await;
+    world.script.set(Fate::Answered);
+    sleep(2 * TTL).await;
+    world.script.decide(Verb::Acquire, Fate::Hangs);
+    let refused = waiting.await.unwrap_err();
+    assert!(matches!(refused, LockError::TimedOut { wait: waited, .. } if waited >= 5 * TTL), "{refused}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn crashed_holder_costs_at_most_its_ttl() {
     let world = World::new();
     let crashed = world.lock("job").lock_with(options()).await.unwrap();

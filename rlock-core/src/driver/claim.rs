@@ -60,7 +60,7 @@ impl Driver {
             pushes: can.push,
             seed: u64::try_from(id.as_u128() >> 64).expect("64 bits"),
         };
-        let lease = Lease::new(terms, now, &mut Effects::new());
+        let lease = Lease::new(terms, request.since, &mut Effects::new());
         let slot = Arc::new(Slot::new(key, request, lease, watch));
         slot.lock().adopting = adopted.map(|(_, token)| token);
         let resource = || request.resource.clone();
@@ -90,8 +90,7 @@ impl Driver {
                 Refusal::Ended(reason) => return Some(Claimed::Ended(reason)),
                 Refusal::Busy { waited: wait } => {
                     drop(state);
-                    let held_here = if wait.is_zero() { None } else { self.held_here(&slot.key.resource) };
-                    return Some(Claimed::Failed(LockError::TimedOut { resource: resource(), wait, held_here }));
+                    return Some(Claimed::Failed(self.timed_out(&slot.key.resource, wait)));
                 }
                 Refusal::Unanswered { waited: wait } => LockError::Unanswered { resource: resource(), wait },
                 Refusal::Closed => LockError::Closed { resource: resource() },
@@ -112,6 +111,12 @@ impl Driver {
             Phase::Forgotten => Some(Claimed::Failed(LockError::Closed { resource: resource() })),
             _ => None,
         }
+    }
+
+    /// The error after a wait of `wait` while the resource was held.
+    pub(crate) fn timed_out(&self, resource: &ResourceName, wait: Duration) -> LockError {
+        let held_here = if wait.is_zero() { None } else { self.held_here(resource) };
+        LockError::TimedOut { resource: resource.clone(), wait, held_here }
     }
 
     /// The longest time for which this client has held the resource, or a part of it.

@@ -63,6 +63,7 @@ impl Driver {
 
     fn claim_handle(self: &Arc<Self>, handle: &LockHandle, kind: LockKind) -> Result<Arc<Slot>, LockError> {
         let watchdog = WatchdogConfig { max_failures: u32::MAX, ..WatchdogConfig::new() }.plan(handle.ttl)?;
+        let now = self.now();
         let request = LockRequest {
             resource: handle.key.resource.clone(),
             share: handle.share,
@@ -70,13 +71,14 @@ impl Driver {
             ttl: handle.ttl,
             watchdog: Some(watchdog),
             wait: Wait::Never,
+            since: now,
             hold_at_least: Duration::ZERO,
             hold_at_most: None,
             data: None,
             owner: None,
             place: None,
         };
-        self.claim_lease(Some((handle.key.id, handle.token)), &request, self.now())
+        self.claim_lease(Some((handle.key.id, handle.token)), &request, now)
     }
 }
 

@@ -29,6 +29,8 @@ pub(crate) struct LockRequest {
     pub(crate) ttl: Ttl,
     pub(crate) watchdog: Option<Plan>,
     pub(crate) wait: Wait,
+    /// The moment from which the user waits.
+    pub(crate) since: Moment,
     pub(crate) hold_at_least: Duration,
     pub(crate) hold_at_most: Option<Duration>,
     pub(crate) data: Option<LeaseData>,

@@ -19,6 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// A lease that is being claimed: the store has not said yet that it is held or queued.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Claiming {
+    /// The moment from which the user waits.
     since: Moment,
     /// The claim, and the moment when it was sent.
     call: RequestState<Moment>,
@@ -40,13 +41,13 @@ pub(crate) struct Claiming {
 }
 
 impl Claiming {
-    pub(super) fn new(now: Moment) -> Self {
+    pub(super) fn new(since: Moment) -> Self {
         Self {
-            since: now,
+            since,
             call: RequestState::Wanted,
             retry: None,
-            give_up: now,
-            hung: now,
+            give_up: since,
+            hung: since,
             failures: 0,
             refusals: 0,
             first_lost: None,

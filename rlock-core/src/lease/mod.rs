@@ -133,10 +133,10 @@ pub(super) struct Context<'a> {
 }
 
 impl Lease {
-    /// A lease whose claim has to be sent.
-    pub(crate) fn new(terms: Terms, now: Moment, effects: &mut Effects) -> Self {
+    /// A lease whose claim has to be sent. Its user waits since `since`, perhaps for an earlier lease at first.
+    pub(crate) fn new(terms: Terms, since: Moment, effects: &mut Effects) -> Self {
         effects.push(Effect::Send(Verb::Claim));
-        let phase = Phase::Claiming(Claiming::new(now));
+        let phase = Phase::Claiming(Claiming::new(since));
         Self { terms, phase, stray_until: None, last_call: 0 }
     }
 

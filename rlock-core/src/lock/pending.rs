@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::options::ValidOptions;
 use super::{Guard, LockOptions};
 use crate::client::{Client, Handle};
-use crate::clock::Moment;
 use crate::contract::{ResourceName, Share};
 use crate::driver::{Claimed, LockRequest, Slot};
 use crate::error::{InvalidConfig, LockError};
@@ -34,7 +33,6 @@ pub(super) struct Pending {
     client: Arc<Handle>,
     slot: Arc<Slot>,
     request: LockRequest,
-    started: Moment,
     /// The number of grants that ran out before the user polled.
     run_out: u32,
     is_over: bool,
@@ -54,10 +52,22 @@ impl Pending {
         };
         let ValidOptions { ttl, watchdog, hold_at_least, hold_at_most, data, label, place, .. } = valid;
         let owner = label.map(|label| Arc::new(driver.settings().owner.clone().with_label(&label)));
-        let request =
-            LockRequest { resource, share, kind, ttl, watchdog, wait, hold_at_least, hold_at_most, data, owner, place };
+        let request = LockRequest {
+            resource,
+            share,
+            kind,
+            ttl,
+            watchdog,
+            wait,
+            since: started,
+            hold_at_least,
+            hold_at_most,
+            data,
+            owner,
+            place,
+        };
         let slot = driver.claim(&request, started)?;
-        Ok(Self { client, slot, request, started, run_out: 0, is_over: false })
+        Ok(Self { client, slot, request, run_out: 0, is_over: false })
     }
 
     /// Waits for the outcome. A loop that locks and unlocks yields to other tasks now and then, even if the store
@@ -78,7 +88,7 @@ impl Pending {
             self.is_over = true;
             let guard = outcome.map(|token| Guard::new(self.client.clone(), self.slot.clone(), token));
             // A user's recorder that panics drops the guard.
-            self.client.driver.acquire_ended(self.request.kind, guard.as_ref().err(), self.started);
+            self.client.driver.acquire_ended(self.request.kind, guard.as_ref().err(), self.request.since);
             return guard;
         }
     }
@@ -94,7 +104,11 @@ impl Pending {
             let (resource, ttl) = (self.request.resource.clone(), self.request.ttl);
             return Err(LockError::TtlTooShort { resource, ttl, grants: MOST });
         }
-        self.slot = driver.claim(&self.request, driver.now())?;
+        let now = driver.now();
+        if matches!(self.request.wait, Wait::Until(until) if until <= now) {
+            return Err(driver.timed_out(&self.request.resource, now.since(self.request.since)));
+        }
+        self.slot = driver.claim(&self.request, now)?;
         Ok(())
     }
 }
@@ -102,7 +116,7 @@ impl Pending {
 impl Drop for Pending {
     fn drop(&mut self) {
         if !self.is_over {
-            self.client.driver.give_up(&self.slot, self.started);
+            self.client.driver.give_up(&self.slot, self.request.since);
         }
     }
 }
