@@ -7,9 +7,11 @@ use super::face::Face;
 use super::unseen::Unseen;
 use super::{Guard, LockOptions, LockSetGuard};
 use crate::client::Client;
+use crate::clock::Moment;
 use crate::contract::{ResourceName, Share};
 use crate::driver::together;
-use crate::error::{InvalidConfig, LockError, RunError};
+use crate::error::{ExtendError, InvalidConfig, LockError, RunError};
+use crate::lease::Lost;
 use crate::metrics::LockKind;
 use crate::watchdog::WatchdogConfig;
 
@@ -119,13 +121,13 @@ impl LockSet {
     /// All other options apply to each lock.
     ///
     /// The client renews the locks that it holds until it has acquired all of them, also without a watchdog. If one of
-    /// them is lost meanwhile, the set releases all and waits for all again. A lock that the set releases before it has
-    /// all of them is free at once, also with [`hold_at_least`](LockOptions::hold_at_least).
+    /// them is lost meanwhile, the set releases all and, after a short pause, waits for all again. A lock that the set
+    /// releases before it has all of them is free at once, also with [`hold_at_least`](LockOptions::hold_at_least).
     ///
     /// # Errors
     ///
-    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with), about the first lock that was not acquired. The
-    /// set then holds no lock.
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with), about the first lock that was not acquired, or
+    /// that the store did not extend at the end. The set then holds no lock.
     ///
     /// # Cancel safety
     ///
@@ -133,11 +135,12 @@ impl LockSet {
     pub async fn lock_with(&self, options: LockOptions) -> Result<LockSetGuard, LockError> {
         refuse_limit(&options)?;
         let options = options.with_defaults(self.client.defaults());
-        let wait = Budget::new(&self.client, options.longest_wait());
+        let mut wait = Budget::new(&self.client, options.longest_wait());
         loop {
             let taken = self.take_all(&options, &wait).await.map_err(|error| wait.in_all(error))?;
-            if let Some(guard) = self.finish(taken, &options).await? {
-                return Ok(guard);
+            match self.finish(taken, &options).await? {
+                Ok(guard) => return Ok(guard),
+                Err(lost) => wait.pause_after(&lost).await?,
             }
         }
     }
@@ -241,21 +244,32 @@ impl LockSet {
         Ok(taken.into_iter().map(|(_, lock)| lock).collect())
     }
 
-    /// Combines the locks, and gives each lease the life that `options` specify. `None` if one of them was lost already.
-    async fn finish(&self, taken: Vec<Unseen>, options: &LockOptions) -> Result<Option<LockSetGuard>, LockError> {
-        let mut are_held = true;
+    /// Combines the locks, and gives each lease the life that `options` specify. The inner error is the loss of one of
+    /// the locks.
+    async fn finish(&self, taken: Vec<Unseen>, options: &LockOptions) -> Result<Result<LockSetGuard, Lost>, LockError> {
         if !options.has_watchdog() {
             let ttl = options.parse()?.ttl.get();
             let guards = taken.iter().map(Unseen::guard);
             let watched: Vec<_> = guards.filter_map(|guard| Some((guard, guard.watchdog()?))).collect();
             let extended = together(watched.iter().map(async |(guard, watchdog)| {
                 watchdog.stop();
-                guard.extend(ttl).await.is_ok()
+                guard.extend(ttl).await
             }));
-            are_held = extended.await.into_iter().all(|is_extended| is_extended);
+            for extended in extended.await {
+                match extended {
+                    Ok(_) | Err(ExtendError::Lost(_)) => {} // the check below sees a loss
+                    Err(ExtendError::InvalidConfig(error)) => return Err(error.into()),
+                    Err(ExtendError::Unconfirmed { resource, source }) if source.is_transient() => {
+                        return Err(LockError::Unavailable { resource, source });
+                    }
+                    Err(ExtendError::Unconfirmed { resource, source }) => {
+                        return Err(LockError::Rejected { resource, source });
+                    }
+                }
+            }
         }
-        are_held &= taken.iter().all(|lock| lock.guard().is_held());
-        Ok(are_held.then(|| shown(taken)))
+        let checked = taken.iter().try_for_each(|lock| lock.guard().check());
+        Ok(checked.map(|()| shown(taken)))
     }
 }
 
@@ -299,28 +313,52 @@ fn patient() -> WatchdogConfig {
     WatchdogConfig { max_failures: u32::MAX, ..WatchdogConfig::new() }
 }
 
-/// The time limit for all locks together.
-struct Budget {
-    client: Client,
-    started: crate::Moment,
-    wait: Option<Duration>,
-}
-
 /// The time of each lock would begin with its own grant, while the set still waits for others.
 fn refuse_limit(options: &LockOptions) -> Result<(), InvalidConfig> {
     if options.has_limit() { Err(InvalidConfig::HoldLimitOfSet) } else { Ok(()) }
 }
 
+/// The time limit for all locks together.
+struct Budget {
+    client: Client,
+    started: Moment,
+    wait: Option<Duration>,
+    /// The number of pauses so far.
+    pauses: u32,
+}
+
 impl Budget {
     fn new(client: &Client, wait: Option<Duration>) -> Self {
-        Self { client: client.clone(), started: client.now(), wait }
+        Self { client: client.clone(), started: client.now(), wait, pauses: 0 }
+    }
+
+    /// The remaining wait; `None` without a limit.
+    fn left(&self) -> Option<Duration> {
+        self.wait.map(|wait| wait.saturating_sub(self.client.now().since(self.started)))
     }
 
     /// The same options with the remaining wait.
     fn left_of(&self, options: LockOptions) -> LockOptions {
-        match self.wait {
-            Some(wait) => options.wait(wait.saturating_sub(self.client.now().since(self.started))),
+        match self.left() {
+            Some(left) => options.wait(left),
             None => options,
+        }
+    }
+
+    /// Pauses after a loss, before the set locks again, longer each time. Fails if the wait is over.
+    async fn pause_after(&mut self, lost: &Lost) -> Result<(), LockError> {
+        const FIRST: Duration = Duration::from_millis(10);
+        const LONGEST: Duration = Duration::from_secs(1);
+        let longest = (FIRST * (1 << self.pauses.min(8))).min(LONGEST);
+        let pause = longest.mul_f64(rand::random_range(0.5..1.0)).min(self.left().unwrap_or(Duration::MAX));
+        self.pauses += 1;
+        let (driver, until) = (&self.client.handle().driver, self.client.now().after(pause));
+        let clock = driver.settings().clock.clone();
+        let pausing = driver.runtime().spawn(async move { clock.sleep_until(until).await });
+        let _the_runtime_may_have_ended = pausing.await;
+        match self.wait {
+            Some(wait) if self.left() == Some(Duration::ZERO) => Err(driver.timed_out(&lost.resource, wait)),
+            _ => Ok(()),
         }
     }
 
