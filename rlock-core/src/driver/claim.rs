@@ -55,14 +55,13 @@ impl Driver {
             renewal,
             hold_at_least: request.hold_at_least,
             hold_at_most: request.hold_at_most,
-            adopts: adopted.is_some(),
+            adopts: adopted.map(|(_, token)| token),
             queues: can.queue,
             pushes: can.push,
             seed: u64::try_from(id.as_u128() >> 64).expect("64 bits"),
         };
         let lease = Lease::new(terms, request.since, &mut Effects::new());
         let slot = Arc::new(Slot::new(key, request, lease, watch));
-        slot.lock().adopting = adopted.map(|(_, token)| token);
         let resource = || request.resource.clone();
         match self.table.insert(&slot) {
             Ok(()) => {}

@@ -49,12 +49,7 @@ impl Driver {
             slot.poll_for(context, || self.claimed(slot))
         });
         match claimed.await {
-            Claimed::Granted(token) if token == handle.token => Ok(adopting.take()?),
-            // The lease ended in between, and the claim has created a new one.
-            Claimed::Granted(_) => {
-                self.let_go(&adopting.take()?);
-                Err(lost(LossReason::Gone).into())
-            }
+            Claimed::Granted(_) => Ok(adopting.take()?),
             Claimed::Ended(reason) => Err(lost(reason).into()),
             Claimed::Failed(LockError::TimedOut { .. }) => Err(lost(LossReason::TakenOver).into()),
             Claimed::Failed(error) => Err(error.into()),
@@ -92,25 +87,19 @@ impl Adopting {
     /// Makes the lease one of this client. Fails if the client was shut down meanwhile.
     fn take(&mut self) -> Result<Arc<Slot>, LockError> {
         let slot = self.slot.take().expect("it is taken once");
-        let mut state = slot.lock();
-        state.adopting = None;
-        let is_forgotten = slot.is_forgotten();
-        drop(state);
+        let mut is_forgotten = false;
+        self.driver.step_with(&slot, Input::Adopt, None, Sending::Later, |state, _| {
+            is_forgotten = matches!(state.lease.phase(), Phase::Forgotten);
+        });
         if is_forgotten { Err(LockError::Closed { resource: slot.key.resource.clone() }) } else { Ok(slot) }
     }
 }
 
 impl Drop for Adopting {
     fn drop(&mut self) {
-        let Some(slot) = &self.slot else { return };
-        let is_another = {
-            let state = slot.lock();
-            matches!(state.lease.phase(), Phase::Held(_)) && !state.has_adopted()
-        };
-        if is_another {
-            self.driver.leave(slot, Input::GiveUp); // the adopted one had ended, and the claim has made another
-        } else {
-            self.driver.step(slot, Input::HandOver, Sending::Later);
+        if let Some(slot) = &self.slot {
+            slot.forget_user();
+            self.driver.step(slot, Input::GiveUp, Sending::Later);
         }
     }
 }

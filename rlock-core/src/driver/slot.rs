@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::QueuePlace;
 use super::watch::Watch;
 use crate::clock::Moment;
-use crate::contract::{BackendError, LeaseData, LeaseKey, Owner, ResourceName, Share, Token, Ttl};
+use crate::contract::{BackendError, LeaseData, LeaseKey, Owner, ResourceName, Share, Ttl};
 use crate::error::ExtendError;
 use crate::lease::{Lease, LossReason, Phase, Refusal, ReleaseOutcome, Wait};
 use crate::metrics::LockKind;
@@ -69,8 +69,6 @@ pub(super) struct Signals {
 
 pub(super) struct State {
     pub(super) lease: Lease,
-    /// The token of the lease that is being adopted. The end of this client must leave that lease in the store.
-    pub(super) adopting: Option<Token>,
     /// The timers in the schedule, each earlier than the one before.
     pub(super) timers: SmallVec<[Moment; 2]>,
     /// The reason why the waiter gets no lock.
@@ -85,14 +83,6 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Whether the store has answered a claim with the lease that is being adopted, or with one that has ended.
-    pub(super) fn has_adopted(&self) -> bool {
-        self.adopting.is_some_and(|token| match self.lease.phase() {
-            Phase::Held(held) => held.token() == token,
-            phase => matches!(phase, Phase::Ended(_)),
-        })
-    }
-
     /// The timer of the lease, if it is earlier than every timer in the schedule.
     pub(super) fn missing_timer(&self) -> Option<Moment> {
         self.lease.timer().filter(|at| self.timers.last().is_none_or(|earliest| at < earliest))
@@ -106,7 +96,6 @@ impl Slot {
     pub(super) fn new(key: LeaseKey, request: &LockRequest, lease: Lease, watch: Option<Box<Watch>>) -> Self {
         let state = State {
             lease,
-            adopting: None,
             timers: SmallVec::new(),
             refusal: None,
             release: None,

@@ -70,11 +70,8 @@ impl Driver {
         if let Some(report) = &report {
             old_error = std::mem::replace(&mut state.last_error, report.error.clone().map(Box::new));
         }
-        let leaves = (is_close || is_drain) && state.has_adopted();
-        let input = if leaves { Input::HandOver } else { input };
         match state.lease.phase() {
             // The waiter may not have seen its grant.
-            _ if leaves => state.refusal = Some(Refusal::Closed),
             Phase::Held(held) if is_close || is_drain && held.deadline() <= now => {
                 state.refusal = Some(Refusal::Closed);
             }

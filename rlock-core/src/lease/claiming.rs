@@ -90,25 +90,32 @@ impl Claiming {
             }
             Input::Close | Input::Drain => self.refuse(Refusal::Closed, context),
             Input::LetGo | Input::GiveUp => self.give_back(context),
-            Input::HandOver => Phase::forget(context),
             Input::Abandon => Phase::forget_unreleased(context),
             Input::Extend { ticket, .. } => {
                 context.effects.push(Effect::Reply(ticket, ExtendOutcome::Over));
                 Phase::Claiming(self)
             }
-            Input::Extended(..) | Input::Released(..) | Input::Watch(_) | Input::Unwatch { .. } => {
-                Phase::Claiming(self)
-            }
+            Input::Extended(..)
+            | Input::Released(..)
+            | Input::Watch(_)
+            | Input::Unwatch { .. }
+            | Input::HandOver
+            | Input::Adopt => Phase::Claiming(self),
         }
     }
 
     fn answered(mut self, sent: Moment, answer: Result<Acquired, Fault>, context: &mut Context<'_>) -> Phase {
         match answer {
+            Ok(Acquired::Held(grant)) if context.terms.adopts.is_some_and(|token| token != grant.token) => {
+                ended_before(grant.ttl, context)
+            }
+            Ok(Acquired::Queued(_)) if context.terms.adopts.is_some() => ended_before(Duration::ZERO, context),
             Ok(Acquired::Held(grant)) => {
                 let deadline = grant.deadline(sent, context.terms.ttl);
                 if context.now >= deadline {
                     context.effects.push(Effect::Refuse(Refusal::Ended(LossReason::Expired)));
-                    return Phase::Ended(Ended::kept_by_the_store(LossReason::Expired));
+                    let is_adopting = context.terms.adopts.is_some();
+                    return Phase::Ended(Ended::kept_by_the_store(LossReason::Expired).adopting(is_adopting));
                 }
                 let is_whole = grant.ttl >= context.terms.ttl.get().mul_f64(0.9);
                 Held::granted(grant, deadline, is_whole, self.doubt, Extending::new(), context)
@@ -179,7 +186,7 @@ impl Claiming {
     /// Releases the lease if there may be one. The answer to a claim under way decides that. A lease that could not be
     /// adopted stays in the store.
     fn give_back(self, context: &mut Context<'_>) -> Phase {
-        if context.terms.adopts {
+        if context.terms.adopts.is_some() {
             return Phase::forget(context);
         }
         let alive_until = context.now.after(context.terms.ttl.get());
@@ -191,4 +198,10 @@ impl Claiming {
             _ => Phase::forget(context),
         }
     }
+}
+
+/// Refuses an adoption whose lease has ended, and releases the lease of the life `life` that the claim has made instead.
+fn ended_before(life: Duration, context: &mut Context<'_>) -> Phase {
+    context.effects.push(Effect::Refuse(Refusal::Ended(LossReason::Gone)));
+    Releasing::start(context.now.after(life.max(context.terms.ttl.get())), false, None, context)
 }

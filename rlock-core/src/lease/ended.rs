@@ -13,17 +13,19 @@ pub(crate) struct Ended {
     kept_until: Option<Moment>,
     /// The resource has to stay taken until then, if the store still has the lease.
     rest_until: Option<Moment>,
+    /// The lease is another client's, until the user has adopted it.
+    is_adopting: bool,
 }
 
 impl Ended {
     /// A lease that the store does not have any more.
     pub(super) fn gone(reason: LossReason) -> Self {
-        Self { reason, may_be_there: false, kept_until: None, rest_until: None }
+        Self { reason, may_be_there: false, kept_until: None, rest_until: None, is_adopting: false }
     }
 
     /// A lease that the store may still have.
     pub(super) fn kept_by_the_store(reason: LossReason) -> Self {
-        Self { reason, may_be_there: true, kept_until: None, rest_until: None }
+        Self { reason, may_be_there: true, kept_until: None, rest_until: None, is_adopting: false }
     }
 
     /// A lease that the store may have until `until`.
@@ -37,12 +39,18 @@ impl Ended {
         self
     }
 
+    pub(super) fn adopting(mut self, is_adopting: bool) -> Self {
+        self.is_adopting = is_adopting;
+        self
+    }
+
     pub(crate) fn reason(&self) -> LossReason {
         self.reason
     }
 
-    pub(super) fn step(self, input: Input, context: &mut Context<'_>) -> Phase {
+    pub(super) fn step(mut self, input: Input, context: &mut Context<'_>) -> Phase {
         match input {
+            Input::GiveUp | Input::Close | Input::Drain if self.is_adopting => Phase::forget(context),
             Input::LetGo | Input::GiveUp | Input::Close | Input::Drain => {
                 context.effects.push(Effect::Confirm(ReleaseOutcome::Lost(self.reason)));
                 if self.may_be_there || context.stray_until.is_some_and(|until| context.now < until) {
@@ -57,7 +65,10 @@ impl Ended {
                 context.effects.push(Effect::Reply(ticket, ExtendOutcome::Over));
                 Phase::Ended(self)
             }
-            Input::HandOver => Phase::forget(context),
+            Input::Adopt => {
+                self.is_adopting = false;
+                Phase::Ended(self)
+            }
             _ => Phase::Ended(self),
         }
     }

@@ -40,6 +40,8 @@ pub(crate) struct Held {
     /// The longest life that was requested or granted so far. The store may round a request up, and an adopted lease may
     /// have more life than is requested.
     longest: Duration,
+    /// The lease is another client's, until the user has adopted it.
+    is_adopting: bool,
 }
 
 impl Held {
@@ -105,6 +107,7 @@ impl Held {
             failures: 0,
             retry: None,
             longest: context.terms.ttl.get(),
+            is_adopting: context.terms.adopts.is_some(),
         }
     }
 
@@ -193,14 +196,16 @@ impl Held {
                 Phase::Held(self)
             }
             Input::LetGo => self.give_back(true, context),
+            Input::GiveUp | Input::Close | Input::Drain if self.is_adopting => self.leave(context),
             Input::GiveUp => self.give_back(false, context),
             Input::Close => {
                 let lost = self.lose(LossReason::Shutdown, true, context);
                 lost.step_on(Input::LetGo, context)
             }
-            Input::HandOver => {
-                self.reply_to_all(context);
-                Phase::forget(context)
+            Input::HandOver => self.leave(context),
+            Input::Adopt => {
+                self.is_adopting = false;
+                Phase::Held(self)
             }
             Input::Abandon => self.lose(LossReason::Shutdown, true, context),
             Input::Claimed(..) | Input::Released(..) | Input::Drain => Phase::Held(self),
@@ -368,11 +373,13 @@ impl Held {
             watchdog.lost(reason, context);
         }
         let (rest_until, alive_until) = (self.since.after(context.terms.hold_at_least), self.alive_until(context));
+        let is_adopting = self.is_adopting;
         self.reply_to_all(context);
-        Phase::Ended(match may_be_there {
+        let ended = match may_be_there {
             true => Ended::kept_by_the_store(reason).kept_until(alive_until, context).resting_until(rest_until),
             false => Ended::gone(reason),
-        })
+        };
+        Phase::Ended(ended.adopting(is_adopting))
     }
 
     fn give_back(self, rests: bool, context: &mut Context<'_>) -> Phase {
@@ -380,6 +387,12 @@ impl Held {
         let rest_until = rests.then(|| self.since.after(context.terms.hold_at_least));
         self.reply_to_all(context);
         Releasing::start(alive_until, true, rest_until, context)
+    }
+
+    /// Forgets the lease, which stays in the store.
+    fn leave(self, context: &mut Context<'_>) -> Phase {
+        self.reply_to_all(context);
+        Phase::forget(context)
     }
 
     /// The store may keep the lease until then: an unanswered extension may still take effect.

@@ -27,8 +27,10 @@ pub(crate) enum Input {
     LetGo,
     /// The user has left without seeing a grant. No work was done under the lease, so its resource need not rest.
     GiveUp,
-    /// Another client may adopt the lease. This client forgets it, and the lease stays in the store.
+    /// Another client may adopt the held lease. This client forgets it, and the lease stays in the store.
     HandOver,
+    /// The user has adopted the lease of another client. From now on, its end releases it.
+    Adopt,
     /// The client ends the wait of this lease. A lock that is held stays held.
     Drain,
     /// The client shuts down.

@@ -48,7 +48,7 @@ mod wish;
 use std::time::Duration;
 
 use crate::clock::Moment;
-use crate::contract::Ttl;
+use crate::contract::{Token, Ttl};
 
 pub(crate) use self::claiming::Claiming;
 pub(crate) use self::effect::{Effect, Effects, ExtendOutcome, Order, Refusal, ReleaseOutcome, Verb, WatchdogFault};
@@ -88,8 +88,9 @@ pub(crate) struct Terms {
     pub(crate) hold_at_least: Duration,
     /// The time from the grant after which the lock is lost, even if it is renewed.
     pub(crate) hold_at_most: Option<Duration>,
-    /// Another client has held the lease before, so a claim that fails must not end it.
-    pub(crate) adopts: bool,
+    /// The token of a lease that another client has held and that this client adopts. The lease stays in the store, until
+    /// [`Input::Adopt`] makes it this client's.
+    pub(crate) adopts: Option<Token>,
     /// Whether the store has a queue.
     pub(crate) queues: bool,
     /// Whether the store reports grants and breaks.

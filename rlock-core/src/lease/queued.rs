@@ -91,13 +91,17 @@ impl Queued {
                 self.give_back(context)
             }
             Input::LetGo | Input::GiveUp => self.give_back(context),
-            Input::HandOver => Phase::forget(context),
             Input::Abandon => Phase::forget_unreleased(context),
             Input::Extend { ticket, .. } => {
                 context.effects.push(Effect::Reply(ticket, ExtendOutcome::Over));
                 Phase::Queued(self)
             }
-            Input::Claimed(..) | Input::Released(..) | Input::Watch(_) | Input::Unwatch { .. } => Phase::Queued(self),
+            Input::Claimed(..)
+            | Input::Released(..)
+            | Input::Watch(_)
+            | Input::Unwatch { .. }
+            | Input::HandOver
+            | Input::Adopt => Phase::Queued(self),
         }
     }
 

@@ -134,6 +134,7 @@ impl Releasing {
             | Input::LetGo
             | Input::GiveUp
             | Input::HandOver
+            | Input::Adopt
             | Input::Close
             | Input::Drain => Phase::Releasing(self),
         }

@@ -125,7 +125,7 @@ pub(crate) fn terms(ttl: u64, wait: Wait, watchdog: Option<u64>) -> Terms {
         renewal,
         hold_at_least: Duration::ZERO,
         hold_at_most: None,
-        adopts: false,
+        adopts: None,
         queues: true,
         pushes: true,
         seed: 0,

@@ -184,22 +184,3 @@ fn late_grant_is_believed_after_a_break() {
     assert_eq!(driven.take_numbered(late(second)), []);
     assert_eq!(driven.take_numbered(late(third)), [Effect::Grant(TOKEN)]);
 }
-
-#[test]
-fn failed_adoption_releases_nothing() {
-    let adopting = || Terms { adopts: true, wait: Wait::Never, ..terms() };
-    let (mut hung, _) = Driven::with(adopting());
-    assert_eq!(hung.fire(), [Effect::Refuse(Refusal::Unavailable), Effect::Forget]);
-    let (mut failing, _) = Driven::with(adopting());
-    while failing.take(Input::Claimed(0, Err(Fault::Unknown))).is_empty() {
-        failing.fire();
-    }
-    assert_eq!(failing.lease.phase(), &Phase::Forgotten);
-    let (mut late, _) = Driven::with(adopting());
-    late.pass(TTL);
-    assert_eq!(late.take(held()), [Effect::Refuse(Refusal::Ended(LossReason::Expired))]);
-    assert_eq!(late.take(Input::HandOver), [Effect::Forget]);
-    for driven in [hung, failing, late] {
-        assert!(!driven.sent.contains(&release()), "{:?}", driven.sent);
-    }
-}

@@ -8,7 +8,7 @@
 //! The model also gives all answers and faults, the events, `Timer`, `Extend`, `Watch`, `Unwatch`, `LetGo`, `GiveUp`
 //! and `Close`. These are given here alone:
 //!
-//! - `HandOver` and `Abandon`.
+//! - `HandOver`, `Adopt` and `Abandon`.
 //! - An answer of another verb, a grant with another token, and a grant with little life.
 //! - A wish in a phase that has no use for it, such as `Extend` while the lease is queued.
 //! - A timer that fires too early, and a request that waits for its turn.
@@ -49,6 +49,8 @@ struct Point {
     is_confirmed: bool,
     /// The outcome of the release has to be confirmed.
     is_owed: bool,
+    /// The token of the lease that the client adopts, until the user has adopted it.
+    adopting: Option<Token>,
     broken: Option<&'static str>,
 }
 
@@ -103,7 +105,7 @@ impl Alone {
         let hints = [Hint::Granted(TOKEN), Hint::Granted(OTHER), Hint::Broken, Hint::Resync].map(Input::Hint);
         let watch = Input::Watch(Renewal { generation: 2, ..renewal(TTL / 3, Some(1)) });
         let others = [Input::LetGo, Input::GiveUp, Input::HandOver, Input::Drain, Input::Close, Input::Abandon];
-        let others = others.into_iter().chain([Input::Timer, watch]);
+        let others = others.into_iter().chain([Input::Adopt, Input::Timer, watch]);
         let unwatches = [1, 2].map(|generation| Input::Unwatch { generation });
         let extensions = [TTL, TTL * 2].map(|life| Input::Extend {
             ttl: ttl(life),
@@ -129,18 +131,27 @@ impl Point {
             Input::Released(call, _) => (call, Verb::Release),
             _ => (0, Verb::Claim),
         };
+        let was_granted = matches!(before.phase(), Phase::Held(_) | Phase::Ended(_));
+        let is_adopting = self.adopting.is_some();
         let is_over = call > 0 && !self.calls.remove(&(call, verb as usize));
         match &input {
             Input::Extend { ticket, .. } => {
                 self.tickets.0 += 1;
                 self.tickets.1.insert(*ticket);
             }
-            Input::LetGo | Input::GiveUp | Input::Close => {
-                self.is_owed |= matches!(before.phase(), Phase::Held(_) | Phase::Ended(_));
+            Input::LetGo => self.is_owed |= was_granted,
+            Input::GiveUp | Input::Close => self.is_owed |= was_granted && !is_adopting,
+            Input::Drain => {
+                let has_ended = matches!(before.phase(), Phase::Ended(_)) || !is_in_time;
+                self.is_owed |= has_ended && !is_adopting;
             }
-            Input::Drain => self.is_owed |= matches!(before.phase(), Phase::Ended(_)) || !is_in_time,
+            Input::Adopt if was_granted => self.adopting = None,
             _ => {}
         }
+        let is_anew = match &input {
+            Input::Claimed(_, Ok(Acquired::Held(grant))) => is_adopting && self.adopting != Some(grant.token),
+            _ => false,
+        };
         let mut effects = Effects::new();
         let step = AssertUnwindSafe(|| self.lease.step(now, input.clone(), &mut effects));
         if catch_unwind(step).is_err() {
@@ -155,6 +166,8 @@ impl Point {
         self.carry_out(effects);
         let is_waiting = matches!(self.lease.phase(), Phase::Claiming(_) | Phase::Queued(_));
         let is_held = matches!(self.lease.phase(), Phase::Held(_));
+        let is_releasing = matches!(self.lease.phase(), Phase::Releasing(_));
+        let was_claiming = matches!(before.phase(), Phase::Claiming(_));
         let was_forgotten = *before.phase() == Phase::Forgotten;
         if lose.is_some_and(|position| position > 0) {
             self.accuse("a loss comes first");
@@ -170,6 +183,10 @@ impl Point {
             self.accuse("a wish to end ends locks and waits");
         } else if self.lease.deadline().is_some_and(|deadline| deadline <= now) {
             self.accuse("a lock past its deadline is lost");
+        } else if is_adopting && was_granted && is_releasing && input != Input::LetGo {
+            self.accuse("a lease stays in the store until its user has adopted it");
+        } else if is_anew && was_claiming && !is_over && !is_releasing {
+            self.accuse("a lease that an adoption has made anew is released");
         } else if self.is_lost && is_held || self.is_refused && is_waiting {
             self.accuse("an end is final");
         }
@@ -220,6 +237,7 @@ impl Model for Alone {
             is_lost: false,
             is_confirmed: false,
             is_owed: false,
+            adopting: self.terms.adopts,
             broken: None,
         };
         point.carry_out(effects);
@@ -272,7 +290,7 @@ fn no_input_is_a_surprise_in_any_state() {
     let until = Wait::Until(start().after(ms(TTL / 2)));
     let polled = Terms { wait: until, queues: false, pushes: false, ..unwatched() };
     let tried = Terms { wait: Wait::Never, ..unwatched() };
-    let adopted = Terms { adopts: true, ..tried.clone() };
+    let adopted = Terms { adopts: Some(TOKEN), ..tried.clone() };
     let all = [("watched", watched), ("limited", limited), ("polled", polled), ("tried", tried), ("adopted", adopted)];
     for (name, terms) in all {
         let alone = Alone { terms, moments: &[0, 10_000, 50_000], most_calls: 3 };

@@ -1,5 +1,6 @@
 //! The effects of each input in each phase.
 
+mod adopting;
 mod claiming;
 mod every_input;
 mod held;
@@ -126,7 +127,7 @@ fn terms() -> Terms {
         renewal: Some(renewal(TTL / 3, None)),
         hold_at_least: Duration::ZERO,
         hold_at_most: None,
-        adopts: false,
+        adopts: None,
         queues: true,
         pushes: true,
         seed: 0,
