@@ -29,8 +29,8 @@ pub(crate) struct Claiming {
     give_up: Moment,
     /// The moment to give up the claim under way, if it has no answer by then.
     hung: Moment,
-    /// Failures in a row.
-    failures: u32,
+    /// Claims in a row that failed.
+    failed_tries: u32,
     /// Refusals by a store without a queue.
     refusals: u32,
     /// The moment when the first claim was sent whose answer was lost. If that claim was applied, the life of the lease
@@ -48,7 +48,7 @@ impl Claiming {
             retry: None,
             give_up: since,
             hung: since,
-            failures: 0,
+            failed_tries: 0,
             refusals: 0,
             first_lost: None,
             doubt: None,
@@ -59,7 +59,7 @@ impl Claiming {
         if !self.call.is_wanted() {
             return None;
         }
-        if self.failures == 0 {
+        if self.failed_tries == 0 {
             self.give_up = now.after(terms.retry_for);
         }
         self.hung = self.give_up.max(now.after(PATIENCE));
@@ -131,7 +131,7 @@ impl Claiming {
                 let wait =
                     pause(context.terms.seed, self.refusals, Duration::from_millis(5), Duration::from_millis(250));
                 self.refusals = self.refusals.saturating_add(1);
-                self.failures = 0;
+                self.failed_tries = 0;
                 self.retry = Some(context.now.after(wait));
                 Phase::Claiming(self)
             }
@@ -150,8 +150,8 @@ impl Claiming {
         if context.now >= self.give_up {
             return self.refuse(Refusal::Unavailable, context);
         }
-        let wait = pause(context.terms.seed, self.failures, Duration::from_millis(10), Duration::from_secs(1));
-        self.failures = self.failures.saturating_add(1);
+        let wait = pause(context.terms.seed, self.failed_tries, Duration::from_millis(10), Duration::from_secs(1));
+        self.failed_tries = self.failed_tries.saturating_add(1);
         self.retry = Some(context.now.after(wait).min(self.give_up));
         Phase::Claiming(self)
     }
@@ -160,7 +160,7 @@ impl Claiming {
         let now = context.now;
         if context.terms.wait.until().is_some_and(|until| until <= now) {
             let waited = now.since(self.since);
-            let refusal = match (self.failures, self.refusals) {
+            let refusal = match (self.failed_tries, self.refusals) {
                 (0, 0) => Refusal::Unanswered { waited },
                 (0, _) => Refusal::Busy { waited },
                 _ => Refusal::Unavailable,

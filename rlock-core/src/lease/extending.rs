@@ -26,8 +26,8 @@ pub(super) struct Sent<R> {
     pub(super) due: Moment,
     /// The lease was in the queue when this was sent, as far as the client knew.
     pub(super) was_queued: bool,
-    /// The users that wait for the answer.
-    pub(super) requests: R,
+    /// The wishes of users that wait for the answer.
+    pub(super) wishes: R,
 }
 
 /// An extension that was sent, and followed by another because its answer did not come in time.
@@ -96,8 +96,8 @@ impl<R> Extending<R> {
         self.call.under_way().map(|sent| sent.due)
     }
 
-    /// Stops waiting for the extension under way, if its answer is overdue.
-    pub(super) fn overdue(&mut self, now: Moment) -> Option<Sent<R>> {
+    /// Stops waiting for the extension under way, if its answer is overdue, and returns that extension.
+    pub(super) fn take_overdue(&mut self, now: Moment) -> Option<Sent<R>> {
         if self.timer().is_none_or(|due| due > now) {
             return None;
         }
@@ -111,30 +111,30 @@ impl<R> Extending<R> {
         Some(sent)
     }
 
-    pub(super) fn requests(&self) -> Option<&R> {
-        self.call.under_way().map(|sent| &sent.requests)
+    pub(super) fn wishes(&self) -> Option<&R> {
+        self.call.under_way().map(|sent| &sent.wishes)
     }
 
-    pub(super) fn requests_mut(&mut self) -> Option<&mut R> {
+    pub(super) fn wishes_mut(&mut self) -> Option<&mut R> {
         match &mut self.call {
-            RequestState::UnderWay(_, sent) => Some(&mut sent.requests),
+            RequestState::UnderWay(_, sent) => Some(&mut sent.wishes),
             RequestState::Idle | RequestState::Wanted => None,
         }
     }
 
-    /// The users that wait for the answer to the extension under way.
-    pub(super) fn into_requests(mut self) -> Option<R> {
-        self.call.take().map(|sent| sent.requests)
+    /// The wishes of the extension under way.
+    pub(super) fn into_wishes(mut self) -> Option<R> {
+        self.call.take().map(|sent| sent.wishes)
     }
 
-    /// The same extensions, without their users.
-    pub(super) fn with_requests<S: Default>(self) -> Extending<S> {
+    /// The same extensions, without wishes.
+    pub(super) fn with_wishes<S: Default>(self) -> Extending<S> {
         let call = match self.call {
             RequestState::Idle => RequestState::Idle,
             RequestState::Wanted => RequestState::Wanted,
             RequestState::UnderWay(number, sent) => {
                 let Sent { at, ttl, due, was_queued, .. } = sent;
-                RequestState::UnderWay(number, Sent { at, ttl, due, was_queued, requests: S::default() })
+                RequestState::UnderWay(number, Sent { at, ttl, due, was_queued, wishes: S::default() })
             }
         };
         Extending { call, overdue: self.overdue, again: self.again }

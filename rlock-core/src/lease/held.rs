@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::doubt::Doubt;
 use super::extending::{Answered, Extending, Overdue, Sent};
 use super::pause::pause;
-use super::watchdog::RenewalSchedule;
+use super::watchdog::{Next, RenewalSchedule};
 use super::wish::Wish;
 use super::{
     Context, Effect, Ended, ExtendOutcome, Fault, Hint, Input, LossReason, Order, Phase, Releasing, Renewal, Terms,
@@ -26,15 +26,15 @@ pub(crate) struct Held {
     /// The end of the lock, even if it is renewed.
     limit: Option<Moment>,
     extending: Extending<Vec<Wish>>,
-    /// Extensions that the holder has requested and that are not sent yet.
-    requests: Vec<Wish>,
+    /// Wishes of the holder that no extension carries yet.
+    wishes: Vec<Wish>,
     watchdog: Option<RenewalSchedule>,
     /// An extension by the TTL is needed, because the grant did not give the lease its whole life.
     wants_whole_life: bool,
     /// An event is newer than the last answer.
     doubt: Option<Doubt>,
-    /// Failures of extensions in a row.
-    failures: u32,
+    /// Extensions in a row that failed, since the last scheduled one began.
+    failed_tries: u32,
     /// The moment to retry a failed extension.
     retry: Option<Moment>,
     /// The longest life that was requested or granted so far. The store may round a request up, and an adopted lease may
@@ -59,7 +59,7 @@ impl Held {
         // The answer may have taken so long that little life is left.
         let enough = interval + context.terms.ttl.get().saturating_sub(interval) / 2;
         let is_whole = is_whole && deadline.since(context.now) >= enough;
-        let mut held = Self::new(grant.token, deadline, extending.with_requests(), is_whole, context);
+        let mut held = Self::new(grant.token, deadline, extending.with_wishes(), is_whole, context);
         held.longest = held.longest.max(grant.ttl);
         held.doubt = doubt;
         if doubt.is_some() || !is_whole {
@@ -75,7 +75,7 @@ impl Held {
         extending: Extending<()>,
         context: &mut Context<'_>,
     ) -> Phase {
-        let mut held = Self::new(token, deadline, extending.with_requests(), false, context);
+        let mut held = Self::new(token, deadline, extending.with_wishes(), false, context);
         held.extending.ask(context);
         Phase::Held(held)
     }
@@ -92,7 +92,7 @@ impl Held {
         let mut watchdog =
             context.terms.renewal.clone().map(|renewal| RenewalSchedule::start(renewal, seed, now, !is_whole));
         if let Some(watchdog) = watchdog.as_mut().filter(|_| !is_whole) {
-            watchdog.begin(context);
+            let _the_first_never_gives_up = watchdog.begin(context);
         }
         Self {
             token,
@@ -100,11 +100,11 @@ impl Held {
             deadline,
             limit: context.terms.hold_at_most.map(|time| now.after(time)),
             extending,
-            requests: Vec::new(),
+            wishes: Vec::new(),
             wants_whole_life: !is_whole,
             watchdog,
             doubt: None,
-            failures: 0,
+            failed_tries: 0,
             retry: None,
             longest: context.terms.ttl.get(),
             is_adopting: context.terms.adopts.is_some(),
@@ -136,11 +136,11 @@ impl Held {
             None => Ttl::MIN, // only checks whether the lease is held
         };
         let automatic = if self.wants_whole_life { automatic.max(terms.ttl) } else { automatic };
-        let requests = std::mem::take(&mut self.requests);
-        let ttl = requests.iter().map(|request| request.ttl).fold(automatic, Ttl::max);
+        let wishes = std::mem::take(&mut self.wishes);
+        let ttl = wishes.iter().map(|wish| wish.ttl).fold(automatic, Ttl::max);
         self.longest = self.longest.max(ttl.get());
         self.extending
-            .sent(call, Sent { at: now, ttl, due: now.after(self.patience(now, terms)), was_queued: false, requests });
+            .sent(call, Sent { at: now, ttl, due: now.after(self.patience(now, terms)), was_queued: false, wishes });
         Some(Order::Extend { ttl })
     }
 
@@ -153,14 +153,14 @@ impl Held {
     pub(super) fn timer(&self) -> Moment {
         let due = self.watchdog.as_ref().map(RenewalSchedule::due);
         let retry = self.retry.filter(|_| self.extending.is_idle());
-        let give_up = self.requests().map(|request| request.give_up).min();
+        let give_up = self.wishes().map(|wish| wish.give_up).min();
         let first =
             earliest([Some(self.deadline), due, retry, self.extending.timer(), give_up]).expect("there is a deadline");
         self.limit.map_or(first, |limit| limit.min(first))
     }
 
-    fn requests(&self) -> impl Iterator<Item = &Wish> {
-        self.requests.iter().chain(self.extending.requests().into_iter().flatten())
+    fn wishes(&self) -> impl Iterator<Item = &Wish> {
+        self.wishes.iter().chain(self.extending.wishes().into_iter().flatten())
     }
 
     pub(super) fn step(mut self, input: Input, context: &mut Context<'_>) -> Phase {
@@ -183,7 +183,7 @@ impl Held {
             Input::Hint(Hint::Resync) => self.doubted(Doubt::Changed, context),
             Input::Extend { ttl, ticket, retry_until } => {
                 let give_up = retry_until.max(context.now.after(PATIENCE));
-                self.requests.push(Wish { ttl, ticket, asked: context.now, retry_until, give_up });
+                self.wishes.push(Wish { ttl, ticket, asked: context.now, retry_until, give_up });
                 self.ask(context);
                 Phase::Held(self)
             }
@@ -217,15 +217,15 @@ impl Held {
             Ok(Extended::Held(grant)) if grant.token == self.token => self.extended(sent, grant, context),
             // The extension was sent before the grant, which an event has reported meanwhile.
             Ok(Extended::Queued(_)) if sent.was_queued => {
-                self.requests.extend(sent.requests);
+                self.wishes.extend(sent.wishes);
                 self.ask(context);
                 Phase::Held(self)
             }
             Ok(ended) => {
-                self.requests.extend(sent.requests);
+                self.wishes.extend(sent.wishes);
                 self.ended(ended, context)
             }
-            Err(fault) => self.failed(sent.requests, fault, context),
+            Err(fault) => self.failed(sent.wishes, fault, context),
         }
     }
 
@@ -234,9 +234,8 @@ impl Held {
         match answer {
             Ok(Extended::Held(grant)) if grant.token == self.token => {
                 self.prolong(sent.at, sent.ttl, grant, context);
-                // A user whose request this extension covers gets its reply now. The others wait for the next
-                // extension.
-                let is_done = |request: &Wish| request.asked <= sent.at && request.ttl <= sent.ttl;
+                // A user whose wish this extension covers gets its reply now. The others wait for the next extension.
+                let is_done = |wish: &Wish| wish.asked <= sent.at && wish.ttl <= sent.ttl;
                 self.reply_to(is_done, ExtendOutcome::Extended, context);
                 Phase::Held(self)
             }
@@ -263,10 +262,10 @@ impl Held {
     fn extended(mut self, sent: Sent<Vec<Wish>>, grant: Grant, context: &mut Context<'_>) -> Phase {
         self.prolong(sent.at, sent.ttl, grant, context);
         self.retry = None;
-        for request in sent.requests {
-            context.effects.push(Effect::Reply(request.ticket, ExtendOutcome::Extended));
+        for wish in sent.wishes {
+            context.effects.push(Effect::Reply(wish.ticket, ExtendOutcome::Extended));
         }
-        // The answer may be older than an event or a request that has come since.
+        // The answer may be older than an event or a wish that has come since.
         if self.extending.take_again() && self.needs_answer() {
             self.ask(context);
         } else {
@@ -279,26 +278,26 @@ impl Held {
     fn prolong(&mut self, sent: Moment, ttl: Ttl, grant: Grant, context: &mut Context<'_>) {
         self.deadline = self.deadline.max(grant.deadline(sent, ttl));
         self.longest = self.longest.max(grant.ttl);
-        self.failures = 0;
+        self.failed_tries = 0;
         self.wants_whole_life &= ttl < context.terms.ttl;
         if let Some(watchdog) = &mut self.watchdog {
             watchdog.succeeded(sent, ttl, context);
         }
     }
 
-    fn failed(mut self, requests: Vec<Wish>, fault: Fault, context: &mut Context<'_>) -> Phase {
-        for request in requests {
-            if fault.is_transient() && context.now < request.retry_until {
-                self.requests.push(request);
+    fn failed(mut self, wishes: Vec<Wish>, fault: Fault, context: &mut Context<'_>) -> Phase {
+        for wish in wishes {
+            if fault.is_transient() && context.now < wish.retry_until {
+                self.wishes.push(wish);
             } else {
-                context.effects.push(Effect::Reply(request.ticket, ExtendOutcome::Unconfirmed));
+                context.effects.push(Effect::Reply(wish.ticket, ExtendOutcome::Unconfirmed));
             }
         }
         if self.extending.take_again() | self.needs_answer() {
             let left = self.deadline.since(context.now);
             let interval = self.watchdog.as_ref().map_or(left / 3, |watchdog| watchdog.renewal().interval);
-            let wait = pause(context.terms.seed, self.failures, interval / 32, interval / 4);
-            self.failures = self.failures.saturating_add(1);
+            let wait = pause(context.terms.seed, self.failed_tries, interval / 32, interval / 4);
+            self.failed_tries = self.failed_tries.saturating_add(1);
             self.retry = Some(context.now.after(wait.max(Duration::from_millis(1))));
         }
         Phase::Held(self)
@@ -306,16 +305,16 @@ impl Held {
 
     fn timed(mut self, context: &mut Context<'_>) -> Phase {
         let now = context.now;
-        self.reply_to(|request| request.give_up <= now, ExtendOutcome::Unconfirmed, context);
+        self.reply_to(|wish| wish.give_up <= now, ExtendOutcome::Unconfirmed, context);
         if let Some(watchdog) = self.watchdog.as_mut().filter(|watchdog| watchdog.due() <= now) {
-            if watchdog.begin(context) {
+            if watchdog.begin(context) == Next::GiveUp {
                 return self.lose(LossReason::GaveUp, true, context);
             }
-            self.failures = 0;
+            self.failed_tries = 0;
             self.ask(context);
         }
-        if let Some(overdue) = self.extending.overdue(now) {
-            self.requests.extend(overdue.requests);
+        if let Some(overdue) = self.extending.take_overdue(now) {
+            self.wishes.extend(overdue.wishes);
             if self.extending.take_again() | self.needs_answer() {
                 self.ask(context);
             }
@@ -325,11 +324,11 @@ impl Held {
         Phase::Held(self)
     }
 
-    /// Replies to the requests that `is_meant` selects, sent or not.
+    /// Replies to the wishes that `is_meant` selects, sent or not.
     fn reply_to(&mut self, is_meant: impl Fn(&Wish) -> bool, outcome: ExtendOutcome, context: &mut Context<'_>) {
-        for requests in [Some(&mut self.requests), self.extending.requests_mut()].into_iter().flatten() {
-            for request in requests.extract_if(.., |request| is_meant(request)) {
-                context.effects.push(Effect::Reply(request.ticket, outcome));
+        for wishes in [Some(&mut self.wishes), self.extending.wishes_mut()].into_iter().flatten() {
+            for wish in wishes.extract_if(.., |wish| is_meant(wish)) {
+                context.effects.push(Effect::Reply(wish.ticket, outcome));
             }
         }
     }
@@ -343,11 +342,11 @@ impl Held {
     fn watch(mut self, renewal: Renewal, context: &mut Context<'_>) -> Phase {
         let is_little = self.deadline.since(context.now) < renewal.interval * 3 / 2;
         self.wants_whole_life = false;
-        self.failures = 0;
-        self.retry = self.retry.filter(|_| self.doubt.is_some() || !self.requests.is_empty());
+        self.failed_tries = 0;
+        self.retry = self.retry.filter(|_| self.doubt.is_some() || !self.wishes.is_empty());
         let mut watchdog = RenewalSchedule::start(renewal, context.terms.seed, context.now, is_little);
         if is_little {
-            watchdog.begin(context);
+            let _the_first_never_gives_up = watchdog.begin(context);
             self.ask(context);
         }
         self.watchdog = Some(watchdog);
@@ -358,7 +357,7 @@ impl Held {
     pub(super) fn needs_answer(&self) -> bool {
         self.wants_whole_life
             || self.doubt.is_some()
-            || !self.requests.is_empty()
+            || !self.wishes.is_empty()
             || self.watchdog.as_ref().is_some_and(RenewalSchedule::is_extending)
     }
 
@@ -401,8 +400,8 @@ impl Held {
     }
 
     fn reply_to_all(self, context: &mut Context<'_>) {
-        for request in self.requests.into_iter().chain(self.extending.into_requests().into_iter().flatten()) {
-            context.effects.push(Effect::Reply(request.ticket, ExtendOutcome::Over));
+        for wish in self.wishes.into_iter().chain(self.extending.into_wishes().into_iter().flatten()) {
+            context.effects.push(Effect::Reply(wish.ticket, ExtendOutcome::Over));
         }
     }
 }

@@ -24,8 +24,8 @@ pub(crate) struct Queued {
     extending: Extending<()>,
     /// The moment of the next extension.
     due: Moment,
-    /// Failures in a row.
-    failures: u32,
+    /// Extensions in a row that failed.
+    failed_tries: u32,
     /// Answers in a row that the lease in front expires [at once](SOON).
     soon: u32,
     /// The moment of an event that reported a break. Older news is not trusted: events about the grant of this lease,
@@ -46,7 +46,7 @@ impl Queued {
             alive_until: alive_until(sent, context.terms.ttl),
             extending: Extending::new(),
             due: context.now,
-            failures: 0,
+            failed_tries: 0,
             soon: 0,
             doubted: (doubt == Some(Doubt::Broken)).then_some(context.now),
         };
@@ -62,7 +62,7 @@ impl Queued {
             return None;
         }
         let due = now.after(terms.ttl.get() / 6);
-        self.extending.sent(call, Sent { at: now, ttl: terms.ttl, due, was_queued: true, requests: () });
+        self.extending.sent(call, Sent { at: now, ttl: terms.ttl, due, was_queued: true, wishes: () });
         Some(Order::Extend { ttl: terms.ttl })
     }
 
@@ -123,7 +123,7 @@ impl Queued {
                 Held::granted(grant, deadline, true, doubt, self.extending, context)
             }
             Ok(Extended::Queued(place)) => {
-                self.failures = 0;
+                self.failed_tries = 0;
                 self.alive_until = self.alive_until.max(alive_until(sent, terms.ttl));
                 self.schedule(place, context);
                 if self.extending.take_again() {
@@ -136,8 +136,8 @@ impl Queued {
             Ok(Extended::Gone { .. }) => gone(context),
             Err(fault) if fault.is_transient() => {
                 let most = (terms.ttl.get() / 6).min(Duration::from_secs(1));
-                self.failures = self.failures.saturating_add(1);
-                self.due = context.now.after(pause(terms.seed, self.failures, Duration::from_millis(10), most));
+                self.failed_tries = self.failed_tries.saturating_add(1);
+                self.due = context.now.after(pause(terms.seed, self.failed_tries, Duration::from_millis(10), most));
                 self.extending.take_again();
                 Phase::Queued(self)
             }
@@ -165,7 +165,7 @@ impl Queued {
     fn answered_late(mut self, sent: Moment, answer: Result<Extended, Fault>, context: &mut Context<'_>) -> Phase {
         match answer {
             Ok(Extended::Queued(_)) => {
-                self.failures = 0;
+                self.failed_tries = 0;
                 self.alive_until = self.alive_until.max(alive_until(sent, context.terms.ttl));
                 Phase::Queued(self)
             }
@@ -187,12 +187,12 @@ impl Queued {
     fn timed(mut self, context: &mut Context<'_>) -> Phase {
         if context.terms.wait.until().is_some_and(|until| until <= context.now) {
             let waited = context.now.since(self.since);
-            let refusal = if self.failures == 0 { Refusal::Busy { waited } } else { Refusal::Unavailable };
+            let refusal = if self.failed_tries == 0 { Refusal::Busy { waited } } else { Refusal::Unavailable };
             context.effects.push(Effect::Refuse(refusal));
             return self.give_back(context);
         }
-        if self.extending.overdue(context.now).is_some() {
-            self.failures = self.failures.saturating_add(1);
+        if self.extending.take_overdue(context.now).is_some() {
+            self.failed_tries = self.failed_tries.saturating_add(1);
             self.extending.ask(context);
         } else if self.extending.is_idle() && self.due <= context.now {
             self.extending.ask(context);

@@ -26,7 +26,8 @@ pub(crate) struct Releasing {
     retry_until: Moment,
     /// The moment of the next retry.
     retry: Option<Moment>,
-    failures: u32,
+    /// Releases in a row that failed.
+    failed_tries: u32,
     /// The answer to an earlier release was lost. That release may have ended the lease.
     is_unknown: bool,
     /// The store has answered a release.
@@ -73,7 +74,7 @@ impl Releasing {
             rest_until: None,
             retry_until: context.now.after(context.terms.retry_for),
             retry: None,
-            failures: 0,
+            failed_tries: 0,
             is_unknown: false,
             is_answered: false,
             is_user_waiting,
@@ -189,8 +190,8 @@ impl Releasing {
         const LONGEST: Duration = Duration::from_secs(60);
         let most = (context.terms.ttl.get() / 4).clamp(Duration::from_millis(10), Duration::from_secs(2));
         let most = most.max(context.now.since(self.since) / 8).min(LONGEST);
-        let wait = pause(context.terms.seed, self.failures, Duration::from_millis(20), most);
-        self.failures = self.failures.saturating_add(1);
+        let wait = pause(context.terms.seed, self.failed_tries, Duration::from_millis(20), most);
+        self.failed_tries = self.failed_tries.saturating_add(1);
         self.retry = Some(context.now.after(wait).min(self.alive_until));
         Phase::Releasing(self)
     }

@@ -33,6 +33,16 @@ pub(crate) struct RenewalSchedule {
     failures: u32,
 }
 
+/// The next action of a watchdog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Next {
+    /// Send an extension.
+    Extend,
+    /// Give up, because too many scheduled extensions have failed.
+    GiveUp,
+}
+
 impl RenewalSchedule {
     /// A watchdog whose first extension comes at once, or after a half to the whole of its interval, depending on
     /// `seed`. So locks that were acquired together are not extended together.
@@ -66,23 +76,21 @@ impl RenewalSchedule {
     }
 
     /// Begins the scheduled extension. The previous one counts as failed if it has not succeeded by now.
-    ///
-    /// Returns whether the watchdog gives up.
-    pub(super) fn begin(&mut self, context: &mut Context<'_>) -> bool {
+    pub(super) fn begin(&mut self, context: &mut Context<'_>) -> Next {
         let now = context.now;
         if let Some(begun) = self.begun {
             self.failures = self.failures.saturating_add(1);
             let fault = WatchdogFault::Silence { failures: self.failures, lasting: now.since(begun) };
             context.effects.push(Effect::Failed(fault));
             if self.renewal.max_failures.is_some_and(|most| self.failures >= most) {
-                return true;
+                return Next::GiveUp;
             }
         }
         context.effects.push(Effect::Begun { late: now.since(self.next_at) });
         self.begun = Some(now);
         self.wanted = Some(now);
         self.next_at = self.next_at.after(self.renewal.interval).max(now.after(self.renewal.interval / 2));
-        false
+        Next::Extend
     }
 
     /// Handles the success of an extension that was sent at `sent` and requested `ttl`. Any extension that requested
