@@ -5,6 +5,5 @@ mod custom_backend;
 mod dashboards;
 mod early_return;
 mod guide;
-mod imports;
 mod programs;
 mod readme;

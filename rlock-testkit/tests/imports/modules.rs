@@ -1,62 +1,19 @@
-//! Modules import downwards only: in the kit no two modules need each other, and in the other crates no two of those
-//! that the root of the crate declares.
+//! The modules of a crate, and the modules that each of them needs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
 /// The text of each module; the root of the crate has the empty name.
-type Texts = BTreeMap<String, String>;
+pub(crate) type Texts = BTreeMap<String, String>;
 
 /// The modules that each module needs: those that it names, and those that it declares.
-type Needs = BTreeMap<String, BTreeSet<String>>;
+pub(crate) type Needs = BTreeMap<String, BTreeSet<String>>;
 
-#[test]
-fn modules_of_the_kit_import_downwards_only() {
-    let needs = needs_of(&texts_of("rlock-testkit"));
-    assert!(needs["conformance"].contains("run"), "{needs:?}");
-    assert!(needs["contest::arena"].contains("history"), "{needs:?}");
-    let circles = circles(needs);
-    assert!(circles.is_empty(), "these modules need each other: {circles:?}");
-}
-
-#[test]
-fn outer_modules_import_downwards_only() {
-    for (package, above, below) in [
-        ("rlock", "connect", "memory"),
-        ("rlock-core", "lock", "client"),
-        ("rlock-redis", "backend", "config"),
-        ("rlock-etcd", "backend", "config"),
-        ("rlock-postgres", "backend", "config"),
-        ("rlock-sqlite", "backend", "config"),
-        ("rlock-cli", "run", "exit"),
-    ] {
-        let needs = outer(needs_of(&texts_of(package)));
-        assert!(needs[above].contains(below), "{package}: {needs:?}");
-        let circles = circles(needs);
-        assert!(circles.is_empty(), "these modules of {package} need each other: {circles:?}");
-    }
-}
-
-#[test]
-fn modules_that_need_each_other_are_found() {
-    let of = |texts: &[(&str, &str)]| {
-        circles(needs_of(&texts.iter().map(|(module, text)| ((*module).to_owned(), (*text).to_owned())).collect()))
-    };
-    let root = ("", "/// One.\npub use one::{\n    One, Other,\n};\npub use two::Two;");
-    assert!(of(&[root, ("one", "use crate::two::Two;"), ("two", "")]).is_empty());
-    assert_eq!(of(&[root, ("one", "use crate::two::Two;"), ("two", "use crate::{Third, Other};")]), ["one", "two"]);
-    assert_eq!(
-        of(&[root, ("one", "f(super::two::g())"), ("two", "use crate::one::One;"), ("three", "crate::two::Two")]),
-        ["one", "two"]
-    );
-    assert_eq!(of(&[root, ("one", "pub use two::Two;"), ("one::two", "use super::One;")]), ["one", "one::two"]);
-}
-
-/// The sources of a package of the workspace.
-fn texts_of(package: &str) -> Texts {
+/// The modules of the crate whose folder this is.
+pub(crate) fn modules_of(folder: &Path) -> Texts {
     let mut texts = Texts::new();
-    read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(package).join("src"), "", &mut texts);
+    read(&folder.join("src"), "", &mut texts);
     texts
 }
 
@@ -67,13 +24,13 @@ fn read(folder: &Path, module: &str, texts: &mut Texts) {
         let inner = if matches!(name, "lib" | "main" | "mod") { module.to_owned() } else { join(module, name) };
         if path.is_dir() {
             read(&path, &inner, texts);
-        } else {
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
             texts.insert(inner, fs::read_to_string(&path).expect("sources are text"));
         }
     }
 }
 
-fn needs_of(texts: &Texts) -> Needs {
+pub(crate) fn needs_of(texts: &Texts) -> Needs {
     let exported = exports(&texts[""]);
     let mut needs = Needs::new();
     for (module, text) in texts.iter().filter(|(module, _)| !module.is_empty()) {
@@ -85,20 +42,19 @@ fn needs_of(texts: &Texts) -> Needs {
     needs
 }
 
-/// The same for the modules that the root of the crate declares, each with all modules inside it.
-fn outer(needs: Needs) -> Needs {
-    let outer = |module: &str| split_name(module).0.to_owned();
-    let mut all = Needs::new();
+/// What the modules at the root of the crate need of each other, with the modules inside them.
+pub(crate) fn at_the_root(needs: &Needs) -> Needs {
+    let root = |module: &String| split_name(module).0.to_owned();
+    let mut merged = Needs::new();
     for (module, below) in needs {
-        let module = outer(&module);
-        let below: Vec<String> = below.iter().map(|other| outer(other)).filter(|other| *other != module).collect();
-        all.entry(module).or_default().extend(below);
+        let below = below.iter().map(root).filter(|other| *other != root(module));
+        merged.entry(root(module)).or_default().extend(below);
     }
-    all
+    merged
 }
 
 /// The modules that are part of a circle, or between two circles.
-fn circles(mut needs: Needs) -> Vec<String> {
+pub(crate) fn circles(mut needs: Needs) -> Vec<String> {
     loop {
         let ends = ends(&needs);
         if ends.is_empty() {
@@ -120,7 +76,7 @@ fn ends(needs: &Needs) -> Vec<String> {
 }
 
 /// `text` without its comments and its tests.
-fn code(text: &str) -> String {
+pub(crate) fn code(text: &str) -> String {
     let without_tests = text.split("mod tests {").next().unwrap_or_default();
     let lines: Vec<&str> = without_tests.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
     lines.join("\n")
@@ -165,10 +121,9 @@ fn paths(code: &str, module: &str) -> Vec<String> {
 
 /// The names that the root of the crate exports, with their modules.
 fn exports(root: &str) -> BTreeMap<&str, &str> {
-    let uses = root.split(';').filter_map(|statement| statement.rsplit_once("pub use ")?.1.split_once("::"));
+    let uses = root.split("\npub use ").skip(1).filter_map(|text| text.split_once(';')?.0.split_once("::"));
     uses.flat_map(|(module, names)| {
-        let names = names.split(['{', '}', ',']).map(str::trim).filter(|name| !name.is_empty());
-        names.map(move |name| (name, module))
+        names.split(|character| !is_in_name(character)).filter(|name| !name.is_empty()).map(move |name| (name, module))
     })
     .collect()
 }
