@@ -5,6 +5,7 @@
 mod log;
 
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
@@ -77,6 +78,8 @@ pub(crate) struct Script {
     sizes: Mutex<Vec<(Verb, usize)>>,
     /// The outcome of inspections, and their number so far.
     looks: Mutex<(Fate, u32)>,
+    /// The backend panics when core asks for its capabilities.
+    panics_in_capabilities: AtomicBool,
 }
 
 /// One call to extend.
@@ -138,6 +141,10 @@ impl Script {
         self.looks.lock().unwrap().0 = fate;
     }
 
+    pub(crate) fn panic_in_capabilities(&self, panics: bool) {
+        self.panics_in_capabilities.store(panics, Ordering::SeqCst);
+    }
+
     /// The number of inspections so far.
     pub(crate) fn looks(&self) -> u32 {
         self.looks.lock().unwrap().1
@@ -167,6 +174,7 @@ impl Script {
 #[async_trait]
 impl Backend for Scripted {
     fn capabilities(&self) -> &Capabilities {
+        assert!(!self.script.panics_in_capabilities.load(Ordering::SeqCst), "the backend panics");
         &self.capabilities
     }
 
