@@ -39,9 +39,9 @@
 //! # Locks
 //!
 //! [`SimpleLock`] is a mutex, [`RwLock`] allows many readers or one writer, and [`Semaphore`] has a number of permits.
-//! All are fair on every store that keeps a queue, as all of these do: waiters are granted in the order in which they
-//! came. A [`LockSet`] takes several of them at once, and an [`Election`] lets one client lead. [`blocking`] is for
-//! code without `async`.
+//! All are fair on every store that keeps a queue, as all of these do: waiters are granted in the order in which their
+//! claims reached the store. A [`LockSet`] takes several of them at once, and an [`Election`] lets one client lead.
+//! [`blocking`] is for code without `async`.
 //!
 //! Each lock returns a [`Guard`], which holds the lock for as long as the guard lives, so bind it to a name. `try_run`
 //! needs no guard: it runs work under the lock if the lock is free.

@@ -14,8 +14,9 @@ use crate::metrics::LockKind;
 
 /// A semaphore: a number of permits of a name, over all clients of a store.
 ///
-/// Waiters are granted in the order in which they came, so a waiter for many permits is not overtaken by waiters for
-/// few. All users of a name must pass the same number of permits.
+/// Waiters are granted in the order in which their claims reached the store, as those of a
+/// [`SimpleLock`](crate::SimpleLock), so a waiter for many permits is not overtaken by waiters for few. All users of a
+/// name must pass the same number of permits.
 #[derive(Debug, Clone)]
 pub struct Semaphore {
     face: Face,

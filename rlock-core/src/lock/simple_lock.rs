@@ -13,8 +13,10 @@ use crate::metrics::LockKind;
 
 /// A mutex: at most one guard of a name at a time, over all clients of a store.
 ///
-/// It is not reentrant: a second `lock` waits, also in the same task. Waiters are granted in the order in which they
-/// came.
+/// It is not reentrant: a second `lock` waits, also in the same task.
+///
+/// Waiters are granted in the order in which their claims reached the store. Two claims that are under way at the same
+/// time may reach it in either order, also if one client sends both.
 ///
 /// ```
 /// # async fn doc(client: rlock_core::Client) -> Result<(), Box<dyn std::error::Error>> {
