@@ -1,13 +1,16 @@
 //! Clients and guards in and outside of runtimes.
 
-use std::pin::pin;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use rlock_core::{
-    Client, LockError, LockOptions, LockSet, LossReason, MemoryStore, Namespace, SimpleLock, UnlockError,
+    Client, LockError, LockOptions, LockSet, LossReason, MemoryBackend, MemoryStore, Namespace, SimpleLock, StartError,
+    UnlockError,
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -116,4 +119,79 @@ fn lost_is_pending_while_the_lock_is_held() {
     assert_eq!(guard.lost().now_or_never(), None);
     assert!(!guard.cancellation_token().is_cancelled());
     assert!(guard.check().is_ok());
+}
+
+#[test]
+fn panicking_connect_is_an_error() {
+    let connect = async { panic!("the store has no address") };
+    let refused = block_on(Client::builder().try_connect::<MemoryBackend, StartError, _>(connect));
+    assert!(refused.unwrap_err().to_string().contains("`connect` panicked"));
+}
+
+#[test]
+fn connect_on_an_ended_runtime_is_an_error() {
+    let ended = runtime();
+    let builder = Client::builder().runtime(ended.handle().clone());
+    drop(ended);
+    let connect = async { Ok::<_, StartError>(MemoryStore::new().client(Namespace::default())) };
+    assert!(block_on(builder.try_connect(connect)).unwrap_err().to_string().contains("the runtime has ended"));
+}
+
+/// A client that woke its waiters under a mutex would wait for itself here.
+#[test]
+fn executor_may_poll_in_the_wake() {
+    const SOON: Duration = Duration::from_secs(10);
+    let client = Client::new(MemoryStore::new().client(Namespace::default()));
+    let lock = SimpleLock::new("job", &client).unwrap();
+    let held = block_on(lock.lock()).unwrap();
+    let (granted, grants) = channel();
+    let (lost, losses) = channel();
+    Inline::run(async move {
+        let guard = lock.lock().await.unwrap();
+        granted.send(guard.is_held()).unwrap();
+        let reason = guard.lost().await;
+        lost.send((reason, guard.unlock().await.is_err())).unwrap();
+    });
+    assert!(grants.try_recv().is_err());
+    drop(held); // without a wait, which a client that hangs would not end
+    assert_eq!(grants.recv_timeout(SOON), Ok(true));
+    Inline::run(async move { _ = client.break_leases("job").await });
+    assert_eq!(losses.recv_timeout(SOON), Ok((LossReason::Broken, true)));
+}
+
+/// An executor that polls its future on the thread that wakes it, inside of the wake.
+struct Inline {
+    future: Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>,
+    /// The wakes since a thread began to poll.
+    wakes: AtomicU32,
+}
+
+impl Inline {
+    fn run(future: impl Future<Output = ()> + Send + 'static) {
+        Arc::new(Self { future: Mutex::new(Some(Box::pin(future))), wakes: AtomicU32::new(0) }).wake();
+    }
+
+    fn poll(self: &Arc<Self>) {
+        let mut future = self.future.lock().unwrap();
+        let waker = Waker::from(self.clone());
+        if future.as_mut().is_some_and(|future| future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready()) {
+            *future = None;
+        }
+    }
+}
+
+impl Wake for Inline {
+    fn wake(self: Arc<Self>) {
+        if self.wakes.fetch_add(1, Ordering::SeqCst) > 0 {
+            return; // the thread that polls will poll again
+        }
+        let mut seen = 1;
+        loop {
+            self.poll();
+            match self.wakes.compare_exchange(seen, 0, Ordering::SeqCst, Ordering::SeqCst) {
+                Ok(_) => return,
+                Err(wakes) => seen = wakes,
+            }
+        }
+    }
 }
