@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use rlock_core::{
     Acquired, Client, Clock, Entry, Extended, Grant, InvalidConfig, LockError, LockOptions, Released, Semaphore, Ttl,
 };
@@ -9,7 +10,7 @@ use tokio::runtime::Builder;
 
 use crate::locking::{lock, lock_as, lock_in_background, long, mutex, served, soon, try_lock, unlock, unwatched};
 use crate::peer::{LONG, SOON, Shape, claim};
-use crate::wait::within;
+use crate::wait::{eventually, within};
 use crate::{Remotes, Stage};
 
 /// A lock whose holder does not renew is free after its TTL.
@@ -82,6 +83,44 @@ pub async fn dead_waiter_costs_its_ttl(stage: &Stage) {
     stage.sees_waiting(2, "x").await;
     unlock(guard).await;
     unlock(within(stage.brisk() + SOON, "the dead waiter's TTL", served(waiting)).await).await;
+}
+
+/// Dead waiters delay the live ones by their TTL, and no more, wherever they stand in the line, and whether the holder
+/// releases or is dead as well.
+pub async fn dead_waiters_anywhere_cost_their_ttl(stage: &Stage) {
+    const DEAD: [&[usize]; 5] = [&[0], &[1], &[2], &[0, 2], &[1, 2]];
+    let client = stage.client_of(Client::builder().label(ALIVE)).await;
+    let lines = DEAD.iter().flat_map(|dead| [false, true].map(|dies| line_with_dead(stage, &client, dead, dies)));
+    within(stage.patient() + SOON, "the TTL of the dead", join_all(lines)).await;
+}
+
+const ALIVE: &str = "alive";
+
+/// Queues four waiters, of which some are dead, and waits until the others have had their turns.
+async fn line_with_dead(stage: &Stage, client: &Client, dead: &[usize], holder_dies: bool) {
+    let (gone, peer) = (stage.peer().await, stage.peer().await);
+    let name = format!("{dead:?} {holder_dies}");
+    let held = gone.hold(&claim(&name).living(if holder_dies { stage.brisk() } else { LONG })).await;
+    let mut alive = Vec::new();
+    for place in 0..4 {
+        if dead.contains(&place) {
+            gone.acquire(&[claim(&name).living(stage.patient()).queued()]).await;
+            continue;
+        }
+        alive.push(lock_in_background(client, &name));
+        let is_there = async || {
+            let now = peer.inspect(&name).await;
+            let owners = now.holders.iter().map(|holder| &holder.owner).chain(now.queue.iter().map(|it| &it.owner));
+            owners.filter(|owner| owner.label() == Some(ALIVE)).count() == alive.len()
+        };
+        eventually(SOON, "a waiter in the line", is_there).await;
+    }
+    if !holder_dies {
+        peer.release(&held.key).await;
+    }
+    for waiting in alive {
+        unlock(served(waiting).await).await;
+    }
 }
 
 /// A waiter holds as soon as the lease in front of it has expired, even if no operation has touched the resource since:

@@ -82,6 +82,7 @@ macro_rules! __cases {
             ]
             expiry, Contract(6), queue: [
                 dead_waiter_costs_its_ttl
+                dead_waiters_anywhere_cost_their_ttl
                 unseen_turn_counts
             ]
             expiry, Contract(6), processes: [killed_process_frees]
@@ -125,6 +126,7 @@ macro_rules! __cases {
             ]
             looking, Contract(10), anywhere: [
                 list_by_prefix_and_pages
+                foreign_cursor_stays_in_the_prefix
                 inspect_free_and_held
                 inspect_never_shows_the_id
             ]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rlock_core::{Claim, Owner, Ttl};
+use rlock_core::{Claim, Entry, Owner, Ttl};
 use tokio::time::sleep;
 
 use crate::Stage;
@@ -29,6 +29,23 @@ pub async fn list_by_prefix_and_pages(stage: &Stage) {
     assert_eq!(peer.list("nothing/", 10).await, []);
     assert_eq!(peer.list("", 3).await.len(), 29);
     assert!(peer.page("job/", 5, None).await.entries.len() < 25, "a page of about 5");
+}
+
+/// A cursor of a list with another prefix leads to no name outside of the prefix.
+pub async fn foreign_cursor_stays_in_the_prefix(stage: &Stage) {
+    let peer = stage.peer().await;
+    for name in ["a", "b", "c"].iter().flat_map(|prefix| (0..5).map(move |number| format!("{prefix}/{number}"))) {
+        peer.hold(&claim(&name)).await;
+    }
+    for other in ["a/", "c/"] {
+        let mut cursor = peer.page(other, 1, None).await.next;
+        while let Some(after) = cursor {
+            let page = peer.page("b/", 1, Some(after)).await;
+            let is_inside = |entry: &Entry| entry.resource.as_str().starts_with("b/");
+            assert!(page.entries.iter().all(is_inside), "behind a cursor of {other}: {page:?}");
+            cursor = page.next;
+        }
+    }
 }
 
 /// An inspection shows a free resource as free, and a held one with its holders, their weights and remaining time.
