@@ -61,7 +61,8 @@ use super::{
 /// Each call has to end within a time that the backend limits: with [`BackendError::Unknown`] if no answer came, or
 /// with [`BackendError::NotApplied`] if other clients won the race every time. Core pauses and retries. A call takes
 /// many leases and answers for each of them, in the given order. Within one batch no two entries name the same lease.
-/// Several entries may name one resource, and may be processed in any order.
+/// Several entries may name one resource, and may be processed in any order. An entry without an answer delays all
+/// others of its call, so core repeats each of them in a smaller call.
 ///
 /// Core polls a call for the first time in the task of the caller, if that task runs on the client's runtime. After
 /// that, or otherwise, it polls the call in a task of its own on the client's runtime.
@@ -89,7 +90,7 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// # Cancel safety
     ///
     /// A dropped call may have been applied in part or in whole, like one that answered [`BackendError::Unknown`]. Core
-    /// drops a call that takes longer than a minute, and every call when its runtime ends.
+    /// drops a call without an answer, after a minute at the latest, and every call when its runtime ends.
     async fn acquire(&self, claims: &[Claim]) -> Vec<Result<Acquired, BackendError>>;
 
     /// Extends leases, queued or held. The answer for a queued lease says whether the store has granted it.

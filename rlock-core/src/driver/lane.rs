@@ -18,6 +18,8 @@ use crate::clock::Moment;
 /// A request that finds the lane quiet is sent at once and alone, by the task that makes it. The others wait in a
 /// queue. A worker is on its way whenever requests wait and the [window](Window) has room. It takes all requests that
 /// have come by the time it runs. So the requests of one moment travel together, and none waits for more to come.
+///
+/// A [repeated](super::lanes) request limits the size of its call.
 #[derive(Debug)]
 pub(super) struct Lane<T> {
     inner: Mutex<Inner<T>>,
@@ -42,7 +44,8 @@ pub(super) struct Shares {
 
 #[derive(Debug)]
 struct Inner<T> {
-    queue: VecDeque<T>,
+    /// The requests that wait, each with the largest number of requests that its call may have.
+    queue: VecDeque<(T, usize)>,
     under_way: usize,
     /// Unanswered calls that no longer count as under way.
     stuck: usize,
@@ -95,7 +98,12 @@ impl<T> Lane<T> {
 
     /// Queues a request. Call [`start`](Self::start) afterwards, once for one or more requests.
     pub(super) fn push(&self, request: T) {
-        self.change(|inner| inner.queue.push_back(request));
+        self.push_among(request, usize::MAX);
+    }
+
+    /// The same for a request whose call may have `most` requests.
+    pub(super) fn push_among(&self, request: T, most: usize) {
+        self.change(|inner| inner.queue.push_back((request, most)));
     }
 
     /// Starts a worker, if requests wait, the window has room, and this thread has not just started one.
@@ -216,7 +224,17 @@ impl<T> Inner<T> {
         // A resource that keeps the store busy returns to the queue. It should then delay few other requests.
         let worth_a_call = if self.stuck > 0 { FEW.min(shares.worth_a_call) } else { shares.worth_a_call };
         let share = waiting.div_ceil(self.window.size()).max(worth_a_call).min(shares.max).min(waiting);
-        batch.extend(self.queue.drain(..share));
+        // A store that answers nothing gets repeated requests in larger calls, so that their number stays bounded.
+        let least = waiting.div_ceil(self.window.size() * FEW);
+        let (mut room, mut taken) = (share, 0);
+        while let Some(&(_, most)) = self.queue.front()
+            && taken < room.min(most.max(least))
+            && let Some((request, _)) = self.queue.pop_front()
+        {
+            room = room.min(most.max(least));
+            taken += 1;
+            batch.push(request);
+        }
         true
     }
 

@@ -108,7 +108,7 @@ impl Driver {
     }
 
     pub(super) fn start_all(self: &Arc<Self>) {
-        [Verb::Claim, Verb::Extend, Verb::Release].into_iter().for_each(|verb| self.start(verb));
+        [Verb::Claim, Verb::Extend, Verb::Release].into_iter().for_each(|verb| self.start_both(verb));
     }
 
     /// Refuses new leases, ends the wait of others, and waits for the holders to release theirs.
@@ -189,6 +189,6 @@ impl Drop for MarkDead {
         for slot in driver.table.all() {
             driver.step(&slot, Input::Abandon, Sending::Later);
         }
-        [Verb::Claim, Verb::Extend, Verb::Release].into_iter().for_each(|verb| driver.lane(verb).close());
+        [Verb::Claim, Verb::Extend, Verb::Release].into_iter().for_each(|verb| driver.lanes(verb).close());
     }
 }

@@ -9,6 +9,7 @@
 //! - `claim`, `hold`, `release`, `handle`: the operations of users.
 //! - `requests`: requests to the store, alone or in batches, and their answers.
 //! - `lane`, `window`: the requests of one verb that are under way or wait for their turn.
+//! - `lanes`: the lane of a request, and the size of the call that repeats it.
 //! - `schedule`: leases by the next moment at which they need attention.
 
 mod call;
@@ -18,6 +19,7 @@ mod defaults;
 mod handle;
 mod hold;
 mod lane;
+mod lanes;
 mod life;
 mod observe;
 mod queue_place;
@@ -44,6 +46,7 @@ use self::callbacks::Callbacks;
 pub(crate) use self::claim::Claimed;
 pub(crate) use self::defaults::Defaults;
 use self::lane::{Lane, Shares};
+use self::lanes::{LaneId, Lanes};
 pub use self::queue_place::QueuePlace;
 use self::schedule::Schedule;
 pub(crate) use self::slot::{LockRequest, Slot};
@@ -75,9 +78,9 @@ pub(crate) struct Driver {
     /// The leases that are not forgotten yet.
     table: Table,
     schedule: Schedule,
-    claims: Lane<Arc<Slot>>,
-    extensions: Lane<Arc<Slot>>,
-    releases: Lane<Arc<Slot>>,
+    claims: Lanes,
+    extensions: Lanes,
+    releases: Lanes,
     callbacks: Arc<Callbacks>,
     metrics: ClientMetrics,
     numbers: AtomicU64,
@@ -114,9 +117,9 @@ impl Driver {
             runtime,
             table: Table::default(),
             schedule: Schedule::default(),
-            claims: Lane::new(AWAITED),
-            extensions: Lane::new(RENEWED),
-            releases: Lane::new(AWAITED),
+            claims: Lanes::new(AWAITED),
+            extensions: Lanes::new(RENEWED),
+            releases: Lanes::new(AWAITED),
             callbacks: Arc::default(),
             metrics: ClientMetrics::new(name),
             numbers: AtomicU64::new(0),
@@ -195,12 +198,16 @@ impl Driver {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn lane(&self, verb: Verb) -> &Lane<Arc<Slot>> {
+    fn lanes(&self, verb: Verb) -> &Lanes {
         match verb {
             Verb::Claim => &self.claims,
             Verb::Extend => &self.extensions,
             Verb::Release => &self.releases,
         }
+    }
+
+    fn lane(&self, LaneId { verb, is_repeated }: LaneId) -> &Lane<Arc<Slot>> {
+        self.lanes(verb).get(is_repeated)
     }
 }
 

@@ -13,18 +13,16 @@ use tokio::time::timeout;
 
 use super::call::{Answer, Call, Limit, Sent};
 use super::lane::{Start, Worker};
+use super::lanes::LaneId;
 use super::observe::Report;
 use super::quietly::quietly;
 use super::step::Sending;
 use super::together::is_together;
-use super::{Driver, LONGEST_CALL, Slot};
+use super::{Driver, Slot};
 use crate::clock::Moment;
 use crate::contract::{BackendError, Claim, Extended, Extension, Failure, IfBusy, Release, Ttl};
 use crate::lease::{Fault, Input, Order, Verb};
 use crate::metrics;
-
-/// A request without an answer after this time no longer counts as under way, so that it does not delay other requests.
-const STUCK: Duration = Duration::from_secs(1);
 
 /// The buffers of a worker, reused for each batch.
 #[derive(Default)]
@@ -46,14 +44,16 @@ impl Driver {
     /// polled here: a future may leave its waker with the runtime that polls it, and that runtime may end or stop
     /// before it wakes the future.
     pub(super) fn send(self: &Arc<Self>, verb: Verb, slot: &Arc<Slot>, began: Moment, is_awaited: bool) {
-        let lane = self.lane(verb);
-        if !is_awaited || is_together() || !lane.is_quiet() || !self.is_on_its_runtime() {
+        let id = LaneId { verb, is_repeated: false };
+        let lane = self.lane(id);
+        let is_alone = is_awaited && !is_together() && lane.is_quiet() && slot.unanswered() == 0;
+        if !is_alone || !self.is_on_its_runtime() {
             self.set_timer(slot, &mut slot.lock());
-            lane.push(slot.clone());
-            self.start(verb);
+            let is_repeated = self.lanes(verb).push(verb, slot);
+            self.start(LaneId { verb, is_repeated });
             return;
         }
-        let Some((sent, order, timer)) = self.begin(verb, slot, began) else { return };
+        let Some((sent, order, limit)) = self.begin(verb, slot, began) else { return };
         let mut call = self.call_of_one(slot, order);
         // Unconstrained, because a future that finds the budget of this task used up would also leave its waker with
         // the runtime.
@@ -62,22 +62,21 @@ impl Driver {
                 self.answered(&sent, answer, self.now());
                 self.start_follow_ups(verb);
             }
-            Poll::Pending => {
-                let limit = Limit { longest: limit_of(order), timer };
-                self.run(verb, lane.hand_over((sent, limit, call)));
-            }
+            Poll::Pending => self.run(id, lane.hand_over((sent, limit, call))),
         }
     }
 
-    /// Begins a request. Also returns the timer that its lease needs from now on, if the schedule does not have it.
-    /// `None` if the request is no longer needed.
-    fn begin(&self, verb: Verb, slot: &Arc<Slot>, began: Moment) -> Option<(Sent, Order, Option<Moment>)> {
+    /// Begins a request. Its limit contains the timer that its lease needs from now on, if the schedule does not have
+    /// it. `None` if the request is no longer needed.
+    fn begin(&self, verb: Verb, slot: &Arc<Slot>, began: Moment) -> Option<(Sent, Order, Limit)> {
         let mut state = slot.lock();
         let Some((call, order)) = state.lease.begin(verb, began) else {
             self.set_timer(slot, &mut state);
             return None;
         };
-        Some((Sent { slot: slot.clone(), call, began }, order, state.missing_timer()))
+        let limit = Limit::new(order, state.lease.terms().ttl, self.settings.retry_for, state.missing_timer());
+        slot.sent_among(1);
+        Some((Sent { slot: slot.clone(), call, began }, order, limit))
     }
 
     fn is_on_its_runtime(&self) -> bool {
@@ -85,38 +84,47 @@ impl Driver {
     }
 
     /// Starts a worker for the requests that wait in a lane.
-    pub(super) fn start(self: &Arc<Self>, verb: Verb) {
-        if let Some(start) = self.lane(verb).start() {
-            self.run(verb, start);
+    fn start(self: &Arc<Self>, id: LaneId) {
+        if let Some(start) = self.lane(id).start() {
+            self.run(id, start);
         }
     }
 
-    fn run(self: &Arc<Self>, verb: Verb, start: Start) {
+    /// Starts a worker for each lane of `verb` that has waiting requests.
+    pub(super) fn start_both(self: &Arc<Self>, verb: Verb) {
+        LaneId::of(verb).into_iter().for_each(|id| self.start(id));
+    }
+
+    fn run(self: &Arc<Self>, id: LaneId, start: Start) {
         if let Start::New(worker) = start {
-            self.runtime.spawn(self.clone().work(verb, worker));
+            self.runtime.spawn(self.clone().work(id, worker));
         }
     }
 
     /// Sends the requests of a lane, one batch after the other, until the lane is closed.
-    async fn work(self: Arc<Self>, verb: Verb, worker: Arc<Worker>) {
-        let lane = self.lane(verb);
+    async fn work(self: Arc<Self>, id: LaneId, worker: Arc<Worker>) {
+        let (lane, verb) = (self.lane(id), id.verb);
+        // A call that was stuck does not show how busy the store is.
+        let round_trip = |took: Duration| (took < id.stuck_after()).then_some(took);
         let mut desk = Desk::default();
         while !lane.is_closed() {
             let mut has_batch = if let Some((sent, limit, call)) = worker.handed_over() {
-                let answer = self.bounded(verb, limit, std::slice::from_ref(&sent), call).await;
+                let answer = self.bounded(id, limit, std::slice::from_ref(&sent), call).await;
                 let now = self.now();
-                self.answered(&sent, answer.unwrap_or_else(|| self.no_answer(verb, limit)), now);
+                let no_answer = || Answer::failure(verb, self.no_answer(verb, limit));
+                self.answered(&sent, answer.unwrap_or_else(no_answer), now);
                 self.start_follow_ups(verb);
-                lane.next(&worker, now, Some(now.since(sent.began)), &mut desk.batch)
+                lane.next(&worker, now, round_trip(now.since(sent.began)), &mut desk.batch)
             } else {
                 behind_others().await;
                 lane.first(&worker, &mut desk.batch)
             };
             while has_batch {
-                self.start(verb); // for the requests beyond this batch
-                let began = self.send_batch(verb, &mut desk).await;
+                self.start(id); // for the requests beyond this batch
+                let began = self.send_batch(id, &mut desk).await;
                 let now = self.now();
-                has_batch = lane.next(&worker, now, began.map(|began| now.since(began)), &mut desk.batch);
+                let took = began.and_then(|began| round_trip(now.since(began)));
+                has_batch = lane.next(&worker, now, took, &mut desk.batch);
             }
             if lane.is_closed() || worker.is_surplus() {
                 return; // `close` found this worker busy and will not wake it, or there are enough others
@@ -125,10 +133,11 @@ impl Driver {
         }
     }
 
-    /// Awaits a call within its limit. A call that takes longer than [`STUCK`] gives up its place in the lane's window.
+    /// Awaits a call within its limit. A call that is [stuck](LaneId::stuck_after) gives up its place in the lane's
+    /// window.
     async fn bounded<T>(
         self: &Arc<Self>,
-        verb: Verb,
+        id: LaneId,
         limit: Limit,
         sent: &[Sent],
         call: impl Future<Output = T>,
@@ -136,23 +145,24 @@ impl Driver {
         let mut is_stuck = false;
         let answer = async {
             let mut call = pin!(call);
-            let first = limit.timer.map_or(STUCK, |timer| timer.since(self.now())).min(STUCK);
+            let stuck_after = id.stuck_after();
+            let first = limit.timer.map_or(stuck_after, |timer| timer.since(self.now())).min(stuck_after);
             if let Ok(answer) = timeout(first, &mut call).await {
                 return Some(answer);
             }
             sent.iter().for_each(|sent| self.set_timer(&sent.slot, &mut sent.slot.lock()));
-            if let Ok(answer) = timeout(STUCK - first, &mut call).await {
+            if let Ok(answer) = timeout(stuck_after - first, &mut call).await {
                 return Some(answer);
             }
             is_stuck = true;
-            self.lane(verb).is_stuck();
-            self.start(verb);
-            timeout(limit.longest.saturating_sub(STUCK), call).await.ok()
+            self.lane(id).is_stuck();
+            self.start(id);
+            timeout(limit.longest.saturating_sub(stuck_after), call).await.ok()
         };
         // The call itself does not panic, but its drop may.
         let answer = AssertUnwindSafe(answer).catch_unwind().await.ok().flatten();
         if is_stuck {
-            self.lane(verb).is_back();
+            self.lane(id).is_back();
         }
         answer
     }
@@ -182,14 +192,13 @@ impl Driver {
 
     /// Sends one call for a batch, and returns the moment when the call began; `None` if no request of the batch is
     /// still needed.
-    async fn send_batch(self: &Arc<Self>, verb: Verb, desk: &mut Desk) -> Option<Moment> {
+    async fn send_batch(self: &Arc<Self>, id: LaneId, desk: &mut Desk) -> Option<Moment> {
         let Desk { batch, sent, claims, extensions, releases } = desk;
-        let began = self.now();
-        let mut limit = Limit { longest: STUCK, timer: None };
+        let (began, verb) = (self.now(), id.verb);
+        let mut limit = Limit::NONE;
         for slot in batch.drain(..) {
-            let Some((begun, order, timer)) = self.begin(verb, &slot, began) else { continue };
-            limit.longest = limit.longest.max(limit_of(order));
-            limit.timer = [limit.timer, timer].into_iter().flatten().min();
+            let Some((begun, order, own)) = self.begin(verb, &slot, began) else { continue };
+            limit = limit.and(own);
             match order {
                 Order::Claim { queue, ttl } => claims.push(self.claim_of(&slot, queue, ttl)),
                 Order::Extend { ttl } => extensions.push(Extension { key: slot.key.clone(), ttl }),
@@ -201,22 +210,26 @@ impl Driver {
         if count == 0 {
             return None;
         }
+        if count > 1 {
+            limit = limit.shared(verb, self.settings.retry_for);
+            sent.iter().for_each(|sent| sent.slot.sent_among(count));
+        }
         match verb {
             Verb::Claim => {
                 let call = self.guarded("acquire", count, async { self.backend.acquire(claims).await });
-                let answers = self.bounded(verb, limit, sent, call).await;
+                let answers = self.bounded(id, limit, sent, call).await;
                 self.all_answered(sent, answers.map(|answers| answers.into_iter().map(Answer::Claimed)), verb, limit);
                 claims.clear();
             }
             Verb::Extend => {
                 let call = self.guarded("extend", count, async { self.backend.extend(extensions).await });
-                let answers = self.bounded(verb, limit, sent, call).await;
+                let answers = self.bounded(id, limit, sent, call).await;
                 self.all_answered(sent, answers.map(|answers| answers.into_iter().map(Answer::Extended)), verb, limit);
                 extensions.clear();
             }
             Verb::Release => {
                 let call = self.guarded("release", count, async { self.backend.release(releases).await });
-                let answers = self.bounded(verb, limit, sent, call).await;
+                let answers = self.bounded(id, limit, sent, call).await;
                 self.all_answered(sent, answers.map(|answers| answers.into_iter().map(Answer::Released)), verb, limit);
                 releases.clear();
             }
@@ -229,8 +242,8 @@ impl Driver {
     /// need an extension, or a release if its user has left.
     fn start_follow_ups(self: &Arc<Self>, verb: Verb) {
         if verb != Verb::Release {
-            self.start(Verb::Extend);
-            self.start(Verb::Release);
+            self.start_both(Verb::Extend);
+            self.start_both(Verb::Release);
         }
     }
 
@@ -245,11 +258,18 @@ impl Driver {
         let now = self.now();
         match answers {
             Some(answers) => sent.drain(..).zip(answers).for_each(|(sent, answer)| self.answered(&sent, answer, now)),
-            None => sent.drain(..).for_each(|sent| self.answered(&sent, self.no_answer(verb, limit), now)),
+            None => {
+                let error = self.no_answer(verb, limit);
+                sent.drain(..).for_each(|sent| self.answered(&sent, Answer::failure(verb, error.clone()), now));
+            }
         }
     }
 
     fn answered(self: &Arc<Self>, sent: &Sent, answer: Answer, at: Moment) {
+        // A request whose call got no answer is repeated in a smaller one.
+        if !answer.error().is_some_and(BackendError::may_have_been_applied) {
+            sent.slot.answered();
+        }
         let took = at.since(sent.began);
         let report = |error: Option<&BackendError>, extension| Report { at, took, error: error.cloned(), extension };
         let (report, input) = match answer {
@@ -300,13 +320,13 @@ impl Driver {
         (0..count).map(|_| Err(failure.clone())).collect()
     }
 
-    fn no_answer(&self, verb: Verb, limit: Limit) -> Answer {
-        let failure = |operation| self.failure(operation, format!("no answer within {:?}", limit.longest));
-        match verb {
-            Verb::Claim => Answer::Claimed(Err(failure("acquire"))),
-            Verb::Extend => Answer::Extended(Err(failure("extend"))),
-            Verb::Release => Answer::Released(Err(failure("release"))),
-        }
+    fn no_answer(&self, verb: Verb, limit: Limit) -> BackendError {
+        let operation = match verb {
+            Verb::Claim => "acquire",
+            Verb::Extend => "extend",
+            Verb::Release => "release",
+        };
+        self.failure(operation, format!("no answer within {:?}", limit.longest))
     }
 
     fn failure(&self, operation: &'static str, reason: String) -> BackendError {
@@ -326,14 +346,6 @@ async fn behind_others() {
         Poll::Pending
     })
     .await;
-}
-
-/// The time after which the answer to a request is useless: for an extension half of the life that it requests.
-fn limit_of(order: Order) -> Duration {
-    match order {
-        Order::Extend { ttl } => (ttl.get() / 2).clamp(STUCK, LONGEST_CALL),
-        Order::Claim { .. } | Order::Release { .. } => LONGEST_CALL,
-    }
 }
 
 fn fault(error: &BackendError) -> Fault {

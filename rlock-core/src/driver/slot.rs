@@ -1,7 +1,7 @@
 //! One lease with its data in the driver.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -52,6 +52,8 @@ pub(crate) struct Slot {
     /// The index of the loss plus one; 0 without a loss.
     loss: AtomicU8,
     is_forgotten: AtomicBool,
+    /// The number of requests in the last call about this lease, as long as the store has not answered that call.
+    unanswered: AtomicU32,
     /// The signals that users wait for, created for the first user.
     pub(super) signals: OnceLock<Signals>,
     /// The waker of the future that waits for the lock, and later of the one that waits for its release.
@@ -113,6 +115,7 @@ impl Slot {
             deadline: AtomicU64::new(0),
             loss: AtomicU8::new(0),
             is_forgotten: AtomicBool::new(false),
+            unanswered: AtomicU32::new(0),
             signals: OnceLock::new(),
             user: AtomicWaker::new(),
             state: Mutex::new(state),
@@ -155,6 +158,21 @@ impl Slot {
 
     pub(super) fn is_forgotten(&self) -> bool {
         self.is_forgotten.load(Ordering::Acquire)
+    }
+
+    /// The number of requests in the last call about this lease, if the store has not answered that call; otherwise 0.
+    pub(super) fn unanswered(&self) -> usize {
+        self.unanswered.load(Ordering::Relaxed) as usize
+    }
+
+    /// Records a call of `count` requests, one of them about this lease.
+    pub(super) fn sent_among(&self, count: usize) {
+        self.unanswered.store(u32::try_from(count).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
+    /// Records that the store has answered.
+    pub(super) fn answered(&self) {
+        self.unanswered.store(0, Ordering::Relaxed);
     }
 
     /// Publishes the part of `state`, the state of this slot, that other threads read without the mutex.

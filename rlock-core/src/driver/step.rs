@@ -223,7 +223,7 @@ impl Driver {
             match (effect, sending) {
                 (Effect::Send(verb), Sending::Now) => self.send(*verb, slot, now, false),
                 (Effect::Send(verb), Sending::Here) => self.send(*verb, slot, now, true),
-                (Effect::Send(verb), Sending::Later) => self.lane(*verb).push(slot.clone()),
+                (Effect::Send(verb), Sending::Later) => _ = self.lanes(*verb).push(*verb, slot),
                 _ => {}
             }
         }

@@ -14,8 +14,8 @@ use async_trait::async_trait;
 use futures_util::poll;
 use rlock_core::{
     Acquired, Backend, BackendError, Capabilities, Claim, Client, Clock, EventStream, Extended, Extension, Failure,
-    Finding, ListFilter, LockOptions, MemoryBackend, MemoryStore, Namespace, Page, Release, Released, ResourceName,
-    SimpleLock, Snapshot,
+    Finding, LeaseKey, ListFilter, LockOptions, MemoryBackend, MemoryStore, Namespace, Page, Release, Released,
+    ResourceName, SimpleLock, Snapshot,
 };
 use tokio::runtime::Handle;
 use tokio::time::Instant;
@@ -71,8 +71,8 @@ impl Scripted {
 #[derive(Debug, Default)]
 pub(crate) struct Script {
     fates: Mutex<[Fate; 3]>,
-    /// Extensions of this resource hang, whatever the outcome of the others is.
-    hanging: Mutex<Option<String>>,
+    /// Requests of this kind with this resource hang, whatever the outcome of the others is.
+    hanging: Mutex<Option<(Verb, String)>>,
     calls: Mutex<Vec<Call>>,
     /// The claims and releases of each request so far.
     sizes: Mutex<Vec<(Verb, usize)>>,
@@ -132,8 +132,22 @@ impl Script {
         self.fates.lock().unwrap()[verb as usize]
     }
 
+    /// Lets every extension call hang that contains `resource`.
     pub(crate) fn hang(&self, resource: &str) {
-        *self.hanging.lock().unwrap() = Some(resource.to_owned());
+        self.hang_on(Verb::Extend, resource);
+    }
+
+    /// Lets every call of this kind hang that contains `resource`.
+    pub(crate) fn hang_on(&self, verb: Verb, resource: &str) {
+        *self.hanging.lock().unwrap() = Some((verb, resource.to_owned()));
+    }
+
+    /// The outcome of a call with these keys.
+    fn fate_of<'a>(&self, verb: Verb, mut keys: impl Iterator<Item = &'a LeaseKey>) -> Fate {
+        match &*self.hanging.lock().unwrap() {
+            Some((of, name)) if *of == verb && keys.any(|key| key.resource.as_str() == name) => Fate::Hangs,
+            _ => self.fate(verb),
+        }
     }
 
     /// Sets the outcome of inspections.
@@ -180,21 +194,21 @@ impl Backend for Scripted {
 
     async fn acquire(&self, claims: &[Claim]) -> Vec<Result<Acquired, BackendError>> {
         self.script.note(Verb::Acquire, claims.len());
-        self.script.run(self.script.fate(Verb::Acquire), claims.len(), self.inner.acquire(claims)).await
+        let fate = self.script.fate_of(Verb::Acquire, claims.iter().map(|claim| &claim.key));
+        self.script.run(fate, claims.len(), self.inner.acquire(claims)).await
     }
 
     async fn extend(&self, extensions: &[Extension]) -> Vec<Result<Extended, BackendError>> {
         let resources: Vec<String> = extensions.iter().map(|extension| extension.key.resource.to_string()).collect();
-        let hanging = self.script.hanging.lock().unwrap().clone();
-        let hangs = hanging.is_some_and(|hanging| resources.contains(&hanging));
         self.script.calls.lock().unwrap().push(Call { at: Instant::now(), resources });
-        let fate = if hangs { Fate::Hangs } else { self.script.fate(Verb::Extend) };
+        let fate = self.script.fate_of(Verb::Extend, extensions.iter().map(|extension| &extension.key));
         self.script.run(fate, extensions.len(), self.inner.extend(extensions)).await
     }
 
     async fn release(&self, releases: &[Release]) -> Vec<Result<Released, BackendError>> {
         self.script.note(Verb::Release, releases.len());
-        self.script.run(self.script.fate(Verb::Release), releases.len(), self.inner.release(releases)).await
+        let fate = self.script.fate_of(Verb::Release, releases.iter().map(|release| &release.key));
+        self.script.run(fate, releases.len(), self.inner.release(releases)).await
     }
 
     async fn inspect(&self, resource: &ResourceName) -> Result<Snapshot, BackendError> {

@@ -157,3 +157,19 @@ fn few_requests_share_calls_beside_stuck_ones() {
     lane.is_back();
     assert_eq!(start(&lane).expect("there is room").1.len(), 100 - FEW);
 }
+
+#[test]
+fn repeated_requests_limit_their_call() {
+    let lane = lane(256);
+    [4, 2, 2, 1, 4].into_iter().enumerate().for_each(|(request, most)| lane.push_among(request, most));
+    let calls: Vec<Vec<usize>> = std::iter::from_fn(|| start(&lane)).map(|(_, batch)| batch).collect();
+    assert_eq!(calls, [vec![0, 1], vec![2], vec![3], vec![4]]);
+}
+
+#[test]
+fn many_repeated_requests_share_calls() {
+    let lane = lane(1000);
+    let most = 4 * FEW * Window::START;
+    (0..most).for_each(|request| lane.push_among(request, 1));
+    assert_eq!(start(&lane).expect("there is room").1.len(), 4);
+}

@@ -1,0 +1,76 @@
+//! The two lanes of a verb.
+//!
+//! A call is answered when its slowest request is, so a resource that hangs the store takes the other requests of its
+//! call with it. If they were repeated together, they would hang together again, until all of their leases were lost.
+//! So a request whose call got no answer is repeated in a lane of its own, in a smaller call: an extension in a call of
+//! a sixteenth of the size, any other request alone. After three such calls at most, each lease is alone with its
+//! resource. A request that has hung alone stays alone. Once the store answers, the lease shares large calls again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Slot;
+use super::lane::{FEW, Lane, Shares};
+use crate::lease::Verb;
+
+/// The lanes of one verb.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    first: Lane<Arc<Slot>>,
+    repeated: Lane<Arc<Slot>>,
+}
+
+/// Names a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct LaneId {
+    pub(super) verb: Verb,
+    /// The last call about the lease got no answer.
+    pub(super) is_repeated: bool,
+}
+
+impl Lanes {
+    pub(super) fn new(shares: Shares) -> Self {
+        Self { first: Lane::new(shares), repeated: Lane::new(shares) }
+    }
+
+    pub(super) fn get(&self, is_repeated: bool) -> &Lane<Arc<Slot>> {
+        if is_repeated { &self.repeated } else { &self.first }
+    }
+
+    /// Queues a request, and returns whether it is a repeated one.
+    pub(super) fn push(&self, verb: Verb, slot: &Arc<Slot>) -> bool {
+        let unanswered = slot.unanswered();
+        if unanswered == 0 {
+            self.first.push(slot.clone());
+        } else {
+            self.repeated.push_among(slot.clone(), size_of_repeated(verb, unanswered));
+        }
+        unanswered > 0
+    }
+
+    pub(super) fn close(&self) {
+        self.first.close();
+        self.repeated.close();
+    }
+}
+
+impl LaneId {
+    /// The lanes of a verb.
+    pub(super) fn of(verb: Verb) -> [Self; 2] {
+        [false, true].map(|is_repeated| Self { verb, is_repeated })
+    }
+
+    /// The time after which a call without an answer no longer counts as under way, so that it does not delay other
+    /// requests. Many repeated calls get no answer, and the others wait behind them.
+    pub(super) fn stuck_after(self) -> Duration {
+        if self.is_repeated { Duration::from_millis(250) } else { Duration::from_secs(1) }
+    }
+}
+
+/// The largest call for a request that got no answer in a call of `unanswered` requests.
+fn size_of_repeated(verb: Verb, unanswered: usize) -> usize {
+    match verb {
+        Verb::Extend => unanswered.div_ceil(FEW),
+        Verb::Claim | Verb::Release => 1,
+    }
+}
