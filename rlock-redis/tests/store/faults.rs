@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rlock_core::{
-    Acquired, Backend as _, Client, Extended, Extension, Guard, IfBusy, LockOptions, LossReason, Released, Share,
-    SimpleLock,
+    Acquired, Backend as _, BackendError, Client, Extended, Extension, Guard, IfBusy, LockOptions, LossReason,
+    Released, Share, SimpleLock,
 };
 use rlock_redis::{RedisBackend, RedisConfig};
 use rlock_testkit::faults::{Control as _, Data, Proxy};
@@ -56,6 +56,22 @@ async fn script_cache_flushed() {
     assert!(cycles > 10 && flushes > 10, "{cycles} cycles, {flushes} flushes");
     assert!(guard.is_held(), "{:?}", guard.loss());
     guard.unlock().await.expect("it was held");
+}
+
+/// Each caller drops its request before the timeout of the connection.
+#[tokio::test]
+async fn silent_connection_ends_though_callers_leave() {
+    let server = Redis::start_with(&[]);
+    let config = RedisConfig::from_url(&format!("{}?restart_grace=0s&timeout=1s", server.url())).expect("a URL");
+    let client = RedisBackend::connect(config).await.expect("Redis can be reached");
+    let extension = [Extension { key: key("job", 1), ttl: ttl(60_000) }];
+    server.pause().await;
+    let is_given_up = async || {
+        let answer = tokio::time::timeout(Duration::from_millis(800), client.extend(&extension)).await;
+        answer.is_ok_and(|answers| matches!(answers[0], Err(BackendError::NotApplied(_))))
+    };
+    eventually(SOON, "the end of the connection", is_given_up).await;
+    server.resume().await;
 }
 
 /// A replica without the last writes is promoted: the locks that it has go on, the others are reported as lost, and the
