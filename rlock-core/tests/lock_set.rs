@@ -366,7 +366,7 @@ async fn set_that_cannot_extend_fails() {
     world.script.set(Fate::Failed);
     world.script.decide(Verb::Release, Fate::Delayed(STEP));
     let set = set(&world.client, &["a", "b"]);
-    let locking = tokio::time::timeout(TTL * 100, set.lock_with(options().watchdog(false)));
+    let locking = timeout(TTL * 100, set.lock_with(options().watchdog(false)));
     let (locked, ()) = tokio::join!(locking, free_after_a_second(held));
     let failed = locked.expect("it ends").unwrap_err();
     assert!(matches!(&failed, LockError::Unavailable { .. }), "{failed}");
