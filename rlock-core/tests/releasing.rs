@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::poll;
 use rlock_core::{End, ExtendError, LockSet, LossReason, Lost, StartWatchdogError, UnlockError, WatchdogConfig};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use support::{Fate, TTL, Verb, World, options, until_idle};
 
@@ -18,15 +18,17 @@ async fn shared_guard_is_released_once() {
     let world = World::new();
     let guard = Arc::new(world.lock("job").lock_with(options()).await.unwrap());
     world.script.decide(Verb::Release, Fate::AnsweredLate(SECOND));
+    let begun = Instant::now();
     let releases: Vec<_> = (0..3)
         .map(|_| {
             let guard = guard.clone();
-            tokio::spawn(async move { timeout(TTL, guard.release()).await })
+            tokio::spawn(async move { timeout(TTL, guard.release()).await }) // the timeout polls it once more
         })
         .collect();
     for release in releases {
-        release.await.unwrap().expect("each call is woken").unwrap();
+        release.await.unwrap().expect("it is confirmed").unwrap();
     }
+    assert!(begun.elapsed() < TTL, "each call is woken by the answer");
     guard.release().await.unwrap();
     drop(guard);
     until_idle().await;

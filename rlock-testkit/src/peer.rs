@@ -267,6 +267,15 @@ impl Peer {
         well(soon("list", self.backend.list(&filter)).await)
     }
 
+    /// One page of resources after a cursor, unless the store refuses the cursor.
+    pub async fn page_unless_refused(&self, prefix: &str, limit: usize, after: Cursor) -> Option<Page> {
+        let filter = ListFilter { prefix: prefix.into(), after: Some(after), limit };
+        match soon("list", self.backend.list(&filter)).await {
+            Err(BackendError::Rejected(_)) => None,
+            answer => Some(well(answer)),
+        }
+    }
+
     /// All resources, read in pages of about `limit`.
     pub async fn list(&self, prefix: &str, limit: usize) -> Vec<Entry> {
         let mut entries = Vec::new();

@@ -171,9 +171,9 @@ pub(super) fn untrusted(error: &str) -> (Kind, String) {
 }
 
 /// Whether a server answered the first message as no Postgres does. A Postgres without room for another connection
-/// answers with an error there, whose first byte is 0x45.
+/// answers with an error there, whose first byte is 0x45. sqlx reports 0x00 if the connection ends without an answer.
 pub(super) fn is_of_another_kind(error: &str) -> bool {
-    error.contains("response from SSLRequest") && !error.contains("0x45")
+    error.contains("response from SSLRequest") && !["0x45", "0x00"].iter().any(|byte| error.contains(byte))
 }
 
 pub(super) fn broken(error: &sqlx::Error) -> String {
