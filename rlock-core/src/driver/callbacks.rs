@@ -176,3 +176,41 @@ impl Queue {
         !calls.is_scheduled
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::contract::ResourceName;
+    use crate::lease::LossReason;
+    use crate::watchdog::ExtensionFailure;
+
+    /// Users count successes by this callback.
+    #[test]
+    fn each_success_is_one_call_and_no_memory() {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counted = calls.clone();
+        let on_success: SuccessCallback = Arc::new(move || _ = counted.fetch_add(1, Ordering::Relaxed));
+        let queue = Queue::new(None, Some(on_success));
+        (0..1000).for_each(|_| queue.success());
+        assert_eq!(queue.lock().waiting.len(), 1);
+        while queue.call() {}
+        assert_eq!(calls.load(Ordering::Relaxed), 1000);
+    }
+
+    #[test]
+    fn oldest_failures_are_dropped() {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let noted = seen.clone();
+        let on_failure: FailureCallback = Arc::new(move |failure| noted.lock().unwrap().push(failure.failures));
+        let queue = Queue::new(Some(on_failure), None);
+        for failures in 0..100 {
+            let resource = ResourceName::new("job").unwrap();
+            let cause = ExtensionFailure::Lost(LossReason::Expired);
+            queue.failure(WatchdogFailure { resource, failures, max_failures: 3, cause });
+        }
+        while queue.call() {}
+        assert_eq!(*seen.lock().unwrap(), (36..100).collect::<Vec<u32>>());
+    }
+}

@@ -40,9 +40,10 @@ pub struct WatchdogConfig {
     pub max_failures: u32,
     /// Called after a scheduled extension failed with all its retries, and after a loss, unless the reason is
     /// [`HeldTooLong`](crate::LossReason::HeldTooLong) or [`Shutdown`](crate::LossReason::Shutdown). The callback runs on a
-    /// thread where it may block.
+    /// thread where it may block. The latest 64 failures wait for it meanwhile.
     pub on_failure: Option<FailureCallback>,
-    /// Called after each successful extension. The callback runs on a thread where it may block.
+    /// Called after each successful extension. The callback runs on a thread where it may block. It is then called once
+    /// for each extension that succeeded meanwhile.
     pub on_success: Option<SuccessCallback>,
 }
 
