@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::Event;
 
-use support::{Fate, OnEvent, Scripted, TTL, Verb, World, options, until_idle};
+use support::{Fate, OnEvent, Scripted, TTL, Verb, World, options, until_idle, until_reported};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// The time limit for actions of real threads.
@@ -214,8 +214,34 @@ async fn loss_is_signalled_before_it_is_logged() {
     signal.set(guard.cancellation_token()).unwrap();
     world.other_client().break_leases(guard.resource()).await.unwrap();
     guard.lost().await;
-    until_idle().await;
+    until_reported().await;
     assert!(seen.load(Ordering::SeqCst) > 0, "the loss was logged first, or not at all");
+}
+
+#[tokio::test(start_paused = true)]
+async fn blocked_log_delays_no_loss() {
+    for lowest in [tracing::Level::WARN, tracing::Level::DEBUG] {
+        let (unblock, blocked) = channel::<()>();
+        let (blocked, returned) = (Mutex::new(blocked), Arc::new(AtomicU32::new(0)));
+        let count = returned.clone();
+        let _default = tracing::subscriber::set_default(OnEvent(move |event: &Event<'_>| {
+            if *event.metadata().level() <= lowest {
+                let _until_unblocked = blocked.lock().unwrap().recv_timeout(SOON);
+                count.fetch_add(1, Ordering::SeqCst);
+            }
+        }));
+        let world = World::new();
+        let unwatched = || options().watchdog(false);
+        let first = world.lock("first").lock_with(unwatched()).await.unwrap();
+        let second = world.lock("second").lock_with(unwatched()).await.unwrap();
+        tokio::time::advance(TTL).await;
+        first.lost().await;
+        second.lost().await;
+        assert_eq!(returned.load(Ordering::SeqCst), 0, "a loss waited for the log");
+        drop(unblock);
+        until_reported().await;
+        assert!(returned.load(Ordering::SeqCst) >= 2, "the losses are logged");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,12 +3,17 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use metrics::{Counter, CounterFn, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use rlock_core::{SimpleLock, metrics::describe_metrics};
 use tokio::time::sleep;
 
-use support::{Fate, TTL, World, options, until_idle};
+use support::{Fate, TTL, World, options, until_idle, until_reported};
 
 #[tokio::test(start_paused = true)]
 async fn every_event_is_counted_under_its_name() {
@@ -32,7 +37,7 @@ async fn every_event_is_counted_under_its_name() {
     world.script.set(Fate::Failed);
     guard.lost().await;
     drop(guard);
-    until_idle().await;
+    until_reported().await;
 
     let snapshot = snapshotter.snapshot().into_vec();
     let names: BTreeSet<&str> = snapshot.iter().map(|(key, ..)| key.key().name()).collect();
@@ -57,7 +62,7 @@ async fn every_event_is_counted_under_its_name() {
         assert!(labels.iter().all(|label| bounded.contains(label)), "{labels:?}");
     }
     let counted = |name: &str, label: (&str, &str)| {
-        let wanted = |key: &metrics::Key| key.labels().any(|found| (found.key(), found.value()) == label);
+        let wanted = |key: &Key| key.labels().any(|found| (found.key(), found.value()) == label);
         let found = before.iter().chain(&snapshot).filter(|(key, ..)| key.key().name() == name && wanted(key.key()));
         let count = |value: &DebugValue| match value {
             DebugValue::Counter(count) => *count,
@@ -82,4 +87,59 @@ async fn every_event_is_counted_under_its_name() {
         });
         assert_eq!(moved.sum::<f64>(), 0.0, "{gauge}");
     }
+}
+
+/// A recorder that blocks when a loss is counted.
+struct Blocking(Arc<Blocked>);
+
+struct Blocked {
+    until_unblocked: Mutex<Receiver<()>>,
+    has_returned: AtomicBool,
+}
+
+impl CounterFn for Blocked {
+    fn increment(&self, _: u64) {
+        let _until_unblocked = self.until_unblocked.lock().unwrap().recv_timeout(Duration::from_secs(10));
+        self.has_returned.store(true, Ordering::SeqCst);
+    }
+
+    fn absolute(&self, _: u64) {}
+}
+
+impl Recorder for Blocking {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        if key.name() == "rlock_lost_total" { Counter::from_arc(self.0.clone()) } else { Counter::noop() }
+    }
+
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::noop()
+    }
+
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn blocked_recorder_delays_no_loss() {
+    let (unblock, blocking) = channel();
+    let blocked = Arc::new(Blocked { until_unblocked: Mutex::new(blocking), has_returned: AtomicBool::new(false) });
+    let recorder = Blocking(blocked.clone());
+    let _installed = metrics::set_default_local_recorder(&recorder);
+    let world = World::new();
+    let unwatched = || options().watchdog(false);
+    let first = world.lock("first").lock_with(unwatched()).await.unwrap();
+    let second = world.lock("second").lock_with(unwatched()).await.unwrap();
+    first.lost().await;
+    second.lost().await;
+    assert!(!blocked.has_returned.load(Ordering::SeqCst), "the second loss waited for the recorder");
+    drop(unblock);
+    until_reported().await;
+    assert!(blocked.has_returned.load(Ordering::SeqCst), "the loss is counted");
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _, poll};
 use rlock_core::{BackendError, LockError, QueuePlace, Semaphore, Snapshot};
-use support::{Fate, Log, TTL, World, options, until_idle};
+use support::{Fate, Log, TTL, World, options, until_idle, until_reported};
 
 /// The next state: the number of holders and of waiters.
 async fn next(changes: &mut (impl Stream<Item = Result<Snapshot, BackendError>> + Unpin)) -> (usize, usize) {
@@ -130,13 +130,14 @@ async fn logs_name_the_token_and_the_time_held() {
     let token = guard.token();
     tokio::time::sleep(Duration::from_secs(5)).await;
     guard.unlock().await.unwrap();
+    until_reported().await;
     let released = format!("token={token} held_for=5");
     assert!(log.lines().iter().any(|line| line.contains("releasing") && line.contains(&released)), "{:?}", log.lines());
     let guard = world.lock("job").lock_with(options()).await.unwrap();
     let token = guard.token();
     world.client.break_leases(guard.resource()).await.unwrap();
     guard.lost().await;
-    until_idle().await;
+    until_reported().await;
     let lost = format!("token={token} held_for=");
     assert!(log.lines().iter().any(|line| line.contains("lost the lock") && line.contains(&lost)), "{:?}", log.lines());
 }

@@ -86,7 +86,10 @@ impl Driver {
         });
         let end = if listening.catch_unwind().await.is_ok() { "ended" } else { "panicked" };
         if self.backend.capabilities().push {
-            tracing::error!(backend = %self.store, "the backend's event stream {end}; waiters learn of grants only by their renewals");
+            let backend = self.store.clone();
+            self.log.add(&self.runtime, move || {
+                tracing::error!(%backend, "the backend's event stream {end}; waiters learn of grants only by their renewals");
+            });
         }
     }
 

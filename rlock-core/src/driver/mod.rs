@@ -10,6 +10,7 @@
 //! - `requests`: requests to the store, alone or in batches, and their answers.
 //! - `lane`, `window`: the requests of one verb that are under way or wait for their turn.
 //! - `lanes`: the lane of a request, and the size of the call that repeats it.
+//! - `observe`, `reports`: metrics and logs of steps; those that may block run on another thread.
 //! - `schedule`: leases by the next moment at which they need attention.
 
 mod call;
@@ -25,6 +26,7 @@ mod observe;
 mod queue_place;
 mod quietly;
 mod release;
+mod reports;
 mod requests;
 mod schedule;
 mod slot;
@@ -48,6 +50,7 @@ pub(crate) use self::defaults::Defaults;
 use self::lane::{Lane, Shares};
 use self::lanes::{LaneId, Lanes};
 pub use self::queue_place::QueuePlace;
+use self::reports::Reports;
 use self::schedule::Schedule;
 pub(crate) use self::slot::{LockRequest, Slot};
 use self::table::Table;
@@ -82,6 +85,8 @@ pub(crate) struct Driver {
     extensions: Lanes,
     releases: Lanes,
     callbacks: Arc<Callbacks>,
+    log: Arc<Reports>,
+    measurements: Arc<Reports>,
     metrics: ClientMetrics,
     numbers: AtomicU64,
     /// A shutdown has waited for the releases, and has reported the result.
@@ -121,6 +126,8 @@ impl Driver {
             extensions: Lanes::new(RENEWED),
             releases: Lanes::new(AWAITED),
             callbacks: Arc::default(),
+            log: Arc::default(),
+            measurements: Arc::default(),
             metrics: ClientMetrics::new(name),
             numbers: AtomicU64::new(0),
             was_shut_down: AtomicBool::new(false),

@@ -1,5 +1,6 @@
 //! The steps of a lease, in metrics and logs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::quietly::quietly;
@@ -30,6 +31,15 @@ pub(super) struct Stage {
     token: Option<Token>,
     /// The number of the running watchdog.
     watchdog: Option<u64>,
+}
+
+/// A step, beside its effects.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seen {
+    pub(super) before: Stage,
+    pub(super) after: Stage,
+    pub(super) now: Moment,
+    pub(super) is_hint: bool,
 }
 
 impl Stage {
@@ -73,29 +83,30 @@ impl Stage {
 }
 
 impl Driver {
-    /// Reports a step to metrics, then to logs.
-    pub(super) fn observe(
-        &self,
-        slot: &Slot,
-        effects: &Effects,
-        stages: (Stage, Stage),
-        now: Moment,
-        report: Option<&Report>,
-        is_hint: bool,
-    ) {
-        quietly(|| self.measure(slot, effects, stages, now, report, is_hint));
-        quietly(|| log(slot, effects, stages, now, report));
+    /// Reports a step to metrics, and to logs.
+    ///
+    /// A recorder or a subscriber that blocks must delay neither the signal of another loss nor a renewal. So failures
+    /// are reported on another thread, and so are all steps while the subscriber wants to see each of them. An ordinary
+    /// step allocates nothing and takes no mutex here.
+    pub(super) fn observe(self: &Arc<Self>, slot: &Arc<Slot>, effects: &Effects, seen: Seen, report: Option<&Report>) {
+        let is_failure = effects.iter().any(is_failure);
+        if is_failure {
+            let (this, slot, effects, report) = (self.clone(), slot.clone(), effects.clone(), report.cloned());
+            let measure = move || this.measure(&slot, &effects, seen, report.as_ref());
+            self.measurements.add(&self.runtime, measure);
+        } else {
+            quietly(|| self.measure(slot, effects, seen, report));
+        }
+        if is_failure || tracing::enabled!(tracing::Level::DEBUG) {
+            let (slot, effects, report) = (slot.clone(), effects.clone(), report.cloned());
+            self.log.add(&self.runtime, move || log(&slot, &effects, seen, report.as_ref()));
+        } else {
+            quietly(|| log(slot, effects, seen, report)); // the crate `log` may want it
+        }
     }
 
-    fn measure(
-        &self,
-        slot: &Slot,
-        effects: &Effects,
-        (before, after): (Stage, Stage),
-        now: Moment,
-        report: Option<&Report>,
-        is_hint: bool,
-    ) {
+    fn measure(&self, slot: &Slot, effects: &Effects, seen: Seen, report: Option<&Report>) {
+        let Seen { before, after, now, is_hint } = seen;
         match (before.is_queued, after.is_queued) {
             (false, true) => self.metrics.queued(),
             (true, false) => self.metrics.no_longer_queued(),
@@ -144,7 +155,12 @@ impl Driver {
     }
 }
 
-fn log(slot: &Slot, effects: &Effects, (before, after): (Stage, Stage), now: Moment, report: Option<&Report>) {
+/// Whether the effect is part of a failure, which is logged as a warning.
+fn is_failure(effect: &Effect) -> bool {
+    matches!(effect, Effect::Lose(_) | Effect::Unreleased | Effect::Refuse(Refusal::Ended(LossReason::Gone)))
+}
+
+fn log(slot: &Slot, effects: &Effects, Seen { before, after, now, .. }: Seen, report: Option<&Report>) {
     let resource = &slot.key.resource;
     if let Some(error) = report.and_then(|report| report.error.as_ref()) {
         tracing::debug!(%resource, %error, "a request failed");

@@ -330,7 +330,10 @@ impl Driver {
     }
 
     fn failure(&self, operation: &'static str, reason: String) -> BackendError {
-        quietly(|| tracing::error!(backend = %self.store, operation, %reason, "the backend broke its contract"));
+        let (backend, text) = (self.store.clone(), reason.clone());
+        self.log.add(&self.runtime, move || {
+            tracing::error!(%backend, operation, reason = %text, "the backend broke its contract");
+        });
         BackendError::Unknown(Failure::new(operation, self.store.clone(), reason))
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
-use super::observe::{Report, Stage};
+use super::observe::{Report, Seen, Stage};
 use super::quietly::quietly;
 use super::slot::State;
 use super::{Driver, QueuePlace, Slot};
@@ -96,7 +96,7 @@ impl Driver {
         drop(state);
         quietly(|| drop(old_error)); // a type of the backend's author
         self.carry_out(slot, &effects, aftermath, (sending, now), |driver| {
-            driver.observe(slot, &effects, (before, after), now, report.as_ref(), is_hint);
+            driver.observe(slot, &effects, Seen { before, after, now, is_hint }, report.as_ref());
         });
         if self.is_dead.load(Ordering::Acquire) && !slot.is_forgotten() && before != after {
             self.step(slot, Input::Abandon, Sending::Later);
@@ -228,8 +228,10 @@ impl Driver {
             }
         }
         observe(self);
-        if let Some(failure) = &aftermath.failure {
-            quietly(|| tracing::warn!(resource = %failure.resource, error = %failure, "a lock was not extended"));
+        if let Some(failure) = aftermath.failure {
+            self.log.add(&self.runtime, move || {
+                tracing::warn!(resource = %failure.resource, error = %failure, "a lock was not extended");
+            });
         }
         if let Some(callbacks) = &aftermath.callbacks {
             self.callbacks.run(&self.runtime, callbacks);

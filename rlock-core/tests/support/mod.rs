@@ -284,6 +284,11 @@ pub(crate) fn options() -> LockOptions {
     LockOptions::new().ttl(TTL)
 }
 
+/// Waits for the reports to the log and to metrics: virtual time stands still while a thread makes them.
+pub(crate) async fn until_reported() {
+    tokio::time::sleep(STEP).await;
+}
+
 /// Runs every task that is ready, without advancing the time.
 pub(crate) async fn until_idle() {
     for _ in 0..50 {
