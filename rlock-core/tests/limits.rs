@@ -117,7 +117,7 @@ fn callbacks_wait_for_a_thread() {
     let guard = large.block_on(SimpleLock::new("job", &client).unwrap().lock()).unwrap();
     let calls = Arc::<AtomicU64>::default();
     let counted = calls.clone();
-    let every = WatchdogConfig { interval: Some(Duration::from_millis(20)), ..WatchdogConfig::new() };
+    let every = WatchdogConfig { interval: Some(Duration::from_millis(2)), ..WatchdogConfig::new() };
     let every = every.on_success(move || _ = counted.fetch_add(1, Ordering::SeqCst));
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")?.strip_suffix("kB")).unwrap();
@@ -125,7 +125,7 @@ fn callbacks_wait_for_a_thread() {
     let watchdog = limited(Resource::RLIMIT_AS, used + ROOM, || {
         large.block_on(async {
             let watchdog = guard.start_watchdog(every).unwrap();
-            while watchdog.status().extend_count < 3 {
+            while watchdog.status().extend_count < 100 {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             watchdog

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::runtime::Handle;
@@ -120,11 +121,13 @@ impl Callbacks {
         }
         waiting.runners += 1;
         drop(waiting);
-        let runner = Runner(Some(self.clone()));
+        let is_counted = Arc::new(AtomicBool::new(true));
+        let runner = Runner { callbacks: Some(self.clone()), is_counted: is_counted.clone() };
         let spawned = catch_unwind(AssertUnwindSafe(|| drop(runtime.spawn_blocking(move || runner.work()))));
         if spawned.is_err() {
-            // The system has no thread left. The next call tries again.
+            // The system has no thread left. The next call tries again. tokio keeps the runner until there is a thread.
             let mut waiting = self.lock();
+            waiting.uncount(&is_counted);
             let before = waiting.queues.len();
             waiting.queues.retain(|waiting| !Arc::ptr_eq(waiting, queue));
             if waiting.queues.len() < before {
@@ -138,8 +141,18 @@ impl Callbacks {
     }
 }
 
+impl Waiting {
+    /// Stops counting a runner, unless that is done.
+    fn uncount(&mut self, is_counted: &AtomicBool) {
+        self.runners -= usize::from(is_counted.swap(false, Ordering::AcqRel));
+    }
+}
+
 /// A thread that makes calls, or will make them. It counts as one until it finds no more calls, or is dropped.
-struct Runner(Option<Arc<Callbacks>>);
+struct Runner {
+    callbacks: Option<Arc<Callbacks>>,
+    is_counted: Arc<AtomicBool>,
+}
 
 impl Runner {
     fn work(mut self) {
@@ -149,12 +162,12 @@ impl Runner {
     }
 
     fn next(&mut self) -> Option<Arc<Queue>> {
-        let callbacks = self.0.clone()?;
+        let callbacks = self.callbacks.clone()?;
         let mut waiting = callbacks.lock();
         let queue = waiting.queues.pop_front();
         if queue.is_none() {
-            waiting.runners -= 1;
-            self.0 = None;
+            waiting.uncount(&self.is_counted);
+            self.callbacks = None;
         }
         queue
     }
@@ -162,8 +175,8 @@ impl Runner {
 
 impl Drop for Runner {
     fn drop(&mut self) {
-        if let Some(callbacks) = self.0.take() {
-            callbacks.lock().runners -= 1;
+        if let Some(callbacks) = self.callbacks.take() {
+            callbacks.lock().uncount(&self.is_counted);
         }
     }
 }

@@ -53,9 +53,11 @@ impl Reports {
             }
         }
         let runner = Runner(self.clone());
-        // Without a thread, or after the end of the runtime, the closure is dropped here, and the runner with it.
+        // After the end of the runtime, the closure is dropped here, and the runner with it.
         let spawned = AssertUnwindSafe(|| drop(runtime.spawn_blocking(move || drop(runner))));
-        drop(catch_unwind(spawned));
+        if catch_unwind(spawned).is_err() {
+            self.lock().is_running = false; // the system has no thread left; the next report tries again
+        }
     }
 
     fn make_all(&self) {
