@@ -122,11 +122,6 @@ impl<R> Extending<R> {
         }
     }
 
-    /// The wishes of the extension under way.
-    pub(super) fn into_wishes(mut self) -> Option<R> {
-        self.call.take().map(|sent| sent.wishes)
-    }
-
     /// The same extensions, without wishes.
     pub(super) fn with_wishes<S: Default>(self) -> Extending<S> {
         let call = match self.call {

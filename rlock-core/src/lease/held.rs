@@ -14,9 +14,6 @@ use super::{
 use crate::clock::Moment;
 use crate::contract::{Extended, Grant, Token, Ttl};
 
-/// The shortest time after which an unanswered extension of the holder is reported as unconfirmed.
-const PATIENCE: Duration = Duration::from_secs(1);
-
 /// A held lease, until its deadline.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Held {
@@ -131,10 +128,8 @@ impl Held {
         if !self.extending.is_wanted() {
             return None;
         }
-        let automatic = match &self.watchdog {
-            Some(watchdog) => watchdog.renewal().extend_by,
-            None => Ttl::MIN, // only checks whether the lease is held
-        };
+        // Without a watchdog, it only checks whether the lease is held.
+        let automatic = self.watchdog.as_ref().map_or(Ttl::MIN, |watchdog| watchdog.renewal().extend_by);
         let automatic = if self.wants_whole_life { automatic.max(terms.ttl) } else { automatic };
         let wishes = std::mem::take(&mut self.wishes);
         let ttl = wishes.iter().map(|wish| wish.ttl).fold(automatic, Ttl::max);
@@ -182,8 +177,7 @@ impl Held {
             Input::Hint(Hint::Broken) => self.doubted(Doubt::Broken, context),
             Input::Hint(Hint::Resync) => self.doubted(Doubt::Changed, context),
             Input::Extend { ttl, ticket, retry_until } => {
-                let give_up = retry_until.max(context.now.after(PATIENCE));
-                self.wishes.push(Wish { ttl, ticket, asked: context.now, retry_until, give_up });
+                self.wishes.push(Wish::new(ttl, ticket, context.now, retry_until));
                 self.ask(context);
                 Phase::Held(self)
             }
@@ -366,22 +360,21 @@ impl Held {
         self.extending.ask(context);
     }
 
-    fn lose(self, reason: LossReason, may_be_there: bool, context: &mut Context<'_>) -> Phase {
+    fn lose(mut self, reason: LossReason, may_be_there: bool, context: &mut Context<'_>) -> Phase {
         context.effects.insert(0, Effect::Lose(reason));
         if let Some(watchdog) = &self.watchdog {
             watchdog.lost(reason, context);
         }
         let (rest_until, alive_until) = (self.since.after(context.terms.hold_at_least), self.alive_until(context));
-        let is_adopting = self.is_adopting;
         self.reply_to_all(context);
         let ended = match may_be_there {
             true => Ended::kept_by_the_store(reason).kept_until(alive_until, context).resting_until(rest_until),
             false => Ended::gone(reason),
         };
-        Phase::Ended(ended.adopting(is_adopting))
+        Phase::Ended(ended.adopting(self.is_adopting))
     }
 
-    fn give_back(self, rests: bool, context: &mut Context<'_>) -> Phase {
+    fn give_back(mut self, rests: bool, context: &mut Context<'_>) -> Phase {
         let alive_until = self.alive_until(context);
         let rest_until = rests.then(|| self.since.after(context.terms.hold_at_least));
         self.reply_to_all(context);
@@ -389,7 +382,7 @@ impl Held {
     }
 
     /// Forgets the lease, which stays in the store.
-    fn leave(self, context: &mut Context<'_>) -> Phase {
+    fn leave(mut self, context: &mut Context<'_>) -> Phase {
         self.reply_to_all(context);
         Phase::forget(context)
     }
@@ -399,9 +392,7 @@ impl Held {
         self.deadline.max(context.now.after(self.longest))
     }
 
-    fn reply_to_all(self, context: &mut Context<'_>) {
-        for wish in self.wishes.into_iter().chain(self.extending.into_wishes().into_iter().flatten()) {
-            context.effects.push(Effect::Reply(wish.ticket, ExtendOutcome::Over));
-        }
+    fn reply_to_all(&mut self, context: &mut Context<'_>) {
+        self.reply_to(|_| true, ExtendOutcome::Over, context);
     }
 }
