@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::args::ElectArgs;
 use crate::exit::Exit;
-use crate::report::{event, report};
+use crate::report::{self, event, report};
 use crate::run::error::RunError;
 use crate::run::signals::Signals;
 use crate::run::{Ran, refuse, run_once};
@@ -78,6 +78,7 @@ fn start_again(is_later: bool) -> io::Result<Infallible> {
     let program = if linux { PathBuf::from("/proc/self/exe") } else { std::env::current_exe()? };
     let given = std::env::args_os().collect();
     let arguments = if is_later { given } else { later(given) };
+    report::flush();
     let text = |text: OsString| CString::new(text.into_vec()).map_err(io::Error::from);
     let arguments = arguments.into_iter().map(text).collect::<io::Result<Vec<_>>>()?;
     Ok(execv(&text(program.into_os_string())?, &arguments)?)

@@ -253,8 +253,9 @@ impl Observer {
         Self { runtime, client }
     }
 
+    /// Looks again if a busy server is slow to answer.
     pub(crate) fn look(&self, name: &str) -> Snapshot {
-        self.runtime.block_on(self.client.inspect(name)).expect("the server answers")
+        until("an answer of the server", || self.runtime.block_on(self.client.inspect(name)).ok())
     }
 
     pub(crate) fn holder(&self, name: &str) -> Option<Holder> {
