@@ -96,9 +96,11 @@ impl Live {
         let Phase::Held(held) = before.phase() else { return None };
         let most = held.watchdog()?.renewal().max_failures;
         let is_any = |wanted: &dyn Fn(&Effect) -> bool| effects.iter().any(wanted);
-        let has_failed = is_any(
-            &|effect| matches!(effect, Effect::Failed(WatchdogFault::Silence { failures, .. }) if most.is_some_and(|most| *failures >= most)),
-        );
+        let is_last = |failures: u32| most.is_some_and(|most| failures >= most);
+        let has_failed = is_any(&|effect| match effect {
+            Effect::Failed(WatchdogFault::Silence { failures, .. }) => is_last(*failures),
+            _ => false,
+        });
         let gives_up = is_any(&|effect| matches!(effect, Effect::Lose(LossReason::GaveUp)));
         let is_lost = is_any(&|effect| {
             let is_meant = |reason| matches!(reason, LossReason::HeldTooLong | LossReason::Shutdown);

@@ -6,12 +6,12 @@
 //! has a budget: the world loses, delays, reorders and repeats requests, answers and events, and clients crash or stand
 //! still.
 //!
-//! The properties allow these exceptions. A holder whose lock is broken by force believes in it until it hears of the
-//! break, for the longest life that it requests at most. A claim or an extension that arrives after a release was sent
-//! or the lock was lost, because the network has kept it or a copy of it, creates a lease or prolongs its life, and that
-//! lease may live for its TTL. The lease of a client that crashes, and one whose release the store refuses for good, lives for its TTL. A
-//! lock of a client that crashes, or that stands still until the lock is lost, stays taken for its TTL and not for its
-//! minimum time.
+//! The properties say what must never happen, and by when users get what they wait for. They allow these exceptions. A
+//! holder whose lock is broken by force believes in it until it hears of the break, for the longest life that it requests
+//! at most. A claim or an extension that arrives after a release was sent or the lock was lost, because the network has
+//! kept it or a copy of it, creates a lease or prolongs its life, and that lease may live for its TTL. The lease of a
+//! client that crashes, and one whose release the store refuses for good, lives for its TTL. A lock of a client that
+//! crashes, or that stands still until the lock is lost, stays taken for its TTL and not for its minimum time.
 //!
 //! The model leaves out clocks that run at different speeds (the margin of a deadline covers these), stores that lose
 //! data (a restart grace covers these), and failures of one lease in a batch, since a lease does not know its batch.
