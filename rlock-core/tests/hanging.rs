@@ -4,10 +4,11 @@ mod support;
 
 use std::time::Duration;
 
-use rlock_core::{ClientBuilder, Guard, WatchdogConfig};
+use futures_util::FutureExt as _;
+use rlock_core::{ClientBuilder, Guard, SimpleLock, WatchdogConfig};
 use tokio::time::{Instant, sleep, timeout};
 
-use support::{Fate, INTERVAL, TTL, Verb, World, options, until_idle};
+use support::{Fate, INTERVAL, STEP, TTL, Verb, World, options, until_idle};
 
 fn every(interval: Duration) -> WatchdogConfig {
     WatchdogConfig { interval: Some(interval), ..WatchdogConfig::new() }
@@ -124,4 +125,37 @@ async fn hung_release_is_repeated_within_the_ttl() {
     }
     assert!(dropped.elapsed() < TTL * 2 / 3, "{:?}", dropped.elapsed());
     assert_eq!(world.script.sizes(Verb::Release).len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn unlock_during_an_extension_is_sent_at_once() {
+    let world = World::new();
+    let holder = SimpleLock::new("job", &world.other_client()).unwrap().lock_with(options()).await.unwrap();
+    world.script.set(Fate::Hangs);
+    let lock = world.lock("job");
+    let waiting = tokio::spawn(async move { lock.lock_with(options()).await });
+    until_idle().await;
+    holder.unlock().await.unwrap();
+    let guard = waiting.await.unwrap().unwrap();
+    until_idle().await;
+    assert!(!world.script.calls().is_empty(), "the extension to the whole TTL is under way");
+    let unlocked = guard.unlock().now_or_never();
+    assert!(matches!(unlocked, Some(Ok(()))), "{unlocked:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn renewal_under_way_splits_no_releases() {
+    const MANY: usize = 600;
+    let world = World::new();
+    let guards = locks(&world, (0..MANY).map(|number| format!("job {number}"))).await;
+    sleep(INTERVAL * 2).await;
+    world.script.set(Fate::Hangs);
+    watch(&guards);
+    until_idle().await;
+    assert_eq!(world.script.calls()[0].resources.len(), MANY, "one call extends all");
+    drop(guards);
+    sleep(STEP).await;
+    let sizes = world.script.sizes(Verb::Release);
+    assert_eq!(sizes.iter().sum::<usize>(), MANY);
+    assert!(sizes.len() < MANY / 10, "{sizes:?}");
 }

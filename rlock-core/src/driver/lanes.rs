@@ -5,6 +5,9 @@
 //! So a request whose call got no answer is repeated in a lane of its own, in a smaller call: an extension in a call of
 //! a sixteenth of the size, any other request alone. After three such calls at most, each lease is alone with its
 //! resource. A request that has hung alone stays alone. Once the store answers, the lease shares large calls again.
+//!
+//! A call counts as unanswered once it has failed without an answer, is stuck, or another extension of its lease is due.
+//! A release that follows an extension at once is no repetition.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +27,7 @@ pub(super) struct Lanes {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LaneId {
     pub(super) verb: Verb,
-    /// The last call about the lease got no answer.
+    /// The store has left the last call about the lease unanswered.
     pub(super) is_repeated: bool,
 }
 
@@ -39,10 +42,11 @@ impl Lanes {
 
     /// Queues a request, and returns whether it is a repeated one.
     pub(super) fn push(&self, verb: Verb, slot: &Arc<Slot>) -> bool {
-        let unanswered = slot.unanswered();
+        let unanswered = slot.unanswered(verb);
         if unanswered == 0 {
             self.first.push(slot.clone());
         } else {
+            slot.left_unanswered(); // a release that follows an overdue extension is alone, too
             self.repeated.push_among(slot.clone(), size_of_repeated(verb, unanswered));
         }
         unanswered > 0

@@ -46,7 +46,7 @@ impl Driver {
     pub(super) fn send(self: &Arc<Self>, verb: Verb, slot: &Arc<Slot>, began: Moment, is_awaited: bool) {
         let id = LaneId { verb, is_repeated: false };
         let lane = self.lane(id);
-        let is_alone = is_awaited && !is_together() && lane.is_quiet() && slot.unanswered() == 0;
+        let is_alone = is_awaited && !is_together() && lane.is_quiet() && slot.unanswered(verb) == 0;
         if !is_alone || !self.is_on_its_runtime() {
             self.set_timer(slot, &mut slot.lock());
             let is_repeated = self.lanes(verb).push(verb, slot);
@@ -155,6 +155,7 @@ impl Driver {
                 return Some(answer);
             }
             is_stuck = true;
+            sent.iter().for_each(|sent| sent.slot.left_unanswered());
             self.lane(id).is_stuck();
             self.start(id);
             timeout(limit.longest.saturating_sub(stuck_after), call).await.ok()
@@ -267,7 +268,9 @@ impl Driver {
 
     fn answered(self: &Arc<Self>, sent: &Sent, answer: Answer, at: Moment) {
         // A request whose call got no answer is repeated in a smaller one.
-        if !answer.error().is_some_and(BackendError::may_have_been_applied) {
+        if answer.error().is_some_and(BackendError::may_have_been_applied) {
+            sent.slot.left_unanswered();
+        } else {
             sent.slot.answered();
         }
         let took = at.since(sent.began);

@@ -16,7 +16,7 @@ use super::watch::Watch;
 use crate::clock::Moment;
 use crate::contract::{BackendError, LeaseData, LeaseKey, Owner, ResourceName, Share, Ttl};
 use crate::error::ExtendError;
-use crate::lease::{Lease, LossReason, Phase, Refusal, ReleaseOutcome, Wait};
+use crate::lease::{Lease, LossReason, Phase, Refusal, ReleaseOutcome, Verb, Wait};
 use crate::metrics::LockKind;
 use crate::watchdog::Plan;
 
@@ -52,8 +52,10 @@ pub(crate) struct Slot {
     /// The index of the loss plus one; 0 without a loss.
     loss: AtomicU8,
     is_forgotten: AtomicBool,
-    /// The number of requests in the last call about this lease, as long as the store has not answered that call.
-    unanswered: AtomicU32,
+    /// The number of requests in the last call about this lease; 0 once the store has answered.
+    call_size: AtomicU32,
+    /// The store has left a call about this lease unanswered, and has answered none since.
+    is_unanswered: AtomicBool,
     /// The signals that users wait for, created for the first user.
     pub(super) signals: OnceLock<Signals>,
     /// The waker of the future that waits for the lock, and later of the one that waits for its release.
@@ -115,7 +117,8 @@ impl Slot {
             deadline: AtomicU64::new(0),
             loss: AtomicU8::new(0),
             is_forgotten: AtomicBool::new(false),
-            unanswered: AtomicU32::new(0),
+            call_size: AtomicU32::new(0),
+            is_unanswered: AtomicBool::new(false),
             signals: OnceLock::new(),
             user: AtomicWaker::new(),
             state: Mutex::new(state),
@@ -160,19 +163,28 @@ impl Slot {
         self.is_forgotten.load(Ordering::Acquire)
     }
 
-    /// The number of requests in the last call about this lease, if the store has not answered that call; otherwise 0.
-    pub(super) fn unanswered(&self) -> usize {
-        self.unanswered.load(Ordering::Relaxed) as usize
+    /// The number of requests in the last call about this lease, if a request of `verb` now means that the store leaves
+    /// that call unanswered; otherwise 0. Another extension follows only if the answer to the last one is overdue. A
+    /// release may follow an extension that was sent a moment ago.
+    pub(super) fn unanswered(&self, verb: Verb) -> usize {
+        let is_unanswered = verb == Verb::Extend || self.is_unanswered.load(Ordering::Relaxed);
+        if is_unanswered { self.call_size.load(Ordering::Relaxed) as usize } else { 0 }
     }
 
     /// Records a call of `count` requests, one of them about this lease.
     pub(super) fn sent_among(&self, count: usize) {
-        self.unanswered.store(u32::try_from(count).unwrap_or(u32::MAX), Ordering::Relaxed);
+        self.call_size.store(u32::try_from(count).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 
     /// Records that the store has answered.
     pub(super) fn answered(&self) {
-        self.unanswered.store(0, Ordering::Relaxed);
+        self.call_size.store(0, Ordering::Relaxed);
+        self.is_unanswered.store(false, Ordering::Relaxed);
+    }
+
+    /// Records that the store leaves a call unanswered.
+    pub(super) fn left_unanswered(&self) {
+        self.is_unanswered.store(true, Ordering::Relaxed);
     }
 
     /// Publishes the part of `state`, the state of this slot, that other threads read without the mutex.
