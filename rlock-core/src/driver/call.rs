@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::LONGEST_CALL;
 use super::slot::Slot;
 use crate::clock::Moment;
-use crate::contract::{Acquired, BackendError, Extended, Released, Ttl};
-use crate::lease::{Order, Verb};
+use crate::contract::{Acquired, BackendError, Extended, Released};
+use crate::lease::{Order, Terms, Verb};
 
 /// A lease whose request was sent.
 pub(super) struct Sent {
@@ -65,13 +65,18 @@ pub(super) struct Limit {
 impl Limit {
     pub(super) const NONE: Self = Self { longest: SHORTEST, timer: None };
 
-    /// The limit of a call for one request of a lease with the TTL `ttl`, and with the time `retry_for` for which its
-    /// user waits for a store that does not answer. The answer to an extension is useless after half of the life that
-    /// the extension requests.
-    pub(super) fn new(order: Order, ttl: Ttl, retry_for: Duration, timer: Option<Moment>) -> Self {
+    /// The limit of a call for one request of a lease with these terms, sent at `began`. The answer to an extension is
+    /// useless after half of the life that the extension requests. A claim with a limited wait may be answered at any
+    /// time during that wait; its user learns of the end of the wait first.
+    pub(super) fn new(order: Order, terms: &Terms, began: Moment, timer: Option<Moment>) -> Self {
+        let patience = terms.retry_for.max(terms.ttl.get() / 2);
         let longest = match order {
             Order::Extend { ttl } => ttl.get() / 2,
-            Order::Claim { .. } | Order::Release { .. } => retry_for.max(ttl.get() / 2),
+            Order::Claim { .. } => {
+                let wait = terms.wait.until().map(|until| until.since(began).saturating_add(SHORTEST));
+                patience.max(wait.unwrap_or_default())
+            }
+            Order::Release { .. } => patience,
         };
         Self { longest: longest.clamp(SHORTEST, LONGEST_CALL), timer }
     }
@@ -83,11 +88,17 @@ impl Limit {
     }
 
     /// The limit of a call of several requests. Another request may be the reason that the call has no answer, so there
-    /// has to be time to repeat this one alone. Only an extension is repeated while it is under way.
+    /// has to be time to repeat this one alone: as little as possible, because the store may only be slow. Only an
+    /// extension is repeated while it is under way.
     pub(super) fn shared(self, verb: Verb, retry_for: Duration) -> Self {
         match verb {
             Verb::Extend => self,
-            Verb::Claim | Verb::Release => Self { longest: self.longest.min((retry_for / 2).max(SHORTEST)), ..self },
+            // It would not be repeated: a claim that fails after `retry_for` is given up.
+            Verb::Claim if retry_for <= SHORTEST => self,
+            Verb::Claim | Verb::Release => {
+                let longest = retry_for.saturating_sub(SHORTEST).max(SHORTEST);
+                Self { longest: self.longest.min(longest), ..self }
+            }
         }
     }
 }

@@ -74,7 +74,7 @@ impl Driver {
             self.set_timer(slot, &mut state);
             return None;
         };
-        let limit = Limit::new(order, state.lease.terms().ttl, self.settings.retry_for, state.missing_timer());
+        let limit = Limit::new(order, state.lease.terms(), began, state.missing_timer());
         slot.sent_among(1);
         Some((Sent { slot: slot.clone(), call, began }, order, limit))
     }

@@ -215,7 +215,8 @@ impl Phase {
 }
 
 impl Wait {
-    fn until(self) -> Option<Moment> {
+    /// The moment until which a claim may wait, if there is one.
+    pub(crate) fn until(self) -> Option<Moment> {
         match self {
             Self::Until(until) => Some(until),
             Self::Forever | Self::Never => None,
