@@ -16,7 +16,7 @@ use crate::PostgresConfig;
 use crate::config::Schema;
 use crate::error::{CallError, Kind};
 use crate::listener::{Listener, Turn};
-use crate::session::{Session, Sessions};
+use crate::session::{Session, SessionId, Sessions};
 use crate::statement::{Statement, Value};
 
 /// The longest idle time of a connection that is reused. A connection that a firewall has dropped shows itself by a
@@ -49,6 +49,15 @@ struct Idle {
     since: Instant,
 }
 
+/// A statement under way. Its session is given up if its future is dropped before the answer: the server may still work
+/// on it.
+struct UnderWay<'a> {
+    link: &'a Link,
+    session: Option<SessionId>,
+    sent: Instant,
+    is_over: bool,
+}
+
 impl Link {
     pub(crate) fn new(
         config: &PostgresConfig,
@@ -74,7 +83,7 @@ impl Link {
     ///
     /// # Cancel safety
     ///
-    /// A statement whose future is dropped may be carried out.
+    /// A statement whose future is dropped may be carried out. The next session that opens ends its session.
     pub(crate) async fn call(&self, statement: &Statement, values: Vec<Value>) -> Result<Vec<PgRow>, CallError> {
         self.call_within(self.timeout, statement, values).await
     }
@@ -122,9 +131,10 @@ impl Link {
         statement: &Statement,
         values: Vec<Value>,
     ) -> Result<Vec<PgRow>, CallError> {
-        let outcome = self.run(&mut session.conn, longest, statement, values).await;
+        let id = session.id();
+        let outcome = self.run(&mut session.conn, id, longest, statement, values).await;
         match &outcome {
-            Err(error) if error.is_late() => self.sessions.abandon(session.id()),
+            Err(error) if error.is_late() => self.sessions.abandon(id),
             // The other connections have probably failed too.
             Err(error) if error.ends_connection() => self.doubt_all(),
             _ => self.idle().push(Idle { session, since: Instant::now() }),
@@ -142,18 +152,19 @@ impl Link {
         let (limit, begun) = (self.limit_of_connecting(longest), Instant::now());
         let opened = turn.session(limit).await;
         let mut listening = opened.inspect_err(|_| self.note_silence(begun.elapsed() >= limit))?;
-        let session = listening.as_mut().expect("a turn has a session");
+        // It returns only once it has answered. The caller may drop this future before.
+        let mut session = listening.take().expect("a turn has a session");
         let id = session.id();
         let conn = session.conn().await.map_err(|error| CallError::connecting(error, self.most))?;
-        let outcome = self.run(conn, longest, statement, values).await;
-        if let Err(error) = &outcome
-            && (error.is_late() || error.ends_connection())
-        {
-            *listening = None;
-            if error.is_late() {
-                self.sessions.abandon(id);
+        let outcome = self.run(conn, id, longest, statement, values).await;
+        match &outcome {
+            Err(error) if error.is_late() || error.ends_connection() => {
+                if error.is_late() {
+                    self.sessions.abandon(id);
+                }
+                self.idle().clear();
             }
-            self.idle().clear();
+            _ => *listening = Some(session),
         }
         outcome
     }
@@ -161,6 +172,7 @@ impl Link {
     async fn run(
         &self,
         conn: &mut PgConnection,
+        session: Option<SessionId>,
         longest: Duration,
         statement: &Statement,
         values: Vec<Value>,
@@ -176,7 +188,10 @@ impl Link {
                 statement.run_prepared(conn, values).await
             }
         };
-        let Ok(outcome) = timeout(patience, run).await else {
+        let under_way = UnderWay { link: self, session, sent, is_over: false };
+        let outcome = timeout(patience, run).await;
+        under_way.end();
+        let Ok(outcome) = outcome else {
             self.note_silence(true);
             return Err(CallError::late(patience));
         };
@@ -226,5 +241,21 @@ impl Link {
 
     fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl UnderWay<'_> {
+    /// The statement was answered or has timed out.
+    fn end(mut self) {
+        self.is_over = true;
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.link.sessions.abandon(self.session);
+            self.link.note_silence(self.sent.elapsed() >= PATIENCE);
+        }
     }
 }

@@ -22,7 +22,7 @@ pub(crate) struct Sessions {
     is_pooled: bool,
     connections: u32,
     pub(crate) connect_timeout: Duration,
-    /// Sessions whose request timed out. The server may still work on it.
+    /// Sessions whose request timed out, or was dropped before its answer. The server may still work on it.
     abandoned: Mutex<Vec<SessionId>>,
     /// The start time of the server of the last session, in µs.
     server: AtomicI64,
@@ -154,7 +154,7 @@ impl Sessions {
         }
     }
 
-    /// Notes a session whose request timed out: the next session that opens ends it.
+    /// Notes a session whose request timed out or was dropped: the next session that opens ends it.
     pub(crate) fn abandon(&self, id: Option<SessionId>) {
         self.abandoned().extend(id);
     }

@@ -7,6 +7,7 @@ use rlock_postgres::{ConnectError, PostgresBackend};
 use rlock_testkit::faults::Proxy;
 use rlock_testkit::servers::PgBouncer;
 use sqlx::{Connection as _, Executor as _, PgConnection};
+use tokio::time::timeout;
 
 use crate::support::{Server, claim, release};
 
@@ -63,14 +64,25 @@ async fn locked_tables_end_connecting_at_its_limit() {
     server.client().await;
 }
 
-/// Each request waits for a replica that does not exist, and its session with it.
-#[tokio::test]
-async fn late_answers_leave_no_sessions_behind() {
+/// A server, and a client with two connections. Each request waits for a replica that does not exist, and its session
+/// with it.
+async fn without_replica() -> (Server, PostgresBackend) {
     let server = Server::start_with(&["-c", "fsync=on"]).await;
     let client = PostgresBackend::connect(server.config().connections(2).unwrap()).await.unwrap();
     server.query("ALTER SYSTEM SET synchronous_standby_names = 'nobody'; ");
     server.query("SELECT pg_reload_conf()");
     server.wait_for("SHOW synchronous_standby_names", "nobody").await;
+    (server, client)
+}
+
+/// Waits until the server has ended all sessions but the last of each connection.
+async fn until_few(server: &Server) {
+    server.wait_for(&SESSIONS.replace("count(*)", "count(*) <= 3"), "t").await;
+}
+
+#[tokio::test]
+async fn late_answers_leave_no_sessions_behind() {
+    let (server, client) = without_replica().await;
     let claims = async |first: u128| {
         for id in 0..3 {
             let name = format!("name {first} {id}");
@@ -79,8 +91,23 @@ async fn late_answers_leave_no_sessions_behind() {
         }
     };
     tokio::join!(claims(0), claims(1), claims(2));
-    // The server takes a moment to end a session.
-    server.wait_for(&SESSIONS.replace("count(*)", "count(*) <= 3"), "t").await;
+    until_few(&server).await;
+}
+
+/// The callers leave before their requests time out.
+#[tokio::test]
+async fn dropped_requests_leave_no_sessions_behind() {
+    let (server, client) = without_replica().await;
+    let claims = async |first: u128| {
+        for id in 0..5 {
+            let name = format!("name {first} {id}");
+            let claims = [claim(&name, id, Share::EXCLUSIVE, IfBusy::Refuse)];
+            let answer = timeout(Duration::from_millis(800), client.acquire(&claims)).await;
+            assert!(!answer.is_ok_and(|answers| answers[0].is_ok()), "a claim is granted");
+        }
+    };
+    tokio::join!(claims(0), claims(1));
+    until_few(&server).await;
 }
 
 #[tokio::test]
