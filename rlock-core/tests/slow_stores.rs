@@ -7,6 +7,7 @@ use std::time::Duration;
 use rlock_core::{Client, ClientBuilder, Clock, Guard, LockError, LockOptions, MemoryStore, SimpleLock};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
 
 use support::{Fate, Scripted, TTL, Verb, World, options, until_idle};
 
@@ -72,4 +73,23 @@ async fn client_that_never_retries_awaits_slow_answers() {
     let guards = take_three(&client, options().wait(TTL)).await;
     assert!(guards.iter().all(Guard::is_held));
     assert_eq!(script.sizes(Verb::Acquire), [1, 2], "none is repeated");
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_store_gets_few_repeated_claims_at_once() {
+    const ROUND_TRIP: Duration = Duration::from_millis(400);
+    const WINDOW: usize = 16;
+    let world = World::new();
+    world.script.decide(Verb::Acquire, Fate::AnsweredLate(ROUND_TRIP));
+    let _first = world.lock("first").lock_with(options()).await.unwrap();
+    world.script.decide(Verb::Acquire, Fate::Hangs);
+    let _claims: Vec<_> =
+        (0..64).map(|number| take(&world.client, &format!("job {number}"), options().wait(2 * TTL))).collect();
+    sleep(ClientBuilder::RETRY_FOR / 2).await;
+    world.script.decide(Verb::Acquire, Fate::AnsweredLate(ROUND_TRIP));
+    let unanswered = world.script.sizes(Verb::Acquire).len();
+    sleep(ClientBuilder::RETRY_FOR * 3 / 10 + ROUND_TRIP * 7 / 8).await;
+    let repeated = world.script.sizes(Verb::Acquire).split_off(unanswered);
+    assert!((1..=WINDOW).contains(&repeated.len()), "{repeated:?}");
+    assert!(repeated.iter().all(|size| *size == 1), "{repeated:?}");
 }

@@ -165,6 +165,11 @@ impl<T> Lane<T> {
         });
     }
 
+    /// The shortest recent round trip, if there was one.
+    pub(super) fn shortest_round_trip(&self) -> Option<Duration> {
+        self.lock().window.shortest()
+    }
+
     /// Ends the workers as soon as they are idle.
     pub(super) fn close(&self) {
         let idle = self.change(|inner| {

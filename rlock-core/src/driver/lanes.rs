@@ -6,8 +6,8 @@
 //! a sixteenth of the size, any other request alone. After three such calls at most, each lease is alone with its
 //! resource. A request that has hung alone stays alone. Once the store answers, the lease shares large calls again.
 //!
-//! A call counts as unanswered once it has failed without an answer, is stuck, or another extension of its lease is due.
-//! A release that follows an extension at once is no repetition.
+//! A call counts as unanswered once it has failed without an answer, is stuck, or another extension of its lease is
+//! due. A release that follows an extension at once is no repetition.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,6 +52,19 @@ impl Lanes {
         unanswered > 0
     }
 
+    /// The time after which a call without an answer no longer counts as under way, so that it does not delay other
+    /// requests. Many repeated calls get no answer, and the others wait behind them. But on a store whose first calls
+    /// take long, the answer to a repeated one takes as long.
+    pub(super) fn stuck_after(&self, is_repeated: bool) -> Duration {
+        const FIRST: Duration = Duration::from_secs(1);
+        const REPEATED: Duration = Duration::from_millis(250);
+        if !is_repeated {
+            return FIRST;
+        }
+        let round_trip = self.first.shortest_round_trip().unwrap_or_default();
+        round_trip.saturating_mul(2).clamp(REPEATED, FIRST)
+    }
+
     pub(super) fn close(&self) {
         self.first.close();
         self.repeated.close();
@@ -62,12 +75,6 @@ impl LaneId {
     /// The lanes of a verb.
     pub(super) fn of(verb: Verb) -> [Self; 2] {
         [false, true].map(|is_repeated| Self { verb, is_repeated })
-    }
-
-    /// The time after which a call without an answer no longer counts as under way, so that it does not delay other
-    /// requests. Many repeated calls get no answer, and the others wait behind them.
-    pub(super) fn stuck_after(self) -> Duration {
-        if self.is_repeated { Duration::from_millis(250) } else { Duration::from_secs(1) }
     }
 }
 

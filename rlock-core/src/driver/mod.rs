@@ -216,6 +216,10 @@ impl Driver {
     fn lane(&self, LaneId { verb, is_repeated }: LaneId) -> &Lane<Arc<Slot>> {
         self.lanes(verb).get(is_repeated)
     }
+
+    fn stuck_after(&self, LaneId { verb, is_repeated }: LaneId) -> Duration {
+        self.lanes(verb).stuck_after(is_repeated)
+    }
 }
 
 impl fmt::Debug for Driver {

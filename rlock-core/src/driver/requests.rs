@@ -105,7 +105,7 @@ impl Driver {
     async fn work(self: Arc<Self>, id: LaneId, worker: Arc<Worker>) {
         let (lane, verb) = (self.lane(id), id.verb);
         // A call that was stuck does not show how busy the store is.
-        let round_trip = |took: Duration| (took < id.stuck_after()).then_some(took);
+        let round_trip = |took: Duration| (took < self.stuck_after(id)).then_some(took);
         let mut desk = Desk::default();
         while !lane.is_closed() {
             let mut has_batch = if let Some((sent, limit, call)) = worker.handed_over() {
@@ -133,8 +133,8 @@ impl Driver {
         }
     }
 
-    /// Awaits a call within its limit. A call that is [stuck](LaneId::stuck_after) gives up its place in the lane's
-    /// window.
+    /// Awaits a call within its limit. A call that is [stuck](super::lanes::Lanes::stuck_after) gives up its place in
+    /// the lane's window, and its leases leave it.
     async fn bounded<T>(
         self: &Arc<Self>,
         id: LaneId,
@@ -145,7 +145,7 @@ impl Driver {
         let mut is_stuck = false;
         let answer = async {
             let mut call = pin!(call);
-            let stuck_after = id.stuck_after();
+            let stuck_after = self.stuck_after(id);
             let first = limit.timer.map_or(stuck_after, |timer| timer.since(self.now())).min(stuck_after);
             if let Ok(answer) = timeout(first, &mut call).await {
                 return Some(answer);

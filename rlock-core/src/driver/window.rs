@@ -39,6 +39,11 @@ impl Window {
         self.size
     }
 
+    /// The shortest recent round trip, if there was one.
+    pub(super) fn shortest(&self) -> Option<Duration> {
+        (self.shortest < Duration::MAX).then_some(self.shortest)
+    }
+
     /// Records an answer after `round_trip`, when `under_way` requests were under way. `is_full`: other requests waited
     /// for their turn.
     pub(super) fn answered(&mut self, now: Moment, round_trip: Duration, under_way: usize, is_full: bool) {
