@@ -159,3 +159,17 @@ async fn renewal_under_way_splits_no_releases() {
     assert_eq!(sizes.iter().sum::<usize>(), MANY);
     assert!(sizes.len() < MANY / 10, "{sizes:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn releases_after_a_stuck_extension_travel_alone() {
+    let world = World::new();
+    let guards = locks(&world, ["stuck".to_owned(), "job".to_owned()]).await;
+    sleep(2 * INTERVAL).await;
+    world.script.hang("stuck");
+    watch(&guards);
+    sleep(Duration::from_millis(1_500)).await;
+    assert_eq!(world.script.calls().len(), 1, "no other extension is due");
+    drop(guards);
+    sleep(STEP).await;
+    assert_eq!(world.script.sizes(Verb::Release), [1, 1]);
+}
