@@ -3,14 +3,14 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use metrics::{Counter, CounterFn, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+use metrics::{Counter, CounterFn, Gauge, GaugeFn, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
-use rlock_core::{SimpleLock, metrics::describe_metrics};
+use rlock_core::{LossReason, SimpleLock, metrics::describe_metrics};
 use tokio::time::sleep;
 
 use support::{Fate, TTL, World, options, until_idle, until_reported};
@@ -94,16 +94,35 @@ struct Blocking(Arc<Blocked>);
 
 struct Blocked {
     until_unblocked: Mutex<Receiver<()>>,
-    has_returned: AtomicBool,
+    lost: AtomicU64,
+    held: Mutex<f64>,
+}
+
+impl Blocked {
+    fn until(unblocked: Receiver<()>) -> Arc<Self> {
+        Arc::new(Self { until_unblocked: Mutex::new(unblocked), lost: AtomicU64::new(0), held: Mutex::new(0.0) })
+    }
 }
 
 impl CounterFn for Blocked {
-    fn increment(&self, _: u64) {
+    fn increment(&self, value: u64) {
         let _until_unblocked = self.until_unblocked.lock().unwrap().recv_timeout(Duration::from_secs(10));
-        self.has_returned.store(true, Ordering::SeqCst);
+        self.lost.fetch_add(value, Ordering::SeqCst);
     }
 
     fn absolute(&self, _: u64) {}
+}
+
+impl GaugeFn for Blocked {
+    fn increment(&self, value: f64) {
+        *self.held.lock().unwrap() += value;
+    }
+
+    fn decrement(&self, value: f64) {
+        *self.held.lock().unwrap() -= value;
+    }
+
+    fn set(&self, _: f64) {}
 }
 
 impl Recorder for Blocking {
@@ -117,8 +136,8 @@ impl Recorder for Blocking {
         if key.name() == "rlock_lost_total" { Counter::from_arc(self.0.clone()) } else { Counter::noop() }
     }
 
-    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
-        Gauge::noop()
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        if key.name() == "rlock_held" { Gauge::from_arc(self.0.clone()) } else { Gauge::noop() }
     }
 
     fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
@@ -129,7 +148,7 @@ impl Recorder for Blocking {
 #[tokio::test(start_paused = true)]
 async fn blocked_recorder_delays_no_loss() {
     let (unblock, blocking) = channel();
-    let blocked = Arc::new(Blocked { until_unblocked: Mutex::new(blocking), has_returned: AtomicBool::new(false) });
+    let blocked = Blocked::until(blocking);
     let recorder = Blocking(blocked.clone());
     let _installed = metrics::set_default_local_recorder(&recorder);
     let world = World::new();
@@ -138,8 +157,31 @@ async fn blocked_recorder_delays_no_loss() {
     let second = world.lock("second").lock_with(unwatched()).await.unwrap();
     first.lost().await;
     second.lost().await;
-    assert!(!blocked.has_returned.load(Ordering::SeqCst), "the second loss waited for the recorder");
+    assert_eq!(blocked.lost.load(Ordering::SeqCst), 0, "the second loss waited for the recorder");
     drop(unblock);
     until_reported().await;
-    assert!(blocked.has_returned.load(Ordering::SeqCst), "the loss is counted");
+    assert_eq!(blocked.lost.load(Ordering::SeqCst), 2, "the losses are counted");
+}
+
+/// There are more losses than reports that may wait.
+#[tokio::test(start_paused = true)]
+async fn blocked_recorder_misses_no_loss() {
+    const LOCKS: u64 = 5_000;
+    let (unblock, blocking) = channel();
+    let blocked = Blocked::until(blocking);
+    let recorder = Blocking(blocked.clone());
+    let _installed = metrics::set_default_local_recorder(&recorder);
+    let world = World::new();
+    let mut guards = Vec::new();
+    for number in 0..LOCKS {
+        let lock = world.lock(&format!("job {number}"));
+        guards.push(lock.lock_with(options().watchdog(false)).await.unwrap());
+    }
+    for guard in &guards {
+        assert_eq!(guard.lost().await, LossReason::Expired);
+    }
+    drop(unblock);
+    until_reported().await;
+    assert_eq!(blocked.lost.load(Ordering::SeqCst), LOCKS);
+    assert_eq!(*blocked.held.lock().unwrap(), 0.0);
 }

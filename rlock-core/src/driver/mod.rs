@@ -10,7 +10,7 @@
 //! - `requests`: requests to the store, alone or in batches, and their answers.
 //! - `lane`, `window`: the requests of one verb that are under way or wait for their turn.
 //! - `lanes`: the lane of a request, and the size of the call that repeats it.
-//! - `observe`, `reports`: metrics and logs of steps; those that may block run on another thread.
+//! - `observe`, `reports`: metrics and logs of steps; those of failures are made on another thread.
 //! - `schedule`: leases by the next moment at which they need attention.
 
 mod call;
@@ -59,7 +59,7 @@ use crate::clock::{Clock, Moment};
 use crate::contract::{Backend, BackendError, EventStream, Failure, Owner, Ttl};
 use crate::error::InvalidConfig;
 use crate::lease::Verb;
-use crate::metrics::ClientMetrics;
+use crate::metrics::{ClientMetrics, DeferredMetrics};
 
 /// The settings of a client.
 #[derive(Debug)]
@@ -88,6 +88,8 @@ pub(crate) struct Driver {
     log: Arc<Reports>,
     measurements: Arc<Reports>,
     metrics: ClientMetrics,
+    /// The metrics of failures.
+    failures: Arc<DeferredMetrics>,
     numbers: AtomicU64,
     /// A shutdown has waited for the releases, and has reported the result.
     was_shut_down: AtomicBool,
@@ -115,6 +117,7 @@ impl Driver {
             let _context = runtime.enter();
             backend.events()
         };
+        let metrics = ClientMetrics::new(name);
         let driver = Self {
             store: Arc::from(name),
             owner: Arc::new(settings.owner.clone()),
@@ -128,7 +131,8 @@ impl Driver {
             callbacks: Arc::default(),
             log: Arc::default(),
             measurements: Arc::default(),
-            metrics: ClientMetrics::new(name),
+            failures: Arc::new(DeferredMetrics::of(&metrics)),
+            metrics,
             numbers: AtomicU64::new(0),
             was_shut_down: AtomicBool::new(false),
             is_deserted: AtomicBool::new(false),

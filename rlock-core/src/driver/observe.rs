@@ -8,7 +8,7 @@ use super::{Driver, Slot};
 use crate::clock::Moment;
 use crate::contract::{BackendError, Released, Token};
 use crate::lease::{Effect, Effects, Lease, LossReason, Phase, Refusal};
-use crate::metrics::{Counted, RequestOutcome, WakeUp, count};
+use crate::metrics::{ClientMetrics, Counted, RequestOutcome, WakeUp, count};
 
 /// The part of a store's answer that the machine does not read.
 #[derive(Debug, Clone)]
@@ -88,14 +88,14 @@ impl Driver {
     /// A recorder or a subscriber that blocks must delay neither the signal of another loss nor a renewal. So failures
     /// are reported on another thread, and so are all steps while the subscriber wants to see each of them. An ordinary
     /// step allocates nothing and takes no mutex here.
-    pub(super) fn observe(self: &Arc<Self>, slot: &Arc<Slot>, effects: &Effects, seen: Seen, report: Option<&Report>) {
+    pub(super) fn observe(&self, slot: &Arc<Slot>, effects: &Effects, seen: Seen, report: Option<&Report>) {
         let is_failure = effects.iter().any(is_failure);
         if is_failure {
-            let (this, slot, effects, report) = (self.clone(), slot.clone(), effects.clone(), report.cloned());
-            let measure = move || this.measure(&slot, &effects, seen, report.as_ref());
-            self.measurements.add(&self.runtime, measure);
+            measure(self.failures.metrics(), slot, effects, seen, report);
+            let failures = self.failures.clone();
+            self.measurements.add_once(&self.runtime, move || failures.publish());
         } else {
-            quietly(|| self.measure(slot, effects, seen, report));
+            quietly(|| measure(&self.metrics, slot, effects, seen, report));
         }
         if is_failure || tracing::enabled!(tracing::Level::DEBUG) {
             let (slot, effects, report) = (slot.clone(), effects.clone(), report.cloned());
@@ -104,54 +104,54 @@ impl Driver {
             quietly(|| log(slot, effects, seen, report)); // the crate `log` may want it
         }
     }
+}
 
-    fn measure(&self, slot: &Slot, effects: &Effects, seen: Seen, report: Option<&Report>) {
-        let Seen { before, after, now, is_hint } = seen;
-        match (before.is_queued, after.is_queued) {
-            (false, true) => self.metrics.queued(),
-            (true, false) => self.metrics.no_longer_queued(),
-            _ => {}
-        }
-        match (before.watchdog, after.watchdog) {
-            (None, Some(_)) => self.metrics.watchdog_started(),
-            (Some(_), None) => self.metrics.watchdog_ended(),
-            _ => {}
-        }
-        let held_for = before.held_for(now);
-        let mut is_lost = false;
-        for effect in effects {
-            match *effect {
-                Effect::Grant(_) => {
-                    self.metrics.granted();
-                    if before.is_queued {
-                        self.metrics.woken(if is_hint { WakeUp::Pushed } else { WakeUp::Asked });
-                    }
+fn measure(metrics: &ClientMetrics, slot: &Slot, effects: &Effects, seen: Seen, report: Option<&Report>) {
+    let Seen { before, after, now, is_hint } = seen;
+    match (before.is_queued, after.is_queued) {
+        (false, true) => metrics.queued(),
+        (true, false) => metrics.no_longer_queued(),
+        _ => {}
+    }
+    match (before.watchdog, after.watchdog) {
+        (None, Some(_)) => metrics.watchdog_started(),
+        (Some(_), None) => metrics.watchdog_ended(),
+        _ => {}
+    }
+    let held_for = before.held_for(now);
+    let mut is_lost = false;
+    for effect in effects {
+        match *effect {
+            Effect::Grant(_) => {
+                metrics.granted();
+                if before.is_queued {
+                    metrics.woken(if is_hint { WakeUp::Pushed } else { WakeUp::Asked });
                 }
-                Effect::Lose(reason) => {
-                    is_lost = true;
-                    self.metrics.lost(slot.kind, reason, held_for);
-                }
-                Effect::Released(Released::Released) => self.metrics.released(RequestOutcome::Done),
-                Effect::Released(Released::Absent) => self.metrics.released(RequestOutcome::Gone),
-                Effect::Unreleased => self.metrics.released(RequestOutcome::Failed),
-                Effect::Begun { late } => self.metrics.extension_begun(late),
-                Effect::Send(_)
-                | Effect::Refuse(_)
-                | Effect::Reply(..)
-                | Effect::Confirm(_)
-                | Effect::Renewed
-                | Effect::Failed(_)
-                | Effect::Forget => {}
             }
+            Effect::Lose(reason) => {
+                is_lost = true;
+                metrics.lost(slot.kind, reason, held_for);
+            }
+            Effect::Released(Released::Released) => metrics.released(RequestOutcome::Done),
+            Effect::Released(Released::Absent) => metrics.released(RequestOutcome::Gone),
+            Effect::Unreleased => metrics.released(RequestOutcome::Failed),
+            Effect::Begun { late } => metrics.extension_begun(late),
+            Effect::Send(_)
+            | Effect::Refuse(_)
+            | Effect::Reply(..)
+            | Effect::Confirm(_)
+            | Effect::Renewed
+            | Effect::Failed(_)
+            | Effect::Forget => {}
         }
-        if before.held_since.is_some() && after.held_since.is_none() && !is_lost {
-            self.metrics.given_back(slot.kind, held_for);
-        }
-        if let Some(report) = report
-            && let (Some(outcome), Some(_)) = (report.extension, before.held_since)
-        {
-            self.metrics.extension_answered(outcome, report.took);
-        }
+    }
+    if before.held_since.is_some() && after.held_since.is_none() && !is_lost {
+        metrics.given_back(slot.kind, held_for);
+    }
+    if let Some(report) = report
+        && let (Some(outcome), Some(_)) = (report.extension, before.held_since)
+    {
+        metrics.extension_answered(outcome, report.took);
     }
 }
 

@@ -39,18 +39,32 @@ struct Report {
 impl Reports {
     /// Makes a report on a thread that may block.
     pub(super) fn add(self: &Arc<Self>, runtime: &Handle, make: impl FnOnce() + Send + 'static) {
+        self.add_if(Waiting::has_room, runtime, make);
+    }
+
+    /// Makes a report on a thread that may block, unless one waits: for reports that all do the same.
+    pub(super) fn add_once(self: &Arc<Self>, runtime: &Handle, make: impl FnOnce() + Send + 'static) {
+        self.add_if(|waiting| waiting.reports.is_empty(), runtime, make);
+    }
+
+    fn add_if(
+        self: &Arc<Self>,
+        is_wanted: impl FnOnce(&mut Waiting) -> bool,
+        runtime: &Handle,
+        make: impl FnOnce() + Send + 'static,
+    ) {
         let report = Report { subscriber: Subscriber::current(), span: Span::current(), make: Box::new(make) };
-        {
+        let mut report = Some(report);
+        let is_running = {
             let mut waiting = self.lock();
-            if waiting.reports.len() >= MOST {
-                waiting.dropped += 1;
-                drop(waiting);
-                return quietly(|| drop(report));
+            if is_wanted(&mut waiting) {
+                waiting.reports.extend(report.take());
             }
-            waiting.reports.push_back(report);
-            if std::mem::replace(&mut waiting.is_running, true) {
-                return;
-            }
+            std::mem::replace(&mut waiting.is_running, true)
+        };
+        quietly(|| drop(report));
+        if is_running {
+            return;
         }
         let runner = Runner(self.clone());
         // After the end of the runtime, the closure is dropped here, and the runner with it.
@@ -84,6 +98,15 @@ impl Reports {
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    /// Whether the bound allows another report. If not, counts it as dropped.
+    fn has_room(&mut self) -> bool {
+        let has_room = self.reports.len() < MOST;
+        self.dropped += u64::from(!has_room);
+        has_room
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use ::metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use super::LockKind;
+use super::deferred::Handles;
 use crate::lease::LossReason;
 
 /// The outcome of an acquisition.
@@ -68,6 +69,23 @@ impl ClientMetrics {
             wakeups: ["ask", "push"]
                 .map(|source| counter!("rlock_wakeups_total", "backend" => backend, "source" => source)),
             watchdogs: gauge!("rlock_watchdogs", "backend" => backend),
+        }
+    }
+
+    /// The same metrics, by handles whose changes wait in `handles`.
+    pub(super) fn deferred(&self, handles: &mut Handles) -> Self {
+        Self {
+            acquire: self.acquire.each_ref().map(|kind| kind.each_ref().map(|of| handles.histogram(of))),
+            hold: self.hold.each_ref().map(|kind| kind.each_ref().map(|of| handles.histogram(of))),
+            held: handles.gauge(&self.held),
+            waiters: handles.gauge(&self.waiters),
+            extends: self.extends.each_ref().map(|of| handles.counter(of)),
+            extend_duration: handles.histogram(&self.extend_duration),
+            extend_lag: handles.histogram(&self.extend_lag),
+            lost: self.lost.each_ref().map(|of| handles.counter(of)),
+            releases: self.releases.each_ref().map(|of| handles.counter(of)),
+            wakeups: self.wakeups.each_ref().map(|of| handles.counter(of)),
+            watchdogs: handles.gauge(&self.watchdogs),
         }
     }
 

@@ -5,6 +5,7 @@
 //! once.
 
 mod client;
+mod deferred;
 mod lock_kind;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +14,7 @@ use std::time::Duration;
 use ::metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 pub(crate) use self::client::{AcquireOutcome, ClientMetrics, RequestOutcome, WakeUp};
+pub(crate) use self::deferred::DeferredMetrics;
 pub(crate) use self::lock_kind::LockKind;
 
 /// The statistics of the process, over all its clients.
