@@ -99,7 +99,8 @@ impl Driver {
         }
         if is_failure || tracing::enabled!(tracing::Level::DEBUG) {
             let (slot, effects, report) = (slot.clone(), effects.clone(), report.cloned());
-            self.log.add(&self.runtime, move || log(&slot, &effects, seen, report.as_ref()));
+            let log = move || log(&slot, &effects, seen, report.as_ref());
+            if is_failure { self.log.add(&self.runtime, log) } else { self.log.add_detail(&self.runtime, log) }
         } else {
             quietly(|| log(slot, effects, seen, report)); // the crate `log` may want it
         }

@@ -14,12 +14,14 @@ pub(crate) struct Log(Arc<Mutex<Vec<String>>>);
 impl Log {
     /// A subscriber that records each event.
     pub(crate) fn subscriber(&self) -> impl Subscriber + Send + Sync + 'static {
-        let Self(lines) = self.clone();
-        OnEvent(move |event: &Event<'_>| {
-            let mut fields = Fields(String::new());
-            event.record(&mut fields);
-            lines.lock().unwrap().push(fields.0);
-        })
+        let log = self.clone();
+        OnEvent(move |event: &Event<'_>| log.record(event))
+    }
+
+    pub(crate) fn record(&self, event: &Event<'_>) {
+        let mut fields = Fields(String::new());
+        event.record(&mut fields);
+        self.0.lock().unwrap().push(fields.0);
     }
 
     pub(crate) fn lines(&self) -> Vec<String> {

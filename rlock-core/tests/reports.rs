@@ -1,0 +1,45 @@
+//! The log of a client whose subscriber blocks.
+
+mod support;
+
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
+
+use tracing::Event;
+
+use support::{Log, OnEvent, World, options, until_reported};
+
+/// The lines of a subscriber that blocks until more steps wait than the bound allows, and until a lock is lost.
+async fn lines_of_a_blocked_log() -> Vec<String> {
+    let (unblock, blocked) = channel::<()>();
+    let (blocked, log) = (Mutex::new(blocked), Log::default());
+    let recorded = log.clone();
+    let _default = tracing::subscriber::set_default(OnEvent(move |event: &Event<'_>| {
+        let _unblocked = blocked.lock().unwrap().recv();
+        recorded.record(event);
+    }));
+    let world = World::new();
+    let guard = world.lock("job").lock_with(options()).await.unwrap();
+    let other = world.lock("other");
+    for _ in 0..2_500 {
+        other.lock_with(options()).await.unwrap().unlock().await.unwrap();
+    }
+    world.other_client().break_leases(guard.resource()).await.unwrap();
+    guard.lost().await;
+    drop(unblock);
+    until_reported().await;
+    log.lines()
+}
+
+#[tokio::test(start_paused = true)]
+async fn full_log_still_names_a_loss() {
+    let lines = lines_of_a_blocked_log().await;
+    assert!(lines.iter().any(|line| line.contains("lost the lock")), "{} lines", lines.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropped_reports_are_named_at_once() {
+    let lines = lines_of_a_blocked_log().await;
+    let named = lines.iter().position(|line| line.contains("reports were dropped"));
+    assert!(matches!(named, Some(0 | 1)), "{named:?} of {} lines", lines.len());
+}
