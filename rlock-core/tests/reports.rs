@@ -1,20 +1,24 @@
-//! The log of a client whose subscriber blocks.
+//! The log of a client whose subscriber blocks or panics.
 
 mod support;
 
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
 
-use tracing::Event;
+use rlock_core::LossReason;
+use tokio::time::sleep;
+use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::{Interest, set_default};
+use tracing::{Event, Metadata, Subscriber};
 
-use support::{Log, OnEvent, World, options, until_reported};
+use support::{Log, OnEvent, TTL, World, options, until_reported};
 
 /// The lines of a subscriber that blocks until more steps wait than the bound allows, and until a lock is lost.
 async fn lines_of_a_blocked_log() -> Vec<String> {
     let (unblock, blocked) = channel::<()>();
     let (blocked, log) = (Mutex::new(blocked), Log::default());
     let recorded = log.clone();
-    let _default = tracing::subscriber::set_default(OnEvent(move |event: &Event<'_>| {
+    let _default = set_default(OnEvent(move |event: &Event<'_>| {
         let _unblocked = blocked.lock().unwrap().recv();
         recorded.record(event);
     }));
@@ -42,4 +46,46 @@ async fn dropped_reports_are_named_at_once() {
     let lines = lines_of_a_blocked_log().await;
     let named = lines.iter().position(|line| line.contains("reports were dropped"));
     assert!(matches!(named, Some(0 | 1)), "{named:?} of {} lines", lines.len());
+}
+
+/// A subscriber whose filter panics.
+struct Panicking;
+
+impl Subscriber for Panicking {
+    fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
+        Interest::sometimes()
+    }
+
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        panic!("the filter panics")
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, _: &Event<'_>) {}
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn panicking_filter_ends_nothing() {
+    let _default = set_default(Panicking);
+    let world = World::new();
+    let guard = world.lock("job").lock_with(options()).await.unwrap();
+    let lock = world.lock("job");
+    let waiting = tokio::spawn(async move { lock.lock_with(options()).await });
+    sleep(3 * TTL).await;
+    assert!(guard.is_held(), "{:?}", guard.loss());
+    guard.unlock().await.unwrap();
+    let guard = waiting.await.unwrap().unwrap();
+    world.other_client().break_leases(guard.resource()).await.unwrap();
+    assert_eq!(guard.lost().await, LossReason::Broken);
 }

@@ -97,7 +97,8 @@ impl Driver {
         } else {
             quietly(|| measure(&self.metrics, slot, effects, seen, report));
         }
-        if is_failure || tracing::enabled!(tracing::Level::DEBUG) {
+        let is_wanted = || quietly(|| tracing::enabled!(tracing::Level::DEBUG)).unwrap_or_default();
+        if is_failure || is_wanted() {
             let (slot, effects, report) = (slot.clone(), effects.clone(), report.cloned());
             let log = move || log(&slot, &effects, seen, report.as_ref());
             if is_failure { self.log.add(&self.runtime, log) } else { self.log.add_detail(&self.runtime, log) }

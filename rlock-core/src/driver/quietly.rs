@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs code that may call the user's code, and catches its panic.
-pub(super) fn quietly(run: impl FnOnce()) {
-    drop(catch_unwind(AssertUnwindSafe(run)));
+/// Runs code that may call the user's code, and catches its panic. `None` after a panic.
+pub(super) fn quietly<T>(run: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(run)).ok()
 }

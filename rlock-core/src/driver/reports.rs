@@ -29,6 +29,7 @@ struct Waiting {
 }
 
 /// The subscriber of a thread, if it has one. Without one, the crate `log` may get the reports.
+#[derive(Default)]
 struct Subscriber(Option<Dispatch>);
 
 struct Report {
@@ -59,8 +60,11 @@ impl Reports {
         runtime: &Handle,
         make: impl FnOnce() + Send + 'static,
     ) {
-        let report = Report { subscriber: Subscriber::current(), span: Span::current(), make: Box::new(make) };
-        let mut report = Some(report);
+        let mut report = Some(Report {
+            subscriber: quietly(Subscriber::current).unwrap_or_default(),
+            span: quietly(Span::current).unwrap_or_else(Span::none),
+            make: Box::new(make),
+        });
         let is_running = {
             let mut waiting = self.lock();
             if is_wanted(&mut waiting) {
@@ -81,11 +85,8 @@ impl Reports {
     }
 
     fn make_all(&self) {
-        while let Some((Report { subscriber, span, make }, dropped)) = self.next() {
-            if dropped > 0 {
-                quietly(|| subscriber.get(|| tracing::warn!(dropped, "reports were dropped, because the log blocked")));
-            }
-            quietly(|| subscriber.get(|| span.in_scope(make)));
+        while let Some((report, dropped)) = self.next() {
+            report.make(dropped);
         }
     }
 
@@ -108,6 +109,19 @@ impl Waiting {
         let has_room = self.reports.len() < most;
         self.dropped += u64::from(!has_room);
         has_room
+    }
+}
+
+impl Report {
+    /// Makes the report, after one about `dropped` others. The user's code can panic in each line of this.
+    fn make(self, dropped: u64) {
+        let Self { subscriber, span, make } = self;
+        if dropped > 0 {
+            quietly(|| subscriber.get(|| tracing::warn!(dropped, "reports were dropped, because the log blocked")));
+        }
+        quietly(|| subscriber.get(|| span.in_scope(make)));
+        quietly(|| drop(span));
+        quietly(|| drop(subscriber));
     }
 }
 
@@ -137,8 +151,52 @@ impl Drop for Runner {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Event, Metadata};
 
     use super::*;
+
+    /// A subscriber that panics when a span closes.
+    struct Closing;
+
+    impl tracing::Subscriber for Closing {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+        fn event(&self, _: &Event<'_>) {}
+
+        fn enter(&self, _: &Id) {}
+
+        fn exit(&self, _: &Id) {}
+
+        fn try_close(&self, _: Id) -> bool {
+            panic!("the subscriber panics")
+        }
+    }
+
+    #[tokio::test]
+    async fn panicking_span_ends_no_report() {
+        let reports = Arc::<Reports>::default();
+        let span = tracing::subscriber::with_default(Closing, || tracing::info_span!("work"));
+        reports.lock().reports.push_back(Report { subscriber: Subscriber(None), span, make: Box::new(|| {}) });
+        let (sender, made) = channel();
+        for number in 0..2 {
+            let sender = sender.clone();
+            reports.add(&Handle::current(), move || _ = sender.send(number));
+            assert_eq!(made.recv_timeout(Duration::from_secs(10)), Ok(number));
+        }
+    }
 
     #[tokio::test]
     async fn reports_beyond_the_bound_are_dropped() {
