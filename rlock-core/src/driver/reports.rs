@@ -24,8 +24,17 @@ struct Waiting {
     reports: VecDeque<Report>,
     /// The number of reports that were dropped since the thread last took one.
     dropped: u64,
-    /// A thread makes the reports, or will.
-    is_running: bool,
+    work: Work,
+}
+
+#[derive(Default, PartialEq, Eq)]
+enum Work {
+    #[default]
+    Idle,
+    /// A thread will make the reports.
+    Scheduled,
+    /// A thread makes them.
+    Running,
 }
 
 /// The subscriber of a thread, if it has one. Without one, the crate `log` may get the reports.
@@ -65,26 +74,30 @@ impl Reports {
             span: quietly(Span::current).unwrap_or_else(Span::none),
             make: Box::new(make),
         });
-        let is_running = {
+        let was_idle = {
             let mut waiting = self.lock();
             if is_wanted(&mut waiting) {
                 waiting.reports.extend(report.take());
             }
-            std::mem::replace(&mut waiting.is_running, true)
+            waiting.replace(Work::Idle, Work::Scheduled)
         };
         quietly(|| drop(report));
-        if is_running {
+        if !was_idle {
             return;
         }
         let runner = Runner(self.clone());
         // After the end of the runtime, the closure is dropped here, and the runner with it.
         let spawned = AssertUnwindSafe(|| drop(runtime.spawn_blocking(move || drop(runner))));
         if catch_unwind(spawned).is_err() {
-            self.lock().is_running = false; // the system has no thread left; the next report tries again
+            // The system has no thread left. The next report tries again. tokio keeps the runner until there is a thread.
+            self.lock().replace(Work::Scheduled, Work::Idle);
         }
     }
 
     fn make_all(&self) {
+        if std::mem::replace(&mut self.lock().work, Work::Running) == Work::Running {
+            return; // two threads would make reports out of order
+        }
         while let Some((report, dropped)) = self.next() {
             report.make(dropped);
         }
@@ -94,7 +107,9 @@ impl Reports {
     fn next(&self) -> Option<(Report, u64)> {
         let mut waiting = self.lock();
         let next = waiting.reports.pop_front();
-        waiting.is_running = next.is_some();
+        if next.is_none() {
+            waiting.work = Work::Idle;
+        }
         Some((next?, std::mem::take(&mut waiting.dropped)))
     }
 
@@ -104,6 +119,15 @@ impl Reports {
 }
 
 impl Waiting {
+    /// Replaces the state `from` by `to`, and returns whether it was `from`.
+    fn replace(&mut self, from: Work, to: Work) -> bool {
+        let is_replaced = self.work == from;
+        if is_replaced {
+            self.work = to;
+        }
+        is_replaced
+    }
+
     /// Whether fewer than `most` reports wait. If not, counts the new one as dropped.
     fn has_room(&mut self, most: usize) -> bool {
         let has_room = self.reports.len() < most;
@@ -196,6 +220,26 @@ mod tests {
             reports.add(&Handle::current(), move || _ = sender.send(number));
             assert_eq!(made.recv_timeout(Duration::from_secs(10)), Ok(number));
         }
+    }
+
+    /// tokio keeps a runner for which the system had no thread.
+    #[tokio::test]
+    async fn late_runner_keeps_the_order() {
+        let reports = Arc::<Reports>::default();
+        let (unblock, blocked) = channel::<()>();
+        let (started, has_started) = channel();
+        let (sender, made) = channel();
+        let first = sender.clone();
+        reports.add(&Handle::current(), move || {
+            _ = started.send(());
+            _ = blocked.recv();
+            _ = first.send(1);
+        });
+        has_started.recv().unwrap();
+        reports.add(&Handle::current(), move || _ = sender.send(2));
+        drop(Runner(reports.clone()));
+        drop(unblock);
+        assert_eq!(made.iter().collect::<Vec<_>>(), [1, 2]);
     }
 
     #[tokio::test]
