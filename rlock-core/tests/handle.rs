@@ -78,7 +78,6 @@ async fn adoption_dropped_at_any_await_keeps_the_lock() {
         if let Some(adopted) = dropped_after(polls, world.client.adopt(&handle)).await {
             break adopted.unwrap();
         }
-        assert_eq!(world.client.open_leases(), 0, "after {polls} polls");
         tokio::time::sleep(STEP * 10).await; // the answers under way
         assert_eq!(world.client.open_leases(), 0, "after {polls} polls");
         let holders = world.client.inspect("job").await.unwrap().holders;
@@ -101,7 +100,7 @@ async fn failed_adoption_leaves_the_lock_to_the_store() {
         let failed = world.client.adopt(&handle).await;
         assert!(matches!(failed, Err(AdoptError::Lock(LockError::Unavailable { .. }))), "{fate:?}: {failed:?}");
         world.script.decide(Verb::Acquire, Fate::Answered);
-        until_idle().await;
+        tokio::time::sleep(TTL / 2).await; // the client gives up the call
         assert_eq!(world.client.open_leases(), 0, "{fate:?}");
         assert!(!world.client.inspect("job").await.unwrap().is_free(), "{fate:?}");
     }
@@ -114,8 +113,22 @@ async fn adoption_that_comes_too_late_is_forgotten() {
     let handle = mutex(&world.client).lock().await.unwrap().into_handle().unwrap();
     world.script.decide(Verb::Acquire, Fate::AnsweredLate(TTL));
     assert!(world.client.adopt(&handle).await.is_err());
+    tokio::time::sleep(TTL).await;
     until_idle().await;
     assert_eq!(world.client.open_leases(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn adoption_after_a_hung_one_can_be_repeated() {
+    let world = World::new();
+    let handle = mutex(&world.client).lock().await.unwrap().into_handle().unwrap();
+    world.script.decide(Verb::Acquire, Fate::Hangs);
+    assert!(world.client.adopt(&handle).await.is_err());
+    world.script.decide(Verb::Acquire, Fate::Answered);
+    let early = world.client.adopt(&handle).await;
+    assert!(matches!(early, Err(AdoptError::Lock(LockError::Unavailable { .. }))), "{early:?}");
+    tokio::time::sleep(TTL / 2).await; // the client gives up the call
+    world.client.adopt(&handle).await.unwrap().unlock().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -169,5 +182,30 @@ async fn lease_that_an_adoption_made_anew_is_released() {
         }
         until_idle().await;
         assert!(world.other_client().inspect("job").await.unwrap().is_free(), "{is_shut_down}");
+    }
+}
+
+/// The claim reaches the store after the lock was broken, and after the user or the client has left.
+#[tokio::test(start_paused = true)]
+async fn abandoned_adoption_releases_a_new_lease() {
+    for is_shut_down in [true, false] {
+        let world = World::new();
+        let handle = mutex(&world.client).lock().await.unwrap().into_handle().unwrap();
+        world.script.decide(Verb::Acquire, Fate::Delayed(Duration::from_secs(1)));
+        let mut adopting = Box::pin(world.client.adopt(&handle));
+        for _ in 0..2 {
+            assert!(futures_util::poll!(adopting.as_mut()).is_pending());
+            until_idle().await;
+        }
+        world.other_client().break_leases("job").await.unwrap();
+        if is_shut_down {
+            world.client.shutdown(TTL).await.unwrap();
+        } else {
+            drop(adopting);
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+        until_idle().await;
+        assert!(world.other_client().inspect("job").await.unwrap().is_free(), "{is_shut_down}");
+        assert_eq!(world.client.open_leases(), 0, "{is_shut_down}");
     }
 }

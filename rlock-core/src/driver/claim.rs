@@ -66,17 +66,28 @@ impl Driver {
         match self.table.insert(&slot) {
             Ok(()) => {}
             Err(NoEntry::Closed) => return Err(LockError::Closed { resource: resource() }),
-            Err(NoEntry::Known) => {
-                let reason = "this client still has this lock: use its guard, or adopt the handle after its release";
-                let source = BackendError::Rejected(Failure::new("adopt", self.store.clone(), reason));
-                return Err(LockError::Rejected { resource: resource(), source });
-            }
+            Err(NoEntry::Known) => return Err(self.already_known(&slot.key)),
         }
         self.send(Verb::Claim, &slot, now, true);
         if self.is_dead.load(Ordering::Acquire) {
             self.step(&slot, Input::Abandon, Sending::Later);
         }
         Ok(slot)
+    }
+
+    /// The error for an adoption of a lease that the table has already.
+    fn already_known(&self, key: &LeaseKey) -> LockError {
+        let resource = key.resource.clone();
+        let failure = |reason: &str| Failure::new("adopt", self.store.clone(), reason);
+        let known = self.table.get(key.id);
+        if known.as_ref().is_none_or(|slot| slot.lock().lease.awaits_claim()) {
+            let source = BackendError::NotApplied(failure("an earlier adoption by this client is not answered yet"));
+            return LockError::Unavailable { resource, source };
+        }
+        let source = BackendError::Rejected(failure(
+            "this client still has this lock: use its guard, or adopt the handle after its release",
+        ));
+        LockError::Rejected { resource, source }
     }
 
     /// The outcome of a claim; `None` while it is open.

@@ -184,17 +184,15 @@ impl Claiming {
     }
 
     /// Releases the lease if there may be one. The answer to a claim under way decides that. A lease that could not be
-    /// adopted stays in the store.
+    /// adopted stays in the store. After a lost answer, the store may have that lease.
     fn give_back(self, context: &mut Context<'_>) -> Phase {
-        if context.terms.adopts.is_some() {
-            return Phase::forget(context);
-        }
+        let may_be_there = self.first_lost.is_some() && context.terms.adopts.is_none();
         let alive_until = context.now.after(context.terms.ttl.get());
         match self.call {
             RequestState::UnderWay(call, _) => {
-                Phase::Releasing(Releasing::after_claim(call, self.first_lost.is_some(), alive_until, context))
+                Phase::Releasing(Releasing::after_claim(call, may_be_there, alive_until, context))
             }
-            _ if self.first_lost.is_some() => Releasing::start(alive_until, false, None, context),
+            _ if may_be_there => Releasing::start(alive_until, false, None, context),
             _ => Phase::forget(context),
         }
     }

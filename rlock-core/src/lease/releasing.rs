@@ -40,7 +40,7 @@ pub(crate) struct Releasing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct ClaimUnderWay {
     call: u32,
-    /// The answer to an earlier claim was lost.
+    /// The answer to an earlier claim was lost, which may have made a lease to release.
     is_repeated: bool,
 }
 
@@ -100,6 +100,11 @@ impl Releasing {
         self.retry_until.max(self.since.after(PATIENCE))
     }
 
+    /// Whether the answer to a claim is awaited.
+    pub(super) fn awaits_claim(&self) -> bool {
+        self.claim.is_some()
+    }
+
     pub(super) fn step(mut self, input: Input, context: &mut Context<'_>) -> Phase {
         match input {
             Input::Claimed(call, answer) => match self.claim.take_if(|claim| claim.call == call) {
@@ -145,7 +150,14 @@ impl Releasing {
         if answer == Err(Fault::Unknown) {
             *context.stray_until = Some(context.now.after(STRAY));
         }
-        let is_there = matches!(answer, Ok(Acquired::Held(_) | Acquired::Queued(_)) | Err(Fault::Unknown));
+        let adopts = context.terms.adopts;
+        let is_there = match answer {
+            // A lease that could not be adopted stays in the store.
+            Ok(Acquired::Held(grant)) => adopts != Some(grant.token),
+            Ok(Acquired::Queued(_)) => true,
+            Ok(Acquired::Busy) => false,
+            Err(fault) => fault == Fault::Unknown && adopts.is_none(),
+        };
         if !is_there && !claim.is_repeated {
             return Phase::forget(context);
         }

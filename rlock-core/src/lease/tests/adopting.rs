@@ -15,7 +15,8 @@ fn adopted() -> Driven {
 #[test]
 fn failed_adoption_releases_nothing() {
     let mut hung = adopting();
-    assert_eq!(hung.fire(), [Effect::Refuse(Refusal::Unavailable), Effect::Forget]);
+    assert_eq!(hung.fire(), [Effect::Refuse(Refusal::Unavailable)]);
+    assert_eq!(hung.take(held()), [Effect::Forget]);
     let mut failing = adopting();
     while failing.take(Input::Claimed(0, Err(Fault::Unknown))).is_empty() {
         failing.fire();
@@ -41,6 +42,33 @@ fn lease_that_an_adoption_makes_anew_is_released() {
         assert_eq!(effects, [Effect::Refuse(Refusal::Ended(LossReason::Gone))]);
         driven.sends(&[release()]);
         assert_eq!(driven.take(Input::GiveUp), [], "the user hears of it later");
+    }
+}
+
+/// A lease of another token was made by the claim. Every other answer may be about the lease of the other client.
+#[test]
+fn abandoned_adoption_releases_only_a_new_lease() {
+    let new = Grant { token: Token::new(8), ttl: ms(TTL) };
+    let others = [Ok(Acquired::Held(grant(TTL))), Ok(Acquired::Busy), Err(Fault::Unknown), Err(Fault::NotApplied)];
+    for end in [Input::GiveUp, Input::Close, Input::Drain, Input::Timer] {
+        let abandoned = || {
+            let mut driven = adopting();
+            if end == Input::Timer {
+                driven.fire();
+            } else {
+                driven.take(end.clone());
+            }
+            driven.sent.clear();
+            driven
+        };
+        let mut driven = abandoned();
+        driven.take(Input::Claimed(0, Ok(Acquired::Held(new))));
+        driven.sends(&[release()]);
+        for answer in others {
+            let mut driven = abandoned();
+            assert_eq!(driven.take(Input::Claimed(0, answer)), [Effect::Forget], "{end:?}, {answer:?}");
+            driven.sends(&[]);
+        }
     }
 }
 

@@ -148,9 +148,13 @@ impl Point {
             Input::Adopt if was_granted => self.adopting = None,
             _ => {}
         }
+        // Whether an answer to the claim of an adoption is about a lease that this claim has made.
         let is_anew = match &input {
-            Input::Claimed(_, Ok(Acquired::Held(grant))) => is_adopting && self.adopting != Some(grant.token),
-            _ => false,
+            _ if !is_adopting => None,
+            Input::Claimed(_, Ok(Acquired::Held(grant))) => Some(self.adopting != Some(grant.token)),
+            Input::Claimed(_, Ok(Acquired::Queued(_))) => Some(true),
+            Input::Claimed(..) => Some(false),
+            _ => None,
         };
         let mut effects = Effects::new();
         let step = AssertUnwindSafe(|| self.lease.step(now, input.clone(), &mut effects));
@@ -167,7 +171,7 @@ impl Point {
         let is_waiting = matches!(self.lease.phase(), Phase::Claiming(_) | Phase::Queued(_));
         let is_held = matches!(self.lease.phase(), Phase::Held(_));
         let is_releasing = matches!(self.lease.phase(), Phase::Releasing(_));
-        let was_claiming = matches!(before.phase(), Phase::Claiming(_));
+        let was_claiming = matches!(before.phase(), Phase::Claiming(_) | Phase::Releasing(_));
         let was_forgotten = *before.phase() == Phase::Forgotten;
         if lose.is_some_and(|position| position > 0) {
             self.accuse("a loss comes first");
@@ -185,8 +189,8 @@ impl Point {
             self.accuse("a lock past its deadline is lost");
         } else if is_adopting && was_granted && is_releasing && input != Input::LetGo {
             self.accuse("a lease stays in the store until its user has adopted it");
-        } else if is_anew && was_claiming && !is_over && !is_releasing {
-            self.accuse("a lease that an adoption has made anew is released");
+        } else if is_anew.is_some_and(|is_anew| is_anew != is_releasing) && was_claiming && !is_over {
+            self.accuse("an adoption releases a lease that it has made anew, and no other");
         } else if self.is_lost && is_held || self.is_refused && is_waiting {
             self.accuse("an end is final");
         }
