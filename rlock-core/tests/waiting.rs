@@ -142,6 +142,22 @@ async fn wait_includes_the_time_in_a_lost_place() {
     assert!(matches!(refused, LockError::TimedOut { wait: waited, .. } if waited >= wait), "{refused}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn hung_claim_after_a_lost_place_times_out() {
+    let world = World::new();
+    let other = world.other_client();
+    let _held = SimpleLock::new("job", &other).unwrap().lock_with(options()).await.unwrap();
+    let (lock, wait) = (world.lock("job"), 3 * TTL + 10 * SECOND);
+    let waiting = tokio::spawn(async move { lock.lock_with(options().wait(wait)).await });
+    until_idle().await;
+    world.script.set(Fate::Failed);
+    sleep(3 * TTL).await;
+    world.script.decide(Verb::Acquire, Fate::Hangs);
+    world.script.set(Fate::Answered);
+    let refused = waiting.await.unwrap().unwrap_err();
+    assert!(matches!(refused, LockError::TimedOut { wait: waited, .. } if waited >= wait), "{refused}");
+}
+
 /// The place is lost within the wait, and the waiter is not polled until after it.
 #[tokio::test(start_paused = true)]
 async fn place_lost_before_a_late_poll_times_out() {

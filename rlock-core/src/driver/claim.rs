@@ -60,7 +60,9 @@ impl Driver {
             pushes: can.push,
             seed: u64::try_from(id.as_u128() >> 64).expect("64 bits"),
         };
-        let lease = Lease::new(terms, request.since, &mut Effects::new());
+        // The first claim of a request is made at its beginning.
+        let claim = if request.since < now { Lease::again } else { Lease::new };
+        let lease = claim(terms, request.since, &mut Effects::new());
         let slot = Arc::new(Slot::new(key, request, lease, watch));
         let resource = || request.resource.clone();
         match self.table.insert(&slot) {

@@ -21,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) struct Claiming {
     /// The moment from which the user waits.
     since: Moment,
+    /// The store has answered the claim of an earlier lease for the same user.
+    was_answered: bool,
     /// The claim, and the moment when it was sent.
     call: RequestState<Moment>,
     /// The moment of the next claim.
@@ -44,6 +46,7 @@ impl Claiming {
     pub(super) fn new(since: Moment) -> Self {
         Self {
             since,
+            was_answered: false,
             call: RequestState::Wanted,
             retry: None,
             give_up: since,
@@ -53,6 +56,11 @@ impl Claiming {
             first_lost: None,
             doubt: None,
         }
+    }
+
+    /// A claim that follows an earlier one for the same user.
+    pub(super) fn again(since: Moment) -> Self {
+        Self { was_answered: true, ..Self::new(since) }
     }
 
     pub(super) fn begin(&mut self, call: u32, now: Moment, terms: &Terms) -> Option<Order> {
@@ -161,7 +169,7 @@ impl Claiming {
         if context.terms.wait.until().is_some_and(|until| until <= now) {
             let waited = now.since(self.since);
             let refusal = match (self.failed_tries, self.refusals) {
-                (0, 0) => Refusal::Unanswered { waited },
+                (0, 0) if !self.was_answered => Refusal::Unanswered { waited },
                 (0, _) => Refusal::Busy { waited },
                 _ => Refusal::Unavailable,
             };

@@ -134,11 +134,19 @@ pub(super) struct Context<'a> {
 }
 
 impl Lease {
-    /// A lease whose claim has to be sent. Its user waits since `since`, perhaps for an earlier lease at first.
+    /// A lease whose claim has to be sent. Its user waits since `since`.
     pub(crate) fn new(terms: Terms, since: Moment, effects: &mut Effects) -> Self {
+        Self::claim(terms, Claiming::new(since), effects)
+    }
+
+    /// A lease that follows an earlier one, which the store had answered, for a user who waits since `since`.
+    pub(crate) fn again(terms: Terms, since: Moment, effects: &mut Effects) -> Self {
+        Self::claim(terms, Claiming::again(since), effects)
+    }
+
+    fn claim(terms: Terms, claiming: Claiming, effects: &mut Effects) -> Self {
         effects.push(Effect::Send(Verb::Claim));
-        let phase = Phase::Claiming(Claiming::new(since));
-        Self { terms, phase, stray_until: None, last_call: 0 }
+        Self { terms, phase: Phase::Claiming(claiming), stray_until: None, last_call: 0 }
     }
 
     pub(crate) fn terms(&self) -> &Terms {

@@ -67,6 +67,18 @@ fn silent_store_is_not_reported_as_busy() {
 }
 
 #[test]
+fn hung_claim_after_a_lost_place_is_busy() {
+    let since = Moment::default().after(ms(1_000_000));
+    let until = since.after(ms(60_000));
+    let mut effects = Effects::new();
+    let mut lease = Lease::again(Terms { wait: Wait::Until(until), ..terms() }, since, &mut effects);
+    assert!(lease.begin(Verb::Claim, since.after(ms(50_000))).is_some());
+    effects.clear();
+    lease.step(until, Input::Timer, &mut effects);
+    assert_eq!(effects[0], Effect::Refuse(Refusal::Busy { waited: ms(60_000) }));
+}
+
+#[test]
 fn dropped_claim_gives_back_its_grant() {
     let answers = [held(), queued(TTL), Input::Claimed(0, Err(Fault::Unknown))];
     for answer in answers {
