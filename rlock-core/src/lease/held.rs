@@ -147,11 +147,14 @@ impl Held {
 
     pub(super) fn timer(&self) -> Moment {
         let due = self.watchdog.as_ref().map(RenewalSchedule::due);
-        let retry = self.retry.filter(|_| self.extending.is_idle());
         let give_up = self.wishes().map(|wish| wish.give_up).min();
-        let first =
-            earliest([Some(self.deadline), due, retry, self.extending.timer(), give_up]).expect("there is a deadline");
+        let first = earliest([Some(self.deadline), due, self.asks_again(), give_up]).expect("there is a deadline");
         self.limit.map_or(first, |limit| limit.min(first))
+    }
+
+    /// The moment of the next extension that its watchdog does not schedule.
+    pub(super) fn asks_again(&self) -> Option<Moment> {
+        earliest([self.retry.filter(|_| self.extending.is_idle()), self.extending.timer()])
     }
 
     fn wishes(&self) -> impl Iterator<Item = &Wish> {
@@ -197,10 +200,7 @@ impl Held {
                 lost.step_on(Input::LetGo, context)
             }
             Input::HandOver => self.leave(context),
-            Input::Adopt => {
-                self.is_adopting = false;
-                Phase::Held(self)
-            }
+            Input::Adopt => Phase::Held(Self { is_adopting: false, ..self }),
             Input::Abandon => self.lose(LossReason::Shutdown, true, context),
             Input::Claimed(..) | Input::Released(..) | Input::Drain => Phase::Held(self),
         }

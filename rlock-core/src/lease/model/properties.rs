@@ -26,7 +26,7 @@ pub(super) fn all() -> Vec<Property<Bounds>> {
             leases(world).all(|live| {
                 let Phase::Held(held) = live.machine.phase() else { return true };
                 let has_time = held.deadline().since(world.moment()) >= bounds.terms.ttl.get() / 2;
-                !has_time || !held.needs_answer() || held.timer() < held.deadline()
+                !has_time || !held.needs_answer() || held.asks_again().is_some_and(|moment| moment < held.deadline())
             })
         }),
         Property::always("no lease sends requests without end", |_, world: &World| {
