@@ -132,6 +132,10 @@ pub(crate) fn explorations() -> Vec<(&'static str, Bounds)> {
             },
         ),
         (
+            "small first mishap",
+            Bounds { horizon: 6, terms: terms(6, Wait::Forever, Some(2)), ..with_victim(Budget { losses: 1, ..none }) },
+        ),
+        (
             "small long extension",
             Bounds {
                 clients: 1,
