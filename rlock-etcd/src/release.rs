@@ -56,13 +56,8 @@ impl Inner {
         let absent = seats.into_iter().enumerate().filter(|(at, _)| is_absent(*at));
         let absent = absent.filter_map(|(at, seat)| Some((at, (&releases[at].key, seat?))));
         let (numbers, leases): (Vec<_>, Vec<_>) = absent.unzip();
-        let ended = self.end_elsewhere(&leases).await;
-        for (number, at) in numbers.into_iter().enumerate() {
-            match &ended {
-                Ok(ended) if ended[number] => answers[at] = Ok(Released::Released),
-                Ok(_) => {}
-                Err(error) => answers[at] = Err(self.failed(error.clone(), "release")),
-            }
+        for (at, ended) in numbers.into_iter().zip(self.end_elsewhere(&leases).await) {
+            answers[at] = ended.map_err(|error| self.failed(error, "release"));
         }
         answers
     }
@@ -134,22 +129,30 @@ impl Inner {
         Ok(Ending { ops, resting })
     }
 
-    /// Ends leases whose keys are attached to other etcd leases than this client knows. Returns for each whether it
-    /// existed.
-    async fn end_elsewhere(&self, leases: &[(&LeaseKey, Seat)]) -> Result<Vec<bool>, CallError> {
+    /// Ends leases whose keys may be attached to other etcd leases than this client knows.
+    async fn end_elsewhere(&self, leases: &[(&LeaseKey, Seat)]) -> Vec<Result<Released, CallError>> {
         let key = |key: &LeaseKey, seat: Seat| self.keys.spot(&key.resource, seat.spot);
-        let found = self.look(leases.iter().map(|&(lease, seat)| txn::lease(&key(lease, seat))).collect()).await?;
+        let reads = leases.iter().map(|&(lease, seat)| txn::lease(&key(lease, seat))).collect();
+        let found = match self.look(reads).await {
+            Ok(found) => found,
+            Err(error) => return leases.iter().map(|_| Err(error.clone())).collect(),
+        };
         let ended = leases.iter().copied().zip(found).map(async |((lease, seat), (at, outcome))| {
             let found = outcome.found()?;
             let front = self.keys.line(&lease.resource);
             let entry = found.kvs.first().and_then(|kv| Entry::read(&front, at.epoch, kv));
             if !entry.is_some_and(|entry| entry.is(lease.id) && Seat::of(&entry) == seat) {
-                return Ok(false);
+                return Ok(Released::Absent);
             }
             let deleted = self.run_conditional(vec![txn::delete(&key(lease, seat), seat.created)]).await?;
-            if deleted.repeated && !deleted.value.contains(&true) { Err(unsure()) } else { Ok(deleted.value[0]) }
+            match (deleted.value.contains(&true), deleted.repeated) {
+                (true, _) => Ok(Released::Released),
+                (false, true) => Err(unsure()),
+                (false, false) => Ok(Released::Absent),
+            }
         });
-        try_join_all(ended).await
+        // One deletion that fails must not drop the others, which may have been sent.
+        join_all(ended).await
     }
 
     /// Runs endings in one transaction. Returns for each whether the lease existed, and whether another copy of the
