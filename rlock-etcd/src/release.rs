@@ -52,16 +52,22 @@ impl Inner {
         let known: Vec<_> = releases.iter().map(|release| self.table.releasing(release.key.id)).collect();
         let seats: Vec<_> = known.iter().map(|known| known.as_ref().and_then(Known::seat)).collect();
         let mut answers = self.release_known(releases, known).await;
-        let is_absent = |at: usize| matches!(answers[at], Ok(Released::Absent));
-        let absent = seats.into_iter().enumerate().filter(|(at, _)| is_absent(*at));
-        let absent = absent.filter_map(|(at, seat)| Some((at, (&releases[at].key, seat?))));
-        let (numbers, leases): (Vec<_>, Vec<_>) = absent.unzip();
+        let is_absent = |at: &usize| matches!(answers[*at], Ok(Released::Absent));
+        let absent: Vec<_> = (0..releases.len()).filter(is_absent).collect();
+        let known = absent.iter().filter_map(|&at| Some((at, (&releases[at].key, seats[at]?))));
+        let (numbers, leases): (Vec<_>, Vec<_>) = known.unzip();
         for (at, ended) in numbers.into_iter().zip(self.end_elsewhere(&leases).await) {
             answers[at] = ended.map_err(|error| self.failed(error, "release"));
+        }
+        // Until now the key may have been attached to an etcd lease, which the pool must not hand out before. After an
+        // error the table keeps the lease for the next request.
+        for at in absent.into_iter().filter(|&at| answers[at].is_ok()) {
+            self.table.ended(releases[at].key.id);
         }
         answers
     }
 
+    /// Releases leases as this client knows them. The table keeps those that were absent.
     async fn release_known(
         &self,
         releases: &[Release],
@@ -194,7 +200,6 @@ impl Inner {
                 if let Some(resting) = ending.resting {
                     self.pool.revoke(resting.id);
                 }
-                self.table.ended(id);
                 Ok(Released::Absent)
             }
             Err(error) => {

@@ -37,6 +37,59 @@ async fn two_locks_never_share_a_lease_of_etcd() {
     }
 }
 
+/// An extension attaches the key to another etcd lease after the release has begun, so the release has to look for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn lease_returns_after_its_key_is_deleted() {
+    const LATENCY: Duration = Duration::from_millis(150);
+    const MOVED: &str = "n/moved/00000001/x0";
+    let server = Server::start();
+    let proxy = Proxy::in_front_of(server.url());
+    let client = EtcdBackend::connect(config_at(proxy.url(), "n").timeout(SOON).unwrap()).await.unwrap();
+    let admin = server.admin().await;
+    let lease_of_moved = async || {
+        let found = admin.clone().get(MOVED, None).await.unwrap();
+        found.kvs().first().map(etcd_client::KeyValue::lease)
+    };
+    let minute = |name: &str| claim(name, rand::random(), Share::EXCLUSIVE, 60_000, IfBusy::Queue);
+    // Its etcd lease is the one that the other lock should take.
+    let spare = minute("spare");
+    assert!(matches!(client.acquire(slice::from_ref(&spare)).await[0], Ok(Acquired::Held(_))));
+    assert!(client.release(&[spare.key.into()]).await[0].is_ok());
+    let is_taken_meanwhile = async || {
+        let (moved, other) = (mutex("moved", rand::random()), minute("other"));
+        assert!(matches!(client.acquire(slice::from_ref(&moved)).await[0], Ok(Acquired::Held(_))));
+        let first = lease_of_moved().await;
+        proxy.slow(LATENCY);
+        let extensions = [extension(moved.key.clone(), 60_000)];
+        let release = async {
+            eventually(SOON, "the attachment", async || lease_of_moved().await != first).await;
+            let before = transactions(&server);
+            let acquire = async {
+                // The first transaction has not met the key, and the second one looks for it.
+                let looks = async || transactions(&server) >= before + 2 || lease_of_moved().await.is_none();
+                eventually(SOON, "the search for the key", looks).await;
+                client.acquire(slice::from_ref(&other)).await.remove(0)
+            };
+            join(client.release(&[moved.key.clone().into()]), acquire).await
+        };
+        let (_extended, (_released, acquired)) = join(client.extend(&extensions), release).await;
+        proxy.heal();
+        assert!(matches!(acquired, Ok(Acquired::Held(_))), "{acquired:?}");
+        let found = admin.clone().get("n/other/00000001/x0", None).await.unwrap();
+        let own = &found.kvs()[0];
+        let then = GetOptions::new().with_revision(own.create_revision());
+        let then = admin.clone().get(MOVED, Some(then)).await.unwrap();
+        let releases = [moved.key.into(), other.key.into()];
+        let are_released = async || client.release(&releases).await.iter().all(Result::is_ok);
+        eventually(SOON, "the releases", are_released).await;
+        let Some(moved) = then.kvs().first() else { return false };
+        assert_ne!(moved.lease(), own.lease(), "two keys have one etcd lease");
+        Some(moved.lease()) != first
+    };
+    // On a busy machine the release may have ended before the other lock is taken.
+    eventually(SOON * 2, "a lock taken during the release", is_taken_meanwhile).await;
+}
+
 /// Leaves the client a spare etcd lease with the TTL of a mutex: that of a claim that was sent once.
 async fn leave_a_spare(server: &Server, client: &EtcdBackend) {
     let is_sent_once = async || {
