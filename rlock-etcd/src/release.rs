@@ -50,7 +50,11 @@ struct Ending {
 impl Inner {
     pub(crate) async fn release_all(&self, releases: &[Release]) -> Vec<Result<Released, BackendError>> {
         let known: Vec<_> = releases.iter().map(|release| self.table.releasing(release.key.id)).collect();
-        let seats: Vec<_> = known.iter().map(|known| known.as_ref().and_then(Known::seat)).collect();
+        let seats = known.iter().zip(releases).map(|(known, release)| {
+            // A release with a rest has read its line, so it knows that the lease is absent.
+            known.as_ref().filter(|_| release.rest.is_zero()).and_then(Known::seat)
+        });
+        let seats: Vec<_> = seats.collect();
         let mut answers = self.release_known(releases, known).await;
         let is_absent = |at: &usize| matches!(answers[*at], Ok(Released::Absent));
         let absent: Vec<_> = (0..releases.len()).filter(is_absent).collect();
@@ -196,12 +200,13 @@ impl Inner {
                 Ok(Released::Released)
             }
             Ok((false, true)) => failed(unsure()),
-            Ok((false, false)) => {
-                if let Some(resting) = ending.resting {
+            Ok((false, false)) => match ending.resting {
+                Some(resting) => {
                     self.pool.revoke(resting.id);
+                    failed(moved())
                 }
-                Ok(Released::Absent)
-            }
+                None => Ok(Released::Absent),
+            },
             Err(error) => {
                 // The rest may have begun.
                 if let Some(resting) = ending.resting {
@@ -230,6 +235,12 @@ impl Inner {
 fn unsure() -> CallError {
     let reason = "the lease is gone, and an earlier request that got no answer may have released it";
     CallError::new(Kind::Unanswered, reason)
+}
+
+/// The error of a rest that has not begun, because its conditions were not met.
+fn moved() -> CallError {
+    let reason = "the lease ended or was attached to another etcd lease while it was released";
+    CallError::new(Kind::Unsent, reason)
 }
 
 /// The way to end a lease of this client without reading its line.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::support::{SOON, Server, claim, config_at, extension, mutex};
 use etcd_client::GetOptions;
 use futures_util::future::{join, join_all, join3};
-use rlock_core::{Acquired, Backend as _, BackendError, IfBusy, Share};
+use rlock_core::{Acquired, Backend as _, BackendError, IfBusy, Release, Share};
 use rlock_etcd::EtcdBackend;
 use rlock_testkit::faults::{Proxy, Way};
 use rlock_testkit::wait::{eventually, within};
@@ -88,6 +88,38 @@ async fn lease_returns_after_its_key_is_deleted() {
     };
     // On a busy machine the release may have ended before the other lock is taken.
     eventually(SOON * 2, "a lock taken during the release", is_taken_meanwhile).await;
+}
+
+/// An extension attaches the key to another etcd lease while the release gets an etcd lease for the rest.
+#[tokio::test(flavor = "multi_thread")]
+async fn rest_begins_despite_a_concurrent_extension() {
+    const LATENCY: Duration = Duration::from_millis(150);
+    const REST: Duration = Duration::from_secs(600);
+    let server = Server::start();
+    let proxy = Proxy::in_front_of(server.url());
+    let client = EtcdBackend::connect(config_at(proxy.url(), "n").timeout(SOON).unwrap()).await.unwrap();
+    let is_moved_meanwhile = async || {
+        let id: u128 = rand::random();
+        let moved = mutex(&format!("r{id}"), id);
+        assert!(matches!(client.acquire(slice::from_ref(&moved)).await[0], Ok(Acquired::Held(_))));
+        let extensions = [extension(moved.key.clone(), 60_000)];
+        let releases = [Release { key: moved.key, rest: REST }];
+        let before = transactions(&server);
+        proxy.slow(LATENCY);
+        let release = async {
+            eventually(SOON, "the extension", async || transactions(&server) > before).await;
+            client.release(&releases).await.remove(0)
+        };
+        let (_extended, first) = join(client.extend(&extensions), release).await;
+        proxy.heal();
+        // As core does after an error.
+        let is_released = async || client.release(&releases).await[0].is_ok();
+        eventually(SOON, "the release", is_released).await;
+        assert_eq!(server.keys(&format!("n/r{id}/")).len(), 1, "the resource does not rest");
+        matches!(first, Err(BackendError::NotApplied(_)))
+    };
+    // On a busy machine the extension may come before or after the release.
+    eventually(SOON * 2, "an extension during the release", is_moved_meanwhile).await;
 }
 
 /// Leaves the client a spare etcd lease with the TTL of a mutex: that of a claim that was sent once.
