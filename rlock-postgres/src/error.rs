@@ -114,7 +114,7 @@ impl CallError {
             sqlx::Error::Io(error) => unreachable(error),
             sqlx::Error::Tls(error) => untrusted(&error.to_string()),
             sqlx::Error::Protocol(error) if is_of_another_kind(error) => {
-                (Kind::Refused, "this is no Postgres server: check the host and the port in the URL".to_owned())
+                (Kind::NoPostgres, "this is no Postgres server: check the host and the port in the URL".to_owned())
             }
             sqlx::Error::PoolTimedOut => (
                 Kind::Unsent,
@@ -198,7 +198,7 @@ impl CallError {
     pub(crate) fn into_backend_error(self, operation: &'static str, store: &Arc<str>) -> BackendError {
         let failure = Failure { operation, store: store.clone(), reason: self.reason, source: self.source };
         match self.kind {
-            Kind::Unsent | Kind::ReadOnly => BackendError::NotApplied(failure),
+            Kind::Unsent | Kind::ReadOnly | Kind::NoPostgres => BackendError::NotApplied(failure),
             Kind::Unanswered | Kind::Late => BackendError::Unknown(failure),
             Kind::Refused | Kind::Incomplete => BackendError::Rejected(failure),
         }
@@ -206,7 +206,7 @@ impl CallError {
 
     pub(crate) fn into_connect_error(self, store: &Arc<str>) -> ConnectError {
         let failure = Failure { operation: "connect", store: store.clone(), reason: self.reason, source: self.source };
-        let is_refused = matches!(self.kind, Kind::Refused | Kind::Incomplete);
+        let is_refused = matches!(self.kind, Kind::Refused | Kind::Incomplete | Kind::NoPostgres);
         if is_refused { ConnectError::Rejected(failure) } else { ConnectError::Unreachable(failure) }
     }
 }

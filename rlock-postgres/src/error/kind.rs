@@ -7,6 +7,9 @@ pub(crate) enum Kind {
     Unsent,
     /// The server answered that it does not write. A new connection may lead to another server, which does.
     ReadOnly,
+    /// Another program than Postgres answered a new connection, and the request was not sent. The first connection fails
+    /// with that. Later the address may only lead elsewhere for a moment, as in a restart of a proxy.
+    NoPostgres,
     /// It may have been carried out; no answer says so.
     Unanswered,
     /// It timed out. The server may still be working on it.

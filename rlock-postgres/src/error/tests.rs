@@ -170,15 +170,26 @@ fn unreachable_server_was_sent_nothing() {
     }
 }
 
+fn ssl_request_answered(byte: &str) -> CallError {
+    connecting(sqlx::Error::Protocol(format!("unexpected response from SSLRequest: {byte} (x)")))
+}
+
 #[test]
 fn server_of_another_kind_is_rejected() {
-    let answered =
-        |byte: &str| connecting(sqlx::Error::Protocol(format!("unexpected response from SSLRequest: {byte} (x)")));
-    let error = answered("0x48");
-    assert!(error.kind == Kind::Refused && error.reason.contains("no Postgres server"), "{error:?}");
-    for byte in ["0x45", "0x00"] {
-        assert_eq!(answered(byte).kind, Kind::Unsent);
+    match ssl_request_answered("0x48").into_connect_error(&Arc::from("x")) {
+        ConnectError::Rejected(failure) => assert!(failure.reason.contains("no Postgres server"), "{failure}"),
+        other => panic!("{other:?}"),
     }
+    for byte in ["0x45", "0x00"] {
+        assert_eq!(ssl_request_answered(byte).kind, Kind::Unsent);
+    }
+}
+
+/// A waiter goes on waiting.
+#[test]
+fn reconnect_to_another_program_is_retried() {
+    let error = ssl_request_answered("0x48").into_backend_error("acquire", &Arc::from("x"));
+    assert!(matches!(error, BackendError::NotApplied(_)), "{error:?}");
 }
 
 #[test]
