@@ -3,6 +3,6 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Runs code that may call the user's code, and catches its panic. `None` after a panic.
-pub(super) fn quietly<T>(run: impl FnOnce() -> T) -> Option<T> {
+pub(crate) fn quietly<T>(run: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(run)).ok()
 }

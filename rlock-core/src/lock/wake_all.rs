@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
 
+use crate::driver::quietly;
+
 /// Wakes all futures that wait for the release of one lock. The driver keeps one waker for each lease.
 #[derive(Debug, Default)]
 pub(super) struct WakeAll(Mutex<Vec<Waker>>);
@@ -28,6 +30,40 @@ impl Wake for WakeAll {
 
     fn wake_by_ref(self: &Arc<Self>) {
         let wakers = std::mem::take(&mut *self.lock());
-        wakers.into_iter().for_each(Waker::wake);
+        // Their executor is the user's code.
+        wakers.into_iter().for_each(|waker| quietly(|| waker.wake()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    struct Panics;
+
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("as a broken executor does");
+        }
+    }
+
+    #[derive(Default)]
+    struct Notes(AtomicBool);
+
+    impl Wake for Notes {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn panicking_waker_strands_no_other() {
+        let (all, notes) = (Arc::new(WakeAll::default()), Arc::new(Notes::default()));
+        all.add(&Waker::from(Arc::new(Panics)));
+        all.add(&Waker::from(notes.clone()));
+        all.wake_by_ref();
+        assert!(notes.0.load(Ordering::SeqCst));
     }
 }
