@@ -118,6 +118,8 @@ pub(crate) fn refused(text: &str, operation: &'static str, store: &Arc<str>) -> 
         "NOREPLICAS" => BackendError::NotApplied(failure("it has fewer replicas than min-replicas-to-write asks for")),
         "MISCONF" => BackendError::NotApplied(failure("it cannot save to its disk; see its log")),
         "TRYAGAIN" => BackendError::NotApplied(failure("a slot is being moved")),
+        // A script on a node that allows reads while its cluster is down.
+        _ if text.contains("cluster is down") => BackendError::NotApplied(failure(advice::CLUSTER_IS_DOWN)),
         "NOAUTH" => BackendError::Rejected(failure("it wants a password; put user:password@ into the URL")),
         "WRONGPASS" => BackendError::Rejected(failure("check the user and the password in the URL")),
         _ if is_denial(text) => BackendError::Rejected(failure(&advice::give_rights())),
@@ -173,8 +175,13 @@ mod tests {
 
     #[test]
     fn transient_errors_are_not_applied_others_rejected() {
-        let passing =
-            ["LOADING Redis is loading the dataset in memory", "OOM command not allowed", "BUSY x", "READONLY x"];
+        let passing = [
+            "LOADING Redis is loading the dataset in memory",
+            "OOM command not allowed",
+            "BUSY x",
+            "READONLY x",
+            "@user_script: 9: Script attempted to execute a write command while the cluster is down and readonly",
+        ];
         for text in passing {
             assert!(matches!(classified(text), BackendError::NotApplied(_)), "{text}");
         }
