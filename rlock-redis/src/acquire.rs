@@ -39,7 +39,7 @@ impl RedisBackend {
             split: answers::entries,
             patience: match self.confirmer {
                 Some(_) => Duration::MAX, // replicas take their time
-                None => batch::patience(claims.iter().map(|claim| claim.ttl)),
+                None => batch::claim_patience(claims.iter().map(|claim| claim.ttl)),
             },
         };
         let acquired = self.batch(&verb, claims, answers::acquired).await;

@@ -41,6 +41,12 @@ pub(crate) fn patience(ttls: impl Iterator<Item = Ttl>) -> Duration {
     (SUSPICIOUS * 3 / 2).max(shortest / 8)
 }
 
+/// The patience for claims with these TTLs. A server that is slower than [`SUSPICIOUS`] drops a claim as late, and the
+/// client sends it again.
+pub(crate) fn claim_patience(ttls: impl Iterator<Item = Ttl>) -> Duration {
+    patience(ttls).max(SUSPICIOUS * 3)
+}
+
 impl RedisBackend {
     /// Runs a script over a batch, in concurrent parts, and reads its answers.
     pub(crate) async fn batch<E: Sync, T>(
@@ -220,5 +226,23 @@ fn leave_replica(answered: &Answered, answers: &[Answer]) {
     let is_replicas = |answer: &Answer| matches!(answer, Answer::Failed(text) if code_of(text) == READONLY);
     if answers.iter().any(is_replicas) {
         answered.conn.give_up();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::iter;
+
+    use super::*;
+
+    fn ttl(secs: u64) -> Ttl {
+        Ttl::new(Duration::from_secs(secs)).unwrap()
+    }
+
+    #[test]
+    fn late_claim_can_be_repeated_within_the_patience() {
+        let (brief, long) = (iter::once(ttl(2)), [ttl(600), ttl(40)].into_iter());
+        assert!(claim_patience(brief) > SUSPICIOUS * 2);
+        assert_eq!(claim_patience(long), Duration::from_secs(5));
     }
 }
