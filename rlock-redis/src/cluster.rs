@@ -30,7 +30,7 @@ const WHILE_BROKEN: Duration = Duration::from_millis(250);
 /// The minimum interval.
 const AT_MOST_EVERY: Duration = Duration::from_millis(50);
 /// The time that nodes have after the answer of another one. A node that hangs delays a new client by no more.
-const AFTER_ANOTHER: Duration = Duration::from_secs(2);
+pub(crate) const AFTER_ANOTHER: Duration = Duration::from_secs(2);
 /// The time limit for the answer of a node.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use crate::address::Address;
-use crate::cluster::Cluster;
+use crate::cluster::{AFTER_ANOTHER, Cluster};
 use crate::config::Servers;
 use crate::conn::{Conn, SUSPICIOUS};
 use crate::connect::{Connector, Server};
@@ -17,6 +17,7 @@ use crate::keys::Keys;
 use crate::primary::Primary;
 use crate::scripts::Script;
 use crate::sentinel::Sentinels;
+use crate::stragglers::without_stragglers;
 use crate::wire::{Args, Reply};
 use crate::{RedisConfig, deadline, fitness, uptime};
 
@@ -241,17 +242,34 @@ impl Route {
         Err(CallError::Unsent(Cause::new(reason)))
     }
 
-    /// Makes sure that every primary can serve.
+    /// Makes sure that the primaries can serve. One that hangs is left out, if another one can serve.
     async fn check(&self) -> Result<(), CallError> {
         let To::Cluster(cluster) = &self.to else { return Ok(()) };
-        for primary in cluster.primaries() {
-            let Ok(conn) = primary.commands() else { continue }; // the link goes on trying
-            let Some(&bucket) = cluster.buckets_of(&primary).first() else { continue };
-            fitness::check(&self.config, &conn, &self.keys, bucket)
-                .await
-                .map_err(|error| error.about(primary.address()))?;
+        let primaries = cluster.primaries();
+        let checks = primaries.iter().enumerate();
+        let checks = checks.map(|(number, primary)| async move { (number, self.check_one(cluster, primary).await) });
+        let can_serve = |checked: &Result<bool, CallError>| matches!(checked, Ok(true));
+        let checked = without_stragglers(checks.collect(), AFTER_ANOTHER, can_serve).await;
+        let (mut is_served, mut silent) = (false, None);
+        for checked in checked.into_iter().flatten() {
+            match checked {
+                Ok(is_checked) => is_served |= is_checked,
+                Err(error @ (CallError::Unsent(_) | CallError::Unanswered(_))) => silent = Some(error),
+                Err(error) => return Err(error),
+            }
         }
-        Ok(())
+        match silent {
+            Some(error) if !is_served => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns whether a primary can serve; false if it was not asked.
+    async fn check_one(&self, cluster: &Cluster, primary: &Arc<Primary>) -> Result<bool, CallError> {
+        let Ok(conn) = primary.commands() else { return Ok(false) }; // the link goes on trying
+        let Some(&bucket) = cluster.buckets_of(primary).first() else { return Ok(false) };
+        let checked = fitness::check(&self.config, &conn, &self.keys, bucket).await;
+        checked.map(|()| true).map_err(|error| error.about(primary.address()))
     }
 }
 

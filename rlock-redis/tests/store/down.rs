@@ -254,6 +254,17 @@ async fn clients_connect_while_primaries_are_frozen() {
     clients_connect(&cluster).await;
 }
 
+/// It takes connections, and answers no script. A client whose subscription is there does not connect.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_connect_while_a_primary_runs_no_scripts() {
+    let cluster = RedisCluster::start_without_replicas();
+    cluster.node(0).resp().command(&["CLIENT", "PAUSE", "600000", "WRITE"]);
+    let url = format!("{}?restart_grace=0s&timeout=3s", cluster.url());
+    let connecting = (0..16).map(|_| RedisBackend::connect(RedisConfig::from_url(&url).unwrap()));
+    let connected = within(SOON * 3, "the connections", join_all(connecting)).await;
+    assert!(connected.iter().any(Result::is_ok), "{connected:?}");
+}
+
 /// Connects several clients, because the subscription of each may be on any primary.
 async fn clients_connect(cluster: &RedisCluster) {
     let url = format!("{}?restart_grace=0s&connect_timeout=10m", cluster.url());
