@@ -23,6 +23,7 @@ use crate::answers;
 use crate::client::{Endpoint, call_error, is_of_transport, unsent};
 use crate::error::{CallError, Cause};
 use crate::grace::Grace;
+use crate::silent_spell::SilentSpell;
 use crate::wire::{Args, Reply};
 
 /// How long a connection with a request in flight may be silent before another one is opened, to find out whether the
@@ -49,8 +50,7 @@ pub(crate) struct Conn {
     suspicious: Notify,
     /// The time of the last request that became suspicious, in the same unit as `last_answer`.
     suspicious_since: AtomicU64,
-    /// The time of the first suspicious request since the last answer, in the same unit.
-    silent_since: AtomicU64,
+    silent_spell: SilentSpell,
 }
 
 /// The time since which a connection is silent.
@@ -96,7 +96,7 @@ impl Conn {
             end: driver.end.clone(),
             suspicious: Notify::new(),
             suspicious_since: AtomicU64::new(0),
-            silent_since: AtomicU64::new(0),
+            silent_spell: SilentSpell::default(),
         };
         Ok((conn, driver))
     }
@@ -218,7 +218,10 @@ impl Conn {
             if self.is_silent_since(sent) {
                 self.suspicious_since.fetch_max(sent, Ordering::Relaxed);
                 self.suspicious.notify_one();
-                self.judge_silence(sent, limit);
+                let last_answer = self.last_answer.load(Ordering::Relaxed);
+                if self.silent_spell.lasts(limit, sent, self.elapsed(), last_answer) {
+                    self.give_up();
+                }
             }
             answered = timeout(limit.saturating_sub(first), answer).await;
         }
@@ -235,17 +238,6 @@ impl Conn {
                 let reason = format!("no answer within {limit:?}: the server or the network is stuck or slow");
                 Err(CallError::Unanswered(Cause::new(reason)))
             }
-        }
-    }
-
-    /// Gives up the connection if it has been silent for `limit`. The first of its requests may be gone by then, because
-    /// its caller did not wait that long.
-    fn judge_silence(&self, sent: u64, limit: Duration) {
-        let since = self.silent_since.load(Ordering::Relaxed);
-        if !self.is_silent_since(since) {
-            self.silent_since.store(sent, Ordering::Relaxed);
-        } else if Duration::from_micros(self.elapsed().saturating_sub(since)) >= limit {
-            self.give_up();
         }
     }
 

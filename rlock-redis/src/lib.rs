@@ -127,6 +127,7 @@ mod route;
 mod scripts;
 mod sentinel;
 mod server;
+mod silent_spell;
 mod stragglers;
 #[cfg(feature = "tls")]
 mod tls;
