@@ -38,7 +38,8 @@ impl RedisBackend {
             arguments: &arguments,
             split: answers::entries,
             patience: match self.confirmer {
-                Some(_) => Duration::MAX, // replicas take their time
+                // Replicas take their time. So a primary that hangs delays the answers about all claims of its batch.
+                Some(_) => Duration::MAX,
                 None => batch::claim_patience(claims.iter().map(|claim| claim.ttl)),
             },
         };

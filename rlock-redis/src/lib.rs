@@ -47,9 +47,10 @@
 //! for each bucket in it, all concurrently, so that 100,000 renewals are a few hundred calls. The client builds its
 //! table of slots from the answers of all primaries to `CLUSTER SLOTS`, and the majority decides. It follows `MOVED`
 //! and `ASK` for single calls. A primary that hangs does not delay the claims and extensions of others for longer than
-//! an eighth of their shortest TTL (750 ms at least, and 1.5 s for claims): its own then fail as unknown. Nor does a
-//! primary that hangs keep new clients from connecting to the others. Its requests fail as unknown once a replica has
-//! taken its place.
+//! an eighth of their shortest TTL (750 ms at least, and 1.5 s for claims): its own then fail as unknown. A release
+//! waits for all primaries of its batch, and so does a claim with `wait_replicas`: until the requests to the one that
+//! hangs time out. New clients connect to the other primaries. Requests to a primary that hangs fail as unknown once a
+//! replica has taken its place.
 //!
 //! While a slot moves, each key of a resource may be on either of two servers. A lock without waiters is one key, and
 //! can be extended and released on either. Requests that need both keys, or a new lock in that slot, fail as not

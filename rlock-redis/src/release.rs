@@ -43,7 +43,8 @@ impl RedisBackend {
             key: |release: &Release| &release.key,
             arguments: &arguments,
             split: answers::letters,
-            patience: Duration::MAX, // no deadline depends on the answer
+            // No deadline depends on the answer. A primary that hangs delays the answers about its whole batch.
+            patience: Duration::MAX,
         };
         let released = self.batch(&verb, releases, |answer, _| answers::released(answer).map(Ok)).await;
         if let Some(confirmer) = &self.confirmer {
