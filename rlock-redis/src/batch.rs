@@ -137,8 +137,14 @@ impl RedisBackend {
             }
         };
         leave_replica(&answered, &answers);
-        if verb.purpose == Purpose::Claim && answers.iter().any(Answer::is_held) && self.confirmer.is_some() {
-            return Ok(self.confirmed(verb, bucket, &answered, answers, entries).await);
+        if let Some(confirmer) = &self.confirmer
+            && answers.iter().any(Answer::is_held)
+        {
+            if verb.purpose == Purpose::Claim {
+                return Ok(self.confirmed(verb, bucket, &answered, answers, entries).await);
+            }
+            let held = answers.iter().zip(entries).filter(|(answer, _)| answer.is_held());
+            confirmer.found(&answered, held.map(|(_, entry)| (verb.key)(entry).id));
         }
         Ok(answers.into_iter().map(Ok).collect())
     }

@@ -8,9 +8,11 @@ use rlock_core::{Event, Events, Extended, Grant, LeaseId, LeaseKey, Place};
 use tokio::task::JoinSet;
 
 use crate::config::Replicas;
+use crate::conn::Conn;
 use crate::error::CallError;
 use crate::keys::Keys;
-use crate::route::{Purpose, Route};
+use crate::primary::Primary;
+use crate::route::{Answered, Purpose, Route};
 use crate::scripts;
 use crate::wire::Args;
 
@@ -38,6 +40,15 @@ struct Waiting {
 struct State {
     touched: Instant,
     step: Step,
+    found: Option<Found>,
+}
+
+/// The primary that answered an extension that the lease is held, and the connection. Only its replicas can confirm the
+/// grant: another server may take its place at any time.
+#[derive(Debug)]
+struct Found {
+    primary: Arc<Primary>,
+    conn: Arc<Conn>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +72,7 @@ impl Confirmer {
     /// Notes a lease that may be granted later.
     pub(crate) fn expect(&self, id: LeaseId) {
         let mut leases = self.waiting.leases();
-        leases.insert(id, State { touched: Instant::now(), step: Step::Unasked });
+        leases.insert(id, State { touched: Instant::now(), step: Step::Unasked, found: None });
         if leases.len() > Self::MANY {
             leases.retain(|_, state| state.touched.elapsed() < Self::FORGOTTEN_AFTER);
         }
@@ -72,29 +83,42 @@ impl Confirmer {
         self.waiting.leases().remove(&id);
     }
 
-    /// The answer to an extension that found a lease held. Until its grant is confirmed, the lease counts as waiting,
-    /// and the replicas are asked in the background.
+    /// Notes leases that an extension has found held.
+    pub(crate) fn found(&self, answered: &Answered, ids: impl Iterator<Item = LeaseId>) {
+        let mut leases = self.waiting.leases();
+        for id in ids {
+            if let Some(state) = leases.get_mut(&id) {
+                state.found = Some(Found { primary: answered.primary.clone(), conn: answered.conn.clone() });
+            }
+        }
+    }
+
+    /// The answer to an extension that [found](Self::found) a lease held. Until its grant is confirmed, the lease
+    /// counts as waiting, and the replicas are asked in the background.
     pub(crate) fn extended(&self, key: &LeaseKey, grant: Grant) -> Extended {
         let mut leases = self.waiting.leases();
         let Some(state) = leases.get_mut(&key.id) else { return Extended::Held(grant) };
         state.touched = Instant::now();
+        let found = state.found.take();
         if state.step == Step::GivenBack {
             return Extended::Gone { taken: false };
         }
-        if std::mem::replace(&mut state.step, Step::Asked) == Step::Unasked {
+        if let Some(found) = found.filter(|_| state.step == Step::Unasked) {
+            state.step = Step::Asked;
             let (waiting, wanted, key) = (self.waiting.clone(), self.wanted, key.clone());
             let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
             while under_way.try_join_next().is_some() {}
-            under_way.spawn(async move { waiting.confirm(wanted, &key, grant).await });
+            under_way.spawn(async move { waiting.confirm(wanted, &key, grant, found).await });
         }
         Extended::Queued(Place { ahead: 0, ask_again: self.wanted.within })
     }
 }
 
 impl Waiting {
-    async fn confirm(&self, wanted: Replicas, key: &LeaseKey, grant: Grant) {
+    async fn confirm(&self, wanted: Replicas, key: &LeaseKey, grant: Grant, found: Found) {
         let bucket = Keys::bucket(&key.resource);
-        let is_had = self.route.confirmed(bucket).await.map(|count| count >= wanted.count.into()).ok();
+        let counted = found.primary.confirmed(&found.conn, self.keys.confirmed(bucket)).await;
+        let is_had = counted.map(|count| count >= wanted.count.into()).ok();
         if !self.leases().contains_key(&key.id) {
             return; // it was released meanwhile
         }

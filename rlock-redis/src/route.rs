@@ -158,16 +158,6 @@ impl Route {
         Err(CallError::Unsent(Cause::new(reason)))
     }
 
-    /// The number of replicas that have all earlier writes to a bucket. Fails if the primary is replaced meanwhile.
-    pub(crate) async fn confirmed(&self, bucket: u16) -> Result<u64, CallError> {
-        let primary = match &self.to {
-            To::One(primary) => primary.clone(),
-            To::Cluster(cluster) => cluster.primary_of(bucket)?,
-        };
-        let conn = primary.commands()?;
-        primary.confirmed(&conn, self.keys.confirmed(bucket)).await
-    }
-
     async fn run_on(
         &self,
         primary: &Arc<Primary>,
