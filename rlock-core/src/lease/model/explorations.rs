@@ -113,6 +113,9 @@ pub(crate) fn explorations() -> Vec<(&'static str, Bounds)> {
         ("small watch", Bounds { stretch: 2, ..with(Budget { watches: 1, losses: 1, ..none }) }),
         ("small resync", with(Budget { resyncs: 1, losses: 1, ..none })),
         ("small resync and break", Bounds { clients: 1, ..with(Budget { resyncs: 1, losses: 1, breaks: 1, ..none }) }),
+        ("small adoption", Bounds { locks: 2, horizon: 3, ..with(Budget { hand_overs: 1, give_ups: 1, ..none }) }),
+        ("small adoption and loss", Bounds { victim: Some(1), ..with(Budget { hand_overs: 1, losses: 1, ..none }) }),
+        ("small adoption and shutdown", with(Budget { hand_overs: 1, closes: 1, ..none })),
         (
             "small outage",
             Bounds {

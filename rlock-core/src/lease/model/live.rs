@@ -49,6 +49,8 @@ pub(super) struct Live {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum User {
     Waits,
+    /// Its client has the lease that it adopts, and the user does not know it yet.
+    Adopts,
     Holds,
     /// Waits for the release since this second.
     Unlocks(u64),

@@ -11,11 +11,14 @@
 //! at most. A claim or an extension that arrives after a release was sent or the lock was lost, because the network has
 //! kept it or a copy of it, creates a lease or prolongs its life, and that lease may live for its TTL. The lease of a
 //! client that crashes, and one whose release the store refuses for good, lives for its TTL. A lock of a client that
-//! crashes, or that stands still until the lock is lost, stays taken for its TTL and not for its minimum time.
+//! crashes, or that stands still until the lock is lost, stays taken for its TTL and not for its minimum time. A lease
+//! that is handed over, and one that an adoption has made anew without getting the answer, lives for its TTL unless a
+//! client adopts it.
 //!
 //! The model leaves out clocks that run at different speeds (the margin of a deadline covers these), stores that lose
 //! data (a restart grace covers these), and failures of one lease in a batch, since a lease does not know its batch.
 
+mod adoption;
 mod explorations;
 mod live;
 mod message;
@@ -76,6 +79,8 @@ pub(crate) struct Budget {
     pub(crate) breaks: u8,
     /// Waiters that give up.
     pub(crate) give_ups: u8,
+    /// Holders that leave their lock to another client.
+    pub(crate) hand_overs: u8,
     /// Extensions that a holder requests, and watchdogs that it stops.
     pub(crate) wishes: u8,
     /// Watchdogs that a holder replaces.

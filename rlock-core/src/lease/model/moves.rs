@@ -20,6 +20,12 @@ pub(crate) enum Action {
     Timer(usize),
     Unlock(usize),
     GiveUp(usize),
+    /// A holder leaves its lock to another client.
+    HandOver(usize),
+    /// A client claims the lock that another has handed over.
+    Adopt(usize),
+    /// The user learns that its client has adopted the lock.
+    Adopted(usize),
     Extend(usize),
     Unwatch(usize),
     /// A holder replaces its watchdog.
@@ -63,6 +69,7 @@ impl Model for Bounds {
             budget: self.budget,
             forced: BTreeMap::new(),
             crashed: BTreeSet::new(),
+            handed_over: None,
             last_token: 0,
             kept: None,
             broken: None,
@@ -89,14 +96,24 @@ impl Model for Bounds {
                 if client.locks_left > 0 {
                     actions.push(Action::Lock(at));
                 }
+                if world.handed_over.is_some_and(|handed_over| handed_over.client != at) {
+                    actions.push(Action::Adopt(at));
+                }
                 continue;
             };
             if live.machine.timer().is_some_and(|timer| timer <= world.moment()) {
                 actions.push(Action::Timer(at));
             }
+            if live.user == User::Adopts {
+                actions.push(Action::Adopted(at));
+            }
             match live.user {
                 User::Holds => {
                     actions.push(Action::Unlock(at));
+                    let is_in_time = live.machine.deadline().is_some_and(|deadline| world.moment() < deadline);
+                    if budget.hand_overs > 0 && is_in_time {
+                        actions.push(Action::HandOver(at));
+                    }
                     if budget.wishes > 0 && live.machine.deadline().is_some() {
                         actions.push(Action::Extend(at));
                         actions.push(Action::Unwatch(at));
@@ -105,7 +122,7 @@ impl Model for Bounds {
                         actions.push(Action::Watch(at));
                     }
                 }
-                User::Waits if budget.give_ups > 0 => actions.push(Action::GiveUp(at)),
+                User::Waits | User::Adopts if budget.give_ups > 0 => actions.push(Action::GiveUp(at)),
                 _ => {}
             }
             if budget.closes > 0 {
@@ -184,9 +201,14 @@ impl Model for Bounds {
             }
             Action::GiveUp(client) => {
                 world.budget.give_ups -= 1;
-                world.clients[client].lease.as_mut()?.user = User::Left;
-                world.step(self, client, Input::GiveUp);
+                world.give_up(self, client);
             }
+            Action::HandOver(client) => {
+                world.budget.hand_overs -= 1;
+                world.hand_over(self, client);
+            }
+            Action::Adopt(client) => world.adopt(self, client),
+            Action::Adopted(client) => world.adopted(self, client),
             Action::Extend(client) => {
                 world.budget.wishes -= 1;
                 let ticket = u64::from(world.budget.wishes);

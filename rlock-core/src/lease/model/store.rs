@@ -66,6 +66,13 @@ impl Store {
         held.chain(&mut self.queue).filter(|entry| is_meant(entry)).for_each(|entry| entry.is_excused = true);
     }
 
+    /// The client of this lease has to release it, also if it was excused from that.
+    pub(super) fn expect_release(&mut self, id: u8) {
+        if let Some(held) = self.held.iter_mut().find(|held| held.entry.id == id) {
+            held.entry.is_excused = false;
+        }
+    }
+
     pub(super) fn apply(
         &mut self,
         now: u64,

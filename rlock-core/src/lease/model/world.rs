@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::adoption::HandedOver;
 use super::live::{Client, Live, User};
 use super::message::Message;
 use super::store::Store;
@@ -25,6 +26,8 @@ pub(crate) struct World {
     pub(super) forced: BTreeMap<u8, u64>,
     /// The leases of clients that crashed, and whose claim may still arrive.
     pub(super) crashed: BTreeSet<u8>,
+    /// A lease that another client may adopt.
+    pub(super) handed_over: Option<HandedOver>,
     /// The token of the last grant that a client believed.
     pub(super) last_token: u64,
     /// The lease that was granted last with a minimum time, and the end of that time.
@@ -116,6 +119,11 @@ impl World {
     pub(super) fn close(&mut self, bounds: &Bounds, client: usize) {
         self.clients[client].locks_left = 0;
         let Some(live) = &mut self.clients[client].lease else { return };
+        if live.user == User::Adopts {
+            live.user = User::Left;
+            self.step(bounds, client, Input::Close);
+            return self.expect_no_lease(client, "a shutdown leaves a lease that is being adopted");
+        }
         let is_held = live.machine.deadline().is_some();
         if live.user == User::Holds {
             live.user = User::Unlocks(self.now); // the guard's user gets the outcome
@@ -142,6 +150,9 @@ impl World {
                     self.kept.take_if(|(id, _)| *id == live.id && reason != LossReason::Shutdown);
                     if std::mem::replace(&mut live.is_lost, true) {
                         self.accuse("a loss is signalled once");
+                    } else if live.user == User::Adopts {
+                        live.user = User::Left;
+                        begins_again = true; // its client gives up the adoption
                     }
                 }
                 Effect::Grant(token) => {
@@ -149,7 +160,8 @@ impl World {
                         self.accuse("a lock goes to a waiter, once");
                         continue;
                     }
-                    live.user = User::Holds;
+                    let adopts = live.machine.terms().adopts;
+                    live.user = if adopts.is_some() { User::Adopts } else { User::Holds };
                     live.is_endangered |= live.is_disturbed && live.has_little_life(now);
                     live.limit = bounds.terms.hold_at_most.map(|most| self.now + most.as_secs());
                     let minimum = bounds.terms.hold_at_least.as_secs();
@@ -163,7 +175,10 @@ impl World {
                     {
                         return self.accuse("a lock stays taken for its minimum time");
                     }
-                    if token.get() <= self.last_token && bounds.capacity == 1 {
+                    let least = if adopts.is_some() { self.last_token } else { self.last_token + 1 };
+                    if adopts.is_some_and(|adopted| adopted != token) {
+                        self.accuse("an adoption gets the lease that was handed over");
+                    } else if token.get() < least && bounds.capacity == 1 {
                         self.accuse("tokens grow");
                     }
                     self.last_token = self.last_token.max(token.get());
@@ -206,6 +221,10 @@ impl World {
                 self.accuse("a user is answered before the lease is forgotten");
             } else if !live.tickets.is_empty() {
                 self.accuse("an extension is answered before the lease is forgotten");
+            } else if live.machine.terms().adopts.is_some() {
+                // Without an answer, it does not know whether the lease is the one that was handed over.
+                let (id, is_unanswered) = (live.id, live.unanswered.is_some());
+                self.store.excuse(|entry| is_unanswered && entry.id == id);
             } else if !is_unreleased && self.is_forgotten_too_early(bounds, live) {
                 self.accuse("a claim without an answer is released more than once");
             }

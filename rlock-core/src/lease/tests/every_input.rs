@@ -5,10 +5,10 @@
 //! call that is over, any event and any wish at any time. The driver may delay a request and a timer, and may fire a
 //! timer too early. The exploration visits all states within its moments and its number of calls.
 //!
-//! The model also gives all answers and faults, the events, `Timer`, `Extend`, `Watch`, `Unwatch`, `LetGo`, `GiveUp`
-//! and `Close`. These are given here alone:
+//! The model also gives all answers and faults, the events, `Timer`, `Extend`, `Watch`, `Unwatch`, `LetGo`, `GiveUp`,
+//! `HandOver`, `Adopt` and `Close`. These are given here alone:
 //!
-//! - `HandOver`, `Adopt` and `Abandon`.
+//! - `Drain` and `Abandon`.
 //! - An answer of another verb, a grant with another token, and a grant with little life.
 //! - A wish in a phase that has no use for it, such as `Extend` while the lease is queued.
 //! - A timer that fires too early, and a request that waits for its turn.
