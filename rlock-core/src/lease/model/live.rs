@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::message::Message;
 use crate::clock::Moment;
 use crate::lease::{Effect, Effects, Lease, LossReason, Phase, WatchdogFault};
 
@@ -37,7 +38,7 @@ pub(super) struct Live {
     pub(super) unanswered: Option<u64>,
     /// The user has to know the store's state of the lease by the end of this second.
     pub(super) has_to_know: bool,
-    /// A message about this lease had a mishap, or the client stood still.
+    /// A message about this lease had a mishap, or the client stood still, and the holder has not recovered since.
     pub(super) is_disturbed: bool,
     /// The mishaps so far can cost the lock.
     pub(super) is_endangered: bool,
@@ -83,6 +84,14 @@ impl Live {
         self.is_endangered |= self.is_disturbed || self.has_little_life(now) || stands_still;
         self.is_disturbed = true;
         self.has_to_know = false;
+    }
+
+    /// Forgets a mishap that could not cost the lock, once the holder has every answer.
+    pub(super) fn recover(&mut self, network: &BTreeSet<Message>) {
+        let Phase::Held(held) = self.machine.phase() else { return };
+        let is_quiet = self.calls.is_empty() && network.iter().all(|message| message.id != self.id);
+        let is_content = self.user == User::Holds && self.tickets.is_empty() && !held.needs_answer();
+        self.is_disturbed &= self.is_endangered || !is_quiet || !is_content;
     }
 
     pub(super) fn has_little_life(&self, now: Moment) -> bool {

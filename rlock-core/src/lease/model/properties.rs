@@ -56,7 +56,7 @@ fn leases(world: &World) -> impl Iterator<Item = &Live> {
 pub(super) fn broken_by_a_tick(bounds: &Bounds, world: &mut World) -> Option<&'static str> {
     let mut settled = world.store.clone();
     settled.settle(world.now.saturating_sub(1), bounds.capacity, &mut Vec::new());
-    let (second, is_unharmed) = (world.now, world.budget == bounds.budget);
+    let (second, is_unharmed, network) = (world.now, world.budget == bounds.budget, &world.network);
     let awake = world.clients.iter_mut().filter(|client| !client.is_frozen);
     let mut awake = awake.filter_map(|client| client.lease.as_mut());
     awake.find_map(|live| {
@@ -64,7 +64,9 @@ pub(super) fn broken_by_a_tick(bounds: &Bounds, world: &mut World) -> Option<&'s
         let is_claimed = !matches!(live.machine.phase(), Phase::Claiming(_)); // else other promises hold
         let is_unaware = live.user == User::Waits && is_granted && (is_claimed || !live.is_disturbed);
         live.unaware = if is_unaware { live.unaware + 1 } else { 0 };
-        broken_promise(bounds, live, second, is_granted, is_unharmed)
+        let broken = broken_promise(bounds, live, second, is_granted, is_unharmed);
+        live.recover(network);
+        broken
     })
 }
 
