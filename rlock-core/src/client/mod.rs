@@ -32,7 +32,8 @@ use crate::error::ShutdownError;
 /// release in the background. Dropping the *last* handle also waits: it blocks its thread until the store has confirmed
 /// the releases and the claims that are under way, for [`drop_timeout`](ClientBuilder::drop_timeout) at most, 1 s by
 /// default. A program that returns from `main`, also by `?` or by a panic that unwinds, therefore leaves no lock to its
-/// TTL while the store answers. With nothing under way the drop returns at once.
+/// TTL while the store answers. Within this limit, the drop waits for the last lines of the log and the last metrics,
+/// 100 ms at most. With nothing under way it returns at once.
 ///
 /// - In an async task the wait blocks a worker of the caller's runtime. A task that must not block awaits
 ///   [`Guard::unlock`](crate::Guard::unlock) or [`shutdown`](Self::shutdown) before the drop.
@@ -133,7 +134,8 @@ impl Client {
     /// the client is adopting stays in the store.
     ///
     /// Held locks are lost with [`LossReason::Shutdown`](crate::LossReason::Shutdown). `lock` futures end with
-    /// [`LockError::Closed`](crate::LockError::Closed).
+    /// [`LockError::Closed`](crate::LockError::Closed). Within `timeout`, this waits for the last lines of the log and
+    /// the last metrics, 100 ms at most.
     ///
     /// # Errors
     ///

@@ -3,19 +3,24 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt as _, StreamExt as _};
 
 use super::Driver;
+use super::quietly::quietly;
 use super::schedule::Timer;
 use super::step::Sending;
+use crate::clock::Moment;
 use crate::contract::{Event, EventStream, LeaseId};
 use crate::error::ShutdownError;
 use crate::lease::{Hint, Input, Verb};
 
 /// The minimum time for which a client without handles continues its releases.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+
+/// The maximum time for which the end of a client waits for its last reports.
+const REPORT_LIMIT: Duration = Duration::from_millis(100);
 
 impl Driver {
     /// Handles the schedule and the store's events until the client has no handle. The driver ends with the future,
@@ -126,7 +131,9 @@ impl Driver {
     /// Releases every lease, refuses new ones, and waits for the answers.
     pub(crate) async fn shutdown(self: &Arc<Self>, timeout: Duration) -> Result<(), ShutdownError> {
         self.close();
+        let until = self.now().after(timeout);
         self.emptied_within(timeout).await;
+        self.reported_until(until).await;
         self.was_shut_down.store(true, Ordering::Release);
         match self.open_leases() {
             0 => Ok(()),
@@ -152,6 +159,23 @@ impl Driver {
         let _on_a_dead_runtime = waiting.await;
     }
 
+    /// Waits until the reports so far are made, until `until` and for [`REPORT_LIMIT`] at most.
+    async fn reported_until(self: &Arc<Self>, until: Moment) {
+        let until = until.min(self.now().after(REPORT_LIMIT));
+        let this = self.clone();
+        let waiting = self.runtime.spawn(async move {
+            let made = async {
+                this.log.made().await;
+                this.measurements.made().await;
+            };
+            tokio::select! {
+                () = made => {}
+                () = this.settings.clock.sleep_until(until) => {}
+            }
+        });
+        let _on_a_dead_runtime = waiting.await;
+    }
+
     fn close(self: &Arc<Self>) {
         for slot in self.table.close() {
             self.step(&slot, Input::Close, Sending::Later);
@@ -165,18 +189,25 @@ impl Driver {
         self.schedule.wake();
     }
 
-    /// Blocks this thread until no release or claim is under way, for the client's `drop_timeout` at most. Logs the
-    /// number of releases that the store has not confirmed. Returns at once after a [shutdown](Self::shutdown), which
-    /// has already waited.
+    /// Blocks this thread until no release or claim is under way, for the client's `drop_timeout` at most, and within
+    /// that time until the reports are made. Logs the number of releases that the store has not confirmed. Returns at
+    /// once after a [shutdown](Self::shutdown), which has already waited.
     pub(crate) fn wait_for_releases(&self) {
         let limit = self.settings.drop_timeout;
         if self.was_shut_down.load(Ordering::Acquire) {
             return;
         }
+        let begun = Instant::now();
         let left = self.table.wait_until_empty(limit);
+        let until = Instant::now() + REPORT_LIMIT.min(limit.saturating_sub(begun.elapsed()));
+        for reports in [&self.log, &self.measurements] {
+            reports.wait_until_made(until.saturating_duration_since(Instant::now()));
+        }
         let (unconfirmed, backend) = (left + self.abandoned.load(Ordering::Relaxed), &self.store);
         if unconfirmed > 0 && !limit.is_zero() {
-            tracing::warn!(%backend, unconfirmed, ?limit, "releases are not confirmed; each lease ends with its TTL at the latest");
+            quietly(|| {
+                tracing::warn!(%backend, unconfirmed, ?limit, "releases are not confirmed; each lease ends with its TTL at the latest");
+            });
         }
     }
 }

@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 use tracing::subscriber::NoSubscriber;
 use tracing::{Dispatch, Span, dispatcher};
 
@@ -13,7 +15,12 @@ use super::quietly::quietly;
 /// Reports that one thread makes one after the other, for the subscriber or the recorder that was in effect when they
 /// were added.
 #[derive(Default)]
-pub(super) struct Reports(Mutex<Waiting>);
+pub(super) struct Reports {
+    waiting: Mutex<Waiting>,
+    made: Notify,
+    /// Wakes threads that wait until all reports are made.
+    made_for_threads: Condvar,
+}
 
 /// The maximum number of details that wait while a report blocks. As many failures may wait beside them. Beyond these
 /// numbers new reports are dropped.
@@ -94,6 +101,23 @@ impl Reports {
         }
     }
 
+    /// Resolves when all reports are made, or when no thread is about to make them.
+    pub(super) async fn made(&self) {
+        loop {
+            let made = self.made.notified();
+            if self.lock().work == Work::Idle {
+                return;
+            }
+            made.await;
+        }
+    }
+
+    /// Blocks this thread until all reports are made or no thread is about to make them, for `limit` at most.
+    pub(super) fn wait_until_made(&self, limit: Duration) {
+        let is_busy = |waiting: &mut Waiting| waiting.work != Work::Idle;
+        drop(self.made_for_threads.wait_timeout_while(self.lock(), limit, is_busy));
+    }
+
     fn make_all(&self) {
         if std::mem::replace(&mut self.lock().work, Work::Running) == Work::Running {
             return; // two threads would make reports out of order
@@ -101,6 +125,8 @@ impl Reports {
         while let Some((report, dropped)) = self.next() {
             report.make(dropped);
         }
+        self.made.notify_waiters();
+        self.made_for_threads.notify_all();
     }
 
     /// The next report, and the number of reports that were dropped since the one before was taken.
@@ -114,7 +140,7 @@ impl Reports {
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -175,7 +201,6 @@ impl Drop for Runner {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::channel;
-    use std::time::Duration;
 
     use tracing::span::{Attributes, Id, Record};
     use tracing::{Event, Metadata};
