@@ -86,8 +86,8 @@ impl Driver {
     /// Reports a step to metrics, and to logs.
     ///
     /// A recorder or a subscriber that blocks must delay neither the signal of another loss nor a renewal. So failures
-    /// are reported on another thread, and so are all steps while the subscriber wants to see each of them. An ordinary
-    /// step allocates nothing and takes no mutex here.
+    /// are reported on another thread, and so are all steps while the log wants to see each of them. An ordinary step
+    /// allocates nothing and takes no mutex here.
     pub(super) fn observe(&self, slot: &Arc<Slot>, effects: &Effects, seen: Seen, report: Option<&Report>) {
         let is_failure = effects.iter().any(is_failure);
         if is_failure {
@@ -97,13 +97,12 @@ impl Driver {
         } else {
             quietly(|| measure(&self.metrics, slot, effects, seen, report));
         }
-        let is_wanted = || quietly(|| tracing::enabled!(tracing::Level::DEBUG)).unwrap_or_default();
-        if is_failure || is_wanted() {
+        if is_failure || quietly(is_wanted).unwrap_or_default() {
             let (slot, effects, report) = (slot.clone(), effects.clone(), report.cloned());
             let log = move || log(&slot, &effects, seen, report.as_ref());
             if is_failure { self.log.add(&self.runtime, log) } else { self.log.add_detail(&self.runtime, log) }
         } else {
-            quietly(|| log(slot, effects, seen, report)); // the crate `log` may want it
+            quietly(|| log(slot, effects, seen, report)); // the filter may name single lines
         }
     }
 }
@@ -155,6 +154,12 @@ fn measure(metrics: &ClientMetrics, slot: &Slot, effects: &Effects, seen: Seen, 
     {
         metrics.extension_answered(outcome, report.took);
     }
+}
+
+/// Whether the subscriber wants to see each step, or the logger of the crate `log`, which gets the events of a program
+/// without a subscriber if a dependency switches that on.
+fn is_wanted() -> bool {
+    tracing::enabled!(tracing::Level::DEBUG) || log::log_enabled!(log::Level::Debug)
 }
 
 /// Whether the effect is part of a failure, which is logged as a warning.

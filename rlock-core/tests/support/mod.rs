@@ -20,7 +20,7 @@ use rlock_core::{
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-pub(crate) use log::{Log, OnEvent};
+pub(crate) use self::log::{Log, OnEvent};
 
 pub(crate) const TTL: Duration = Duration::from_secs(30);
 pub(crate) const INTERVAL: Duration = Duration::from_secs(10);
