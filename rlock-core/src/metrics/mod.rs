@@ -2,7 +2,8 @@
 //!
 //! Names are Prometheus names that include their units, durations are in seconds, and no label ever contains a name, a
 //! token or an owner. Install your recorder before the first client is made: a client gets its metric handles only
-//! once.
+//! once. A recorder must not block: only losses and failed releases are counted on a thread of their own, all other
+//! events in line.
 
 mod client;
 mod deferred;
