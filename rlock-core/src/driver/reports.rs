@@ -262,7 +262,7 @@ mod tests {
         });
         has_started.recv().unwrap();
         reports.add(&Handle::current(), move || _ = sender.send(2));
-        drop(Runner(reports.clone()));
+        drop(Runner(reports));
         drop(unblock);
         assert_eq!(made.iter().collect::<Vec<_>>(), [1, 2]);
     }

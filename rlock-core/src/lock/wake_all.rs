@@ -31,7 +31,7 @@ impl Wake for WakeAll {
     fn wake_by_ref(self: &Arc<Self>) {
         let wakers = std::mem::take(&mut *self.lock());
         // Their executor is the user's code.
-        wakers.into_iter().for_each(|waker| quietly(|| waker.wake()));
+        wakers.into_iter().for_each(|waker| _ = quietly(|| waker.wake()));
     }
 }
 
