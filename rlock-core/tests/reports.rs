@@ -11,8 +11,8 @@ use rlock_core::{Client, LossReason, MemoryStore, Namespace, SimpleLock};
 use tokio::runtime::Builder;
 use tokio::time::sleep;
 use tracing::span::{Attributes, Id, Record};
-use tracing::subscriber::{Interest, set_default};
-use tracing::{Event, Metadata, Subscriber};
+use tracing::subscriber::{Interest, NoSubscriber, set_default};
+use tracing::{Dispatch, Event, Metadata, Subscriber};
 
 use support::{Log, OnEvent, TTL, World, options, until_idle, until_reported};
 
@@ -79,6 +79,8 @@ async fn shutdown_waits_for_the_last_lines() {
 fn last_drop_waits_for_the_last_lines() {
     let (log, unblock, subscriber) = blocked_log();
     let _default = set_default(subscriber);
+    // If there is one subscriber only, tracing asks that of the thread which logs first. The client's has none.
+    let _second = Dispatch::new(NoSubscriber::default());
     let client = Client::new(MemoryStore::new().client(Namespace::default()));
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
