@@ -9,11 +9,11 @@ use rlock_core::{BackendError, Failure, LeaseKey, Release, ResourceName, Ttl};
 
 use crate::RedisBackend;
 use crate::answers::{Answer, Unreadable};
-use crate::conn::SUSPICIOUS;
 use crate::error::{CallError, code_of};
 use crate::keys::Keys;
 use crate::route::{Answered, Purpose, READONLY};
 use crate::scripts::Script;
+use crate::silent_spell::SUSPICIOUS;
 use crate::stragglers::without_stragglers;
 use crate::wire::{Args, Reply};
 

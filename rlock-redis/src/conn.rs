@@ -23,12 +23,9 @@ use crate::answers;
 use crate::client::{Endpoint, call_error, is_of_transport, unsent};
 use crate::error::{CallError, Cause};
 use crate::grace::Grace;
-use crate::silent_spell::SilentSpell;
+use crate::silent_spell::{SUSPICIOUS, SilentSpell};
 use crate::wire::{Args, Reply};
 
-/// How long a connection with a request in flight may be silent before another one is opened, to find out whether the
-/// connection is dead or the server is slow.
-pub(crate) const SUSPICIOUS: Duration = Duration::from_millis(500);
 /// The interval of reading the server's clock, while claims are made.
 const BETWEEN_READINGS: Duration = Duration::from_secs(60);
 

@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep_until;
 
 use crate::answers;
-use crate::conn::{Conn, SUSPICIOUS};
+use crate::conn::Conn;
 use crate::error::{CallError, Cause};
 use crate::scripts::Script;
+use crate::silent_spell::SUSPICIOUS;
 use crate::wire::{Args, Reply};
 
 /// Runs a script, and adds the deadline as its last argument.

@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::conn::SUSPICIOUS;
+/// How long a connection with a request in flight may be silent before another one is opened, to find out whether the
+/// connection is dead or the server is slow.
+pub(crate) const SUSPICIOUS: Duration = Duration::from_millis(500);
 
 /// Suspicious requests of one connection, without an answer between them. Each of them may be gone before the timeout
 /// of the connection, because its caller did not wait that long. All times are in microseconds after the connection was
