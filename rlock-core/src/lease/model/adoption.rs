@@ -1,18 +1,9 @@
 //! Leases that one client of the model hands over and another adopts.
 
 use super::Bounds;
-use super::live::{Live, User};
+use super::live::{HandedOver, Live, User};
 use super::world::World;
-use crate::contract::Token;
 use crate::lease::{Effects, Input, Lease, Phase, Terms, Wait};
-
-/// A lease in the store that `client` has handed over and no other client has claimed yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct HandedOver {
-    pub(super) client: usize,
-    id: u8,
-    token: Token,
-}
 
 impl World {
     /// A holder leaves its lease in the store for another client.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::message::Message;
 use crate::clock::Moment;
+use crate::contract::Token;
 use crate::lease::{Effect, Effects, Lease, LossReason, Phase, WatchdogFault};
 
 /// The life with which a watched lock survives one mishap.
@@ -57,6 +58,14 @@ pub(super) enum User {
     Unlocks(u64),
     /// No longer needs the lease.
     Left,
+}
+
+/// A lease in the store that `client` has handed over and no other client has claimed yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct HandedOver {
+    pub(super) client: usize,
+    pub(super) id: u8,
+    pub(super) token: Token,
 }
 
 impl Live {

@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::adoption::HandedOver;
-use super::live::{Client, Live, User};
+use super::live::{Client, HandedOver, Live, User};
 use super::message::Message;
 use super::store::Store;
 use super::{Bounds, Budget};
