@@ -5,7 +5,7 @@ mod modules;
 use std::fs;
 use std::path::Path;
 
-use modules::{at_the_root, circles, code, modules_of, needs_of};
+use modules::{circles, code, modules_of, needs_of, siblings_in};
 
 #[test]
 fn modules_import_downwards_only() {
@@ -16,9 +16,9 @@ fn modules_import_downwards_only() {
     assert!(circles.is_empty(), "these modules need each other: {circles:?}");
 }
 
-/// In the other crates, modules in one folder may need each other.
+/// In the other crates, a module and the modules inside it may need each other.
 #[test]
-fn folders_of_each_crate_import_downwards_only() {
+fn siblings_in_each_crate_import_downwards_only() {
     let crates = fs::read_dir(workspace()).expect("the workspace can be listed");
     let mut seen = 0;
     for folder in crates.map(|entry| entry.expect("the workspace can be listed").path()) {
@@ -26,8 +26,12 @@ fn folders_of_each_crate_import_downwards_only() {
             continue;
         }
         seen += 1;
-        let circles = circles(at_the_root(&needs_of(&modules_of(&folder))));
-        assert!(circles.is_empty(), "{}: these modules need each other: {circles:?}", folder.display());
+        let needs = needs_of(&modules_of(&folder));
+        for module in needs.keys().map(String::as_str).chain([""]) {
+            let circles = circles(siblings_in(module, &needs));
+            let place = folder.join("src").join(module.replace("::", "/"));
+            assert!(circles.is_empty(), "{}: these modules need each other: {circles:?}", place.display());
+        }
     }
     assert!(seen >= 8, "{seen} crates");
 }
@@ -36,7 +40,7 @@ fn folders_of_each_crate_import_downwards_only() {
 #[test]
 fn lease_needs_only_the_contract() {
     let texts = modules_of(&workspace().join("rlock-core"));
-    let needs = at_the_root(&needs_of(&texts));
+    let needs = siblings_in("", &needs_of(&texts));
     assert!(needs["driver"].contains("lease") && needs["lock"].contains("driver"), "{needs:?}");
     assert_eq!(needs["lease"].iter().map(String::as_str).collect::<Vec<_>>(), ["clock", "contract"]);
 
@@ -69,9 +73,12 @@ fn modules_that_need_each_other_are_found() {
     );
     let folder = [root, ("one", "pub use two::Two;"), ("one::two", "use super::One;")];
     assert_eq!(fine(&folder), ["one", "one::two"]);
-    assert!(circles(at_the_root(&of(&folder))).is_empty());
+    assert!(circles(siblings_in("", &of(&folder))).is_empty());
     let folders = [root, ("one::a", "use crate::two::b;"), ("one", ""), ("two", ""), ("two::b", "use crate::One;")];
-    assert_eq!(circles(at_the_root(&of(&folders))), ["one", "two"]);
+    assert_eq!(circles(siblings_in("", &of(&folders))), ["one", "two"]);
+    let inner = [root, ("one", ""), ("one::a", "use super::b::B;"), ("one::b", "use crate::one::a::A;")];
+    assert!(circles(siblings_in("", &of(&inner))).is_empty());
+    assert_eq!(circles(siblings_in("one", &of(&inner))), ["a", "b"]);
 }
 
 fn workspace() -> &'static Path {

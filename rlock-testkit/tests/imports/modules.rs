@@ -42,13 +42,16 @@ pub(crate) fn needs_of(texts: &Texts) -> Needs {
     needs
 }
 
-/// What the modules at the root of the crate need of each other, with the modules inside them.
-pub(crate) fn at_the_root(needs: &Needs) -> Needs {
-    let root = |module: &String| split_name(module).0.to_owned();
+/// What the modules in one folder need of each other, with the modules inside them. The root of the crate has the empty
+/// name.
+pub(crate) fn siblings_in(folder: &str, needs: &Needs) -> Needs {
+    let front = if folder.is_empty() { String::new() } else { format!("{folder}::") };
+    let sibling = |module: &String| module.strip_prefix(&front).map(|rest| split_name(rest).0.to_owned());
     let mut merged = Needs::new();
     for (module, below) in needs {
-        let below = below.iter().map(root).filter(|other| *other != root(module));
-        merged.entry(root(module)).or_default().extend(below);
+        let Some(name) = sibling(module) else { continue };
+        let below = below.iter().filter_map(sibling).filter(|other| *other != name);
+        merged.entry(name.clone()).or_default().extend(below);
     }
     merged
 }
