@@ -125,10 +125,24 @@ async fn adoption_after_a_hung_one_can_be_repeated() {
     world.script.decide(Verb::Acquire, Fate::Hangs);
     assert!(world.client.adopt(&handle).await.is_err());
     world.script.decide(Verb::Acquire, Fate::Answered);
-    let early = world.client.adopt(&handle).await;
-    assert!(matches!(early, Err(AdoptError::Lock(LockError::Unavailable { .. }))), "{early:?}");
-    tokio::time::sleep(TTL / 2).await; // the client gives up the call
     world.client.adopt(&handle).await.unwrap().unlock().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn adoption_waits_for_the_answer_to_a_dropped_one() {
+    let world = World::new();
+    let handle = mutex(&world.client).lock().await.unwrap().into_handle().unwrap();
+    world.script.decide(Verb::Acquire, Fate::Delayed(Duration::from_secs(1)));
+    for polls in 1..5 {
+        drop(dropped_after(polls, world.client.adopt(&handle)).await);
+    }
+    let (one, other) = tokio::join!(world.client.adopt(&handle), world.client.adopt(&handle));
+    let (adopted, refused): (Vec<_>, Vec<_>) = [one, other].into_iter().partition(Result::is_ok);
+    assert_eq!((adopted.len(), refused.len()), (1, 1), "{refused:?}");
+    for guard in adopted {
+        guard.unwrap().unlock().await.unwrap();
+    }
+    assert_eq!(world.client.open_leases(), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -83,7 +83,7 @@ impl Driver {
         let failure = |reason: &str| Failure::new("adopt", self.store.clone(), reason);
         let known = self.table.get(key.id);
         if known.as_ref().is_none_or(|slot| slot.lock().lease.awaits_claim()) {
-            let source = BackendError::NotApplied(failure("an earlier adoption by this client is not answered yet"));
+            let source = BackendError::NotApplied(failure("another adoption by this client is not answered yet"));
             return LockError::Unavailable { resource, source };
         }
         let source = BackendError::Rejected(failure(

@@ -42,6 +42,9 @@ impl Driver {
                 return Err(LockError::Unavailable { resource, source }.into());
             }
         }
+        // An adoption that its user has left keeps the id until the store has answered its claim.
+        let is_left = |slot: &Slot| matches!(slot.lock().lease.phase(), Phase::Releasing(_));
+        self.table.removed(handle.key.id, is_left).await;
         // The store answers a claim of this id with the lease that it has.
         let mut adopting = Adopting { driver: self.clone(), slot: Some(self.claim_handle(handle, kind)?) };
         let claimed = std::future::poll_fn(|context| {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +20,10 @@ const MANY: usize = 10_000;
 pub(super) struct Table {
     inner: Mutex<Inner>,
     emptied: Notify,
+    /// Wakes futures that wait for the removal of a lease.
+    removed: Notify,
+    /// The number of these futures.
+    removals_awaited: AtomicUsize,
     /// Wakes threads that wait for an empty table.
     emptied_for_threads: Condvar,
 }
@@ -70,6 +75,9 @@ impl Table {
         let _dropped_after_the_lock = inner.slots.remove(&id);
         let (is_empty, threads) = (inner.slots.is_empty(), inner.threads);
         drop(inner);
+        if self.removals_awaited.load(Ordering::Relaxed) > 0 {
+            self.removed.notify_waiters();
+        }
         if is_empty {
             self.emptied.notify_waiters();
             if threads > 0 {
@@ -113,6 +121,18 @@ impl Table {
         self.emptied.notified()
     }
 
+    /// Waits while `is_awaited` is true of the lease with this id. Looks now and after each removal of a lease.
+    pub(super) async fn removed(&self, id: LeaseId, is_awaited: impl Fn(&Slot) -> bool) {
+        let _counted = Counted::of(&self.removals_awaited);
+        loop {
+            let removed = self.removed.notified();
+            if !self.get(id).is_some_and(|slot| is_awaited(&slot)) {
+                return;
+            }
+            removed.await;
+        }
+    }
+
     /// Blocks this thread until the table is empty, for `limit` at most, and returns the number of remaining leases.
     pub(super) fn wait_until_empty(&self, limit: Duration) -> usize {
         let mut inner = self.lock();
@@ -125,6 +145,22 @@ impl Table {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts something until this is dropped.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn of(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
