@@ -397,20 +397,3 @@ async fn late_answer_about_a_place_takes_no_lock() {
     sleep(2 * TTL).await;
     guard.unlock().await.unwrap();
 }
-
-#[tokio::test(start_paused = true)]
-async fn long_wait_does_not_pile_up_timers() {
-    let world = World::new();
-    let other = world.other_client();
-    let _held = SimpleLock::new("job", &other).unwrap().lock_with(options()).await.unwrap();
-    let lock = world.lock("job");
-    let waiting = tokio::spawn(async move { lock.lock_with(options().wait(1000 * TTL)).await });
-    sleep(100 * TTL).await;
-    let client = format!("{:?}", world.client);
-    let few = (0..=2).map(|timers| format!("scheduled: {timers}"));
-    assert!(
-        few.into_iter().any(|few| client.contains(&format!("{few},")) || client.contains(&format!("{few} "))),
-        "{client}"
-    );
-    waiting.abort();
-}
