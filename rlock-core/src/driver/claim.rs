@@ -79,17 +79,9 @@ impl Driver {
 
     /// The error for an adoption of a lease that the table has already.
     fn already_known(&self, key: &LeaseKey) -> LockError {
-        let resource = key.resource.clone();
-        let failure = |reason: &str| Failure::new("adopt", self.store.clone(), reason);
-        let known = self.table.get(key.id);
-        if known.as_ref().is_none_or(|slot| slot.lock().lease.awaits_claim()) {
-            let source = BackendError::NotApplied(failure("another adoption by this client is not answered yet"));
-            return LockError::Unavailable { resource, source };
-        }
-        let source = BackendError::Rejected(failure(
-            "this client still has this lock: use its guard, or adopt the handle after its release",
-        ));
-        LockError::Rejected { resource, source }
+        let reason = "this client still has this lock: use its guard, or adopt the handle after its release";
+        let source = BackendError::Rejected(Failure::new("adopt", self.store.clone(), reason));
+        LockError::Rejected { resource: key.resource.clone(), source }
     }
 
     /// The outcome of a claim; `None` while it is open.

@@ -165,11 +165,6 @@ impl Lease {
         }
     }
 
-    /// Whether the lease was given up before the store has answered its claim.
-    pub(crate) fn awaits_claim(&self) -> bool {
-        matches!(&self.phase, Phase::Releasing(releasing) if releasing.awaits_claim())
-    }
-
     /// Handles one input.
     pub(crate) fn step(&mut self, now: Moment, input: Input, effects: &mut Effects) {
         let mut context = Context { now, terms: &self.terms, stray_until: &mut self.stray_until, effects };

@@ -100,11 +100,6 @@ impl Releasing {
         self.retry_until.max(self.since.after(PATIENCE))
     }
 
-    /// Whether the answer to a claim is awaited.
-    pub(super) fn awaits_claim(&self) -> bool {
-        self.claim.is_some()
-    }
-
     pub(super) fn step(mut self, input: Input, context: &mut Context<'_>) -> Phase {
         match input {
             Input::Claimed(call, answer) => match self.claim.take_if(|claim| claim.call == call) {
