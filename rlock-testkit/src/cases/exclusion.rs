@@ -175,6 +175,27 @@ pub async fn semaphore_fills_and_no_more(stage: &Stage) {
     assert!(soon("a try", first.try_acquire_many_with(1, long())).await.is_none(), "4 permits of 3");
 }
 
+/// Many holders of one permit and of several fill a semaphore exactly. The permits of one that leaves are granted again,
+/// and no more than these.
+pub async fn many_holders_fill_a_semaphore(stage: &Stage) {
+    const CAPACITY: u32 = 100;
+    let peers = [stage.peer().await, stage.peer().await];
+    let [one, other] = &peers;
+    let permits = |weight: u32| claim("x").weighing(weight, CAPACITY);
+    let mut held = Vec::new();
+    for (peer, weight) in peers.iter().cycle().zip([1, 4, 4, 1].into_iter().cycle()).take(40) {
+        held.push(peer.hold(&permits(weight)).await);
+    }
+    assert!(other.try_claim(&permits(1)).await.is_none(), "101 permits of {CAPACITY} are held");
+    assert!(one.try_claim(&permits(4)).await.is_none(), "104 permits of {CAPACITY} are held");
+    for (left, weight) in [(&held[0], 1), (&held[2], 4)] {
+        assert_eq!(one.release(&left.key).await, Released::Released);
+        assert!(other.try_claim(&permits(weight + 1)).await.is_none(), "101 permits of {CAPACITY} are held");
+        other.hold(&permits(weight)).await;
+        assert!(one.try_claim(&permits(1)).await.is_none(), "101 permits of {CAPACITY} are held");
+    }
+}
+
 /// One name used for two kinds of lock is an error that says so, as long as the name is in use.
 pub async fn capacity_mismatch_is_an_error(stage: &Stage) {
     let (one, other) = (stage.peer().await, stage.peer().await);

@@ -17,6 +17,7 @@ macro_rules! __cases {
                 weights_never_exceed_capacity
                 readers_share_writer_excludes
                 semaphore_fills_and_no_more
+                many_holders_fill_a_semaphore
                 capacity_mismatch_is_an_error
             ]
             exclusion, Contract(1), processes: [two_processes_exclude]
