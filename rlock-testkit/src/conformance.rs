@@ -25,7 +25,8 @@ pub fn cases_for<H: Harness>(backend: &'static str) -> Vec<Runnable> {
 ///   none. The list and the declaration have to agree.
 /// - `processes`: other processes cannot reach the store.
 /// - `network`: clients do not reach the store by TCP.
-/// - `cost`: the cost of an operation grows with the queue or with history. Without `network`, cost is not measured.
+/// - `cost`: the cost of an operation grows with history, or with the number of holders or waiters. Without `network`,
+///   cost is not measured.
 /// - `control`: the server cannot be paused, killed and restarted, or loses its data then.
 ///
 /// A case that is left out does not exist; none is skipped at run time.

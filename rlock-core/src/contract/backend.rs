@@ -50,7 +50,7 @@ use super::{
 ///     increasing. A store that does not remove expired data by itself removes it when a call comes across it,
 ///     [`inspect`](Self::inspect) and [`list`](Self::list) included.
 /// 12. **Cost** of an operation on a resource does not grow with the number of times that the resource was locked
-///     before. It grows at most with the logarithm of the number of its waiters and of other resources.
+///     before. It grows at most with the logarithm of the number of its holders and waiters, and of other resources.
 /// 13. **Rest.** A release may request that its share of the resource stays taken for a time without a holder. The
 ///     first waiter is granted when the time is over, whether or not the client that released is still alive.
 /// 14. **Data.** A lease may carry some data of its holder, which snapshots show.

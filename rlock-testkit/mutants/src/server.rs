@@ -178,7 +178,7 @@ impl Kept {
         if is_on("answers_grow_with_history") {
             return Some(Answer::Page { entries: Vec::new(), next: Some("x".repeat(self.answered)) });
         }
-        if !is_on("answers_show_the_queue") {
+        if !is_on("answers_show_holders_and_waiters") {
             return None;
         }
         let name = request.names().first()?.to_string();

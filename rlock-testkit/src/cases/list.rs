@@ -136,6 +136,7 @@ macro_rules! __cases {
             cost, Contract(12), cost: [
                 history_costs_nothing
                 queue_costs_nothing
+                holders_cost_nothing
             ]
             rest, Contract(13), rest: [
                 rest_keeps_others_away
