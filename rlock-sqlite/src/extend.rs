@@ -11,7 +11,8 @@ impl Transaction<'_> {
         // The usual case.
         const EXTEND_SOLE: &str = "UPDATE resources SET expires = max(expires, ?4) \
              WHERE namespace = ?1 AND name = ?2 AND id = ?3 AND expires > ?5 RETURNING last, expires";
-        const EXTEND: &str = "UPDATE leases SET expires = max(expires, ?3) WHERE crowd = ?1 AND id = ?2 AND state < 2";
+        // A rest has no id. A condition on the state would make SQLite read the whole crowd, by another index.
+        const EXTEND: &str = "UPDATE leases SET expires = max(expires, ?3) WHERE crowd = ?1 AND id = ?2";
         let (namespace, name, id) = (self.namespace, extension.key.resource.as_str(), Id(extension.key.id));
         let expires = self.after(extension.ttl.get());
         let sole = (namespace, name, id, expires, self.now);

@@ -118,3 +118,97 @@ impl FromSql for Id {
         Ok(Self(LeaseId::from_u128(u128::from_be_bytes(bytes))))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use rlock_core::{IfBusy, LeaseKey, Owner, Share, Ttl};
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(30);
+    const SHORT: Duration = Duration::from_millis(100);
+    /// More than the waiters that are counted for a place.
+    const FEW: u32 = 150;
+    const MANY: u32 = 2_000;
+
+    #[test]
+    fn shared_lease_costs_the_same_beside_many() {
+        let share = Share::new(1, 2 * MANY).unwrap();
+        compare(|leases| {
+            let dead = [claim("x", 0, share, SHORT)];
+            let made = dead.into_iter().chain((1..=leases).map(|id| claim("x", id, share, LONG))).collect();
+            let newcomer = leases + 1;
+            let measured = vec![
+                ("an expiry", extend("x", 1)),
+                ("an extension", extend("x", leases / 2)),
+                ("a claim", claim("x", newcomer, share, LONG)),
+                ("a release", release("x", newcomer)),
+            ];
+            (made, measured)
+        });
+    }
+
+    /// Compares the steps of operations in files with few leases and with many. `operations` returns those that make the
+    /// leases, and those that are measured a second later.
+    fn compare(operations: impl Fn(u32) -> (Vec<Operation>, Vec<(&'static str, Operation)>)) {
+        let [few, many] = [FEW, MANY].map(|leases| {
+            let (made, measured) = operations(leases);
+            steps(&made, &measured)
+        });
+        for ((what, few), (_, many)) in few.into_iter().zip(many) {
+            assert!(many <= 2 * few, "{what} takes {few} steps beside {FEW} leases, and {many} beside {MANY}");
+        }
+    }
+
+    /// Counts the steps of SQLite's virtual machine.
+    fn steps(made: &[Operation], measured: &[(&'static str, Operation)]) -> Vec<(&'static str, u64)> {
+        let conn = Connection::open_in_memory().unwrap();
+        conn.set_prepared_statement_cache_capacity(64);
+        conn.execute_batch(include_str!("sql/schema.sql")).unwrap();
+        let mut transaction =
+            Transaction { conn: &conn, namespace: "", inbox: "", now: 1, opens: 0, events: Vec::new(), is_mail: false };
+        for operation in made {
+            transaction.run(operation).unwrap();
+        }
+        transaction.now = transaction.after(Duration::from_secs(1));
+        let counter = Arc::new(AtomicU64::new(0));
+        let counted = counter.clone();
+        let count = move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            false
+        };
+        conn.progress_handler(1, Some(count)).unwrap();
+        let mut steps = Vec::new();
+        for (what, operation) in measured {
+            counter.store(0, Ordering::Relaxed);
+            let answer = transaction.run(operation).unwrap();
+            steps.push((*what, counter.load(Ordering::Relaxed)));
+            let is_gone = matches!(
+                answer,
+                Answer::Extended(Extended::Gone { .. }) | Answer::Released(Released::Absent) | Answer::OtherCapacity(_)
+            );
+            assert!(!is_gone, "{what}: {answer:?}");
+        }
+        steps
+    }
+
+    fn claim(name: &str, id: u32, share: Share, ttl: Duration) -> Operation {
+        let (ttl, owner) = (Ttl::new(ttl).unwrap(), Arc::new(Owner::current()));
+        Operation::Acquire(Claim { key: key(name, id), share, ttl, if_busy: IfBusy::Queue, owner, data: None })
+    }
+
+    fn extend(name: &str, id: u32) -> Operation {
+        Operation::Extend(Extension { key: key(name, id), ttl: Ttl::new(LONG).unwrap() })
+    }
+
+    fn release(name: &str, id: u32) -> Operation {
+        Operation::Release(Release::from(key(name, id)))
+    }
+
+    fn key(name: &str, id: u32) -> LeaseKey {
+        LeaseKey { resource: ResourceName::new(name).unwrap(), id: LeaseId::from_u128(id.into()) }
+    }
+}
