@@ -65,6 +65,8 @@
 //! All that [`rlock_core::Backend`] asks for, among the processes of one host that open the same file. Fencing tokens
 //! are max(previous + 1, the host's time in microseconds), so they keep increasing when the file is created again.
 //!
+//! A waiter with more than 100 waiters in front of it learns only an upper bound of their number.
+//!
 //! # What it cannot promise
 //!
 //! - **Several hosts.** On a network file system, the processes of one host would not see the locks of another.

@@ -151,6 +151,24 @@ mod tests {
         });
     }
 
+    #[test]
+    fn queue_costs_the_same_however_long() {
+        compare(|waiters| {
+            let first = [claim("x", 0, Share::EXCLUSIVE, LONG), claim("x", 1, Share::EXCLUSIVE, SHORT)];
+            let live = (2..=waiters).map(|id| claim("x", id, Share::EXCLUSIVE, LONG));
+            let newcomer = waiters + 1;
+            let measured = vec![
+                ("an expiry", extend("x", waiters / 2)),
+                ("an extension of a waiter", extend("x", waiters)),
+                ("an extension of the holder", extend("x", 0)),
+                ("a claim", claim("x", newcomer, Share::EXCLUSIVE, LONG)),
+                ("leaving the queue", release("x", newcomer)),
+                ("a hand-over", release("x", 0)),
+            ];
+            (first.into_iter().chain(live).collect(), measured)
+        });
+    }
+
     /// Compares the steps of operations in files with few leases and with many. `operations` returns those that make the
     /// leases, and those that are measured a second later.
     fn compare(operations: impl Fn(u32) -> (Vec<Operation>, Vec<(&'static str, Operation)>)) {

@@ -143,8 +143,11 @@ impl Transaction<'_> {
     /// The state of a lease of a crowd, if it is there.
     pub(crate) fn standing(&self, crowd: i64, id: Id) -> Result<Option<Acquired>> {
         const FIND: &str = "SELECT nr, state, token, expires FROM leases WHERE crowd = ? AND id = ?";
-        // The end of the waiter in front, or of the first holder or rest.
-        const PLACE: &str = "SELECT (SELECT count(*) FROM leases WHERE crowd = ?1 AND state = 0 AND nr < ?2), \
+        // The waiters in front: exact up to a hundred, and above that an upper bound, as `nr` numbers the leases of all
+        // resources. Then the end of the waiter in front, or of the first holder or rest.
+        const PLACE: &str = "SELECT (SELECT \
+             count(*) + coalesce(min(nr) - (SELECT min(nr) FROM leases WHERE crowd = ?1 AND state = 0), 0) FROM \
+             (SELECT nr FROM leases WHERE crowd = ?1 AND state = 0 AND nr < ?2 ORDER BY nr DESC LIMIT 100)), \
              coalesce((SELECT expires FROM leases WHERE crowd = ?1 AND state = 0 AND nr < ?2 ORDER BY nr DESC LIMIT 1), \
              min(coalesce((SELECT min(expires) FROM leases WHERE crowd = ?1 AND state = 1), 9000000000000000000), \
              coalesce((SELECT min(expires) FROM leases WHERE crowd = ?1 AND state = 2), 9000000000000000000)))";
@@ -154,9 +157,9 @@ impl Transaction<'_> {
         if state == HOLDS {
             return Ok(Some(Acquired::Held(self.grant(token, expires))));
         }
-        let (ahead, blocked): (u32, i64) =
+        let (ahead, blocked): (i64, i64) =
             self.prepare(PLACE)?.query_row((crowd, nr), |row| Ok((row.get(0)?, row.get(1)?)))?;
         let ask_again = self.until(blocked.max(self.opens));
-        Ok(Some(Acquired::Queued(Place { ahead: ahead.into(), ask_again })))
+        Ok(Some(Acquired::Queued(Place { ahead: ahead.unsigned_abs(), ask_again })))
     }
 }

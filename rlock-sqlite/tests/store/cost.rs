@@ -88,6 +88,20 @@ async fn long_queue_costs_what_a_short_one_does() {
     }
 }
 
+#[tokio::test]
+async fn place_is_exact_up_to_100_and_never_too_low() {
+    let folder = TempDir::new().unwrap();
+    let backend = open(&folder.path().join("locks.db")).await;
+    let claims: Vec<_> = (0..300).map(|id| claim_of(if id % 2 == 0 { "x" } else { "y" }, id)).collect();
+    let answers = backend.acquire(&claims).await;
+    let of_waiters_of_x = answers.iter().step_by(2).skip(1);
+    for (in_front, answer) in (0..).zip(of_waiters_of_x) {
+        let Ok(Acquired::Queued(place)) = answer else { panic!("{answer:?}") };
+        let is_right = if in_front <= 100 { place.ahead == in_front } else { place.ahead >= in_front };
+        assert!(is_right, "{} in front, and not {in_front}", place.ahead);
+    }
+}
+
 async fn in_queue(path: &Path, waiters: u128) -> Vec<(&'static str, u64)> {
     let backend = open(path).await;
     let claims: Vec<_> = (1..=waiters).map(|id| claim_of("x", id)).collect();
