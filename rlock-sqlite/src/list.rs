@@ -10,8 +10,8 @@ const LONGEST_PAGE: u32 = 1_000;
 
 impl Transaction<'_> {
     pub(crate) fn list(&mut self, filter: &ListFilter) -> Result<Page> {
-        // The names that begin with the prefix stand together.
-        const LIST: &str = "SELECT name FROM resources WHERE namespace = ?1 AND name > ?2 AND name >= ?3 \
+        // The names that begin with the prefix stand together. SQLite begins at one lower bound only.
+        const LIST: &str = "SELECT name FROM resources WHERE namespace = ?1 AND name >= max(?2, ?3) AND name <> ?2 \
              AND name < ?3 || char(1114111) AND (crowd > 0 OR id IS NOT NULL) ORDER BY name LIMIT ?4";
         const COUNT: &str = "SELECT count(*) FILTER (WHERE state = 1), count(*) FILTER (WHERE state = 0) FROM leases \
              WHERE crowd = ?";

@@ -124,7 +124,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    use rlock_core::{IfBusy, LeaseKey, Owner, Share, Ttl};
+    use rlock_core::{Cursor, IfBusy, LeaseKey, Owner, Share, Ttl};
 
     use super::*;
 
@@ -154,18 +154,32 @@ mod tests {
     #[test]
     fn queue_costs_the_same_however_long() {
         compare(|waiters| {
-            let first = [claim("x", 0, Share::EXCLUSIVE, LONG), claim("x", 1, Share::EXCLUSIVE, SHORT)];
-            let live = (2..=waiters).map(|id| claim("x", id, Share::EXCLUSIVE, LONG));
+            let queue = |name: &str, id, ttl| claim(name, id, Share::EXCLUSIVE, ttl);
+            let first = [queue("x", 0, LONG), queue("x", 1, SHORT), queue("y", 0, LONG)];
+            let live = (2..=waiters).map(|id| queue("x", id, LONG));
             let newcomer = waiters + 1;
             let measured = vec![
                 ("an expiry", extend("x", waiters / 2)),
                 ("an extension of a waiter", extend("x", waiters)),
                 ("an extension of the holder", extend("x", 0)),
-                ("a claim", claim("x", newcomer, Share::EXCLUSIVE, LONG)),
+                ("joining the queue", queue("x", newcomer, LONG)),
                 ("leaving the queue", release("x", newcomer)),
                 ("a hand-over", release("x", 0)),
+                ("the first claim that waits elsewhere", queue("y", 1, LONG)),
             ];
             (first.into_iter().chain(live).collect(), measured)
+        });
+    }
+
+    #[test]
+    fn page_costs_the_same_wherever_it_begins() {
+        compare(|resources| {
+            let hold = |prefix: &str, id: u32| claim(&format!("{prefix}/{id:05}"), id, Share::EXCLUSIVE, LONG);
+            let made = (0..resources).map(|id| hold("a", id)).chain((0..20).map(|id| hold("b", id))).collect();
+            let page =
+                |prefix: &str, after| Operation::List(ListFilter { prefix: prefix.to_owned(), after, limit: 10 });
+            let late = Cursor(format!("a/{:05}", resources - 20));
+            (made, vec![("a first page", page("b/", None)), ("a late page", page("a/", Some(late)))])
         });
     }
 
@@ -206,7 +220,10 @@ mod tests {
             steps.push((*what, counter.load(Ordering::Relaxed)));
             let is_gone = matches!(
                 answer,
-                Answer::Extended(Extended::Gone { .. }) | Answer::Released(Released::Absent) | Answer::OtherCapacity(_)
+                Answer::Extended(Extended::Gone { .. })
+                    | Answer::Released(Released::Absent)
+                    | Answer::OtherCapacity(_)
+                    | Answer::Listed(Page { next: None, .. })
             );
             assert!(!is_gone, "{what}: {answer:?}");
         }
