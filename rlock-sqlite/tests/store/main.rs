@@ -13,6 +13,7 @@ mod file;
 #[cfg(unix)]
 mod fork;
 mod links;
+mod plans;
 mod processes;
 mod support;
 mod sweep;
