@@ -10,7 +10,6 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use rlock_core::{InvalidOption, Namespace};
-use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgPool};
 
 pub use self::error::ConfigError;
@@ -126,8 +125,7 @@ impl PostgresConfig {
     ///
     /// [`ConfigError::TlsOff`] if the settings require encryption, and the feature `tls` is off.
     pub fn from_pool(pool: &PgPool) -> Result<Self, ConfigError> {
-        let options = PgConnectOptions::clone(&pool.connect_options());
-        let server = Server::with(options.to_url_lossy(), options)?;
+        let server = Server::with(PgConnectOptions::clone(&pool.connect_options()))?;
         Ok(Self { server, listen: Listen::Auto, connections: DEFAULT_CONNECTIONS, settings: Settings::default() })
     }
 

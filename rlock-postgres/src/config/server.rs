@@ -11,11 +11,10 @@ use url::Url;
 use super::error::ConfigError;
 use super::parts::SSL_MODES;
 
-/// A server: the URL without rlock's options, and the options that sqlx derives from it, the environment and the
-/// password file.
+/// A server: sqlx's options for a connection to it, derived from a URL, the environment and the password file, or those
+/// of a pool.
 #[derive(Clone)]
 pub(crate) struct Server {
-    url: Url,
     pub(super) options: PgConnectOptions,
 }
 
@@ -34,15 +33,20 @@ impl Server {
         }
         // sqlx's error may repeat a part of the URL.
         let options = PgConnectOptions::from_url(&url).map_err(|_| ConfigError::NotAccepted)?;
-        Self::with(url, options)
+        Self::with(options)
     }
 
-    pub(super) fn with(url: Url, options: PgConnectOptions) -> Result<Self, ConfigError> {
+    pub(super) fn with(options: PgConnectOptions) -> Result<Self, ConfigError> {
         let mut options = options.disable_statement_logging();
         // rlock reads no fractions, and some poolers refuse this parameter.
         options = options.extra_float_digits(None);
         if options.get_application_name().is_none() {
             options = options.application_name("rlock");
+        }
+        // The default host of sqlx may be the directory of a socket.
+        if options.get_socket().is_none() && options.get_host().starts_with('/') {
+            let directory = options.get_host().to_owned();
+            options = options.socket(directory);
         }
         if options.get_socket().is_some() {
             options = options.ssl_mode(PgSslMode::Disable); // as libpq does
@@ -52,7 +56,7 @@ impl Server {
         if encrypted && !cfg!(feature = "tls") {
             return Err(ConfigError::TlsOff);
         }
-        Ok(Self { url, options })
+        Ok(Self { options })
     }
 
     pub(super) fn address(&self) -> String {
@@ -88,10 +92,10 @@ fn system_user() -> Option<String> {
     ["USER", "LOGNAME", "USERNAME"].into_iter().find_map(|variable| env::var(variable).ok())
 }
 
-/// The URL determines the options, as long as the environment stays the same.
+/// sqlx's options cannot be compared, but their debug format shows every field.
 impl PartialEq for Server {
     fn eq(&self, other: &Self) -> bool {
-        self.url == other.url
+        format!("{:?}", self.options) == format!("{:?}", other.options)
     }
 }
 

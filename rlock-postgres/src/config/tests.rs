@@ -1,4 +1,5 @@
-use sqlx::postgres::PgSslMode;
+use sqlx::ConnectOptions as _;
+use sqlx::postgres::{PgPoolOptions, PgSslMode};
 
 use super::*;
 
@@ -57,4 +58,29 @@ fn user_defaults_to_the_systems_user() {
     }
     assert_eq!(options("postgres://sam@a/db").get_username(), "sam");
     assert_eq!(options("postgres://a/db?user=sam").get_username(), "sam");
+}
+
+#[tokio::test]
+async fn a_pool_may_use_an_ipv6_address_or_a_socket() {
+    let options = PgConnectOptions::new_without_pgpass().port(7000).database("app");
+    for (options, address, is_socket) in [
+        (options.clone().host("::1"), "postgres://[::1]:7000/app", false),
+        (options.clone().host("/run/pg"), "postgres:///app?host=/run/pg&port=7000", true),
+        (options.socket("/run/pg"), "postgres:///app?host=/run/pg&port=7000", true),
+    ] {
+        let pool = PgPoolOptions::new().connect_lazy_with(options.ssl_mode(PgSslMode::Prefer));
+        let config = PostgresConfig::from_pool(&pool).unwrap();
+        assert_eq!(config.address(), address);
+        assert_eq!(matches!(config.connect_options().get_ssl_mode(), PgSslMode::Disable), is_socket, "{address}");
+    }
+}
+
+#[tokio::test]
+async fn equal_pools_make_equal_configs() {
+    let of = |options: PgConnectOptions| {
+        PostgresConfig::from_pool(&PgPoolOptions::new().connect_lazy_with(options)).unwrap()
+    };
+    let options = PgConnectOptions::new_without_pgpass().host("db").password("a");
+    assert_eq!(of(options.clone()), of(options.clone()));
+    assert_ne!(of(options.clone()), of(options.password("b")));
 }
