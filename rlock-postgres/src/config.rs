@@ -96,7 +96,8 @@ impl PostgresConfig {
     ///
     /// sqlx takes values that the URL leaves out, except the host, from the environment if they are set there
     /// (`PGPORT`, `PGUSER`, `PGPASSWORD`, `PGDATABASE`, `PGSSLMODE` and so on), and the password from `~/.pgpass`, unless
-    /// other users may read that file. This call reads both. Files of certificates are read when a connection is opened.
+    /// other users may access that file; the error of a refused login then names it. This call reads both. Files of
+    /// certificates are read when a connection is opened.
     ///
     /// # Errors
     ///

@@ -1,6 +1,7 @@
 //! The meaning of errors, and their remedies.
 
 use std::io;
+use std::path::PathBuf;
 
 use sqlx::error::DatabaseError;
 use sqlx::postgres::PgDatabaseError;
@@ -37,12 +38,12 @@ pub(super) fn after_connecting(code: &str, message: &str) -> (Kind, String) {
             (Kind::Refused, "let the pooler ignore it (ignore_startup_parameters), or leave it out of the URL")
         }
         "08P01" if said("no such database") => (Kind::Refused, NO_DATABASE),
-        "08P01" if said("no such user") || said("authentication failed") => (Kind::Refused, LOGIN),
+        "08P01" if said("no such user") || said("authentication failed") => return (Kind::Refused, login()),
         "28000" | "08P01" if said("no encryption") || said("SSL off") || said("SSL required") => (
             Kind::Refused,
             "if it wants TLS, add sslmode=require, or verify-full, to the URL; otherwise see its pg_hba.conf",
         ),
-        "28000" | "28P01" => (Kind::Refused, LOGIN),
+        "28000" | "28P01" => return (Kind::Refused, login()),
         "3D000" | "57P04" => (Kind::Refused, NO_DATABASE),
         "42501" => (Kind::Refused, "the role needs CONNECT on the database"),
         "53300" if said("for role \"") => (
@@ -59,6 +60,34 @@ pub(super) fn after_connecting(code: &str, message: &str) -> (Kind, String) {
         _ => (Kind::Refused, ""),
     };
     (kind, remedy.to_owned())
+}
+
+/// The remedy for a refused login. sqlx ignores a password file that other users may access, and only logs that.
+fn login() -> String {
+    match exposed_password_file() {
+        Some(file) => format!(
+            "{LOGIN}; if the password is in {}, let only the owner access that file (chmod 600): it is ignored otherwise",
+            file.display()
+        ),
+        None => LOGIN.to_owned(),
+    }
+}
+
+/// The first password file that sqlx ignores for its permissions, which it checks on Linux alone.
+#[cfg(target_os = "linux")]
+fn exposed_password_file() -> Option<PathBuf> {
+    use std::env;
+    use std::os::unix::fs::PermissionsExt as _;
+    let named = env::var_os("PGPASSFILE").map(PathBuf::from);
+    let usual = env::home_dir().map(|home| home.join(".pgpass"));
+    let is_exposed =
+        |file: &PathBuf| file.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o77 != 0);
+    [named, usual].into_iter().flatten().find(is_exposed)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn exposed_password_file() -> Option<PathBuf> {
+    None
 }
 
 /// The meaning of an error code for a statement that is a transaction of its own. An error means that it was rolled
@@ -113,7 +142,7 @@ pub(super) fn after_executing(code: &str, schema: &Schema) -> (Kind, String) {
                 ),
             );
         }
-        "28000" | "28P01" => (Kind::Refused, LOGIN),
+        "28000" | "28P01" => return (Kind::Refused, login()),
         "3D000" | "57P04" => (Kind::Refused, NO_DATABASE),
         "22021" | "22P05" => (
             Kind::Refused,

@@ -232,3 +232,35 @@ fn remedy_names_the_limit_of_connections() {
         assert!(error.reason.contains(remedy), "{message}: {}", error.reason);
     }
 }
+
+/// The test runs itself again with the file in its environment.
+#[cfg(target_os = "linux")]
+#[test]
+fn refused_login_names_an_exposed_password_file() {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::process::Command;
+
+    const FOLDER: &str = "RLOCK_TEST_PASSWORD_FOLDER";
+    let refused = || connecting(server_error("28P01", "password authentication failed")).reason;
+    if let Some(folder) = std::env::var_os(FOLDER) {
+        let file = std::path::Path::new(&folder).join("pgpass");
+        fs::write(&file, "*:*:*:*:secret\n").unwrap();
+        let allow = |mode| fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+        let name = file.display().to_string();
+        allow(0o600);
+        assert!(!refused().contains(&name), "{}", refused());
+        for mode in [0o640, 0o604] {
+            allow(mode);
+            assert!(refused().contains(&name) && refused().contains("chmod 600"), "{mode:o}: {}", refused());
+        }
+        return;
+    }
+    let folder = tempfile::TempDir::new().unwrap();
+    let mut again = Command::new(std::env::current_exe().unwrap());
+    again.args(["error::tests::refused_login_names_an_exposed_password_file", "--exact"]);
+    again.env(FOLDER, folder.path()).env("PGPASSFILE", folder.path().join("pgpass")).env("HOME", folder.path());
+    let output = again.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
