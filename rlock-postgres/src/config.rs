@@ -87,7 +87,7 @@ impl PostgresConfig {
     ///
     /// | parameter | effect | default |
     /// | --- | --- | --- |
-    /// | `sslmode` | `disable`, `allow`, `prefer`, `require` (encrypted, to any server), `verify-ca` or `verify-full` (only to the server that the URL names); not for sockets | `prefer` |
+    /// | `sslmode` | `disable` or `allow` (not encrypted), `prefer` (encrypted if TLS can be set up), `require` (encrypted, to any server), `verify-ca` or `verify-full` (only to the server that the URL names); not for sockets | `prefer` |
     /// | `sslrootcert` | with `verify-*`: a file of certificates to trust as well | the system's |
     /// | `sslcert`, `sslkey` | files of the client's certificate | none |
     /// | `host` or `hostaddr`, `port`, `user`, `password`, `dbname` | the same as before the `?`, and overrides it | |

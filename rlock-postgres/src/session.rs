@@ -1,11 +1,12 @@
 //! The sessions of a client on the server.
 
 use std::fmt::Write as _;
+use std::io;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPoolOptions, PgSslMode};
 use sqlx::{Acquire as _, AssertSqlSafe, ConnectOptions as _, Executor as _, Row as _};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
@@ -77,7 +78,7 @@ impl Sessions {
     /// Opens a session, and ends the abandoned ones.
     pub(crate) async fn open(&self, limit: Duration) -> Result<Session, CallError> {
         let open = async {
-            let mut conn = self.options.connect().await?;
+            let mut conn = self.connect().await?;
             let id = if self.is_pooled { None } else { Some(self.set_up(&mut conn, None).await?.0) };
             Ok(Session { conn, id })
         };
@@ -94,22 +95,40 @@ impl Sessions {
         self.within(limit, open).await
     }
 
+    /// Opens a connection, without TLS if `sslmode=prefer` allows that and the handshake fails, as libpq does.
+    async fn connect(&self) -> sqlx::Result<PgConnection> {
+        let outcome = self.options.connect().await;
+        let plain = outcome.as_ref().err().and_then(|error| self.without_tls(error));
+        match plain {
+            Some(options) => options.connect().await,
+            None => outcome,
+        }
+    }
+
+    /// The options without TLS, if they allow that after this error.
+    fn without_tls(&self, error: &sqlx::Error) -> Option<PgConnectOptions> {
+        let has_failed = match error {
+            sqlx::Error::Tls(_) => true,
+            // As sqlx reports alerts of the server, and messages that rustls rejects.
+            sqlx::Error::Io(error) => error.kind() == io::ErrorKind::InvalidData,
+            _ => false,
+        };
+        if !has_failed || !matches!(self.options.get_ssl_mode(), PgSslMode::Prefer) {
+            return None;
+        }
+        tracing::warn!(%error, "TLS could not be set up: with sslmode=prefer, this connection is not encrypted");
+        Some(self.options.clone().ssl_mode(PgSslMode::Disable))
+    }
+
     /// Connects, and makes no settings.
     pub(crate) async fn connect_listener(&self, limit: Duration) -> sqlx::Result<ListeningSession> {
-        // The pool retries while the server accepts no connection, and does not report the reason in the end.
-        let pool = PgPoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
-        let pool = pool.acquire_timeout(limit.mul_f32(0.8)).test_before_acquire(false);
-        match PgListener::connect_with(&pool.connect_lazy_with(self.options.clone())).await {
-            Ok(mut listener) => {
-                listener.eager_reconnect(false);
-                Ok(ListeningSession { listener: Some(listener), runtime: Handle::current(), id: None, server: 0 })
-            }
-            Err(sqlx::Error::PoolTimedOut) => {
-                self.options.connect().await?;
-                Err(sqlx::Error::PoolTimedOut)
-            }
-            Err(error) => Err(error),
-        }
+        let outcome = open_listener(&self.options, limit).await;
+        let plain = outcome.as_ref().err().and_then(|error| self.without_tls(error));
+        let listener = match plain {
+            Some(options) => open_listener(&options, limit).await?,
+            None => outcome?,
+        };
+        Ok(ListeningSession { listener: Some(listener), runtime: Handle::current(), id: None, server: 0 })
     }
 
     pub(crate) async fn listen(&self, session: &mut ListeningSession, channel: &str) -> sqlx::Result<()> {
@@ -161,6 +180,23 @@ impl Sessions {
 
     fn abandoned(&self) -> std::sync::MutexGuard<'_, Vec<SessionId>> {
         self.abandoned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn open_listener(options: &PgConnectOptions, limit: Duration) -> sqlx::Result<PgListener> {
+    // The pool retries while the server accepts no connection, and does not report the reason in the end.
+    let pool = PgPoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
+    let pool = pool.acquire_timeout(limit.mul_f32(0.8)).test_before_acquire(false);
+    match PgListener::connect_with(&pool.connect_lazy_with(options.clone())).await {
+        Ok(mut listener) => {
+            listener.eager_reconnect(false);
+            Ok(listener)
+        }
+        Err(sqlx::Error::PoolTimedOut) => {
+            options.connect().await?;
+            Err(sqlx::Error::PoolTimedOut)
+        }
+        Err(error) => Err(error),
     }
 }
 

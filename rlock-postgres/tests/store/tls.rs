@@ -54,3 +54,26 @@ async fn a_verified_server_is_used_over_tls() {
     assert!(matches!(refused, ConnectError::Rejected(_)), "{refused}");
     assert!(refused.to_string().contains("sslrootcert"), "{refused}");
 }
+
+#[tokio::test]
+async fn failed_handshake_leaves_prefer_unencrypted() {
+    let (server, _folder) = Server::start_with_tls().await;
+    // rustls speaks no version of TLS before 1.2.
+    for setting in ["ssl_min_protocol_version = 'TLSv1'", "ssl_max_protocol_version = 'TLSv1.1'"] {
+        server.query(&format!("ALTER SYSTEM SET {setting}"));
+    }
+    server.query("SELECT pg_reload_conf()");
+    server.wait_for("SHOW ssl_max_protocol_version", "TLSv1.1").await;
+    let config = |mode: &str| server.config_of(&format!("{}?sslmode={mode}", server.0.url()));
+    PostgresBackend::connect(config("require")).await.unwrap_err();
+
+    // One connection listens, and the other is for requests alone.
+    let client = PostgresBackend::connect(config("prefer")).await.unwrap();
+    let claims = ["a", "b"].map(|name| [claim(name, 1, Share::EXCLUSIVE, IfBusy::Refuse)]);
+    for answers in futures_util::future::join_all(claims.iter().map(|claims| client.acquire(claims))).await {
+        assert!(matches!(answers[0], Ok(Acquired::Held(_))), "{answers:?}");
+    }
+    let encrypted = "SELECT string_agg(DISTINCT s.ssl::text, ' ') FROM pg_stat_ssl AS s JOIN pg_stat_activity AS a \
+                     USING (pid) WHERE a.application_name = 'rlock'";
+    assert_eq!(server.value(encrypted), "false");
+}
