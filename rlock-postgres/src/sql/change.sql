@@ -106,7 +106,8 @@ BEGIN
           UPDATE {schema}.locks AS k SET
             last = l.last, capacity = l.capacity, id = l.id, weight = l.weight, token = l.token, since = l.since,
             expires = l.expires, inbox = l.inbox, owner = l.owner, data = l.data, shared = l.shared,
-            waiting = l.waiting, head = l.head, tail = l.tail, ended = l.ended, ended_at = l.ended_at
+            soonest = l.soonest, waiting = l.waiting, head = l.head, tail = l.tail, ended = l.ended,
+            ended_at = l.ended_at
           WHERE k.namespace = space AND k.name = resource;
         END IF;
       END IF;

@@ -51,6 +51,7 @@ BEGIN
     data bytea,
     -- A summary of this resource's rows in the table leases.
     shared bigint NOT NULL,   -- the weight of its holders and rests
+    soonest bigint NOT NULL DEFAULT 0, -- none of these expires before; of no meaning if there are none
     waiting bigint NOT NULL,  -- the number of its waiters
     head bigint NOT NULL,     -- no waiter has a lower place
     tail bigint NOT NULL,     -- the last place given out

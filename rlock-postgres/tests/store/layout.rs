@@ -1,13 +1,17 @@
-//! The cost of a queue, and the changes that a crash may lose.
+//! The cost of a queue and of many holders, and the changes that a crash may lose.
 
 use std::time::Duration;
 
-use rlock_core::{Acquired, Backend as _, BackendError, Extended, Extension, IfBusy, Share};
+use rlock_core::{Acquired, Backend as _, BackendError, Claim, Extended, Extension, IfBusy, Release, Share};
 use rlock_postgres::PostgresBackend;
 use rlock_testkit::faults::{Control as _, Data};
+use rlock_testkit::wait::eventually;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
 use crate::support::{Endpoint, Server, claim, key, release, ttl};
+
+/// The number of rows of leases that were read by indexes.
+const READ: &str = "SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = 'leases'";
 
 /// Makes a lock with lease 0 as its holder, and a number of waiters.
 async fn queue(client: &PostgresBackend, name: &str, waiters: u128) {
@@ -86,7 +90,6 @@ async fn a_hand_over_waits_for_no_other_waiter() {
 
 /// The rows of waiters that some joins, renewals and hand-overs read by indexes, behind a number of waiters.
 async fn reads(server: &Server, client: &PostgresBackend, waiters: u128) -> i64 {
-    const READ: &str = "SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = 'leases'";
     let name = format!("with {waiters}");
     queue(client, &name, waiters).await;
     server.wait_for_statistics(client).await;
@@ -110,6 +113,83 @@ async fn requests_in_a_long_queue_read_few_rows() {
     let few = reads(&server, &client, 20).await;
     let many = reads(&server, &client, 1_000).await;
     assert!(many <= few + few / 4, "{many} rows with 1,000 waiters, and {few} with 20");
+}
+
+/// A claim of one of `permits`.
+fn permit(name: &str, id: u128, permits: u32, if_busy: IfBusy) -> Claim {
+    Claim { ttl: ttl(600_000), ..claim(name, id, Share::new(1, permits).unwrap(), if_busy) }
+}
+
+/// The rows that refused tries, before and behind waiters, and hand-overs read by indexes, beside a number of holders.
+async fn reads_beside(server: &Server, client: &PostgresBackend, holders: u32) -> i64 {
+    const TURNS: u128 = 8;
+    let name = format!("beside {holders}");
+    let all: Vec<_> = (0..holders).map(|id| permit(&name, id.into(), holders, IfBusy::Refuse)).collect();
+    for some in all.chunks(64) {
+        assert!(client.acquire(some).await.iter().all(|answer| matches!(answer, Ok(Acquired::Held(_)))));
+    }
+    let refused = permit(&name, 1_000_000, holders, IfBusy::Refuse);
+    let is_refused = async || matches!(client.acquire(std::slice::from_ref(&refused)).await[0], Ok(Acquired::Busy));
+    let read = async || {
+        server.wait_for_statistics(client).await;
+        server.number(READ)
+    };
+    let before = read().await;
+    for _ in 0..TURNS {
+        assert!(is_refused().await);
+    }
+    let tries = read().await - before;
+
+    let waiters: Vec<_> = (1..=TURNS).map(|id| permit(&name, 2_000_000 + id, holders, IfBusy::Queue)).collect();
+    assert!(client.acquire(&waiters).await.iter().all(|answer| matches!(answer, Ok(Acquired::Queued(_)))));
+    let before = read().await;
+    for turn in 0..TURNS {
+        assert!(is_refused().await);
+        release(client, &name, turn).await;
+    }
+    tries + read().await - before
+}
+
+#[tokio::test]
+async fn tries_and_releases_read_few_of_many_holders() {
+    let server = Server::start_with(&["-c", "fsync=off", "-c", "autovacuum=off"]).await;
+    let client = server.client().await;
+    let few = reads_beside(&server, &client, 20).await;
+    let many = reads_beside(&server, &client, 1_000).await;
+    assert!(many <= few + few / 4, "{many} rows beside 1,000 holders, and {few} beside 20");
+}
+
+#[tokio::test]
+async fn one_try_counts_the_renewed_holders() {
+    const IS_EXACT: &str = "SELECT l.soonest = q.expires FROM rlock.locks AS l JOIN rlock.leases AS q \
+                            USING (namespace, name)";
+    let server = Server::start().await;
+    let client = server.client().await;
+    for id in 1..=2 {
+        client.acquire(&[permit("x", id, 2, IfBusy::Refuse)]).await.remove(0).unwrap();
+    }
+    assert_eq!(server.value(IS_EXACT), "t");
+    // As if the second holder would have expired by now, without its renewals.
+    server.query("UPDATE rlock.locks SET soonest = 1");
+    assert!(matches!(client.acquire(&[permit("x", 3, 2, IfBusy::Refuse)]).await[0], Ok(Acquired::Busy)));
+    assert_eq!(server.value(IS_EXACT), "t");
+}
+
+#[tokio::test]
+async fn waiter_gets_a_permit_after_its_rest() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    for id in 1..=3 {
+        client.acquire(&[permit("x", id, 2, IfBusy::Queue)]).await.remove(0).unwrap();
+    }
+    let release = Release { key: key("x", 2), rest: Duration::from_millis(100) };
+    client.release(&[release]).await.remove(0).unwrap();
+    let extension = Extension { key: key("x", 3), ttl: ttl(600_000) };
+    let is_held = async || {
+        let extended = client.extend(std::slice::from_ref(&extension)).await.remove(0).unwrap();
+        matches!(extended, Extended::Held(_))
+    };
+    eventually(Duration::from_secs(20), "the grant after the rest", is_held).await;
 }
 
 /// A release, a place in the queue and its renewal do not wait for the disk. A crash that loses them lets no two
@@ -171,7 +251,7 @@ async fn a_crash_behind_poolers_forgets_no_grants() {
 async fn three_hundred_waiters_survive_a_slow_disk() {
     let slow = ["-c", "fsync=on", "-c", "commit_delay=20000", "-c", "commit_siblings=0", "-c", "max_connections=120"];
     let server = Server::start_with(&slow).await;
-    let brief = |id| rlock_core::Claim { ttl: ttl(3_000), ..claim("x", id, Share::EXCLUSIVE, IfBusy::Queue) };
+    let brief = |id| Claim { ttl: ttl(3_000), ..claim("x", id, Share::EXCLUSIVE, IfBusy::Queue) };
     let holder = server.client().await;
     assert!(matches!(holder.acquire(&[brief(0)]).await[0], Ok(Acquired::Held(_))));
     let extension = |id| Extension { key: key("x", id), ttl: ttl(3_000) };

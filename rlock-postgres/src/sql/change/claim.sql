@@ -34,6 +34,7 @@ ELSE
     ELSE
       INSERT INTO {schema}.leases (namespace, name, place, id, weight, since, expires, inbox, owner, data)
       VALUES (space, resource, -l.last, lease, weights[i], now, now + ttls[i], our_inbox, owners[i], datas[i]);
+      l.soonest := CASE WHEN l.shared > 0 THEN least(l.soonest, now + ttls[i]) ELSE now + ttls[i] END;
       l.shared := l.shared + weights[i];
     END IF;
     must_flush := true;

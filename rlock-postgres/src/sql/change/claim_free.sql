@@ -33,16 +33,10 @@ ELSE
       WHERE q.id = lease AND (q.namespace, q.name) IS NOT DISTINCT FROM (space, resource)
     ))
   THEN
-    -- Refuse without a write, if live leases leave no room and no waiter is due for a grant.
+    -- Refuse without a write, if leases leave no room, none of them has expired, and no waiter is due for a grant.
     number := CASE WHEN l.expires > now THEN l.weight ELSE 0 END;
-    IF number + weights[i] <= l.capacity AND l.shared > 0 THEN
-      number := number + coalesce((
-        SELECT sum(q.weight) FROM {schema}.leases AS q
-        WHERE q.namespace = space AND q.name = resource AND q.place < 0 AND q.expires > now
-      ), 0);
-    END IF;
     {stale}
-    IF number + weights[i] > l.capacity AND NOT is_stale THEN
+    IF number + l.shared + weights[i] > l.capacity AND (l.shared = 0 OR l.soonest > now) AND NOT is_stale THEN
       what := 3;
     END IF;
   END IF;

@@ -18,6 +18,7 @@ ELSE
     IF w.place < 0 AND ttls[i] > 0 THEN
       UPDATE {schema}.leases AS q SET id = NULL, expires = now + ttls[i], inbox = NULL, owner = NULL, data = NULL
       WHERE q.namespace = space AND q.name = resource AND q.place = w.place;
+      l.soonest := least(l.soonest, now + ttls[i]);
     ELSE
       DELETE FROM {schema}.leases AS q WHERE q.namespace = space AND q.name = resource AND q.place = w.place;
       IF w.place < 0 THEN

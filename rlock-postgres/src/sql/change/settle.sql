@@ -11,16 +11,12 @@ END IF;
 IF verb = 6 THEN
   {drop_waiters}
 END IF;
-IF l.shared > 0 AND (
-  l.waiting > 0 OR verb = 1 OR verb = 6
-  OR verb <> 2 AND (l.capacity <> capacities[i] OR l.weight + l.shared + weights[i] > l.capacity)
-) THEN
+-- Renewals only postpone the end of a lease, so l.soonest may be too early, but never too late.
+IF l.shared > 0 AND l.soonest <= now THEN
   DELETE FROM {schema}.leases AS q
   WHERE q.namespace = space AND q.name = resource AND q.place < 0 AND q.expires <= now;
-  IF FOUND THEN
-    SELECT coalesce(sum(q.weight), 0) INTO l.shared FROM {schema}.leases AS q
-    WHERE q.namespace = space AND q.name = resource AND q.place < 0;
-  END IF;
+  SELECT coalesce(sum(q.weight), 0), coalesce(min(q.expires), 0) INTO l.shared, l.soonest FROM {schema}.leases AS q
+  WHERE q.namespace = space AND q.name = resource AND q.place < 0;
 END IF;
 WHILE l.waiting > 0 LOOP
   SELECT * INTO w FROM {schema}.leases AS q
@@ -64,6 +60,7 @@ WHILE l.waiting > 0 LOOP
       l.owner := w.owner;
       l.data := w.data;
     ELSE
+      l.soonest := CASE WHEN l.shared > 0 THEN least(l.soonest, w.expires) ELSE w.expires END;
       l.shared := l.shared + w.weight;
     END IF;
     IF verb = 2 THEN
