@@ -7,13 +7,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use rlock_core::{BackendError, Baseline};
 use sqlx::Row as _;
-use sqlx::postgres::{PgListener, PgPoolOptions, PgRow};
+use sqlx::postgres::PgRow;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use crate::backend::PostgresBackend;
 use crate::error::CallError;
 use crate::events::Inbox;
+use crate::session::{ListeningSession, Sessions};
 use crate::statement::{Statement, Value};
 use crate::{ConnectError, PostgresConfig};
 
@@ -56,7 +57,7 @@ pub struct PostgresBaseline {
     backend: PostgresBackend,
     channel: String,
     /// `None` where notifications do not arrive.
-    listener: Option<Mutex<PgListener>>,
+    listener: Option<Mutex<ListeningSession>>,
     update: Statement,
     update_and_notify: Statement,
     insert: Statement,
@@ -83,11 +84,11 @@ impl PostgresBaseline {
         let mut listener = None;
         if let Some(options) = config.listen_options().filter(|_| backend.listens()) {
             let limit = config.settings.connect_timeout;
-            let pool = PgPoolOptions::new().max_connections(1).idle_timeout(None).acquire_timeout(limit);
+            let sessions = Sessions::new(&config, options, false);
             let listen = async {
-                let mut listener = PgListener::connect_with(&pool.connect_with(options).await?).await?;
-                listener.listen(&channel).await?;
-                Ok(listener)
+                let mut session = sessions.connect_listener(limit).await?;
+                session.listener().listen(&channel).await?;
+                Ok(session)
             };
             let failed = |error| CallError::connecting(error, 1).into_connect_error(&store);
             listener = Some(Mutex::new(listen.await.map_err(failed)?));
@@ -152,10 +153,10 @@ impl Baseline for PostgresBaseline {
             let row = [self.config.settings.namespace.as_str(), PUSH].map(Value::text);
             return self.call("select", &self.read, row.into()).await.map(drop);
         };
-        let mut listener = listener.lock().await;
+        let mut session = listener.lock().await;
         self.write(&self.update_and_notify, PUSH, Some(&self.channel)).await?;
         let limit = self.config.settings.timeout;
-        let heard = match timeout(limit, listener.recv()).await {
+        let heard = match timeout(limit, session.listener().recv()).await {
             Ok(heard) => heard.map(drop).map_err(|error| CallError::connecting(error, 1)),
             Err(_elapsed) => Err(CallError::late(limit)),
         };

@@ -3,7 +3,7 @@
 use std::fs;
 
 use rlock_core::{Acquired, Backend as _, IfBusy, Share};
-use rlock_postgres::{ConnectError, PostgresBackend};
+use rlock_postgres::{ConnectError, PostgresBackend, PostgresBaseline};
 use rlock_testkit::certificates;
 use tempfile::TempDir;
 
@@ -73,6 +73,7 @@ async fn failed_handshake_leaves_prefer_unencrypted() {
     for answers in futures_util::future::join_all(claims.iter().map(|claims| client.acquire(claims))).await {
         assert!(matches!(answers[0], Ok(Acquired::Held(_))), "{answers:?}");
     }
+    let _baseline = PostgresBaseline::connect(config("prefer")).await.unwrap();
     let encrypted = "SELECT string_agg(DISTINCT s.ssl::text, ' ') FROM pg_stat_ssl AS s JOIN pg_stat_activity AS a \
                      USING (pid) WHERE a.application_name = 'rlock'";
     assert_eq!(server.value(encrypted), "false");
