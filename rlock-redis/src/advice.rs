@@ -14,7 +14,7 @@ pub(crate) const IS_REPLICA: &str = "the server is a replica, which grants nothi
 macro_rules! acl_rules {
     () => {
         "~rlock:* resetchannels &rlock:inbox:* +select +info +cluster|slots +cluster|info +asking +wait +ping +time +scan +eval +evalsha +script|load +subscribe \
-         +publish +get +mget +set +setrange +exists +del +pexpireat +zadd +zcard +zrem +zlexcount +zrangebylex +zrevrangebylex"
+         +publish +get +mget +set +setrange +exists +del +pexpireat +zadd +zrem +zlexcount +zrangebylex +zrevrangebylex"
     };
 }
 

@@ -53,10 +53,8 @@ local function library_in(grace)
     if lease.weight == r.capacity then
       r.sole, r.expires, r.token, r.inbox, r.shown = lease.id, lease.expires, lease.token, lease.inbox, lease.shown
       outlive(r, lease.expires)
-      local leaves = select('#', ...)
-      if leaves > 0 then r.has_set = redis.call('ZCARD', r.set) > leaves end
       save(r)
-      if leaves > 0 then redis.call('ZREM', r.set, ...) end
+      if ... then redis.call('ZREM', r.set, ...) end
     else
       put(r, lease, ...)
       r.shared = r.shared + lease.weight
@@ -76,7 +74,7 @@ local function library_in(grace)
   local function grant(r)
     if grace > 0 then return end
     while r.has_set and not r.sole do
-      local head = first(r.set, '[q', '(r')
+      local head, second = unpack(redis.call('ZRANGEBYLEX', r.set, '[q', '(r', 'LIMIT', 0, 2))
       if not head then return look_for_set(r) end
       local lease = record(r, string.sub(head, 10))
       if not lease then
@@ -86,6 +84,8 @@ local function library_in(grace)
         take(r, head)
       else
         if r.shared + lease.weight > r.capacity then return end
+        -- A lease that takes everything shares with none, so the set has only waiters.
+        if lease.weight == r.capacity and not second then r.has_set = false end
         local token = hold(r, lease, members(lease))
         tell(lease.inbox, 'g ' .. hex(lease.id) .. string.format(' %.0f', token))
       end
