@@ -24,7 +24,6 @@ return pack_each(answers, others, function(entry, key, set)
     return HELD, library.hold(r, lease), expires - now
   end
   if queue == 0 then return BUSY end
-  library.wait(r, lease)
-  return library.place(r, lease)
+  return library.wait(r, lease)
 end)
 end

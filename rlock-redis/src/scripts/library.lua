@@ -63,13 +63,6 @@ local function library_in(grace)
     return lease.token
   end
 
-  -- Appends a lease to the queue.
-  local function wait(r, lease)
-    lease.token, lease.place, lease.since = 0, next_number(r), now
-    put(r, lease)
-    save(r)
-  end
-
   -- Grants from the head of the queue while the capacity lasts, and skips expired waiters.
   local function grant(r)
     if grace > 0 then return end
@@ -125,13 +118,13 @@ local function library_in(grace)
     if lease and lease.expires > now and (lease.token > 0 or lease.place > 0) then return lease.expires, lease.token, lease end
   end
 
-  -- Returns the number of waiters in front of a lease, and the time until the lease in front of it expires.
-  local function place(r, lease)
-    local own, blocked_until = ordered(lease.place)
-    local ahead = redis.call('ZLEXCOUNT', r.set, '[q', '(q' .. own)
-    if ahead > 0 then
-      local before = redis.call('ZREVRANGEBYLEX', r.set, '(q' .. own, '[q', 'LIMIT', 0, 1)[1]
-      local in_front = record(r, string.sub(before, 10))
+  -- Returns the number of waiters in front of a place, and the time until the lease in front of it expires. queued is
+  -- the member of the waiter in front, if there is one.
+  local function place_behind(r, queued)
+    local ahead, blocked_until = 0, nil
+    if queued then
+      ahead = redis.call('ZLEXCOUNT', r.set, '[q', '[' .. queued)
+      local in_front = record(r, string.sub(queued, 10))
       blocked_until = in_front and in_front.expires
     elseif r.sole then
       blocked_until = r.expires
@@ -145,6 +138,26 @@ local function library_in(grace)
     end
     -- A release during the grace grants nothing, so the first waiter must ask again when the grace is over.
     return QUEUED, ahead, ahead == 0 and grace > 0 and grace or (blocked_until or now) - now
+  end
+
+  -- Returns the same for a waiter.
+  local function place(r, lease)
+    return place_behind(r, last(r.set, '[q', '(q' .. ordered(lease.place)))
+  end
+
+  -- Appends a lease to the queue, and returns the same. The number of its place is in the set alone, so that behind
+  -- another waiter the string need not change.
+  local function wait(r, lease)
+    local queued = r.has_set and last(r.set, '[q', '(r')
+    lease.token, lease.place, lease.since = 0, math.max(r.last + 1, now), now
+    if queued then
+      lease.place = math.max(lease.place, struct.unpack('>I8', queued, 2) + 1)
+    else
+      r.is_moved, r.is_changed = true, true -- the set may be new, without an expiry
+    end
+    put(r, lease)
+    close(r)
+    return place_behind(r, queued)
   end
 
   local function has_waiter(r) return r.has_set and first(r.set, '[q', '(r') end

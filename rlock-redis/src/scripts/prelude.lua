@@ -1,7 +1,7 @@
 -- The shared start of the scripts. rlock-redis puts this text in front of each of them.
 --
 -- A resource is a string at its key, packed by struct:
---   idle    last assigned number (tokens and places in the queue are one sequence), expiry of the keys in ms
+--   idle    last assigned number (tokens and the numbers of rests are one sequence), expiry of the keys in ms
 --   alone   the same, with the token of the lease that holds everything as the last number; expiry of that lease, the
 --           capacity; then its id, the inbox of its client, and its data for snapshots
 --   among   while leases share or wait: last number, expiry of the keys in ms, expiry of the lease that holds all

@@ -4,7 +4,7 @@
 -- members in the order of their bytes. The first byte is the kind:
 --   e  a holder of a part: its expiry, its id
 --   f  the rest of a part: the same
---   q  a waiter: its place, its id
+--   q  a waiter: its place (a number above those of the waiters in front), its id
 --   r  any of these leases: its id, weight, capacity, token or 0, place or 0, start, expiry, inbox, and
 --      the data for snapshots
 --   x  a waiter: its expiry, its id
@@ -23,6 +23,8 @@ local NO_ID = string.rep('\0', 16)
 local function ordered(number) return struct.pack('>I8', number) end
 
 local function first(set, from, to) return redis.call('ZRANGEBYLEX', set, from, to, 'LIMIT', 0, 1)[1] end
+
+local function last(set, from, to) return redis.call('ZREVRANGEBYLEX', set, to, from, 'LIMIT', 0, 1)[1] end
 
 local function unpack_record(member)
   local lease = { member = member, id = string.sub(member, 2, 17) }
@@ -64,8 +66,8 @@ local function recover(r)
     end
   end
   for _, kind in ipairs({ 'e', 'f', 'x' }) do
-    local last = redis.call('ZREVRANGEBYLEX', r.set, '(' .. kind .. '\255', '[' .. kind, 'LIMIT', 0, 1)[1]
-    if last then outlive(r, (struct.unpack('>I8', last, 2))) end
+    local latest = last(r.set, '[' .. kind, '(' .. kind .. '\255')
+    if latest then outlive(r, (struct.unpack('>I8', latest, 2))) end
   end
   local any = first(r.set, '[r', '(s')
   if any then r.capacity = unpack_record(any).capacity end
@@ -125,10 +127,11 @@ local function save(r)
   r.is_moved, r.is_changed = false, false
 end
 
--- Adds a lease to the set, and removes its previous members.
+-- Adds a lease to the set, and removes its previous members. If that changes r, save has to follow: it sets the expiry
+-- of a new set.
 local function put(r, lease, ...)
   outlive(r, lease.expires)
-  if not r.has_set then r.has_set, r.is_changed = true, true end
+  if not r.has_set then r.has_set, r.is_moved, r.is_changed = true, true, true end
   local record_member, a, b = members(lease)
   if b then
     redis.call('ZADD', r.set, 0, record_member, 0, a, 0, b)
@@ -136,7 +139,6 @@ local function put(r, lease, ...)
     redis.call('ZADD', r.set, 0, record_member, 0, a)
   end
   if ... then redis.call('ZREM', r.set, ...) end
-  redis.call('PEXPIREAT', r.set, r.kept)
 end
 
 local function look_for_set(r)

@@ -105,3 +105,17 @@ async fn waiters_are_served_after_their_resource_was_deleted() {
         assert!(matches!(extend(client, 5).await, Extended::Held(_)), "knows of waiters: {knows_of_waiters}");
     }
 }
+
+/// The string still says that there is a set.
+#[tokio::test]
+async fn queue_after_a_deleted_one_expires() {
+    let server = Server::start();
+    let client = server.client_in("n").await;
+    let claims = [1, 2, 3].map(|id| claim("a", id, Share::EXCLUSIVE, LONG, IfBusy::Queue));
+    client.acquire(&claims[..2]).await;
+    server.run(&["DEL", "rlock:2:{n:0}#a"]);
+    let answer = client.acquire(&claims[2..]).await.remove(0);
+    assert!(matches!(&answer, Ok(Acquired::Queued(place)) if place.ahead == 0), "{answer:?}");
+    let expires: i64 = server.run(&["PTTL", "rlock:2:{n:0}#a"])[0].parse().unwrap();
+    assert!(expires > 0, "{expires}");
+}

@@ -59,17 +59,38 @@ async fn held_lock_is_one_short_string() {
 }
 
 #[tokio::test]
-async fn hand_over_cost_is_independent_of_the_queue() {
+async fn contended_turn_costs_the_same_in_any_queue() {
     let server = Server::start();
-    let mut costs = Vec::new();
     for waiters in [2, 1_000] {
         let client = server.client().await;
         let claims: Vec<_> = (1..=waiters + 1).map(|id| mutex("a", id)).collect();
         client.acquire(&claims).await;
-        costs.push(cost(&server, client.release(&[key("a", 1).into()])).await.1);
+        let last = waiters + 2;
+        let (_, join) = cost(&server, client.acquire(&[mutex("a", last)])).await;
+        let read = [("time", 1), ("mget", 1), ("zrangebylex", 3), ("zrevrangebylex", 1), ("zlexcount", 1)];
+        let mut expected = commands(&read);
+        expected.insert("zadd".to_owned(), 1);
+        assert_eq!(join, expected);
+        let (_, extend) = cost(&server, client.extend(&[Extension { key: key("a", last), ttl: ttl(40_000) }])).await;
+        expected.insert("zrem".to_owned(), 1);
+        assert_eq!(extend, expected);
+        let (_, hand_over) = cost(&server, client.release(&[key("a", 1).into()])).await;
+        let listed = [("time", 1), ("mget", 1), ("zrangebylex", 2), ("set", 1), ("zrem", 1), ("publish", 1)];
+        assert_eq!(hand_over, commands(&listed));
     }
-    let listed = [("time", 1), ("mget", 1), ("zrangebylex", 2), ("set", 1), ("zrem", 1), ("publish", 1)];
-    assert_eq!(costs, [commands(&listed), commands(&listed)]);
+}
+
+#[tokio::test]
+async fn first_waiter_costs_as_little_as_this() {
+    let server = Server::start();
+    let client = server.client().await;
+    client.acquire(&[mutex("a", 1)]).await;
+    let (_, join) = cost(&server, client.acquire(&[mutex("a", 2)])).await;
+    let listed = [("time", 1), ("mget", 1), ("exists", 1), ("zadd", 1), ("set", 1), ("pexpireat", 1)];
+    assert_eq!(join, commands(&listed));
+    let (_, extend) = cost(&server, client.extend(&[Extension { key: key("a", 2), ttl: ttl(40_000) }])).await;
+    let listed = [("time", 1), ("mget", 1), ("zrangebylex", 2), ("zadd", 1), ("zrem", 1), ("zrevrangebylex", 1)];
+    assert_eq!(extend, commands(&listed));
 }
 
 #[tokio::test]
