@@ -8,7 +8,7 @@ local SIZE = 33
 local call, sub, pack, unpack_from = redis.call, string.sub, struct.pack, struct.unpack
 local claims, inbox, answers, others = ARGV[1], ARGV[2], {}, {}
 local keys, values = read_all()
-local written, read = {}, nil
+local written = {}
 
 for entry, key in ipairs(keys) do
   local value, at = values[entry], (entry - 1) * SIZE + 1
@@ -25,7 +25,7 @@ for entry, key in ipairs(keys) do
     actual = 0
   end
   if actual ~= capacity or weight ~= capacity then
-    others[#others + 1], read = entry, value
+    others[#others + 1] = entry
   elseif until_when <= now then
     local token, expires = math.max(last + 1, now), now + ttl * 1000
     local at_ms = math.ceil(expires / 1000)
@@ -41,7 +41,7 @@ for entry, key in ipairs(keys) do
   elseif queue == 0 and sub(value, ALONE_LENGTH + 1, ALONE_LENGTH + 16) ~= sub(claims, at, at + 15) then
     answers[entry] = pack('<Bdd', BUSY, 0, 0)
   else
-    others[#others + 1], read = entry, value
+    others[#others + 1] = entry
   end
 end
 

@@ -6,7 +6,7 @@ return pack_each(answers, others, function(entry, key, set)
   local weight, capacity, ttl, queue = unpack_from('<I4I4dB', claims, at + 16)
   local expires, shown = now + ttl * 1000, ARGV[math.min(entry + 2, #ARGV)]
 
-  local r = library.open(key, set, id, only_read(read))
+  local r = library.open(key, set, id, current(values, written, entry, key))
   library.settle(r)
   library.close(r)
   local lives_until, token, lease = library.find(r)

@@ -7,7 +7,7 @@ local SIZE = 24
 local call, sub, pack, unpack_from = redis.call, string.sub, struct.pack, struct.unpack
 local leases, answers, others = ARGV[1], {}, {}
 local keys, values = read_all()
-local written, read = {}, nil
+local written = {}
 
 for entry, key in ipairs(keys) do
   local value, at = values[entry], (entry - 1) * SIZE + 1
@@ -30,7 +30,7 @@ for entry, key in ipairs(keys) do
     end
     answers[entry] = pack('<Bdd', HELD, last, expires - now)
   else
-    others[#others + 1], read = entry, value
+    others[#others + 1] = entry
   end
 end
 

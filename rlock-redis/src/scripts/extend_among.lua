@@ -4,7 +4,7 @@ return pack_each(answers, others, function(entry, key, set)
   local at = (entry - 1) * SIZE + 1
   local id, wanted = sub(leases, at, at + 15), now + unpack_from('<d', leases, at + 16) * 1000
 
-  local r = library.open(key, set, id, only_read(read))
+  local r = library.open(key, set, id, current(values, written, entry, key))
   library.settle(r)
   local expires, token, lease = library.find(r)
   if not expires then

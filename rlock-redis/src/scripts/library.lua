@@ -3,9 +3,13 @@
 --
 -- During the grace after a start or a promotion nothing is granted.
 
--- The string that the first part of a script has read, if it is still current: entries of one batch may use one
--- resource.
-local function only_read(value) return #KEYS == 2 and type(value) == 'string' and value or nil end
+-- The string of an entry as the first part of a script has read it, unless another entry may have written it since:
+-- entries of one batch may use one resource.
+local function current(values, written, entry, key)
+  local value = not written[key] and values[entry]
+  written[key] = true
+  return value
+end
 
 local function text_of(error) return type(error) == 'table' and error.err or tostring(error) end
 

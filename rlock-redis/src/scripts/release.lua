@@ -9,7 +9,7 @@ local SIZE = 24
 local call, sub, unpack_from = redis.call, string.sub, struct.unpack
 local leases, answers, others = ARGV[1], {}, {}
 local keys, values = read_all()
-local written, read = {}, nil
+local written = {}
 
 for entry, key in ipairs(keys) do
   local value, at = values[entry], (entry - 1) * SIZE + 1
@@ -25,7 +25,7 @@ for entry, key in ipairs(keys) do
     written[key] = true
     answers[entry] = expires > now and 'r' or 'a'
   else
-    others[#others + 1], read = entry, value
+    others[#others + 1] = entry
   end
 end
 

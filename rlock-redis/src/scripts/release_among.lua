@@ -5,7 +5,9 @@ for _, entry in ipairs(others) do
   local at = (entry - 1) * SIZE + 1
   local id, rest = sub(leases, at, at + 15), unpack_from('<d', leases, at + 16) * 1000
   local ran, answer = pcall(function()
-    return library.release(library.open(KEYS[2 * entry - 1], KEYS[2 * entry], id, only_read(read)), rest)
+    local key = KEYS[2 * entry - 1]
+    local r = library.open(key, KEYS[2 * entry], id, current(values, written, entry, key))
+    return library.release(r, rest)
   end)
   if not ran then
     table.insert(errors, text_of(answer))

@@ -105,6 +105,18 @@ async fn last_waiter_holds_a_lone_string() {
 }
 
 #[tokio::test]
+async fn batch_reads_its_strings_in_one_command() {
+    let server = Server::start();
+    let client = server.client().await;
+    client.acquire(&["a", "b"].map(|name| mutex(name, 1))).await;
+    client.acquire(&["a", "b"].map(|name| mutex(name, 2))).await;
+    let extensions = ["a", "b"].map(|name| Extension { key: key(name, 2), ttl: ttl(40_000) });
+    let (_, extend) = cost(&server, client.extend(&extensions)).await;
+    let listed = [("time", 1), ("mget", 1), ("zrangebylex", 4), ("zadd", 2), ("zrem", 2), ("zrevrangebylex", 2)];
+    assert_eq!(extend, commands(&listed));
+}
+
+#[tokio::test]
 async fn only_the_last_token_is_left_until_expiry() {
     let server = Server::start();
     let client = server.client_in("n").await;
