@@ -111,8 +111,7 @@ impl Line {
     /// Whether another lease of this weight would be held at once.
     pub(crate) fn has_room_for(&self, weight: u32) -> bool {
         let Some(capacity) = self.capacity() else { return true };
-        let taken: u64 = self.leases.iter().map(Entry::weight).sum();
-        self.waiters().is_empty() && taken + u64::from(weight) <= u64::from(capacity)
+        self.waiters().is_empty() && permits(&self.leases) + u64::from(weight) <= u64::from(capacity)
     }
 }
 
@@ -139,19 +138,28 @@ impl Entry {
         self.spot.capacity.get().into()
     }
 
+    /// The permits that other leases may have while it is held.
+    pub(crate) fn room(&self) -> u64 {
+        self.capacity().saturating_sub(self.weight())
+    }
+
     pub(crate) fn blocker(&self) -> Blocker {
         Blocker { spot: self.spot, created: self.created, life: self.record.life() }
     }
 }
 
+/// The permits of all of these leases.
+pub(crate) fn permits(leases: &[Entry]) -> u64 {
+    leases.iter().map(Entry::weight).sum()
+}
+
 /// The nearest leases in front of a lease that together leave it no room; `None` if all of `nearest` leave it room.
 pub(crate) fn blockers<'a>(entry: &Entry, nearest: impl Iterator<Item = &'a Entry>) -> Option<Vec<Blocker>> {
-    let room = entry.capacity() - entry.weight().min(entry.capacity());
     let (mut blockers, mut taken) = (Vec::new(), 0);
     for other in nearest {
         blockers.push(other.blocker());
         taken += other.weight();
-        if taken > room {
+        if taken > entry.room() {
             return Some(blockers);
         }
     }

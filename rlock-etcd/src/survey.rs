@@ -1,16 +1,17 @@
 //! Finds out whether leases are held, from the leases in front of them, at a cost that does not grow with their lines.
 
 use futures_util::future::try_join_all;
+use rlock_core::ResourceName;
 
 use crate::answer::{Found, Outcome, foreign};
 use crate::error::CallError;
 use crate::inner::Inner;
-use crate::line::{Entry, Line, Standing, Wait, blockers};
+use crate::line::{Entry, Line, Standing, Wait, blockers, permits};
 use crate::sighting::{Question, Sighting};
 use crate::spot::Class;
 use crate::txn::{self, At, NEAR};
 
-/// The number of leases that each further read returns.
+/// The maximum number of leases that each further read returns.
 const PAGE: u32 = 64;
 
 impl Inner {
@@ -71,39 +72,44 @@ impl Inner {
                 return seen(Standing::Queued(Wait { ahead, blockers: vec![exclusive.blocker()] }));
             }
             let is_all = many.kvs.len() as u64 == many.count;
-            let taken = light.count + read(many).iter().map(Entry::weight).sum::<u64>();
+            let taken = light.count + permits(&read(many));
             if is_all && taken <= own.capacity() {
                 return seen(Standing::Held);
             }
         }
-        let standing = self.read_on(question, &own, at, nearest, ahead).await?;
+        let same_capacity = txn::capacity_front(&front, question.spot);
+        let (nearest, is_whole) = self.read_back(question.resource, &same_capacity, own.created, own.room()).await?;
+        let standing = match blockers(&own, nearest.iter()) {
+            Some(blockers) if !is_whole => Standing::Queued(Wait { ahead, blockers }),
+            _ => exactly(&own, at, nearest),
+        };
         seen(standing)
     }
 
-    /// Reads the leases in front of a lease until they leave it no room.
-    async fn read_on(
+    /// Reads the leases that were created before a revision, of those whose keys begin with `front`, the nearest first,
+    /// until they take more than `room` permits. Returns them, and whether they are all of them.
+    pub(crate) async fn read_back(
         &self,
-        question: &Question<'_>,
-        own: &Entry,
-        at: At,
-        mut nearest: Vec<Entry>,
-        ahead: u64,
-    ) -> Result<Standing, CallError> {
-        let front = self.keys.line(question.resource);
-        let same_capacity = txn::capacity_front(&front, question.spot);
-        while let Some(last) = nearest.last() {
-            let op = txn::before(&same_capacity, last.created, PAGE);
-            let (now, outcome) = self.look(vec![op]).await?.pop().ok_or_else(foreign)?;
+        resource: &ResourceName,
+        front: &str,
+        mut created: i64,
+        room: u64,
+    ) -> Result<(Vec<Entry>, bool), CallError> {
+        let line = self.keys.line(resource);
+        let mut leases = Vec::new();
+        loop {
+            let op = txn::before(front, created, PAGE);
+            let (at, outcome) = self.look(vec![op]).await?.pop().ok_or_else(foreign)?;
             let found = outcome.found()?;
-            nearest.extend(found.kvs.iter().filter_map(|kv| Entry::read(&front, now.epoch, kv)));
-            if found.kvs.len() < PAGE as usize {
-                break;
+            leases.extend(found.kvs.iter().filter_map(|kv| Entry::read(&line, at.epoch, kv)));
+            match found.kvs.last() {
+                Some(last) if found.kvs.len() == PAGE as usize => created = last.create_revision(),
+                _ => return Ok((leases, true)),
             }
-            if let Some(blockers) = blockers(own, nearest.iter()) {
-                return Ok(Standing::Queued(Wait { ahead, blockers }));
+            if permits(&leases) > room {
+                return Ok((leases, false));
             }
         }
-        Ok(exactly(own, at, nearest))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use futures_util::future::join_all;
+use futures_util::future::{join_all, try_join_all};
 use rlock_core::{Acquired, BackendError, Claim, Moment};
 use tokio::time::Instant;
 
@@ -13,7 +13,7 @@ use crate::answer::{Found, Outcome, foreign};
 use crate::crowds::two_spots;
 use crate::error::{CallError, Kind};
 use crate::inner::Inner;
-use crate::line::{Entry, Line};
+use crate::line::{Entry, Line, permits};
 use crate::record::State;
 use crate::sighting::Sighting;
 use crate::spot::{Class, Spot};
@@ -157,7 +157,7 @@ impl Inner {
     async fn look_for_room(&self, claims: &[&Claim]) -> Result<Vec<Look>, CallError> {
         let groups = claims.iter().map(|claim| self.room_ops(claim)).collect();
         let answers = self.look_at_groups(groups).await?;
-        claims.iter().zip(answers).map(|(claim, (at, outcomes))| self.room(claim, at, outcomes)).collect()
+        try_join_all(claims.iter().zip(answers).map(|(claim, (at, outcomes))| self.room(claim, at, outcomes))).await
     }
 
     /// The reads that look for room. A claim that was sent before without an answer also reads the spots that it was
@@ -176,7 +176,7 @@ impl Inner {
         ops
     }
 
-    fn room(&self, claim: &Claim, at: At, outcomes: Vec<Outcome>) -> Result<Look, CallError> {
+    async fn room(&self, claim: &Claim, at: At, outcomes: Vec<Outcome>) -> Result<Look, CallError> {
         let front = self.keys.line(&claim.key.resource);
         let found: Result<Vec<Found>, _> = outcomes.into_iter().map(Outcome::found).collect();
         let mut found = found?.into_iter();
@@ -205,10 +205,21 @@ impl Inner {
             return Ok(Look::There(held(own, at)));
         }
         let Some(((exclusive, light), many)) = shared else { return Ok(Look::Busy) };
-        let taken = light.count + read(&many).iter().map(Entry::weight).sum::<u64>() + u64::from(weight);
-        let is_all = many.kvs.len() as u64 == many.count;
-        let fits = exclusive.count == 0 && is_all && taken <= u64::from(claim.share.capacity());
+        // Each lease that was not read takes at least two permits.
+        let unread = many.count.saturating_sub(many.kvs.len() as u64);
+        let least = permits(&read(&many)) + 2 * unread;
+        let room = u64::from(claim.share.capacity()).checked_sub(light.count + u64::from(weight));
+        let room = room.filter(|&room| exclusive.count == 0 && least <= room);
+        let Some(room) = room else { return Ok(Look::Busy) };
+        if unread > 0 {
+            // Leases that were created later prevent the claim.
+            let class = txn::class_front(&front, Spot::new(claim.share, 0), Class::Many);
+            let (leases, _) = self.read_back(&claim.key.resource, &class, at.revision + 1, room).await?;
+            if permits(&leases) > room {
+                return Ok(Look::Busy);
+            }
+        }
         let spots = two_spots(claim.share, light.count + many.count);
-        Ok(if fits { Look::Room(Room { revision: at.revision, spots, is_sure: false }) } else { Look::Busy })
+        Ok(Look::Room(Room { revision: at.revision, spots, is_sure: false }))
     }
 }

@@ -180,6 +180,28 @@ async fn hundreds_that_share_are_judged_by_number() {
     assert_eq!(id.as_u128(), 301);
 }
 
+/// A count does not show how many permits they have, and the look at the line reads only a few of them.
+#[tokio::test]
+async fn try_finds_room_beside_many_large_leases() {
+    let server = Server::start();
+    let client = server.client_in("n").await;
+    let weighing = |id, weight, if_busy| claim("a", id, Share::new(weight, 300).unwrap(), LONG, if_busy);
+    let held: Vec<_> = (0..70).map(|id| weighing(id, 2, IfBusy::Queue)).collect();
+    for answer in client.acquire(&held).await {
+        assert!(matches!(answer, Ok(Acquired::Held(_))), "{answer:?}");
+    }
+    let tries = [(161, false), (150, true), (11, false), (9, true), (1, true), (1, false)];
+    for (id, (weight, fits)) in (70..).zip(tries) {
+        let answer = client.acquire(&[weighing(id, weight, IfBusy::Refuse)]).await.remove(0);
+        assert!(matches!(answer, Ok(Acquired::Held(_) | Acquired::Busy)), "{answer:?}");
+        assert_eq!(matches!(answer, Ok(Acquired::Held(_))), fits, "{weight} more: {answer:?}");
+    }
+    queue(&client, &[weighing(76, 3, IfBusy::Queue)]).await;
+    release(&client, &held[0].key).await;
+    let answer = client.acquire(&[weighing(77, 1, IfBusy::Refuse)]).await.remove(0);
+    assert!(matches!(answer, Ok(Acquired::Busy)), "it would overtake a waiter: {answer:?}");
+}
+
 /// Each waiter gets a spare etcd lease, whose life is restored by a keep-alive before the claim is answered.
 #[tokio::test(flavor = "multi_thread")]
 async fn spares_of_a_batch_are_restored_together() {
