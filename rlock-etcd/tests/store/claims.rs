@@ -122,18 +122,20 @@ async fn rest_begins_despite_a_concurrent_extension() {
     eventually(SOON * 2, "an extension during the release", is_moved_meanwhile).await;
 }
 
-/// Leaves the client a spare etcd lease with the TTL of a mutex: that of a claim that was sent once.
-async fn leave_a_spare(server: &Server, client: &EtcdBackend) {
-    let is_sent_once = async || {
-        let (claim, before) = (mutex("spare", rand::random()), transactions(server));
-        let held = client.acquire(slice::from_ref(&claim)).await.remove(0);
-        assert!(matches!(held, Ok(Acquired::Held(_))), "{held:?}");
+/// Leaves the client spare etcd leases with the TTL of a mutex: those of claims that were sent once.
+async fn leave_spares(server: &Server, client: &EtcdBackend, spares: u32) {
+    let are_sent_once = async || {
+        let claims: Vec<_> = (0..spares).map(|spare| mutex(&format!("spare {spare}"), rand::random())).collect();
+        let before = transactions(server);
+        let held = client.acquire(&claims).await;
+        assert!(held.iter().all(|answer| matches!(answer, Ok(Acquired::Held(_)))), "{held:?}");
         let copies = transactions(server) - before;
-        assert!(client.release(&[claim.key.into()]).await[0].is_ok());
+        let releases: Vec<_> = claims.into_iter().map(|claim| claim.key.into()).collect();
+        assert!(client.release(&releases).await.iter().all(Result::is_ok));
         copies == 1
     };
-    // On a busy machine a claim may get no answer within a second, and is sent again.
-    eventually(SOON, "a claim that is sent once", is_sent_once).await;
+    // On a busy machine a request may get no answer within a second, and is sent again.
+    eventually(SOON, "claims that are sent once", are_sent_once).await;
 }
 
 /// The number of transactions that the server has received.
@@ -148,7 +150,7 @@ async fn lease_of_a_repeated_claim_is_revoked() {
     let proxy = Proxy::in_front_of(server.url());
     let config = config_at(proxy.url(), "n").timeout(SOON).unwrap();
     let client = EtcdBackend::connect(config).await.unwrap();
-    leave_a_spare(&server, &client).await;
+    leave_spares(&server, &client, 1).await;
     let claim = mutex("a", 1);
     let before = transactions(&server);
     proxy.stall(Way::ToClient);
@@ -173,7 +175,7 @@ async fn repeated_claim_ends_its_first_etcd_lease() {
     let config = config_at(proxy.url(), "n").timeout(SOON).unwrap();
     let (client, other) = (EtcdBackend::connect(config).await.unwrap(), server.client_in("n").await);
     assert!(matches!(other.acquire(&[mutex("a", 1)]).await[0], Ok(Acquired::Held(_))));
-    leave_a_spare(&server, &client).await;
+    leave_spares(&server, &client, 1).await;
     // The claim takes the spare etcd lease, and gets no answer.
     let claims = [mutex("a", 3)];
     let before = transactions(&server);
@@ -188,6 +190,43 @@ async fn repeated_claim_ends_its_first_etcd_lease() {
     let repeated = client.acquire(&claims).await.remove(0);
     assert!(matches!(repeated, Ok(Acquired::Queued(_))), "{repeated:?}");
     assert!(revocations() > before, "the first request may still be carried out");
+}
+
+/// The servers carry the claims out, and the client gets no answer. Then an etcd lease ends, and the error of the next
+/// request does not say which one.
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_are_granted_after_one_etcd_lease_ended() {
+    const KEYS: [&str; 2] = ["n/a/00000001/x0", "n/b/00000001/x0"];
+    let server = Server::start();
+    let proxy = Proxy::in_front_of(server.url());
+    let client = EtcdBackend::connect(config_at(proxy.url(), "n").timeout(SOON).unwrap()).await.unwrap();
+    leave_spares(&server, &client, 2).await;
+    let admin = server.admin().await;
+    let leases = async || {
+        let mut leases = Vec::new();
+        for key in KEYS {
+            let found = admin.clone().get(key, None).await.unwrap();
+            leases.extend(found.kvs().iter().map(etcd_client::KeyValue::lease));
+        }
+        leases
+    };
+    let claims = [mutex("a", 1), mutex("b", 2)];
+    proxy.stall(Way::ToClient);
+    tokio::select! {
+        answers = client.acquire(&claims) => panic!("{answers:?}"),
+        () = eventually(SOON, "the keys", async || leases().await.len() == 2) => {}
+    }
+    let first = leases().await;
+    server.admin().await.lease_revoke(first[0]).await.unwrap();
+    proxy.heal();
+    for answer in client.acquire(&claims).await {
+        assert!(matches!(answer, Ok(Acquired::Held(_))), "{answer:?}");
+    }
+    let now = leases().await;
+    assert_eq!(now.len(), 2, "a lock has no key");
+    assert!(now.iter().all(|lease| !first.contains(lease)), "{now:?}, at first {first:?}");
+    let living = server.admin().await.leases().await.unwrap();
+    assert!(living.leases().iter().all(|lease| lease.id() != first[1]), "the first request may still be carried out");
 }
 
 /// The claim has written its key, and the read of its place in the line gets no answer.
