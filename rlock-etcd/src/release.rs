@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use futures_util::future::{join_all, try_join_all};
-use rlock_core::{BackendError, LeaseId, LeaseKey, Release, Released, ResourceName};
+use rlock_core::{BackendError, LeaseKey, Release, Released, ResourceName};
 
 use crate::error::{CallError, Kind};
 use crate::inner::Inner;
@@ -65,13 +65,12 @@ impl Inner {
         }
         // Until now the key may have been attached to an etcd lease, which the pool must not hand out before. After an
         // error the table keeps the lease for the next request.
-        for at in absent.into_iter().filter(|&at| answers[at].is_ok()) {
-            self.table.ended(releases[at].key.id);
-        }
+        let ended = releases.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
+        join_all(ended.map(|(release, _)| self.table.end(release.key.id))).await;
         answers
     }
 
-    /// Releases leases as this client knows them. The table keeps those that were absent.
+    /// Releases leases as this client knows them. The table keeps them.
     async fn release_known(
         &self,
         releases: &[Release],
@@ -98,8 +97,7 @@ impl Inner {
         }
         let done = join_all(parts.iter().map(|(_, part)| self.end(part))).await;
         let answers = done.into_iter().flatten();
-        let all = releases.iter().zip(&endings).zip(answers);
-        all.map(|((release, ending), answer)| self.released(release.key.id, ending, answer)).collect()
+        endings.iter().zip(answers).map(|(ending, answer)| self.released(ending, answer)).collect()
     }
 
     fn fail_all(&self, releases: &[Release], error: CallError) -> Vec<Result<Released, BackendError>> {
@@ -184,19 +182,13 @@ impl Inner {
         endings.iter().map(was_there).collect()
     }
 
-    fn released(
-        &self,
-        id: LeaseId,
-        ending: &Ending,
-        answer: Result<(bool, bool), CallError>,
-    ) -> Result<Released, BackendError> {
+    fn released(&self, ending: &Ending, answer: Result<(bool, bool), CallError>) -> Result<Released, BackendError> {
         let failed = |error| Err(self.failed(error, "release"));
         match answer {
             Ok((true, _)) => {
                 if let Some(resting) = ending.resting {
                     self.pool.forget(resting.id);
                 }
-                self.table.ended(id);
                 Ok(Released::Released)
             }
             Ok((false, true)) => failed(unsure()),

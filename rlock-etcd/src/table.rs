@@ -100,6 +100,17 @@ impl Table {
         known.into_iter().for_each(|known| self.take_back(known));
     }
 
+    /// The same, before core gets the answer. If a copy of the claim may still arrive, its etcd lease ends first, so that
+    /// the copy has no effect even if the process exits.
+    pub(crate) async fn end(&self, id: LeaseId) {
+        let is_tainted = |known: &&Known| known.tainted && !known.is_foreign;
+        let tainted = self.lock().get(&id).filter(is_tainted).map(|known| known.lease.id);
+        if let Some(lease) = tainted {
+            let _retried_in_background = self.pool.end(lease).await;
+        }
+        self.ended(id);
+    }
+
     /// Notes the spot of another client's lease that this client has extended, and may claim by the same id.
     pub(crate) fn met(&self, id: LeaseId, spot: Spot) {
         let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);

@@ -68,11 +68,11 @@ impl Inner {
                     }
                     Look::There(sighting) => there.push((at, claim, sighting)),
                     Look::Busy => {
-                        self.renounce(claim);
+                        self.table.end(claim.key.id).await;
                         answers.push((at, Ok(Acquired::Busy)));
                     }
                     Look::Refused(error) => {
-                        self.renounce(claim);
+                        self.table.end(claim.key.id).await;
                         answers.push((at, Err(error)));
                     }
                 }
@@ -86,7 +86,7 @@ impl Inner {
         }
         let error = CallError::new(Kind::Unsent, "other clients kept joining the line: try again");
         for (at, claim) in left {
-            self.renounce(claim);
+            self.table.end(claim.key.id).await;
             answers.push((at, Err(self.failed(error.clone(), "acquire"))));
         }
         answers
@@ -147,11 +147,6 @@ impl Inner {
         }
         answers.extend(self.answer_all(begun, alone).await);
         (answers, left)
-    }
-
-    /// Forgets a claim that was not granted.
-    fn renounce(&self, claim: &Claim) {
-        self.table.ended(claim.key.id);
     }
 
     async fn look_for_room(&self, claims: &[&Claim]) -> Result<Vec<Look>, CallError> {

@@ -112,7 +112,7 @@ impl Inner {
             return Ok(Next::Found(claim, theirs.clone(), at));
         }
         if let Some(mismatch) = mismatch(claim, &line) {
-            self.table.ended(claim.key.id);
+            self.table.end(claim.key.id).await;
             return Ok(Next::Refused(mismatch));
         }
         if attempt.again {

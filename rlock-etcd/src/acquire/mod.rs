@@ -109,7 +109,7 @@ impl Inner {
     async fn answer(&self, begun: Moment, claim: &Claim, sighting: Sighting) -> Result<Acquired, CallError> {
         let id = claim.key.id;
         let Some((entry, standing)) = &sighting.found else {
-            self.table.ended(id);
+            self.table.end(id).await;
             let reason = "the lease ended during its claim: its TTL is too short for these servers";
             return Err(CallError::new(Kind::Unsent, reason));
         };
