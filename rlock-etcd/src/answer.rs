@@ -4,6 +4,7 @@ use etcd_client::{GetResponse, KeyValue, ResponseHeader, Txn, TxnOp, TxnOpRespon
 
 use crate::conn::Conn;
 use crate::error::{CallError, Kind};
+use crate::line::Entry;
 use crate::txn::{At, Conditional};
 
 /// The result of a transaction: an outcome for each operation.
@@ -53,6 +54,18 @@ impl Outcome {
             Self::Decided(decided) => Ok(decided),
             _ => Err(foreign()),
         }
+    }
+}
+
+impl Found {
+    /// The leases among the keys, which begin with `front`.
+    pub(crate) fn leases(&self, front: &str, at: At) -> Vec<Entry> {
+        self.kvs.iter().filter_map(|kv| Entry::read(front, at.epoch, kv)).collect()
+    }
+
+    /// The lease at the only key of the range.
+    pub(crate) fn lease(&self, front: &str, at: At) -> Option<Entry> {
+        self.kvs.first().and_then(|kv| Entry::read(front, at.epoch, kv))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use rlock_core::{Extended, Extension, LeaseKey};
 
-use crate::answer::{self, foreign};
+use crate::answer;
 use crate::error::{CallError, Kind};
 use crate::inner::Inner;
 use crate::known::Known;
@@ -71,10 +71,8 @@ impl Inner {
 
     /// The lease, if it still exists.
     async fn lease_at(&self, key: &LeaseKey, entry: &Entry) -> Result<Option<Entry>, CallError> {
-        let ops = vec![txn::lease(&self.keys.spot(&key.resource, entry.spot))];
-        let (at, outcome) = self.look(ops).await?.pop().ok_or_else(foreign)?;
-        let found = outcome.found()?;
-        let now = found.kvs.first().and_then(|kv| Entry::read(&self.keys.line(&key.resource), at.epoch, kv));
+        let (at, found) = self.look_at(txn::lease(&self.keys.spot(&key.resource, entry.spot))).await?;
+        let now = found.lease(&self.keys.line(&key.resource), at);
         Ok(now.filter(|now| now.is(key.id) && now.created == entry.created))
     }
 
@@ -103,8 +101,6 @@ impl Inner {
             let reason = "the lease was attached to another etcd lease while it was extended";
             return Err(CallError::new(Kind::Unanswered, reason));
         }
-        let counted = self.look(vec![txn::count(&self.keys.line(&key.resource))]).await?.pop();
-        let (_, outcome) = counted.ok_or_else(foreign)?;
-        Ok(Extended::Gone { taken: outcome.found()?.count > 0 })
+        Ok(Extended::Gone { taken: self.count(&key.resource).await? > 0 })
     }
 }

@@ -6,7 +6,7 @@ use etcd_client::TxnOp;
 use futures_util::future::{join, join_all, try_join, try_join3};
 use rlock_core::{BackendError, Extended, Extension, Grant, Moment, ResourceName};
 
-use crate::answer::{Found, Outcome, foreign};
+use crate::answer::{Found, foreign};
 use crate::error::{CallError, Kind};
 use crate::inner::Inner;
 use crate::known::{Known, Phase, Seat};
@@ -111,8 +111,8 @@ impl Inner {
             (number, Sighting::of(&lines[&key.resource], key.id))
         }));
         let (mut unclear, mut gone) = (Vec::new(), Vec::new());
-        for ((number, known, seat), (at, outcomes)) in keys.into_iter().zip(answers) {
-            match self.unchanged(known, seat, at, outcomes)? {
+        for ((number, known, seat), (at, found)) in keys.into_iter().zip(answers) {
+            match self.unchanged(known, seat, at, found)? {
                 Seen::Unchanged(sighting) => sightings.push((number, *sighting)),
                 Seen::Changed => unclear.extend(known.question().map(|question| (number, question))),
                 Seen::Gone => gone.push((number, at)),
@@ -123,8 +123,8 @@ impl Inner {
         let (surveyed, counted) =
             try_join(self.survey(&questions), self.look(gone.iter().map(count).collect())).await?;
         sightings.extend(numbers.into_iter().zip(surveyed));
-        for ((number, at), (_, outcome)) in gone.into_iter().zip(counted) {
-            sightings.push((number, Sighting { at, found: None, others: outcome.found()?.count > 0 }));
+        for ((number, at), (_, found)) in gone.into_iter().zip(counted) {
+            sightings.push((number, Sighting { at, found: None, others: found.count > 0 }));
         }
         sightings.sort_unstable_by_key(|(number, _)| *number);
         let sightings: Vec<_> = sightings.into_iter().map(|(_, sighting)| sighting).collect();
@@ -156,12 +156,10 @@ impl Inner {
     }
 
     /// Compares the keys of a lease and its blockers with what is known of them.
-    fn unchanged(&self, known: &Known, seat: Seat, at: At, outcomes: Vec<Outcome>) -> Result<Seen, CallError> {
+    fn unchanged(&self, known: &Known, seat: Seat, at: At, found: Vec<Found>) -> Result<Seen, CallError> {
         let front = self.keys.line(&known.key.resource);
-        let found: Result<Vec<Found>, _> = outcomes.into_iter().map(Outcome::found).collect();
-        let mut found = found?.into_iter();
-        let own = found.next().ok_or_else(foreign)?;
-        let own = own.kvs.first().and_then(|kv| Entry::read(&front, at.epoch, kv));
+        let mut found = found.into_iter();
+        let own = found.next().ok_or_else(foreign)?.lease(&front, at);
         let Some(own) = own.filter(|own| own.is(known.key.id) && Seat::of(own) == seat) else { return Ok(Seen::Gone) };
         let Phase::Queued(_, wait) = &known.phase else {
             return Ok(Seen::Unchanged(Box::new(Sighting { at, found: Some((own, Standing::Held)), others: true })));

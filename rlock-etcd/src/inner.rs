@@ -7,7 +7,7 @@ use futures_util::future::try_join_all;
 use rlock_core::{BackendError, Events, ResourceName};
 
 use crate::EtcdConfig;
-use crate::answer::{self, Done, Outcome};
+use crate::answer::{self, Done, Found, Outcome, foreign};
 use crate::crowds::Crowds;
 use crate::error::CallError;
 use crate::keys::Keys;
@@ -67,16 +67,24 @@ impl Inner {
     }
 
     /// Runs operations that only read. Their answers may be of different revisions.
-    pub(crate) async fn look(&self, ops: Vec<TxnOp>) -> Result<Vec<(At, Outcome)>, CallError> {
+    pub(crate) async fn look(&self, ops: Vec<TxnOp>) -> Result<Vec<(At, Found)>, CallError> {
         let groups = self.look_at_groups(ops.into_iter().map(|op| vec![op]).collect()).await?;
-        Ok(groups
-            .into_iter()
-            .flat_map(|(at, outcomes)| outcomes.into_iter().map(move |outcome| (at, outcome)))
-            .collect())
+        Ok(groups.into_iter().flat_map(|(at, found)| found.into_iter().map(move |found| (at, found))).collect())
+    }
+
+    /// Runs one operation that only reads.
+    pub(crate) async fn look_at(&self, op: TxnOp) -> Result<(At, Found), CallError> {
+        self.look(vec![op]).await?.pop().ok_or_else(foreign)
+    }
+
+    /// Counts the leases and the rests of a resource.
+    pub(crate) async fn count(&self, resource: &ResourceName) -> Result<u64, CallError> {
+        let (_, found) = self.look_at(txn::count(&self.keys.line(resource))).await?;
+        Ok(found.count)
     }
 
     /// Runs groups of operations that only read. All answers of a group are of the same revision.
-    pub(crate) async fn look_at_groups(&self, groups: Vec<Vec<TxnOp>>) -> Result<Vec<(At, Vec<Outcome>)>, CallError> {
+    pub(crate) async fn look_at_groups(&self, groups: Vec<Vec<TxnOp>>) -> Result<Vec<(At, Vec<Found>)>, CallError> {
         let sizes: Vec<usize> = groups.iter().map(Vec::len).collect();
         let mut parts: Vec<Vec<TxnOp>> = Vec::new();
         let mut part_of = Vec::with_capacity(sizes.len());
@@ -91,9 +99,10 @@ impl Inner {
         let mut done: Vec<_> = done.into_iter().map(|one| (one.value.at, one.value.outcomes.into_iter())).collect();
         let answers = part_of.into_iter().zip(sizes).map(|(part, size)| {
             let (at, outcomes) = &mut done[part];
-            (*at, outcomes.by_ref().take(size).collect())
+            let found: Result<Vec<Found>, CallError> = outcomes.by_ref().take(size).map(Outcome::found).collect();
+            found.map(|found| (*at, found))
         });
-        Ok(answers.collect())
+        answers.collect()
     }
 
     /// Reads the whole lines of resources, at a cost that grows with them.
@@ -101,7 +110,7 @@ impl Inner {
         let fronts: Vec<_> = resources.iter().map(|name| self.keys.line(name)).collect();
         let answers = self.look(fronts.iter().map(|front| txn::line(front)).collect()).await?;
         let lines = fronts.iter().zip(answers);
-        lines.map(|(front, (at, outcome))| Ok(Line::read(front, at, &outcome.found()?.kvs))).collect()
+        Ok(lines.map(|(front, (at, found))| Line::read(front, at, &found.kvs)).collect())
     }
 
     pub(crate) fn failed(&self, error: CallError, operation: &'static str) -> BackendError {

@@ -145,10 +145,8 @@ impl Inner {
             Ok(found) => found,
             Err(error) => return leases.iter().map(|_| Err(error.clone())).collect(),
         };
-        let ended = leases.iter().copied().zip(found).map(async |((lease, seat), (at, outcome))| {
-            let found = outcome.found()?;
-            let front = self.keys.line(&lease.resource);
-            let entry = found.kvs.first().and_then(|kv| Entry::read(&front, at.epoch, kv));
+        let ended = leases.iter().copied().zip(found).map(async |((lease, seat), (at, found))| {
+            let entry = found.lease(&self.keys.line(&lease.resource), at);
             if !entry.is_some_and(|entry| entry.is(lease.id) && Seat::of(&entry) == seat) {
                 return Ok(Released::Absent);
             }

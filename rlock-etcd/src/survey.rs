@@ -3,7 +3,7 @@
 use futures_util::future::try_join_all;
 use rlock_core::ResourceName;
 
-use crate::answer::{Found, Outcome, foreign};
+use crate::answer::{Found, foreign};
 use crate::error::CallError;
 use crate::inner::Inner;
 use crate::line::{Entry, Line, Standing, Wait, blockers, permits};
@@ -19,8 +19,7 @@ impl Inner {
     pub(crate) async fn survey(&self, questions: &[Question<'_>]) -> Result<Vec<Sighting>, CallError> {
         let asked = questions.iter().map(|question| self.survey_ops(question)).collect();
         let answers = self.look_at_groups(asked).await?;
-        try_join_all(questions.iter().zip(answers).map(|(question, (at, outcomes))| self.judge(question, at, outcomes)))
-            .await
+        try_join_all(questions.iter().zip(answers).map(|(question, (at, found))| self.judge(question, at, found))).await
     }
 
     fn survey_ops(&self, question: &Question<'_>) -> Vec<etcd_client::TxnOp> {
@@ -41,22 +40,18 @@ impl Inner {
         ops
     }
 
-    async fn judge(&self, question: &Question<'_>, at: At, outcomes: Vec<Outcome>) -> Result<Sighting, CallError> {
+    async fn judge(&self, question: &Question<'_>, at: At, found: Vec<Found>) -> Result<Sighting, CallError> {
         let front = self.keys.line(question.resource);
-        let found: Result<Vec<Found>, _> = outcomes.into_iter().map(Outcome::found).collect();
-        let mut found = found?.into_iter();
+        let mut found = found.into_iter();
         let (Some(own), Some(all), Some(near)) = (found.next(), found.next(), found.next()) else {
             return Err(foreign());
         };
-        let own = own.kvs.first().and_then(|kv| Entry::read(&front, at.epoch, kv));
-        let Some(own) = own.filter(|own| own.is(question.id) && own.created == question.created) else {
+        let Some(own) = own.lease(&front, at).filter(|own| own.is(question.id) && own.created == question.created)
+        else {
             return Ok(Sighting { at, found: None, others: all.count > 0 });
         };
-        let read = |found: Found| -> Vec<Entry> {
-            found.kvs.iter().filter_map(|kv| Entry::read(&front, at.epoch, kv)).collect()
-        };
         let is_whole = near.kvs.len() < NEAR as usize;
-        let nearest = read(near);
+        let nearest = near.leases(&front, at);
         let others = all.count > 1;
         let seen = |standing| Ok(Sighting { at, found: Some((own.clone(), standing)), others });
         if is_whole {
@@ -68,11 +63,11 @@ impl Inner {
             return seen(Standing::Queued(Wait { ahead, blockers }));
         }
         if let (Some(exclusive), Some(light), Some(many)) = (found.next(), found.next(), found.next()) {
-            if let Some(exclusive) = read(exclusive).first() {
+            if let Some(exclusive) = exclusive.leases(&front, at).first() {
                 return seen(Standing::Queued(Wait { ahead, blockers: vec![exclusive.blocker()] }));
             }
             let is_all = many.kvs.len() as u64 == many.count;
-            let taken = light.count + permits(&read(many));
+            let taken = light.count + permits(&many.leases(&front, at));
             if is_all && taken <= own.capacity() {
                 return seen(Standing::Held);
             }
@@ -98,10 +93,8 @@ impl Inner {
         let line = self.keys.line(resource);
         let mut leases = Vec::new();
         loop {
-            let op = txn::before(front, created, PAGE);
-            let (at, outcome) = self.look(vec![op]).await?.pop().ok_or_else(foreign)?;
-            let found = outcome.found()?;
-            leases.extend(found.kvs.iter().filter_map(|kv| Entry::read(&line, at.epoch, kv)));
+            let (at, found) = self.look_at(txn::before(front, created, PAGE)).await?;
+            leases.extend(found.leases(&line, at));
             match found.kvs.last() {
                 Some(last) if found.kvs.len() == PAGE as usize => created = last.create_revision(),
                 _ => return Ok((leases, true)),

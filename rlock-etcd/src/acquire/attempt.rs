@@ -181,10 +181,8 @@ impl Inner {
         let front = self.keys.line(&claim.key.resource);
         let spots = attempt.spots.into_iter().flatten().chain([Spot::new(claim.share, 0)]);
         let ops = spots.map(|spot| txn::lease(&self.keys.spot(&claim.key.resource, spot))).collect();
-        for (at, outcome) in self.look(ops).await? {
-            let found = outcome.found()?;
-            let entry = found.kvs.first().and_then(|kv| Entry::read(&front, at.epoch, kv));
-            if let Some(entry) = entry.filter(|entry| entry.is(claim.key.id)) {
+        for (at, found) in self.look(ops).await? {
+            if let Some(entry) = found.lease(&front, at).filter(|entry| entry.is(claim.key.id)) {
                 return Ok(Some((entry, at)));
             }
         }

@@ -9,11 +9,11 @@ use tokio::time::Instant;
 use super::attempt::{Attempt, first, taken};
 use super::join::{held, mismatch};
 use super::{Answer, Numbered};
-use crate::answer::{Found, Outcome, foreign};
+use crate::answer::{Found, foreign};
 use crate::crowds::two_spots;
 use crate::error::{CallError, Kind};
 use crate::inner::Inner;
-use crate::line::{Entry, Line, permits};
+use crate::line::{Line, permits};
 use crate::record::State;
 use crate::sighting::Sighting;
 use crate::spot::{Class, Spot};
@@ -152,7 +152,7 @@ impl Inner {
     async fn look_for_room(&self, claims: &[&Claim]) -> Result<Vec<Look>, CallError> {
         let groups = claims.iter().map(|claim| self.room_ops(claim)).collect();
         let answers = self.look_at_groups(groups).await?;
-        try_join_all(claims.iter().zip(answers).map(|(claim, (at, outcomes))| self.room(claim, at, outcomes))).await
+        try_join_all(claims.iter().zip(answers).map(|(claim, (at, found))| self.room(claim, at, found))).await
     }
 
     /// The reads that look for room. A claim that was sent before without an answer also reads the spots that it was
@@ -171,10 +171,9 @@ impl Inner {
         ops
     }
 
-    async fn room(&self, claim: &Claim, at: At, outcomes: Vec<Outcome>) -> Result<Look, CallError> {
+    async fn room(&self, claim: &Claim, at: At, found: Vec<Found>) -> Result<Look, CallError> {
         let front = self.keys.line(&claim.key.resource);
-        let found: Result<Vec<Found>, _> = outcomes.into_iter().map(Outcome::found).collect();
-        let mut found = found?.into_iter();
+        let mut found = found.into_iter();
         let peek = found.next().ok_or_else(foreign)?;
         let line = Line::read(&front, at, &peek.kvs);
         let is_whole = peek.kvs.len() as u64 == peek.count;
@@ -191,18 +190,15 @@ impl Inner {
             let room = Room { revision: at.revision, spots, is_sure: true };
             return Ok(if line.has_room_for(weight) { Look::Room(room) } else { Look::Busy });
         }
-        let read = |found: &Found| -> Vec<Entry> {
-            found.kvs.iter().filter_map(|kv| Entry::read(&front, at.epoch, kv)).collect()
-        };
         let shared = if claim.share.is_exclusive() { None } else { found.next().zip(found.next()).zip(found.next()) };
-        if let Some(own) = found.flat_map(|found| read(&found)).find(|own| own.is(claim.key.id)) {
+        if let Some(own) = found.flat_map(|found| found.leases(&front, at)).find(|own| own.is(claim.key.id)) {
             // An earlier request wrote it while there was room.
             return Ok(Look::There(held(own, at)));
         }
         let Some(((exclusive, light), many)) = shared else { return Ok(Look::Busy) };
         // Each lease that was not read takes at least two permits.
         let unread = many.count.saturating_sub(many.kvs.len() as u64);
-        let least = permits(&read(&many)) + 2 * unread;
+        let least = permits(&many.leases(&front, at)) + 2 * unread;
         let room = u64::from(claim.share.capacity()).checked_sub(light.count + u64::from(weight));
         let room = room.filter(|&room| exclusive.count == 0 && least <= room);
         let Some(room) = room else { return Ok(Look::Busy) };

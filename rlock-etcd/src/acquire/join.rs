@@ -4,7 +4,7 @@ use rlock_core::{BackendError, Claim, Moment};
 
 use super::attempt::{Attempt, first, taken};
 use super::{Answer, Crowded, Numbered};
-use crate::answer::{Found, foreign};
+use crate::answer::Found;
 use crate::crowds::two_spots;
 use crate::error::{CallError, Kind};
 use crate::inner::Inner;
@@ -129,9 +129,7 @@ impl Inner {
         if seen.kvs.len() as u64 == seen.count {
             return Ok(seen.count);
         }
-        let counted = self.look(vec![txn::count(&self.keys.line(&claim.key.resource))]).await?.pop();
-        let (_, outcome) = counted.ok_or_else(foreign)?;
-        Ok(outcome.found()?.count)
+        self.count(&claim.key.resource).await
     }
 }
 
