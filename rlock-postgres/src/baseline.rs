@@ -83,15 +83,9 @@ impl PostgresBaseline {
         let (store, channel) = (backend.store.clone(), Inbox::channel());
         let mut listener = None;
         if let Some(options) = config.listen_options().filter(|_| backend.listens()) {
-            let limit = config.settings.connect_timeout;
             let sessions = Sessions::new(&config, options, false);
-            let listen = async {
-                let mut session = sessions.connect_listener(limit).await?;
-                session.listener().listen(&channel).await?;
-                Ok(session)
-            };
-            let failed = |error| CallError::connecting(error, 1).into_connect_error(&store);
-            listener = Some(Mutex::new(listen.await.map_err(failed)?));
+            let opened = sessions.open_listening(&channel, config.settings.connect_timeout).await;
+            listener = Some(Mutex::new(opened.map_err(|error| error.into_connect_error(&store))?));
         }
         let statement = |text| Statement::new(text, &config.settings.schema);
         Ok(Self {

@@ -1,13 +1,17 @@
 //! Connections: their number, and few round trips until the first request.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use rlock_core::{Acquired, Backend as _, IfBusy, Share};
-use rlock_postgres::{ConnectError, PostgresBackend};
+use rlock_postgres::{ConnectError, PostgresBackend, PostgresBaseline};
 use rlock_testkit::faults::Proxy;
 use rlock_testkit::servers::PgBouncer;
 use sqlx::{Connection as _, Executor as _, PgConnection};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
+use url::Url;
 
 use crate::support::{Server, claim, release};
 
@@ -62,6 +66,34 @@ async fn locked_tables_end_connecting_at_its_limit() {
     assert!(matches!(late, ConnectError::Unreachable(_)), "{late}");
     admin.execute("COMMIT").await.unwrap();
     server.client().await;
+}
+
+/// The URL of a relay that passes its first connection on to a server, and answers no other.
+async fn answering_once(server: &str) -> String {
+    let mut url = Url::parse(server).unwrap();
+    let addresses = url.socket_addrs(|| None).unwrap();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let relay = listener.local_addr().unwrap();
+    url.set_ip_host(relay.ip()).unwrap();
+    url.set_port(Some(relay.port())).unwrap();
+    tokio::spawn(async move {
+        let (mut client, _) = listener.accept().await.unwrap();
+        let mut server = TcpStream::connect(&addresses[..]).await.unwrap();
+        let _closed = copy_bidirectional(&mut client, &mut server).await;
+    });
+    url.into()
+}
+
+/// The first connection of a baseline is for requests, and the second one only listens.
+#[tokio::test]
+async fn silent_server_ends_a_baseline_at_its_limit() {
+    let server = Server::start().await;
+    let config = server.config_of(&answering_once(server.0.url()).await);
+    let config = config.connect_timeout(Duration::from_secs(5)).unwrap();
+    let connected = timeout(Duration::from_secs(30), PostgresBaseline::connect(config)).await;
+    let late = connected.expect("the limit is 5 s").unwrap_err();
+    assert!(matches!(late, ConnectError::Unreachable(_)), "{late}");
+    assert!(late.to_string().contains("no connection within 5s"), "{late}");
 }
 
 /// A server, and a client with two connections. Each request waits for a replica that does not exist, and its session
