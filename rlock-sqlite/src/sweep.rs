@@ -23,7 +23,7 @@ impl Transaction<'_> {
              ORDER BY namespace, name LIMIT ?";
         const REMOVE: &str = "DELETE FROM resources WHERE namespace = ? AND name = ?";
         const NOTE: &str = "UPDATE state SET last = max(last, ?)";
-        const FORGET: &str = "DELETE FROM mail WHERE nr < (SELECT min(nr) + ? FROM mail) AND sent < ?";
+        const FORGET: &str = "DELETE FROM mail WHERE nr IN (SELECT nr FROM mail ORDER BY nr LIMIT ?) AND sent < ?";
         let before = self.now - KEPT;
         let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?));
         let rows: Vec<(String, String, i64, i64, i64)> = {
