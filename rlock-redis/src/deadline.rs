@@ -18,11 +18,15 @@ use crate::scripts::Script;
 use crate::silent_spell::SUSPICIOUS;
 use crate::wire::{Args, Reply};
 
+/// The longest time in which a repeated call may take effect. It is shorter than the time for which core repeats
+/// releases.
+const LONGEST: Duration = Duration::from_secs(30);
+
 /// Runs a script, and adds the deadline as its last argument.
 ///
 /// The first deadline is the time at which the client begins to replace the connection, if it stays silent. A server
 /// that is slower than that, or whose clock was set forward, drops the call and answers with its time. The client then
-/// repeats the call, and counts the timeout of a request from that time.
+/// repeats the call, and counts the timeout of a request from that time, but no more than [`LONGEST`].
 ///
 /// # Cancel safety
 ///
@@ -43,14 +47,14 @@ pub(crate) async fn run(
         call.await?
     };
     let Some(now) = dropped_at(conn, sent, &reply) else { return Ok(reply) };
-    let reply = send(conn, asking, script, &build, || now.saturating_add(micros(conn.timeout()))).await?;
+    let limit = conn.timeout().min(LONGEST);
+    let reply = send(conn, asking, script, &build, || now.saturating_add(micros(limit))).await?;
     if answers::late(&reply).is_none() {
         return Ok(reply);
     }
     let reason = format!(
-        "the server ran the request later than {:?} after it was sent, by its own clock: the server is overloaded, or \
-         its clock was set",
-        conn.timeout()
+        "the server ran the request later than {limit:?} after it was sent, by its own clock: the server is overloaded, \
+         or its clock was set"
     );
     Err(CallError::Unsent(Cause::new(reason)))
 }

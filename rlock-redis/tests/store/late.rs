@@ -115,3 +115,30 @@ async fn set_clock_refuses_no_claim() {
         assert!(matches!(answer, Ok(Acquired::Held(_))), "{ahead} s ahead: {answer:?}");
     }
 }
+
+/// The client repeats a claim that the server drops as late. The network holds the repetition back, for less than the
+/// timeout of the connection.
+#[tokio::test]
+async fn repeated_claim_expires_after_half_a_minute() {
+    let host = Host::new();
+    let server = Deployment::Alone(Redis::start_on(&host, &[]));
+    let proxy = Proxy::in_front_of(&server.url());
+    let (client, claims) = (client(proxy.url()).await, exclusive());
+    server.control().pause().await;
+    let requests = proxy.round_trips();
+    let strand = async {
+        eventually(SOON, "the claim", async || proxy.round_trips() > requests).await;
+        proxy.strand();
+        host.set_clock(5);
+        server.control().resume().await;
+    };
+    let (answers, ()) = tokio::join!(client.acquire(&claims), strand);
+    assert!(matches!(answers[0], Err(BackendError::Unknown(_))), "{answers:?}");
+    is_granted(&client, &claims).await;
+    let released = client.release(&[claims[0].key.clone().into()]).await.remove(0);
+    assert!(matches!(released, Ok(Released::Released)), "{released:?}");
+    host.set_clock(45);
+    scripts_arrive(&server, &[&proxy]).await;
+    let resource = client.inspect(&claims[0].key.resource).await.unwrap();
+    assert!(resource.is_free(), "the late repetition left a lease: {resource:?}");
+}
