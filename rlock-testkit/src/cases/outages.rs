@@ -16,10 +16,11 @@ use crate::{Network, Remotes, Stage};
 /// Far shorter than the life of the leases that are not renewed here.
 const PROMPT: Duration = Duration::from_secs(5);
 
-/// A store that is paused for half a TTL costs no holder its lock, and no waiter its position.
+/// A store that is paused for half a TTL costs no holder its lock, and no waiter its position. A sixth of the TTL is
+/// left for stopping and waking the servers, and for the renewals after that.
 pub async fn short_outage_loses_nothing(stage: &Stage, server: &dyn Control, _: &Remotes) {
     let (client, other) = (stage.client().await, stage.client().await);
-    let ttl = stage.patient();
+    let ttl = stage.patient() * 2;
     let guards = join_all((0..20).map(|number| lock_numbered(&client, number, ttl))).await;
     let waiter = SimpleLock::new("0", &other).expect("a valid name");
     let waiting = tokio::spawn(async move { waiter.lock_with(LockOptions::new().ttl(ttl)).await });
