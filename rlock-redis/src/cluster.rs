@@ -186,8 +186,8 @@ impl Inner {
 
     /// Asks the primaries for their views; if none answers, asks all known nodes.
     async fn look(&self) {
-        let conns: Vec<_> = self.primaries().iter().filter_map(|primary| primary.commands().ok()).collect();
-        let asked = join_all(conns.iter().map(|conn| self.ask(conn))).await;
+        let primaries = self.primaries();
+        let asked = join_all(primaries.iter().map(|primary| self.ask_primary(primary))).await;
         let mut views: Vec<_> = asked.into_iter().flatten().collect();
         if views.is_empty() {
             let known = {
@@ -203,18 +203,10 @@ impl Inner {
         }
     }
 
-    async fn views_by_address(&self, addresses: &[Address], limit: Duration) -> (Vec<View>, Vec<CallError>) {
-        let ask = async |address: &Address| {
-            let asked = async {
-                let (conn, _driver) = Conn::open(&Endpoint::of_node(&self.config, address)).await?;
-                self.ask(&conn).await
-            };
-            let late = |_elapsed| Err(CallError::Unsent(Cause::new(format!("no answer within {limit:?}"))));
-            timeout(limit, asked).await.unwrap_or_else(late).map_err(|error| error.about(address))
-        };
+    async fn views_by_address(&self, addresses: &[Address], limit: Duration) -> (Vec<(Address, View)>, Vec<CallError>) {
         let (mut views, mut errors) = (Vec::new(), Vec::new());
         let asked = addresses.iter().enumerate().map(|(number, address)| {
-            let asked = ask(address);
+            let asked = self.ask_at(address, limit);
             async move { (number, asked.await) }
         });
         let answers = without_stragglers(asked.collect(), AFTER_ANOTHER, Result::is_ok).await;
@@ -227,7 +219,24 @@ impl Inner {
         (views, errors)
     }
 
-    async fn ask(&self, conn: &Conn) -> Result<View, CallError> {
+    /// Asks a primary, over a new connection if its own one is lost: the answer may say why.
+    async fn ask_primary(&self, primary: &Primary) -> Result<(Address, View), CallError> {
+        match primary.commands() {
+            Ok(conn) => self.ask(&conn).await,
+            Err(_lost) => self.ask_at(primary.address(), ANSWERS_WITHIN).await,
+        }
+    }
+
+    async fn ask_at(&self, address: &Address, limit: Duration) -> Result<(Address, View), CallError> {
+        let asked = async {
+            let (conn, _driver) = Conn::open(&Endpoint::of_node(&self.config, address)).await?;
+            self.ask(&conn).await
+        };
+        let late = |_elapsed| Err(CallError::Unsent(Cause::new(format!("no answer within {limit:?}"))));
+        timeout(limit, asked).await.unwrap_or_else(late).map_err(|error| error.about(address))
+    }
+
+    async fn ask(&self, conn: &Conn) -> Result<(Address, View), CallError> {
         let mut args = Args::default();
         args.fixed("SLOTS");
         let reply = match timeout(ANSWERS_WITHIN, conn.command("CLUSTER", args)).await {
@@ -239,6 +248,7 @@ impl Inner {
         };
         let reached = |announced| self.config.reached(announced);
         View::read(&reply, conn.address(), reached, |slot| self.keys.bucket_of_slot(slot))
+            .map(|view| (conn.address().clone(), view))
             .ok_or_else(|| CallError::Refused(format!("{reply:?} to CLUSTER SLOTS")))
     }
 
@@ -246,17 +256,13 @@ impl Inner {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         let mut primaries = BTreeMap::new();
         for (bucket, owner) in (0..).zip(view.owners) {
-            // A slot that no node serves now stays with the node that served it last.
-            let primary = match owner {
-                None => table.buckets[usize::from(bucket)].clone(),
-                Some(address) => {
-                    let known = primaries.get(&address).or_else(|| table.primaries.get(&address)).cloned();
-                    Some(known.unwrap_or_else(|| self.connect(address, bucket, &self.events)))
-                }
-            };
-            if let Some(primary) = &primary {
-                primaries.insert(primary.address().clone(), primary.clone());
-            }
+            // A bucket without an owner gets no requests: the client library drops a connection at their refusal.
+            let primary = owner.map(|address| {
+                let known = primaries.get(&address).or_else(|| table.primaries.get(&address)).cloned();
+                let primary = known.unwrap_or_else(|| self.connect(address.clone(), bucket, &self.events));
+                primaries.insert(address, primary.clone());
+                primary
+            });
             table.buckets[usize::from(bucket)] = primary;
         }
         table.replicas = view.replicas;

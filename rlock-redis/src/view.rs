@@ -43,16 +43,20 @@ impl View {
     }
 
     /// Chooses for each bucket the primary that most nodes name. A primary that was cut off from the others may not
-    /// know of a failover.
-    pub(crate) fn majority(views: &[Self]) -> Self {
+    /// know of a failover. `views` are by the addresses of their nodes.
+    ///
+    /// A primary that no longer serves a slot knows that best: the others name it until they learn of another one.
+    pub(crate) fn majority(views: &[(Address, Self)]) -> Self {
         let owner = |bucket: usize| {
             let mut votes = BTreeMap::new();
-            for owner in views.iter().filter_map(|view| view.owners[bucket].as_ref()) {
+            for owner in views.iter().filter_map(|(_, view)| view.owners[bucket].as_ref()) {
                 *votes.entry(owner).or_insert(0) += 1;
             }
-            votes.into_iter().max_by_key(|(_, votes)| *votes).map(|(owner, _)| owner.clone())
+            let (owner, _) = votes.into_iter().max_by_key(|(_, votes)| *votes)?;
+            let is_left = views.iter().any(|(node, view)| node == owner && view.owners[bucket].is_none());
+            (!is_left).then(|| owner.clone())
         };
-        let mut replicas: Vec<_> = views.iter().flat_map(|view| view.replicas.iter().cloned()).collect();
+        let mut replicas: Vec<_> = views.iter().flat_map(|(_, view)| view.replicas.iter().cloned()).collect();
         replicas.sort();
         replicas.dedup();
         Self { owners: (0..BUCKETS.into()).map(owner).collect(), replicas }
@@ -109,13 +113,26 @@ mod tests {
         assert_eq!(View::read(&Reply::Other, &own, |announced| announced, |_| None), None);
     }
 
+    /// The view of the node at `host` that the node at `owner` has all slots.
+    fn view(host: &str, owner: &str) -> (Address, View) {
+        let owners = vec![Some(Address::new(owner, 1)); BUCKETS.into()];
+        (Address::new(host, 1), View { owners, replicas: Vec::new() })
+    }
+
     #[test]
     fn most_nodes_decide() {
-        let view =
-            |host: &str| View { owners: vec![Some(Address::new(host, 1)); BUCKETS.into()], replicas: Vec::new() };
-        let mut silent = view("old");
-        silent.owners[0] = None;
-        let majority = View::majority(&[silent, view("new"), view("new")]);
+        let mut silent = view("old", "old");
+        silent.1.owners[0] = None;
+        let majority = View::majority(&[silent, view("new", "new"), view("other", "new")]);
         assert!(majority.owners.iter().all(|owner| *owner == Some(Address::new("new", 1))));
+    }
+
+    #[test]
+    fn primary_knows_which_slots_it_has_left() {
+        let mut owner = view("owner", "owner");
+        owner.1.owners[3] = None;
+        let majority = View::majority(&[view("a", "owner"), view("b", "owner"), owner]);
+        let owned: Vec<bool> = majority.owners.iter().map(Option::is_some).collect();
+        assert_eq!(owned, (0..BUCKETS).map(|bucket| bucket != 3).collect::<Vec<_>>());
     }
 }

@@ -29,8 +29,20 @@ async fn claim_names(backend: &RedisBackend) -> Vec<Claim> {
 
 /// The claimed names whose keys are on a node.
 fn names_on(node: &RedisNode) -> Vec<String> {
+    keys_on(node).iter().map(|key| name_of(key)).collect()
+}
+
+fn keys_on(node: &RedisNode) -> Vec<String> {
     let Reply::List(keys) = node.resp().command(&["KEYS", "rlock:2:{rlock:*}:job/*"]) else { panic!("no keys") };
-    keys.iter().map(|key| key.to_string().rsplit_once(':').expect("a name").1.to_owned()).collect()
+    keys.iter().map(Reply::to_string).collect()
+}
+
+fn name_of(key: &str) -> String {
+    key.rsplit_once(':').expect("a name").1.to_owned()
+}
+
+fn slot_of(node: &RedisNode, key: &str) -> String {
+    node.resp().command(&["CLUSTER", "KEYSLOT", key]).to_string()
 }
 
 fn extensions(names: &[String], millis: u64) -> Vec<Extension> {
@@ -163,6 +175,43 @@ async fn other_slots_are_served_without_full_coverage() {
     }
     cluster.heal(0);
     all_are_held(&backend, &extensions(&all, LONG)).await;
+}
+
+/// The refusal of a request would cost the connection, which other slots of the node share.
+#[tokio::test(flavor = "multi_thread")]
+async fn slot_without_an_owner_gets_no_requests() {
+    let cluster = RedisCluster::start_without_replicas();
+    let backend = backend_at(&format!("{}?restart_grace=0s", cluster.url())).await;
+    claim_names(&backend).await;
+    set(&cluster, "cluster-require-full-coverage", "no");
+    let (node, keys) = (cluster.node(0), keys_on(cluster.node(0)));
+    let slot = slot_of(node, &keys[0]);
+    let served: Vec<_> = keys.iter().filter(|key| slot_of(node, key) != slot).map(|key| name_of(key)).collect();
+    let served = extensions(&served, LONG);
+    let unserved = [claim(&name_of(&keys[0]), 1, Share::EXCLUSIVE, LONG, IfBusy::Refuse)];
+    let acquire = async || backend.acquire(&unserved).await.remove(0);
+
+    node.resp().command(&["CLUSTER", "DELSLOTS", &slot]);
+    let is_not_sent = async || match acquire().await {
+        Err(BackendError::NotApplied(failure)) => failure.to_string().contains("is known to serve the slot"),
+        Err(BackendError::Unknown(_)) => false,
+        answer => panic!("{answer:?}"),
+    };
+    eventually(SOON, "a request that is not sent", is_not_sent).await;
+    all_are_held(&backend, &served).await;
+    for _ in 0..5 {
+        let (refused, extended) = tokio::join!(acquire(), backend.extend(&served));
+        assert!(matches!(refused, Err(BackendError::NotApplied(_))), "{refused:?}");
+        assert!(extended.iter().all(|answer| matches!(answer, Ok(Extended::Held(_)))), "{extended:?}");
+    }
+
+    node.resp().command(&["CLUSTER", "ADDSLOTS", &slot]);
+    let is_granted = async || match acquire().await {
+        Ok(Acquired::Held(_)) => true,
+        Err(error) if error.is_transient() => false,
+        answer => panic!("{answer:?}"),
+    };
+    eventually(SOON, "a grant", is_granted).await;
 }
 
 fn cluster_info(node: &RedisNode) -> String {
