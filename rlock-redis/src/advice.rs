@@ -31,7 +31,8 @@ impl RedisConfig {
     /// - For one namespace, `~rlock:2:{NAMESPACE:*` is enough, with the characters `%`, `:`, `{` and `}` of the namespace
     ///   percent-encoded. Rules for single resources are refused.
     /// - Without a [`restart_grace`](Self::restart_grace), `+info` can be left out.
-    ///   [`examine`](rlock_core::Backend::examine) then checks fewer settings.
+    ///   [`examine`](rlock_core::Backend::examine) then checks fewer settings, and [`wait_replicas`](Self::wait_replicas)
+    ///   counts the replicas of another server to which a proxy leads some connections.
     /// - `+cluster|slots`, `+cluster|info` and `+asking` are for a cluster, `+wait` for [`wait_replicas`](Self::wait_replicas).
     ///
     /// A user of the sentinels needs `+sentinel|master` and `+ping`.

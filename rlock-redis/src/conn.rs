@@ -35,6 +35,8 @@ pub(crate) struct Conn {
     client: Client,
     address: Address,
     has_resp3: bool,
+    /// The id of the server's process, where replicas have to confirm grants.
+    run_id: Option<String>,
     timeout: Duration,
     opened: Instant,
     /// The time of the last answer, in microseconds after `opened`.
@@ -84,6 +86,7 @@ impl Conn {
             client,
             address: endpoint.address.clone(),
             has_resp3: false,
+            run_id: None,
             timeout: endpoint.config.timeout,
             opened: Instant::now(),
             last_answer: AtomicU64::new(0),
@@ -112,6 +115,16 @@ impl Conn {
 
     pub(crate) fn address(&self) -> &Address {
         &self.address
+    }
+
+    pub(crate) fn set_run_id(&mut self, id: Option<String>) {
+        self.run_id = id;
+    }
+
+    /// Whether both connections lead to the same server, as far as it reports its run id. A proxy may lead them to
+    /// different ones.
+    pub(crate) fn shares_server(&self, other: &Self) -> bool {
+        self.address == other.address && self.run_id == other.run_id
     }
 
     pub(crate) fn is_closed(&self) -> bool {

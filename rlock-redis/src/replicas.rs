@@ -6,7 +6,6 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 
-use crate::address::Address;
 use crate::config::Replicas;
 use crate::conn::Conn;
 use crate::error::{CallError, Cause};
@@ -19,7 +18,8 @@ type Round = Shared<BoxFuture<'static, Result<Confirmed, CallError>>>;
 #[derive(Debug, Clone)]
 struct Confirmed {
     count: u64,
-    server: Address,
+    /// The connection to the server.
+    conn: Arc<Conn>,
 }
 
 /// Asks one primary how many replicas have its writes.
@@ -56,7 +56,13 @@ impl Confirmations {
         let unasked =
             |error: CallError| CallError::Unanswered(Cause::new(format!("the replicas were not asked: {error}")));
         let confirmed = round.await.map_err(unasked)?;
-        if written.is_closed() || *written.address() != confirmed.server {
+        let is_same = written.shares_server(&confirmed.conn);
+        if !is_same {
+            // New connections show which of the servers serves now.
+            written.give_up();
+            confirmed.conn.give_up();
+        }
+        if written.is_closed() || !is_same {
             return Err(CallError::Unanswered(Cause::new("the server was replaced before its replicas confirmed")));
         }
         Ok(confirmed.count)
@@ -67,13 +73,13 @@ impl Confirmations {
         let round = async move {
             let _turn = turn.lock().await;
             next.lock().unwrap_or_else(PoisonError::into_inner).take();
-            wait(&*link.opened(wanted.within).await?, wanted, key).await
+            wait(link.opened(wanted.within).await?, wanted, key).await
         };
         round.boxed().shared()
     }
 }
 
-async fn wait(conn: &Conn, wanted: Replicas, key: String) -> Result<Confirmed, CallError> {
+async fn wait(conn: Arc<Conn>, wanted: Replicas, key: String) -> Result<Confirmed, CallError> {
     const HOUR: Duration = Duration::from_secs(3600);
     let mut write = Args::with_capacity(4);
     write.text(key);
@@ -85,9 +91,7 @@ async fn wait(conn: &Conn, wanted: Replicas, key: String) -> Result<Confirmed, C
     args.number(wanted.count.into());
     args.number(u64::try_from(wanted.within.as_millis()).unwrap_or(u64::MAX));
     match conn.command_within(wanted.within, "WAIT", args).await? {
-        Reply::Number(count) => {
-            Ok(Confirmed { count: u64::try_from(count).unwrap_or_default(), server: conn.address().clone() })
-        }
+        Reply::Number(count) => Ok(Confirmed { count: u64::try_from(count).unwrap_or_default(), conn }),
         other => Err(CallError::Refused(format!("{other:?} to WAIT"))),
     }
 }

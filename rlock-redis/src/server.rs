@@ -1,8 +1,9 @@
-//! Reads the server's mode and role.
+//! Reads the server's mode, role and run id.
 
 use crate::advice;
 use crate::conn::Conn;
 use crate::error::{CallError, Cause};
+use crate::uptime::field;
 use crate::wire::{Args, Reply};
 
 /// Fails if the server is a replica, or if its mode is not as expected: `in_cluster` asks for a node of a cluster. A
@@ -41,6 +42,17 @@ async fn check_cluster(conn: &Conn) -> Result<(), CallError> {
     match conn.command("CLUSTER", info).await? {
         Reply::Text(info) if info.contains("cluster_state:ok") => Ok(()),
         _ => Err(CallError::Unsent(Cause::new(advice::CLUSTER_IS_DOWN))),
+    }
+}
+
+/// The id of the server's process; `None` if the server withholds it.
+pub(crate) async fn run_id(conn: &Conn) -> Result<Option<String>, CallError> {
+    let mut section = Args::with_capacity(1);
+    section.fixed("server");
+    match conn.command("INFO", section).await {
+        Ok(Reply::Text(info)) => Ok(field(&info, "run_id").map(str::to_owned)),
+        Ok(_) | Err(CallError::Refused(_)) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

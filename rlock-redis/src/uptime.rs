@@ -60,7 +60,8 @@ async fn uptime(conn: &Conn) -> Result<Uptime, CallError> {
     Err(CallError::Unfit(reason))
 }
 
-fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+/// The value of a field of an answer to `INFO`.
+pub(crate) fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }
 

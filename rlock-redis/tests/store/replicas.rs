@@ -116,17 +116,52 @@ async fn replicas_of_another_server_confirm_nothing() {
     }
 }
 
+/// A proxy leads the connection that asks for replicas to another server, which has a replica. The other connection
+/// stays where it is.
+#[tokio::test]
+async fn replicas_behind_a_new_connection_confirm_nothing() {
+    let ((primary, _follows), (other, _confirms)) = (pair().await, pair().await);
+    let proxy = Proxy::in_front_of(primary.url());
+    let url = format!("{}?restart_grace=0s&wait_replicas=1&wait_timeout=1m&timeout=1m", proxy.url());
+    let client = RedisBackend::connect(RedisConfig::from_url(&url).unwrap()).await.unwrap();
+    let [first, second] = ["a", "b"].map(|name| [claim(name, 1, Share::EXCLUSIVE, 600_000, IfBusy::Refuse)]);
+    let granted = client.acquire(&first).await.remove(0);
+    assert!(matches!(granted, Ok(Acquired::Held(_))), "{granted:?}");
+
+    proxy.lead_new_to(other.url());
+    let asking = id_of(&primary, |client| client.contains(" cmd=wait ")).expect("the connection stays open");
+    primary.resp().command(&["CLIENT", "KILL", "ID", &asking]);
+    let is_its = |client: &str| client.contains(" flags=N ") && !client.contains(" cmd=client");
+    let has_moved = async || id_of(&other, is_its).is_some();
+    eventually(SOON, "the new connection", has_moved).await;
+    let granted = client.acquire(&second).await.remove(0);
+    assert!(matches!(granted, Err(BackendError::Unknown(_))), "{granted:?}");
+
+    let is_granted = async || match client.acquire(&second).await.remove(0) {
+        Ok(Acquired::Held(_)) => true,
+        Err(error) if error.is_transient() => false,
+        answer => panic!("{answer:?}"),
+    };
+    eventually(SOON, "a grant of the other server", is_granted).await;
+    assert_eq!(other.keys("*:b").len(), 1);
+}
+
 /// Waits until a connection waits for replicas, and returns its id.
 async fn waiting_connection(primary: &Redis) -> String {
-    let (mut resp, mut found) = (primary.resp(), None);
+    let mut found = None;
     let waits = async || {
-        let clients = resp.command(&["CLIENT", "LIST"]).to_string();
-        let waiting = clients.lines().find(|client| client.contains(" flags=b ") && client.contains(" cmd=wait "));
-        found = waiting.and_then(|client| client.strip_prefix("id=")?.split(' ').next()).map(str::to_owned);
+        found = id_of(primary, |client| client.contains(" flags=b ") && client.contains(" cmd=wait "));
         found.is_some()
     };
     eventually(SOON, "the wait for a replica", waits).await;
     found.expect("it was found")
+}
+
+/// The id of a connection, by its line in the list of clients.
+fn id_of(server: &Redis, is_it: impl Fn(&str) -> bool) -> Option<String> {
+    let clients = server.resp().command(&["CLIENT", "LIST"]).to_string();
+    let found = clients.lines().find(|client| is_it(client))?;
+    Some(found.strip_prefix("id=")?.split(' ').next()?.to_owned())
 }
 
 /// Neither the extension of a held lease nor a release waits for replicas.
