@@ -169,16 +169,17 @@ impl RedisConfig {
     /// and released meanwhile. Zero means no grace: for a server that keeps every write, or for a new one.
     ///
     /// Claims are retried meanwhile, for as long as the client's [`retry_for`](rlock_core::ClientBuilder::retry_for):
-    /// with a longer grace, make that longer too. Two cases are not covered, and only the token protects there: the
-    /// time that a single server takes to load its data counts as part of its age, and a clock of the server that is set
-    /// forward during the grace ends it.
+    /// with a longer grace, make that longer too. Three cases are not covered, and only the token protects there: the
+    /// time that a single server takes to load its data counts as part of its age, a clock of the server that is set
+    /// forward during the grace ends it, and a server that is demoted and promoted again within a second may grant over
+    /// connections that stayed open. A connection in use asks the server again each second.
     ///
     /// The age is `uptime_in_seconds` in the answer to `INFO`, which also shows a promotion. If the server's clock was set
     /// back to before its start, the time counts from the first client, as after a promotion. When that clock reaches the
     /// start again, connections that are opened within the grace wait for its end once more.
     ///
     /// Connecting fails if the server withholds its age, as from a user without `+info`, unless the grace is zero. If the
-    /// server withholds it after a reconnect, claims fail until it reports the age again, while held locks are extended
+    /// server withholds it later, claims fail until it reports the age again, while held locks are extended
     /// and released as before.
     ///
     /// # Errors

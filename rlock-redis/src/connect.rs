@@ -121,7 +121,7 @@ async fn open(config: &RedisConfig, address: &Address, mark: Option<&str>) -> Re
     conn.switch_protocol(&endpoint).await?;
     let grace = async {
         match mark {
-            Some(mark) => uptime::grants_from(&conn, mark).await.map(drop),
+            Some(mark) => uptime::learn_grace(&conn, mark).await,
             None => Ok(()),
         }
     };

@@ -12,7 +12,7 @@ const OLDEST: (u64, u64) = (6, 2);
 /// to serve `bucket`.
 pub(crate) async fn check(config: &RedisConfig, conn: &Conn, keys: &Keys, bucket: u16) -> Result<(), CallError> {
     check_version(conn)?;
-    let grace = uptime::grants_from(conn, &keys.mark(bucket)).await;
+    let grace = uptime::learn_grace(conn, &keys.mark(bucket)).await;
     if let Err(error) = grace
         && !error.is_of_moving_slot()
     {

@@ -1,6 +1,6 @@
 //! The time after a server's start or promotion in which it grants nothing.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::{CallError, Cause};
@@ -10,12 +10,26 @@ use crate::error::{CallError, Cause};
 /// The grace of a single server begins at its start, by its uptime. No server reports when it was promoted, or when its
 /// cluster or its sentinels let clients use it. So clients leave a mark on such a server, with its identity, and the
 /// grace begins with the mark. So it does on a server whose clock was set back to before its start.
+///
+/// A server that is demoted and promoted again keeps its connections, and its identity changes. So a connection in use
+/// asks for the identity again, and a new one begins another grace.
 #[derive(Debug)]
 pub(crate) struct Grace {
     length: Duration,
     is_alone: bool,
     /// Not set while the server withholds its uptime.
-    over: OnceLock<Instant>,
+    known: Mutex<Option<Known>>,
+    /// Held by the task that asks on behalf of all.
+    pub(crate) asking: tokio::sync::Mutex<()>,
+}
+
+/// The grace after one start or promotion.
+#[derive(Debug)]
+struct Known {
+    identity: String,
+    over: Instant,
+    /// The time of the last question that the server answered with this identity.
+    asked: Instant,
 }
 
 impl Grace {
@@ -23,14 +37,16 @@ impl Grace {
     const STARTING: Duration = Duration::from_secs(60);
     /// The longest pause before a claim fails, so that callers do not retry in a tight loop.
     const MOMENT: Duration = Duration::from_millis(200);
+    /// The time for which an identity counts. A demotion and a promotion within that time go unnoticed until its end.
+    const CERTAIN: Duration = Duration::from_secs(1);
 
     pub(crate) fn new(length: Duration, is_alone: bool) -> Self {
-        Self { length, is_alone, over: if length.is_zero() { OnceLock::from(Instant::now()) } else { OnceLock::new() } }
+        Self { length, is_alone, known: Mutex::default(), asking: tokio::sync::Mutex::default() }
     }
 
-    /// The instant from which the server may grant, if it is known.
-    pub(crate) fn over(&self) -> Option<Instant> {
-        self.over.get().copied()
+    /// Whether the server need not be asked: it answered a moment ago, or there is no grace.
+    pub(crate) fn is_certain(&self) -> bool {
+        self.length.is_zero() || self.known().as_ref().is_some_and(|known| known.asked.elapsed() < Self::CERTAIN)
     }
 
     /// Whether the grace of a server of this age is over by its age alone.
@@ -38,13 +54,32 @@ impl Grace {
         self.is_alone || age > self.length + Self::STARTING
     }
 
-    /// Sets how much of the grace has passed. Only the first call counts.
-    pub(crate) fn has_passed(&self, passed: Duration) -> Instant {
-        *self.over.get_or_init(|| Instant::now() + self.length.saturating_sub(passed))
+    /// Notes the identity that the server answered to a question. Returns false if it was promoted since the last one,
+    /// or if its grace is unknown.
+    pub(crate) fn is_still(&self, identity: &str, asked: Instant) -> bool {
+        match &mut *self.known() {
+            Some(known) if known.identity == identity => {
+                known.asked = asked;
+                true
+            }
+            _ => false,
+        }
     }
 
+    /// Sets how much of the grace of a server has passed.
+    pub(crate) fn has_passed(&self, passed: Duration, identity: String, asked: Instant) {
+        let over = Instant::now() + self.length.saturating_sub(passed);
+        *self.known() = Some(Known { identity, over, asked });
+    }
+
+    /// Whether the server may grant. It has to be asked again after a second.
     pub(crate) fn is_over(&self) -> bool {
-        self.over.get().is_some_and(|over| *over <= Instant::now())
+        self.is_certain() && self.left().is_zero()
+    }
+
+    /// Whether the server might grant when it was last asked.
+    pub(crate) fn was_over(&self) -> bool {
+        self.length.is_zero() || self.known().as_ref().is_some_and(|known| known.over <= Instant::now())
     }
 
     /// Fails during the grace. A failure takes up to 200 ms.
@@ -65,8 +100,38 @@ impl Grace {
         Err(CallError::Unsent(Cause::new(reason)))
     }
 
-    /// The rest of the grace. While it is unknown, it counts as 200 ms.
+    /// The rest of the grace. While it is unknown, or the server does not answer, it counts as 200 ms.
     pub(crate) fn left(&self) -> Duration {
-        self.over.get().map_or(Self::MOMENT, |over| over.saturating_duration_since(Instant::now()))
+        if self.length.is_zero() {
+            return Duration::ZERO;
+        }
+        match &*self.known() {
+            // A request that was certain when it began has not become uncertain on its way.
+            Some(known) if known.asked.elapsed() < 2 * Self::CERTAIN => {
+                known.over.saturating_duration_since(Instant::now())
+            }
+            _ => Self::MOMENT,
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Option<Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_identity_begins_another_grace() {
+        const LENGTH: Duration = Duration::from_secs(60);
+        let (grace, asked) = (Grace::new(LENGTH, true), Instant::now());
+        assert!(!grace.is_certain() && !grace.is_over() && !grace.is_still("first", asked));
+        grace.has_passed(LENGTH, "first".into(), asked);
+        assert!(grace.is_over() && grace.is_still("first", asked));
+        assert!(!grace.is_still("second", asked));
+        grace.has_passed(Duration::ZERO, "second".into(), asked);
+        assert!(!grace.is_over() && !grace.was_over() && grace.left() > LENGTH / 2);
     }
 }

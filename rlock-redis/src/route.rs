@@ -169,7 +169,8 @@ impl Route {
         build: &impl Fn(&mut Args),
     ) -> Result<Answered, CallError> {
         let conn = primary.commands()?;
-        if !conn.grace().is_over() {
+        let is_asked_later = purpose == Purpose::Claim && conn.grace().was_over();
+        if !conn.grace().is_over() && !is_asked_later {
             self.pass_grace(&conn, primary, bucket, purpose).await?;
         }
         let with_grace = |args: &mut Args| {
@@ -180,7 +181,7 @@ impl Route {
             }
         };
         let reply = match purpose {
-            Purpose::Claim => deadline::run(&conn, asking, script, build).await,
+            Purpose::Claim => self.claim(&conn, primary, asking, bucket, script, build).await,
             Purpose::Break => deadline::run(&conn, asking, script, with_grace).await,
             Purpose::GiveBack => deadline::run_once(&conn, asking, script, with_grace).await,
             Purpose::Other => script.call(&conn, asking, with_grace).await,
@@ -189,6 +190,31 @@ impl Route {
             conn.give_up();
         }
         Ok(Answered { reply: reply?, primary: primary.clone(), conn })
+    }
+
+    /// Sends a claim, and the question for the server's identity right behind it if that is due: a server that was not
+    /// promoted before it answered the question was not before it granted. A grant after a promotion is unknown.
+    async fn claim(
+        &self,
+        conn: &Conn,
+        primary: &Arc<Primary>,
+        asking: bool,
+        bucket: u16,
+        script: &Script,
+        build: &impl Fn(&mut Args),
+    ) -> Result<Reply, CallError> {
+        let is_over = conn.grace().is_over();
+        let claim = deadline::run(conn, asking, script, build);
+        if is_over {
+            return claim.await;
+        }
+        let (reply, passed) = tokio::join!(claim, self.pass_grace(conn, primary, bucket, Purpose::Claim));
+        let reply = reply?;
+        passed.map_err(|error| match error {
+            CallError::Unsent(cause) | CallError::Unanswered(cause) => CallError::Unanswered(cause),
+            CallError::Refused(reason) | CallError::Unfit(reason) => CallError::Unanswered(Cause::new(reason)),
+        })?;
+        Ok(reply)
     }
 
     /// Fails claims during the grace. Other requests proceed, and try to find out how long it lasts.
@@ -220,9 +246,9 @@ impl Route {
             buckets.push(bucket);
         }
         for bucket in buckets {
-            match uptime::grants_from(conn, &self.keys.mark(bucket)).await {
+            match uptime::learn_grace(conn, &self.keys.mark(bucket)).await {
                 Err(error) if error.is_of_moving_slot() => {}
-                over => return over.map(drop),
+                learned => return learned,
             }
         }
         if let To::Cluster(cluster) = &self.to {

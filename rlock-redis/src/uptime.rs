@@ -8,18 +8,25 @@ use crate::error::{CallError, Cause};
 use crate::scripts;
 use crate::wire::{Args, Reply};
 
-/// The instant from which the server may grant; [`CallError::Unfit`] while it withholds its uptime. `mark` is the key of the
-/// mark of [`Grace`](crate::grace::Grace).
-pub(crate) async fn grants_from(conn: &Conn, mark: &str) -> Result<Instant, CallError> {
-    if let Some(known) = conn.grace().over() {
-        return Ok(known);
+/// Finds out how long the server grants nothing, unless that is certain; [`CallError::Unfit`] while it withholds its
+/// uptime. `mark` is the key of the mark of [`Grace`](crate::grace::Grace).
+pub(crate) async fn learn_grace(conn: &Conn, mark: &str) -> Result<(), CallError> {
+    let grace = conn.grace();
+    let _turn = grace.asking.lock().await;
+    if grace.is_certain() {
+        return Ok(());
     }
+    let asked = Instant::now();
     let uptime = uptime(conn).await?;
+    if grace.is_still(&uptime.identity, asked) {
+        return Ok(());
+    }
     let passed = match uptime.age {
-        Some(age) if conn.grace().is_over_at(age) && !uptime.is_promoted => age,
+        Some(age) if grace.is_over_at(age) && !uptime.is_promoted => age,
         _ => known_for(conn, mark, &uptime.identity).await?,
     };
-    Ok(conn.grace().has_passed(passed))
+    grace.has_passed(passed, uptime.identity, asked);
+    Ok(())
 }
 
 /// The age and the identity of a server.
@@ -39,6 +46,7 @@ async fn uptime(conn: &Conn) -> Result<Uptime, CallError> {
         Ok(Reply::Text(info)) => match age_in(&info) {
             // A server that does not support HELLO reports its role here.
             Some(_) if field(&info, "role") == Some("slave") => {
+                conn.give_up();
                 return Err(CallError::Unsent(Cause::new(advice::IS_REPLICA)));
             }
             Some(age) => {

@@ -142,3 +142,36 @@ async fn release_during_the_grace_grants_nothing() {
     assert!(matches!(again.await, Ok(Extended::Held(_))));
     assert!(killed.elapsed() >= GRACE, "{:?}", killed.elapsed());
 }
+
+/// A server that is demoted and promoted again keeps its connections, and has lost the grants that the other server did
+/// not know.
+#[tokio::test]
+async fn second_promotion_starts_the_grace_on_open_connections() {
+    const GRACE: Duration = Duration::from_secs(4);
+    let at_once = ["--repl-diskless-sync-delay", "0"];
+    let (server, other) = (Redis::start_with(&[]), Redis::start_with(&at_once));
+    let config = RedisConfig::from_url(server.url()).unwrap().restart_grace(GRACE).unwrap();
+    let client = RedisBackend::connect(config).await.unwrap();
+    let request = |id: u128| [claim("a", id, Share::EXCLUSIVE, 600_000, IfBusy::Refuse)];
+    let is_granted = async |id: u128| match client.acquire(&request(id)).await.remove(0) {
+        Ok(Acquired::Held(_)) => true,
+        Err(BackendError::NotApplied(_)) => false,
+        answer => panic!("{answer:?}"),
+    };
+    eventually(GRACE + SOON, "the grace after the start", async || is_granted(1).await).await;
+
+    let tell = |command: &[&str]| server.resp().command(command).to_string();
+    let (host, port) = other.address_for_servers();
+    tell(&["REPLICAOF", &host, &port.to_string()]);
+    let follows = async || tell(&["INFO", "replication"]).contains("master_link_status:up");
+    eventually(SOON, "the replication", follows).await;
+    tell(&["REPLICAOF", "NO", "ONE"]);
+    let promoted = Instant::now();
+    tokio::time::sleep(Duration::from_secs(1)).await; // a connection in use asks the server again each second
+    let doubted = client.acquire(&request(2)).await.remove(0);
+    let Err(BackendError::Unknown(failure)) = doubted else { panic!("the lock was granted twice: {doubted:?}") };
+    assert!(failure.to_string().contains("promoted a moment ago"), "{failure}");
+    assert!(!is_granted(2).await, "by an answer to a second request");
+    eventually(GRACE + SOON, "the grace after the promotion", async || is_granted(2).await).await;
+    assert!(promoted.elapsed() >= GRACE, "{:?}", promoted.elapsed());
+}
