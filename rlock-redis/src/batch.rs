@@ -9,9 +9,9 @@ use rlock_core::{BackendError, Failure, LeaseKey, Release, ResourceName, Ttl};
 
 use crate::RedisBackend;
 use crate::answers::{Answer, Unreadable};
-use crate::error::{CallError, code_of};
+use crate::error::{CallError, READONLY, code_of};
 use crate::keys::Keys;
-use crate::route::{Answered, Purpose, READONLY};
+use crate::route::{Answered, Purpose};
 use crate::scripts::Script;
 use crate::silent_spell::SUSPICIOUS;
 use crate::stragglers::without_stragglers;

@@ -8,6 +8,10 @@ use rlock_core::{BackendError, ConnectError, Failure};
 
 use crate::advice;
 
+/// The error code of a replica. After a failover the name of the primary may lead to another server; only a new
+/// connection finds that out.
+pub(crate) const READONLY: &str = "READONLY";
+
 /// The failure of one command.
 #[derive(Debug, Clone)]
 pub(crate) enum CallError {
@@ -113,7 +117,7 @@ pub(crate) fn refused(text: &str, operation: &'static str, store: &Arc<str>) -> 
         "LOADING" => BackendError::NotApplied(failure("it is still loading its data")),
         "BUSY" => BackendError::NotApplied(failure("another script keeps it busy; SCRIPT KILL ends that")),
         "OOM" => BackendError::NotApplied(failure("it is out of memory; raise maxmemory or remove something")),
-        "READONLY" => BackendError::NotApplied(failure("it is a replica; let the URL name the primary")),
+        READONLY => BackendError::NotApplied(failure("it is a replica; let the URL name the primary")),
         "MASTERDOWN" => BackendError::NotApplied(failure("it is a replica that lost its primary")),
         "NOREPLICAS" => BackendError::NotApplied(failure("it has fewer replicas than min-replicas-to-write asks for")),
         "MISCONF" => BackendError::NotApplied(failure("it cannot save to its disk; see its log")),

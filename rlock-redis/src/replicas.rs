@@ -8,7 +8,7 @@ use futures_util::future::{BoxFuture, Shared};
 
 use crate::config::Replicas;
 use crate::conn::Conn;
-use crate::error::{CallError, Cause};
+use crate::error::{CallError, Cause, READONLY};
 use crate::link::Link;
 use crate::wire::{Args, Reply};
 
@@ -86,7 +86,11 @@ async fn wait(conn: Arc<Conn>, wanted: Replicas, key: String) -> Result<Confirme
     write.fixed("");
     write.fixed("PX");
     write.number(u64::try_from(HOUR.as_millis()).unwrap_or(u64::MAX));
-    conn.command("SET", write).await?;
+    let written = conn.command("SET", write).await;
+    if written.as_ref().is_err_and(|error| error.is_refusal_with(READONLY)) {
+        conn.give_up();
+    }
+    written?;
     let mut args = Args::with_capacity(2);
     args.number(wanted.count.into());
     args.number(u64::try_from(wanted.within.as_millis()).unwrap_or(u64::MAX));

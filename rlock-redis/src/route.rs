@@ -12,7 +12,7 @@ use crate::cluster::{AFTER_ANOTHER, Cluster};
 use crate::config::Servers;
 use crate::conn::Conn;
 use crate::connect::{Connector, Server};
-use crate::error::{CallError, Cause, code_of};
+use crate::error::{CallError, Cause, READONLY, code_of};
 use crate::keys::Keys;
 use crate::primary::Primary;
 use crate::scripts::Script;
@@ -314,10 +314,6 @@ async fn unless_replaced<T>(
         }
     }
 }
-
-/// The error code of a replica. After a failover the name of the primary may lead to another server; only a new
-/// connection finds that out.
-pub(crate) const READONLY: &str = "READONLY";
 
 /// The answer of a node that does not serve a slot, or shares it with another node.
 #[derive(Debug, PartialEq, Eq)]

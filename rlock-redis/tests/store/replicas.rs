@@ -29,8 +29,8 @@ async fn pair() -> (Redis, Redis) {
 }
 
 /// A client whose grants a replica has to confirm within this time.
-async fn connect(primary: &Redis, wait_timeout: &str) -> RedisBackend {
-    let url = format!("{}?restart_grace=0s&wait_replicas=1&wait_timeout={wait_timeout}", primary.url());
+async fn connect(url: &str, wait_timeout: &str) -> RedisBackend {
+    let url = format!("{url}?restart_grace=0s&wait_replicas=1&wait_timeout={wait_timeout}");
     RedisBackend::connect(RedisConfig::from_url(&url).unwrap()).await.unwrap()
 }
 
@@ -46,7 +46,7 @@ fn extension(id: u128) -> Extension {
 #[tokio::test]
 async fn unconfirmed_grant_is_given_back() {
     let (primary, replica) = pair().await;
-    let (patient, impatient) = (connect(&primary, PATIENT).await, connect(&primary, IMPATIENT).await);
+    let (patient, impatient) = (connect(primary.url(), PATIENT).await, connect(primary.url(), IMPATIENT).await);
     let request = |id| claim("a", id, Share::EXCLUSIVE, 600_000, IfBusy::Refuse);
     let granted = patient.acquire(&[request(1)]).await.remove(0);
     assert!(matches!(granted, Ok(Acquired::Held(_))), "{granted:?}");
@@ -146,6 +146,27 @@ async fn replicas_behind_a_new_connection_confirm_nothing() {
     assert_eq!(other.keys("*:b").len(), 1);
 }
 
+/// A demoted primary keeps the connection that asks for replicas, and its successor has the next connections.
+#[tokio::test]
+async fn replicas_of_the_successor_confirm() {
+    let ((primary, _follows), (successor, _confirms)) = (pair().await, pair().await);
+    let proxy = Proxy::in_front_of(primary.url());
+    let client = connect(proxy.url(), PATIENT).await;
+    let request = |name| [claim(name, 1, Share::EXCLUSIVE, 600_000, IfBusy::Refuse)];
+    let granted = client.acquire(&request("a")).await.remove(0);
+    assert!(matches!(granted, Ok(Acquired::Held(_))), "{granted:?}");
+
+    proxy.lead_new_to(successor.url());
+    let (host, port) = successor.address_for_servers();
+    primary.resp().command(&["REPLICAOF", &host, &port.to_string()]);
+    let is_granted = async || match client.acquire(&request("b")).await.remove(0) {
+        Ok(Acquired::Held(_)) => true,
+        Err(error) if error.is_transient() => false,
+        answer => panic!("{answer:?}"),
+    };
+    eventually(SOON, "a grant of the successor", is_granted).await;
+}
+
 /// Waits until a connection waits for replicas, and returns its id.
 async fn waiting_connection(primary: &Redis) -> String {
     let mut found = None;
@@ -168,7 +189,7 @@ fn id_of(server: &Redis, is_it: impl Fn(&str) -> bool) -> Option<String> {
 #[tokio::test]
 async fn held_locks_do_without_replicas() {
     let (primary, replica) = pair().await;
-    let client = connect(&primary, PATIENT).await;
+    let client = connect(primary.url(), PATIENT).await;
     let request = claim("a", 1, Share::EXCLUSIVE, 600_000, IfBusy::Refuse);
     assert!(matches!(client.acquire(&[request]).await[0], Ok(Acquired::Held(_))));
     replica.kill().await;
@@ -179,8 +200,8 @@ async fn held_locks_do_without_replicas() {
 #[tokio::test]
 async fn waiter_is_granted_once_replicas_confirm() {
     let (primary, replica) = pair().await;
-    let (holder, waiter) = (connect(&primary, PATIENT).await, connect(&primary, PATIENT).await);
-    let next = connect(&primary, IMPATIENT).await;
+    let (holder, waiter) = (connect(primary.url(), PATIENT).await, connect(primary.url(), PATIENT).await);
+    let next = connect(primary.url(), IMPATIENT).await;
     let mut events = waiter.events();
     let request = |id| claim("a", id, Share::EXCLUSIVE, 600_000, IfBusy::Queue);
     assert!(matches!(holder.acquire(&[request(1)]).await[0], Ok(Acquired::Held(_))));
@@ -209,7 +230,7 @@ async fn waiter_is_granted_once_replicas_confirm() {
 #[tokio::test]
 async fn claims_wait_for_replicas_together() {
     let (primary, replica) = pair().await;
-    let client = connect(&primary, IMPATIENT).await;
+    let client = connect(primary.url(), IMPATIENT).await;
     replica.pause().await;
     let before = waits(&primary);
     let claims = (0..20).map(|id| claim(&format!("job/{id}"), id + 1, Share::EXCLUSIVE, 30_000, IfBusy::Refuse));
