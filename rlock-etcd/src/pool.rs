@@ -8,7 +8,7 @@ use etcd_client::{Error, LeaseGrantOptions};
 use futures_util::future::join_all;
 use rlock_core::{Clock, Moment};
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 
 use crate::EtcdConfig;
@@ -23,7 +23,7 @@ const KEPT: usize = 8;
 const MOST: usize = 256;
 /// The maximum number of concurrent grants. A server rejects requests when it has thousands of them in flight.
 const MOST_GRANTS: usize = 128;
-/// The maximum number of concurrent revocations, separate from grants because no caller waits for them.
+/// The maximum number of concurrent revocations in the background, which delay no grant.
 const MOST_REVOKES: usize = 32;
 /// The maximum number of concurrent keep-alives of leases that may have expired. Each takes a stream.
 const MOST_RESCUES: usize = 64;
@@ -198,14 +198,16 @@ impl Pool {
         }
     }
 
-    fn revoke_in_background(self: &Arc<Self>, id: i64) {
+    /// The same for a lease that may have been revoked before.
+    pub(crate) fn revoke_in_background(self: &Arc<Self>, id: i64) -> JoinHandle<()> {
+        self.forget(id);
         let this = self.clone();
         tokio::spawn(async move {
             let _turn = this.revoking.acquire().await;
             if let Err(error) = this.revoke_now(id).await {
                 tracing::debug!(%error, "a lease was not revoked; it ends with its TTL");
             }
-        });
+        })
     }
 
     async fn revoke_now(&self, id: i64) -> Result<(), CallError> {

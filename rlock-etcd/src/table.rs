@@ -3,12 +3,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use futures_util::future::join_all;
 use rlock_core::{Event, Events, LeaseId, LeaseKey, Moment};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::events::Command;
 use crate::keys::Keys;
@@ -23,6 +24,8 @@ use crate::young::Young;
 
 /// The number of other clients' leases to remember.
 const MOST_MET: usize = 256;
+/// How long an answer to core waits for the end of an etcd lease. Core limits the time of a whole batch.
+const ENDED_WITHIN: Duration = Duration::from_secs(1);
 
 /// All leases of this client.
 pub(crate) struct Table {
@@ -100,15 +103,18 @@ impl Table {
         known.into_iter().for_each(|known| self.take_back(known));
     }
 
-    /// The same, before core gets the answer. If a copy of the claim may still arrive, its etcd lease ends first, so that
-    /// the copy has no effect even if the process exits.
-    pub(crate) async fn end(&self, id: LeaseId) {
-        let is_tainted = |known: &&Known| known.tainted && !known.is_foreign;
-        let tainted = self.lock().get(&id).filter(is_tainted).map(|known| known.lease.id);
-        if let Some(lease) = tainted {
-            let _retried_in_background = self.pool.end(lease).await;
+    /// The same, at once. The future waits before core gets the answer: if a copy of the claim may still arrive, its etcd
+    /// lease ends first, so that the copy has no effect even if the process exits. After [`ENDED_WITHIN`] the etcd lease
+    /// ends in the background.
+    pub(crate) fn end(&self, id: LeaseId) -> impl Future<Output = ()> {
+        let known = self.remove(&mut self.lock(), id);
+        let tainted = known.iter().filter(|known| known.tainted && !known.is_foreign).map(|known| known.lease.id);
+        let revocations: Vec<_> = tainted.map(|lease| self.pool.revoke_in_background(lease)).collect();
+        known.into_iter().for_each(|known| self.take_back(known));
+        let ended = timeout(ENDED_WITHIN, join_all(revocations));
+        async move {
+            let _goes_on_in_background = ended.await;
         }
-        self.ended(id);
     }
 
     /// Notes the spot of another client's lease that this client has extended, and may claim by the same id.

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::slice;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::{SOON, Server, claim, config_at, extension, mutex};
 use etcd_client::{GetOptions, PutOptions};
@@ -169,6 +169,35 @@ async fn late_claim_has_no_effect() {
     // It stands for the first copy, which the server may drop, because the client has given up its connection.
     let late = admin.put(KEY, "", Some(PutOptions::new().with_lease(lease))).await.unwrap_err();
     assert!(late.to_string().contains("lease not found"), "{late}");
+}
+
+/// The connection stalls after the deletion of the keys, before the etcd lease of the claim that was sent twice ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn release_outlasts_a_stalled_revocation() {
+    const LATENCY: Duration = Duration::from_millis(200);
+    const LIMIT: Duration = Duration::from_secs(3);
+    let server = Server::start();
+    let proxy = Proxy::in_front_of(server.url());
+    let client = EtcdBackend::connect(config_at(proxy.url(), "n").timeout(SOON).unwrap()).await.unwrap();
+    leave_spares(&server, &client, 1).await;
+    let claims = [mutex("a", 1), mutex("b", 2)];
+    proxy.strand();
+    for claim in &claims {
+        let held = client.acquire(slice::from_ref(claim)).await.remove(0);
+        assert!(matches!(held, Ok(Acquired::Held(_))), "{held:?}");
+    }
+    let releases: [Release; 2] = claims.map(|claim| claim.key.into());
+    proxy.slow(LATENCY);
+    let stall = async {
+        eventually(SOON, "the deletion", async || server.keys("n/a/").is_empty()).await;
+        proxy.stall(Way::ToServer);
+        Instant::now()
+    };
+    let (answers, stalled) = join(client.release(&releases), stall).await;
+    assert!(stalled.elapsed() < LIMIT, "the releases take {:?}", stalled.elapsed());
+    for answer in answers {
+        assert!(matches!(answer, Ok(Released::Released)), "{answer:?}");
+    }
 }
 
 /// A copy of the first request may arrive later still. It has no effect once its etcd lease has ended.
