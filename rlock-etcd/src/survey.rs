@@ -83,7 +83,7 @@ impl Inner {
 
     /// Reads the leases that were created before a revision, of those whose keys begin with `front`, the nearest first,
     /// until they take more than `room` permits. Returns them, and whether they are all of them.
-    pub(crate) async fn read_back(
+    async fn read_back(
         &self,
         resource: &ResourceName,
         front: &str,

@@ -116,6 +116,11 @@ pub(crate) fn before(front: &str, created: i64, limit: u32) -> TxnOp {
     TxnOp::get(front, Some(options.with_limit(limit.into())))
 }
 
+/// Reads the leases that were created up to a revision, of those whose keys begin with `front`.
+pub(crate) fn created_by(front: &str, revision: i64) -> TxnOp {
+    TxnOp::get(front, Some(GetOptions::new().with_prefix().with_max_create_revision(revision)))
+}
+
 /// Attaches a lease to another etcd lease, if its key was not written since revision `written`.
 pub(crate) fn attach(key: &str, written: i64, lease: i64, record: &Record) -> Txn {
     let options = PutOptions::new().with_lease(lease);

@@ -205,8 +205,8 @@ impl Inner {
         if unread > 0 {
             // Leases that were created later prevent the claim.
             let class = txn::class_front(&front, Spot::new(claim.share, 0), Class::Many);
-            let (leases, _) = self.read_back(&claim.key.resource, &class, at.revision + 1, room).await?;
-            if permits(&leases) > room {
+            let (now, all) = self.look_at(txn::created_by(&class, at.revision)).await?;
+            if permits(&all.leases(&front, now)) > room {
                 return Ok(Look::Busy);
             }
         }

@@ -202,6 +202,33 @@ async fn try_finds_room_beside_many_large_leases() {
     assert!(matches!(answer, Ok(Acquired::Busy)), "it would overtake a waiter: {answer:?}");
 }
 
+/// The cost of a try that reads the permits of this many leases, and finds no room.
+async fn refusal_beside(server: &Server, leases: u32) -> Cost {
+    let (client, crowd) = (server.client_in("n").await, server.client_in("n").await);
+    let name = format!("with {leases}");
+    let weighing =
+        |id: u32, weight, if_busy| claim(&name, id.into(), Share::new(weight, 3 * leases).unwrap(), LONG, if_busy);
+    let held: Vec<_> = (0..leases).map(|id| weighing(id, 3, IfBusy::Queue)).collect();
+    for some in held.chunks(100) {
+        for answer in crowd.acquire(some).await {
+            assert!(matches!(answer, Ok(Acquired::Held(_))), "{answer:?}");
+        }
+    }
+    quiet(server).await;
+    let refused = async {
+        let answer = client.acquire(&[weighing(leases, 2, IfBusy::Refuse)]).await.remove(0);
+        assert!(matches!(answer, Ok(Acquired::Busy)), "{answer:?}");
+    };
+    Cost::of(server, refused).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn try_reads_many_large_leases_at_once() {
+    let server = Server::start();
+    let (few, many) = (refusal_beside(&server, 20).await, refusal_beside(&server, 300).await);
+    assert!(many.ranges <= few.ranges + 2, "it costs {few:?} beside 20 leases, and {many:?} beside 300");
+}
+
 /// Each waiter gets a spare etcd lease, whose life is restored by a keep-alive before the claim is answered.
 #[tokio::test(flavor = "multi_thread")]
 async fn spares_of_a_batch_are_restored_together() {
