@@ -40,7 +40,7 @@ struct Room {
 impl Inner {
     pub(super) async fn enter(&self, begun: Moment, claims: &[Numbered<'_>]) -> Vec<(usize, Answer)> {
         let mut answers = Vec::with_capacity(claims.len());
-        let mut left = claims.to_vec();
+        let (mut left, mut ends) = (claims.to_vec(), Vec::new());
         let deadline = Instant::now() + self.config.timeout;
         while !left.is_empty() && Instant::now() < deadline {
             let asked: Vec<_> = left.iter().map(|(_, claim)| *claim).collect();
@@ -50,12 +50,12 @@ impl Inner {
                     if error.kind != Kind::Refused {
                         error.kind = Kind::Unsent; // the request only reads
                     }
-                    answers.extend(left.iter().map(|&(at, claim)| {
+                    answers.extend(left.drain(..).map(|(at, claim)| {
                         let was_sent = self.table.find(claim.key.id).is_some();
                         let kind = if was_sent { error.kind.after_a_write() } else { error.kind };
                         (at, Err(self.failed(CallError { kind, ..error.clone() }, "acquire")))
                     }));
-                    return answers;
+                    break;
                 }
             };
             let (mut free, mut rooms, mut there) = (Vec::new(), HashMap::new(), Vec::new());
@@ -68,11 +68,11 @@ impl Inner {
                     }
                     Look::There(sighting) => there.push((at, claim, sighting)),
                     Look::Busy => {
-                        self.table.end(claim.key.id).await;
+                        ends.push(self.table.end(claim.key.id));
                         answers.push((at, Ok(Acquired::Busy)));
                     }
                     Look::Refused(error) => {
-                        self.table.end(claim.key.id).await;
+                        ends.push(self.table.end(claim.key.id));
                         answers.push((at, Err(error)));
                     }
                 }
@@ -86,9 +86,10 @@ impl Inner {
         }
         let error = CallError::new(Kind::Unsent, "other clients kept joining the line: try again");
         for (at, claim) in left {
-            self.table.end(claim.key.id).await;
+            ends.push(self.table.end(claim.key.id));
             answers.push((at, Err(self.failed(error.clone(), "acquire"))));
         }
+        join_all(ends).await;
         answers
     }
 

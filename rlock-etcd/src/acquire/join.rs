@@ -1,5 +1,6 @@
 //! Claims that may wait. Each joins its line, and the leases in front of it decide whether it is held.
 
+use futures_util::future::join_all;
 use rlock_core::{BackendError, Claim, Moment};
 
 use super::attempt::{Attempt, first, taken};
@@ -71,10 +72,14 @@ impl Inner {
                     Err(error) => answers.extend(self.fail(&[attempt], &error)),
                 }
             }
-            for (attempt, seen) in missed {
-                let at = attempt.at;
+            let missed = missed.into_iter().map(async |(attempt, seen)| {
                 let claims = crowds[&attempt.claim.key.resource];
-                match self.miss(attempt.clone(), seen, done.at, claims).await {
+                let next = self.miss(attempt.clone(), seen, done.at, claims).await;
+                (attempt, next)
+            });
+            for (attempt, next) in join_all(missed).await {
+                let at = attempt.at;
+                match next {
                     Ok(Next::Again(attempt)) => attempts.push(attempt),
                     Ok(Next::Found(claim, entry, when)) => {
                         placed.push((at, claim, entry, when, Found { kvs: Vec::new(), count: u64::MAX }));

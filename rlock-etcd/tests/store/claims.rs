@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::slice;
 use std::time::{Duration, Instant};
 
-use crate::support::{SOON, Server, claim, config_at, extension, mutex};
+use crate::support::{SOON, Server, claim, config_at, extension, leave_spares, mutex, revocations, transactions};
 use etcd_client::{GetOptions, PutOptions};
 use futures_util::future::{join, join_all, join3};
 use rlock_core::{Acquired, Backend as _, BackendError, IfBusy, Release, Released, Share};
@@ -120,32 +120,6 @@ async fn rest_begins_despite_a_concurrent_extension() {
     };
     // On a busy machine the extension may come before or after the release.
     eventually(SOON * 2, "an extension during the release", is_moved_meanwhile).await;
-}
-
-/// Leaves the client spare etcd leases with the TTL of a mutex: those of claims that were sent once.
-async fn leave_spares(server: &Server, client: &EtcdBackend, spares: u32) {
-    let are_sent_once = async || {
-        let claims: Vec<_> = (0..spares).map(|spare| mutex(&format!("spare {spare}"), rand::random())).collect();
-        let before = transactions(server);
-        let held = client.acquire(&claims).await;
-        assert!(held.iter().all(|answer| matches!(answer, Ok(Acquired::Held(_)))), "{held:?}");
-        let copies = transactions(server) - before;
-        let releases: Vec<_> = claims.into_iter().map(|claim| claim.key.into()).collect();
-        assert!(client.release(&releases).await.iter().all(Result::is_ok));
-        copies == 1
-    };
-    // On a busy machine a request may get no answer within a second, and is sent again.
-    eventually(SOON, "claims that are sent once", are_sent_once).await;
-}
-
-/// The number of transactions that the server has received.
-fn transactions(server: &Server) -> u64 {
-    server.metric(r#"grpc_server_started_total{grpc_method="Txn""#)
-}
-
-/// The number of requests to end an etcd lease that the server has received.
-fn revocations(server: &Server) -> u64 {
-    server.metric(r#"grpc_server_started_total{grpc_method="LeaseRevoke""#)
 }
 
 /// The client sends the claim again on another connection, and releases its lease. The first copy may arrive after that.

@@ -3,11 +3,11 @@
 use std::slice;
 use std::time::{Duration, Instant};
 
-use crate::support::{SOON, Server, claim, config_at, extension, mutex};
+use crate::support::{SOON, Server, claim, config_at, extension, leave_spares, mutex, revocations};
 use futures_util::StreamExt as _;
 use rlock_core::{Acquired, Backend as _, Claim, Event, Extended, IfBusy, LeaseKey, Share};
 use rlock_etcd::EtcdBackend;
-use rlock_testkit::faults::Proxy;
+use rlock_testkit::faults::{Proxy, Way};
 use rlock_testkit::wait::{eventually, within};
 
 /// No lease ends while a cost is measured, even on a slow machine.
@@ -254,4 +254,38 @@ async fn spares_of_a_batch_are_restored_together() {
         let releases: Vec<_> = claims.into_iter().map(|claim| claim.key.into()).collect();
         assert!(client.release(&releases).await.iter().all(Result::is_ok));
     }
+}
+
+/// The tries have been sent before without an answer, and other clients hold their locks meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_tries_end_their_etcd_leases_together() {
+    const BATCH: u32 = 16;
+    const LATENCY: Duration = Duration::from_millis(250);
+    let server = Server::start();
+    let proxy = Proxy::in_front_of(server.url());
+    let config = config_at(proxy.url(), "n").timeout(SOON).unwrap();
+    let (client, other) = (EtcdBackend::connect(config).await.unwrap(), server.client_in("n").await);
+    let claims = |first: u32| -> Vec<_> {
+        (first..first + BATCH).map(|id| mutex(&format!("r{}", id % BATCH), id.into())).collect()
+    };
+    leave_spares(&server, &client, BATCH).await;
+    let ours = claims(0);
+    proxy.stall(Way::ToClient);
+    tokio::select! {
+        answers = client.acquire(&ours) => panic!("{answers:?}"),
+        () = eventually(SOON, "the keys", async || server.keys("n/r").len() == ours.len()) => {}
+    }
+    proxy.heal();
+    server.delete("n/r");
+    assert!(other.acquire(&claims(BATCH)).await.iter().all(|answer| matches!(answer, Ok(Acquired::Held(_)))));
+    let tries: Vec<_> = ours.into_iter().map(|claim| Claim { if_busy: IfBusy::Refuse, ..claim }).collect();
+    let before = revocations(&server);
+    proxy.slow(LATENCY);
+    let begun = Instant::now();
+    let answers = client.acquire(&tries).await;
+    let (took, singly) = (begun.elapsed(), LATENCY * 2 * BATCH);
+    assert!(answers.iter().all(|answer| matches!(answer, Ok(Acquired::Busy))), "{answers:?}");
+    assert!(took < singly / 2, "they take {took:?}, one after the other {singly:?}");
+    let are_revoked = async || revocations(&server) >= before + u64::from(BATCH);
+    eventually(SOON, "the end of the etcd leases", are_revoked).await;
 }

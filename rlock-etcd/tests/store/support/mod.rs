@@ -9,10 +9,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use etcd_client::{AlarmAction, AlarmOptions, AlarmType};
-use rlock_core::{Claim, Client, Extension, IfBusy, LeaseKey, Namespace, Owner, Share, Ttl};
+use rlock_core::{Acquired, Backend as _, Claim, Client, Extension, IfBusy, LeaseKey, Namespace, Owner, Share, Ttl};
 use rlock_etcd::{EtcdBackend, EtcdConfig};
 use rlock_testkit::faults::{Control as _, Data};
 use rlock_testkit::servers::{Etcd, Gateway};
+use rlock_testkit::wait::eventually;
 
 pub(crate) use program::Program;
 pub(crate) use rlock_testkit::peer::key;
@@ -172,4 +173,30 @@ pub(crate) fn try_mutex(name: &str, id: u128) -> Claim {
 
 pub(crate) fn extension(key: LeaseKey, millis: u64) -> Extension {
     Extension { key, ttl: ttl(millis) }
+}
+
+/// Leaves the client spare etcd leases with the TTL of a mutex: those of claims that were sent once.
+pub(crate) async fn leave_spares(server: &Server, client: &EtcdBackend, spares: u32) {
+    let are_sent_once = async || {
+        let claims: Vec<_> = (0..spares).map(|spare| mutex(&format!("spare {spare}"), rand::random())).collect();
+        let before = transactions(server);
+        let held = client.acquire(&claims).await;
+        assert!(held.iter().all(|answer| matches!(answer, Ok(Acquired::Held(_)))), "{held:?}");
+        let copies = transactions(server) - before;
+        let releases: Vec<_> = claims.into_iter().map(|claim| claim.key.into()).collect();
+        assert!(client.release(&releases).await.iter().all(Result::is_ok));
+        copies == 1
+    };
+    // On a busy machine a request may get no answer within a second, and is sent again.
+    eventually(SOON, "claims that are sent once", are_sent_once).await;
+}
+
+/// The number of transactions that the server has received.
+pub(crate) fn transactions(server: &Server) -> u64 {
+    server.metric(r#"grpc_server_started_total{grpc_method="Txn""#)
+}
+
+/// The number of requests to end an etcd lease that the server has received.
+pub(crate) fn revocations(server: &Server) -> u64 {
+    server.metric(r#"grpc_server_started_total{grpc_method="LeaseRevoke""#)
 }
