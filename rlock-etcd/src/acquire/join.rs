@@ -113,7 +113,7 @@ impl Inner {
         let line = Line::read(&self.keys.line(&claim.key.resource), at, &seen.kvs);
         if let Some((theirs, _)) = line.find(claim.key.id) {
             // It belongs to another client, which has claimed with this id before.
-            self.table.ended(claim.key.id);
+            self.table.end(claim.key.id).await;
             return Ok(Next::Found(claim, theirs.clone(), at));
         }
         if let Some(mismatch) = mismatch(claim, &line) {

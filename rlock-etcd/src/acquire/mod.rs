@@ -6,7 +6,7 @@ mod join;
 
 use std::collections::HashMap;
 
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::{join, join_all, try_join_all};
 use rlock_core::{Acquired, BackendError, Claim, Grant, IfBusy, Moment, ResourceName};
 
 use crate::answer::Found;
@@ -84,17 +84,18 @@ impl Inner {
                 return (claims.into_iter().map(failed).collect(), new);
             }
         };
-        let mut found = Vec::new();
+        let (mut found, mut ends) = (Vec::new(), Vec::new());
         for ((at, claim), sighting) in claims.into_iter().zip(sightings) {
             match sighting.found {
                 Some(_) => found.push((at, claim, sighting)),
                 None => {
-                    self.table.ended(claim.key.id);
+                    ends.push(self.table.end(claim.key.id));
                     new.push((at, claim));
                 }
             }
         }
-        (self.answer_all(begun, found).await, new)
+        let (answers, _ended) = join(self.answer_all(begun, found), join_all(ends)).await;
+        (answers, new)
     }
 
     /// Answers claims whose leases exist.
@@ -177,7 +178,7 @@ impl Inner {
         }
         let key = self.keys.spot(&claim.key.resource, ours.spot);
         self.run_conditional(vec![crate::txn::delete(&key, ours.created)]).await?;
-        self.table.ended(claim.key.id);
+        self.table.end(claim.key.id).await;
         Ok(())
     }
 

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use crate::support::{SOON, Server, claim, config_at, extension, leave_spares, mutex, revocations, transactions};
 use etcd_client::{GetOptions, PutOptions};
 use futures_util::future::{join, join_all, join3};
-use rlock_core::{Acquired, Backend as _, BackendError, IfBusy, Release, Released, Share};
+use futures_util::{FutureExt as _, StreamExt as _};
+use rlock_core::{Acquired, Backend as _, BackendError, Event, IfBusy, Release, Released, Share};
 use rlock_etcd::EtcdBackend;
 use rlock_testkit::faults::{Proxy, Way};
 use rlock_testkit::wait::{eventually, within};
@@ -172,6 +173,41 @@ async fn release_outlasts_a_stalled_revocation() {
     for answer in answers {
         assert!(matches!(answer, Ok(Released::Released)), "{answer:?}");
     }
+}
+
+/// The claim is sent twice. Then its key is deleted, and the client claims the lock again by the same id.
+#[tokio::test]
+async fn next_claim_follows_the_end_of_the_last() {
+    const KEY: &str = "n/a/00000001/x0";
+    let server = Server::start();
+    let proxy = Proxy::in_front_of(server.url());
+    let client = EtcdBackend::connect(config_at(proxy.url(), "n").timeout(SOON).unwrap()).await.unwrap();
+    let mut admin = server.admin().await;
+    let is_claimed_again = async || {
+        leave_spares(&server, &client, 2).await;
+        let claim = mutex("a", rand::random());
+        proxy.strand();
+        let held = client.acquire(slice::from_ref(&claim)).await.remove(0);
+        assert!(matches!(held, Ok(Acquired::Held(_))), "{held:?}");
+        let mut events = client.events();
+        let lease = admin.get(KEY, None).await.unwrap().kvs()[0].lease();
+        // This key shows whether the etcd lease still exists.
+        admin.put("probe", "", Some(PutOptions::new().with_lease(lease))).await.unwrap();
+        server.delete(KEY);
+        let again = client.acquire(slice::from_ref(&claim)).await.remove(0);
+        assert!(matches!(again, Ok(Acquired::Held(_))), "{again:?}");
+        let created = admin.get(KEY, None).await.unwrap().kvs()[0].create_revision();
+        let then = admin.get("probe", Some(GetOptions::new().with_revision(created))).await.unwrap();
+        assert!(client.release(&[claim.key.into()]).await[0].is_ok());
+        let mut is_broken = false;
+        while let Some(Some(event)) = events.next().now_or_never() {
+            is_broken |= matches!(event, Event::Broken { .. });
+        }
+        assert!(is_broken || then.kvs().is_empty(), "the first request may still be carried out");
+        !is_broken
+    };
+    // On a busy machine the watch reports the deletion first.
+    eventually(SOON * 2, "a claim after the deletion", is_claimed_again).await;
 }
 
 /// A copy of the first request may arrive later still. It has no effect once its etcd lease has ended.
