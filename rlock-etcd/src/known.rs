@@ -28,6 +28,8 @@ pub(crate) struct Known {
     pub(crate) tried: Vec<Spot>,
     /// Whether a request of its claim may be in flight, or follow. The pool must not reuse its etcd lease then.
     pub(crate) tainted: bool,
+    /// The first etcd lease that was tainted when another one replaced it: that of its claim, if it was sent again.
+    former: Option<i64>,
     /// The epoch and the revision at which it was last read.
     pub(crate) seen: Option<At>,
     pub(crate) releasing: bool,
@@ -68,6 +70,7 @@ impl Known {
             phase: Phase::Asked,
             tried: Vec::new(),
             tainted: false,
+            former: None,
             seen: None,
             releasing: false,
             is_watched: false,
@@ -96,8 +99,15 @@ impl Known {
             return Ok(None);
         }
         let before = self.clone();
+        self.former = before.late_leases().next();
         (self.lease, self.tainted, self.is_foreign) = (lease, tainted, is_foreign);
         Ok(Some(before))
+    }
+
+    /// The etcd leases that a late request of this client could still attach a key to.
+    pub(crate) fn late_leases(&self) -> impl Iterator<Item = i64> {
+        let tainted = (self.tainted && !self.is_foreign).then_some(self.lease.id);
+        self.former.into_iter().chain(tainted)
     }
 
     pub(crate) fn seat(&self) -> Option<Seat> {
@@ -170,6 +180,16 @@ mod tests {
         known.attach(lease(2), 20, false, false).unwrap();
         assert!(known.attach(lease(2), 20, true, false).unwrap().is_none());
         assert!(known.attach(lease(3), 30, false, false).unwrap().expect("it is another lease").tainted);
+    }
+
+    #[test]
+    fn etcd_lease_of_a_late_claim_is_remembered() {
+        let mut known = known();
+        known.tainted = true;
+        for (id, tainted) in [(2, false), (3, true), (4, false)] {
+            known.attach(lease(id), 10 * id, tainted, false).unwrap();
+            assert_eq!(known.late_leases().next(), Some(1), "attached to {id}");
+        }
     }
 
     #[test]

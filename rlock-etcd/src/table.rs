@@ -108,8 +108,8 @@ impl Table {
     /// ends in the background.
     pub(crate) fn end(&self, id: LeaseId) -> impl Future<Output = ()> {
         let known = self.remove(&mut self.lock(), id);
-        let tainted = known.iter().filter(|known| known.tainted && !known.is_foreign).map(|known| known.lease.id);
-        let revocations: Vec<_> = tainted.map(|lease| self.pool.revoke_in_background(lease)).collect();
+        let late = known.iter().flat_map(Known::late_leases);
+        let revocations: Vec<_> = late.map(|lease| self.pool.revoke_in_background(lease)).collect();
         known.into_iter().for_each(|known| self.take_back(known));
         let ended = timeout(ENDED_WITHIN, join_all(revocations));
         async move {
