@@ -2,11 +2,14 @@
 
 mod support;
 
+use std::task::Context;
 use std::time::Duration;
 
-use rlock_core::{AdoptError, Client, LockError, LockHandle, LockOptions, LossReason, RwLock, SimpleLock};
+use futures_util::FutureExt as _;
+use futures_util::future::LocalBoxFuture;
+use rlock_core::{AdoptError, Client, Guard, LockError, LockHandle, LockOptions, LossReason, RwLock, SimpleLock};
 
-use support::{Fate, STEP, TTL, Verb, World, dropped_after, until_idle};
+use support::{Fate, STEP, TTL, Verb, World, broken_waker, dropped_after, until_idle};
 
 fn mutex(client: &Client) -> SimpleLock {
     SimpleLock::new("job", client).unwrap()
@@ -222,4 +225,43 @@ async fn abandoned_adoption_releases_a_new_lease() {
         assert!(world.other_client().inspect("job").await.unwrap().is_free(), "{is_shut_down}");
         assert_eq!(world.client.open_leases(), 0, "{is_shut_down}");
     }
+}
+
+/// An adoption that waits for the answer to a dropped one, and whose waker panics.
+async fn broken_wait<'a>(world: &'a World, handle: &'a LockHandle) -> LocalBoxFuture<'a, Result<Guard, AdoptError>> {
+    world.script.decide(Verb::Acquire, Fate::Hangs);
+    drop(dropped_after(5, world.client.adopt(handle)).await);
+    world.script.decide(Verb::Acquire, Fate::Answered);
+    let mut waiting = world.client.adopt(handle).boxed_local();
+    for _ in 0..3 {
+        assert!(futures_util::poll!(waiting.as_mut()).is_pending());
+        until_idle().await;
+    }
+    assert!(waiting.as_mut().poll(&mut Context::from_waker(&broken_waker())).is_pending());
+    waiting
+}
+
+#[tokio::test(start_paused = true)]
+async fn broken_waker_of_an_adoption_ends_no_client() {
+    let world = World::with(|can| can.queue = false);
+    let handle = mutex(&world.client).lock().await.unwrap().into_handle().unwrap();
+    let lock = world.lock("held");
+    let held = lock.lock().await.unwrap();
+    let _waiting = broken_wait(&world, &handle).await;
+    let timed_out = tokio::spawn(async move { lock.lock_with(LockOptions::new().wait(STEP * 40)).await });
+    tokio::time::sleep(STEP * 100).await;
+    assert!(held.is_held());
+    assert!(matches!(timed_out.now_or_never(), Some(Ok(Err(LockError::TimedOut { .. })))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn broken_waker_of_an_adoption_strands_no_unlock() {
+    let world = World::new();
+    let handle = mutex(&world.client).lock().await.unwrap().into_handle().unwrap();
+    let other = world.lock("other").lock().await.unwrap();
+    let _waiting = broken_wait(&world, &handle).await;
+    world.script.decide(Verb::Release, Fate::AnsweredLate(STEP));
+    let unlocking = tokio::spawn(other.unlock());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(matches!(unlocking.now_or_never(), Some(Ok(Ok(())))));
 }

@@ -1,5 +1,7 @@
 //! Clients and guards in and outside of runtimes.
 
+mod support;
+
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::channel;
@@ -8,11 +10,14 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use futures_util::future::join;
 use rlock_core::{
     Client, LockError, LockOptions, LockSet, LossReason, MemoryBackend, MemoryStore, Namespace, SimpleLock, StartError,
     UnlockError,
 };
 use tokio::runtime::{Builder, Runtime};
+
+use support::{Fate, STEP, Scripted, Verb};
 
 /// Waits for a future on a thread that has no runtime.
 fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -157,6 +162,31 @@ fn executor_may_poll_in_the_wake() {
     assert_eq!(grants.recv_timeout(SOON), Ok(true));
     Inline::run(async move { _ = client.break_leases("job").await });
     assert_eq!(losses.recv_timeout(SOON), Ok((LossReason::Broken, true)));
+}
+
+/// A client that woke adoptions under a mutex would wait for itself here.
+#[test]
+fn executor_may_poll_in_the_wake_of_a_removal() {
+    const SOON: Duration = Duration::from_secs(10);
+    let (backend, script) = Scripted::client_of(&MemoryStore::new());
+    let client = Client::new(backend);
+    let locked = |name: &str| block_on(SimpleLock::new(name, &client).unwrap().lock()).unwrap();
+    let (handle, other) = (locked("job").into_handle().unwrap(), locked("other"));
+    script.decide(Verb::Acquire, Fate::Hangs);
+    {
+        let mut left = pin!(client.adopt(&handle));
+        while script.sizes(Verb::Acquire).len() < 3 {
+            assert!(left.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            std::thread::sleep(STEP);
+        }
+    }
+    script.decide(Verb::Release, Fate::AnsweredLate(Duration::from_millis(300)));
+    let (unlocked, unlocks) = channel();
+    Inline::run(async move {
+        let unlocking = async { unlocked.send(other.unlock().await.is_ok()).unwrap() };
+        drop(join(client.adopt(&handle), unlocking).await);
+    });
+    assert_eq!(unlocks.recv_timeout(SOON), Ok(true));
 }
 
 /// An executor that polls its future on the thread that wakes it, inside of the wake.

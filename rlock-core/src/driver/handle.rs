@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::step::Sending;
 use super::{Claimed, Driver, LockRequest, Slot};
-use crate::contract::{Extended, Extension, LockHandle, Token};
+use crate::contract::{Extended, Extension, LeaseId, LockHandle, Token};
 use crate::error::{AdoptError, LockError};
 use crate::lease::{Input, LossReason, Lost, Phase, Wait};
 use crate::metrics::LockKind;
@@ -42,9 +42,9 @@ impl Driver {
                 return Err(LockError::Unavailable { resource, source }.into());
             }
         }
-        // An adoption that its user has left keeps the id until the store has answered its claim.
-        let is_left = |slot: &Slot| matches!(slot.lock().lease.phase(), Phase::Releasing(_));
-        self.table.removed(handle.key.id, is_left).await;
+        if self.table.get(handle.key.id).is_some_and(|slot| is_left(&slot)) {
+            self.left_one_removed(handle.key.id).await;
+        }
         // The store answers a claim of this id with the lease that it has.
         let mut adopting = Adopting { driver: self.clone(), slot: Some(self.claim_handle(handle, kind)?) };
         let claimed = std::future::poll_fn(|context| {
@@ -57,6 +57,14 @@ impl Driver {
             Claimed::Failed(LockError::TimedOut { .. }) => Err(lost(LossReason::TakenOver).into()),
             Claimed::Failed(error) => Err(error.into()),
         }
+    }
+
+    /// Waits until the adoption of this lease that its user has left is removed. A task of the client waits, so the
+    /// removal runs no code of the user.
+    async fn left_one_removed(self: &Arc<Self>, id: LeaseId) {
+        let this = self.clone();
+        let waiting = self.runtime.spawn(async move { this.table.removed(id, is_left).await });
+        let _on_a_dead_runtime = waiting.await;
     }
 
     fn claim_handle(self: &Arc<Self>, handle: &LockHandle, kind: LockKind) -> Result<Arc<Slot>, LockError> {
@@ -78,6 +86,11 @@ impl Driver {
         };
         self.claim_lease(Some((handle.key.id, handle.token)), &request, now)
     }
+}
+
+/// Whether the user of an adoption has left it. The adoption keeps its id until the store has answered its claim.
+fn is_left(slot: &Slot) -> bool {
+    matches!(slot.lock().lease.phase(), Phase::Releasing(_))
 }
 
 /// A lease that is being adopted. Dropping this leaves the lease in the store.

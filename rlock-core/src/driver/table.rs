@@ -20,9 +20,9 @@ const MANY: usize = 10_000;
 pub(super) struct Table {
     inner: Mutex<Inner>,
     emptied: Notify,
-    /// Wakes futures that wait for the removal of a lease.
+    /// Wakes tasks that wait for the removal of a lease.
     removed: Notify,
-    /// The number of these futures.
+    /// The number of these tasks.
     removals_awaited: AtomicUsize,
     /// Wakes threads that wait for an empty table.
     emptied_for_threads: Condvar,
@@ -75,6 +75,7 @@ impl Table {
         let _dropped_after_the_lock = inner.slots.remove(&id);
         let (is_empty, threads) = (inner.slots.is_empty(), inner.threads);
         drop(inner);
+        // A task that has seen the lease was counted before it took the mutex.
         if self.removals_awaited.load(Ordering::Relaxed) > 0 {
             self.removed.notify_waiters();
         }
@@ -121,7 +122,8 @@ impl Table {
         self.emptied.notified()
     }
 
-    /// Waits while `is_awaited` is true of the lease with this id. Looks now and after each removal of a lease.
+    /// Waits while `is_awaited` is true of the lease with this id. Looks now and after each removal of a lease. It is for
+    /// tasks of the client's runtime: a removal wakes them under a slot's mutex, where no code of users may run.
     pub(super) async fn removed(&self, id: LeaseId, is_awaited: impl Fn(&Slot) -> bool) {
         let _counted = Counted::of(&self.removals_awaited);
         loop {

@@ -7,7 +7,7 @@ mod log;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::Poll;
+use std::task::{Poll, Wake, Waker};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -294,6 +294,17 @@ pub(crate) async fn until_idle() {
     for _ in 0..50 {
         tokio::task::yield_now().await;
     }
+}
+
+/// A waker that panics, as that of a broken executor does.
+pub(crate) fn broken_waker() -> Waker {
+    struct Broken;
+    impl Wake for Broken {
+        fn wake(self: Arc<Self>) {
+            panic!("the executor is broken");
+        }
+    }
+    Waker::from(Arc::new(Broken))
 }
 
 /// Polls `future` up to `polls` times, a [`STEP`] apart, and drops it. Returns its output if it was ready before.
