@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
 use rlock_core::{AdoptError, Client, Guard, LockError, LockHandle, LockOptions, LossReason, RwLock, SimpleLock};
+use tokio::time::Instant;
 
 use support::{Fate, STEP, TTL, Verb, World, broken_waker, dropped_after, until_idle};
 
@@ -227,16 +228,29 @@ async fn abandoned_adoption_releases_a_new_lease() {
     }
 }
 
-/// An adoption that waits for the answer to a dropped one, and whose waker panics.
-async fn broken_wait<'a>(world: &'a World, handle: &'a LockHandle) -> LocalBoxFuture<'a, Result<Guard, AdoptError>> {
+type Adoption<'a> = LocalBoxFuture<'a, Result<Guard, AdoptError>>;
+
+/// Drops an adoption whose claim gets no answer for some seconds.
+async fn leave_an_adoption(world: &World, handle: &LockHandle) {
     world.script.decide(Verb::Acquire, Fate::Hangs);
-    drop(dropped_after(5, world.client.adopt(handle)).await);
+    assert!(dropped_after(5, world.client.adopt(handle)).await.is_none());
     world.script.decide(Verb::Acquire, Fate::Answered);
+}
+
+/// An adoption that waits for the answer to a dropped one.
+async fn waiting_adoption<'a>(world: &'a World, handle: &'a LockHandle) -> Adoption<'a> {
     let mut waiting = world.client.adopt(handle).boxed_local();
     for _ in 0..3 {
         assert!(futures_util::poll!(waiting.as_mut()).is_pending());
         until_idle().await;
     }
+    waiting
+}
+
+/// The same, with a waker that panics.
+async fn broken_wait<'a>(world: &'a World, handle: &'a LockHandle) -> Adoption<'a> {
+    leave_an_adoption(world, handle).await;
+    let mut waiting = waiting_adoption(world, handle).await;
     assert!(waiting.as_mut().poll(&mut Context::from_waker(&broken_waker())).is_pending());
     waiting
 }
@@ -264,4 +278,47 @@ async fn broken_waker_of_an_adoption_strands_no_unlock() {
     let unlocking = tokio::spawn(other.unlock());
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(matches!(unlocking.now_or_never(), Some(Ok(Ok(())))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_adoption_keeps_the_lock_alive() {
+    const SHORT: Duration = Duration::from_secs(3);
+    let world = World::new();
+    let guard = mutex(&world.client).lock_with(LockOptions::new().ttl(SHORT)).await.unwrap();
+    let handle = guard.into_handle().unwrap();
+    leave_an_adoption(&world, &handle).await;
+    let since = Instant::now();
+    let adopted = world.client.adopt(&handle).await.unwrap();
+    assert!(since.elapsed() > SHORT, "it did not wait");
+    tokio::time::sleep(SHORT * 2).await;
+    assert!(adopted.is_held());
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_ends_a_waiting_adoption() {
+    let world = World::new();
+    let handle = mutex(&world.client).lock().await.unwrap().into_handle().unwrap();
+    leave_an_adoption(&world, &handle).await;
+    let waiting = waiting_adoption(&world, &handle).await;
+    assert!(world.client.shutdown(STEP).await.is_err(), "the dropped adoption has no answer");
+    let ended = tokio::time::timeout(STEP, waiting).await.expect("it waits no longer");
+    assert!(matches!(ended, Err(AdoptError::Lock(LockError::Closed { .. }))), "{ended:?}");
+}
+
+/// Both wait for the same answer. The second finds the lease of the first, which is dropped by then.
+#[tokio::test(start_paused = true)]
+async fn adoption_waits_for_one_that_was_dropped_meanwhile() {
+    let world = World::new();
+    let handle = mutex(&world.client).lock().await.unwrap().into_handle().unwrap();
+    leave_an_adoption(&world, &handle).await;
+    let mut first = waiting_adoption(&world, &handle).await;
+    let second = waiting_adoption(&world, &handle).await;
+    tokio::time::sleep(TTL * 2 / 3).await; // the client gives up the call
+    world.script.decide(Verb::Acquire, Fate::Hangs);
+    assert!(futures_util::poll!(first.as_mut()).is_pending());
+    until_idle().await;
+    drop(first);
+    assert_eq!(world.client.open_leases(), 1, "the claim of the first is under way");
+    world.script.decide(Verb::Acquire, Fate::Answered);
+    second.await.unwrap().unlock().await.unwrap();
 }

@@ -27,26 +27,18 @@ impl Driver {
 
     /// Adopts a lease that another client has held, and extends it.
     pub(crate) async fn adopt(self: &Arc<Self>, handle: &LockHandle, kind: LockKind) -> Result<Arc<Slot>, AdoptError> {
-        let lost = |reason| Lost { resource: handle.key.resource.clone(), reason };
-        let extension = Extension { key: handle.key.clone(), ttl: handle.ttl };
-        let extended = self.call("extend", async move |backend| {
-            let answer = backend.extend(&[extension]).await.pop();
-            answer.expect("a backend answers for each lease")
-        });
-        match extended.await {
-            Ok(Extended::Held(grant)) if grant.token == handle.token => {}
-            Ok(Extended::Gone { taken: true }) => return Err(lost(LossReason::TakenOver).into()),
-            Ok(_) => return Err(lost(LossReason::Gone).into()),
-            Err(source) => {
-                let resource = handle.key.resource.clone();
-                return Err(LockError::Unavailable { resource, source }.into());
+        let id = handle.key.id;
+        let slot = loop {
+            self.extend_left(handle).await?;
+            self.left_one_removed(id, handle.ttl.get() / 3).await;
+            match self.claim_handle(handle, kind) {
+                // Another adoption was left meanwhile, or is not removed yet.
+                Err(LockError::Rejected { .. }) if self.table.get(id).is_none_or(|slot| is_left(&slot)) => {}
+                claimed => break claimed?,
             }
-        }
-        if self.table.get(handle.key.id).is_some_and(|slot| is_left(&slot)) {
-            self.left_one_removed(handle.key.id).await;
-        }
-        // The store answers a claim of this id with the lease that it has.
-        let mut adopting = Adopting { driver: self.clone(), slot: Some(self.claim_handle(handle, kind)?) };
+        };
+        let lost = |reason| Lost { resource: handle.key.resource.clone(), reason };
+        let mut adopting = Adopting { driver: self.clone(), slot: Some(slot) };
         let claimed = std::future::poll_fn(|context| {
             let slot = adopting.slot.as_ref().expect("it is taken at the end");
             slot.poll_for(context, || self.claimed(slot))
@@ -59,14 +51,41 @@ impl Driver {
         }
     }
 
-    /// Waits until the adoption of this lease that its user has left is removed. A task of the client waits, so the
-    /// removal runs no code of the user.
-    async fn left_one_removed(self: &Arc<Self>, id: LeaseId) {
+    /// Extends a lease that no client keeps alive.
+    async fn extend_left(&self, handle: &LockHandle) -> Result<(), AdoptError> {
+        let resource = || handle.key.resource.clone();
+        let extension = Extension { key: handle.key.clone(), ttl: handle.ttl };
+        let extended = self.call("extend", async move |backend| {
+            let answer = backend.extend(&[extension]).await.pop();
+            answer.expect("a backend answers for each lease")
+        });
+        let reason = match extended.await {
+            Ok(Extended::Held(grant)) if grant.token == handle.token => return Ok(()),
+            Ok(Extended::Gone { taken: true }) => LossReason::TakenOver,
+            Ok(_) => LossReason::Gone,
+            Err(source) => return Err(LockError::Unavailable { resource: resource(), source }.into()),
+        };
+        Err(Lost { resource: resource(), reason }.into())
+    }
+
+    /// Waits until the adoption of this lease that its user has left is removed, or the client is closed, for `limit` at
+    /// most. A task of the client waits, so the removal runs no code of the user.
+    async fn left_one_removed(self: &Arc<Self>, id: LeaseId, limit: Duration) {
+        if !self.table.get(id).is_some_and(|slot| is_left(&slot)) {
+            return;
+        }
+        let until = self.now().after(limit);
         let this = self.clone();
-        let waiting = self.runtime.spawn(async move { this.table.removed(id, is_left).await });
+        let waiting = self.runtime.spawn(async move {
+            tokio::select! {
+                () = this.table.removed(id, is_left) => {}
+                () = this.settings.clock.sleep_until(until) => {}
+            }
+        });
         let _on_a_dead_runtime = waiting.await;
     }
 
+    /// Claims the lease of a handle: the store answers a claim of its id with the lease that it has.
     fn claim_handle(self: &Arc<Self>, handle: &LockHandle, kind: LockKind) -> Result<Arc<Slot>, LockError> {
         let watchdog = WatchdogConfig { max_failures: u32::MAX, ..WatchdogConfig::new() }.plan(handle.ttl)?;
         let now = self.now();

@@ -20,7 +20,7 @@ const MANY: usize = 10_000;
 pub(super) struct Table {
     inner: Mutex<Inner>,
     emptied: Notify,
-    /// Wakes tasks that wait for the removal of a lease.
+    /// Wakes tasks that wait for the removal of a lease, also when the table is closed.
     removed: Notify,
     /// The number of these tasks.
     removals_awaited: AtomicUsize,
@@ -110,7 +110,10 @@ impl Table {
     pub(super) fn close(&self) -> Vec<Arc<Slot>> {
         let mut inner = self.lock();
         inner.is_closed = true;
-        inner.slots.values().cloned().collect()
+        let slots = inner.slots.values().cloned().collect();
+        drop(inner);
+        self.removed.notify_waiters();
+        slots
     }
 
     pub(super) fn len(&self) -> usize {
@@ -122,13 +125,14 @@ impl Table {
         self.emptied.notified()
     }
 
-    /// Waits while `is_awaited` is true of the lease with this id. Looks now and after each removal of a lease. It is for
-    /// tasks of the client's runtime: a removal wakes them under a slot's mutex, where no code of users may run.
+    /// Waits while the table is open and `is_awaited` is true of the lease with this id. Looks now and after each removal
+    /// of a lease. It is for tasks of the client's runtime: a removal wakes them under a slot's mutex, where no code of
+    /// users may run.
     pub(super) async fn removed(&self, id: LeaseId, is_awaited: impl Fn(&Slot) -> bool) {
         let _counted = Counted::of(&self.removals_awaited);
         loop {
             let removed = self.removed.notified();
-            if !self.get(id).is_some_and(|slot| is_awaited(&slot)) {
+            if self.is_closed() || !self.get(id).is_some_and(|slot| is_awaited(&slot)) {
                 return;
             }
             removed.await;

@@ -22,7 +22,7 @@ impl Client {
     ///
     /// Dropping the future leaves the lock in the store, extended or not. A request that is under way then may arrive
     /// after another client has released the lock, and takes it until the store has answered, or for its TTL if the
-    /// answer is lost. Another adoption by this client waits for that answer.
+    /// answer is lost. Another adoption by this client waits for that answer, and extends the lock meanwhile.
     pub async fn adopt(&self, handle: &LockHandle) -> Result<Guard, AdoptError> {
         let slot = self.handle().driver.adopt(handle, kind_of(handle)).await?;
         Ok(Guard::new(self.handle().clone(), slot, handle.token()))
