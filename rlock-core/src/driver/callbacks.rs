@@ -1,12 +1,12 @@
 //! Calls into the user's code, on threads where it can neither block the driver nor break it.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::runtime::Handle;
 
+use super::quietly::quietly;
 use crate::watchdog::{FailureCallback, SuccessCallback, WatchdogFailure};
 
 /// Runs the callbacks of a client's watchdogs on up to [`MOST`] threads. The callbacks of one watchdog run one after
@@ -78,26 +78,27 @@ impl Queue {
 
     /// Makes one call, and returns whether there was one.
     fn call(&self) -> bool {
-        let call = {
-            let mut calls = self.lock();
-            match calls.waiting.front_mut() {
-                Some(CallBack::Successes(count)) if *count > 1 => {
-                    *count -= 1;
-                    Some(CallBack::Successes(1))
-                }
-                _ => calls.waiting.pop_front(),
-            }
-        };
-        let made = AssertUnwindSafe(|| match &call {
-            Some(CallBack::Failure(failure)) => self.on_failure.iter().for_each(|call| call(failure)),
-            Some(CallBack::Successes(_)) => self.on_success.iter().for_each(|call| call()),
-            None => {}
+        let Some(call) = self.next() else { return false };
+        let made = quietly(|| match &call {
+            CallBack::Failure(failure) => self.on_failure.iter().for_each(|call| call(failure)),
+            CallBack::Successes(_) => self.on_success.iter().for_each(|call| call()),
         });
-        if catch_unwind(made).is_err() {
-            let log = || tracing::error!("a callback of a watchdog panicked");
-            let _subscriber_panicked = catch_unwind(log);
+        quietly(|| drop(call)); // it may have an error of the backend's author
+        if made.is_none() {
+            quietly(|| tracing::error!("a callback of a watchdog panicked"));
         }
-        call.is_some()
+        true
+    }
+
+    fn next(&self) -> Option<CallBack> {
+        let mut calls = self.lock();
+        match calls.waiting.front_mut() {
+            Some(CallBack::Successes(count)) if *count > 1 => {
+                *count -= 1;
+                Some(CallBack::Successes(1))
+            }
+            _ => calls.waiting.pop_front(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Calls> {
@@ -123,8 +124,8 @@ impl Callbacks {
         drop(waiting);
         let is_counted = Arc::new(AtomicBool::new(true));
         let runner = Runner { callbacks: Some(self.clone()), is_counted: is_counted.clone() };
-        let spawned = catch_unwind(AssertUnwindSafe(|| drop(runtime.spawn_blocking(move || runner.work()))));
-        if spawned.is_err() {
+        let spawned = quietly(|| drop(runtime.spawn_blocking(move || runner.work())));
+        if spawned.is_none() {
             // The system has no thread left. The next call tries again. tokio keeps the runner until there is a thread.
             let mut waiting = self.lock();
             waiting.uncount(&is_counted);
@@ -192,10 +193,11 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
+    use std::panic::panic_any;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::contract::ResourceName;
+    use crate::contract::{BackendError, Failure, ResourceName};
     use crate::lease::LossReason;
     use crate::watchdog::ExtensionFailure;
 
@@ -225,5 +227,45 @@ mod tests {
         }
         while queue.call() {}
         assert_eq!(*seen.lock().unwrap(), (36..100).collect::<Vec<u32>>());
+    }
+
+    #[test]
+    fn payload_that_panics_ends_no_queue() {
+        struct Payload;
+        impl Drop for Payload {
+            fn drop(&mut self) {
+                panic!("the payload panics");
+            }
+        }
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counted = calls.clone();
+        let on_success: SuccessCallback = Arc::new(move || {
+            if counted.fetch_add(1, Ordering::Relaxed) < 2 {
+                panic_any(Payload);
+            }
+        });
+        let queue = Queue::new(None, Some(on_success));
+        (0..3).for_each(|_| queue.success());
+        while queue.call() {}
+        assert_eq!(calls.load(Ordering::Relaxed), 3);
+    }
+
+    #[test]
+    fn error_that_panics_ends_no_queue() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("the store failed")]
+        struct Source;
+        impl Drop for Source {
+            fn drop(&mut self) {
+                panic!("the error panics");
+            }
+        }
+        let queue = Queue::new(Some(Arc::new(|_: &WatchdogFailure| {})), None);
+        for failures in 1..3 {
+            let resource = ResourceName::new("job").unwrap();
+            let error = BackendError::Unknown(Failure::new("extend", "memory", "no answer").caused_by(Source));
+            queue.failure(WatchdogFailure { resource, failures, max_failures: 3, cause: error.into() });
+        }
+        assert!(queue.call() && queue.call() && !queue.call());
     }
 }
