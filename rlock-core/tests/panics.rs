@@ -1,16 +1,17 @@
-//! Panics of the user's code under sets, elections and tries: they reach the user, and the locks are released.
+//! Panics of the user's code: under sets, elections and tries they reach the user, and the locks are released. Those of
+//! wakers reach no other user.
 
 mod support;
 
 use std::future::{Ready, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use rlock_core::{Client, Election, LockOptions, LockSet, MemoryStore, Namespace, blocking};
 
-use support::{World, options, until_idle};
+use support::{TTL, World, broken_waker, options, until_idle};
 
 /// Work that panics when it is polled.
 fn panicking() -> impl Future<Output = ()> {
@@ -72,5 +73,23 @@ fn panicking_function_releases_its_lock() {
         assert!(catch_unwind(AssertUnwindSafe(run)).is_err(), "the panic is hidden");
         let soon = LockOptions::new().wait(Duration::from_secs(20)); // the TTL is longer
         rival.lock_with(soon).unwrap().unlock().unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn panicking_waker_hides_no_loss_from_others() {
+    let world = World::new();
+    for is_token in [false, true] {
+        let guard = world.lock("job").lock_with(options().watchdog(false)).await.unwrap();
+        let token = guard.cancellation_token();
+        let mut broken = if is_token { token.cancelled().boxed() } else { guard.lost().map(|_| ()).boxed() };
+        assert!(broken.as_mut().poll(&mut Context::from_waker(&broken_waker())).is_pending());
+        let (lost, ended) = (tokio::spawn(guard.lost()), tokio::spawn(guard.ended()));
+        let run = tokio::spawn(guard.run(std::future::pending::<()>()));
+        until_idle().await;
+        tokio::time::sleep(TTL).await;
+        until_idle().await;
+        assert!(lost.is_finished() && ended.is_finished() && run.is_finished(), "{is_token}");
+        assert!(token.is_cancelled());
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::quietly::quietly;
 use super::slot::Signals;
 use super::step::Sending;
 use super::watch::Watch;
@@ -32,12 +33,13 @@ impl Driver {
         slot.deadline().map(|deadline| deadline.since(self.now())).unwrap_or_default()
     }
 
-    /// The token that is cancelled when the lock is lost.
+    /// A token that is cancelled when the lock is lost.
     pub(crate) fn lost_signal(self: &Arc<Self>, slot: &Arc<Slot>) -> CancellationToken {
-        self.signals(slot).lost.clone()
+        self.signals(slot).lost.child_token()
     }
 
-    /// The token that is cancelled when the lock is lost or released.
+    /// The token that is cancelled when the lock is lost or released. Wait for it with a
+    /// [`QuietWaker`](super::QuietWaker).
     pub(crate) fn end_signal(self: &Arc<Self>, slot: &Arc<Slot>) -> CancellationToken {
         self.signals(slot).ended.clone()
     }
@@ -47,10 +49,10 @@ impl Driver {
         // An end before this line found no signals to cancel. A later end finds them.
         drop(slot.lock());
         if self.loss(slot).is_some() {
-            signals.lost.cancel();
+            quietly(|| signals.lost.cancel());
         }
         if slot.deadline().is_none() {
-            signals.ended.cancel();
+            quietly(|| signals.ended.cancel());
         }
         signals
     }

@@ -50,7 +50,7 @@ pub(crate) use self::defaults::Defaults;
 use self::lane::{Lane, Shares};
 use self::lanes::{LaneId, Lanes};
 pub use self::queue_place::QueuePlace;
-pub(crate) use self::quietly::quietly;
+pub(crate) use self::quietly::{QuietWaker, quietly};
 use self::reports::Reports;
 use self::schedule::Schedule;
 pub(crate) use self::slot::{LockRequest, Slot};

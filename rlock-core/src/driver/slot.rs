@@ -66,8 +66,9 @@ pub(crate) struct Slot {
 /// The signals for the end of a held lease.
 #[derive(Debug, Default)]
 pub(super) struct Signals {
+    /// Cancelled when the lease is lost. It is the parent of the tokens of users, whose wakers may panic.
     pub(super) lost: CancellationToken,
-    /// Cancelled when the lease is lost or released.
+    /// Cancelled when the lease is lost or released. Only a [`QuietWaker`](super::QuietWaker) waits for it.
     pub(super) ended: CancellationToken,
 }
 

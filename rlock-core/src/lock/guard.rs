@@ -13,7 +13,7 @@ use super::Watchdog;
 use super::wake_all::WakeAll;
 use crate::client::Handle;
 use crate::contract::{LockHandle, ResourceName, Token, Ttl};
-use crate::driver::Slot;
+use crate::driver::{Driver, QuietWaker, Slot};
 use crate::error::{ExtendError, InvalidConfig, StartWatchdogError, UnlockError};
 use crate::lease::{End, LossReason, Lost};
 use crate::watchdog::WatchdogConfig;
@@ -95,16 +95,7 @@ impl Guard {
     ///
     /// Dropping the future has no effect; a new one returns the same.
     pub fn lost(&self) -> impl Future<Output = LossReason> + Send + 'static {
-        let (driver, slot) = (self.client.driver.clone(), self.slot.clone());
-        async move {
-            let signal = driver.lost_signal(&slot);
-            let mut signalled = pin!(signal.cancelled());
-            std::future::poll_fn(|context| match driver.loss(&slot) {
-                Some(reason) => Poll::Ready(reason),
-                None => signalled.as_mut().poll(context).map(|()| driver.loss(&slot).unwrap_or(LossReason::Shutdown)),
-            })
-            .await
-        }
+        self.at_the_end(Driver::loss)
     }
 
     /// Resolves when the lock is lost or released, whichever is first. A task that watches the lock can end with this
@@ -115,22 +106,37 @@ impl Guard {
     ///
     /// Dropping the future has no effect; a new one returns the same.
     pub fn ended(&self) -> impl Future<Output = End> + Send + 'static {
+        self.at_the_end(Driver::end)
+    }
+
+    /// Resolves once `look` has an output. Each poll calls `look`, and the end of the lock wakes the future.
+    fn at_the_end<T: Send + 'static>(
+        &self,
+        look: fn(&Arc<Driver>, &Arc<Slot>) -> Option<T>,
+    ) -> impl Future<Output = T> + Send + 'static {
         let (driver, slot) = (self.client.driver.clone(), self.slot.clone());
         async move {
             let signal = driver.end_signal(&slot);
-            let mut signalled = pin!(signal.cancelled());
-            std::future::poll_fn(|context| match driver.end(&slot) {
-                Some(end) => Poll::Ready(end),
-                None => signalled.as_mut().poll(context).map(|()| driver.end(&slot).unwrap_or(End::Released)),
+            let (mut signalled, mut quiet) = (pin!(signal.cancelled()), QuietWaker::default());
+            std::future::poll_fn(|context| {
+                if let Some(seen) = look(&driver, &slot) {
+                    return Poll::Ready(seen);
+                }
+                let waker = quiet.of(context.waker());
+                match signalled.as_mut().poll(&mut Context::from_waker(&waker)) {
+                    Poll::Ready(()) => look(&driver, &slot).map_or(Poll::Pending, Poll::Ready),
+                    Poll::Pending => Poll::Pending,
+                }
             })
             .await
         }
     }
 
     /// Returns a token that is cancelled when the lock is lost, by the deadline at the latest. A release does not
-    /// cancel it.
+    /// cancel it. If the waker of a future that waits for such a token panics, others that wait for a token of the
+    /// same lock may not be woken. [`lost`](Self::lost) resolves for all.
     pub fn cancellation_token(&self) -> CancellationToken {
-        self.client.driver.lost_signal(&self.slot).child_token()
+        self.client.driver.lost_signal(&self.slot)
     }
 
     /// Extends the lease so that it lives for at least `ttl` from now, in addition to the extensions of a watchdog. It
