@@ -1,11 +1,12 @@
-//! The timers of a client's waiters, on virtual time.
+//! The timers of a client, on virtual time.
 
 mod support;
 
-use rlock_core::{Client, SimpleLock};
+use rlock_core::{Client, Clock, MemoryStore, Namespace, SimpleLock};
+use tokio::runtime::Handle;
 use tokio::time::sleep;
 
-use support::{TTL, World, options};
+use support::{TTL, World, options, until_idle};
 
 /// The number of timers in the schedule of a client.
 fn timers(client: &Client) -> usize {
@@ -52,4 +53,26 @@ async fn waits_for_many_names_stay_small() {
     sleep(2 * TTL).await; // the last timers fire
     assert_eq!((waiter.open_leases(), timers(&waiter)), (0, 0));
     assert_eq!(world.store.resources(), 0);
+}
+
+/// More timers than the driver fires at a time are due.
+#[tokio::test]
+async fn other_tasks_run_between_due_timers() {
+    const LOCKS: usize = 5_000;
+    let clock = Clock::manual();
+    let store = MemoryStore::with_clock(clock.clone()).client(Namespace::default());
+    let client = Client::builder().runtime(Handle::current()).clock(clock.clone()).build(store);
+    let mut held = Vec::new();
+    for number in 0..LOCKS {
+        let lock = SimpleLock::new(format!("job/{number}"), &client).unwrap();
+        held.push(lock.lock_with(options().watchdog(false)).await.unwrap());
+    }
+    let first = held[0].lost();
+    let left = tokio::spawn(async move {
+        first.await;
+        timers(&client)
+    });
+    until_idle().await;
+    clock.advance(TTL);
+    assert!(left.await.unwrap() > 0, "the first loss is seen after the last timer");
 }

@@ -52,6 +52,9 @@ impl Driver {
                 }
             }
             let wake = [next, drained].into_iter().flatten().min();
+            if next.is_some_and(|next| next <= self.now()) {
+                tokio::task::yield_now().await; // more timers are due, and other tasks may be as late
+            }
             tokio::select! {
                 biased;
                 () = self.schedule.earlier() => {}

@@ -121,6 +121,7 @@ impl Driver {
             };
             while has_batch {
                 self.start(id); // for the requests beyond this batch
+                tokio::task::consume_budget().await; // the store may answer each call at once
                 let began = self.send_batch(id, &mut desk).await;
                 let now = self.now();
                 let took = began.and_then(|began| round_trip(now.since(began)));
