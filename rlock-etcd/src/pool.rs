@@ -1,6 +1,6 @@
 //! The pool of etcd leases.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -81,8 +81,10 @@ pub(crate) struct Pool {
 struct Stock {
     /// By their TTLs, the most recently used last.
     spares: HashMap<Duration, Vec<Lease>>,
-    /// Etcd leases that were taken. Each is given back once; later attempts to give it back are ignored.
-    in_use: HashSet<i64>,
+    /// Etcd leases that were taken, and their TTLs. Each is given back once; later attempts to give it back are ignored.
+    in_use: HashMap<i64, Duration>,
+    /// Etcd leases whose revocation is under way or has failed, and the times by which they have expired.
+    ending: HashMap<i64, Moment>,
 }
 
 impl Pool {
@@ -158,14 +160,14 @@ impl Pool {
             }
         });
         let ttl = grant.await?.value;
-        self.stock().in_use.insert(id);
+        self.stock().in_use.insert(id, ttl);
         Ok(Lease { id, ttl, touched })
     }
 
     /// Takes back a lease without keys, to which no request in flight can attach one.
     pub(crate) fn give_back(self: &Arc<Self>, lease: Lease) {
         let mut stock = self.stock();
-        if !stock.in_use.remove(&lease.id) {
+        if stock.in_use.remove(&lease.id).is_none() {
             return;
         }
         let spares = stock.spares.entry(lease.ttl).or_default();
@@ -184,6 +186,7 @@ impl Pool {
 
     /// Revokes a lease, and with it the keys that are attached to it. No late request can attach a key to it after that.
     pub(crate) async fn end(&self, id: i64) -> Result<(), CallError> {
+        self.note_ending(id);
         let _turn = self.granting.acquire().await;
         self.revoke_now(id).await?;
         self.forget(id);
@@ -193,13 +196,14 @@ impl Pool {
     /// Revokes a lease in the background, and with it the keys that are attached to it, also by a late request. Does
     /// nothing if the lease has [ended](Self::end).
     pub(crate) fn revoke(self: &Arc<Self>, id: i64) {
-        if self.stock().in_use.remove(&id) {
+        if self.stock().in_use.contains_key(&id) {
             self.revoke_in_background(id);
         }
     }
 
     /// The same for a lease that may have been revoked before.
     pub(crate) fn revoke_in_background(self: &Arc<Self>, id: i64) -> JoinHandle<()> {
+        self.note_ending(id);
         self.forget(id);
         let this = self.clone();
         tokio::spawn(async move {
@@ -210,6 +214,20 @@ impl Pool {
         })
     }
 
+    /// Whether the revocation of a lease is under way or has failed: it may end at any time.
+    pub(crate) fn is_ending(&self, id: i64) -> bool {
+        self.stock().ending.contains_key(&id)
+    }
+
+    fn note_ending(&self, id: i64) {
+        let now = self.now();
+        let mut stock = self.stock();
+        // A new leader may reset the lease to its full TTL.
+        if let Some(ttl) = stock.in_use.get(&id).copied() {
+            stock.ending.insert(id, now.after(ttl * 2));
+        }
+    }
+
     async fn revoke_now(&self, id: i64) -> Result<(), CallError> {
         let revoke = self.link.call(|conn| async move {
             match conn.lease().revoke(id).await.map_err(CallError::from) {
@@ -217,7 +235,9 @@ impl Pool {
                 _ => Ok(()),
             }
         });
-        revoke.await.map(drop)
+        revoke.await?;
+        self.stock().ending.remove(&id);
+        Ok(())
     }
 
     /// Resets a lease to its full TTL. Returns whether the servers know it; see [`KeptAlive::Unknown`].
@@ -283,19 +303,21 @@ impl Pool {
         let mut stock = self.stock();
         while let Some(lease) = stock.spares.get_mut(&ttl)?.pop() {
             if !lease.left(now).is_zero() {
-                stock.in_use.insert(lease.id);
+                stock.in_use.insert(lease.id, lease.ttl);
                 return Some(lease);
             }
         }
         None
     }
 
-    /// Drops expired spare leases, and keeps a few of the others alive.
+    /// Drops expired leases, and keeps a few of the spare ones alive.
     async fn tend(&self) {
         let now = self.now();
         let mut due = Vec::new();
         {
-            let spares = &mut self.stock().spares;
+            let mut stock = self.stock();
+            stock.ending.retain(|_, expired| now < *expired);
+            let spares = &mut stock.spares;
             spares.values_mut().for_each(|leases| leases.retain(|lease| !lease.left(now).is_zero()));
             spares.retain(|_, leases| !leases.is_empty());
             let mut recent: Vec<_> = spares.values().flat_map(|leases| leases.iter().rev().take(KEPT)).collect();

@@ -44,8 +44,8 @@ pub(super) struct Written {
 }
 
 impl Inner {
-    /// Finds an etcd lease for each claim. A claim that was sent before keeps its etcd lease, or ends it if it has
-    /// expired.
+    /// Finds an etcd lease for each claim. A claim that was sent before keeps its etcd lease, unless that has expired or
+    /// an attempt to end it has failed: the claim ends it then.
     pub(super) async fn begin<'a>(
         &self,
         begun: Moment,
@@ -53,7 +53,7 @@ impl Inner {
     ) -> (Vec<Attempt<'a>>, Vec<(usize, Answer)>) {
         let begin = async |&(at, claim): &Numbered<'a>| {
             if let Some(known) = self.table.find(claim.key.id) {
-                if !known.lease.left(self.table.now()).is_zero() {
+                if !known.lease.left(self.table.now()).is_zero() && !self.pool.is_ending(known.lease.id) {
                     let again = !known.tried.is_empty();
                     let spots = <[Spot; 2]>::try_from(known.tried).ok();
                     return Ok(Attempt { at, claim, lease: known.lease, spots, again });

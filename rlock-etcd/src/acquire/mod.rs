@@ -114,6 +114,11 @@ impl Inner {
             let reason = "the lease ended during its claim: its TTL is too short for these servers";
             return Err(CallError::new(Kind::Unsent, reason));
         };
+        if self.pool.is_ending(entry.lease) {
+            self.pool.revoke_in_background(entry.lease); // the last attempt may have failed
+            let reason = "an earlier request of this claim was carried out late, and its etcd lease is being ended";
+            return Err(CallError::new(Kind::Unanswered, reason));
+        }
         self.table.seen(id, &sighting);
         let known = self.table.find(id).filter(|known| known.is(entry));
         match standing {

@@ -3,10 +3,11 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::support::{Program, SOON, Server, mutex};
-use etcd_client::Permission;
-use rlock_core::{Backend as _, BackendError, Client, Guard, LockOptions, SimpleLock};
+use crate::support::{Program, SOON, Server, config_at, leave_spares, mutex};
+use etcd_client::{Permission, PutOptions};
+use rlock_core::{Acquired, Backend as _, BackendError, Client, Guard, LockOptions, Released, SimpleLock};
 use rlock_etcd::{ConnectError, EtcdBackend, EtcdConfig};
+use rlock_testkit::faults::Proxy;
 use rlock_testkit::wait::{eventually, within};
 
 const TTL: Duration = Duration::from_secs(60);
@@ -148,6 +149,40 @@ async fn a_user_who_may_only_read() {
     let _there = jobs(&server).await;
     let hint = "has to read and write all keys that begin with";
     rejects(config(&server, "reader:secret@", "billing"), hint).await;
+}
+
+/// The claim is sent twice, and its release cannot end its etcd lease: a key is attached to it that the user may not
+/// write. The first copy is carried out after the release, and the client claims the lock again by the same id.
+#[tokio::test]
+async fn ending_etcd_lease_holds_no_late_claim() {
+    const KEY: &str = "billing/a/00000001/x0";
+    let server = with_users(&[]).await;
+    let proxy = Proxy::in_front_of(server.url());
+    let url = proxy.url().replacen("://", "://jobs:secret@", 1);
+    let client = EtcdBackend::connect(config_at(&url, "billing").timeout(SOON).unwrap()).await.unwrap();
+    let options = etcd_client::ConnectOptions::new().with_user("root", "root secret");
+    let mut admin = etcd_client::Client::connect([server.address()], Some(options)).await.unwrap();
+    leave_spares(&server, &client, 1).await;
+    let claims = [mutex("a", 1)];
+    proxy.strand();
+    let held = client.acquire(&claims).await.remove(0);
+    assert!(matches!(held, Ok(Acquired::Held(_))), "{held:?}");
+    let written = admin.get(KEY, None).await.unwrap().kvs()[0].clone();
+    let attached = || Some(PutOptions::new().with_lease(written.lease()));
+    admin.put("of others", "", attached()).await.unwrap();
+    let released = client.release(&[claims[0].key.clone().into()]).await.remove(0);
+    assert!(matches!(released, Ok(Released::Released)), "{released:?}");
+
+    // It stands for the first copy, which the server may drop, because the client has given up its connection.
+    admin.put(KEY, written.value(), attached()).await.unwrap();
+    let late = client.acquire(&claims).await.remove(0);
+    let Err(BackendError::Unknown(failure)) = late else { panic!("{late:?}") };
+    assert!(failure.to_string().contains("was carried out late"), "{failure}");
+
+    admin.delete("of others", None).await.unwrap();
+    let is_held = async || matches!(client.acquire(&claims).await[0], Ok(Acquired::Held(_)));
+    eventually(SOON, "a claim with another etcd lease", is_held).await;
+    assert_ne!(admin.get(KEY, None).await.unwrap().kvs()[0].lease(), written.lease());
 }
 
 /// A server rejects such a token after any change of a user or a role.
