@@ -40,7 +40,7 @@
 //! release of a mutex wakes one waiter, however many wait; a release of a semaphore wakes at most as many as it has
 //! permits. In a long line a request reads only the keys that matter to one lease; etcd sorts the line for it when a
 //! waiter joins or wakes. If counting does not show whether a semaphore has room, a waiter reads more leases, until
-//! they leave no room, and a try reads those of several permits at once. The client watches a holder's own key once the
+//! they leave no room, and a try reads those of several permits, 10,000 at a time. The client watches a holder's own key once the
 //! lease has been held for 30 to 60 ms. If another client deletes the key, the holder loses the lock at once.
 //!
 //! A client has one connection, to the first server that answers. The client replaces the connection and its streams

@@ -116,9 +116,11 @@ pub(crate) fn before(front: &str, created: i64, limit: u32) -> TxnOp {
     TxnOp::get(front, Some(options.with_limit(limit.into())))
 }
 
-/// Reads the leases that were created up to a revision, of those whose keys begin with `front`.
-pub(crate) fn created_by(front: &str, revision: i64) -> TxnOp {
-    TxnOp::get(front, Some(GetOptions::new().with_prefix().with_max_create_revision(revision)))
+/// Reads the first leases from key `from` on that were created up to a revision, of those whose keys begin with
+/// `front`, in the order of their keys.
+pub(crate) fn created_by(front: &str, from: Vec<u8>, revision: i64, limit: u32) -> TxnOp {
+    let options = GetOptions::new().with_range(behind(front)).with_max_create_revision(revision);
+    TxnOp::get(from, Some(options.with_limit(limit.into())))
 }
 
 /// Attaches a lease to another etcd lease, if its key was not written since revision `written`.

@@ -19,6 +19,9 @@ use crate::sighting::Sighting;
 use crate::spot::{Class, Spot};
 use crate::txn::{self, At};
 
+/// The maximum number of leases in one answer: with the longest data some 15 MB.
+const PART: u32 = 10_000;
+
 /// The result of a claim's look at its line.
 enum Look {
     Room(Room),
@@ -206,12 +209,28 @@ impl Inner {
         if unread > 0 {
             // Leases that were created later prevent the claim.
             let class = txn::class_front(&front, Spot::new(claim.share, 0), Class::Many);
-            let (now, all) = self.look_at(txn::created_by(&class, at.revision)).await?;
-            if permits(&all.leases(&front, now)) > room {
+            if self.take_more_than(room, &front, &class, at.revision).await? {
                 return Ok(Look::Busy);
             }
         }
         let spots = two_spots(claim.share, light.count + many.count);
         Ok(Look::Room(Room { revision: at.revision, spots, is_sure: false }))
+    }
+
+    /// Whether the leases that were created up to a revision, of those whose keys begin with `class`, take more than
+    /// `room` permits.
+    async fn take_more_than(&self, room: u64, front: &str, class: &str, revision: i64) -> Result<bool, CallError> {
+        let (mut from, mut taken) = (class.as_bytes().to_vec(), 0);
+        loop {
+            let (now, part) = self.look_at(txn::created_by(class, from, revision, PART)).await?;
+            taken += permits(&part.leases(front, now));
+            match part.kvs.last() {
+                Some(last) if taken <= room && part.kvs.len() == PART as usize => {
+                    from = last.key().to_vec();
+                    from.push(0); // the next key
+                }
+                _ => return Ok(taken > room),
+            }
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::slice;
 use std::time::{Duration, Instant};
 
-use crate::support::{SOON, Server, claim, config_at, extension, leave_spares, mutex, revocations};
+use crate::support::{SOON, Server, beside_a_crowd, claim, config_at, extension, leave_spares, mutex, revocations};
 use futures_util::StreamExt as _;
 use rlock_core::{Acquired, Backend as _, Claim, Event, Extended, IfBusy, LeaseKey, Share};
 use rlock_etcd::EtcdBackend;
@@ -200,6 +200,15 @@ async fn try_finds_room_beside_many_large_leases() {
     release(&client, &held[0].key).await;
     let answer = client.acquire(&[weighing(77, 1, IfBusy::Refuse)]).await.remove(0);
     assert!(matches!(answer, Ok(Acquired::Busy)), "it would overtake a waiter: {answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn try_counts_leases_beyond_one_answer() {
+    let (_server, client, capacity) = beside_a_crowd().await;
+    let tried = |id, weight| claim("crowd", id, Share::new(weight, capacity).unwrap(), LONG, IfBusy::Refuse);
+    let refused = client.acquire(&[tried(2, 3)]).await.remove(0);
+    assert!(matches!(refused, Ok(Acquired::Busy)), "{refused:?}");
+    hold(&client, &tried(3, 2)).await;
 }
 
 /// The cost of a try that reads the permits of this many leases, and finds no room.

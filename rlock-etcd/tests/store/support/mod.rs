@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use etcd_client::{AlarmAction, AlarmOptions, AlarmType};
-use rlock_core::{Acquired, Backend as _, Claim, Client, Extension, IfBusy, LeaseKey, Namespace, Owner, Share, Ttl};
+use etcd_client::{AlarmAction, AlarmOptions, AlarmType, Txn, TxnOp};
+use rlock_core::{
+    Acquired, Backend as _, Claim, Client, Extension, IfBusy, LeaseData, LeaseKey, Namespace, Owner, Share, Ttl,
+};
 use rlock_etcd::{EtcdBackend, EtcdConfig};
 use rlock_testkit::faults::{Control as _, Data};
 use rlock_testkit::servers::{Etcd, Gateway};
@@ -189,6 +191,30 @@ pub(crate) async fn leave_spares(server: &Server, client: &EtcdBackend, spares: 
     };
     // On a busy machine a request may get no answer within a second, and is sent again.
     eventually(SOON, "claims that are sent once", are_sent_once).await;
+}
+
+/// A server and a client in the namespace `n`, where the semaphore `crowd` has more leases than one answer can hold.
+/// Also returns its capacity, of which they leave two permits.
+pub(crate) async fn beside_a_crowd() -> (Server, EtcdBackend, u32) {
+    const LONGEST_ANSWER: usize = 64 << 20;
+    const TOGETHER: usize = 1_000;
+    let server = Server::start_with(&["--max-txn-ops", &TOGETHER.to_string()]);
+    let client = EtcdBackend::connect(server.config("n").timeout(SOON).unwrap()).await.unwrap();
+    let data = Some(LeaseData::new([7; LeaseData::MAX_LEN]).unwrap());
+    let sample = Claim { data, ..claim("sample", 1, Share::new(4, 8).unwrap(), 600_000, IfBusy::Queue) };
+    let held = client.acquire(&[sample]).await.remove(0);
+    assert!(matches!(held, Ok(Acquired::Held(_))), "{held:?}");
+    let mut admin = server.admin().await;
+    let found = admin.get("n/sample/00000008/m0", None).await.unwrap();
+    let value = found.kvs()[0].value();
+    let leases = u32::try_from(LONGEST_ANSWER / value.len()).unwrap() + 1;
+    let capacity = 4 * leases + 2;
+    let put = |number| TxnOp::put(format!("n/crowd/{capacity:08x}/m{number}"), value, None);
+    let puts: Vec<_> = (0..leases).map(put).collect();
+    for some in puts.chunks(TOGETHER) {
+        admin.txn(Txn::new().and_then(some)).await.unwrap();
+    }
+    (server, client, capacity)
 }
 
 /// The number of transactions that the server has received.
