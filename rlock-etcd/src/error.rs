@@ -103,6 +103,7 @@ const DEADLINE_EXCEEDED: i32 = 4;
 const PERMISSION_DENIED: i32 = 7;
 const RESOURCE_EXHAUSTED: i32 = 8;
 const FAILED_PRECONDITION: i32 = 9;
+const OUT_OF_RANGE: i32 = 11;
 const UNAVAILABLE: i32 = 14;
 const UNAUTHENTICATED: i32 = 16;
 
@@ -119,6 +120,8 @@ fn explain(code: i32, message: &str, source: Option<&(dyn std::error::Error + 's
             UNAUTHENTICATED | PERMISSION_DENIED => {
                 (Kind::Refused, answered("check the user and the password in the URL"))
             }
+            // The client library refuses an answer that is longer than its limit.
+            OUT_OF_RANGE => (Kind::Refused, format!("the answer is too long: {message}")),
             _ if message.contains("auth") => (Kind::Refused, answered("")),
             _ => (Kind::Broken, format!("the connection broke: {message}")),
         };

@@ -65,6 +65,8 @@
 //! - A waiter with eight or more leases in front of it, in a line of more than 16, learns only an upper bound of the
 //!   waiters ahead.
 //! - Rests are whole seconds, rounded up, as TTLs are.
+//! - A line of more than 64 MB, some 50,000 leases with the longest data, is too long to be read whole. Requests to show
+//!   it or to break it fail, and so do those that let a lease in it rest or name one of another client.
 //!
 //! While a majority of the servers is up and agrees on a leader, the failure of one server costs no lock whose TTL is
 //! longer than an election plus an extension. An election takes one to two seconds by default.

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::slice;
 use std::time::{Duration, Instant};
 
-use crate::support::{SOON, Server, claim, extension, free_port, mutex, try_mutex};
+use crate::support::{SOON, Server, beside_a_crowd, claim, extension, free_port, key, mutex, try_mutex};
 use etcd_client::{AlarmAction, AlarmOptions, AlarmType, CompactionOptions};
 use rlock_core::{Acquired, Backend as _, BackendError, Extended, IfBusy, Released, Share, Verdict};
 use rlock_etcd::{ConnectError, EtcdBackend, EtcdConfig};
@@ -46,6 +46,14 @@ async fn silent_server_is_unreachable() {
         assert!(!format!("{error:?}").contains("secret"), "{error:?}");
         assert!(begun.elapsed() < Duration::from_secs(4), "{:?}, as without the option", begun.elapsed());
     }
+}
+
+/// The client library refuses it. On a slow machine the request was sent twice by then, so its error is not `Rejected`.
+#[tokio::test(flavor = "multi_thread")]
+async fn too_long_an_answer_is_named() {
+    let (_server, client, _) = beside_a_crowd().await;
+    let refused = client.inspect(&key("crowd", 1).resource).await.unwrap_err();
+    assert!(refused.to_string().contains("the answer is too long"), "{refused}");
 }
 
 #[tokio::test]
