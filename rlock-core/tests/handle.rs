@@ -305,6 +305,51 @@ async fn shutdown_ends_a_waiting_adoption() {
     assert!(matches!(ended, Err(AdoptError::Lock(LockError::Closed { .. }))), "{ended:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn failed_extension_ends_no_waiting_adoption() {
+    for fate in [Fate::Failed, Fate::Hangs] {
+        let world = World::new();
+        let handle = mutex(&world.client).lock().await.unwrap().into_handle().unwrap();
+        leave_an_adoption(&world, &handle).await;
+        let mut waiting = waiting_adoption(&world, &handle).await;
+        world.script.decide(Verb::Extend, fate);
+        let early = tokio::time::timeout(TTL / 3 + STEP, waiting.as_mut()).await;
+        assert!(early.is_err(), "{fate:?}: {early:?}");
+        assert!(world.script.calls().len() > 2, "{fate:?}: it was not extended again");
+        world.script.decide(Verb::Extend, Fate::Answered);
+        let adopted = tokio::time::timeout(TTL / 2, waiting).await.expect("the dropped adoption is removed");
+        adopted.unwrap().unlock().await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_adoption_ends_with_the_ttl() {
+    const SHORT: Duration = Duration::from_secs(3);
+    let world = World::new();
+    let guard = mutex(&world.client).lock_with(LockOptions::new().ttl(SHORT)).await.unwrap();
+    let handle = guard.into_handle().unwrap();
+    leave_an_adoption(&world, &handle).await;
+    let waiting = waiting_adoption(&world, &handle).await;
+    world.script.decide(Verb::Extend, Fate::Failed);
+    let since = Instant::now();
+    let failed = waiting.await;
+    assert!(matches!(failed, Err(AdoptError::Lock(LockError::Unavailable { .. }))), "{failed:?}");
+    assert!(since.elapsed() >= SHORT - STEP * 10, "it gave up too early");
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_ends_an_adoption_with_a_hung_extension() {
+    let world = World::new();
+    let handle = mutex(&world.client).lock().await.unwrap().into_handle().unwrap();
+    leave_an_adoption(&world, &handle).await;
+    let mut waiting = waiting_adoption(&world, &handle).await;
+    world.script.decide(Verb::Extend, Fate::Hangs);
+    assert!(tokio::time::timeout(TTL / 3 + STEP, waiting.as_mut()).await.is_err());
+    assert!(world.client.shutdown(STEP).await.is_err(), "the dropped adoption has no answer");
+    let ended = tokio::time::timeout(STEP, waiting).await.expect("it waits no longer");
+    assert!(matches!(ended, Err(AdoptError::Lock(LockError::Closed { .. }))), "{ended:?}");
+}
+
 /// Both wait for the same answer. The second finds the lease of the first, which is dropped by then.
 #[tokio::test(start_paused = true)]
 async fn adoption_waits_for_one_that_was_dropped_meanwhile() {

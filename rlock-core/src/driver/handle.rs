@@ -4,12 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::step::Sending;
-use super::{Claimed, Driver, LockRequest, Slot};
-use crate::contract::{Extended, Extension, LeaseId, LockHandle, Token};
+use super::{Claimed, Driver, LONGEST_CALL, LockRequest, Slot};
+use crate::clock::Moment;
+use crate::contract::{Extended, Extension, LockHandle, Token};
 use crate::error::{AdoptError, LockError};
 use crate::lease::{Input, LossReason, Lost, Phase, Wait};
 use crate::metrics::LockKind;
 use crate::watchdog::WatchdogConfig;
+
+/// The longest pause after a failed extension of a lease whose adoption waits.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 impl Driver {
     /// Forgets a held lease, which stays in the store.
@@ -27,13 +31,13 @@ impl Driver {
 
     /// Adopts a lease that another client has held, and extends it.
     pub(crate) async fn adopt(self: &Arc<Self>, handle: &LockHandle, kind: LockKind) -> Result<Arc<Slot>, AdoptError> {
-        let id = handle.key.id;
+        let mut extended = self.now();
+        self.extend_left(handle, LONGEST_CALL).await?;
         let slot = loop {
-            self.extend_left(handle).await?;
-            self.left_one_removed(id, handle.ttl.get() / 3).await;
+            extended = self.left_one_removed(handle, extended).await?;
             match self.claim_handle(handle, kind) {
                 // Another adoption was left meanwhile, or is not removed yet.
-                Err(LockError::Rejected { .. }) if self.table.get(id).is_none_or(|slot| is_left(&slot)) => {}
+                Err(LockError::Rejected { .. }) if self.table.get(handle.key.id).is_none_or(|slot| is_left(&slot)) => {}
                 claimed => break claimed?,
             }
         };
@@ -52,10 +56,10 @@ impl Driver {
     }
 
     /// Extends a lease that no client keeps alive.
-    async fn extend_left(&self, handle: &LockHandle) -> Result<(), AdoptError> {
+    async fn extend_left(&self, handle: &LockHandle, limit: Duration) -> Result<(), AdoptError> {
         let resource = || handle.key.resource.clone();
         let extension = Extension { key: handle.key.clone(), ttl: handle.ttl };
-        let extended = self.call("extend", async move |backend| {
+        let extended = self.call_within(limit, "extend", async move |backend| {
             let answer = backend.extend(&[extension]).await.pop();
             answer.expect("a backend answers for each lease")
         });
@@ -68,21 +72,46 @@ impl Driver {
         Err(Lost { resource: resource(), reason }.into())
     }
 
-    /// Waits until the adoption of this lease that its user has left is removed, or the client is closed, for `limit` at
-    /// most. A task of the client waits, so the removal runs no code of the user.
-    async fn left_one_removed(self: &Arc<Self>, id: LeaseId, limit: Duration) {
+    /// Waits until the adoption of this lease that its user has left is removed, or the client is closed, and extends the
+    /// lease meanwhile. `extended` is the moment before its last successful extension; returns the new one. A task of the
+    /// client waits, so the removal runs no code of the user.
+    async fn left_one_removed(self: &Arc<Self>, handle: &LockHandle, extended: Moment) -> Result<Moment, AdoptError> {
+        let id = handle.key.id;
         if !self.table.get(id).is_some_and(|slot| is_left(&slot)) {
-            return;
+            return Ok(extended);
         }
-        let until = self.now().after(limit);
-        let this = self.clone();
+        let (this, left) = (self.clone(), handle.clone());
         let waiting = self.runtime.spawn(async move {
+            let mut extended = extended;
             tokio::select! {
-                () = this.table.removed(id, is_left) => {}
-                () = this.settings.clock.sleep_until(until) => {}
+                biased;
+                () = this.table.removed(id, is_left) => Ok(extended),
+                error = this.keep_left(&left, &mut extended) => Err(error),
             }
         });
-        let _on_a_dead_runtime = waiting.await;
+        // The task fails only if the runtime ends.
+        waiting.await.unwrap_or_else(|_| Err(LockError::Closed { resource: handle.key.resource.clone() }.into()))
+    }
+
+    /// Extends a lease that no client keeps alive, again and again. Returns the error once the store refuses, or has
+    /// confirmed no extension for the TTL.
+    async fn keep_left(&self, handle: &LockHandle, extended: &mut Moment) -> AdoptError {
+        let ttl = handle.ttl.get();
+        let mut next = extended.after(ttl / 3);
+        loop {
+            self.settings.clock.sleep_until(next).await;
+            let began = self.now();
+            match self.extend_left(handle, ttl / 3).await {
+                Ok(()) => {
+                    *extended = began;
+                    next = began.after(ttl / 3);
+                }
+                Err(error) if is_transient(&error) && self.now() < extended.after(ttl) => {
+                    next = self.now().after(RETRY_AFTER.min(ttl / 3));
+                }
+                Err(error) => return error,
+            }
+        }
     }
 
     /// Claims the lease of a handle: the store answers a claim of its id with the lease that it has.
@@ -110,6 +139,10 @@ impl Driver {
 /// Whether the user of an adoption has left it. The adoption keeps its id until the store has answered its claim.
 fn is_left(slot: &Slot) -> bool {
     matches!(slot.lock().lease.phase(), Phase::Releasing(_))
+}
+
+fn is_transient(error: &AdoptError) -> bool {
+    matches!(error, AdoptError::Lock(LockError::Unavailable { source, .. }) if source.is_transient())
 }
 
 /// A lease that is being adopted. Dropping this leaves the lease in the store.

@@ -184,11 +184,25 @@ impl Driver {
         T: Send + 'static,
         F: Future<Output = Result<T, BackendError>> + Send + 'static,
     {
+        self.call_within(LONGEST_CALL, operation, call).await
+    }
+
+    /// Makes a call that concerns no lease of the table, for `limit` at most.
+    async fn call_within<T, F>(
+        &self,
+        limit: Duration,
+        operation: &'static str,
+        call: impl FnOnce(Arc<dyn Backend>) -> F,
+    ) -> Result<T, BackendError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, BackendError>> + Send + 'static,
+    {
         let call = call(self.backend.clone());
-        let limited = async move { timeout(LONGEST_CALL, call).await };
+        let limited = async move { timeout(limit, call).await };
         let reason = match self.runtime.spawn(limited).await {
             Ok(Ok(answer)) => return answer,
-            Ok(Err(_)) => format!("no answer within {LONGEST_CALL:?}"),
+            Ok(Err(_)) => format!("no answer within {limit:?}"),
             Err(_) => {
                 "the runtime under the client has ended, or the backend panicked; connect a new client".to_owned()
             }
