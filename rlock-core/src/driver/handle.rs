@@ -36,8 +36,9 @@ impl Driver {
         let slot = loop {
             extended = self.left_one_removed(handle, extended).await?;
             match self.claim_handle(handle, kind) {
-                // Another adoption was left meanwhile, or is not removed yet.
-                Err(LockError::Rejected { .. }) if self.table.get(handle.key.id).is_none_or(|slot| is_left(&slot)) => {}
+                // Another adoption was left meanwhile, or has just been removed.
+                Err(LockError::Rejected { .. })
+                    if self.table.get(handle.key.id).is_none_or(|slot| is_left(&slot) || slot.is_forgotten()) => {}
                 claimed => break claimed?,
             }
         };
