@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
 use rlock_core::{AdoptError, Client, Guard, LockError, LockHandle, LockOptions, LossReason, RwLock, SimpleLock};
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use support::{Fate, STEP, TTL, Verb, World, broken_waker, dropped_after, until_idle};
@@ -348,6 +349,20 @@ async fn shutdown_ends_an_adoption_with_a_hung_extension() {
     assert!(world.client.shutdown(STEP).await.is_err(), "the dropped adoption has no answer");
     let ended = tokio::time::timeout(STEP, waiting).await.expect("it waits no longer");
     assert!(matches!(ended, Err(AdoptError::Lock(LockError::Closed { .. }))), "{ended:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropped_adoption_leaves_no_waiting_task() {
+    let world = World::new();
+    let handle = mutex(&world.client).lock().await.unwrap().into_handle().unwrap();
+    leave_an_adoption(&world, &handle).await;
+    let tasks = || Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    for _ in 0..1_000 {
+        drop(waiting_adoption(&world, &handle).await);
+    }
+    until_idle().await;
+    assert_eq!(tasks(), before);
 }
 
 /// Both wait for the same answer. The second finds the lease of the first, which is dropped by then.

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
+
 use super::step::Sending;
 use super::{Claimed, Driver, LONGEST_CALL, LockRequest, Slot};
 use crate::clock::Moment;
@@ -82,16 +84,18 @@ impl Driver {
             return Ok(extended);
         }
         let (this, left) = (self.clone(), handle.clone());
-        let waiting = self.runtime.spawn(async move {
+        let mut waiting = AbortOnDrop(self.runtime.spawn(async move {
             let mut extended = extended;
             tokio::select! {
                 biased;
                 () = this.table.removed(id, is_left) => Ok(extended),
                 error = this.keep_left(&left, &mut extended) => Err(error),
             }
-        });
+        }));
         // The task fails only if the runtime ends.
-        waiting.await.unwrap_or_else(|_| Err(LockError::Closed { resource: handle.key.resource.clone() }.into()))
+        (&mut waiting.0)
+            .await
+            .unwrap_or_else(|_| Err(LockError::Closed { resource: handle.key.resource.clone() }.into()))
     }
 
     /// Extends a lease that no client keeps alive, again and again. Returns the error once the store refuses, or has
@@ -144,6 +148,15 @@ fn is_left(slot: &Slot) -> bool {
 
 fn is_transient(error: &AdoptError) -> bool {
     matches!(error, AdoptError::Lock(LockError::Unavailable { source, .. }) if source.is_transient())
+}
+
+/// A task that ends when this is dropped.
+struct AbortOnDrop<T>(JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// A lease that is being adopted. Dropping this leaves the lease in the store.
