@@ -5,7 +5,8 @@ mod support;
 
 use std::future::{Ready, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -74,6 +75,28 @@ fn panicking_function_releases_its_lock() {
         let soon = LockOptions::new().wait(Duration::from_secs(20)); // the TTL is longer
         rival.lock_with(soon).unwrap().unlock().unwrap();
     }
+}
+
+/// A waker that blocks would withhold the loss from all whom the client wakes later.
+#[tokio::test(start_paused = true)]
+async fn loss_wakes_guards_before_tokens() {
+    struct Noting(&'static str, Arc<Mutex<Vec<&'static str>>>);
+    impl Wake for Noting {
+        fn wake(self: Arc<Self>) {
+            self.1.lock().unwrap().push(self.0);
+        }
+    }
+    let world = World::new();
+    let guard = world.lock("job").lock_with(options().watchdog(false)).await.unwrap();
+    let token = guard.cancellation_token();
+    let (mut cancelled, mut lost) = (token.cancelled().boxed(), guard.lost().boxed());
+    let woken = Arc::default();
+    let waker = |name| Waker::from(Arc::new(Noting(name, Arc::clone(&woken))));
+    assert!(cancelled.as_mut().poll(&mut Context::from_waker(&waker("token"))).is_pending());
+    assert!(lost.as_mut().poll(&mut Context::from_waker(&waker("guard"))).is_pending());
+    tokio::time::sleep(TTL).await;
+    until_idle().await;
+    assert_eq!(*woken.lock().unwrap(), ["guard", "token"]);
 }
 
 #[tokio::test(start_paused = true)]

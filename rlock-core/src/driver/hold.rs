@@ -48,11 +48,12 @@ impl Driver {
         let signals = slot.signals.get_or_init(Signals::default);
         // An end before this line found no signals to cancel. A later end finds them.
         drop(slot.lock());
-        if self.loss(slot).is_some() {
-            quietly(|| signals.lost.cancel());
-        }
+        let is_lost = self.loss(slot).is_some();
         if slot.deadline().is_none() {
             quietly(|| signals.ended.cancel());
+        }
+        if is_lost {
+            quietly(|| signals.lost.cancel()); // last, because a user's waker may block
         }
         signals
     }

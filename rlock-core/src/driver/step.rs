@@ -201,11 +201,11 @@ impl Driver {
         let is = |wanted: fn(&Effect) -> bool| effects.iter().any(wanted);
         let is_lost = is(|effect| matches!(effect, Effect::Lose(_)));
         if let Some(signals) = slot.signals.get() {
-            if is_lost {
-                quietly(|| signals.lost.cancel());
-            }
             if slot.deadline().is_none() {
                 quietly(|| signals.ended.cancel());
+            }
+            if is_lost {
+                quietly(|| signals.lost.cancel()); // last, because a user's waker may block
             }
         }
         let is_forgotten = is(|effect| matches!(effect, Effect::Forget));
