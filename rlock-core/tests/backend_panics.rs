@@ -1,4 +1,4 @@
-//! Panics of a backend and of the user's recorder, on virtual time.
+//! Panics of a backend, of its errors and of the user's recorder, on virtual time.
 
 mod support;
 
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use metrics::{Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, SharedString, Unit};
 use tokio::time::sleep;
 
-use support::{TTL, World, options, until_idle};
+use support::{Fate, INTERVAL, TTL, World, options, until_idle};
 
 /// A recorder whose metrics panic once it is armed.
 #[derive(Debug, Clone, Default)]
@@ -111,6 +111,21 @@ async fn panicking_recorder_leaves_no_lease() {
     assert!(world.other_client().inspect(lock.resource()).await.unwrap().is_free());
     recorder.arm(false);
     assert!(lock.lock_with(options()).await.unwrap().is_held());
+}
+
+/// The timer of the released lock has the last reference to the error.
+#[tokio::test(start_paused = true)]
+async fn panicking_error_ends_no_client() {
+    let world = World::new();
+    let guard = world.lock("job").lock_with(options()).await.unwrap();
+    world.script.set(Fate::FailedBadly);
+    sleep(2 * INTERVAL).await;
+    guard.unlock().await.unwrap();
+    world.script.set(Fate::Answered);
+    let other = world.lock("other").lock_with(options()).await.unwrap();
+    sleep(3 * TTL).await;
+    assert!(other.is_held(), "{:?}", other.loss());
+    other.unlock().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

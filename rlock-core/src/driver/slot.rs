@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::QueuePlace;
+use super::quietly::quietly;
 use super::watch::Watch;
 use crate::clock::Moment;
 use crate::contract::{BackendError, LeaseData, LeaseKey, Owner, ResourceName, Share, Ttl};
@@ -91,6 +92,15 @@ impl State {
     /// The timer of the lease, if it is earlier than every timer in the schedule.
     pub(super) fn missing_timer(&self) -> Option<Moment> {
         self.lease.timer().filter(|at| self.timers.last().is_none_or(|earliest| at < earliest))
+    }
+}
+
+/// The task that drops the last reference may be the one that fires the timers of all leases, and the drop of a backend's
+/// error may panic.
+impl Drop for State {
+    fn drop(&mut self) {
+        quietly(|| drop(self.last_error.take()));
+        quietly(|| drop(self.watch.take()));
     }
 }
 

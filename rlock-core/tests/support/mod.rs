@@ -4,6 +4,8 @@
 
 mod log;
 
+use std::error::Error;
+use std::fmt;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -39,6 +41,8 @@ pub(crate) enum Fate {
     /// The request reaches the store after a delay.
     Delayed(Duration),
     Failed,
+    /// The request fails with an error whose drop panics.
+    FailedBadly,
     Hangs,
     Panics,
 }
@@ -123,6 +127,7 @@ impl Script {
                 request.await
             }
             Fate::Failed => lost(),
+            Fate::FailedBadly => (0..count).map(|_| Err(bad_failure())).collect(),
             Fate::Hangs => std::future::pending().await,
             Fate::Panics => panic!("the backend panics"),
         }
@@ -243,6 +248,23 @@ impl Backend for Scripted {
 
 fn failure() -> BackendError {
     BackendError::Unknown(Failure::new("ask", "memory", "the answer got lost"))
+}
+
+fn bad_failure() -> BackendError {
+    #[derive(Debug)]
+    struct Bad;
+    impl fmt::Display for Bad {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("the store failed")
+        }
+    }
+    impl Error for Bad {}
+    impl Drop for Bad {
+        fn drop(&mut self) {
+            panic!("the error panics");
+        }
+    }
+    BackendError::Unknown(Failure::new("ask", "memory", "the store failed").caused_by(Bad))
 }
 
 /// A store on virtual time.
