@@ -159,6 +159,7 @@ impl Runner {
     fn work(mut self) {
         while let Some(queue) = self.next() {
             while queue.call() || !queue.try_end() {}
+            quietly(|| drop(queue)); // the user's closures, perhaps
         }
     }
 
@@ -248,6 +249,31 @@ mod tests {
         (0..3).for_each(|_| queue.success());
         while queue.call() {}
         assert_eq!(calls.load(Ordering::Relaxed), 3);
+    }
+
+    #[test]
+    fn closure_that_panics_ends_no_thread() {
+        struct Captured;
+        impl Drop for Captured {
+            fn drop(&mut self) {
+                panic!("the closure panics");
+            }
+        }
+        let callbacks = Arc::<Callbacks>::default();
+        let calls = Arc::new(AtomicUsize::new(0));
+        for _ in 0..2 {
+            let (counted, captured) = (calls.clone(), Captured);
+            let on_success: SuccessCallback = Arc::new(move || {
+                let _kept = &captured;
+                counted.fetch_add(1, Ordering::Relaxed);
+            });
+            let queue = Queue::new(None, Some(on_success));
+            queue.success();
+            callbacks.lock().queues.push_back(queue);
+        }
+        callbacks.lock().runners = 1;
+        Runner { callbacks: Some(callbacks), is_counted: Arc::new(AtomicBool::new(true)) }.work();
+        assert_eq!(calls.load(Ordering::Relaxed), 2);
     }
 
     #[test]
