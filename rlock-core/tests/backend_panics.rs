@@ -3,9 +3,10 @@
 mod support;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use metrics::{Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, SharedString, Unit};
+use rlock_core::WatchdogConfig;
 use tokio::time::sleep;
 
 use support::{Fate, INTERVAL, TTL, World, options, until_idle};
@@ -126,6 +127,24 @@ async fn panicking_error_ends_no_client() {
     sleep(3 * TTL).await;
     assert!(other.is_held(), "{:?}", other.loss());
     other.unlock().await.unwrap();
+}
+
+/// The next renewal drops the last reference to the error of an extension that its retry has confirmed.
+#[tokio::test(start_paused = true)]
+async fn panicking_error_loses_no_success() {
+    let world = World::new();
+    let successes = Arc::new(AtomicU32::new(0));
+    let counted = successes.clone();
+    let config = WatchdogConfig::new().on_success(move || _ = counted.fetch_add(1, Ordering::SeqCst));
+    let guard = world.lock("job").lock_with(options().watchdog_config(config)).await.unwrap();
+    world.script.set(Fate::FailedBadly);
+    let mut extending = Box::pin(guard.extend(TTL));
+    assert!(futures_util::poll!(extending.as_mut()).is_pending());
+    until_idle().await;
+    world.script.set(Fate::Answered);
+    extending.await.unwrap();
+    sleep(2 * INTERVAL).await;
+    assert_eq!(successes.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -64,16 +64,16 @@ impl Queue {
         }
     }
 
-    /// Records a failure. Call [`Callbacks::run`] afterwards.
-    pub(super) fn failure(&self, failure: WatchdogFailure) {
-        if self.on_failure.is_none() {
-            return;
-        }
+    /// Records a failure, and returns the oldest if there are too many. Call [`Callbacks::run`] afterwards.
+    pub(super) fn failure(&self, failure: WatchdogFailure) -> Option<WatchdogFailure> {
+        self.on_failure.as_ref()?;
         let mut calls = self.lock();
-        if calls.waiting.len() >= MOST_FAILURES {
-            calls.waiting.pop_front();
-        }
+        let oldest = if calls.waiting.len() < MOST_FAILURES { None } else { calls.waiting.pop_front() };
         calls.waiting.push_back(CallBack::Failure(failure));
+        match oldest? {
+            CallBack::Failure(oldest) => Some(oldest),
+            CallBack::Successes(_) => None,
+        }
     }
 
     /// Makes one call, and returns whether there was one.
@@ -224,7 +224,8 @@ mod tests {
         for failures in 0..100 {
             let resource = ResourceName::new("job").unwrap();
             let cause = ExtensionFailure::Lost(LossReason::Expired);
-            queue.failure(WatchdogFailure { resource, failures, max_failures: 3, cause });
+            let oldest = queue.failure(WatchdogFailure { resource, failures, max_failures: 3, cause });
+            assert_eq!(oldest.map(|oldest| oldest.failures), failures.checked_sub(64));
         }
         while queue.call() {}
         assert_eq!(*seen.lock().unwrap(), (36..100).collect::<Vec<u32>>());

@@ -15,7 +15,7 @@ use crate::contract::{BackendError, Failure};
 use crate::error::ExtendError;
 use crate::lease::{Effect, Effects, ExtendOutcome, Hint, Input, LossReason, Lost, Phase, Refusal};
 use crate::metrics::{Counted, count};
-use crate::watchdog::WatchdogFailure;
+use crate::watchdog::{ExtensionFailure, WatchdogFailure};
 
 /// The way to send the requests of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +37,8 @@ type Extended = Result<(), ExtendError>;
 struct Aftermath {
     replies: SmallVec<[(oneshot::Sender<Extended>, Extended); 1]>,
     failure: Option<WatchdogFailure>,
+    /// Errors of earlier failures.
+    replaced: Vec<ExtensionFailure>,
     callbacks: Option<Arc<super::callbacks::Queue>>,
     dropped: Option<Arc<super::callbacks::Queue>>,
     stale_timers: usize,
@@ -109,7 +111,7 @@ impl Driver {
         if let Some(error) = report.and_then(|report| report.error.clone())
             && let Some(watch) = state.watch.as_mut().filter(|_| matches!(state.lease.phase(), Phase::Held(_)))
         {
-            watch.last_error = Some(error.into());
+            aftermath.replaced.extend(watch.last_error.replace(error.into()));
         }
         for effect in effects {
             match *effect {
@@ -125,6 +127,7 @@ impl Driver {
                     let took = report.map(|report| report.took).unwrap_or_default();
                     count(Counted::Extended(took));
                     let Some(watch) = &mut state.watch else { continue };
+                    aftermath.replaced.extend(watch.last_error.take());
                     watch.succeeded();
                     if let Some(callbacks) = &watch.callbacks {
                         callbacks.success();
@@ -134,9 +137,10 @@ impl Driver {
                 Effect::Failed(fault) => {
                     count(Counted::ExtensionFailed);
                     let Some(watch) = &mut state.watch else { continue };
+                    aftermath.replaced.extend(watch.last_error.take());
                     let failure = watch.failed(&slot.key.resource, fault, state.last_error.as_deref());
                     if let Some(callbacks) = &watch.callbacks {
-                        callbacks.failure(failure.clone());
+                        aftermath.replaced.extend(callbacks.failure(failure.clone()).map(|oldest| oldest.cause));
                         aftermath.callbacks = Some(callbacks.clone());
                     }
                     aftermath.failure = Some(failure);
@@ -236,6 +240,7 @@ impl Driver {
         if let Some(callbacks) = &aftermath.callbacks {
             self.callbacks.run(&self.runtime, callbacks);
         }
+        aftermath.replaced.into_iter().for_each(|error| _ = quietly(|| drop(error)));
         quietly(|| drop((aftermath.callbacks, aftermath.dropped)));
     }
 }

@@ -37,12 +37,11 @@ impl Watch {
         (Renewal { generation, interval, extend_by, max_failures }, Box::new(watch))
     }
 
-    /// Records the success of a scheduled extension.
+    /// Records the success of a scheduled extension. The caller takes the last error.
     pub(super) fn succeeded(&mut self) {
         self.extend_count += 1;
         self.failures = 0;
         self.last_extend = Some(SystemTime::now());
-        self.last_error = None;
     }
 
     /// Records the failure of a scheduled extension with all its retries, the last of them with `error`.
