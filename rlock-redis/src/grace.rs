@@ -100,17 +100,18 @@ impl Grace {
         Err(CallError::Unsent(Cause::new(reason)))
     }
 
-    /// The rest of the grace. While it is unknown, or the server does not answer, it counts as 200 ms.
+    /// The rest of the grace. It is at least 200 ms while the grace is unknown, or the server does not answer.
     pub(crate) fn left(&self) -> Duration {
         if self.length.is_zero() {
             return Duration::ZERO;
         }
         match &*self.known() {
-            // A request that was certain when it began has not become uncertain on its way.
-            Some(known) if known.asked.elapsed() < 2 * Self::CERTAIN => {
-                known.over.saturating_duration_since(Instant::now())
+            Some(known) => {
+                let rest = known.over.saturating_duration_since(Instant::now());
+                // A request that was certain when it began has not become uncertain on its way.
+                if known.asked.elapsed() < 2 * Self::CERTAIN { rest } else { rest.max(Self::MOMENT) }
             }
-            _ => Self::MOMENT,
+            None => Self::MOMENT,
         }
     }
 
@@ -133,5 +134,15 @@ mod tests {
         assert!(!grace.is_still("second", asked));
         grace.has_passed(Duration::ZERO, "second".into(), asked);
         assert!(!grace.is_over() && !grace.was_over() && grace.left() > LENGTH / 2);
+    }
+
+    #[tokio::test]
+    async fn slow_answer_does_not_shorten_the_grace() {
+        const LENGTH: Duration = Duration::from_secs(60);
+        let grace = Grace::new(LENGTH, true);
+        let asked = Instant::now().checked_sub(3 * Grace::CERTAIN).expect("the machine is up for longer");
+        grace.has_passed(Duration::ZERO, "second".into(), asked);
+        assert!(grace.left() > LENGTH / 2);
+        assert!(grace.pass().await.is_err());
     }
 }
