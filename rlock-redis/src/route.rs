@@ -193,7 +193,9 @@ impl Route {
     }
 
     /// Sends a claim, and the question for the server's identity right behind it if that is due: a server that was not
-    /// promoted before it answered the question was not before it granted. A grant after a promotion is unknown.
+    /// promoted before it answered the question was not before it granted. A call that took so long that the question
+    /// is due afterwards may have been repeated, and is followed by another question. A grant after a promotion is
+    /// unknown.
     async fn claim(
         &self,
         conn: &Conn,
@@ -203,17 +205,24 @@ impl Route {
         script: &Script,
         build: &impl Fn(&mut Args),
     ) -> Result<Reply, CallError> {
-        let is_over = conn.grace().is_over();
-        let claim = deadline::run(conn, asking, script, build);
-        if is_over {
-            return claim.await;
-        }
-        let (reply, passed) = tokio::join!(claim, self.pass_grace(conn, primary, bucket, Purpose::Claim));
-        let reply = reply?;
-        passed.map_err(|error| match error {
+        let in_doubt = |error: CallError| match error {
             CallError::Unsent(cause) | CallError::Unanswered(cause) => CallError::Unanswered(cause),
             CallError::Refused(reason) | CallError::Unfit(reason) => CallError::Unanswered(Cause::new(reason)),
-        })?;
+        };
+        let pass_grace = || self.pass_grace(conn, primary, bucket, Purpose::Claim);
+        let is_over = conn.grace().is_over();
+        let claim = deadline::run(conn, asking, script, build);
+        let reply = if is_over {
+            claim.await?
+        } else {
+            let (reply, passed) = tokio::join!(claim, pass_grace());
+            let reply = reply?;
+            passed.map_err(in_doubt)?;
+            reply
+        };
+        if !conn.grace().is_over() {
+            pass_grace().await.map_err(in_doubt)?;
+        }
         Ok(reply)
     }
 

@@ -9,7 +9,7 @@ use rlock_core::{
     Released, Share, SimpleLock,
 };
 use rlock_redis::{RedisBackend, RedisConfig};
-use rlock_testkit::faults::{Control as _, Data, Proxy};
+use rlock_testkit::faults::{Control as _, Data, Proxy, Way};
 use rlock_testkit::servers::Redis;
 use rlock_testkit::wait::{eventually, within};
 
@@ -174,4 +174,33 @@ async fn second_promotion_starts_the_grace_on_open_connections() {
     assert!(!is_granted(2).await, "by an answer to a second request");
     eventually(GRACE + SOON, "the grace after the promotion", async || is_granted(2).await).await;
     assert!(promoted.elapsed() >= GRACE, "{:?}", promoted.elapsed());
+}
+
+/// The network delivers a claim after the promotion and after its deadline, so that the client repeats it.
+#[tokio::test]
+async fn repeated_claim_is_in_doubt_after_a_promotion() {
+    const GRACE: Duration = Duration::from_secs(4);
+    let (server, other) = (Redis::start_with(&[]), Redis::start_with(&["--repl-diskless-sync-delay", "0"]));
+    let proxy = Proxy::in_front_of(server.url());
+    let config = RedisConfig::from_url(&format!("{}?timeout=1m", proxy.url())).unwrap().restart_grace(GRACE).unwrap();
+    let client = RedisBackend::connect(config).await.unwrap();
+    let request = |id: u128| [claim("a", id, Share::EXCLUSIVE, 600_000, IfBusy::Refuse)];
+    let is_granted = async || matches!(client.acquire(&request(1)).await[0], Ok(Acquired::Held(_)));
+    eventually(GRACE + SOON, "the grace after the start", is_granted).await;
+
+    proxy.stall(Way::ToServer);
+    let promote = async {
+        let tell = |command: &[&str]| server.resp().command(command).to_string();
+        let (host, port) = other.address_for_servers();
+        tell(&["REPLICAOF", &host, &port.to_string()]);
+        let follows = async || tell(&["INFO", "replication"]).contains("master_link_status:up");
+        eventually(SOON, "the replication", follows).await;
+        tell(&["REPLICAOF", "NO", "ONE"]);
+        tokio::time::sleep(Duration::from_secs(1)).await; // until the deadline of the claim, and the next question
+        proxy.heal();
+    };
+    let request = request(2);
+    let (answers, ()) = tokio::join!(client.acquire(&request), promote);
+    let Err(BackendError::Unknown(failure)) = &answers[0] else { panic!("the lock was granted twice: {answers:?}") };
+    assert!(failure.to_string().contains("promoted a moment ago"), "{failure}");
 }
