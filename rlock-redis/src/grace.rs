@@ -19,8 +19,8 @@ pub(crate) struct Grace {
     is_alone: bool,
     /// Not set while the server withholds its uptime.
     known: Mutex<Option<Known>>,
-    /// Held by the task that asks on behalf of all.
-    pub(crate) asking: tokio::sync::Mutex<()>,
+    /// Held by the task that asks on behalf of all. The time of the last question and its error, if it failed.
+    pub(crate) asking: tokio::sync::Mutex<Option<(Instant, CallError)>>,
 }
 
 /// The grace after one start or promotion.
@@ -47,6 +47,11 @@ impl Grace {
     /// Whether the server need not be asked: it answered a moment ago, or there is no grace.
     pub(crate) fn is_certain(&self) -> bool {
         self.length.is_zero() || self.known().as_ref().is_some_and(|known| known.asked.elapsed() < Self::CERTAIN)
+    }
+
+    /// Whether the server has answered a question that was sent after this time.
+    pub(crate) fn was_asked_since(&self, time: Instant) -> bool {
+        self.known().as_ref().is_some_and(|known| known.asked >= time)
     }
 
     /// Whether the grace of a server of this age is over by its age alone.

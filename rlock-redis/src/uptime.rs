@@ -9,14 +9,29 @@ use crate::scripts;
 use crate::wire::{Args, Reply};
 
 /// Finds out how long the server grants nothing, unless that is certain; [`CallError::Unfit`] while it withholds its
-/// uptime. `mark` is the key of the mark of [`Grace`](crate::grace::Grace).
+/// uptime. Tasks that come while one asks share the next answer. `mark` is the key of the mark of
+/// [`Grace`](crate::grace::Grace).
 pub(crate) async fn learn_grace(conn: &Conn, mark: &str) -> Result<(), CallError> {
-    let grace = conn.grace();
-    let _turn = grace.asking.lock().await;
-    if grace.is_certain() {
+    let (grace, came) = (conn.grace(), Instant::now());
+    let mut failed = grace.asking.lock().await;
+    if grace.is_certain() || grace.was_asked_since(came) {
         return Ok(());
     }
+    if let Some((asked, error)) = &*failed
+        && *asked >= came
+    {
+        return Err(error.clone());
+    }
     let asked = Instant::now();
+    let learned = ask(conn, mark, asked).await;
+    // Another task may ask for a mark in a slot that stays.
+    let lasting = learned.as_ref().err().filter(|error| !error.is_of_moving_slot());
+    *failed = lasting.map(|error| (asked, error.clone()));
+    learned
+}
+
+async fn ask(conn: &Conn, mark: &str, asked: Instant) -> Result<(), CallError> {
+    let grace = conn.grace();
     let uptime = uptime(conn).await?;
     if grace.is_still(&uptime.identity, asked) {
         return Ok(());

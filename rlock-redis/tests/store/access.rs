@@ -4,8 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 use std::{fs, slice};
 
-use crate::support::{Server, claim, ttl};
+use crate::support::{Server, claim, key, ttl};
 use futures_util::StreamExt as _;
+use futures_util::future::join_all;
 use rlock_core::{
     Acquired, Backend as _, BackendError, Event, Extended, Extension, IfBusy, ListFilter, Released, Share,
 };
@@ -152,4 +153,21 @@ async fn age_hidden_after_a_reconnect_stops_grants() {
 
     server.run(&["ACL", "SETUSER", "locks", "+info"]);
     assert!(matches!(client.acquire(&[new]).await[0], Ok(Acquired::Held(_))));
+}
+
+#[tokio::test]
+async fn hidden_age_is_asked_for_once_for_many() {
+    let server = Server::start();
+    let url = server.add_user("locks", RedisConfig::ACL_RULES);
+    let client = connect(&format!("{url}?restart_grace=1ms")).await.unwrap();
+    server.run(&["ACL", "SETUSER", "locks", "-info"]);
+    tokio::time::sleep(Duration::from_secs(1)).await; // a connection in use asks the server again each second
+    let extensions: Vec<_> = (1..=20).map(|id| [Extension { key: key("a", id), ttl: ttl(60_000) }]).collect();
+    for answers in join_all(extensions.iter().map(|extension| client.extend(extension))).await {
+        assert!(matches!(answers[0], Ok(Extended::Gone { .. })), "{answers:?}");
+    }
+    let stats = server.run(&["INFO", "commandstats"]);
+    let denied = stats.iter().find_map(|line| line.strip_prefix("cmdstat_info:")?.split_once("rejected_calls="));
+    let denied = denied.and_then(|(_, denied)| denied.split(',').next()).unwrap_or_default();
+    assert!((1..20).contains(&denied.parse::<u32>().unwrap()), "{denied} questions");
 }

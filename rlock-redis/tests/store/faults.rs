@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use rlock_core::{
     Acquired, Backend as _, BackendError, Client, Extended, Extension, Guard, IfBusy, LockOptions, LossReason,
     Released, Share, SimpleLock,
@@ -203,4 +204,27 @@ async fn repeated_claim_is_in_doubt_after_a_promotion() {
     let (answers, ()) = tokio::join!(client.acquire(&request), promote);
     let Err(BackendError::Unknown(failure)) = &answers[0] else { panic!("the lock was granted twice: {answers:?}") };
     assert!(failure.to_string().contains("promoted a moment ago"), "{failure}");
+}
+
+/// Each answer is a second old when it comes, so that the next request asks for the identity of the server again.
+#[tokio::test]
+async fn slow_server_is_asked_once_for_many() {
+    let server = Redis::start_with(&[]);
+    let proxy = Proxy::in_front_of(server.url());
+    let url = format!("{}?restart_grace=1ms&timeout=1m", proxy.url());
+    let client = RedisBackend::connect(RedisConfig::from_url(&url).unwrap()).await.unwrap();
+    let asked = || {
+        let stats = server.resp().command(&["INFO", "commandstats"]).to_string();
+        let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_info:calls=")?.split(',').next());
+        calls.map_or(0, |calls| calls.parse::<u64>().unwrap())
+    };
+    tokio::time::sleep(Duration::from_secs(1)).await; // a connection in use asks the server again each second
+    let before = asked();
+    proxy.slow(Duration::from_millis(600));
+    let extensions: Vec<_> = (1..=30).map(|id| [Extension { key: key("a", id), ttl: ttl(60_000) }]).collect();
+    for answers in join_all(extensions.iter().map(|extension| client.extend(extension))).await {
+        assert!(matches!(answers[0], Ok(Extended::Gone { .. })), "{answers:?}");
+    }
+    let made = asked() - before;
+    assert!(made < 30, "{made} questions");
 }
