@@ -77,6 +77,11 @@ impl Grace {
         *self.known() = Some(Known { identity, over, asked });
     }
 
+    /// Notes that the server withholds its uptime.
+    pub(crate) fn forget(&self) {
+        *self.known() = None;
+    }
+
     /// Whether the server may grant. It has to be asked again after a second.
     pub(crate) fn is_over(&self) -> bool {
         self.is_certain() && self.left().is_zero()

@@ -32,7 +32,11 @@ pub(crate) async fn learn_grace(conn: &Conn, mark: &str) -> Result<(), CallError
 
 async fn ask(conn: &Conn, mark: &str, asked: Instant) -> Result<(), CallError> {
     let grace = conn.grace();
-    let uptime = uptime(conn).await?;
+    let uptime = uptime(conn).await.inspect_err(|error| {
+        if matches!(error, CallError::Unfit(_)) {
+            grace.forget(); // the next claim is not sent ahead of the question
+        }
+    })?;
     if grace.is_still(&uptime.identity, asked) {
         return Ok(());
     }

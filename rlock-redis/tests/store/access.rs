@@ -156,6 +156,29 @@ async fn age_hidden_after_a_reconnect_stops_grants() {
 }
 
 #[tokio::test]
+async fn age_hidden_under_an_open_connection_stops_grants() {
+    let server = Server::start();
+    let url = server.add_user("locks", RedisConfig::ACL_RULES);
+    let client = connect(&format!("{url}?restart_grace=1ms")).await.unwrap();
+    let [first, doubted, refused, last] =
+        ["first", "doubted", "refused", "last"].map(|name| [claim(name, 1, Share::EXCLUSIVE, 30_000, IfBusy::Refuse)]);
+    assert!(matches!(client.acquire(&first).await[0], Ok(Acquired::Held(_))));
+
+    server.run(&["ACL", "SETUSER", "locks", "-info"]);
+    tokio::time::sleep(Duration::from_secs(1)).await; // a connection in use asks the server again each second
+    let answer = client.acquire(&doubted).await.remove(0);
+    assert!(matches!(answer, Err(BackendError::Unknown(_))), "{answer:?}");
+    let answer = client.acquire(&refused).await.remove(0);
+    let Err(BackendError::Rejected(failure)) = answer else { panic!("{answer:?}") };
+    assert!(failure.to_string().contains("+info"), "{failure}");
+    let other = connect(&format!("{}?restart_grace=1ms", server.url())).await.unwrap();
+    assert!(matches!(other.acquire(&refused).await[0], Ok(Acquired::Held(_))));
+
+    server.run(&["ACL", "SETUSER", "locks", "+info"]);
+    assert!(matches!(client.acquire(&last).await[0], Ok(Acquired::Held(_))));
+}
+
+#[tokio::test]
 async fn hidden_age_is_asked_for_once_for_many() {
     let server = Server::start();
     let url = server.add_user("locks", RedisConfig::ACL_RULES);
