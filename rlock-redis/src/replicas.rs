@@ -57,8 +57,9 @@ impl Confirmations {
             |error: CallError| CallError::Unanswered(Cause::new(format!("the replicas were not asked: {error}")));
         let confirmed = round.await.map_err(unasked)?;
         let is_same = written.shares_server(&confirmed.conn);
-        if !is_same {
-            // New connections show which of the servers serves now.
+        if !is_same && !written.is_closed() && written.address() == confirmed.conn.address() {
+            // New connections show which of the servers serves now. A closed one is replaced already, and so is one to
+            // an address that the sentinels no longer name.
             written.give_up();
             confirmed.conn.give_up();
         }

@@ -146,6 +146,40 @@ async fn replicas_behind_a_new_connection_confirm_nothing() {
     assert_eq!(other.keys("*:b").len(), 1);
 }
 
+/// The connection with the grant ends while another server, to which a proxy leads the new ones, asks its replicas.
+#[tokio::test]
+async fn connection_to_the_new_server_is_kept() {
+    let ((primary, _follows), (other, confirms)) = (pair().await, pair().await);
+    let proxy = Proxy::in_front_of(primary.url());
+    let url = format!("{}?restart_grace=0s&wait_replicas=1&wait_timeout=1m&timeout=1m", proxy.url());
+    let client = RedisBackend::connect(RedisConfig::from_url(&url).unwrap()).await.unwrap();
+    let [first, second, third] =
+        ["a", "b", "c"].map(|name| [claim(name, 1, Share::EXCLUSIVE, 600_000, IfBusy::Refuse)]);
+    let granted = client.acquire(&first).await.remove(0);
+    assert!(matches!(granted, Ok(Acquired::Held(_))), "{granted:?}");
+
+    proxy.lead_new_to(other.url());
+    let asking = id_of(&primary, |client| client.contains(" cmd=wait ")).expect("the connection stays open");
+    primary.resp().command(&["CLIENT", "KILL", "ID", &asking]);
+    let is_its = |client: &str| client.contains(" flags=N ") && !client.contains(" cmd=client");
+    eventually(SOON, "the new connection", async || id_of(&other, is_its).is_some()).await;
+    confirms.pause().await;
+    let mut events = client.events();
+    let replace = async {
+        let asking = waiting_connection(&other).await;
+        primary.resp().command(&["CLIENT", "KILL", "TYPE", "normal"]);
+        assert_eq!(within(SOON, "the reconnect", events.next()).await, Some(Event::Resync));
+        confirms.resume().await;
+        asking
+    };
+    let (answers, asking) = tokio::join!(client.acquire(&second), replace);
+    assert!(matches!(answers[0], Err(BackendError::Unknown(_))), "{answers:?}");
+
+    let granted = client.acquire(&third).await.remove(0);
+    assert!(matches!(granted, Ok(Acquired::Held(_))), "{granted:?}");
+    assert_eq!(id_of(&other, |client| client.contains(" cmd=wait ")), Some(asking));
+}
+
 /// A demoted primary keeps the connection that asks for replicas, and its successor has the next connections.
 #[tokio::test]
 async fn replicas_of_the_successor_confirm() {
