@@ -35,8 +35,8 @@ pub(crate) struct Conn {
     client: Client,
     address: Address,
     has_resp3: bool,
-    /// The id of the server's process, where replicas have to confirm grants.
-    run_id: Option<String>,
+    /// The identity of the server when the connection was opened, where replicas have to confirm grants.
+    identity: Option<String>,
     timeout: Duration,
     opened: Instant,
     /// The time of the last answer, in microseconds after `opened`.
@@ -86,7 +86,7 @@ impl Conn {
             client,
             address: endpoint.address.clone(),
             has_resp3: false,
-            run_id: None,
+            identity: None,
             timeout: endpoint.config.timeout,
             opened: Instant::now(),
             last_answer: AtomicU64::new(0),
@@ -117,14 +117,14 @@ impl Conn {
         &self.address
     }
 
-    pub(crate) fn set_run_id(&mut self, id: Option<String>) {
-        self.run_id = id;
+    pub(crate) fn set_identity(&mut self, identity: Option<String>) {
+        self.identity = identity;
     }
 
-    /// Whether both connections lead to the same server, as far as it reports its run id. A proxy may lead them to
-    /// different ones.
-    pub(crate) fn shares_server(&self, other: &Self) -> bool {
-        self.address == other.address && self.run_id == other.run_id
+    /// Whether the server had this identity when the connection was opened, as far as it reports one. A proxy may lead
+    /// connections to different servers.
+    pub(crate) fn began_with(&self, identity: Option<&str>) -> bool {
+        self.identity.as_deref() == identity
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -131,17 +131,17 @@ async fn open(config: &RedisConfig, address: &Address, mark: Option<&str>) -> Re
             None => Ok(()),
         }
     };
-    let run_id = async {
+    let identity = async {
         match (mark, &config.replicas) {
-            (Some(_), Some(_)) => server::run_id(&conn).await,
+            (Some(_), Some(_)) => server::identity(&conn, Duration::ZERO).await,
             _ => Ok(None),
         }
     };
     // Claims have no deadline while the clock is unknown.
-    let (is_fit, grace, _clock, run_id) =
-        tokio::join!(server::check_mode_and_role(&conn, in_cluster), grace, clock, run_id);
+    let (is_fit, grace, _clock, identity) =
+        tokio::join!(server::check_mode_and_role(&conn, in_cluster), grace, clock, identity);
     is_fit?;
-    conn.set_run_id(run_id?);
+    conn.set_identity(identity?);
     match grace {
         // A claim checks this again: the server withholds its uptime, or no longer serves the key.
         Ok(()) | Err(CallError::Unfit(_) | CallError::Refused(_)) => Ok((Arc::new(conn), driver)),

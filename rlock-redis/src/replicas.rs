@@ -10,6 +10,7 @@ use crate::config::Replicas;
 use crate::conn::Conn;
 use crate::error::{CallError, Cause, READONLY};
 use crate::link::Link;
+use crate::server;
 use crate::wire::{Args, Reply};
 
 type Round = Shared<BoxFuture<'static, Result<Confirmed, CallError>>>;
@@ -20,6 +21,8 @@ struct Confirmed {
     count: u64,
     /// The connection to the server.
     conn: Arc<Conn>,
+    /// The identity of the server after its replicas confirmed.
+    identity: Option<String>,
 }
 
 /// Asks one primary how many replicas have its writes.
@@ -43,7 +46,8 @@ impl Confirmations {
     /// The number of replicas that have all earlier writes over the connection `written`. This writes to `key`.
     ///
     /// A failure is [`CallError::Unanswered`]: the earlier writes may or may not have reached replicas. This fails if
-    /// another server may have taken the place of the one with the writes.
+    /// another server may have taken the place of the one with the writes, or if that was promoted since `written` was
+    /// opened: it may have lost them in between.
     ///
     /// # Cancel safety
     ///
@@ -56,8 +60,9 @@ impl Confirmations {
         let unasked =
             |error: CallError| CallError::Unanswered(Cause::new(format!("the replicas were not asked: {error}")));
         let confirmed = round.await.map_err(unasked)?;
-        let is_same = written.shares_server(&confirmed.conn);
-        if !is_same && !written.is_closed() && written.address() == confirmed.conn.address() {
+        let is_there = written.address() == confirmed.conn.address();
+        let is_same = is_there && written.began_with(confirmed.identity.as_deref());
+        if is_there && !is_same && !written.is_closed() {
             // New connections show which of the servers serves now. A closed one is replaced already, and so is one to
             // an address that the sentinels no longer name.
             written.give_up();
@@ -95,8 +100,16 @@ async fn wait(conn: Arc<Conn>, wanted: Replicas, key: String) -> Result<Confirme
     let mut args = Args::with_capacity(2);
     args.number(wanted.count.into());
     args.number(u64::try_from(wanted.within.as_millis()).unwrap_or(u64::MAX));
-    match conn.command_within(wanted.within, "WAIT", args).await? {
-        Reply::Number(count) => Ok(Confirmed { count: u64::try_from(count).unwrap_or_default(), conn }),
+    // The server answers in order.
+    let (count, identity) = tokio::join!(
+        biased;
+        conn.command_within(wanted.within, "WAIT", args),
+        server::identity(&conn, wanted.within)
+    );
+    match count? {
+        Reply::Number(count) => {
+            Ok(Confirmed { count: u64::try_from(count).unwrap_or_default(), identity: identity?, conn })
+        }
         other => Err(CallError::Refused(format!("{other:?} to WAIT"))),
     }
 }

@@ -1,9 +1,11 @@
-//! Reads the server's mode, role and run id.
+//! Reads the server's mode, role and identity.
+
+use std::time::Duration;
 
 use crate::advice;
 use crate::conn::Conn;
 use crate::error::{CallError, Cause};
-use crate::uptime::field;
+use crate::uptime::identity_in;
 use crate::wire::{Args, Reply};
 
 /// Fails if the server is a replica, or if its mode is not as expected: `in_cluster` asks for a node of a cluster. A
@@ -45,12 +47,11 @@ async fn check_cluster(conn: &Conn) -> Result<(), CallError> {
     }
 }
 
-/// The id of the server's process; `None` if the server withholds it.
-pub(crate) async fn run_id(conn: &Conn) -> Result<Option<String>, CallError> {
-    let mut section = Args::with_capacity(1);
-    section.fixed("server");
-    match conn.command("INFO", section).await {
-        Ok(Reply::Text(info)) => Ok(field(&info, "run_id").map(str::to_owned)),
+/// The server's identity, which changes with each start and each promotion; `None` if the server withholds it. The
+/// server may answer after up to `more` time.
+pub(crate) async fn identity(conn: &Conn, more: Duration) -> Result<Option<String>, CallError> {
+    match conn.command_within(more, "INFO", Args::default()).await {
+        Ok(Reply::Text(info)) => Ok(Some(identity_in(&info))),
         Ok(_) | Err(CallError::Refused(_)) => Ok(None),
         Err(error) => Err(error),
     }

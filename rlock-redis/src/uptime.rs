@@ -53,7 +53,6 @@ async fn ask(conn: &Conn, mark: &str, asked: Instant) -> Result<(), CallError> {
 struct Uptime {
     /// The minimum uptime of the server. Unknown if its clock was set back to a time before its start.
     age: Option<Duration>,
-    /// It changes with each start and each promotion.
     identity: String,
     /// Whether it was promoted since its start.
     is_promoted: bool,
@@ -69,8 +68,7 @@ async fn uptime(conn: &Conn) -> Result<Uptime, CallError> {
                 return Err(CallError::Unsent(Cause::new(advice::IS_REPLICA)));
             }
             Some(age) => {
-                let identity = ["run_id", "master_replid"].map(|name| field(&info, name).unwrap_or_default()).join(" ");
-                return Ok(Uptime { age, identity, is_promoted: is_promoted(&info) });
+                return Ok(Uptime { age, identity: identity_in(&info), is_promoted: is_promoted(&info) });
             }
             None => "INFO has no uptime_in_seconds".to_owned(),
         },
@@ -87,8 +85,13 @@ async fn uptime(conn: &Conn) -> Result<Uptime, CallError> {
     Err(CallError::Unfit(reason))
 }
 
+/// The identity of a server in its answer to `INFO`. It changes with each start and each promotion.
+pub(crate) fn identity_in(info: &str) -> String {
+    ["run_id", "master_replid"].map(|name| field(info, name).unwrap_or_default()).join(" ")
+}
+
 /// The value of a field of an answer to `INFO`.
-pub(crate) fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }
 

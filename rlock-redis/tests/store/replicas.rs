@@ -1,5 +1,7 @@
 //! Grants that replicas have to confirm.
 
+use std::net::TcpListener;
+
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use rlock_core::{Acquired, Backend as _, BackendError, Event, Extended, Extension, IfBusy, Released, Share};
@@ -116,6 +118,42 @@ async fn replicas_of_another_server_confirm_nothing() {
     }
 }
 
+/// The server was demoted and promoted again since the grant, and has lost it. Only then its replicas are asked.
+#[tokio::test]
+async fn replicas_confirm_no_grant_from_before_a_promotion() {
+    let ((primary, _follows), empty) = (pair().await, Redis::start_with(&["--repl-diskless-sync-delay", "0"]));
+    let proxy = Proxy::in_front_of(primary.url());
+    let url = format!("{}?restart_grace=0s&wait_replicas=1&wait_timeout=1m&timeout=1m", proxy.url());
+    let client = RedisBackend::connect(RedisConfig::from_url(&url).unwrap()).await.unwrap();
+    let [first, second] = ["a", "b"].map(|name| [claim(name, 1, Share::EXCLUSIVE, 600_000, IfBusy::Refuse)]);
+    let granted = client.acquire(&first).await.remove(0);
+    assert!(matches!(granted, Ok(Acquired::Held(_))), "{granted:?}");
+
+    let nowhere = TcpListener::bind("127.0.0.1:0").unwrap();
+    nowhere.set_nonblocking(true).unwrap();
+    proxy.lead_new_to(&format!("redis://{}", nowhere.local_addr().unwrap()));
+    let asking = asking_connection(&primary).expect("the connection stays open");
+    primary.resp().command(&["CLIENT", "KILL", "ID", &asking]);
+    eventually(SOON, "the next connection", async || nowhere.accept().is_ok()).await;
+    drop(nowhere);
+
+    let replace = async {
+        let is_granted = async || !client.inspect(&second[0].key.resource).await.unwrap().is_free();
+        eventually(SOON, "the second grant", is_granted).await;
+        let (host, port) = empty.address_for_servers();
+        primary.resp().command(&["REPLICAOF", &host, &port.to_string()]);
+        let follows = async || {
+            let replication = primary.resp().command(&["INFO", "replication"]).to_string();
+            replication.contains("master_link_status:up")
+        };
+        eventually(SOON, "the replication", follows).await;
+        primary.resp().command(&["REPLICAOF", "NO", "ONE"]);
+        proxy.lead_new_to(primary.url());
+    };
+    let (answers, ()) = tokio::join!(client.acquire(&second), replace);
+    assert!(matches!(answers[0], Err(BackendError::Unknown(_))), "the server has lost the grant: {answers:?}");
+}
+
 /// A proxy leads the connection that asks for replicas to another server, which has a replica. The other connection
 /// stays where it is.
 #[tokio::test]
@@ -129,7 +167,7 @@ async fn replicas_behind_a_new_connection_confirm_nothing() {
     assert!(matches!(granted, Ok(Acquired::Held(_))), "{granted:?}");
 
     proxy.lead_new_to(other.url());
-    let asking = id_of(&primary, |client| client.contains(" cmd=wait ")).expect("the connection stays open");
+    let asking = asking_connection(&primary).expect("the connection stays open");
     primary.resp().command(&["CLIENT", "KILL", "ID", &asking]);
     let is_its = |client: &str| client.contains(" flags=N ") && !client.contains(" cmd=client");
     let has_moved = async || id_of(&other, is_its).is_some();
@@ -159,7 +197,7 @@ async fn connection_to_the_new_server_is_kept() {
     assert!(matches!(granted, Ok(Acquired::Held(_))), "{granted:?}");
 
     proxy.lead_new_to(other.url());
-    let asking = id_of(&primary, |client| client.contains(" cmd=wait ")).expect("the connection stays open");
+    let asking = asking_connection(&primary).expect("the connection stays open");
     primary.resp().command(&["CLIENT", "KILL", "ID", &asking]);
     let is_its = |client: &str| client.contains(" flags=N ") && !client.contains(" cmd=client");
     eventually(SOON, "the new connection", async || id_of(&other, is_its).is_some()).await;
@@ -177,7 +215,7 @@ async fn connection_to_the_new_server_is_kept() {
 
     let granted = client.acquire(&third).await.remove(0);
     assert!(matches!(granted, Ok(Acquired::Held(_))), "{granted:?}");
-    assert_eq!(id_of(&other, |client| client.contains(" cmd=wait ")), Some(asking));
+    assert_eq!(asking_connection(&other), Some(asking));
 }
 
 /// A demoted primary keeps the connection that asks for replicas, and its successor has the next connections.
@@ -210,6 +248,11 @@ async fn waiting_connection(primary: &Redis) -> String {
     };
     eventually(SOON, "the wait for a replica", waits).await;
     found.expect("it was found")
+}
+
+/// The id of the idle connection that asks for replicas, and then for the identity of the server.
+fn asking_connection(server: &Redis) -> Option<String> {
+    id_of(server, |client| client.contains(" cmd=info "))
 }
 
 /// The id of a connection, by its line in the list of clients.
