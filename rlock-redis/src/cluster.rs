@@ -1,6 +1,6 @@
 //! The primaries of a Redis Cluster, and the buckets that they serve.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -184,7 +184,7 @@ impl Inner {
         Arc::new(Primary::new(connector, None, events, &self.doubted))
     }
 
-    /// Asks the primaries for their views; if none answers, asks all known nodes.
+    /// Asks the primaries for their views, and the owners that these name; if no primary answers, asks all known nodes.
     async fn look(&self) {
         let primaries = self.primaries();
         let asked = join_all(primaries.iter().map(|primary| self.ask_primary(primary))).await;
@@ -197,6 +197,12 @@ impl Inner {
             let seeds = self.config.seeds().iter().filter(|seed| !known.contains(seed));
             let all: Vec<_> = known.iter().chain(seeds).cloned().collect();
             views = self.views_by_address(&all, ANSWERS_WITHIN).await.0;
+        } else {
+            // A node that has left all its slots is no primary here, and the others may still name it.
+            let is_asked = |owner: &Address| primaries.iter().any(|primary| primary.address() == owner);
+            let owners: BTreeSet<_> = views.iter().flat_map(|(_, view)| view.owners.iter().flatten()).collect();
+            let unasked: Vec<_> = owners.into_iter().filter(|&owner| !is_asked(owner)).cloned().collect();
+            views.extend(self.views_by_address(&unasked, ANSWERS_WITHIN).await.0);
         }
         if !views.is_empty() {
             self.install(View::majority(&views));

@@ -214,6 +214,29 @@ async fn slot_without_an_owner_gets_no_requests() {
     eventually(SOON, "a grant", is_granted).await;
 }
 
+/// The other nodes name it until they learn of another owner.
+#[tokio::test(flavor = "multi_thread")]
+async fn node_without_slots_gets_no_connections() {
+    let cluster = RedisCluster::start_without_replicas();
+    let backend = backend_at(&format!("{}?restart_grace=0s", cluster.url())).await;
+    claim_names(&backend).await;
+    set(&cluster, "cluster-require-full-coverage", "no");
+    let node = cluster.node(0);
+    let unserved = [claim(&name_of(&keys_on(node)[0]), 1, Share::EXCLUSIVE, LONG, IfBusy::Refuse)];
+    node.resp().command(&["FLUSHALL"]);
+    assert_eq!(node.resp().command(&["CLUSTER", "FLUSHSLOTS"]).to_string(), "OK");
+    let is_not_sent = async || match backend.acquire(&unserved).await.remove(0) {
+        Err(BackendError::NotApplied(failure)) => failure.to_string().contains("is known to serve the slot"),
+        Err(BackendError::Unknown(_)) => false,
+        answer => panic!("{answer:?}"),
+    };
+    eventually(SOON, "a request that is not sent", async || is_not_sent().await).await;
+    for _ in 0..20 {
+        assert!(is_not_sent().await, "the client has connected to the node again");
+        tokio::time::sleep(Duration::from_millis(50)).await; // the client reads the table again
+    }
+}
+
 fn cluster_info(node: &RedisNode) -> String {
     node.resp().command(&["CLUSTER", "INFO"]).to_string()
 }
