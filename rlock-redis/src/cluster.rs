@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
 use rlock_core::Events;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -19,7 +18,7 @@ use crate::connect::{Connector, Server};
 use crate::error::{CallError, Cause};
 use crate::keys::{BUCKETS, Keys};
 use crate::primary::Primary;
-use crate::stragglers::without_stragglers;
+use crate::stragglers::{without_few_stragglers, without_stragglers};
 use crate::view::View;
 use crate::wire::Args;
 
@@ -31,6 +30,8 @@ const WHILE_BROKEN: Duration = Duration::from_millis(250);
 const AT_MOST_EVERY: Duration = Duration::from_millis(50);
 /// The time that nodes have after the answer of another one. A node that hangs delays a new client by no more.
 pub(crate) const AFTER_ANOTHER: Duration = Duration::from_secs(2);
+/// The time that primaries have after the answers of most of them. A lost one delays the next look by no more.
+const AFTER_MOST: Duration = Duration::from_millis(250);
 /// The time limit for the answer of a node.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 
@@ -187,8 +188,10 @@ impl Inner {
     /// Asks the primaries for their views, and the owners that these name; if no primary answers, asks all known nodes.
     async fn look(&self) {
         let primaries = self.primaries();
-        let asked = join_all(primaries.iter().map(|primary| self.ask_primary(primary))).await;
-        let mut views: Vec<_> = asked.into_iter().flatten().collect();
+        let asked = primaries.iter().enumerate();
+        let asked = asked.map(|(number, primary)| async move { (number, self.ask_primary(primary).await) });
+        let asked = without_few_stragglers(asked.collect(), AFTER_MOST, Result::is_ok).await;
+        let mut views: Vec<_> = asked.into_iter().flatten().flatten().collect();
         if views.is_empty() {
             let known = {
                 let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
