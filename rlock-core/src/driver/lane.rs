@@ -15,9 +15,10 @@ use crate::clock::Moment;
 
 /// The requests of one verb.
 ///
-/// A request that finds the lane quiet is sent at once and alone, by the task that makes it. The others wait in a
-/// queue. A worker is on its way whenever requests wait and the [window](Window) has room. It takes all requests that
-/// have come by the time it runs. So the requests of one moment travel together, and none waits for more to come.
+/// A request that a user awaits is sent at once and alone, if it finds the lane quiet. The others wait in a queue. A
+/// worker is on its way whenever requests wait and the [window](Window) has room. It takes its share of the requests
+/// that have come by the time it runs: all of them, if they are few. So the requests of one moment travel together,
+/// and none waits for more to come.
 ///
 /// A [repeated](super::lanes) request limits the size of its call.
 #[derive(Debug)]

@@ -1,8 +1,8 @@
 //! Drives the leases of a client: batches their requests, runs one timer, and carries out the effects of their steps.
 //!
 //! Every lease is a [machine](crate::lease) behind a mutex of its own, in a [`Slot`]. A step takes the mutex, moves the
-//! machine, and releases the mutex before it does anything else: it signals a loss first, then wakes users and sends
-//! requests, and last serves metrics, logs and callbacks. No thread holds two slots. The mutexes of the schedule, of
+//! machine, updates the table or the schedule, and releases the mutex. Then it signals a loss first, wakes users and
+//! sends requests, and last serves metrics, logs and callbacks. No thread holds two slots. The mutexes of the schedule, of
 //! the table and of a watchdog's pending callbacks may be taken while a slot's is held; those of the lanes are not.
 //!
 //! - `step`: one step and its effects.
@@ -12,6 +12,9 @@
 //! - `lanes`: the lane of a request, and the size of the call that repeats it.
 //! - `observe`, `reports`: metrics and logs of steps; those of failures are made on another thread.
 //! - `schedule`: leases by the next moment at which they need attention.
+//! - `life`: the task that fires timers, the task that listens to the store's events, and the end of a client.
+//! - `slot`, `table`: one lease with its data; all leases by their ids, and the tasks that wait for a removal.
+//! - `callbacks`, `quietly`: calls into the user's code, and its panics.
 
 mod call;
 mod callbacks;

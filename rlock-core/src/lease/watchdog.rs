@@ -25,7 +25,8 @@ pub(crate) struct RenewalSchedule {
     renewal: Renewal,
     /// The moment of the next scheduled extension.
     next_at: Moment,
-    /// The moment when the last scheduled extension began; `None` once the store has granted one since.
+    /// The moment when the last scheduled extension began; `None` once any extension has succeeded since, even one that
+    /// was sent before.
     begun: Option<Moment>,
     /// The moment when the last scheduled extension began; `None` once an extension has succeeded that was sent since.
     wanted: Option<Moment>,
