@@ -18,6 +18,7 @@ use crate::connect::{Connector, Server};
 use crate::error::{CallError, Cause};
 use crate::keys::{BUCKETS, Keys};
 use crate::primary::Primary;
+use crate::silent_spell::SUSPICIOUS;
 use crate::stragglers::{without_few_stragglers, without_stragglers};
 use crate::view::View;
 use crate::wire::Args;
@@ -30,8 +31,9 @@ const WHILE_BROKEN: Duration = Duration::from_millis(250);
 const AT_MOST_EVERY: Duration = Duration::from_millis(50);
 /// The time that nodes have after the answer of another one. A node that hangs delays a new client by no more.
 pub(crate) const AFTER_ANOTHER: Duration = Duration::from_secs(2);
-/// The time that primaries have after the answers of most of them. A lost one delays the next look by no more.
-const AFTER_MOST: Duration = Duration::from_millis(250);
+/// The time that primaries have after the answers of most of them. A lost one delays the next look by no more, and a
+/// connection that has died unnoticed is suspected within it.
+const AFTER_MOST: Duration = SUSPICIOUS.saturating_add(Duration::from_millis(100));
 /// The time limit for the answer of a node.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 

@@ -69,7 +69,9 @@ impl Confirmations {
             confirmed.conn.give_up();
         }
         if written.is_closed() || !is_same {
-            return Err(CallError::Unanswered(Cause::new("the server was replaced before its replicas confirmed")));
+            // A first replica also gives a server another identity.
+            let reason = "the server was replaced, promoted or first replicated before its replicas confirmed";
+            return Err(CallError::Unanswered(Cause::new(reason)));
         }
         Ok(confirmed.count)
     }
