@@ -60,7 +60,7 @@ async fn judged(stage: &Stage, workload: Workload) {
             let (mut registers, mut chance) = (Registers::Here(register), StdRng::seed_from_u64(seed));
             let mut turns = 0..TURNS;
             let goes_on = || turns.next().is_some();
-            contend(&client, &recorder, &mut registers, &workload, &mut chance, goes_on).await;
+            contend(&client, &recorder, &mut registers, &workload, &mut chance, goes_on, || false).await;
         }
     });
     join_all(contenders).await;

@@ -19,7 +19,8 @@ const LOOK: Duration = Duration::from_millis(10);
 /// Acquires locks, works under them and releases them, as long as `goes_on` says so, and notes every event.
 ///
 /// An exclusive holder reads the register and writes its value plus one, so that every lost update shows. Most locks
-/// are released, some are dropped. The work under a lock ends at once when the lock is lost.
+/// are released, some are dropped. The work under a lock ends at once when the lock is lost, and early once `is_ending`
+/// says so, so that the waiters of the end are soon served.
 ///
 /// # Panics
 ///
@@ -31,6 +32,7 @@ pub async fn contend(
     workload: &Workload,
     chance: &mut StdRng,
     mut goes_on: impl FnMut() -> bool,
+    is_ending: impl Fn() -> bool,
 ) {
     while goes_on() {
         let want = workload.want(chance);
@@ -45,7 +47,7 @@ pub async fn contend(
                 let longest =
                     if chance.random_ratio(workload.long_holds, 100) { workload.ttl * 3 } else { workload.hold };
                 let time = up_to(longest, chance);
-                Work { op, want, recorder, until, time }.run(guard, registers, chance).await;
+                Work { op, want, recorder, until, time }.run(guard, registers, chance, &is_ending).await;
             }
             Ok(None) | Err(LockError::TimedOut { .. } | LockError::Unanswered { .. }) => {
                 recorder.note(What::Refused { op });
@@ -67,13 +69,19 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    async fn run(mut self, guard: Guard, registers: &mut Registers, chance: &mut StdRng) {
+    async fn run(
+        mut self,
+        guard: Guard,
+        registers: &mut Registers,
+        chance: &mut StdRng,
+        is_ending: &impl Fn() -> bool,
+    ) {
         let (op, resource, token) = (self.op, guard.resource().clone(), guard.token().get());
         let value = match self.want.is_exclusive() {
             true => registers.open(op, &resource, token).await,
             false => None,
         };
-        if let Err(reason) = self.hold(&guard).await {
+        if let Err(reason) = self.hold(&guard, is_ending).await {
             self.lost(reason);
             return;
         }
@@ -92,8 +100,8 @@ impl Work<'_> {
         self.recorder.note(What::Released { op, known });
     }
 
-    /// Holds the lock for `time`, and checks it at intervals.
-    async fn hold(&mut self, guard: &Guard) -> Result<(), LossReason> {
+    /// Holds the lock for `time` or until the end, and checks it at intervals.
+    async fn hold(&mut self, guard: &Guard, is_ending: &impl Fn() -> bool) -> Result<(), LossReason> {
         let mut lost = pin!(guard.lost());
         let end = Instant::now() + self.time;
         loop {
@@ -103,7 +111,7 @@ impl Work<'_> {
                 () = sleep_until(end.min(Instant::now() + LOOK)) => {}
             }
             self.look(guard);
-            if Instant::now() >= end {
+            if Instant::now() >= end || is_ending() {
                 return guard.loss().map_or(Ok(()), Err);
             }
         }
@@ -120,5 +128,45 @@ impl Work<'_> {
 
     fn lost(&self, reason: LossReason) {
         self.recorder.note(What::Lost { op: self.op, reason, until: Some(self.until) });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use futures_util::future::{join, join_all};
+    use rand::SeedableRng as _;
+    use rlock_core::{MemoryStore, Namespace};
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+    use crate::history::{History, Register};
+
+    /// The waiters of the end are served, although the holds in front of them would last for minutes.
+    #[tokio::test]
+    async fn end_of_a_contest_cuts_holds_short() {
+        let ttl = Duration::from_secs(60);
+        let workload = Workload { ttl, hold: ttl, long_holds: 100, tasks: 1, mutexes: 1, rw_locks: 0, semaphores: 0 };
+        let (recorder, ends) = (Recorder::in_memory(1), AtomicBool::new(false));
+        let register = Register::new(recorder.clone());
+        let client = Client::new(MemoryStore::new().client(Namespace::default()));
+        let is_ending = || ends.load(Ordering::SeqCst);
+        let contenders = (0..6).map(|seed| {
+            let (mut registers, mut chance) = (Registers::Here(register.clone()), StdRng::seed_from_u64(seed));
+            let (client, recorder, workload) = (&client, &recorder, &workload);
+            async move {
+                contend(client, recorder, &mut registers, workload, &mut chance, || !is_ending(), is_ending).await;
+            }
+        });
+        let stop = async {
+            sleep(Duration::from_millis(200)).await;
+            ends.store(true, Ordering::SeqCst);
+        };
+        let served = timeout(Duration::from_secs(10), join(join_all(contenders), stop)).await;
+        assert!(served.is_ok(), "a waiter was not served");
+        recorder.note(What::End);
+        let verdict = History::new(recorder.entries().unwrap()).unwrap().check(Duration::from_millis(250));
+        assert_eq!(verdict.into_result().unwrap().forgotten, 0);
     }
 }

@@ -50,8 +50,8 @@ pub async fn run_contender(mut helper: Helper, connect: impl AsyncFnOnce(&str) -
         let (client, recorder, workload, ends) = (client.clone(), recorder.clone(), workload.clone(), ends.clone());
         let mut chance = StdRng::seed_from_u64(seed ^ ((task as u64) << 32));
         tasks.spawn(async move {
-            let goes_on = || !ends.load(Ordering::SeqCst);
-            contend(&client, &recorder, &mut registers, &workload, &mut chance, goes_on).await;
+            let is_ending = || ends.load(Ordering::SeqCst);
+            contend(&client, &recorder, &mut registers, &workload, &mut chance, || !is_ending(), is_ending).await;
         });
     }
     notice_starvation(&recorder);
