@@ -14,7 +14,7 @@ use rlock_testkit::faults::{Control as _, Data, Proxy, Way};
 use rlock_testkit::servers::Redis;
 use rlock_testkit::wait::{eventually, within};
 
-use crate::support::{claim, key, ttl};
+use crate::support::{claim, demote_and_promote, key, ttl};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -161,12 +161,7 @@ async fn second_promotion_starts_the_grace_on_open_connections() {
     };
     eventually(GRACE + SOON, "the grace after the start", async || is_granted(1).await).await;
 
-    let tell = |command: &[&str]| server.resp().command(command).to_string();
-    let (host, port) = other.address_for_servers();
-    tell(&["REPLICAOF", &host, &port.to_string()]);
-    let follows = async || tell(&["INFO", "replication"]).contains("master_link_status:up");
-    eventually(SOON, "the replication", follows).await;
-    tell(&["REPLICAOF", "NO", "ONE"]);
+    demote_and_promote(&server, &other).await;
     let promoted = Instant::now();
     tokio::time::sleep(Duration::from_secs(1)).await; // a connection in use asks the server again each second
     let doubted = client.acquire(&request(2)).await.remove(0);
@@ -191,12 +186,7 @@ async fn repeated_claim_is_in_doubt_after_a_promotion() {
 
     proxy.stall(Way::ToServer);
     let promote = async {
-        let tell = |command: &[&str]| server.resp().command(command).to_string();
-        let (host, port) = other.address_for_servers();
-        tell(&["REPLICAOF", &host, &port.to_string()]);
-        let follows = async || tell(&["INFO", "replication"]).contains("master_link_status:up");
-        eventually(SOON, "the replication", follows).await;
-        tell(&["REPLICAOF", "NO", "ONE"]);
+        demote_and_promote(&server, &other).await;
         tokio::time::sleep(Duration::from_secs(1)).await; // until the deadline of the claim, and the next question
         proxy.heal();
     };

@@ -10,7 +10,7 @@ use rlock_testkit::faults::{Control as _, Proxy};
 use rlock_testkit::servers::{Redis, Reply};
 use rlock_testkit::wait::{eventually, within};
 
-use crate::support::{SOON, claim, key, scripts_run, ttl};
+use crate::support::{SOON, claim, demote_and_promote, key, scripts_run, ttl};
 
 /// A primary with a replica that follows it.
 async fn pair() -> (Redis, Redis) {
@@ -140,14 +140,7 @@ async fn replicas_confirm_no_grant_from_before_a_promotion() {
     let replace = async {
         let is_granted = async || !client.inspect(&second[0].key.resource).await.unwrap().is_free();
         eventually(SOON, "the second grant", is_granted).await;
-        let (host, port) = empty.address_for_servers();
-        primary.resp().command(&["REPLICAOF", &host, &port.to_string()]);
-        let follows = async || {
-            let replication = primary.resp().command(&["INFO", "replication"]).to_string();
-            replication.contains("master_link_status:up")
-        };
-        eventually(SOON, "the replication", follows).await;
-        primary.resp().command(&["REPLICAOF", "NO", "ONE"]);
+        demote_and_promote(&primary, &empty).await;
         proxy.lead_new_to(primary.url());
     };
     let (answers, ()) = tokio::join!(client.acquire(&second), replace);

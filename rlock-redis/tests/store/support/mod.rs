@@ -14,7 +14,7 @@ use rlock_core::{Claim, Client, Guard, IfBusy, LockOptions, Namespace, Owner, Sh
 use rlock_redis::{ConnectError, RedisBackend, RedisConfig};
 use rlock_testkit::faults::Control as _;
 use rlock_testkit::servers::{Redis, Reply, Resp};
-use rlock_testkit::wait::within;
+use rlock_testkit::wait::{eventually, within};
 use tokio::time::sleep;
 use url::Url;
 
@@ -24,6 +24,16 @@ pub(crate) use rlock_testkit::servers::free_port;
 
 pub(crate) use self::contest::{contend_while_primaries_fail, only_lost_writes};
 pub(crate) use self::overlap::Overlap;
+
+/// Makes a server a replica of another, whose data replaces its own, and then a primary again. Its connections stay open.
+pub(crate) async fn demote_and_promote(server: &Redis, other: &Redis) {
+    let tell = |command: &[&str]| server.resp().command(command).to_string();
+    let (host, port) = other.address_for_servers();
+    tell(&["REPLICAOF", &host, &port.to_string()]);
+    let follows = async || tell(&["INFO", "replication"]).contains("master_link_status:up");
+    eventually(SOON, "the replication", follows).await;
+    tell(&["REPLICAOF", "NO", "ONE"]);
+}
 
 /// A server for one test, which may configure and kill it.
 pub(crate) struct Server(Redis);
