@@ -9,8 +9,8 @@ use rlock_core::{BackendError, Extended, Extension, Grant, Moment, ResourceName}
 use crate::answer::{Found, foreign};
 use crate::error::{CallError, Kind};
 use crate::inner::Inner;
-use crate::known::{Known, Phase, Seat};
-use crate::line::{Blocker, Entry, Line, Standing, Wait};
+use crate::known::{Known, Phase};
+use crate::line::{Blocker, Entry, Line, Seat, Standing, Wait};
 use crate::pool::Lease;
 use crate::sighting::{Question, Sighting};
 use crate::txn::{self, At, NEAR};
@@ -115,16 +115,16 @@ impl Inner {
             match self.unchanged(known, seat, at, found)? {
                 Seen::Unchanged(sighting) => sightings.push((number, *sighting)),
                 Seen::Changed => unclear.extend(known.question().map(|question| (number, question))),
-                Seen::Gone => gone.push((number, at)),
+                Seen::Gone => gone.push((number, seat, at)),
             }
         }
         let (numbers, questions): (Vec<_>, Vec<_>) = unclear.into_iter().unzip();
-        let count = |(number, _): &(usize, At)| txn::count(&self.keys.line(&extensions[*number].key.resource));
+        let count = |(number, ..): &(usize, Seat, At)| txn::count(&self.keys.line(&extensions[*number].key.resource));
         let (surveyed, counted) =
             try_join(self.survey(&questions), self.look(gone.iter().map(count).collect())).await?;
         sightings.extend(numbers.into_iter().zip(surveyed));
-        for ((number, at), (_, found)) in gone.into_iter().zip(counted) {
-            sightings.push((number, Sighting { at, found: None, others: found.count > 0 }));
+        for ((number, seat, at), (_, found)) in gone.into_iter().zip(counted) {
+            sightings.push((number, Sighting { at, seat: Some(seat), found: None, others: found.count > 0 }));
         }
         sightings.sort_unstable_by_key(|(number, _)| *number);
         let sightings: Vec<_> = sightings.into_iter().map(|(_, sighting)| sighting).collect();
@@ -161,8 +161,12 @@ impl Inner {
         let mut found = found.into_iter();
         let own = found.next().ok_or_else(foreign)?.lease(&front, at);
         let Some(own) = own.filter(|own| own.is(known.key.id) && Seat::of(own) == seat) else { return Ok(Seen::Gone) };
+        let sighted = |own, standing| {
+            let found = Some((own, standing));
+            Ok(Seen::Unchanged(Box::new(Sighting { at, seat: Some(seat), found, others: true })))
+        };
         let Phase::Queued(_, wait) = &known.phase else {
-            return Ok(Seen::Unchanged(Box::new(Sighting { at, found: Some((own, Standing::Held)), others: true })));
+            return sighted(own, Standing::Held);
         };
         let all = found.next().ok_or_else(foreign)?;
         let stays = |(blocker, found): (&Blocker, Found)| {
@@ -173,7 +177,7 @@ impl Inner {
         }
         let ahead = wait.ahead.min(all.count - 2);
         let standing = Standing::Queued(Wait { ahead, ..wait.clone() });
-        Ok(Seen::Unchanged(Box::new(Sighting { at, found: Some((own, standing)), others: true })))
+        sighted(own, standing)
     }
 
     /// Finishes the extension of a lease that exists.

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use rlock_core::{LeaseKey, Moment};
 
-use crate::line::{Entry, Wait};
+use crate::line::{Entry, Seat, Wait};
 use crate::pool::Lease;
 use crate::record::Record;
 use crate::sighting::Question;
@@ -50,13 +50,6 @@ pub(crate) enum Phase {
 /// The answer about an attachment came after that about a later one.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Late;
-
-/// The key of a lease: a spot, and the revision that created it there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Seat {
-    pub(crate) spot: Spot,
-    pub(crate) created: i64,
-}
 
 impl Known {
     /// A lease whose claim has not been answered.
@@ -130,19 +123,16 @@ impl Known {
         }
     }
 
-    /// Whether a read as of `at` is newer than the last one. Revisions start again in a cluster that has lost its data.
-    pub(crate) fn may_see(&self, at: At) -> bool {
+    /// Whether a read as of `at` is newer than the last one. It was a read of the key of `seat`, or of the whole line.
+    /// An answer about an earlier key of the lease may come late, and says nothing about the present one. Revisions
+    /// start again in a cluster that has lost its data.
+    pub(crate) fn may_see(&self, seat: Option<Seat>, at: At) -> bool {
+        let is_former = seat.is_some_and(|read| self.seat().is_some_and(|present| present != read));
         let is_news = self.seen.is_none_or(|seen| seen.epoch != at.epoch || seen.revision <= at.revision);
         let exists = self
             .seat()
             .is_none_or(|seat| self.seen.is_none_or(|seen| seen.epoch != at.epoch) || seat.created <= at.revision);
-        !self.releasing && is_news && exists
-    }
-}
-
-impl Seat {
-    pub(crate) fn of(entry: &Entry) -> Self {
-        Self { spot: entry.spot, created: entry.created }
+        !self.releasing && !is_former && is_news && exists
     }
 }
 
@@ -150,9 +140,10 @@ impl Seat {
 mod tests {
     use std::time::Duration;
 
-    use rlock_core::{Clock, LeaseId, ResourceName};
+    use rlock_core::{Clock, LeaseId, ResourceName, Share};
 
     use super::*;
+    use crate::epoch::Epoch;
 
     fn known() -> Known {
         let key = LeaseKey { resource: ResourceName::new("x").unwrap(), id: LeaseId::from_u128(1) };
@@ -190,6 +181,18 @@ mod tests {
             known.attach(lease(id), 10 * id, tainted, false).unwrap();
             assert_eq!(known.late_leases().next(), Some(1), "attached to {id}");
         }
+    }
+
+    #[test]
+    fn late_read_of_a_former_key_is_no_news() {
+        let spot = Spot::new(Share::EXCLUSIVE, 0);
+        let seat = |created| Seat { spot, created };
+        let mut known = known();
+        known.phase = Phase::Held(seat(20));
+        let at = At { revision: 30, epoch: Epoch::default() };
+        assert!(!known.may_see(Some(seat(10)), at));
+        assert!(known.may_see(Some(seat(20)), at));
+        assert!(known.may_see(None, at), "the whole line has the present key");
     }
 
     #[test]

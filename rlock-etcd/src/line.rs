@@ -36,6 +36,13 @@ pub(crate) struct Entry {
     pub(crate) record: Record,
 }
 
+/// The key of a lease: a spot, and the revision that created it there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seat {
+    pub(crate) spot: Spot,
+    pub(crate) created: i64,
+}
+
 /// The state of a lease in its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Standing {
@@ -112,6 +119,12 @@ impl Line {
     pub(crate) fn has_room_for(&self, weight: u32) -> bool {
         let Some(capacity) = self.capacity() else { return true };
         self.waiters().is_empty() && permits(&self.leases) + u64::from(weight) <= u64::from(capacity)
+    }
+}
+
+impl Seat {
+    pub(crate) fn of(entry: &Entry) -> Self {
+        Self { spot: entry.spot, created: entry.created }
     }
 }
 

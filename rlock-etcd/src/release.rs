@@ -7,8 +7,8 @@ use rlock_core::{BackendError, LeaseKey, Release, Released, ResourceName};
 
 use crate::error::{CallError, Kind};
 use crate::inner::Inner;
-use crate::known::{Known, Phase, Seat};
-use crate::line::{Entry, Line, Standing};
+use crate::known::{Known, Phase};
+use crate::line::{Entry, Line, Seat, Standing};
 use crate::pool::Lease;
 use crate::record::Record;
 use crate::spot::Spot;

@@ -41,19 +41,19 @@ impl Inner {
     }
 
     async fn judge(&self, question: &Question<'_>, at: At, found: Vec<Found>) -> Result<Sighting, CallError> {
-        let front = self.keys.line(question.resource);
+        let (front, seat) = (self.keys.line(question.resource), Some(question.seat()));
         let mut found = found.into_iter();
         let (Some(own), Some(all), Some(near)) = (found.next(), found.next(), found.next()) else {
             return Err(foreign());
         };
         let Some(own) = own.lease(&front, at).filter(|own| own.is(question.id) && own.created == question.created)
         else {
-            return Ok(Sighting { at, found: None, others: all.count > 0 });
+            return Ok(Sighting { at, seat, found: None, others: all.count > 0 });
         };
         let is_whole = near.kvs.len() < NEAR as usize;
         let nearest = near.leases(&front, at);
         let others = all.count > 1;
-        let seen = |standing| Ok(Sighting { at, found: Some((own.clone(), standing)), others });
+        let seen = |standing| Ok(Sighting { at, seat, found: Some((own.clone(), standing)), others });
         if is_whole {
             return seen(exactly(&own, at, nearest));
         }

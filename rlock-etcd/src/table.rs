@@ -13,8 +13,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::events::Command;
 use crate::keys::Keys;
-use crate::known::{Known, Late, Phase, Seat};
-use crate::line::{Standing, Wait};
+use crate::known::{Known, Late, Phase};
+use crate::line::{Seat, Standing, Wait};
 use crate::pool::{Lease, Pool};
 use crate::record::{Record, State};
 use crate::sighting::Sighting;
@@ -168,12 +168,13 @@ impl Table {
 
     /// Notes the state of a lease as it was read, and notifies core of changes.
     pub(crate) fn seen(&self, id: LeaseId, sighting: &Sighting) {
-        let Some((entry, standing)) = &sighting.found else { return self.gone(id, sighting.at) };
+        let Some((entry, standing)) = &sighting.found else { return self.gone(id, sighting.seat, sighting.at) };
         let mut table = self.lock();
-        let Some(known) = table.get_mut(&id).filter(|known| known.may_see(sighting.at)) else { return };
+        let known = table.get_mut(&id).filter(|known| known.may_see(sighting.seat, sighting.at));
+        let Some(known) = known else { return };
         if !known.is(entry) {
             drop(table);
-            return self.gone(id, sighting.at);
+            return self.gone(id, sighting.seat, sighting.at);
         }
         known.seen = Some(sighting.at);
         let (seat, read_at) = (Seat::of(entry), sighting.at.revision);
@@ -209,11 +210,11 @@ impl Table {
         }
     }
 
-    /// Notes that a lease no longer exists, and notifies core.
-    pub(crate) fn gone(&self, id: LeaseId, at: At) {
+    /// Notes that a read of this key, or of the whole line, has not found a lease, and notifies core.
+    fn gone(&self, id: LeaseId, seat: Option<Seat>, at: At) {
         let gone = {
             let mut table = self.lock();
-            let is_gone = |known: &Known| known.seat().is_some() && known.may_see(at);
+            let is_gone = |known: &Known| known.seat().is_some() && known.may_see(seat, at);
             if !table.get(&id).is_some_and(is_gone) {
                 return;
             }
@@ -229,7 +230,7 @@ impl Table {
             Some(Known { seen: Some(seen), .. }) => seen.epoch,
             _ => return,
         };
-        self.gone(id, At { revision, epoch });
+        self.gone(id, None, At { revision, epoch });
     }
 
     /// Notes that a lease will be released, and returns it.

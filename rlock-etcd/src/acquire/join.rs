@@ -9,7 +9,7 @@ use crate::answer::Found;
 use crate::crowds::two_spots;
 use crate::error::{CallError, Kind};
 use crate::inner::Inner;
-use crate::line::{Entry, Line, Standing};
+use crate::line::{Entry, Line, Seat, Standing};
 use crate::record::State;
 use crate::sighting::Sighting;
 use crate::spot::Spot;
@@ -149,7 +149,7 @@ enum Next<'a> {
 
 /// The sighting of a lease that is known to be held.
 pub(super) fn held(entry: Entry, at: At) -> Sighting {
-    Sighting { at, found: Some((entry, Standing::Held)), others: false }
+    Sighting { at, seat: Some(Seat::of(&entry)), found: Some((entry, Standing::Held)), others: false }
 }
 
 pub(super) fn mismatch(claim: &Claim, line: &Line) -> Option<BackendError> {
