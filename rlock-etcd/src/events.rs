@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::conn::Conn;
 use crate::error::{CallError, Kind};
+use crate::line::Seat;
 use crate::link::Link;
 
 /// How long a stream may take to open before its connection is probed.
@@ -25,7 +26,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Watch the key of the lease, and the keys of which one has to go before the lease can be held.
-    Watch { id: LeaseId, key: String, blockers: Vec<String>, read_at: i64 },
+    Watch { id: LeaseId, seat: Seat, key: String, blockers: Vec<String>, read_at: i64 },
     /// This client no longer uses the lease.
     Forget(LeaseId),
 }
@@ -35,8 +36,8 @@ pub(crate) enum Command {
 pub(crate) enum Sight {
     /// A lease in front of this one has gone, or may have.
     Changed(LeaseId),
-    /// The key of the lease is gone, as of that revision.
-    Gone(LeaseId, i64),
+    /// This key of the lease is gone, as of that revision.
+    Gone(LeaseId, Seat, i64),
     /// Events may have been missed before this.
     Resync,
 }
@@ -65,7 +66,8 @@ struct Watched {
 
 #[derive(Debug, Clone, Copy)]
 enum Purpose {
-    Own,
+    /// The key of the lease itself.
+    Own(Seat),
     /// A key that existed at this revision.
     Blocker(i64),
 }
@@ -148,9 +150,9 @@ impl Watcher {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Watch { id, key, blockers, read_at } => {
+            Command::Watch { id, seat, key, blockers, read_at } => {
                 if self.leases.entry(id).or_default().own.is_none() {
-                    self.watch_own(id, key, read_at);
+                    self.watch_own(id, seat, key, read_at);
                 }
                 self.watch_blockers(id, blockers, read_at);
             }
@@ -173,9 +175,9 @@ impl Watcher {
         self.see(Sight::Changed(id));
     }
 
-    fn watch_own(&mut self, id: LeaseId, key: String, read_at: i64) {
+    fn watch_own(&mut self, id: LeaseId, seat: Seat, key: String, read_at: i64) {
         // If others have written since, this watch lags a while; but no request waits for it.
-        let watch = self.watch(id, Purpose::Own, key, read_at + 1);
+        let watch = self.watch(id, Purpose::Own(seat), key, read_at + 1);
         self.leases.entry(id).or_default().own = Some(watch);
     }
 
@@ -232,7 +234,7 @@ impl Watcher {
         let Some(deleted) = deleted else { return };
         let at = deleted.kv().map_or(revision, etcd_client::KeyValue::mod_revision);
         self.see(match purpose {
-            Purpose::Own => Sight::Gone(lease, at),
+            Purpose::Own(seat) => Sight::Gone(lease, seat, at),
             Purpose::Blocker(_) => Sight::Changed(lease),
         });
     }

@@ -42,7 +42,7 @@ impl Inner {
             while let Some(sight) = next {
                 match sight {
                     Sight::Changed(id) => changed.push(id),
-                    Sight::Gone(id, revision) => self.table.deleted(id, revision),
+                    Sight::Gone(id, seat, revision) => self.table.deleted(id, seat, revision),
                     Sight::Resync => self.events.send(Event::Resync),
                 }
                 next = sights.try_recv().ok();

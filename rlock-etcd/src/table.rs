@@ -189,7 +189,7 @@ impl Table {
                 let blockers = wait.blockers.iter().map(|blocker| spot(blocker.spot)).collect();
                 known.phase = Phase::Queued(seat, Wait { ahead, ..wait.clone() });
                 known.is_watched = true;
-                self.command(Command::Watch { id, key, blockers, read_at });
+                self.command(Command::Watch { id, seat, key, blockers, read_at });
             }
             Standing::Held => {
                 let was = std::mem::replace(&mut known.phase, Phase::Held(seat));
@@ -204,7 +204,7 @@ impl Table {
                 }
                 if known.is_watched {
                     let key = self.keys.spot(&known.key.resource, seat.spot);
-                    self.command(Command::Watch { id, key, blockers: Vec::new(), read_at });
+                    self.command(Command::Watch { id, seat, key, blockers: Vec::new(), read_at });
                 }
             }
         }
@@ -224,13 +224,13 @@ impl Table {
         gone.into_iter().for_each(|known| self.take_back(known));
     }
 
-    /// Notes that the key of a lease was deleted at this revision, after the lease was created.
-    pub(crate) fn deleted(&self, id: LeaseId, revision: i64) {
+    /// Notes that this key of a lease was deleted at this revision.
+    pub(crate) fn deleted(&self, id: LeaseId, seat: Seat, revision: i64) {
         let epoch = match self.lock().get(&id) {
             Some(Known { seen: Some(seen), .. }) => seen.epoch,
             _ => return,
         };
-        self.gone(id, None, At { revision, epoch });
+        self.gone(id, Some(seat), At { revision, epoch });
     }
 
     /// Notes that a lease will be released, and returns it.
@@ -271,7 +271,7 @@ impl Table {
             let (Some(seat), Some(seen)) = (known.seat(), known.seen) else { continue };
             known.is_watched = true;
             let key = self.keys.spot(&known.key.resource, seat.spot);
-            self.command(Command::Watch { id, key, blockers: Vec::new(), read_at: seen.revision });
+            self.command(Command::Watch { id, seat, key, blockers: Vec::new(), read_at: seen.revision });
         }
         lasting
     }
