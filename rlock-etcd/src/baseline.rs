@@ -140,8 +140,11 @@ impl Baseline for EtcdBaseline {
         let limit = CLEANED_UP_WITHIN.max(self.config.timeout);
         let delete = async { Ok(self.conn.kv().delete(front, Some(all)).await.map(drop)?) };
         self.call_within(limit, "clean up", delete).await?;
-        let revoke = async { Ok(self.conn.lease().revoke(self.lease).await.map(drop)?) };
-        self.call_within(limit, "clean up", revoke).await
+        for lease in [Some(self.lease), self.conn.epoch_lease()].into_iter().flatten() {
+            let revoke = async { Ok(self.conn.lease().revoke(lease).await.map(drop)?) };
+            self.call_within(limit, "clean up", revoke).await?;
+        }
+        Ok(())
     }
 }
 

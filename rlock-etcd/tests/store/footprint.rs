@@ -9,9 +9,10 @@ use futures_util::future::{join_all, select_all};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use rlock_core::{
-    Acquired, Backend as _, Claim, Event, Extended, IfBusy, LockOptions, LossReason, Released, Share, SimpleLock,
+    Acquired, Backend as _, Baseline as _, Claim, Event, Extended, IfBusy, LockOptions, LossReason, Released, Share,
+    SimpleLock,
 };
-use rlock_etcd::EtcdBackend;
+use rlock_etcd::{EtcdBackend, EtcdBaseline};
 use rlock_testkit::wait::{eventually, within};
 
 /// The etcd lease of a namespace's epoch. It stays for an hour.
@@ -234,6 +235,17 @@ async fn a_client_leaves_nothing_behind() {
     assert_eq!(server.keys("n"), ["n/"]);
     eventually(SOON, "no lease is left", async || server.leases() == EPOCHS).await;
     assert_eq!(server.keys("n"), ["n/"]);
+}
+
+#[tokio::test]
+async fn removed_namespace_leaves_no_lease() {
+    let server = Server::start();
+    let baseline = EtcdBaseline::connect(server.config("n")).await.unwrap();
+    baseline.pair("a").await.unwrap();
+    baseline.write_and_push().await.unwrap();
+    assert_eq!(server.keys("n"), ["n/", "n/bare/push"]);
+    baseline.clean_up().await.unwrap();
+    assert_eq!((server.keys("n"), server.leases()), (Vec::new(), 0));
 }
 
 #[tokio::test]
