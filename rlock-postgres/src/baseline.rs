@@ -38,12 +38,14 @@ const COUNT: &str = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigin
 /// The tables of locks and waiters, with their indexes.
 const SIZE: &str = "SELECT (pg_total_relation_size('{schema}.locks'::regclass) \
                     + pg_total_relation_size('{schema}.leases'::regclass))::bigint";
-/// Deletes the next rows of a namespace, and returns the last name among them. $1 namespace, $2 the last name before,
-/// $3 the number of rows
+/// Deletes the next resources of a namespace with their leases, and returns the last name among them. $1 namespace,
+/// $2 the last name before, $3 the number of resources
 const DELETE: &str = "WITH batch AS MATERIALIZED (SELECT name FROM {schema}.locks WHERE namespace = $1 AND name > $2 \
-                      ORDER BY name LIMIT $3::bigint), deleted AS (DELETE FROM {schema}.locks AS l USING batch AS b \
+                      ORDER BY name LIMIT $3::bigint), ended AS (DELETE FROM {schema}.leases AS l USING batch AS b \
+                      WHERE l.namespace = $1 AND l.name = b.name), \
+                      deleted AS (DELETE FROM {schema}.locks AS l USING batch AS b \
                       WHERE l.namespace = $1 AND l.name = b.name) SELECT max(name) FROM batch";
-/// The number of rows that one statement deletes: few enough for a slow disk to delete them before the request times
+/// The number of resources that one statement deletes: few enough for a slow disk to delete them before the request times
 /// out.
 const BATCH: i64 = 1_000;
 /// The row that pushes are for.

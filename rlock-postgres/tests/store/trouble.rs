@@ -101,11 +101,15 @@ async fn a_baseline_deletes_its_rows_in_batches() {
              FOR EACH STATEMENT EXECUTE FUNCTION bound(); \
          INSERT INTO rlock.locks \
              (namespace, name, last, capacity, weight, token, since, expires, shared, waiting, head, tail, ended_at) \
-             SELECT namespace, 'bare/' || n, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0 FROM unnest(ARRAY['rlock', 'other']) AS namespace, generate_series(1, 2500) AS n",
+             SELECT namespace, 'bare/' || n, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0 FROM unnest(ARRAY['rlock', 'other']) AS namespace, generate_series(1, 2500) AS n; \
+         INSERT INTO rlock.leases (namespace, name, place, weight, since, expires) \
+             SELECT namespace, name, 1, 1, 0, 0 FROM rlock.locks",
     );
     baseline.clean_up().await.unwrap();
-    let left = server.query("SELECT namespace, count(*) FROM rlock.locks GROUP BY namespace");
-    assert_eq!(left, [["other", "2500"].map(|value| Some(value.to_owned()))]);
+    for table in ["locks", "leases"] {
+        let left = server.query(&format!("SELECT namespace, count(*) FROM rlock.{table} GROUP BY namespace"));
+        assert_eq!(left, [["other", "2500"].map(|value| Some(value.to_owned()))], "{table}");
+    }
 }
 
 #[tokio::test]
