@@ -280,9 +280,9 @@ pub(super) const CHECK: &str = concat!(
     "
 
 rlock check reports whether the store can be reached, how long an answer takes, its version, and which of its settings \
-endanger locks. Then it runs the conformance suite in its own namespaces: that touches no other locks, but puts a load \
-of some thousand requests a second on the store. Each line begins with good, note (worth knowing), or risk (a lock can \
-get lost, or be granted twice).
+endanger locks. Then it runs the conformance suite in its own namespaces, which it removes: that touches no other \
+locks, but puts a load of some thousand requests a second on the store. Each line begins with good, note (worth \
+knowing), or risk (a lock can get lost, or be granted twice).
 
 The fields of the JSON:
   verdict   \"good\", \"note\" or \"risk\"

@@ -1,18 +1,21 @@
-//! The conformance suite on a store in use: each case runs in its own process and its own namespace.
+//! The conformance suite on a store in use: each case runs in its own process and its own namespaces, which it removes.
 
+use std::collections::BTreeSet;
 use std::env;
+use std::fmt::Display;
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::available_parallelism;
 use std::time::Instant;
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use rlock::backend::{Backend, Finding};
+use rlock::backend::{Backend, Finding, baseline};
 use rlock::{Client, ListFilter, Namespace};
 use rlock_testkit::run::Runnable;
 use rlock_testkit::{Harness, async_trait, cases_for};
 use tokio::process::Command;
+use tokio::runtime::{Builder, Handle};
 
 use crate::args::CheckArgs;
 use crate::exit::Exit;
@@ -21,6 +24,16 @@ use crate::throw_away::without_grace;
 
 const URL: &str = "RLOCK_URL";
 const SUBJECT: &str = "suite";
+/// The beginning of the line about a namespace that was not removed.
+const LEFT: &str = "not removed: ";
+
+/// A case that ran in a process.
+struct Ran {
+    /// The message of the failed case.
+    broken: Option<String>,
+    /// A namespace that was not removed, and the reason.
+    left: Option<String>,
+}
 
 /// The cases to run.
 pub(super) fn chosen(args: &CheckArgs) -> Result<Vec<Runnable>, Exit> {
@@ -42,19 +55,21 @@ pub(super) async fn run(url: &str, cases: &[Runnable], mut tell: impl FnMut(Find
     let at_a_time = available_parallelism().map_or(1, usize::from);
     let outcome = async |case: &'static str| (case, in_a_process(url, case).await);
     let mut outcomes = stream::iter(cases).map(|case| outcome(case.case().name)).buffer_unordered(at_a_time);
-    let (mut done, mut again) = (0, Vec::new());
-    while let Some((case, broken)) = outcomes.next().await {
+    let (mut done, mut again, mut left) = (0, Vec::new(), Vec::new());
+    while let Some((case, ran)) = outcomes.next().await {
         done += 1;
-        again.extend(broken.map(|broken| (case, broken)));
+        again.extend(ran.broken.map(|broken| (case, broken)));
+        left.extend(ran.left);
         report::pass(&format!("{done} of {count} cases of the suite"));
     }
     let mut failed = 0;
     for (case, broken_beside_others) in again {
         report::pass(&format!("{case} once more"));
-        let broken = in_a_process(url, case).await;
+        let ran = in_a_process(url, case).await;
         report::clear();
-        failed += usize::from(broken.is_some());
-        tell(match broken {
+        left.extend(ran.left);
+        failed += usize::from(ran.broken.is_some());
+        tell(match ran.broken {
             Some(broken) => Finding::risk(SUBJECT, broken),
             None => {
                 let text = format!(
@@ -65,6 +80,12 @@ pub(super) async fn run(url: &str, cases: &[Runnable], mut tell: impl FnMut(Find
         });
     }
     report::clear();
+    if let Some(first) = left.first() {
+        tell(Finding::note(
+            SUBJECT,
+            format!("{} cases left a namespace in the store, for instance {first}", left.len()),
+        ));
+    }
     let took = started.elapsed().as_secs();
     tell(match failed {
         0 => Finding::good(SUBJECT, format!("{count} cases passed in {took}s")),
@@ -72,34 +93,40 @@ pub(super) async fn run(url: &str, cases: &[Runnable], mut tell: impl FnMut(Find
     });
 }
 
-/// Runs a case in a process, and returns its message if it fails.
-async fn in_a_process(url: &str, name: &str) -> Option<String> {
-    let program = env::current_exe().map_err(|error| format!("{name}: this program does not find itself: {error}"));
-    let output = match program {
-        Ok(program) => {
-            let mut command = Command::new(program);
-            // Not as an argument, which other users can read: it may contain a password.
-            command.arg("case").arg(name).env(URL, url).stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-            command.output().await.map_err(|error| format!("{name}: the process was not started: {error}"))
-        }
-        Err(error) => Err(error),
+async fn in_a_process(url: &str, name: &str) -> Ran {
+    let not_run = |reason: String| Ran { broken: Some(format!("{name}: {reason}")), left: None };
+    let program = match env::current_exe() {
+        Ok(program) => program,
+        Err(error) => return not_run(format!("this program does not find itself: {error}")),
     };
-    match output {
-        Ok(output) if output.status.success() => None,
-        Ok(output) => {
-            let said = String::from_utf8_lossy(&output.stdout);
+    let mut command = Command::new(program);
+    // Not as an argument, which other users can read: it may contain a password.
+    command.arg("case").arg(name).env(URL, url).stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    let output = match command.output().await {
+        Ok(output) => output,
+        Err(error) => return not_run(format!("the process was not started: {error}")),
+    };
+    let said = String::from_utf8_lossy(&output.stdout);
+    let broken = match output.status.success() {
+        true => None,
+        false => {
             let broken = said.lines().find(|line| line.starts_with('['));
             Some(broken.map_or_else(|| format!("{name}: its process ended by {}", output.status), str::to_owned))
         }
-        Err(error) => Some(error),
-    }
+    };
+    let left = said.lines().find_map(|line| line.strip_prefix(LEFT)).map(str::to_owned);
+    Ran { broken, left }
 }
 
 /// The work of such a process.
 pub(crate) fn case(name: &str) -> Exit {
     let cases = cases_for::<AtUrl>("this store");
     let Some(case) = cases.iter().find(|case| case.case().name == name) else { return Exit::USAGE };
-    match case.run() {
+    let outcome = case.run();
+    if let Err(left) = clean_up() {
+        println!("{LEFT}{left}");
+    }
+    match outcome {
         Ok(()) => Exit::OK,
         Err(broken) => {
             println!("{broken}");
@@ -108,6 +135,33 @@ pub(crate) fn case(name: &str) -> Exit {
     }
 }
 
+/// Removes the namespaces that the case has used. If that fails, returns the first of them and the reason.
+fn clean_up() -> Result<(), String> {
+    let used = std::mem::take(&mut *USED.lock().unwrap_or_else(PoisonError::into_inner));
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+    runtime.block_on(async {
+        let url = url();
+        let mut removed = Ok(());
+        for namespace in &used {
+            removed = removed.and(remove(&url, namespace).await);
+        }
+        removed
+    })
+}
+
+async fn remove(url: &str, namespace: &Namespace) -> Result<(), String> {
+    let failed = |error: &dyn Display| format!("{namespace}: {error}");
+    let baseline = baseline(url, namespace).await.map_err(|error| failed(&error))?;
+    baseline.clean_up().await.map_err(|error| failed(&error))
+}
+
+fn url() -> String {
+    without_grace(&env::var(URL).expect("the process that started this one has set it"))
+}
+
+/// The namespaces that the case of this process has used.
+static USED: Mutex<BTreeSet<Namespace>> = Mutex::new(BTreeSet::new());
+
 /// The store that the environment names.
 #[derive(Debug)]
 struct AtUrl(String);
@@ -115,16 +169,17 @@ struct AtUrl(String);
 #[async_trait]
 impl Harness for AtUrl {
     async fn start() -> Self {
-        Self(without_grace(&env::var(URL).expect("the process that started this one has set it")))
+        Self(url())
     }
 
     async fn connect(&self, namespace: &Namespace) -> Arc<dyn Backend> {
+        USED.lock().unwrap_or_else(PoisonError::into_inner).insert(namespace.clone());
         rlock::backend::open(&self.0, Some(namespace)).await.unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// The locks that the backend lists. Only the store's own tests can look at its raw data.
     async fn leftovers(&self, namespace: &Namespace) -> Vec<String> {
-        let client = Client::builder().runtime(tokio::runtime::Handle::current()).build(self.connect(namespace).await);
+        let client = Client::builder().runtime(Handle::current()).build(self.connect(namespace).await);
         let page = client.list(&ListFilter::default()).await.unwrap_or_else(|error| panic!("{error}"));
         page.entries.iter().map(|entry| entry.resource.to_string()).collect()
     }

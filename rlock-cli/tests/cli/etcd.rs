@@ -39,9 +39,11 @@ use crate::support::Store;
 impl Store for Server {
     const SCHEME: &str = "etcd";
 
-    #[cfg(feature = "bench")]
-    fn left_by_bench(&self) -> Vec<String> {
-        self.keys("rlock-bench-")
+    #[cfg(any(feature = "bench", feature = "suite"))]
+    fn left_in(&self, part: &str) -> Vec<String> {
+        let mut keys = self.keys("");
+        keys.retain(|key| key.contains(part));
+        keys
     }
 
     fn fresh_url(&self) -> String {

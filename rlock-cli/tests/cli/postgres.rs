@@ -43,10 +43,11 @@ use crate::support::{Rlock, Store, rlock};
 impl Store for Server {
     const SCHEME: &str = "postgres";
 
-    #[cfg(feature = "bench")]
-    fn left_by_bench(&self) -> Vec<String> {
-        let rows = self.query("SELECT namespace FROM rlock.locks WHERE starts_with(namespace, 'rlock-bench-')");
-        rows.into_iter().flatten().flatten().collect()
+    #[cfg(any(feature = "bench", feature = "suite"))]
+    fn left_in(&self, part: &str) -> Vec<String> {
+        let rows_of = |table| format!("SELECT namespace FROM rlock.{table} WHERE strpos(namespace, '{part}') > 0");
+        let rows = ["locks", "leases"].map(|table| self.query(&rows_of(table)));
+        rows.into_iter().flatten().flatten().flatten().collect()
     }
 
     fn fresh_url(&self) -> String {

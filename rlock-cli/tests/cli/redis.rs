@@ -42,9 +42,9 @@ use crate::support::{Folder, Observer, Rlock, SHORT_TTL, Store, rlock, unique};
 impl Store for Server {
     const SCHEME: &str = "redis";
 
-    #[cfg(feature = "bench")]
-    fn left_by_bench(&self) -> Vec<String> {
-        self.keys("*rlock-bench-*")
+    #[cfg(any(feature = "bench", feature = "suite"))]
+    fn left_in(&self, part: &str) -> Vec<String> {
+        self.keys(&format!("*{part}*"))
     }
 
     fn fresh_url(&self) -> String {

@@ -47,16 +47,16 @@ use crate::support::{Folder, Rlock, Store, rlock};
 impl Store for Server {
     const SCHEME: &str = "sqlite";
 
-    #[cfg(feature = "bench")]
-    fn left_by_bench(&self) -> Vec<String> {
+    #[cfg(any(feature = "bench", feature = "suite"))]
+    fn left_in(&self, part: &str) -> Vec<String> {
         let folder = self.path().parent().expect("the file is in a folder");
         let files = fs::read_dir(folder).expect("the folder is there");
         let names = files.map(|file| file.expect("it can be read").file_name().to_string_lossy().into_owned());
         let files = names.filter(|name| name.contains("-bench-"));
-        const LEFT: &str = "SELECT namespace || ':' || name FROM resources WHERE namespace LIKE 'rlock-bench-%'";
+        const LEFT: &str = "SELECT namespace || ':' || name FROM resources WHERE instr(namespace, ?) > 0";
         let locks = Connection::open(self.path()).expect("it is there");
         let mut left = locks.prepare(LEFT).expect("it has the table");
-        let left = left.query_map([], |row| row.get(0)).expect("it can be read");
+        let left = left.query_map([part], |row| row.get(0)).expect("it can be read");
         let leases: Vec<String> = left.map(|name| name.expect("it can be read")).collect();
         files.chain(leases).collect()
     }

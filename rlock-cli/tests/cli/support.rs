@@ -63,9 +63,21 @@ pub(crate) trait Store {
     /// The URL of a new server, which never had other clients.
     fn fresh_url(&self) -> String;
 
+    /// The data in the store of all namespaces whose names contain `part`, and the files of `rlock bench`.
+    #[cfg(any(feature = "bench", feature = "suite"))]
+    fn left_in(&self, part: &str) -> Vec<String>;
+
     /// The leftovers of `rlock bench` in the store.
     #[cfg(feature = "bench")]
-    fn left_by_bench(&self) -> Vec<String>;
+    fn left_by_bench(&self) -> Vec<String> {
+        self.left_in("rlock-bench-")
+    }
+
+    /// The leftovers of the cases of `rlock check` in the store.
+    #[cfg(feature = "suite")]
+    fn left_by_check(&self) -> Vec<String> {
+        self.left_in("rlock-test-")
+    }
 }
 
 pub(crate) fn url(server: &impl Store) -> String {
