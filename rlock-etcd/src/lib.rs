@@ -83,7 +83,8 @@
 //!   is why extensions read the keys. An early 3.5, seen with 3.5.1, may crash when the client cancels a read, as it
 //!   does with the slower of two copies of a request: use 3.5.13 or later.
 //! - **A full database.** etcd then grants no leases, and may deny claims that it has carried out. Locks that are held
-//!   can be released, and extended up to the TTL that they were granted. Before 3.5.7 etcd may lose them.
+//!   can be released, and extended up to the TTL that they were granted. Before 3.5.7 etcd may lose them. `rlock check`
+//!   compares the size with the quota, which servers before 3.6 report only in their metrics: with TLS it is not known.
 
 mod acquire;
 mod answer;
@@ -109,6 +110,7 @@ mod link;
 mod list;
 mod observe;
 mod pool;
+mod quota;
 mod record;
 mod release;
 mod sighting;

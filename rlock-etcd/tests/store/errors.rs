@@ -7,11 +7,16 @@ use std::time::{Duration, Instant};
 
 use crate::support::{SOON, Server, beside_a_crowd, claim, extension, free_port, key, mutex, try_mutex};
 use etcd_client::{AlarmAction, AlarmOptions, AlarmType, CompactionOptions};
-use rlock_core::{Acquired, Backend as _, BackendError, Extended, IfBusy, Released, Share, Verdict};
+use rlock_core::{Acquired, Backend as _, BackendError, Extended, Finding, IfBusy, Released, Share, Verdict};
 use rlock_etcd::{ConnectError, EtcdBackend, EtcdConfig};
 
 async fn connect(url: &str) -> Result<EtcdBackend, ConnectError> {
     EtcdBackend::connect(EtcdConfig::from_url(url).unwrap()).await
+}
+
+async fn finding(client: &EtcdBackend, subject: &str) -> Finding {
+    let findings = client.examine().await.unwrap();
+    findings.into_iter().find(|finding| finding.subject == subject).unwrap_or_else(|| panic!("{subject} is missing"))
 }
 
 /// Asserts that connecting is rejected with a reason that contains `hint` and no secret.
@@ -126,6 +131,19 @@ async fn unanswered_keep_alive_names_what_was_tried() {
 }
 
 #[tokio::test]
+async fn history_is_good_once_it_was_compacted() {
+    let server = Server::start();
+    let client = server.client_in("n").await;
+    let whole = finding(&client, "history").await;
+    assert!(whole.verdict == Verdict::Note && whole.text.contains("--auto-compaction-retention"), "{whole:?}");
+    let mut admin = server.admin().await;
+    let revision = admin.put("filler", "", None).await.unwrap().header().unwrap().revision();
+    admin.compact(revision, None).await.unwrap();
+    let compacted = finding(&client, "history").await;
+    assert_eq!((compacted.verdict, &*compacted.text), (Verdict::Good, "compacted"));
+}
+
+#[tokio::test]
 async fn lack_of_space_refuses_only_new_locks() {
     let server = Server::start_with(&["--quota-backend-bytes", "16777216"]);
     let config = server.config("n").timeout(SOON).unwrap();
@@ -134,6 +152,8 @@ async fn lack_of_space_refuses_only_new_locks() {
     for answer in client.acquire(&[released.clone(), kept.clone()]).await {
         assert!(matches!(answer, Ok(Acquired::Held(_))), "{answer:?}");
     }
+    let database = finding(&client, "database").await;
+    assert!(database.verdict == Verdict::Good && database.text.ends_with(" of 16 MiB"), "{database:?}");
     let mut admin = server.admin().await;
     let megabyte = vec![b'x'; 1 << 20];
     let mut written = 0;
@@ -163,9 +183,10 @@ async fn lack_of_space_refuses_only_new_locks() {
     assert!(matches!(denied, Ok(Acquired::Held(_)) | Err(BackendError::Unknown(_))), "{denied:?}");
 
     let another = EtcdBackend::connect(server.config("n")).await.unwrap();
-    let findings = another.examine().await.unwrap();
-    let alarm = findings.iter().find(|finding| finding.text.contains("NOSPACE")).unwrap();
-    assert_eq!(alarm.verdict, Verdict::Risk);
+    for (subject, words) in [("alarms", "NOSPACE"), ("database", "of 16 MiB")] {
+        let found = finding(&another, subject).await;
+        assert!(found.verdict == Verdict::Risk && found.text.contains(words), "{found:?}");
+    }
 
     let revision = admin.delete("filler", None).await.unwrap().header().unwrap().revision();
     admin.compact(revision, Some(CompactionOptions::new().with_physical())).await.unwrap();
