@@ -34,6 +34,12 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// Whether a write that failed with it may have been carried out. A server that runs out of space may have carried out
+    /// the write that it denies.
+    pub(crate) fn may_have_written(self) -> bool {
+        !matches!(self, Self::Unsent | Self::Refused)
+    }
+
     /// The kind of the error for a request that was also sent before.
     pub(crate) fn after_a_write(self) -> Self {
         if matches!(self, Self::Unsent | Self::Denied | Self::NoLease) { Self::Unanswered } else { self }
@@ -184,4 +190,31 @@ fn transport(source: Option<&(dyn std::error::Error + 'static)>) -> (Kind, Strin
         return (Kind::Broken, format!("the connection broke{reason}"));
     };
     (Kind::Unsent, reason.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn write_that_a_full_database_denies_is_unknown() {
+        let (kind, reason) = explain(RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded", None);
+        assert_eq!(kind, Kind::Denied);
+        assert!(kind.may_have_written());
+        let store = Arc::<str>::from("etcd://host:2379");
+        let denied = CallError::new(kind, reason.clone()).into_backend_error("extend", &store);
+        assert!(matches!(denied, BackendError::NotApplied(_)), "{denied:?}");
+        let written = CallError::new(kind.after_a_write(), reason).into_backend_error("acquire", &store);
+        assert!(matches!(written, BackendError::Unknown(_)), "{written:?}");
+    }
+
+    #[test]
+    fn only_unsent_and_refused_writes_are_undone() {
+        for undone in [Kind::Unsent, Kind::Refused] {
+            assert!(!undone.may_have_written(), "{undone:?}");
+        }
+        for unknown in [Kind::Unanswered, Kind::Broken, Kind::Denied, Kind::NoLease, Kind::LeaseExists] {
+            assert!(unknown.may_have_written(), "{unknown:?}");
+        }
+    }
 }

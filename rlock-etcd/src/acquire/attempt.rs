@@ -193,15 +193,12 @@ impl Inner {
     pub(super) fn fail(&self, attempts: &[Attempt<'_>], error: &CallError) -> Vec<(usize, Answer)> {
         let fail = |attempt: &Attempt<'_>| {
             let id = attempt.claim.key.id;
-            let kind = match error.kind {
-                // The request was not carried out, and will not be.
-                Kind::Unsent | Kind::Refused if !attempt.again => {
-                    self.table.answered(id);
-                    self.table.ended(id);
-                    error.kind
-                }
-                // A server that runs out of space may have carried out the write that it denies.
-                kind => kind.after_a_write(),
+            let kind = if attempt.again || error.kind.may_have_written() {
+                error.kind.after_a_write()
+            } else {
+                self.table.answered(id);
+                self.table.ended(id);
+                error.kind
             };
             (attempt.at, Err(self.failed(CallError { kind, ..error.clone() }, "acquire")))
         };
