@@ -68,7 +68,7 @@ pub(in crate::bench) async fn hand_over<S: Subject>(
     Ok(())
 }
 
-/// Waits until the store has finished its work on the queued waiters: etcd reads the whole queue for each.
+/// Waits until the store answers: many claims at once may keep it busy for longer than a request waits.
 async fn quiet(baseline: &dyn Baseline) -> Result<(), BenchError> {
     let begun = Instant::now();
     loop {
