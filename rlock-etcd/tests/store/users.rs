@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::support::{Program, SOON, Server, config_at, leave_spares, mutex};
-use etcd_client::{Permission, PutOptions};
+use etcd_client::{Permission, PutOptions, RoleRevokePermissionOptions};
 use rlock_core::{Acquired, Backend as _, BackendError, Client, Guard, LockOptions, Released, SimpleLock};
 use rlock_etcd::{ConnectError, EtcdBackend, EtcdConfig};
 use rlock_testkit::faults::Proxy;
@@ -22,13 +22,23 @@ async fn add_users(mut admin: etcd_client::Client) {
     admin.user_grant_role("root", "root").await.unwrap();
     admin.user_add("jobs", "secret", None).await.unwrap();
     admin.role_add("jobs").await.unwrap();
-    admin.role_grant_permission("jobs", Permission::read_write("billing/").with_prefix()).await.unwrap();
+    admin.role_grant_permission("jobs", all()).await.unwrap();
     admin.user_grant_role("jobs", "jobs").await.unwrap();
     admin.user_add("reader", "secret", None).await.unwrap();
     admin.role_add("reader").await.unwrap();
     admin.role_grant_permission("reader", Permission::read("billing/").with_prefix()).await.unwrap();
     admin.user_grant_role("reader", "reader").await.unwrap();
     admin.auth_enable().await.unwrap();
+}
+
+/// The rights of the role `jobs`.
+fn all() -> Permission {
+    Permission::read_write("billing/").with_prefix()
+}
+
+async fn as_root(server: &Server) -> etcd_client::Client {
+    let options = etcd_client::ConnectOptions::new().with_user("root", "root secret");
+    etcd_client::Client::connect([server.address()], Some(options)).await.unwrap()
 }
 
 async fn with_users(arguments: &[&str]) -> Server {
@@ -151,6 +161,39 @@ async fn a_user_who_may_only_read() {
     rejects(config(&server, "reader:secret@", "billing"), hint).await;
 }
 
+/// The client watches the key of a lock a moment after its grant. Meanwhile its user has lost the right to read it.
+#[tokio::test]
+async fn forbidden_watch_is_opened_again() {
+    let server = with_users(&[]).await;
+    let (client, mut admin) = (jobs(&server).await, as_root(&server).await);
+    let watches = || server.metric("etcd_debugging_mvcc_watcher_total");
+    let answers = || server.metric(r#"grpc_server_msg_sent_total{grpc_method="Watch""#);
+    let answer_after =
+        async |before: u64| eventually(SOON, "an answer about a watch", async || answers() > before).await;
+    // One watch opens the stream.
+    eventually(SOON, "the stream", async || watches() == 1 && answers() == 1).await;
+    let guard = loop {
+        let before = answers();
+        let guard = lock(&client, "a").await;
+        let prefix = RoleRevokePermissionOptions::new().with_prefix();
+        admin.role_revoke_permission("jobs", "billing/", Some(prefix)).await.unwrap();
+        answer_after(before).await;
+        let is_forbidden = watches() < 2;
+        admin.role_grant_permission("jobs", all()).await.unwrap();
+        if is_forbidden {
+            break guard;
+        }
+        // On a busy machine the right may be lost too late.
+        let before = answers();
+        guard.unlock().await.unwrap();
+        answer_after(before).await;
+    };
+    eventually(SOON, "the watch", async || watches() == 2).await;
+    let deleted = admin.delete("billing/a/00000001/x0", None).await.unwrap().deleted();
+    assert_eq!(deleted, 1);
+    within(AT_ONCE, "the loss", guard.lost()).await;
+}
+
 /// The claim is sent twice, and its release cannot end its etcd lease: a key is attached to it that the user may not
 /// write. The first copy is carried out after the release, and the client claims the lock again by the same id.
 #[tokio::test]
@@ -160,8 +203,7 @@ async fn ending_etcd_lease_holds_no_late_claim() {
     let proxy = Proxy::in_front_of(server.url());
     let url = proxy.url().replacen("://", "://jobs:secret@", 1);
     let client = EtcdBackend::connect(config_at(&url, "billing").timeout(SOON).unwrap()).await.unwrap();
-    let options = etcd_client::ConnectOptions::new().with_user("root", "root secret");
-    let mut admin = etcd_client::Client::connect([server.address()], Some(options)).await.unwrap();
+    let mut admin = as_root(&server).await;
     leave_spares(&server, &client, 1).await;
     let claims = [mutex("a", 1)];
     proxy.strand();
