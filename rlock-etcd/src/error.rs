@@ -34,8 +34,8 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// Whether a write that failed with it may have been carried out. A server that runs out of space may have carried out
-    /// the write that it denies.
+    /// Whether a write that failed with it may have been carried out. A server that runs out of space may have carried
+    /// out the write that it denies.
     pub(crate) fn may_have_written(self) -> bool {
         !matches!(self, Self::Unsent | Self::Refused)
     }

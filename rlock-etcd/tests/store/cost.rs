@@ -103,6 +103,7 @@ async fn in_line(server: &Server, waiters: u128) -> Vec<(&'static str, Cost)> {
         release(&crowd, &claim(0).key).await;
         let event = within(SOON, "the grant", events.next()).await;
         assert!(matches!(event, Some(Event::Granted { .. })), "{event:?}");
+        quiet(server).await;
     };
     costs.push(("a hand-over", Cost::of(server, hand_over).await));
     costs.push(("leaving", Cost::of(server, release(&client, &ours[0].key)).await));
@@ -148,6 +149,33 @@ async fn contended_locks_use_a_bounded_set_of_keys() {
         }
     }
     assert!(used.len() <= 64, "{} keys", used.len());
+}
+
+/// Each client shares one lock and waits for another, once.
+#[tokio::test]
+async fn short_lived_sharers_and_waiters_reuse_keys() {
+    const CLIENTS: u128 = 120;
+    const SPOTS: usize = 64;
+    let server = Server::start();
+    let holder = server.client_in("n").await;
+    let sharing = |id| claim("shared", id, Share::new(1, 4).unwrap(), LONG, IfBusy::Queue);
+    let waiting = |id| claim("held", CLIENTS + 1 + id, Share::EXCLUSIVE, LONG, IfBusy::Queue);
+    hold(&holder, &sharing(0)).await;
+    hold(&holder, &waiting(0)).await;
+    let mut used = ["n/shared/", "n/held/"].map(|front| (front, std::collections::HashSet::new()));
+    for id in 1..=CLIENTS {
+        let client = server.client_in("n").await;
+        hold(&client, &sharing(id)).await;
+        queue(&client, &[waiting(id)]).await;
+        for (front, keys) in &mut used {
+            keys.extend(server.keys(front));
+        }
+        release(&client, &sharing(id).key).await;
+        release(&client, &waiting(id).key).await;
+    }
+    for (front, keys) in used {
+        assert!(keys.len() <= SPOTS, "{} keys at {front}", keys.len());
+    }
 }
 
 #[tokio::test]
