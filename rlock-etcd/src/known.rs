@@ -75,7 +75,7 @@ impl Known {
     ///
     /// # Errors
     ///
-    /// [`Late`] if it was attached to another one later.
+    /// [`Late`] if it was attached to another one later, or if its present key was created later.
     pub(crate) fn attach(
         &mut self,
         lease: Lease,
@@ -83,7 +83,8 @@ impl Known {
         tainted: bool,
         is_foreign: bool,
     ) -> Result<Option<Self>, Late> {
-        if revision < self.attached {
+        let created = self.seat().map_or(0, |seat| seat.created);
+        if revision < self.attached.max(created) {
             return Err(Late);
         }
         self.attached = revision;
@@ -154,6 +155,10 @@ mod tests {
         Lease { id, ttl: Duration::from_secs(10), touched: Clock::manual().now() }
     }
 
+    fn seat(created: i64) -> Seat {
+        Seat { spot: Spot::new(Share::EXCLUSIVE, 0), created }
+    }
+
     #[test]
     fn late_answer_does_not_replace_a_newer_attachment() {
         let mut known = known();
@@ -184,9 +189,16 @@ mod tests {
     }
 
     #[test]
+    fn late_attachment_of_a_former_key_is_ignored() {
+        let mut known = known();
+        known.phase = Phase::Held(seat(20));
+        assert_eq!(known.attach(lease(2), 15, false, false).unwrap_err(), Late);
+        assert_eq!(known.lease.id, 1);
+        assert!(known.attach(lease(3), 25, false, false).unwrap().is_some());
+    }
+
+    #[test]
     fn late_read_of_a_former_key_is_no_news() {
-        let spot = Spot::new(Share::EXCLUSIVE, 0);
-        let seat = |created| Seat { spot, created };
         let mut known = known();
         known.phase = Phase::Held(seat(20));
         let at = At { revision: 30, epoch: Epoch::default() };
