@@ -354,7 +354,7 @@ mod tests {
         let errors: Vec<_> = of("errors").map(|found| &*found.text).collect();
         assert_eq!(errors, ["b:2 reports: etcdserver: no leader"]);
         let databases: Vec<_> = of("database").collect();
-        assert!(matches!(databases[..], [full] if full.text.starts_with("2048 of 2048 MiB at c:3")), "{databases:?}");
+        assert!(matches!(&databases[..], [full] if full.text.starts_with("2048 of 2048 MiB at c:3")), "{databases:?}");
     }
 
     #[test]

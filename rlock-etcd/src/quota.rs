@@ -20,7 +20,7 @@ pub(crate) async fn quota_at(address: &str) -> Option<i64> {
 
 fn quota_in(page: &str) -> Option<i64> {
     let bytes: f64 = page.lines().find_map(|line| line.strip_prefix(QUOTA))?.trim().parse().ok()?;
-    Some(bytes as i64)
+    Some(bytes as i64).filter(|quota| *quota != 0)
 }
 
 #[cfg(test)]
@@ -33,5 +33,7 @@ mod tests {
                     etcd_server_quota_backend_bytes 1.6777216e+07\netcd_server_read_indexes_failed_total 0\n";
         assert_eq!(quota_in(page), Some(16 << 20));
         assert_eq!(quota_in("HTTP/1.0 404 Not Found\r\n\r\n"), None);
+        assert_eq!(quota_in("etcd_server_quota_backend_bytes -1\n"), Some(-1));
+        assert_eq!(quota_in("etcd_server_quota_backend_bytes 0\n"), None, "it was not set yet");
     }
 }
