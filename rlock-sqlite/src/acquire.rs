@@ -61,8 +61,8 @@ impl Transaction<'_> {
     fn take_new(&self, claim: &Claim) -> Result<Answer> {
         const LAST: &str = "SELECT last FROM state";
         const INSERT: &str = "INSERT INTO resources \
-             (namespace, name, crowd, capacity, last, taken, expires, since, id, inbox, owner, data) \
-             VALUES (?1, ?2, 0, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+             (namespace, name, crowd, capacity, last, taken, expires, since, renewed, id, inbox, owner, data) \
+             VALUES (?1, ?2, 0, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9, ?10, ?11)";
         let last = self.prepare(LAST)?.query_row([], |row| row.get(0))?;
         self.hold(INSERT, last, claim)
     }
@@ -70,7 +70,7 @@ impl Transaction<'_> {
     /// Takes a resource that has a row and is free.
     fn take(&self, resource: &Resource<'_>, claim: &Claim) -> Result<Answer> {
         const UPDATE: &str = "UPDATE resources SET crowd = 0, capacity = ?3, last = ?4, taken = ?5, expires = ?6, since = ?7, \
-             id = ?8, inbox = ?9, owner = ?10, data = ?11 WHERE namespace = ?1 AND name = ?2";
+             renewed = ?7, id = ?8, inbox = ?9, owner = ?10, data = ?11 WHERE namespace = ?1 AND name = ?2";
         self.hold(UPDATE, resource.last, claim)
     }
 
@@ -95,8 +95,8 @@ impl Transaction<'_> {
 
     /// Adds a lease to a crowd.
     fn join(&self, resource: &mut Resource<'_>, claim: &Claim, is_granted: bool) -> Result<()> {
-        const ADD: &str = "INSERT INTO leases (crowd, state, token, weight, expires, since, id, inbox, owner, data) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+        const ADD: &str = "INSERT INTO leases (crowd, state, token, weight, expires, since, renewed, id, inbox, owner, data) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8, ?9, ?10)";
         let (mut state, mut token, weight) = (WAITS, 0, claim.share.weight());
         if is_granted {
             resource.last = Self::token_after(resource.last);

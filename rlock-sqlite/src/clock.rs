@@ -49,9 +49,15 @@ impl HostClock {
         Self { name, source: Source::Boot { clock: Clock::boot(), offset } }
     }
 
-    /// Instants of clocks with different names cannot be compared.
+    /// A boot id, or the name of a clock whose start is unknown: it has a space. Instants of clocks with different names cannot
+    /// be compared.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether the clock of that name is this one, or both count from a start of the host.
+    pub(crate) fn is_like(&self, name: &str) -> bool {
+        name == self.name || [name, self.name()].iter().all(|name| !name.contains(' '))
     }
 
     /// Whether it is the time since the host was started.
@@ -93,6 +99,13 @@ fn boot_id() -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clocks_of_two_starts_are_alike() {
+        let is_like = |one: &str, other| HostClock { name: one.to_owned(), source: Source::Wall }.is_like(other);
+        assert!(is_like("id", "other-id") && is_like("wall clock", "wall clock"));
+        assert!(!is_like("id", "wall clock") && !is_like("wall clock", "id") && !is_like("id", "id time:[1]"));
+    }
 
     #[test]
     fn offsets_of_time_namespaces_are_read() {

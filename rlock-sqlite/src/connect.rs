@@ -15,7 +15,7 @@ use crate::presence::Presence;
 use crate::turns::Turns;
 
 /// The version of the tables.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 /// In the header of the file: "rlok".
 const APPLICATION: i64 = 0x726c_6f6b;
 /// The time in which nothing is granted after a file was deleted, so that those who held something in it learn of it first:
@@ -185,8 +185,8 @@ fn create(conn: &mut Connection, opens: Moment) -> rusqlite::Result<()> {
 
 /// Sees to it that all times in the file are of this client's clock.
 ///
-/// Another clock's are meaningless here, so all leases are deleted: after a start of the host no holder lives. A container may
-/// have a clock of its own, though, so this is only done while no other client has the file open.
+/// If they are of another clock, this client [takes over](take_over). The other clients would go on writing times of theirs, so
+/// this is only done while none of them has the file open.
 fn enter(conn: &mut Connection, clock: &HostClock, presence: &Presence, limit: Duration) -> Result<(), CallError> {
     let found = |conn: &Connection| -> Result<String, CallError> {
         conn.query_row("SELECT clock FROM state", [], |row| row.get(0)).map_err(CallError::undone)
@@ -218,11 +218,28 @@ fn enter(conn: &mut Connection, clock: &HostClock, presence: &Presence, limit: D
     Err(CallError::new(Kind::Undone, "processes with different clocks take turns at opening the file"))
 }
 
+/// Converts the times of all leases to this client's clock. No lease may end early, although no client has the file open: the
+/// holder of a handle needs none, and a minimum hold has no holder.
+///
+/// The time that has passed since a lease was renewed is unknown, so its whole life then is counted again from this moment.
+/// If both clocks count from a start of the host, the lease also ends at its old time, when this clock shows that. The start may
+/// be the same for both. Otherwise this one came after the renewal, so more time has passed since than between the two times.
 fn take_over(conn: &mut Connection, clock: &HostClock) -> rusqlite::Result<()> {
-    const LAST: &str =
+    const ENTER: &str =
         "UPDATE state SET clock = ?1, opens = 0, last = max(last, (SELECT coalesce(max(last), 0) FROM resources))";
     let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    transaction.execute(LAST, [clock.name()])?;
-    transaction.execute_batch("DELETE FROM resources; DELETE FROM leases; DELETE FROM mail")?;
+    let theirs: String = transaction.query_row("SELECT clock FROM state", [], |row| row.get(0))?;
+    let converted = |time: &str| {
+        let latest = format!("?1 + {time} - renewed");
+        if clock.is_like(&theirs) { format!("min({time}, {latest})") } else { latest }
+    };
+    let (since, expires) = (converted("since"), converted("expires"));
+    transaction.execute(ENTER, [clock.name()])?;
+    transaction.execute_batch("DELETE FROM resources WHERE crowd = 0 AND id IS NULL; DELETE FROM mail")?;
+    for table in ["resources", "leases"] {
+        let convert =
+            format!("UPDATE {table} SET since = {since}, expires = {expires}, renewed = ?1 WHERE id IS NOT NULL");
+        transaction.execute(&convert, [micros(clock.now())])?;
+    }
     transaction.commit()
 }

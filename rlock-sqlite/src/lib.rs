@@ -30,10 +30,15 @@
 //! SQLite's own lock.
 //!
 //! A lease expires by the time since the start of the host (`CLOCK_BOOTTIME`), without the offset of a time
-//! namespace. So a change of the clock neither frees a lock nor keeps it. The first client after a restart of the
-//! host deletes all leases. A container may have a boot id of its own, which looks like such a restart. A client
-//! therefore deletes the leases only while no other client has the file open, which a lock on a third file shows;
-//! otherwise connecting fails. Without /proc the wall clock decides.
+//! namespace. So a change of the wall clock neither frees a lock nor keeps it.
+//!
+//! The file names the clock of its times by the boot id, which changes at each restart of the host. A container may have
+//! a boot id of its own, and without /proc the wall clock decides. A client with another clock than that of the file
+//! converts the times: each lease starts the life of its last renewal again. So no lease ends early, neither a handle
+//! nor a minimum hold, and after a restart the lock of a dead holder is free within a TTL of the first connection.
+//! Between two boot ids, a lease also ends when the new clock shows its old end, so while the host runs the conversion
+//! prolongs no lease. A client converts the times only while no other client has the file open, which a lock on a third
+//! file shows; otherwise connecting fails.
 //!
 //! A client leaves notices for other clients in a table, and writes to one of the files beside the database. On Linux
 //! that wakes the clients that wait (inotify). Clients with leases also poll every 100 ms, because a lock may be
@@ -81,7 +86,9 @@
 //!   after it. `rlock check` reports a long log.
 //! - **Forks.** A child has no thread for its parent's client, so the client refuses its requests. Connect again
 //!   there.
-//! - **Power.** A power failure may lose the last writes, together with all holders.
+//! - **Power.** A power failure ends all processes, and may lose the last writes, among them handles and minimum holds.
+//! - **Alternating clocks.** If clients with /proc and clients without it open the file in turns, each change starts the
+//!   lives of all leases again. The lock of a dead holder stays taken until the clock has not changed for a TTL.
 
 mod access;
 mod acquire;

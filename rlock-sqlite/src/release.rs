@@ -36,8 +36,8 @@ impl Transaction<'_> {
 
     /// Keeps a share taken for a time.
     fn rest(&self, crowd: i64, weight: i64, until: i64) -> Result<()> {
-        const REST: &str = "INSERT INTO leases (crowd, state, token, weight, expires, since, id, inbox, owner) \
-             VALUES (?, ?, 0, ?, ?, ?, x'', '', '')";
+        const REST: &str = "INSERT INTO leases (crowd, state, token, weight, expires, since, renewed, id, inbox, owner) \
+             VALUES (?1, ?2, 0, ?3, ?4, ?5, ?5, x'', '', '')";
         self.execute(REST, (crowd, RESTS, weight, until, self.now)).map(drop)
     }
 

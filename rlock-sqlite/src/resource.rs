@@ -79,8 +79,8 @@ impl Transaction<'_> {
     /// Moves the lease in the row to the table of leases, where others can be added.
     pub(crate) fn form_crowd(&self, resource: &mut Resource<'_>) -> Result<()> {
         const NUMBER: &str = "SELECT coalesce(max(crowd), 0) + 1 FROM leases";
-        const MOVE: &str = "INSERT INTO leases (crowd, state, token, weight, expires, since, id, inbox, owner, data) \
-             SELECT ?3, 1, last, taken, expires, since, id, inbox, owner, data FROM resources \
+        const MOVE: &str = "INSERT INTO leases (crowd, state, token, weight, expires, since, renewed, id, inbox, owner, data) \
+             SELECT ?3, 1, last, taken, expires, since, renewed, id, inbox, owner, data FROM resources \
              WHERE namespace = ?1 AND name = ?2";
         const FORM: &str = "UPDATE resources SET crowd = ?3, id = NULL, inbox = '', owner = '', data = NULL \
              WHERE namespace = ?1 AND name = ?2";

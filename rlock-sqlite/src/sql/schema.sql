@@ -1,7 +1,7 @@
 -- Times are µs of the clock that `state` names.
 CREATE TABLE state (
   id INTEGER PRIMARY KEY CHECK (id = 1),
-  clock TEXT NOT NULL,   -- by which all times here are counted: those of one start of the host
+  clock TEXT NOT NULL,   -- by which all times here are counted: usually that of one start of the host
   last INTEGER NOT NULL, -- the greatest token of the resources whose rows were deleted
   opens INTEGER NOT NULL -- nothing is granted before: where locks were lost, their holders learn of it first
 ) STRICT;
@@ -18,6 +18,7 @@ CREATE TABLE resources (
   taken INTEGER NOT NULL,    -- the weights that are held or rest
   expires INTEGER NOT NULL,  -- the holder in this row; of a free resource the time of its last use
   since INTEGER NOT NULL,
+  renewed INTEGER NOT NULL,  -- when the holder's `expires` was set
   id BLOB,                   -- the holder's lease; NULL if no holder is in this row
   inbox TEXT NOT NULL,
   owner TEXT NOT NULL,
@@ -34,6 +35,7 @@ CREATE TABLE leases (
   weight INTEGER NOT NULL,
   expires INTEGER NOT NULL,
   since INTEGER NOT NULL,   -- when it was granted, or queued
+  renewed INTEGER NOT NULL, -- when `expires` was set
   id BLOB NOT NULL,         -- empty for a rest
   inbox TEXT NOT NULL,      -- where its client reads
   owner TEXT NOT NULL,      -- who that is, for people

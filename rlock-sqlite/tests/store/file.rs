@@ -30,11 +30,11 @@ async fn files_of_others_are_refused() {
     let path = |name: &str| folder.path().join(name);
     sqlite(&path("other")).execute_batch("CREATE TABLE theirs (x)").unwrap();
     drop(open(&path("newer")).await);
-    sqlite(&path("newer")).execute_batch("PRAGMA user_version = 3").unwrap();
+    sqlite(&path("newer")).execute_batch("PRAGMA user_version = 4").unwrap();
     fs::write(path("text"), "x".repeat(10_000)).unwrap();
     for (name, said) in [
         ("other", "another program: choose another file"),
-        ("newer", "of version 3, and this program knows version 2"),
+        ("newer", "of version 4, and this program knows version 3"),
         ("text", "no file of rlock's"),
         ("text/locks.db", "choose another place"),
     ] {
