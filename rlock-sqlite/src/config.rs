@@ -152,7 +152,8 @@ impl SqliteConfig {
         self
     }
 
-    /// States that the file system belongs to this host alone. Without this, connecting refuses a FUSE file system.
+    /// States that a FUSE file system belongs to this host alone. Without this, connecting refuses FUSE. Connecting always
+    /// refuses a network file system.
     #[must_use]
     pub fn local_file_system(mut self) -> Self {
         self.is_local = true;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::SqliteConfig;
 use crate::access::Access;
 use crate::error::{CallError, Kind};
-use crate::file_system;
+use crate::file_system::FileSystem;
 
 /// Distinguishes files at the same path.
 pub(crate) type Identity = (u64, u64);
@@ -27,17 +27,22 @@ pub(crate) struct QuietFolder {
 /// A file that is there is not opened: closing it again would end the locks that SQLite has on it by other connections of
 /// this process (<https://sqlite.org/howtocorrupt.html>, section 2.2).
 pub(crate) fn prepare(config: &SqliteConfig) -> Result<PathBuf, CallError> {
+    prepare_on(config, FileSystem::of)
+}
+
+/// As [`prepare`]; `file_system` looks up the file system of a folder.
+fn prepare_on(
+    config: &SqliteConfig,
+    file_system: impl Fn(&Path) -> Result<FileSystem, CallError>,
+) -> Result<PathBuf, CallError> {
     let path = &config.path;
+    let refuse_remote = |folder: &Path| file_system(folder)?.refuse_remote(folder, config.is_local);
     let folder = folder(path);
     create_folders(folder, config.access).map_err(|error| CallError::file("create the folder", folder, error))?;
-    if !config.is_local {
-        file_system::refuse_remote(folder)?; // before anything is made there
-    }
+    refuse_remote(folder)?; // before anything is made there
     create(path, config.access).map_err(|error| CallError::file("create", path, error))?;
     let real = fs::canonicalize(path).map_err(|error| CallError::file("find", path, error))?;
-    if !config.is_local {
-        file_system::refuse_remote(self::folder(&real))?;
-    }
+    refuse_remote(self::folder(&real))?;
     if links(&real) > 1 {
         let reason = format!(
             "{} has several names (hard links), and each would have a log of its own: remove all names but one",
@@ -219,6 +224,43 @@ mod tests {
     use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
     use super::*;
+
+    const EXT4: FileSystem = FileSystem(0xef53);
+    const NFS: FileSystem = FileSystem(0x6969);
+    const FUSE: FileSystem = FileSystem(0x6573_5546);
+
+    #[test]
+    fn remote_file_systems_are_refused_with_a_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("locks.db");
+        let url = format!("sqlite:{}", path.display());
+        let local = format!("{url}?file_system=local");
+        for (url, found, said) in [
+            (&url, NFS, ["network file system (NFS)", "or a server as the store"]),
+            (&local, NFS, ["network file system (NFS)", "or a server as the store"]),
+            (&url, FUSE, ["file system of a program (FUSE)", "add ?file_system=local"]),
+        ] {
+            let refused = prepare_on(&SqliteConfig::from_url(url).unwrap(), |_| Ok(found)).unwrap_err();
+            assert_eq!(refused.kind, Kind::Refused, "{refused}");
+            let text = refused.to_string();
+            assert!(said.iter().all(|part| text.contains(part)), "{text}");
+            assert!(!path.exists(), "{text}");
+        }
+        for (url, found) in [(&url, EXT4), (&local, FUSE)] {
+            prepare_on(&SqliteConfig::from_url(url).unwrap(), |_| Ok(found)).unwrap();
+        }
+    }
+
+    #[test]
+    fn link_to_a_remote_file_system_is_refused() {
+        let [here, there] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let link = here.path().join("locks.db");
+        std::os::unix::fs::symlink(there.path().join("locks.db"), &link).unwrap();
+        let remote = fs::canonicalize(there.path()).unwrap();
+        let file_system = |folder: &Path| Ok(if folder == remote { FUSE } else { EXT4 });
+        let refused = prepare_on(&SqliteConfig::at(&link).unwrap(), file_system).unwrap_err();
+        assert!(refused.to_string().contains("(FUSE)"), "{refused}");
+    }
 
     #[test]
     fn folder_with_new_entries_is_not_quiet() {

@@ -75,8 +75,8 @@
 //! # What it cannot promise
 //!
 //! - **Several hosts.** On a network file system, the processes of one host would not see the locks of another.
-//!   Connecting refuses such a file system, and also one that a program provides (FUSE), unless `?file_system=local`
-//!   states that it belongs to this host alone.
+//!   Connecting refuses such a file system. It also refuses one that a program provides (FUSE), unless
+//!   `?file_system=local` states that it belongs to this host alone.
 //! - **A stopped writer.** A process that is stopped in the middle of a write, which takes a fraction of a
 //!   millisecond, blocks all other clients until it continues or dies.
 //! - **A deleted file,** or a deleted log `…-wal`. Holders learn of it within 100 ms. The new file grants nothing for
