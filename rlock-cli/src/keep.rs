@@ -10,8 +10,13 @@
 //! before the lock ends if `rlock` has not sent a later time, as when `rlock` was stopped. `rlock` kills a keeper that
 //! does not answer, and then the tree. The system kills the program itself with the keeper.
 //!
+//! A stopped keeper notices nothing. The system continues it when `rlock` dies. In a PID namespace, the keeper's death
+//! ends the whole tree: the system kills it when `rlock` dies, and shortly after the time at which it should have
+//! killed the tree.
+//!
 //! Outside Linux there are no subreapers: all this then holds for the program's process group alone.
 
+mod alarm;
 mod launch;
 mod message;
 mod namespace;

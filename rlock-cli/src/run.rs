@@ -200,10 +200,11 @@ async fn run_program(
     signals.expect_program()?;
     let mut terminal = Terminal::of_the_session();
     let in_front = terminal.as_mut().is_some_and(Terminal::lend);
-    let remaining = (args.on_lost != OnLost::Ignore).then(|| Grace::of(args.lock.ttl).for_keeper(held.remaining()));
+    let grace = Grace::of(args.lock.ttl);
+    let remaining = (args.on_lost != OnLost::Ignore).then(|| grace.for_keeper(held.remaining()));
     let nested = nested::environment(&args.lock, keeper.pid(), keeper.namespace());
     let environment = held.environment().into_iter().chain([nested]).collect();
-    let program = match keeper.start(environment, in_front, remaining).await {
+    let program = match keeper.start(environment, in_front, remaining, grace.patience()).await {
         Ok(program) => program,
         Err(NotStarted::Refused(source)) => return Err(StartError::new(&args.program[0], source).into()),
         Err(NotStarted::TooLate) => return Err(RunError::TooLate { names }),

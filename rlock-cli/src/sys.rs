@@ -36,15 +36,17 @@ pub(crate) fn prepare(command: &mut Command, terminal: Option<OwnedFd>) {
     // handler: it allocates nothing, takes no lock and touches no memory of other threads.
     unsafe {
         command.pre_exec(move || {
-            die_with(parent)?;
+            signal_at_death_of(parent, Signal::SIGKILL)?;
             start_in_front(terminal.as_ref())
         });
     }
 }
 
+/// Lets the system send `signal` to this process when the thread that started it dies. Fails if that thread's process,
+/// `parent`, is dead already. Outside Linux it does nothing.
 #[cfg(target_os = "linux")]
-fn die_with(parent: u32) -> io::Result<()> {
-    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+pub(crate) fn signal_at_death_of(parent: u32, signal: Signal) -> io::Result<()> {
+    nix::sys::prctl::set_pdeathsig(signal)?;
     // In a PID namespace the number is 0, since the parent is outside. The namespace itself ends with the parent.
     let now = nix::unistd::getppid().as_raw().cast_unsigned();
     let parent_died_before = now != parent && now != 0;
@@ -52,7 +54,7 @@ fn die_with(parent: u32) -> io::Result<()> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn die_with(_parent: u32) -> io::Result<()> {
+pub(crate) fn signal_at_death_of(_parent: u32, _signal: Signal) -> io::Result<()> {
     Ok(())
 }
 

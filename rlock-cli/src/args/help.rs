@@ -34,12 +34,14 @@ the TTL; rlock then kills it instead of continuing it.
 
 A second process, the keeper, starts the program. The keeper and rlock watch each other: when one of the two is killed \
 or stopped, the other kills the tree before the lock ends. With --on-lost ignore, the program of a stopped rlock runs \
-on. If both are killed at once, only the program itself dies; if both are stopped at once, nothing ends the tree. \
+on. When rlock is killed, the system continues a stopped keeper. If both are killed at once, or the keeper while rlock \
+is stopped, only the program itself dies, and its descendants run on; if both are stopped, nothing ends the tree. \
 rlock cannot kill processes of another user, as under sudo: it reports them, and holds the lock while they run. \
 Outside Linux rlock reaches only the program's process group.
 
-With --pid-namespace the program runs in a PID namespace, which the system ends with the keeper: nothing of the tree \
-is left, even if rlock and the keeper are killed at once. The program sees only its own processes there, with other \
+With --pid-namespace the program runs in a PID namespace, which the system ends with the keeper. The system also kills \
+the keeper when rlock dies, and before the lock ends if the keeper does not do its work: nothing of the tree is left, \
+even if both are killed or stopped, in any order. The program sees only its own processes there, with other \
 numbers, and its mounts are its own. Without the rights of root it also runs in a user namespace, in which sudo and \
 other users do not work. If the system refuses namespaces, as many containers do, rlock ends with status 71.
 

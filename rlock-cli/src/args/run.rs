@@ -44,7 +44,7 @@ pub(crate) struct RunArgs {
     pub(crate) wait_for: WaitFor,
 
     /// Runs the program in a PID namespace, which the system ends with the keeper: nothing of the tree is left, even if
-    /// rlock and its keeper are killed at once
+    /// both rlock and its keeper are killed or stopped
     #[arg(long)]
     pub(crate) pid_namespace: bool,
 

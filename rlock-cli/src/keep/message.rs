@@ -1,5 +1,7 @@
 //! The orders from `rlock` to the keeper, and the news from the keeper: one JSON object per line.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::survivors::Survivors;
@@ -13,6 +15,8 @@ pub(crate) enum Order {
         /// Makes its group the foreground group of the terminal.
         in_front: bool,
         until: Option<u64>,
+        /// The time after `until` at which the system kills the keeper of a PID namespace.
+        margin: Duration,
     },
     /// Kills the tree at this time, in nanoseconds since the [epoch](super::keep), unless a new order changes the time.
     Until(u64),
@@ -69,7 +73,8 @@ mod tests {
     #[test]
     fn messages_are_lines_and_read_back() {
         let environment = vec![("RLOCK_NAME".into(), "a\n\"b\"".into())];
-        for order in [Order::Start { environment, in_front: true, until: Some(7) }, Order::Until(8), Order::Kill] {
+        let start = Order::Start { environment, in_front: true, until: Some(7), margin: Duration::from_millis(1) };
+        for order in [start, Order::Until(8), Order::Kill] {
             let line = to_line(&order);
             assert_eq!(line.matches('\n').count(), 1, "{line}");
             assert_eq!(serde_json::from_str::<Order>(&line).unwrap(), order);

@@ -15,32 +15,40 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 
+use super::alarm::Alarm;
 use super::launch::Launch;
 use super::message::{News, Order, to_line};
 use super::namespace::{Init, Namespace};
 use super::tree::{Identity, Tree};
 use crate::sys::{self, Child};
 
-/// Does the keeper's work, from the fork to the end of the process. Times are counted from `epoch`.
-pub(crate) fn keep(mut rlock: UnixStream, command: &[OsString], namespace: Namespace, epoch: Moment) -> io::Result<()> {
+/// Does the keeper's work, from the fork to the end of the process. Times are counted from `epoch`. `parent` is the
+/// process id of `rlock`.
+pub(crate) fn keep(
+    mut rlock: UnixStream,
+    command: &[OsString],
+    namespace: Namespace,
+    epoch: Moment,
+    parent: u32,
+) -> io::Result<()> {
     // The keeper blocks signals: a terminal or a service manager that sends them to every process means `rlock`.
     SigSet::all().thread_block()?;
     SigSet::from_iter([Signal::SIGCHLD]).thread_unblock()?;
     setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
     sys::adopt_orphans();
     let mut tree = Tree::of_this_process();
-    let init = match namespace {
-        Namespace::Shared => None,
+    let (init, alarm) = match namespace {
+        Namespace::Shared => (None, None),
         Namespace::Own => {
             let init = Init::start().inspect_err(|error| {
                 let refused = News::NoNamespace(error.raw_os_error().unwrap_or(libc::EIO));
                 let _rlock_is_dead = rlock.write_all(to_line(&refused).as_bytes());
             })?;
             tree.set_init(init.pid());
-            Some(init)
+            (Some(init), Some(Alarm::new()?))
         }
     };
-    let keeper = KeeperState::new(rlock.try_clone()?, epoch, tree, init);
+    let keeper = KeeperState::new(rlock.try_clone()?, parent, epoch, tree, init, alarm);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(attend(rlock, command, keeper))
 }
@@ -84,6 +92,8 @@ async fn attend(rlock: UnixStream, command: &[OsString], mut keeper: KeeperState
 /// The state of the keeper, in its own process.
 struct KeeperState {
     rlock: UnixStream,
+    /// The process id of `rlock`.
+    parent: u32,
     epoch: Moment,
     tree: Tree,
     /// The first process of the program's PID namespace, if it has one of its own.
@@ -94,14 +104,25 @@ struct KeeperState {
     has_ended: bool,
     is_gone: bool,
     until: Option<Moment>,
+    /// Set in a PID namespace, which ends with this process. It rings this `margin` after `until`.
+    alarm: Option<Alarm>,
+    margin: Duration,
     is_killing: bool,
     kills: u32,
 }
 
 impl KeeperState {
-    fn new(rlock: UnixStream, epoch: Moment, tree: Tree, init: Option<Init>) -> Self {
+    fn new(
+        rlock: UnixStream,
+        parent: u32,
+        epoch: Moment,
+        tree: Tree,
+        init: Option<Init>,
+        alarm: Option<Alarm>,
+    ) -> Self {
         Self {
             rlock,
+            parent,
             epoch,
             tree,
             init,
@@ -110,6 +131,8 @@ impl KeeperState {
             has_ended: false,
             is_gone: false,
             until: None,
+            alarm,
+            margin: Duration::ZERO,
             is_killing: false,
             kills: 0,
         }
@@ -123,12 +146,28 @@ impl KeeperState {
         self.epoch.after(Duration::from_nanos(nanos))
     }
 
+    fn set_until(&mut self, until: u64) {
+        let until = self.at(until);
+        self.until = Some(until);
+        if let Some(alarm) = &mut self.alarm {
+            alarm.set(until.after(self.margin).since(Clock::boot().now()));
+        }
+    }
+
     fn obey(&mut self, order: Order, command: &[OsString]) {
         match order {
-            Order::Start { environment, in_front, until } => {
-                self.until = until.map(|at| self.at(at));
-                let namespace = if self.init.is_some() { Namespace::Own } else { Namespace::Shared };
-                match Launch::of(command).start(environment, in_front, namespace) {
+            Order::Start { environment, in_front, until, margin } => {
+                self.margin = margin;
+                if let Some(until) = until {
+                    self.set_until(until);
+                }
+                // A stopped keeper would not see that `rlock` has died.
+                let (namespace, at_death) = match self.init {
+                    Some(_) => (Namespace::Own, Signal::SIGKILL),
+                    None => (Namespace::Shared, Signal::SIGCONT),
+                };
+                let start = |()| Launch::of(command).start(environment, in_front, namespace);
+                match sys::signal_at_death_of(self.parent, at_death).and_then(start) {
                     Ok(pid) => {
                         sys::hurry();
                         self.program = Some(pid);
@@ -137,7 +176,7 @@ impl KeeperState {
                     Err(error) => self.tell(&News::NotStarted(error.raw_os_error().unwrap_or(libc::EIO))),
                 }
             }
-            Order::Until(until) => self.until = Some(self.at(until)),
+            Order::Until(until) => self.set_until(until),
             Order::Signal(signal) => self.signal(signal),
             Order::SignalTree(signal) => self.signal_tree(signal),
             Order::AskToEnd => self.tree.ask_to_end(&mut self.asked),

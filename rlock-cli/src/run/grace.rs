@@ -29,6 +29,11 @@ impl Grace {
         remaining.saturating_sub(self.kill / 4 * 3)
     }
 
+    /// The longest time for the keeper to begin to kill.
+    pub(super) fn patience(self) -> Duration {
+        self.kill / 4
+    }
+
     /// The longest time for a program to end after the store has reported that the lock is gone.
     pub(super) fn after_loss(self) -> Duration {
         self.term.min(Self::AFTER_LOSS)

@@ -83,9 +83,10 @@ impl Forked {
         let epoch = Clock::boot().now();
         let tree = Tree::of_this_process();
         sys::adopt_orphans();
+        let parent = std::process::id();
         let Some(pid) = sys::fork()? else {
             drop(stream);
-            exit(i32::from(keep(rlock, command, namespace, epoch).is_err()));
+            exit(i32::from(keep(rlock, command, namespace, epoch, parent).is_err()));
         };
         stream.set_nonblocking(true)?;
         Ok(Self { pid, epoch, tree, stream, patience: Self::PATIENCE })
@@ -149,16 +150,18 @@ impl Keeper {
         self.namespace.as_deref()
     }
 
-    /// Starts the program. The keeper kills it after `remaining`, unless [`extend`](Self::extend) sets a later time. A
-    /// keeper that does not answer within that time, a minute at most, is killed.
+    /// Starts the program. The keeper kills it after `remaining`, unless [`extend`](Self::extend) sets a later time. In
+    /// a PID namespace, the system does so a `margin` later. A keeper that does not answer within `remaining`, a minute
+    /// at most, is killed.
     pub(super) async fn start(
         &mut self,
         environment: Vec<(String, String)>,
         in_front: bool,
         remaining: Option<Duration>,
+        margin: Duration,
     ) -> Result<Pid, NotStarted> {
         let until = remaining.map(|remaining| self.until(remaining));
-        let line = to_line(&Order::Start { environment, in_front, until });
+        let line = to_line(&Order::Start { environment, in_front, until, margin });
         let _dead_if_unwritten = self.orders.write_all(line.as_bytes()).await;
         self.wake();
         let limit = remaining.map_or(self.patience, |remaining| remaining.min(self.patience));
@@ -382,7 +385,7 @@ mod tests {
             let (forked, mut child, mut other) = silent();
             other.write_all(to_line(&News::Ready { namespace: None }).as_bytes()).unwrap();
             let mut keeper = Keeper::meet(forked).await.unwrap();
-            let failure = keeper.start(Vec::new(), false, remaining).await.unwrap_err();
+            let failure = keeper.start(Vec::new(), false, remaining, Duration::ZERO).await.unwrap_err();
             assert!(matches!(failure, NotStarted::Unanswered { .. }), "{failure:?}");
             assert!(child.try_wait().is_err(), "the keeper was not reaped");
         }

@@ -41,6 +41,68 @@ fn option_ends_the_tree_of_killed_guardians() {
     next.exit().assert(0, &["released"]);
 }
 
+/// One of the two processes that guard a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Guardian {
+    Supervisor,
+    Keeper,
+}
+
+#[test]
+fn option_ends_the_tree_however_both_guardians_fail() {
+    use Guardian::{Keeper, Supervisor};
+    use Signal::{SIGKILL, SIGSTOP};
+
+    const ORDERS: [[(Guardian, Signal); 2]; 6] = [
+        [(Keeper, SIGSTOP), (Supervisor, SIGKILL)],
+        [(Supervisor, SIGKILL), (Keeper, SIGSTOP)],
+        [(Keeper, SIGKILL), (Supervisor, SIGSTOP)],
+        [(Supervisor, SIGSTOP), (Keeper, SIGKILL)],
+        [(Keeper, SIGSTOP), (Supervisor, SIGSTOP)],
+        [(Supervisor, SIGSTOP), (Keeper, SIGSTOP)],
+    ];
+    let server = Server::start();
+    let mut rounds = Vec::new();
+    for order in ORDERS {
+        let name = unique("failed");
+        let options = ["--pid-namespace", "--ttl", "5s", "--json"];
+        let mut first = Rlock::run_script(&server, &name, &options, "setsid sleep 600 & exec sleep 600");
+        let (_, line) = first.hear_any(&["\"event\":\"started\"", REFUSED]);
+        if line.contains(REFUSED) {
+            return assert_refused(&first.exit());
+        }
+        let started: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let program = Process::from(Pid::from_raw(started["process"].as_i64().unwrap().try_into().unwrap()));
+        let daemon = Process::from(until("the daemon", || children_of(program.pid()).first().copied()));
+        let guardians = [Process::from(first.pid()), Process::from(parent_of(program.pid()))];
+        let mut next = Rlock::on(&server, &["run", &name, "--", "cat"]);
+        next.hear("waiting");
+        fail(&guardians, order);
+        rounds.push((order, guardians, first, next, [program, daemon]));
+    }
+    for (order, _guardians, _first, mut next, tree) in rounds {
+        next.hear("acquired");
+        assert!(!tree.iter().any(Process::is_alive), "{order:?}");
+        next.exit().assert(0, &["released"]);
+    }
+}
+
+/// Sends the signals, to `rlock` and its keeper, in this order.
+fn fail([supervisor, keeper]: &[Process; 2], order: [(Guardian, Signal); 2]) {
+    let send = |(guardian, signal): (Guardian, Signal)| {
+        let process = if guardian == Guardian::Supervisor { supervisor } else { keeper };
+        until("the failure of a guardian", || {
+            let _dead_already = kill(process.pid(), signal);
+            (!process.is_alive() || signal == Signal::SIGSTOP && process.is_stopped()).then_some(())
+        });
+    };
+    order.into_iter().for_each(send);
+    if order.iter().all(|(_, signal)| *signal == Signal::SIGSTOP) {
+        // An order of rlock, such as the first extension, may have continued the keeper.
+        send((Guardian::Keeper, Signal::SIGSTOP));
+    }
+}
+
 #[test]
 fn orphans_in_a_namespace_keep_the_lock() {
     let server = Server::start();

@@ -126,6 +126,30 @@ fn killed_rlock_takes_the_whole_tree_along() {
 }
 
 #[test]
+fn killed_rlock_continues_its_stopped_keeper() {
+    let server = Server::start();
+    let folder = Folder::new();
+    let (outer, name, program) = (unique("adopter"), unique("orphan"), env!("CARGO_BIN_EXE_rlock"));
+    let script = folder.script(&format!("{DAEMON} echo $$ > $D/pid; exec sleep 600"));
+    let inner = [program, "run", &name, "--ttl", "1m", "--", "sh", "-c", &script];
+    // The outer keeper adopts the inner one, in the same session. In another session, the kernel would continue a
+    // stopped orphan by itself.
+    let running = Rlock::on(&server, &[&["run", &outer, "--ttl", "1m", "--"], &inner[..]].concat());
+    let (daemon, program) = (folder.wait_for_process("daemon"), folder.wait_for_process("pid"));
+    let keeper = Process::from(parent_of(program.pid()));
+    let rlock = Process::from(parent_of(keeper.pid()));
+    assert_ne!(rlock.pid(), running.pid());
+    for guardian in [&rlock, &keeper] {
+        kill(guardian.pid(), Signal::SIGSTOP).unwrap();
+        guardian.wait_until_stopped();
+    }
+    kill(rlock.pid(), Signal::SIGKILL).unwrap();
+    daemon.wait_until_dead();
+    program.wait_until_dead();
+    running.exit().assert(137, &["released"]);
+}
+
+#[test]
 fn killed_keeper_takes_the_whole_tree_along() {
     let server = Server::start();
     let folder = Folder::new();
