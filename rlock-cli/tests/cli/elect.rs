@@ -8,7 +8,7 @@ use rlock_testkit::faults::{Control as _, Data};
 use serde_json::Value;
 
 use super::Server;
-use crate::support::{Folder, Observer, Process, Rlock, parent_of, rlock, unique, until, url, wait_for};
+use crate::support::{Folder, Observer, Process, Rlock, children_of, parent_of, rlock, unique, until, url, wait_for};
 
 /// Notes the token of each term, and goes on until it is ended.
 const TERM: &str = "echo $RLOCK_TOKEN >> $D/terms; exec sleep 600";
@@ -41,6 +41,9 @@ fn broken_lead_begins_another_term() {
     assert!(tokens.is_sorted_by(|one, next| one < next), "{tokens:?}");
     let comm = fs::read_to_string(format!("/proc/{}/comm", running.pid())).expect("it runs");
     assert_eq!(comm, "rlock\n", "a later term has another name");
+    let keeper = until("the keeper", || children_of(running.pid()).first().copied());
+    let comm = fs::read_to_string(format!("/proc/{keeper}/comm")).expect("it runs");
+    assert_eq!(comm, "rlock\n", "the keeper of a later term has another name");
     running.signal(Signal::SIGTERM);
     running.exit().assert(143, &[]);
     assert_eq!(leader(&server, &name), None);

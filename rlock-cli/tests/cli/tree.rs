@@ -158,7 +158,9 @@ fn killed_keeper_takes_the_whole_tree_along() {
     let (mut running, daemon) = run_daemon(&server, &folder, &name, &options, "echo $$ > $D/pid; sleep 600");
     running.hear("started");
     let program = folder.wait_for_process("pid");
-    kill(keeper_of(&running, &program).pid(), Signal::SIGKILL).unwrap();
+    let keeper = keeper_of(&running, &program);
+    assert_eq!(std::fs::read_to_string(format!("/proc/{}/comm", keeper.pid())).unwrap(), "rlock\n");
+    kill(keeper.pid(), Signal::SIGKILL).unwrap();
     running.exit().assert(71, &["killed the program", "was ended by SIGKILL", "the keeper of the program was killed"]);
     assert!(!program.is_alive() && !daemon.is_alive());
     Rlock::on(&server, &["run", &name, "--try", "--", "true"]).exit().assert(0, &[]);
