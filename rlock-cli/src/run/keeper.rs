@@ -303,7 +303,7 @@ impl Keeper {
         }
         let is_gone = self.tree.is_gone();
         let refused = self.tree.signal(libc::SIGKILL);
-        if !refused.is_empty() && kills == 10 {
+        if kills == 0 || !refused.is_empty() && kills == 10 {
             self.own_news.push_back(News::Killing(refused));
         }
         while let Child::Changed(pid, status) = sys::next_child() {

@@ -59,6 +59,8 @@ pub(super) struct Supervision<'a> {
     is_overdue: bool,
     /// The keeper was killed, and the program with it.
     is_unkept: bool,
+    /// The report of a kill, due once the tree was killed.
+    kill_report: Option<&'static str>,
     /// Whether `rlock` has reported that it cannot kill some of the tree.
     is_refused: bool,
     /// The lock is lost or about to be, and the program runs on (`--on-lost ignore`).
@@ -126,6 +128,7 @@ impl<'a> Supervision<'a> {
             overdue_at: args.max_hold.map(|time| now + time),
             is_overdue: false,
             is_unkept: false,
+            kill_report: None,
             is_refused: false,
             is_ignored: false,
         }
@@ -195,7 +198,7 @@ impl<'a> Supervision<'a> {
             News::Stopped(signal) => self.on_stop(signal),
             News::Ended(status) => self.on_ended(ExitStatus::from_raw(status)),
             News::Left(processes) => self.left = Some((processes, Instant::now() + Self::LEFT_UNREMARKED)),
-            News::Killing(refused) => self.on_refused(&refused),
+            News::Killing(refused) => self.on_killing(&refused),
             News::Late => self.on_late(),
             News::KeeperDied => self.on_death_of_keeper(),
             News::Gone => self.is_gone = true,
@@ -224,14 +227,6 @@ impl<'a> Supervision<'a> {
         let (names, list) = (self.held.names(), self.held.list());
         let (pids, more) = (processes.pids(), processes.more());
         event!("left", names: list, processes: pids, more: more; "the program has ended, and {names} stays held for what it has left running: {processes}");
-    }
-
-    fn on_refused(&mut self, processes: &Survivors) {
-        if processes.is_empty() || std::mem::replace(&mut self.is_refused, true) {
-            return;
-        }
-        let (pids, more) = (processes.pids(), processes.more());
-        event!("not_killed", processes: pids, more: more; "processes of another user cannot be killed and run on: {processes}");
     }
 
     async fn on_signal(&mut self, signal: Signal) {
@@ -284,8 +279,8 @@ impl<'a> Supervision<'a> {
         if self.force_at.is_some_and(|force_at| now >= force_at) {
             self.force_at = None;
             self.is_forced = true;
-            event!("killed"; "killed the program, which did not end when it was asked to");
-            self.keeper.kill(self.patience());
+            self.kill_report = Some("killed the program, which did not end when it was asked to");
+            self.keeper.kill(self.grace.patience());
         }
         if self.overdue_at.is_some_and(|overdue_at| now >= overdue_at) {
             self.on_overdue(now);

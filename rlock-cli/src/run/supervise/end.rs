@@ -1,12 +1,11 @@
 //! The end of a program whose lock is lost or about to be, or whose time is up.
 
-use std::time::Duration;
-
 use rlock::LossReason;
 use tokio::time::Instant;
 
 use super::Supervision;
 use crate::args::OnLost;
+use crate::keep::Survivors;
 use crate::report::event;
 use crate::run::held::millis;
 
@@ -24,7 +23,7 @@ impl Supervision<'_> {
     pub(super) fn on_late(&mut self) {
         if self.end.is_none() {
             self.end = Some(self.end_by(Instant::now(), true));
-            event!("killed"; "killed the program: rlock was stopped, and the lock was about to end");
+            self.kill_report = Some("killed the program: rlock was stopped, and the lock was about to end");
         }
     }
 
@@ -32,8 +31,11 @@ impl Supervision<'_> {
     pub(super) fn on_death_of_keeper(&mut self) {
         if self.end.is_none() && !self.is_forced {
             self.is_unkept = self.status.is_none();
-            let killed = if self.is_unkept { "the program" } else { "what the program has left running" };
-            event!("killed"; "killed {killed}: the keeper was killed");
+            self.kill_report = Some(if self.is_unkept {
+                "killed the program: the keeper was killed"
+            } else {
+                "killed what the program has left running: the keeper was killed"
+            });
         }
     }
 
@@ -91,17 +93,25 @@ impl Supervision<'_> {
             return;
         }
         self.end = Some(self.end_by(Instant::now(), true));
-        self.keeper.kill(self.patience());
-        event!("killed"; "killed the program");
+        self.keeper.kill(self.grace.patience());
+        self.kill_report = Some("killed the program");
+    }
+
+    /// The tree was killed, except the `refused` processes, which belong to another user.
+    pub(super) fn on_killing(&mut self, refused: &Survivors) {
+        let report = self.kill_report.take();
+        if refused.is_empty() {
+            if let Some(report) = report {
+                event!("killed"; "{report}");
+            }
+        } else if !std::mem::replace(&mut self.is_refused, true) {
+            let (pids, more) = (refused.pids(), refused.more());
+            event!("not_killed", processes: pids, more: more; "processes of another user cannot be killed and run on: {refused}");
+        }
     }
 
     fn end_by(&self, kill_at: Instant, is_killed: bool) -> End {
         let is_after = self.end.map_or(self.status.is_some(), |end| end.is_after);
         End { kill_at, is_killed, is_after }
-    }
-
-    /// The longest time for an answer of the keeper.
-    pub(super) fn patience(&self) -> Duration {
-        self.grace.kill / 4
     }
 }
