@@ -1,10 +1,11 @@
 //! Random trees of processes, whose guardians and members are killed and stopped at random: nothing of a tree is left
 //! when the next holder has the lock. `scripts/storm` runs a thousand rounds.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fmt::Write as _;
 use std::fs;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -29,23 +30,43 @@ fn no_process_runs_beside_the_next_holder() {
     let seed = number("RLOCK_TEST_SEED").unwrap_or_else(rand::random);
     println!("RLOCK_TEST_SEED={seed}");
     let server = Server::start();
+    let has_namespaces = has_namespaces(&server);
     let workers = rounds.min(4);
-    let hurt = AtomicU64::new(0);
+    // The number of examined rounds, and of all rounds, of each kind.
+    let counts = Mutex::new(BTreeMap::<String, [u64; 2]>::new());
     thread::scope(|scope| {
         for worker in 0..workers {
-            let (server, hurt) = (&server, &hurt);
+            let (server, counts) = (&server, &counts);
             scope.spawn(move || {
                 for round in (worker..rounds).step_by(usize::try_from(workers).expect("they are few")) {
-                    let is_hurt = run_round(server, seed.wrapping_add(round));
-                    hurt.fetch_add(is_hurt.into(), Ordering::Relaxed);
+                    let (kind, is_examined) = run_round(server, seed.wrapping_add(round), has_namespaces);
+                    let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
+                    let [examined, all] = counts.entry(kind).or_default();
+                    *examined += u64::from(is_examined);
+                    *all += 1;
                 }
             });
         }
     });
-    assert!(hurt.into_inner() > 0, "this host is too slow for a TTL of {TTL}");
+    let counts = counts.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let examined: u64 = counts.values().map(|[examined, _]| examined).sum();
+    println!("{examined} of {rounds} rounds examined");
+    for (kind, [examined, all]) in &counts {
+        println!("{examined:6} of {all} {kind}");
+    }
+    assert!(examined > 0, "this host is too slow for a TTL of {TTL}");
+    assert!(rounds < 100 || examined * 10 >= rounds * 9, "this host is too slow for a TTL of {TTL}: {counts:?}");
 }
 
-/// The guardian that fails, and its failure.
+/// Whether the system lets `rlock` make PID namespaces.
+fn has_namespaces(server: &Server) -> bool {
+    let probe = Rlock::on(server, &["run", &unique("probe"), "--pid-namespace", "--", "true"]).exit();
+    let has_namespaces = probe.status == Some(0);
+    assert!(has_namespaces || probe.status == Some(71), "{}", probe.stderr);
+    has_namespaces
+}
+
+/// The guardians that fail, and their failures.
 #[derive(Debug, Clone, Copy)]
 enum Failure {
     KilledRlock,
@@ -54,25 +75,57 @@ enum Failure {
     PausedRlock,
     KilledKeeper,
     StoppedKeeper,
+    KilledBoth,
+    StoppedBoth,
+    KilledRlockAndStoppedKeeper,
+    StoppedRlockAndKilledKeeper,
     None,
 }
 
-/// Returns whether the tree was hurt: on a slow host the lock may be lost before, and the tree ends.
-fn run_round(server: &Server, seed: u64) -> bool {
-    const FAILURES: [Failure; 6] = [
-        Failure::KilledRlock,
-        Failure::StoppedRlock,
-        Failure::PausedRlock,
-        Failure::KilledKeeper,
-        Failure::StoppedKeeper,
-        Failure::None,
+impl Failure {
+    const OF_ONE: &[Self] = &[
+        Self::KilledRlock,
+        Self::StoppedRlock,
+        Self::PausedRlock,
+        Self::KilledKeeper,
+        Self::StoppedKeeper,
+        Self::None,
     ];
+    /// Without a PID namespace, a part of the tree may survive these.
+    const OF_BOTH: &[Self] =
+        &[Self::KilledBoth, Self::StoppedBoth, Self::KilledRlockAndStoppedKeeper, Self::StoppedRlockAndKilledKeeper];
+
+    /// The signals to `rlock` and to its keeper.
+    fn signals(self) -> [Option<Signal>; 2] {
+        use Signal::{SIGKILL, SIGSTOP};
+        match self {
+            Self::KilledRlock => [Some(SIGKILL), None],
+            Self::StoppedRlock | Self::PausedRlock => [Some(SIGSTOP), None],
+            Self::KilledKeeper => [None, Some(SIGKILL)],
+            Self::StoppedKeeper => [None, Some(SIGSTOP)],
+            Self::KilledBoth => [Some(SIGKILL), Some(SIGKILL)],
+            Self::StoppedBoth => [Some(SIGSTOP), Some(SIGSTOP)],
+            Self::KilledRlockAndStoppedKeeper => [Some(SIGKILL), Some(SIGSTOP)],
+            Self::StoppedRlockAndKilledKeeper => [Some(SIGSTOP), Some(SIGKILL)],
+            Self::None => [None, None],
+        }
+    }
+}
+
+/// Returns the kind of the round, and whether it was examined: on a slow host the lock may be lost before the tree is
+/// hurt.
+fn run_round(server: &Server, seed: u64, has_namespaces: bool) -> (String, bool) {
     let mut chance = StdRng::seed_from_u64(seed);
+    let is_in_namespace = has_namespaces && chance.random_bool(0.4);
+    let failures = if is_in_namespace && chance.random_bool(0.6) { Failure::OF_BOTH } else { Failure::OF_ONE };
+    let failure = *failures.choose(&mut chance).expect("there are some");
+    let kind = format!("{failure:?}{}", if is_in_namespace { " in a namespace" } else { "" });
     let folder = Folder::new();
     let (name, mark) = (unique("storm"), unique("mark"));
     let nodes = plant(&folder, &mut chance);
     let script = folder.script(&format!("export D; exec env {MARK}={mark} sh $D/node-0"));
-    let options = ["--ttl", TTL, "--kill-after", "200ms", "--json"];
+    let mut options = vec!["--ttl", TTL, "--kill-after", "200ms", "--json"];
+    options.extend(is_in_namespace.then_some("--pid-namespace"));
     // At a terminal, `set -m` in a background group would stop the tree, and rlock with the whole test.
     let mut first = Rlock::run_script_without_terminal(server, &name, &options, &script);
     first.hear("started");
@@ -80,21 +133,20 @@ fn run_round(server: &Server, seed: u64) -> bool {
     let mut next = Rlock::on(server, &["run", &name, "--", "cat"]);
     let (_, line) = next.hear_any(&["waiting", "acquired"]);
     let is_waiting = line.contains("waiting");
-    let failure = *FAILURES.choose(&mut chance).expect("there are some");
-    let story = format!("RLOCK_TEST_SEED={seed} RLOCK_STORM_ROUNDS=1, {failure:?}");
+    let story = format!("RLOCK_TEST_SEED={seed} RLOCK_STORM_ROUNDS=1, {kind}");
     if chance.random_bool(0.7) {
         let is_whole = || folder.read("pids").matches('\n').count() == nodes;
         until(&format!("{story}: {nodes} process ids"), || (is_whole() || first.has_ended()).then_some(()));
     }
     nap(&mut chance);
-    let is_hurt = is_waiting && !first.has_ended();
-    if is_hurt {
-        hurt(&first, keeper, failure, (&folder, &mark), &mut chance);
+    let is_examined = is_waiting && !first.has_ended();
+    if is_examined {
+        hurt(&first, keeper, failure, &mark, &mut chance);
     }
     if is_waiting {
         next.hear("acquired");
     }
-    let survivors = marked(&mark);
+    let survivors = described(&mark);
     assert!(survivors.is_empty(), "{story}: {survivors:?}\n{}", fs::read_to_string(folder.path("node-0")).unwrap());
     next.exit().assert(0, &["released"]);
     if !first.has_ended() {
@@ -102,22 +154,22 @@ fn run_round(server: &Server, seed: u64) -> bool {
         first.signal_if_alive(Signal::SIGTERM);
     }
     until(&story, || first.has_ended().then_some(()));
-    assert_eq!(marked(&mark), Vec::<String>::new(), "{story}");
-    is_hurt
+    assert_eq!(described(&mark), Vec::<String>::new(), "{story}");
+    (kind, is_examined)
 }
 
-/// Hurts members of the tree and one of its guardians.
-fn hurt(first: &Rlock, keeper: Pid, failure: Failure, (folder, mark): (&Folder, &str), chance: &mut StdRng) {
-    hurt_members(folder, mark, chance);
-    match failure {
-        Failure::KilledRlock => first.signal(Signal::SIGKILL),
-        Failure::StoppedRlock | Failure::PausedRlock => first.signal(Signal::SIGSTOP),
-        Failure::KilledKeeper => drop(kill(keeper, Signal::SIGKILL)),
-        Failure::StoppedKeeper => drop(kill(keeper, Signal::SIGSTOP)),
-        Failure::None => {}
+/// Hurts members of the tree, and its guardians in any order.
+fn hurt(first: &Rlock, keeper: Pid, failure: Failure, mark: &str, chance: &mut StdRng) {
+    hurt_members(mark, chance);
+    let mut guardians: Vec<_> = [first.pid(), keeper].into_iter().zip(failure.signals()).collect();
+    if chance.random_bool(0.5) {
+        guardians.reverse();
+    }
+    for (guardian, signal) in guardians {
+        let _dead_already = signal.map(|signal| kill(guardian, signal));
     }
     nap(chance);
-    hurt_members(folder, mark, chance);
+    hurt_members(mark, chance);
     match failure {
         Failure::StoppedKeeper | Failure::None => first.signal(Signal::SIGTERM),
         Failure::PausedRlock => {
@@ -125,7 +177,7 @@ fn hurt(first: &Rlock, keeper: Pid, failure: Failure, (folder, mark): (&Folder, 
             first.signal(Signal::SIGCONT);
             first.signal(Signal::SIGTERM);
         }
-        Failure::KilledRlock | Failure::StoppedRlock | Failure::KilledKeeper => {}
+        _ => {}
     }
 }
 
@@ -164,8 +216,8 @@ fn plant(folder: &Folder, chance: &mut StdRng) -> usize {
 }
 
 /// Kills or stops some members of the tree. Spares a process that has reused a member's process id.
-fn hurt_members(folder: &Folder, mark: &str, chance: &mut StdRng) {
-    for pid in folder.read("pids").lines().filter_map(|line| line.parse().ok()) {
+fn hurt_members(mark: &str, chance: &mut StdRng) {
+    for pid in marked(mark) {
         if chance.random_bool(0.25) && is_marked(pid, mark) {
             let signal = if chance.random_bool(0.5) { Signal::SIGKILL } else { Signal::SIGSTOP };
             let _dead_already = kill(Pid::from_raw(pid), signal);
@@ -173,14 +225,17 @@ fn hurt_members(folder: &Folder, mark: &str, chance: &mut StdRng) {
     }
 }
 
-/// The living processes with this mark, and their commands.
-fn marked(mark: &str) -> Vec<String> {
+/// The living processes with this mark.
+fn marked(mark: &str) -> Vec<i32> {
     let folders = fs::read_dir("/proc").expect("it is mounted").flatten();
     let pids = folders.filter_map(|folder| folder.file_name().to_str()?.parse::<i32>().ok());
-    let living = pids.filter(|pid| is_marked(*pid, mark)).filter(|pid| Process::is_running(Pid::from_raw(*pid)));
-    living
-        .map(|pid| format!("{pid}: {}", fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default()))
-        .collect()
+    pids.filter(|pid| is_marked(*pid, mark) && Process::is_running(Pid::from_raw(*pid))).collect()
+}
+
+/// The living processes with this mark, and their commands.
+fn described(mark: &str) -> Vec<String> {
+    let command = |pid: i32| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    marked(mark).into_iter().map(|pid| format!("{pid}: {}", command(pid))).collect()
 }
 
 fn is_marked(pid: i32, mark: &str) -> bool {
