@@ -19,4 +19,33 @@ impl Store {
     pub(crate) fn url(&self) -> &str {
         self.given.as_deref().unwrap_or(DEFAULT)
     }
+
+    /// The URL of a store that a client has connected to, without the user, the password and the options.
+    pub(crate) fn shown(&self) -> String {
+        let (url, _options) = self.url().split_once('?').unwrap_or((self.url(), ""));
+        match url.split_once("://") {
+            Some((scheme, rest)) => {
+                let (_user, place) = rest.rsplit_once('@').unwrap_or(("", rest));
+                format!("{scheme}://{place}")
+            }
+            None => url.to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn url_is_shown_without_secrets() {
+        for (url, shown) in [
+            ("redis://user:secret@host:6379/0?timeout=2s", "redis://host:6379/0"),
+            ("redis-sentinel://:secret@a:1,b:2/main", "redis-sentinel://a:1,b:2/main"),
+            ("postgres://host/app?password=secret", "postgres://host/app"),
+            ("sqlite:/var/lib/locks.db?access=group", "sqlite:/var/lib/locks.db"),
+        ] {
+            assert_eq!(Store { given: Some(url.into()) }.shown(), shown);
+        }
+    }
 }

@@ -110,7 +110,7 @@ async fn take(
                 let holders = holders(name, client).await.unwrap_or_else(|_| "held by others".into());
                 return Err(RunError::Busy { name: name.clone(), holders });
             }
-            Err(LockError::TimedOut { .. }) => return Err(timed_out(name, started.elapsed(), client).await),
+            Err(LockError::TimedOut { .. }) => return Err(timed_out(args, name, started.elapsed(), client).await),
             Err(LockError::Unavailable { source, .. }) if !is_over => {
                 if !std::mem::replace(&mut is_failing, true) {
                     event!("unavailable", name: name.as_str(); "waiting for {name}: {source}");
@@ -178,13 +178,13 @@ fn kind_of(capacity: u32) -> String {
     }
 }
 
-async fn timed_out(name: &ResourceName, waited: Duration, client: &Client) -> RunError {
+async fn timed_out(args: &LockArgs, name: &ResourceName, waited: Duration, client: &Client) -> RunError {
     let name = name.clone();
     match holders(&name, client).await {
         Ok(holders) => RunError::TimedOut { name, waited, holders },
         Err(Some(source)) => RunError::Unreachable { name, waited, source },
         Err(None) => {
-            let store = client.capabilities().backend;
+            let store = args.store.shown();
             let source = BackendError::Unknown(rlock::Failure::new("inspect", store, "the store does not answer"));
             RunError::Unreachable { name, waited, source }
         }

@@ -26,6 +26,14 @@ fn freeze_after_extension(server: &Server, observer: &Observer, name: &str) -> I
     not_extended_before + TTL
 }
 
+/// The host and the port of a URL, or the path of a file.
+fn place_of(url: &str) -> String {
+    let (url, _options) = url.split_once('?').unwrap_or((url, ""));
+    let Some((_, rest)) = url.split_once("://") else { return url.replacen("sqlite:", "", 1) };
+    let host = rest.rsplit('@').next().and_then(|rest| rest.split('/').next());
+    host.unwrap_or_default().to_owned()
+}
+
 #[test]
 fn terminated_program_is_gone_before_the_lease_ends() {
     let server = Server::start_durable();
@@ -54,11 +62,12 @@ fn group_that_ignores_sigterm_is_killed_in_time() {
     let script = folder.script(
         "trap '' TERM; sh -c 'echo $$ > '$D/inner'; exec sleep 600' & echo $$ > $D/pid; while :; do sleep 0.01; done",
     );
-    let mut running = Rlock::run_script(&server, &name, &["--ttl", "4s"], &script);
+    let mut running = Rlock::run_script(&server, &name, &["--ttl", "4s", "--json"], &script);
     let (program, inner) = (folder.wait_for_process("pid"), folder.wait_for_process("inner"));
     let lease_ends = freeze_after_extension(&server, &observer, &name);
-    running.hear("killed the program");
-    let (ended, _) = running.hear("the program was ended by SIGKILL");
+    running.hear("\"event\":\"losing\"");
+    running.hear("\"event\":\"killed\"");
+    let (ended, _) = running.hear("the program was ended by SIGKILL; ");
     assert!(ended < lease_ends, "{:?} too late", ended - lease_ends);
     assert!(!program.is_alive() && !inner.is_alive());
     running.exit().assert(76, &[]);
@@ -161,10 +170,11 @@ fn release_that_was_not_confirmed_is_74() {
     let server = Server::start_durable();
     let folder = Folder::new();
     let script = folder.script("echo > $D/ready; cat");
-    let running = Rlock::run_script(&server, &unique("unconfirmed"), &["--release-for", "0s"], &script);
+    let options = ["--release-for", "0s", "--json"];
+    let running = Rlock::run_script(&server, &unique("unconfirmed"), &options, &script);
     folder.wait_for("ready", 1);
     wait_for(server.pause());
-    running.exit().assert(74, &["it ends by itself in"]);
+    running.exit().assert(74, &["\"event\":\"not_released\"", "it ends by itself in"]);
 }
 
 #[test]
@@ -175,11 +185,12 @@ fn waiters_say_that_the_store_does_not_answer() {
     holder.hear("acquired");
     let mut patient = Rlock::on(&server, &["run", &name, "--ttl", "2s", "--", "true"]);
     patient.hear("waiting");
-    let mut bounded = Rlock::on(&server, &["run", &name, "--wait", "8s", "--", "true"]);
+    let mut bounded = Rlock::on(&server, &["run", &name, "--wait", "8s", "--json", "--", "true"]);
     bounded.hear("waiting");
     wait_for(server.kill());
     patient.hear("the store does not answer");
-    bounded.exit().assert(69, &[&format!("gave up on {name} after ")]);
+    let (gave_up, store) = (format!("gave up on {name} after "), place_of(&url(&server)));
+    bounded.exit().assert(69, &["\"event\":\"unavailable\"", "\"exit\":69", &gave_up, &store]);
     wait_for(server.restart(Data::Kept));
     patient.hear("the store answers again");
     patient.signal(Signal::SIGTERM);
