@@ -105,7 +105,14 @@ fn each_end_has_its_own_event() {
     holder.hear("acquired");
     let timed_out = run(&["--wait", "3s", "--", "true"]).exit();
     timed_out.assert(75, &["\"event\":\"timed_out\"", "\"exit\":75"]);
-    run(&["--shared", "--", "true"]).exit().assert(69, &["\"event\":\"other_kind\"", "\"exit\":69"]);
+    let plain = "a plain lock, not one of --shared and --exclusive";
+    run(&["--shared", "--", "true"]).exit().assert(69, &["\"event\":\"other_kind\"", "\"exit\":69", plain]);
+    let nested = Rlock::start(
+        rlock(&["run", &unique("outer"), "--", "sh", "-c", "exec \"$RLOCK\" run \"$RLOCK_NAME\" --json -- true"])
+            .env("RLOCK_URL", url(&server))
+            .env("RLOCK", env!("CARGO_BIN_EXE_rlock")),
+    );
+    nested.exit().assert(64, &["\"event\":\"nested\"", "\"exit\":64"]);
     let mut waiter = run(&["--", "true"]);
     waiter.hear("\"event\":\"waiting\"");
     waiter.signal(Signal::SIGTERM);
@@ -159,10 +166,10 @@ fn limit_of_open_files_is_71_before_locking() {
     let server = Server::start();
     let name = unique("limit");
     for limit in [5, 8, 10, 12, 14, 16, 18, 20, 22] {
-        let script = format!("ulimit -n {limit}; exec \"$0\" run {name} --ttl 1h -- true");
+        let script = format!("ulimit -n {limit}; exec \"$0\" run {name} --ttl 1h --json -- true");
         let mut command = std::process::Command::new("sh");
         command.args(["-c", &script, env!("CARGO_BIN_EXE_rlock")]).env("RLOCK_URL", url(&server));
-        Rlock::start(&mut command).exit().assert(71, &["open files"]);
+        Rlock::start(&mut command).exit().assert(71, &["open files", "\"event\":\"refused\"", "\"exit\":71"]);
         Rlock::on(&server, &["run", &name, "--try", "--", "true"]).exit().assert(0, &[]);
     }
 }

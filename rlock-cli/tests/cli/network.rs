@@ -3,7 +3,8 @@
 use rlock_testkit::faults::{Proxy, Way};
 
 use super::Server;
-use crate::support::{Folder, Observer, Rlock, Store as _, rlock, unique, url};
+use super::tree::DAEMON;
+use crate::support::{Folder, Observer, Process, Rlock, Store as _, rlock, unique, url};
 
 #[test]
 fn a_store_that_is_down_is_69() {
@@ -33,14 +34,18 @@ fn next_starts_after_a_lost_program_ends() {
     let observer = Observer::of(&server);
     let folder = Folder::new();
     let name = unique("successor");
-    let script =
-        folder.script("trap 'echo first ends >> $D/log; exit' TERM; echo > $D/ready; while :; do sleep 0.01; done");
+    let ends = "trap 'echo first ends >> $D/log; exit' TERM; echo > $D/ready; while :; do sleep 0.01; done";
+    let script = folder.script(&format!("{DAEMON} timeout 600 sh -c 'echo $$ > '$D/limited'; sleep 600' & {ends}"));
     let options = ["--ttl", "4s", "--url", proxy.url()];
     let mut first = Rlock::run_script(&server, &name, &options, &script);
     folder.wait_for("ready", 1);
-    let second = Rlock::run_script(&server, &name, &["--ttl", "4s"], &folder.script("echo second starts >> $D/log"));
+    let tree = ["daemon", "limited"].map(|file| folder.wait_for_process(file));
+    let mut second =
+        Rlock::run_script(&server, &name, &["--ttl", "4s"], &folder.script("echo second starts >> $D/log"));
     observer.wait_for_queue(&name, 1);
     proxy.lose(Way::Both);
+    second.hear("acquired");
+    assert!(!tree.iter().any(Process::is_alive));
     first.hear("was lost");
     first.exit().assert(76, &[]);
     second.exit().assert(0, &["released"]);

@@ -38,7 +38,7 @@ use std::thread;
 
 use rlock_testkit::servers::{PgWire, Postgres as Server};
 
-use crate::support::{Rlock, Store, rlock};
+use crate::support::{Rlock, Store, rlock, until};
 
 impl Store for Server {
     const SCHEME: &str = "postgres";
@@ -113,6 +113,31 @@ fn run_waits_for_a_free_connection() {
     run.hear("the store does not answer");
     drop(others);
     run.exit().assert(0, &[]);
+}
+
+#[test]
+fn waiters_leave_connections_to_other_programs() {
+    const WAITERS: usize = 12;
+    const SESSIONS: &str = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'rlock'";
+    let server = Server::start_with(&["-c", "max_connections=20"]);
+    let url = server.fresh_url();
+    let start = |program: &str, said: &str| {
+        let mut running = Rlock::start(&mut rlock(&["run", "x", "--url", &url, "--", program]));
+        running.hear(said);
+        running
+    };
+    let holder = start("cat", "acquired");
+    let waiters: Vec<_> = (0..WAITERS).map(|_| start("true", "waiting for x, held by")).collect();
+    let mut other = until("a connection for another program", || PgWire::connect(server.url()).ok());
+    until("one connection for each program", || {
+        let rows = other.query(SESSIONS).expect("the server answers");
+        let sessions: usize = rows[0][0].as_deref()?.parse().ok()?;
+        (sessions <= WAITERS + 2).then_some(()) // those of the holder may overlap
+    });
+    holder.exit().assert(0, &["released"]);
+    for waiter in waiters {
+        waiter.exit().assert(0, &["released"]);
+    }
 }
 
 #[test]

@@ -96,6 +96,17 @@ fn url_defaults_to_the_users_own_file() {
 }
 
 #[test]
+fn lock_is_taken_in_a_time_namespace_too() {
+    let server = Server::start();
+    let mut holder = Rlock::on(&server, &["run", "x", "--", "cat"]);
+    holder.hear("acquired");
+    let options = ["--user", "--map-root-user", "--time", "--fork", "--boottime", "1000000"];
+    let exited = tree::unshared(&server, &options, &["run", "x", "--try", "--", "true"]).exit();
+    exited.assert(75, &["x is held by "]);
+    holder.exit().assert(0, &["released"]);
+}
+
+#[test]
 fn unusable_file_is_69_with_a_remedy() {
     let folder = Folder::new();
     fs::write(folder.path("text"), "x".repeat(4096)).expect("the folder is there");

@@ -7,7 +7,8 @@ use super::Server;
 use crate::support::{Folder, Observer, Process, Rlock, SHORT_TTL, children_of, parent_of, unique, until};
 
 /// Starts a process in a group and session of its own whose parent has died, and which ignores TERM.
-const DAEMON: &str = "setsid sh -c 'trap \"\" TERM HUP INT; echo $$ > '$D/daemon'; while :; do sleep 0.01; done' & ";
+pub(super) const DAEMON: &str =
+    "setsid sh -c 'trap \"\" TERM HUP INT; echo $$ > '$D/daemon'; while :; do sleep 0.01; done' & ";
 
 fn run_daemon(server: &Server, folder: &Folder, name: &str, options: &[&str], program: &str) -> (Rlock, Process) {
     let running = Rlock::run_script(server, name, options, &folder.script(&format!("{DAEMON} {program}")));
@@ -232,7 +233,7 @@ fn keeper_that_was_stopped_starts_the_program() {
 }
 
 /// Starts `rlock` by `unshare` with these options, which may end with a command that starts it.
-fn unshared(server: &Server, options: &[&str], arguments: &[&str]) -> Rlock {
+pub(super) fn unshared(server: &Server, options: &[&str], arguments: &[&str]) -> Rlock {
     let unshare = |program: &str| {
         let mut command = std::process::Command::new("unshare");
         command.args(options).arg(program);
