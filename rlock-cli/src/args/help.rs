@@ -22,10 +22,11 @@ HUP, QUIT, USR1, USR2, WINCH, TSTP and CONT to the group, extends the lock while
 after the program has ended.
 
 The lock is held until the whole process tree has ended: the program and all its descendants, including daemons in \
-other sessions. (flock does the same with inherited descriptors.) With --wait-for program the lock is released when \
-the program ends, and its descendants run on without the lock. If the program ended because rlock got TERM, INT, HUP \
-or QUIT, the rest of the tree gets TERM, each process once. systemd sends TERM to every process of a unit: with \
-KillMode=mixed only rlock gets it, and forwards it.
+other sessions. (flock does the same with inherited descriptors.) A process that another service starts on request is \
+no descendant, as by docker run, systemd-run, at or cron: rlock neither waits for it nor ends it. With --wait-for \
+program the lock is released when the program ends, and its descendants run on without the lock. If the program ended \
+because rlock got TERM, INT, HUP or QUIT, the rest of the tree gets TERM, each process once. systemd sends TERM to every \
+process of a unit, so that the program gets it twice: with KillMode=mixed only rlock gets it, and forwards it.
 
 If the lock cannot be extended, the tree gets TERM when a quarter of the TTL is left (5s at most), and KILL shortly \
 before the lock ends. If the store reports that the lock is gone, the tree gets TERM at once, and KILL after a quarter \
