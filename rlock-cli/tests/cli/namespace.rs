@@ -51,7 +51,7 @@ enum Guardian {
 #[test]
 fn option_ends_the_tree_however_both_guardians_fail() {
     use Guardian::{Keeper, Supervisor};
-    use Signal::{SIGKILL, SIGSTOP};
+    use Signal::{SIGCONT, SIGKILL, SIGSTOP};
 
     const ORDERS: [[(Guardian, Signal); 2]; 6] = [
         [(Keeper, SIGSTOP), (Supervisor, SIGKILL)],
@@ -80,11 +80,19 @@ fn option_ends_the_tree_however_both_guardians_fail() {
         fail(&guardians, order);
         rounds.push((order, guardians, first, next, [program, daemon]));
     }
-    for (order, _guardians, _first, mut next, tree) in rounds {
+    for (order, _guardians, first, mut next, tree) in rounds {
         next.hear("acquired");
         assert!(!tree.iter().any(Process::is_alive), "{order:?}");
         next.exit().assert(0, &["released"]);
+        if stops_both(order) {
+            first.signal(SIGCONT);
+            first.exit().assert(76, &["killed the program"]);
+        }
     }
+}
+
+fn stops_both(order: [(Guardian, Signal); 2]) -> bool {
+    order.iter().all(|(_, signal)| *signal == Signal::SIGSTOP)
 }
 
 /// Sends the signals, to `rlock` and its keeper, in this order.
@@ -97,7 +105,7 @@ fn fail([supervisor, keeper]: &[Process; 2], order: [(Guardian, Signal); 2]) {
         });
     };
     order.into_iter().for_each(send);
-    if order.iter().all(|(_, signal)| *signal == Signal::SIGSTOP) {
+    if stops_both(order) {
         // An order of rlock, such as the first extension, may have continued the keeper.
         send((Guardian::Keeper, Signal::SIGSTOP));
     }
