@@ -38,14 +38,14 @@ or stopped, the other kills the tree before the lock ends. With --on-lost ignore
 on. When rlock is killed, the system continues a stopped keeper. If both are killed at once, or the keeper while rlock \
 is stopped, only the program itself dies, and its descendants run on; if both are stopped, nothing ends the tree. \
 rlock cannot kill processes of another user, as under sudo: it reports them, and holds the lock while they run. After \
-a loss, or when rlock is killed, they run on without the lock. \
-Outside Linux rlock reaches only the program's process group.
+a loss, or when rlock is killed, they run on without the lock. Outside Linux rlock reaches only the program's process \
+group.
 
 With --pid-namespace the program runs in a PID namespace, which the system ends with the keeper. The system also kills \
 the keeper when rlock dies, and before the lock ends if the keeper does not do its work: nothing of the tree is left, \
-even if both are killed or stopped, in any order. The program sees only its own processes there, with other \
-numbers, and its mounts are its own. Without the rights of root it also runs in a user namespace, in which sudo and \
-other users do not work. If the system refuses namespaces, as many containers do, rlock ends with status 71.
+even if both are killed or stopped, in any order. The program sees only its own processes there, with other numbers, \
+and its mounts are its own. Without the rights of root it also runs in a user namespace, in which sudo and other users \
+do not work. If the system refuses namespaces, as many containers do, rlock ends with status 71.
 
 Exit status:
   the program's own; 128+n if signal n ended the program or the wait for the lock. After INT, rlock itself dies of INT.

@@ -168,6 +168,26 @@ fn killed_keeper_takes_the_whole_tree_along() {
 }
 
 #[test]
+fn killed_keeper_of_a_stopped_rlock_ends_the_program_alone() {
+    let server = Server::start();
+    let folder = Folder::new();
+    let options = ["--ttl", "1m", "--json"];
+    let program = "echo $$ > $D/pid; sleep 600";
+    let (mut running, daemon) = run_daemon(&server, &folder, &unique("alone"), &options, program);
+    running.hear("started");
+    let program = folder.wait_for_process("pid");
+    let (supervisor, keeper) = (Process::from(running.pid()), keeper_of(&running, &program));
+    running.signal(Signal::SIGSTOP);
+    supervisor.wait_until_stopped();
+    kill(keeper.pid(), Signal::SIGKILL).unwrap();
+    program.wait_until_dead();
+    assert!(daemon.is_alive());
+    running.signal(Signal::SIGCONT);
+    running.exit().assert(71, &["killed the program"]);
+    assert!(!daemon.is_alive());
+}
+
+#[test]
 fn keeper_ends_with_the_last_of_its_tree() {
     let server = Server::start();
     let folder = Folder::new();
