@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use rlock_core::{
-    Acquired, Client, Clock, Entry, Extended, Grant, InvalidConfig, LockError, LockOptions, Released, Semaphore, Ttl,
+    Acquired, Client, Clock, Entry, Extended, Grant, InvalidConfig, LockError, LockOptions, Released, RwLock,
+    Semaphore, Ttl,
 };
 use tokio::runtime::Builder;
 
@@ -173,6 +174,20 @@ pub async fn expiry_wakes_a_waiter(stage: &Stage) {
     let semaphore = Semaphore::new("x", 2, &client).expect("a good semaphore");
     let waiting = soon("a permit", semaphore.acquire_many_with(1, long()));
     unlock(within(stage.brisk() + Duration::from_secs(5), "the first holder's TTL", waiting).await).await;
+}
+
+/// A reader whose short lease expires ends no other reader's longer lease.
+pub async fn short_reader_spares_a_long_one(stage: &Stage) {
+    let (one, other, peer) = (stage.client().await, stage.client().await, stage.peer().await);
+    let [first, second] = [&one, &other].map(|client| RwLock::new("x", client).expect("a good name"));
+    let lasting = soon("read", first.read_with(unwatched(LONG))).await;
+    let brief = soon("read", second.read_with(unwatched(stage.brisk()))).await;
+    let has_expired = async || peer.inspect("x").await.holders.iter().all(|holder| holder.token != brief.token());
+    eventually(stage.brisk() + SOON, "the short lease's TTL", has_expired).await;
+    assert!(soon("write", second.try_write_with(long())).await.is_none(), "a writer beside a reader");
+    assert!(lasting.is_held());
+    unlock(lasting).await;
+    assert!(soon("write", second.try_write_with(long())).await.is_some());
 }
 
 /// A TTL is used as requested, rounded up to one that the store supports, or refused.

@@ -220,6 +220,32 @@ pub async fn break_grants_the_next(stage: &Stage) {
     }
 }
 
+/// A waiter for all permits is woken by the release of the last one, and the waiter behind it by the next release.
+pub async fn waiter_for_all_permits_is_woken(stage: &Stage) {
+    let (one, other) = (stage.client().await, stage.client().await);
+    let [first, second] = [&one, &other].map(|client| Semaphore::new("x", 3, client).expect("a good semaphore"));
+    let waits = |semaphore: &Semaphore, permits: u32| {
+        let semaphore = semaphore.clone();
+        tokio::spawn(async move { semaphore.acquire_many_with(permits, long()).await })
+    };
+    let mut singles = Vec::new();
+    for _ in 0..3 {
+        singles.push(soon("a permit", first.acquire_many_with(1, long())).await);
+    }
+    let all = waits(&second, 3);
+    stage.sees_waiting(1, "x").await;
+    let behind = waits(&first, 1);
+    stage.sees_waiting(2, "x").await;
+    for single in singles {
+        assert!(!all.is_finished() && !behind.is_finished(), "a waiter was granted too early");
+        unlock(single).await;
+    }
+    let all = within(PROMPT, "the wake-up for all permits", served(all)).await;
+    assert!(!behind.is_finished(), "4 permits of 3");
+    unlock(all).await;
+    unlock(within(PROMPT, "the wake-up behind it", served(behind)).await).await;
+}
+
 /// Each holder of a broken lock is notified at once, long before its next renewal, and learns the reason.
 pub async fn break_tells_the_holder(stage: &Stage) {
     let (one, two, other) = (stage.client().await, stage.client().await, stage.client().await);

@@ -80,6 +80,7 @@ macro_rules! __cases {
                 expiry_wakes_a_waiter
                 ttl_bounds
                 granted_ttl_is_reported
+                short_reader_spares_a_long_one
             ]
             expiry, Contract(6), queue: [
                 dead_waiter_costs_its_ttl
@@ -99,7 +100,10 @@ macro_rules! __cases {
                 lost_event_is_repaired
             ]
             grant, Contract(7), network: [waiter_survives_its_connection]
-            grant, Contract(7), queue: [break_grants_the_next]
+            grant, Contract(7), queue: [
+                break_grants_the_next
+                waiter_for_all_permits_is_woken
+            ]
             grant, Contract(7), push: [break_tells_the_holder]
             idempotence, Contract(8), anywhere: [
                 reply_lost_on_acquire
