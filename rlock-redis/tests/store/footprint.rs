@@ -231,6 +231,30 @@ async fn batches_of_ten_thousand_are_answered_in_order() {
     assert!(client.acquire(&[]).await.is_empty());
 }
 
+/// A client that waits for many names listens on one channel.
+#[tokio::test]
+async fn waits_for_many_names_open_no_connection() {
+    const NAMES: u128 = 10_000;
+    let server = Server::start();
+    let (holder, waiter) = (server.client_in("n").await, server.client_in("n").await);
+    let claims =
+        |first: u128| (0..NAMES).map(|number| mutex(&format!("r{number}"), first + number)).collect::<Vec<_>>();
+    let (held, queued) = (claims(1), claims(1 + NAMES));
+    assert!(holder.acquire(&held).await.iter().all(|answer| matches!(answer, Ok(Acquired::Held(_)))));
+    let opened = || {
+        let stats = server.run(&["INFO", "stats"]);
+        let number = stats.iter().find_map(|line| line.strip_prefix("total_connections_received:"));
+        number.unwrap().parse::<u64>().unwrap()
+    };
+    let before = opened();
+    assert!(waiter.acquire(&queued).await.iter().all(|answer| matches!(answer, Ok(Acquired::Queued(_)))));
+    let releases: Vec<Release> = held.into_iter().map(|claim| claim.key.into()).collect();
+    assert!(holder.release(&releases).await.iter().all(|answer| matches!(answer, Ok(Released::Released))));
+    let extensions: Vec<_> = queued.into_iter().map(|claim| Extension { key: claim.key, ttl: ttl(30_000) }).collect();
+    assert!(waiter.extend(&extensions).await.iter().all(|answer| matches!(answer, Ok(Extended::Held(_)))));
+    assert_eq!(opened() - before, 1, "the look itself opens one");
+}
+
 /// The names of a namespace are in 16 slots, and a call takes 256 leases of a slot.
 #[tokio::test(flavor = "multi_thread")]
 async fn cluster_renews_many_leases_in_few_calls() {

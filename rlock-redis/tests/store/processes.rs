@@ -180,6 +180,44 @@ async fn blocked_runtime_keeps_a_hundred_locks() {
     }
 }
 
+/// The process runs for half of the time, in slices, as in a group that may use half a processor.
+#[test]
+fn half_a_processor_keeps_a_thousand_locks() {
+    const TTL: Duration = Duration::from_secs(5);
+    const SLICE: Duration = Duration::from_millis(50);
+    if let Some(helper) = Helper::current() {
+        return block_on(holds_many(helper, TTL));
+    }
+    block_on(async {
+        let fixture = Fixture::new();
+        let mut holder = fixture.program(this_test!()).start("holder");
+        assert_eq!(holder.hear().await, "held");
+        let started = Instant::now();
+        while started.elapsed() < 4 * TTL {
+            holder.pause();
+            tokio::time::sleep(SLICE).await;
+            holder.resume();
+            tokio::time::sleep(SLICE).await;
+        }
+        holder.say("count");
+        assert_eq!(number_in("lost", &holder.hear().await), 0);
+    });
+}
+
+async fn holds_many(mut helper: Helper, ttl: Duration) {
+    let client = Fixture::of(&helper).client().await;
+    let names: Vec<String> = (0..1_000).map(|number| format!("job/{number}")).collect();
+    let guards = join_all(names.iter().map(async |name| {
+        let lock = SimpleLock::new(name, &client).expect("a good name");
+        lock.lock_with(LockOptions::new().ttl(ttl)).await.expect("it is free")
+    }))
+    .await;
+    helper.say("held");
+    assert_eq!(helper.hear().await, "count");
+    helper.say(format_args!("lost {}", guards.iter().filter(|guard| !guard.is_held()).count()));
+    helper.hear().await;
+}
+
 /// A namespace on a server, here or in the test that started this helper.
 struct Fixture {
     url: String,
