@@ -32,12 +32,14 @@ mod terminal;
 #[path = "tree.rs"]
 mod tree;
 
+use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use rlock_testkit::faults::Proxy;
 use rlock_testkit::servers::{Redis as Server, free_port};
 
-use crate::support::{Folder, Observer, Rlock, SHORT_TTL, Store, rlock, unique};
+use crate::support::{Folder, Observer, Rlock, SHORT_TTL, Store, rlock, unique, until};
 
 impl Store for Server {
     const SCHEME: &str = "redis";
@@ -121,6 +123,49 @@ fn crash_after_the_minimum_hold_costs_a_ttl() {
     assert!(remaining <= Duration::from_secs(2), "{remaining:?} are more than the TTL");
     running.signal(Signal::SIGKILL);
     Rlock::on(&server, &["run", &name, "--", "true"]).exit().assert(0, &[]);
+}
+
+/// A primary and a replica behind one address change places. Each promoted server lacks the last releases, so that a lease
+/// of an ended run stays there for its TTL.
+#[test]
+fn contenders_go_on_after_ten_failovers() {
+    const LOGS: [&str; 2] = ["one", "two"];
+    let servers = [(); 2].map(|()| Server::start_with(&["--repl-diskless-sync-delay", "0"]));
+    let front = Proxy::in_front_of(servers[0].url());
+    let folder = Folder::new();
+    let name = unique("failover");
+    let contenders = LOGS.map(|log| {
+        let run = format!("{} run {name} --ttl {SHORT_TTL} --wait 60s", env!("CARGO_BIN_EXE_rlock"));
+        let script =
+            format!("until [ -e $D/stop ]; do {run} -- sh -c 'echo >> '$D/{log} || echo $? >> $D/failed; done");
+        let url = format!("{}?restart_grace=1s", front.url());
+        Rlock::start(Command::new("sh").args(["-c", &folder.script(&script)]).env("RLOCK_URL", url))
+    });
+    // The second of two turns began after the call.
+    let both_go_on = || {
+        let turns = LOGS.map(|log| folder.read(log).matches('\n').count());
+        for (log, turns) in LOGS.into_iter().zip(turns) {
+            folder.wait_for(log, turns + 2);
+        }
+    };
+    for round in 0..10 {
+        let (primary, replica) = (&servers[round % 2], &servers[(round + 1) % 2]);
+        let tell = |command: &[&str]| replica.resp().command(command).to_string();
+        let (host, port) = primary.address_for_servers();
+        tell(&["REPLICAOF", &host, &port.to_string()]);
+        until("the replication", || tell(&["INFO", "replication"]).contains("master_link_status:up").then_some(()));
+        both_go_on();
+        tell(&["REPLICAOF", "NO", "ONE"]);
+        both_go_on();
+        front.lead_to(replica.url());
+        both_go_on();
+    }
+    std::fs::write(folder.path("stop"), "").expect("the folder is there");
+    for contender in contenders {
+        contender.exit().assert(0, &[]);
+    }
+    let failed = folder.read("failed");
+    assert!(failed.lines().all(|status| status == "76"), "a run that lost no lock failed: {failed}");
 }
 
 #[test]
