@@ -1,10 +1,14 @@
 //! Stores on a network.
 
+use std::net::{Ipv4Addr, TcpListener};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
 use rlock_testkit::faults::{Proxy, Way};
 
 use super::Server;
 use super::tree::DAEMON;
-use crate::support::{Folder, Observer, Process, Rlock, Store as _, rlock, unique, url};
+use crate::support::{Folder, Observer, Process, Rlock, Store as _, rlock, unique, until, url};
 
 #[test]
 fn a_store_that_is_down_is_69() {
@@ -16,6 +20,24 @@ fn a_store_that_is_down_is_69() {
         let exited = Rlock::start(&mut rlock(arguments)).exit();
         exited.assert(69, &[&format!("{scheme}://127.0.0.1:1"), "is the server running?"]);
         assert!(!exited.stderr.contains("hunter2"), "{}", exited.stderr);
+    }
+}
+
+/// The server accepts connections, and answers nothing.
+#[test]
+fn signal_ends_an_unanswered_connection_attempt() {
+    const LIMIT: Duration = Duration::from_secs(3); // the attempt would take 5 s
+    for (signal, status) in [(Signal::SIGTERM, 143), (Signal::SIGINT, 130), (Signal::SIGHUP, 129)] {
+        let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("the system has ports");
+        silent.set_nonblocking(true).expect("the system can");
+        let url = format!("{}://user:hunter2@{}", Server::SCHEME, silent.local_addr().expect("it is bound"));
+        let running = Rlock::start(&mut rlock(&["run", "x", "--url", &url, "--", "echo", "ran"]));
+        let _connection = until("a connection", || silent.accept().ok());
+        running.signal(signal);
+        let exited = running.exit_within(LIMIT);
+        exited.assert(status, &[&format!("stopped by {signal} while waiting for x")]);
+        assert_eq!(exited.signal.is_some(), signal == Signal::SIGINT);
+        assert_eq!(exited.stdout, "");
     }
 }
 
