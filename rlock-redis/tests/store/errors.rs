@@ -3,7 +3,7 @@
 use std::slice;
 use std::time::{Duration, Instant};
 
-use crate::support::{SOON, Server, claim, free_port, key, ttl};
+use crate::support::{SOON, Server, claim, client_at, free_port, key, lock, ttl};
 use futures_util::{FutureExt as _, StreamExt as _};
 use rlock_core::{Acquired, Backend as _, BackendError, Claim, Event, Extended, Extension, IfBusy, Released, Share};
 use rlock_redis::{ConnectError, RedisBackend, RedisConfig};
@@ -135,6 +135,31 @@ async fn full_memory_refuses_claims_and_nothing_else() {
     server.run(&["CONFIG", "SET", "maxmemory", "0"]);
     let extension = Extension { key: queued.key, ttl: ttl(30_000) };
     assert!(matches!(client.extend(&[extension]).await[0], Ok(Extended::Held(_))));
+}
+
+/// The server could not save, and refuses writes for two thirds of the TTL.
+#[tokio::test]
+async fn failed_save_loses_no_lock() {
+    const TTL: Duration = Duration::from_secs(6);
+    let server = Server::start_without_disk();
+    let other = server.client_in("n").await;
+    let holder = client_at(&format!("{}?restart_grace=0s", server.url())).await;
+    let guard = lock(&holder, "job", TTL).await;
+    server.run(&["CONFIG", "SET", "save", "3600 1"]);
+    guard.extend(TTL).await.unwrap();
+    server.run(&["BGSAVE"]);
+    let has_failed =
+        async || server.run(&["INFO", "persistence"]).iter().any(|line| line == "rdb_last_bgsave_status:err");
+    eventually(SOON, "the end of the save", has_failed).await;
+
+    let refused = other.acquire(&[claim("a", 1, Share::EXCLUSIVE, 30_000, IfBusy::Queue)]).await.remove(0);
+    let Err(BackendError::NotApplied(failure)) = refused else { panic!("{refused:?}") };
+    assert!(failure.to_string().contains("it cannot save to its disk"), "{failure}");
+    tokio::time::sleep(TTL * 2 / 3).await;
+    assert!(guard.is_held(), "{guard:?}");
+    server.run(&["CONFIG", "SET", "stop-writes-on-bgsave-error", "no"]);
+    guard.extend(TTL).await.unwrap();
+    guard.unlock().await.unwrap();
 }
 
 #[tokio::test]

@@ -52,6 +52,11 @@ impl Server {
         Self(Redis::start_with(&["--rename-command", command, ""]))
     }
 
+    /// A server that cannot make files in its folder.
+    pub(crate) fn start_without_disk() -> Self {
+        Self(Redis::start_with(&["--dir", "/proc"]))
+    }
+
     /// The only node of a Redis Cluster, without slots.
     pub(crate) fn start_cluster_node() -> Self {
         Self(Redis::start_with(&["--cluster-enabled", "yes", "--cluster-port", &free_port().to_string()]))
