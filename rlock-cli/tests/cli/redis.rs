@@ -33,13 +33,14 @@ mod terminal;
 mod tree;
 
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use rlock_testkit::faults::Proxy;
-use rlock_testkit::servers::{Redis as Server, free_port};
+use rlock_testkit::faults::{Control as _, Data, Proxy};
+use rlock_testkit::servers::{Redis as Server, Reply, free_port};
 
-use crate::support::{Folder, Observer, Rlock, SHORT_TTL, Store, rlock, unique, until};
+use crate::support::{Folder, Observer, Rlock, SHORT_TTL, Store, rlock, unique, until, wait_for};
 
 impl Store for Server {
     const SCHEME: &str = "redis";
@@ -123,6 +124,28 @@ fn crash_after_the_minimum_hold_costs_a_ttl() {
     assert!(remaining <= Duration::from_secs(2), "{remaining:?} are more than the TTL");
     running.signal(Signal::SIGKILL);
     Rlock::on(&server, &["run", &name, "--", "true"]).exit().assert(0, &[]);
+}
+
+/// Runs are killed at any moment of their claims, and every fourth time the server as well.
+#[test]
+fn killed_claims_leave_no_key_without_expiry() {
+    let server = Server::start_durable();
+    let names = [(); 3].map(|()| unique("killed"));
+    for round in 1..=40 {
+        let run = |name: &String| Rlock::on(&server, &["run", name, "--ttl", SHORT_TTL, "--", "sleep", "600"]);
+        let runs: Vec<_> = names.iter().cycle().take(6).map(run).collect();
+        thread::sleep(Duration::from_millis(rand::random_range(0..150)));
+        runs.iter().for_each(|run| run.signal_if_alive(Signal::SIGKILL));
+        if round % 4 == 0 {
+            wait_for(server.restart(Data::Kept));
+        }
+    }
+    for key in server.keys("rlock:*") {
+        assert_ne!(server.resp().command(&["PTTL", &key]), Reply::Int(-1), "{key} has no expiry");
+    }
+    for name in &names {
+        Rlock::on(&server, &["run", name, "--wait", "15s", "--", "true"]).exit().assert(0, &[]);
+    }
 }
 
 /// A primary and a replica behind one address change places. Each promoted server lacks the last releases, so that a lease
