@@ -217,7 +217,7 @@ impl Conn {
     }
 
     async fn send(&self, more: Duration, name: &'static str, args: Args) -> Result<Reply, CallError> {
-        // fred flushes each EVALSHA separately, but writes commands that it does not know together.
+        // The other methods of fred parse the answer into its own type of values. `custom_raw` returns the frame.
         let command = CustomCommand::new_static(name, ClusterHash::Random, false);
         let sent = self.elapsed();
         // The box shortens the build by 5 s, and costs an allocation per command.
