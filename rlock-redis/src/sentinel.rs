@@ -12,13 +12,13 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::RedisConfig;
 use crate::address::Address;
 use crate::client::Endpoint;
 use crate::config::Credentials;
 use crate::conn::{Conn, Driver};
-use crate::error::{CallError, Cause};
+use crate::error::{CallError, Cause, code_of};
 use crate::wire::{Args, Reply};
+use crate::{RedisConfig, advice};
 
 /// The interval of asking the sentinels. The client leaves a deposed primary within a second: an earlier look takes up
 /// to [`FOR_OTHERS`] longer than the first answer, and the next one ends with the first newer answer.
@@ -117,7 +117,8 @@ impl Sentinels {
     async fn ask(&self, sentinel: &Sentinel) -> Result<Primary, CallError> {
         let asked = timeout(ANSWERS_WITHIN, sentinel.ask(self)).await;
         let late = |_elapsed| Err(CallError::Unsent(Cause::new(format!("no answer within {ANSWERS_WITHIN:?}"))));
-        asked.unwrap_or_else(late).map_err(|error| error.about(format!("the sentinel at {}", sentinel.address)))
+        let failed = |error| explained(error, &self.service).about(format!("the sentinel at {}", sentinel.address));
+        asked.unwrap_or_else(late).map_err(failed)
     }
 
     /// Returns when the sentinels name another primary than the server at `address`.
@@ -209,10 +210,7 @@ impl Sentinel {
         let mut args = Args::with_capacity(2);
         args.fixed("MASTER");
         args.text(all.service.as_str());
-        let reply = match conn.command("SENTINEL", args).await {
-            Err(CallError::Refused(text)) => return Err(refusal(&text, &all.service)),
-            reply => reply?,
-        };
+        let reply = conn.command("SENTINEL", args).await?;
         let Reply::Array(fields) = &reply else { return Err(foreign(&reply)) };
         let primary = Primary::read(fields, &self.address).ok_or_else(|| foreign(&reply))?;
         Ok(Primary { address: all.config.reached(primary.address), ..primary })
@@ -233,7 +231,12 @@ impl Primary {
     }
 }
 
-fn refusal(text: &str, service: &str) -> CallError {
+/// Adds the remedy to the refusal of a sentinel, whose users and options are not those of the servers.
+fn explained(error: CallError, service: &str) -> CallError {
+    let text = match error {
+        CallError::Refused(text) => text,
+        other => return other,
+    };
     if text.contains("No such master") {
         let reason = format!(
             "it does not know {service:?}: the URL needs the name that the primary has in sentinel.conf, as in \
@@ -244,7 +247,13 @@ fn refusal(text: &str, service: &str) -> CallError {
     if text.contains("unknown command") || text.contains("unknown subcommand") {
         return CallError::Unfit("it is no sentinel: a server alone is redis://host:port".into());
     }
-    CallError::Refused(text.to_owned())
+    match code_of(&text) {
+        "NOPERM" => CallError::Unfit(advice::give_sentinel_rights()),
+        "NOAUTH" => CallError::Unfit(advice::SENTINEL_WANTS_PASSWORD.into()),
+        "WRONGPASS" => CallError::Unfit(advice::SENTINEL_REFUSES_LOGIN.into()),
+        "ERR" if text.contains("AUTH") => CallError::Unfit(advice::SENTINEL_REFUSES_LOGIN.into()),
+        _ => CallError::Refused(text),
+    }
 }
 
 fn foreign(reply: &Reply) -> CallError {
@@ -319,6 +328,22 @@ mod tests {
         assert_eq!((answers, begun.elapsed()), (vec![primary(2, "new")], Duration::ZERO));
         let (answers, _errors) = gather(asked(), |primary| primary.epoch > 2).await;
         assert_eq!((answers, begun.elapsed() >= FOR_OTHERS), (vec![primary(2, "new")], true));
+    }
+
+    #[test]
+    fn refusals_name_the_options_of_sentinels() {
+        for (text, remedy) in [
+            (
+                "NOPERM this user has no permissions to run the 'sentinel|master' command",
+                RedisConfig::SENTINEL_ACL_RULES,
+            ),
+            ("NOAUTH Authentication required.", "sentinel_password="),
+            ("WRONGPASS invalid username-password pair or user is disabled.", "sentinel_user and sentinel_password"),
+            ("ERR AUTH <password> called without any password configured", "sentinel_user and sentinel_password"),
+        ] {
+            let explained = explained(CallError::Refused(text.into()), "main");
+            assert!(matches!(&explained, CallError::Unfit(reason) if reason.contains(remedy)), "{explained:?}");
+        }
     }
 
     #[test]

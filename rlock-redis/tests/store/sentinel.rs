@@ -46,18 +46,34 @@ async fn wrong_urls_have_a_remedy() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sentinels_have_users_of_their_own() {
     let servers = RedisSentinels::start(PATIENT);
-    for index in 0..3 {
-        let user = ["ACL", "SETUSER", "watcher", "on", ">a b", "+sentinel|master", "+ping"];
-        servers.sentinel(index).resp().command(&user);
-    }
+    let on_sentinels = |command: &[&str]| {
+        for index in 0..3 {
+            servers.sentinel(index).resp().command(command);
+        }
+    };
+    let rules: Vec<&str> = RedisConfig::SENTINEL_ACL_RULES.split(' ').collect();
+    on_sentinels(&[&["ACL", "SETUSER", "watcher", "on", ">a b"][..], &rules].concat());
+    on_sentinels(&["ACL", "SETUSER", "stranger", "on", ">a b", "+ping"]);
     for index in 0..2 {
         let user = ["ACL", "SETUSER", "locks", "on", ">secret"].into_iter().chain(RedisConfig::ACL_RULES.split(' '));
         servers.server(index).resp().command(&user.collect::<Vec<_>>());
     }
     let url = servers.url().replace("://", "://locks:secret@");
     connect(&url, "?sentinel_user=watcher&sentinel_password=a%20b").await;
-    let refused = refusal(&format!("{url}?sentinel_user=watcher&sentinel_password=wrong")).await;
-    assert!(matches!(refused, ConnectError::Rejected(_)), "{refused:?}");
+
+    let refusal = async |options: &str| match refusal(&format!("{url}{options}")).await {
+        error @ ConnectError::Rejected(_) => error.to_string(),
+        other => panic!("{options}: {other:?}"),
+    };
+    let without_rights = refusal("?sentinel_user=stranger&sentinel_password=a%20b").await;
+    assert!(without_rights.contains(RedisConfig::SENTINEL_ACL_RULES), "{without_rights}");
+    assert!(without_rights.contains("the sentinel at 127.0.0.1:"), "{without_rights}");
+    assert!(!without_rights.contains("~rlock:*"), "those are the rights on the servers: {without_rights}");
+    let wrong = refusal("?sentinel_user=watcher&sentinel_password=wrong").await;
+    assert!(wrong.contains("check sentinel_user and sentinel_password"), "{wrong}");
+    on_sentinels(&["ACL", "SETUSER", "default", "resetpass", ">other"]);
+    let without_password = refusal("").await;
+    assert!(without_password.contains("sentinel_password=PASSWORD"), "{without_password}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
