@@ -67,8 +67,8 @@
 //!
 //! - Fencing tokens are max(previous + 1, the server's time in microseconds). They keep increasing after the server has
 //!   lost its data, unless its clock went back by more than the time since the last grant.
-//! - An unused resource leaves 16 bytes with its last token behind, which expire half an hour to an hour after the last
-//!   lease.
+//! - An unused resource leaves 16 bytes with its last token behind. They expire half an hour to an hour after the latest
+//!   time at which one of its leases would have expired.
 //! - All keys expire by themselves: a client that crashes leaves nothing behind.
 //!
 //! # What Redis cannot promise
