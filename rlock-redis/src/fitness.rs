@@ -4,7 +4,7 @@ use crate::conn::Conn;
 use crate::error::CallError;
 use crate::keys::Keys;
 use crate::wire::Args;
-use crate::{RedisConfig, rights, scripts, uptime};
+use crate::{RedisConfig, rights, scripts, server, uptime};
 
 const OLDEST: (u64, u64) = (6, 2);
 
@@ -28,6 +28,7 @@ pub(crate) async fn check(config: &RedisConfig, conn: &Conn, keys: &Keys, bucket
     }
     if config.is_cluster() {
         conn.command("ASKING", Args::default()).await?;
+        server::cluster_info(conn).await?;
     }
     Ok(())
 }

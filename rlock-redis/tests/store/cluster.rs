@@ -102,23 +102,27 @@ async fn reconnect_to_a_cluster_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn documented_rights_suffice() {
     let cluster = RedisCluster::start(PATIENT);
-    let user = ["ACL", "SETUSER", "locks", "on", ">secret"].into_iter().chain(RedisConfig::ACL_RULES.split(' '));
-    let user: Vec<&str> = user.collect();
-    for index in 0..cluster.size() {
-        cluster.node(index).resp().command(&user);
-    }
-    let url = format!("{}?wait_replicas=1&restart_grace=1ms", cluster.url().replace("://", "://locks:secret@"));
-    let client = RedisBackend::connect(RedisConfig::from_url(&url).unwrap()).await.unwrap();
+    let url_without = |left_out: &str, name: &str| {
+        let rules = RedisConfig::ACL_RULES.split(' ').filter(|rule| *rule != left_out);
+        let user: Vec<&str> = ["ACL", "SETUSER", name, "on", ">secret"].into_iter().chain(rules).collect();
+        for index in 0..cluster.size() {
+            cluster.node(index).resp().command(&user);
+        }
+        let url = cluster.url().replace("://", &format!("://{name}:secret@"));
+        format!("{url}?wait_replicas=1&restart_grace=1ms")
+    };
+    let config = RedisConfig::from_url(&url_without("", "locks")).unwrap();
+    let client = RedisBackend::connect(config).await.unwrap();
     let claims: Vec<_> =
         (0..50).map(|id| claim(&format!("job/{id}"), id + 1, Share::EXCLUSIVE, 30_000, IfBusy::Refuse)).collect();
     let answers = client.acquire(&claims).await;
     assert!(answers.iter().all(|answer| matches!(answer, Ok(Acquired::Held(_)))), "{answers:?}");
 
-    for index in 0..cluster.size() {
-        cluster.node(index).resp().command(&["ACL", "SETUSER", "locks", "-asking"]);
+    let of_clusters = ["+cluster|slots", "+cluster|info", "+asking", "+wait"];
+    for (number, left_out) in of_clusters.into_iter().enumerate() {
+        let refusal = refusal(&url_without(left_out, &format!("user{number}"))).await;
+        assert!(refusal.contains(RedisConfig::ACL_RULES), "without {left_out}: {refusal}");
     }
-    let refusal = refusal(&url).await;
-    assert!(refusal.contains(RedisConfig::ACL_RULES), "{refusal}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
