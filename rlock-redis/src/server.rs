@@ -5,11 +5,11 @@ use std::time::Duration;
 use crate::advice;
 use crate::conn::Conn;
 use crate::error::{CallError, Cause};
-use crate::uptime::identity_in;
+use crate::uptime::{identity_in, is_replica};
 use crate::wire::{Args, Reply};
 
 /// Fails if the server is a replica, or if its mode is not as expected: `in_cluster` asks for a node of a cluster. A
-/// server that does not support HELLO does not report these; its later answers show them.
+/// server that does not support HELLO reports only its role, to users who may run INFO; its later answers show the rest.
 pub(crate) async fn check_mode_and_role(conn: &Conn, in_cluster: bool) -> Result<(), CallError> {
     if conn.has_resp3() {
         let mut version = Args::default();
@@ -19,6 +19,8 @@ pub(crate) async fn check_mode_and_role(conn: &Conn, in_cluster: bool) -> Result
             Ok(_) | Err(CallError::Refused(_)) => {}
             Err(error) => return Err(error),
         }
+    } else if info(conn, Duration::ZERO).await?.is_some_and(|info| is_replica(&info)) {
+        return Err(CallError::Unsent(Cause::new(advice::IS_REPLICA)));
     }
     if in_cluster { check_cluster(conn).await } else { Ok(()) }
 }
@@ -58,8 +60,12 @@ pub(crate) async fn cluster_info(conn: &Conn) -> Result<Reply, CallError> {
 /// The server's identity, which changes with each start and each promotion; `None` if the server withholds it. The
 /// server may answer after up to `more` time.
 pub(crate) async fn identity(conn: &Conn, more: Duration) -> Result<Option<String>, CallError> {
+    Ok(info(conn, more).await?.as_deref().map(identity_in))
+}
+
+async fn info(conn: &Conn, more: Duration) -> Result<Option<String>, CallError> {
     match conn.command_within(more, "INFO", Args::default()).await {
-        Ok(Reply::Text(info)) => Ok(Some(identity_in(&info))),
+        Ok(Reply::Text(info)) => Ok(Some(info)),
         Ok(_) | Err(CallError::Refused(_)) => Ok(None),
         Err(error) => Err(error),
     }

@@ -62,8 +62,7 @@ struct Uptime {
 async fn uptime(conn: &Conn) -> Result<Uptime, CallError> {
     let answer = match conn.command("INFO", Args::default()).await {
         Ok(Reply::Text(info)) => match age_in(&info) {
-            // A server that does not support HELLO reports its role here.
-            Some(_) if field(&info, "role") == Some("slave") => {
+            Some(_) if is_replica(&info) => {
                 conn.give_up();
                 return Err(CallError::Unsent(Cause::new(advice::IS_REPLICA)));
             }
@@ -88,6 +87,11 @@ async fn uptime(conn: &Conn) -> Result<Uptime, CallError> {
 /// The identity of a server in its answer to `INFO`. It changes with each start and each promotion.
 pub(crate) fn identity_in(info: &str) -> String {
     ["run_id", "master_replid"].map(|name| field(info, name).unwrap_or_default()).join(" ")
+}
+
+/// Whether a server is a replica, by its answer to `INFO`.
+pub(crate) fn is_replica(info: &str) -> bool {
+    field(info, "role") == Some("slave")
 }
 
 /// The value of a field of an answer to `INFO`.

@@ -13,13 +13,14 @@ use rlock_testkit::this_test;
 use rlock_testkit::wait::{eventually, within};
 use tokio::time::sleep;
 
-use crate::support::{SOON, Server, block_on, claim, client_at, contend_while_primaries_fail, key, ttl};
+use crate::support::{
+    SOON, Server, block_on, claim, client_at, contend_while_primaries_fail, key, serve_all_slots, ttl,
+};
 
 /// With this timeout no failover starts by itself.
 const PATIENT: Duration = Duration::from_secs(60);
 /// The time after which a silent primary is replaced.
 const NERVOUS: Duration = Duration::from_secs(2);
-const SLOTS: u32 = 16_384;
 
 async fn refusal(url: &str) -> String {
     match RedisBackend::connect(RedisConfig::from_url(url).unwrap()).await {
@@ -33,24 +34,12 @@ async fn connect(cluster: &RedisCluster, options: &str) -> RedisBackend {
     RedisBackend::connect(config).await.unwrap()
 }
 
-fn give_slots(node: &Server, slots: std::ops::Range<u32>) {
-    let slots: Vec<String> = slots.map(|slot| slot.to_string()).collect();
-    let command: Vec<&str> = ["CLUSTER", "ADDSLOTS"].into_iter().chain(slots.iter().map(String::as_str)).collect();
-    node.run(&command);
-}
-
-async fn is_up(node: &Server) {
-    let is_ok = async || node.run(&["CLUSTER", "INFO"]).contains(&"cluster_state:ok".to_owned());
-    eventually(SOON, "the cluster", is_ok).await;
-}
-
 #[tokio::test]
 async fn node_needs_the_scheme_of_a_cluster() {
     let node = Server::start_cluster_node();
     for is_whole in [false, true] {
         if is_whole {
-            give_slots(&node, 0..SLOTS);
-            is_up(&node).await;
+            serve_all_slots(node.resp()).await;
         }
         let refusal = refusal(node.url()).await;
         assert!(refusal.contains("write redis-cluster://host:port"), "{refusal}");
@@ -78,8 +67,7 @@ async fn cluster_without_slots_is_refused() {
 #[tokio::test]
 async fn reconnect_to_a_cluster_is_refused() {
     let (server, node) = (Server::start(), Server::start_cluster_node());
-    give_slots(&node, 0..SLOTS);
-    is_up(&node).await;
+    serve_all_slots(node.resp()).await;
     let proxy = Proxy::in_front_of(server.url());
     let config = RedisConfig::from_url(&format!("{}?restart_grace=0s", proxy.url())).unwrap();
     let client = RedisBackend::connect(config).await.unwrap();

@@ -233,20 +233,6 @@ async fn password_has_any_characters() {
     connect(&format!("redis://:{encoded}@127.0.0.1:{}", server.port())).await.unwrap();
 }
 
-/// The server supports only RESP2, as behind some proxies.
-#[tokio::test]
-async fn server_without_hello_serves_and_pushes() {
-    let server = Server::start_without("HELLO");
-    let (holder, waiter) = (server.client_in("n").await, server.client_in("n").await);
-    let mut events = waiter.events();
-    let [held, queued] = [1, 2].map(|id| claim("a", id, Share::EXCLUSIVE, 30_000, IfBusy::Queue));
-    assert!(matches!(holder.acquire(slice::from_ref(&held)).await[0], Ok(Acquired::Held(_))));
-    assert!(matches!(waiter.acquire(slice::from_ref(&queued)).await[0], Ok(Acquired::Queued(_))));
-    assert!(matches!(holder.release(&[held.key.into()]).await[0], Ok(Released::Released)));
-    let event = tokio::time::timeout(SOON, events.next()).await.unwrap();
-    assert!(matches!(event, Some(Event::Granted { id, .. }) if id == queued.key.id), "{event:?}");
-}
-
 #[tokio::test]
 async fn frozen_server_times_requests_out_until_it_thaws() {
     let server = Server::start();

@@ -14,6 +14,7 @@ mod forgotten;
 mod late;
 mod processes;
 mod replicas;
+mod resp2;
 mod sentinel;
 #[cfg(unix)]
 mod socket;

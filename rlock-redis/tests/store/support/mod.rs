@@ -59,7 +59,24 @@ impl Server {
 
     /// The only node of a Redis Cluster, without slots.
     pub(crate) fn start_cluster_node() -> Self {
-        Self(Redis::start_with(&["--cluster-enabled", "yes", "--cluster-port", &free_port().to_string()]))
+        Self::start_cluster_node_with(&[])
+    }
+
+    /// The same, with more arguments.
+    pub(crate) fn start_cluster_node_with(arguments: &[&str]) -> Self {
+        let bus = free_port().to_string();
+        Self(Redis::start_with(&[&["--cluster-enabled", "yes", "--cluster-port", &bus][..], arguments].concat()))
+    }
+
+    /// The URL of the cluster of which this is a node. In a container it listens on the default port.
+    pub(crate) fn cluster_url(&self) -> String {
+        let port = self.port();
+        format!("redis-cluster://127.0.0.1:{port}?address_map=127.0.0.1:6379=127.0.0.1:{port}")
+    }
+
+    /// A connection for direct requests to the server.
+    pub(crate) fn resp(&self) -> Resp {
+        self.0.resp()
     }
 
     /// Creates the user `name`, whose password is `secret`, and returns the URL with that user.
@@ -101,6 +118,15 @@ impl Server {
     pub(crate) async fn kill(&self) {
         self.0.kill().await;
     }
+}
+
+/// Gives the only node of a cluster all slots, and waits until it serves them.
+pub(crate) async fn serve_all_slots(mut node: Resp) {
+    let slots: Vec<String> = (0..16_384).map(|slot| slot.to_string()).collect();
+    let command: Vec<&str> = ["CLUSTER", "ADDSLOTS"].into_iter().chain(slots.iter().map(String::as_str)).collect();
+    node.command(&command);
+    let is_up = async || node.command(&["CLUSTER", "INFO"]).to_string().contains("cluster_state:ok");
+    eventually(SOON, "the cluster", is_up).await;
 }
 
 /// A server process with settings that the test kit does not have. Dropping it ends it.
