@@ -54,7 +54,7 @@
 //!
 //! While a slot moves, each key of a resource may be on either of two servers. A lock without waiters is one key, and
 //! can be extended and released on either. Requests that need both keys, or a new lock in that slot, fail as not
-//! applied until the slot has moved, and are sent again.
+//! applied until the slot has moved, and are sent again. A list fails meanwhile if it meets such a lock.
 //!
 //! With TLS, the certificates have to name the hosts that the nodes announce, or the hosts that an `address_map` gives
 //! for them. With `cluster-announce-hostname` and `cluster-preferred-endpoint-type hostname`, nodes announce names.

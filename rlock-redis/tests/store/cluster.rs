@@ -194,6 +194,7 @@ async fn moving_slot_loses_no_lock() {
         }
         println!("half way, {held} of {} were extended and {busy} could not be", moving.len());
         assert!(held > 0, "no lock was extended");
+        others_fail_for_a_time(&client, &moving).await;
     };
     cluster.move_slot(slot, from, to, half_way).await;
 
@@ -205,6 +206,26 @@ async fn moving_slot_loses_no_lock() {
     let granted: Vec<_> = queued.iter().map(|claim| extension(&claim.key)).collect();
     let granted = client.extend(&granted).await;
     assert!(granted.iter().all(|answer| matches!(answer, Ok(Extended::Held(_)))), "{granted:?}");
+}
+
+/// Requests besides those of holders and waiters succeed or are transient failures, while a slot moves.
+async fn others_fail_for_a_time(client: &RedisBackend, moving: &[&rlock_core::Claim]) {
+    for claim in moving {
+        match client.inspect(&claim.key.resource).await {
+            Ok(snapshot) => assert_eq!(snapshot.holders.len(), 1, "{snapshot:?}"),
+            Err(error) => assert!(error.is_transient(), "{error}"),
+        }
+    }
+    // Some of these names are in the slot.
+    for id in 0..100 {
+        match client.break_leases(&key(&format!("free/{id}"), 1).resource).await {
+            Ok(broken) => assert_eq!(broken, 0),
+            Err(error) => assert!(error.is_transient(), "{error}"),
+        }
+    }
+    if let Err(error) = client.list(&ListFilter { limit: 1_000, ..Default::default() }).await {
+        assert!(error.is_transient(), "{error}");
+    }
 }
 
 /// The moving slot contains the mark that stores since when the node serves.
@@ -273,21 +294,31 @@ async fn promoted_replica_grants_nothing_during_the_grace() {
         owned
     };
     let name = owned_by(2).await.remove(0);
+    let elsewhere = owned_by(0).await.remove(0);
+    let held = claims.iter().find(|claim| claim.key.resource.as_str() == elsewhere).unwrap();
+    assert!(matches!(client.release(&[held.key.clone().into()]).await[0], Ok(Released::Released)));
+    let elsewhere = claim(&elsewhere, 8_000, Share::EXCLUSIVE, 30_000, IfBusy::Refuse);
     let killed = Instant::now(); // the grace begins later
     cluster.node(2).kill().await;
     cluster.is_replaced(2).await;
     let new = |id| claim(&name, id, Share::EXCLUSIVE, 30_000, IfBusy::Refuse);
-    let mut said_why = false;
-    let is_answered = async || match client.acquire(&[new(9_000)]).await.remove(0) {
-        Ok(Acquired::Busy) => true,
-        Err(error) => {
-            said_why |= error.to_string().contains("promoted a moment ago");
-            false
+    let (mut said_why, mut others_grant) = (false, false);
+    let is_answered = async || {
+        let answers = client.acquire(&[new(9_000), elsewhere.clone()]).await;
+        match &answers[0] {
+            Ok(Acquired::Busy) => true,
+            Err(error) => {
+                let is_grace = error.to_string().contains("promoted a moment ago");
+                said_why |= is_grace;
+                others_grant |= is_grace && matches!(answers[1], Ok(Acquired::Held(_)));
+                false
+            }
+            other => panic!("it was granted: {other:?}"),
         }
-        other => panic!("it was granted: {other:?}"),
     };
     eventually(SOON, "an answer of the promoted replica", is_answered).await;
     assert!(said_why && killed.elapsed() >= GRACE, "{said_why}, {:?}", killed.elapsed());
+    assert!(others_grant, "the other primaries shared the grace");
     // Another client knows of the same promotion.
     let other = connect(&cluster, "?restart_grace=4s").await;
     assert!(matches!(other.acquire(&[new(9_001)]).await[0], Ok(Acquired::Busy)));
