@@ -38,9 +38,10 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use rlock_testkit::faults::{Control as _, Data, Proxy};
-use rlock_testkit::servers::{Redis as Server, Reply, free_port};
+use rlock_testkit::servers::{Redis as Server, RedisCluster, RedisSentinels, Reply, free_port};
+use tokio::runtime::Runtime;
 
-use crate::support::{Folder, Observer, Rlock, SHORT_TTL, Store, rlock, unique, until, wait_for};
+use crate::support::{Exited, Folder, Observer, Rlock, SHORT_TTL, Store, rlock, unique, until, wait_for};
 
 impl Store for Server {
     const SCHEME: &str = "redis";
@@ -74,6 +75,66 @@ fn cluster_node_is_refused_by_every_command() {
     for command in [&["list"][..], &["show", "a"], &["check", "--no-suite"], &["run", "a", "--", "true"]] {
         Rlock::on(&node, command).exit().assert(69, &["a node of a Redis Cluster", "write redis-cluster://host:port"]);
     }
+}
+
+#[test]
+fn commands_work_on_a_cluster() {
+    let cluster = RedisCluster::start_without_replicas();
+    let url = format!("{}?restart_grace=0s", cluster.url());
+    let address = |index: usize| format!(" 127.0.0.1:{}: ", cluster.node(index).port());
+    run_under_several_locks(&url);
+    let checked = check(&url);
+    checked.assert(0, &[]);
+    for index in 0..cluster.size() {
+        assert!(has_finding(&checked, "good  version ", &address(index)), "{index}:\n{}", checked.stdout);
+    }
+
+    // The check looks at this lock, so that its primary has to answer.
+    Rlock::start(rlock(&["run", "rlock-check", "--", "true"]).env("RLOCK_URL", &url)).exit().assert(0, &[]);
+    let key = cluster.keys("*}:rlock-check").remove(0);
+    let dead = Runtime::new().unwrap().block_on(async {
+        let dead = (cluster.owner_of(&key).await + 1) % cluster.size();
+        cluster.node(dead).kill().await;
+        dead
+    });
+    let checked = check(&url);
+    checked.assert(1, &[]);
+    for index in 0..cluster.size() {
+        let finding = if index == dead { "risk  primary " } else { "good  version " };
+        assert!(has_finding(&checked, finding, &address(index)), "{index}:\n{}", checked.stdout);
+    }
+}
+
+#[test]
+fn commands_work_under_sentinels() {
+    let servers = RedisSentinels::start(Duration::from_secs(60));
+    let url = format!("{}?restart_grace=0s", servers.url());
+    run_under_several_locks(&url);
+    let checked = check(&url);
+    checked.assert(0, &[]);
+    assert!(has_finding(&checked, "good  version ", ""), "{}", checked.stdout);
+    assert!(has_finding(&checked, "note  replication ", "1 replicas"), "{}", checked.stdout);
+}
+
+/// The program under the locks lists them.
+fn run_under_several_locks(url: &str) {
+    let names: Vec<String> = (0..6).map(|_| unique("topology")).collect();
+    let mut arguments = vec!["run", names[0].as_str()];
+    arguments.extend(names[1..].iter().flat_map(|name| ["--name", name.as_str()]));
+    arguments.extend(["--", env!("CARGO_BIN_EXE_rlock"), "list"]);
+    let listed = Rlock::start(rlock(&arguments).env("RLOCK_URL", url)).exit();
+    listed.assert(0, &[]);
+    for name in &names {
+        assert!(listed.stdout.contains(&format!("1       0  {name}\n")), "{name}:\n{}", listed.stdout);
+    }
+}
+
+fn check(url: &str) -> Exited {
+    Rlock::start(&mut rlock(&["check", "--no-suite", url])).exit()
+}
+
+fn has_finding(checked: &Exited, finding: &str, text: &str) -> bool {
+    checked.stdout.lines().any(|line| line.starts_with(finding) && line.contains(text))
 }
 
 #[test]
