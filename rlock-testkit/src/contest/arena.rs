@@ -12,8 +12,8 @@ use futures_util::future::join_all;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tempfile::TempDir;
-use tokio::sync::{Mutex, RwLock};
-use tokio::time::{Instant, sleep};
+use tokio::sync::{Mutex, RwLock, watch};
+use tokio::time::{sleep, timeout};
 use url::Url;
 
 use super::deck::Deck;
@@ -154,20 +154,43 @@ impl<'a> Arena<'a> {
     /// Panics if a process panics, also one that is killed later, or cannot connect to the store while no fault is
     /// injected.
     pub async fn run(&self, time: Duration, mishaps: &[Mishap], late_allowed: Duration) -> Outcome {
+        self.run_during(async { sleep(time).await }, mishaps, late_allowed).await
+    }
+
+    /// As [`run`](Self::run), until `work` is done. The work begins when all processes are connected.
+    ///
+    /// # Panics
+    ///
+    /// As [`run`](Self::run).
+    pub async fn run_during(
+        &self,
+        work: impl Future<Output = ()>,
+        mishaps: &[Mishap],
+        late_allowed: Duration,
+    ) -> Outcome {
         join_all(
             self.participants.iter().map(|participant| async { self.start(&mut *participant.lock().await).await }),
         )
         .await;
-        let end = Instant::now() + time;
         self.happened().extend(mishaps.iter().map(|mishap| (*mishap, 0)));
         let (server, others): (Vec<Mishap>, Vec<Mishap>) = mishaps.iter().partition(|mishap| mishap.is_of_the_server());
-        let lanes = (0..LANES).map(|lane| self.lane(lane, &others, end));
-        tokio::join!(self.server_lane(&server, end), join_all(lanes), tokio::time::sleep_until(end));
+        let end = watch::Sender::new(false);
+        let work = async {
+            work.await;
+            end.send_replace(true);
+        };
+        let lanes = (0..LANES).map(|lane| self.lane(lane, &others, end.subscribe()));
+        tokio::join!(self.server_lane(&server, end.subscribe()), join_all(lanes), work);
         join_all(self.participants.iter().map(|participant| async { participant.lock().await.finish().await })).await;
         self.recorder.note(What::End);
 
         let history = History::read(self.folder.path()).unwrap_or_else(|error| panic!("{error}"));
         Outcome { verdict: history.check(late_allowed), mishaps: self.happened().clone() }
+    }
+
+    /// Whether the run has begun each kind of fault that it was asked for. It lets a fault end that has begun.
+    pub fn has_begun_each(&self) -> bool {
+        self.happened().values().all(|count| *count > 0)
     }
 
     /// Starts a process, and returns when it is connected.
@@ -185,9 +208,9 @@ impl<'a> Arena<'a> {
     }
 
     /// Injects one fault after the other, each into a process that has no other fault.
-    async fn lane(&self, lane: u64, mishaps: &[Mishap], end: Instant) {
+    async fn lane(&self, lane: u64, mishaps: &[Mishap], mut end: watch::Receiver<bool>) {
         let (mut chance, mut deck) = (self.chance(lane + 1), Deck::new(mishaps));
-        while self.pause(0.1..1.5, &mut chance, end).await {
+        while self.pause(0.1..1.5, &mut chance, &mut end).await {
             let Some(mishap) = deck.draw(&mut chance) else { return };
             let mut participant = self.participants[chance.random_range(0..self.participants.len())].lock().await;
             let time = self.time(&mut chance);
@@ -224,13 +247,13 @@ impl<'a> Arena<'a> {
         }
     }
 
-    async fn server_lane(&self, mishaps: &[Mishap], end: Instant) {
+    async fn server_lane(&self, mishaps: &[Mishap], mut end: watch::Receiver<bool>) {
         let Some(server) = self.server else {
             assert!(mishaps.is_empty(), "{mishaps:?} need a server that the arena owns");
             return;
         };
         let (mut chance, mut deck) = (self.chance(0), Deck::new(mishaps));
-        while self.pause(0.5..5.0, &mut chance, end).await {
+        while self.pause(0.5..5.0, &mut chance, &mut end).await {
             let Some(mishap) = deck.draw(&mut chance) else { return };
             let time = self.time(&mut chance);
             let _down = self.is_up.write().await;
@@ -262,11 +285,10 @@ impl<'a> Arena<'a> {
         }
     }
 
-    /// Waits for a random number of TTLs. Returns whether there is time for another fault.
-    async fn pause(&self, ttls: Range<f64>, chance: &mut StdRng, end: Instant) -> bool {
-        let next = Instant::now() + self.workload.ttl.mul_f64(chance.random_range(ttls));
-        tokio::time::sleep_until(next.min(end)).await;
-        next < end
+    /// Waits for a random number of TTLs, or for the end. Returns whether there is time for another fault.
+    async fn pause(&self, ttls: Range<f64>, chance: &mut StdRng, end: &mut watch::Receiver<bool>) -> bool {
+        let pause = self.workload.ttl.mul_f64(chance.random_range(ttls));
+        timeout(pause, end.wait_for(|is_over| *is_over)).await.is_err()
     }
 
     /// The duration of a fault: mostly less than a TTL, sometimes up to two.
@@ -349,7 +371,12 @@ mod tests {
         let arena = Arena::new(workload, Program::this_one(), "no URL", Some(&Unharmed), 0, 1).await;
         let arena = arena.with_split_pauses();
         let mishaps = [Mishap::ServerPaused, Mishap::ServerKilled];
-        arena.server_lane(&mishaps, Instant::now() + TTL * 60).await;
+        let end = watch::Sender::new(false);
+        let time = async {
+            sleep(TTL * 60).await;
+            end.send_replace(true);
+        };
+        tokio::join!(arena.server_lane(&mishaps, end.subscribe()), time);
         let entries = arena.recorder.entries().unwrap();
         let splits = entries.windows(3).filter(|three| matches!(three[2].what, What::Split { .. }));
         let are_right: Vec<bool> =
