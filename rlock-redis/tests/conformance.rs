@@ -86,7 +86,7 @@ impl ClusterHarness {
 #[async_trait]
 impl Harness for ClusterHarness {
     async fn start() -> Self {
-        Self::of(RedisCluster::start_without_replicas(), "?restart_grace=0s")
+        Self::of(RedisCluster::start(NO_FAILOVER), "?restart_grace=0s")
     }
 
     async fn connect(&self, namespace: &Namespace) -> Arc<dyn Backend> {
@@ -118,7 +118,7 @@ impl Shared for ClusterHarness {
 #[async_trait]
 impl Controlled for ClusterHarness {
     async fn start_durable() -> Self {
-        Self::of(RedisCluster::start_without_replicas(), "?timeout=5s")
+        Self::of(RedisCluster::start(NO_FAILOVER), "?timeout=5s")
     }
 
     fn server(&self) -> &dyn Control {
