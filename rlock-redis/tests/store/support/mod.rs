@@ -107,6 +107,12 @@ impl Server {
         RedisBackend::connect(config).await.unwrap()
     }
 
+    /// A client whose scripts have no flags, because it cannot read the server's version.
+    pub(crate) async fn client_without_flags(&self) -> RedisBackend {
+        let url = self.add_user("locks", &format!("{} -info", RedisConfig::ACL_RULES));
+        RedisBackend::connect(RedisConfig::from_url(&format!("{url}?restart_grace=0s")).unwrap()).await.unwrap()
+    }
+
     /// Runs a command on a separate connection, and returns the reply line by line.
     pub(crate) fn run(&self, command: &[&str]) -> Vec<String> {
         match self.0.resp().command(command) {
