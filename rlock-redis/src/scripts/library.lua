@@ -166,7 +166,8 @@ local function library_in(grace)
 
   local function has_waiter(r) return r.has_set and first(r.set, '[q', '(r') end
 
-  -- Precedes an answer that a lease is gone. It fails on a server that accepts no writes, such as a replica.
+  -- Precedes an answer that a lease is gone, or that none was held. It fails on a server that accepts no writes, such
+  -- as a replica.
   local function prove_writable(r) redis.call('ZREM', r.set, '') end
 
   -- Releases the lease r.id; its share stays taken for the rest. Returns a letter, as in release.lua.
@@ -216,6 +217,7 @@ local function library_in(grace)
       tell(lease.inbox, 'b ' .. hex(lease.id))
     end
     close_and_grant(r)
+    if #broken == 0 then prove_writable(r) end
     return broken
   end
 

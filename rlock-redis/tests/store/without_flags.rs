@@ -14,10 +14,12 @@ async fn replica_reports_no_lock_as_gone() {
     // The first answer makes a client leave the replica.
     let extending = server.client_without_flags().await;
     let releasing = server.client_without_flags().await;
+    let breaking = server.client_without_flags().await;
     server.run(&["REPLICAOF", "127.0.0.1", &free_port().to_string()]);
     let extension = Extension { key: key("a", 1), ttl: ttl(30_000) };
     is_not_applied(extending.extend(&[extension]).await.remove(0), REFUSED_WRITE);
     is_not_applied(releasing.release(&[key("a", 1).into()]).await.remove(0), REFUSED_WRITE);
+    is_not_applied(breaking.break_leases(&key("a", 1).resource).await, REFUSED_WRITE);
 }
 
 #[tokio::test]
