@@ -1,14 +1,13 @@
-//! The cost of a queue and of many holders, and the changes that a crash may lose.
+//! The cost of a queue and of many holders.
 
 use std::time::Duration;
 
 use rlock_core::{Acquired, Backend as _, BackendError, Claim, Extended, Extension, IfBusy, Release, Share};
 use rlock_postgres::PostgresBackend;
-use rlock_testkit::faults::{Control as _, Data};
 use rlock_testkit::wait::eventually;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
-use crate::support::{Endpoint, Server, claim, key, release, ttl};
+use crate::support::{Server, claim, key, release, ttl};
 
 /// The number of rows of leases that were read by indexes.
 const READ: &str = "SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = 'leases'";
@@ -190,60 +189,6 @@ async fn waiter_gets_a_permit_after_its_rest() {
         matches!(extended, Extended::Held(_))
     };
     eventually(Duration::from_secs(20), "the grant after the rest", is_held).await;
-}
-
-/// A release, a place in the queue and its renewal do not wait for the disk. A crash that loses them lets no two
-/// clients hold.
-async fn crash_forgets(endpoint: fn(&str) -> Endpoint) {
-    let arguments = ["-c", "fsync=on", "-c", "wal_writer_delay=10s", "-c", "autovacuum=off"];
-    let server = Server::start_with(&arguments).await;
-    let endpoint = endpoint(server.0.url());
-    let connect = || PostgresBackend::connect(server.config_of(endpoint.url()));
-    let client = connect().await.unwrap();
-    let try_claim = |name: &str, id| claim(name, id, Share::EXCLUSIVE, IfBusy::Refuse);
-    let Ok(Acquired::Held(kept)) = client.acquire(&[try_claim("kept", 1)]).await.remove(0) else {
-        panic!("it is free")
-    };
-    let Ok(Acquired::Held(before)) = client.acquire(&[try_claim("given back", 2)]).await.remove(0) else {
-        panic!("it is free")
-    };
-    server.stop_wal_writer().await;
-    // None of these is in the log on disk.
-    release(&client, "given back", 2).await;
-    let waiter = claim("kept", 3, Share::EXCLUSIVE, IfBusy::Queue);
-    assert!(matches!(client.acquire(std::slice::from_ref(&waiter)).await[0], Ok(Acquired::Queued(_))));
-    let extension = |id| Extension { key: key("kept", id), ttl: ttl(60_000) };
-    assert!(matches!(client.extend(&[extension(3)]).await[0], Ok(Extended::Queued(_))));
-    server.0.kill().await;
-    server.0.restart(Data::Kept).await;
-
-    let client = loop {
-        // A pooler needs a moment to find the server again.
-        if let Ok(client) = connect().await {
-            break client;
-        }
-    };
-    let extended = client.extend(&[extension(1)]).await.remove(0);
-    assert!(matches!(extended, Ok(Extended::Held(grant)) if grant.token == kept.token), "{extended:?}");
-    // The waiter learns that its place is gone, and joins again.
-    assert!(matches!(client.extend(&[extension(3)]).await[0], Ok(Extended::Gone { taken: true })));
-    assert!(matches!(client.acquire(&[waiter]).await[0], Ok(Acquired::Queued(_))));
-    // The released lease exists again, until it expires.
-    let next = try_claim("given back", 4);
-    assert!(matches!(client.acquire(std::slice::from_ref(&next)).await[0], Ok(Acquired::Busy)));
-    server.query("UPDATE rlock.locks SET expires = 1 WHERE name = 'given back'");
-    let Ok(Acquired::Held(after)) = client.acquire(&[next]).await.remove(0) else { panic!("the lease expired") };
-    assert!(after.token > before.token);
-}
-
-#[tokio::test]
-async fn crash_forgets_releases_and_places_but_no_grants() {
-    crash_forgets(Endpoint::direct).await;
-}
-
-#[tokio::test]
-async fn a_crash_behind_poolers_forgets_no_grants() {
-    crash_forgets(Endpoint::pooled).await;
 }
 
 /// Waiters renew their leases without the row of the resource, which the holder's renewals keep locked on a slow disk.

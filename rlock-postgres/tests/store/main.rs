@@ -3,6 +3,7 @@
 mod clock;
 mod config;
 mod connections;
+mod crash;
 mod disk;
 mod failover;
 mod footprint;
