@@ -63,6 +63,22 @@
 //! back a lease that the client has released since. The client knows the server's clock from the answers. A claim that
 //! has begun its commit by then is not undone: a release waits for it, also for one that inserts the row of its resource.
 //!
+//! # TLS
+//!
+//! sqlx 0.9.0 leaves TCP_NODELAY off ([issue 4335](https://github.com/transact-rs/sqlx/issues/4335); the mend,
+//! [pull request 4336](https://github.com/transact-rs/sqlx/pull/4336), is in no release yet). The kernel then holds a
+//! small packet back while the server has not acknowledged the one before, which Linux delays for 40 ms or so. That
+//! affects only a write behind another one that the server has not answered. Without TLS there is none: a request is
+//! one write, and the next one follows its answer. With TLS, each record is a write:
+//!
+//! - The client ends the handshake with two records or more, so each new connection may take 40 ms longer, once.
+//! - A request of up to 16 KiB is one record, and is not delayed. A longer one may take 40 ms longer: a batch of claims
+//!   with long names or data, and the SQL that creates the tables.
+//!
+//! A client that lives as long as its program pays this once for each of its connections. A program that connects for
+//! one lock, as `rlock run` does, avoids it by a socket on the server's host, or by a PgBouncer on its own host that keeps
+//! the connections with TLS open. `sslmode=disable` avoids it in a network that you trust.
+//!
 //! # Poolers
 //!
 //! A pooler may reassign sessions after each transaction or statement, as PgBouncer does with `pool_mode=transaction`.

@@ -1,13 +1,18 @@
 //! Encrypted connections.
 
 use std::fs;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex};
 
-use rlock_core::{Acquired, Backend as _, IfBusy, Share};
+use rlock_core::{Acquired, Backend as _, Extended, Extension, IfBusy, Share};
 use rlock_postgres::{ConnectError, PostgresBackend, PostgresBaseline};
 use rlock_testkit::certificates;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use url::Url;
 
-use crate::support::{Server, claim, release};
+use crate::support::{Server, claim, key, release, ttl};
 
 impl Server {
     /// Starts a server with TLS. The authority of its certificate is `ca.pem` in the folder; `other.pem` is another.
@@ -77,4 +82,111 @@ async fn failed_handshake_leaves_prefer_unencrypted() {
     let encrypted = "SELECT string_agg(DISTINCT s.ssl::text, ' ') FROM pg_stat_ssl AS s JOIN pg_stat_activity AS a \
                      USING (pid) WHERE a.application_name = 'rlock'";
     assert_eq!(server.value(encrypted), "false");
+}
+
+/// The TLS records of a client, as a relay in front of the server sees them.
+#[derive(Debug, Default)]
+struct Records {
+    /// The bytes up to the next record.
+    ahead: usize,
+    /// The header of a record that has not arrived whole.
+    header: Vec<u8>,
+    count: u32,
+    /// The number of records since the last bytes of the server.
+    unanswered: u32,
+    /// How often a record followed another one to which the server had not answered, counted once up to its answer.
+    /// The kernel may hold it back until the server has acknowledged the other.
+    stalls: u32,
+}
+
+impl Records {
+    /// The client's request for TLS, in front of all records.
+    const REQUEST: usize = 8;
+    const HEADER: usize = 5;
+
+    fn sent(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            if self.ahead > 0 {
+                self.ahead -= 1;
+                continue;
+            }
+            self.header.push(byte);
+            if self.header.len() == Self::HEADER {
+                self.ahead = usize::from(u16::from_be_bytes([self.header[3], self.header[4]]));
+                self.header.clear();
+                self.count += 1;
+                self.unanswered += 1;
+                self.stalls += u32::from(self.unanswered == 2);
+            }
+        }
+    }
+
+    fn answered(&mut self) {
+        self.unanswered = 0;
+    }
+}
+
+/// Relays connections to a server, and returns the relay's URL and the records of each connection.
+async fn relay_to(server: &str) -> (String, Arc<Mutex<Vec<Records>>>) {
+    let mut url = Url::parse(server).unwrap();
+    let addresses = url.socket_addrs(|| None).unwrap();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let relay = listener.local_addr().unwrap();
+    url.set_ip_host(relay.ip()).unwrap();
+    url.set_port(Some(relay.port())).unwrap();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let all = seen.clone();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = TcpStream::connect(&addresses[..]).await.unwrap();
+            let number = {
+                let mut all = all.lock().unwrap();
+                all.push(Records { ahead: Records::REQUEST, ..Records::default() });
+                all.len() - 1
+            };
+            tokio::spawn(relay_between(client, server, all.clone(), number));
+        }
+    });
+    (url.into(), seen)
+}
+
+async fn relay_between(mut client: TcpStream, mut server: TcpStream, all: Arc<Mutex<Vec<Records>>>, number: usize) {
+    let (mut asked, mut answer) = (vec![0; 65_536], vec![0; 65_536]);
+    loop {
+        tokio::select! {
+            read = client.read(&mut asked) => {
+                let Ok(count @ 1..) = read else { return };
+                all.lock().unwrap()[number].sent(&asked[..count]);
+                let Ok(()) = server.write_all(&asked[..count]).await else { return };
+            }
+            read = server.read(&mut answer) => {
+                let Ok(count @ 1..) = read else { return };
+                all.lock().unwrap()[number].answered();
+                let Ok(()) = client.write_all(&answer[..count]).await else { return };
+            }
+        }
+    }
+}
+
+/// The end of the handshake is several records. A request is one.
+#[tokio::test]
+async fn each_connection_stalls_once_at_most() {
+    let (server, folder) = Server::start_with_tls().await;
+    let (relay, seen) = relay_to(server.0.url()).await;
+    let client = PostgresBackend::connect(server.config_of(&verified(&relay, &folder, "ca.pem"))).await.unwrap();
+    let connecting = seen.lock().unwrap()[0].count;
+    for id in 0..5 {
+        let claims: Vec<_> =
+            (0..20).map(|number| claim(&format!("name {number}"), id, Share::EXCLUSIVE, IfBusy::Refuse)).collect();
+        assert!(client.acquire(&claims).await.iter().all(|answer| matches!(answer, Ok(Acquired::Held(_)))));
+        let extension = Extension { key: key("name 0", id), ttl: ttl(60_000) };
+        assert!(matches!(client.extend(&[extension]).await[0], Ok(Extended::Held(_))));
+        for number in 0..20 {
+            release(&client, &format!("name {number}"), id).await;
+        }
+    }
+    let seen = seen.lock().unwrap();
+    let [records] = &seen[..] else { panic!("{} connections", seen.len()) };
+    assert!(records.count >= connecting + 110, "{connecting}, then {records:?}");
+    assert!(records.stalls <= 1, "{records:?}");
 }
