@@ -3,10 +3,11 @@
 -- in transactions.
 SELECT kind, name, seconds, transactions FROM (
   SELECT 1::bigint, 'process ' || a.pid || CASE a.application_name WHEN '' THEN '' ELSE ' (' || a.application_name || ')' END,
-    extract(epoch FROM clock_timestamp() - a.xact_start)::bigint, age(a.backend_xmin)::bigint
+    extract(epoch FROM clock_timestamp() - a.xact_start)::bigint, greatest(age(a.backend_xmin), age(a.backend_xid))::bigint
   FROM pg_stat_activity AS a
-  WHERE a.datname = current_database() AND a.backend_xmin IS NOT NULL AND a.xact_start < clock_timestamp() - interval '1 minute'
-    AND a.backend_type = 'client backend'
+  -- An idle transaction that has written may have no snapshot, and keeps them as well.
+  WHERE a.datname = current_database() AND (a.backend_xmin IS NOT NULL OR a.backend_xid IS NOT NULL)
+    AND a.xact_start < clock_timestamp() - interval '1 minute' AND a.backend_type = 'client backend'
   UNION ALL
   SELECT 2, p.gid, extract(epoch FROM clock_timestamp() - p.prepared)::bigint, age(p.transaction)::bigint
   FROM pg_prepared_xacts AS p

@@ -5,6 +5,7 @@ mod config;
 mod connections;
 mod crash;
 mod disk;
+mod examine;
 mod failover;
 mod footprint;
 mod layout;

@@ -59,15 +59,11 @@ async fn a_release_notifies_each_waiter_once() {
     assert_eq!(sent, [granted(3), granted(4)]);
 }
 
-/// The server says that its queue is nearly full, as while a session listens and does not read.
 #[tokio::test]
 async fn a_full_notification_queue_fails_no_release() {
     let server = Server::start().await;
     let (holder, waiter) = (server.client().await, server.client().await);
-    server.query(
-        "ALTER FUNCTION pg_catalog.pg_notification_queue_usage() RENAME TO usage; \
-         CREATE FUNCTION pg_catalog.pg_notification_queue_usage() RETURNS float8 LANGUAGE sql AS 'SELECT 0.95::float8'",
-    );
+    server.fill_notification_queue();
     let mut events = waiter.events();
     let extension = |name| Extension { key: key(name, 2), ttl: ttl(60_000) };
     for name in ["silent", "notified"] {
@@ -77,10 +73,7 @@ async fn a_full_notification_queue_fails_no_release() {
     release(&holder, "silent", 1).await;
     // The renewal says it.
     let Ok(Extended::Held(_)) = waiter.extend(&[extension("silent")]).await[0] else { panic!("it was released") };
-    server.query(
-        "DROP FUNCTION pg_catalog.pg_notification_queue_usage(); \
-         ALTER FUNCTION pg_catalog.usage() RENAME TO pg_notification_queue_usage",
-    );
+    server.empty_notification_queue();
     release(&holder, "notified", 1).await;
     let Ok(Extended::Held(grant)) = waiter.extend(&[extension("notified")]).await[0] else { panic!("it was released") };
     let event = within(SOON, "the queue has room", events.next()).await;

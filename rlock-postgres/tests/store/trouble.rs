@@ -297,32 +297,6 @@ fn exclusive(name: &str, id: u128) -> rlock_core::Claim {
 }
 
 #[tokio::test]
-async fn what_holds_back_vacuum_is_reported() {
-    let (server, clock) = Server::start_with_clock_and(&["-c", "max_prepared_transactions=2"]).await;
-    let client = server.client().await;
-    let vacuum = async || {
-        let findings = client.examine().await.unwrap();
-        findings
-            .into_iter()
-            .filter(|finding| finding.subject == "vacuum")
-            .map(|finding| finding.text)
-            .collect::<String>()
-    };
-    assert!(vacuum().await.contains("nothing keeps dead versions"));
-    let mut admin = PgConnection::connect(server.0.url()).await.unwrap();
-    admin.execute("BEGIN; CREATE TABLE x (); PREPARE TRANSACTION 'forgotten'").await.unwrap();
-    admin.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").await.unwrap();
-    server.query("SELECT pg_create_physical_replication_slot('unused')");
-    // They are not a minute old yet.
-    assert!(vacuum().await.contains("nothing keeps dead versions"));
-    clock.set(&server, 3600);
-    let text = vacuum().await;
-    for words in ["a transaction of process", "the prepared transaction forgotten"] {
-        assert!(text.contains(words), "{words} in {text}");
-    }
-}
-
-#[tokio::test]
 async fn clock_set_back_makes_no_tables_young() {
     let server = Server::start().await;
     let config = server.config().restart_grace(Duration::from_secs(3600)).unwrap();

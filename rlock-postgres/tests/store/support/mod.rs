@@ -76,6 +76,21 @@ impl Server {
         }
     }
 
+    /// Makes the server say that its notification queue is nearly full, as while a session listens and does not read.
+    pub(crate) fn fill_notification_queue(&self) {
+        self.query(
+            "ALTER FUNCTION pg_catalog.pg_notification_queue_usage() RENAME TO usage; \
+             CREATE FUNCTION pg_catalog.pg_notification_queue_usage() RETURNS float8 LANGUAGE sql AS 'SELECT 0.95::float8'",
+        );
+    }
+
+    pub(crate) fn empty_notification_queue(&self) {
+        self.query(
+            "DROP FUNCTION pg_catalog.pg_notification_queue_usage(); \
+             ALTER FUNCTION pg_catalog.usage() RENAME TO pg_notification_queue_usage",
+        );
+    }
+
     /// The position up to which the log has been written, in bytes.
     pub(crate) fn logged(&self) -> i64 {
         self.number("SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint")
