@@ -1,14 +1,14 @@
-//! Notices to waiters: repeated, sent once each, lost, and from another server.
+//! Notices to waiters: repeated, sent once each, lost, polled, past a pooler, and from another server.
 
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use rlock_core::{Acquired, Backend as _, Claim, Event, Extended, Extension, IfBusy, LeaseId, Released, Share};
-use rlock_postgres::PostgresBackend;
+use rlock_core::{Acquired, Backend as _, Claim, Client, Event, Extended, Extension, IfBusy, LeaseId, Released, Share};
+use rlock_postgres::{PostgresBackend, PostgresConfig};
 use rlock_testkit::faults::Proxy;
 use rlock_testkit::wait::within;
 
-use crate::support::{Endpoint, Server, claim, key, release, ttl};
+use crate::support::{Endpoint, Server, claim, hold, key, release, ttl};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -78,6 +78,40 @@ async fn a_full_notification_queue_fails_no_release() {
     let Ok(Extended::Held(grant)) = waiter.extend(&[extension("notified")]).await[0] else { panic!("it was released") };
     let event = within(SOON, "the queue has room", events.next()).await;
     assert_eq!(event, Some(Event::Granted { id: LeaseId::from_u128(2), token: grant.token }), "it is the first event");
+}
+
+/// Hands a lock over between two clients. A renewal would report the grant after 40 s.
+async fn hand_over(server: &Server, config: PostgresConfig) {
+    let ttl = Duration::from_secs(120);
+    let connect = async || Client::builder().connect(PostgresBackend::connect(config.clone())).await.unwrap();
+    let (holder, waiter) = (connect().await, connect().await);
+    let guard = hold(&holder, "x", ttl).await;
+    let waiting = tokio::spawn(async move { hold(&waiter, "x", ttl).await });
+    server.wait_for("SELECT sum(waiting) FROM rlock.locks", "1").await;
+    guard.unlock().await.unwrap();
+    within(SOON, "the grant", waiting).await.unwrap().unlock().await.unwrap();
+}
+
+/// The server itself is in front, so that statements stay prepared.
+#[tokio::test]
+async fn waiters_that_do_not_listen_poll() {
+    const ARE_PREPARED: &str = "SELECT bool_and(query LIKE '%$1%') FROM pg_stat_activity \
+                                WHERE application_name = 'rlock' AND query ~ '^(CALL|WITH)'";
+    let server = Server::start().await;
+    let config = server.config().without_listening();
+    let client = PostgresBackend::connect(config.clone()).await.unwrap();
+    assert!(matches!(client.acquire(&[exclusive("y", 1)]).await[0], Ok(Acquired::Held(_))));
+    assert_eq!(server.value(ARE_PREPARED), "t");
+    hand_over(&server, config).await;
+    assert_ne!(server.number("SELECT pg_relation_size('rlock.mail')"), 0, "no grant was in a table");
+}
+
+#[tokio::test]
+async fn listen_url_leads_notifications_past_a_pooler() {
+    let server = Server::start().await;
+    let pooler = Endpoint::pooled(server.0.url());
+    hand_over(&server, server.config_of(pooler.url()).listen_url(server.0.url()).unwrap()).await;
+    assert_eq!(server.number("SELECT pg_relation_size('rlock.mail')"), 0, "a grant was in a table");
 }
 
 /// A failover by name: new connections lead to another server, and the old one still serves its sessions.
