@@ -119,14 +119,19 @@ fn permit(name: &str, id: u128, permits: u32, if_busy: IfBusy) -> Claim {
     Claim { ttl: ttl(600_000), ..claim(name, id, Share::new(1, permits).unwrap(), if_busy) }
 }
 
+/// Takes all permits of a semaphore, by leases from 0 on.
+async fn hold_all(client: &PostgresBackend, name: &str, permits: u32) {
+    let all: Vec<_> = (0..permits).map(|id| permit(name, id.into(), permits, IfBusy::Refuse)).collect();
+    for some in all.chunks(64) {
+        assert!(client.acquire(some).await.iter().all(|answer| matches!(answer, Ok(Acquired::Held(_)))));
+    }
+}
+
 /// The rows that refused tries, before and behind waiters, and hand-overs read by indexes, beside a number of holders.
 async fn reads_beside(server: &Server, client: &PostgresBackend, holders: u32) -> i64 {
     const TURNS: u128 = 8;
     let name = format!("beside {holders}");
-    let all: Vec<_> = (0..holders).map(|id| permit(&name, id.into(), holders, IfBusy::Refuse)).collect();
-    for some in all.chunks(64) {
-        assert!(client.acquire(some).await.iter().all(|answer| matches!(answer, Ok(Acquired::Held(_)))));
-    }
+    hold_all(client, &name, holders).await;
     let refused = permit(&name, 1_000_000, holders, IfBusy::Refuse);
     let is_refused = async || matches!(client.acquire(std::slice::from_ref(&refused)).await[0], Ok(Acquired::Busy));
     let read = async || {
@@ -155,6 +160,32 @@ async fn tries_and_releases_read_few_of_many_holders() {
     let client = server.client().await;
     let few = reads_beside(&server, &client, 20).await;
     let many = reads_beside(&server, &client, 1_000).await;
+    assert!(many <= few + few / 4, "{many} rows beside 1,000 holders, and {few} beside 20");
+}
+
+/// The rows that the join and the renewals of the first waiter read by indexes, beside a number of holders.
+async fn reads_of_the_first(server: &Server, client: &PostgresBackend, holders: u32) -> i64 {
+    let name = format!("first beside {holders}");
+    hold_all(client, &name, holders).await;
+    server.wait_for_statistics(client).await;
+    let before = server.number(READ);
+    let first = permit(&name, 1_000_000, holders, IfBusy::Queue);
+    let Ok(Acquired::Queued(place)) = client.acquire(&[first]).await.remove(0) else { panic!("there is no permit") };
+    assert!(place.ahead == 0 && place.ask_again > Duration::from_secs(500), "{place:?}");
+    for _ in 0..8 {
+        let extension = Extension { key: key(&name, 1_000_000), ttl: ttl(600_000) };
+        assert!(matches!(client.extend(&[extension]).await[0], Ok(Extended::Queued(_))));
+    }
+    server.wait_for_statistics(client).await;
+    server.number(READ) - before
+}
+
+#[tokio::test]
+async fn first_waiter_reads_few_of_many_holders() {
+    let server = Server::start_with(&["-c", "fsync=off", "-c", "autovacuum=off"]).await;
+    let client = server.client().await;
+    let few = reads_of_the_first(&server, &client, 20).await;
+    let many = reads_of_the_first(&server, &client, 1_000).await;
     assert!(many <= few + few / 4, "{many} rows beside 1,000 holders, and {few} beside 20");
 }
 
