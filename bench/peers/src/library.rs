@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rlock::Failure;
-use rlock::backend::Baseline;
+use rlock::backend::{Backend, Baseline};
 use rlock_testkit::bench::{BenchError, Home, Locks, Requests, Subject};
 use tokio::time::sleep;
 
@@ -53,6 +53,10 @@ impl<L: Library> Subject for Peer<L> {
 
     fn baseline(&self) -> Arc<dyn Baseline> {
         self.target.baseline.clone()
+    }
+
+    async fn backend(&self) -> Result<Option<Arc<dyn Backend>>, BenchError> {
+        Ok(None)
     }
 
     async fn connect(&self, _home: Home, _ttl: Option<Duration>) -> Result<Client<L>, BenchError> {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rlock::backend::{Baseline, open};
+use rlock::backend::{Backend, Baseline, open};
 use rlock::{Client, Failure};
 use rlock_testkit::bench::{BenchError, Home, Requests, Subject};
 use tokio::runtime::Handle;
@@ -36,6 +36,10 @@ impl Subject for Rlock {
 
     fn baseline(&self) -> Arc<dyn Baseline> {
         self.target.baseline.clone()
+    }
+
+    async fn backend(&self) -> Result<Option<Arc<dyn Backend>>, BenchError> {
+        Ok(None) // the other libraries have no such requests
     }
 
     async fn connect(&self, home: Home, _ttl: Option<Duration>) -> Result<Client, BenchError> {

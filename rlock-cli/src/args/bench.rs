@@ -35,7 +35,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     tasks: Vec<u32>,
 
-    /// The number of waiters in the longer of the two queues of the benchmark hand-over
+    /// The number of waiters in the longer of the two queues of the benchmarks hand-over and queue
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     waiters: u32,
 

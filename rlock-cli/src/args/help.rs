@@ -319,6 +319,7 @@ The benchmarks, for --only:
   cycle        lock + unlock, with 1, 8, 64 and 256 tasks (--tasks), each on its own name, beside the pair
   cpu          CPU time of the client, and of the server where it runs on this host
   hand-over    from an unlock to the guard in another client, with 1 and --waiters waiting, beside a write and its push
+  queue        a join of a queue and the renewal of a waiter, with 1 and --waiters waiting, beside the pair
   contention   64 tasks on one name: turns, and requests for each
   renewal      keeping --leases alive: CPU, memory, the size of the store, how late the latest renewal was
   drift        64 names after --drift-cycles cycles, beside the first

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use rlock::backend::{Baseline, LeaseId, baseline, open};
+use rlock::backend::{Backend, Baseline, LeaseId, baseline, open};
 use rlock::{Client, ConnectError, Failure, Namespace};
 use rlock_testkit::bench::{BenchError, Counted, Home, Requests, Subject};
 use tokio::runtime::Handle;
@@ -57,6 +57,10 @@ impl Subject for Store {
 
     fn baseline(&self) -> Arc<dyn Baseline> {
         self.baseline.clone()
+    }
+
+    async fn backend(&self) -> Result<Option<Arc<dyn Backend>>, BenchError> {
+        Ok(Some(open(&self.url, Some(&self.namespace)).await.map_err(|error| failed(&error))?))
     }
 
     async fn connect(&self, home: Home, ttl: Option<Duration>) -> Result<Client, BenchError> {

@@ -10,12 +10,13 @@ use super::Server;
 use crate::support::{Rlock, Store, rlock, url, wait_for};
 
 /// Each benchmark with the fields that at least one of its rows has, beside the common ones.
-const BENCHMARKS: [(&str, &[&str]); 8] = [
+const BENCHMARKS: [(&str, &[&str]); 9] = [
     ("round-trip", &["p50_us", "p99_us", "per_second"]),
     ("pair", &["p50_us", "p99_us", "per_second"]),
     ("cycle", &["p50_us", "p99_us", "per_second", "ratio"]),
     ("cpu", &["client_cpu_us", "client_cpu_ratio"]),
     ("hand-over", &["p50_us", "p99_us", "ratio"]),
+    ("queue", &["p50_us", "p99_us", "per_second", "ratio"]),
     ("contention", &["p50_us", "p99_us", "per_second", "requests_per_turn"]),
     (
         "renewal",

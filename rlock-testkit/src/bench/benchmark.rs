@@ -15,6 +15,8 @@ pub enum Benchmark {
     Cpu,
     /// The time from an unlock to the guard of the next holder.
     HandOver,
+    /// The requests of a waiter, in a short queue and in a long one.
+    Queue,
     /// Many tasks on one name.
     Contention,
     /// The renewal of many leases.
@@ -25,12 +27,13 @@ pub enum Benchmark {
 
 impl Benchmark {
     /// All benchmarks, in the order of measurement.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::RoundTrip,
         Self::Pair,
         Self::Cycle,
         Self::Cpu,
         Self::HandOver,
+        Self::Queue,
         Self::Contention,
         Self::Renewal,
         Self::Drift,
@@ -44,6 +47,7 @@ impl Benchmark {
             Self::Cycle => "cycle",
             Self::Cpu => "cpu",
             Self::HandOver => "hand-over",
+            Self::Queue => "queue",
             Self::Contention => "contention",
             Self::Renewal => "renewal",
             Self::Drift => "drift",

@@ -56,6 +56,7 @@ pub async fn run<S: Subject>(
             Benchmark::Cycle => benchmarks::cycle(subject, plan, observer).await,
             Benchmark::Cpu => benchmarks::cpu(subject, plan, observer).await,
             Benchmark::HandOver => benchmarks::hand_over(subject, plan, observer).await,
+            Benchmark::Queue => benchmarks::queue(subject, plan, observer).await,
             Benchmark::Contention => benchmarks::contention(subject, plan, observer).await,
             Benchmark::Renewal => benchmarks::renewal(subject, plan, observer).await,
             Benchmark::Drift => benchmarks::drift(subject, plan, observer).await,

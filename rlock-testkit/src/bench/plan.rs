@@ -9,7 +9,7 @@ pub struct Plan {
     pub time: Duration,
     /// The numbers of tasks that lock at the same time, each with its own name.
     pub tasks: Vec<usize>,
-    /// The numbers of waiters in the queue in hand-over measurements.
+    /// The numbers of waiters in the queues that hand-overs and the requests of a waiter are measured in.
     pub waiters: Vec<usize>,
     /// The number of leases that are renewed.
     pub leases: usize,

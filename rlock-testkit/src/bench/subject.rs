@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rlock_core::Baseline;
+use rlock_core::{Backend, Baseline};
 
 use super::counted::Requests;
 use super::error::BenchError;
@@ -38,6 +38,9 @@ pub trait Subject: Sync {
 
     /// The operations of the store without locks.
     fn baseline(&self) -> Arc<dyn Baseline>;
+
+    /// Opens a backend of the store, if the lock library is rlock: some measurements send requests of a lease themselves.
+    fn backend(&self) -> impl Future<Output = Result<Option<Arc<dyn Backend>>, BenchError>> + Send;
 
     /// Connects a new client. Its leases have this TTL, or by default that of the library.
     fn connect(
