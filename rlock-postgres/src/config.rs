@@ -95,9 +95,9 @@ impl PostgresConfig {
     /// | `options`, `options[…]` | settings of the session, as `options[work_mem]=8MB` | none |
     ///
     /// sqlx takes values that the URL leaves out, except the host, from the environment if they are set there
-    /// (`PGPORT`, `PGUSER`, `PGPASSWORD`, `PGDATABASE`, `PGSSLMODE` and so on), and the password from `~/.pgpass`, unless
-    /// other users may access that file; the error of a refused login then names it. This call reads both. Files of
-    /// certificates are read when a connection is opened.
+    /// (`PGPORT`, `PGUSER`, `PGPASSWORD`, `PGDATABASE`, `PGSSLMODE`, `PGSSLROOTCERT`, `PGSSLCERT`, `PGSSLKEY`, `PGAPPNAME`,
+    /// `PGOPTIONS`), and the password from `~/.pgpass`, unless other users may access that file; the error of a refused
+    /// login then names it. This call reads both. Files of certificates are read when a connection is opened.
     ///
     /// # Errors
     ///

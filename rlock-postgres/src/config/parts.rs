@@ -101,7 +101,7 @@ impl Query {
     }
 }
 
-/// sqlx's parameter of this name, by the first of its names.
+/// The parameter of this name, by the first of its names: one of sqlx's, or one of libpq's that has a remedy.
 fn parameter(name: &str) -> Option<&'static str> {
     Some(match name {
         "sslmode" | "ssl-mode" => "sslmode",
@@ -109,6 +109,8 @@ fn parameter(name: &str) -> Option<&'static str> {
         "sslcert" | "ssl-cert" => "sslcert",
         "sslkey" | "ssl-key" => "sslkey",
         "statement-cache-capacity" => "statement-cache-capacity",
+        "channel_binding" => "channel_binding",
+        "target_session_attrs" => "target_session_attrs",
         "host" => "host",
         "hostaddr" => "hostaddr",
         "port" => "port",
@@ -130,6 +132,8 @@ fn check_parameter(name: &'static str, value: &str) -> Result<(), ConfigError> {
         "sslmode" if value.parse::<PgSslMode>().is_err() => SSL_MODES,
         "sslrootcert" | "sslcert" | "sslkey" if value.is_empty() => "write the name of a PEM file",
         "statement-cache-capacity" => "rlock knows how many statements it has; leave it out",
+        "channel_binding" => "sqlx has none; leave it out, and check the server by sslmode=verify-full",
+        "target_session_attrs" => "rlock refuses a standby; leave it out, and name a host that leads to the primary",
         "host" => return checked_host(value).map(drop),
         "hostaddr" if value.parse::<IpAddr>().is_err() => "write an address, as 10.0.0.7 or ::1",
         "port" if !value.parse::<u16>().is_ok_and(|port| port > 0) => "write a number from 1 to 65535",

@@ -147,6 +147,8 @@ fn unusable_settings_are_refused_with_a_remedy() {
         ("postgres://localhost?sslmode=on", "verify-full"),
         ("postgres://localhost?sslrootcert=", "the name of a PEM file"),
         ("postgres://localhost?statement-cache-capacity=0", "leave it out"),
+        ("postgres://localhost?channel_binding=require", "sslmode=verify-full"),
+        ("postgres://localhost?target_session_attrs=read-write", "leads to the primary"),
     ];
     for (url, remedy) in cases {
         let message = PostgresConfig::from_url(url).expect_err(url).to_string();
