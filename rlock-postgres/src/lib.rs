@@ -21,7 +21,9 @@
 //!
 //! A resource is a row of the table `locks`, which contains its sole holder. Each waiter has a row of the table
 //! `leases`, and so does each further holder of a semaphore or a reader-writer lock. A waiter's renewal changes its own
-//! row and no index. A hand-over deletes one row and changes another, however many wait.
+//! row and no index. A hand-over deletes one row and changes another, however many wait. The first waiter learns when the
+//! lease of a holder expires. Beside more than sixteen holders that time may be too early, because its request does not
+//! read all of them: the waiter then asks once more.
 //!
 //! Every request is one call of a procedure, with up to 64 leases: one round trip, with cached plans. The procedure
 //! locks the rows of `locks` in the order of their names. It drops expired leases that are in the way, by the server's
