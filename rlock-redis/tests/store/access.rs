@@ -1,8 +1,7 @@
 //! Access rules (ACL): the documented ones suffice, each is needed, and a missing right is named.
 
-use std::path::Path;
+use std::slice;
 use std::time::Duration;
-use std::{fs, slice};
 
 use crate::support::{Server, claim, key, ttl};
 use futures_util::StreamExt as _;
@@ -27,16 +26,6 @@ fn rules_without(left_out: &str) -> String {
 async fn documented_rights_are_all_that_connecting_needs() {
     let server = Server::start();
     connect(&server.add_user("locks", RedisConfig::ACL_RULES)).await.unwrap();
-}
-
-#[test]
-fn readmes_list_the_documented_rights() {
-    for name in ["README.md", "README.zh-CN.md"] {
-        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name)).unwrap();
-        for rules in [RedisConfig::ACL_RULES, RedisConfig::SENTINEL_ACL_RULES] {
-            assert!(text.contains(rules), "{name} does not list {rules}");
-        }
-    }
 }
 
 #[tokio::test]
