@@ -9,7 +9,7 @@ use rlock::backend::{Backend, Baseline};
 use rlock_testkit::bench::{BenchError, Home, Locks, Requests, Subject};
 use tokio::time::sleep;
 
-use crate::rounds::{Measured, Named};
+use crate::measured::{Measured, Named};
 use crate::target::Target;
 
 /// The longest time until a waiting request is in the queue of the store.

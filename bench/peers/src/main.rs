@@ -5,6 +5,7 @@
 
 mod args;
 mod library;
+mod measured;
 mod peers;
 mod point;
 mod rlock_itself;
@@ -20,8 +21,8 @@ use rlock_testkit::bench::Home;
 
 use crate::args::Args;
 use crate::library::measured;
+use crate::measured::Measured;
 use crate::peers::{AdvisoryLock, DistributedLockPostgres, DistributedLockRedis, EtcdLock, Flock, Rslock};
-use crate::rounds::Measured;
 use crate::target::Target;
 
 fn main() -> anyhow::Result<()> {

@@ -8,7 +8,7 @@ use rlock::{Client, Failure};
 use rlock_testkit::bench::{BenchError, Home, Requests, Subject};
 use tokio::runtime::Handle;
 
-use crate::rounds::{Measured, Named};
+use crate::measured::{Measured, Named};
 use crate::target::Target;
 
 /// Time limit for the release of all locks.

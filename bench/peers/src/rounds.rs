@@ -1,50 +1,13 @@
 //! Rounds in which all libraries take turns.
 
 use std::io::{IsTerminal as _, Write as _, stderr};
-use std::pin::Pin;
 
-use rlock_testkit::bench::{BenchError, Benchmark, Observer, Plan, Row, Subject, run as measure};
+use rlock_testkit::bench::{Observer, Row};
 
 use crate::args::Args;
+use crate::measured::Measured;
 use crate::point::Point;
 use crate::table;
-
-/// A library with its name, without its types.
-pub trait Measured {
-    fn name(&self) -> &'static str;
-    fn note(&self) -> &'static str;
-    fn measure<'a>(
-        &'a self,
-        benchmark: Benchmark,
-        plan: &'a Plan,
-        observer: &'a mut dyn Observer,
-    ) -> Pin<Box<dyn Future<Output = Result<(), BenchError>> + 'a>>;
-}
-
-pub struct Named<S> {
-    pub name: &'static str,
-    pub note: &'static str,
-    pub subject: S,
-}
-
-impl<S: Subject> Measured for Named<S> {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn note(&self) -> &'static str {
-        self.note
-    }
-
-    fn measure<'a>(
-        &'a self,
-        benchmark: Benchmark,
-        plan: &'a Plan,
-        observer: &'a mut dyn Observer,
-    ) -> Pin<Box<dyn Future<Output = Result<(), BenchError>> + 'a>> {
-        Box::pin(async move { measure(&self.subject, plan, &[benchmark], observer).await })
-    }
-}
 
 /// Runs one step after the other, each in rounds, and prints its block as soon as it is complete.
 pub async fn run(args: &Args, subjects: &[Box<dyn Measured>]) -> anyhow::Result<()> {

@@ -1,8 +1,8 @@
 //! The table, with a block for each measurement and a line for each library.
 
 use crate::args::Args;
+use crate::measured::Measured;
 use crate::point::{BARE, Point};
-use crate::rounds::Measured;
 
 const COLUMNS: usize = 93;
 
