@@ -1,4 +1,4 @@
-//! Tests of the programs, of the guide's code and of the pages, on every store, and of the order of modules.
+//! Tests of the programs, of the guide's code and of the pages, on every store.
 
 mod connect;
 mod custom_backend;
