@@ -361,7 +361,7 @@ mod tests {
 
     use super::*;
 
-    /// A process that never answers in the place of a keeper, and the other end of its socket.
+    /// A process that stands in for a keeper and never answers, and the other end of its socket.
     fn silent() -> (Forked, process::Child, UnixStream) {
         let (epoch, tree) = (Clock::boot().now(), Tree::of_this_process());
         let (stream, other) = UnixStream::pair().unwrap();

@@ -1,4 +1,4 @@
-//! A standby that is promoted: in the place of a dead primary, and beside one that it is cut off from.
+//! A standby that is promoted: to replace a dead primary, and beside one that it is cut off from.
 
 use std::time::Duration;
 

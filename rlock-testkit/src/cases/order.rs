@@ -94,7 +94,7 @@ pub async fn readers_behind_a_writer_are_granted_together(stage: &Stage) {
 /// A hundred dead waiters delay the next one by one TTL, not by a hundred, and are skipped in one step.
 pub async fn expired_waiters_are_skipped_together(stage: &Stage) {
     let (dead, peer) = (stage.peer().await, stage.peer().await);
-    // A slow store takes a while to queue so many.
+    // A slow store takes a while to queue all of them.
     let life = stage.brisk() * 3;
     let first = dead.hold(&claim("x").living(life)).await;
     let waiters: Vec<Claim> = (0..100).map(|_| claim("x").living(life).queued()).collect();
