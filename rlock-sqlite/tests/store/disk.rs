@@ -71,18 +71,20 @@ fn on_a_disk_of_its_own(test: &str) -> Option<PathBuf> {
         return Some(disk.into());
     }
     let folder = TempDir::new().unwrap();
-    let status = Command::new("unshare")
+    let (_, module) = module_path!().split_once("::").unwrap();
+    let output = Command::new("unshare")
         .args(["--user", "--map-root-user", "--mount", "sh", "-c"])
         .arg("mount -t tmpfs -o size=1m none \"$RLOCK_TEST_DISK\" && exec \"$@\"")
         .arg("sh")
         .arg(std::env::current_exe().unwrap())
-        .args([test, "--exact", "--nocapture"])
+        .args([&format!("{module}::{test}"), "--exact", "--nocapture"])
         .env(DISK, folder.path())
-        .status()
+        .output()
         .expect("unshare is part of util-linux");
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(
-        status.success(),
-        "it failed, or the system does not let this user mount a file system in a namespace (unshare --user --mount)"
+        output.status.success() && said.contains("1 passed"),
+        "it failed, or the system does not let this user mount a file system in a namespace (unshare --user --mount): {said}"
     );
     None
 }
