@@ -1,19 +1,21 @@
 //! Disks that are full, and that cannot be written to: each a file system in memory, which no other process sees.
+
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use rlock_core::{BackendError, Extended};
+use rlock_core::{BackendError, Client, Extended, Guard, LockOptions, LossReason, SimpleLock};
 use rlock_sqlite::{ConnectError, SqliteBackend, SqliteConfig};
 use rlock_testkit::process::block_on;
-use rlock_testkit::wait::eventually;
+use rlock_testkit::wait::{eventually, within};
 use tempfile::TempDir;
 
 use crate::support::{claim, extend, is_held};
 
 const DISK: &str = "RLOCK_TEST_DISK";
+const SOON: Duration = Duration::from_secs(30);
 
 #[test]
 fn short_lack_of_space_loses_no_lock() {
@@ -23,17 +25,36 @@ fn short_lack_of_space_loses_no_lock() {
         assert!(is_held(claim(&backend, "held", 1).await));
         let filler = disk.join("filler");
         fill(&filler);
-        let refused = loop {
-            if let Err(refused) = extend(&backend, "held", 1).await {
-                break refused;
-            }
-        };
+        let refused = refusal(&backend, "held").await;
         assert!(matches!(refused, BackendError::NotApplied(_)), "{refused}");
         assert!(refused.to_string().contains("the disk is full; make room on it"), "{refused}");
         fs::remove_file(filler).unwrap();
         let extended = extend(&backend, "held", 1).await;
         assert!(matches!(extended, Ok(Extended::Held(_))), "{extended:?}");
         assert!(is_held(claim(&backend, "another", 2).await));
+    });
+}
+
+/// No renewal has room, so the holder loses its lock at its deadline. The waiter gets it once there is room.
+#[test]
+fn full_disk_loses_locks_at_their_deadlines() {
+    let Some(disk) = on_a_disk_of_its_own("full_disk_loses_locks_at_their_deadlines") else { return };
+    block_on(async {
+        let (holder, other) = (client(&disk).await, client(&disk).await);
+        let backend = SqliteBackend::connect(config(&disk)).await.unwrap();
+        assert!(is_held(claim(&backend, "another", 1).await));
+        let old = lock(&holder, Duration::from_secs(4)).await;
+        let waiting = tokio::spawn(async move { lock(&other, SOON).await });
+        let is_queued = async || holder.inspect("job").await.unwrap().queue.len() == 1;
+        eventually(SOON, "the waiter", is_queued).await;
+        let filler = disk.join("filler");
+        fill(&filler);
+        refusal(&backend, "another").await; // from here on, nothing can be written
+        assert_eq!(within(SOON, "the loss", old.lost()).await, LossReason::Expired);
+        assert!(!waiting.is_finished(), "the lock was granted without a write");
+        fs::remove_file(filler).unwrap();
+        let next = within(SOON, "the waiter's turn", waiting).await.unwrap();
+        assert!(next.is_held() && next.token() > old.token());
     });
 }
 
@@ -87,6 +108,24 @@ fn on_a_disk_of_its_own(test: &str) -> Option<PathBuf> {
         "it failed, or the system does not let this user mount a file system in a namespace (unshare --user --mount): {said}"
     );
     None
+}
+
+/// Extends the lease of `name` until the disk is full.
+async fn refusal(backend: &SqliteBackend, name: &str) -> BackendError {
+    loop {
+        if let Err(refused) = extend(backend, name, 1).await {
+            return refused;
+        }
+    }
+}
+
+/// A client that retries for as long as a test takes.
+async fn client(disk: &Path) -> Client {
+    Client::builder().retry_for(SOON).connect(SqliteBackend::connect(config(disk))).await.unwrap()
+}
+
+async fn lock(client: &Client, ttl: Duration) -> Guard {
+    SimpleLock::new("job", client).unwrap().lock_with(LockOptions::new().ttl(ttl)).await.unwrap()
 }
 
 fn config(disk: &Path) -> SqliteConfig {
