@@ -8,6 +8,7 @@ mod disk;
 mod examine;
 mod failover;
 mod footprint;
+mod late;
 mod layout;
 mod notices;
 mod ownership;

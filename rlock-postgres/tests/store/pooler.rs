@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use rlock_core::{Acquired, Backend as _, BackendError, IfBusy, LossReason, Share};
-use rlock_postgres::PostgresBackend;
+use rlock_core::LossReason;
 use rlock_testkit::faults::{Control as _, Data, Proxy};
 use rlock_testkit::servers::PgBouncer;
 
-use crate::support::{Endpoint, Server, claim, hold, release};
+use crate::support::{Endpoint, Server, hold};
 
 const DELETE: &str = "DELETE FROM rlock.locks; DELETE FROM rlock.leases";
 
@@ -39,28 +38,6 @@ async fn pooler_in_statement_mode_serves_locks() {
     guard.extend(Duration::from_secs(60)).await.unwrap();
     guard.unlock().await.unwrap();
     waiting.await.unwrap().unlock().await.unwrap();
-}
-
-/// The client has given the claim up, sent it again, and released its lease. Then the first one arrives.
-#[tokio::test]
-async fn late_claim_behind_a_pooler_is_undone() {
-    const WRITES: &str = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint";
-    let server = Server::start().await;
-    let pooler = PgBouncer::start(server.0.url());
-    let proxy = Proxy::in_front_of(pooler.url());
-    let backend = PostgresBackend::connect(server.config_of(proxy.url())).await.unwrap();
-    let claims = [claim("x", 1, Share::EXCLUSIVE, IfBusy::Refuse)];
-    backend.inspect(&claims[0].key.resource).await.unwrap(); // opens the connection that the claim goes over
-    proxy.strand();
-    let unanswered = backend.acquire(&claims).await.remove(0);
-    assert!(matches!(unanswered, Err(BackendError::Unknown(_))), "{unanswered:?}");
-    let held = backend.acquire(&claims).await.remove(0);
-    assert!(matches!(held, Ok(Acquired::Held(_))), "{held:?}");
-    release(&backend, "x", 1).await;
-    let writes = server.number(WRITES);
-    proxy.heal();
-    server.wait_for(&format!("SELECT ({WRITES}) > {writes}"), "t").await;
-    assert_eq!(server.value("SELECT expires FROM rlock.locks"), "0", "the late claim took effect");
 }
 
 /// A poll that is delivered late would delete a notification, and its answer reaches no client.
