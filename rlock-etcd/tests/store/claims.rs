@@ -8,7 +8,7 @@ use crate::support::{SOON, Server, claim, config_at, extension, leave_spares, mu
 use etcd_client::{GetOptions, PutOptions};
 use futures_util::future::{join, join_all, join3};
 use futures_util::{FutureExt as _, StreamExt as _};
-use rlock_core::{Acquired, Backend as _, BackendError, Event, Extended, IfBusy, Release, Released, Share};
+use rlock_core::{Acquired, Backend as _, BackendError, Event, IfBusy, Release, Released, Share};
 use rlock_etcd::EtcdBackend;
 use rlock_testkit::faults::{Proxy, Way};
 use rlock_testkit::wait::{eventually, within};
@@ -121,38 +121,6 @@ async fn rest_begins_despite_a_concurrent_extension() {
     };
     // On a busy machine the extension may come before or after the release.
     eventually(SOON * 2, "an extension during the release", is_moved_meanwhile).await;
-}
-
-/// The client sends the claim again on another connection, and releases its lease, with or without an extension that
-/// attaches it to another etcd lease. The first copy of the claim may arrive after that.
-#[tokio::test]
-async fn late_claim_has_no_effect() {
-    const KEY: &str = "n/a/00000001/x0";
-    let server = Server::start();
-    let proxy = Proxy::in_front_of(server.url());
-    let client = EtcdBackend::connect(config_at(proxy.url(), "n").timeout(SOON).unwrap()).await.unwrap();
-    let mut admin = server.admin().await;
-    for is_longer in [false, true] {
-        leave_spares(&server, &client, 1).await;
-        let claim = mutex("a", rand::random());
-        proxy.strand();
-        let held = client.acquire(slice::from_ref(&claim)).await.remove(0);
-        assert!(matches!(held, Ok(Acquired::Held(_))), "{held:?}");
-        let lease = admin.get(KEY, None).await.unwrap().kvs()[0].lease();
-        let mut before = revocations(&server);
-        if is_longer {
-            let extended = client.extend(&[extension(claim.key.clone(), 60_000)]).await.remove(0);
-            assert!(matches!(extended, Ok(Extended::Held(_))), "{extended:?}");
-            eventually(SOON, "the first attempt to end it", async || revocations(&server) > before).await;
-            before = revocations(&server);
-        }
-        let released = client.release(&[claim.key.into()]).await.remove(0);
-        assert!(matches!(released, Ok(Released::Released)), "{released:?}");
-        assert!(revocations(&server) > before, "the release does not wait for the end of the etcd lease");
-        // It stands for the first copy, which the server may drop, because the client has given up its connection.
-        let late = admin.put(KEY, "", Some(PutOptions::new().with_lease(lease))).await.unwrap_err();
-        assert!(late.to_string().contains("lease not found"), "{late}");
-    }
 }
 
 /// The connection stalls after the deletion of the keys, before the etcd lease of the claim that was sent twice ends.

@@ -8,6 +8,7 @@ mod disk;
 mod errors;
 mod faults;
 mod footprint;
+mod late;
 mod support;
 #[cfg(feature = "tls")]
 mod tls;
