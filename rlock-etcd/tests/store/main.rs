@@ -9,6 +9,7 @@ mod errors;
 mod faults;
 mod footprint;
 mod late;
+mod processes;
 mod support;
 #[cfg(feature = "tls")]
 mod tls;
