@@ -5,32 +5,32 @@
 mod choices;
 #[path = "build/copy.rs"]
 mod copy;
-#[path = "build/table.rs"]
-mod table;
+#[path = "build/list.rs"]
+mod list;
 
 use std::path::Path;
 use std::{env, fs};
 
 use choices::mutate;
-use table::{listed, parse};
+use list::{listed, parse};
 
 const REFERENCE: &str = "../../rlock-core/src/memory.rs";
 const MACHINE: &str = "../../rlock-core/src/lease";
-const TABLE: &str = "mutants.txt";
-const MACHINE_TABLE: &str = "machine.txt";
+const LIST: &str = "mutants.txt";
+const MACHINE_LIST: &str = "machine.txt";
 
 fn main() {
-    for input in [REFERENCE, MACHINE, TABLE, MACHINE_TABLE, "src"] {
+    for input in [REFERENCE, MACHINE, LIST, MACHINE_LIST, "src"] {
         println!("cargo::rerun-if-changed={input}");
     }
     let out = env::var_os("OUT_DIR").expect("cargo says where to write");
     let write = |file: &str, text: String| fs::write(Path::new(&out).join(file), text).expect("it can be written");
-    let mutants = parse(TABLE);
+    let mutants = parse(LIST);
     write("memory.rs", mutate(&reference(), &mutants));
-    write("table.rs", listed(&mutants));
-    let mutants = parse(MACHINE_TABLE);
+    write("list.rs", listed(&mutants));
+    let mutants = parse(MACHINE_LIST);
     write("machine.rs", mutate(&machine(), &mutants));
-    write("machine_table.rs", listed(&mutants));
+    write("machine_list.rs", listed(&mutants));
 }
 
 /// The source of the reference, as a module of this crate.

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use crate::table::{Hunk, Mutant, Target};
+use crate::list::{Hunk, Mutant, Target};
 
 /// Each choice by its range, with its arms. Sorted by start; a longer range comes before a shorter one.
 type Sites = BTreeMap<(usize, Reverse<usize>), Vec<String>>;
@@ -31,7 +31,7 @@ fn find(source: &str, name: &str, hunk: &Hunk) -> Range<usize> {
     let mut found = source.match_indices(&whole);
     let (Some((at, _)), None) = (found.next(), found.next()) else {
         let times = source.matches(&whole).count();
-        panic!("mutant {name}: its snippet occurs {times} times, not once: adapt the table\n{whole}");
+        panic!("mutant {name}: its snippet occurs {times} times, not once: adapt the list\n{whole}");
     };
     let end = at + until_change.len();
     end - hunk.original.len()..end

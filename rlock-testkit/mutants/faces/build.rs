@@ -4,25 +4,25 @@
 mod choices;
 #[path = "../build/copy.rs"]
 mod copy;
-#[path = "../build/table.rs"]
-mod table;
+#[path = "../build/list.rs"]
+mod list;
 
 use std::path::Path;
 use std::{env, fs};
 
 use choices::mutate;
-use table::{listed, parse};
+use list::{listed, parse};
 
 const CORE: &str = "../../../rlock-core/src";
-const TABLE: &str = "faces.txt";
+const LIST: &str = "faces.txt";
 
 fn main() {
-    for input in [CORE, TABLE] {
+    for input in [CORE, LIST] {
         println!("cargo::rerun-if-changed={input}");
     }
     let out = env::var_os("OUT_DIR").expect("cargo says where to write");
     let write = |file: &str, text: String| fs::write(Path::new(&out).join(file), text).expect("it can be written");
-    let mutants = parse(TABLE);
+    let mutants = parse(LIST);
     write("core.rs", mutate(&copy::module(&Path::new(CORE).join("lib.rs")), &mutants));
-    write("table.rs", listed(&mutants));
+    write("list.rs", listed(&mutants));
 }

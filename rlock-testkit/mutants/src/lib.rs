@@ -20,10 +20,10 @@ pub use server::Server;
 pub use switch::{Mutant, SWITCH};
 
 /// The mutants of the reference.
-pub const MUTANTS: &[Mutant] = include!(concat!(env!("OUT_DIR"), "/table.rs"));
+pub const MUTANTS: &[Mutant] = include!(concat!(env!("OUT_DIR"), "/list.rs"));
 
 /// The mutants of the lease's state machine. Their cases are explorations of its model.
-pub const MACHINE_MUTANTS: &[Mutant] = include!(concat!(env!("OUT_DIR"), "/machine_table.rs"));
+pub const MACHINE_MUTANTS: &[Mutant] = include!(concat!(env!("OUT_DIR"), "/machine_list.rs"));
 
 /// The mutant that is switched on in this process; empty for the original.
 fn mutant() -> &'static str {

@@ -13,7 +13,7 @@ mod switch;
 pub use switch::{Mutant, SWITCH};
 
 /// The mutants of the faces. Their cases are tests of core.
-pub const MUTANTS: &[Mutant] = include!(concat!(env!("OUT_DIR"), "/table.rs"));
+pub const MUTANTS: &[Mutant] = include!(concat!(env!("OUT_DIR"), "/list.rs"));
 
 /// The mutant that is switched on in this process; empty for the original.
 fn mutant() -> &'static str {

@@ -17,7 +17,7 @@ const AT_A_TIME: usize = 12;
 /// A fixed seed, so that random choices are the same in each run.
 const SEED: (&str, &str) = ("RLOCK_TEST_SEED", "1");
 
-/// Each case that the table names catches its mutant, and every case can fail.
+/// Each case that the list names catches its mutant, and every case can fail.
 #[test]
 fn every_mutant_is_caught() {
     let cases = cases();
@@ -49,14 +49,14 @@ fn cases() -> BTreeSet<String> {
     cases
 }
 
-/// Cases without a mutant in the table, and cases in the table that do not exist.
+/// Cases without a mutant in the list, and cases in the list that do not exist.
 fn gaps(cases: &BTreeSet<String>, runs: &[(&str, &str)]) -> Vec<String> {
     let mut caught: BTreeMap<&str, usize> = cases.iter().map(|case| (case.as_str(), 0)).collect();
     let mut complaints = Vec::new();
     for (_, case) in runs {
         match caught.get_mut(case) {
             Some(times) => *times += 1,
-            None => complaints.push(format!("the table names {case}, which is not a case")),
+            None => complaints.push(format!("the list names {case}, which is not a case")),
         }
     }
     let never = caught.iter().filter(|(_, times)| **times == 0);

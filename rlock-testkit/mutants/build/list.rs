@@ -1,8 +1,8 @@
-//! The table of mutants.
+//! The list of mutants.
 
 use std::fs;
 
-/// A block of the table.
+/// A block of the list.
 #[derive(Default)]
 pub(crate) struct Mutant {
     pub(crate) name: String,
@@ -33,11 +33,11 @@ pub(crate) struct Hunk {
     pub(crate) after: String,
 }
 
-/// Reads the table in the file `path`.
+/// Reads the list in the file `path`.
 pub(crate) fn parse(path: &str) -> Vec<Mutant> {
-    let table = fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let list = fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let mut mutants = Vec::<Mutant>::new();
-    let without_comments = table.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n");
+    let without_comments = list.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n");
     for block in without_comments.split("\n\n").map(|block| block.trim_matches('\n')).filter(|block| !block.is_empty())
     {
         let mutant = block_of(block);
@@ -89,7 +89,7 @@ fn block_of(block: &str) -> Mutant {
     mutant
 }
 
-/// Writes the table as a Rust expression.
+/// Writes the list as a Rust expression.
 pub(crate) fn listed(mutants: &[Mutant]) -> String {
     let row = |it: &Mutant| format!("Mutant {{ name: {:?}, cases: &{:?} }},", it.name, it.cases);
     format!("&[{}]", mutants.iter().map(row).collect::<Vec<_>>().join("\n"))
