@@ -11,7 +11,7 @@ use crate::RedisBackend;
 use crate::answers::{Answer, Unreadable};
 use crate::error::{CallError, READONLY, code_of};
 use crate::keys::Keys;
-use crate::route::{Answered, Purpose};
+use crate::route::{Purpose, Replied};
 use crate::scripts::Script;
 use crate::silent_spell::SUSPICIOUS;
 use crate::stragglers::without_stragglers;
@@ -154,7 +154,7 @@ impl RedisBackend {
         &self,
         verb: &Verb<'_, E>,
         bucket: u16,
-        answered: &Answered,
+        answered: &Replied,
         answers: Vec<Answer>,
         entries: &[&E],
     ) -> Vec<Result<Answer, BackendError>> {
@@ -228,7 +228,7 @@ fn bucket<E>(verb: &Verb<'_, E>, entry: &E) -> u16 {
 }
 
 /// Gives up a connection that leads to a replica.
-fn leave_replica(answered: &Answered, answers: &[Answer]) {
+fn leave_replica(answered: &Replied, answers: &[Answer]) {
     let is_replicas = |answer: &Answer| matches!(answer, Answer::Failed(text) if code_of(text) == READONLY);
     if answers.iter().any(is_replicas) {
         answered.conn.give_up();

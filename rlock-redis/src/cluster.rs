@@ -44,7 +44,7 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Cluster {
     inner: Arc<Inner>,
-    _keeper: JoinSet<()>,
+    _task: JoinSet<()>,
 }
 
 #[derive(Debug)]
@@ -93,8 +93,8 @@ impl Cluster {
         if !opened.iter().flatten().any(Result::is_ok) {
             return Err(opened.into_iter().flatten().find_map(Result::err).unwrap_or_else(no_primary));
         }
-        let keeper = JoinSet::from_iter([keep(Arc::downgrade(&inner), inner.is_stale.clone())]);
-        Ok(Self { inner, _keeper: keeper })
+        let task = JoinSet::from_iter([keep(Arc::downgrade(&inner), inner.is_stale.clone())]);
+        Ok(Self { inner, _task: task })
     }
 
     /// The primaries that serve a bucket, or did so until a moment ago.

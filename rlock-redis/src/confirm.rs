@@ -12,7 +12,7 @@ use crate::conn::Conn;
 use crate::error::CallError;
 use crate::keys::Keys;
 use crate::primary::Primary;
-use crate::route::{Answered, Purpose, Route};
+use crate::route::{Purpose, Replied, Route};
 use crate::scripts;
 use crate::wire::Args;
 
@@ -84,7 +84,7 @@ impl Confirmer {
     }
 
     /// Notes leases that an extension has found held.
-    pub(crate) fn found(&self, answered: &Answered, ids: impl Iterator<Item = LeaseId>) {
+    pub(crate) fn found(&self, answered: &Replied, ids: impl Iterator<Item = LeaseId>) {
         let mut leases = self.waiting.leases();
         for id in ids {
             if let Some(state) = leases.get_mut(&id) {

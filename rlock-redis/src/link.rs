@@ -23,7 +23,7 @@ enum Current {
 #[derive(Debug)]
 pub(crate) struct Link {
     current: watch::Receiver<Current>,
-    _keeper: JoinSet<()>,
+    _task: JoinSet<()>,
 }
 
 impl Link {
@@ -40,7 +40,7 @@ impl Link {
             None => Current::Lost(CallError::Unsent(Cause::new("the connection is being opened"))),
         };
         let (publish, current) = watch::channel(first);
-        Self { current, _keeper: JoinSet::from_iter([keep_open(connector, opened, publish, events, replaced)]) }
+        Self { current, _task: JoinSet::from_iter([keep_open(connector, opened, publish, events, replaced)]) }
     }
 
     /// The connection, or an error at once while it is being reopened.

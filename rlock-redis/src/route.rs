@@ -42,7 +42,7 @@ enum To {
 }
 
 /// A reply, and its source.
-pub(crate) struct Answered {
+pub(crate) struct Replied {
     pub(crate) conn: Arc<Conn>,
     pub(crate) primary: Arc<Primary>,
     pub(crate) reply: Reply,
@@ -130,7 +130,7 @@ impl Route {
         purpose: Purpose,
         script: &Script,
         build: impl Fn(&mut Args),
-    ) -> Result<Answered, CallError> {
+    ) -> Result<Replied, CallError> {
         let cluster = match &self.to {
             To::One(primary) => return self.run_on(primary, false, bucket, purpose, script, &build).await,
             To::Cluster(cluster) => cluster,
@@ -167,7 +167,7 @@ impl Route {
         purpose: Purpose,
         script: &Script,
         build: &impl Fn(&mut Args),
-    ) -> Result<Answered, CallError> {
+    ) -> Result<Replied, CallError> {
         let conn = primary.commands()?;
         let is_asked_later = purpose == Purpose::Claim && conn.grace().was_over();
         if !conn.grace().is_over() && !is_asked_later {
@@ -189,7 +189,7 @@ impl Route {
         if reply.as_ref().is_err_and(|error| error.is_refusal_with(READONLY)) {
             conn.give_up();
         }
-        Ok(Answered { reply: reply?, primary: primary.clone(), conn })
+        Ok(Replied { reply: reply?, primary: primary.clone(), conn })
     }
 
     /// Sends a claim, and the question for the server's identity right behind it if that is due: a server that was not
