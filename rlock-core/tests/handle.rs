@@ -134,7 +134,7 @@ async fn adoption_after_a_hung_one_can_be_repeated() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn adoption_waits_for_the_answer_to_a_dropped_one() {
+async fn adoption_awaits_the_answer_to_a_dropped_one() {
     let world = World::new();
     let handle = mutex(&world.client).lock().await.unwrap().into_handle().unwrap();
     world.script.decide(Verb::Acquire, Fate::Delayed(Duration::from_secs(1)));

@@ -166,7 +166,7 @@ fn executor_may_poll_in_the_wake() {
 
 /// A client that woke adoptions under a mutex would wait for itself here.
 #[test]
-fn executor_may_poll_in_the_wake_of_a_removal() {
+fn executor_may_poll_in_a_removals_wake() {
     const SOON: Duration = Duration::from_secs(10);
     let (backend, script) = Scripted::client_of(&MemoryStore::new());
     let client = Client::new(backend);

@@ -61,7 +61,7 @@ fn user_defaults_to_the_systems_user() {
 }
 
 #[tokio::test]
-async fn a_pool_may_use_an_ipv6_address_or_a_socket() {
+async fn pool_may_use_an_ipv6_address_or_socket() {
     let options = PgConnectOptions::new_without_pgpass().port(7000).database("app");
     for (options, address, is_socket) in [
         (options.clone().host("::1"), "postgres://[::1]:7000/app", false),

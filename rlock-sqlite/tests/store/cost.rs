@@ -89,7 +89,7 @@ async fn long_queue_costs_what_a_short_one_does() {
 }
 
 #[tokio::test]
-async fn place_is_exact_up_to_100_and_never_too_low() {
+async fn place_is_exact_up_to_a_hundred() {
     let folder = TempDir::new().unwrap();
     let backend = open(&folder.path().join("locks.db")).await;
     let claims: Vec<_> = (0..300).map(|id| claim_of(if id % 2 == 0 { "x" } else { "y" }, id)).collect();
