@@ -16,7 +16,7 @@ const MIB: u64 = 1 << 20;
 
 impl SqliteBackend {
     pub(crate) async fn findings(&self) -> Result<Vec<Finding>, BackendError> {
-        let version = self.run("examine", vec![Operation::Version], |_, answer| match answer {
+        let version = self.calls.run("examine", vec![Operation::Version], |_, answer| match answer {
             Answer::Version(version) => Some(Ok(version)),
             _ => None,
         });

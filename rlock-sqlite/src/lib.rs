@@ -95,6 +95,7 @@ mod acquire;
 mod backend;
 mod baseline;
 mod bell;
+mod calls;
 mod clock;
 mod config;
 mod connect;
