@@ -104,8 +104,10 @@ fn translations_have_the_same_code() {
 #[test]
 fn readmes_quote_the_access_rules_of_redis() {
     let readmes = PAGES.iter().filter(|(page, _)| page.starts_with("README"));
-    let quoted = readmes.filter(|(_, text)| text.contains(RedisConfig::ACL_RULES)).count();
-    assert_eq!(quoted, 2, "both contain {}", RedisConfig::ACL_RULES);
+    let texts: Vec<_> = readmes.map(|(_, text)| text).collect();
+    for rules in [RedisConfig::ACL_RULES, RedisConfig::SENTINEL_ACL_RULES] {
+        assert_eq!(texts.iter().filter(|text| text.contains(rules)).count(), 2, "both contain {rules}");
+    }
 }
 
 /// The error for an unknown option lists the options of that URL.
