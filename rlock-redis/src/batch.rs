@@ -207,7 +207,7 @@ impl RedisBackend {
         Ok(answers)
     }
 
-    /// Adds the number of keys, and both keys of each resource.
+    /// Adds the number of keys, the keys of the resources, and those of their sets.
     pub(crate) fn add_keys<'a>(
         &self,
         args: &mut Args,
@@ -217,9 +217,7 @@ impl RedisBackend {
         args.number(2 * resources.len() as u64);
         let length = resources.clone().map(|resource| self.keys.length_of_both(resource)).sum();
         let mut buffer = BytesMut::with_capacity(length);
-        for resource in resources {
-            self.keys.both(resource, &mut buffer, |buffer| args.piece(buffer));
-        }
+        self.keys.append(resources, &mut buffer, |buffer| args.piece(buffer));
     }
 }
 

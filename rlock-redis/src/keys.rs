@@ -83,12 +83,19 @@ impl Keys {
         [self.start(Self::bucket(name)), SET, name.as_str()].concat()
     }
 
-    /// Appends both keys of a resource to `buffer`, and calls `hand_out` after each.
-    pub(crate) fn both(&self, name: &ResourceName, buffer: &mut BytesMut, mut hand_out: impl FnMut(&mut BytesMut)) {
-        let start = self.start(Self::bucket(name));
+    /// Appends the keys of resources to `buffer`, then those of their sets, and calls `hand_out` after each.
+    pub(crate) fn append<'a>(
+        &self,
+        names: impl Iterator<Item = &'a ResourceName> + Clone,
+        buffer: &mut BytesMut,
+        mut hand_out: impl FnMut(&mut BytesMut),
+    ) {
         for separator in [RESOURCE, SET] {
-            [start, separator, name.as_str()].into_iter().for_each(|part| buffer.extend_from_slice(part.as_bytes()));
-            hand_out(buffer);
+            for name in names.clone() {
+                let parts = [self.start(Self::bucket(name)), separator, name.as_str()];
+                parts.into_iter().for_each(|part| buffer.extend_from_slice(part.as_bytes()));
+                hand_out(buffer);
+            }
         }
     }
 
@@ -212,11 +219,13 @@ mod tests {
     }
 
     #[test]
-    fn both_keys_are_handed_out() {
-        let (keys, name) = (keys("n"), ResourceName::new("a").unwrap());
-        let (mut buffer, mut both) = (BytesMut::with_capacity(keys.length_of_both(&name)), Vec::new());
-        keys.both(&name, &mut buffer, |buffer| both.push(String::from_utf8(buffer.split().to_vec()).unwrap()));
-        assert_eq!(both, [keys.resource(&name), keys.set(&name)]);
+    fn sets_follow_the_resources() {
+        let (keys, names) = (keys("n"), ["a", "b"].map(|name| ResourceName::new(name).unwrap()));
+        let length = names.iter().map(|name| keys.length_of_both(name)).sum();
+        let (mut buffer, mut all) = (BytesMut::with_capacity(length), Vec::new());
+        keys.append(names.iter(), &mut buffer, |buffer| all.push(String::from_utf8(buffer.split().to_vec()).unwrap()));
+        let [a, b] = &names;
+        assert_eq!(all, [keys.resource(a), keys.resource(b), keys.set(a), keys.set(b)]);
     }
 
     #[test]

@@ -1,4 +1,3 @@
--- KEYS: the resource and its set
 -- ARGV: the rest of the grace, if it is not over
 -- Returns the number of held leases that were ended.
 

@@ -1,8 +1,8 @@
 
 local library = library_in(ARGV[2])
 return pack_each(answers, others, function(entry, key, set)
-  local at = (entry - 1) * SIZE + 1
-  local id, wanted = sub(leases, at, at + 15), now + unpack_from('<d', leases, at + 16) * 1000
+  local id, ttl = unpack_from(ENTRY, leases, (entry - 1) * SIZE + 1)
+  local wanted = now + ttl * 1000
 
   local r = library.open(key, set, id, current(values, written, entry, key))
   library.settle(r)

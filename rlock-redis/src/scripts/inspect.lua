@@ -1,4 +1,3 @@
--- KEYS: the resource and its set
 -- ARGV: the rest of the grace, if it is not over
 -- Returns the time, the capacity or 0, the end of the rest or 0, and per lease its data for snapshots, the token (0 for
 -- a waiter), the weight, the start and the expiry. Waiters come in the order of the queue.

@@ -18,7 +18,7 @@ local function text_of(error) return type(error) == 'table' and error.err or tos
 local function pack_each(answers, entries, act)
   local errors = {}
   for _, entry in ipairs(entries) do
-    local ran, status, a, b = pcall(act, entry, KEYS[2 * entry - 1], KEYS[2 * entry])
+    local ran, status, a, b = pcall(act, entry, KEYS[entry], KEYS[COUNT + entry])
     if not ran then
       table.insert(errors, text_of(status))
       status, a, b = FAILED, #errors, 0

@@ -27,10 +27,9 @@ local HELD, QUEUED, BUSY, MISMATCH, GONE, COUNTED, FAILED = 1, 2, 3, 4, 5, 6, 7
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 
--- Returns the keys of resources, and their strings, which are read in one command: false for a missing key or a key of
--- another type.
-local function read_all()
-  local keys = {}
-  for at = 1, #KEYS, 2 do keys[#keys + 1] = KEYS[at] end
-  return keys, redis.call('MGET', unpack(keys))
-end
+-- KEYS: the resources, then their sets in the same order
+local COUNT = math.ceil(#KEYS / 2)
+
+-- Returns the strings of the resources, which are read in one command: false for a missing key or a key of another
+-- type.
+local function read_all() return redis.call('MGET', unpack(KEYS, 1, COUNT)) end
