@@ -243,6 +243,42 @@ fn several_locks_are_taken_in_name_order() {
 }
 
 #[test]
+fn one_of_several_tries_gets_all_locks() {
+    const RUNS: usize = 8;
+    let server = Server::start();
+    let (a, b) = (unique("tried-a"), unique("tried-b"));
+    let both = ["run", &b, "--name", &a, "--try", "--", "cat"];
+    let mut runs: Vec<_> = (0..RUNS).map(|_| Rlock::on(&server, &both)).collect();
+    until("the end of the refused runs", || {
+        let ended = runs.iter_mut().map(Rlock::has_ended).filter(|has_ended| *has_ended).count();
+        (ended >= RUNS - 1).then_some(())
+    });
+    let exited: Vec<_> = runs.into_iter().map(Rlock::exit).collect();
+    let with = |status| exited.iter().filter(|exited| exited.status == Some(status)).count();
+    assert_eq!((with(0), with(75)), (1, RUNS - 1), "{exited:?}");
+}
+
+#[test]
+fn waiting_run_leaves_later_locks_free() {
+    const RUNS: usize = 8;
+    let server = Server::start();
+    let observer = Observer::of(&server);
+    let (a, b) = (unique("waited-a"), unique("waited-b"));
+    let mut holder = Rlock::on(&server, &["run", &a, "--", "cat"]);
+    holder.hear("acquired");
+    let both = ["run", &a, "--name", &b, "--", "true"];
+    let waiting: Vec<_> = (0..RUNS).map(|_| Rlock::on(&server, &both)).collect();
+    until("the queue", || {
+        assert!(observer.look(&b).is_free(), "a run that waits for {a} has taken {b}");
+        (observer.look(&a).queue.len() == RUNS).then_some(())
+    });
+    holder.exit().assert(0, &["released"]);
+    for run in waiting {
+        run.exit().assert(0, &["released"]);
+    }
+}
+
+#[test]
 fn run_without_all_locks_leaves_no_rest() {
     let server = Server::start();
     let (a, b) = (unique("unused-a"), unique("unused-b"));
