@@ -17,7 +17,9 @@ pub(crate) struct LockArgs {
 
     /// Another lock that the program needs as well; may be repeated
     ///
-    /// rlock takes the locks one after the other, in the order of their names, so that two runs never deadlock.
+    /// rlock takes the locks one after the other, in the order of their names, so that two runs never deadlock. It
+    /// takes none behind the one that it waits for. Of several runs with --try for the same free locks, at least one
+    /// gets all.
     #[arg(long = "name", id = "names", value_name = "NAME", value_parser = resource_name)]
     pub(super) more: Vec<ResourceName>,
 

@@ -30,9 +30,10 @@ pub(crate) struct Upkeep {
 /// Takes the locks, and returns them with enough of each lease left to start a program. The wait counts from
 /// `started`.
 ///
-/// It takes one after the other, in the order of their names, as a `LockSet` does. A set reports nothing before it has
-/// all of them, begins again after a loss, and gives up its locks when one of them fails. A run names the lock that it
-/// waits for, ends with a loss, and waits on while the store does not answer. As a set, a run that fails leaves no rest.
+/// It takes one after the other, in the order of their names, which is that of a `LockSet`. A set claims all of them at
+/// once, reports nothing before it has all of them, begins again after a loss, and gives up its locks when one of them
+/// fails. A run claims no lock behind the one that it waits for. It names that lock, ends with a loss, and waits on
+/// while the store does not answer. As a set, a run that fails leaves no rest.
 pub(crate) async fn acquire(
     args: &LockArgs,
     upkeep: Upkeep,
