@@ -352,3 +352,28 @@ async fn failure_gives_back_what_was_taken() {
     until_idle().await;
     assert!(is_free(&other, "a").await && is_free(&other, "b").await);
 }
+
+#[tokio::test(start_paused = true)]
+async fn hold_limit_of_a_set_is_refused() {
+    let world = World::new();
+    let set = set(&world.client, &["a", "b"]);
+    let limited = || options().hold_at_most(TTL);
+    for refused in [set.lock_with(limited()).await.map(drop), set.try_lock_with(limited()).await.map(drop)] {
+        assert!(matches!(refused, Err(LockError::InvalidConfig(InvalidConfig::HoldLimitOfSet))), "{refused:?}");
+    }
+    assert!(world.script.sizes(Verb::Acquire).is_empty(), "no claim was sent");
+}
+
+#[tokio::test(start_paused = true)]
+async fn guards_of_a_set_are_released_alone() {
+    let world = World::new();
+    let other = world.other_client();
+    let mut guards = set(&world.client, &["b", "a"]).lock().await.unwrap().into_guards();
+    let last = guards.pop().expect("there are two");
+    assert_eq!(last.resource().as_str(), "a", "in the order in which they were added");
+    last.unlock().await.unwrap();
+    assert!(is_free(&other, "a").await && guards[0].is_held());
+    drop(guards);
+    until_idle().await;
+    assert!(is_free(&other, "b").await);
+}

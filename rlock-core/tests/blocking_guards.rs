@@ -1,0 +1,57 @@
+//! Held locks of blocking code: listed, renewed, and given back.
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use rlock_core::blocking::{Client, LockSet, SimpleLock};
+use rlock_core::{ListFilter, LockOptions, MemoryStore, Namespace, WatchdogConfig};
+
+const LONG: Duration = Duration::from_secs(30);
+
+fn client() -> Client {
+    Client::new(rlock_core::Client::new(MemoryStore::new().client(Namespace::default()))).unwrap()
+}
+
+#[test]
+fn held_locks_are_listed() {
+    let client = client();
+    let _guards = ["page/1", "page/2", "job"].map(|name| SimpleLock::new(name, &client).unwrap().lock().unwrap());
+    let filter = ListFilter { prefix: "page/".to_owned(), limit: 10, ..ListFilter::default() };
+    let page = client.list(&filter).unwrap();
+    let mut names: Vec<_> = page.entries.iter().map(|entry| entry.resource.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["page/1", "page/2"]);
+}
+
+#[test]
+fn started_watchdog_extends_the_lock() {
+    let lock = SimpleLock::new("job", &client()).unwrap();
+    let guard = lock.lock_with(LockOptions::new().ttl(LONG).watchdog(false)).unwrap();
+    assert!(guard.watchdog().is_none());
+    let (extended, seen) = mpsc::channel();
+    let config = WatchdogConfig { interval: Some(Duration::from_millis(10)), ..WatchdogConfig::new() };
+    let watchdog = guard.start_watchdog(config.on_success(move || _ = extended.send(()))).unwrap();
+    seen.recv_timeout(LONG).expect("it extends the lock");
+    let status = watchdog.status();
+    assert!(status.is_running && status.extend_count > 0, "{status:?}");
+    watchdog.stop();
+    assert!(guard.watchdog().is_none() && guard.is_held());
+    guard.unlock().unwrap();
+}
+
+#[test]
+fn locks_of_a_set_are_extended() {
+    let set = LockSet::new(&client()).mutex("one").unwrap().mutex("two").unwrap();
+    let guard = set.lock_with(LockOptions::new().ttl(LONG)).unwrap();
+    let left = guard.extend(LONG * 4).unwrap();
+    assert!(left > LONG * 3 && guard.remaining() > LONG * 3, "{left:?}");
+    guard.unlock().unwrap();
+}
+
+#[test]
+fn lock_given_back_is_free_at_once() {
+    let lock = SimpleLock::new("job", &client()).unwrap();
+    let resting = LockOptions::new().ttl(LONG).hold_at_least(LONG);
+    lock.lock_with(resting.clone()).unwrap().give_back();
+    lock.lock_with(resting.wait(LONG / 3)).expect("it does not rest").unlock().unwrap();
+}
