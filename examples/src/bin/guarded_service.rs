@@ -1,5 +1,5 @@
 //! A service of which one instance works at a time. The next instance takes over as soon as the first gets SIGTERM, and
-//! an instance that loses its leadership campaigns again.
+//! an instance that loses its leadership campaigns again, also while the store is down.
 //!
 //! `cargo run -p rlock-examples --bin guarded_service`. It needs no server: the election is in a temporary file, or in
 //! the store at `RLOCK_URL`. The program starts two processes of the service. Each answers by HTTP: a load balancer
@@ -52,9 +52,16 @@ async fn service() -> anyhow::Result<()> {
     // After a crash the service is unavailable for the TTL. A handover does not wait for it.
     let options = LockOptions::new().ttl(Duration::from_secs(60)).watchdog_interval(Duration::from_secs(15));
     loop {
-        let leadership = tokio::select! {
-            leadership = election.campaign_with(address.clone(), options.clone()) => leadership?,
+        let campaign = tokio::select! {
+            campaign = election.campaign_with(address.clone(), options.clone()) => campaign,
             _ = terminate.recv() => break,
+        };
+        let leadership = match campaign {
+            Err(error) if error.is_unavailable() => {
+                eprintln!("the campaign goes on: {error}"); // it has retried for some seconds
+                continue;
+            }
+            campaign => campaign?,
         };
         let lost = leadership.lost();
         *current.lock().expect("no panic") = Some(leadership);

@@ -4,7 +4,8 @@
 //! the store at `RLOCK_URL`. The program starts two instances. Each answers by HTTP: the leader answers itself, and a
 //! follower forwards the request to the leader, whose address it knows from the election. A forwarded request carries
 //! the token of the leadership that the follower knows, and an instance that does not lead with that token refuses the
-//! request. The program kills the first leader, and the other instance takes over. It prints which instance answered.
+//! request. The program kills the first leader, and the other instance takes over. It prints which instance answered. A
+//! candidate goes on while the store is down.
 
 use std::env;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -57,7 +58,13 @@ async fn service(name: String) -> anyhow::Result<()> {
     // After a crash the service has no leader for the TTL.
     let options = LockOptions::new().ttl(Duration::from_secs(2));
     loop {
-        let leadership = election.campaign_with(address.clone(), options.clone()).await?;
+        let leadership = match election.campaign_with(address.clone(), options.clone()).await {
+            Err(error) if error.is_unavailable() => {
+                eprintln!("the campaign of {} goes on: {error}", node.name); // it has retried for some seconds
+                continue;
+            }
+            campaign => campaign?,
+        };
         *node.leads_by.lock().expect("no panic") = Some(leadership.token().get());
         let reason = leadership.lost().await;
         *node.leads_by.lock().expect("no panic") = None;
@@ -114,6 +121,9 @@ fn deployment() -> anyhow::Result<()> {
     drop(first);
     println!("the first instance is killed");
     println!("{}", second.answer("answered by second")?);
+    let (head, _) = second.get("/by/0")?; // every token is greater
+    ensure!(head.contains(" 409 "), "a request for an earlier leader was answered: {head}");
+    println!("a request for an earlier leader is refused");
     Ok(())
 }
 
@@ -135,17 +145,23 @@ impl Instance {
     fn answer(&self, expected: &str) -> anyhow::Result<String> {
         let begun = Instant::now();
         loop {
-            let mut stream = TcpStream::connect(self.address)?;
-            stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
-            let mut text = String::new();
-            stream.read_to_string(&mut text)?;
-            let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+            let (head, body) = self.get("/")?;
             if body == expected {
-                return Ok(body.to_owned());
+                return Ok(body);
             }
-            ensure!(begun.elapsed() < Duration::from_secs(30), "no {expected:?}: {text}");
+            ensure!(begun.elapsed() < Duration::from_secs(30), "no {expected:?}: {head} {body}");
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// The head and the body of the answer to a request.
+    fn get(&self, path: &str) -> anyhow::Result<(String, String)> {
+        let mut stream = TcpStream::connect(self.address)?;
+        write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        let (head, body) = text.split_once("\r\n\r\n").context("the answer has no body")?;
+        Ok((head.to_owned(), body.to_owned()))
     }
 }
 

@@ -136,6 +136,7 @@ fn leader_election(out: &str) {
             "answered by first, asked by second\n",
             "the first instance is killed",
             "answered by second\n",
+            "a request for an earlier leader is refused",
         ],
     );
 }
