@@ -5,5 +5,6 @@ mod custom_backend;
 mod dashboards;
 mod early_return;
 mod guide;
+mod own_code;
 mod programs;
 mod readme;
