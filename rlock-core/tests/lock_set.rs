@@ -263,7 +263,8 @@ async fn first_loss_is_that_of_the_set() {
     other.break_leases("b").await.unwrap();
     let lost = timeout(TTL, lost).await.expect("the loss of any lock resolves it");
     assert_eq!((lost.resource.as_str(), lost.reason), ("b", LossReason::Broken));
-    assert_eq!(ended.await, rlock_core::End::Lost(LossReason::Broken));
+    let ended = timeout(TTL, ended).await.expect("the loss of any lock resolves it");
+    assert_eq!(ended, rlock_core::End::Lost(LossReason::Broken));
     token.cancelled().await;
     assert_eq!(guard.check(), Err(lost.clone()));
     assert!(!guard.is_held());

@@ -70,6 +70,17 @@ async fn released_guard_is_not_held() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn release_wakes_who_waits_for_the_end() {
+    let world = World::new();
+    let guard = world.lock("job").lock_with(options()).await.unwrap();
+    let waiting = tokio::spawn(guard.ended());
+    until_idle().await;
+    guard.release().await.unwrap();
+    let ended = timeout(TTL, waiting).await.expect("the release wakes it");
+    assert_eq!(ended.unwrap(), End::Released);
+}
+
+#[tokio::test(start_paused = true)]
 async fn lock_given_back_does_not_rest() {
     let world = World::new();
     let lock = world.lock("job");
