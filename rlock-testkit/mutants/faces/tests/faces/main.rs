@@ -14,12 +14,18 @@ mod blocking;
 mod defaults;
 #[path = "../../../../../rlock-core/tests/draining.rs"]
 mod draining;
+#[path = "../../../../../rlock-core/tests/dropped.rs"]
+mod dropped;
 #[path = "../../../../../rlock-core/tests/election.rs"]
 mod election;
+#[path = "../../../../../rlock-core/tests/ending.rs"]
+mod ending;
 #[path = "../../../../../rlock-core/tests/handle.rs"]
 mod handle;
 #[path = "../../../../../rlock-core/tests/lock_set.rs"]
 mod lock_set;
+#[path = "../../../../../rlock-core/tests/lock_set_losses.rs"]
+mod lock_set_losses;
 #[path = "../../../../../rlock-core/tests/options.rs"]
 mod options;
 #[path = "../../../../../rlock-core/tests/releasing.rs"]
