@@ -10,7 +10,7 @@ use futures_util::{StreamExt as _, poll};
 use rlock_core::{
     BackendError, Client, Election, InvalidConfig, LockError, LockOptions, LossReason, Observation, Semaphore,
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use support::{Fate, STEP, TTL, Verb, World, dropped_after, options, until_idle};
 
@@ -106,6 +106,21 @@ async fn observer_says_when_it_is_not_sure() {
         world.script.look_away(Fate::Answered);
         assert_eq!(next(&mut observed).await.as_deref(), Some("a"));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn end_of_a_crashed_leader_is_seen_at_once() {
+    let world = World::new();
+    let observer = world.other_client();
+    let mut observed = election(&observer).observe();
+    assert_eq!(next(&mut observed).await, None);
+    let (begun, ttl) = (Instant::now(), Duration::from_millis(10_300)); // between two questions
+    let unrenewed = options().ttl(ttl).watchdog(false);
+    let _leadership = election(&world.client).campaign_with("a", unrenewed).await.unwrap();
+    assert_eq!(next(&mut observed).await.as_deref(), Some("a"));
+    assert_eq!(next(&mut observed).await, None);
+    let seen = begun.elapsed();
+    assert!(ttl <= seen && seen <= ttl + Duration::from_millis(200), "{seen:?}");
 }
 
 #[tokio::test(start_paused = true)]
