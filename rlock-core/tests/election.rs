@@ -124,6 +124,25 @@ async fn end_of_a_crashed_leader_is_seen_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn slow_reader_misses_changes_and_catches_up() {
+    let world = World::new();
+    let (one, observer) = (election(&world.client), world.other_client());
+    let mut observed = election(&observer).observe();
+    for term in 0..20 {
+        let leadership = one.campaign(term.to_string()).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        leadership.resign().await.unwrap();
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    }
+    let _leadership = one.campaign("last").await.unwrap();
+    let mut changes = 0;
+    while next(&mut observed).await.as_deref() != Some("last") {
+        changes += 1;
+    }
+    assert!(changes < 20, "{changes} changes waited for the reader");
+}
+
+#[tokio::test(start_paused = true)]
 async fn observing_ends_with_the_client() {
     let world = World::new();
     let client = world.other_client();
