@@ -187,9 +187,9 @@ fn waiters_say_that_the_store_does_not_answer() {
     patient.hear("waiting");
     let mut bounded = Rlock::on(&server, &["run", &name, "--wait", "8s", "--json", "--", "true"]);
     bounded.hear("waiting");
+    let (gave_up, store) = (format!("gave up on {name} after "), place_of(&url(&server)));
     wait_for(server.kill());
     patient.hear("the store does not answer");
-    let (gave_up, store) = (format!("gave up on {name} after "), place_of(&url(&server)));
     bounded.exit().assert(69, &["\"event\":\"unavailable\"", "\"exit\":69", &gave_up, &store]);
     wait_for(server.restart(Data::Kept));
     patient.hear("the store answers again");
