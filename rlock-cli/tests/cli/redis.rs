@@ -201,7 +201,9 @@ fn killed_claims_leave_no_key_without_expiry() {
             wait_for(server.restart(Data::Kept));
         }
     }
-    for key in server.keys("rlock:*") {
+    let keys = server.keys("rlock:*");
+    assert!(!keys.is_empty(), "no run has made a claim");
+    for key in keys {
         assert_ne!(server.resp().command(&["PTTL", &key]), Reply::Int(-1), "{key} has no expiry");
     }
     for name in &names {
@@ -219,9 +221,9 @@ fn contenders_go_on_after_ten_failovers() {
     let folder = Folder::new();
     let name = unique("failover");
     let contenders = LOGS.map(|log| {
-        let run = format!("{} run {name} --ttl {SHORT_TTL} --wait 60s", env!("CARGO_BIN_EXE_rlock"));
-        let script =
-            format!("until [ -e $D/stop ]; do {run} -- sh -c 'echo >> '$D/{log} || echo $? >> $D/failed; done");
+        let run = format!("{} run {name} --ttl 1s --wait 60s", env!("CARGO_BIN_EXE_rlock"));
+        let turn = format!("{run} -- sh -c 'echo >> '$D/{log} || echo $? >> $D/failed");
+        let script = format!("until [ -e $D/stop ]; do {turn}; sleep 0.02; done"); // leaves processors to other tests
         let url = format!("{}?restart_grace=1s", front.url());
         Rlock::start(Command::new("sh").args(["-c", &folder.script(&script)]).env("RLOCK_URL", url))
     });
@@ -248,8 +250,9 @@ fn contenders_go_on_after_ten_failovers() {
     for contender in contenders {
         contender.exit().assert(0, &[]);
     }
+    // The failover lost the lock, or the reply to its release.
     let failed = folder.read("failed");
-    assert!(failed.lines().all(|status| status == "76"), "a run that lost no lock failed: {failed}");
+    assert!(failed.lines().all(|status| matches!(status, "76" | "74")), "a run failed for another reason: {failed}");
 }
 
 #[test]
