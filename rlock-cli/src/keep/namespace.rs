@@ -104,6 +104,7 @@ fn serve(mut keeper: UnixStream) -> io::Result<()> {
     let answer = ready.as_ref().err().map_or(0, |error| error.raw_os_error().unwrap_or(libc::EIO));
     keeper.write_all(&answer.to_ne_bytes())?;
     ready?;
+    sys::hurry(); // the kernel kills the others only once this process runs its end
     keeper.read_exact(&mut [0])?; // fails if the keeper has died
     sys::wait_for_children();
     Ok(())
