@@ -24,11 +24,11 @@ impl Store {
     pub(crate) fn shown(&self) -> String {
         let (url, _options) = self.url().split_once('?').unwrap_or((self.url(), ""));
         match url.split_once("://") {
-            Some((scheme, rest)) => {
+            Some((scheme, rest)) if scheme != "sqlite" => {
                 let (_user, place) = rest.rsplit_once('@').unwrap_or(("", rest));
                 format!("{scheme}://{place}")
             }
-            None => url.to_owned(),
+            _ => url.to_owned(),
         }
     }
 }
@@ -44,6 +44,7 @@ mod tests {
             ("redis-sentinel://:secret@a:1,b:2/main", "redis-sentinel://a:1,b:2/main"),
             ("postgres://host/app?password=secret", "postgres://host/app"),
             ("sqlite:/var/lib/locks.db?access=group", "sqlite:/var/lib/locks.db"),
+            ("sqlite:///var/lib/user@host/locks.db", "sqlite:///var/lib/user@host/locks.db"),
         ] {
             assert_eq!(Store { given: Some(url.into()) }.shown(), shown);
         }
