@@ -73,7 +73,9 @@
 //! affects only a write behind another one that the server has not answered. Without TLS there is none: a request is
 //! one write, and the next one follows its answer. With TLS, each record is a write:
 //!
-//! - The client ends the handshake with two records or more, so each new connection may take 40 ms longer, once.
+//! - The client ends the handshake with two records or more, so each new connection may take 40 ms longer. It may take
+//!   another 40 ms if the server does not support X25519, as before version 18 by default (`ssl_ecdh_curve`): the client
+//!   then sends two records in the middle of the handshake as well.
 //! - A request of up to 16 KiB is one record, and is not delayed. A longer one may take 40 ms longer: a batch of claims
 //!   with long names or data, and the SQL that creates the tables.
 //!

@@ -168,13 +168,18 @@ async fn relay_between(mut client: TcpStream, mut server: TcpStream, all: Arc<Mu
     }
 }
 
-/// The end of the handshake is several records. A request is one.
+/// The client sends several records in a row at the end of the handshake. It also does so in the middle, if the server asks
+/// for another key exchange. A request is one record.
 #[tokio::test]
-async fn each_connection_stalls_once_at_most() {
+async fn only_the_handshake_stalls_a_connection() {
     let (server, folder) = Server::start_with_tls().await;
     let (relay, seen) = relay_to(server.0.url()).await;
     let client = PostgresBackend::connect(server.config_of(&verified(&relay, &folder, "ca.pem"))).await.unwrap();
-    let connecting = seen.lock().unwrap()[0].count;
+    let (connecting, stalls) = {
+        let seen = seen.lock().unwrap();
+        (seen[0].count, seen[0].stalls)
+    };
+    assert!(stalls <= 2, "{stalls} stalls of the handshake");
     for id in 0..5 {
         let claims: Vec<_> =
             (0..20).map(|number| claim(&format!("name {number}"), id, Share::EXCLUSIVE, IfBusy::Refuse)).collect();
@@ -188,5 +193,5 @@ async fn each_connection_stalls_once_at_most() {
     let seen = seen.lock().unwrap();
     let [records] = &seen[..] else { panic!("{} connections", seen.len()) };
     assert!(records.count >= connecting + 110, "{connecting}, then {records:?}");
-    assert!(records.stalls <= 1, "{records:?}");
+    assert_eq!(records.stalls, stalls, "a request has stalled: {records:?}");
 }
