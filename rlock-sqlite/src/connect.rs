@@ -223,7 +223,8 @@ fn enter(conn: &mut Connection, clock: &HostClock, presence: &Presence, limit: D
 ///
 /// The time that has passed since a lease was renewed is unknown, so its whole life then is counted again from this moment.
 /// If both clocks count from a start of the host, the lease also ends at its old time, when this clock shows that. The start may
-/// be the same for both. Otherwise this one came after the renewal, so more time has passed since than between the two times.
+/// be the same for both. Otherwise this one came after the renewal, so more time has passed since than between the two times. That
+/// does not hold for a file from another host, which looks the same here.
 fn take_over(conn: &mut Connection, clock: &HostClock) -> rusqlite::Result<()> {
     const ENTER: &str =
         "UPDATE state SET clock = ?1, opens = 0, last = max(last, (SELECT coalesce(max(last), 0) FROM resources))";

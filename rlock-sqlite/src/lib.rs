@@ -34,8 +34,8 @@
 //!
 //! The file names the clock of its times by the boot id, which changes at each restart of the host. A container may have
 //! a boot id of its own, and without /proc the wall clock decides. A client with another clock than that of the file
-//! converts the times: each lease starts the life of its last renewal again. So no lease ends early, neither a handle
-//! nor a minimum hold, and after a restart the lock of a dead holder is free within a TTL of the first connection.
+//! converts the times: each lease starts the life of its last renewal again. So on one host no lease ends early, neither a
+//! handle nor a minimum hold, and after a restart the lock of a dead holder is free within a TTL of the first connection.
 //! Between two boot ids, a lease also ends when the new clock shows its old end, so while the host runs the conversion
 //! prolongs no lease. A client converts the times only while no other client has the file open, which a lock on a third
 //! file shows; otherwise connecting fails.
@@ -87,6 +87,8 @@
 //! - **Forks.** A child has no thread for its parent's client, so the client refuses its requests. Connect again
 //!   there.
 //! - **Power.** A power failure ends all processes, and may lose the last writes, among them handles and minimum holds.
+//! - **A file from another host.** A host cannot tell it from a file of its own earlier start. If its disk moves to a host
+//!   that has been running for longer, handles and minimum holds may end there at once.
 //! - **Alternating clocks.** If clients with /proc and clients without it open the file in turns, each change starts the
 //!   lives of all leases again. The lock of a dead holder stays taken until the clock has not changed for a TTL.
 
