@@ -154,7 +154,7 @@ async fn contended_locks_use_a_bounded_set_of_keys() {
 /// Each client shares one lock and waits for another, once.
 #[tokio::test]
 async fn short_lived_sharers_and_waiters_reuse_keys() {
-    const CLIENTS: u128 = 120;
+    const CLIENTS: u128 = 80;
     const SPOTS: usize = 64;
     let server = Server::start();
     let holder = server.client_in("n").await;
