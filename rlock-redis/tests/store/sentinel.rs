@@ -61,9 +61,15 @@ async fn sentinels_have_users_of_their_own() {
     let url = servers.url().replace("://", "://locks:secret@");
     connect(&url, "?sentinel_user=watcher&sentinel_password=a%20b").await;
 
-    let refusal = async |options: &str| match refusal(&format!("{url}{options}")).await {
-        error @ ConnectError::Rejected(_) => error.to_string(),
-        other => panic!("{options}: {other:?}"),
+    // On a busy machine a sentinel may answer late, and only an answer of each is a refusal.
+    let refusal = async |options: &str| {
+        let begun = Instant::now();
+        loop {
+            match refusal(&format!("{url}{options}")).await {
+                error @ ConnectError::Rejected(_) => return error.to_string(),
+                other => assert!(begun.elapsed() < SOON, "{options}: {other:?}"),
+            }
+        }
     };
     let without_rights = refusal("?sentinel_user=stranger&sentinel_password=a%20b").await;
     assert!(without_rights.contains(RedisConfig::SENTINEL_ACL_RULES), "{without_rights}");
@@ -104,19 +110,12 @@ async fn deposed_primary_is_left_within_a_second() {
         let granted = matches!(client.acquire(&[probe]).await[0], Ok(Acquired::Held(_)));
         granted && servers.server(new).resp().command(&["KEYS", &format!("*{name}")]).to_string().contains("probe")
     };
-    let (deposed, mut probing) = (Instant::now(), Duration::ZERO);
-    for id in 10.. {
-        let begun = Instant::now();
-        let has_left = leads_to_the_new(id).await;
+    // The last of these probes is a second after the failover. A busy machine delays a probe as it delays the client,
+    // which waits for the sentinels as well.
+    let mut probes = 10..=20;
+    while !leads_to_the_new(probes.next().expect("the client leaves the deposed primary within a second")).await {
         for index in 0..3 {
             servers.sentinel(index).resp().command(&["PING"]);
-        }
-        // A busy machine delays a probe as it delays the client, which waits for the sentinels as well.
-        probing += begun.elapsed();
-        let elapsed = deposed.elapsed().saturating_sub(probing);
-        assert!(elapsed < Duration::from_secs(1), "the client still uses the deposed primary after {elapsed:?}");
-        if has_left {
-            break;
         }
         sleep(Duration::from_millis(100)).await;
     }
