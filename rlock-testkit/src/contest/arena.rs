@@ -188,7 +188,7 @@ impl<'a> Arena<'a> {
         Outcome { verdict: history.check(late_allowed), mishaps: self.happened().clone() }
     }
 
-    /// Whether the run has begun each kind of fault that it was asked for. It lets a fault end that has begun.
+    /// Whether the run has begun each kind of fault that it was asked for. A run ends after all faults that it has begun.
     pub fn has_begun_each(&self) -> bool {
         self.happened().values().all(|count| *count > 0)
     }
