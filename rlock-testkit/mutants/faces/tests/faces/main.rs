@@ -18,8 +18,6 @@ mod draining;
 mod dropped;
 #[path = "../../../../../rlock-core/tests/election.rs"]
 mod election;
-#[path = "../../../../../rlock-core/tests/ending.rs"]
-mod ending;
 #[path = "../../../../../rlock-core/tests/handle.rs"]
 mod handle;
 #[path = "../../../../../rlock-core/tests/lock_set.rs"]
