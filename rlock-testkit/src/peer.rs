@@ -215,14 +215,41 @@ impl Peer {
 
     /// Releases many leases in one call.
     pub async fn release_all(&self, keys: &[LeaseKey]) -> Vec<Released> {
-        let releases: Vec<Release> = keys.iter().cloned().map(Release::from).collect();
-        all(keys.len(), soon("release", self.backend.release(&releases)).await)
+        self.release_each(&keys.iter().cloned().map(Release::from).collect::<Vec<_>>()).await
     }
 
     /// Releases one lease, and keeps its share taken for `rest`.
     pub async fn release_and_rest(&self, key: &LeaseKey, rest: Duration) -> Released {
-        let release = Release { key: key.clone(), rest };
-        only(soon("release", self.backend.release(&[release])).await).unwrap_or_else(|error| panic!("{error}"))
+        self.release_each(&[Release { key: key.clone(), rest }]).await[0]
+    }
+
+    /// Sends releases until their outcomes are known. A try without an answer may have released a lease, so that the next
+    /// one finds nothing: that counts as released.
+    async fn release_each(&self, releases: &[Release]) -> Vec<Released> {
+        let mut released = vec![Released::Released; releases.len()];
+        let mut asked: Vec<usize> = (0..releases.len()).collect();
+        let mut is_first = true;
+        let known = async {
+            loop {
+                let again: Vec<Release> = asked.iter().map(|&at| releases[at].clone()).collect();
+                let answers = self.backend.release(&again).await;
+                assert_eq!(answers.len(), again.len(), "one answer for each request");
+                let mut unknown = Vec::new();
+                for (at, answer) in asked.into_iter().zip(answers) {
+                    match answer {
+                        Err(BackendError::Unknown(_)) => unknown.push(at),
+                        answer if is_first => released[at] = well(answer),
+                        answer => drop(well(answer)),
+                    }
+                }
+                if unknown.is_empty() {
+                    return;
+                }
+                (asked, is_first) = (unknown, false);
+            }
+        };
+        soon("release", known).await;
+        released
     }
 
     /// Inspects `name`.
@@ -326,9 +353,4 @@ async fn until_answered<R: Clone, T>(
             };
         }
     }
-}
-
-fn all<T>(asked: usize, answers: Vec<Result<T, BackendError>>) -> Vec<T> {
-    assert_eq!(answers.len(), asked, "one answer for each request");
-    answers.into_iter().map(well).collect()
 }

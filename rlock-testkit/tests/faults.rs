@@ -172,6 +172,20 @@ async fn acquire(backend: &Arc<dyn Backend>, claim: &Claim) -> Result<Acquired, 
 }
 
 #[tokio::test]
+async fn a_peer_repeats_a_release_without_an_answer() {
+    for fault in [Fault::DropReply, Fault::DropRequest] {
+        let faults = Faults::none();
+        let (backend, other) = peers(&faults);
+        let peer = Peer::new(backend);
+        let held = peer.hold(&claim("x")).await;
+        faults.next(Verb::Release, fault);
+        assert_eq!(peer.release(&held.key).await, Released::Released, "{fault:?}");
+        assert!(other.inspect("x").await.is_free());
+        assert_eq!(peer.release(&held.key).await, Released::Absent);
+    }
+}
+
+#[tokio::test]
 async fn a_dropped_request_has_no_effect() {
     let faults = Faults::none();
     let (backend, other) = peers(&faults);
