@@ -180,7 +180,10 @@ impl KeeperState {
             Order::Signal(signal) => self.signal(signal),
             Order::SignalTree(signal) => self.signal_tree(signal),
             Order::AskToEnd => self.tree.ask_to_end(&mut self.asked),
-            Order::Kill => self.kill(),
+            Order::Kill => {
+                self.is_killing = false; // every order gets an answer
+                self.kill();
+            }
             Order::Dismiss => {}
         }
     }

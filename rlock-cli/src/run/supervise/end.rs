@@ -21,7 +21,7 @@ pub(super) struct End {
 impl Supervision<'_> {
     /// The keeper got no later time from `rlock`.
     pub(super) fn on_late(&mut self) {
-        if self.end.is_none() {
+        if !self.end.is_some_and(|end| end.is_killed) {
             self.end = Some(self.end_by(Instant::now(), true));
             self.kill_report = Some("killed the program: rlock was stopped, and the lock was about to end");
         }
