@@ -10,6 +10,7 @@ use std::process::{ExitStatus, exit};
 use std::thread;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -17,7 +18,8 @@ use nix::unistd::Pid;
 use rlock::{Clock, Moment};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::keep::{Namespace, News, Order, Tree, keep, to_line};
 use crate::run::error::shown;
@@ -120,17 +122,17 @@ impl Keeper {
         let (pid, namespace, program, has_ended) = (Some(pid), None, None, false);
         let mut keeper =
             Self { pid, namespace, epoch, tree, orders, news, program, has_ended, mode, own_news, patience };
-        match timeout(patience, keeper.next_line()).await {
-            Ok(Some(News::Ready { namespace })) => {
+        match keeper.line_by(Instant::now() + patience).await {
+            Some(Some(News::Ready { namespace })) => {
                 keeper.namespace = namespace;
                 Ok(keeper)
             }
-            Ok(Some(News::NoNamespace(error))) => Err(io::Error::other(format!(
+            Some(Some(News::NoNamespace(error))) => Err(io::Error::other(format!(
                 "the system does not let this user make a PID namespace: {}; leave out --pid-namespace",
                 io::Error::from_raw_os_error(error)
             ))),
-            Ok(_) => Err(io::Error::other("the keeper did not start: raise the limits of processes and open files")),
-            Err(_elapsed) => {
+            Some(_) => Err(io::Error::other("the keeper did not start: raise the limits of processes and open files")),
+            None => {
                 keeper.inherit();
                 let within = shown(patience);
                 Err(io::Error::other(format!(
@@ -165,9 +167,9 @@ impl Keeper {
         let _dead_if_unwritten = self.orders.write_all(line.as_bytes()).await;
         self.wake();
         let limit = remaining.map_or(self.patience, |remaining| remaining.min(self.patience));
-        let (answer, failure) = match timeout(limit, self.next_line()).await {
-            Ok(answer) => (answer, NotStarted::KeeperDied),
-            Err(_elapsed) => (None, NotStarted::Unanswered { waited: limit }),
+        let (answer, failure) = match self.line_by(Instant::now() + limit).await {
+            Some(answer) => (answer, NotStarted::KeeperDied),
+            None => (None, NotStarted::Unanswered { waited: limit }),
         };
         match answer {
             Some(News::Started(pid)) => {
@@ -250,10 +252,9 @@ impl Keeper {
             }
             match self.mode {
                 Mode::Kept { answers_by } => {
-                    let news = tokio::select! {
-                        biased;
-                        news = self.next_line() => news,
-                        () = sleep_until(answers_by.unwrap_or_else(Instant::now)), if answers_by.is_some() => None,
+                    let news = match answers_by {
+                        Some(time) => self.line_by(time).await.flatten(),
+                        None => self.next_line().await,
                     };
                     match news {
                         Some(news) => return self.heard(news),
@@ -267,6 +268,17 @@ impl Keeper {
                 Mode::Over => std::future::pending().await,
             }
         }
+    }
+
+    /// The next line, or `None` if there is none at `time`.
+    ///
+    /// A line that came while this process was stopped counts, although the time is up before the runtime sees it.
+    async fn line_by(&mut self, time: Instant) -> Option<Option<News>> {
+        if let Ok(line) = timeout_at(time, self.next_line()).await {
+            return Some(line);
+        }
+        yield_now().await; // looks at the socket
+        self.next_line().now_or_never()
     }
 
     async fn next_line(&mut self) -> Option<News> {
@@ -355,39 +367,4 @@ pub(super) enum NotStarted {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write as _;
-    use std::process::{self, Command};
-
-    use super::*;
-
-    /// A process that stands in for a keeper and never answers, and the other end of its socket.
-    fn silent() -> (Forked, process::Child, UnixStream) {
-        let (epoch, tree) = (Clock::boot().now(), Tree::of_this_process());
-        let (stream, other) = UnixStream::pair().unwrap();
-        stream.set_nonblocking(true).unwrap();
-        let child = Command::new("sleep").arg("600").spawn().unwrap();
-        let pid = Pid::from_raw(child.id().cast_signed());
-        (Forked { pid, epoch, tree, stream, patience: Duration::from_millis(50) }, child, other)
-    }
-
-    #[tokio::test]
-    async fn keeper_that_never_gets_ready_is_killed() {
-        let (forked, mut child, _other) = silent();
-        let error = Keeper::meet(forked).await.unwrap_err();
-        assert!(error.to_string().contains("not ready within 50ms and was killed"), "{error}");
-        assert!(child.try_wait().is_err(), "the keeper was not reaped");
-    }
-
-    #[tokio::test]
-    async fn keeper_that_starts_nothing_is_killed() {
-        for remaining in [None, Some(Duration::from_millis(10)), Some(Duration::from_secs(600))] {
-            let (forked, mut child, mut other) = silent();
-            other.write_all(to_line(&News::Ready { namespace: None }).as_bytes()).unwrap();
-            let mut keeper = Keeper::meet(forked).await.unwrap();
-            let failure = keeper.start(Vec::new(), false, remaining, Duration::ZERO).await.unwrap_err();
-            assert!(matches!(failure, NotStarted::Unanswered { .. }), "{failure:?}");
-            assert!(child.try_wait().is_err(), "the keeper was not reaped");
-        }
-    }
-}
+mod tests;

@@ -1,0 +1,34 @@
+use std::io::Write as _;
+use std::process::{self, Command};
+
+use super::*;
+
+/// A process that stands in for a keeper and never answers, and the other end of its socket.
+fn silent() -> (Forked, process::Child, UnixStream) {
+    let (epoch, tree) = (Clock::boot().now(), Tree::of_this_process());
+    let (stream, other) = UnixStream::pair().unwrap();
+    stream.set_nonblocking(true).unwrap();
+    let child = Command::new("sleep").arg("600").spawn().unwrap();
+    let pid = Pid::from_raw(child.id().cast_signed());
+    (Forked { pid, epoch, tree, stream, patience: Duration::from_millis(50) }, child, other)
+}
+
+#[tokio::test]
+async fn keeper_that_never_gets_ready_is_killed() {
+    let (forked, mut child, _other) = silent();
+    let error = Keeper::meet(forked).await.unwrap_err();
+    assert!(error.to_string().contains("not ready within 50ms and was killed"), "{error}");
+    assert!(child.try_wait().is_err(), "the keeper was not reaped");
+}
+
+#[tokio::test]
+async fn keeper_that_starts_nothing_is_killed() {
+    for remaining in [None, Some(Duration::from_millis(10)), Some(Duration::from_secs(600))] {
+        let (forked, mut child, mut other) = silent();
+        other.write_all(to_line(&News::Ready { namespace: None }).as_bytes()).unwrap();
+        let mut keeper = Keeper::meet(forked).await.unwrap();
+        let failure = keeper.start(Vec::new(), false, remaining, Duration::ZERO).await.unwrap_err();
+        assert!(matches!(failure, NotStarted::Unanswered { .. }), "{failure:?}");
+        assert!(child.try_wait().is_err(), "the keeper was not reaped");
+    }
+}
