@@ -7,6 +7,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use rlock_core::blocking::NoThread;
 use rlock_core::{Backend, Client, ClientBuilder, Failure, InvalidOption, Namespace, StartError};
 
 #[cfg(feature = "etcd")]
@@ -179,6 +180,9 @@ pub enum ConnectError {
     /// The text does not begin with a URL scheme.
     #[error("the address of a store has to be a URL that begins with its scheme: {STORES}")]
     NoScheme,
+    /// The builder of a [blocking](crate::blocking) client has a runtime of the caller's.
+    #[error(transparent)]
+    NoThread(#[from] NoThread),
     /// An invalid `postgres:` or `postgresql:` URL.
     #[cfg(feature = "postgres")]
     #[error(transparent)]

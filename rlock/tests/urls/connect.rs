@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use rlock::{Client, SimpleLock};
+use rlock::{Client, ConnectError, LockError, SimpleLock, blocking};
+use tokio::runtime::Handle;
 
 #[tokio::test]
 async fn namespaces_of_memory_are_apart() {
@@ -16,13 +17,31 @@ async fn namespaces_of_memory_are_apart() {
 #[tokio::test]
 async fn the_settings_of_the_caller_count() {
     let ttl = Duration::from_secs(77);
-    let builder =
-        Client::builder().label("billing").default_ttl(ttl).unwrap().runtime(tokio::runtime::Handle::current());
+    let builder = Client::builder().label("billing").default_ttl(ttl).unwrap().runtime(Handle::current());
     let client = rlock::connect_with("memory:?namespace=settings", builder).await.unwrap();
     let guard = SimpleLock::new("x", &client).unwrap().lock().await.unwrap();
     let snapshot = client.inspect("x").await.unwrap();
     assert_eq!(snapshot.holders[0].owner.label(), Some("billing"));
     assert!(guard.remaining() > ttl / 2 && guard.remaining() < ttl);
+}
+
+#[test]
+fn blocking_client_has_the_callers_settings() {
+    let builder = Client::builder().label("billing").default_wait(Duration::ZERO);
+    let client = blocking::connect_with("memory:?namespace=blocking-settings", builder).unwrap();
+    let lock = blocking::SimpleLock::new("x", &client).unwrap();
+    let _guard = lock.lock().unwrap();
+    let snapshot = client.inspect("x").unwrap();
+    assert_eq!(snapshot.holders[0].owner.label(), Some("billing"));
+    assert!(matches!(lock.lock(), Err(LockError::TimedOut { .. })));
+}
+
+#[tokio::test]
+async fn blocking_client_on_the_callers_runtime_is_refused() {
+    let builder = Client::builder().runtime(Handle::current());
+    let refused = blocking::connect_with("memory:", builder).unwrap_err();
+    assert!(matches!(refused, ConnectError::NoThread(_)), "{refused:?}");
+    assert!(refused.to_string().contains("build it without ClientBuilder::runtime"), "{refused}");
 }
 
 /// The future is a boxed trait object, so that no caller's crate compiles its content.
