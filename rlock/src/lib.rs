@@ -121,6 +121,9 @@ pub mod sqlite {
 }
 
 pub use connect::{ConnectError, connect, connect_with};
+/// Metrics through the crate `metrics`, and statistics.
+///
+/// After `use rlock::*`, call the macros of that crate by `::metrics::counter!`, because this module has its name.
 pub use rlock_core::metrics;
 pub use rlock_core::{
     AdoptError, BackendError, Client, ClientBuilder, Clock, Cursor, Election, End, Entry, ExtendError,
