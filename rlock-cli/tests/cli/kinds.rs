@@ -268,7 +268,7 @@ fn waiting_run_claims_no_later_lock() {
     let mut later = Rlock::on(&server, &["run", &b, "--shared", "--", "cat"]);
     later.hear("acquired");
     let mut both = Rlock::on(&server, &["run", &a, "--name", &b, "--", "true"]);
-    both.hear(&format!("waiting for {a}, held by"));
+    both.hear(&format!("waiting for {a},"));
     later.exit().assert(0, &["released"]);
     first.exit().assert(0, &["released"]);
     both.exit().assert(0, &[&format!("released {a}, {b}")]);
