@@ -41,7 +41,8 @@ pub fn connect(url: &str) -> Result<Client, ConnectError> {
 /// As for [`connect`](crate::connect), and [`ConnectError::NoThread`] for a builder with a
 /// [runtime](ClientBuilder::runtime).
 pub fn connect_with(url: &str, builder: ClientBuilder) -> Result<Client, ConnectError> {
-    // A runtime on this thread could not connect while the thread waits. A client of memory shows whether there is one.
+    // The runtime may be on this thread, and then cannot connect while the thread waits. Only a client shows whether the
+    // builder has a runtime.
     Client::new(builder.clone().try_build(MemoryStore::new().client(Namespace::default()))?)?;
     Ok(Client::new(block_on(crate::connect_with(url, builder))?)?)
 }
