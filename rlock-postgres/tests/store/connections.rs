@@ -1,6 +1,5 @@
 //! Connections: their number, and few round trips until the first request.
 
-use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use rlock_core::{Acquired, Backend as _, IfBusy, Share};
@@ -9,11 +8,10 @@ use rlock_testkit::faults::Proxy;
 use rlock_testkit::servers::PgBouncer;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
-use url::Url;
 
-use crate::support::{Server, claim, release};
+use crate::support::{Server, claim, listener_in_front_of, release};
 
 const SESSIONS: &str = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'rlock'";
 
@@ -70,18 +68,13 @@ async fn locked_tables_end_connecting_at_its_limit() {
 
 /// The URL of a relay that passes its first connection on to a server, and answers no other.
 async fn answering_once(server: &str) -> String {
-    let mut url = Url::parse(server).unwrap();
-    let addresses = url.socket_addrs(|| None).unwrap();
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let relay = listener.local_addr().unwrap();
-    url.set_ip_host(relay.ip()).unwrap();
-    url.set_port(Some(relay.port())).unwrap();
+    let (listener, url, addresses) = listener_in_front_of(server).await;
     tokio::spawn(async move {
         let (mut client, _) = listener.accept().await.unwrap();
         let mut server = TcpStream::connect(&addresses[..]).await.unwrap();
         let _closed = copy_bidirectional(&mut client, &mut server).await;
     });
-    url.into()
+    url
 }
 
 /// The first connection of a baseline is for requests, and the second one only listens.

@@ -1,7 +1,6 @@
 //! Encrypted connections.
 
 use std::fs;
-use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 
 use rlock_core::{Acquired, Backend as _, Extended, Extension, IfBusy, Share};
@@ -9,10 +8,9 @@ use rlock_postgres::{ConnectError, PostgresBackend, PostgresBaseline};
 use rlock_testkit::certificates;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use url::Url;
+use tokio::net::TcpStream;
 
-use crate::support::{Server, claim, key, release, ttl};
+use crate::support::{Server, claim, key, listener_in_front_of, release, ttl};
 
 impl Server {
     /// Starts a server with TLS. The authority of its certificate is `ca.pem` in the folder; `other.pem` is another.
@@ -128,12 +126,7 @@ impl Records {
 
 /// Relays connections to a server, and returns the relay's URL and the records of each connection.
 async fn relay_to(server: &str) -> (String, Arc<Mutex<Vec<Records>>>) {
-    let mut url = Url::parse(server).unwrap();
-    let addresses = url.socket_addrs(|| None).unwrap();
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let relay = listener.local_addr().unwrap();
-    url.set_ip_host(relay.ip()).unwrap();
-    url.set_port(Some(relay.port())).unwrap();
+    let (listener, url, addresses) = listener_in_front_of(server).await;
     let seen = Arc::new(Mutex::new(Vec::new()));
     let all = seen.clone();
     tokio::spawn(async move {
@@ -147,7 +140,7 @@ async fn relay_to(server: &str) -> (String, Arc<Mutex<Vec<Records>>>) {
             tokio::spawn(relay_between(client, server, all.clone(), number));
         }
     });
-    (url.into(), seen)
+    (url, seen)
 }
 
 async fn relay_between(mut client: TcpStream, mut server: TcpStream, all: Arc<Mutex<Vec<Records>>>, number: usize) {

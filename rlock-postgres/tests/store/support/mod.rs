@@ -3,6 +3,7 @@
 mod clock;
 mod endpoint;
 mod flushes;
+mod relay;
 mod traps;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use rlock_testkit::servers::Postgres;
 pub(crate) use rlock_testkit::peer::key;
 
 pub(crate) use self::endpoint::Endpoint;
+pub(crate) use self::relay::listener_in_front_of;
 
 /// A server for one test, with the tables.
 pub(crate) struct Server(pub(crate) Postgres);
