@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use rlock_core::{Acquired, Backend as _, IfBusy, Share};
 use rlock_postgres::{ConnectError, PostgresBackend, PostgresBaseline};
 use rlock_testkit::faults::Proxy;
@@ -51,6 +52,21 @@ async fn waiters_need_one_connection() {
     assert!(matches!(waiter.acquire(&[queued(2)]).await[0], Ok(Acquired::Queued(_))));
     release(&holder, "x", 1).await;
     assert_eq!(server.number(SESSIONS), 2);
+}
+
+/// Each further connection at a time would exceed the limit of the server, which then refuses it.
+#[tokio::test]
+async fn concurrent_requests_share_the_connections() {
+    let server = Server::start_with(&["-c", "fsync=off", "-c", "max_connections=10"]).await;
+    let client = PostgresBackend::connect(server.config().connections(3).unwrap()).await.unwrap();
+    let claims: Vec<_> =
+        (0..100).map(|id| [claim(&format!("name {id}"), id, Share::EXCLUSIVE, IfBusy::Refuse)]).collect();
+    let answers = join_all(claims.iter().map(|claims| client.acquire(claims))).await;
+    assert!(answers.iter().any(|answers| matches!(answers[0], Ok(Acquired::Held(_)))), "{answers:?}");
+    // On a busy machine some may be late.
+    let errors = answers.iter().filter_map(|answers| answers[0].as_ref().err());
+    let refused: Vec<_> = errors.filter(|error| error.to_string().contains("max_connections")).collect();
+    assert!(refused.is_empty(), "{} requests found no connection: {}", refused.len(), refused[0]);
 }
 
 /// Connecting reads a table that an administrator has locked.

@@ -7,7 +7,7 @@ use futures_util::StreamExt as _;
 use rlock_core::{Acquired, Backend as _, Event, Extended, Extension, IfBusy, Released, Share};
 use rlock_postgres::PostgresBackend;
 
-use crate::support::{Server, claim, key, release, ttl};
+use crate::support::{Endpoint, Server, claim, key, release, ttl};
 
 #[tokio::test]
 async fn a_refused_try_writes_nothing() {
@@ -146,6 +146,27 @@ async fn unused_rows_are_swept_and_tokens_kept() {
     let again = claim("unused", 3, Share::EXCLUSIVE, IfBusy::Refuse);
     let Ok(Acquired::Held(after)) = client.acquire(&[again]).await.remove(0) else { panic!("it is free") };
     assert!(after.token.get() > before.token.get() + 3_600_000_000, "{} after {}", after.token, before.token);
+}
+
+/// Otherwise the server would plan the statements of the procedure again for the values of each call.
+#[tokio::test]
+async fn one_plan_serves_all_values() {
+    let server = Server::start().await;
+    let endpoints = [Endpoint::direct(server.0.url()), Endpoint::pooled(server.0.url())];
+    server.query(
+        "CREATE TABLE public.modes (mode text); \
+         CREATE FUNCTION public.note() RETURNS trigger LANGUAGE plpgsql AS \
+             $$ BEGIN INSERT INTO public.modes VALUES (current_setting('plan_cache_mode')); RETURN NEW; END $$; \
+         CREATE TRIGGER note AFTER INSERT ON rlock.locks FOR EACH ROW EXECUTE FUNCTION public.note()",
+    );
+    for (id, endpoint) in (1..).zip(&endpoints) {
+        let client = PostgresBackend::connect(server.config_of(endpoint.url())).await.unwrap();
+        let new = claim(&format!("name {id}"), id, Share::EXCLUSIVE, IfBusy::Refuse);
+        let answer = client.acquire(&[new]).await.remove(0);
+        assert!(matches!(answer, Ok(Acquired::Held(_))), "{answer:?}");
+    }
+    let modes = server.value("SELECT string_agg(mode, ' ') FROM public.modes");
+    assert_eq!(modes, "force_generic_plan force_generic_plan");
 }
 
 async fn cycle(client: &PostgresBackend, locks: u128) {
