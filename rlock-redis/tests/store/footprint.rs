@@ -80,6 +80,29 @@ async fn contended_turn_costs_the_same_in_any_queue() {
     }
 }
 
+/// The cost of one more reader: of its claim, of its renewal and of its release.
+async fn costs_of_a_reader(server: &Server, others: u128) -> [BTreeMap<String, u64>; 3] {
+    let client = server.client().await;
+    let reader = |id| claim("a", id, Share::new(1, 1_000).unwrap(), 30_000, IfBusy::Queue);
+    let claims: Vec<_> = (1..=others).map(reader).collect();
+    assert!(client.acquire(&claims).await.iter().all(|answer| matches!(answer, Ok(Acquired::Held(_)))));
+    let id = others + 1;
+    let (acquired, acquire) = cost(server, client.acquire(&[reader(id)])).await;
+    assert!(matches!(acquired[0], Ok(Acquired::Held(_))), "{acquired:?}");
+    let (extended, extend) = cost(server, client.extend(&[Extension { key: key("a", id), ttl: ttl(40_000) }])).await;
+    assert!(matches!(extended[0], Ok(Extended::Held(_))), "{extended:?}");
+    let (released, release) = cost(server, client.release(&[key("a", id).into()])).await;
+    assert!(matches!(released[0], Ok(Released::Released)), "{released:?}");
+    [acquire, extend, release]
+}
+
+#[tokio::test]
+async fn reader_costs_the_same_beside_any_others() {
+    let server = Server::start();
+    let (few, many) = (costs_of_a_reader(&server, 2).await, costs_of_a_reader(&server, 300).await);
+    assert_eq!(few, many, "beside 2 readers and beside 300");
+}
+
 #[tokio::test]
 async fn first_waiter_costs_as_little_as_this() {
     let server = Server::start();
