@@ -34,7 +34,9 @@ async fn clients_of_a_file_share_its_locks() {
 #[tokio::test]
 async fn clients_of_redis_share_its_locks() {
     let redis = Redis::start();
-    assert_locks_are_shared(&format!("{}?namespace={}", redis.url(), namespace())).await;
+    let url = format!("{}?namespace={}", redis.url(), namespace());
+    assert_locks_are_shared(&url).await;
+    assert_locks_are_shared(&url.replacen("redis://", "valkey://", 1)).await;
 }
 
 #[cfg(feature = "etcd")]
