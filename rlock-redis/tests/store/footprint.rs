@@ -280,6 +280,26 @@ async fn waits_for_many_names_open_no_connection() {
     assert!(connections < 10, "{connections} connections");
 }
 
+/// One for requests to each primary, and one that listens.
+#[tokio::test(flavor = "multi_thread")]
+async fn client_has_few_connections_to_a_cluster() {
+    let cluster = RedisCluster::start_without_replicas();
+    let config = RedisConfig::from_url(&format!("{}?restart_grace=0s", cluster.url())).unwrap();
+    let client = RedisBackend::connect(config).await.unwrap();
+    let claims: Vec<_> = (1..=100).map(|id| mutex(&format!("job/{id}"), id)).collect();
+    assert!(client.acquire(&claims).await.iter().all(|answer| matches!(answer, Ok(Acquired::Held(_)))));
+    let connections = |kind: &str| -> Vec<usize> {
+        let on = |index| {
+            let listed = cluster.node(index).resp().command(&["CLIENT", "LIST", "TYPE", kind]).to_string();
+            listed.lines().filter(|line| line.contains("addr=")).count()
+        };
+        (0..cluster.size()).map(on).collect()
+    };
+    // The look has a connection to each primary as well.
+    let are_few = async || connections("normal") == [2, 2, 2] && connections("pubsub").iter().sum::<usize>() == 1;
+    eventually(SOON, "one connection to each primary, and one that listens", are_few).await;
+}
+
 /// The names of a namespace are in 16 slots, and a call takes 256 leases of a slot.
 #[tokio::test(flavor = "multi_thread")]
 async fn cluster_renews_many_leases_in_few_calls() {

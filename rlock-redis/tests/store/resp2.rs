@@ -1,5 +1,6 @@
 //! Servers that support only RESP2, as behind some proxies.
 
+use std::fs;
 use std::slice;
 
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -7,7 +8,7 @@ use rlock_core::{Acquired, Backend as _, BackendError, Event, IfBusy, Released, 
 use rlock_redis::{ConnectError, RedisBackend, RedisConfig};
 use rlock_testkit::wait::{eventually, within};
 
-use crate::support::{SOON, Server, claim, free_port, serve_all_slots};
+use crate::support::{Program, SOON, Server, claim, free_port, serve_all_slots};
 
 async fn connect(url: &str) -> Result<RedisBackend, ConnectError> {
     RedisBackend::connect(RedisConfig::from_url(url).unwrap()).await
@@ -24,6 +25,20 @@ async fn cluster_serves_and_pushes() {
     let node = Server::start_cluster_node_with(&["--rename-command", "HELLO", ""]);
     serve_all_slots(node.resp()).await;
     let url = format!("{}&restart_grace=0s", node.cluster_url());
+    is_handed_over(&connect(&url).await.unwrap(), &connect(&url).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn server_under_a_sentinel_serves_and_pushes() {
+    let server = Server::start_without("HELLO");
+    let (folder, port) = (tempfile::tempdir().unwrap(), free_port().to_string());
+    let file = folder.path().join("sentinel.conf").display().to_string();
+    fs::write(&file, format!("sentinel monitor locks 127.0.0.1 {} 1\n", server.port())).unwrap();
+    let directory = folder.path().display().to_string();
+    let settings: [&[&str]; 3] = [&[&file, "--sentinel"], &["--port", &port], &["--dir", &directory]];
+    let _sentinel = Program::start(&settings);
+    let url = format!("redis-sentinel://127.0.0.1:{port}/locks?restart_grace=0s");
+    eventually(SOON, "the sentinel", async || connect(&url).await.is_ok()).await;
     is_handed_over(&connect(&url).await.unwrap(), &connect(&url).await.unwrap()).await;
 }
 
