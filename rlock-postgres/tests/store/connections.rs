@@ -54,7 +54,7 @@ async fn waiters_need_one_connection() {
     assert_eq!(server.number(SESSIONS), 2);
 }
 
-/// Each further connection at a time would exceed the limit of the server, which then refuses it.
+/// The server refuses connections above its limit, which a connection for each request would exceed.
 #[tokio::test]
 async fn concurrent_requests_share_the_connections() {
     let server = Server::start_with(&["-c", "fsync=off", "-c", "max_connections=10"]).await;
@@ -63,7 +63,7 @@ async fn concurrent_requests_share_the_connections() {
         (0..100).map(|id| [claim(&format!("name {id}"), id, Share::EXCLUSIVE, IfBusy::Refuse)]).collect();
     let answers = join_all(claims.iter().map(|claims| client.acquire(claims))).await;
     assert!(answers.iter().any(|answers| matches!(answers[0], Ok(Acquired::Held(_)))), "{answers:?}");
-    // On a busy machine some may be late.
+    // On a busy machine some requests may time out.
     let errors = answers.iter().filter_map(|answers| answers[0].as_ref().err());
     let refused: Vec<_> = errors.filter(|error| error.to_string().contains("max_connections")).collect();
     assert!(refused.is_empty(), "{} requests found no connection: {}", refused.len(), refused[0]);

@@ -148,7 +148,7 @@ async fn unused_rows_are_swept_and_tokens_kept() {
     assert!(after.token.get() > before.token.get() + 3_600_000_000, "{} after {}", after.token, before.token);
 }
 
-/// Otherwise the server would plan the statements of the procedure again for the values of each call.
+/// In the default mode, the server may plan a statement of the procedure again for the values of a call.
 #[tokio::test]
 async fn one_plan_serves_all_values() {
     let server = Server::start().await;
