@@ -7,14 +7,13 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use nix::sys::signal::Signal;
 use nix::unistd::execv;
-use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
 use crate::args::ElectArgs;
 use crate::exit::Exit;
+use crate::ready::ready;
 use crate::report::{self, event, report};
 use crate::run::error::RunError;
 use crate::run::signals::Signals;
@@ -67,8 +66,7 @@ async fn pause_for(time: Duration) -> io::Result<Option<Signal>> {
         signal = signals.next_to_end() => return Ok(Some(signal)),
     }
     Signals::keep()?;
-    yield_now().await; // a signal from just before is heard by now
-    Ok(signals.next_to_end().now_or_never())
+    Ok(ready(signals.next_to_end()).await)
 }
 
 /// Replaces this process by a new one with the same arguments, for only a process with one thread may fork the keeper.

@@ -14,6 +14,7 @@ mod leader;
 mod list;
 mod output;
 mod pages;
+mod ready;
 mod report;
 mod run;
 #[cfg(feature = "postgres")]

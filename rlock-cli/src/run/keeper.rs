@@ -10,7 +10,6 @@ use std::process::{ExitStatus, exit};
 use std::thread;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -18,10 +17,10 @@ use nix::unistd::Pid;
 use rlock::{Clock, Moment};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::keep::{Namespace, News, Order, Tree, keep, to_line};
+use crate::ready::ready;
 use crate::run::error::shown;
 use crate::sys::{self, Child};
 
@@ -277,8 +276,7 @@ impl Keeper {
         if let Ok(line) = timeout_at(time, self.next_line()).await {
             return Some(line);
         }
-        yield_now().await; // looks at the socket
-        self.next_line().now_or_never()
+        ready(self.next_line()).await
     }
 
     async fn next_line(&mut self) -> Option<News> {

@@ -9,14 +9,13 @@ use std::pin::pin;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
-use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
 use crate::args::{OnLost, RunArgs, WaitFor};
 use crate::keep::{News, Survivors};
+use crate::ready::ready;
 use crate::report::{event, fact};
 use crate::run::grace::Grace;
 use crate::run::held::Held;
@@ -96,6 +95,9 @@ impl<'a> Supervision<'a> {
     /// Descendants are reported after this time: the rest of a pipeline takes a moment to end.
     const LEFT_UNREMARKED: Duration = Duration::from_millis(250);
     const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
+    /// The maximum number of news, and of signals, that are handled before a loss or a timer: a program that stops again
+    /// and again delays neither.
+    const AT_ONCE: usize = 8;
 
     pub(super) fn new(
         held: &'a Held,
@@ -147,7 +149,7 @@ impl<'a> Supervision<'a> {
                 biased;
                 _ = &mut lost, if !is_lost => {
                     is_lost = true;
-                    self.catch_up().await;
+                    self.hear_news().await;
                     if self.end.is_some() || !self.is_over() {
                         self.on_loss();
                     }
@@ -179,13 +181,19 @@ impl<'a> Supervision<'a> {
         self.status.is_some() && (self.is_gone || is_left_alone)
     }
 
-    /// Handles the news that came before a loss: the program may have ended by itself.
-    async fn catch_up(&mut self) {
-        const MOST: usize = 8; // a program that stops again and again does not delay the loss
-        yield_now().await; // looks at the socket
-        for _ in 0..MOST {
-            let Some(news) = self.keeper.news().now_or_never() else { return };
+    /// Handles the news that came before a loss or a timer: the program may have ended by itself.
+    async fn hear_news(&mut self) {
+        for _ in 0..Self::AT_ONCE {
+            let Some(news) = ready(self.keeper.news()).await else { return };
             self.on_news(news);
+        }
+    }
+
+    /// Handles the signals that came before a timer: after SIGCONT the lock may still be extended.
+    async fn hear_signals(&mut self) {
+        for _ in 0..Self::AT_ONCE {
+            let Some(signal) = ready(self.signals.next()).await else { return };
+            self.on_signal(signal).await;
         }
     }
 
@@ -275,6 +283,11 @@ impl<'a> Supervision<'a> {
     }
 
     async fn on_time(&mut self) {
+        self.hear_news().await;
+        self.hear_signals().await;
+        if self.is_over() {
+            return;
+        }
         let now = Instant::now();
         if self.force_at.is_some_and(|force_at| now >= force_at) {
             self.force_at = None;

@@ -7,6 +7,8 @@ mod bench;
 mod elect;
 #[path = "exit.rs"]
 mod exit;
+#[path = "freeze.rs"]
+mod freeze;
 #[path = "handle.rs"]
 mod handle;
 #[path = "kinds.rs"]

@@ -247,19 +247,6 @@ fn supervisor_frozen_past_the_ttl_kills_the_program() {
 }
 
 #[test]
-fn kill_by_the_keeper_is_reported_after_a_freeze() {
-    let server = Server::start();
-    let folder = Folder::new();
-    let script = folder.script("echo $$ > $D/pid; exec sleep 600");
-    let running = Rlock::run_script(&server, &unique("delayed"), &["--ttl", "4s"], &script);
-    let program = folder.wait_for_process("pid");
-    running.signal(Signal::SIGSTOP);
-    until("the kill by the keeper", || (!program.is_alive()).then_some(()));
-    running.signal(Signal::SIGCONT);
-    running.exit().assert(76, &["killed the program"]);
-}
-
-#[test]
 fn ignored_loss_spares_the_program_of_stopped_rlock() {
     let server = Server::start();
     let observer = Observer::of(&server);

@@ -15,7 +15,7 @@ fn run_daemon(server: &Server, folder: &Folder, name: &str, options: &[&str], pr
     (running, folder.wait_for_process("daemon"))
 }
 
-fn keeper_of(rlock: &Rlock, program: &Process) -> Process {
+pub(super) fn keeper_of(rlock: &Rlock, program: &Process) -> Process {
     let keeper = parent_of(program.pid());
     assert_eq!(parent_of(keeper), rlock.pid());
     keeper.into()

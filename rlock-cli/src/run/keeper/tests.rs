@@ -22,6 +22,17 @@ async fn keeper_that_never_gets_ready_is_killed() {
 }
 
 #[tokio::test]
+async fn answer_that_came_in_time_counts() {
+    let (forked, mut child, mut other) = silent();
+    other.write_all(to_line(&News::Ready { namespace: None }).as_bytes()).unwrap();
+    let mut keeper = Keeper::meet(forked).await.unwrap();
+    other.write_all(to_line(&News::Late).as_bytes()).unwrap();
+    keeper.mode = Mode::Kept { answers_by: Some(Instant::now() - Duration::from_secs(1)) };
+    assert_eq!(keeper.news().await, News::Late);
+    child.kill().unwrap();
+}
+
+#[tokio::test]
 async fn keeper_that_starts_nothing_is_killed() {
     for remaining in [None, Some(Duration::from_millis(10)), Some(Duration::from_secs(600))] {
         let (forked, mut child, mut other) = silent();
