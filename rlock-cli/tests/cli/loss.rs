@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 use rlock_testkit::faults::{Control as _, Data};
 
 use super::Server;
 use super::signals::in_session;
+use super::tree::keeper_of;
 use crate::support::{Folder, Observer, Process, Rlock, SHORT_TTL, rlock, unique, until, url, wait_for};
 
 const TTL: Duration = Duration::from_secs(4);
@@ -244,6 +245,24 @@ fn supervisor_frozen_past_the_ttl_kills_the_program() {
     running.hear(&format!("lost {name}"));
     running.exit().assert(76, &["killed the program"]);
     assert!(!program.is_alive());
+}
+
+#[test]
+fn death_of_the_keeper_after_a_loss_is_reported() {
+    let server = Server::start();
+    let observer = Observer::of(&server);
+    let folder = Folder::new();
+    let name = unique("unkept");
+    let script = folder.script("trap '' TERM; echo $$ > $D/pid; while :; do sleep 0.01; done");
+    let mut running = Rlock::run_script(&server, &name, &["--ttl", "10m"], &script);
+    let program = folder.wait_for_process("pid");
+    let keeper = keeper_of(&running, &program);
+    observer.break_lock(&name);
+    running.hear(&format!("lost {name}: it was broken by force"));
+    let _dead_after_a_second = kill(keeper.pid(), Signal::SIGKILL);
+    let exited = running.exit();
+    exited.assert(76, &["killed the program"]);
+    assert!(!exited.stderr.contains("rlock was stopped"), "{}", exited.stderr);
 }
 
 #[test]

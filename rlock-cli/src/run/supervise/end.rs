@@ -29,10 +29,10 @@ impl Supervision<'_> {
 
     /// The keeper was killed, or did not answer. Its death costs the program, but not the lock.
     pub(super) fn on_death_of_keeper(&mut self) {
-        let is_time_up = self.grace.for_keeper(self.held.remaining()).is_zero();
+        let is_time_up = self.end.is_none() && self.grace.for_keeper(self.held.remaining()).is_zero();
         if is_time_up && self.args.on_lost != OnLost::Ignore {
             self.on_late(); // the system killed a keeper that did not kill in time
-        } else if self.end.is_none() && !self.is_forced {
+        } else if !self.is_forced && !self.end.is_some_and(|end| end.is_killed) {
             self.is_unkept = self.status.is_none();
             self.kill_report = Some(if self.is_unkept {
                 "killed the program: the keeper was killed"
