@@ -13,13 +13,14 @@ use nix::unistd::{Pid, setpgid};
 use rlock::{Clock, Moment};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep_until};
 
 use super::alarm::Alarm;
 use super::launch::Launch;
 use super::message::{News, Order, to_line};
 use super::namespace::{Init, Namespace};
 use super::tree::{Identity, Tree};
+use crate::ready::ready;
 use crate::sys::{self, Child};
 
 /// Does the keeper's work, from the fork to the end of the process. Times are counted from `epoch`. `parent` is the
@@ -63,8 +64,27 @@ async fn attend(rlock: UnixStream, command: &[OsString], mut keeper: KeeperState
     let mut is_listening = true;
     loop {
         let until = keeper.until.filter(|_| !keeper.is_killing);
-        tokio::select! {
-            order = orders.next_line(), if is_listening => match order.ok().flatten().as_deref().map(serde_json::from_str) {
+        let order = tokio::select! {
+            order = orders.next_line(), if is_listening => Some(order),
+            _ = children.recv() => {
+                keeper.reap();
+                None
+            }
+            () = clock.sleep_until(until.unwrap_or_default()), if until.is_some() => {
+                let order = ready(orders.next_line()).await; // it may have a later time
+                if order.is_none() {
+                    keeper.tell(&News::Late);
+                    keeper.kill();
+                }
+                order
+            }
+            () = sleep_until(keeper.look_at), if keeper.is_killing => {
+                keeper.kill();
+                None
+            }
+        };
+        if let Some(line) = order {
+            match line.ok().flatten().as_deref().map(serde_json::from_str) {
                 Some(Ok(Order::Start { until, .. })) if until.is_some_and(|at| clock.now() >= keeper.at(at)) => {
                     keeper.tell(&News::TooLate);
                 }
@@ -75,13 +95,7 @@ async fn attend(rlock: UnixStream, command: &[OsString], mut keeper: KeeperState
                     is_listening = false;
                     keeper.kill();
                 }
-            },
-            _ = children.recv() => keeper.reap(),
-            () = clock.sleep_until(until.unwrap_or_default()), if until.is_some() => {
-                keeper.tell(&News::Late);
-                keeper.kill();
             }
-            () = sleep(keeper.pause()), if keeper.is_killing => keeper.kill(),
         }
         if keeper.is_gone || !is_listening && keeper.program.is_none() {
             return Ok(());
@@ -109,6 +123,8 @@ struct KeeperState {
     margin: Duration,
     is_killing: bool,
     kills: u32,
+    /// The time of the next look at the tree while the keeper kills it. The deaths of orphans do not move it.
+    look_at: Instant,
 }
 
 impl KeeperState {
@@ -135,6 +151,7 @@ impl KeeperState {
             margin: Duration::ZERO,
             is_killing: false,
             kills: 0,
+            look_at: Instant::now(),
         }
     }
 
@@ -216,12 +233,9 @@ impl KeeperState {
         }
         self.is_killing = true;
         self.kills = self.kills.saturating_add(1);
+        // A killed process takes a moment to die, and may have forked before.
+        self.look_at = Instant::now() + Duration::from_millis(u64::from(self.kills.clamp(1, 100)));
         self.reap();
-    }
-
-    /// The pause between two looks: a killed process takes a moment to die, and may have forked before.
-    fn pause(&self) -> Duration {
-        Duration::from_millis(u64::from(self.kills.clamp(1, 100)))
     }
 
     /// Reaps dead children, and reports what happened to the program.
