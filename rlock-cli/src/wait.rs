@@ -29,11 +29,12 @@ pub(crate) async fn wait(args: WaitArgs) -> Exit {
         return Exit::USAGE;
     }
     let end = args.wait.map(|wait| Instant::now() + wait);
+    let is_over = || end.is_some_and(|end| Instant::now() >= end);
     let is_free = ask(&args.store, async |client| {
         let mut pause = SOONEST;
         let (mut is_said, mut is_failing) = (false, false);
         loop {
-            let is_last = end.is_some_and(|end| Instant::now() >= end);
+            let is_last = is_over();
             match client.inspect(&args.name).await {
                 Ok(snapshot) if snapshot.is_free() => return Ok(true),
                 Ok(snapshot) => {
@@ -43,17 +44,17 @@ pub(crate) async fn wait(args: WaitArgs) -> Exit {
                         fact!("waiting", name: args.name.as_str(), holders: holders, queue: queue; "waiting for {}", args.name);
                     }
                 }
-                Err(error) if is_last || !error.is_transient() => return Err(error),
+                Err(error) if is_over() || !error.is_transient() => return Err(error),
                 Err(error) if !std::mem::replace(&mut is_failing, true) => {
                     event!("unavailable", name: args.name.as_str(); "waiting for {}, and the store does not answer: {error}", args.name);
                 }
                 Err(_) => {}
             }
-            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-            if left.is_some_and(|left| left.is_zero()) {
+            if is_last {
                 return Ok(false);
             }
-            sleep(left.map_or(pause, |left| left.min(pause))).await;
+            let left = end.map_or(pause, |end| end.saturating_duration_since(Instant::now()));
+            sleep(left.min(pause)).await;
             pause = (pause + pause / 2).min(LATEST);
         }
     });

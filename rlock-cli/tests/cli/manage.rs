@@ -80,6 +80,22 @@ fn wait_goes_on_through_an_outage() {
 }
 
 #[test]
+fn wait_for_a_silent_store_is_69() {
+    let server = Server::start_durable();
+    let name = unique("awaited");
+    let mut holder = Rlock::on(&server, &["run", &name, "--ttl", "10m", "--", "cat"]);
+    holder.hear("acquired");
+    let mut waiting = Rlock::on(&server, &["wait", &name, "--wait", "4s", "--json"]);
+    waiting.hear("\"event\":\"waiting\"");
+    wait_for(server.pause());
+    let exited = waiting.exit();
+    wait_for(server.resume());
+    exited.assert(69, &[]);
+    assert!(!exited.stderr.contains("did not become free"), "{}", exited.stderr);
+    holder.exit().assert(0, &["released"]);
+}
+
+#[test]
 fn wait_ends_with_freedom_or_timeout() {
     let server = Server::start();
     let name = unique("awaited");
