@@ -18,29 +18,6 @@ fn assert_refused(exited: &Exited) {
     assert!(!probe.status.success(), "rlock refuses what the system allows");
 }
 
-#[test]
-fn option_ends_the_tree_of_killed_guardians() {
-    let server = Server::start();
-    let name = unique("both");
-    let options = ["--pid-namespace", "--ttl", "5s", "--json"];
-    let mut first = Rlock::run_script(&server, &name, &options, "setsid sleep 600 & exec sleep 600");
-    let (_, line) = first.hear_any(&["\"event\":\"started\"", REFUSED]);
-    if line.contains(REFUSED) {
-        return assert_refused(&first.exit());
-    }
-    let started: serde_json::Value = serde_json::from_str(&line).unwrap();
-    let program = Process::from(Pid::from_raw(started["process"].as_i64().unwrap().try_into().unwrap()));
-    let daemon = Process::from(until("the daemon", || children_of(program.pid()).first().copied()));
-    let mut next = Rlock::on(&server, &["run", &name, "--", "cat"]);
-    next.hear("waiting");
-    for guardian in [parent_of(program.pid()), first.pid()] {
-        let _dead_already = kill(guardian, Signal::SIGKILL);
-    }
-    next.hear("acquired");
-    assert!(!program.is_alive() && !daemon.is_alive());
-    next.exit().assert(0, &["released"]);
-}
-
 /// One of the two processes that guard a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Guardian {
@@ -53,7 +30,9 @@ fn option_ends_the_tree_however_both_guardians_fail() {
     use Guardian::{Keeper, Supervisor};
     use Signal::{SIGCONT, SIGKILL, SIGSTOP};
 
-    const ORDERS: [[(Guardian, Signal); 2]; 6] = [
+    const ORDERS: [[(Guardian, Signal); 2]; 8] = [
+        [(Keeper, SIGKILL), (Supervisor, SIGKILL)],
+        [(Supervisor, SIGKILL), (Keeper, SIGKILL)],
         [(Keeper, SIGSTOP), (Supervisor, SIGKILL)],
         [(Supervisor, SIGKILL), (Keeper, SIGSTOP)],
         [(Keeper, SIGKILL), (Supervisor, SIGSTOP)],
