@@ -42,6 +42,7 @@ pub(super) async fn release(args: &RunArgs, client: &Client, held: Held, signals
         let until = shown(Duration::from_secs(left(patience).as_secs()));
         event!("not_released", names: list; "could not release {names} yet, retrying for {until}: {error}");
         let confirmed = tokio::select! {
+            biased; // a confirmed release counts, although a signal came with it
             confirmed = client.shutdown(left(patience)) => confirmed.is_ok(),
             _ = signals.next_to_end() => false,
         };
