@@ -139,8 +139,10 @@ mod tests {
     #[test]
     fn wait_without_an_answer_has_its_own_event() {
         let resource = ResourceName::new("x").unwrap();
-        let error = RunError::from(LockError::Unanswered { resource, wait: Duration::from_secs(2) });
+        let error = RunError::from(LockError::Unanswered { resource: resource.clone(), wait: Duration::from_secs(2) });
         assert_eq!(error.exit(), (Exit::UNAVAILABLE, "unanswered"));
+        let error = RunError::from(LockError::Closed { resource });
+        assert_eq!(error.exit(), (Exit::UNAVAILABLE, "not_acquired"));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::support::{Folder, Observer, Process, Rlock, children_of, parent_of, r
 const TERM: &str = "echo $RLOCK_TOKEN >> $D/terms; exec sleep 600";
 
 fn candidate(server: &Server, name: &str, data: &str, script: &str) -> Rlock {
-    Rlock::on(server, &["elect", name, "--ttl", "4s", "--data", data, "--", "sh", "-c", script])
+    Rlock::on(server, &["elect", name, "--ttl", "4s", "--data", data, "--json", "--", "sh", "-c", script])
 }
 
 fn leader(server: &Server, name: &str) -> Option<Value> {
@@ -34,7 +34,7 @@ fn broken_lead_begins_another_term() {
     for terms in 1..3 {
         folder.wait_for("terms", terms);
         observer.break_lock(&name);
-        running.hear("campaigning for");
+        running.hear("\"event\":\"campaigning\"");
     }
     let terms = folder.wait_for("terms", 3);
     let tokens: Vec<u64> = terms.lines().map(|token| token.parse().expect("a token")).collect();

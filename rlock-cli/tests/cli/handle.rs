@@ -18,7 +18,8 @@ fn lock_is_held_over_several_commands() {
     exited.assert(7, &[]);
     assert!(handle.contains(exited.stdout.trim()), "{handle}");
     held();
-    Rlock::on(&server, &["extend", handle, "--ttl", "2m"]).exit().assert(0, &["extended"]);
+    let extended = Rlock::on(&server, &["extend", handle, "--ttl", "2m", "--json"]).exit();
+    extended.assert(0, &["\"event\":\"extended\"", &format!("extended {name} for ")]);
     held();
     Rlock::on(&server, &["release", handle]).exit().assert(0, &["released"]);
     Rlock::on(&server, &["run", &name, "--try", "--", "true"]).exit().assert(0, &[]);

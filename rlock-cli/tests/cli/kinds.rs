@@ -95,8 +95,8 @@ fn lock_stays_taken_after_a_short_program() {
     let server = Server::start();
     let name = unique("kept");
     let started = Instant::now();
-    let mut first = Rlock::on(&server, &["run", &name, "--min-hold", "2s", "--", "true"]);
-    first.hear("keeping");
+    let mut first = Rlock::on(&server, &["run", &name, "--min-hold", "2s", "--json", "--", "true"]);
+    first.hear("\"event\":\"keeping\"");
     Rlock::on(&server, &["run", &name, "--", "true"]).exit().assert(0, &["released"]);
     assert!(started.elapsed() >= WHILE);
     first.exit().assert(0, &["released"]);

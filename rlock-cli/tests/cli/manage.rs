@@ -102,7 +102,8 @@ fn wait_ends_with_freedom_or_timeout() {
     Rlock::on(&server, &["wait", &name]).exit().assert(0, &[]);
     let mut holder = Rlock::on(&server, &["run", &name, "--", "cat"]);
     holder.hear("acquired");
-    Rlock::on(&server, &["wait", &name, "--wait", "200ms"]).exit().assert(75, &["did not become free within 200ms"]);
+    let late = Rlock::on(&server, &["wait", &name, "--wait", "200ms", "--json"]).exit();
+    late.assert(75, &["\"event\":\"late\"", "did not become free within 200ms"]);
     let waiting = Rlock::on(&server, &["wait", &name]);
     holder.exit().assert(0, &["released"]);
     waiting.exit().assert(0, &[]);

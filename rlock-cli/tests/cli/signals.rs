@@ -113,15 +113,16 @@ fn a_program_that_is_stopped_keeps_its_lock() {
     let folder = Folder::new();
     let name = unique("stopped");
     let script = folder.script("echo $$ > $D/pid; exec cat");
-    let mut running = Rlock::run_script(&server, &name, &["--ttl", SHORT_TTL], &script);
+    let mut running = Rlock::run_script(&server, &name, &["--ttl", SHORT_TTL, "--json"], &script);
     let program = folder.wait_for_process("pid");
     killpg(program.pid(), Signal::SIGSTOP).unwrap();
-    running.hear(&format!("the program was stopped by signal 19; {name} stays held"));
+    let (_, stopped) = running.hear(&format!("the program was stopped by signal 19; {name} stays held"));
+    assert!(stopped.contains("\"event\":\"stopped\""), "{stopped}");
     let token = observer.holder(&name).unwrap().token;
     std::thread::sleep(std::time::Duration::from_secs(5)); // more than two TTLs
     assert_eq!(observer.holder(&name).unwrap().token, token);
     running.signal(Signal::SIGCONT);
-    running.exit().assert(0, &["released"]);
+    running.exit().assert(0, &["\"event\":\"continued\"", "released"]);
 }
 
 #[test]
