@@ -284,10 +284,10 @@ impl<'a> Supervision<'a> {
 
     async fn on_time(&mut self) {
         self.hear_news().await;
-        self.hear_signals().await;
         if self.is_over() {
-            return;
+            return; // SIGCONT would extend the lock, or report its danger
         }
+        self.hear_signals().await;
         let now = Instant::now();
         if self.force_at.is_some_and(|force_at| now >= force_at) {
             self.force_at = None;

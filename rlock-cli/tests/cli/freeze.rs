@@ -5,10 +5,11 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use rlock_testkit::faults::Control as _;
 
 use super::Server;
 use super::tree::keeper_of;
-use crate::support::{Folder, Observer, Process, Rlock, unique, until};
+use crate::support::{Folder, Observer, Process, Rlock, unique, until, wait_for};
 
 #[test]
 fn kill_by_the_keeper_is_reported() {
@@ -20,7 +21,7 @@ fn kill_by_the_keeper_is_reported() {
     running.signal(Signal::SIGSTOP);
     until("the kill by the keeper", || (!program.is_alive()).then_some(()));
     running.signal(Signal::SIGCONT);
-    running.exit().assert(76, &["killed the program"]);
+    running.exit().assert(76, &["killed the program: rlock was stopped"]);
 }
 
 #[test]
@@ -46,7 +47,7 @@ fn program_that_ended_in_time_is_not_overdue() {
 
 #[test]
 fn program_that_ended_in_time_has_lost_nothing() {
-    let server = Server::start();
+    let server = Server::start_durable();
     let observer = Observer::of(&server);
     let folder = Folder::new();
     let name = unique("in-time");
@@ -59,9 +60,10 @@ fn program_that_ended_in_time_has_lost_nothing() {
     fs::write(folder.path("end"), "").unwrap();
     keeper.wait_until_dead();
     wait_for_the_last_quarter(&observer, &name);
+    wait_for(server.pause()); // an extension would fail
     running.signal(Signal::SIGCONT);
     let exited = running.exit();
-    exited.assert(7, &["released"]);
+    exited.assert(7, &["could not release"]);
     assert!(!exited.stderr.contains("losing"), "{}", exited.stderr);
 }
 
@@ -83,6 +85,6 @@ fn lock_of_continued_rlock_is_extended_in_time() {
 
 /// Waits until the program of a lock with a TTL of 12 s would get TERM.
 fn wait_for_the_last_quarter(observer: &Observer, name: &str) {
-    const LEFT: Duration = Duration::from_millis(2500);
+    const LEFT: Duration = Duration::from_secs(3);
     until("the last quarter of the lease", || (observer.holder(name)?.remaining < LEFT).then_some(()));
 }
