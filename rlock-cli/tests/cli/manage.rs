@@ -85,7 +85,7 @@ fn wait_for_a_silent_store_is_69() {
     let name = unique("awaited");
     let mut holder = Rlock::on(&server, &["run", &name, "--ttl", "10m", "--", "cat"]);
     holder.hear("acquired");
-    let mut waiting = Rlock::on(&server, &["wait", &name, "--wait", "4s", "--json"]);
+    let mut waiting = Rlock::on(&server, &["wait", &name, "--wait", "8s", "--json"]);
     waiting.hear("\"event\":\"waiting\"");
     wait_for(server.pause());
     let exited = waiting.exit();
