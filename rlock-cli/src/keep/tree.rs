@@ -30,6 +30,7 @@ struct Process {
     name: String,
     parent: i32,
     group: i32,
+    /// No thread of it runs.
     is_dead: bool,
     started: u64,
 }
@@ -162,7 +163,8 @@ impl Process {
         Survivor { pid: self.pid, started: self.started, name: self.name }
     }
 
-    /// Reads `/proc/PID/stat`. The name is in parentheses and may have any characters.
+    /// Reads `/proc/PID/stat`. The name is in parentheses and may have any characters. The state is that of the first
+    /// thread: a process whose first thread has ended is a zombie there, although other threads run.
     fn of_stat(stat: &str) -> Option<Self> {
         let (pid, rest) = stat.split_once(" (")?;
         let (name, rest) = rest.rsplit_once(") ")?;
@@ -172,7 +174,7 @@ impl Process {
             name: name.to_owned(),
             parent: fields.get(1)?.parse().ok()?,
             group: fields.get(2)?.parse().ok()?,
-            is_dead: fields.first()?.starts_with(['Z', 'X']),
+            is_dead: fields.first()?.starts_with(['Z', 'X']) && matches!(*fields.get(17)?, "0" | "1"),
             started: fields.get(19)?.parse().ok()?,
         })
     }
@@ -255,5 +257,13 @@ mod tests {
         let process = Process { pid: 77, name: "a) Z (b".into(), parent: 12, group: 76, is_dead: false, started: 4242 };
         assert_eq!(Process::of_stat(stat), Some(process));
         assert_eq!(Process::of_stat("77 (a"), None);
+    }
+
+    #[test]
+    fn zombie_with_running_threads_is_alive() {
+        for (state, threads, is_dead) in [("Z", 1, true), ("X", 0, true), ("Z", 2, false), ("S", 1, false)] {
+            let stat = format!("77 (a) {state} 12 76 77 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 {threads} 0 4242 1 1");
+            assert_eq!(Process::of_stat(&stat).unwrap().is_dead, is_dead, "{stat}");
+        }
     }
 }

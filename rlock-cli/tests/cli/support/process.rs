@@ -29,8 +29,11 @@ impl Process {
         if signals.fold(0, |all, signals| all | signals) & (1 << (Signal::SIGKILL as i32 - 1)) != 0 {
             return false;
         }
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with(['Z', 'X']))
+        // The state is that of the first thread, which other threads may outlive.
+        let is_zombie = ["\nState:\tZ", "\nState:\tX"].iter().any(|state| status.contains(state));
+        let has_one_thread = ["\nThreads:\t0\n", "\nThreads:\t1\n"].iter().any(|threads| status.contains(threads));
+        let has_ended = status.is_empty() || is_zombie && has_one_thread;
+        !has_ended
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
