@@ -109,7 +109,7 @@ async fn observer_says_when_it_is_not_sure() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn end_of_a_crashed_leader_is_seen_at_once() {
+async fn crashed_leaders_end_is_seen_at_once() {
     let world = World::new();
     let observer = world.other_client();
     let mut observed = election(&observer).observe();

@@ -168,7 +168,7 @@ fn killed_keeper_takes_the_whole_tree_along() {
 }
 
 #[test]
-fn killed_keeper_of_a_stopped_rlock_ends_the_program_alone() {
+fn killed_keeper_of_stopped_rlock_spares_daemons() {
     let server = Server::start();
     let folder = Folder::new();
     let options = ["--ttl", "1m", "--json"];

@@ -95,11 +95,11 @@ async fn crash_keeps_the_renewal_of_a_permit() {
 }
 
 #[tokio::test]
-async fn crash_behind_poolers_keeps_the_renewal_of_a_holder() {
+async fn pooled_crash_keeps_the_renewal_of_a_holder() {
     crash_keeps_a_renewal(Endpoint::pooled, 1).await;
 }
 
 #[tokio::test]
-async fn crash_behind_poolers_keeps_the_renewal_of_a_permit() {
+async fn pooled_crash_keeps_the_renewal_of_a_permit() {
     crash_keeps_a_renewal(Endpoint::pooled, 2).await;
 }
