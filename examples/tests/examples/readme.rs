@@ -110,30 +110,43 @@ fn readmes_quote_the_access_rules_of_redis() {
     }
 }
 
-/// The error for an unknown option lists the options of that URL.
+/// The error for an unknown option lists the options of that URL. Each has a row: for its store in the section of all
+/// stores, or in the section of its store.
 #[test]
 fn page_of_options_has_each_option() {
     let page = include_str!("../../../docs/options.md");
     let mut urls = vec![
-        "redis://host",
-        "redis-sentinel://host/main",
-        "redis-cluster://host",
-        "redis+unix:///socket",
-        "sqlite:file",
+        ("redis://host", "Redis and Valkey"),
+        ("redis-sentinel://host/main", "Redis and Valkey"),
+        ("redis-cluster://host", "Redis and Valkey"),
+        ("redis+unix:///socket", "Redis and Valkey"),
+        ("sqlite:file", "SQLite"),
     ];
-    urls.extend(cfg!(feature = "etcd").then_some("etcd://host"));
-    urls.extend(cfg!(feature = "postgres").then_some("postgres://host/app"));
-    for url in urls {
+    urls.extend(cfg!(feature = "etcd").then_some(("etcd://host", "etcd")));
+    urls.extend(cfg!(feature = "postgres").then_some(("postgres://host/app", "Postgres")));
+    for (url, section) in urls {
         let error = rlock::blocking::connect(&format!("{url}?no_such_option=1")).unwrap_err().to_string();
         let (_, options) = error.split_once(": there are ").unwrap_or_else(|| panic!("{url}: {error}"));
         let options = options.split(';').next().unwrap_or_default();
         let words = options.split(|c: char| !(c.is_ascii_lowercase() || c == '_')).filter(|word| word.len() > 1);
         let options: Vec<_> = words.filter(|word| !["and", "with", "sqlx"].contains(word)).collect();
         assert!(options.len() >= 4, "{url}: {options:?}");
+        let store = section.split(' ').next().unwrap_or_default();
+        let of_all = rows(page, "All stores").into_iter().filter(|row| row[2] == "all" || row[2].contains(store));
+        let rows: Vec<_> = of_all.chain(rows(page, section)).collect();
         for option in options {
-            assert!(page.contains(&format!("`{option}`")), "{url}: the page lacks {option}");
+            let name = format!("`{option}`");
+            assert!(rows.iter().any(|row| row[1].contains(&name)), "{url}: no row has {option}");
         }
     }
+}
+
+/// The rows of the tables in a section. A row begins with an empty cell, in front of its first column.
+fn rows<'a>(page: &'a str, section: &str) -> Vec<Vec<&'a str>> {
+    let (_, text) = page.split_once(&format!("\n## {section}\n")).unwrap_or_else(|| panic!("no section {section}"));
+    let text = text.split("\n## ").next().unwrap_or_default();
+    let lines = text.lines().filter(|line| line.starts_with('|'));
+    lines.map(|line| line.split('|').map(str::trim).collect()).collect()
 }
 
 #[test]
