@@ -153,7 +153,8 @@ fn needed_for(feature: &str) -> &'static str {
     }
 }
 
-/// The error of a connection attempt. Neither its text nor its `Debug` contains a password.
+/// The error of a connection attempt: that of a backend, an invalid URL, or a store that is not built in. Neither its
+/// text nor its `Debug` contains a password.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
