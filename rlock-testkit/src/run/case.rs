@@ -45,9 +45,9 @@ pub enum Rule {
     Declared,
     /// A rule of the contract, numbered as on [`Backend`](rlock_core::Backend).
     Contract(u8),
-    /// A promise to the holder of a lock, numbered as in the design: 1 the deadline is conservative and local, 2 a loss
-    /// is signalled by the deadline, 3 a short outage loses nothing, 4 cancelling is safe, 5 dropping a guard releases
-    /// the lock, 6 the watchdog does not depend on the caller's runtime, 7 work can be tied to the lock.
+    /// A promise to the holder of a lock, by its number: 1 the deadline is conservative and local, 2 a loss is signalled
+    /// by the deadline, 3 a short outage loses nothing, 4 cancelling is safe, 5 dropping a guard releases the lock, 6 the
+    /// watchdog does not depend on the caller's runtime, 7 work can be tied to the lock.
     Promise(u8),
     /// The answers of the reference backend.
     Reference,
