@@ -265,9 +265,9 @@ async fn passes_on_at_once(cluster: &EtcdCluster, take_away: impl AsyncFn()) {
     assert!(again.expect("etcd answers").is_none() && next.is_held(), "the old holder has released the next lock");
 }
 
-/// Processes are killed, frozen and cut off from all servers while leaders are killed, stopped and cut off: each kind
-/// of fault happens at least once. No two hold a lock, tokens grow, no update is lost, every loss is signalled in time,
-/// and every waiter is served.
+/// Processes are killed, frozen and cut off from all servers while leaders are killed, and stopped or cut off by chance.
+/// Each [`Mishap`] happens at least once. No two hold a lock, tokens grow, no update is lost, every loss is signalled in
+/// time, and every waiter is served.
 #[test]
 fn histories_of_processes_are_right_while_leaders_fail() {
     const ALL: [Mishap; 8] = [
