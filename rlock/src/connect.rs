@@ -153,8 +153,8 @@ fn needed_for(feature: &str) -> &'static str {
     }
 }
 
-/// The error of a connection attempt: that of a backend, an invalid URL, or a store that is not built in. Neither its
-/// text nor its `Debug` contains a password.
+/// The reason why no client was connected: the URL, a store that is not built in, the client's settings, the operating
+/// system, or the store itself. Neither its text nor its `Debug` contains a password.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
