@@ -285,7 +285,7 @@ impl<'a> Supervision<'a> {
     async fn on_time(&mut self) {
         self.hear_news().await;
         if self.is_over() {
-            return; // SIGCONT would extend the lock, or report its danger
+            return;
         }
         self.hear_signals().await;
         let now = Instant::now();

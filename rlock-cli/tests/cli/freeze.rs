@@ -5,11 +5,10 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use rlock_testkit::faults::Control as _;
 
 use super::Server;
 use super::tree::keeper_of;
-use crate::support::{Folder, Observer, Process, Rlock, unique, until, wait_for};
+use crate::support::{Folder, Observer, Process, Rlock, unique, until};
 
 #[test]
 fn kill_by_the_keeper_is_reported() {
@@ -43,28 +42,6 @@ fn program_that_ended_in_time_is_not_overdue() {
     let exited = running.exit();
     exited.assert(7, &["released"]);
     assert!(!exited.stderr.contains("--max-hold"), "{}", exited.stderr);
-}
-
-#[test]
-fn program_that_ended_in_time_has_lost_nothing() {
-    let server = Server::start_durable();
-    let observer = Observer::of(&server);
-    let folder = Folder::new();
-    let name = unique("in-time");
-    let script = folder.script("echo $$ > $D/pid; until [ -e $D/end ]; do sleep 0.01; done; exit 7");
-    let running = Rlock::run_script(&server, &name, &["--ttl", "12s"], &script);
-    let program = folder.wait_for_process("pid");
-    let (supervisor, keeper) = (Process::from(running.pid()), keeper_of(&running, &program));
-    running.signal(Signal::SIGSTOP);
-    supervisor.wait_until_stopped();
-    fs::write(folder.path("end"), "").unwrap();
-    keeper.wait_until_dead();
-    wait_for_the_last_quarter(&observer, &name);
-    wait_for(server.pause()); // an extension would fail
-    running.signal(Signal::SIGCONT);
-    let exited = running.exit();
-    exited.assert(7, &["could not release"]);
-    assert!(!exited.stderr.contains("losing"), "{}", exited.stderr);
 }
 
 #[test]

@@ -49,7 +49,8 @@ impl Supervision<'_> {
 
     pub(super) async fn resume(&mut self) {
         self.resume_at = None;
-        if self.is_ending() {
+        self.hear_news().await; // the client's thread may read a signal before this one looks at the socket
+        if self.is_over() || self.is_ending() {
             return;
         }
         if self.args.on_lost == OnLost::Ignore
