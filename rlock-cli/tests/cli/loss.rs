@@ -266,34 +266,6 @@ fn death_of_the_keeper_after_a_loss_is_reported() {
 }
 
 #[test]
-fn dying_orphans_do_not_delay_the_kill() {
-    let server = Server::start();
-    let observer = Observer::of(&server);
-    let folder = Folder::new();
-    let name = unique("orphans");
-    // Outside the program's group, each process forks another and dies at once. So the first look misses some.
-    let hops = "echo '[ -e $D/last ] && exec sleep 600; echo >> $D/hops; sh $D/hop &' > $D/hop; export D; \
-                for i in 1 2 3 4 5; do setsid sh $D/hop & done";
-    let script = folder.script(&format!("echo $$ > $D/pid; {hops}; sleep 600"));
-    let mut running = Rlock::run_script(&server, &name, &["--ttl", "1m", "--on-lost", "kill"], &script);
-    let program = folder.wait_for_process("pid");
-    let keeper = keeper_of(&running, &program);
-    folder.wait_for("hops", 50);
-    // The signals of a tree in which an orphan dies every 100 µs.
-    let signals = std::thread::spawn(move || {
-        while keeper.is_alive() {
-            let _dead = kill(keeper.pid(), Signal::SIGCHLD);
-            std::thread::sleep(Duration::from_micros(100));
-        }
-    });
-    observer.break_lock(&name);
-    running.hear("killed the program");
-    std::fs::write(folder.path("last"), "").unwrap(); // the next look misses none
-    running.exit().assert(76, &[]);
-    signals.join().unwrap();
-}
-
-#[test]
 fn ignored_loss_spares_the_program_of_stopped_rlock() {
     let server = Server::start();
     let observer = Observer::of(&server);
