@@ -1,10 +1,14 @@
-//! Held locks of blocking code: listed, renewed, and given back.
+//! Held locks of blocking code: listed, renewed, given back, and taken again after an outage.
+
+mod support;
 
 use std::sync::mpsc;
 use std::time::Duration;
 
-use rlock_core::blocking::{Client, LockSet, SimpleLock};
+use rlock_core::blocking::{Client, Election, LockSet, SimpleLock};
 use rlock_core::{ListFilter, LockOptions, MemoryStore, Namespace, WatchdogConfig};
+
+use support::{Fate, Script, Scripted, Verb};
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -54,4 +58,36 @@ fn lock_given_back_is_free_at_once() {
     let resting = LockOptions::new().ttl(LONG).hold_at_least(LONG);
     lock.lock_with(resting.clone()).unwrap().give_back();
     lock.lock_with(resting.wait(LONG / 3)).expect("it does not rest").unlock().unwrap();
+}
+
+#[test]
+fn outage_ends_the_term_and_not_the_leading() {
+    const CLAIMS: usize = 20; // more than one campaign sends within its `retry_for`
+    let (backend, script) = Scripted::client_of(&MemoryStore::new());
+    let builder = rlock_core::Client::builder().retry_for(Duration::from_millis(50));
+    let client = Client::new(builder.build(backend)).unwrap();
+    let options = LockOptions::new().ttl(Duration::from_millis(300));
+    let decide = |script: &Script, fate| {
+        for verb in [Verb::Acquire, Verb::Extend] {
+            script.decide(verb, fate);
+        }
+    };
+    let mut terms = 0;
+    let led = Election::new("scheduler", &client).unwrap().lead("", options, |leadership| {
+        terms += 1;
+        if terms > 1 {
+            return;
+        }
+        decide(&script, Fate::Failed);
+        assert!(leadership.wait_lost(LONG).is_some());
+        let script = script.clone();
+        std::thread::spawn(move || {
+            while script.sizes(Verb::Acquire).len() < CLAIMS {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            decide(&script, Fate::Answered);
+        });
+    });
+    led.unwrap();
+    assert_eq!(terms, 2);
 }

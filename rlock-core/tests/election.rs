@@ -192,6 +192,49 @@ async fn lost_leadership_begins_another_campaign() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn outage_ends_the_term_and_not_the_leading() {
+    let world = World::new();
+    let one = election(&world.client);
+    let terms = AtomicU32::new(0);
+    let leading = one.lead("a", options(), |leadership| {
+        let (token, term) = (leadership.token(), terms.fetch_add(1, Ordering::Relaxed));
+        async move {
+            if term == 0 {
+                std::future::pending::<()>().await;
+            }
+            token
+        }
+    });
+    let failing = async {
+        let decide = |fate| {
+            for verb in [Verb::Acquire, Verb::Extend, Verb::Release] {
+                world.script.decide(verb, fate);
+            }
+        };
+        tokio::time::sleep(TTL).await;
+        decide(Fate::Failed);
+        tokio::time::sleep(TTL + Duration::from_secs(20)).await; // beyond the deadline and `retry_for`
+        decide(Fate::Answered);
+    };
+    let (led, ()) = timeout(TTL * 10, async { tokio::join!(leading, failing) }).await.expect("it leads again");
+    assert!(led.is_ok(), "{led:?}");
+    assert_eq!(terms.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn wait_limits_a_campaign_in_an_outage() {
+    let world = World::new();
+    world.script.decide(Verb::Acquire, Fate::Failed);
+    let one = election(&world.client);
+    let begun = Instant::now();
+    let leading = one.lead("a", options().wait(TTL), |_| std::future::ready(()));
+    let led = timeout(TTL * 10, leading).await.expect("the wait is over");
+    assert!(matches!(&led, Err(error) if error.is_unavailable()), "{led:?}");
+    let waited = begun.elapsed();
+    assert!(TTL <= waited && waited < TTL + Duration::from_secs(1), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn leading_dropped_at_any_await_resigns() {
     let world = World::new();
     for verb in [Verb::Acquire, Verb::Release] {

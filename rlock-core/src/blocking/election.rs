@@ -81,7 +81,7 @@ impl Election {
     ) -> Result<T, LockError> {
         let data = data.into();
         loop {
-            let leadership = self.campaign_with(data.clone(), options.clone())?;
+            let leadership = block_on(self.0.campaign_on(&data, &options)).map(Leadership)?;
             match leadership.run(&mut term) {
                 Ok(output) => return Ok(output),
                 Err(lost) => tracing::warn!(%lost, "the leadership was lost; the campaign begins again"),

@@ -12,7 +12,7 @@ pub use self::observer::{Leader, Observation};
 use crate::client::{Client, Watching};
 use crate::contract::{BackendError, ResourceName};
 use crate::error::{InvalidConfig, LockError};
-use crate::lock::{LockOptions, SimpleLock};
+use crate::lock::{Budget, LockOptions, SimpleLock};
 
 /// An election among the clients of a store: at most one of them leads at a time.
 ///
@@ -109,8 +109,9 @@ impl Election {
     ///
     /// # Errors
     ///
-    /// As for [`campaign_with`](Self::campaign_with). A wait of the options, or the client's
-    /// [`default_wait`](crate::ClientBuilder::default_wait), limits each campaign, also those after a lost term.
+    /// As for [`campaign_with`](Self::campaign_with), but a campaign continues while the store does not answer. A wait
+    /// of the options, or the client's [`default_wait`](crate::ClientBuilder::default_wait), limits each campaign, also
+    /// those after a lost term.
     ///
     /// # Cancel safety
     ///
@@ -126,12 +127,28 @@ impl Election {
     {
         let data = data.into();
         loop {
-            let leadership = self.campaign_with(data.clone(), options.clone()).await?;
+            let leadership = self.campaign_on(&data, &options).await?;
             let work = term(&leadership);
             match leadership.run(work).await {
                 Ok(output) => return Ok(output),
                 Err(lost) => tracing::warn!(%lost, "the leadership was lost; the campaign begins again"),
             }
+        }
+    }
+
+    /// Campaigns until this client leads, also while the store does not answer. The wait limits all attempts together.
+    pub(crate) async fn campaign_on(&self, data: &[u8], options: &LockOptions) -> Result<Leadership, LockError> {
+        let mut wait = Budget::new(&self.client, options);
+        loop {
+            let error = match self.campaign_with(data, wait.left_of(options.clone())).await {
+                Err(error) if error.is_unavailable() => error,
+                campaign => return campaign.map_err(|error| wait.whole(error)),
+            };
+            wait.pause().await;
+            if wait.spent().is_some() {
+                return Err(wait.whole(error));
+            }
+            tracing::warn!(%error, "the store does not answer; the campaign goes on");
         }
     }
 

@@ -1,13 +1,11 @@
 //! Several locks as one.
 
 use std::future::Future;
-use std::time::Duration;
 
 use super::face::Face;
 use super::unseen::Unseen;
-use super::{Guard, LockOptions, LockSetGuard};
+use super::{Budget, Guard, LockOptions, LockSetGuard};
 use crate::client::Client;
-use crate::clock::Moment;
 use crate::contract::{ResourceName, Share};
 use crate::driver::together;
 use crate::error::{ExtendError, InvalidConfig, LockError, RunError};
@@ -135,12 +133,12 @@ impl LockSet {
     pub async fn lock_with(&self, options: LockOptions) -> Result<LockSetGuard, LockError> {
         refuse_limit(&options)?;
         let options = options.with_defaults(self.client.defaults());
-        let mut wait = Budget::new(&self.client, options.longest_wait());
+        let mut wait = Budget::new(&self.client, &options);
         loop {
-            let taken = self.take_all(&options, &wait).await.map_err(|error| wait.in_all(error))?;
+            let taken = self.take_all(&options, &wait).await.map_err(|error| wait.whole(error))?;
             match self.finish(taken, &options).await? {
                 Ok(guard) => return Ok(guard),
-                Err(lost) => wait.pause_after(&lost).await?,
+                Err(lost) => self.pause_after(&lost, &mut wait).await?,
             }
         }
     }
@@ -271,6 +269,15 @@ impl LockSet {
         let checked = taken.iter().try_for_each(|lock| lock.guard().check());
         Ok(checked.map(|()| shown(taken)))
     }
+
+    /// Pauses after a loss, before the set locks again. Fails if the wait is over.
+    async fn pause_after(&self, lost: &Lost, wait: &mut Budget) -> Result<(), LockError> {
+        wait.pause().await;
+        match wait.spent() {
+            Some(wait) => Err(self.client.handle().driver.timed_out(&lost.resource, wait)),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Member {
@@ -316,60 +323,4 @@ fn patient() -> WatchdogConfig {
 /// The time of each lock would begin with its own grant, while the set still waits for others.
 fn refuse_limit(options: &LockOptions) -> Result<(), InvalidConfig> {
     if options.has_limit() { Err(InvalidConfig::HoldLimitOfSet) } else { Ok(()) }
-}
-
-/// The time limit for all locks together.
-struct Budget {
-    client: Client,
-    started: Moment,
-    wait: Option<Duration>,
-    /// The number of pauses so far.
-    pauses: u32,
-}
-
-impl Budget {
-    fn new(client: &Client, wait: Option<Duration>) -> Self {
-        Self { client: client.clone(), started: client.now(), wait, pauses: 0 }
-    }
-
-    /// The remaining wait; `None` without a limit.
-    fn left(&self) -> Option<Duration> {
-        self.wait.map(|wait| wait.saturating_sub(self.client.now().since(self.started)))
-    }
-
-    /// The same options with the remaining wait.
-    fn left_of(&self, options: LockOptions) -> LockOptions {
-        match self.left() {
-            Some(left) => options.wait(left),
-            None => options,
-        }
-    }
-
-    /// Pauses after a loss, before the set locks again, longer each time. Fails if the wait is over.
-    async fn pause_after(&mut self, lost: &Lost) -> Result<(), LockError> {
-        const FIRST: Duration = Duration::from_millis(10);
-        const LONGEST: Duration = Duration::from_secs(1);
-        let longest = (FIRST * (1 << self.pauses.min(8))).min(LONGEST);
-        let pause = longest.mul_f64(rand::random_range(0.5..1.0)).min(self.left().unwrap_or(Duration::MAX));
-        self.pauses += 1;
-        let (driver, until) = (&self.client.handle().driver, self.client.now().after(pause));
-        let clock = driver.settings().clock.clone();
-        let pausing = driver.runtime().spawn(async move { clock.sleep_until(until).await });
-        let _the_runtime_may_have_ended = pausing.await;
-        match self.wait {
-            Some(wait) if self.left() == Some(Duration::ZERO) => Err(driver.timed_out(&lost.resource, wait)),
-            _ => Ok(()),
-        }
-    }
-
-    /// Replaces the wait in a timeout by the wait for all locks.
-    fn in_all(&self, error: LockError) -> LockError {
-        match (error, self.wait) {
-            (LockError::TimedOut { resource, held_here, .. }, Some(wait)) => {
-                LockError::TimedOut { resource, wait, held_here }
-            }
-            (LockError::Unanswered { resource, .. }, Some(wait)) => LockError::Unanswered { resource, wait },
-            (error, _) => error,
-        }
-    }
 }

@@ -1,6 +1,7 @@
 //! The lock types, all built on one primitive, and the guard of a held lock.
 
 mod adopt;
+mod budget;
 mod cancelling;
 mod face;
 mod guard;
@@ -15,6 +16,7 @@ mod unseen;
 mod wake_all;
 mod watchdog;
 
+pub(crate) use self::budget::Budget;
 pub use self::guard::Guard;
 pub use self::lock_set::LockSet;
 pub use self::lock_set_guard::LockSetGuard;

@@ -10,6 +10,8 @@ mod mutants;
 
 #[path = "../../../../../rlock-core/tests/blocking.rs"]
 mod blocking;
+#[path = "../../../../../rlock-core/tests/blocking_guards.rs"]
+mod blocking_guards;
 #[path = "../../../../../rlock-core/tests/defaults.rs"]
 mod defaults;
 #[path = "../../../../../rlock-core/tests/draining.rs"]
