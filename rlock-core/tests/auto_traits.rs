@@ -60,6 +60,7 @@ fn futures_can_be_spawned() {
         is_spawned(lock.try_lock_with(LockOptions::new()));
         is_spawned(lock.try_run(ready(())));
         is_spawned(lock.snapshot());
+        is_spawned(lock.holders());
         is_moved_stream(lock.watch());
         is_spawned(pages.read());
         is_spawned(pages.write());

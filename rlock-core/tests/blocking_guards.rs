@@ -5,8 +5,8 @@ mod support;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use rlock_core::blocking::{Client, Election, LockSet, SimpleLock};
-use rlock_core::{ListFilter, LockOptions, MemoryStore, Namespace, WatchdogConfig};
+use rlock_core::blocking::{Client, Election, LockSet, RwLock, Semaphore, SimpleLock};
+use rlock_core::{Holder, ListFilter, LockOptions, MemoryStore, Namespace, WatchdogConfig};
 
 use support::{Fate, Script, Scripted, Verb};
 
@@ -25,6 +25,21 @@ fn held_locks_are_listed() {
     let mut names: Vec<_> = page.entries.iter().map(|entry| entry.resource.as_str()).collect();
     names.sort_unstable();
     assert_eq!(names, ["page/1", "page/2"]);
+}
+
+#[test]
+fn holders_are_shown() {
+    let client = client();
+    let (lock, pages) = (SimpleLock::new("job", &client).unwrap(), RwLock::new("pages", &client).unwrap());
+    let pool = Semaphore::new("pool", 2, &client).unwrap();
+    let (guard, reader) = (lock.lock().unwrap(), pages.read().unwrap());
+    let permit = pool.try_acquire_with(LockOptions::new().label("batch")).unwrap().expect("a permit is free");
+    let tokens = |holders: Vec<Holder>| holders.iter().map(|holder| holder.token).collect::<Vec<_>>();
+    assert_eq!(tokens(lock.holders().unwrap()), [guard.token()]);
+    assert_eq!(tokens(pages.holders().unwrap()), [reader.token()]);
+    let holders = pool.holders().unwrap();
+    assert_eq!(holders[0].owner.label(), Some("batch"));
+    assert_eq!(tokens(holders), [permit.token()]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use rlock_core::{InvalidConfig, LockError, LockOptions, LossReason, Semaphore, WatchdogConfig};
+use rlock_core::{Guard, InvalidConfig, LockError, LockOptions, LossReason, RwLock, Semaphore, WatchdogConfig};
 
 use tokio::sync::mpsc::unbounded_channel;
 
@@ -71,15 +71,15 @@ async fn lock_is_lost_after_its_longest_time() {
 async fn permits_are_taken_by_their_number() {
     let world = World::new();
     let pool = Semaphore::new("pool", 4, &world.client).unwrap();
-    let weights =
-        async || pool.snapshot().await.unwrap().holders.iter().map(|holder| holder.weight).collect::<Vec<_>>();
+    let weights = async || pool.holders().await.unwrap().iter().map(|holder| holder.weight).collect::<Vec<_>>();
     let two = pool.acquire_many(2).await.unwrap();
     let one = pool.acquire_with(options().label("batch")).await.unwrap();
     assert_eq!(weights().await, [2, 1]);
-    assert_eq!(pool.snapshot().await.unwrap().holders[1].owner.label(), Some("batch"));
+    assert_eq!(pool.holders().await.unwrap()[1].owner.label(), Some("batch"));
     assert!(pool.try_acquire_many(2).await.unwrap().is_none());
-    let last = pool.try_acquire_many(1).await.unwrap().expect("a permit is free");
+    let last = pool.try_acquire_with(options().label("last")).await.unwrap().expect("a permit is free");
     assert_eq!(weights().await, [2, 1, 1]);
+    assert_eq!(pool.holders().await.unwrap()[2].owner.label(), Some("last"));
     for guard in [two, one, last] {
         guard.unlock().await.unwrap();
     }
@@ -89,13 +89,26 @@ async fn permits_are_taken_by_their_number() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn readers_are_counted() {
+    let world = World::new();
+    let pages = RwLock::new("pages", &world.client).unwrap();
+    let readers = [pages.read().await.unwrap(), pages.read().await.unwrap()];
+    let tokens: Vec<_> = pages.holders().await.unwrap().iter().map(|holder| holder.token).collect();
+    assert_eq!(tokens, readers.each_ref().map(Guard::token));
+    for reader in readers {
+        reader.unlock().await.unwrap();
+    }
+    assert_eq!(pages.holders().await.unwrap(), []);
+}
+
+#[tokio::test(start_paused = true)]
 async fn label_of_a_lock_replaces_the_clients() {
     let world = World::new();
     let lock = world.lock("job");
     assert!(!lock.is_locked().await.unwrap());
     let guard = lock.lock_with(options().label("import\nof today")).await.unwrap();
-    let snapshot = lock.snapshot().await.unwrap();
-    assert_eq!(snapshot.holders[0].owner.label(), Some("importof today"));
+    let holders = lock.holders().await.unwrap();
+    assert_eq!((holders[0].owner.label(), holders[0].token), (Some("importof today"), guard.token()));
     assert!(lock.is_locked().await.unwrap());
     guard.unlock().await.unwrap();
     assert!(!lock.is_locked().await.unwrap());

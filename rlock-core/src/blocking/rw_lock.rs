@@ -1,7 +1,7 @@
 //! The reader-writer lock of blocking code.
 
 use super::{Client, Guard, Snapshots, block_on};
-use crate::contract::{BackendError, ResourceName, Snapshot};
+use crate::contract::{BackendError, Holder, ResourceName, Snapshot};
 use crate::error::{InvalidConfig, LockError, RunError};
 use crate::lock::{self, LockOptions};
 
@@ -155,6 +155,15 @@ impl RwLock {
     /// The errors of the store.
     pub fn snapshot(&self) -> Result<Snapshot, BackendError> {
         block_on(self.0.snapshot())
+    }
+
+    /// Returns the holders of the lock at this instant. See [`RwLock::holders`](crate::RwLock::holders).
+    ///
+    /// # Errors
+    ///
+    /// The errors of the store.
+    pub fn holders(&self) -> Result<Vec<Holder>, BackendError> {
+        block_on(self.0.holders())
     }
 
     /// Whether any client holds the lock at this instant. See [`RwLock::is_locked`](crate::RwLock::is_locked).

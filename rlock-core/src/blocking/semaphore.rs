@@ -1,7 +1,7 @@
 //! The semaphore of blocking code.
 
 use super::{Client, Guard, Snapshots, block_on};
-use crate::contract::{BackendError, ResourceName, Snapshot};
+use crate::contract::{BackendError, Holder, ResourceName, Snapshot};
 use crate::error::{InvalidConfig, LockError, RunError};
 use crate::lock::{self, LockOptions};
 
@@ -65,6 +65,16 @@ impl Semaphore {
         self.try_acquire_many(1)
     }
 
+    /// Takes one permit with `options`, if one is free and the semaphore has no waiter.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::try_lock_with`](crate::SimpleLock::try_lock_with).
+    #[must_use = "the permit is held only while its guard is bound to a name, as in `if let Some(_guard) = …`"]
+    pub fn try_acquire_with(&self, options: LockOptions) -> Result<Option<Guard>, LockError> {
+        self.try_acquire_many_with(1, options)
+    }
+
     /// Takes `weight` permits if they are free and the semaphore has no waiter.
     ///
     /// # Errors
@@ -120,6 +130,15 @@ impl Semaphore {
     /// The errors of the store.
     pub fn snapshot(&self) -> Result<Snapshot, BackendError> {
         block_on(self.0.snapshot())
+    }
+
+    /// Returns the holders of permits at this instant. See [`Semaphore::holders`](crate::Semaphore::holders).
+    ///
+    /// # Errors
+    ///
+    /// The errors of the store.
+    pub fn holders(&self) -> Result<Vec<Holder>, BackendError> {
+        block_on(self.0.holders())
     }
 
     /// Whether any client holds permits at this instant. See [`Semaphore::is_locked`](crate::Semaphore::is_locked).

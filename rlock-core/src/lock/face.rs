@@ -5,7 +5,7 @@ use std::future::Future;
 use super::pending::{LockSpec, Pending};
 use super::{Guard, LockOptions};
 use crate::client::{Client, Watching};
-use crate::contract::{BackendError, ResourceName, Share, Snapshot};
+use crate::contract::{BackendError, Holder, ResourceName, Share, Snapshot};
 use crate::error::{InvalidConfig, LockError, RunError};
 use crate::metrics::LockKind;
 
@@ -27,6 +27,10 @@ impl Face {
 
     pub(crate) async fn snapshot(&self) -> Result<Snapshot, BackendError> {
         self.client.inspect(&self.resource).await
+    }
+
+    pub(crate) async fn holders(&self) -> Result<Vec<Holder>, BackendError> {
+        Ok(self.snapshot().await?.holders)
     }
 
     pub(crate) fn watch(&self) -> Watching<Result<Snapshot, BackendError>> {

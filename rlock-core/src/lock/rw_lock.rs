@@ -8,7 +8,7 @@ use futures_core::Stream;
 use super::face::Face;
 use super::{Guard, LockOptions};
 use crate::client::Client;
-use crate::contract::{BackendError, ResourceName, Share, Snapshot};
+use crate::contract::{BackendError, Holder, ResourceName, Share, Snapshot};
 use crate::error::{InvalidConfig, LockError, RunError};
 use crate::metrics::LockKind;
 
@@ -224,6 +224,19 @@ impl RwLock {
         self.0.snapshot().await
     }
 
+    /// Returns the holders of the lock at this instant, as the store reports them.
+    ///
+    /// # Errors
+    ///
+    /// The errors of the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect.
+    pub async fn holders(&self) -> Result<Vec<Holder>, BackendError> {
+        self.0.holders().await
+    }
+
     /// Whether any client holds the lock at this instant. The state may have changed when the answer arrives. To act
     /// only if the lock is free, use a try.
     ///
@@ -235,7 +248,7 @@ impl RwLock {
     ///
     /// Dropping the future has no effect.
     pub async fn is_locked(&self) -> Result<bool, BackendError> {
-        Ok(!self.0.snapshot().await?.holders.is_empty())
+        Ok(!self.holders().await?.is_empty())
     }
 
     /// Watches the lock: the holders and the queue at first, and then each change of them that is seen.

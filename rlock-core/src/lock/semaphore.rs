@@ -8,7 +8,7 @@ use futures_core::Stream;
 use super::face::Face;
 use super::{Guard, LockOptions};
 use crate::client::Client;
-use crate::contract::{BackendError, ResourceName, Share, Snapshot};
+use crate::contract::{BackendError, Holder, ResourceName, Share, Snapshot};
 use crate::error::{InvalidConfig, LockError, RunError};
 use crate::metrics::LockKind;
 
@@ -104,6 +104,21 @@ impl Semaphore {
         self.try_acquire_many(1).await
     }
 
+    /// Takes one permit with `options`, if one is free and the semaphore has no waiter. See
+    /// [`try_acquire_many_with`](Self::try_acquire_many_with).
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::try_lock_with`](crate::SimpleLock::try_lock_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`SimpleLock::lock_with`](crate::SimpleLock::lock_with).
+    #[must_use = "the permit is held only while its guard is bound to a name, as in `if let Some(_guard) = …`"]
+    pub async fn try_acquire_with(&self, options: LockOptions) -> Result<Option<Guard>, LockError> {
+        self.try_acquire_many_with(1, options).await
+    }
+
     /// Takes `weight` permits if they are free and the semaphore has no waiter. See
     /// [`try_acquire_many_with`](Self::try_acquire_many_with).
     ///
@@ -182,6 +197,19 @@ impl Semaphore {
         self.face.snapshot().await
     }
 
+    /// Returns the holders of permits at this instant, as the store reports them.
+    ///
+    /// # Errors
+    ///
+    /// The errors of the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect.
+    pub async fn holders(&self) -> Result<Vec<Holder>, BackendError> {
+        self.face.holders().await
+    }
+
     /// Whether any client holds permits at this instant. The state may have changed when the answer arrives. To act
     /// only if the permits are free, use a try.
     ///
@@ -193,7 +221,7 @@ impl Semaphore {
     ///
     /// Dropping the future has no effect.
     pub async fn is_locked(&self) -> Result<bool, BackendError> {
-        Ok(!self.face.snapshot().await?.holders.is_empty())
+        Ok(!self.holders().await?.is_empty())
     }
 
     /// Watches the permits: the holders and the queue at first, and then each change of them that is seen.
