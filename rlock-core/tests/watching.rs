@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _, poll};
-use rlock_core::{BackendError, LockError, QueuePlace, Semaphore, Snapshot};
+use rlock_core::{BackendError, LockError, QueuePlace, Semaphore, SimpleLock, Snapshot};
 use support::{Fate, Log, TTL, World, options, until_idle, until_reported};
 
 /// The next state: the number of holders and of waiters.
@@ -110,7 +110,7 @@ async fn names_are_plain_text() {
 #[tokio::test(start_paused = true)]
 async fn timeout_says_how_long_this_client_held() {
     let world = World::new();
-    let other = rlock_core::SimpleLock::new("job", &world.other_client()).unwrap();
+    let other = SimpleLock::new("job", &world.other_client()).unwrap();
     let guard = world.lock("job").lock().await.unwrap();
     let wait = || options().wait(TTL);
     let own = world.lock("job").lock_with(wait()).await.unwrap_err();
@@ -122,12 +122,22 @@ async fn timeout_says_how_long_this_client_held() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn logs_name_the_token_and_the_time_held() {
+async fn logs_name_the_token_and_the_times() {
     let world = World::new();
     let log = Log::default();
     let _logging = tracing::subscriber::set_default(log.subscriber());
-    let guard = world.lock("job").lock_with(options()).await.unwrap();
+    let held = SimpleLock::new("job", &world.other_client()).unwrap().lock().await.unwrap();
+    let freeing = async {
+        tokio::time::sleep(Duration::from_secs(7)).await;
+        held.unlock().await.unwrap();
+    };
+    let job = world.lock("job");
+    let (guard, ()) = tokio::join!(job.lock_with(options()), freeing);
+    let guard = guard.unwrap();
     let token = guard.token();
+    until_reported().await;
+    let acquired = format!("token={token} waited_for=7");
+    assert!(log.lines().iter().any(|line| line.contains("acquired") && line.contains(&acquired)), "{:?}", log.lines());
     tokio::time::sleep(Duration::from_secs(5)).await;
     guard.unlock().await.unwrap();
     until_reported().await;

@@ -25,6 +25,8 @@ pub(super) struct Report {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stage {
     pub(super) is_queued: bool,
+    /// The moment from which the user waits, while the lease is claimed or queued.
+    waiting_since: Option<Moment>,
     /// The moment of the grant, while the lease is held.
     held_since: Option<Moment>,
     /// The token, while the lease is held.
@@ -43,15 +45,23 @@ pub(super) struct Seen {
 }
 
 impl Stage {
+    const NONE: Self = Self { is_queued: false, waiting_since: None, held_since: None, token: None, watchdog: None };
+
     pub(super) fn of(lease: &Lease) -> Self {
         match lease.phase() {
-            Phase::Queued(_) => Self { is_queued: true, held_since: None, token: None, watchdog: None },
+            Phase::Claiming(claiming) => Self { waiting_since: Some(claiming.since()), ..Self::NONE },
+            Phase::Queued(queued) => Self { is_queued: true, waiting_since: Some(queued.since()), ..Self::NONE },
             Phase::Held(held) => {
                 let watchdog = held.watchdog().map(|watchdog| watchdog.renewal().generation);
-                Self { is_queued: false, held_since: Some(held.since()), token: Some(held.token()), watchdog }
+                Self { held_since: Some(held.since()), token: Some(held.token()), watchdog, ..Self::NONE }
             }
-            _ => Self { is_queued: false, held_since: None, token: None, watchdog: None },
+            _ => Self::NONE,
         }
+    }
+
+    /// The time for which the user has waited; zero if the user does not wait.
+    fn waited_for(self, now: Moment) -> Duration {
+        self.waiting_since.map(|since| now.since(since)).unwrap_or_default()
     }
 
     /// The time since the grant; zero if the lease is not held.
@@ -182,7 +192,10 @@ fn log(slot: &Slot, effects: &Effects, Seen { before, after, now, .. }: Seen, re
     }
     for effect in effects {
         match *effect {
-            Effect::Grant(token) => tracing::debug!(%resource, %token, "acquired the lock"),
+            Effect::Grant(token) => {
+                let waited_for = before.waited_for(now);
+                tracing::debug!(%resource, %token, ?waited_for, "acquired the lock");
+            }
             Effect::Lose(reason) => {
                 let (token, held_for) = (before.token.map(Token::get), before.held_for(now));
                 tracing::warn!(%resource, %reason, token, ?held_for, "lost the lock");

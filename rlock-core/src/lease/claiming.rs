@@ -63,6 +63,11 @@ impl Claiming {
         Self { was_answered: true, ..Self::new(since) }
     }
 
+    /// The moment from which the user waits.
+    pub(crate) fn since(&self) -> Moment {
+        self.since
+    }
+
     pub(super) fn begin(&mut self, call: u32, now: Moment, terms: &Terms) -> Option<Order> {
         if !self.call.is_wanted() {
             return None;

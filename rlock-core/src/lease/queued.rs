@@ -57,6 +57,11 @@ impl Queued {
         Phase::Queued(queued)
     }
 
+    /// The moment from which the user waits.
+    pub(crate) fn since(&self) -> Moment {
+        self.since
+    }
+
     pub(super) fn begin(&mut self, call: u32, now: Moment, terms: &Terms) -> Option<Order> {
         if !self.extending.is_wanted() {
             return None;
