@@ -102,6 +102,15 @@ async fn readers_are_counted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn locks_are_printed_by_name() {
+    let world = World::new();
+    assert_eq!(format!("{:?}", world.lock("job")), r#"SimpleLock("job")"#);
+    assert_eq!(format!("{:?}", RwLock::new("pages", &world.client).unwrap()), r#"RwLock("pages")"#);
+    let pool = Semaphore::new("pool", 2, &world.client).unwrap();
+    assert!(format!("{pool:?}").contains(r#""pool", permits: 2"#), "{pool:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn label_of_a_lock_replaces_the_clients() {
     let world = World::new();
     let lock = world.lock("job");

@@ -1,5 +1,6 @@
 //! The common part of all lock types: one claim of a share of a resource.
 
+use std::fmt;
 use std::future::Future;
 
 use super::pending::{LockSpec, Pending};
@@ -10,7 +11,7 @@ use crate::error::{InvalidConfig, LockError, RunError};
 use crate::metrics::LockKind;
 
 /// A resource as one client sees it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Face {
     client: Client,
     resource: ResourceName,
@@ -69,5 +70,12 @@ impl Face {
 
     fn spec(&self, share: Share, kind: LockKind, options: LockOptions) -> LockSpec {
         LockSpec { resource: self.resource.clone(), share, kind, options }
+    }
+}
+
+/// The name alone: a lock type is printed as `SimpleLock("job")`.
+impl fmt::Debug for Face {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.resource, f)
     }
 }
