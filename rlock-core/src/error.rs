@@ -23,7 +23,7 @@ pub enum LockError {
         wait: Duration,
         /// The time for which this client itself had held the resource, or a part of it, when the wait was over. `None` if
         /// it did not hold it, for one try, which does not wait, and for a client of more than 10,000 leases, which does
-        /// not look.
+        /// not look. Another client of the same process is not this client.
         held_here: Option<Duration>,
     },
     /// The wait timed out, and the store answered nothing.
@@ -84,7 +84,7 @@ fn holder(held_here: Option<Duration>) -> String {
             "this client has held it, or a part of it, for {time:.0?}; locks are not reentrant: pass the guard on, or \
              release it before"
         ),
-        None => "others hold it".to_owned(),
+        None => "others hold it: see who by `holders` of the lock, or by `rlock show`".to_owned(),
     }
 }
 
