@@ -4,6 +4,9 @@
 //! thread. The client works on a thread of its own, which renews locks and receives grants, so the calls need no
 //! runtime. They also work inside a runtime of tokio, where they block a worker, as any blocking call does.
 //!
+//! A call on the client's own thread would wait for itself. Therefore a subscriber of `tracing`, a recorder of `metrics`
+//! and a waker must not make calls. Callbacks of watchdogs run on threads of their own, and may.
+//!
 //! ```
 //! use rlock_core::{MemoryStore, Namespace, blocking};
 //!

@@ -146,8 +146,9 @@ impl ClientBuilder {
         Ok(self.client(home, Arc::new(backend)))
     }
 
-    /// Builds a client of the backend that `connect` makes. `connect` runs where the client will run, so that its
-    /// connections are served there.
+    /// Builds a client of the backend that `connect` makes, for code that chooses the backend itself. For a URL, use
+    /// `rlock::connect_with(url, builder)` instead. `connect` runs where the client will run, so that its connections
+    /// are served there.
     ///
     /// # Errors
     ///
@@ -162,6 +163,7 @@ impl ClientBuilder {
     ///
     /// Panics if the operating system refuses to start a thread, for which [`try_connect`](Self::try_connect) returns
     /// an error. Panics if `connect` panics, or if its runtime ends meanwhile.
+    #[doc(alias = "connect_with")]
     pub async fn connect<B, E, F>(self, connect: F) -> Result<Client, E>
     where
         B: Backend,

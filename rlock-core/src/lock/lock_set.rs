@@ -120,7 +120,8 @@ impl LockSet {
     ///
     /// The client renews the locks that it holds until it has acquired all of them, also without a watchdog. If one of
     /// them is lost meanwhile, the set releases all and, after a short pause, waits for all again. A lock that the set
-    /// releases before it has all of them is free at once, also with [`hold_at_least`](LockOptions::hold_at_least).
+    /// releases before it has all of them is free at once, also with [`hold_at_least`](LockOptions::hold_at_least). While
+    /// the set waits for a lock, a try of a later one by others may find it taken for a moment.
     ///
     /// # Errors
     ///

@@ -68,7 +68,8 @@ impl LockSetGuard {
     }
 
     /// Resolves when the first of the locks is lost, with its name and the reason. Resolves at once if one is lost
-    /// already, and never if all are released first. The future can be moved to another task and may outlive the guard.
+    /// already, and never if all are released first. If several are lost by then, it names one of them. The future can be
+    /// moved to another task and may outlive the guard.
     ///
     /// # Cancel safety
     ///

@@ -255,7 +255,8 @@ impl RwLock {
     ///
     /// The client asks the store about once a second, and when the next lease would end; a holder who came and went between
     /// two answers is not seen. When the store does not answer, the stream says so once, by an error, and shows the state
-    /// again when the store answers. For dashboards and tests: to do something only while the lock is held, hold it.
+    /// again when the store answers. A reader that leaves 16 changes unread misses later ones, and then gets the present
+    /// state. For dashboards and tests: to do something only while the lock is held, hold it.
     ///
     /// The stream ends with the client, which it does not keep alive. It works on the client's runtime, in one task,
     /// which ends with the stream.
