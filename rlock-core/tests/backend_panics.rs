@@ -151,13 +151,13 @@ async fn panicking_error_loses_no_success() {
 async fn panicking_capabilities_cost_one_lock() {
     let world = World::new();
     let guard = world.lock("job").lock_with(options()).await.unwrap();
-    world.script.panic_in_capabilities(true);
+    world.script.panic_in_capabilities(Some(0));
     let lock = world.lock("other");
     let asking = tokio::spawn(async move { lock.lock_with(options()).await });
     assert!(asking.await.unwrap_err().is_panic());
     sleep(3 * TTL).await;
     assert!(guard.is_held(), "{:?}", guard.loss());
     assert_eq!(world.client.open_leases(), 1);
-    world.script.panic_in_capabilities(false);
+    world.script.panic_in_capabilities(None);
     assert!(world.lock("other").lock_with(options()).await.unwrap().is_held());
 }

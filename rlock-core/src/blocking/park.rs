@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use futures_core::Stream;
 
+use crate::driver::send_collected;
+
 /// Blocks this thread until `future` is ready, and returns its output.
 ///
 /// It drives no timers and no I/O: it is for futures of this library, whose client has a thread of its own. It works on
@@ -43,6 +45,7 @@ fn wait<F: Future>(future: F, limit: Option<Duration>) -> Option<F::Output> {
         if is_over {
             return None;
         }
+        send_collected();
         parked.wait(until);
     }
 }

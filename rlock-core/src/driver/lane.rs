@@ -102,6 +102,11 @@ impl<T> Lane<T> {
         self.push_among(request, usize::MAX);
     }
 
+    /// The same for several requests. A worker finds all of them, or none.
+    pub(super) fn push_all(&self, requests: impl IntoIterator<Item = T>) {
+        self.change(|inner| inner.queue.extend(requests.into_iter().map(|request| (request, usize::MAX))));
+    }
+
     /// The same for a request whose call may have `most` requests.
     pub(super) fn push_among(&self, request: T, most: usize) {
         self.change(|inner| inner.queue.push_back((request, most)));

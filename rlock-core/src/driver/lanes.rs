@@ -52,6 +52,15 @@ impl Lanes {
         unanswered > 0
     }
 
+    /// Queues several requests. A worker finds all of them, or none, except for the repeated ones.
+    pub(super) fn push_all(&self, verb: Verb, slots: Vec<Arc<Slot>>) {
+        let (first, repeated): (Vec<_>, Vec<_>) = slots.into_iter().partition(|slot| slot.unanswered(verb) == 0);
+        self.first.push_all(first);
+        for slot in &repeated {
+            self.push(verb, slot);
+        }
+    }
+
     /// The time after which a call without an answer no longer counts as under way, so that it does not delay other
     /// requests. Many repeated calls get no answer, and the others wait behind them. But on a store whose first calls
     /// take long, the answer to a repeated one takes as long.

@@ -11,6 +11,7 @@ use super::Driver;
 use super::quietly::quietly;
 use super::schedule::Timer;
 use super::step::Sending;
+use super::together::send_collected;
 use crate::clock::Moment;
 use crate::contract::{Event, EventStream, LeaseId};
 use crate::error::ShutdownError;
@@ -200,6 +201,7 @@ impl Driver {
         if self.was_shut_down.load(Ordering::Acquire) {
             return;
         }
+        send_collected();
         let begun = Instant::now();
         let left = self.table.wait_until_empty(limit);
         let until = Instant::now() + REPORT_LIMIT.min(limit.saturating_sub(begun.elapsed()));

@@ -8,6 +8,7 @@
 //! - `step`: one step and its effects.
 //! - `claim`, `hold`, `release`, `handle`: the operations of users.
 //! - `requests`: requests to the store, alone or in batches, and their answers.
+//! - `together`: several futures, whose requests are queued at once.
 //! - `lane`, `window`: the requests of one verb that are under way or wait for their turn.
 //! - `lanes`: the lane of a request, and the size of the call that repeats it.
 //! - `observe`, `reports`: metrics and logs of steps; those of failures are made on another thread.
@@ -58,7 +59,7 @@ use self::reports::Reports;
 use self::schedule::Schedule;
 pub(crate) use self::slot::{LockRequest, Slot};
 use self::table::Table;
-pub(crate) use self::together::together;
+pub(crate) use self::together::{send_collected, together};
 use crate::clock::{Clock, Moment};
 use crate::contract::{Backend, BackendError, EventStream, Failure, Owner, Ttl};
 use crate::error::InvalidConfig;

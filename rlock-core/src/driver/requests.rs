@@ -17,7 +17,7 @@ use super::lanes::LaneId;
 use super::observe::Report;
 use super::quietly::quietly;
 use super::step::Sending;
-use super::together::is_together;
+use super::together::collect;
 use super::{Driver, Slot};
 use crate::clock::Moment;
 use crate::contract::{BackendError, Claim, Extended, Extension, Failure, IfBusy, Release, Ttl};
@@ -37,7 +37,8 @@ struct Desk {
 
 impl Driver {
     /// Sends a request: at once and alone if its lane is quiet and its user waits for it alone, otherwise by a worker of
-    /// the lane. Also sets the timer of its lease, in the schedule or with the call.
+    /// the lane. A request that is awaited together with others waits for the end of the poll. Also sets the timer of its
+    /// lease, in the schedule or with the call.
     ///
     /// With `is_awaited`, and on the client's runtime, the request is polled for the first time here. So it is on its
     /// way before a worker is awake, and a store that answers at once needs no worker. On another runtime it is not
@@ -46,7 +47,11 @@ impl Driver {
     pub(super) fn send(self: &Arc<Self>, verb: Verb, slot: &Arc<Slot>, began: Moment, is_awaited: bool) {
         let id = LaneId { verb, is_repeated: false };
         let lane = self.lane(id);
-        let is_alone = is_awaited && !is_together() && lane.is_quiet() && slot.unanswered(verb) == 0;
+        if is_awaited && collect(self, verb, slot) {
+            self.set_timer(slot, &mut slot.lock());
+            return;
+        }
+        let is_alone = is_awaited && lane.is_quiet() && slot.unanswered(verb) == 0;
         if !is_alone || !self.is_on_its_runtime() {
             self.set_timer(slot, &mut slot.lock());
             let is_repeated = self.lanes(verb).push(verb, slot);
@@ -64,6 +69,12 @@ impl Driver {
             }
             Poll::Pending => self.run(id, lane.hand_over((sent, limit, call))),
         }
+    }
+
+    /// Sends requests by workers, in one call if they are few.
+    pub(super) fn send_all(self: &Arc<Self>, verb: Verb, slots: Vec<Arc<Slot>>) {
+        self.lanes(verb).push_all(verb, slots);
+        self.start_both(verb);
     }
 
     /// Begins a request. Its limit contains the timer that its lease needs from now on, if the schedule does not have

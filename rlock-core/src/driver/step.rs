@@ -23,7 +23,7 @@ pub(super) enum Sending {
     /// At once, by workers.
     Now,
     /// At once and alone by this task, which then waits for the outcome, if the lane is quiet; otherwise as
-    /// [`Now`](Self::Now).
+    /// [`Now`](Self::Now). In a poll of several futures, with their requests at its end.
     Here,
     /// With the next [`start`](Driver::start) of their lanes, together with the requests of other steps.
     Later,

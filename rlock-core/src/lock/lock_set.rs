@@ -31,7 +31,8 @@ use crate::watchdog::WatchdogConfig;
 /// # Ok(()) }
 /// ```
 ///
-/// Free locks are acquired with one request of the client, if the store takes several claims at a time.
+/// Up to 16 free locks are acquired with one request of the client, if the store takes several claims at a time. While
+/// other requests of the client wait, the set may need more.
 #[doc(alias = "MultiLock")]
 #[derive(Debug, Clone)]
 pub struct LockSet {

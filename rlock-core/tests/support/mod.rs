@@ -7,7 +7,6 @@ mod log;
 use std::error::Error;
 use std::fmt;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Wake, Waker};
 use std::time::Duration;
@@ -82,8 +81,8 @@ pub(crate) struct Script {
     sizes: Mutex<Vec<(Verb, usize)>>,
     /// The outcome of inspections, and their number so far.
     looks: Mutex<(Fate, u32)>,
-    /// The backend panics when core asks for its capabilities.
-    panics_in_capabilities: AtomicBool,
+    /// The number of times that core may ask for the capabilities before the backend panics. `None` for no limit.
+    capabilities_left: Mutex<Option<u32>>,
 }
 
 /// One call to extend.
@@ -160,8 +159,17 @@ impl Script {
         self.looks.lock().unwrap().0 = fate;
     }
 
-    pub(crate) fn panic_in_capabilities(&self, panics: bool) {
-        self.panics_in_capabilities.store(panics, Ordering::SeqCst);
+    /// Lets the backend panic when core asks for its capabilities more than `left` times; never for `None`.
+    pub(crate) fn panic_in_capabilities(&self, left: Option<u32>) {
+        *self.capabilities_left.lock().unwrap() = left;
+    }
+
+    fn asked_for_capabilities(&self) {
+        let mut left = self.capabilities_left.lock().unwrap();
+        let was_left = *left;
+        *left = was_left.map(|left| left.saturating_sub(1));
+        drop(left);
+        assert_ne!(was_left, Some(0), "the backend panics");
     }
 
     /// The number of inspections so far.
@@ -193,7 +201,7 @@ impl Script {
 #[async_trait]
 impl Backend for Scripted {
     fn capabilities(&self) -> &Capabilities {
-        assert!(!self.script.panics_in_capabilities.load(Ordering::SeqCst), "the backend panics");
+        self.script.asked_for_capabilities();
         &self.capabilities
     }
 

@@ -41,6 +41,15 @@ fn requests_of_one_moment_go_together() {
 }
 
 #[test]
+fn requests_queued_at_once_go_together() {
+    let lane = lane(256);
+    lane.push_all(0..3);
+    let (_worker, batch) = start(&lane).expect("there is room");
+    assert_eq!(batch, [0, 1, 2]);
+    assert!(lane.start().is_none(), "none is left");
+}
+
+#[test]
 fn each_thread_starts_a_worker_of_its_own() {
     let lane = lane(256);
     lane.push(0);

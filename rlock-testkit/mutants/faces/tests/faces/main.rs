@@ -32,6 +32,8 @@ mod options;
 mod releasing;
 #[path = "../../../../../rlock-core/tests/runtimes.rs"]
 mod runtimes;
+#[path = "../../../../../rlock-core/tests/set_requests.rs"]
+mod set_requests;
 #[path = "../../../../../rlock-core/tests/try_run.rs"]
 mod try_run;
 #[path = "../../../../../rlock-core/tests/watching.rs"]
