@@ -84,7 +84,7 @@ fn holder(held_here: Option<Duration>) -> String {
             "this client has held it, or a part of it, for {time:.0?}; locks are not reentrant: pass the guard on, or \
              release it before"
         ),
-        None => "others hold it: see who by `holders` of the lock, or by `rlock show`".to_owned(),
+        None => "others hold it; `holders` of the lock, or `rlock show`, names them".to_owned(),
     }
 }
 

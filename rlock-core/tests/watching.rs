@@ -117,7 +117,7 @@ async fn timeout_says_how_long_this_client_held() {
     assert!(matches!(own, LockError::TimedOut { held_here: Some(held), .. } if held >= TTL), "{own:?}");
     assert!(own.to_string().contains("for 30s; locks are not reentrant"), "{own}");
     let others = other.lock_with(wait()).await.unwrap_err();
-    assert!(others.to_string().contains("others hold it: see who by `holders`"), "{others}");
+    assert!(others.to_string().contains("others hold it; `holders` of the lock"), "{others}");
     guard.unlock().await.unwrap();
 }
 
