@@ -93,8 +93,9 @@ impl Election {
     /// The client asks the store about once a second, and at the end of the leader's lease. It does not see a leader
     /// that came and went between two requests; the next leader's token shows that there was one. When the store does
     /// not answer within two seconds, the stream yields [`Observation::Unsure`] once: the state may have changed
-    /// meanwhile. So it shows a change, or that it is unsure, within about three seconds. It yields the state again when
-    /// the store answers. A reader that leaves 16 changes unread misses later ones, and then gets the present state.
+    /// meanwhile. It yields the state again when the store answers. So an outage shows within about three seconds, and a
+    /// change within about one, or five if each answer takes two. A reader that leaves 16 changes unread misses later
+    /// ones, and then gets the present state.
     ///
     /// Followers that obey the leader send its token along, so that the receiver can distinguish a deposed leader from
     /// the new one.
