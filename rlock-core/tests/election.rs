@@ -235,6 +235,22 @@ async fn wait_limits_a_campaign_in_an_outage() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn shutdown_ends_a_campaign_in_an_outage() {
+    let world = World::new();
+    world.script.decide(Verb::Acquire, Fate::Failed);
+    let one = election(&world.client);
+    let leading = one.lead("a", options(), |_| std::future::ready(()));
+    let stopping = async {
+        tokio::time::sleep(TTL).await;
+        world.client.shutdown(TTL).await
+    };
+    let ended = timeout(TTL * 3, async { tokio::join!(leading, stopping) }).await;
+    let (led, stopped) = ended.expect("the shutdown ends both");
+    assert!(matches!(led, Err(LockError::Closed { .. })), "{led:?}");
+    stopped.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn leading_dropped_at_any_await_resigns() {
     let world = World::new();
     for verb in [Verb::Acquire, Verb::Release] {
