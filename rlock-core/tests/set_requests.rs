@@ -17,7 +17,7 @@ use rlock_core::{Client, LockSet, MemoryStore, Namespace, SimpleLock};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-use support::{Script, Scripted, TTL, Verb, World, until_idle};
+use support::{Script, Scripted, TTL, Verb, World, options, until_idle};
 
 const ROUNDS: usize = 200;
 const LONG: Duration = Duration::from_secs(10);
@@ -30,7 +30,7 @@ fn set(client: &Client) -> LockSet {
 async fn rounds(client: Client) {
     let set = set(&client);
     for _ in 0..ROUNDS {
-        let guard = set.lock().await.unwrap();
+        let guard = set.lock_with(options().watchdog(false)).await.unwrap();
         guard.extend(TTL * 2).await.unwrap();
         guard.unlock().await.unwrap();
     }
@@ -56,6 +56,20 @@ async fn set_takes_one_request_among_several_threads() {
     let client = Client::builder().runtime(Handle::current()).build(backend);
     tokio::spawn(rounds(client)).await.unwrap();
     assert_one_request_each(&script);
+}
+
+#[tokio::test(start_paused = true)]
+async fn up_to_sixteen_locks_share_a_request() {
+    for locks in [1, 16, 17, 1_000] {
+        let world = World::new();
+        let add = |set: LockSet, number: usize| set.mutex(number.to_string()).unwrap();
+        let guard = (0..locks).fold(LockSet::new(&world.client), add).lock().await.unwrap();
+        guard.unlock().await.unwrap();
+        for sizes in [Verb::Acquire, Verb::Release].map(|verb| world.script.sizes(verb)) {
+            assert_eq!(sizes.iter().sum::<usize>(), locks);
+            assert!(sizes.len() <= locks.div_ceil(16), "{sizes:?}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -128,7 +142,8 @@ fn blocking_call_in_a_poll_is_sent() {
 #[test]
 fn last_drop_in_a_poll_sends_the_release() {
     let store = MemoryStore::new();
-    let lock = SimpleLock::new("job", &Client::new(store.client(Namespace::default()))).unwrap();
+    let builder = Client::builder().drop_timeout(LONG);
+    let lock = SimpleLock::new("job", &builder.build(store.client(Namespace::default()))).unwrap();
     let guard = block_on(lock.lock()).unwrap();
     drop(lock);
     let (sender, left) = channel();

@@ -156,8 +156,8 @@ impl LockSetGuard {
         }
     }
 
-    /// Releases all locks, with one request if the store takes several at a time, and reports whether they were held
-    /// until then.
+    /// Releases all locks, up to 16 with one request if the store takes several at a time, and reports whether they were
+    /// held until then.
     ///
     /// # Errors
     ///
