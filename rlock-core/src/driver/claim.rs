@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::leases::NoEntry;
 use super::quietly::quietly;
 use super::step::Sending;
-use super::table::NoEntry;
 use super::watch::Watch;
 use super::{Driver, LockRequest, Slot};
 use crate::clock::Moment;
@@ -65,7 +65,7 @@ impl Driver {
         let lease = claim(terms, request.since, &mut Effects::new());
         let slot = Arc::new(Slot::new(key, request, lease, watch));
         let resource = || request.resource.clone();
-        match self.table.insert(&slot) {
+        match self.leases.insert(&slot) {
             Ok(()) => {}
             Err(NoEntry::Closed) => return Err(LockError::Closed { resource: resource() }),
             Err(NoEntry::Known) => return Err(self.already_known(&slot.key)),
@@ -77,7 +77,7 @@ impl Driver {
         Ok(slot)
     }
 
-    /// The error for an adoption of a lease that the table has already.
+    /// The error for an adoption of a lease that this client has already.
     fn already_known(&self, key: &LeaseKey) -> LockError {
         let reason = "this client still has this lock: use its guard, or adopt the handle after its release";
         let source = BackendError::Rejected(Failure::new("adopt", self.store.clone(), reason));
@@ -130,8 +130,8 @@ impl Driver {
             Phase::Held(held) => Some(now.since(held.since())),
             _ => None,
         };
-        // Outside of the table's mutex, which may be taken while a slot's is held.
-        self.table.held_of(resource).iter().filter_map(held_for).max()
+        // Outside of the mutex of `leases`, which may be taken while a slot's is held.
+        self.leases.held_of(resource).iter().filter_map(held_for).max()
     }
 
     /// Measures an acquisition that has ended: by a grant if there is no `error`.

@@ -40,7 +40,7 @@ impl Driver {
             match self.claim_handle(handle, kind) {
                 // Another adoption was left meanwhile, or has just been removed.
                 Err(LockError::Rejected { .. })
-                    if self.table.get(handle.key.id).is_none_or(|slot| is_left(&slot) || slot.is_forgotten()) => {}
+                    if self.leases.get(handle.key.id).is_none_or(|slot| is_left(&slot) || slot.is_forgotten()) => {}
                 claimed => break claimed?,
             }
         };
@@ -80,7 +80,7 @@ impl Driver {
     /// client waits, so the removal runs no code of the user.
     async fn left_one_removed(self: &Arc<Self>, handle: &LockHandle, extended: Moment) -> Result<Moment, AdoptError> {
         let id = handle.key.id;
-        if !self.table.get(id).is_some_and(|slot| is_left(&slot)) {
+        if !self.leases.get(id).is_some_and(|slot| is_left(&slot)) {
             return Ok(extended);
         }
         let (this, left) = (self.clone(), handle.clone());
@@ -88,7 +88,7 @@ impl Driver {
             let mut extended = extended;
             tokio::select! {
                 biased;
-                () = this.table.removed(id, is_left) => Ok(extended),
+                () = this.leases.removed(id, is_left) => Ok(extended),
                 error = this.keep_left(&left, &mut extended) => Err(error),
             }
         }));

@@ -39,7 +39,7 @@ impl Driver {
         let mut due = Vec::new();
         let mut drained = None;
         loop {
-            let emptied = self.table.emptied();
+            let emptied = self.leases.emptied();
             let next = self.schedule.take_due(self.now(), 4096, &mut due);
             for timer in due.drain(..) {
                 self.fire(&timer);
@@ -103,7 +103,7 @@ impl Driver {
     }
 
     fn hear_of(self: &Arc<Self>, id: LeaseId, hint: Hint) {
-        if let Some(slot) = self.table.get(id) {
+        if let Some(slot) = self.leases.get(id) {
             self.step(&slot, Input::Hint(hint), Sending::Later);
             self.start_all();
         }
@@ -112,7 +112,7 @@ impl Driver {
     /// Asks the store about every lease. Other tasks of the runtime, such as the one that signals losses, run in
     /// between.
     async fn resync(self: &Arc<Self>) {
-        for slots in self.table.all().chunks(256) {
+        for slots in self.leases.all().chunks(256) {
             slots.iter().for_each(|slot| self.step(slot, Input::Hint(Hint::Resync), Sending::Later));
             self.start_all();
             tokio::task::yield_now().await;
@@ -125,7 +125,7 @@ impl Driver {
 
     /// Refuses new leases, ends the wait of others, and waits for the holders to release theirs.
     pub(crate) async fn drain(self: &Arc<Self>, wait: Duration) {
-        for slot in self.table.close() {
+        for slot in self.leases.close() {
             self.step(&slot, Input::Drain, Sending::Later);
         }
         self.start_all();
@@ -150,7 +150,7 @@ impl Driver {
         let this = self.clone();
         let waiting = self.runtime.spawn(async move {
             loop {
-                let emptied = this.table.emptied();
+                let emptied = this.leases.emptied();
                 if this.open_leases() == 0 {
                     return;
                 }
@@ -181,7 +181,7 @@ impl Driver {
     }
 
     fn close(self: &Arc<Self>) {
-        for slot in self.table.close() {
+        for slot in self.leases.close() {
             self.step(&slot, Input::Close, Sending::Later);
         }
         self.start_all();
@@ -203,7 +203,7 @@ impl Driver {
         }
         send_collected();
         let begun = Instant::now();
-        let left = self.table.wait_until_empty(limit);
+        let left = self.leases.wait_until_empty(limit);
         let until = Instant::now() + REPORT_LIMIT.min(limit.saturating_sub(begun.elapsed()));
         for reports in [&self.log, &self.measurements] {
             reports.wait_until_made(until.saturating_duration_since(Instant::now()));
@@ -225,7 +225,7 @@ impl Drop for MarkDead {
         let driver = &self.0;
         driver.is_dead.store(true, Ordering::Release);
         driver.close();
-        for slot in driver.table.all() {
+        for slot in driver.leases.all() {
             driver.step(&slot, Input::Abandon, Sending::Later);
         }
         [Verb::Claim, Verb::Extend, Verb::Release].into_iter().for_each(|verb| driver.lanes(verb).close());

@@ -1,9 +1,9 @@
 //! Drives the leases of a client: batches their requests, runs one timer, and carries out the effects of their steps.
 //!
 //! Every lease is a [machine](crate::lease) behind a mutex of its own, in a [`Slot`]. A step takes the mutex, moves the
-//! machine, updates the table or the schedule, and releases the mutex. Then it signals a loss first, wakes users and
+//! machine, updates [`Leases`] or the schedule, and releases the mutex. Then it signals a loss first, wakes users and
 //! sends requests, and last serves metrics, logs and callbacks. No thread holds two slots. The mutexes of the schedule, of
-//! the table and of a watchdog's pending callbacks may be taken while a slot's is held; those of the lanes are not.
+//! [`Leases`] and of a watchdog's pending callbacks may be taken while a slot's is held; those of the lanes are not.
 //!
 //! - `step`: one step and its effects.
 //! - `claim`, `hold`, `release`, `handle`: the operations of users.
@@ -14,7 +14,7 @@
 //! - `observe`, `reports`: metrics and logs of steps; those of failures are made on another thread.
 //! - `schedule`: leases by the next moment at which they need attention.
 //! - `life`: the task that fires timers, the task that listens to the store's events, and the end of a client.
-//! - `slot`, `table`: one lease with its data; all leases by their ids, and the tasks that wait for a removal.
+//! - `slot`, `leases`: one lease with its data; all leases by their ids, and the tasks that wait for a removal.
 //! - `callbacks`, `quietly`: calls into the user's code, and its panics.
 
 mod call;
@@ -25,6 +25,7 @@ mod handle;
 mod hold;
 mod lane;
 mod lanes;
+mod leases;
 mod life;
 mod observe;
 mod queue_place;
@@ -35,7 +36,6 @@ mod requests;
 mod schedule;
 mod slot;
 mod step;
-mod table;
 mod together;
 mod watch;
 mod window;
@@ -53,12 +53,12 @@ pub(crate) use self::claim::Claimed;
 pub(crate) use self::defaults::Defaults;
 use self::lane::{Lane, Shares};
 use self::lanes::{LaneId, Lanes};
+use self::leases::Leases;
 pub use self::queue_place::QueuePlace;
 pub(crate) use self::quietly::{QuietWaker, quietly};
 use self::reports::Reports;
 use self::schedule::Schedule;
 pub(crate) use self::slot::{LockRequest, Slot};
-use self::table::Table;
 pub(crate) use self::together::{send_collected, together};
 use crate::clock::{Clock, Moment};
 use crate::contract::{Backend, BackendError, EventStream, Failure, Owner, Ttl};
@@ -84,7 +84,7 @@ pub(crate) struct Driver {
     owner: Arc<Owner>,
     runtime: Handle,
     /// The leases that are not forgotten yet.
-    table: Table,
+    leases: Leases,
     schedule: Schedule,
     claims: Lanes,
     extensions: Lanes,
@@ -128,7 +128,7 @@ impl Driver {
             owner: Arc::new(settings.owner.clone()),
             settings,
             runtime,
-            table: Table::default(),
+            leases: Leases::default(),
             schedule: Schedule::default(),
             claims: Lanes::new(AWAITED),
             extensions: Lanes::new(RENEWED),
@@ -165,12 +165,12 @@ impl Driver {
     }
 
     pub(crate) fn open_leases(&self) -> usize {
-        self.table.len()
+        self.leases.len()
     }
 
     /// Whether new claims are refused.
     pub(crate) fn is_closed(&self) -> bool {
-        self.table.is_closed() || self.is_dead.load(Ordering::Acquire)
+        self.leases.is_closed() || self.is_dead.load(Ordering::Acquire)
     }
 
     /// The number of leases with a timer in the schedule.
@@ -191,7 +191,7 @@ impl Driver {
         self.call_within(LONGEST_CALL, operation, call).await
     }
 
-    /// Makes a call that concerns no lease of the table, for `limit` at most.
+    /// Makes a call that concerns no lease of this client, for `limit` at most.
     async fn call_within<T, F>(
         &self,
         limit: Duration,

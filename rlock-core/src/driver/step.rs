@@ -91,7 +91,7 @@ impl Driver {
         if effects.iter().any(|effect| matches!(effect, Effect::Forget)) {
             // Before the user is notified, and under the mutex: a lease that its user knows to be released is never
             // counted as open.
-            self.table.remove(slot.key.id);
+            self.leases.remove(slot.key.id);
         } else if sending == Sending::Later || !effects.iter().any(|effect| matches!(effect, Effect::Send(_))) {
             self.set_timer(slot, &mut state); // for a request that is sent now, `send` sets it
         }
@@ -146,7 +146,7 @@ impl Driver {
                     aftermath.failure = Some(failure);
                 }
                 Effect::Unreleased if self.is_dead.load(Ordering::Acquire) => {
-                    self.abandoned.fetch_add(1, Ordering::Relaxed); // before the table is empty
+                    self.abandoned.fetch_add(1, Ordering::Relaxed); // before the last lease is removed
                 }
                 Effect::Forget => {
                     aftermath.stale_timers = std::mem::take(&mut state.timers).len();

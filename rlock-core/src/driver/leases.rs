@@ -17,32 +17,32 @@ const MANY: usize = 10_000;
 
 /// The leases that are not forgotten yet.
 #[derive(Default)]
-pub(super) struct Table {
+pub(super) struct Leases {
     inner: Mutex<Inner>,
     emptied: Notify,
-    /// Wakes tasks that wait for the removal of a lease, also when the table is closed.
+    /// Wakes tasks that wait for the removal of a lease, also when new leases are refused.
     removed: Notify,
     /// The number of these tasks.
     removals_awaited: AtomicUsize,
-    /// Wakes threads that wait for an empty table.
+    /// Wakes threads that wait for the removal of all leases.
     emptied_for_threads: Condvar,
 }
 
 #[derive(Default)]
 struct Inner {
     slots: HashMap<LeaseId, Arc<Slot>, BuildHasherDefault<IdHasher>>,
-    /// The table takes no more leases.
+    /// New leases are refused.
     is_closed: bool,
-    /// The number of threads that wait for an empty table.
+    /// The number of threads that wait for the removal of all leases.
     threads: usize,
 }
 
 /// The reason why a lease was not added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NoEntry {
-    /// The table takes no more leases.
+    /// New leases are refused.
     Closed,
-    /// The table has a lease of this id, which only an adopted one can have.
+    /// There is a lease of this id already, which only an adopted one can have.
     Known,
 }
 
@@ -50,7 +50,7 @@ pub(super) enum NoEntry {
 #[derive(Default)]
 struct IdHasher(u64);
 
-impl Table {
+impl Leases {
     /// Adds a lease.
     pub(super) fn insert(&self, slot: &Arc<Slot>) -> Result<(), NoEntry> {
         let mut inner = self.lock();
@@ -120,14 +120,14 @@ impl Table {
         self.lock().slots.len()
     }
 
-    /// Resolves when the table becomes empty after this call.
+    /// Resolves when the last lease is removed after this call.
     pub(super) fn emptied(&self) -> impl Future<Output = ()> {
         self.emptied.notified()
     }
 
-    /// Waits while the table is open and `is_awaited` is true of the lease with this id. Looks now and after each removal
-    /// of a lease. It is for tasks of the client's runtime: a removal wakes them under a slot's mutex, where no code of
-    /// users may run.
+    /// Waits while new leases are accepted and `is_awaited` is true of the lease with this id. Looks now and after each
+    /// removal of a lease. It is for tasks of the client's runtime: a removal wakes them under a slot's mutex, where no
+    /// code of users may run.
     pub(super) async fn removed(&self, id: LeaseId, is_awaited: impl Fn(&Slot) -> bool) {
         let _counted = Counted::of(&self.removals_awaited);
         loop {
@@ -139,7 +139,7 @@ impl Table {
         }
     }
 
-    /// Blocks this thread until the table is empty, for `limit` at most, and returns the number of remaining leases.
+    /// Blocks this thread until all leases are removed, for `limit` at most, and returns the number of remaining ones.
     pub(super) fn wait_until_empty(&self, limit: Duration) -> usize {
         let mut inner = self.lock();
         inner.threads += 1;
