@@ -63,7 +63,7 @@ impl Inner {
     /// Notes the new etcd lease. The pool does not reuse it if it belongs to another client's lock, or to a lock that
     /// was released or attached to another etcd lease meanwhile.
     fn swap(&self, extension: &Extension, lease: Lease, revision: i64, repeated: bool) -> Option<Lease> {
-        if !self.table.attached(extension.key.id, lease, revision, repeated) {
+        if !self.own_leases.attached(extension.key.id, lease, revision, repeated) {
             self.pool.forget(lease.id);
         }
         Some(lease)
@@ -79,7 +79,7 @@ impl Inner {
     /// Keeps an etcd lease alive that this client knows only by its number, if it has less time left than it should;
     /// `None` if it has ended meanwhile.
     pub(crate) async fn touch_foreign(&self, extension: &Extension, entry: &Entry) -> Result<Option<Lease>, CallError> {
-        let asked = self.table.now();
+        let asked = self.own_leases.now();
         let life = self.pool.life(entry.lease).await?;
         let touched = asked.before(life.granted.saturating_sub(life.left));
         let mut lease = Lease { id: entry.lease, ttl: life.granted, touched };
@@ -88,8 +88,8 @@ impl Inner {
             return Ok(None);
         }
         let adopts = |known: &Known| known.is(entry) && known.lease.id != lease.id;
-        if self.table.find(extension.key.id).is_some_and(|known| adopts(&known)) {
-            self.table.adopted(extension.key.id, lease, entry.written);
+        if self.own_leases.find(extension.key.id).is_some_and(|known| adopts(&known)) {
+            self.own_leases.adopted(extension.key.id, lease, entry.written);
         }
         Ok(Some(lease))
     }

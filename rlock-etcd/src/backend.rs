@@ -19,8 +19,8 @@ use crate::events::Watcher;
 use crate::inner::Inner;
 use crate::keys::Keys;
 use crate::link::Link;
+use crate::own_leases::OwnLeases;
 use crate::pool::Pool;
-use crate::table::Table;
 use crate::{ConnectError, EtcdConfig};
 
 /// The leader ends expired leases every half second, by a write.
@@ -66,9 +66,9 @@ impl EtcdBackend {
         let (seen, sights) = unbounded_channel();
         let events = Events::default();
         tasks.spawn(Watcher::new(link.clone(), watched, seen).run());
-        let table = Table::new(keys.clone(), pool.clone(), commands, events.clone());
+        let own_leases = OwnLeases::new(keys.clone(), pool.clone(), commands, events.clone());
         let crowds = Crowds::default();
-        let inner = Arc::new(Inner { config: config.clone(), store, keys, link, pool, table, crowds, events });
+        let inner = Arc::new(Inner { config: config.clone(), store, keys, link, pool, own_leases, crowds, events });
         tasks.spawn(inner.clone().attend(sights));
         let capabilities = Capabilities {
             backend: "etcd",

@@ -40,8 +40,8 @@ enum Seen {
 
 impl Inner {
     pub(crate) async fn extend_all(&self, extensions: &[Extension]) -> Vec<Result<Extended, BackendError>> {
-        let begun = self.table.now();
-        let known: Vec<_> = extensions.iter().map(|extension| self.table.find(extension.key.id)).collect();
+        let begun = self.own_leases.now();
+        let known: Vec<_> = extensions.iter().map(|extension| self.own_leases.find(extension.key.id)).collect();
         // The keep-alive and the read run together. Only the read shows that the lease still exists: a server may
         // confirm one that it has deleted.
         let touches = extensions.iter().zip(&known).map(|(extension, known)| self.touch_known(begun, extension, known));
@@ -80,7 +80,7 @@ impl Inner {
         }
         match self.pool.touch(&mut lease).await {
             Ok(true) => {
-                self.table.touched(known.key.id, lease);
+                self.own_leases.touched(known.key.id, lease);
                 Some(Ok(lease))
             }
             Ok(false) => {
@@ -128,7 +128,7 @@ impl Inner {
         }
         sightings.sort_unstable_by_key(|(number, _)| *number);
         let sightings: Vec<_> = sightings.into_iter().map(|(_, sighting)| sighting).collect();
-        extensions.iter().zip(&sightings).for_each(|(extension, it)| self.table.seen(extension.key.id, it));
+        extensions.iter().zip(&sightings).for_each(|(extension, it)| self.own_leases.seen(extension.key.id, it));
         Ok(sightings)
     }
 
@@ -197,7 +197,7 @@ impl Inner {
             _ => match self.touch_foreign(extension, entry).await? {
                 Some(lease) => {
                     if is_new {
-                        self.table.met(extension.key.id, entry.spot);
+                        self.own_leases.met(extension.key.id, entry.spot);
                     }
                     lease
                 }

@@ -13,8 +13,8 @@ use crate::error::CallError;
 use crate::keys::Keys;
 use crate::line::Line;
 use crate::link::{Link, Reply};
+use crate::own_leases::OwnLeases;
 use crate::pool::Pool;
-use crate::table::Table;
 use crate::txn::{self, At, CHUNK, Conditional};
 
 pub(crate) struct Inner {
@@ -23,7 +23,7 @@ pub(crate) struct Inner {
     pub(crate) keys: Keys,
     pub(crate) link: Arc<Link>,
     pub(crate) pool: Arc<Pool>,
-    pub(crate) table: Table,
+    pub(crate) own_leases: OwnLeases,
     pub(crate) crowds: Crowds,
     pub(crate) events: Events,
 }

@@ -109,6 +109,7 @@ mod line;
 mod link;
 mod list;
 mod observe;
+mod own_leases;
 mod pool;
 mod quota;
 mod record;
@@ -116,7 +117,6 @@ mod release;
 mod sighting;
 mod spot;
 mod survey;
-mod table;
 mod txn;
 mod young;
 

@@ -30,7 +30,7 @@ impl Inner {
         loop {
             let first = tokio::select! {
                 sight = sights.recv() => sight,
-                lasting = self.table.lasting() => {
+                lasting = self.own_leases.lasting() => {
                     under_way.push(attend_to(Vec::new(), lasting));
                     continue;
                 }
@@ -42,7 +42,7 @@ impl Inner {
             while let Some(sight) = next {
                 match sight {
                     Sight::Changed(id) => changed.push(id),
-                    Sight::Gone(id, seat, revision) => self.table.deleted(id, seat, revision),
+                    Sight::Gone(id, seat, revision) => self.own_leases.deleted(id, seat, revision),
                     Sight::Resync => self.events.send(Event::Resync),
                 }
                 next = sights.try_recv().ok();
@@ -56,7 +56,7 @@ impl Inner {
         ids.sort_unstable();
         ids.dedup();
         loop {
-            let known: Vec<_> = ids.iter().filter_map(|id| self.table.find(*id)).collect();
+            let known: Vec<_> = ids.iter().filter_map(|id| self.own_leases.find(*id)).collect();
             let questions: Vec<_> = known.iter().filter_map(Known::question).collect();
             if questions.is_empty() {
                 return;
@@ -64,7 +64,7 @@ impl Inner {
             match self.survey(&questions).await {
                 Ok(sightings) => {
                     let all = questions.iter().zip(&sightings);
-                    return all.for_each(|(question, sighting)| self.table.seen(question.id, sighting));
+                    return all.for_each(|(question, sighting)| self.own_leases.seen(question.id, sighting));
                 }
                 Err(error) => {
                     tracing::debug!(%error, "looking again at what may have been granted");
@@ -79,7 +79,7 @@ impl Inner {
         if !self.config.note_holds {
             return;
         }
-        let unwritten: Vec<_> = ids.into_iter().filter_map(|id| self.table.unwritten(id)).collect();
+        let unwritten: Vec<_> = ids.into_iter().filter_map(|id| self.own_leases.unwritten(id)).collect();
         for part in unwritten.chunks(CHUNK) {
             let ops = part.iter().map(|(key, seat, record)| txn::rewrite(key, seat.created, record)).collect();
             if let Err(error) = self.run_conditional(ops).await {

@@ -49,7 +49,7 @@ struct Ending {
 
 impl Inner {
     pub(crate) async fn release_all(&self, releases: &[Release]) -> Vec<Result<Released, BackendError>> {
-        let known: Vec<_> = releases.iter().map(|release| self.table.releasing(release.key.id)).collect();
+        let known: Vec<_> = releases.iter().map(|release| self.own_leases.releasing(release.key.id)).collect();
         let seats = known.iter().zip(releases).map(|(known, release)| {
             // A release with a rest has read its line, so it knows that the lease is absent.
             known.as_ref().filter(|_| release.rest.is_zero()).and_then(Known::seat)
@@ -64,13 +64,13 @@ impl Inner {
             answers[at] = ended.map_err(|error| self.failed(error, "release"));
         }
         // Until now the key may have been attached to an etcd lease, which the pool must not hand out before. After an
-        // error the table keeps the lease for the next request.
+        // error `own_leases` keeps the lease for the next request.
         let ended = releases.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
-        join_all(ended.map(|(release, _)| self.table.end(release.key.id))).await;
+        join_all(ended.map(|(release, _)| self.own_leases.end(release.key.id))).await;
         answers
     }
 
-    /// Releases leases as this client knows them. The table keeps them.
+    /// Releases leases as this client knows them. `own_leases` keeps them.
     async fn release_known(
         &self,
         releases: &[Release],

@@ -52,8 +52,8 @@ impl Inner {
         claims: &[Numbered<'a>],
     ) -> (Vec<Attempt<'a>>, Vec<(usize, Answer)>) {
         let begin = async |&(at, claim): &Numbered<'a>| {
-            if let Some(known) = self.table.find(claim.key.id) {
-                if !known.lease.left(self.table.now()).is_zero() && !self.pool.is_ending(known.lease.id) {
+            if let Some(known) = self.own_leases.find(claim.key.id) {
+                if !known.lease.left(self.own_leases.now()).is_zero() && !self.pool.is_ending(known.lease.id) {
                     let again = !known.tried.is_empty();
                     let spots = <[Spot; 2]>::try_from(known.tried).ok();
                     return Ok(Attempt { at, claim, lease: known.lease, spots, again });
@@ -66,7 +66,7 @@ impl Inner {
             }
             match self.pool.take(claim.ttl.get()).await {
                 Ok(lease) => {
-                    self.table.claimed(&claim.key, lease, begun);
+                    self.own_leases.claimed(&claim.key, lease, begun);
                     Ok(Attempt { at, claim, lease, spots: None, again: false })
                 }
                 // If etcd granted a lease although the request failed, no key is attached to it.
@@ -95,7 +95,7 @@ impl Inner {
         for tries in 1.. {
             for attempt in &*attempts {
                 let first = [Spot::new(attempt.claim.share, 0)];
-                self.table.trying(attempt.claim.key.id, attempt.spots.as_ref().map_or(&first, |spots| spots));
+                self.own_leases.trying(attempt.claim.key.id, attempt.spots.as_ref().map_or(&first, |spots| spots));
             }
             let ops = attempts.iter().map(&op).collect();
             // Meanwhile, reset etcd leases that were spare for a while to their full TTL.
@@ -105,7 +105,7 @@ impl Inner {
                     for attempt in &mut *attempts {
                         attempt.again |= answer.repeated;
                         if !attempt.again {
-                            self.table.answered(attempt.claim.key.id);
+                            self.own_leases.answered(attempt.claim.key.id);
                         }
                     }
                     return Ok(answer.value);
@@ -128,7 +128,7 @@ impl Inner {
 
     /// Resets etcd leases whose last keep-alive is not fresh to their full TTL.
     async fn touch_stale(&self, attempts: &[Attempt<'_>]) {
-        let now = self.table.now();
+        let now = self.own_leases.now();
         let is_stale = |attempt: &&Attempt<'_>| {
             let lease = attempt.lease;
             !attempt.again && lease.left(now) + FRESH.min(lease.ttl / 100) < lease.ttl
@@ -137,7 +137,7 @@ impl Inner {
         join_all(stale.map(async |attempt| {
             let mut lease = attempt.lease;
             if let Ok(true) = self.pool.touch(&mut lease).await {
-                self.table.touched(attempt.claim.key.id, lease);
+                self.own_leases.touched(attempt.claim.key.id, lease);
             }
         }))
         .await;
@@ -147,11 +147,11 @@ impl Inner {
     /// one of them still wrote a key, the claim could find that key, and be held by a lease that is about to end.
     pub(super) async fn renew(&self, attempt: &mut Attempt<'_>) -> Result<(), CallError> {
         let key = &attempt.claim.key;
-        let asked = self.table.find(key.id).map_or(self.table.now(), |known| known.asked);
+        let asked = self.own_leases.find(key.id).map_or(self.own_leases.now(), |known| known.asked);
         self.pool.end(attempt.lease.id).await?;
         attempt.lease = self.pool.grant(attempt.claim.ttl.get()).await?;
         (attempt.spots, attempt.again) = (None, false);
-        self.table.claimed(key, attempt.lease, asked);
+        self.own_leases.claimed(key, attempt.lease, asked);
         Ok(())
     }
 
@@ -189,15 +189,16 @@ impl Inner {
         Ok(None)
     }
 
-    /// Answers claims whose request failed. They stay in the table, so that a repeated claim uses the same etcd lease.
+    /// Answers claims whose request failed. `own_leases` keeps their leases, so that a repeated claim uses the same etcd
+    /// lease.
     pub(super) fn fail(&self, attempts: &[Attempt<'_>], error: &CallError) -> Vec<(usize, Answer)> {
         let fail = |attempt: &Attempt<'_>| {
             let id = attempt.claim.key.id;
             let kind = if attempt.again || error.kind.may_have_written() {
                 error.kind.after_a_write()
             } else {
-                self.table.answered(id);
-                self.table.ended(id);
+                self.own_leases.answered(id);
+                self.own_leases.ended(id);
                 error.kind
             };
             (attempt.at, Err(self.failed(CallError { kind, ..error.clone() }, "acquire")))

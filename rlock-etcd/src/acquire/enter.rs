@@ -54,7 +54,7 @@ impl Inner {
                         error.kind = Kind::Unsent; // the request only reads
                     }
                     answers.extend(left.drain(..).map(|(at, claim)| {
-                        let was_sent = self.table.find(claim.key.id).is_some();
+                        let was_sent = self.own_leases.find(claim.key.id).is_some();
                         let kind = if was_sent { error.kind.after_a_write() } else { error.kind };
                         (at, Err(self.failed(CallError { kind, ..error.clone() }, "acquire")))
                     }));
@@ -71,11 +71,11 @@ impl Inner {
                     }
                     Look::There(sighting) => there.push((at, claim, sighting)),
                     Look::Busy => {
-                        ends.push(self.table.end(claim.key.id));
+                        ends.push(self.own_leases.end(claim.key.id));
                         answers.push((at, Ok(Acquired::Busy)));
                     }
                     Look::Refused(error) => {
-                        ends.push(self.table.end(claim.key.id));
+                        ends.push(self.own_leases.end(claim.key.id));
                         answers.push((at, Err(error)));
                     }
                 }
@@ -89,7 +89,7 @@ impl Inner {
         }
         let error = CallError::new(Kind::Unsent, "other clients kept joining the line: try again");
         for (at, claim) in left {
-            ends.push(self.table.end(claim.key.id));
+            ends.push(self.own_leases.end(claim.key.id));
             answers.push((at, Err(self.failed(error.clone(), "acquire"))));
         }
         join_all(ends).await;
@@ -142,7 +142,7 @@ impl Inner {
                 }
                 Ok(Err(_)) => {
                     if !attempt.again {
-                        self.table.missed(attempt.claim.key.id);
+                        self.own_leases.missed(attempt.claim.key.id);
                     }
                     left.push((attempt.at, attempt.claim));
                 }
@@ -170,7 +170,7 @@ impl Inner {
             let of = |class| txn::class_front(&front, spot, class);
             ops.extend([txn::count(&of(Class::Exclusive)), txn::count(&of(Class::Light)), txn::peek(&of(Class::Many))]);
         }
-        let spots = self.table.spots(claim.key.id);
+        let spots = self.own_leases.spots(claim.key.id);
         ops.extend(spots.into_iter().map(|spot| txn::lease(&self.keys.spot(name, spot))));
         ops
     }

@@ -65,7 +65,7 @@ impl Inner {
                     },
                     Ok(Err(seen)) => {
                         if !attempt.again {
-                            self.table.missed(attempt.claim.key.id);
+                            self.own_leases.missed(attempt.claim.key.id);
                         }
                         missed.push((attempt, seen));
                     }
@@ -113,11 +113,11 @@ impl Inner {
         let line = Line::read(&self.keys.line(&claim.key.resource), at, &seen.kvs);
         if let Some((theirs, _)) = line.find(claim.key.id) {
             // It belongs to another client, which has claimed with this id before.
-            self.table.end(claim.key.id).await;
+            self.own_leases.end(claim.key.id).await;
             return Ok(Next::Found(claim, theirs.clone(), at));
         }
         if let Some(mismatch) = mismatch(claim, &line) {
-            self.table.end(claim.key.id).await;
+            self.own_leases.end(claim.key.id).await;
             return Ok(Next::Refused(mismatch));
         }
         if attempt.again {

@@ -27,8 +27,8 @@ type Crowded<'a> = HashMap<&'a ResourceName, u64>;
 
 impl Inner {
     pub(crate) async fn claim(&self, claims: &[Claim]) -> Vec<Answer> {
-        self.table.sweep();
-        let begun = self.table.now();
+        self.own_leases.sweep();
+        let begun = self.own_leases.now();
         let mut answers: Vec<Option<Answer>> = claims.iter().map(|_| None).collect();
         let all: Vec<_> = claims.iter().enumerate().collect();
         let (known, new): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, claim)| self.is_answered(claim));
@@ -54,7 +54,7 @@ impl Inner {
 
     /// Whether a claim with this id was answered, so that its key is known.
     fn is_answered(&self, claim: &Claim) -> bool {
-        self.table.find(claim.key.id).is_some_and(|known| known.seat().is_some())
+        self.own_leases.find(claim.key.id).is_some_and(|known| known.seat().is_some())
     }
 
     /// Answers claims that were answered before, and adds those whose leases have ended to `new`.
@@ -64,7 +64,7 @@ impl Inner {
         again: Vec<Numbered<'a>>,
         mut new: Vec<Numbered<'a>>,
     ) -> (Vec<(usize, Answer)>, Vec<Numbered<'a>>) {
-        let known: Vec<_> = again.iter().map(|(_, claim)| self.table.find(claim.key.id)).collect();
+        let known: Vec<_> = again.iter().map(|(_, claim)| self.own_leases.find(claim.key.id)).collect();
         let asked = again.into_iter().zip(&known);
         let asked = asked.map(|(numbered, known)| (numbered, known.as_ref().and_then(Known::question)));
         let (mut claims, mut questions) = (Vec::new(), Vec::new());
@@ -89,7 +89,7 @@ impl Inner {
             match sighting.found {
                 Some(_) => found.push((at, claim, sighting)),
                 None => {
-                    ends.push(self.table.end(claim.key.id));
+                    ends.push(self.own_leases.end(claim.key.id));
                     new.push((at, claim));
                 }
             }
@@ -110,7 +110,7 @@ impl Inner {
     async fn answer(&self, begun: Moment, claim: &Claim, sighting: Sighting) -> Result<Acquired, CallError> {
         let id = claim.key.id;
         let Some((entry, standing)) = &sighting.found else {
-            self.table.end(id).await;
+            self.own_leases.end(id).await;
             let reason = "the lease ended during its claim: its TTL is too short for these servers";
             return Err(CallError::new(Kind::Unsent, reason));
         };
@@ -119,8 +119,8 @@ impl Inner {
             let reason = "an earlier request of this claim was carried out late, and its etcd lease is being ended";
             return Err(CallError::new(Kind::Unanswered, reason));
         }
-        self.table.seen(id, &sighting);
-        let known = self.table.find(id).filter(|known| known.is(entry));
+        self.own_leases.seen(id, &sighting);
+        let known = self.own_leases.find(id).filter(|known| known.is(entry));
         match standing {
             Standing::Queued(wait) => {
                 if let Some(known) = known {
@@ -150,7 +150,7 @@ impl Inner {
             let reason = "a server does not know the lease that the claim was made with; it may be behind the others";
             return Err(CallError::new(Kind::Unanswered, reason));
         }
-        self.table.touched(claim.key.id, lease);
+        self.own_leases.touched(claim.key.id, lease);
         Ok(())
     }
 
@@ -183,7 +183,7 @@ impl Inner {
         }
         let key = self.keys.spot(&claim.key.resource, ours.spot);
         self.run_conditional(vec![crate::txn::delete(&key, ours.created)]).await?;
-        self.table.end(claim.key.id).await;
+        self.own_leases.end(claim.key.id).await;
         Ok(())
     }
 

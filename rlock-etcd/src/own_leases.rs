@@ -1,4 +1,4 @@
-//! The table of a client's own leases.
+//! The leases that a client has claimed and not released.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,8 +27,8 @@ const MOST_MET: usize = 256;
 /// How long an answer to core waits for the end of an etcd lease. Core limits the time of a whole batch.
 const ENDED_WITHIN: Duration = Duration::from_secs(1);
 
-/// All leases of this client.
-pub(crate) struct Table {
+/// All leases that this client has claimed and not released, and the spots of some leases of other clients.
+pub(crate) struct OwnLeases {
     keys: Keys,
     pool: Arc<Pool>,
     commands: UnboundedSender<Command>,
@@ -43,7 +43,7 @@ pub(crate) struct Table {
     swept: AtomicUsize,
 }
 
-impl Table {
+impl OwnLeases {
     pub(crate) fn new(keys: Keys, pool: Arc<Pool>, commands: UnboundedSender<Command>, events: Events) -> Self {
         Self {
             keys,
@@ -65,10 +65,10 @@ impl Table {
 
     /// Notes a claim before it is sent.
     pub(crate) fn claimed(&self, key: &LeaseKey, lease: Lease, asked: Moment) {
-        let mut table = self.lock();
-        let before = self.remove(&mut table, key.id);
-        table.insert(key.id, Known::claimed(key, lease, asked));
-        drop(table);
+        let mut leases = self.lock();
+        let before = self.remove(&mut leases, key.id);
+        leases.insert(key.id, Known::claimed(key, lease, asked));
+        drop(leases);
         if let Some(before) = before.filter(|before| before.lease.id != lease.id) {
             if before.is_foreign { self.pool.forget(before.lease.id) } else { self.pool.revoke(before.lease.id) }
         }
@@ -153,10 +153,10 @@ impl Table {
     }
 
     fn replace(&self, id: LeaseId, lease: Lease, revision: i64, tainted: bool, is_foreign: bool) -> bool {
-        let mut table = self.lock();
-        let Some(known) = table.get_mut(&id) else { return false };
+        let mut leases = self.lock();
+        let Some(known) = leases.get_mut(&id) else { return false };
         let replaced = known.attach(lease, revision, tainted, is_foreign);
-        drop(table);
+        drop(leases);
         match replaced {
             Ok(before) => {
                 before.into_iter().for_each(|before| self.take_back(before));
@@ -169,11 +169,11 @@ impl Table {
     /// Notes the state of a lease as it was read, and notifies core of changes.
     pub(crate) fn seen(&self, id: LeaseId, sighting: &Sighting) {
         let Some((entry, standing)) = &sighting.found else { return self.gone(id, sighting.seat, sighting.at) };
-        let mut table = self.lock();
-        let known = table.get_mut(&id).filter(|known| known.may_see(sighting.seat, sighting.at));
+        let mut leases = self.lock();
+        let known = leases.get_mut(&id).filter(|known| known.may_see(sighting.seat, sighting.at));
         let Some(known) = known else { return };
         if !known.is(entry) {
-            drop(table);
+            drop(leases);
             return self.gone(id, sighting.seat, sighting.at);
         }
         known.seen = Some(sighting.at);
@@ -213,12 +213,12 @@ impl Table {
     /// Notes that a read of this key, or of the whole line, has not found a lease, and notifies core.
     fn gone(&self, id: LeaseId, seat: Option<Seat>, at: At) {
         let gone = {
-            let mut table = self.lock();
+            let mut leases = self.lock();
             let is_gone = |known: &Known| known.seat().is_some() && known.may_see(seat, at);
-            if !table.get(&id).is_some_and(is_gone) {
+            if !leases.get(&id).is_some_and(is_gone) {
                 return;
             }
-            self.remove(&mut table, id)
+            self.remove(&mut leases, id)
         };
         self.events.send(Event::Broken { id });
         gone.into_iter().for_each(|known| self.take_back(known));
@@ -235,8 +235,8 @@ impl Table {
 
     /// Notes that a lease will be released, and returns it.
     pub(crate) fn releasing(&self, id: LeaseId) -> Option<Known> {
-        let mut table = self.lock();
-        let known = table.get_mut(&id)?;
+        let mut leases = self.lock();
+        let known = leases.get_mut(&id)?;
         known.releasing = true;
         // Its claim may be about to send the next request.
         known.tainted |= known.phase == Phase::Asked;
@@ -264,9 +264,9 @@ impl Table {
 
     fn watch_lasting(&self) -> Vec<LeaseId> {
         let lasting = self.lock_young().take_lasting(Instant::now());
-        let mut table = self.lock();
+        let mut leases = self.lock();
         for &id in &lasting {
-            let known = table.get_mut(&id).filter(|known| !known.releasing && !known.is_watched);
+            let known = leases.get_mut(&id).filter(|known| !known.releasing && !known.is_watched);
             let Some(known) = known else { continue };
             let (Some(seat), Some(seen)) = (known.seat(), known.seen) else { continue };
             known.is_watched = true;
@@ -278,8 +278,8 @@ impl Table {
 
     /// The record to write into the key of a held lease.
     pub(crate) fn unwritten(&self, id: LeaseId) -> Option<(String, Seat, Record)> {
-        let mut table = self.lock();
-        let known = table.get_mut(&id).filter(|known| !known.releasing)?;
+        let mut leases = self.lock();
+        let known = leases.get_mut(&id).filter(|known| !known.releasing)?;
         let Phase::Held(seat) = known.phase else { return None };
         let (record, since) = known.unwritten.take()?;
         let ttl = i64::try_from(known.lease.ttl.as_secs()).unwrap_or(i64::MAX);
@@ -290,16 +290,16 @@ impl Table {
     /// Drops leases that ended long ago and were not used since.
     pub(crate) fn sweep(&self) {
         let now = self.pool.now();
-        let mut table = self.lock();
-        if table.len() <= 2 * self.swept.load(Ordering::Relaxed) + 64 {
+        let mut leases = self.lock();
+        if leases.len() <= 2 * self.swept.load(Ordering::Relaxed) + 64 {
             return;
         }
         let is_over = |_: &LeaseId, known: &mut Known| known.lease.touched.after(known.lease.ttl * 2) < now;
-        for (_, mut known) in table.extract_if(is_over) {
+        for (_, mut known) in leases.extract_if(is_over) {
             self.unwatch(&mut known);
             self.pool.forget(known.lease.id);
         }
-        self.swept.store(table.len(), Ordering::Relaxed);
+        self.swept.store(leases.len(), Ordering::Relaxed);
     }
 
     pub(crate) fn now(&self) -> Moment {
@@ -316,8 +316,8 @@ impl Table {
         }
     }
 
-    fn remove(&self, table: &mut HashMap<LeaseId, Known>, id: LeaseId) -> Option<Known> {
-        let mut known = table.remove(&id)?;
+    fn remove(&self, leases: &mut HashMap<LeaseId, Known>, id: LeaseId) -> Option<Known> {
+        let mut known = leases.remove(&id)?;
         self.unwatch(&mut known);
         Some(known)
     }
