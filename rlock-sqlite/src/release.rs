@@ -30,7 +30,7 @@ impl Transaction<'_> {
         } else {
             self.rest(resource.crowd, weight, self.after(release.rest))?;
         }
-        self.settle(&mut resource)?;
+        self.grant_waiters(&mut resource)?;
         Ok(Released::Released)
     }
 
@@ -65,7 +65,7 @@ impl Transaction<'_> {
         }
         if resource.crowd != 0 {
             resource.taken = 0;
-            self.settle(&mut resource)?;
+            self.grant_waiters(&mut resource)?;
         }
         Ok(broken.len() as u64)
     }

@@ -59,7 +59,7 @@ impl Transaction<'_> {
         let found = self.prepare(FIND)?.query_row((namespace, name), read).optional()?;
         let Some(mut resource) = found else { return Ok(None) };
         if resource.crowd != 0 {
-            self.expire(&mut resource)?;
+            self.settle(&mut resource)?;
         } else if resource.sole.is_some_and(|sole| sole.expires <= self.now) {
             self.vacate(&mut resource)?;
         }
@@ -92,8 +92,8 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// Drops what has expired of a crowd, and grants what that makes room for.
-    fn expire(&mut self, resource: &mut Resource<'_>) -> Result<()> {
+    /// Drops expired leases and rests of a crowd, and grants the waiters that then fit.
+    fn settle(&mut self, resource: &mut Resource<'_>) -> Result<()> {
         const IS_STALE: &str = "SELECT EXISTS (SELECT 1 FROM leases WHERE crowd = ?1 AND state = 0 AND expires <= ?2) \
              OR EXISTS (SELECT 1 FROM leases WHERE crowd = ?1 AND state = 1 AND expires <= ?2) \
              OR EXISTS (SELECT 1 FROM leases WHERE crowd = ?1 AND state = 2 AND expires <= ?2)";
@@ -107,13 +107,13 @@ impl Transaction<'_> {
                 .query_map((resource.crowd, self.now), |row| row.get::<_, i64>(0))?
                 .sum::<Result<i64>>()?;
             resource.taken -= freed;
-            self.settle(resource)?;
+            self.grant_waiters(resource)?;
         }
         Ok(())
     }
 
     /// Grants from the head of the queue as far as the capacity goes, and writes the row.
-    pub(crate) fn settle(&mut self, resource: &mut Resource<'_>) -> Result<()> {
+    pub(crate) fn grant_waiters(&mut self, resource: &mut Resource<'_>) -> Result<()> {
         const HEAD: &str = "SELECT nr, id, inbox, weight FROM leases WHERE crowd = ? AND state = 0 ORDER BY nr LIMIT 1";
         const GRANT: &str = "UPDATE leases SET state = 1, token = ?, since = ? WHERE nr = ?";
         const IS_LEFT: &str = "SELECT EXISTS (SELECT 1 FROM leases WHERE crowd = ?)";
