@@ -36,14 +36,14 @@ struct Server {
     quota: Option<i64>,
 }
 
-/// The answer of a member at its client URLs.
+/// A member that votes.
 #[derive(Debug)]
-enum Answer {
-    Status(Server),
+enum Voter {
+    Up(Server),
     /// The member is up, and does not answer this user.
     Refused,
-    /// No answer came from these URLs.
-    Silence(String),
+    /// No answer came from these client URLs.
+    Silent(String),
 }
 
 impl Inner {
@@ -96,15 +96,15 @@ impl Inner {
         }
     }
 
-    /// The answers of all members that vote.
-    async fn members(&self) -> Result<Vec<Answer>, CallError> {
+    /// Asks all members that vote.
+    async fn members(&self) -> Result<Vec<Voter>, CallError> {
         let ask = |conn: Arc<Conn>| async move { Ok(conn.cluster().member_list().await?) };
         let answer = self.link.call(ask).await?.value;
         let voters = answer.members().iter().filter(|member| !member.is_learner());
         Ok(join_all(voters.map(|member| self.ask(member))).await)
     }
 
-    async fn ask(&self, member: &Member) -> Answer {
+    async fn ask(&self, member: &Member) -> Voter {
         let urls = member.client_urls();
         let ask = async {
             let options = options(&self.config)?;
@@ -114,10 +114,10 @@ impl Inner {
             Ok(Ok(status)) => {
                 let first = urls.first().map_or("", String::as_str);
                 let address = first.split_once("://").map_or(first, |(_, address)| address);
-                Answer::Status(self.server(address.to_owned(), &status).await)
+                Voter::Up(self.server(address.to_owned(), &status).await)
             }
-            Ok(Err(error)) if error.kind == Kind::Refused => Answer::Refused,
-            Ok(Err(_)) | Err(_) => Answer::Silence(urls.join(" ")),
+            Ok(Err(error)) if error.kind == Kind::Refused => Voter::Refused,
+            Ok(Err(_)) | Err(_) => Voter::Silent(urls.join(" ")),
         }
     }
 
@@ -162,9 +162,9 @@ impl Inner {
 }
 
 /// The connected server and the members that report their state, each once.
-fn each_once(connected: Server, members: Vec<Answer>) -> Vec<Server> {
-    let others = members.into_iter().filter_map(|answer| match answer {
-        Answer::Status(server) if server.id != connected.id => Some(server),
+fn each_once(connected: Server, members: Vec<Voter>) -> Vec<Server> {
+    let others = members.into_iter().filter_map(|voter| match voter {
+        Voter::Up(server) if server.id != connected.id => Some(server),
         _ => None,
     });
     let mut servers: Vec<_> = others.collect();
@@ -262,11 +262,11 @@ fn of_history(revisions: i64, is_whole: bool, is_long: bool) -> Finding {
     }
 }
 
-fn of_members(members: &[Answer]) -> Vec<Finding> {
+fn of_members(members: &[Voter]) -> Vec<Finding> {
     let silent: Vec<_> = members
         .iter()
-        .filter_map(|answer| match answer {
-            Answer::Silence(urls) => Some(urls.as_str()),
+        .filter_map(|voter| match voter {
+            Voter::Silent(urls) => Some(urls.as_str()),
             _ => None,
         })
         .collect();
@@ -360,7 +360,7 @@ mod tests {
     #[test]
     fn connected_server_is_judged_once() {
         let other = Server { id: 2, ..server("b:2", "3.5.23") };
-        let members = vec![Answer::Status(server("here:1", "3.5.23")), Answer::Refused, Answer::Status(other)];
+        let members = vec![Voter::Up(server("here:1", "3.5.23")), Voter::Refused, Voter::Up(other)];
         let servers = each_once(server("a:1", "3.5.23"), members);
         let addresses: Vec<_> = servers.iter().map(|server| &*server.address).collect();
         assert_eq!(addresses, ["a:1", "b:2"]);
@@ -389,10 +389,10 @@ mod tests {
 
     #[test]
     fn silent_members_are_named() {
-        let up = |id| Answer::Status(Server { id, ..server("a:1", "3.5.23") });
+        let up = |id| Voter::Up(Server { id, ..server("a:1", "3.5.23") });
         let whole = of_members(&[up(1), up(2), up(3)]);
         assert!(matches!(&whole[..], [all] if all.verdict == Verdict::Good), "{whole:?}");
-        let reduced = of_members(&[up(1), Answer::Silence("http://b:2379".to_owned()), Answer::Refused]);
+        let reduced = of_members(&[up(1), Voter::Silent("http://b:2379".to_owned()), Voter::Refused]);
         let [lost] = &reduced[..] else { panic!("one line is enough: {reduced:?}") };
         assert_eq!(lost.verdict, Verdict::Risk);
         assert!(lost.text.starts_with("1 of 3 servers") && lost.text.contains("http://b:2379"), "{lost:?}");
