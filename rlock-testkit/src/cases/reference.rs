@@ -1,6 +1,6 @@
 //! Compares the backend with the reference: the same random operations must give the same answers.
 
-mod answers;
+mod comparison;
 mod events;
 mod operation;
 mod run;

@@ -11,7 +11,7 @@ use rlock_core::{
     Ttl,
 };
 
-use super::answers::Answers;
+use super::comparison::Comparison;
 use super::events::Events;
 use super::operation::{ClaimOf, IDS, Lease, Operation, RESOURCES, name_of};
 use super::stores::{Stores, is_coarse, well};
@@ -20,7 +20,7 @@ use crate::Stage;
 /// Both stores, and what the run knows of their leases.
 pub(super) struct Run {
     stores: Stores,
-    answers: Answers,
+    comparison: Comparison,
     events: Events,
     /// The clock of the reference.
     clock: Clock,
@@ -38,7 +38,7 @@ impl Run {
         let clock = Clock::manual();
         let stores = Stores::connect(stage, namespace, clock.clone()).await;
         Self {
-            answers: Answers::of(stores.capabilities().clone()),
+            comparison: Comparison::of(stores.capabilities().clone()),
             events: Events::of(&stores),
             stores,
             clock,
@@ -74,7 +74,7 @@ impl Run {
                 let model = self.stores.memory[*client].acquire(&request).await;
                 prop_assert_eq!(real.len(), model.len());
                 for ((real, model), claim) in real.into_iter().zip(model).zip(claims) {
-                    self.answers.same_acquired(claim.lease.0, real, model)?;
+                    self.comparison.same_acquired(claim.lease.0, real, model)?;
                 }
             }
             Operation::Extend { client, leases } => {
@@ -94,7 +94,7 @@ impl Run {
                 let model = self.stores.memory[*client].extend(&request).await;
                 for ((real, model), (lease, _)) in real.into_iter().zip(model).zip(&leases) {
                     let is_alone = leases.iter().filter(|(other, _)| other.0 == lease.0).count() == 1;
-                    self.answers.same_extended(lease.0, is_alone, well(real)?, well(model)?)?;
+                    self.comparison.same_extended(lease.0, is_alone, well(real)?, well(model)?)?;
                 }
             }
             Operation::Release { client, leases } => {
@@ -131,7 +131,7 @@ impl Run {
                     return Ok(false);
                 }
                 let model = self.stores.memory[0].inspect(&name_of(*resource)).await;
-                self.answers.same_snapshot(*resource, &well(real)?, &well(model)?)?;
+                self.comparison.same_snapshot(*resource, &well(real)?, &well(model)?)?;
             }
             Operation::List => {
                 let begun = self.before();
@@ -197,7 +197,7 @@ impl Run {
     /// Whether it is certain which leases had expired when the store executed the operation, between `begun` and now.
     fn is_certain(&mut self, begun: Instant) -> bool {
         let ended = Instant::now();
-        self.answers.took(ended - begun);
+        self.comparison.took(ended - begun);
         self.expiries.values().flatten().all(|&(from, to)| to < begun || ended < from)
     }
 

@@ -10,8 +10,8 @@ use rlock_core::{Acquired, BackendError, Capabilities, Extended, Place, Snapshot
 use super::operation::RESOURCES;
 use super::stores::is_coarse;
 
-/// Compares answers, and keeps what the comparison of later ones needs.
-pub(super) struct Answers {
+/// Compares answers, and keeps what later comparisons need.
+pub(super) struct Comparison {
     capabilities: Capabilities,
     /// The longest duration of an operation, which bounds the difference between the two clocks.
     longest: Duration,
@@ -19,7 +19,7 @@ pub(super) struct Answers {
     tokens: [BTreeMap<u64, u64>; RESOURCES.len()],
 }
 
-impl Answers {
+impl Comparison {
     /// Compares answers of a store with these capabilities.
     pub(super) fn of(capabilities: Capabilities) -> Self {
         Self { capabilities, longest: Duration::ZERO, tokens: Default::default() }
