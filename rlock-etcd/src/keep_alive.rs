@@ -143,7 +143,7 @@ impl Stream {
 
     /// Opens a stream, and serves requests on it until it ends.
     async fn serve(&mut self, conn: &Conn) -> End {
-        let (mut keeper, mut answers) = match self.open(conn).await {
+        let (mut sender, mut answers) = match self.open(conn).await {
             Ok(opened) => opened,
             Err(end) => return end,
         };
@@ -154,9 +154,9 @@ impl Stream {
                 if self.sent.is_empty() {
                     self.progress = Instant::now();
                 }
-                keeper.id = request.lease;
+                sender.id = request.lease;
                 self.sent.push_back(request);
-                if keeper.keep_alive().await.is_err() {
+                if sender.keep_alive().await.is_err() {
                     return End::Broken;
                 }
             }
