@@ -8,7 +8,7 @@ use rlock_core::{
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
-/// The result of an operation, as sql/change.sql returns it.
+/// The answer to an operation, as sql/change.sql returns it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Answer {
     what: i64,

@@ -9,7 +9,7 @@ use rlock_core::{
 
 use crate::wire::Reply;
 
-/// The result of one entry of a batch.
+/// The answer to one entry of a batch.
 #[derive(Debug, Clone)]
 pub(crate) enum Answer {
     /// A status and two values that go with it.

@@ -105,7 +105,7 @@ impl Alarm {
         let _it_rings_already = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }
 
-    /// Answers whether it was rung.
+    /// Returns whether it was rung.
     fn sleep(&self, pause: Option<Duration>, bell: Option<&Bell>) -> bool {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         let pause = pause.and_then(|pause| Timespec::try_from(pause).ok());
@@ -134,7 +134,7 @@ impl Alarm {
         self.1.notify_one();
     }
 
-    /// Answers whether it was rung.
+    /// Returns whether it was rung.
     fn sleep(&self, pause: Option<Duration>, _bell: Option<&Bell>) -> bool {
         let is_rung = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let pause = pause.unwrap_or(Duration::from_secs(3600));

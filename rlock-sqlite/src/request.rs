@@ -22,7 +22,7 @@ pub(crate) enum Operation {
     Version,
 }
 
-/// The outcome of an operation.
+/// The answer to an operation.
 #[derive(Debug, Clone)]
 pub(crate) enum Answer {
     Acquired(Acquired),

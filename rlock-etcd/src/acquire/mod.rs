@@ -17,6 +17,7 @@ use crate::line::{Entry, Line, Standing};
 use crate::sighting::{Question, Sighting};
 use crate::txn::{At, CHUNK};
 
+/// The answer to one claim.
 type Answer = Result<Acquired, BackendError>;
 
 /// A claim, and the index of its answer.

@@ -59,6 +59,7 @@ pub(crate) enum FromServer {
     Broken(String),
 }
 
+/// The answer to one request.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Answer {
     States(Vec<State>),
