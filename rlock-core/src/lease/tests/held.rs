@@ -239,7 +239,7 @@ fn extension_older_than_a_watchdog_does_not_count() {
 }
 
 #[test]
-fn lock_whose_watchdog_stops_at_once_gets_its_whole_life() {
+fn lock_without_watchdog_still_gets_its_whole_life() {
     let mut driven = Driven::queued(terms());
     driven.pass(TTL / 2);
     driven.take(Input::Hint(Hint::Granted(TOKEN)));
