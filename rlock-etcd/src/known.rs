@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn late_read_of_a_former_key_is_no_news() {
+    fn late_read_of_a_former_key_is_ignored() {
         let mut known = known();
         known.phase = Phase::Held(seat(20));
         let at = At { revision: 30, epoch: Epoch::default() };
