@@ -31,8 +31,7 @@ pub(super) struct Lane<T> {
     shares: Shares,
 }
 
-/// The number of requests that are worth a call of their own: up to this number go into one call instead of several. It
-/// is also the limit for one call while the store leaves a call unanswered.
+/// The largest call while the store leaves a call unanswered, and the factor by which repeated calls are smaller.
 pub(super) const FEW: usize = 16;
 
 /// The number of requests in one call.

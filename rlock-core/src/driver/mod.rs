@@ -106,8 +106,9 @@ pub(crate) struct Driver {
     abandoned: AtomicUsize,
 }
 
-/// Requests that users wait for.
-const AWAITED: Shares = Shares { worth_a_call: lane::FEW, max: 256 };
+/// Requests that users wait for. In a larger call the share of each in the cost of the call is small already, and the
+/// client would wait for the store and the store for the client.
+const AWAITED: Shares = Shares { worth_a_call: 32, max: 256 };
 /// Extensions, for which users rarely wait: few large calls cost less than many small ones.
 const RENEWED: Shares = Shares { worth_a_call: 1024, max: 1024 };
 /// The longest time to wait for an answer of the store. The limits of the backends are far shorter.
