@@ -35,7 +35,7 @@ impl Target {
         if url.starts_with("postgres") {
             PostgresBackend::ensure_schema(&PostgresConfig::from_url(&without_grace(&url))?).await?;
         }
-        let namespace = Namespace::new(format!("rlock-peers-{}", LeaseId::random().to_hex()))?;
+        let namespace = Namespace::new(format!("rlock-peers-{}", &LeaseId::random().to_hex()[..8]))?;
         let baseline = baseline(&without_grace(&url), &namespace).await?;
         Ok(Self { url, namespace, baseline, pool: args.pool, poll: Duration::from_millis(args.poll), folder })
     }

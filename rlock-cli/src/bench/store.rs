@@ -26,7 +26,7 @@ pub(super) struct Store {
 impl Store {
     /// Connects to the store, for its locks and for its bare counterparts.
     pub(super) async fn connect(url: &str) -> Result<Self, ConnectError> {
-        let namespace = format!("rlock-bench-{}", LeaseId::random().to_hex());
+        let namespace = format!("rlock-bench-{}", &LeaseId::random().to_hex()[..8]);
         let namespace = Namespace::new(namespace).expect("it is short and plain");
         let url = without_grace(url);
         // The locks connect first, because their errors name missing settings.
