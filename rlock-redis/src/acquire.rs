@@ -16,8 +16,9 @@ impl RedisBackend {
     pub(crate) async fn acquire_all(&self, claims: &[Claim]) -> Vec<Result<Acquired, BackendError>> {
         let arguments = |args: &mut Args, part: &[&Claim]| {
             let mut packed = Vec::with_capacity(33 * part.len());
-            for claim in part {
-                packed.extend(raw(claim.key.id));
+            part.iter().for_each(|claim| packed.extend(raw(claim.key.id)));
+            let have_equal_terms = |a: &Claim, b: &Claim| (a.share, a.ttl, a.if_busy) == (b.share, b.ttl, b.if_busy);
+            for claim in one_if(part, have_equal_terms) {
                 packed.extend(claim.share.weight().to_le_bytes());
                 packed.extend(claim.share.capacity().to_le_bytes());
                 packed.extend(millis(claim.ttl.get()));
@@ -25,15 +26,15 @@ impl RedisBackend {
             }
             args.bytes(packed);
             args.bytes(raw(self.inbox).to_vec());
-            let is_alike =
-                |pair: &[&Claim]| Arc::ptr_eq(&pair[0].owner, &pair[1].owner) && pair[0].data == pair[1].data;
-            let shown = if part.windows(2).all(is_alike) { &part[..1] } else { part };
-            shown.iter().for_each(|claim| args.bytes(answers::write_shown(claim)));
+            let look_alike = |a: &Claim, b: &Claim| Arc::ptr_eq(&a.owner, &b.owner) && a.data == b.data;
+            one_if(part, look_alike).iter().for_each(|claim| args.bytes(answers::write_shown(claim)));
         };
         let verb = Verb {
             operation: "acquire",
             purpose: Purpose::Claim,
             script: &scripts::ACQUIRE,
+            without_sets: &scripts::ACQUIRE_ALONE,
+            set_use: None,
             key: |claim: &Claim| &claim.key,
             arguments: &arguments,
             split: answers::entries,
@@ -55,4 +56,9 @@ impl RedisBackend {
         }
         acquired
     }
+}
+
+/// The first claim if they are all alike, otherwise all of them.
+fn one_if<'a, 'b>(claims: &'a [&'b Claim], are_alike: impl Fn(&Claim, &Claim) -> bool) -> &'a [&'b Claim] {
+    if claims.windows(2).all(|pair| are_alike(pair[0], pair[1])) { &claims[..1] } else { claims }
 }

@@ -22,9 +22,15 @@ impl Answer {
     pub(crate) fn is_held(&self) -> bool {
         matches!(self, Self::Done(HELD, ..))
     }
+
+    /// Whether the script has done nothing for this entry, because it did not get the resource's set.
+    pub(crate) fn is_undecided(&self) -> bool {
+        matches!(self, Self::Done(UNDECIDED, ..))
+    }
 }
 
 // As in scripts/prelude.lua.
+const UNDECIDED: u8 = 0;
 const HELD: u8 = 1;
 const QUEUED: u8 = 2;
 const BUSY: u8 = 3;
@@ -76,6 +82,7 @@ pub(crate) fn letters(reply: &Reply, expected: usize) -> Result<Vec<Answer>, Unr
     let mut answer = |letter: &u8| match letter {
         b'r' => Ok(Answer::Done(RELEASED, 0, 0)),
         b'a' => Ok(Answer::Done(ABSENT, 0, 0)),
+        b'u' => Ok(Answer::Done(UNDECIDED, 0, 0)),
         _ => match errors.split_first() {
             Some((Reply::Text(error), rest)) => {
                 errors = rest;

@@ -18,6 +18,7 @@ use crate::error::CallError;
 use crate::events::Inbox;
 use crate::keys::{Keys, inbox_channel};
 use crate::route::Route;
+use crate::set_use::SetUses;
 use crate::{ConnectError, RedisConfig};
 
 /// Leases in Redis: on one server, on the primary that sentinels name, or in a cluster.
@@ -32,6 +33,7 @@ pub struct RedisBackend {
     pub(crate) inbox: LeaseId,
     pub(crate) route: Arc<Route>,
     pub(crate) confirmer: Option<Confirmer>,
+    pub(crate) set_use: SetUses,
     events: Events,
     _inbox: Inbox,
 }
@@ -72,7 +74,17 @@ impl RedisBackend {
         let route = Arc::new(route);
         let confirmer =
             config.replicas.map(|wanted| Confirmer::new(wanted, route.clone(), keys.clone(), events.clone()));
-        Ok(Self { config, store, keys, inbox, route, confirmer, events, _inbox: subscription })
+        Ok(Self {
+            config,
+            store,
+            keys,
+            inbox,
+            route,
+            confirmer,
+            set_use: SetUses::default(),
+            events,
+            _inbox: subscription,
+        })
     }
 
     pub(crate) fn call_failed(&self, error: CallError, operation: &'static str) -> BackendError {

@@ -13,6 +13,7 @@ use crate::error::{CallError, READONLY, code_of};
 use crate::keys::Keys;
 use crate::route::{Purpose, Replied};
 use crate::scripts::Script;
+use crate::set_use::SetUse;
 use crate::silent_spell::SUSPICIOUS;
 use crate::stragglers::without_stragglers;
 use crate::wire::{Args, Reply};
@@ -21,11 +22,26 @@ use crate::wire::{Args, Reply};
 /// other requests to about a millisecond.
 const CHUNK: usize = 256;
 
+/// From this number of entries on, the keys of the sets cost a server more than an occasional second call.
+const LARGE: usize = 16;
+
+/// The keys in a call.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Sent {
+    /// The strings of the resources, then their sets.
+    WithSets,
+    Strings,
+}
+
 /// The way to make the requests of a verb.
 pub(crate) struct Verb<'a, E> {
     pub(crate) operation: &'static str,
     pub(crate) purpose: Purpose,
     pub(crate) script: &'static Script,
+    /// The same without the sets of the resources. It leaves the entries undecided that need one.
+    pub(crate) without_sets: &'static Script,
+    /// The verb's recent use of sets, if a call may omit them.
+    pub(crate) set_use: Option<&'a SetUse>,
     pub(crate) key: fn(&E) -> &LeaseKey,
     pub(crate) arguments: &'a (dyn Fn(&mut Args, &[&E]) + Sync),
     /// Splits a reply into the answers to this number of entries.
@@ -87,48 +103,80 @@ impl RedisBackend {
     }
 
     /// Runs a script over entries of one bucket.
+    ///
+    /// Most leases hold their resources alone. So a large call of a verb with a [`SetUse`] first omits the sets, which
+    /// the server would read in vain, and a second call decides the entries that need theirs. Claims go with their sets
+    /// at once, because a second call would let later claims overtake them.
     async fn part<E: Sync>(
         &self,
         verb: &Verb<'_, E>,
         bucket: u16,
         entries: &[&E],
     ) -> Vec<Result<Answer, BackendError>> {
-        let build = |args: &mut Args| {
-            self.add_keys(args, entries.iter().map(|entry| &(verb.key)(entry).resource));
-            (verb.arguments)(args, entries);
+        let Some(set_use) = verb.set_use.filter(|set_use| entries.len() >= LARGE && set_use.may_omit()) else {
+            return self.with_sets(verb, bucket, entries).await;
         };
-        match self.run(verb, bucket, build, entries).await {
-            // The slot is moving to another server, and the two keys of a resource are on different ones.
+        let mut answers = match self.run(verb, Sent::Strings, bucket, entries).await {
+            Ok(answers) => answers,
+            Err(error) if error.is_refusal_with("TRYAGAIN") => return self.with_sets(verb, bucket, entries).await,
+            Err(error) => return self.all_failed(verb, error, entries.len()),
+        };
+        let is_undecided = |answer: &Result<Answer, _>| answer.as_ref().is_ok_and(Answer::is_undecided);
+        let undecided: Vec<usize> = (0..entries.len()).filter(|&at| is_undecided(&answers[at])).collect();
+        set_use.record(undecided.len(), entries.len());
+        if !undecided.is_empty() {
+            let rest: Vec<&E> = undecided.iter().map(|&at| entries[at]).collect();
+            let decided = self.with_sets(verb, bucket, &rest).await;
+            undecided.into_iter().zip(decided).for_each(|(at, answer)| answers[at] = answer);
+        }
+        answers
+    }
+
+    async fn with_sets<E: Sync>(
+        &self,
+        verb: &Verb<'_, E>,
+        bucket: u16,
+        entries: &[&E],
+    ) -> Vec<Result<Answer, BackendError>> {
+        match self.run(verb, Sent::WithSets, bucket, entries).await {
+            // The slot is moving to another server, and each of the two keys of a resource may be on either. Without a
+            // set, the string is enough.
             Err(error) if self.route.is_by_bucket() && error.is_refusal_with("TRYAGAIN") => {
-                let one = async |entry: &&E| {
-                    let build = |args: &mut Args| {
-                        args.fixed("1");
-                        args.text(self.keys.resource(&(verb.key)(entry).resource));
-                        (verb.arguments)(args, &[entry]);
-                    };
-                    self.run(verb, bucket, build, &[entry])
-                        .await
-                        .map_err(|error| self.call_failed(error, verb.operation))
+                let one = async |entry: &&E| match self.run(verb, Sent::Strings, bucket, &[entry]).await {
+                    Ok(mut answers) => match answers.pop().expect("one entry has one answer") {
+                        Ok(answer) if answer.is_undecided() => Err(self.call_failed(error.clone(), verb.operation)),
+                        answer => answer,
+                    },
+                    Err(error) => Err(self.call_failed(error, verb.operation)),
                 };
-                let answers = join_all(entries.iter().map(one)).await;
-                answers.into_iter().map(|answer| answer?.pop().expect("one entry has one answer")).collect()
+                join_all(entries.iter().map(one)).await
             }
             Ok(answers) => answers,
-            Err(error) => {
-                let error = self.call_failed(error, verb.operation);
-                entries.iter().map(|_| Err(error.clone())).collect()
-            }
+            Err(error) => self.all_failed(verb, error, entries.len()),
         }
+    }
+
+    fn all_failed<E>(&self, verb: &Verb<'_, E>, error: CallError, count: usize) -> Vec<Result<Answer, BackendError>> {
+        vec![Err(self.call_failed(error, verb.operation)); count]
     }
 
     async fn run<E>(
         &self,
         verb: &Verb<'_, E>,
+        sent: Sent,
         bucket: u16,
-        build: impl Fn(&mut Args),
         entries: &[&E],
     ) -> Result<Vec<Result<Answer, BackendError>>, CallError> {
-        let answered = self.route.run(bucket, verb.purpose, verb.script, build).await?;
+        let resources = entries.iter().map(|entry| &(verb.key)(entry).resource);
+        let build = |args: &mut Args| {
+            self.add_keys(args, sent, resources.clone());
+            (verb.arguments)(args, entries);
+        };
+        let script = match sent {
+            Sent::WithSets => verb.script,
+            Sent::Strings => verb.without_sets,
+        };
+        let answered = self.route.run(bucket, verb.purpose, script, build).await?;
         let answers = match (verb.split)(&answered.reply, entries.len()) {
             Ok(answers) => answers,
             Err(error) => {
@@ -207,17 +255,20 @@ impl RedisBackend {
         Ok(answers)
     }
 
-    /// Adds the number of keys, the keys of the resources, and those of their sets.
+    /// Adds the number of keys, and the keys.
     pub(crate) fn add_keys<'a>(
         &self,
         args: &mut Args,
+        sent: Sent,
         resources: impl ExactSizeIterator<Item = &'a ResourceName> + Clone,
     ) {
-        args.reserve(2 * resources.len() + 4);
-        args.number(2 * resources.len() as u64);
-        let length = resources.clone().map(|resource| self.keys.length_of_both(resource)).sum();
-        let mut buffer = BytesMut::with_capacity(length);
-        self.keys.append(resources, &mut buffer, |buffer| args.piece(buffer));
+        let keys_each = if sent == Sent::WithSets { 2 } else { 1 };
+        let count = resources.len() * keys_each;
+        args.reserve(count + 4);
+        args.number(count as u64);
+        let length: usize = resources.clone().map(|resource| self.keys.longest(resource)).sum();
+        let mut buffer = BytesMut::with_capacity(length * keys_each);
+        self.keys.append(resources, sent == Sent::WithSets, &mut buffer, |buffer| args.piece(buffer));
     }
 }
 

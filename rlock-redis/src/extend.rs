@@ -15,6 +15,8 @@ impl RedisBackend {
             operation: "extend",
             purpose: Purpose::Other,
             script: &scripts::EXTEND,
+            without_sets: &scripts::EXTEND_ALONE,
+            set_use: Some(&self.set_use.extend),
             key: |extension: &Extension| &extension.key,
             arguments: &pack,
             split: answers::entries,

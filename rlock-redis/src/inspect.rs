@@ -4,6 +4,7 @@ use rlock_core::{BackendError, ResourceName, Snapshot};
 
 use crate::RedisBackend;
 use crate::answers;
+use crate::batch::Sent;
 use crate::keys::Keys;
 use crate::route::Purpose;
 use crate::scripts::{self, Script};
@@ -23,7 +24,7 @@ impl RedisBackend {
         script: &Script,
         resource: &ResourceName,
     ) -> Result<Reply, BackendError> {
-        let build = |args: &mut Args| self.add_keys(args, std::iter::once(resource));
+        let build = |args: &mut Args| self.add_keys(args, Sent::WithSets, std::iter::once(resource));
         let run = self.route.run(Keys::bucket(resource), purpose, script, build).await;
         run.map(|answered| answered.reply).map_err(|error| self.call_failed(error, operation))
     }

@@ -83,14 +83,15 @@ impl Keys {
         [self.start(Self::bucket(name)), SET, name.as_str()].concat()
     }
 
-    /// Appends the keys of resources to `buffer`, then those of their sets, and calls `hand_out` after each.
+    /// Appends the keys of resources to `buffer`, then on request those of their sets, and calls `hand_out` after each.
     pub(crate) fn append<'a>(
         &self,
         names: impl Iterator<Item = &'a ResourceName> + Clone,
+        with_sets: bool,
         buffer: &mut BytesMut,
         mut hand_out: impl FnMut(&mut BytesMut),
     ) {
-        for separator in [RESOURCE, SET] {
+        for separator in [Some(RESOURCE), with_sets.then_some(SET)].into_iter().flatten() {
             for name in names.clone() {
                 let parts = [self.start(Self::bucket(name)), separator, name.as_str()];
                 parts.into_iter().for_each(|part| buffer.extend_from_slice(part.as_bytes()));
@@ -99,9 +100,9 @@ impl Keys {
         }
     }
 
-    /// An upper bound of the length of both keys of a resource.
-    pub(crate) fn length_of_both(&self, name: &ResourceName) -> usize {
-        2 * (self.front.len() + name.as_str().len() + 8)
+    /// An upper bound of the length of a key of a resource.
+    pub(crate) fn longest(&self, name: &ResourceName) -> usize {
+        self.front.len() + name.as_str().len() + 8
     }
 
     fn start(&self, bucket: u16) -> &str {
@@ -221,9 +222,11 @@ mod tests {
     #[test]
     fn sets_follow_the_resources() {
         let (keys, names) = (keys("n"), ["a", "b"].map(|name| ResourceName::new(name).unwrap()));
-        let length = names.iter().map(|name| keys.length_of_both(name)).sum();
+        let length = names.iter().map(|name| 2 * keys.longest(name)).sum();
         let (mut buffer, mut all) = (BytesMut::with_capacity(length), Vec::new());
-        keys.append(names.iter(), &mut buffer, |buffer| all.push(String::from_utf8(buffer.split().to_vec()).unwrap()));
+        keys.append(names.iter(), true, &mut buffer, |buffer| {
+            all.push(String::from_utf8(buffer.split().to_vec()).unwrap())
+        });
         let [a, b] = &names;
         assert_eq!(all, [keys.resource(a), keys.resource(b), keys.set(a), keys.set(b)]);
     }

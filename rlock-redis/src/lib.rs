@@ -128,6 +128,7 @@ mod route;
 mod scripts;
 mod sentinel;
 mod server;
+mod set_use;
 mod silent_spell;
 mod stragglers;
 #[cfg(feature = "tls")]

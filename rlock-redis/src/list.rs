@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::RedisBackend;
 use crate::answers::{self, Unreadable};
+use crate::batch::Sent;
 use crate::error::code_of;
 use crate::keys::Keys;
 use crate::primary::Primary;
@@ -100,7 +101,7 @@ impl RedisBackend {
     }
 
     async fn count(&self, bucket: u16, resources: &[ResourceName]) -> Result<Vec<Entry>, BackendError> {
-        let build = |args: &mut Args| self.add_keys(args, resources.iter());
+        let build = |args: &mut Args| self.add_keys(args, Sent::WithSets, resources.iter());
         let mut entries = Vec::new();
         let read = |reply: &Reply| answers::entries(reply, resources.len());
         for (answer, resource) in self.answers("list", bucket, &COUNT, build, read).await?.iter().zip(resources) {

@@ -15,7 +15,7 @@ use crate::wire::{Args, Reply};
 
 impl RedisBackend {
     pub(crate) async fn release_all(&self, releases: &[Release]) -> Vec<Result<Released, BackendError>> {
-        self.release_by(Purpose::Other, &scripts::RELEASE, releases).await
+        self.release_by(Purpose::Other, [&scripts::RELEASE, &scripts::RELEASE_ALONE], releases).await
     }
 
     /// Releases leases that core may claim again by the same ids.
@@ -23,13 +23,14 @@ impl RedisBackend {
         &'a self,
         releases: &'a [Release],
     ) -> BoxFuture<'a, Vec<Result<Released, BackendError>>> {
-        self.release_by(Purpose::GiveBack, &scripts::GIVE_BACK, releases).boxed() // a claim's future contains this one
+        let scripts = [&scripts::GIVE_BACK, &scripts::GIVE_BACK_ALONE];
+        self.release_by(Purpose::GiveBack, scripts, releases).boxed() // a claim's future contains this one
     }
 
     async fn release_by(
         &self,
         purpose: Purpose,
-        script: &'static Script,
+        [script, without_sets]: [&'static Script; 2],
         releases: &[Release],
     ) -> Vec<Result<Released, BackendError>> {
         let arguments = |args: &mut Args, part: &[&Release]| {
@@ -40,6 +41,8 @@ impl RedisBackend {
             operation: "release",
             purpose,
             script,
+            without_sets,
+            set_use: Some(&self.set_use.release),
             key: |release: &Release| &release.key,
             arguments: &arguments,
             split: answers::letters,

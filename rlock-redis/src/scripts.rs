@@ -42,19 +42,32 @@ macro_rules! script {
     };
 }
 
-pub(crate) static ACQUIRE: Script =
-    script!(takes_memory: "prelude.lua" "in_time.lua" "acquire.lua" "resource.lua" "library.lua" "acquire_among.lua");
+pub(crate) static ACQUIRE: Script = script!(takes_memory:
+    "prelude.lua" "with_sets.lua" "in_time.lua" "acquire.lua" "resource.lua" "library.lua" "acquire_among.lua");
 pub(crate) static EXTEND: Script =
-    script!(always_runs: "prelude.lua" "extend.lua" "resource.lua" "library.lua" "extend_among.lua");
+    script!(always_runs: "prelude.lua" "with_sets.lua" "extend.lua" "resource.lua" "library.lua" "extend_among.lua");
 pub(crate) static RELEASE: Script =
-    script!(always_runs: "prelude.lua" "release.lua" "resource.lua" "library.lua" "release_among.lua");
+    script!(always_runs: "prelude.lua" "with_sets.lua" "release.lua" "resource.lua" "library.lua" "release_among.lua");
 /// [`RELEASE`] with a deadline.
-pub(crate) static GIVE_BACK: Script =
-    script!(always_runs: "prelude.lua" "in_time.lua" "release.lua" "resource.lua" "library.lua" "release_among.lua");
+pub(crate) static GIVE_BACK: Script = script!(always_runs:
+    "prelude.lua" "with_sets.lua" "in_time.lua" "release.lua" "resource.lua" "library.lua" "release_among.lua");
 pub(crate) static BREAK: Script =
-    script!(always_runs: "prelude.lua" "in_time.lua" "resource.lua" "library.lua" "break.lua");
-pub(crate) static INSPECT: Script = script!(always_runs: "prelude.lua" "resource.lua" "library.lua" "inspect.lua");
-pub(crate) static COUNT: Script = script!(always_runs: "prelude.lua" "resource.lua" "library.lua" "count.lua");
+    script!(always_runs: "prelude.lua" "with_sets.lua" "in_time.lua" "resource.lua" "library.lua" "break.lua");
+pub(crate) static INSPECT: Script =
+    script!(always_runs: "prelude.lua" "with_sets.lua" "resource.lua" "library.lua" "inspect.lua");
+pub(crate) static COUNT: Script =
+    script!(always_runs: "prelude.lua" "with_sets.lua" "resource.lua" "library.lua" "count.lua");
+
+// The first parts of scripts as scripts of their own. They get the resources without their sets, and leave the entries
+// undecided that need a set.
+pub(crate) static ACQUIRE_ALONE: Script =
+    script!(takes_memory: "prelude.lua" "without_sets.lua" "in_time.lua" "acquire.lua" "undecided.lua");
+pub(crate) static EXTEND_ALONE: Script =
+    script!(always_runs: "prelude.lua" "without_sets.lua" "extend.lua" "undecided.lua");
+pub(crate) static RELEASE_ALONE: Script =
+    script!(always_runs: "prelude.lua" "without_sets.lua" "release.lua" "undecided.lua");
+pub(crate) static GIVE_BACK_ALONE: Script =
+    script!(always_runs: "prelude.lua" "without_sets.lua" "in_time.lua" "release.lua" "undecided.lua");
 
 /// Tests the commands that the others run. It does not need the shared parts.
 pub(crate) static RIGHTS: Script = script!(always_runs: "rights.lua");
@@ -62,7 +75,21 @@ pub(crate) static RIGHTS: Script = script!(always_runs: "rights.lua");
 /// Stores the time since which a server is known in its role. It does not need the shared parts either.
 pub(crate) static MARK: Script = script!(always_runs: "mark.lua");
 
-static ALL: [&Script; 9] = [&ACQUIRE, &EXTEND, &RELEASE, &GIVE_BACK, &BREAK, &INSPECT, &COUNT, &RIGHTS, &MARK];
+static ALL: [&Script; 13] = [
+    &ACQUIRE,
+    &ACQUIRE_ALONE,
+    &EXTEND,
+    &EXTEND_ALONE,
+    &RELEASE,
+    &RELEASE_ALONE,
+    &GIVE_BACK,
+    &GIVE_BACK_ALONE,
+    &BREAK,
+    &INSPECT,
+    &COUNT,
+    &RIGHTS,
+    &MARK,
+];
 
 /// Loads all scripts into the server.
 pub(crate) async fn load_all(conn: &Conn) -> Result<(), CallError> {

@@ -1,18 +1,25 @@
--- ARGV: packed per claim the id, weight, capacity, TTL in ms, 1 to queue or 0; the client's inbox; the data for
---       snapshots, for all claims or for each
+-- ARGV: the packed ids of the claims, then the packed terms of all of them or of each: weight, capacity, TTL in ms,
+--       1 to queue or 0; the client's inbox; the data for snapshots, for all claims or for each
 --
 -- This part grants idle resources. acquire_among.lua handles the others.
 
-local SIZE, WHOLE = 33, ALONE .. 'c16c16c0'
+local ID_LENGTH, TERMS, TERMS_LENGTH, WHOLE = 16, '<I4I4dB', 17, ALONE .. 'c16c0'
 local call, sub, pack, unpack_from = redis.call, string.sub, struct.pack, struct.unpack
 local claims, inbox, answers, others = ARGV[1], ARGV[2], {}, {}
+local values, written = call('MGET', unpack(KEYS, 1, COUNT)), {} -- false for a missing key or one of another type
+local terms_at = COUNT * ID_LENGTH + 1
+-- The distance between the terms of two claims.
+local step = #claims < terms_at + TERMS_LENGTH and 0 or TERMS_LENGTH
+local weight, capacity, ttl, queue = unpack_from(TERMS, claims, terms_at)
 local shown_by_all = #ARGV == 3 and ARGV[3]
-local values, written = read_all(), {}
+local inbox_and_shown = inbox .. ARGV[3]
+-- Most claims of a batch have the same answer.
+local held, held_token, held_life
 
 for entry = 1, COUNT do
-  local key, value, at = KEYS[entry], values[entry], (entry - 1) * SIZE + 1
+  local key, value, at = KEYS[entry], values[entry], (entry - 1) * ID_LENGTH + 1
   if written[key] then value = call('GET', key) end
-  local weight, capacity, ttl, queue = unpack_from('<I4I4dB', claims, at + 16)
+  if step > 0 then weight, capacity, ttl, queue = unpack_from(TERMS, claims, terms_at + (entry - 1) * step) end
   local last, kept, until_when, actual = 0, 0, 0, capacity
   if not value then
     local set = KEYS[COUNT + entry]
@@ -32,15 +39,18 @@ for entry = 1, COUNT do
     local expires, at_ms = now + life, (now + life) / 1000
     local is_moved = at_ms + HALF_AN_HOUR > kept
     if is_moved then kept = math.ceil(at_ms) + HOUR end
-    local id, shown = sub(claims, at, at + 15), shown_by_all or ARGV[entry + 2]
-    value = pack(WHOLE, token, kept, expires, capacity, id, inbox, shown)
+    if not shown_by_all then inbox_and_shown = inbox .. ARGV[entry + 2] end
+    value = pack(WHOLE, token, kept, expires, capacity, sub(claims, at, at + 15), inbox_and_shown)
     if is_moved then
       call('SET', key, value, 'PXAT', kept)
     else
       call('SET', key, value, 'KEEPTTL')
     end
     written[key] = true
-    answers[entry] = pack('<Bdd', HELD, token, life)
+    if token ~= held_token or life ~= held_life then
+      held, held_token, held_life = pack('<Bdd', HELD, token, life), token, life
+    end
+    answers[entry] = held
   elseif queue == 0 and sub(value, ALONE_LENGTH + 1, ALONE_LENGTH + 16) ~= sub(claims, at, at + 15) then
     answers[entry] = pack('<Bdd', BUSY, 0, 0)
   else

@@ -1,9 +1,9 @@
 
 local library = library_in()
 return pack_each(answers, others, function(entry, key, set)
-  local at = (entry - 1) * SIZE + 1
+  local at = (entry - 1) * ID_LENGTH + 1
   local id = sub(claims, at, at + 15)
-  local weight, capacity, ttl, queue = unpack_from('<I4I4dB', claims, at + 16)
+  weight, capacity, ttl, queue = unpack_from(TERMS, claims, terms_at + (entry - 1) * step)
   local expires, shown = now + ttl * 1000, shown_by_all or ARGV[entry + 2]
 
   local r = library.open(key, set, id, current(values, written, entry, key))

@@ -5,7 +5,7 @@
 local SIZE, ENTRY = 24, '<c16d'
 local call, sub, pack, unpack_from = redis.call, string.sub, struct.pack, struct.unpack
 local leases, answers, others = ARGV[1], {}, {}
-local values, written = read_all(), {}
+local values, written = call('MGET', unpack(KEYS, 1, COUNT)), {} -- false for a missing key or one of another type
 
 for entry = 1, COUNT do
   local key, value, at = KEYS[entry], values[entry], (entry - 1) * SIZE + 1

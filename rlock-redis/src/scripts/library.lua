@@ -34,8 +34,10 @@ end
 local function library_in(grace)
   grace = tonumber(grace) or 0
 
-  local HEX = string.rep('%02x', 16)
-  local function hex(id) return string.format(HEX, string.byte(id, 1, 16)) end
+  local function hex(id)
+    local a, b, c, d = struct.unpack('>I4I4I4I4', id)
+    return string.format('%08x%08x%08x%08x', a, b, c, d)
+  end
 
   -- Sends a hint: the server's access rules may forbid it, and nothing depends on it.
   local function tell(inbox, text)

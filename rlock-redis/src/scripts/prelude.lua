@@ -23,13 +23,8 @@ local IDLE_LENGTH, ALONE_LENGTH, AMONG_LENGTH = 16, 28, 44
 local HOUR, HALF_AN_HOUR = 3600000, 1800000
 
 local HELD, QUEUED, BUSY, MISMATCH, GONE, COUNTED, FAILED = 1, 2, 3, 4, 5, 6, 7
+-- A packed answer of zeros: a script without sets has done nothing for this entry, because it needs the set.
+local UNDECIDED = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
 
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-
--- KEYS: the resources, then their sets in the same order
-local COUNT = math.ceil(#KEYS / 2)
-
--- Returns the strings of the resources, which are read in one command: false for a missing key or a key of another
--- type.
-local function read_all() return redis.call('MGET', unpack(KEYS, 1, COUNT)) end

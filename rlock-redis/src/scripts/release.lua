@@ -1,13 +1,15 @@
 -- ARGV: packed per lease the id and the rest in ms, for which its share stays taken without a holder; the rest of
 --       the grace, if it is not over
--- Returns a letter per lease: r released, a absent, f failed; after the letters the error texts of the failed ones.
+-- Returns a letter per lease: r released, a absent, f failed, u undecided without its set; after the letters the error
+-- texts of the failed ones.
 --
 -- This part releases leases that hold their resources alone. release_among.lua handles the others.
 
 local SIZE, ENTRY = 24, '<c16d'
 local call, sub, unpack_from = redis.call, string.sub, struct.unpack
 local leases, answers, others = ARGV[1], {}, {}
-local values, written = read_all(), {}
+local values, written = call('MGET', unpack(KEYS, 1, COUNT)), {} -- false for a missing key or one of another type
+UNDECIDED = 'u'
 
 for entry = 1, COUNT do
   local key, value, at = KEYS[entry], values[entry], (entry - 1) * SIZE + 1

@@ -12,9 +12,6 @@
 --
 -- A server out of memory may refuse SET and ZADD at the start of a script, but accepts ZREM and DEL. So a step that
 -- needs SET or ZADD begins with it: it happens as a whole or not at all.
---
--- While a slot of a cluster moves to another server, each of the two keys may be on either. A script then gets only the
--- string, and fails if it needs the set.
 
 local MOST_ARGUMENTS = 1000 -- Lua's stack bounds what unpack can push
 local RECORD, RECORD_AT, RECORD_INBOX, RECORD_SHOWN = '<I4I4dddd', 18, 58, 74
@@ -76,7 +73,6 @@ end
 
 -- Opens the resource at key for an operation on the lease id. value is its string, if it is already known.
 local function open(key, set, id, value)
-  if not set then error({ err = 'TRYAGAIN the slot of ' .. key .. ' is being moved' }) end
   value = value or redis.call('GET', key)
   local r = { key = key, set = set, id = id, last = 0, kept = 0, expires = 0, token = 0, capacity = 0, shared = 0,
     has_set = false }

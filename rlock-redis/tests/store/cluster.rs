@@ -194,6 +194,12 @@ async fn moving_slot_loses_no_lock() {
         }
         println!("half way, {held} of {} were extended and {busy} could not be", moving.len());
         assert!(held > 0, "no lock was extended");
+        let together: Vec<_> = moving.iter().map(|claim| extension(&claim.key)).collect();
+        for (answer, claim) in client.extend(&together).await.into_iter().zip(&moving) {
+            let is_apart = |error: &BackendError| error.is_transient() && has_waiter(claim);
+            let is_right = answer.as_ref().is_ok_and(|answer| matches!(answer, Extended::Held(_)));
+            assert!(is_right || answer.as_ref().is_err_and(is_apart), "{}: {answer:?}", claim.key.resource);
+        }
         others_fail_for_a_time(&client, &moving).await;
     };
     cluster.move_slot(slot, from, to, half_way).await;

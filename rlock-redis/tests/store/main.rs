@@ -11,6 +11,7 @@ mod errors;
 mod faults;
 mod footprint;
 mod forgotten;
+mod large_batches;
 mod late;
 mod processes;
 mod replicas;
