@@ -28,6 +28,8 @@ pub(super) struct Peers {
 struct Member {
     /// The port at which the member listens for the others, once it was started.
     port: Option<u16>,
+    /// Grows each time the port is set; older connections to the member end then.
+    starts: u64,
     process: Option<u32>,
     is_cut_off: bool,
 }
@@ -61,9 +63,13 @@ impl Peers {
         self.fronts[index]
     }
 
-    /// Sets the port at which member `index` listens.
+    /// Sets the port at which member `index` listens, and ends the connections to it: an earlier port may belong to a
+    /// stranger that answers nothing.
     pub(super) fn lead_to(&self, index: usize, port: u16) {
-        self.change(index, |member| member.port = Some(port));
+        self.change(index, |member| {
+            member.port = Some(port);
+            member.starts += 1;
+        });
     }
 
     /// Sets the process of member `index`.
@@ -125,7 +131,7 @@ async fn accept(listener: TcpListener, callee: usize, members: watch::Receiver<V
     }
 }
 
-/// Serves one connection, until either end closes it.
+/// Serves one connection, until either end closes it or the callee gets another port.
 async fn serve(stream: TcpStream, callee: usize, mut members: watch::Receiver<Vec<Member>>) {
     let known = members.borrow().clone();
     // Only members may connect. A member whose process is not known yet connects again.
@@ -134,13 +140,14 @@ async fn serve(stream: TcpStream, callee: usize, mut members: watch::Receiver<Ve
     if !passes(&mut members, ends).await {
         return;
     }
-    let Some(port) = members.borrow()[callee].port else { return };
+    let Member { port: Some(port), starts, .. } = members.borrow()[callee] else { return };
     let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await else { return };
     let _prompt = (stream.set_nodelay(true), server.set_nodelay(true));
     let ((from_caller, to_caller), (from_callee, to_callee)) = (stream.into_split(), server.into_split());
     tokio::select! {
         () = pass(from_caller, to_callee, members.clone(), ends) => {}
         () = pass(from_callee, to_caller, members.clone(), ends) => {}
+        _ = members.wait_for(|members| members[callee].starts != starts) => {}
     }
 }
 
@@ -183,4 +190,34 @@ fn has_open(process: u32, socket: &str) -> io::Result<bool> {
         }
     }
     Ok(false)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::io::Read as _;
+    use std::net::TcpStream;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn new_port_ends_older_connections() {
+        let peers = Peers::new(2);
+        peers.is_process(0, std::process::id());
+        let listen = || StdListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let lead_to = |listener: &StdListener| peers.lead_to(1, listener.local_addr().unwrap().port());
+        let connect = || TcpStream::connect((Ipv4Addr::LOCALHOST, peers.front(1))).unwrap();
+
+        let stranger = listen();
+        lead_to(&stranger);
+        let mut connection = connect();
+        connection.set_read_timeout(Some(SOON)).unwrap();
+        let _silent = stranger.accept().unwrap();
+        let member = listen();
+        lead_to(&member);
+        assert_eq!(connection.read(&mut [0]).unwrap(), 0, "the connection ends");
+        let _connection = connect();
+        member.accept().unwrap();
+    }
 }
