@@ -1,5 +1,6 @@
 //! One of several Redis servers: a node of a cluster, a primary, a replica or a sentinel.
 
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -114,6 +115,11 @@ pub(super) fn port_of(front: &Proxy) -> u16 {
     front.url().rsplit_once(':').and_then(|(_, port)| port.parse().ok()).expect("the kit's own URLs have a port")
 }
 
+/// The port at which a node of a cluster that serves `port` listens for the others, if it can.
+fn bus_port(port: u16) -> Option<u16> {
+    port.checked_add(BUS)
+}
+
 /// The arguments of a server behind `front` that keeps all confirmed writes, and replicates without a delay.
 pub(super) fn durable_arguments(front: &Proxy) -> Vec<String> {
     let port = port_of(front).to_string();
@@ -147,11 +153,16 @@ impl Service for Role {
     const PROGRAMS: &'static [&'static str] = redis::PROGRAMS;
     const PACKAGE: &'static str = redis::PACKAGE;
 
+    fn can_use(&self, port: u16) -> bool {
+        let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+        self.bus.is_none() || bus_port(port).is_some_and(is_free)
+    }
+
     fn prepare(&self, _program: &Path, folder: &Path, port: u16) -> io::Result<()> {
         let (name, text) = &self.file;
         fs::write(folder.join(name), text)?;
         if let Some((index, peers)) = &self.bus {
-            peers.lead_to(*index, port.wrapping_add(BUS));
+            peers.lead_to(*index, bus_port(port).expect("the kit chose the port"));
         }
         self.front.lead_to(&self.url(port));
         Ok(())
@@ -196,5 +207,26 @@ impl Store for Role {
     fn arguments(&self, port: u16) -> Vec<String> {
         let place = ["--port", &port.to_string(), "--bind", "127.0.0.1"].map(String::from);
         self.arguments.iter().cloned().chain(place).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::iter;
+
+    use super::*;
+
+    #[test]
+    fn node_needs_a_free_bus_port() {
+        let bus = Some((0, Arc::new(Peers::new(1))));
+        let file = ("nodes.conf", String::new());
+        let node = Role { front: front(), arguments: Vec::new(), file, bus, host: None, is_ready: |_| Ok(true) };
+        let port_of = |listener: &TcpListener| listener.local_addr().unwrap().port();
+        let mut listeners = iter::repeat_with(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+        let taken = listeners.find(|listener| port_of(listener) > BUS).unwrap();
+        let port = port_of(&taken) - BUS;
+        assert!(!node.can_use(port), "the bus port is taken");
+        assert!(!node.can_use(u16::MAX - BUS + 1), "there is no such bus port");
+        assert!(Role { bus: None, ..node }.can_use(port), "it has no bus");
     }
 }

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::{io, thread};
+use std::{io, iter, thread};
 
 use async_trait::async_trait;
 use tokio::sync::oneshot;
@@ -16,6 +16,8 @@ use super::store::Store;
 use crate::faults::{Control, Data};
 
 const TRIES: u32 = 5;
+/// The number of free ports to choose one from for each try.
+const PORTS: usize = 1_000;
 
 /// Implements [`Control`] for a type by its field `server`.
 macro_rules! control_by_server {
@@ -81,7 +83,8 @@ impl Server {
     fn start_somewhere<S: Service>(service: &S, start: impl Fn(u16) -> io::Result<Box<dyn Instance>>) -> Self {
         let mut tried = 0;
         loop {
-            let port = free_port();
+            let port = iter::repeat_with(free_port).take(PORTS).find(|&port| service.can_use(port));
+            let port = port.unwrap_or_else(|| panic!("{}: none of {PORTS} free ports suits it", S::NAME));
             tried += 1;
             match start(port) {
                 Ok(instance) => {

@@ -15,6 +15,11 @@ pub(super) trait Service: fmt::Debug + Clone + Send + Sync + 'static {
     /// The Debian package that contains one of the programs.
     const PACKAGE: &'static str;
 
+    /// Whether a server can serve 127.0.0.1:`port`, which is free.
+    fn can_use(&self, _port: u16) -> bool {
+        true
+    }
+
     /// Fills the empty `folder` of a server that will serve 127.0.0.1:`port`, if the program does not do so itself.
     fn prepare(&self, _program: &Path, _folder: &Path, _port: u16) -> io::Result<()> {
         Ok(())
