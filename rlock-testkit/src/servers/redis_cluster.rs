@@ -1,7 +1,9 @@
 //! A Redis Cluster.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -35,8 +37,8 @@ pub struct RedisCluster {
 }
 
 impl RedisCluster {
-    /// Starts a cluster that serves all slots. A primary that does not answer for `node_timeout` is replaced by its
-    /// replica.
+    /// Starts a cluster that serves all slots and passes messages between all nodes. A primary that does not answer for
+    /// `node_timeout` is replaced by its replica.
     ///
     /// # Panics
     ///
@@ -79,6 +81,7 @@ impl RedisCluster {
             is_ready,
         };
         let nodes = RedisNode::start_all((0..count).map(role).collect());
+        wait_until_linked(&nodes);
         Self { nodes, peers, asked: AtomicUsize::new(0) }
     }
 
@@ -251,6 +254,44 @@ impl RedisCluster {
         let mut keys: Vec<_> = self.nodes.iter().flat_map(of).collect();
         keys.sort();
         keys
+    }
+}
+
+/// Waits until each node passes on the messages of every other. A message gets lost on a link that is not open yet.
+fn wait_until_linked(nodes: &[RedisNode]) {
+    const CHANNEL: &str = "rlock-test:links";
+    let begun = Instant::now();
+    let mut publishers: Vec<Resp> = nodes.iter().map(RedisNode::resp).collect();
+    let mut listeners: Vec<Resp> = nodes.iter().map(RedisNode::resp).collect();
+    for listener in &mut listeners {
+        listener.command(&["SUBSCRIBE", CHANNEL]);
+    }
+    let mut heard: Vec<BTreeSet<String>> = vec![BTreeSet::new(); nodes.len()];
+    loop {
+        for (index, publisher) in publishers.iter_mut().enumerate() {
+            publisher.command(&["PUBLISH", CHANNEL, &index.to_string()]);
+        }
+        for (listener, heard) in listeners.iter_mut().zip(&mut heard) {
+            heard.extend(messages(listener));
+        }
+        if heard.iter().all(|heard| heard.len() == nodes.len()) {
+            return;
+        }
+        assert!(begun.elapsed() < SOON, "the nodes hear only {heard:?} within {SOON:?}");
+        thread::sleep(BETWEEN_LOOKS);
+    }
+}
+
+/// The messages that a subscriber has received since the last call.
+fn messages(subscriber: &mut Resp) -> Vec<String> {
+    let mut messages = Vec::new();
+    let mut reply = subscriber.command(&["PING"]);
+    loop {
+        match reply {
+            Reply::List(words) if words.len() == 3 => messages.push(words[2].to_string()),
+            _pong => return messages,
+        }
+        reply = subscriber.read().expect("the node answers a ping");
     }
 }
 
