@@ -365,4 +365,4 @@ pub(super) enum NotStarted {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

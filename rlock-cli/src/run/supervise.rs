@@ -288,6 +288,9 @@ impl<'a> Supervision<'a> {
             return;
         }
         self.hear_signals().await;
+        if self.is_over() {
+            return; // the program ended while rlock extended the lock after SIGCONT
+        }
         let now = Instant::now();
         if self.force_at.is_some_and(|force_at| now >= force_at) {
             self.force_at = None;
@@ -324,3 +327,6 @@ pub(super) fn described(status: ExitStatus) -> String {
         (code, None) => format!("ended with status {}", code.unwrap_or_default()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use std::process::{self, Command};
 use super::*;
 
 /// A process that stands in for a keeper and never answers, and the other end of its socket.
-fn silent() -> (Forked, process::Child, UnixStream) {
+pub(in crate::run) fn silent() -> (Forked, process::Child, UnixStream) {
     let (epoch, tree) = (Clock::boot().now(), Tree::of_this_process());
     let (stream, other) = UnixStream::pair().unwrap();
     stream.set_nonblocking(true).unwrap();

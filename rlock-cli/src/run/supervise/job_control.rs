@@ -53,10 +53,15 @@ impl Supervision<'_> {
         if self.is_over() || self.is_ending() {
             return;
         }
-        if self.args.on_lost == OnLost::Ignore
-            || self.held.remaining() > self.grace.term
-            || self.is_extended_in_time().await
-        {
+        if self.args.on_lost == OnLost::Ignore || self.held.remaining() > self.grace.term {
+            return self.go_on();
+        }
+        let is_extended = self.is_extended_in_time().await;
+        self.hear_news().await; // the program may have ended during the wait
+        if self.is_over() || self.is_ending() {
+            return;
+        }
+        if is_extended {
             self.go_on();
         } else {
             self.on_danger();

@@ -1,0 +1,83 @@
+use std::io::Write as _;
+use std::os::unix::net::UnixStream;
+use std::process::Child;
+
+use clap::Parser;
+use futures_util::future::join;
+use nix::sys::signal::raise;
+use rlock::memory::MemoryStore;
+use rlock::{Client, Clock, LockOptions, Namespace, SimpleLock};
+use rlock_testkit::faults::{Faults, Faulty, Verb};
+use tokio::runtime::Handle;
+use tokio::task::yield_now;
+use tokio::time::timeout;
+
+use super::*;
+use crate::keep::to_line;
+use crate::run::keeper::tests::silent;
+
+/// The parts of a run whose store and keeper a test controls. So little of the lease is left that the program would get
+/// TERM, and that stays so: the clock stands still.
+struct Run {
+    args: RunArgs,
+    held: Held,
+    faults: Faults,
+    keeper: Keeper,
+    /// The process that stands in for the keeper.
+    process: Child,
+    /// The keeper's end of the socket.
+    socket: UnixStream,
+    signals: Signals,
+}
+
+#[derive(Debug, Parser)]
+struct CommandLine {
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+impl Run {
+    async fn with(options: &[&str]) -> Self {
+        let line = [&["run", "job", "--ttl", "2s"], options, &["--", "true"]].concat();
+        let args = CommandLine::try_parse_from(line).unwrap().run;
+        let (forked, process, mut socket) = silent();
+        send(&mut socket, &[News::Ready { namespace: None }]);
+        let keeper = Keeper::meet(forked).await.unwrap();
+        let faults = Faults::none();
+        let backend = Faulty::new(MemoryStore::new().client(Namespace::default()), faults.clone());
+        let client = Client::builder().runtime(Handle::current()).clock(Clock::manual()).build(backend);
+        let options = LockOptions::new().ttl(Duration::from_millis(400));
+        let guard = SimpleLock::new("job", &client).unwrap().lock_with(options).await.unwrap();
+        let held = Held::new(vec![guard]);
+        Self { args, held, faults, keeper, process, socket, signals: Signals::listen().unwrap() }
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let _ended_already = self.process.kill();
+    }
+}
+
+fn send(socket: &mut UnixStream, news: &[News]) {
+    for news in news {
+        socket.write_all(to_line(news).as_bytes()).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn end_during_the_last_extension_counts() {
+    let Run { args, held, faults, keeper, socket, signals, .. } = &mut Run::with(&[]).await;
+    let mut run = Supervision::new(held, args, (keeper, Pid::this()), None, signals);
+    let extensions = faults.calls(Verb::Extend);
+    faults.freeze();
+    raise(Signal::SIGCONT).unwrap();
+    let end = async {
+        while faults.calls(Verb::Extend) == extensions {
+            yield_now().await;
+        }
+        send(socket, &[News::Ended(7 << 8), News::Gone]);
+    };
+    timeout(Duration::from_secs(10), join(run.on_time(), end)).await.expect("the lock is extended");
+    assert!(run.is_over() && run.end.is_none(), "{:?}", run.end);
+}
