@@ -181,9 +181,13 @@ impl<'a> Supervision<'a> {
         self.status.is_some() && (self.is_gone || is_left_alone)
     }
 
-    /// Handles the news that came before a loss or a timer: the program may have ended by itself.
+    /// Handles the news that came before a loss or a timer: the program may have ended by itself. News that comes
+    /// after the end of the run does not count.
     async fn hear_news(&mut self) {
         for _ in 0..Self::AT_ONCE {
+            if self.is_over() {
+                return;
+            }
             let Some(news) = ready(self.keeper.news()).await else { return };
             self.on_news(news);
         }

@@ -81,3 +81,12 @@ async fn end_during_the_last_extension_counts() {
     timeout(Duration::from_secs(10), join(run.on_time(), end)).await.expect("the lock is extended");
     assert!(run.is_over() && run.end.is_none(), "{:?}", run.end);
 }
+
+#[tokio::test]
+async fn late_news_after_the_end_does_not_count() {
+    let Run { args, held, keeper, socket, signals, .. } = &mut Run::with(&["--wait-for", "program"]).await;
+    let mut run = Supervision::new(held, args, (keeper, Pid::this()), None, signals);
+    send(socket, &[News::Ended(7 << 8), News::Late]);
+    run.on_time().await;
+    assert!(run.is_over() && run.end.is_none(), "{:?}", run.end);
+}
