@@ -73,8 +73,7 @@ async fn attend(rlock: UnixStream, command: &[OsString], mut keeper: KeeperState
             () = clock.sleep_until(until.unwrap_or_default()), if until.is_some() => {
                 let order = ready(orders.next_line()).await; // it may have a later time
                 if order.is_none() {
-                    keeper.tell(&News::Late);
-                    keeper.kill();
+                    keeper.end_late();
                 }
                 order
             }
@@ -219,6 +218,20 @@ impl KeeperState {
             self.asked.extend(self.tree.living());
         }
         let _refused = self.tree.signal(signal);
+    }
+
+    /// Kills what is left of the tree, whose time is up. A tree that has ended is not late, even if its end is still
+    /// unread.
+    fn end_late(&mut self) {
+        self.reap();
+        if self.is_gone {
+            return;
+        }
+        // Of a tree that has ended, the first process of the namespace may be left.
+        if !self.has_ended || !self.tree.survivors().is_empty() {
+            self.tell(&News::Late);
+        }
+        self.kill();
     }
 
     /// Kills every process that a look finds. The next look finds those that were forked meanwhile.
