@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::{join_all, select_all};
-use rlock::{ExtendError, ExtensionFailure, Guard, LossReason, Lost, ResourceName, UnlockError};
+use rlock::{Clock, ExtendError, ExtensionFailure, Guard, LossReason, Lost, ResourceName, UnlockError};
 
 /// One lock or several. The program may run only while all of them are held.
 #[derive(Debug)]
@@ -85,15 +85,33 @@ impl Held {
         self.0.into_iter().next()
     }
 
-    /// Releases all of them at the same time. Returns the first loss if there is one, or else an error.
-    pub(super) async fn unlock(self) -> Result<(), UnlockError> {
-        let mut outcome = Ok(());
-        for unlocked in join_all(self.0.into_iter().map(Guard::unlock)).await.into_iter().rev() {
-            if outcome.is_ok() || matches!(unlocked, Err(UnlockError::Lost(_))) {
-                outcome = unlocked;
-            }
+    /// Releases all of them at the same time. Returns the first loss if there is one, or else an error, or else whether
+    /// the store has released all of them: one may have ended by itself before the store answered.
+    pub(super) async fn unlock(self) -> Result<bool, UnlockError> {
+        let mut outcome = Ok(true);
+        for unlocked in join_all(self.0.into_iter().map(unlock)).await.into_iter().rev() {
+            outcome = match (outcome, unlocked) {
+                (Ok(all), Ok(one)) => Ok(all && one),
+                (_, Err(lost @ UnlockError::Lost(_))) => Err(lost),
+                (Err(error), _) | (Ok(_), Err(error)) => Err(error),
+            };
         }
         outcome
+    }
+}
+
+/// Releases a lock. False if it was held up to its deadline, and the store did not answer before: its absence after that
+/// proves no loss.
+async fn unlock(guard: Guard) -> Result<bool, UnlockError> {
+    let (clock, remaining) = (Clock::boot(), guard.remaining());
+    let deadline = clock.now().after(remaining);
+    match guard.unlock().await {
+        Err(UnlockError::Lost(Lost { reason: LossReason::Gone, .. }))
+            if !remaining.is_zero() && clock.now() >= deadline =>
+        {
+            Ok(false)
+        }
+        unlocked => unlocked.map(|()| true),
     }
 }
 
@@ -110,20 +128,32 @@ mod tests {
     use std::pin::pin;
 
     use futures_util::{FutureExt as _, poll};
-    use rlock::{Client, End, SimpleLock};
+    use rlock::memory::MemoryStore;
+    use rlock::{Client, ClientBuilder, End, LockOptions, Namespace, SimpleLock};
     use rlock_testkit::faults::{Faults, Faulty};
+    use tokio::time::sleep;
 
     use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+    const SHORT: Duration = Duration::from_secs(1);
+
+    /// Locks in a store of their own.
+    async fn held(names: &[&str], ttl: Duration, builder: ClientBuilder, faults: &Faults) -> (Held, Client) {
+        let backend = MemoryStore::new().client(Namespace::default());
+        let client = builder.build(Faulty::new(backend, faults.clone()));
+        let mut held = Held::new(Vec::new());
+        for name in names {
+            let lock = SimpleLock::new(name, &client).unwrap();
+            held.push(lock.lock_with(LockOptions::new().ttl(ttl)).await.unwrap());
+        }
+        (held, client)
+    }
 
     #[tokio::test]
     async fn slow_release_delays_no_other() {
         let faults = Faults::none();
-        let backend = rlock::backend::open("memory:?namespace=held", None).await.unwrap();
-        let client = Client::builder().build(Faulty::new(backend, faults.clone()));
-        let mut held = Held::new(Vec::new());
-        for name in ["a", "b", "c"] {
-            held.push(SimpleLock::new(name, &client).unwrap().lock().await.unwrap());
-        }
+        let (held, _client) = held(&["a", "b", "c"], LONG, Client::builder(), &faults).await;
         let ended: Vec<_> = held.0.iter().map(|guard| guard.ended()).collect();
         faults.freeze();
         let mut unlocking = pin!(held.unlock());
@@ -131,6 +161,28 @@ mod tests {
         let ended: Vec<_> = ended.into_iter().map(|ended| ended.now_or_never()).collect();
         assert_eq!(ended, [Some(End::Released); 3]);
         faults.thaw();
-        unlocking.await.unwrap();
+        assert!(unlocking.await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn absence_after_the_deadline_is_no_loss() {
+        let faults = Faults::none();
+        let (held, _client) = held(&["a"], SHORT, Client::builder(), &faults).await;
+        faults.freeze();
+        let mut unlocking = pin!(held.unlock());
+        assert!(poll!(unlocking.as_mut()).is_pending());
+        sleep(SHORT).await;
+        faults.thaw();
+        assert!(!unlocking.await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn absence_before_the_deadline_is_a_loss() {
+        let faults = Faults::none();
+        let (held, client) = held(&["a", "b"], LONG, Client::builder(), &faults).await;
+        faults.lose_events(true);
+        assert_eq!(client.break_leases("a").await.unwrap(), 1);
+        let error = held.unlock().await.unwrap_err();
+        assert!(matches!(error, UnlockError::Lost(_)), "{error}");
     }
 }

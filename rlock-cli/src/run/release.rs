@@ -16,7 +16,7 @@ pub(super) enum Ended {
     Released,
     /// One of them had been lost before.
     Lost,
-    /// The store has not confirmed it.
+    /// The store has not confirmed it in time.
     Unconfirmed,
 }
 
@@ -27,18 +27,19 @@ pub(super) async fn release(args: &RunArgs, client: &Client, held: Held, signals
     let patience = args.release_for.unwrap_or(remaining);
     let asked = tokio::time::Instant::now();
     let error = match held.unlock().await {
-        Ok(()) => {
+        Ok(true) => {
             event!("released", names: list; "released {names}");
             return Ended::Released;
         }
+        Ok(false) => None,
         Err(UnlockError::Lost(lost)) => {
             event!("lost", name: lost.resource.as_str(), reason: lost.reason.as_str(); "{lost}");
             return Ended::Lost;
         }
-        Err(error) => error,
+        Err(error) => Some(error),
     };
     let left = |of: Duration| of.saturating_sub(asked.elapsed());
-    if !left(patience).is_zero() {
+    if let Some(error) = error.filter(|_| !left(patience).is_zero()) {
         let until = shown(Duration::from_secs(left(patience).as_secs()));
         event!("not_released", names: list; "could not release {names} yet, retrying for {until}: {error}");
         let confirmed = tokio::select! {

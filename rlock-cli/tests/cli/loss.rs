@@ -167,6 +167,25 @@ fn release_is_retried_until_the_store_answers() {
 }
 
 #[test]
+fn late_answer_to_a_release_keeps_the_status() {
+    let server = Server::start_durable();
+    let observer = Observer::of(&server);
+    let folder = Folder::new();
+    let name = unique("late");
+    let script = folder.script("echo > $D/ready; cat; exit 7");
+    let mut running = Rlock::run_script(&server, &name, &["--ttl", "4s", "--json"], &script);
+    folder.wait_for("ready", 1);
+    freeze_after_extension(&server, &observer, &name);
+    running.close_stdin();
+    running.hear("\"event\":\"ended\"");
+    std::thread::sleep(TTL); // rlock waits for an answer for 5 s
+    wait_for(server.resume());
+    let exited = running.exit();
+    exited.assert(7, &[]);
+    assert!(!exited.stderr.contains("\"event\":\"lost\""), "{}", exited.stderr);
+}
+
+#[test]
 fn release_that_was_not_confirmed_is_74() {
     let server = Server::start_durable();
     let folder = Folder::new();
