@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::{join_all, select_all};
 use rlock::{Clock, ExtendError, ExtensionFailure, Guard, LossReason, Lost, ResourceName, UnlockError};
+use tokio::time::timeout;
 
 /// One lock or several. The program may run only while all of them are held.
 #[derive(Debug)]
@@ -69,9 +70,10 @@ impl Held {
         Ok(())
     }
 
-    /// Leaves all of them held. Each keeps its TTL from now on if the store answers, or else its old deadline.
+    /// Leaves all of them held. Each keeps its TTL from now on if the store answers, or else its old deadline. The wait
+    /// for the store takes half of the remaining time at most.
     pub(super) async fn hand_over(self, ttl: Duration) -> Result<(), Lost> {
-        let _as_long_as_it_is = self.extend(ttl).await;
+        let _as_long_as_it_is = timeout(self.remaining() / 2, self.extend(ttl)).await;
         self.0.into_iter().try_for_each(|guard| guard.into_handle().map(drop))
     }
 
@@ -131,6 +133,7 @@ mod tests {
     use rlock::memory::MemoryStore;
     use rlock::{Client, ClientBuilder, End, LockOptions, Namespace, SimpleLock};
     use rlock_testkit::faults::{Faults, Faulty};
+    use tokio::runtime::Handle;
     use tokio::time::sleep;
 
     use super::*;
@@ -184,5 +187,16 @@ mod tests {
         assert_eq!(client.break_leases("a").await.unwrap(), 1);
         let error = held.unlock().await.unwrap_err();
         assert!(matches!(error, UnlockError::Lost(_)), "{error}");
+    }
+
+    #[tokio::test]
+    async fn silent_store_does_not_block_a_hand_over() {
+        let faults = Faults::none();
+        // The lock does not end before the wait does, however slow the machine is.
+        let builder = Client::builder().runtime(Handle::current()).clock(Clock::manual());
+        let (held, _client) = held(&["a"], SHORT, builder, &faults).await;
+        faults.freeze();
+        let handed_over = timeout(LONG, held.hand_over(SHORT)).await;
+        handed_over.expect("it waits for the store").unwrap();
     }
 }
