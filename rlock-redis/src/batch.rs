@@ -46,7 +46,7 @@ pub(crate) struct Verb<'a, E> {
     pub(crate) arguments: &'a (dyn Fn(&mut Args, &[&E]) + Sync),
     /// Splits a reply into the answers to this number of entries.
     pub(crate) split: fn(&Reply, usize) -> Result<Vec<Answer>, Unreadable>,
-    /// The time that a server of a cluster has for its answer after another one has answered.
+    /// The time that a server of a cluster has for its answers after another one has answered.
     pub(crate) patience: Duration,
 }
 
@@ -74,8 +74,9 @@ impl RedisBackend {
         let read = |answer: Result<Answer, BackendError>, entry: &E| {
             read(&answer?, entry).unwrap_or_else(|error| Err(self.failed(error, verb.operation)))
         };
+        let set_use = verb.set_use.filter(|set_use| entries.len() >= LARGE && set_use.may_omit());
         if !self.route.is_by_bucket() && (1..=CHUNK).contains(&entries.len()) {
-            let answers = self.part(verb, 0, &entries.iter().collect::<Vec<_>>()).await;
+            let answers = self.part(verb, 0, &entries.iter().collect::<Vec<_>>(), set_use).await;
             return answers.into_iter().zip(entries).map(|(answer, entry)| read(answer, entry)).collect();
         }
         let bucket = |entry| if self.route.is_by_bucket() { bucket(verb, entry) } else { 0 };
@@ -86,7 +87,7 @@ impl RedisBackend {
         let calls = parts.iter().enumerate().map(|(number, part)| {
             let bucket = part[0].0;
             let entries: Vec<&E> = part.iter().map(|(_, at)| &entries[*at]).collect();
-            async move { (number, self.part(verb, bucket, &entries).await) }
+            async move { (number, self.part(verb, bucket, &entries, set_use).await) }
         });
         let calls: FuturesUnordered<_> = calls.collect();
         let patience = if self.route.is_by_bucket() { verb.patience } else { Duration::MAX };
@@ -104,16 +105,17 @@ impl RedisBackend {
 
     /// Runs a script over entries of one bucket.
     ///
-    /// Most leases hold their resources alone. So a large call of a verb with a [`SetUse`] first omits the sets, which
-    /// the server would read in vain, and a second call decides the entries that need theirs. Claims go with their sets
-    /// at once, because a second call would let later claims overtake them.
+    /// Most leases hold their resources alone. So with a [`SetUse`] a large call first omits the sets, which the server
+    /// would read in vain, and a second call decides the entries that need theirs. Claims go with their sets at once,
+    /// because a second call would let later claims overtake them.
     async fn part<E: Sync>(
         &self,
         verb: &Verb<'_, E>,
         bucket: u16,
         entries: &[&E],
+        set_use: Option<&SetUse>,
     ) -> Vec<Result<Answer, BackendError>> {
-        let Some(set_use) = verb.set_use.filter(|set_use| entries.len() >= LARGE && set_use.may_omit()) else {
+        let Some(set_use) = set_use.filter(|_| entries.len() >= LARGE) else {
             return self.with_sets(verb, bucket, entries).await;
         };
         let mut answers = match self.run(verb, Sent::Strings, bucket, entries).await {

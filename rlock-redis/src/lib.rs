@@ -19,6 +19,7 @@
 //!
 //! Each operation is one call of a Lua script, which the server runs atomically: it drops leases that have expired by
 //! the server's clock, carries out the request, and grants the next waiters. A batch is one call for every 256 entries.
+//! A large batch of extensions or releases may take a second call, for the locks that clients share or wait for.
 //! A resource is one string, `rlock:2:{namespace:tag}:name`, and a sorted set while clients wait or share it. An
 //! uncontended acquire reads and writes that string, and so does its release; an extension writes eight bytes of it.
 //! The tag is one of 16, by the hash slot of the name. The 2 is the version of the layout.

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// The number of calls that get sets at once, after a call without sets has left many entries undecided.
-const CALLS: u32 = 16;
+/// The number of batches that get sets at once, after a call without sets has left many entries undecided.
+const BATCHES: u32 = 16;
 /// One undecided entry among this number of entries is worth a second call. More of them cost more than the sets do.
 const MANY: usize = 16;
 
@@ -17,20 +17,20 @@ pub(crate) struct SetUses {
 /// The recent use of sets by the requests of one verb.
 #[derive(Debug, Default)]
 pub(crate) struct SetUse {
-    /// The number of next calls that get sets at once.
+    /// The number of next batches that get sets at once.
     likely: AtomicU32,
 }
 
 impl SetUse {
-    /// Whether this call may omit the sets.
+    /// Whether the next batch may omit the sets.
     pub(crate) fn may_omit(&self) -> bool {
-        self.likely.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |calls| calls.checked_sub(1)).is_err()
+        self.likely.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |batches| batches.checked_sub(1)).is_err()
     }
 
     /// Records a call without sets that left this number of entries undecided.
     pub(crate) fn record(&self, undecided: usize, entries: usize) {
         if undecided * MANY > entries {
-            self.likely.store(CALLS, Ordering::Relaxed);
+            self.likely.store(BATCHES, Ordering::Relaxed);
         }
     }
 }
@@ -45,7 +45,7 @@ mod tests {
         set_use.record(2, 32);
         assert!(set_use.may_omit(), "few entries were undecided");
         set_use.record(3, 32);
-        assert!((0..CALLS).all(|_| !set_use.may_omit()));
-        assert!(set_use.may_omit(), "a call tries without them again");
+        assert!((0..BATCHES).all(|_| !set_use.may_omit()));
+        assert!(set_use.may_omit(), "a batch tries without them again");
     }
 }

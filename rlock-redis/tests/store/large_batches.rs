@@ -113,7 +113,10 @@ async fn replica_reports_no_lease_of_a_batch_as_gone() {
     let server = Server::start();
     let client = server.client_without_flags().await;
     client.acquire(&many()).await;
+    client.release(&releases(&many())).await;
     server.run(&["REPLICAOF", "127.0.0.1", "1"]);
+    let before = scripts_run(server.resp());
     let extended = client.extend(&extensions(&many())).await;
     assert!(extended.iter().all(|answer| matches!(answer, Err(error) if error.is_transient())), "{extended:?}");
+    assert_eq!(scripts_run(server.resp()) - before, 2, "the second call needs a server that accepts writes");
 }
