@@ -31,7 +31,7 @@ use crate::watchdog::WatchdogConfig;
 /// # Ok(()) }
 /// ```
 ///
-/// Up to 16 free locks are acquired with one request of the client, if the store takes several claims at a time. While
+/// Up to 32 free locks are acquired with one request of the client, if the store takes several claims at a time. While
 /// other requests of the client wait, the set may need more.
 #[doc(alias = "MultiLock")]
 #[derive(Debug, Clone)]

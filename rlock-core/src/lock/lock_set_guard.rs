@@ -156,7 +156,7 @@ impl LockSetGuard {
         }
     }
 
-    /// Releases all locks, up to 16 with one request if the store takes several at a time, and reports whether they were
+    /// Releases all locks, up to 32 with one request if the store takes several at a time, and reports whether they were
     /// held until then.
     ///
     /// # Errors
