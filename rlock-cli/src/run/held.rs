@@ -102,8 +102,8 @@ impl Held {
     }
 }
 
-/// Releases a lock. False if it was held up to its deadline, and the store did not answer before: its absence after that
-/// proves no loss.
+/// Releases a lock. False if the store answered only after the deadline that the lock has no more: its absence proves no
+/// loss then.
 async fn unlock(guard: Guard) -> Result<bool, UnlockError> {
     let (clock, remaining) = (Clock::boot(), guard.remaining());
     let deadline = clock.now().after(remaining);

@@ -196,6 +196,9 @@ impl<'a> Supervision<'a> {
     /// Handles the signals that came before a timer: after SIGCONT the lock may still be extended.
     async fn hear_signals(&mut self) {
         for _ in 0..Self::AT_ONCE {
+            if self.is_over() {
+                return;
+            }
             let Some(signal) = ready(self.signals.next()).await else { return };
             self.on_signal(signal).await;
         }

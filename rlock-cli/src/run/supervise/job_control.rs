@@ -58,15 +58,16 @@ impl Supervision<'_> {
         }
         let is_extended = self.is_extended_in_time().await;
         self.hear_news().await; // the program may have ended during the wait
-        if self.is_over() || self.is_ending() {
+        if self.is_over() || self.end.is_some() {
             return;
         }
         if is_extended {
-            self.go_on();
-        } else {
-            self.on_danger();
-            self.kill();
+            return self.go_on();
         }
+        if self.held.loss().is_none() {
+            self.on_danger();
+        }
+        self.kill();
     }
 
     async fn is_extended_in_time(&self) -> bool {

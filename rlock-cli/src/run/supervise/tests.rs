@@ -38,7 +38,7 @@ struct CommandLine {
 
 impl Run {
     async fn with(options: &[&str]) -> Self {
-        let line = [&["run", "job", "--ttl", "2s"], options, &["--", "true"]].concat();
+        let line = [&["run", "job", "--ttl", "10m"], options, &["--", "true"]].concat();
         let args = CommandLine::try_parse_from(line).unwrap().run;
         let (forked, process, mut socket) = silent();
         send(&mut socket, &[News::Ready { namespace: None }]);
@@ -46,7 +46,7 @@ impl Run {
         let faults = Faults::none();
         let backend = Faulty::new(MemoryStore::new().client(Namespace::default()), faults.clone());
         let client = Client::builder().runtime(Handle::current()).clock(Clock::manual()).build(backend);
-        let options = LockOptions::new().ttl(Duration::from_millis(400));
+        let options = LockOptions::new().ttl(Duration::from_secs(5));
         let guard = SimpleLock::new("job", &client).unwrap().lock_with(options).await.unwrap();
         let held = Held::new(vec![guard]);
         Self { args, held, faults, keeper, process, socket, signals: Signals::listen().unwrap() }
