@@ -174,6 +174,9 @@ impl RedisConfig {
     /// forward during the grace ends it, and a server that is demoted and promoted again within a second may grant over
     /// connections that stayed open. A connection in use asks the server again each second.
     ///
+    /// On a cluster and under sentinels the time is a second longer: so long clients may still use an old primary that
+    /// runs on. Zero stays zero.
+    ///
     /// The age is `uptime_in_seconds` in the answer to `INFO`, which also shows a promotion. If the server's clock was set
     /// back to before its start, the time counts from the first client, as after a promotion. When that clock reaches the
     /// start again, connections that are opened within the grace wait for its end once more.

@@ -11,6 +11,9 @@ use crate::error::{CallError, Cause};
 /// cluster or its sentinels let clients use it. So clients leave a mark on such a server, with its identity, and the
 /// grace begins with the mark. So it does on a server whose clock was set back to before its start.
 ///
+/// A primary that others replace may still run, and then grants and extends until its clients have left it. So the grace
+/// of such a server lasts for [`LEAVING`](Self::LEAVING) longer.
+///
 /// A server that is demoted and promoted again keeps its connections, and its identity changes. So a connection in use
 /// asks for the identity again, and a new one begins another grace.
 #[derive(Debug)]
@@ -35,12 +38,15 @@ struct Known {
 impl Grace {
     /// The time that a cluster or sentinels take to start, and their clients to arrive.
     const STARTING: Duration = Duration::from_secs(60);
+    /// The time within which the clients leave a primary that was replaced.
+    const LEAVING: Duration = Duration::from_secs(1);
     /// The longest pause before a claim fails, so that callers do not retry in a tight loop.
     const MOMENT: Duration = Duration::from_millis(200);
     /// The time for which an identity counts. A demotion and a promotion within that time go unnoticed until its end.
     const CERTAIN: Duration = Duration::from_secs(1);
 
     pub(crate) fn new(length: Duration, is_alone: bool) -> Self {
+        let length = if is_alone || length.is_zero() { length } else { length + Self::LEAVING };
         Self { length, is_alone, known: Mutex::default(), asking: tokio::sync::Mutex::default() }
     }
 
@@ -144,6 +150,17 @@ mod tests {
         assert!(!grace.is_still("second", asked));
         grace.has_passed(Duration::ZERO, "second".into(), asked);
         assert!(!grace.is_over() && !grace.was_over() && grace.left() > LENGTH / 2);
+    }
+
+    #[test]
+    fn grace_covers_the_clients_of_a_replaced_primary() {
+        const LENGTH: Duration = Duration::from_secs(60);
+        for (is_alone, longest) in [(true, LENGTH), (false, LENGTH + Grace::LEAVING)] {
+            let grace = Grace::new(LENGTH, is_alone);
+            grace.has_passed(Duration::ZERO, "new".into(), Instant::now());
+            assert!((longest - Duration::from_millis(500)..=longest).contains(&grace.left()), "{:?}", grace.left());
+        }
+        assert!(Grace::new(Duration::ZERO, false).was_over(), "it is switched off");
     }
 
     #[tokio::test]

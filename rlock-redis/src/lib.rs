@@ -76,10 +76,10 @@
 //!
 //! - **Failover.** Replication is asynchronous: a primary that fails may lose the latest grants, and the promoted
 //!   replica may grant them again. After a promotion nothing is granted for the
-//!   [`restart_grace`](RedisConfig::restart_grace), counted from the time at which the first client finds the new
-//!   primary. So holders that can reach it learn of their loss first. A grace as long as the longest TTL also covers
-//!   holders that cannot, because their deadlines pass. With a shorter one, two holders overlap until the first one's
-//!   deadline. The old primary may go on granting to clients that only it can reach: `min-replicas-to-write 1` ends
+//!   [`restart_grace`](RedisConfig::restart_grace) and one more second, counted from the time at which the first client
+//!   finds the new primary. In that second the clients leave an old primary that still runs. So holders that can reach
+//!   the new one learn of their loss first. A grace as long as the longest TTL also covers holders that cannot, because
+//!   their deadlines pass. With a shorter one, two holders overlap until the first one's deadline. The old primary may go on granting to clients that only it can reach: `min-replicas-to-write 1` ends
 //!   that after `min-replicas-max-lag`. So may an old primary that comes back behind a proxy or a name, which a
 //!   `redis://` URL cannot tell from its successor: `redis-sentinel://` can. In all of these cases the fencing token
 //!   protects what they write to.

@@ -103,8 +103,9 @@ async fn documented_rights_suffice() {
     let client = RedisBackend::connect(config).await.unwrap();
     let claims: Vec<_> =
         (0..50).map(|id| claim(&format!("job/{id}"), id + 1, Share::EXCLUSIVE, 30_000, IfBusy::Refuse)).collect();
-    let answers = client.acquire(&claims).await;
-    assert!(answers.iter().all(|answer| matches!(answer, Ok(Acquired::Held(_)))), "{answers:?}");
+    let all_granted =
+        async || client.acquire(&claims).await.iter().all(|answer| matches!(answer, Ok(Acquired::Held(_))));
+    eventually(SOON, "the grace after the start", all_granted).await;
 
     let of_clusters = ["+cluster|slots", "+cluster|info", "+asking", "+wait"];
     for (number, left_out) in of_clusters.into_iter().enumerate() {
