@@ -267,7 +267,7 @@ fn supervisor_frozen_past_the_ttl_kills_the_program() {
 }
 
 #[test]
-fn death_of_the_keeper_after_a_loss_is_reported() {
+fn keepers_death_after_a_loss_is_reported() {
     let server = Server::start();
     let observer = Observer::of(&server);
     let folder = Folder::new();

@@ -92,7 +92,7 @@ async fn release_finds_losses_and_grants_waiters() {
 }
 
 #[tokio::test]
-async fn sets_are_sent_at_once_while_many_are_needed() {
+async fn sets_are_sent_while_many_are_needed() {
     let server = Server::start();
     let (client, other) = (server.client_in("n").await, server.client_in("n").await);
     other.acquire(&many()).await;
@@ -109,7 +109,7 @@ async fn sets_are_sent_at_once_while_many_are_needed() {
 }
 
 #[tokio::test]
-async fn replica_reports_no_lease_of_a_batch_as_gone() {
+async fn replica_ends_no_lease_of_a_batch() {
     let server = Server::start();
     let client = server.client_without_flags().await;
     client.acquire(&many()).await;

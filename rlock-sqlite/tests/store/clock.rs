@@ -21,7 +21,7 @@ async fn restart_keeps_a_lock_for_one_ttl() {
     let before = open(&path).await;
     let Ok(Acquired::Held(first)) = hold(&before, "x", 1).await else { panic!("it is free") };
     drop(before);
-    // The host had been running for years, and another file had come in the place of a deleted one.
+    // The host had been running for years, and another file had replaced a deleted one.
     change_clock(&path, "of-the-start-before", 1 << 50);
     sqlite(&path).execute_batch("UPDATE state SET opens = 1 << 60").unwrap();
     let after = reopen(&path).await;
