@@ -75,8 +75,8 @@ pub async fn transient_error_is_no_loss(stage: &Stage, network: &Network) {
     for _ in 0..3 {
         proxy.cut();
         // Long enough for a renewal to become due.
-        sleep(ttl * 4 / 10).await;
-        let answer = within(SOON, "an answer", client.inspect("x")).await;
+        let outage = sleep(ttl * 4 / 10);
+        let (answer, ()) = tokio::join!(within(SOON, "an answer", client.inspect("x")), outage);
         assert!(answer.is_err(), "the connection was not cut");
         proxy.heal();
         assert!(guard.is_held(), "{:?}", guard.loss());
