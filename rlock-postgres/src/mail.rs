@@ -157,8 +157,9 @@ impl Mailbox {
             match polled {
                 Ok(rows) => {
                     let started = rows.first().and_then(|row| row.try_get::<i64, _>(0).ok());
-                    // Another server, or one that crashed, may have lost mail.
-                    if started_before.replace(started).is_some_and(|before| before != started) {
+                    // Another server, or one that crashed, may have lost mail. So may the one that answers the first poll,
+                    // if it has replaced the one that granted.
+                    if started_before.replace(started) != Some(started) {
                         events.send(Event::Resync);
                     }
                     is_read =
