@@ -102,8 +102,8 @@ impl Held {
     }
 }
 
-/// Releases a lock. False if the store answered only after the deadline that the lock has no more: its absence proves no
-/// loss then.
+/// Releases a lock. False if the lock was held, and the store reported its absence only after its deadline: that is no
+/// loss.
 async fn unlock(guard: Guard) -> Result<bool, UnlockError> {
     let (clock, remaining) = (Clock::boot(), guard.remaining());
     let deadline = clock.now().after(remaining);
@@ -141,7 +141,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
     const SHORT: Duration = Duration::from_secs(1);
 
-    /// Locks in a store of their own.
+    /// Locks in a new store.
     async fn held(names: &[&str], ttl: Duration, builder: ClientBuilder, faults: &Faults) -> (Held, Client) {
         let backend = MemoryStore::new().client(Namespace::default());
         let client = builder.build(Faulty::new(backend, faults.clone()));

@@ -1,3 +1,3 @@
--- KEYS: the resources; a part in front of undecided.lua needs no more
+-- KEYS: the resources
 
 local COUNT = #KEYS
