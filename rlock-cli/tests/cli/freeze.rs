@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 
 use super::Server;
 use super::tree::keeper_of;
-use crate::support::{Folder, Observer, Process, Rlock, unique, until};
+use crate::support::{Folder, Observer, Process, Rlock, SHORT_TTL, unique, until};
 
 #[test]
 fn kill_by_the_keeper_is_reported() {
@@ -58,6 +58,37 @@ fn lock_of_continued_rlock_is_extended_in_time() {
     let exited = running.exit();
     exited.assert(0, &["released"]);
     assert!(!exited.stderr.contains("losing"), "{}", exited.stderr);
+}
+
+#[test]
+fn stopped_waiter_starts_nothing_on_a_dead_lease() {
+    let server = Server::start();
+    let observer = Observer::of(&server);
+    let folder = Folder::new();
+    let name = unique("asleep");
+    let hold = || {
+        let mut holder = Rlock::on(&server, &["run", &name, "--ttl", "1m", "--", "cat"]);
+        holder.hear("acquired");
+        holder
+    };
+    let first = hold();
+    let script = folder.script("echo $RLOCK_TOKEN >> $D/ran");
+    let waiter = Rlock::run_script(&server, &name, &["--ttl", SHORT_TTL], &script);
+    observer.wait_for_queue(&name, 1);
+    let stopped = Process::from(waiter.pid());
+    waiter.signal(Signal::SIGSTOP);
+    stopped.wait_until_stopped();
+    first.exit().assert(0, &["released"]); // the store grants the lock to the waiter, unless its place has expired
+    until("the end of the waiter's lease", || observer.look(&name).is_free().then_some(()));
+    let next = hold();
+    let token = observer.holder(&name).unwrap().token.get();
+    waiter.signal(Signal::SIGCONT);
+    observer.wait_for_queue(&name, 1);
+    assert_eq!(folder.read("ran"), "");
+    next.exit().assert(0, &["released"]);
+    waiter.exit().assert(0, &["released"]);
+    let own_token: u64 = folder.read("ran").trim().parse().unwrap();
+    assert!(own_token > token, "{own_token} after {token}");
 }
 
 /// Waits until the program of a lock with a TTL of 12 s would get TERM.
