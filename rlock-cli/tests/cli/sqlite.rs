@@ -108,6 +108,27 @@ fn lock_is_taken_in_a_time_namespace_too() {
     holder.exit().assert(0, &["released"]);
 }
 
+/// As in a container with a boot id of its own.
+#[test]
+fn another_boot_id_frees_no_lock() {
+    let server = Server::start();
+    let folder = Folder::new();
+    let id = folder.path("id");
+    fs::write(&id, "00000000-0000-4000-8000-000000000000\n").expect("the folder is there");
+    let script = "mount --bind \"$0\" /proc/sys/kernel/random/boot_id && exec \"$@\"";
+    let id = id.to_str().expect("it is UTF-8");
+    let options = ["--user", "--map-root-user", "--mount", "sh", "-c", script, id];
+    let try_run = ["run", "x", "--try", "--", "true"];
+    let elsewhere = || tree::unshared(&server, &options, &try_run).exit();
+    let mut holder = Rlock::on(&server, &["run", "x", "--", "cat"]);
+    holder.hear("acquired");
+    elsewhere().assert(69, &["count time by another clock"]);
+    holder.exit().assert(0, &["released"]);
+    Rlock::on(&server, &["acquire", "x", "--ttl", "10m"]).exit().assert(0, &["acquired"]);
+    elsewhere().assert(75, &["x is held by "]); // no client has the file open
+    Rlock::on(&server, &try_run).exit().assert(75, &["x is held by "]);
+}
+
 #[test]
 fn unusable_file_is_69_with_a_remedy() {
     let folder = Folder::new();
