@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use crate::keep::{Namespace, News, Order, Tree, keep, to_line};
 use crate::ready::ready;
 use crate::run::error::shown;
+use crate::run::start_error::StartError;
 use crate::sys::{self, Child};
 
 /// A process that keeps the program's tree. Dropping this dismisses the keeper and waits up to 100 ms for its end: in a
@@ -85,7 +86,11 @@ impl Forked {
         let tree = Tree::of_this_process();
         sys::adopt_orphans();
         let parent = std::process::id();
-        let Some(pid) = sys::fork()? else {
+        let forked = sys::fork().map_err(|error| {
+            let remedy = StartError::remedy_of_the_system(&error).unwrap_or("check the limits of the user and of the container");
+            io::Error::other(format!("the keeper cannot be started: {error}; {remedy}"))
+        })?;
+        let Some(pid) = forked else {
             drop(stream);
             exit(i32::from(keep(rlock, command, namespace, epoch, parent).is_err()));
         };

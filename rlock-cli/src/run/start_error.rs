@@ -28,7 +28,7 @@ impl StartError {
     }
 
     /// The remedy if the system refused a process, a descriptor or memory: the program itself may be good.
-    fn remedy_of_the_system(source: &io::Error) -> Option<&'static str> {
+    pub(super) fn remedy_of_the_system(source: &io::Error) -> Option<&'static str> {
         Some(match Errno::from_raw(source.raw_os_error()?) {
             Errno::EAGAIN => "there are too many processes: raise the limit (ulimit -u)",
             Errno::EMFILE | Errno::ENFILE => "too many files are open: raise the limit (ulimit -n, fs.file-max)",
