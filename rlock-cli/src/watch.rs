@@ -183,6 +183,15 @@ mod tests {
     }
 
     #[test]
+    fn long_name_leaves_room_at_80_columns() {
+        let mut long = held(30);
+        long.resource = ResourceName::new("n".repeat(60)).unwrap();
+        let frame = Lives::default().frame(&[long], false, 80, 9);
+        let expected = format!("{}  ██████████  30s    2m     0  build-7, process 42 (report)", "n".repeat(18));
+        assert_eq!(frame.lines().nth(1), Some(&*expected), "{frame}");
+    }
+
+    #[test]
     fn what_has_no_room_is_counted() {
         let frame = Lives::default().frame(&[held(30), held(30), held(30)], false, 100, 3);
         let lines: Vec<_> = frame.lines().collect();
