@@ -1,6 +1,7 @@
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
 use std::process::Child;
+use std::sync::Arc;
 
 use clap::Parser;
 use futures_util::future::join;
@@ -17,10 +18,11 @@ use crate::keep::to_line;
 use crate::run::keeper::tests::silent;
 
 /// The parts of a run whose store and keeper a test controls. So little of the lease is left that the program would get
-/// TERM, and that stays so: the clock stands still.
+/// TERM, and that stays so: the clock stands still, and no watchdog extends the lease.
 struct Run {
     args: RunArgs,
     held: Held,
+    store: Arc<MemoryStore>,
     faults: Faults,
     keeper: Keeper,
     /// The process that stands in for the keeper.
@@ -44,12 +46,13 @@ impl Run {
         send(&mut socket, &[News::Ready { namespace: None }]);
         let keeper = Keeper::meet(forked).await.unwrap();
         let faults = Faults::none();
-        let backend = Faulty::new(MemoryStore::new().client(Namespace::default()), faults.clone());
+        let store = MemoryStore::new();
+        let backend = Faulty::new(store.client(Namespace::default()), faults.clone());
         let client = Client::builder().runtime(Handle::current()).clock(Clock::manual()).build(backend);
-        let options = LockOptions::new().ttl(Duration::from_secs(5));
+        let options = LockOptions::new().ttl(Duration::from_secs(5)).watchdog(false);
         let guard = SimpleLock::new("job", &client).unwrap().lock_with(options).await.unwrap();
         let held = Held::new(vec![guard]);
-        Self { args, held, faults, keeper, process, socket, signals: Signals::listen().unwrap() }
+        Self { args, held, store, faults, keeper, process, socket, signals: Signals::listen().unwrap() }
     }
 }
 
@@ -89,4 +92,18 @@ async fn late_news_after_the_end_does_not_count() {
     send(socket, &[News::Ended(7 << 8), News::Late]);
     run.on_time().await;
     assert!(run.is_over() && run.end.is_none(), "{:?}", run.end);
+}
+
+#[tokio::test]
+async fn stopped_program_of_a_lost_lock_is_killed() {
+    let Run { args, held, store, faults, keeper, signals, .. } = &mut Run::with(&[]).await;
+    let mut run = Supervision::new(held, args, (keeper, Pid::this()), None, signals);
+    run.on_stop(Signal::SIGSTOP as i32);
+    faults.lose_events(true); // only the extension reports the loss
+    let other = Client::builder().build(store.client(Namespace::default()));
+    assert_eq!(other.break_leases("job").await.unwrap(), 1);
+    assert!(run.held.loss().is_none());
+    run.resume().await;
+    assert!(run.held.loss().is_some());
+    assert!(run.end.is_some_and(|end| end.is_killed), "{:?}", run.end);
 }
