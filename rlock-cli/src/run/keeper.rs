@@ -87,7 +87,8 @@ impl Forked {
         sys::adopt_orphans();
         let parent = std::process::id();
         let forked = sys::fork().map_err(|error| {
-            let remedy = StartError::remedy_of_the_system(&error).unwrap_or("check the limits of the user and of the container");
+            let remedy =
+                StartError::remedy_of_the_system(&error).unwrap_or("check the limits of the user and of the container");
             io::Error::other(format!("the keeper cannot be started: {error}; {remedy}"))
         })?;
         let Some(pid) = forked else {

@@ -150,20 +150,29 @@ fn unconfirmed_release_keeps_the_status() {
     running.exit().assert(7, &[&format!("could not release {name}; it ends by itself in")]);
 }
 
-#[test]
-fn release_is_retried_until_the_store_answers() {
+fn release_is_retried(stop: impl FnOnce(&Server), resume: impl FnOnce(&Server)) {
     let server = Server::start_durable();
     let folder = Folder::new();
     let name = unique("retried");
     let script = folder.script("echo > $D/ready; cat");
     let mut running = Rlock::run_script(&server, &name, &["--ttl", "10m"], &script);
     folder.wait_for("ready", 1);
-    wait_for(server.pause());
+    stop(&server);
     running.close_stdin();
     running.hear(&format!("could not release {name} yet"));
-    wait_for(server.resume());
+    resume(&server);
     running.exit().assert(0, &["released"]);
     Rlock::on(&server, &["run", &name, "--try", "--", "true"]).exit().assert(0, &[]);
+}
+
+#[test]
+fn release_is_retried_until_the_store_answers() {
+    release_is_retried(|server| wait_for(server.pause()), |server| wait_for(server.resume()));
+}
+
+#[test]
+fn release_is_retried_until_the_store_accepts_connections() {
+    release_is_retried(|server| wait_for(server.kill()), |server| wait_for(server.restart(Data::Kept)));
 }
 
 #[test]
