@@ -36,10 +36,10 @@ the TTL; rlock then kills it instead of continuing it.
 A second process, the keeper, starts the program. The keeper and rlock watch each other: when one of the two is killed \
 or stopped, the other kills the tree before the lock ends. With --on-lost ignore, the program of a stopped rlock runs \
 on. When rlock is killed, the system continues a stopped keeper. If both are killed at once, or the keeper while rlock \
-is stopped, only the program itself dies, and its descendants run on; if both are stopped, nothing ends the tree. \
-rlock cannot kill processes of another user, as under sudo: it reports them, and holds the lock while they run. After \
-a loss, or when rlock is killed, they run on without the lock. Outside Linux rlock reaches only the program's process \
-group.
+is stopped, only the program itself dies, and its descendants run on. If both are stopped, or the keeper is stopped \
+right after rlock was killed, nothing ends the tree. rlock cannot kill processes of another user, as under sudo: it \
+reports them, and holds the lock while they run. After a loss, or when rlock is killed, they run on without the lock. \
+Outside Linux rlock reaches only the program's process group.
 
 With --pid-namespace the program runs in a PID namespace, which the system ends with the keeper. The system also kills \
 the keeper when rlock dies, and before the lock ends if the keeper does not do its work: nothing of the tree is left, \
