@@ -149,7 +149,8 @@ pub(super) const ACQUIRE: &str = concat!(
     "
 
 Nothing extends the lock: it ends after its TTL, unless rlock extend or rlock run --handle takes it over, on any host. \
-Keep the handle secret: it is enough to release the lock.
+Keep the handle secret: it is enough to release the lock. Other users of the host can see it, as by ps, while rlock \
+extend, rlock release or rlock run --handle runs.
 
 Exit status:
     0  acquired, and the handle printed; with --skip-ok also if others hold the lock, without a handle;
