@@ -132,10 +132,13 @@ impl Keeper {
                 keeper.namespace = namespace;
                 Ok(keeper)
             }
-            Some(Some(News::NoNamespace(error))) => Err(io::Error::other(format!(
-                "the system does not let this user make a PID namespace: {}; leave out --pid-namespace",
-                io::Error::from_raw_os_error(error)
-            ))),
+            Some(Some(News::NoNamespace(error))) => {
+                let error = io::Error::from_raw_os_error(error);
+                let remedy = StartError::remedy_of_the_system(&error).unwrap_or("leave out --pid-namespace");
+                Err(io::Error::other(format!(
+                    "the system does not let this user make a PID namespace: {error}; {remedy}"
+                )))
+            }
             Some(_) => Err(io::Error::other("the keeper did not start: raise the limits of processes and open files")),
             None => {
                 keeper.inherit();

@@ -22,6 +22,17 @@ async fn keeper_that_never_gets_ready_is_killed() {
 }
 
 #[tokio::test]
+async fn refused_namespace_has_its_remedy() {
+    for (errno, remedy) in [(libc::EAGAIN, "too many processes"), (libc::EPERM, "leave out --pid-namespace")] {
+        let (forked, mut child, mut other) = silent();
+        other.write_all(to_line(&News::NoNamespace(errno)).as_bytes()).unwrap();
+        let error = Keeper::meet(forked).await.unwrap_err();
+        assert!(error.to_string().contains(remedy), "{error}");
+        let _ended_already = child.kill();
+    }
+}
+
+#[tokio::test]
 async fn answer_that_came_in_time_counts() {
     let (forked, mut child, mut other) = silent();
     other.write_all(to_line(&News::Ready { namespace: None }).as_bytes()).unwrap();
