@@ -1,8 +1,9 @@
-//! Tries, sets, work, extensions and releases whose future is dropped at any await, on virtual time.
+//! Tries, sets, work, extensions, releases and questions whose future is dropped at any await, on virtual time.
 
 mod support;
 
-use rlock_core::{LockSet, RwLock, Semaphore};
+use futures_util::StreamExt as _;
+use rlock_core::{Election, End, LockSet, RwLock, Semaphore};
 use tokio::time::sleep;
 
 use support::{Fate, STEP, TTL, Verb, World, dropped_after, options};
@@ -142,4 +143,34 @@ async fn dropped_extensions_take_effect() {
         extended.is_some_and(|extended| extended.is_ok())
     });
     assert!(set.await > 2, "the extensions were awaited");
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropped_questions_have_no_effect() {
+    for polls in 0..8 {
+        let world = World::new();
+        world.script.look_away(Fate::AnsweredLate(STEP * 2));
+        let (lock, election) = (world.lock("a"), Election::new("a", &world.client).unwrap());
+        let guard = lock.lock().await.unwrap();
+        let is_answered = dropped_after(polls, lock.holders()).await.is_some();
+        assert!(if is_answered { polls > 2 } else { polls < 7 }, "the question was awaited: {polls} polls");
+        drop(dropped_after(polls, lock.is_locked()).await);
+        drop(dropped_after(polls, lock.snapshot()).await);
+        drop(dropped_after(polls, election.leader()).await);
+        drop(dropped_after(polls, lock.watch().next()).await);
+        drop(dropped_after(polls, election.observe().next()).await);
+        assert!(dropped_after(polls, guard.lost()).await.is_none());
+        assert!(dropped_after(polls, guard.ended()).await.is_none());
+        sleep(STEP * 20).await; // the answers under way
+        let looks = world.script.looks();
+        sleep(TTL).await;
+        assert_eq!(world.script.looks(), looks, "no watcher asks on, after {polls} polls");
+        assert!(guard.is_held(), "after {polls} polls");
+        let (lost, ended) = (guard.lost(), guard.ended());
+        guard.release().await.unwrap();
+        drop(guard);
+        assert_eq!(ended.await, End::Released);
+        assert!(dropped_after(3, lost).await.is_none());
+        assert_eq!(world.client.open_leases(), 0, "after {polls} polls");
+    }
 }

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, poll};
 use rlock_core::{
-    BackendError, Client, Election, InvalidConfig, LockError, LockOptions, LossReason, Observation, Semaphore,
+    BackendError, Client, Clock, Election, InvalidConfig, LockError, LockOptions, LossReason, MemoryStore, Observation,
+    Semaphore,
 };
+use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout};
 
-use support::{Fate, STEP, TTL, Verb, World, dropped_after, options, until_idle};
+use support::{Fate, STEP, Scripted, TTL, Verb, World, dropped_after, options, until_idle};
 
 const NAME: &str = "scheduler";
 
@@ -271,6 +273,35 @@ async fn leading_dropped_at_any_await_resigns() {
         assert!(polls < 100, "it never ends");
     }
     assert!(polls > 6, "the claim, the term and the release were awaited: {polls}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn leading_dropped_in_an_outage_leaves_nothing() {
+    const OUTAGE: u32 = 20; // steps: longer than an attempt and the pause after it
+    let mut polls = 0;
+    loop {
+        let (backend, script) = Scripted::client_of(&MemoryStore::with_clock(Clock::tokio()));
+        let builder = Client::builder().runtime(Handle::current()).clock(Clock::tokio());
+        let client = builder.retry_for(STEP * 3).build(backend);
+        let one = election(&client);
+        script.decide(Verb::Acquire, Fate::Failed);
+        let mending = async {
+            tokio::time::sleep(STEP * OUTAGE).await;
+            script.decide(Verb::Acquire, Fate::Answered);
+        };
+        let leading = dropped_after(polls, one.lead("a", options(), |_| std::future::ready(())));
+        let (led, ()) = tokio::join!(leading, mending);
+        tokio::time::sleep(TTL).await;
+        assert_eq!(client.open_leases(), 0, "after {polls} polls");
+        assert_eq!(one.leader().await.unwrap(), None, "after {polls} polls");
+        if let Some(led) = led {
+            led.unwrap();
+            break;
+        }
+        polls += 1;
+        assert!(polls < 200, "it never ends");
+    }
+    assert!(polls > OUTAGE, "the attempts and the pauses were awaited: {polls}");
 }
 
 #[tokio::test(start_paused = true)]

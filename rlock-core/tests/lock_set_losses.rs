@@ -8,7 +8,7 @@ use futures_util::poll;
 use rlock_core::{Client, Guard, LockError, LockSet, SimpleLock};
 use tokio::time::timeout;
 
-use support::{Fate, INTERVAL, STEP, TTL, Verb, World, options, until_idle};
+use support::{Fate, INTERVAL, STEP, TTL, Verb, World, dropped_after, options, until_idle};
 
 fn set(client: &Client, names: &[&str]) -> LockSet {
     names.iter().fold(LockSet::new(client), |set, name| set.mutex(name).unwrap())
@@ -82,4 +82,34 @@ async fn set_pauses_before_it_locks_again() {
         () = breaking => {}
         () = tokio::time::sleep(TTL) => panic!("{} claims", world.script.sizes(Verb::Acquire).len()),
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn set_dropped_in_its_pause_holds_nothing() {
+    let mut polls = 0;
+    loop {
+        let world = World::new();
+        let other = world.other_client();
+        let held = mutex(&other, "b").lock().await.unwrap();
+        let set = set(&world.client, &["a", "b"]);
+        let disturbing = async {
+            tokio::time::sleep(STEP * 3).await;
+            other.break_leases("a").await.unwrap();
+            tokio::time::sleep(STEP * 2).await;
+            drop(held);
+        };
+        let (locked, ()) = tokio::join!(dropped_after(polls, set.lock_with(options())), disturbing);
+        let has_locked = locked.is_some_and(|guard| guard.unwrap().is_held());
+        tokio::time::sleep(STEP * 20).await; // the requests under way
+        assert_eq!(world.client.open_leases(), 0, "after {polls} polls");
+        for name in ["a", "b"] {
+            assert!(other.inspect(name).await.unwrap().is_free(), "{name} after {polls} polls");
+        }
+        if has_locked {
+            break;
+        }
+        polls += 1;
+        assert!(polls < 100, "it never ends");
+    }
+    assert!(polls > 9, "the pause, of 5 ms at least, was awaited: {polls}");
 }

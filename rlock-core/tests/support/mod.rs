@@ -233,6 +233,11 @@ impl Backend for Scripted {
         match fate {
             Fate::Hangs => std::future::pending().await,
             Fate::Failed => Err(failure()),
+            Fate::AnsweredLate(delay) => {
+                let snapshot = self.inner.inspect(resource).await;
+                tokio::time::sleep(delay).await;
+                snapshot
+            }
             _ => self.inner.inspect(resource).await,
         }
     }
