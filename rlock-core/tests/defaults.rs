@@ -83,6 +83,19 @@ async fn wait_of_a_lock_replaces_the_clients() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn locks_take_the_clients_ttl() {
+    let world = World::new();
+    let client = client_with(&world, |builder| builder.default_ttl(TTL * 4).unwrap());
+    let lock = mutex(&client);
+    let guard = lock.lock().await.unwrap();
+    assert!(guard.remaining() > TTL * 3, "{:?}", guard.remaining());
+    guard.unlock().await.unwrap();
+    let guard = lock.lock_with(options()).await.unwrap();
+    assert!(guard.remaining() <= TTL, "that of the lock replaces it");
+    guard.unlock().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn watchdog_of_the_client_can_be_off() {
     let world = World::new();
     let client = client_with(&world, |builder| builder.default_watchdog(false));
