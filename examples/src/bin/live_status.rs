@@ -1,7 +1,8 @@
-//! The live status of a watchdog, and the statistics of all watchdogs of the process.
+//! The live status of a lock and its watchdog, and the statistics of all watchdogs of the process.
 //!
 //! `cargo run -p rlock-examples --bin live_status`. It needs no server: the locks are in a temporary file, or in the
-//! store at `RLOCK_URL`. It prints the status of one watchdog and the statistics of three, five times.
+//! store at `RLOCK_URL`. It prints the holder of one lock, then five times the status of its watchdog and
+//! the statistics of three.
 
 use std::time::{Duration, SystemTime};
 
@@ -14,10 +15,19 @@ use tokio::time::sleep;
 async fn main() -> anyhow::Result<()> {
     let store = Store::open();
     let client = rlock::connect(store.url()).await?;
-    let options = LockOptions::new().ttl(Duration::from_secs(5)).watchdog_interval(Duration::from_millis(100));
+    let options = LockOptions::new()
+        .ttl(Duration::from_secs(5))
+        .watchdog_interval(Duration::from_millis(100))
+        .label("status page")
+        .hold_at_most(Duration::from_secs(60));
     let mut guards = Vec::new();
     for name in ["report", "index", "mail"] {
         guards.push(SimpleLock::new(name, &client)?.lock_with(options.clone()).await?);
+    }
+
+    let report = SimpleLock::new("report", &client)?;
+    for holder in report.holders().await? {
+        println!("{} is held by {} with token {}", report.resource(), holder.owner, holder.token);
     }
 
     let watchdog = guards[0].watchdog().context("it is on by default")?;
@@ -55,6 +65,7 @@ async fn main() -> anyhow::Result<()> {
         "locks: {} acquired, {} released, {} lost, {} held",
         locks.acquired, locks.released, locks.lost, locks.held
     );
+    ensure!(!report.is_locked().await?, "it is released");
     ensure!(WatchdogManager::global().stats().active_watchdogs == 0, "they end with their locks");
     Ok(())
 }

@@ -142,7 +142,16 @@ fn leader_election(out: &str) {
 }
 
 fn live_status(out: &str) {
-    in_order(out, &["watchdog of report: running true", "3 active", "locks: 3 acquired, 3 released, 0 lost, 0 held"]);
+    in_order(
+        out,
+        &[
+            "report is held by ",
+            "(status page) with token ",
+            "watchdog of report: running true",
+            "3 active",
+            "locks: 3 acquired, 3 released, 0 lost, 0 held",
+        ],
+    );
 }
 
 fn long_running_job(out: &str) {
