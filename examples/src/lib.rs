@@ -10,6 +10,7 @@ pub use key_value_backend::KeyValueBackend;
 use tempfile::TempDir;
 
 /// The store at `RLOCK_URL`, or a temporary file that is removed after the example.
+#[derive(Debug)]
 pub struct Store {
     url: String,
     _folder: Option<TempDir>,

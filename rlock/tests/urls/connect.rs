@@ -1,5 +1,6 @@
 //! Clients by URL, and their settings. The tests of each store are among the tests of the examples.
 
+use std::fmt::Debug;
 use std::time::Duration;
 
 use rlock::{Client, ConnectError, LockError, SimpleLock, blocking};
@@ -42,6 +43,42 @@ async fn blocking_client_on_the_callers_runtime_is_refused() {
     let refused = blocking::connect_with("memory:", builder).unwrap_err();
     assert!(matches!(refused, ConnectError::NoThread(_)), "{refused:?}");
     assert!(refused.to_string().contains("build it without ClientBuilder::runtime"), "{refused}");
+}
+
+fn is_shared<T: Debug + Send + Sync>() {}
+
+#[test]
+fn types_of_the_stores_are_send_and_debug() {
+    is_shared::<ConnectError>();
+    #[cfg(feature = "redis")]
+    {
+        is_shared::<rlock::redis::RedisBackend>();
+        is_shared::<rlock::redis::RedisBaseline>();
+        is_shared::<rlock::redis::RedisConfig>();
+        is_shared::<rlock::redis::ConfigError>();
+    }
+    #[cfg(feature = "etcd")]
+    {
+        is_shared::<rlock::etcd::EtcdBackend>();
+        is_shared::<rlock::etcd::EtcdBaseline>();
+        is_shared::<rlock::etcd::EtcdConfig>();
+        is_shared::<rlock::etcd::ConfigError>();
+    }
+    #[cfg(feature = "sqlite")]
+    {
+        is_shared::<rlock::sqlite::Access>();
+        is_shared::<rlock::sqlite::SqliteBackend>();
+        is_shared::<rlock::sqlite::SqliteBaseline>();
+        is_shared::<rlock::sqlite::SqliteConfig>();
+        is_shared::<rlock::sqlite::ConfigError>();
+    }
+    #[cfg(feature = "postgres")]
+    {
+        is_shared::<rlock::postgres::PostgresBackend>();
+        is_shared::<rlock::postgres::PostgresBaseline>();
+        is_shared::<rlock::postgres::PostgresConfig>();
+        is_shared::<rlock::postgres::ConfigError>();
+    }
 }
 
 /// The future is a boxed trait object, so that no caller's crate compiles its content.
