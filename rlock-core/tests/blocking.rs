@@ -206,6 +206,10 @@ fn readers_permits_and_sets_run_work() {
         (both, pool.try_acquire().unwrap().is_some())
     });
     assert_eq!(ran.unwrap(), Some((None, true)), "one of two permits is left");
+    assert_eq!(
+        pool.try_run_with(LockOptions::new().watchdog(false), |guard| guard.watchdog().is_none()).unwrap(),
+        Some(true)
+    );
     let set = LockSet::new(&client).mutex("one").unwrap().mutex("two").unwrap();
     let ran = set.try_run(|guard| (guard.is_held(), set.try_lock().unwrap().is_some()));
     assert_eq!(ran.unwrap(), Some((true, false)));

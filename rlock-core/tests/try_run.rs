@@ -132,6 +132,11 @@ async fn work_takes_the_permits_it_asks_for() {
     });
     assert_eq!(nested.await.unwrap(), Some(Some(None)), "three permits, and none for a fourth");
     assert_eq!(running.load(Ordering::Relaxed), 0);
+    let labelled = semaphore.try_run_with(options().label("one"), async {
+        let holders = semaphore.holders().await.unwrap();
+        holders.iter().map(|holder| (holder.weight, holder.owner.label() == Some("one"))).collect::<Vec<_>>()
+    });
+    assert_eq!(labelled.await.unwrap(), Some(vec![(1, true)]));
     let too_many = semaphore.try_run_many_with(4, options(), async {}).await.unwrap_err();
     assert!(matches!(too_many, RunError::Lock(LockError::InvalidConfig(InvalidConfig::Share(_)))), "{too_many}");
 }

@@ -102,7 +102,16 @@ impl Semaphore {
     ///
     /// As for [`SimpleLock::try_run_with`](super::SimpleLock::try_run_with).
     pub fn try_run<T>(&self, work: impl FnOnce(&Guard) -> T) -> Result<Option<T>, RunError> {
-        self.try_run_many_with(1, LockOptions::new(), work)
+        self.try_run_with(LockOptions::new(), work)
+    }
+
+    /// Like [`try_run`](Self::try_run), with `options`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::try_run_with`](super::SimpleLock::try_run_with).
+    pub fn try_run_with<T>(&self, options: LockOptions, work: impl FnOnce(&Guard) -> T) -> Result<Option<T>, RunError> {
+        self.try_run_many_with(1, options, work)
     }
 
     /// Like [`try_run`](Self::try_run), under `weight` permits and with `options`.

@@ -161,7 +161,24 @@ impl Semaphore {
     ///
     /// As for [`SimpleLock::try_run_with`](crate::SimpleLock::try_run_with).
     pub async fn try_run<T>(&self, work: impl Future<Output = T>) -> Result<Option<T>, RunError> {
-        self.try_run_many_with(1, LockOptions::new(), work).await
+        self.try_run_with(LockOptions::new(), work).await
+    }
+
+    /// Like [`try_run`](Self::try_run), with `options`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SimpleLock::try_run_with`](crate::SimpleLock::try_run_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`SimpleLock::try_run_with`](crate::SimpleLock::try_run_with).
+    pub async fn try_run_with<T>(
+        &self,
+        options: LockOptions,
+        work: impl Future<Output = T>,
+    ) -> Result<Option<T>, RunError> {
+        self.try_run_many_with(1, options, work).await
     }
 
     /// Like [`try_run`](Self::try_run), under `weight` permits and with `options`.
