@@ -22,37 +22,37 @@ pub enum ConfigError {
     #[error("the etcd URL names no host: write etcd://host:port, for instance etcd://localhost")]
     NoHost,
     /// A host is missing: between two commas, before the first or after the last.
-    #[error("host {place} of the etcd URL is empty: write host:port,host:port, with a comma only between two hosts")]
+    #[error("host {number} of the etcd URL is empty: write host:port,host:port, with a comma only between two hosts")]
     EmptyHost {
         /// Its number, from 1.
-        place: usize,
+        number: usize,
     },
     /// A host is neither a name nor an address.
     #[error(
-        "host {place} of the etcd URL is neither a name nor an address ({reason}): write host:port, and an IPv6 \
+        "host {number} of the etcd URL is neither a name nor an address ({reason}): write host:port, and an IPv6 \
          address in brackets, as [::1]:2379"
     )]
     Host {
         /// Its number, from 1.
-        place: usize,
+        number: usize,
         /// The reason that it is neither.
         reason: url::ParseError,
     },
     /// The text after a host is not a port. The error does not repeat it: if a password contains a slash that is not
     /// written as %2F, this text is a part of the password.
     #[error(
-        "the port of host {place} of the etcd URL is not one: use 1 to 65535, or leave it out for 2379; an IPv6 \
+        "the port of host {number} of the etcd URL is not one: use 1 to 65535, or leave it out for 2379; an IPv6 \
          address stands in brackets"
     )]
     Port {
         /// Its number, from 1.
-        place: usize,
+        number: usize,
     },
     /// A server is named twice, which is often a typing error.
-    #[error("host {place} of the etcd URL repeats an earlier host and port: name each server once")]
+    #[error("host {number} of the etcd URL repeats an earlier host and port: name each server once")]
     RepeatedHost {
         /// Its number, from 1.
-        place: usize,
+        number: usize,
     },
     /// The URL has a path after the hosts. The error does not repeat it, for the same reason as for a port.
     #[error(

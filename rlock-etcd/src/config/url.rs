@@ -51,32 +51,32 @@ pub(super) fn endpoints(hosts: &str) -> Result<Vec<Endpoint>, ConfigError> {
         return Err(ConfigError::NoHost);
     }
     let mut endpoints = Vec::new();
-    for (place, host) in (1..).zip(hosts.split(',')) {
-        let endpoint = endpoint(place, host)?;
+    for (number, host) in (1..).zip(hosts.split(',')) {
+        let endpoint = endpoint(number, host)?;
         if endpoints.contains(&endpoint) {
-            return Err(ConfigError::RepeatedHost { place });
+            return Err(ConfigError::RepeatedHost { number });
         }
         endpoints.push(endpoint);
     }
     Ok(endpoints)
 }
 
-fn endpoint(place: usize, text: &str) -> Result<Endpoint, ConfigError> {
+fn endpoint(number: usize, text: &str) -> Result<Endpoint, ConfigError> {
     let behind_address = text.starts_with('[').then(|| text.find(']')).flatten().unwrap_or_default();
     let host_ends = text[behind_address..].find(':').map_or(text.len(), |colon| behind_address + colon);
     let (host, port) = text.split_at(host_ends);
     if host.is_empty() {
-        return Err(ConfigError::EmptyHost { place });
+        return Err(ConfigError::EmptyHost { number });
     }
     let port = match port.strip_prefix(':') {
         None => DEFAULT_PORT,
         Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-            digits.parse().ok().filter(|port| *port > 0).ok_or(ConfigError::Port { place })?
+            digits.parse().ok().filter(|port| *port > 0).ok_or(ConfigError::Port { number })?
         }
-        Some(_) => return Err(ConfigError::Port { place }),
+        Some(_) => return Err(ConfigError::Port { number }),
     };
     // The parser converts names to lower-case ASCII, percent-decoded, and writes an address in its canonical form.
-    let host = Host::parse(host).map_err(|reason| ConfigError::Host { place, reason })?.to_string();
+    let host = Host::parse(host).map_err(|reason| ConfigError::Host { number, reason })?.to_string();
     Ok(Endpoint { host, port })
 }
 
