@@ -128,8 +128,7 @@ pub(crate) fn connect(path: &Path, busy_timeout: Duration) -> Result<Connection,
     };
     let (conn, mode) = open().map_err(CallError::undone)?;
     if mode != "wal" {
-        let reason =
-            "its file system has no memory that processes share, which rlock needs there: choose another place";
+        let reason = "its file system has no memory that processes share, which rlock needs there: choose another path";
         return Err(CallError::new(Kind::Refused, reason));
     }
     Ok(conn)

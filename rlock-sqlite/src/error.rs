@@ -49,14 +49,14 @@ impl CallError {
     /// A failure of the file system with a file or a folder.
     pub(crate) fn file(what: &str, path: &Path, error: io::Error) -> Self {
         let (kind, remedy) = match error.kind() {
-            io::ErrorKind::PermissionDenied => (Kind::Refused, "; choose a place that this user may write to"),
-            io::ErrorKind::NotFound => (Kind::Refused, "; create what is missing, or choose another place"),
-            io::ErrorKind::ReadOnlyFilesystem => (Kind::Refused, "; choose a place that can be written to"),
+            io::ErrorKind::PermissionDenied => (Kind::Refused, "; choose a path that this user may write to"),
+            io::ErrorKind::NotFound => (Kind::Refused, "; create what is missing, or choose another path"),
+            io::ErrorKind::ReadOnlyFilesystem => (Kind::Refused, "; choose a path that can be written to"),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => (Kind::Undone, "; make room on the disk"),
             io::ErrorKind::AlreadyExists
             | io::ErrorKind::NotADirectory
             | io::ErrorKind::IsADirectory
-            | io::ErrorKind::InvalidFilename => (Kind::Refused, "; choose another place"),
+            | io::ErrorKind::InvalidFilename => (Kind::Refused, "; choose another path"),
             _ => (Kind::Undone, ""),
         };
         Self::new(kind, format!("cannot {what} {}: {error}{remedy}", path.display())).caused_by(error)

@@ -136,7 +136,7 @@ fn unusable_file_is_69_with_a_remedy() {
     fs::write(folder.path("file"), "").expect("the folder is there");
     for (path, said) in [
         (folder.path("text"), "this is no file of rlock's"),
-        (folder.path("file/locks.db"), "choose another place"),
+        (folder.path("file/locks.db"), "choose another path"),
         ("/proc/locks.db".into(), "/proc"),
     ] {
         let url = format!("sqlite:{}", path.display());

@@ -82,7 +82,7 @@ fn read_only_disk_is_refused() {
         eventually(Duration::from_secs(10), "the disk can be mounted for reading alone", is_remounted).await;
         let refused = SqliteBackend::connect(config(&disk)).await.unwrap_err();
         assert!(matches!(refused, ConnectError::Rejected(_)), "{refused}");
-        assert!(refused.to_string().contains("choose a place that can be written to"), "{refused}");
+        assert!(refused.to_string().contains("choose a path that can be written to"), "{refused}");
     });
 }
 

@@ -36,7 +36,7 @@ async fn files_of_others_are_refused() {
         ("other", "another program: choose another file"),
         ("newer", "of version 4, and this program knows version 3"),
         ("text", "no file of rlock's"),
-        ("text/locks.db", "choose another place"),
+        ("text/locks.db", "choose another path"),
     ] {
         let refused = refused(config(&path(name))).await;
         assert!(matches!(refused, ConnectError::Rejected(_)), "{refused}");
