@@ -23,7 +23,7 @@ use crate::stragglers::{without_few_stragglers, without_stragglers};
 use crate::view::View;
 use crate::wire::Args;
 
-/// The interval of reading the table while nothing fails.
+/// The interval of reading the slots while nothing fails.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(10);
 /// The interval while a primary is unreachable or a slot has no primary.
 const WHILE_BROKEN: Duration = Duration::from_millis(250);
@@ -39,7 +39,7 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 
 /// A Redis Cluster.
 ///
-/// Its table of buckets comes from the answers of all primaries to `CLUSTER SLOTS`; where they differ, the majority
+/// Its map of slots comes from the answers of all primaries to `CLUSTER SLOTS`; where they differ, the majority
 /// decides. It is read again when a request fails, while a primary is unreachable, and every ten seconds.
 #[derive(Debug)]
 pub(crate) struct Cluster {
@@ -51,7 +51,7 @@ pub(crate) struct Cluster {
 struct Inner {
     config: Arc<RedisConfig>,
     keys: Keys,
-    table: RwLock<RoutingTable>,
+    slots: RwLock<SlotMap>,
     primaries: watch::Sender<Vec<Address>>,
     is_stale: Arc<Notify>,
     events: Events,
@@ -59,7 +59,7 @@ struct Inner {
 }
 
 #[derive(Debug, Default)]
-struct RoutingTable {
+struct SlotMap {
     primaries: BTreeMap<Address, Arc<Primary>>,
     /// The primary of each bucket.
     buckets: Vec<Option<Arc<Primary>>>,
@@ -69,7 +69,7 @@ struct RoutingTable {
 }
 
 impl Cluster {
-    /// Reads the table from the nodes at `seeds`, and connects to the primaries.
+    /// Reads the slots from the nodes at `seeds`, and connects to the primaries.
     pub(crate) async fn open(
         config: Arc<RedisConfig>,
         seeds: &[Address],
@@ -77,9 +77,9 @@ impl Cluster {
         events: Events,
         doubted: Arc<Notify>,
     ) -> Result<Self, CallError> {
-        let table = RwLock::new(RoutingTable { buckets: vec![None; BUCKETS.into()], ..RoutingTable::default() });
+        let slots = RwLock::new(SlotMap { buckets: vec![None; BUCKETS.into()], ..SlotMap::default() });
         let (primaries, is_stale) = (watch::Sender::new(Vec::new()), Arc::new(Notify::new()));
-        let inner = Arc::new(Inner { config, keys, table, primaries, is_stale, events, doubted });
+        let inner = Arc::new(Inner { config, keys, slots, primaries, is_stale, events, doubted });
         let (views, errors) = inner.views_by_address(seeds, inner.config.connect_timeout).await;
         if views.is_empty() {
             return Err(none_answered(errors));
@@ -109,9 +109,9 @@ impl Cluster {
 
     /// The primary that serves a bucket.
     pub(crate) fn primary_of(&self, bucket: u16) -> Result<Arc<Primary>, CallError> {
-        let table = self.inner.table.read().unwrap_or_else(PoisonError::into_inner);
-        let found = table.buckets[usize::from(bucket)].clone();
-        drop(table);
+        let slots = self.inner.slots.read().unwrap_or_else(PoisonError::into_inner);
+        let found = slots.buckets[usize::from(bucket)].clone();
+        drop(slots);
         found.ok_or_else(|| {
             self.look_again();
             let slot = self.inner.keys.slot(bucket);
@@ -119,38 +119,38 @@ impl Cluster {
         })
     }
 
-    /// The buckets that a primary serves, by the table.
+    /// The buckets that a primary serves, as far as is known.
     pub(crate) fn buckets_of(&self, primary: &Arc<Primary>) -> Vec<u16> {
-        let table = self.inner.table.read().unwrap_or_else(PoisonError::into_inner);
+        let slots = self.inner.slots.read().unwrap_or_else(PoisonError::into_inner);
         let is_its = |owner: &Option<Arc<Primary>>| owner.as_ref().is_some_and(|owner| Arc::ptr_eq(owner, primary));
-        (0..).zip(&table.buckets).filter(|(_, owner)| is_its(owner)).map(|(bucket, _)| bucket).collect()
+        (0..).zip(&slots.buckets).filter(|(_, owner)| is_its(owner)).map(|(bucket, _)| bucket).collect()
     }
 
     /// Notes the answer `MOVED`, and returns the primary that it names.
     pub(crate) fn moved(&self, bucket: u16, address: &Address) -> Arc<Primary> {
-        let mut table = self.inner.table.write().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = self.inner.slots.write().unwrap_or_else(PoisonError::into_inner);
         let connect = || self.inner.connect(address.clone(), bucket, &self.inner.events);
-        let primary = table.primaries.entry(address.clone()).or_insert_with(connect).clone();
-        table.buckets[usize::from(bucket)] = Some(primary.clone());
-        drop(table);
+        let primary = slots.primaries.entry(address.clone()).or_insert_with(connect).clone();
+        slots.buckets[usize::from(bucket)] = Some(primary.clone());
+        drop(slots);
         self.look_again();
         primary
     }
 
     /// The node that takes over a bucket, from the answer `ASK`.
     pub(crate) fn importing(&self, bucket: u16, address: &Address) -> Arc<Primary> {
-        let mut table = self.inner.table.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(primary) = table.primaries.get(address) {
+        let mut slots = self.inner.slots.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(primary) = slots.primaries.get(address) {
             return primary.clone();
         }
         // No events were missed there, so the connection reports none.
         let connect = || (self.inner.connect(address.clone(), bucket, &Events::default()), Instant::now());
-        let (primary, asked) = table.importing.entry(address.clone()).or_insert_with(connect);
+        let (primary, asked) = slots.importing.entry(address.clone()).or_insert_with(connect);
         *asked = Instant::now();
         primary.clone()
     }
 
-    /// Returns when the table no longer has a primary.
+    /// Returns when a primary no longer serves or takes over a bucket.
     pub(crate) async fn left(&self, primary: &Arc<Primary>) {
         let mut changes = self.inner.primaries.subscribe();
         while self.inner.has(primary) {
@@ -160,7 +160,7 @@ impl Cluster {
         }
     }
 
-    /// Has the table read again.
+    /// Has the slots read again.
     pub(crate) fn look_again(&self) {
         self.inner.is_stale.notify_one();
     }
@@ -168,14 +168,14 @@ impl Cluster {
 
 impl Inner {
     fn primaries(&self) -> Vec<Arc<Primary>> {
-        self.table.read().unwrap_or_else(PoisonError::into_inner).primaries.values().cloned().collect()
+        self.slots.read().unwrap_or_else(PoisonError::into_inner).primaries.values().cloned().collect()
     }
 
     /// Whether a primary serves a bucket, or takes one over.
     fn has(&self, primary: &Arc<Primary>) -> bool {
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        let importing = table.importing.values().map(|(primary, _)| primary);
-        table.primaries.values().chain(importing).any(|known| Arc::ptr_eq(known, primary))
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        let importing = slots.importing.values().map(|(primary, _)| primary);
+        slots.primaries.values().chain(importing).any(|known| Arc::ptr_eq(known, primary))
     }
 
     fn connect(&self, address: Address, bucket: u16, events: &Events) -> Arc<Primary> {
@@ -196,8 +196,8 @@ impl Inner {
         let mut views: Vec<_> = asked.into_iter().flatten().flatten().collect();
         if views.is_empty() {
             let known = {
-                let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-                table.primaries.keys().chain(&table.replicas).cloned().collect::<Vec<_>>()
+                let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+                slots.primaries.keys().chain(&slots.replicas).cloned().collect::<Vec<_>>()
             };
             let seeds = self.config.seeds().iter().filter(|seed| !known.contains(seed));
             let all: Vec<_> = known.iter().chain(seeds).cloned().collect();
@@ -264,23 +264,23 @@ impl Inner {
     }
 
     fn install(&self, view: View) {
-        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         let mut primaries = BTreeMap::new();
         for (bucket, owner) in (0..).zip(view.owners) {
             // A bucket without an owner gets no requests: the client library drops a connection at their refusal.
             let primary = owner.map(|address| {
-                let known = primaries.get(&address).or_else(|| table.primaries.get(&address)).cloned();
+                let known = primaries.get(&address).or_else(|| slots.primaries.get(&address)).cloned();
                 let primary = known.unwrap_or_else(|| self.connect(address.clone(), bucket, &self.events));
                 primaries.insert(address, primary.clone());
                 primary
             });
-            table.buckets[usize::from(bucket)] = primary;
+            slots.buckets[usize::from(bucket)] = primary;
         }
-        table.replicas = view.replicas;
-        let gone = std::mem::replace(&mut table.primaries, primaries);
-        table.importing.retain(|_, (_, asked)| asked.elapsed() < BETWEEN_LOOKS);
-        let addresses: Vec<_> = table.primaries.keys().cloned().collect();
-        drop(table);
+        slots.replicas = view.replicas;
+        let gone = std::mem::replace(&mut slots.primaries, primaries);
+        slots.importing.retain(|_, (_, asked)| asked.elapsed() < BETWEEN_LOOKS);
+        let addresses: Vec<_> = slots.primaries.keys().cloned().collect();
+        drop(slots);
         drop(gone); // their connections close
         self.primaries.send_if_modified(|known| {
             let is_new = *known != addresses;
@@ -290,8 +290,8 @@ impl Inner {
     }
 
     fn is_whole(&self) -> bool {
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        table.buckets.iter().all(Option::is_some) && table.primaries.values().all(|primary| primary.is_open())
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        slots.buckets.iter().all(Option::is_some) && slots.primaries.values().all(|primary| primary.is_open())
     }
 }
 

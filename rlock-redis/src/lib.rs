@@ -46,7 +46,7 @@
 //!
 //! A client has a connection for commands to each primary, and one for its inbox to any of them. A batch is one call
 //! for each bucket in it, all concurrently, so that 100,000 renewals are a few hundred calls. The client builds its
-//! table of slots from the answers of all primaries to `CLUSTER SLOTS`, and the majority decides. It follows `MOVED`
+//! map of slots from the answers of all primaries to `CLUSTER SLOTS`, and the majority decides. It follows `MOVED`
 //! and `ASK` for single calls. A primary that hangs does not delay the claims and extensions of others for longer than
 //! an eighth of their shortest TTL (750 ms at least, and 1.5 s for claims): its own then fail as unknown. A release
 //! waits for all primaries of its batch, and so does a claim with `wait_replicas`: until the requests to the one that

@@ -233,7 +233,7 @@ async fn node_without_slots_gets_no_connections() {
     eventually(SOON, "a request that is not sent", async || is_not_sent().await).await;
     for _ in 0..20 {
         assert!(is_not_sent().await, "the client has connected to the node again");
-        tokio::time::sleep(Duration::from_millis(50)).await; // the client reads the table again
+        tokio::time::sleep(Duration::from_millis(50)).await; // the client reads the slots again
     }
 }
 
