@@ -7,7 +7,7 @@ use rlock_testkit::contest::Mishap;
 use rlock_testkit::faults::{Control, Proxy};
 use rlock_testkit::servers::{Etcd, EtcdCluster, Redis, RedisCluster, RedisNode, RedisSentinels, SqliteFile};
 
-use crate::victims::{Pooled, Several, Tables};
+use crate::victims::{Pooled, PostgresWithSchema, Several};
 
 /// How long a server of a cluster may be silent before another one replaces it.
 const SILENT_FOR: Duration = Duration::from_secs(1);
@@ -28,7 +28,7 @@ enum Servers {
     RedisSentinels(RedisSentinels),
     Etcd(Etcd),
     EtcdCluster(EtcdCluster),
-    Postgres(Tables),
+    Postgres(PostgresWithSchema),
     PgBouncer(Pooled),
     Sqlite(SqliteFile),
 }
@@ -82,7 +82,7 @@ impl Store {
                 ("etcd, three nodes", cluster.url(), Servers::EtcdCluster(cluster))
             }
             "postgres:" => {
-                let server = Tables::start().await?;
+                let server = PostgresWithSchema::start().await?;
                 ("Postgres", server.url().to_owned(), Servers::Postgres(server))
             }
             "pgbouncer:" => {

@@ -7,11 +7,11 @@ use rlock_testkit::async_trait;
 use rlock_testkit::faults::{Control, Data};
 use rlock_testkit::servers::{Leading, PgBouncer, Postgres};
 
-/// A Postgres server with the tables, which are made again after the loss of its data.
+/// A Postgres server with rlock's schema, which is created again after the loss of its data.
 #[derive(Debug)]
-pub(crate) struct Tables(Postgres);
+pub(crate) struct PostgresWithSchema(Postgres);
 
-impl Tables {
+impl PostgresWithSchema {
     pub(crate) async fn start() -> Result<Self, String> {
         let server = Self(Postgres::start_durable());
         server.make().await?;
@@ -29,7 +29,7 @@ impl Tables {
 }
 
 #[async_trait]
-impl Control for Tables {
+impl Control for PostgresWithSchema {
     async fn pause(&self) {
         self.0.pause().await;
     }
@@ -53,13 +53,13 @@ impl Control for Tables {
 pub(crate) struct Pooled {
     /// Dropped first.
     pooler: PgBouncer,
-    server: Tables,
+    server: PostgresWithSchema,
     faults: AtomicUsize,
 }
 
 impl Pooled {
     pub(crate) async fn start() -> Result<Self, String> {
-        let server = Tables::start().await?;
+        let server = PostgresWithSchema::start().await?;
         let pooler = PgBouncer::start(server.url());
         Ok(Self { pooler, server, faults: AtomicUsize::new(0) })
     }
