@@ -1,4 +1,4 @@
-//! The place where a client runs.
+//! The thread or runtime on which a client runs.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use crate::error::StartError;
 
-/// The place where a client runs: a thread of its own, or the caller's runtime.
+/// Runs a client on a thread of its own, or on the caller's runtime.
 pub(super) enum Home {
     Own { runtime: Handle, tenant: oneshot::Sender<Task> },
     Caller(Handle),
