@@ -155,6 +155,9 @@ fn needed_for(feature: &str) -> &'static str {
 
 /// The reason why no client was connected: the URL, a store that is not built in, the client's settings, the operating
 /// system, or the store itself. Neither its text nor its `Debug` contains a password.
+///
+/// The backends fail to connect with [`backend::ConnectError`](crate::backend::ConnectError); this error adds the URLs
+/// and the settings of a client.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
