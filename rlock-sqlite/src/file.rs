@@ -103,7 +103,9 @@ fn create_folders(path: &Path, access: Access) -> io::Result<()> {
         Ok(()) => {
             let made = File::open(path)?;
             rights::set(&made, access.folder_mode())?;
-            rights::give_to_owner_of_folder(&made, parent)
+            rights::give_to_owner_of_folder(&made, parent)?;
+            tracing::info!(folder = %path.display(), "created a folder for the file of locks");
+            Ok(())
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         Err(error) => Err(error),
