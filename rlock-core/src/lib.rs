@@ -55,7 +55,7 @@ mod watchdog;
 pub use client::{Client, ClientBuilder};
 pub use clock::{Clock, Moment};
 pub use contract::{
-    Acquired, Backend, BackendError, Backoff, Baseline, Capabilities, Claim, ConnectError, Cursor, Entry, Event,
+    Acquired, Backend, BackendError, Backoff, Baseline, Capabilities, Cause, Claim, ConnectError, Cursor, Entry, Event,
     EventStream, Events, Extended, Extension, Failure, Finding, Grant, Holder, IfBusy, InvalidData, InvalidHandle,
     InvalidName, InvalidOption, InvalidShare, InvalidTtl, LeaseData, LeaseId, LeaseKey, ListFilter, LockHandle,
     Namespace, Owner, Page, Place, Release, Released, ResourceName, ServerClock, Share, Snapshot, Token, Ttl, Verdict,

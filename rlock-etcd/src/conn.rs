@@ -85,9 +85,11 @@ impl Conn {
         let unanswered =
             |_| CallError::new(Kind::Unsent, format!("no answer within {:?}: {IS_IT}", config.connect_timeout));
         let opened = timeout(config.connect_timeout, open).await.map_err(unanswered)?;
-        opened.map_err(|error: CallError| match error.kind {
-            Kind::Broken => CallError { reason: format!("{}: {}", error.reason, is_it(config)), ..error },
-            _ => error,
+        opened.map_err(|mut error: CallError| {
+            if error.kind == Kind::Broken {
+                error.cause.reason = format!("{}: {}", error.cause.reason, is_it(config));
+            }
+            error
         })
     }
 
@@ -176,11 +178,12 @@ pub(crate) fn options(config: &EtcdConfig) -> Result<ConnectOptions, CallError> 
 #[cfg(feature = "tls")]
 fn tls_options(tls: &crate::config::Tls) -> Result<etcd_client::TlsOptions, CallError> {
     use etcd_client::{Certificate, Identity, TlsOptions};
+    use rlock_core::Cause;
 
     let read = |path: &std::path::Path, what: &str| {
         let text = std::fs::read(path).map_err(|error| {
             let reason = format!("the file {} cannot be read: {error}", path.display());
-            CallError { kind: Kind::Refused, reason, source: Some(Arc::new(error)) }
+            CallError { kind: Kind::Refused, cause: Cause::new(reason).caused_by(error) }
         })?;
         let begins =
             |line: &[u8]| line.starts_with(b"-----BEGIN ") && line.windows(what.len()).any(|at| at == what.as_bytes());

@@ -5,14 +5,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use etcd_client::Error;
-use rlock_core::{BackendError, ConnectError, Failure};
+use rlock_core::{BackendError, Cause, ConnectError};
 
 /// A failed call.
 #[derive(Debug, Clone)]
 pub(crate) struct CallError {
     pub(crate) kind: Kind,
-    pub(crate) reason: String,
-    pub(crate) source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+    pub(crate) cause: Cause,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +47,7 @@ impl Kind {
 
 impl CallError {
     pub(crate) fn new(kind: Kind, reason: impl Into<String>) -> Self {
-        Self { kind, reason: reason.into(), source: None }
+        Self { kind, cause: Cause::new(reason) }
     }
 
     /// The error of a request that timed out.
@@ -58,7 +57,7 @@ impl CallError {
 
     /// Whether the servers have no leader.
     pub(crate) fn has_no_leader(&self) -> bool {
-        self.kind == Kind::Unsent && self.reason.contains(NO_LEADER)
+        self.kind == Kind::Unsent && self.cause.reason.contains(NO_LEADER)
     }
 
     /// Whether a retry would get the same answer.
@@ -67,7 +66,7 @@ impl CallError {
     }
 
     pub(crate) fn into_backend_error(self, operation: &'static str, store: &Arc<str>) -> BackendError {
-        let failure = Failure { operation, store: store.clone(), reason: self.reason, source: self.source };
+        let failure = self.cause.into_failure(operation, store);
         match self.kind {
             Kind::Unsent | Kind::Denied => BackendError::NotApplied(failure),
             Kind::Unanswered | Kind::Broken | Kind::NoLease | Kind::LeaseExists => BackendError::Unknown(failure),
@@ -76,14 +75,14 @@ impl CallError {
     }
 
     pub(crate) fn into_connect_error(self, store: &Arc<str>) -> ConnectError {
-        let failure = Failure { operation: "connect", store: store.clone(), reason: self.reason, source: self.source };
+        let failure = self.cause.into_failure("connect", store);
         if self.kind == Kind::Refused { ConnectError::Rejected(failure) } else { ConnectError::Unreachable(failure) }
     }
 }
 
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.reason)
+        f.write_str(&self.cause.reason)
     }
 }
 
@@ -95,7 +94,7 @@ impl From<Error> for CallError {
             Error::WatchError(_) | Error::LeaseKeepAliveError(_) => (Kind::Broken, "the stream has ended".to_owned()),
             _ => (Kind::Refused, error.to_string()),
         };
-        Self { kind, reason, source: Some(Arc::new(error)) }
+        Self { kind, cause: Cause::new(reason).caused_by(error) }
     }
 }
 

@@ -149,7 +149,7 @@ impl Inner {
                 let options = GetOptions::new().with_count_only().with_revision(revision);
                 match conn.kv().get(conn.keys().any(), Some(options)).await.map_err(CallError::from) {
                     Ok(got) => Ok(Some(got.header().map_or(0, ResponseHeader::revision))),
-                    Err(error) if error.reason.contains("compacted") => Ok(None),
+                    Err(error) if error.cause.reason.contains("compacted") => Ok(None),
                     Err(error) => Err(error),
                 }
             }

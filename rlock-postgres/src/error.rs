@@ -4,12 +4,11 @@ mod kind;
 mod reason;
 
 use std::borrow::Cow;
-use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rlock_core::{BackendError, ConnectError, Failure};
+use rlock_core::{BackendError, Cause, ConnectError};
 
 pub(crate) use self::kind::Kind;
 use self::reason::{
@@ -22,13 +21,12 @@ use crate::config::Schema;
 #[derive(Debug, Clone)]
 pub(crate) struct CallError {
     pub(crate) kind: Kind,
-    pub(crate) reason: String,
-    pub(crate) source: Option<Arc<dyn Error + Send + Sync>>,
+    pub(crate) cause: Cause,
 }
 
 impl CallError {
     pub(crate) fn new(kind: Kind, reason: impl Into<String>) -> Self {
-        Self { kind, reason: reason.into(), source: None }
+        Self { kind, cause: Cause::new(reason) }
     }
 
     /// The error of a statement that timed out.
@@ -89,9 +87,9 @@ impl CallError {
              superuser or the owner of the database run the output of `rlock schema`, and then GRANT USAGE ON SCHEMA \
              {name} and GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {name} to the role; or grant it \
              CREATE on the database",
-            error.source.as_ref().map_or_else(String::new, ToString::to_string)
+            error.cause.source.as_ref().map_or_else(String::new, ToString::to_string)
         );
-        Self { kind: Kind::Refused, reason, ..error }
+        Self { kind: Kind::Refused, cause: Cause { reason, ..error.cause } }
     }
 
     fn is_denied(&self) -> bool {
@@ -100,7 +98,8 @@ impl CallError {
 
     /// The error of an unexpected answer.
     pub(crate) fn unreadable(error: sqlx::Error) -> Self {
-        Self { source: Some(Arc::new(error)), ..Self::foreign() }
+        let Self { kind, cause } = Self::foreign();
+        Self { kind, cause: cause.caused_by(error) }
     }
 
     pub(crate) fn foreign() -> Self {
@@ -134,7 +133,7 @@ impl CallError {
             ),
             error => (Kind::Unsent, broken(error)),
         };
-        Self { kind, reason, source: Some(Arc::new(error)) }
+        Self { kind, cause: Cause::new(reason).caused_by(error) }
     }
 
     /// The error of a single statement, which is a transaction of its own.
@@ -154,7 +153,7 @@ impl CallError {
             | E::Decode(_) => (Kind::Unanswered, format!("the server gave an unexpected answer: {error}")),
             error => (Kind::Unanswered, broken(error)),
         };
-        Self { kind, reason, source: Some(Arc::new(error)) }
+        Self { kind, cause: Cause::new(reason).caused_by(error) }
     }
 
     /// Whether the server is a replica, or read-only for a while. Drop the connection then, because a new one may lead
@@ -191,12 +190,12 @@ impl CallError {
     }
 
     fn code(&self) -> Option<Cow<'_, str>> {
-        let error = self.source.as_deref()?.downcast_ref::<sqlx::Error>()?;
+        let error = self.cause.source.as_deref()?.downcast_ref::<sqlx::Error>()?;
         error.as_database_error()?.code()
     }
 
     pub(crate) fn into_backend_error(self, operation: &'static str, store: &Arc<str>) -> BackendError {
-        let failure = Failure { operation, store: store.clone(), reason: self.reason, source: self.source };
+        let failure = self.cause.into_failure(operation, store);
         match self.kind {
             Kind::Unsent | Kind::ReadOnly | Kind::NoPostgres => BackendError::NotApplied(failure),
             Kind::Unanswered | Kind::Late => BackendError::Unknown(failure),
@@ -205,7 +204,7 @@ impl CallError {
     }
 
     pub(crate) fn into_connect_error(self, store: &Arc<str>) -> ConnectError {
-        let failure = Failure { operation: "connect", store: store.clone(), reason: self.reason, source: self.source };
+        let failure = self.cause.into_failure("connect", store);
         let is_refused = matches!(self.kind, Kind::Refused | Kind::Incomplete | Kind::NoPostgres);
         if is_refused { ConnectError::Rejected(failure) } else { ConnectError::Unreachable(failure) }
     }
@@ -213,7 +212,7 @@ impl CallError {
 
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.reason)
+        f.write_str(&self.cause.reason)
     }
 }
 

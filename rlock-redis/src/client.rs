@@ -1,18 +1,17 @@
 //! Sets up the client library, fred, for one connection, and maps its errors.
 
-use std::error::Error;
-use std::sync::Arc;
 use std::time::Duration;
 
 use fred::types::config::{
     Config, ConnectionConfig, PerformanceConfig, Server, ServerConfig, TcpConfig, UnresponsiveConfig,
 };
 use fred::types::{Builder, RespVersion};
+use rlock_core::Cause;
 
 use crate::address::Address;
 use crate::advice::CLUSTER_IS_DOWN;
 use crate::config::{Credentials, RedisConfig};
-use crate::error::{CallError, Cause};
+use crate::error::CallError;
 
 /// The maximum number of unsent commands; further ones fail.
 const MAX_UNSENT: usize = 16_384;
@@ -118,7 +117,7 @@ impl<'a> Endpoint<'a> {
             // fred puts the server's answer to a login into the details of an error.
             _ => return CallError::Refused(details.to_owned()),
         };
-        CallError::Unsent(Cause { reason, source: source(error) })
+        CallError::Unsent(Cause::new(reason).caused_by(error))
     }
 
     pub(crate) fn unanswered(&self) -> &'static str {
@@ -157,19 +156,19 @@ pub(crate) fn call_error(error: fred::error::Error) -> CallError {
     let task_gone = ["Failed to send command to router.", "Client is not initialized."];
     if *error.kind() == ErrorKind::Backpressure {
         let reason = format!("more than {MAX_UNSENT} commands wait to be sent");
-        return CallError::Unsent(Cause { reason, source: source(error) });
+        return CallError::Unsent(Cause::new(reason).caused_by(error));
     }
     if task_gone.contains(&error.details()) {
-        return CallError::Unsent(Cause { reason: "the connection is closed".into(), source: source(error) });
+        return CallError::Unsent(Cause::new("the connection is closed").caused_by(error));
     }
     // fred drops the connection at this answer, and returns it for every request in flight.
     let is_down = error.details().starts_with("CLUSTERDOWN");
     let reason = if is_down { CLUSTER_IS_DOWN } else { "the connection broke" };
-    CallError::Unanswered(Cause { reason: reason.into(), source: source(error) })
+    CallError::Unanswered(Cause::new(reason).caused_by(error))
 }
 
 pub(crate) fn unsent(error: fred::error::Error) -> CallError {
-    CallError::Unsent(Cause { reason: "the connection cannot be set up".into(), source: source(error) })
+    CallError::Unsent(Cause::new("the connection cannot be set up").caused_by(error))
 }
 
 pub(crate) fn is_of_transport(error: &fred::error::Error) -> bool {
@@ -181,8 +180,4 @@ pub(crate) fn is_of_transport(error: &fred::error::Error) -> bool {
         ErrorKind::Tls => true,
         _ => false,
     }
-}
-
-fn source(error: fred::error::Error) -> Option<Arc<dyn Error + Send + Sync>> {
-    Some(Arc::new(error))
 }

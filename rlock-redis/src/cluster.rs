@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
-use rlock_core::Events;
+use rlock_core::{Cause, Events};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -15,7 +15,7 @@ use crate::advice::IS_NO_CLUSTER;
 use crate::client::Endpoint;
 use crate::conn::Conn;
 use crate::connect::{Connector, Server};
-use crate::error::{CallError, Cause};
+use crate::error::CallError;
 use crate::keys::{BUCKETS, Keys};
 use crate::primary::Primary;
 use crate::silent_spell::SUSPICIOUS;

@@ -14,14 +14,14 @@ use fred::interfaces::{AuthInterface as _, ClientLike as _, EventInterface as _,
 use fred::types::{ClusterHash, ConnectHandle, CustomCommand, Message, RespVersion};
 use futures_util::FutureExt as _;
 use futures_util::future::poll_immediate;
-use rlock_core::ServerClock;
+use rlock_core::{Cause, ServerClock};
 use tokio::sync::{Notify, broadcast};
 use tokio::time::timeout;
 
 use crate::address::Address;
 use crate::answers;
 use crate::client::{Endpoint, call_error, is_of_transport, unsent};
-use crate::error::{CallError, Cause};
+use crate::error::CallError;
 use crate::grace::Grace;
 use crate::silent_spell::{SUSPICIOUS, SilentSpell};
 use crate::wire::{Args, Reply};

@@ -7,13 +7,14 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use rand::seq::SliceRandom as _;
+use rlock_core::Cause;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::address::Address;
 use crate::client::Endpoint;
 use crate::conn::{Conn, Driver};
-use crate::error::{CallError, Cause};
+use crate::error::CallError;
 use crate::sentinel::Sentinels;
 use crate::{RedisConfig, server, uptime};
 

@@ -9,11 +9,12 @@
 
 use std::time::{Duration, Instant};
 
+use rlock_core::Cause;
 use tokio::time::sleep_until;
 
 use crate::answers;
 use crate::conn::Conn;
-use crate::error::{CallError, Cause};
+use crate::error::CallError;
 use crate::scripts::Script;
 use crate::silent_spell::SUSPICIOUS;
 use crate::wire::{Args, Reply};

@@ -1,10 +1,9 @@
 //! Maps errors of the server and of connections to the outcome of a request.
 
-use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
-use rlock_core::{BackendError, ConnectError, Failure};
+use rlock_core::{BackendError, Cause, ConnectError, Failure};
 
 use crate::advice;
 
@@ -23,18 +22,6 @@ pub(crate) enum CallError {
     Refused(String),
     /// The server or the user's rights are not sufficient for locks.
     Unfit(String),
-}
-
-#[derive(Debug, Clone)]
-pub(crate) struct Cause {
-    pub(crate) reason: String,
-    pub(crate) source: Option<Arc<dyn Error + Send + Sync>>,
-}
-
-impl Cause {
-    pub(crate) fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), source: None }
-    }
 }
 
 impl CallError {
@@ -85,12 +72,6 @@ impl CallError {
                 other => ConnectError::Rejected(Failure::new("connect", store.clone(), other.to_string())),
             },
         }
-    }
-}
-
-impl Cause {
-    fn into_failure(self, operation: &'static str, store: &Arc<str>) -> Failure {
-        Failure { operation, store: store.clone(), reason: self.reason, source: self.source }
     }
 }
 

@@ -3,7 +3,9 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::error::{CallError, Cause};
+use rlock_core::Cause;
+
+use crate::error::CallError;
 
 /// The grace of one server, as defined by [`restart_grace`](crate::RedisConfig::restart_grace).
 ///

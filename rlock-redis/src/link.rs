@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rlock_core::{Backoff, Event, Events};
+use rlock_core::{Backoff, Cause, Event, Events};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::conn::{Conn, Driver};
 use crate::connect::Connector;
-use crate::error::{CallError, Cause};
+use crate::error::CallError;
 
 /// A connection, or the reason that there is none.
 #[derive(Debug)]

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
+use rlock_core::Cause;
 
 use crate::config::Replicas;
 use crate::conn::Conn;
-use crate::error::{CallError, Cause, READONLY};
+use crate::error::{CallError, READONLY};
 use crate::link::Link;
 use crate::server;
 use crate::wire::{Args, Reply};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rlock_core::Events;
+use rlock_core::{Cause, Events};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
@@ -12,7 +12,7 @@ use crate::cluster::{AFTER_ANOTHER, Cluster};
 use crate::config::Servers;
 use crate::conn::Conn;
 use crate::connect::{Connector, Server};
-use crate::error::{CallError, Cause, READONLY, code_of};
+use crate::error::{CallError, READONLY, code_of};
 use crate::keys::Keys;
 use crate::primary::Primary;
 use crate::scripts::Script;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use rlock_core::Cause;
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -16,7 +17,7 @@ use crate::address::Address;
 use crate::client::Endpoint;
 use crate::config::Credentials;
 use crate::conn::{Conn, Driver};
-use crate::error::{CallError, Cause, code_of};
+use crate::error::{CallError, code_of};
 use crate::wire::{Args, Reply};
 use crate::{RedisConfig, advice};
 

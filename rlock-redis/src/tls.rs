@@ -8,17 +8,16 @@ use fred::rustls::pki_types::pem::PemObject;
 use fred::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use fred::rustls::{ClientConfig, RootCertStore};
 use fred::types::config::TlsConnector;
+use rlock_core::Cause;
 
 use crate::config::Tls;
-use crate::error::{CallError, Cause};
+use crate::error::CallError;
 
 /// The TLS connector for fred. fred's own default panics if a program contains two crypto providers.
 pub(crate) fn connector(tls: &Tls) -> Result<TlsConnector, CallError> {
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|error| {
-            CallError::Unsent(Cause { reason: "TLS cannot be set up".into(), source: Some(Arc::new(error)) })
-        })?
+        .map_err(|error| CallError::Unsent(Cause::new("TLS cannot be set up").caused_by(error)))?
         .with_root_certificates(roots(tls)?);
     let config = match &tls.identity {
         None => config.with_no_client_auth(),

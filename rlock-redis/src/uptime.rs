@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use rlock_core::Cause;
+
 use crate::advice;
 use crate::conn::Conn;
-use crate::error::{CallError, Cause};
+use crate::error::CallError;
 use crate::scripts;
 use crate::wire::{Args, Reply};
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{io, process, thread};
 
-use rlock_core::{BackendError, Events};
+use rlock_core::{BackendError, Cause, Events};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -35,7 +35,7 @@ impl Calls {
     ) -> Result<Self, CallError> {
         let failed = |error: io::Error| {
             let reason = format!("the system has no room for another client: {error}");
-            CallError::new(Kind::Undone, reason).caused_by(error)
+            CallError { kind: Kind::Undone, cause: Cause::new(reason).caused_by(error) }
         };
         let jobs = Jobs::new().map(Arc::new).map_err(failed)?;
         let (opened, is_open) = oneshot::channel();

@@ -1,19 +1,17 @@
 //! Errors of SQLite and of the file system, and whether the request was applied.
 
-use std::error::Error;
 use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use rlock_core::{BackendError, ConnectError, Failure};
+use rlock_core::{BackendError, Cause, ConnectError};
 
 /// How one call failed.
 #[derive(Debug, Clone)]
 pub(crate) struct CallError {
     pub(crate) kind: Kind,
-    reason: String,
-    source: Option<Arc<dyn Error + Send + Sync>>,
+    pub(crate) cause: Cause,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,12 +26,7 @@ pub(crate) enum Kind {
 
 impl CallError {
     pub(crate) fn new(kind: Kind, reason: impl Into<String>) -> Self {
-        Self { kind, reason: reason.into(), source: None }
-    }
-
-    pub(crate) fn caused_by(mut self, source: impl Error + Send + Sync + 'static) -> Self {
-        self.source = Some(Arc::new(source));
-        self
+        Self { kind, cause: Cause::new(reason) }
     }
 
     /// The failure of a transaction before its commit.
@@ -59,7 +52,8 @@ impl CallError {
             | io::ErrorKind::InvalidFilename => (Kind::Refused, "; choose another path"),
             _ => (Kind::Undone, ""),
         };
-        Self::new(kind, format!("cannot {what} {}: {error}{remedy}", path.display())).caused_by(error)
+        let reason = format!("cannot {what} {}: {error}{remedy}", path.display());
+        Self { kind, cause: Cause::new(reason).caused_by(error) }
     }
 
     fn of(error: rusqlite::Error, otherwise: Kind) -> Self {
@@ -67,13 +61,12 @@ impl CallError {
             Some(answer) => explained(answer.extended_code.unsigned_abs(), &error.to_string(), otherwise),
             None => (otherwise, error.to_string()),
         };
-        Self::new(kind, reason).caused_by(error)
+        Self { kind, cause: Cause::new(reason).caused_by(error) }
     }
 
     pub(crate) fn into_backend_error(self, operation: &'static str, store: &Arc<str>) -> BackendError {
-        let kind = self.kind;
-        let failure = self.into_failure(operation, store);
-        match kind {
+        let failure = self.cause.into_failure(operation, store);
+        match self.kind {
             Kind::Undone => BackendError::NotApplied(failure),
             Kind::Uncertain => BackendError::Unknown(failure),
             Kind::Refused => BackendError::Rejected(failure),
@@ -81,19 +74,14 @@ impl CallError {
     }
 
     pub(crate) fn into_connect_error(self, store: &Arc<str>) -> ConnectError {
-        let kind = self.kind;
-        let failure = self.into_failure("connect", store);
-        if kind == Kind::Refused { ConnectError::Rejected(failure) } else { ConnectError::Unreachable(failure) }
-    }
-
-    fn into_failure(self, operation: &'static str, store: &Arc<str>) -> Failure {
-        Failure { operation, store: store.clone(), reason: self.reason, source: self.source }
+        let failure = self.cause.into_failure("connect", store);
+        if self.kind == Kind::Refused { ConnectError::Rejected(failure) } else { ConnectError::Unreachable(failure) }
     }
 }
 
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.reason)
+        f.write_str(&self.cause.reason)
     }
 }
 

@@ -76,3 +76,31 @@ impl Failure {
         self
     }
 }
+
+/// The reason of a failure, without its operation and store: code below the backend knows neither.
+#[derive(Debug, Clone)]
+pub struct Cause {
+    /// The reason, and the remedy if one is known.
+    pub reason: String,
+    /// The error of the client library.
+    pub source: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+impl Cause {
+    /// A reason without an underlying error.
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), source: None }
+    }
+
+    /// The same reason, caused by `source`.
+    #[must_use]
+    pub fn caused_by(mut self, source: impl Error + Send + Sync + 'static) -> Self {
+        self.source = Some(Arc::new(source));
+        self
+    }
+
+    /// The failure of `operation` on `store`.
+    pub fn into_failure(self, operation: &'static str, store: &Arc<str>) -> Failure {
+        Failure { operation, store: store.clone(), reason: self.reason, source: self.source }
+    }
+}

@@ -19,7 +19,7 @@ mod ttl;
 mod url_option;
 
 pub use self::backend::{Backend, Capabilities, Event, EventStream};
-pub use self::backend_error::{BackendError, Failure};
+pub use self::backend_error::{BackendError, Cause, Failure};
 pub use self::baseline::Baseline;
 pub use self::connect::{Backoff, ConnectError};
 pub use self::data::{InvalidData, LeaseData};

@@ -1,3 +1,4 @@
+use std::error::Error;
 use std::io;
 
 use sqlx::error::{DatabaseError, ErrorKind};
@@ -128,7 +129,7 @@ fn tables_that_have_gone_may_come_back() {
     for code in ["42P01", "3F000"] {
         let error = executing(server_error(code, "no"));
         let remedy = "the schema \"locks\" has no tables of rlock's: create them by `rlock schema`";
-        assert!(error.kind == Kind::Unsent && error.reason.contains(remedy), "{error}");
+        assert!(error.kind == Kind::Unsent && error.cause.reason.contains(remedy), "{error}");
     }
 }
 
@@ -166,7 +167,7 @@ fn unreachable_server_was_sent_nothing() {
         (sqlx::Error::PoolTimedOut, "all 4 connections are in use"),
     ] {
         let error = connecting(error);
-        assert!(error.kind == Kind::Unsent && error.reason.contains(words), "{error:?}");
+        assert!(error.kind == Kind::Unsent && error.cause.reason.contains(words), "{error:?}");
     }
 }
 
@@ -229,7 +230,7 @@ fn remedy_names_the_limit_of_connections() {
     ];
     for (message, remedy) in remedies {
         let error = connecting(server_error("53300", message));
-        assert!(error.reason.contains(remedy), "{message}: {}", error.reason);
+        assert!(error.cause.reason.contains(remedy), "{message}: {}", error.cause.reason);
     }
 }
 
@@ -242,7 +243,7 @@ fn refused_login_names_an_exposed_password_file() {
     use std::process::Command;
 
     const FOLDER: &str = "RLOCK_TEST_PASSWORD_FOLDER";
-    let refused = || connecting(server_error("28P01", "password authentication failed")).reason;
+    let refused = || connecting(server_error("28P01", "password authentication failed")).cause.reason;
     if let Some(folder) = std::env::var_os(FOLDER) {
         let file = std::path::Path::new(&folder).join("pgpass");
         fs::write(&file, "*:*:*:*:secret\n").unwrap();
