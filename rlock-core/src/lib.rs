@@ -58,8 +58,8 @@ pub use contract::{
     Acquired, Backend, BackendError, Backoff, Baseline, Capabilities, Cause, Claim, ConnectError, Cursor, Entry, Event,
     EventStream, Events, Extended, Extension, Failure, Finding, Grant, Holder, IfBusy, InvalidData, InvalidHandle,
     InvalidName, InvalidOption, InvalidShare, InvalidTtl, LeaseData, LeaseId, LeaseKey, ListFilter, LockHandle,
-    Namespace, Owner, Page, Place, Release, Released, ResourceName, ServerClock, Share, Snapshot, Token, Ttl, Verdict,
-    Waiter,
+    Namespace, Owner, Page, Place, Release, Released, ResourceName, ServerClock, Share, Snapshot, TlsFiles, Token, Ttl,
+    Verdict, Waiter,
 };
 pub use driver::QueuePlace;
 pub use election::{Election, Leader, Leadership, Observation};

@@ -11,9 +11,9 @@ use rlock_core::{
     InvalidOption, InvalidShare, InvalidTtl, Leader, Leadership, LeaseData, LeaseId, LeaseKey, ListFilter, LockError,
     LockHandle, LockOptions, LockSet, LockSetGuard, LossReason, Lost, MemoryBackend, MemoryBaseline, MemoryStore,
     Moment, Namespace, Observation, Owner, Page, Place, QueuePlace, Release, Released, ResourceName, RunError, RwLock,
-    Semaphore, ServerClock, Share, ShutdownError, SimpleLock, Snapshot, StartError, StartWatchdogError, Token, Ttl,
-    UnlockError, Verdict, Waiter, Watchdog, WatchdogConfig, WatchdogFailure, WatchdogManager, WatchdogStats,
-    WatchdogStatus, blocking, metrics,
+    Semaphore, ServerClock, Share, ShutdownError, SimpleLock, Snapshot, StartError, StartWatchdogError, TlsFiles,
+    Token, Ttl, UnlockError, Verdict, Waiter, Watchdog, WatchdogConfig, WatchdogFailure, WatchdogManager,
+    WatchdogStats, WatchdogStatus, blocking, metrics,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -37,7 +37,7 @@ fn public_types_are_send_and_debug() {
     are_shared!(Acquired, Capabilities, Claim, Cursor, End, Entry, Event, Events, Extended, Extension, Finding, Grant);
     are_shared!(Holder, IfBusy, LeaseData, LeaseId, LeaseKey, ListFilter, LockHandle, LossReason, Lost, Namespace);
     are_shared!(Owner, Page, Place, Release, Released, ResourceName, Share, Snapshot, Token, Ttl, Verdict, Waiter);
-    are_shared!(Backoff, MemoryBackend, MemoryBaseline, MemoryStore, ServerClock);
+    are_shared!(Backoff, MemoryBackend, MemoryBaseline, MemoryStore, ServerClock, TlsFiles);
     are_shared!(AdoptError, BackendError, Cause, ConnectError, ExtendError, Failure, LockError, RunError, UnlockError);
     are_shared!(InvalidConfig, InvalidData, InvalidHandle, InvalidName, InvalidOption, InvalidShare, InvalidTtl);
     are_shared!(ShutdownError, StartError, StartWatchdogError);

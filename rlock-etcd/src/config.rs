@@ -9,10 +9,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use rlock_core::{InvalidOption, Namespace};
+use rlock_core::{InvalidOption, Namespace, TlsFiles};
 
 pub use self::error::ConfigError;
-pub(crate) use self::servers::{Credentials, Endpoint, Tls};
+pub(crate) use self::servers::{Credentials, Endpoint};
 use self::url::{Parts, credentials, decode, endpoints};
 
 /// The addresses of the etcd servers, and the options of a connection to them.
@@ -28,7 +28,7 @@ use self::url::{Parts, credentials, decode, endpoints};
 pub struct EtcdConfig {
     /// At least one, without duplicates.
     pub(crate) endpoints: Vec<Endpoint>,
-    pub(crate) tls: Option<Tls>,
+    pub(crate) tls: Option<TlsFiles>,
     pub(crate) credentials: Option<Credentials>,
     pub(crate) namespace: Namespace,
     pub(crate) timeout: Duration,
@@ -67,7 +67,7 @@ impl EtcdConfig {
         let parts = Parts::of(url)?;
         let mut config = Self {
             endpoints: endpoints(parts.hosts)?,
-            tls: parts.tls.then(Tls::default),
+            tls: parts.tls.then(TlsFiles::default),
             credentials: parts.userinfo.map_or(Ok(None), credentials)?,
             namespace: Namespace::default(),
             timeout: DEFAULT_TIMEOUT,
@@ -157,7 +157,7 @@ impl EtcdConfig {
     ///
     /// [`ConfigError::NeedsTls`] if the URL was `etcd://`, [`ConfigError::Option`] for an empty name.
     pub fn ca(mut self, file: impl Into<PathBuf>) -> Result<Self, ConfigError> {
-        self.tls("ca")?.ca = Some(InvalidOption::pem_file("ca", file.into())?);
+        self.tls("ca")?.trust(file.into())?;
         Ok(self)
     }
 
@@ -168,8 +168,7 @@ impl EtcdConfig {
     ///
     /// [`ConfigError::NeedsTls`] if the URL was `etcd://`, [`ConfigError::Option`] for an empty name.
     pub fn identity(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Result<Self, ConfigError> {
-        let files = (InvalidOption::pem_file("cert", cert.into())?, InvalidOption::pem_file("key", key.into())?);
-        self.tls("cert")?.identity = Some(files);
+        self.tls("cert")?.present(cert.into(), key.into())?;
         Ok(self)
     }
 
@@ -198,7 +197,7 @@ impl EtcdConfig {
         }
     }
 
-    fn tls(&mut self, option: &'static str) -> Result<&mut Tls, ConfigError> {
+    fn tls(&mut self, option: &'static str) -> Result<&mut TlsFiles, ConfigError> {
         self.tls.as_mut().ok_or(ConfigError::NeedsTls { option })
     }
 }

@@ -176,7 +176,7 @@ pub(crate) fn options(config: &EtcdConfig) -> Result<ConnectOptions, CallError> 
 }
 
 #[cfg(feature = "tls")]
-fn tls_options(tls: &crate::config::Tls) -> Result<etcd_client::TlsOptions, CallError> {
+fn tls_options(tls: &rlock_core::TlsFiles) -> Result<etcd_client::TlsOptions, CallError> {
     use etcd_client::{Certificate, Identity, TlsOptions};
     use rlock_core::Cause;
 
@@ -194,11 +194,11 @@ fn tls_options(tls: &crate::config::Tls) -> Result<etcd_client::TlsOptions, Call
         Err(CallError::new(Kind::Refused, reason))
     };
     let mut options = TlsOptions::new();
-    options = match &tls.ca {
+    options = match tls.ca() {
         Some(ca) => options.ca_certificate(Certificate::from_pem(read(ca, "CERTIFICATE")?)),
         None => options.with_enabled_roots(),
     };
-    if let Some((certificate, key)) = &tls.identity {
+    if let Some((certificate, key)) = tls.identity() {
         options = options.identity(Identity::from_pem(read(certificate, "CERTIFICATE")?, read(key, "PRIVATE KEY")?));
     }
     Ok(options)

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use rlock_core::{InvalidOption, Namespace};
+use rlock_core::{InvalidOption, Namespace, TlsFiles};
 
 use crate::address::Address;
 
@@ -16,7 +16,7 @@ mod servers;
 mod url;
 
 pub use error::ConfigError;
-pub(crate) use servers::{Credentials, Servers, Tls};
+pub(crate) use servers::{Credentials, Servers};
 
 use pairs::Pairs;
 use url::{Kind, Parts};
@@ -33,7 +33,7 @@ use url::{Kind, Parts};
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisConfig {
     pub(crate) servers: Servers,
-    pub(crate) tls: Option<Tls>,
+    pub(crate) tls: Option<TlsFiles>,
     pub(crate) credentials: Option<Credentials>,
     pub(crate) database: u8,
     pub(crate) namespace: Namespace,
@@ -95,7 +95,7 @@ impl RedisConfig {
         let parts = Parts::of(url)?;
         let mut config = Self {
             servers: parts.servers,
-            tls: parts.tls.then(Tls::default),
+            tls: parts.tls.then(TlsFiles::default),
             credentials: parts.credentials,
             database: parts.database,
             namespace: Namespace::default(),
@@ -245,7 +245,7 @@ impl RedisConfig {
     ///
     /// [`ConfigError::NeedsTls`] if the URL does not use TLS, [`ConfigError::Option`] for an empty name.
     pub fn ca(mut self, file: impl Into<PathBuf>) -> Result<Self, ConfigError> {
-        self.tls("ca")?.ca = Some(InvalidOption::pem_file("ca", file.into())?);
+        self.tls("ca")?.trust(file.into())?;
         Ok(self)
     }
 
@@ -256,8 +256,7 @@ impl RedisConfig {
     ///
     /// [`ConfigError::NeedsTls`] if the URL does not use TLS, [`ConfigError::Option`] for an empty name.
     pub fn identity(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Result<Self, ConfigError> {
-        let files = (InvalidOption::pem_file("cert", cert.into())?, InvalidOption::pem_file("key", key.into())?);
-        self.tls("cert")?.identity = Some(files);
+        self.tls("cert")?.present(cert.into(), key.into())?;
         Ok(self)
     }
 
@@ -331,7 +330,7 @@ impl RedisConfig {
         Ok(self)
     }
 
-    fn tls(&mut self, option: &'static str) -> Result<&mut Tls, ConfigError> {
+    fn tls(&mut self, option: &'static str) -> Result<&mut TlsFiles, ConfigError> {
         self.tls.as_mut().ok_or(ConfigError::NeedsTls { option })
     }
 }

@@ -8,18 +8,17 @@ use fred::rustls::pki_types::pem::PemObject;
 use fred::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use fred::rustls::{ClientConfig, RootCertStore};
 use fred::types::config::TlsConnector;
-use rlock_core::Cause;
+use rlock_core::{Cause, TlsFiles};
 
-use crate::config::Tls;
 use crate::error::CallError;
 
 /// The TLS connector for fred. fred's own default panics if a program contains two crypto providers.
-pub(crate) fn connector(tls: &Tls) -> Result<TlsConnector, CallError> {
+pub(crate) fn connector(tls: &TlsFiles) -> Result<TlsConnector, CallError> {
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| CallError::Unsent(Cause::new("TLS cannot be set up").caused_by(error)))?
         .with_root_certificates(roots(tls)?);
-    let config = match &tls.identity {
+    let config = match tls.identity() {
         None => config.with_no_client_auth(),
         Some((cert, key)) => {
             let private = PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable(key, "private key", &error))?;
@@ -32,9 +31,9 @@ pub(crate) fn connector(tls: &Tls) -> Result<TlsConnector, CallError> {
     Ok(config.into())
 }
 
-fn roots(tls: &Tls) -> Result<RootCertStore, CallError> {
+fn roots(tls: &TlsFiles) -> Result<RootCertStore, CallError> {
     let mut roots = RootCertStore::empty();
-    let found = match &tls.ca {
+    let found = match tls.ca() {
         Some(file) => certificates(file)?,
         None => fred::rustls_native_certs::load_native_certs().certs,
     };
@@ -42,7 +41,7 @@ fn roots(tls: &Tls) -> Result<RootCertStore, CallError> {
     if added > 0 {
         return Ok(roots);
     }
-    Err(match &tls.ca {
+    Err(match tls.ca() {
         Some(file) => CallError::Unfit(format!("no certificate in the file {} can be used", file.display())),
         None => CallError::Unsent(Cause::new(
             "this system has no certificates to check the server's with: install ca-certificates, or name a file by ca=FILE",

@@ -14,6 +14,7 @@ mod request;
 mod server_clock;
 mod share;
 mod snapshot;
+mod tls_files;
 mod token;
 mod ttl;
 mod url_option;
@@ -34,6 +35,7 @@ pub use self::request::{
 pub use self::server_clock::ServerClock;
 pub use self::share::{InvalidShare, Share};
 pub use self::snapshot::{Cursor, Entry, Holder, ListFilter, Page, Snapshot, Waiter};
+pub use self::tls_files::TlsFiles;
 pub use self::token::Token;
 pub use self::ttl::{InvalidTtl, Ttl};
 pub use self::url_option::InvalidOption;

@@ -1,7 +1,6 @@
-//! URLs of stores: schemes, options that are times and files, and the errors for invalid options.
+//! URLs of stores: schemes, options that are times, and the errors for invalid options.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// An invalid option of a store's URL, and what would work.
@@ -22,7 +21,6 @@ const TIMEOUTS: std::ops::RangeInclusive<Duration> = Duration::from_millis(1)..=
 
 const TIMEOUT_REMEDY: &str = "write a duration from 1ms to 1h, as 500ms, 5s, 1m";
 const GRACE_REMEDY: &str = "write a duration up to 1h, as 0s, 5s, 1m";
-const PEM_REMEDY: &str = "write the name of a PEM file";
 
 impl InvalidOption {
     /// The error for text that was not understood.
@@ -79,18 +77,6 @@ impl InvalidOption {
         Self::grace(option, grace)
     }
 
-    /// Checks the name of a PEM file: it is not empty. This does not read the file.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidOption`] for an empty name.
-    pub fn pem_file(option: &'static str, file: PathBuf) -> Result<PathBuf, Self> {
-        if file.as_os_str().is_empty() {
-            return Err(Self::unusable(option, "", PEM_REMEDY));
-        }
-        Ok(file)
-    }
-
     /// Splits a URL at the `:` behind its scheme; `None` if the text in front of it is no scheme. That text may be a piece
     /// of a password, and an error must not repeat it.
     pub fn split_scheme(url: &str) -> Option<(&str, &str)> {
@@ -133,9 +119,6 @@ mod tests {
             assert!(error.contains(refused) && error.contains("from 1ms to 1h"), "{error}");
         }
         assert!(InvalidOption::grace_of("restart_grace", "2h").is_err());
-        assert_eq!(InvalidOption::pem_file("ca", "ca.pem".into()), Ok("ca.pem".into()));
-        let error = InvalidOption::pem_file("ca", PathBuf::new()).unwrap_err().to_string();
-        assert!(error.contains("the option ca") && error.contains("a PEM file"), "{error}");
     }
 
     #[test]

@@ -1,6 +1,4 @@
-//! The servers that a URL names, and the credentials and the files of connections to them.
-
-use std::path::PathBuf;
+//! The servers that a URL names, and the credentials for them.
 
 /// One server.
 #[derive(Clone, PartialEq, Eq)]
@@ -14,13 +12,4 @@ pub(crate) struct Endpoint {
 pub(crate) struct Credentials {
     pub(crate) user: String,
     pub(crate) password: String,
-}
-
-/// The certificates that the client trusts, and its own.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Tls {
-    /// A file of the certificates to trust, in PEM; without it, the client trusts the system's.
-    pub(crate) ca: Option<PathBuf>,
-    /// Files with the certificate and the key of this client, in PEM.
-    pub(crate) identity: Option<(PathBuf, PathBuf)>,
 }

@@ -1,6 +1,4 @@
-//! The servers that a URL names, and the credentials and the files of connections to them.
-
-use std::path::PathBuf;
+//! The servers that a URL names, and the credentials for them.
 
 use crate::address::Address;
 
@@ -16,13 +14,4 @@ pub(crate) enum Servers {
 pub(crate) struct Credentials {
     pub(crate) user: Option<String>,
     pub(crate) password: String,
-}
-
-/// The files of TLS, in PEM.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Tls {
-    /// The certificates to trust instead of the system's.
-    pub(crate) ca: Option<PathBuf>,
-    /// The certificate and the private key of this client.
-    pub(crate) identity: Option<(PathBuf, PathBuf)>,
 }
