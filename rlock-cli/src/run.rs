@@ -14,6 +14,7 @@ mod supervise;
 mod terminal;
 mod waiting;
 
+use std::future::pending;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -204,7 +205,13 @@ async fn run_program(
     let remaining = (args.on_lost != OnLost::Ignore).then(|| grace.for_keeper(held.remaining()));
     let nested = nested::environment(&args.lock, keeper.pid(), keeper.namespace());
     let environment = held.environment().into_iter().chain([nested]).collect();
-    let program = match keeper.start(environment, in_front, remaining, grace.patience()).await {
+    let lost = async {
+        match args.on_lost {
+            OnLost::Ignore => pending().await,
+            _ => drop(held.lost().await),
+        }
+    };
+    let program = match keeper.start(environment, in_front, remaining, grace.patience(), lost).await {
         Ok(program) => program,
         Err(NotStarted::Refused(source)) => return Err(StartError::new(&args.program[0], source).into()),
         Err(NotStarted::TooLate) => return Err(RunError::TooLate { names }),

@@ -52,7 +52,8 @@ pub(crate) enum RunError {
     #[error("the keeper of the program was killed, and the program with it")]
     KeeperDied,
     #[error(
-        "the program was not started: its keeper did not answer within {} and was killed; was it stopped?",
+        "the keeper did not say within {} whether it had started the program, and was killed with what it had \
+         started; was it stopped?",
         shown(*waited)
     )]
     KeeperUnanswered { waited: Duration },

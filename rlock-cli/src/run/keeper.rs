@@ -162,22 +162,31 @@ impl Keeper {
 
     /// Starts the program. The keeper kills it after `remaining`, unless [`extend`](Self::extend) sets a later time. In
     /// a PID namespace, the system does so a `margin` later. A keeper that does not answer within `remaining`, a minute
-    /// at most, is killed.
+    /// at most, is killed. Once the lock is `lost`, it has to answer within `margin`: the program may run already.
     pub(super) async fn start(
         &mut self,
         environment: Vec<(String, String)>,
         in_front: bool,
         remaining: Option<Duration>,
         margin: Duration,
+        lost: impl Future<Output = ()>,
     ) -> Result<Pid, NotStarted> {
+        let asked = Instant::now();
         let until = remaining.map(|remaining| self.until(remaining));
         let line = to_line(&Order::Start { environment, in_front, until, margin });
         let _dead_if_unwritten = self.orders.write_all(line.as_bytes()).await;
         self.wake();
         let limit = remaining.map_or(self.patience, |remaining| remaining.min(self.patience));
-        let (answer, failure) = match self.line_by(Instant::now() + limit).await {
+        let line = tokio::select! {
+            line = self.line_by(asked + limit) => line,
+            () = lost => {
+                self.wake();
+                self.line_by((asked + limit).min(Instant::now() + margin)).await
+            }
+        };
+        let (answer, failure) = match line {
             Some(answer) => (answer, NotStarted::KeeperDied),
-            None => (None, NotStarted::Unanswered { waited: limit }),
+            None => (None, NotStarted::Unanswered { waited: asked.elapsed() }),
         };
         match answer {
             Some(News::Started(pid)) => {

@@ -1,5 +1,9 @@
+use std::future::{pending, ready};
 use std::io::Write as _;
+use std::os::fd::OwnedFd;
 use std::process::{self, Command};
+
+use tokio::time::{sleep, timeout};
 
 use super::*;
 
@@ -49,8 +53,47 @@ async fn keeper_that_starts_nothing_is_killed() {
         let (forked, mut child, mut other) = silent();
         other.write_all(to_line(&News::Ready { namespace: None }).as_bytes()).unwrap();
         let mut keeper = Keeper::meet(forked).await.unwrap();
-        let failure = keeper.start(Vec::new(), false, remaining, Duration::ZERO).await.unwrap_err();
+        let failure = keeper.start(Vec::new(), false, remaining, Duration::ZERO, pending()).await.unwrap_err();
         assert!(matches!(failure, NotStarted::Unanswered { .. }), "{failure:?}");
         assert!(child.try_wait().is_err(), "the keeper was not reaped");
     }
+}
+
+const LONG: Duration = Duration::from_secs(600);
+const LIMIT: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn loss_limits_the_wait_for_the_start() {
+    let (mut forked, mut child, mut other) = silent();
+    forked.patience = LONG;
+    other.write_all(to_line(&News::Ready { namespace: None }).as_bytes()).unwrap();
+    let mut keeper = Keeper::meet(forked).await.unwrap();
+    let starting = keeper.start(Vec::new(), false, Some(LONG), Duration::from_millis(10), ready(()));
+    let failure = timeout(LIMIT, starting).await.expect("the loss is noticed").unwrap_err();
+    assert!(matches!(failure, NotStarted::Unanswered { .. }), "{failure:?}");
+    assert!(child.try_wait().is_err(), "the keeper was not reaped");
+}
+
+#[tokio::test]
+async fn keeper_that_was_stopped_at_the_start_answers_after_a_loss() {
+    let (mut forked, mut silent_child, other) = silent();
+    let (ready, started) = (to_line(&News::Ready { namespace: None }), to_line(&News::Started(i32::MAX)));
+    let script = format!("echo '{}'; read order; kill -STOP $$; echo '{}'", ready.trim(), started.trim());
+    let (input, output) = (OwnedFd::from(other.try_clone().unwrap()), OwnedFd::from(other));
+    let mut child = Command::new("sh").args(["-c", &script]).stdin(input).stdout(output).spawn().unwrap();
+    silent_child.kill().unwrap();
+    silent_child.wait().unwrap();
+    let pid = Pid::from_raw(child.id().cast_signed());
+    (forked.pid, forked.patience) = (pid, LONG);
+    let mut keeper = Keeper::meet(forked).await.unwrap();
+    let is_stopped = async {
+        while waitpid(pid, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)) == Ok(WaitStatus::StillAlive) {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let starting = keeper.start(Vec::new(), false, Some(LONG), LONG, is_stopped);
+    let program = timeout(LIMIT, starting).await.expect("the keeper was continued").unwrap();
+    assert_eq!(program, Pid::from_raw(i32::MAX));
+    keeper.pid = None;
+    assert!(child.wait().unwrap().success());
 }
