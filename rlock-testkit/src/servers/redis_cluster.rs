@@ -113,7 +113,7 @@ impl RedisCluster {
     ///
     /// Panics if there is none within the time limit.
     pub async fn owner_of(&self, key: &str) -> usize {
-        self.find("the owner of a key", |node| matches!(node.try_command(&["EXISTS", key]), Some(Reply::Int(_)))).await
+        self.find("owner of the key", |node| matches!(node.try_command(&["EXISTS", key]), Some(Reply::Int(_)))).await
     }
 
     /// Waits until the other node of the pair of `index` is the primary: its replica, or the primary that it follows.

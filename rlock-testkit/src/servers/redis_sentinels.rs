@@ -106,7 +106,7 @@ impl RedisSentinels {
     ///
     /// Panics if there is none within the time limit.
     pub async fn primary(&self) -> usize {
-        self.find("the primary", |_| true).await
+        self.find("primary", |_| true).await
     }
 
     /// Makes the sentinels replace the primary, and returns the new one.
@@ -139,7 +139,7 @@ impl RedisSentinels {
     ///
     /// As [`primary`](Self::primary).
     pub async fn is_replaced(&self, before: usize) {
-        self.find("the new primary", |index| index != before).await;
+        self.find("new primary", |index| index != before).await;
     }
 
     async fn find(&self, what: &str, may_be: impl Fn(usize) -> bool) -> usize {
