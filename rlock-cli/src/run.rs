@@ -224,10 +224,13 @@ async fn run_program(
 
 /// Leaves the lock of a handle held, however the program ended.
 async fn leave_held(args: &RunArgs, held: Held, outcome: Result<Outcome, RunError>) -> Result<Ran, RunError> {
-    let names = held.names();
+    let (names, list) = (held.names(), held.list());
     let left = held.hand_over(args.lock.ttl.get()).await;
+    if let Ok(Some(left)) = left {
+        event!("not_extended", names: list; "could not extend {names}; it ends by itself in {}", error::shown(left));
+    }
     match (outcome?, left) {
-        (Outcome::Ended { status, .. }, Ok(())) => Ok(Ran::Ended(Exit::of_program(status))),
+        (Outcome::Ended { status, .. }, Ok(_)) => Ok(Ran::Ended(Exit::of_program(status))),
         (Outcome::Ended { status, .. }, Err(lost)) => {
             event!("lost", name: lost.resource.as_str(), reason: lost.reason.as_str(); "the program {}; {lost}", described(status));
             Ok(Ran::Lost { ended: Some(Exit::of_program(status)), signal: None })

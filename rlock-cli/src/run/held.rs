@@ -70,11 +70,13 @@ impl Held {
         Ok(())
     }
 
-    /// Leaves all of them held. Each keeps its TTL from now on if the store answers, or else its old deadline. The wait
-    /// for the store takes half of the remaining time at most.
-    pub(super) async fn hand_over(self, ttl: Duration) -> Result<(), Lost> {
-        let _as_long_as_it_is = timeout(self.remaining() / 2, self.extend(ttl)).await;
-        self.0.into_iter().try_for_each(|guard| guard.into_handle().map(drop))
+    /// Leaves all of them held. Each keeps its TTL from now on if the store answers, or else its old deadline: then this
+    /// returns the time left until the first deadline. The wait for the store takes half of that time at most.
+    pub(super) async fn hand_over(self, ttl: Duration) -> Result<Option<Duration>, Lost> {
+        let extended = timeout(self.remaining() / 2, self.extend(ttl)).await;
+        let left = (!matches!(extended, Ok(Ok(())))).then(|| self.remaining());
+        self.0.into_iter().try_for_each(|guard| guard.into_handle().map(drop))?;
+        Ok(left)
     }
 
     /// Releases all of them in the background, without their minimum hold: no program has run under them.
@@ -197,6 +199,7 @@ mod tests {
         let (held, _client) = held(&["a"], SHORT, builder, &faults).await;
         faults.freeze();
         let handed_over = timeout(LONG, held.hand_over(SHORT)).await;
-        handed_over.expect("it waits for the store").unwrap();
+        let left = handed_over.expect("it waits for the store").unwrap();
+        assert!(left.is_some_and(|left| left <= SHORT), "{left:?}");
     }
 }

@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use rlock_testkit::faults::Control as _;
+
 use super::Server;
-use crate::support::{Rlock, unique};
+use crate::support::{Rlock, unique, wait_for};
 
 #[test]
 fn lock_is_held_over_several_commands() {
@@ -41,6 +43,18 @@ fn handle_stays_held_however_the_program_ends() {
         Rlock::on(&server, &["run", &name, "--try", "--", "true"]).exit().assert(75, &["held by"]);
     }
     Rlock::on(&server, &["release", handle]).exit().assert(0, &["released"]);
+}
+
+#[test]
+fn handle_that_keeps_its_deadline_is_reported() {
+    let server = Server::start();
+    let name = unique("unextended");
+    let acquired = Rlock::on(&server, &["acquire", &name, "--ttl", "10s"]).exit();
+    let mut running = Rlock::on(&server, &["run", "--handle", acquired.stdout.trim(), "--json", "--", "cat"]);
+    running.hear("\"event\":\"started\"");
+    wait_for(server.pause());
+    running.close_stdin();
+    running.exit().assert(0, &["\"event\":\"not_extended\"", "it ends by itself in"]);
 }
 
 #[test]
