@@ -202,7 +202,7 @@ async fn run_program(
     let mut terminal = Terminal::of_the_session();
     let in_front = terminal.as_mut().is_some_and(Terminal::lend);
     let grace = Grace::of(args.lock.ttl);
-    let remaining = (args.on_lost != OnLost::Ignore).then(|| grace.for_keeper(held.remaining()));
+    let until = (args.on_lost != OnLost::Ignore).then(|| grace.for_keeper(held.deadline()));
     let nested = nested::environment(&args.lock, keeper.pid(), keeper.namespace());
     let environment = held.environment().into_iter().chain([nested]).collect();
     let lost = async {
@@ -211,7 +211,7 @@ async fn run_program(
             _ => drop(held.lost().await),
         }
     };
-    let program = match keeper.start(environment, in_front, remaining, grace.patience(), lost).await {
+    let program = match keeper.start(environment, in_front, until, grace.patience(), lost).await {
         Ok(program) => program,
         Err(NotStarted::Refused(source)) => return Err(StartError::new(&args.program[0], source).into()),
         Err(NotStarted::TooLate) => return Err(RunError::TooLate { names }),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rlock::Ttl;
+use rlock::{Moment, Ttl};
 
 /// The part of a lease that is reserved for ending the program, so that it is dead before the lease ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,9 +24,9 @@ impl Grace {
         Self { term, kill: (ttl.get() / 20).max(Self::TO_KILL).min(term / 2) }
     }
 
-    /// The part of `remaining` after which the keeper kills the program, if `rlock` has not done so before.
-    pub(super) fn for_keeper(self, remaining: Duration) -> Duration {
-        remaining.saturating_sub(self.kill / 4 * 3)
+    /// The moment at which the keeper kills the program, if `rlock` has not done so before.
+    pub(super) fn for_keeper(self, deadline: Moment) -> Moment {
+        deadline.before(self.kill / 4 * 3)
     }
 
     /// The longest time for the keeper to begin to kill.

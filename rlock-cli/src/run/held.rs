@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::{join_all, select_all};
-use rlock::{Clock, ExtendError, ExtensionFailure, Guard, LossReason, Lost, ResourceName, UnlockError};
+use rlock::{Clock, ExtendError, ExtensionFailure, Guard, LossReason, Lost, Moment, ResourceName, UnlockError};
 use tokio::time::timeout;
 
 /// One lock or several. The program may run only while all of them are held.
@@ -38,6 +38,13 @@ impl Held {
     /// The time for which all of them are held.
     pub(super) fn remaining(&self) -> Duration {
         self.0.iter().map(Guard::remaining).min().unwrap_or_default()
+    }
+
+    /// The moment up to which all of them are held. The clock is read first: if the process stops in between, the result
+    /// is too early, and never too late.
+    pub(super) fn deadline(&self) -> Moment {
+        let now = Clock::boot().now();
+        now.after(self.remaining())
     }
 
     /// The first lock that is lost, and the reason.

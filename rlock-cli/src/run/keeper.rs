@@ -160,23 +160,23 @@ impl Keeper {
         self.namespace.as_deref()
     }
 
-    /// Starts the program. The keeper kills it after `remaining`, unless [`extend`](Self::extend) sets a later time. In
-    /// a PID namespace, the system does so a `margin` later. A keeper that does not answer within `remaining`, a minute
+    /// Starts the program. The keeper kills it at the time `until`, unless [`extend`](Self::extend) sets a later one. In
+    /// a PID namespace, the system does so a `margin` later. A keeper that does not answer by that time, within a minute
     /// at most, is killed. Once the lock is `lost`, it has to answer within `margin`: the program may run already.
     pub(super) async fn start(
         &mut self,
         environment: Vec<(String, String)>,
         in_front: bool,
-        remaining: Option<Duration>,
+        until: Option<Moment>,
         margin: Duration,
         lost: impl Future<Output = ()>,
     ) -> Result<Pid, NotStarted> {
         let asked = Instant::now();
-        let until = remaining.map(|remaining| self.until(remaining));
+        let limit = until.map_or(self.patience, |until| until.since(Clock::boot().now()).min(self.patience));
+        let until = until.map(|until| self.count(until));
         let line = to_line(&Order::Start { environment, in_front, until, margin });
         let _dead_if_unwritten = self.orders.write_all(line.as_bytes()).await;
         self.wake();
-        let limit = remaining.map_or(self.patience, |remaining| remaining.min(self.patience));
         let line = tokio::select! {
             line = self.line_by(asked + limit) => line,
             () = lost => {
@@ -207,14 +207,14 @@ impl Keeper {
         }
     }
 
-    /// Sends the keeper the time left until it has to kill the tree.
-    pub(super) fn extend(&self, remaining: Duration) {
-        self.order(&Order::Until(self.until(remaining)));
+    /// Sends the keeper the time at which it has to kill the tree.
+    pub(super) fn extend(&self, until: Moment) {
+        self.order(&Order::Until(self.count(until)));
     }
 
-    fn until(&self, remaining: Duration) -> u64 {
-        let until = Clock::boot().now().after(remaining).since(self.epoch);
-        u64::try_from(until.as_nanos()).unwrap_or(u64::MAX)
+    /// The nanoseconds from the epoch to `until`.
+    fn count(&self, until: Moment) -> u64 {
+        u64::try_from(until.since(self.epoch).as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// Sends a signal to the program's group, or to the whole tree once the program has ended.

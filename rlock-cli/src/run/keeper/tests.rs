@@ -17,6 +17,10 @@ pub(in crate::run) fn silent() -> (Forked, process::Child, UnixStream) {
     (Forked { pid, epoch, tree, stream, patience: Duration::from_millis(50) }, child, other)
 }
 
+fn later(time: Duration) -> Moment {
+    Clock::boot().now().after(time)
+}
+
 #[tokio::test]
 async fn keeper_that_never_gets_ready_is_killed() {
     let (forked, mut child, _other) = silent();
@@ -53,7 +57,8 @@ async fn keeper_that_starts_nothing_is_killed() {
         let (forked, mut child, mut other) = silent();
         other.write_all(to_line(&News::Ready { namespace: None }).as_bytes()).unwrap();
         let mut keeper = Keeper::meet(forked).await.unwrap();
-        let failure = keeper.start(Vec::new(), false, remaining, Duration::ZERO, pending()).await.unwrap_err();
+        let failure =
+            keeper.start(Vec::new(), false, remaining.map(later), Duration::ZERO, pending()).await.unwrap_err();
         assert!(matches!(failure, NotStarted::Unanswered { .. }), "{failure:?}");
         assert!(child.try_wait().is_err(), "the keeper was not reaped");
     }
@@ -68,7 +73,7 @@ async fn loss_limits_the_wait_for_the_start() {
     forked.patience = LONG;
     other.write_all(to_line(&News::Ready { namespace: None }).as_bytes()).unwrap();
     let mut keeper = Keeper::meet(forked).await.unwrap();
-    let starting = keeper.start(Vec::new(), false, Some(LONG), Duration::from_millis(10), ready(()));
+    let starting = keeper.start(Vec::new(), false, Some(later(LONG)), Duration::from_millis(10), ready(()));
     let failure = timeout(LIMIT, starting).await.expect("the loss is noticed").unwrap_err();
     assert!(matches!(failure, NotStarted::Unanswered { .. }), "{failure:?}");
     assert!(child.try_wait().is_err(), "the keeper was not reaped");
@@ -91,7 +96,7 @@ async fn keeper_that_was_stopped_at_the_start_answers_after_a_loss() {
             sleep(Duration::from_millis(1)).await;
         }
     };
-    let starting = keeper.start(Vec::new(), false, Some(LONG), LONG, is_stopped);
+    let starting = keeper.start(Vec::new(), false, Some(later(LONG)), LONG, is_stopped);
     let program = timeout(LIMIT, starting).await.expect("the keeper was continued").unwrap();
     assert_eq!(program, Pid::from_raw(i32::MAX));
     keeper.pid = None;

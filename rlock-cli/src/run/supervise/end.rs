@@ -1,6 +1,6 @@
 //! The end of a program whose lock is lost or about to be, or whose time is up.
 
-use rlock::LossReason;
+use rlock::{Clock, LossReason};
 use tokio::time::Instant;
 
 use super::Supervision;
@@ -29,7 +29,7 @@ impl Supervision<'_> {
 
     /// The keeper was killed, or did not answer. Its death costs the program, but not the lock.
     pub(super) fn on_death_of_keeper(&mut self) {
-        let is_time_up = self.end.is_none() && self.grace.for_keeper(self.held.remaining()).is_zero();
+        let is_time_up = self.end.is_none() && self.grace.for_keeper(self.held.deadline()) <= Clock::boot().now();
         if is_time_up && self.args.on_lost != OnLost::Ignore {
             self.on_late(); // the system killed a keeper that did not kill in time
         } else if !self.is_forced && !self.end.is_some_and(|end| end.is_killed) {

@@ -1,5 +1,6 @@
 //! The time for which the keeper lets the program run without a later word of `rlock`.
 
+use rlock::{Clock, Moment};
 use tokio::time::Instant;
 
 use super::Supervision;
@@ -8,14 +9,14 @@ use crate::args::OnLost;
 /// The last time that `rlock` sent to the keeper.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Word {
-    until: Instant,
+    until: Moment,
     look_at: Instant,
 }
 
 impl Word {
     /// The next look is at once.
     pub(super) fn new(now: Instant) -> Self {
-        Self { until: now, look_at: now }
+        Self { until: Moment::default(), look_at: now }
     }
 }
 
@@ -29,12 +30,12 @@ impl Supervision<'_> {
     /// Sends the keeper a later time once the lock has been extended. It looks more often than the lock is extended.
     pub(super) fn renew_word(&mut self, now: Instant) {
         let ttl = self.args.lock.ttl.get();
-        let remaining = self.grace.for_keeper(self.held.remaining());
-        if now + remaining > self.word.until {
-            self.keeper.extend(remaining);
-            self.word.until = now + remaining;
+        let until = self.grace.for_keeper(self.held.deadline());
+        if until > self.word.until {
+            self.keeper.extend(until);
+            self.word.until = until;
         }
-        let soon = now + ttl / 16;
-        self.word.look_at = self.word.until.checked_sub(ttl / 4 * 3).map_or(soon, |at| at.max(soon));
+        let left = self.word.until.since(Clock::boot().now());
+        self.word.look_at = now + left.saturating_sub(ttl / 4 * 3).max(ttl / 16);
     }
 }
