@@ -182,6 +182,15 @@ impl Rlock {
         }
     }
 
+    /// All lines on standard error up to now.
+    pub(crate) fn heard(&mut self) -> &str {
+        for (_, line) in self.lines.try_iter() {
+            self.heard.push_str(&line);
+            self.heard.push('\n');
+        }
+        &self.heard
+    }
+
     /// The next line on standard output that contains `text`.
     pub(crate) fn hear_printed(&self, text: &str) -> String {
         loop {
