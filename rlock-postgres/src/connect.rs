@@ -50,7 +50,7 @@ async fn open(config: &PostgresConfig) -> Result<Connected, CallError> {
     let limit = config.settings.connect_timeout;
     let mut first = connect_first(&sessions(config, false), limit).await?;
     let clock = ServerClock::default();
-    let is_pooled = is_pooled(config, &mut first, &clock).await?;
+    let Found { is_pooled, started } = look(config, &mut first, &clock).await?;
     let sessions = Arc::new(sessions(config, is_pooled));
     let events = Events::default();
     let channel = Inbox::channel();
@@ -80,7 +80,7 @@ async fn open(config: &PostgresConfig) -> Result<Connected, CallError> {
                 );
             }
             let collect = Statement::new(include_str!("sql/collect.sql"), &config.settings.schema);
-            Inbox::read(link.clone(), collect, events.clone())
+            Inbox::read(link.clone(), collect, started, events.clone())
         }
     };
     Ok(Connected { link, inbox, events })
@@ -99,13 +99,16 @@ async fn connection(session: &mut ListeningSession) -> Result<&mut PgConnection,
     session.conn().await.map_err(|error| CallError::connecting(error, 1))
 }
 
-/// Checks the server and its tables, and whether a pooler reassigns sessions after each transaction. Notes the server's
-/// time.
-async fn is_pooled(
-    config: &PostgresConfig,
-    first: &mut ListeningSession,
-    clock: &ServerClock,
-) -> Result<bool, CallError> {
+/// The server behind a first session.
+struct Found {
+    /// Whether a pooler reassigns sessions after each transaction.
+    is_pooled: bool,
+    /// The time of its start, in µs.
+    started: i64,
+}
+
+/// Checks the server and its tables, and looks for a pooler. Notes the server's time.
+async fn look(config: &PostgresConfig, first: &mut ListeningSession, clock: &ServerClock) -> Result<Found, CallError> {
     let schema = &config.settings.schema;
     let conn = connection(first).await?;
     if let Some(version) = conn.server_version_num().filter(|&version| version < OLDEST) {
@@ -113,7 +116,7 @@ async fn is_pooled(
         return Err(CallError::new(Kind::Refused, reason));
     }
     let mut sent = Instant::now();
-    let Checked { is_direct, now } = match schema::check(conn, schema).await {
+    let Checked { is_direct, now, started } = match schema::check(conn, schema).await {
         Err(error) if error.is_without_tables() && config.settings.creates => {
             schema::make(conn, schema).await?;
             tracing::info!(store = config.address(), schema = schema.as_str(), "created the tables");
@@ -123,19 +126,20 @@ async fn is_pooled(
         checked => checked,
     }?;
     clock.note(sent, Instant::now(), now);
+    let found = |is_pooled| Ok(Found { is_pooled, started });
     if is_direct {
-        return Ok(false);
+        return found(false);
     }
     if config.connections == 1 || !config.listens_where_it_asks() {
-        return Ok(true);
+        return found(true);
     }
     // A pooler is in between. If it keeps a session for each client, it passes notifications on.
     let mut second = sessions(config, true).open(config.settings.connect_timeout).await?;
     match statement::are_sessions_shared(conn, &mut second.conn).await {
-        Ok(are_shared) => Ok(are_shared),
+        Ok(are_shared) => found(are_shared),
         // A pooler that reassigns sessions after each statement refuses transactions.
         Err(error) if error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("08P01")) => {
-            Ok(true)
+            found(true)
         }
         Err(error) => Err(CallError::executing(error, schema)),
     }

@@ -32,11 +32,11 @@ impl Inbox {
         Self { name: channel, mailbox: None, _task: JoinSet::from_iter([listener.hear()]) }
     }
 
-    /// Polls for mail while some may come.
-    pub(crate) fn read(link: Arc<Link>, collect: Statement, events: Events) -> Self {
+    /// Polls for mail while some may come, on the server that was `started` at this time when the client connected.
+    pub(crate) fn read(link: Arc<Link>, collect: Statement, started: i64, events: Events) -> Self {
         let name = format!("mail_{}", LeaseId::random().to_hex());
         let mailbox = Arc::new(Mailbox::default());
-        let reading = mailbox.clone().read(link, collect, name.clone(), events);
+        let reading = mailbox.clone().read(link, collect, name.clone(), started, events);
         Self { name, mailbox: Some(mailbox), _task: JoinSet::from_iter([reading]) }
     }
 

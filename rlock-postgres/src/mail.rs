@@ -129,10 +129,16 @@ impl Life {
 }
 
 impl Mailbox {
-    /// Polls for mail whenever some may come, forever.
-    pub(crate) async fn read(self: Arc<Self>, link: Arc<Link>, collect: Statement, name: String, events: Events) {
+    /// Polls for mail whenever some may come, forever. `started` is the start of the server that the client connected to.
+    pub(crate) async fn read(
+        self: Arc<Self>,
+        link: Arc<Link>,
+        collect: Statement,
+        name: String,
+        mut started: i64,
+        events: Events,
+    ) {
         let (mut last_look, mut has_failed) = (Instant::now(), false);
-        let mut started_before: Option<Option<i64>> = None;
         // In the table until the next poll, which deletes it.
         let mut is_read = Vec::new();
         loop {
@@ -156,10 +162,9 @@ impl Mailbox {
             has_failed = polled.is_err();
             match polled {
                 Ok(rows) => {
-                    let started = rows.first().and_then(|row| row.try_get::<i64, _>(0).ok());
-                    // Another server, or one that crashed, may have lost mail. So may the one that answers the first poll,
-                    // if it has replaced the one that granted.
-                    if started_before.replace(started) != Some(started) {
+                    let answering = rows.first().and_then(|row| row.try_get::<i64, _>(0).ok());
+                    // Another server, or one that crashed, may have lost mail.
+                    if answering.is_some_and(|answering| std::mem::replace(&mut started, answering) != answering) {
                         events.send(Event::Resync);
                     }
                     is_read =

@@ -38,6 +38,8 @@ pub(crate) struct Checked {
     pub(crate) is_direct: bool,
     /// The server's time, in µs.
     pub(crate) now: i64,
+    /// The time of its start, in µs, which tells servers apart.
+    pub(crate) started: i64,
 }
 
 /// The SQL that creates the tables, in one transaction; see [`PostgresBackend::schema_sql`](crate::PostgresBackend).
@@ -88,8 +90,10 @@ pub(crate) async fn check(conn: &mut PgConnection, schema: &Schema) -> Result<Ch
             ),
         ));
     };
-    let found = || Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?, row.try_get(4)?));
-    let (version, is_replica, is_direct, has_procedures, now): (i32, bool, Option<bool>, bool, i64) =
+    let times = || Ok((row.try_get(4)?, row.try_get(5)?));
+    let (now, started) = times().map_err(|error| CallError::executing(error, schema))?;
+    let found = || Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?));
+    let (version, is_replica, is_direct, has_procedures): (i32, bool, Option<bool>, bool) =
         found().map_err(|error| CallError::executing(error, schema))?;
     if version != VERSION {
         return Err(CallError::other_version(version, VERSION, schema));
@@ -100,7 +104,7 @@ pub(crate) async fn check(conn: &mut PgConnection, schema: &Schema) -> Result<Ch
     if !has_procedures {
         return Err(CallError::without_procedures(schema));
     }
-    Ok(Checked { is_direct: is_direct.unwrap_or(false), now })
+    Ok(Checked { is_direct: is_direct.unwrap_or(false), now, started })
 }
 
 fn written(schema: &Schema, text: &str) -> String {
