@@ -67,19 +67,18 @@ fn start_in_front(terminal: Option<&OwnedFd>) -> io::Result<()> {
 }
 
 /// Lets this process run before others, if the system allows it, so that it does not kill too late on a loaded host. On
-/// Linux it gets a real-time priority, which its children do not inherit: a nice value counts only among the processes
-/// of one session there, if the kernel groups processes by their sessions (`sched(7)`, autogroups).
+/// Linux it gets a real-time priority, because a nice value counts only among the processes of one session if the kernel
+/// groups processes by session (`sched(7)`, autogroups). Its children do not inherit it. Where that is refused, the nice
+/// value remains.
 pub(crate) fn hurry() {
+    const FIRST: i32 = -20;
     #[cfg(target_os = "linux")]
     {
-        // SAFETY: a structure of integers.
-        let mut first: libc::sched_param = unsafe { MaybeUninit::zeroed().assume_init() };
-        first.sched_priority = 1;
+        let lowest: libc::c_int = 1; // all that the kernel reads of `sched_param`
         let policy = libc::SCHED_RR | libc::SCHED_RESET_ON_FORK;
-        // SAFETY: the call reads the structure, which outlives it.
-        let _not_allowed = unsafe { libc::sched_setscheduler(0, policy, &raw const first) };
+        // SAFETY: the call reads the number. The function of musl refuses always, the system call does not.
+        let _not_allowed = unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, policy, &raw const lowest) };
     }
-    const FIRST: i32 = -20;
     // SAFETY: the call touches no memory.
     let _not_allowed = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, FIRST) };
 }

@@ -1,5 +1,8 @@
 //! Every descendant of a program: none runs while another holder has the lock.
 
+#[cfg(target_os = "linux")]
+use std::process::Stdio;
+
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -233,6 +236,30 @@ fn stopped_keeper_does_not_save_the_tree() {
     running.hear("lost");
     running.exit().assert(76, &["killed the program"]);
     assert!(!program.is_alive() && !daemon.is_alive());
+}
+
+/// The scheduling policy of a process: 0 for the usual one, 2 for `SCHED_RR`.
+#[cfg(target_os = "linux")]
+fn policy_of(process: &Process) -> i32 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid())).expect("the process is there");
+    let (_, fields) = stat.rsplit_once(')').expect("the name of the program is in parentheses");
+    fields.split_whitespace().nth(38).expect("it has a policy").parse().expect("a number")
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn keeper_has_priority_and_the_program_has_not() {
+    let server = Server::start();
+    let folder = Folder::new();
+    let may_hurry = std::process::Command::new("chrt").args(["--rr", "1", "true"]).stderr(Stdio::null()).status();
+    let may_hurry = may_hurry.expect("chrt is part of util-linux").success();
+    let script = folder.script("echo $$ > $D/pid; cat");
+    let running = Rlock::run_script(&server, &unique("hurried"), &["--json"], &script);
+    let program = folder.wait_for_process("pid");
+    let keeper = keeper_of(&running, &program);
+    assert_eq!(policy_of(&program), 0);
+    until("the priority of the keeper", || (policy_of(&keeper) == if may_hurry { 2 } else { 0 }).then_some(()));
+    running.exit().assert(0, &[]);
 }
 
 #[test]
