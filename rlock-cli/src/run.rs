@@ -215,6 +215,9 @@ async fn run_program(
         Ok(program) => program,
         Err(NotStarted::Refused(source)) => return Err(StartError::new(&args.program[0], source).into()),
         Err(NotStarted::TooLate) => return Err(RunError::TooLate { names }),
+        Err(_) if args.on_lost != OnLost::Ignore && held.loss().is_some() => {
+            return Err(RunError::LostAtStart { names });
+        }
         Err(NotStarted::KeeperDied) => return Err(RunError::KeeperDied),
         Err(NotStarted::Unanswered { waited }) => return Err(RunError::KeeperUnanswered { waited }),
     };
@@ -227,7 +230,7 @@ async fn leave_held(args: &RunArgs, held: Held, outcome: Result<Outcome, RunErro
     let (names, list) = (held.names(), held.list());
     let left = held.hand_over(args.lock.ttl.get()).await;
     if let Ok(Some(left)) = left {
-        event!("not_extended", names: list; "could not extend {names}; it ends by itself in {}", error::shown(left));
+        event!("not_extended", names: list; "the store did not confirm the extension of {names}; it ends by itself in {} if it was not extended", error::shown(left));
     }
     match (outcome?, left) {
         (Outcome::Ended { status, .. }, Ok(_)) => Ok(Ran::Ended(Exit::of_program(status))),

@@ -77,7 +77,7 @@ With --json each line on standard error is an object with the fields time (UTC),
   keeping      names, for_ms             by --min-hold
   released     names
   not_released names                     the store does not confirm the release
-  not_extended names                     with --handle: the lock ends at its old deadline
+  not_extended names                     with --handle: the store does not confirm the extension
   unanswered   names, exit               the store has answered nothing within --wait
   busy, timed_out, interrupted, nested, other_kind, wrong_usage, not_acquired, not_started, refused     names, exit
   message                                anything else

@@ -57,6 +57,8 @@ pub(crate) enum RunError {
         shown(*waited)
     )]
     KeeperUnanswered { waited: Duration },
+    #[error("{names} was lost while rlock started the program; what had started was killed")]
+    LostAtStart { names: String },
     #[error("the program was not started: {names} was about to be lost")]
     TooLate { names: String },
 }
@@ -87,6 +89,7 @@ impl RunError {
             | Self::NotConfirmed(ExtendError::Lost(_))
             | Self::Adopt(AdoptError::Lost(_))
             | Self::Watchdog(StartWatchdogError::Lost(_))
+            | Self::LostAtStart { .. }
             | Self::TooLate { .. } => (Exit::LOCK_LOST, "lost"),
             Self::Adopt(_) => (Exit::UNAVAILABLE, "unavailable"),
             Self::Watchdog(_) => (Exit::USAGE, "wrong_usage"),

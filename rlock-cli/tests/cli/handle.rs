@@ -49,7 +49,7 @@ fn handle_stays_held_however_the_program_ends() {
 fn handle_that_keeps_its_deadline_is_reported() {
     let server = Server::start();
     let name = unique("unextended");
-    let acquired = Rlock::on(&server, &["acquire", &name, "--ttl", "10s"]).exit();
+    let acquired = Rlock::on(&server, &["acquire", &name, "--ttl", "30s"]).exit();
     let mut running = Rlock::on(&server, &["run", "--handle", acquired.stdout.trim(), "--json", "--", "cat"]);
     running.hear("\"event\":\"started\"");
     wait_for(server.pause());

@@ -48,7 +48,9 @@ async fn answer_that_came_in_time_counts() {
     other.write_all(to_line(&News::Late).as_bytes()).unwrap();
     keeper.mode = Mode::Kept { answers_by: Some(Instant::now() - Duration::from_secs(1)) };
     assert_eq!(keeper.news().await, News::Late);
+    keeper.pid = None;
     child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 #[tokio::test]
@@ -83,7 +85,8 @@ async fn loss_limits_the_wait_for_the_start() {
 async fn keeper_that_was_stopped_at_the_start_answers_after_a_loss() {
     let (mut forked, mut silent_child, other) = silent();
     let (ready, started) = (to_line(&News::Ready { namespace: None }), to_line(&News::Started(i32::MAX)));
-    let script = format!("echo '{}'; read order; kill -STOP $$; echo '{}'", ready.trim(), started.trim());
+    let script =
+        format!("echo '{}'; read order; kill -STOP $$; echo '{}'; exec sleep 600", ready.trim(), started.trim());
     let (input, output) = (OwnedFd::from(other.try_clone().unwrap()), OwnedFd::from(other));
     let mut child = Command::new("sh").args(["-c", &script]).stdin(input).stdout(output).spawn().unwrap();
     silent_child.kill().unwrap();
@@ -100,5 +103,6 @@ async fn keeper_that_was_stopped_at_the_start_answers_after_a_loss() {
     let program = timeout(LIMIT, starting).await.expect("the keeper was continued").unwrap();
     assert_eq!(program, Pid::from_raw(i32::MAX));
     keeper.pid = None;
-    assert!(child.wait().unwrap().success());
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
