@@ -77,8 +77,8 @@ impl Held {
         Ok(())
     }
 
-    /// Leaves all of them held. Each keeps its TTL from now on if the store answers, or else its old deadline: then this
-    /// returns the time left until the first deadline. The wait for the store takes half of that time at most.
+    /// Leaves all of them held, each for its TTL from now on, or at least to its old deadline if the store does not confirm
+    /// that: then this returns the time left until the first deadline. The wait takes half of that time at most.
     pub(super) async fn hand_over(self, ttl: Duration) -> Result<Option<Duration>, Lost> {
         let extended = timeout(self.remaining() / 2, self.extend(ttl)).await;
         let left = (!matches!(extended, Ok(Ok(())))).then(|| self.remaining());

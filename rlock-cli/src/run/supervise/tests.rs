@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::keep::to_line;
 use crate::run::keeper::tests::silent;
+use crate::run::run_program;
 
 /// The parts of a run whose store and keeper a test controls. So little of the lease is left that the program would get
 /// TERM, and that stays so: the clock stands still, and no watchdog extends the lease.
@@ -106,4 +107,14 @@ async fn stopped_program_of_a_lost_lock_is_killed() {
     run.resume().await;
     assert!(run.held.loss().is_some());
     assert!(run.end.is_some_and(|end| end.is_killed), "{:?}", run.end);
+}
+
+#[tokio::test]
+async fn loss_during_the_start_is_a_loss() {
+    let Run { args, held, store, keeper, signals, .. } = &mut Run::with(&[]).await;
+    let other = Client::builder().build(store.client(Namespace::default()));
+    assert_eq!(other.break_leases("job").await.unwrap(), 1);
+    held.lost().await;
+    let failure = run_program(args, keeper, signals, held).await.unwrap_err();
+    assert!(failure.is_loss(), "{failure}");
 }
