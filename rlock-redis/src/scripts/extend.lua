@@ -23,7 +23,7 @@ for entry = 1, COUNT do
         kept = at_ms + HOUR
         call('SET', key, pack(ALONE, last, kept, wanted, capacity) .. sub(value, ALONE_LENGTH + 1), 'PXAT', kept)
       else
-        call('SETRANGE', key, 16, pack('<d', wanted))
+        call('SETRANGE', key, '16', pack('<d', wanted))
       end
       expires, written[key] = wanted, true
     end

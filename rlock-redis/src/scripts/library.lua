@@ -73,7 +73,7 @@ local function library_in(grace)
   local function grant(r)
     if grace > 0 then return end
     while r.has_set and not r.sole do
-      local head, second = unpack(redis.call('ZRANGEBYLEX', r.set, '[q', '(r', 'LIMIT', 0, 2))
+      local head, second = unpack(redis.call('ZRANGEBYLEX', r.set, '[q', '(r', 'LIMIT', '0', '2'))
       if not head then return look_for_set(r) end
       local lease = record(r, string.sub(head, 10))
       if not lease then

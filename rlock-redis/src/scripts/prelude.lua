@@ -10,7 +10,8 @@
 -- With an id of zeros, the resource rests until that expiry: no lease holds it, and none is granted.
 --
 -- Ids and inboxes have 16 bytes. Times and durations are in microseconds of the server's clock, unless ms is given.
--- Numbers stay below 2^53; redis.call writes them in full, which the operator .. does not.
+-- Numbers stay below 2^53; redis.call writes them in full, which the operator .. does not. Writing one takes 0.4 µs with
+-- Redis 7.0, as long as a short command, so constants are strings.
 --
 -- Most calls find a resource that is idle, or held by one lease alone. The scripts handle those first, from the string.
 -- Defining the functions of resource.lua and library.lua takes time, so their text is in a block that runs only for the

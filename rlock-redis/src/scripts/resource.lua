@@ -19,9 +19,9 @@ local NO_ID = string.rep('\0', 16)
 
 local function ordered(number) return struct.pack('>I8', number) end
 
-local function first(set, from, to) return redis.call('ZRANGEBYLEX', set, from, to, 'LIMIT', 0, 1)[1] end
+local function first(set, from, to) return redis.call('ZRANGEBYLEX', set, from, to, 'LIMIT', '0', '1')[1] end
 
-local function last(set, from, to) return redis.call('ZREVRANGEBYLEX', set, to, from, 'LIMIT', 0, 1)[1] end
+local function last(set, from, to) return redis.call('ZREVRANGEBYLEX', set, to, from, 'LIMIT', '0', '1')[1] end
 
 local function unpack_record(member)
   local lease = { member = member, id = string.sub(member, 2, 17) }
@@ -130,9 +130,9 @@ local function put(r, lease, ...)
   if not r.has_set then r.has_set, r.is_moved, r.is_changed = true, true, true end
   local record_member, a, b = members(lease)
   if b then
-    redis.call('ZADD', r.set, 0, record_member, 0, a, 0, b)
+    redis.call('ZADD', r.set, '0', record_member, '0', a, '0', b)
   else
-    redis.call('ZADD', r.set, 0, record_member, 0, a)
+    redis.call('ZADD', r.set, '0', record_member, '0', a)
   end
   if ... then redis.call('ZREM', r.set, ...) end
 end
