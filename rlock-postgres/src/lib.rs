@@ -111,7 +111,8 @@
 //! The owner of a table, and each role that may create triggers on it, can run code as the role that writes to the table.
 //! Connecting and [`PostgresBackend::ensure_schema`] therefore refuse, before they use the tables:
 //!
-//! - a schema or a table of another role than rlock's own, a superuser, the owner of the database or a member of that role;
+//! - a schema, a table or a procedure of another role than rlock's own, a superuser, the owner of the database or a member
+//!   of that role;
 //! - a trigger whose function belongs to another role than those, and the privilege TRIGGER of such a role;
 //! - a schema in which every role may create objects.
 //!

@@ -85,7 +85,8 @@ BEGIN
         IF (verb = 2 OR verb = 5) AND (l.expires <= now OR l.weight < l.capacity) THEN
           {stale}
           IF is_stale THEN
-            {settle} -- whose turn has come holds, though nobody has seen it yet
+            -- A waiter whose turn has come holds, though no client has seen it yet.
+            {settle}
           END IF;
         END IF;
         IF verb = 1 THEN

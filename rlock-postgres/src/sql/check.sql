@@ -1,15 +1,14 @@
 -- Reads the version of the tables, whether the procedure of this version exists, the server's time and its start, and
 -- whether this session is direct: a pooler sets the name of the application in a session that it has begun before. Fails
--- if another role could run its code in the tables. The statements are one message, so that the search path holds for all
--- of it, and the server does not even plan the third if the second fails.
+-- if there is a reason not to trust the tables. The statements are one message, so that the search path holds for all of
+-- it, and the server does not even plan the third if the second fails.
 SET LOCAL search_path = {search_path};
 -- In plain SQL only a failed cast raises an error with a custom message.
-SELECT WHERE coalesce(({fault}), '0')::integer > 0;
+SELECT WHERE coalesce(({reason}), '0')::integer > 0;
 SELECT s.version, pg_is_in_recovery(),
   (SELECT source = 'client' FROM pg_settings WHERE name = 'application_name'),
   EXISTS (
-    SELECT FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
-    WHERE n.nspname = '{name}' AND p.proname = 'change_{procedures}'
+    SELECT FROM pg_proc WHERE pronamespace = '{schema}'::regnamespace AND proname = 'change_{procedures}'
   ),
   {now},
   (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint

@@ -2,6 +2,7 @@
 
 use rlock_core::{Acquired, Backend as _, IfBusy, Share};
 use rlock_postgres::{ConnectError, PostgresBackend, PostgresConfig};
+use rlock_testkit::faults::Proxy;
 use rlock_testkit::servers::{PgBouncer, PgWire, Postgres};
 
 use crate::support::{Server, claim, release};
@@ -46,6 +47,42 @@ async fn empty_schemas_of_other_roles_get_no_tables() {
     query_as("planter", &server, "CREATE SCHEMA empty").unwrap();
     assert_not_made(&server, "empty", "the schema empty belongs to the role planter").await;
     assert_eq!(server.number("SELECT count(*) FROM pg_tables WHERE schemaname = 'empty'"), 0);
+}
+
+#[tokio::test]
+async fn each_object_of_another_role_is_refused() {
+    let server = with_planter().await;
+    let procedures = "SELECT proname FROM pg_proc WHERE pronamespace = 'rlock'::regnamespace";
+    let procedures = query_as("postgres", &server, procedures).unwrap().into_iter().flatten().flatten();
+    let procedures: Vec<_> = procedures.map(|name| format!("procedure rlock.{name}")).collect();
+    assert!(!procedures.is_empty());
+    let tables = ["locks", "leases", "mail", "state"].map(|name| format!("table rlock.{name}"));
+    for object in procedures.into_iter().chain(tables).chain(["schema rlock".to_owned()]) {
+        server.query(&format!("ALTER {object} OWNER TO planter"));
+        if object.starts_with("table") {
+            server.query(&format!("REVOKE TRIGGER ON {object} FROM planter")); // which an owner can take back
+        }
+        let refused = connect(&server, "jobs", "rlock").await.unwrap_err().to_string();
+        assert!(refused.contains(&format!("the {object} belongs to the role planter")), "{refused}");
+        server.query(&format!("ALTER {object} OWNER TO postgres"));
+        connect(&server, "jobs", "rlock").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn rights_and_triggers_of_trusted_roles_are_no_reason() {
+    let server = with_planter().await;
+    server.query(
+        "GRANT ALL ON ALL TABLES IN SCHEMA rlock TO jobs; \
+         CREATE FUNCTION rlock.audit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$; \
+         CREATE TRIGGER audit AFTER INSERT ON rlock.locks EXECUTE FUNCTION rlock.audit()",
+    );
+    let proxy = Proxy::in_front_of(server.0.url());
+    PostgresBackend::connect(server.config_of(&url_of("jobs", proxy.url()))).await.unwrap();
+    assert!(proxy.round_trips() <= 4, "the search for a fault takes another one, and logs an error on the server");
+    server.query("GRANT TRIGGER ON rlock.mail TO PUBLIC");
+    let refused = connect(&server, "jobs", "rlock").await.unwrap_err().to_string();
+    assert!(refused.contains("every role may create triggers on the table rlock.mail"), "{refused}");
 }
 
 #[tokio::test]
