@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use futures_util::poll;
 use rlock_core::{
-    Client, InvalidConfig, LockError, LockOptions, LockSet, LossReason, RwLock, Semaphore, SimpleLock, UnlockError,
+    Client, InvalidConfig, LockError, LockOptions, LockSet, LockSetGuard, LossReason, RwLock, Semaphore, SimpleLock,
+    UnlockError,
 };
 use tokio::time::timeout;
 
@@ -62,6 +63,21 @@ async fn free_locks_take_one_request_and_one_release() {
     drop(set.lock().await.unwrap());
     until_idle().await;
     assert_eq!(world.script.sizes(Verb::Release), [3; 4], "a dropped guard");
+}
+
+#[tokio::test(start_paused = true)]
+async fn locks_taken_one_by_one_are_held_as_a_set() {
+    let world = World::new();
+    let mut guards = Vec::new();
+    for name in ["a", "b", "c"] {
+        guards.push(mutex(&world.client, name).lock_with(options()).await.unwrap());
+    }
+    let guard = LockSetGuard::from(guards);
+    let lost = guard.lost();
+    world.other_client().break_leases("b").await.unwrap();
+    assert_eq!(timeout(TTL, lost).await.expect("the loss of any lock resolves it").resource.as_str(), "b");
+    guard.unlock().await.unwrap_err();
+    assert_eq!(world.script.sizes(Verb::Release), [2], "those that are left");
 }
 
 #[tokio::test(start_paused = true)]

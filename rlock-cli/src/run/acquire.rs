@@ -30,8 +30,8 @@ pub(crate) struct Upkeep {
 /// Takes the locks, and returns them with enough of each lease left to start a program. The wait counts from
 /// `started`.
 ///
-/// It takes one after the other, in the order of their names, which is that of a `LockSet`. A set claims all of them at
-/// once, reports nothing before it has all of them, begins again after a loss, and gives up its locks when one of them
+/// It takes one after the other, in the order of their names, and holds them as a `LockSet` does. A set claims all of them
+/// at once, reports nothing before it has all of them, begins again after a loss, and gives up its locks when one of them
 /// fails. A run claims no lock behind the one that it waits for. It names that lock, ends with a loss, and waits on
 /// while the store does not answer. As a set, a run that fails leaves no rest.
 pub(crate) async fn acquire(
@@ -70,7 +70,7 @@ async fn take_all(
                 biased; // a signal that came before the lock is not the program's
                 signal = signals.next_to_end() => return Err(RunError::interrupted(args, signal)),
                 guard = &mut taking => break guard?,
-                (lost, reason) = &mut lost => return Err(RunError::LostWhileWaiting { lost, reason, name: name.clone() }),
+                lost = &mut lost => return Err(RunError::LostWhileWaiting { lost, name: name.clone() }),
                 () = &mut announcing, if !is_announced => is_announced = true,
             }
         };

@@ -4,9 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use rlock::{
-    AdoptError, BackendError, ConnectError, ExtendError, LockError, LossReason, ResourceName, StartWatchdogError,
-};
+use rlock::{AdoptError, BackendError, ConnectError, ExtendError, LockError, Lost, ResourceName, StartWatchdogError};
 
 use super::held;
 use super::start_error::StartError;
@@ -31,8 +29,8 @@ pub(crate) enum RunError {
          another name"
     )]
     Nested { name: ResourceName },
-    #[error("lost {lost} ({reason}) while waiting for {name}")]
-    LostWhileWaiting { lost: ResourceName, reason: LossReason, name: ResourceName },
+    #[error("lost {} ({}) while waiting for {name}", lost.resource, lost.reason)]
+    LostWhileWaiting { lost: Lost, name: ResourceName },
     #[error("{name} is {kind}: every user of a lock has to name the same kind")]
     OtherKind { name: ResourceName, kind: String },
     #[error(transparent)]
@@ -128,7 +126,7 @@ pub(crate) fn shown(time: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use rlock::{InvalidConfig, Lost};
+    use rlock::{InvalidConfig, LossReason};
 
     use super::*;
 

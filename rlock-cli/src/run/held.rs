@@ -2,42 +2,44 @@
 
 use std::time::Duration;
 
-use futures_util::future::{join_all, select_all};
-use rlock::{Clock, ExtendError, ExtensionFailure, Guard, LossReason, Lost, Moment, ResourceName, UnlockError};
+use futures_util::future::{join, join_all};
+use rlock::{Clock, ExtendError, ExtensionFailure, Guard, LockSetGuard, LossReason, Lost, Moment, UnlockError};
 use tokio::time::timeout;
 
-/// One lock or several. The program may run only while all of them are held.
+/// One lock or several, held as a set. The program may run only while all of them are held.
 #[derive(Debug)]
-pub(crate) struct Held(Vec<Guard>);
+pub(crate) struct Held(LockSetGuard);
 
 impl Held {
     pub(super) fn new(guards: Vec<Guard>) -> Self {
-        Self(guards)
+        Self(guards.into())
     }
 
     pub(super) fn push(&mut self, guard: Guard) {
-        self.0.push(guard);
+        let mut guards = std::mem::replace(&mut self.0, Vec::new().into()).into_guards();
+        guards.push(guard);
+        *self = Self::new(guards);
     }
 
     /// The names as text for people.
     pub(super) fn names(&self) -> String {
-        joined(self.0.iter().map(Guard::resource), ", ")
+        joined(self.0.guards().iter().map(Guard::resource), ", ")
     }
 
     pub(super) fn list(&self) -> Vec<String> {
-        self.0.iter().map(|guard| guard.resource().to_string()).collect()
+        self.0.guards().iter().map(|guard| guard.resource().to_string()).collect()
     }
 
     /// The variables for the program: names and tokens, one line each, in the same order.
     pub(super) fn environment(&self) -> Vec<(String, String)> {
-        let names = joined(self.0.iter().map(Guard::resource), "\n");
-        let tokens = joined(self.0.iter().map(Guard::token), "\n");
+        let names = joined(self.0.guards().iter().map(Guard::resource), "\n");
+        let tokens = joined(self.0.guards().iter().map(Guard::token), "\n");
         vec![("RLOCK_NAME".into(), names), ("RLOCK_TOKEN".into(), tokens)]
     }
 
     /// The time for which all of them are held.
     pub(super) fn remaining(&self) -> Duration {
-        self.0.iter().map(Guard::remaining).min().unwrap_or_default()
+        self.0.remaining()
     }
 
     /// The moment up to which all of them are held. The clock is read first: if the process stops in between, the result
@@ -48,33 +50,28 @@ impl Held {
     }
 
     /// The first lock that is lost, and the reason.
-    pub(super) fn loss(&self) -> Option<(&ResourceName, LossReason)> {
-        self.0.iter().find_map(|guard| Some((guard.resource(), guard.loss()?)))
+    pub(super) fn loss(&self) -> Option<Lost> {
+        let loss = |guard: &Guard| Some(Lost { resource: guard.resource().clone(), reason: guard.loss()? });
+        self.0.guards().iter().find_map(loss)
     }
 
     /// Completes when one of them is lost.
-    pub(super) fn lost(&self) -> impl Future<Output = (ResourceName, LossReason)> + 'static {
-        let names: Vec<_> = self.0.iter().map(|guard| guard.resource().clone()).collect();
-        let lost: Vec<_> = self.0.iter().map(|guard| Box::pin(guard.lost())).collect();
-        async move {
-            if lost.is_empty() {
-                std::future::pending::<()>().await;
-            }
-            let (reason, at, _) = select_all(lost).await;
-            (names[at].clone(), reason)
-        }
+    pub(super) fn lost(&self) -> impl Future<Output = Lost> + 'static {
+        self.0.lost()
     }
 
     /// The last failed extension of one of them.
     pub(super) fn last_failure(&self) -> Option<ExtensionFailure> {
-        self.0.iter().find_map(|guard| guard.watchdog()?.status().last_error)
+        self.0.guards().iter().find_map(|guard| guard.watchdog()?.status().last_error)
     }
 
+    /// Extends all of them. A loss ends the wait for the others.
     pub(super) async fn extend(&self, ttl: Duration) -> Result<(), ExtendError> {
-        for guard in &self.0 {
-            guard.extend(ttl).await?;
+        tokio::select! {
+            biased;
+            lost = self.0.lost() => Err(lost.into()),
+            extended = self.0.extend(ttl) => extended.map(drop),
         }
-        Ok(())
     }
 
     /// Leaves all of them held, each for its TTL from now on, or at least to its old deadline if the store does not confirm
@@ -82,25 +79,29 @@ impl Held {
     pub(super) async fn hand_over(self, ttl: Duration) -> Result<Option<Duration>, Lost> {
         let extended = timeout(self.remaining() / 2, self.extend(ttl)).await;
         let left = (!matches!(extended, Ok(Ok(())))).then(|| self.remaining());
-        self.0.into_iter().try_for_each(|guard| guard.into_handle().map(drop))?;
+        self.0.into_guards().into_iter().try_for_each(|guard| guard.into_handle().map(drop))?;
         Ok(left)
     }
 
     /// Releases all of them in the background, without their minimum hold: no program has run under them.
     pub(super) fn give_back(self) {
-        self.0.into_iter().for_each(Guard::give_back);
+        self.0.into_guards().into_iter().for_each(Guard::give_back);
     }
 
     /// The first of the locks.
     pub(crate) fn into_first(self) -> Option<Guard> {
-        self.0.into_iter().next()
+        self.0.into_guards().into_iter().next()
     }
 
-    /// Releases all of them at the same time. Returns the first loss if there is one, or else an error, or else whether
-    /// the store has released all of them: one may have ended by itself before the store answered.
+    /// Releases all of them, up to 32 with one request. Returns the first loss if there is one, or else an error, or else
+    /// whether the store has released all of them: one may have ended by itself before the store answered. One that was
+    /// absent before counts as such too, if the answer about another delays the request beyond its deadline.
     pub(super) async fn unlock(self) -> Result<bool, UnlockError> {
+        let each: Vec<_> = self.0.guards().iter().map(unlock).collect();
+        // The set sends the request. Each guard gets the same answer, and is judged at that moment.
+        let (_first_error, each) = join(self.0.release(), join_all(each)).await;
         let mut outcome = Ok(true);
-        for unlocked in join_all(self.0.into_iter().map(unlock)).await.into_iter().rev() {
+        for unlocked in each.into_iter().rev() {
             outcome = match (outcome, unlocked) {
                 (Ok(all), Ok(one)) => Ok(all && one),
                 (_, Err(lost @ UnlockError::Lost(_))) => Err(lost),
@@ -111,18 +112,20 @@ impl Held {
     }
 }
 
-/// Releases a lock. False if the lock was held, and the store reported its absence only after its deadline: that is no
+/// Releases a lock. False if the lock is held now, and the store reports its absence only after its deadline: that is no
 /// loss.
-async fn unlock(guard: Guard) -> Result<bool, UnlockError> {
+fn unlock(guard: &Guard) -> impl Future<Output = Result<bool, UnlockError>> {
     let (clock, remaining) = (Clock::boot(), guard.remaining());
     let deadline = clock.now().after(remaining);
-    match guard.unlock().await {
-        Err(UnlockError::Lost(Lost { reason: LossReason::Gone, .. }))
-            if !remaining.is_zero() && clock.now() >= deadline =>
-        {
-            Ok(false)
+    async move {
+        match guard.release().await {
+            Err(UnlockError::Lost(Lost { reason: LossReason::Gone, .. }))
+                if !remaining.is_zero() && clock.now() >= deadline =>
+            {
+                Ok(false)
+            }
+            unlocked => unlocked.map(|()| true),
         }
-        unlocked => unlocked.map(|()| true),
     }
 }
 
@@ -141,7 +144,7 @@ mod tests {
     use futures_util::{FutureExt as _, poll};
     use rlock::memory::MemoryStore;
     use rlock::{Client, ClientBuilder, End, LockOptions, Namespace, SimpleLock};
-    use rlock_testkit::faults::{Faults, Faulty};
+    use rlock_testkit::faults::{Fault, Faults, Faulty, Verb};
     use tokio::runtime::Handle;
     use tokio::time::sleep;
 
@@ -166,7 +169,7 @@ mod tests {
     async fn slow_release_delays_no_other() {
         let faults = Faults::none();
         let (held, _client) = held(&["a", "b", "c"], LONG, Client::builder(), &faults).await;
-        let ended: Vec<_> = held.0.iter().map(|guard| guard.ended()).collect();
+        let ended: Vec<_> = held.0.guards().iter().map(Guard::ended).collect();
         faults.freeze();
         let mut unlocking = pin!(held.unlock());
         assert!(poll!(unlocking.as_mut()).is_pending());
@@ -174,6 +177,25 @@ mod tests {
         assert_eq!(ended, [Some(End::Released); 3]);
         faults.thaw();
         assert!(unlocking.await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn several_locks_are_released_with_one_request() {
+        let faults = Faults::none();
+        let (held, _client) = held(&["a", "b", "c"], LONG, Client::builder(), &faults).await;
+        assert!(held.unlock().await.unwrap());
+        assert_eq!(faults.calls(Verb::Release), 1);
+    }
+
+    #[tokio::test]
+    async fn loss_of_one_ends_the_extension_of_all() {
+        let faults = Faults::none();
+        let (mut held, client) = held(&["a"], LONG, Client::builder(), &faults).await;
+        let options = LockOptions::new().ttl(SHORT).watchdog(false);
+        held.push(SimpleLock::new("b", &client).unwrap().lock_with(options).await.unwrap());
+        faults.all(Verb::Extend, Fault::Delay(LONG));
+        let extended = timeout(LONG / 2, held.extend(LONG)).await.expect("it does not wait for the other lock");
+        assert!(matches!(&extended, Err(ExtendError::Lost(lost)) if lost.resource.as_str() == "b"), "{extended:?}");
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
+use rlock::Lost;
 use tokio::time::{Instant, sleep_until};
 
 use crate::args::{OnLost, RunArgs, WaitFor};
@@ -160,7 +161,7 @@ impl<'a> Supervision<'a> {
             }
         };
         let is_of_interest = self.end.is_none() && self.args.on_lost != OnLost::Ignore;
-        if let Some((name, reason)) = self.held.loss().filter(|_| is_of_interest) {
+        if let Some(Lost { resource: name, reason }) = self.held.loss().filter(|_| is_of_interest) {
             event!("lost", name: name.as_str(), reason: reason.as_str(); "lost {name}: {reason}; the program had ended");
             let by_itself = !self.is_unkept && !self.is_overdue;
             return Outcome::LockLost { status, by_itself, asked_to_end: self.asked_to_end };

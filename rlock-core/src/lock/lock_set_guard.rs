@@ -15,8 +15,8 @@ use crate::driver::together;
 use crate::error::{ExtendError, UnlockError};
 use crate::lease::{End, Lost};
 
-/// The held locks of a [`LockSet`](crate::LockSet), for as long as the guard lives. The loss of one lock is the loss of
-/// the set.
+/// The held locks of a [`LockSet`](crate::LockSet), or several locks that were acquired one by one, for as long as the guard
+/// lives. The loss of one lock is the loss of the set.
 ///
 /// Dropping it releases all of them in the background, as dropping a [`Guard`] does.
 #[must_use = "dropping the guard releases the locks: bind it to a name, as in `let _guard = …`; `let _ = …` drops it at once"]
@@ -27,7 +27,7 @@ impl LockSetGuard {
         Self(guards)
     }
 
-    /// The guards of the single locks, in the order in which they were added to the set.
+    /// The guards of the single locks, in the order in which they were added.
     pub fn guards(&self) -> &[Guard] {
         &self.0
     }
@@ -181,6 +181,15 @@ impl LockSetGuard {
     /// As for [`Guard::release`].
     pub async fn release(&self) -> Result<(), UnlockError> {
         worst(together(self.0.iter().map(|guard| guard.release())).await)
+    }
+}
+
+/// Holds locks of one client that were acquired one by one as a set. Each name should occur once, because
+/// [`token`](LockSetGuard::token) finds the first. Tasks that acquire common locks like this, or as a
+/// [`LockSet`](crate::LockSet), do not wait for each other forever if each acquires them in the order of their names.
+impl From<Vec<Guard>> for LockSetGuard {
+    fn from(guards: Vec<Guard>) -> Self {
+        Self::new(guards)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The end of a program whose lock is lost or about to be, or whose time is up.
 
-use rlock::{Clock, LossReason};
+use rlock::{Clock, LossReason, Lost};
 use tokio::time::Instant;
 
 use super::Supervision;
@@ -66,7 +66,7 @@ impl Supervision<'_> {
     }
 
     pub(super) fn on_loss(&mut self) {
-        let Some((name, reason)) = self.held.loss() else { return };
+        let Some(Lost { resource: name, reason }) = self.held.loss() else { return };
         event!("lost", name: name.as_str(), reason: reason.as_str(); "lost {name}: {reason}; {}", self.args.on_lost.says());
         match (self.args.on_lost, reason) {
             (OnLost::Ignore, _) => self.is_ignored = true,
