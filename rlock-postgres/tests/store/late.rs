@@ -33,10 +33,12 @@ async fn late_break_is_undone() {
     release(&holder, "x", 1).await;
 }
 
-/// A client and its session, which has prepared the statement of all requests.
+/// A client and its session, which has prepared the calls of both procedures.
 async fn client(server: &Server) -> (PostgresBackend, i64) {
     let client = server.client().await;
-    is_granted(&client, &exclusive("another")).await;
+    let another = exclusive("another");
+    is_granted(&client, &another).await;
+    client.break_leases(&another[0].key.resource).await.unwrap();
     // The session that made the tables may still be closing.
     let called = "SELECT pid FROM pg_stat_activity WHERE application_name = 'rlock' AND query LIKE 'CALL%'";
     (client, server.number(called))
