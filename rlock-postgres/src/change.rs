@@ -103,10 +103,11 @@ impl Changes {
     }
 
     async fn run_once(&self, namespace: &Namespace, operations: &[&Operation<'_>]) -> Result<Vec<Answer>, CallError> {
-        let may_be_free = operations.iter().all(|operation| operation.may_be_free());
+        if !operations.iter().all(|operation| operation.may_be_free()) {
+            self.meets_others.store(true, Ordering::Relaxed);
+        }
         for _ in 0..MOST_TRIES {
-            let is_free = may_be_free && !self.meets_others.load(Ordering::Relaxed);
-            let statement = if is_free { &self.free } else { &self.change };
+            let statement = if self.meets_others.load(Ordering::Relaxed) { &self.change } else { &self.free };
             let rows = self.link.call(statement, self.values(namespace, operations)).await?;
             if let Some(answers) = self.read(&rows, operations.len())? {
                 return Ok(answers);

@@ -25,12 +25,12 @@
 //! lease of a holder expires. Beside more than sixteen holders that time may be too early, because its request does not
 //! read all of them: the waiter then asks once more.
 //!
-//! Every request is one call of a procedure, with up to 64 leases: one round trip, with cached plans. The procedure
+//! Nearly every request is one call of a procedure, with up to 64 leases: one round trip, with cached plans. The procedure
 //! locks the rows of `locks` in the order of their names. It drops expired leases that are in the way, by the server's
 //! clock, carries out the request, and grants from the head of the queue. A claim that is refused writes nothing.
 //!
 //! A session compiles a procedure before its first call. So that a program which takes one lock and ends does not wait for
-//! the long one, a client begins with a short procedure for free resources. It undoes a call with another operation; the
+//! the long one, a client begins with a short procedure for free resources. It undoes a call with an operation that needs more; the
 //! client then repeats that call with the long one, and uses only that from then on.
 //!
 //! No index contains a column that changes. So the server keeps new versions of a row on the same page, and removes old

@@ -52,9 +52,13 @@ impl<'a> Operation<'a> {
         !matches!(self.verb, Verb::Claim(_) | Verb::Break)
     }
 
-    /// Whether sql/free.sql knows its verb.
+    /// Whether sql/free.sql may be able to do it.
     pub(crate) fn may_be_free(&self) -> bool {
-        matches!(self.verb, Verb::Claim(_) | Verb::Release(_))
+        match self.verb {
+            Verb::Claim(_) => true,
+            Verb::Release(release) => release.rest.is_zero(),
+            Verb::Extend(..) | Verb::Break | Verb::Settle => false,
+        }
     }
 
     fn claim(&self) -> Option<&'a Claim> {

@@ -43,15 +43,7 @@ DECLARE
   inboxes pg_catalog.text[] := '{}';
   messages pg_catalog.text[] := '{}';
 BEGIN
-  IF is_pooled THEN
-    COMMIT; -- the settings of a transaction come first in it
-    SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
-    {settings}
-  END IF;
-  whats := '{}';
-  xs := '{}';
-  ys := '{}';
-  is_untold := false;
+  {begin}
   FOR i IN 1 .. cardinality(verbs) LOOP
     verb := verbs[i];
     resource := names[i];

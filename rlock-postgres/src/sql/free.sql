@@ -1,6 +1,6 @@
--- Runs claims of free resources, refusals, and releases that nobody waits for, as change.sql does. It undoes all of them if
--- one entry needs more, and returns no entries then. A session compiles a procedure before its first call: this one, for
--- programs that take one lock and end, in a third of the time.
+-- Runs claims of free resources, refusals, and releases without waiters and rests, as change.sql does. Undoes all, and
+-- returns no entries, if one of them needs more or the deadline has passed. A session compiles this procedure in a third of
+-- the time of change.sql.
 CREATE OR REPLACE PROCEDURE {schema}.change_free_{procedures}(
   is_pooled boolean, space text, grace bigint, deadline bigint, our_inbox text, verbs bigint[], names text[], ids uuid[],
   ttls bigint[], weights bigint[], capacities bigint[], owners text[], datas bytea[],
@@ -21,22 +21,12 @@ DECLARE
   is_stale boolean;
   must_flush boolean := false;
 BEGIN
-  IF is_pooled THEN
-    COMMIT; -- the settings of a transaction come first in it
-    SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
-    {settings}
-  END IF;
-  whats := '{}';
-  xs := '{}';
-  ys := '{}';
-  is_untold := false;
+  {begin}
   FOR i IN 1 .. cardinality(verbs) LOOP
     verb := verbs[i];
     resource := names[i];
     lease := ids[i];
     what := NULL;
-    x := 0;
-    y := 0;
     now := {now};
     IF verb = 2 THEN
       {release_alone}

@@ -113,9 +113,9 @@ BEGIN
   INSERT INTO {schema}.state (id, version, made, floor, swept) VALUES (1, {version}, {now}, 0, 0) ON CONFLICT DO NOTHING;
 
   -- The procedures of another version of rlock stay beside these.
-  IF NOT EXISTS (
-    SELECT FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
-    WHERE n.nspname = '{name}' AND p.proname = 'change_{procedures}'
+  IF 2 > (
+    SELECT count(*) FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
+    WHERE n.nspname = '{name}' AND p.proname IN ('change_{procedures}', 'change_free_{procedures}')
   ) THEN
     {change}
   END IF;

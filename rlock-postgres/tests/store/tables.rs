@@ -7,6 +7,17 @@ use rlock_testkit::servers::Postgres;
 use crate::support::{Server, claim, release};
 
 #[tokio::test]
+async fn missing_procedure_is_made_again() {
+    let server = Server::start().await;
+    for procedure in ["change_1", "change_free_1"] {
+        server.query(&format!("DROP PROCEDURE rlock.{procedure}"));
+        let client = server.client().await;
+        let claim = claim(procedure, 1, Share::EXCLUSIVE, IfBusy::Refuse);
+        assert!(matches!(client.acquire(&[claim]).await[0], Ok(Acquired::Held(_))), "without {procedure}");
+    }
+}
+
+#[tokio::test]
 async fn the_first_clients_make_the_tables() {
     let server = Server(Postgres::start_with(&["-c", "fsync=off"]));
     let connect = |config| async move { PostgresBackend::connect(config).await };
